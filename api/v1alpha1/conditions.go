@@ -1,0 +1,92 @@
+package v1alpha1
+
+// Condition types. The contract follows kstatus: Ready is always present once the object was looked at;
+// Reconciling and Stalled are present only while they are true.
+const (
+	// ConditionReady says whether the object has reached what its spec asks for.
+	ConditionReady = "Ready"
+	// ConditionReconciling says that work towards the spec is under way.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled says that no further attempt helps until a person changes something.
+	ConditionStalled = "Stalled"
+	// ConditionCredentialsValid says whether every Secret that a Tenant names exists and has the keys it needs.
+	ConditionCredentialsValid = "CredentialsValid"
+	// ConditionStorageReachable says whether the Tenant's bucket answered with the Tenant's credentials.
+	ConditionStorageReachable = "StorageReachable"
+	// ConditionSuspended says that the Tenant is suspended by its spec.
+	ConditionSuspended = "Suspended"
+)
+
+// Reasons of a Tenant's conditions.
+const (
+	// ReasonReady : the tenant config is compiled and handed to the data plane.
+	ReasonReady = "Ready"
+	// ReasonProgressing : the controller is at work.
+	ReasonProgressing = "Progressing"
+	// ReasonSuspended : spec.suspend is true; webhooks are refused and uploads wait.
+	ReasonSuspended = "Suspended"
+	// ReasonInvalidSpec : a field cannot be compiled; the message names it.
+	ReasonInvalidSpec = "InvalidSpec"
+	// ReasonSecretNotFound : a Secret that the spec names does not exist.
+	ReasonSecretNotFound = "SecretNotFound"
+	// ReasonSecretKeyMissing : a Secret exists and lacks a key, or the key is empty or too weak.
+	ReasonSecretKeyMissing = "SecretKeyMissing"
+	// ReasonCredentialsValid : all Secrets are there with what they need.
+	ReasonCredentialsValid = "CredentialsValid"
+	// ReasonBucketReachable : the bucket answered.
+	ReasonBucketReachable = "BucketReachable"
+	// ReasonBucketNotFound : the endpoint answered that there is no such bucket.
+	ReasonBucketNotFound = "BucketNotFound"
+	// ReasonAccessDenied : the endpoint refused the credentials.
+	ReasonAccessDenied = "AccessDenied"
+	// ReasonEndpointUnreachable : the endpoint did not answer; tried again with backoff.
+	ReasonEndpointUnreachable = "EndpointUnreachable"
+	// ReasonConfigFailed : the tenant config or the database credential could not be written.
+	ReasonConfigFailed = "ConfigFailed"
+	// ReasonDeleting : the Tenant is being deleted and its data released as deletionPolicy says.
+	ReasonDeleting = "Deleting"
+)
+
+// Reasons of a CallRecording's conditions.
+const (
+	// ReasonQueued : the recording waits for an upload pod.
+	ReasonQueued = "Queued"
+	// ReasonUploading : an upload pod holds the recording's lease.
+	ReasonUploading = "Uploading"
+	// ReasonWaiting : an attempt failed in a way that time may mend; the next attempt is scheduled.
+	ReasonWaiting = "WaitingForRetry"
+	// ReasonUploaded : the object is in the bucket and was verified against the source.
+	ReasonUploaded = "Uploaded"
+	// ReasonFailed : the recording failed for good; the message says why and what to do.
+	ReasonFailed = "UploadFailed"
+	// ReasonTenantNotFound : spec.tenantRef names no Tenant in this namespace.
+	ReasonTenantNotFound = "TenantNotFound"
+	// ReasonTenantNotReady : the Tenant exists and has no usable config yet.
+	ReasonTenantNotReady = "TenantNotReady"
+	// ReasonSourceRefused : spec.sourceURL is not one the Tenant allows.
+	ReasonSourceRefused = "SourceRefused"
+	// ReasonUnavailable : the database did not answer; tried again with backoff.
+	ReasonUnavailable = "DatabaseUnavailable"
+)
+
+// Names that Caly sets on objects.
+const (
+	// FinalizerTenant holds a Tenant until its data is released as deletionPolicy says.
+	FinalizerTenant = "voice.caly.dev/tenant"
+	// AnnotationRetry on a failed CallRecording asks for one more round of attempts whenever its value changes.
+	AnnotationRetry = "voice.caly.dev/retry"
+	// LabelTenant carries the name of the Tenant.
+	LabelTenant = "voice.caly.dev/tenant"
+	// LabelTenantNamespace carries the namespace of the Tenant on objects that live elsewhere.
+	LabelTenantNamespace = "voice.caly.dev/tenant-namespace"
+	// LabelOrigin tells who made a CallRecording: "intake" for the operator, absent for a person.
+	LabelOrigin = "voice.caly.dev/origin"
+	// OriginIntake is the value of LabelOrigin on CallRecordings that the operator made from rows.
+	OriginIntake = "intake"
+	// LabelComponent tells what a managed object is for: tenant-config, upload-config, upload.
+	LabelComponent = "app.kubernetes.io/component"
+	// SecretTypeTenantConfig is the type of the Secret that data-plane pods watch.
+	SecretTypeTenantConfig = "voice.caly.dev/tenant-config"
+	// SecretTypeUploadConfig is the type of the Secret that a tenant's upload pods mount.
+	SecretTypeUploadConfig = "voice.caly.dev/upload-config"
+)

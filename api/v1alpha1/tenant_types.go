@@ -1,0 +1,316 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// SecretReference names a Secret in the Tenant's own namespace.
+type SecretReference struct {
+	// name of the Secret, in the namespace of the Tenant.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="name must be the name of a Secret: lower-case letters, digits, '-' and '.'"
+	Name string `json:"name,omitempty"`
+}
+
+// ExotelRegion is where the Exotel account lives.
+// +kubebuilder:validation:Enum=in;sg
+type ExotelRegion string
+
+const (
+	// ExotelRegionIndia is Mumbai: api.in.exotel.com.
+	ExotelRegionIndia ExotelRegion = "in"
+	// ExotelRegionSingapore is Singapore: api.exotel.com.
+	ExotelRegionSingapore ExotelRegion = "sg"
+)
+
+// BackfillSpec says how calls whose webhooks were lost are found again.
+type BackfillSpec struct {
+	// interval between two looks at Exotel's Call Details, 1m to 24h. Defaults to 15m.
+	// +optional
+	// +kubebuilder:default="15m"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1m') && duration(self) <= duration('24h')",message="exotel.backfill.interval must be between 1m and 24h"
+	Interval *metav1.Duration `json:"interval,omitempty"`
+	// lookback is how far into the past each look goes, 5m to 720h (Exotel answers at most a month). Defaults to 24h.
+	// +optional
+	// +kubebuilder:default="24h"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('5m') && duration(self) <= duration('720h')",message="exotel.backfill.lookback must be between 5m and 720h"
+	Lookback *metav1.Duration `json:"lookback,omitempty"`
+}
+
+// ExotelSpec is the Tenant's Exotel account.
+// +kubebuilder:validation:XValidation:rule="!(has(self.region) && has(self.apiBaseURL))",message="set exotel.region or exotel.apiBaseURL, not both"
+type ExotelSpec struct {
+	// accountSID of the Exotel account, as in the API's path /v1/Accounts/{accountSID}.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_-]+$`
+	AccountSID string `json:"accountSID,omitempty"`
+	// region of the account: in (Mumbai) or sg (Singapore). The wrong one ends in refused credentials. Defaults to in.
+	// +optional
+	Region ExotelRegion `json:"region,omitempty"`
+	// apiBaseURL replaces the region's API host, for a proxy or a simulator, such as https://api.in.exotel.com.
+	// +optional
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http','https'] && url(self).getHostname() != ''",message="exotel.apiBaseURL must be an absolute http(s) URL"
+	APIBaseURL string `json:"apiBaseURL,omitempty"`
+	// credentialsSecretRef names the Secret with the keys apiKey and apiToken.
+	// +required
+	CredentialsSecretRef SecretReference `json:"credentialsSecretRef,omitempty,omitzero"`
+	// phoneNumbers are the Tenant's ExoPhones in E.164 form, used to find the Tenant of a call.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MinLength=3
+	// +kubebuilder:validation:items:MaxLength=16
+	// +kubebuilder:validation:items:Pattern=`^\+[1-9][0-9]{1,14}$`
+	PhoneNumbers []string `json:"phoneNumbers,omitempty"`
+	// timeZone in which the account writes times that carry no zone. Defaults to Asia/Kolkata.
+	// +optional
+	// +kubebuilder:default="Asia/Kolkata"
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	TimeZone string `json:"timeZone,omitempty"`
+	// backfill says how lost webhooks are found again.
+	// +optional
+	Backfill *BackfillSpec `json:"backfill,omitempty"`
+}
+
+// SignatureScheme is how a webhook is signed.
+// +kubebuilder:validation:Enum=HMACSHA1
+type SignatureScheme string
+
+// SignatureSchemeHMACSHA1 is HMAC-SHA1 over the raw body, in hex or base64, in the header X-Exotel-Signature.
+const SignatureSchemeHMACSHA1 SignatureScheme = "HMACSHA1"
+
+// SignatureSpec verifies webhooks by a signature over the raw body.
+type SignatureSpec struct {
+	// secretRef names the Secret with the signing secrets. Every key of it is an active secret, so that a second one can
+	// be added, the sender moved over, and the first one removed without a refused webhook. Each at least 16 bytes.
+	// +required
+	SecretRef SecretReference `json:"secretRef,omitempty,omitzero"`
+	// scheme of the signature. Defaults to HMACSHA1.
+	// +optional
+	// +kubebuilder:default=HMACSHA1
+	Scheme SignatureScheme `json:"scheme,omitempty"`
+}
+
+// WebhooksSpec says how Exotel's webhooks prove themselves. At least one verifier must be named.
+// +kubebuilder:validation:XValidation:rule="has(self.signature)",message="webhooks needs a verifier: set webhooks.signature"
+type WebhooksSpec struct {
+	// signature verifies an HMAC over the raw body.
+	// +optional
+	Signature *SignatureSpec `json:"signature,omitempty"`
+}
+
+// ResourcesPolicy says which recordings get a CallRecording.
+// +kubebuilder:validation:Enum=All;Failed;None
+type ResourcesPolicy string
+
+const (
+	// ResourcesAll makes a CallRecording of every recording, as far as the bounds allow.
+	ResourcesAll ResourcesPolicy = "All"
+	// ResourcesFailed makes a CallRecording of failed recordings only.
+	ResourcesFailed ResourcesPolicy = "Failed"
+	// ResourcesNone makes none; a person may still apply one.
+	ResourcesNone ResourcesPolicy = "None"
+)
+
+// RecordingsSpec says where recordings go and how.
+type RecordingsSpec struct {
+	// bucket that receives the recordings. It must exist.
+	// +required
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9][a-z0-9.-]*[a-z0-9]$`
+	Bucket string `json:"bucket,omitempty"`
+	// endpoint of the S3-compatible store, scheme and host without a path, such as https://s3.ap-southeast-1.wasabisys.com.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http','https'] && url(self).getHostname() != '' && url(self).getEscapedPath() in ['', '/']",message="recordings.endpoint must be an http(s) URL of a host without a path, such as https://s3.ap-southeast-1.wasabisys.com"
+	Endpoint string `json:"endpoint,omitempty"`
+	// region of the bucket, as the store's signatures need it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[a-z0-9-]+$`
+	Region string `json:"region,omitempty"`
+	// credentialsSecretRef names the Secret with the keys accessKeyID and secretAccessKey.
+	// +required
+	CredentialsSecretRef SecretReference `json:"credentialsSecretRef,omitempty,omitzero"`
+	// keyTemplate makes the object's key from a recording: a Go template over .CallSID, .RecordingID and .Date (the
+	// day it was queued, yyyy/mm/dd, UTC). It must use .RecordingID, since one call may have several recordings; Caly puts
+	// "{namespace}/{name}/" in front of it and the file's extension behind it. Defaults to "{{.CallSID}}-{{.RecordingID}}".
+	// +optional
+	// +kubebuilder:default="{{.CallSID}}-{{.RecordingID}}"
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.matches('[{][{] *[.]RecordingID *[}][}]')",message="recordings.keyTemplate must contain {{.RecordingID}}: one call may have several recordings"
+	KeyTemplate string `json:"keyTemplate,omitempty"`
+	// allowedSourceHosts are the hosts that a recording may be fetched from, each a host name or "*." and a domain, with an
+	// optional port. Defaults to Exotel's own hosts.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=255
+	// +kubebuilder:validation:items:Pattern=`^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$`
+	AllowedSourceHosts []string `json:"allowedSourceHosts,omitempty"`
+	// maxParallelism bounds the upload pods that work for this Tenant at once. Defaults to 4.
+	// +optional
+	// +kubebuilder:default=4
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=64
+	MaxParallelism *int32 `json:"maxParallelism,omitempty"`
+	// resources says which recordings get a CallRecording: All, Failed or None. Defaults to All.
+	// +optional
+	// +kubebuilder:default=All
+	Resources ResourcesPolicy `json:"resources,omitempty"`
+	// ttlAfterFinished is how long a finished CallRecording is kept, 0s to 168h. The recording itself stays. Defaults to 1h.
+	// +optional
+	// +kubebuilder:default="1h"
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s') && duration(self) <= duration('168h')",message="recordings.ttlAfterFinished must be between 0s and 168h"
+	TTLAfterFinished *metav1.Duration `json:"ttlAfterFinished,omitempty"`
+}
+
+// AudioSpec says where live audio goes.
+type AudioSpec struct {
+	// agentURL is the WebSocket server of the Tenant's voice agent.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['ws','wss'] && url(self).getHostname() != ''",message="audio.agentURL must be an absolute ws(s) URL, such as wss://bot.acme.example/stream"
+	AgentURL string `json:"agentURL,omitempty"`
+	// maxStreams bounds the Tenant's audio streams at once, over all pods. Defaults to 200.
+	// +optional
+	// +kubebuilder:default=200
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000
+	MaxStreams *int32 `json:"maxStreams,omitempty"`
+}
+
+// DeletionPolicy says what happens to a Tenant's rows and objects when the Tenant goes.
+// +kubebuilder:validation:Enum=Retain;Delete
+type DeletionPolicy string
+
+const (
+	// DeletionPolicyRetain keeps rows and objects.
+	DeletionPolicyRetain DeletionPolicy = "Retain"
+	// DeletionPolicyDelete removes the Tenant's rows, and the objects under its prefix in the bucket.
+	DeletionPolicyDelete DeletionPolicy = "Delete"
+)
+
+// TenantSpec is what the platform engineer wants of a Tenant.
+type TenantSpec struct {
+	// suspend refuses the Tenant's webhooks and keeps its uploads waiting, until it is false again.
+	// +optional
+	Suspend *bool `json:"suspend,omitempty"`
+	// exotel is the Tenant's Exotel account.
+	// +required
+	Exotel ExotelSpec `json:"exotel,omitempty,omitzero"`
+	// webhooks says how Exotel's webhooks prove themselves.
+	// +required
+	Webhooks WebhooksSpec `json:"webhooks,omitempty,omitzero"`
+	// recordings says where recordings go.
+	// +required
+	Recordings RecordingsSpec `json:"recordings,omitempty,omitzero"`
+	// audio says where live audio goes; without it the Tenant takes no audio streams.
+	// +optional
+	Audio *AudioSpec `json:"audio,omitempty"`
+	// deletionPolicy says what happens to rows and objects when the Tenant is deleted. Defaults to Retain.
+	// +optional
+	// +kubebuilder:default=Retain
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+}
+
+// TenantStatus is what the operator found.
+type TenantStatus struct {
+	// observedGeneration is the generation that the last successful reconcile saw.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// conditions: Ready; Reconciling and Stalled while true; CredentialsValid; StorageReachable; Suspended while true.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// webhookURLs are the addresses to give to Exotel.
+	// +optional
+	// +listType=map
+	// +listMapKey=event
+	// +kubebuilder:validation:MaxItems=8
+	WebhookURLs []WebhookURL `json:"webhookURLs,omitempty"`
+	// configDigest identifies the tenant config that the data plane was handed, without its secrets.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ConfigDigest string `json:"configDigest,omitempty"`
+	// backlog is the number of recordings that wait for upload, counted up to 1000, when the upload Job was last looked at.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Backlog *int32 `json:"backlog,omitempty"`
+}
+
+// WebhookURL is one address to give to Exotel.
+type WebhookURL struct {
+	// event that the address is for: status or passthru.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	Event string `json:"event,omitempty"`
+	// url to give to Exotel.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	URL string `json:"url,omitempty"`
+}
+
+// Tenant is one customer of the platform: an Exotel account, how its webhooks are verified, and the bucket for its
+// recordings. Its id everywhere is namespace/name.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=tnt,categories=caly
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Suspended",type=boolean,JSONPath=`.spec.suspend`
+// +kubebuilder:printcolumn:name="Bucket",type=string,JSONPath=`.spec.recordings.bucket`
+// +kubebuilder:printcolumn:name="Backlog",type=integer,JSONPath=`.status.backlog`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 40",message="metadata.name of a Tenant must be at most 40 characters: it is part of the names of its CallRecordings"
+type Tenant struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata of the object.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitzero"`
+	// spec is what the platform engineer wants.
+	// +required
+	Spec TenantSpec `json:"spec,omitzero"`
+	// status is what the operator found.
+	// +optional
+	Status TenantStatus `json:"status,omitzero"`
+}
+
+// TenantList is a list of Tenants.
+//
+// +kubebuilder:object:root=true
+type TenantList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitzero"`
+	Items           []Tenant `json:"items"`
+}
+
+// ID is the Tenant's id in rows, keys and metrics: namespace/name.
+func (t *Tenant) ID() string { return t.Namespace + "/" + t.Name }
+
+// GetConditions returns the object's conditions.
+func (t *Tenant) GetConditions() []metav1.Condition { return t.Status.Conditions }
+
+// SetConditions replaces the object's conditions.
+func (t *Tenant) SetConditions(c []metav1.Condition) { t.Status.Conditions = c }
