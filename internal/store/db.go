@@ -1,0 +1,158 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/caly-dev/caly/migrations"
+)
+
+// Options of Open.
+type Options struct {
+	// Component is operator, dataplane or upload: who connects, and so which privileges it must not have.
+	Component string
+	// MaxConns bounds the pool; 0 means 8.
+	MaxConns int32
+	// ApplicationName is shown in pg_stat_activity; empty means "caly-" and the component.
+	ApplicationName string
+}
+
+// DB is a bounded pool of connections to a database whose schema is the one this binary needs.
+type DB struct {
+	pool *pgxpool.Pool
+	dsn  string
+}
+
+// Open connects, and refuses a database whose schema is older or newer than this binary needs (ErrSchema), and for
+// data plane and upload a role that row-level security would not bind. Errors carry no password.
+func Open(ctx context.Context, dsn string, o Options) (*DB, error) {
+	cfg, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, errors.New("the database URL cannot be read: it must look like postgres://user:password@host:5432/database")
+	}
+	cfg.MaxConns = 8
+	if o.MaxConns > 0 {
+		cfg.MaxConns = o.MaxConns
+	}
+	name := o.ApplicationName
+	if name == "" {
+		name = "caly-" + o.Component
+	}
+	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
+	cfg.ConnConfig.RuntimeParams["application_name"] = name
+	cfg.ConnConfig.RuntimeParams["statement_timeout"] = "15000"
+	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "15000"
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", explain(err))
+	}
+	db := &DB{pool: pool, dsn: dsn}
+	if err := db.verify(ctx, o.Component); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("database %s on %s:%d as %s: %w", cfg.ConnConfig.Database, cfg.ConnConfig.Host, cfg.ConnConfig.Port, cfg.ConnConfig.User, err)
+	}
+	return db, nil
+}
+
+// Close ends all connections.
+func (d *DB) Close() { d.pool.Close() }
+
+// Ping asks the database for a sign of life.
+func (d *DB) Ping(ctx context.Context) error { return explain(d.pool.Ping(ctx)) }
+
+func (d *DB) verify(ctx context.Context, component string) error {
+	if err := d.verifySchema(ctx); err != nil {
+		return err
+	}
+	if component == "operator" {
+		return nil
+	}
+	var bypass bool
+	err := d.pool.QueryRow(ctx, `SELECT rolsuper OR rolbypassrls OR
+		pg_has_role(session_user, (SELECT relowner FROM pg_class WHERE oid = 'recordings'::regclass), 'USAGE')
+		FROM pg_roles WHERE rolname = session_user`).Scan(&bypass)
+	if err != nil {
+		return explain(err)
+	}
+	if bypass {
+		return fmt.Errorf("this role is a superuser, the owner or has BYPASSRLS, so row-level security would not bind it; connect %s as its own role (caly_dataplane, or the role made for the tenant)", component)
+	}
+	return nil
+}
+
+func (d *DB) verifySchema(ctx context.Context) error {
+	var have int64
+	err := d.pool.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&have)
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "42501") { // undefined table, insufficient privilege
+		have, err = 0, nil
+	}
+	if err != nil {
+		return explain(err)
+	}
+	switch need := migrations.Latest(); {
+	case have < need:
+		return fmt.Errorf("%w: it is at version %d and this caly needs %d; run \"caly migrate up\"", ErrSchema, have, need)
+	case have > need:
+		return fmt.Errorf("%w: it is at version %d and this caly needs %d; run a newer caly", ErrSchema, have, need)
+	}
+	return nil
+}
+
+// UploadDSN is this database's URL with another user and password.
+func (d *DB) UploadDSN(role, password string) (string, error) {
+	u, err := url.Parse(d.dsn)
+	if err != nil || u.Host == "" {
+		return "", errors.New("the operator's database URL must be in the form postgres://user:password@host:5432/database, so that upload pods can be given one of their own")
+	}
+	u.User = url.UserPassword(role, password)
+	return u.String(), nil
+}
+
+// explain turns a driver's error into one of this package's, with the cause in one line and no connection string.
+func explain(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ErrNotFound
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return explainServer(pg)
+	}
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) {
+		first, _, _ := strings.Cut(connect.Unwrap().Error(), "\n") // one line for each address that was tried
+		return fmt.Errorf("%w: connect: %s", ErrUnavailable, first)
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+func explainServer(pg *pgconn.PgError) error {
+	text := fmt.Sprintf("PostgreSQL says: %s (%s)", pg.Message, pg.Code)
+	switch pg.Code[:2] {
+	case "08", "57", "53", "58", "25": // connection, operator intervention, resources, system, transaction state (read-only standby)
+		return fmt.Errorf("%w: %s", ErrUnavailable, text)
+	case "CA":
+		return fmt.Errorf("%w: %s", ErrTooManyRecordings, pg.Message)
+	}
+	return &ServerError{Code: pg.Code, Message: text}
+}
+
+// ServerError is PostgreSQL's refusal of a statement: waiting does not mend it.
+type ServerError struct {
+	Code    string // SQLSTATE
+	Message string
+}
+
+// Error says what the server said.
+func (e *ServerError) Error() string { return e.Message }

@@ -1,0 +1,194 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// RecordingKey names a recording.
+type RecordingKey struct {
+	Tenant, ID string
+}
+
+func queueColumns(alias string) string {
+	a := alias + "."
+	return a + "tenant, " + a + "id, " + a + "call_sid, " + a + "source_url, CASE WHEN " + a + "lease_owner IS NULL THEN 'pending' ELSE 'leased' END, " +
+		a + "attempts, " + a + "max_attempts, " + a + "available_at, " + a + "last_error_code, " + a + "last_error, ''::text, ''::text, 0::bigint, ''::text, " +
+		a + "created_at, NULL::timestamptz, " + a + "upload_started_at IS NOT NULL, " + a + "has_view"
+}
+
+const historyColumns = `h.tenant, h.id, h.call_sid, h.source_url, h.state, h.attempts, h.attempts, h.finished_at, h.last_error_code, h.last_error,
+	h.bucket, h.object_key, h.size, h.sha256, h.created_at, h.finished_at, true, h.has_view`
+
+func scanRecording(row pgx.CollectableRow) (Recording, error) {
+	var r Recording
+	var state string
+	var finished *time.Time
+	err := row.Scan(&r.Tenant, &r.ID, &r.CallSID, &r.SourceURL, &state, &r.Attempts, &r.MaxAttempts, &r.AvailableAt, &r.LastErrorCode,
+		&r.LastError, &r.Bucket, &r.Key, &r.Size, &r.SHA256, &r.CreatedAt, &finished, &r.UploadStarted, &r.HasView)
+	r.State = RecordingState(state)
+	if finished != nil {
+		r.FinishedAt = *finished
+	}
+	return r, err
+}
+
+func split(keys []RecordingKey) (tenants, ids []string) {
+	for _, k := range keys {
+		tenants, ids = append(tenants, k.Tenant), append(ids, k.ID)
+	}
+	return tenants, ids
+}
+
+// Recordings reads the recordings of the keys, from the queue or else the newest from the history. Unknown ones are absent.
+func (d *DB) Recordings(ctx context.Context, keys []RecordingKey) (map[RecordingKey]Recording, error) {
+	tenants, ids := split(keys)
+	rows, err := d.pool.Query(ctx, `
+		WITH k AS (SELECT * FROM unnest($1::text[], $2::text[]) AS k(tenant, id))
+		SELECT `+queueColumns("r")+` FROM k JOIN recordings r USING (tenant, id)
+		UNION ALL
+		SELECT * FROM (SELECT DISTINCT ON (h.tenant, h.id) `+historyColumns+` FROM k JOIN recording_history h USING (tenant, id)
+			WHERE NOT EXISTS (SELECT FROM recordings r WHERE r.tenant = k.tenant AND r.id = k.id)
+			ORDER BY h.tenant, h.id, h.finished_at DESC) newest`, tenants, ids)
+	if err != nil {
+		return nil, explain(err)
+	}
+	list, err := pgx.CollectRows(rows, scanRecording)
+	if err != nil {
+		return nil, explain(err)
+	}
+	found := make(map[RecordingKey]Recording, len(list))
+	for _, r := range list {
+		found[RecordingKey{r.Tenant, r.ID}] = r
+	}
+	return found, nil
+}
+
+// Retry puts a failed recording back into the queue with all its attempts; one that waits there becomes due at once.
+// ErrNotFound when there is neither.
+func (d *DB) Retry(ctx context.Context, tenant, id string) error {
+	var n int
+	err := d.pool.QueryRow(ctx, `
+		WITH last AS (
+			SELECT tenant, id, max(finished_at) AS finished_at FROM recording_history WHERE tenant = $1 AND id = $2 GROUP BY 1, 2),
+		gone AS (
+			DELETE FROM recording_history h USING last WHERE h.tenant = last.tenant AND h.id = last.id
+				AND h.finished_at = last.finished_at AND h.state = 'failed' RETURNING h.*),
+		again AS (
+			INSERT INTO recordings (tenant, id, call_sid, source_url, upload_started_at, has_view, created_at)
+			SELECT tenant, id, call_sid, source_url, now(), has_view, created_at FROM gone RETURNING 1),
+		due AS (
+			UPDATE recordings SET available_at = least(available_at, now()), attempts = 0 WHERE tenant = $1 AND id = $2 RETURNING 1)
+		SELECT (SELECT count(*) FROM again) + (SELECT count(*) FROM due)`, tenant, id).Scan(&n)
+	if err != nil {
+		return explain(err)
+	}
+	if n == 0 {
+		return ErrNotFound
+	}
+	return nil
+}
+
+// Unviewed returns a tenant's recordings in the given states that no CallRecording was made of, oldest first.
+func (d *DB) Unviewed(ctx context.Context, tenant string, states []RecordingState, limit int) ([]Recording, error) {
+	queue, failed := false, false
+	for _, s := range states {
+		queue = queue || s == StatePending || s == StateLeased
+		failed = failed || s == StateFailed
+	}
+	rows, err := d.pool.Query(ctx, `
+		(SELECT `+queueColumns("r")+` FROM recordings r WHERE $2 AND r.tenant = $1 AND NOT r.has_view ORDER BY r.created_at LIMIT $4)
+		UNION ALL
+		(SELECT `+historyColumns+` FROM recording_history h WHERE $3 AND h.tenant = $1 AND NOT h.has_view AND h.state = 'failed'
+			ORDER BY h.finished_at LIMIT $4)
+		LIMIT $4`, tenant, queue, failed, limit)
+	if err != nil {
+		return nil, explain(err)
+	}
+	list, err := pgx.CollectRows(rows, scanRecording)
+	return list, explain(err)
+}
+
+// MarkViewed notes that CallRecordings were made of the recordings.
+func (d *DB) MarkViewed(ctx context.Context, keys []RecordingKey) error {
+	tenants, ids := split(keys)
+	_, err := d.pool.Exec(ctx, `
+		WITH k AS (SELECT * FROM unnest($1::text[], $2::text[]) AS k(tenant, id)),
+		q AS (UPDATE recordings r SET has_view = true FROM k WHERE r.tenant = k.tenant AND r.id = k.id AND NOT r.has_view)
+		UPDATE recording_history h SET has_view = true FROM k WHERE h.tenant = k.tenant AND h.id = k.id AND NOT h.has_view`, tenants, ids)
+	return explain(err)
+}
+
+// Backlogs tells of every tenant with unfinished recordings, each counted up to the limit. Tenants are found by skipping
+// through the index, one probe each, so a long queue costs no more than a short one.
+func (d *DB) Backlogs(ctx context.Context, limitPerTenant int) ([]Backlog, error) {
+	rows, err := d.pool.Query(ctx, `
+		WITH RECURSIVE t AS (
+			(SELECT tenant FROM recordings ORDER BY tenant LIMIT 1)
+			UNION ALL
+			SELECT (SELECT r.tenant FROM recordings r WHERE r.tenant > t.tenant ORDER BY r.tenant LIMIT 1) FROM t WHERE t.tenant IS NOT NULL)
+		SELECT t.tenant, ready.n, leased.n, next.at, ready.oldest FROM t,
+			LATERAL (SELECT count(*)::int AS n, min(created_at) AS oldest FROM (SELECT created_at FROM recordings r WHERE r.tenant = t.tenant
+				AND lease_owner IS NULL AND available_at <= now() ORDER BY available_at, id LIMIT $1) x) ready,
+			LATERAL (SELECT count(*)::int AS n FROM (SELECT FROM recordings r WHERE r.tenant = t.tenant AND lease_owner IS NOT NULL LIMIT $1) x) leased,
+			LATERAL (SELECT min(available_at) AS at FROM recordings r WHERE r.tenant = t.tenant AND lease_owner IS NULL AND available_at > now()) next
+		WHERE t.tenant IS NOT NULL`, limitPerTenant)
+	if err != nil {
+		return nil, explain(err)
+	}
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Backlog, error) {
+		var b Backlog
+		var next, oldest *time.Time
+		err := row.Scan(&b.Tenant, &b.Ready, &b.Leased, &next, &oldest)
+		if next != nil {
+			b.NextAt = *next
+		}
+		if oldest != nil {
+			b.OldestReady = *oldest
+		}
+		return b, err
+	})
+	return list, explain(err)
+}
+
+// ReapLeases gives expired leases back to the queue, an attempt counted, and returns how many.
+func (d *DB) ReapLeases(ctx context.Context) (int, error) {
+	tag, err := d.pool.Exec(ctx, `
+		WITH dead AS (SELECT tenant, id FROM recordings WHERE lease_until < now() LIMIT 1000 FOR UPDATE SKIP LOCKED)
+		UPDATE recordings r SET lease_owner = NULL, lease_until = NULL, attempts = attempts + 1, last_error_code = 'lease_expired',
+			last_error = 'the upload pod that held it went away without a word' FROM dead WHERE r.tenant = dead.tenant AND r.id = dead.id`)
+	return int(tag.RowsAffected()), explain(err)
+}
+
+// SuspendTenant stops or lets go the claims of a tenant.
+func (d *DB) SuspendTenant(ctx context.Context, tenant string, suspended bool) error {
+	_, err := d.pool.Exec(ctx, `INSERT INTO tenants AS t (tenant, suspended) VALUES ($1, $2)
+		ON CONFLICT (tenant) DO UPDATE SET suspended = excluded.suspended, updated_at = now() WHERE t.suspended <> excluded.suspended`,
+		tenant, suspended)
+	return explain(err)
+}
+
+// DeleteTenant removes every row of a tenant, in batches, so that no transaction grows with the tenant.
+func (d *DB) DeleteTenant(ctx context.Context, tenant string) error {
+	for _, table := range []string{"recordings", "recording_history", "call_events", "calls", "tenants"} {
+		sql := `DELETE FROM ` + table + ` WHERE (tableoid, ctid) IN (SELECT tableoid, ctid FROM ` + table + ` WHERE tenant = $1 LIMIT 5000)`
+		for {
+			tag, err := d.pool.Exec(ctx, sql, tenant)
+			if err != nil {
+				return explain(err)
+			}
+			if tag.RowsAffected() == 0 {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// EnsureHistoryPartitions makes the history's partitions of the coming months.
+func (d *DB) EnsureHistoryPartitions(ctx context.Context, months int) error {
+	_, err := d.pool.Exec(ctx, `SELECT caly_ensure_history_partitions($1)`, months)
+	return explain(err)
+}

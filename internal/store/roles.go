@@ -1,0 +1,56 @@
+package store
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+)
+
+// scramIterations is PostgreSQL's own default.
+const scramIterations = 4096
+
+// EnsureUploadRole makes the login role of a tenant's upload pods, or gives it a new password, and returns its name.
+// PostgreSQL is sent a SCRAM verifier: the password is in no statement and so in no log.
+func (d *DB) EnsureUploadRole(ctx context.Context, tenant, password string) (role string, err error) {
+	verifier, err := scramVerifier(password)
+	if err != nil {
+		return "", err
+	}
+	err = d.pool.QueryRow(ctx, `SELECT caly_ensure_upload_role($1, $2)`, tenant, verifier).Scan(&role)
+	return role, explain(err)
+}
+
+// DropUploadRole removes the role; connections that it still has see no rows from then on.
+func (d *DB) DropUploadRole(ctx context.Context, tenant string) error {
+	_, err := d.pool.Exec(ctx, `SELECT caly_drop_upload_role($1)`, tenant)
+	return explain(err)
+}
+
+// scramVerifier is what PostgreSQL stores of a password (RFC 5803). The password must be ASCII: SASLprep is not applied.
+func scramVerifier(password string) (string, error) {
+	for _, r := range password {
+		if r < 0x20 || r > 0x7e {
+			return "", fmt.Errorf("a database password must be printable ASCII")
+		}
+	}
+	salt := make([]byte, 16)
+	_, _ = rand.Read(salt) // never fails
+	salted, err := pbkdf2.Key(sha256.New, password, salt, scramIterations, sha256.Size)
+	if err != nil {
+		return "", err
+	}
+	client, server := sum(salted, "Client Key"), sum(salted, "Server Key")
+	stored := sha256.Sum256(client)
+	b64 := base64.StdEncoding.EncodeToString
+	return fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", scramIterations, b64(salt), b64(stored[:]), b64(server)), nil
+}
+
+func sum(key []byte, text string) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(text))
+	return mac.Sum(nil)
+}

@@ -1,0 +1,530 @@
+package store_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"pgregory.net/rapid"
+
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/migrations"
+)
+
+const (
+	acme   = "acme/support"
+	globex = "globex/sales"
+)
+
+func open(t *testing.T, dsn, component string) *store.DB {
+	t.Helper()
+	db, err := store.Open(t.Context(), dsn, store.Options{Component: component})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	return db
+}
+
+// fixture is one database with a connection for each role.
+type fixture struct {
+	pg              *pgtest.Server
+	dataplane, oper *store.DB
+	upload, upload2 *store.DB // acme's, globex's
+	uploadDSN       string
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	pg := pgtest.New(t)
+	f := &fixture{pg: pg, dataplane: open(t, pg.DataplaneDSN, "dataplane"), oper: open(t, pg.OperatorDSN, "operator")}
+	f.uploadDSN = f.role(t, acme, "pw-acme")
+	f.upload = open(t, f.uploadDSN, "upload")
+	f.upload2 = open(t, f.role(t, globex, "pw-globex"), "upload")
+	return f
+}
+
+func (f *fixture) role(t *testing.T, tenant, password string) string {
+	t.Helper()
+	role, err := f.oper.EnsureUploadRole(t.Context(), tenant, password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dsn, err := f.oper.UploadDSN(role, password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dsn
+}
+
+func newEvent(tenant, sid, eventType string, state store.CallState, url string) store.Event {
+	e := store.Event{Tenant: tenant, Kind: "status", CallSID: sid, EventType: eventType, Source: "webhook", Raw: []byte("raw"),
+		DedupKey: sha256.Sum256([]byte(tenant + sid + eventType + fmt.Sprint(state))), Call: store.Call{State: state}}
+	if url != "" {
+		e.Recording = &store.NewRecording{ID: tenantconfig.RecordingID(sid, url), SourceURL: url}
+	}
+	return e
+}
+
+func (f *fixture) enqueue(t *testing.T, tenant string, n int) []string {
+	t.Helper()
+	ids := make([]string, n)
+	for i := range n {
+		sid := fmt.Sprintf("call%04d", i)
+		url := "https://recordings.exotel.com/x/" + sid + ".mp3"
+		ids[i] = tenantconfig.RecordingID(sid, url)
+		if _, err := f.oper.Enqueue(t.Context(), tenant, sid, store.NewRecording{ID: ids[i], SourceURL: url}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return ids
+}
+
+// one reads a single value as the superuser, past every policy.
+func (f *fixture) one(t *testing.T, sql string, args ...any) (v int) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), f.pg.AdminDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	if err := conn.QueryRow(t.Context(), sql, args...).Scan(&v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestIngestOnceUnderConcurrency(t *testing.T) {
+	f := newFixture(t)
+	e := newEvent(acme, "c1", "terminal", store.CallCompleted, "https://recordings.exotel.com/x/c1.mp3")
+	outcomes := make(chan store.Outcome, 50)
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			o, err := f.dataplane.Ingest(t.Context(), e)
+			if err != nil {
+				t.Error(err)
+			}
+			outcomes <- o
+		})
+	}
+	wg.Wait()
+	close(outcomes)
+	got := map[store.Outcome]int{}
+	for o := range outcomes {
+		got[o]++
+	}
+	if diff := cmp.Diff(map[store.Outcome]int{store.Applied: 1, store.Duplicate: 49}, got); diff != "" {
+		t.Errorf("outcomes (-want +got):\n%s", diff)
+	}
+	if n := f.one(t, `SELECT count(*) FROM recordings`); n != 1 {
+		t.Errorf("%d recordings, want 1", n)
+	}
+}
+
+func TestRecordingOfSeveralEventsIsQueuedOnce(t *testing.T) {
+	f := newFixture(t)
+	url := "https://recordings.exotel.com/x/c1.mp3"
+	for _, e := range []store.Event{newEvent(acme, "c1", "answered", store.CallInProgress, url), newEvent(acme, "c1", "terminal", store.CallCompleted, url)} {
+		if o, err := f.dataplane.Ingest(t.Context(), e); err != nil || o != store.Applied {
+			t.Fatalf("ingest: %v, %v", o, err)
+		}
+	}
+	got, err := f.upload.Claim(t.Context(), "w", 10, time.Minute)
+	if err != nil || len(got) != 1 {
+		t.Fatalf("claimed %d, %v; want 1", len(got), err)
+	}
+	res := store.Result{Bucket: "b", Key: "k", SHA256: strings.Repeat("a", 64), MD5: "m", Size: 3}
+	if err := f.upload.Complete(t.Context(), "w", got[0].ID, res); err != nil {
+		t.Fatal(err)
+	}
+	if created, err := f.oper.Enqueue(t.Context(), acme, "c1", *newEvent(acme, "c1", "", 0, url).Recording); err != nil || created {
+		t.Errorf("after it is history it was queued again: %v, %v", created, err)
+	}
+}
+
+func TestTooManyRecordingsOfOneCall(t *testing.T) {
+	f := newFixture(t)
+	var err error
+	for i := range 17 {
+		url := fmt.Sprintf("https://recordings.exotel.com/x/%d.mp3", i)
+		_, err = f.oper.Enqueue(t.Context(), acme, "c1", store.NewRecording{ID: tenantconfig.RecordingID("c1", url), SourceURL: url})
+		if i < 16 && err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !errors.Is(err, store.ErrTooManyRecordings) {
+		t.Errorf("the seventeenth: %v, want ErrTooManyRecordings", err)
+	}
+}
+
+func TestDeadEventIsKept(t *testing.T) {
+	f := newFixture(t)
+	e := newEvent(acme, "c1", "terminal", store.CallCompleted, "https://recordings.exotel.com/x/c1.mp3")
+	e.DeadReason = "bad_time"
+	if o, err := f.dataplane.Ingest(t.Context(), e); err != nil || o != store.Dead {
+		t.Fatalf("ingest: %v, %v; want Dead", o, err)
+	}
+	if n := f.one(t, `SELECT count(*) FROM call_events WHERE dead_reason = 'bad_time'`); n != 1 {
+		t.Errorf("%d dead events, want 1", n)
+	}
+	if n := f.one(t, `SELECT (SELECT count(*) FROM calls) + (SELECT count(*) FROM recordings)`); n != 0 {
+		t.Errorf("a dead event touched %d rows", n)
+	}
+}
+
+// TestCallStateOrderIndependent: any order and repetition of a call's events ends in the same state, the greatest.
+func TestCallStateOrderIndependent(t *testing.T) {
+	f := newFixture(t)
+	n := 0
+	rapid.Check(t, func(r *rapid.T) {
+		states := rapid.SliceOfN(rapid.IntRange(0, 8), 1, 6).Draw(r, "states")
+		n++
+		sid, want := fmt.Sprintf("call%d", n), 0
+		for _, s := range states {
+			want = max(want, s)
+			if _, err := f.dataplane.Ingest(t.Context(), newEvent(acme, sid, "e", store.CallState(s), "")); err != nil {
+				r.Fatal(err)
+			}
+		}
+		if got := f.one(t, `SELECT state FROM calls WHERE call_sid = $1`, sid); got != want {
+			r.Fatalf("after %v the state is %d, want %d", states, got, want)
+		}
+	})
+}
+
+func TestClaimGivesEachRowOnce(t *testing.T) {
+	f := newFixture(t)
+	f.enqueue(t, acme, 100)
+	seen := sync.Map{}
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			for {
+				got, err := f.upload.Claim(t.Context(), fmt.Sprint("w", w), 7, time.Minute)
+				if err != nil {
+					t.Error(err)
+				}
+				if len(got) == 0 {
+					return
+				}
+				for _, r := range got {
+					if _, twice := seen.LoadOrStore(r.ID, w); twice {
+						t.Errorf("%s was claimed twice", r.ID)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	count := 0
+	seen.Range(func(any, any) bool { count++; return true })
+	if count != 100 {
+		t.Errorf("%d of 100 rows were claimed", count)
+	}
+}
+
+func TestLeases(t *testing.T) {
+	f := newFixture(t)
+	ctx := t.Context()
+	id := f.enqueue(t, acme, 1)[0]
+	claim := func(owner string, lease time.Duration) int {
+		got, err := f.upload.Claim(ctx, owner, 5, lease)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(got)
+	}
+	if claim("a", time.Millisecond) != 1 {
+		t.Fatal("the first claim found nothing")
+	}
+	time.Sleep(20 * time.Millisecond)
+	if claim("b", time.Minute) != 1 {
+		t.Fatal("an expired lease was not taken over")
+	}
+	res := store.Result{Bucket: "b", Key: "k", SHA256: strings.Repeat("a", 64)}
+	if err := f.upload.Complete(ctx, "a", id, res); !errors.Is(err, store.ErrLeaseLost) {
+		t.Errorf("Complete by the one who lost it: %v", err)
+	}
+	if held, err := f.upload.Heartbeat(ctx, "a", []string{id}, time.Minute); err != nil || len(held) != 0 {
+		t.Errorf("Heartbeat by the one who lost it holds %v, %v", held, err)
+	}
+	if err := f.upload.Release(ctx, "b", []string{id}); err != nil {
+		t.Fatal(err)
+	}
+	if claim("c", time.Minute) != 1 {
+		t.Fatal("a released lease cannot be claimed at once")
+	}
+	if err := f.upload.Complete(ctx, "c", id, res); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.upload.Complete(ctx, "c", id, res); err != nil {
+		t.Errorf("Complete again, since the answer was lost: %v", err)
+	}
+	other := res
+	other.SHA256 = strings.Repeat("b", 64)
+	if err := f.upload.Complete(ctx, "c", id, other); !errors.Is(err, store.ErrLeaseLost) {
+		t.Errorf("Complete again with another result: %v", err)
+	}
+}
+
+func TestFailAndRetry(t *testing.T) {
+	f := newFixture(t)
+	ctx := t.Context()
+	id := f.enqueue(t, acme, 1)[0]
+	key := store.RecordingKey{Tenant: acme, ID: id}
+	if err := f.oper.Retry(ctx, acme, "0000000000000000"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("retry of an unknown one: %v", err)
+	}
+	if _, err := f.upload.Claim(ctx, "w", 1, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.upload.Fail(ctx, "w", id, "gone", "the source says 410"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := f.oper.Recordings(ctx, []store.RecordingKey{key})
+	if err != nil || got[key].State != store.StateFailed || got[key].LastErrorCode != "gone" || got[key].Attempts != 1 {
+		t.Fatalf("after Fail: %+v, %v", got[key], err)
+	}
+	for range 2 { // the second finds it queued already
+		if err := f.oper.Retry(ctx, acme, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err = f.oper.Recordings(ctx, []store.RecordingKey{key})
+	if err != nil || got[key].State != store.StatePending || got[key].Attempts != 0 {
+		t.Fatalf("after Retry: %+v, %v", got[key], err)
+	}
+}
+
+func TestBacklogsAndReaping(t *testing.T) {
+	f := newFixture(t)
+	ctx := t.Context()
+	f.enqueue(t, acme, 5)
+	f.enqueue(t, globex, 1)
+	if _, err := f.upload.Claim(ctx, "w", 2, time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(20 * time.Millisecond)
+	if n, err := f.oper.ReapLeases(ctx); err != nil || n != 2 {
+		t.Errorf("reaped %d, %v; want 2", n, err)
+	}
+	if _, err := f.upload.Claim(ctx, "w", 1, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	list, err := f.oper.Backlogs(ctx, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][2]int{}
+	for _, b := range list {
+		got[b.Tenant] = [2]int{b.Ready, b.Leased}
+	}
+	if diff := cmp.Diff(map[string][2]int{acme: {3, 1}, globex: {1, 0}}, got); diff != "" {
+		t.Errorf("backlogs (-want +got):\n%s", diff)
+	}
+	if err := f.oper.SuspendTenant(ctx, acme, true); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.upload.Claim(ctx, "w", 5, time.Minute); err != nil || len(got) != 0 {
+		t.Errorf("a suspended tenant's claim returned %d, %v", len(got), err)
+	}
+}
+
+func TestViews(t *testing.T) {
+	f := newFixture(t)
+	ctx := t.Context()
+	ids := f.enqueue(t, acme, 3)
+	if err := f.oper.MarkViewed(ctx, []store.RecordingKey{{Tenant: acme, ID: ids[0]}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.upload.Claim(ctx, "w", 3, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.upload.Fail(ctx, "w", ids[1], "x", "y"); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		states []store.RecordingState
+		want   []string
+	}{
+		"all":    {[]store.RecordingState{store.StatePending, store.StateLeased, store.StateFailed}, []string{ids[2], ids[1]}},
+		"failed": {[]store.RecordingState{store.StateFailed}, []string{ids[1]}},
+		"none":   {nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list, err := f.oper.Unviewed(ctx, acme, tc.states, 10)
+			var got []string
+			for _, r := range list {
+				got = append(got, r.ID)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" || err != nil {
+				t.Errorf("unviewed (-want +got), %v:\n%s", err, diff)
+			}
+		})
+	}
+}
+
+func TestRowLevelSecurity(t *testing.T) {
+	f := newFixture(t)
+	ctx := t.Context()
+	f.enqueue(t, acme, 2)
+	f.enqueue(t, globex, 3)
+	if got, err := f.upload.Claim(ctx, "w", 10, time.Minute); err != nil || len(got) != 2 {
+		t.Fatalf("acme claimed %d, %v; want its own 2", len(got), err)
+	}
+	for name, tc := range map[string]struct {
+		dsn  string
+		sqls []string
+	}{
+		"upload role":           {f.uploadDSN, nil},
+		"upload role, set":      {f.uploadDSN, []string{"SET caly.tenant = 'globex/sales'"}},
+		"upload role, as group": {f.uploadDSN, []string{"SET ROLE caly_upload"}},
+		"data plane, other set": {f.pg.DataplaneDSN, []string{"SET caly.tenant = 'acme/support'"}},
+		"data plane, unset":     {f.pg.DataplaneDSN, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := pgx.Connect(ctx, tc.dsn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close(context.Background()) }()
+			for _, s := range tc.sqls {
+				if _, err := conn.Exec(ctx, s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var n int
+			if err := conn.QueryRow(ctx, `SELECT count(*) FROM recordings WHERE tenant = 'globex/sales'`).Scan(&n); err != nil || n != 0 {
+				t.Errorf("%d rows of globex are visible, %v", n, err)
+			}
+			if _, err := conn.Exec(ctx, `INSERT INTO recordings (tenant, id, call_sid, source_url) VALUES ('globex/sales','00000000000000aa','c','u')`); err == nil {
+				t.Error("a row of globex could be written")
+			}
+		})
+	}
+	conn, err := pgx.Connect(ctx, f.uploadDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	for _, s := range []string{"SET ROLE caly_operator", "SET ROLE caly_owner", "SELECT caly_ensure_upload_role('globex/sales', 'x')",
+		"INSERT INTO upload_roles VALUES (session_user, 'globex/sales')", "UPDATE recordings SET tenant = 'globex/sales'"} {
+		if _, err := conn.Exec(ctx, s); err == nil {
+			t.Errorf("an upload role may %s", s)
+		}
+	}
+}
+
+func TestRolesAreRotatedAndDropped(t *testing.T) {
+	f := newFixture(t)
+	ctx := t.Context()
+	old := f.role(t, "acme/rot", "first")
+	f.role(t, "acme/rot", "second")
+	if conn, err := pgx.Connect(ctx, old); err == nil {
+		_ = conn.Close(ctx)
+		t.Error("the old password still opens the database")
+	}
+	if err := f.oper.DropUploadRole(ctx, "acme/rot"); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.oper.DropUploadRole(ctx, "acme/rot"); err != nil {
+		t.Errorf("dropping it twice: %v", err)
+	}
+}
+
+func TestDeleteTenant(t *testing.T) {
+	f := newFixture(t)
+	f.enqueue(t, acme, 3)
+	f.enqueue(t, globex, 1)
+	if err := f.oper.DeleteTenant(t.Context(), acme); err != nil {
+		t.Fatal(err)
+	}
+	if n := f.one(t, `SELECT (SELECT count(*) FROM calls) + (SELECT count(*) FROM recordings)`); n != 2 {
+		t.Errorf("%d rows are left, want globex's 2", n)
+	}
+}
+
+func TestOutage(t *testing.T) {
+	f := newFixture(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	e := newEvent(acme, "c1", "terminal", store.CallCompleted, "")
+	f.pg.Stop(t)
+	_, err := f.dataplane.Ingest(ctx, e)
+	if !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("while PostgreSQL is away: %v, want ErrUnavailable", err)
+	}
+	if err != nil && strings.Contains(err.Error(), "caly-test") {
+		t.Errorf("the error carries the password: %v", err)
+	}
+	f.pg.Start(t)
+	for ctx.Err() == nil {
+		if _, err = f.dataplane.Ingest(ctx, e); err == nil {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Errorf("PostgreSQL is back and ingest still fails: %v", err)
+}
+
+func TestOpenRefuses(t *testing.T) {
+	empty := pgtest.NewEmpty(t)
+	newer := pgtest.New(t)
+	conn, err := pgx.Connect(t.Context(), newer.AdminDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	if _, err := conn.Exec(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)`); err != nil {
+		t.Fatal(err)
+	}
+	good := pgtest.New(t)
+	for name, tc := range map[string]struct{ dsn, component, want string }{
+		"no schema":        {empty.OperatorDSN, "operator", `run "caly migrate up"`},
+		"newer schema":     {newer.OperatorDSN, "operator", "run a newer caly"},
+		"owner":            {good.OwnerDSN, "dataplane", "row-level security would not bind it"},
+		"superuser":        {good.AdminDSN, "upload", "row-level security would not bind it"},
+		"wrong password":   {strings.Replace(good.OperatorDSN, "caly-test", "wrong-secret", 1), "operator", "password authentication failed"},
+		"nobody listening": {"postgres://u:topsecret@127.0.0.1:1/x", "operator", "database unavailable"},
+		"not a URL":        {"host=/nonsense port=x topsecret", "operator", "postgres://user:password@host"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := store.Open(t.Context(), tc.dsn, store.Options{Component: tc.component})
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Fatalf("got %v, want it to say %q", err, tc.want)
+			}
+			if strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("the error is not one line without secrets: %q", err)
+			}
+		})
+	}
+}
+
+func TestMigrateConcurrently(t *testing.T) {
+	pg := pgtest.NewEmpty(t)
+	var wg sync.WaitGroup
+	for range 5 {
+		wg.Go(func() {
+			if err := migrations.Up(t.Context(), pg.OwnerDSN, slog.New(slog.DiscardHandler)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	rows, err := migrations.Status(t.Context(), pg.OwnerDSN)
+	if err != nil || len(rows) == 0 || rows[len(rows)-1].AppliedAt.IsZero() || rows[len(rows)-1].Version != migrations.Latest() {
+		t.Errorf("status %v, %v", rows, err)
+	}
+	open(t, pg.OperatorDSN, "operator")
+}

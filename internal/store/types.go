@@ -1,0 +1,151 @@
+// Package store is Caly's PostgreSQL: call events, calls and recordings. All SQL of the product lives here and in migrations.
+//
+// Three ways in, one per component and database role: Ingest for the data plane (role caly_dataplane, bound to one tenant
+// per transaction by row-level security), Operator (role caly_operator) and Queue for upload pods (one role per tenant).
+package store
+
+import (
+	"errors"
+	"time"
+)
+
+// RecordingState is the state of a recording's row.
+type RecordingState string
+
+// States of a recording. Pending and Leased live in the queue, Uploaded and Failed in the history.
+const (
+	StatePending  RecordingState = "pending"
+	StateLeased   RecordingState = "leased"
+	StateUploaded RecordingState = "uploaded"
+	StateFailed   RecordingState = "failed"
+)
+
+// Event is one authenticated webhook, parsed, ready to be applied in one transaction.
+type Event struct {
+	// Tenant is namespace/name.
+	Tenant string
+	// Kind is "status" or "passthru".
+	Kind string
+	// CallSID of Exotel.
+	CallSID string
+	// EventType as sent: terminal, answered, ringing, or empty.
+	EventType string
+	// DedupKey is the same for every delivery of one event, and for no other: a SHA-256.
+	DedupKey [32]byte
+	// Source is "webhook" or "backfill".
+	Source string
+	// ContentType and Raw are the request as received.
+	ContentType string
+	Raw         []byte
+	// Query is the request's raw query, secrets redacted.
+	Query string
+	// Call is what the event says of the call.
+	Call Call
+	// Recording is set when the event names one.
+	Recording *NewRecording
+	// DeadReason is set when the event cannot be applied: it is kept and counted, and neither Call nor Recording is touched.
+	DeadReason string
+}
+
+// CallState orders the life of a call: a state never gives way to a lower one.
+type CallState int16
+
+// States of a call, in their order: of all that its events name, the greatest stays. All from CallCompleted on are terminal.
+const (
+	CallUnknown CallState = iota
+	CallQueued
+	CallRinging
+	CallInProgress
+	CallCompleted
+	CallBusy
+	CallNoAnswer
+	CallFailed
+	CallCanceled
+)
+
+// Call holds what is known of a call. Zero fields are unknown.
+type Call struct {
+	State               CallState
+	Direction           string // inbound, outbound-dial, outbound-api
+	From, To            string
+	StartedAt, EndedAt  time.Time
+	ConversationSeconds int
+	CustomField         string
+}
+
+// NewRecording asks for a recording's upload.
+type NewRecording struct {
+	// ID within the tenant, tenantconfig.RecordingID.
+	ID string
+	// SourceURL to fetch it from.
+	SourceURL string
+	// AvailableAt is when it can be fetched; zero: now.
+	AvailableAt time.Time
+}
+
+// Outcome of an ingest.
+type Outcome int
+
+// Outcomes.
+const (
+	// Applied : the event is new and was applied.
+	Applied Outcome = iota + 1
+	// Duplicate : it had been received before; nothing was changed.
+	Duplicate
+	// Dead : it is new, could not be applied and was kept with its reason.
+	Dead
+)
+
+// Recording is a recording's row, queue or history.
+type Recording struct {
+	Tenant, ID, CallSID, SourceURL string
+	State                          RecordingState
+	Attempts                       int
+	// MaxAttempts ends it.
+	MaxAttempts int
+	// AvailableAt is when the next attempt is due.
+	AvailableAt time.Time
+	// LastErrorCode and LastError say why the last attempt failed.
+	LastErrorCode, LastError string
+	// Bucket, Key, Size, MD5, SHA256 (hex) of the object, once uploaded.
+	Bucket, Key string
+	Size        int64
+	SHA256      string
+	CreatedAt   time.Time
+	FinishedAt  time.Time
+	// UploadStarted is set from the first PUT on: an ambiguous result must be looked at before another PUT.
+	UploadStarted bool
+	// HasView: a CallRecording was made of it.
+	HasView bool
+}
+
+// Result is a verified upload.
+type Result struct {
+	Bucket, Key, SHA256, MD5 string
+	Size                     int64
+}
+
+// Backlog is one tenant's work.
+type Backlog struct {
+	Tenant string
+	// Ready can be claimed now, counted up to the limit asked for. Leased are being worked on.
+	Ready, Leased int
+	// NextAt is when the next waiting one is due; zero without one.
+	NextAt time.Time
+	// OldestReady is when the oldest ready one was queued.
+	OldestReady time.Time
+}
+
+// Errors that callers decide by.
+var (
+	// ErrUnavailable : the database did not answer or is shutting down. Nothing was committed, as far as is known.
+	ErrUnavailable = errors.New("database unavailable")
+	// ErrNotFound : no such row.
+	ErrNotFound = errors.New("not found")
+	// ErrLeaseLost : the lease ran out and somebody else holds the recording, or it was ended.
+	ErrLeaseLost = errors.New("lease lost")
+	// ErrSchema : the schema is older or newer than this binary needs.
+	ErrSchema = errors.New("schema version mismatch")
+	// ErrTooManyRecordings : one call has more recordings than Caly keeps.
+	ErrTooManyRecordings = errors.New("too many recordings of one call")
+)
