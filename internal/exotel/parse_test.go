@@ -1,0 +1,180 @@
+package exotel
+
+import (
+	"bytes"
+	"errors"
+	"mime/multipart"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+var ist = time.FixedZone("IST", 5*3600+1800)
+
+func form(s string) Request {
+	return Request{Method: "POST", ContentType: "application/x-www-form-urlencoded", Body: []byte(s)}
+}
+
+func multi(t *testing.T, fields ...string) Request {
+	t.Helper()
+	var b bytes.Buffer
+	w := multipart.NewWriter(&b)
+	for i := 0; i < len(fields); i += 2 {
+		if err := w.WriteField(fields[i], fields[i+1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = w.Close()
+	return Request{Method: "POST", ContentType: w.FormDataContentType(), Body: b.Bytes()}
+}
+
+const jsonSample = `{"CallSid":"80bfbec2d78bbbf10fb851f4fa165211","EventType":"terminal","DateCreated":"2024-01-15 14:25:10",
+ "To":"09123456789","From":"09876543210","StartTime":"2024-01-15 14:25:12","EndTime":"2024-01-15 14:30:45","Status":"completed",
+ "ConversationDuration":320,"Direction":"outbound-api","CustomField":"order_12345","RecordingUrl":"https://recordings.exotel.com/a.mp3",
+ "Legs":[{"OnCallDuration":335,"Status":"completed","AnsweredBy":"NA"},{"OnCallDuration":320,"Status":"completed"}]}`
+
+func terminal() *Event {
+	return &Event{
+		Kind: KindStatus, CallSID: "80bfbec2d78bbbf10fb851f4fa165211", EventType: "terminal", Status: "completed", State: StateCompleted,
+		Direction: "outbound-api", From: "09876543210", To: "09123456789",
+		StartedAt: time.Date(2024, 1, 15, 14, 25, 12, 0, ist), EndedAt: time.Date(2024, 1, 15, 14, 30, 45, 0, ist),
+		ConversationSeconds: 320, CustomField: "order_12345", RecordingURL: "https://recordings.exotel.com/a.mp3",
+	}
+}
+
+func TestParseEvent(t *testing.T) {
+	fields := []string{"CallSid", "80bfbec2d78bbbf10fb851f4fa165211", "EventType", "terminal", "To", "09123456789", "From", "09876543210",
+		"StartTime", "2024-01-15 14:25:12", "EndTime", "2024-01-15 14:30:45", "Status", "completed", "ConversationDuration", "320",
+		"Direction", "outbound-api", "CustomField", "order_12345", "RecordingUrl", "https://recordings.exotel.com/a.mp3"}
+	for name, tc := range map[string]struct {
+		kind string
+		req  Request
+		want *Event
+	}{
+		"json":         {KindStatus, Request{Method: "POST", ContentType: "application/json; charset=utf-8", Body: []byte(jsonSample)}, terminal()},
+		"json as form": {KindStatus, form(jsonSample), terminal()},
+		"multipart":    {KindStatus, multi(t, fields...), terminal()},
+		"legs in form": {KindStatus, form("CallSid=c1&Status=completed&Legs[0][OnCallDuration]=41&Legs[1][Status]=busy"), &Event{Kind: KindStatus, CallSID: "c1", Status: "completed", State: StateCompleted, ConversationSeconds: 41}},
+		"query of a GET": {KindPassthru, Request{Method: "GET", RawQuery: "CallSid=c1&CallFrom=0123&CallTo=0456&Direction=incoming&EndTime=1970-01-01+05%3A30%3A00&CallStatus=no-answer"},
+			&Event{Kind: KindPassthru, CallSID: "c1", From: "0123", To: "0456", Direction: "inbound", Status: "no-answer", State: StateNoAnswer}},
+		"body beats query": {KindStatus, Request{Method: "POST", RawQuery: "CallSid=c1&Status=busy", ContentType: "application/x-www-form-urlencoded", Body: []byte("Status=cancelled")},
+			&Event{Kind: KindStatus, CallSID: "c1", Status: "cancelled", State: StateCanceled}},
+		"answered without a status": {KindStatus, form("CallSid=c1&EventType=answered"), &Event{Kind: KindStatus, CallSID: "c1", EventType: "answered", State: StateInProgress}},
+		"unknown status is kept":    {KindStatus, form("CallSid=c1&Status=teleported"), &Event{Kind: KindStatus, CallSID: "c1", Status: "teleported"}},
+		"stream as JSON": {KindPassthru, Request{Method: "GET", RawQuery: "CallSid=c1&Stream=%7B%22StreamSID%22%3A%22s%22%2C%22RecordingUrl%22%3A%22https%3A%2F%2Fr%2Fs.mp3%22%7D"},
+			&Event{Kind: KindPassthru, CallSID: "c1", RecordingURL: "https://r/s.mp3"}},
+		"stream in brackets": {KindPassthru, Request{Method: "GET", RawQuery: "CallSid=c1&Stream[RecordingUrl]=https://r/s.mp3"},
+			&Event{Kind: KindPassthru, CallSID: "c1", RecordingURL: "https://r/s.mp3"}},
+		"recording available later": {KindPassthru, form("CallSid=c1&RecordingUrl=https://r/a.mp3&RecordingAvailableBy=2024-01-15+14:35:00"),
+			&Event{Kind: KindPassthru, CallSID: "c1", RecordingURL: "https://r/a.mp3", AvailableAt: time.Date(2024, 1, 15, 14, 35, 0, 0, ist)}},
+		"offset in the time": {KindStatus, form("CallSid=c1&StartTime=2022-11-03+22:54:40%2B05:30"),
+			&Event{Kind: KindStatus, CallSID: "c1", StartedAt: time.Date(2022, 11, 3, 22, 54, 40, 0, ist)}},
+		"null recording": {KindStatus, form("CallSid=c1&RecordingUrl=null"), &Event{Kind: KindStatus, CallSID: "c1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := ParseEvent(tc.kind, tc.req, ist)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, got, cmpopts.IgnoreUnexported(Event{}), cmpopts.EquateApproxTime(0)); diff != "" {
+				t.Errorf("event (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestParseEventRefuses(t *testing.T) {
+	for name, tc := range map[string]struct {
+		req  Request
+		code string
+	}{
+		"no call":           {form("Status=completed"), "missing_call_sid"},
+		"call is a path":    {form("CallSid=../../etc"), "invalid_call_sid"},
+		"long call":         {form("CallSid=" + strings.Repeat("a", 65)), "invalid_call_sid"},
+		"cut JSON":          {Request{ContentType: "application/json", Body: []byte(`{"CallSid":`)}, "malformed_body"},
+		"JSON array":        {Request{ContentType: "application/json", Body: []byte(`[]`)}, "malformed_body"},
+		"deep JSON":         {Request{ContentType: "application/json", Body: []byte(strings.Repeat(`{"a":`, 9) + "1" + strings.Repeat("}", 9))}, "malformed_body"},
+		"no boundary":       {Request{ContentType: "multipart/form-data", Body: []byte("x")}, "malformed_body"},
+		"cut multipart":     {Request{ContentType: "multipart/form-data; boundary=b", Body: []byte("--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx")}, "malformed_body"},
+		"bad escape":        {form("CallSid=%zz"), "malformed_body"},
+		"bad query":         {Request{RawQuery: "a=%zz"}, "malformed_query"},
+		"too many fields":   {form(strings.Repeat("a=1&", 1) + manyFields(600)), "too_many_fields"},
+		"one field too big": {form("CallSid=c&x=" + strings.Repeat("a", maxValue+1)), "too_many_fields"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := ParseEvent(KindStatus, tc.req, ist)
+			var p *ParseError
+			if !errors.As(err, &p) || p.Code != tc.code {
+				t.Errorf("got %v, want code %s", err, tc.code)
+			}
+		})
+	}
+}
+
+func manyFields(n int) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString("f" + strings.Repeat("x", i) + "=1&")
+	}
+	return b.String()
+}
+
+func TestDedupKey(t *testing.T) {
+	base := "CallSid=c1&EventType=terminal&Status=completed&RecordingUrl=https://r/a.mp3?sig=1&Legs[0][Status]=completed"
+	key := func(tenant, kind string, r Request) [32]byte {
+		e, err := ParseEvent(kind, r, ist)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.DedupKey(tenant)
+	}
+	want := key("a/b", KindStatus, form(base))
+	for name, r := range map[string]Request{
+		"again":               form(base),
+		"another query":       form(strings.Replace(base, "sig=1", "sig=2", 1)),
+		"as multipart":        multi(t, "CallSid", "c1", "EventType", "terminal", "Status", "Completed", "RecordingUrl", "https://r/a.mp3", "Legs[0][Status]", "completed"),
+		"with a later update": form(base + "&DateUpdated=2024-01-15+14:30:46"),
+	} {
+		if key("a/b", KindStatus, r) != want {
+			t.Errorf("%s: the key differs, want the same", name)
+		}
+	}
+	for name, got := range map[string][32]byte{
+		"tenant":    key("a/c", KindStatus, form(base)),
+		"kind":      key("a/b", KindPassthru, form(base)),
+		"type":      key("a/b", KindStatus, form(strings.Replace(base, "terminal", "answered", 1))),
+		"recording": key("a/b", KindStatus, form(strings.Replace(base, "a.mp3", "b.mp3", 1))),
+		"leg":       key("a/b", KindStatus, form(base+"&Legs[1][Status]=busy")),
+	} {
+		if got == want {
+			t.Errorf("another %s: the key is the same, want another", name)
+		}
+	}
+}
+
+func FuzzParseEvent(f *testing.F) {
+	f.Add("application/json", "", []byte(jsonSample))
+	f.Add("application/x-www-form-urlencoded", "CallSid=c1", []byte("Legs[0][Status]=completed&Stream={\"a\":1}"))
+	f.Add("multipart/form-data; boundary=b", "", []byte("--b\r\nContent-Disposition: form-data; name=\"CallSid\"\r\n\r\nc1\r\n--b--\r\n"))
+	f.Fuzz(func(t *testing.T, contentType, query string, body []byte) {
+		r := Request{ContentType: contentType, RawQuery: query, Body: body}
+		e, err := ParseEvent(KindStatus, r, ist)
+		if err != nil {
+			var p *ParseError
+			if !errors.As(err, &p) {
+				t.Fatalf("%v is no ParseError", err)
+			}
+			return
+		}
+		if !callSID.MatchString(e.CallSID) {
+			t.Fatalf("CallSid %q got through", e.CallSID)
+		}
+		again, err := ParseEvent(KindStatus, r, ist)
+		if err != nil || again.DedupKey("a/b") != e.DedupKey("a/b") {
+			t.Fatalf("the same request has two keys (%v)", err)
+		}
+	})
+}

@@ -1,0 +1,102 @@
+package tenantconfig
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// SourcePolicy says where recordings may be fetched from. AllowHTTP and AllowedCIDRs are the platform's, never a tenant's.
+type SourcePolicy struct {
+	// Hosts the tenant allows.
+	Hosts []string
+	// AllowHTTP admits plain http.
+	AllowHTTP bool
+	// AllowedCIDRs are private ranges that may be dialled all the same.
+	AllowedCIDRs []netip.Prefix
+}
+
+// SourceError says why a recording's URL is refused, and what to do.
+type SourceError struct {
+	Reason string
+}
+
+// Error returns the reason.
+func (e *SourceError) Error() string { return e.Reason }
+
+// Validate returns a *SourceError if a recording may not be fetched from the URL. The address behind the host's name is
+// checked when it is dialled, not here.
+func (p SourcePolicy) Validate(rawURL string) error {
+	u, err := url.Parse(rawURL)
+	if err != nil || u.Hostname() == "" || len(rawURL) > 2048 {
+		return &SourceError{"the source URL cannot be read: it must be an absolute URL of at most 2048 bytes"}
+	}
+	if u.User != nil {
+		return &SourceError{"the source URL carries credentials: leave them out, the Tenant's Exotel credentials are used"}
+	}
+	if u.Scheme != "https" && (u.Scheme != "http" || !p.AllowHTTP) {
+		return &SourceError{fmt.Sprintf("the source URL's scheme is %q: it must be https", u.Scheme)}
+	}
+	if addr, err := netip.ParseAddr(u.Hostname()); err == nil && !p.addressAllowed(addr) {
+		return &SourceError{fmt.Sprintf("the source address %s is private: recordings are fetched from public hosts, or from ranges that the platform allows (--allowed-source-cidrs)", addr)}
+	}
+	if !HostAllowed(p.Hosts, u) {
+		return &SourceError{fmt.Sprintf("the source host %s is not one that the Tenant allows: add it to spec.recordings.allowedSourceHosts", u.Host)}
+	}
+	return nil
+}
+
+func (p SourcePolicy) addressAllowed(addr netip.Addr) bool {
+	addr = addr.Unmap()
+	for _, c := range p.AllowedCIDRs {
+		if c.Contains(addr) {
+			return true
+		}
+	}
+	return addr.IsGlobalUnicast() && !addr.IsPrivate()
+}
+
+// HostAllowed tells whether a URL's host is one of the list: a host name, or "*." and a domain for every host below it,
+// each with an optional port (without: the scheme's own port).
+func HostAllowed(hosts []string, u *url.URL) bool {
+	name, port := strings.ToLower(u.Hostname()), effectivePort(u)
+	for _, h := range hosts {
+		host, wantPort := splitPort(strings.ToLower(h))
+		if wantPort == "" {
+			wantPort = defaultPort(u.Scheme)
+		}
+		if port == wantPort && hostMatches(host, name) {
+			return true
+		}
+	}
+	return false
+}
+
+func hostMatches(pattern, name string) bool {
+	if domain, ok := strings.CutPrefix(pattern, "*"); ok { // domain keeps its leading dot
+		return strings.HasSuffix(name, domain) && len(name) > len(domain)
+	}
+	return pattern == name
+}
+
+func splitPort(h string) (host, port string) {
+	if i := strings.LastIndexByte(h, ':'); i >= 0 && !strings.Contains(h[i:], "]") {
+		return strings.Trim(h[:i], "[]"), h[i+1:]
+	}
+	return strings.Trim(h, "[]"), ""
+}
+
+func effectivePort(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	return defaultPort(u.Scheme)
+}
+
+func defaultPort(scheme string) string {
+	if scheme == "http" {
+		return "80"
+	}
+	return "443"
+}

@@ -1,0 +1,125 @@
+// Package tenantconfig is what the operator compiles from a Tenant and its Secrets, how it is written into Secrets of the
+// work namespace, and how the pods read it.
+//
+// Two Secrets per tenant, so that each reader holds what it needs: the tenant config for data-plane pods (how to verify
+// webhooks) and the upload config for the tenant's own upload pods (Exotel, bucket and database credentials).
+package tenantconfig
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"time"
+)
+
+// Version is the version of the encoding. A pod refuses a config of another version and keeps the one it has.
+const Version = 1
+
+// Key is the key of the encoded config in its Secret's data.
+const Key = "config.json"
+
+// Sensitive is a string that no log, error or %v prints. Reveal returns it.
+type Sensitive string
+
+// String hides the value.
+func (Sensitive) String() string { return "[redacted]" }
+
+// GoString hides the value from %#v.
+func (Sensitive) GoString() string { return "[redacted]" }
+
+// LogValue hides the value from slog.
+func (Sensitive) LogValue() slog.Value { return slog.StringValue("[redacted]") }
+
+// Reveal returns the value itself.
+func (s Sensitive) Reveal() string { return string(s) }
+
+// Tenant is what a data-plane pod knows of a tenant. It is immutable once decoded.
+type Tenant struct {
+	Version int `json:"version"`
+	// ID is namespace/name.
+	ID string `json:"id"`
+	// UID of the Tenant object: a Tenant made anew under an old name is another one.
+	UID string `json:"uid"`
+	// Generation of the Tenant that was compiled.
+	Generation int64 `json:"generation"`
+	// Suspended refuses webhooks.
+	Suspended bool `json:"suspended,omitempty"`
+	// AccountSID of Exotel.
+	AccountSID string `json:"accountSID"`
+	// PhoneNumbers in E.164.
+	PhoneNumbers []string `json:"phoneNumbers,omitempty"`
+	// TimeZone is an IANA name for times without a zone.
+	TimeZone string `json:"timeZone"`
+	// Signature verifies webhooks; nil refuses all.
+	Signature *Signature `json:"signature,omitempty"`
+	// AllowedSourceHosts of recordings: host, "*.domain", optional port.
+	AllowedSourceHosts []string `json:"allowedSourceHosts"`
+}
+
+// Signature verifies an HMAC over the raw body. Any secret may match.
+type Signature struct {
+	// Scheme is HMACSHA1.
+	Scheme string `json:"scheme"`
+	// Secrets that are active now, in the order of their keys.
+	Secrets []Sensitive `json:"secrets"`
+}
+
+// Upload is what a tenant's upload pods know.
+type Upload struct {
+	Version int `json:"version"`
+	// ID is namespace/name.
+	ID string `json:"id"`
+	// Exotel credentials: sent to Exotel's own hosts (SourceHosts) and nowhere else.
+	ExotelKey   Sensitive `json:"exotelKey"`
+	ExotelToken Sensitive `json:"exotelToken"`
+	// AllowedSourceHosts of recordings: host, "*.domain", optional port.
+	AllowedSourceHosts []string `json:"allowedSourceHosts"`
+	// Bucket, Endpoint (URL), Region of the store, with its credentials.
+	Bucket          string    `json:"bucket"`
+	Endpoint        string    `json:"endpoint"`
+	Region          string    `json:"region"`
+	AccessKeyID     Sensitive `json:"accessKeyID"`
+	SecretAccessKey Sensitive `json:"secretAccessKey"`
+	// KeyTemplate makes the object's key.
+	KeyTemplate string `json:"keyTemplate"`
+	// DatabaseURL connects as the tenant's own role.
+	DatabaseURL Sensitive `json:"databaseURL"`
+}
+
+// RecordingID is the id of a recording within its tenant: 16 hex digits from the call and the source URL without its query
+// (a presigned URL changes its query at every answer, the recording stays the same).
+func RecordingID(callSID, sourceURL string) string {
+	sum := sha256.Sum256([]byte(callSID + "\x00" + withoutQuery(sourceURL)))
+	return hex.EncodeToString(sum[:8])
+}
+
+func withoutQuery(u string) string {
+	for i := range len(u) {
+		if u[i] == '?' || u[i] == '#' {
+			return u[:i]
+		}
+	}
+	return u
+}
+
+// SecretName is the name of a tenant's Secret or Job in the work namespace: a prefix and a digest of the tenant's id, since
+// "a-b/c" and "a/b-c" would meet in any plain joining.
+func SecretName(prefix, tenantID string) string {
+	sum := sha256.Sum256([]byte(tenantID))
+	return prefix + "-" + hex.EncodeToString(sum[:8])
+}
+
+// Prefixes for SecretName.
+const (
+	PrefixTenant = "tenant"
+	PrefixUpload = "upload"
+)
+
+// DefaultSourceHosts serve Exotel's recordings.
+var DefaultSourceHosts = []string{
+	"recordings.exotel.com", "*.exotel.com", "s3-ap-south-1.amazonaws.com", "s3.ap-south-1.amazonaws.com",
+	"s3-ap-southeast-1.amazonaws.com", "s3.ap-southeast-1.amazonaws.com",
+}
+
+// RefreshDelay bounds how long a rotated Secret may take to be live in a pod that watches.
+const RefreshDelay = 5 * time.Second

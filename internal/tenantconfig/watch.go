@@ -1,0 +1,141 @@
+package tenantconfig
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+)
+
+// Snapshot is the tenants that a pod knows at one moment. It never changes.
+type Snapshot struct {
+	tenants map[string]*Tenant
+}
+
+// NewSnapshot makes a snapshot of the tenants.
+func NewSnapshot(tenants ...*Tenant) *Snapshot {
+	s := &Snapshot{tenants: make(map[string]*Tenant, len(tenants))}
+	for _, t := range tenants {
+		s.tenants[t.ID] = t
+	}
+	return s
+}
+
+// Tenant returns the tenant with the id namespace/name.
+func (s *Snapshot) Tenant(id string) (*Tenant, bool) {
+	t, ok := s.tenants[id]
+	return t, ok
+}
+
+// Len is the number of tenants.
+func (s *Snapshot) Len() int { return len(s.tenants) }
+
+// Watcher keeps a snapshot of the tenant configs of the work namespace. A config that cannot be read leaves the tenant's
+// last good one in force.
+type Watcher struct {
+	client    kubernetes.Interface
+	namespace string
+	log       *slog.Logger
+	current   atomic.Pointer[Snapshot]
+	synced    atomic.Bool
+	rejected  atomic.Int64
+
+	mu       sync.Mutex        // guards what follows and the swap of current
+	byObject map[string]string // Secret's name -> tenant id
+}
+
+// NewWatcher returns a watcher that Run starts.
+func NewWatcher(client kubernetes.Interface, namespace string, log *slog.Logger) *Watcher {
+	w := &Watcher{client: client, namespace: namespace, log: log, byObject: map[string]string{}}
+	w.current.Store(NewSnapshot())
+	return w
+}
+
+// Snapshot returns the tenants known now. It costs one atomic load.
+func (w *Watcher) Snapshot() *Snapshot { return w.current.Load() }
+
+// Synced tells whether every config that existed at start has been read.
+func (w *Watcher) Synced() bool { return w.synced.Load() }
+
+// Rejected counts configs that could not be read.
+func (w *Watcher) Rejected() int64 { return w.rejected.Load() }
+
+// Run watches until ctx is done.
+func (w *Watcher) Run(ctx context.Context) error {
+	factory := informers.NewSharedInformerFactoryWithOptions(w.client, 10*time.Minute, informers.WithNamespace(w.namespace),
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+			o.FieldSelector = fields.OneTermEqualSelector("type", v1alpha1.SecretTypeTenantConfig).String()
+		}))
+	informer := factory.Core().V1().Secrets().Informer()
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { w.set(o) },
+		UpdateFunc: func(_, o any) { w.set(o) },
+		DeleteFunc: func(o any) { w.remove(o) },
+	})
+	if err != nil {
+		return err
+	}
+	factory.Start(ctx.Done())
+	defer factory.Shutdown()
+	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+		return errors.New("stopped before the tenant configs were read")
+	}
+	w.synced.Store(true)
+	w.log.Info("tenant configs are read", "tenants", w.Snapshot().Len())
+	<-ctx.Done()
+	return nil
+}
+
+func (w *Watcher) set(o any) {
+	s, ok := o.(*corev1.Secret)
+	if !ok || string(s.Type) != v1alpha1.SecretTypeTenantConfig {
+		return
+	}
+	t, err := DecodeTenant(s.Data[Key])
+	if err == nil && SecretName(PrefixTenant, t.ID) != s.Name {
+		err = errors.New("the Secret's name is not the one of the tenant in it")
+	}
+	if err != nil {
+		w.rejected.Add(1)
+		w.log.Error("a tenant config cannot be read; the tenant's last good one stays in force", "secret", s.Name, "error", err)
+		return
+	}
+	w.swap(func(m map[string]*Tenant) {
+		w.byObject[s.Name] = t.ID
+		m[t.ID] = t
+	})
+}
+
+func (w *Watcher) remove(o any) {
+	if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
+		o = gone.Obj
+	}
+	s, ok := o.(*corev1.Secret)
+	if !ok {
+		return
+	}
+	w.swap(func(m map[string]*Tenant) {
+		delete(m, w.byObject[s.Name])
+		delete(w.byObject, s.Name)
+	})
+}
+
+func (w *Watcher) swap(change func(map[string]*Tenant)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	next := maps.Clone(w.current.Load().tenants)
+	change(next)
+	w.current.Store(&Snapshot{tenants: next})
+}
