@@ -1,0 +1,168 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+// buildProgram compiles a tiny program the way the product is compiled.
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	source := filepath.Join(dir, "main.go")
+	if err := os.WriteFile(source, []byte("package main\n\nfunc main() {}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(dir, "caly")
+	cmd := exec.Command("go", "build", "-o", binary, source)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=", "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return binary
+}
+
+func testOptions(t *testing.T) options {
+	t.Helper()
+	dir := t.TempDir()
+	bundle := filepath.Join(dir, "roots.crt")
+	if err := os.WriteFile(bundle, []byte("roots\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return options{binary: buildProgram(t), tag: "caly:dev", out: filepath.Join(dir, "caly.tar"), entrypoint: "/caly", user: 65532, caBundle: bundle}
+}
+
+func TestRunWritesALoadableImage(t *testing.T) {
+	o := testOptions(t)
+	if err := run(o); err != nil {
+		t.Fatal(err)
+	}
+	tag, err := name.NewTag("caly:dev")
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := tarball.ImageFromPath(o.out, &tag)
+	if err != nil {
+		t.Fatalf("read the archive back: %v", err)
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.Config.User != "65532:65532" || config.OS != "linux" || config.Architecture == "" {
+		t.Errorf("user %q, os %q, architecture %q", config.Config.User, config.OS, config.Architecture)
+	}
+	if len(config.Config.Entrypoint) != 1 || config.Config.Entrypoint[0] != "/caly" {
+		t.Errorf("entrypoint %q", config.Config.Entrypoint)
+	}
+	layers, err := img.Layers()
+	if err != nil || len(layers) != 1 {
+		t.Fatalf("%d layers, %v", len(layers), err)
+	}
+	rc, err := layers[0].Uncompressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rc.Close()
+	want, err := os.ReadFile(o.binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := entries(t, rc)
+	if !bytes.Equal(got["caly"], want) {
+		t.Error("the binary in the image differs from the one given")
+	}
+	if string(got[caPath]) != "roots\n" {
+		t.Errorf("CA certificates: %q", got[caPath])
+	}
+	if _, ok := got["tmp/"]; !ok {
+		t.Error("no /tmp")
+	}
+}
+
+func entries(t *testing.T, r io.Reader) map[string][]byte {
+	t.Helper()
+	got := map[string][]byte{}
+	for tr := tar.NewReader(r); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return got
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !h.ModTime.Equal(epoch) || h.Uid != 0 || h.Gid != 0 {
+			t.Errorf("%s: time %v, owner %d:%d", h.Name, h.ModTime, h.Uid, h.Gid)
+		}
+		if got[h.Name], err = io.ReadAll(tr); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestSameBinaryGivesTheSameArchive(t *testing.T) {
+	o := testOptions(t)
+	var archives [2][]byte
+	for i := range archives {
+		if err := run(o); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if archives[i], err = os.ReadFile(o.out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(archives[0], archives[1]) {
+		t.Error("two archives of one binary differ")
+	}
+}
+
+func TestMissingCertificatesAreLeftOut(t *testing.T) {
+	o := testOptions(t)
+	o.caBundle = filepath.Join(t.TempDir(), "none")
+	content, err := layer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := entries(t, bytes.NewReader(content))[caPath]; ok {
+		t.Error("an image without certificates has a certificates file")
+	}
+}
+
+func TestRunRefuses(t *testing.T) {
+	good := testOptions(t)
+	text := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(text, []byte("#!/bin/sh\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, want string
+		change     func(*options)
+	}{
+		{"no binary", "required", func(o *options) { o.binary = "" }},
+		{"root", "--user 0", func(o *options) { o.user = 0 }},
+		{"bad tag", "--tag", func(o *options) { o.tag = "Not A Tag" }},
+		{"relative entrypoint", "--entrypoint", func(o *options) { o.entrypoint = "caly" }},
+		{"entrypoint that climbs", "--entrypoint", func(o *options) { o.entrypoint = "/../caly" }},
+		{"a script", "not a Linux binary", func(o *options) { o.binary = text }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := good
+			c.change(&o)
+			err := run(o)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want an error with %q", err, c.want)
+			}
+		})
+	}
+}

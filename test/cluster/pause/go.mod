@@ -1,0 +1,3 @@
+module github.com/caly-dev/caly/test/cluster/pause
+
+go 1.26.0
