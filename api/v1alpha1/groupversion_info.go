@@ -9,6 +9,9 @@ import (
 // GroupVersion is the group and version of every kind in this package.
 var GroupVersion = schema.GroupVersion{Group: "voice.caly.dev", Version: "v1alpha1"}
 
+// SchemeGroupVersion is the same under the name that generated code uses.
+var SchemeGroupVersion = GroupVersion
+
 var (
 	// SchemeBuilder registers the kinds of this package.
 	SchemeBuilder = runtime.NewSchemeBuilder(addKnownTypes)

@@ -1,0 +1,76 @@
+# Caly's make targets. "make help" lists them.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+IMAGE ?= localhost/caly:dev
+TOOLS := test/cluster/build.sh
+export CGO_ENABLED ?= 0
+
+##@ General
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Set everything up on a local cluster and run the main job end to end
+	@test/demo/demo.sh
+
+.PHONY: demo-down
+demo-down: ## Remove all that the demo made
+	@test/demo/down.sh
+
+##@ Development
+.PHONY: build
+build: ## Build bin/caly
+	@echo "building bin/caly"
+	@go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/caly ./cmd/caly
+
+.PHONY: image
+image: build ## Write the OCI image to dist/caly.tar, without Docker
+	@mkdir -p dist
+	@go run -C hack/image . --binary $(CURDIR)/bin/caly --tag $(IMAGE) --out $(CURDIR)/dist/caly.tar
+	@echo "wrote dist/caly.tar ($(IMAGE))"
+
+.PHONY: generate
+generate: ## Generate CRDs, deepcopy, apply configurations and RBAC
+	@hack/generate.sh
+
+.PHONY: check-generated
+check-generated: ## Fail when what is generated is stale
+	@hack/check-generated.sh
+
+.PHONY: fmt
+fmt: ## Format the code
+	@gofmt -w $$(git ls-files '*.go')
+
+.PHONY: lint
+lint: ## Check format, vet, lint, generated files and the chart
+	@hack/lint.sh
+
+##@ Test
+.PHONY: deps
+deps: ## Install what the tests need from Debian's packages, and build the test servers
+	@hack/deps.sh
+
+.PHONY: test
+test: deps ## Install what is needed and run every test
+	@hack/test.sh
+
+.PHONY: e2e
+e2e: ## Run the end-to-end suite on the local cluster (root)
+	@test/e2e/run.sh
+
+.PHONY: cluster-up
+cluster-up: ## Bring up the local cluster
+	@$(TOOLS) all && test/cluster/cluster.sh up
+
+.PHONY: cluster-down
+cluster-down: ## Remove the local cluster
+	@test/cluster/cluster.sh down
+
+##@ Measure
+.PHONY: bench-upload
+bench-upload: build ## Compare caly upload with rclone copyurl
+	@test/bench/upload.sh

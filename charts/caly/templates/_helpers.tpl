@@ -1,0 +1,103 @@
+{{- define "caly.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "caly.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains (include "caly.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "caly.name" .) | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The names of objects outside of the release's namespace carry it, so that two releases never meet. */}}
+{{- define "caly.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "caly.fullname" .) | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Labels of every object. Takes (dict "root" $ "component" "operator"). */}}
+{{- define "caly.labels" -}}
+{{- with .root.Values.commonLabels }}
+{{- toYaml . }}
+{{ end -}}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/version: {{ .root.Values.image.tag | default .root.Chart.AppVersion | trunc 63 | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/part-of: caly
+{{ include "caly.selector" . }}
+{{- end -}}
+
+{{- define "caly.selector" -}}
+app.kubernetes.io/name: {{ include "caly.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{- define "caly.image" -}}
+{{- $tag := .Values.image.tag | default .Chart.AppVersion -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository $tag -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "caly.publicURL" -}}
+{{- if .Values.publicURL -}}
+{{- .Values.publicURL | trimSuffix "/" -}}
+{{- else if and .Values.ingress.enabled .Values.ingress.host -}}
+{{- printf "%s://%s" (ternary "https" "http" .Values.ingress.tls.enabled) .Values.ingress.host -}}
+{{- else if and .Values.httpRoute.enabled .Values.httpRoute.hostnames -}}
+{{- printf "https://%s" (first .Values.httpRoute.hostnames) -}}
+{{- else -}}
+{{- printf "http://%s-dataplane.%s.svc:%v" (include "caly.fullname" .) .Release.Namespace .Values.dataplane.service.port -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "caly.workNamespace" -}}
+{{- if eq .Values.workNamespace.name .Release.Namespace -}}
+{{- fail (printf "workNamespace.name must differ from the release's namespace %q: whoever may read tenant configs must not read the operator's database credentials" .Release.Namespace) -}}
+{{- end -}}
+{{- .Values.workNamespace.name -}}
+{{- end -}}
+
+{{- define "caly.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "caly.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/* The volume with a database URL. Takes (dict "root" $ "secret" name). */}}
+{{- define "caly.databaseVolume" -}}
+- name: database
+  secret:
+    secretName: {{ .secret }}
+    defaultMode: 0440
+    items: [{key: {{ .root.Values.database.key | quote }}, path: url}]
+{{- end -}}
+
+{{/* Where pods run. Takes the component's values. */}}
+{{- define "caly.placement" -}}
+{{- with .nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/caly-dev/caly/controllers/callrecording"
+	"github.com/caly-dev/caly/controllers/intake"
+	"github.com/caly-dev/caly/controllers/tenant"
+	"github.com/caly-dev/caly/controllers/uploadjob"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+type operatorOptions struct {
+	databaseURLFile, workNamespace, publicURL string
+	uploadImage, uploadPullPolicy             string
+	uploadServiceAccount                      string
+	metricsAddress, probeAddress              string
+	leaderElect, allowHTTP                    bool
+	sourceCIDRs                               []string
+	maxViews, maxViewsPerTenant, maxPods      int
+}
+
+func newOperatorCommand() *cobra.Command {
+	var o operatorOptions
+	cmd := &cobra.Command{Use: "operator", Short: "Compile Tenants, keep upload Jobs and CallRecordings", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runOperator(cmd.Context(), o) }}
+	f := cmd.Flags()
+	f.StringVar(&o.databaseURLFile, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)")
+	f.StringVar(&o.workNamespace, "work-namespace", "caly-work", "namespace of tenant configs and upload Jobs")
+	f.StringVar(&o.publicURL, "public-url", "https://localhost", "where Exotel reaches the data plane")
+	f.StringVar(&o.uploadImage, "upload-image", "caly:dev", "image of the upload pods")
+	f.StringVar(&o.uploadPullPolicy, "upload-pull-policy", "IfNotPresent", "pull policy of the upload pods")
+	f.StringVar(&o.uploadServiceAccount, "upload-service-account", "caly-upload", "service account of the upload pods, without rights")
+	f.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address for metrics")
+	f.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "address for probes")
+	f.BoolVar(&o.leaderElect, "leader-elect", false, "let one of several replicas work at a time")
+	f.BoolVar(&o.allowHTTP, "allow-http-sources", false, "let recordings come over plain http")
+	f.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from")
+	f.IntVar(&o.maxViews, "max-callrecordings", 2000, "bound on CallRecordings in the cluster")
+	f.IntVar(&o.maxViewsPerTenant, "max-callrecordings-per-tenant", 500, "bound on CallRecordings of one tenant")
+	f.IntVar(&o.maxPods, "max-upload-pods", 64, "bound on upload pods of all tenants")
+	return cmd
+}
+
+func runOperator(ctx context.Context, o operatorOptions) error {
+	ctrl.SetLogger(logr.FromSlogHandler(newLogger().Handler()))
+	cidrs, err := parseCIDRs(o.sourceCIDRs)
+	if err != nil {
+		return err
+	}
+	dsn, err := databaseURL(o.databaseURLFile)
+	if err != nil {
+		return err
+	}
+	db, err := store.Open(ctx, dsn, store.Options{Component: "operator"})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := db.EnsureHistoryPartitions(ctx, 3); err != nil {
+		return err
+	}
+	mgr, err := newManager(o)
+	if err != nil {
+		return err
+	}
+	if err := addControllers(mgr, db, o, cidrs); err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+func newManager(o operatorOptions) (ctrl.Manager, error) {
+	cfg, err := ctrl.GetConfig()
+	if err != nil {
+		return nil, err
+	}
+	scheme, err := newScheme()
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
+		Scheme: scheme, LeaderElection: o.leaderElect, LeaderElectionID: "caly-operator", LeaderElectionReleaseOnCancel: true,
+		Metrics: server.Options{BindAddress: o.metricsAddress}, HealthProbeBindAddress: o.probeAddress,
+		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields(),
+			ByObject: map[client.Object]cache.ByObject{&batchv1.Job{}: {Namespaces: map[string]cache.Config{o.workNamespace: {}}}}},
+		// Secrets are other people's: they are read when needed and never kept.
+		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return nil, err
+	}
+	return mgr, mgr.AddReadyzCheck("ping", healthz.Ping)
+}
+
+func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []netip.Prefix) error {
+	recorder := mgr.GetEventRecorder("caly-operator")
+	tenants := &tenant.Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Store: db,
+		Buckets: tenant.S3{}, WorkNamespace: o.workNamespace, PublicURL: o.publicURL}
+	if err := tenants.SetupWithManager(mgr); err != nil {
+		return err
+	}
+	jobs := &uploadjob.Reconciler{Client: mgr.GetClient(), Store: db, WorkNamespace: o.workNamespace, Image: o.uploadImage,
+		PullPolicy: corev1.PullPolicy(o.uploadPullPolicy), ServiceAccount: o.uploadServiceAccount, AllowHTTP: o.allowHTTP,
+		SourceCIDRs: o.sourceCIDRs, MaxPods: int32(min(o.maxPods, 10_000))} //nolint:gosec // bounded here
+	if err := jobs.SetupWithManager(mgr); err != nil {
+		return err
+	}
+	recordings := &callrecording.Reconciler{Client: mgr.GetClient(), Recorder: recorder, Store: db,
+		Sources: tenantconfig.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: cidrs}}
+	if err := recordings.SetupWithManager(mgr); err != nil {
+		return err
+	}
+	if err := mgr.Add(&intake.Intake{Client: mgr.GetClient(), Store: db, MaxTotal: o.maxViews, MaxPerTenant: o.maxViewsPerTenant}); err != nil {
+		return err
+	}
+	return mgr.Add(&tenant.Sweeper{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Store: db, WorkNamespace: o.workNamespace, Every: 10 * time.Minute})
+}

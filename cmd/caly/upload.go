@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/cobra"
+
+	"github.com/caly-dev/caly/dataplane/upload"
+)
+
+type uploadOptions struct {
+	upload.Options
+	cidrs         []string
+	metricsListen string
+}
+
+func newUploadCommand() *cobra.Command {
+	var o uploadOptions
+	cmd := &cobra.Command{
+		Use:   "upload",
+		Short: "Upload one tenant's recordings until there are none left",
+		Long: "Upload one tenant's recordings until there are none left.\n\n" +
+			"Exit codes: 0 nothing left to do, or told to end; 1 something was away for too long, start it again;\n" +
+			"64 somebody must mend the Tenant, its Secrets or the release first.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runUpload(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.ConfigPath, "config", "/etc/caly/upload/config.json", "file with the tenant's upload config")
+	f.StringVar(&o.Owner, "owner", "", "name of this worker on its leases, unique (default: host name and process id)")
+	f.IntVar(&o.Concurrency, "concurrency", 8, "recordings to move at once")
+	f.DurationVar(&o.IdleExit, "idle-exit", 10*time.Second, "end after so long without work")
+	f.DurationVar(&o.Lease, "lease", time.Minute, "how long a recording is reserved; renewed at every third of it")
+	f.Int64Var(&o.MaxSize, "max-size", 1<<30, "largest recording in bytes")
+	f.StringSliceVar(&o.cidrs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from")
+	f.BoolVar(&o.AllowHTTP, "allow-http-sources", false, "let recordings come over plain http")
+	f.StringVar(&o.metricsListen, "metrics-listen", "", "address to serve /metrics on (default: none)")
+	return cmd
+}
+
+func runUpload(ctx context.Context, o uploadOptions) error {
+	cidrs, err := parseCIDRs(o.cidrs)
+	if err != nil {
+		return &exitError{upload.ExitConfig, err}
+	}
+	o.AllowedCIDRs, o.Log = cidrs, newLogger()
+	if o.metricsListen != "" {
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		o.Metrics = registry
+		stop, err := serveUploadMetrics(ctx, o.metricsListen, registry)
+		if err != nil {
+			return &exitError{upload.ExitConfig, err}
+		}
+		defer stop()
+	}
+	if err := upload.Run(ctx, o.Options); err != nil {
+		return &exitError{upload.ExitCode(err), err}
+	}
+	return nil
+}
+
+func serveUploadMetrics(ctx context.Context, addr string, registry *prometheus.Registry) (stop func(), err error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for metrics: %w; choose another --metrics-listen", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			newLogger().Error("metrics are not served any more", "error", err)
+		}
+	}()
+	return func() {
+		_ = server.Close()
+		<-ended
+	}, nil
+}

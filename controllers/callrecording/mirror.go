@@ -1,0 +1,67 @@
+package callrecording
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/store"
+)
+
+func (r *Reconciler) mirror(_ context.Context, s *scope) error {
+	mirror(s.obj, s.row)
+	return nil
+}
+
+// mirror sets a CallRecording's status from its row. It reads nothing else.
+func mirror(o *v1alpha1.CallRecording, row store.Recording) {
+	st := &o.Status
+	st.ObservedGeneration = o.Generation
+	st.Attempts = ptr.To(int32(min(row.Attempts, 1<<20))) //nolint:gosec // bounded here
+	st.LastError = row.LastError[:min(len(row.LastError), 1000)]
+	st.NextAttemptTime, st.FinishedTime, st.Object = nil, nil, nil
+	switch row.State {
+	case store.StateUploaded:
+		uploaded(o, row)
+	case store.StateFailed:
+		st.Phase = v1alpha1.RecordingPhaseFailed
+		st.FinishedTime = ptr.To(metav1.NewTime(row.FinishedAt).Rfc3339Copy())
+		conditions.MarkStalled(o, v1alpha1.ReasonFailed, fmt.Sprintf("%s; mend that and set the annotation %s to a new value to try again", orElse(row.LastError, "no reason was recorded"), v1alpha1.AnnotationRetry))
+	case store.StateLeased:
+		st.Phase = v1alpha1.RecordingPhaseUploading
+		conditions.MarkReconciling(o, v1alpha1.ReasonUploading, "an upload pod is working on it")
+	default:
+		pending(o, row)
+	}
+}
+
+func uploaded(o *v1alpha1.CallRecording, row store.Recording) {
+	o.Status.Phase = v1alpha1.RecordingPhaseUploaded
+	o.Status.LastError = ""
+	o.Status.FinishedTime = ptr.To(metav1.NewTime(row.FinishedAt).Rfc3339Copy())
+	o.Status.Object = &v1alpha1.ObjectStatus{Bucket: row.Bucket, Key: row.Key, Size: ptr.To(row.Size), SHA256: row.SHA256}
+	conditions.MarkReady(o, v1alpha1.ReasonUploaded, fmt.Sprintf("uploaded to %s/%s and verified", row.Bucket, row.Key))
+}
+
+func pending(o *v1alpha1.CallRecording, row store.Recording) {
+	if row.LastError == "" {
+		o.Status.Phase = v1alpha1.RecordingPhasePending
+		conditions.MarkReconciling(o, v1alpha1.ReasonQueued, "waits for an upload pod")
+		return
+	}
+	o.Status.Phase = v1alpha1.RecordingPhaseWaiting
+	o.Status.NextAttemptTime = ptr.To(metav1.NewTime(row.AvailableAt).Rfc3339Copy())
+	conditions.MarkReconciling(o, v1alpha1.ReasonWaiting, fmt.Sprintf("%s; tried again at %s", row.LastError, row.AvailableAt.UTC().Format(time.RFC3339)))
+}
+
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}

@@ -1,0 +1,135 @@
+// Package intake makes CallRecordings of new rows, as far as the bounds allow. What is over a bound is uploaded all the same,
+// without a CallRecording.
+package intake
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	v1alpha1ac "github.com/caly-dev/caly/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// +kubebuilder:rbac:groups=voice.caly.dev,resources=callrecordings,verbs=get;list;watch;create;patch;delete
+
+// fieldOwner of what intake applies.
+const fieldOwner = client.FieldOwner("caly-intake")
+
+// perRound bounds what one tenant may make in one second, so that a burst of one does not keep the others waiting and the
+// API server sees a bounded rate.
+const perRound = 20
+
+// Store is what intake needs of PostgreSQL.
+type Store interface {
+	Unviewed(ctx context.Context, tenant string, states []store.RecordingState, limit int) ([]store.Recording, error)
+	MarkViewed(ctx context.Context, keys []store.RecordingKey) error
+}
+
+// Intake polls for new rows.
+type Intake struct {
+	Client client.Client
+	Store  Store
+	// MaxTotal and MaxPerTenant bound the CallRecordings in the cluster.
+	MaxTotal, MaxPerTenant int
+}
+
+// NeedLeaderElection makes it run on the leader alone.
+func (*Intake) NeedLeaderElection() bool { return true }
+
+// Start polls each second until ctx is done.
+func (i *Intake) Start(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		if err := i.round(ctx); err != nil && ctx.Err() == nil {
+			log.FromContext(ctx).Error(err, "make CallRecordings of new rows; tried again in a second")
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// round looks at every tenant once.
+func (i *Intake) round(ctx context.Context) error {
+	var tenants v1alpha1.TenantList
+	if err := i.Client.List(ctx, &tenants); err != nil {
+		return err
+	}
+	perTenant, total, err := i.count(ctx)
+	if err != nil {
+		return err
+	}
+	for n := range tenants.Items {
+		t := &tenants.Items[n]
+		room := min(perRound, i.MaxPerTenant-perTenant[t.ID()], i.MaxTotal-total)
+		states := statesFor(t)
+		if room <= 0 || len(states) == 0 {
+			continue
+		}
+		made, err := i.make(ctx, t, states, room)
+		total += made
+		if err != nil {
+			return fmt.Errorf("tenant %s: %w", t.ID(), err)
+		}
+	}
+	return nil
+}
+
+// count reads the cache, not the API server.
+func (i *Intake) count(ctx context.Context) (perTenant map[string]int, total int, err error) {
+	var list v1alpha1.CallRecordingList
+	if err := i.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, 0, err
+	}
+	perTenant = map[string]int{}
+	for n := range list.Items {
+		perTenant[list.Items[n].TenantID()]++
+	}
+	return perTenant, len(list.Items), nil
+}
+
+func statesFor(t *v1alpha1.Tenant) []store.RecordingState {
+	switch {
+	case !t.DeletionTimestamp.IsZero():
+		return nil
+	case t.Spec.Recordings.Resources == v1alpha1.ResourcesNone:
+		return nil
+	case t.Spec.Recordings.Resources == v1alpha1.ResourcesFailed:
+		return []store.RecordingState{store.StateFailed}
+	}
+	return []store.RecordingState{store.StatePending, store.StateLeased, store.StateFailed}
+}
+
+// make applies a CallRecording for each row and then marks the rows. Ended in between, it applies the same again.
+func (i *Intake) make(ctx context.Context, t *v1alpha1.Tenant, states []store.RecordingState, room int) (int, error) {
+	rows, err := i.Store.Unviewed(ctx, t.ID(), states, room)
+	if err != nil || len(rows) == 0 {
+		return 0, err
+	}
+	keys := make([]store.RecordingKey, 0, len(rows))
+	for _, row := range rows {
+		if err := i.Client.Apply(ctx, view(t, row), fieldOwner, client.ForceOwnership); err != nil {
+			return len(keys), err
+		}
+		keys = append(keys, store.RecordingKey{Tenant: row.Tenant, ID: row.ID})
+	}
+	return len(keys), i.Store.MarkViewed(ctx, keys)
+}
+
+func view(t *v1alpha1.Tenant, row store.Recording) *v1alpha1ac.CallRecordingApplyConfiguration {
+	return v1alpha1ac.CallRecording(Name(t.Name, row.ID), t.Namespace).
+		WithLabels(map[string]string{v1alpha1.LabelTenant: t.Name, v1alpha1.LabelOrigin: v1alpha1.OriginIntake}).
+		WithSpec(v1alpha1ac.CallRecordingSpec().WithTenantRef(v1alpha1ac.TenantReference().WithName(t.Name)).
+			WithCallSID(row.CallSID).WithSourceURL(row.SourceURL))
+}
+
+// Name of the CallRecording that intake makes of a recording: the same every time.
+func Name(tenant, recordingID string) string { return tenant + "-" + recordingID }

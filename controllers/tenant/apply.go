@@ -1,0 +1,115 @@
+package tenant
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// FieldOwner of what this operator applies.
+const FieldOwner = client.FieldOwner("caly-operator")
+
+// ensureRole gives the upload pods a database credential of their own. The password lives in the upload config alone and is
+// made anew only when that is gone or unreadable.
+func (r *Reconciler) ensureRole(ctx context.Context, s *scope) error {
+	var secret corev1.Secret
+	key := client.ObjectKey{Namespace: r.WorkNamespace, Name: tenantconfig.SecretName(tenantconfig.PrefixUpload, s.tenant.ID())}
+	err := r.APIReader.Get(ctx, key, &secret)
+	if client.IgnoreNotFound(err) != nil {
+		return err
+	}
+	if err == nil {
+		if old, err := tenantconfig.DecodeUpload(secret.Data[tenantconfig.Key]); err == nil && r.stillGood(old.DatabaseURL) {
+			s.upload.DatabaseURL = old.DatabaseURL
+			return nil
+		}
+	}
+	b := make([]byte, 24)
+	_, _ = rand.Read(b) // never fails
+	password := hex.EncodeToString(b)
+	role, err := r.Store.EnsureUploadRole(ctx, s.tenant.ID(), password)
+	if err != nil {
+		return fmt.Errorf("make the tenant's database role: %w", err)
+	}
+	dsn, err := r.Store.UploadDSN(role, password)
+	s.upload.DatabaseURL = tenantconfig.Sensitive(dsn)
+	return err
+}
+
+// stillGood tells whether a database URL names the database that the operator itself uses now.
+func (r *Reconciler) stillGood(dsn tenantconfig.Sensitive) bool {
+	u, err := url.Parse(dsn.Reveal())
+	if err != nil || u.User == nil {
+		return false
+	}
+	password, _ := u.User.Password()
+	want, err := r.Store.UploadDSN(u.User.Username(), password)
+	return err == nil && want == dsn.Reveal()
+}
+
+// apply writes the two Secrets that the pods read.
+func (r *Reconciler) apply(ctx context.Context, s *scope) error {
+	config, err := tenantconfig.EncodeTenant(*s.config)
+	if err != nil {
+		return stalled(v1alpha1.ReasonInvalidSpec, "%v", err)
+	}
+	upload, err := tenantconfig.EncodeUpload(*s.upload)
+	if err != nil {
+		return stalled(v1alpha1.ReasonInvalidSpec, "%v", err)
+	}
+	if err := r.applySecret(ctx, s, tenantconfig.PrefixUpload, v1alpha1.SecretTypeUploadConfig, "upload-config", upload); err != nil {
+		return err
+	}
+	return r.applySecret(ctx, s, tenantconfig.PrefixTenant, v1alpha1.SecretTypeTenantConfig, "tenant-config", config)
+}
+
+func (r *Reconciler) applySecret(ctx context.Context, s *scope, prefix, kind, component string, data []byte) error {
+	ac := corev1ac.Secret(tenantconfig.SecretName(prefix, s.tenant.ID()), r.WorkNamespace).WithType(corev1.SecretType(kind)).
+		WithLabels(map[string]string{v1alpha1.LabelTenant: s.tenant.Name, v1alpha1.LabelTenantNamespace: s.tenant.Namespace,
+			v1alpha1.LabelComponent: component, "app.kubernetes.io/managed-by": "caly"}).
+		WithData(map[string][]byte{tenantconfig.Key: data})
+	if err := r.Client.Apply(ctx, ac, FieldOwner, client.ForceOwnership); err != nil {
+		return fmt.Errorf("write Secret %s/%s: %w", r.WorkNamespace, *ac.Name, err)
+	}
+	return nil
+}
+
+// publish says that all is in place.
+func (r *Reconciler) publish(_ context.Context, s *scope) error {
+	t := s.tenant
+	t.Status.ObservedGeneration = t.Generation
+	t.Status.ConfigDigest = s.config.Digest()
+	t.Status.WebhookURLs = nil
+	for _, event := range []string{"passthru", "status"} {
+		t.Status.WebhookURLs = append(t.Status.WebhookURLs, v1alpha1.WebhookURL{Event: event,
+			URL: fmt.Sprintf("%s/webhooks/exotel/%s/%s/%s", strings.TrimRight(r.PublicURL, "/"), t.Namespace, t.Name, event)})
+	}
+	message := "webhooks are accepted and recordings are uploaded"
+	if s.suspended() {
+		message = "suspended: webhooks are refused and uploads wait"
+	}
+	conditions.MarkReady(t, v1alpha1.ReasonReady, message)
+	return nil
+}
+
+// deleteManaged deletes objects of the work namespace that are already gone or go now.
+func (r *Reconciler) deleteManaged(ctx context.Context, objs ...client.Object) error {
+	for _, o := range objs {
+		if err := r.Client.Delete(ctx, o, client.PropagationPolicy("Background")); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("delete %s/%s: %w", o.GetNamespace(), o.GetName(), err)
+		}
+	}
+	return nil
+}

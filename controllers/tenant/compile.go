@@ -1,0 +1,117 @@
+package tenant
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// readSecrets reads the Secrets that the spec names and checks that they hold what is needed.
+func (r *Reconciler) readSecrets(ctx context.Context, s *scope) (err error) {
+	spec := s.tenant.Spec
+	if s.exotel, err = r.readSecret(ctx, s, "exotel.credentialsSecretRef", spec.Exotel.CredentialsSecretRef, "apiKey", "apiToken"); err != nil {
+		return err
+	}
+	if s.bucket, err = r.readSecret(ctx, s, "recordings.credentialsSecretRef", spec.Recordings.CredentialsSecretRef, "accessKeyID", "secretAccessKey"); err != nil {
+		return err
+	}
+	if spec.Webhooks.Signature != nil {
+		if s.webhook, err = r.readSecret(ctx, s, "webhooks.signature.secretRef", spec.Webhooks.Signature.SecretRef); err != nil {
+			return err
+		}
+		if err := checkSigning(s); err != nil {
+			return err
+		}
+	}
+	conditions.Set(s.tenant, v1alpha1.ConditionCredentialsValid, metav1.ConditionTrue, v1alpha1.ReasonCredentialsValid, "every Secret is there with the keys it needs")
+	return nil
+}
+
+func (r *Reconciler) readSecret(ctx context.Context, s *scope, field string, ref v1alpha1.SecretReference, keys ...string) (*corev1.Secret, error) {
+	var secret corev1.Secret
+	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.tenant.Namespace, Name: ref.Name}, &secret)
+	if apierrors.IsNotFound(err) {
+		return nil, invalidCredentials(s, v1alpha1.ReasonSecretNotFound, "Secret %q, named by spec.%s, does not exist in namespace %q: create it", ref.Name, field, s.tenant.Namespace)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range keys {
+		if len(secret.Data[k]) == 0 {
+			return nil, invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing, "Secret %q, named by spec.%s, lacks the key %q or it is empty: add it", ref.Name, field, k)
+		}
+	}
+	return &secret, nil
+}
+
+func checkSigning(s *scope) error {
+	if len(s.webhook.Data) == 0 {
+		return invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing, "Secret %q, named by spec.webhooks.signature.secretRef, is empty: add a signing secret under any key", s.webhook.Name)
+	}
+	for k, v := range s.webhook.Data {
+		if len(v) < tenantconfig.MinSecretLength {
+			return invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing, "key %q of Secret %q is shorter than %d bytes: a signing secret must be too long to guess", k, s.webhook.Name, tenantconfig.MinSecretLength)
+		}
+	}
+	return nil
+}
+
+// invalidCredentials stalls the Tenant; the watch on Secrets wakes it.
+func invalidCredentials(s *scope, reason, format string, args ...any) error {
+	v := stalled(reason, format, args...)
+	conditions.Set(s.tenant, v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, reason, v.Error())
+	return v
+}
+
+// compile makes what the pods read. Defaults that the API server fills in are filled in here too, for objects made before.
+func (r *Reconciler) compile(_ context.Context, s *scope) error {
+	spec := s.tenant.Spec
+	if err := tenantconfig.ParseKeyTemplate(spec.Recordings.KeyTemplate); err != nil {
+		return stalled(v1alpha1.ReasonInvalidSpec, "spec.%v", err)
+	}
+	if _, err := time.LoadLocation(spec.Exotel.TimeZone); err != nil {
+		return stalled(v1alpha1.ReasonInvalidSpec, "spec.exotel.timeZone %q is not a name of the IANA time zone database, such as Asia/Kolkata", spec.Exotel.TimeZone)
+	}
+	hosts := spec.Recordings.AllowedSourceHosts
+	if len(hosts) == 0 {
+		hosts = tenantconfig.DefaultSourceHosts
+	}
+	id := s.tenant.ID()
+	s.config = &tenantconfig.Tenant{Version: tenantconfig.Version, ID: id, UID: string(s.tenant.UID), Generation: s.tenant.Generation,
+		Suspended: s.suspended(), AccountSID: spec.Exotel.AccountSID, PhoneNumbers: spec.Exotel.PhoneNumbers,
+		TimeZone: spec.Exotel.TimeZone, Signature: signature(s), AllowedSourceHosts: hosts}
+	s.upload = &tenantconfig.Upload{Version: tenantconfig.Version, ID: id, ExotelKey: value(s.exotel, "apiKey"),
+		ExotelToken: value(s.exotel, "apiToken"), AllowedSourceHosts: hosts, Bucket: spec.Recordings.Bucket,
+		Endpoint: spec.Recordings.Endpoint, Region: spec.Recordings.Region, AccessKeyID: value(s.bucket, "accessKeyID"),
+		SecretAccessKey: value(s.bucket, "secretAccessKey"), KeyTemplate: spec.Recordings.KeyTemplate}
+	return nil
+}
+
+func signature(s *scope) *tenantconfig.Signature {
+	if s.webhook == nil {
+		return nil
+	}
+	sig := &tenantconfig.Signature{Scheme: string(s.tenant.Spec.Webhooks.Signature.Scheme)}
+	keys := make([]string, 0, len(s.webhook.Data))
+	for k := range s.webhook.Data {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		sig.Secrets = append(sig.Secrets, value(s.webhook, k))
+	}
+	return sig
+}
+
+func value(s *corev1.Secret, key string) tenantconfig.Sensitive {
+	return tenantconfig.Sensitive(s.Data[key])
+}

@@ -1,0 +1,180 @@
+// Package tenant compiles each Tenant and its Secrets into what the pods read, and releases it when the Tenant goes.
+package tenant
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// +kubebuilder:rbac:groups=voice.caly.dev,resources=tenants,verbs=get;list;watch;update;patch
+// +kubebuilder:rbac:groups=voice.caly.dev,resources=tenants/status;tenants/finalizers,verbs=update;patch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// secretIndex finds the Tenants that name a Secret.
+const secretIndex = "caly.secrets"
+
+// reprobe is how often a bucket that answered is asked again.
+const reprobe = 5 * time.Minute
+
+// Store is what the controller needs of PostgreSQL.
+type Store interface {
+	EnsureUploadRole(ctx context.Context, tenant, password string) (role string, err error)
+	DropUploadRole(ctx context.Context, tenant string) error
+	UploadDSN(role, password string) (string, error)
+	SuspendTenant(ctx context.Context, tenant string, suspended bool) error
+	DeleteTenant(ctx context.Context, tenant string) error
+}
+
+// Buckets asks the stores of tenants. Errors carry a *objectstore.ProbeError where the answer was clear.
+type Buckets interface {
+	Probe(ctx context.Context, u *tenantconfig.Upload) error
+	DeletePrefix(ctx context.Context, u *tenantconfig.Upload, prefix string) error
+}
+
+// Reconciler of Tenants.
+type Reconciler struct {
+	Client        client.Client
+	APIReader     client.Reader // Secrets are read past the cache: they are not ours to keep
+	Recorder      events.EventRecorder
+	Store         Store
+	Buckets       Buckets
+	WorkNamespace string
+	// PublicURL is where Exotel reaches the data plane.
+	PublicURL string
+	probes    probeCache
+}
+
+// step is one phase of a reconcile. A *verdict as its error ends it with a condition; any other error is tried again.
+type step func(context.Context, *scope) error
+
+// Reconcile brings one Tenant to what its spec asks for.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
+	var t v1alpha1.Tenant
+	if err := r.Client.Get(ctx, req.NamespacedName, &t); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	s := &scope{tenant: &t, before: t.DeepCopy()}
+	steps := []step{r.addFinalizer, r.suspend, r.readSecrets, r.compile, r.ensureRole, r.apply, r.probe, r.publish}
+	if !t.DeletionTimestamp.IsZero() {
+		steps = []step{r.release}
+	}
+	for _, next := range steps {
+		if err = next(ctx, s); err != nil {
+			break
+		}
+	}
+	result, err = s.conclude(err)
+	if s.released {
+		return result, err
+	}
+	return result, errors.Join(err, r.patchStatus(ctx, s))
+}
+
+// patchStatus writes the status once, if it changed, and tells of what changed.
+func (r *Reconciler) patchStatus(ctx context.Context, s *scope) error {
+	if equality.Semantic.DeepEqual(s.before.Status, s.tenant.Status) {
+		return nil
+	}
+	// Another field of the status, the backlog, has another writer; a merge patch of what changed leaves it alone.
+	if err := r.Client.Status().Patch(ctx, s.tenant.DeepCopy(), client.MergeFrom(s.before)); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	r.tell(s)
+	return nil
+}
+
+// tell emits an event when the Ready condition has another status or reason than before.
+func (r *Reconciler) tell(s *scope) {
+	was, is := find(s.before, v1alpha1.ConditionReady), find(s.tenant, v1alpha1.ConditionReady)
+	if is == nil || (was != nil && was.Status == is.Status && was.Reason == is.Reason) {
+		return
+	}
+	kind := corev1.EventTypeNormal
+	if find(s.tenant, v1alpha1.ConditionStalled) != nil {
+		kind = corev1.EventTypeWarning
+	}
+	r.Recorder.Eventf(s.tenant, nil, kind, is.Reason, "Reconcile", "%s", is.Message[:min(len(is.Message), 900)])
+}
+
+func (r *Reconciler) addFinalizer(ctx context.Context, s *scope) error {
+	if controllerutil.ContainsFinalizer(s.tenant, v1alpha1.FinalizerTenant) {
+		return nil
+	}
+	base := s.tenant.DeepCopy()
+	controllerutil.AddFinalizer(s.tenant, v1alpha1.FinalizerTenant)
+	// A merge patch replaces the whole list, so it must not be based on an old one.
+	if err := r.Client.Patch(ctx, s.tenant, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
+		return err
+	}
+	s.before.ObjectMeta = *s.tenant.ObjectMeta.DeepCopy()
+	return nil
+}
+
+func (r *Reconciler) suspend(ctx context.Context, s *scope) error {
+	suspended := s.suspended()
+	if suspended {
+		conditions.Set(s.tenant, v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended, "spec.suspend is true: webhooks are refused and uploads wait")
+	} else {
+		conditions.Delete(s.tenant, v1alpha1.ConditionSuspended)
+	}
+	return r.Store.SuspendTenant(ctx, s.tenant.ID(), suspended)
+}
+
+// SetupWithManager watches Tenants, and the Secrets they name by metadata alone.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	index := func(o client.Object) []string { return secretNames(o.(*v1alpha1.Tenant)) }
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.Tenant{}, secretIndex, index); err != nil {
+		return err
+	}
+	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Tenant{}).Named("tenant").
+		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tenantsOf), builder.OnlyMetadata).
+		Complete(r)
+}
+
+// tenantsOf maps a Secret to the Tenants that name it, or whose config it is.
+func (r *Reconciler) tenantsOf(ctx context.Context, o client.Object) []reconcile.Request {
+	if o.GetNamespace() == r.WorkNamespace {
+		l := o.GetLabels()
+		if l[v1alpha1.LabelTenant] == "" {
+			return nil
+		}
+		return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: l[v1alpha1.LabelTenantNamespace], Name: l[v1alpha1.LabelTenant]}}}
+	}
+	var list v1alpha1.TenantList
+	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{secretIndex: o.GetName()}); err != nil {
+		log.FromContext(ctx).Error(err, "list the Tenants that name a Secret", "secret", o.GetName())
+		return nil
+	}
+	var reqs []reconcile.Request
+	for i := range list.Items {
+		reqs = append(reqs, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+	}
+	return reqs
+}
+
+func secretNames(t *v1alpha1.Tenant) []string {
+	names := []string{t.Spec.Exotel.CredentialsSecretRef.Name, t.Spec.Recordings.CredentialsSecretRef.Name}
+	if t.Spec.Webhooks.Signature != nil {
+		names = append(names, t.Spec.Webhooks.Signature.SecretRef.Name)
+	}
+	return names
+}

@@ -1,0 +1,170 @@
+package tenant
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// +kubebuilder:rbac:groups=batch,namespace=caly-work,resources=jobs,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",namespace=caly-work,resources=secrets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",namespace=caly-work,resources=pods,verbs=get;list;watch
+
+// release lets a Tenant go: no more webhooks, no more uploads, then its data as deletionPolicy says, then the finalizer.
+// Each part can be repeated, since the operator may be ended after any of them.
+func (r *Reconciler) release(ctx context.Context, s *scope) error {
+	if !controllerutil.ContainsFinalizer(s.tenant, v1alpha1.FinalizerTenant) {
+		s.released = true
+		return nil
+	}
+	id := s.tenant.ID()
+	meta := func(prefix string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: r.WorkNamespace, Name: tenantconfig.SecretName(prefix, id)}
+	}
+	if err := r.Store.SuspendTenant(ctx, id, true); err != nil {
+		return err
+	}
+	err := r.deleteManaged(ctx, &corev1.Secret{ObjectMeta: meta(tenantconfig.PrefixTenant)}, &batchv1.Job{ObjectMeta: meta(tenantconfig.PrefixUpload)})
+	if err != nil {
+		return err
+	}
+	if err := r.uploadsEnded(ctx, s); err != nil {
+		return err
+	}
+	if s.tenant.Spec.DeletionPolicy == v1alpha1.DeletionPolicyDelete {
+		if err := r.deleteData(ctx, s); err != nil {
+			return err
+		}
+	}
+	if err := r.Store.DropUploadRole(ctx, id); err != nil {
+		return err
+	}
+	if err := r.deleteManaged(ctx, &corev1.Secret{ObjectMeta: meta(tenantconfig.PrefixUpload)}); err != nil {
+		return err
+	}
+	r.probes.forget(id)
+	base := s.tenant.DeepCopy()
+	controllerutil.RemoveFinalizer(s.tenant, v1alpha1.FinalizerTenant)
+	if err := r.Client.Patch(ctx, s.tenant, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
+		return err
+	}
+	s.released = true
+	return nil
+}
+
+// uploadsEnded waits for the Tenant's last upload pod, so that none writes an object after the others are deleted.
+func (r *Reconciler) uploadsEnded(ctx context.Context, s *scope) error {
+	var pods corev1.PodList
+	err := r.APIReader.List(ctx, &pods, client.InNamespace(r.WorkNamespace), client.Limit(1), client.MatchingLabels{
+		v1alpha1.LabelTenant: s.tenant.Name, v1alpha1.LabelTenantNamespace: s.tenant.Namespace, v1alpha1.LabelComponent: "upload"})
+	if err != nil || len(pods.Items) == 0 {
+		return err
+	}
+	return &verdict{reason: v1alpha1.ReasonDeleting, message: "waiting for the last upload pod to end", retry: time.Second}
+}
+
+// deleteData removes objects and rows. Without the credentials it cannot know what is in the bucket, and says so.
+func (r *Reconciler) deleteData(ctx context.Context, s *scope) error {
+	upload, err := r.lastUpload(ctx, s)
+	if err != nil {
+		return err
+	}
+	if upload != nil {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+		defer cancel()
+		if err := r.Buckets.DeletePrefix(ctx, upload, tenantconfig.KeyPrefix(s.tenant.ID())); err != nil {
+			return &verdict{reason: v1alpha1.ReasonDeleting, retry: 30 * time.Second,
+				message: fmt.Sprintf("the objects in bucket %s could not be deleted: %v; mend that, or set spec.deletionPolicy to Retain to keep them", upload.Bucket, err)}
+		}
+	}
+	return r.Store.DeleteTenant(ctx, s.tenant.ID())
+}
+
+// lastUpload is the upload config as it was last compiled: the Tenant's own Secrets may be gone by now, as when its whole
+// namespace is deleted. Without one nothing was ever uploaded.
+func (r *Reconciler) lastUpload(ctx context.Context, s *scope) (*tenantconfig.Upload, error) {
+	var secret corev1.Secret
+	key := client.ObjectKey{Namespace: r.WorkNamespace, Name: tenantconfig.SecretName(tenantconfig.PrefixUpload, s.tenant.ID())}
+	err := r.APIReader.Get(ctx, key, &secret)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return tenantconfig.DecodeUpload(secret.Data[tenantconfig.Key])
+}
+
+// Sweeper removes what a Tenant that is gone left in the work namespace: its finalizer was taken off by hand, say.
+type Sweeper struct {
+	Client        client.Client
+	APIReader     client.Reader
+	Store         Store
+	WorkNamespace string
+	Every         time.Duration
+}
+
+// NeedLeaderElection makes it run on the leader alone.
+func (*Sweeper) NeedLeaderElection() bool { return true }
+
+// Start sweeps at once and then on the interval, until ctx is done.
+func (w *Sweeper) Start(ctx context.Context) error {
+	tick := time.NewTicker(w.Every)
+	defer tick.Stop()
+	for {
+		if err := w.sweep(ctx); err != nil && ctx.Err() == nil {
+			log.FromContext(ctx).Error(err, "sweep the work namespace; it is tried again", "after", w.Every)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (w *Sweeper) sweep(ctx context.Context) error {
+	var secrets corev1.SecretList
+	if err := w.APIReader.List(ctx, &secrets, client.InNamespace(w.WorkNamespace), client.MatchingLabels{"app.kubernetes.io/managed-by": "caly"}); err != nil {
+		return err
+	}
+	for i := range secrets.Items {
+		if err := w.sweepSecret(ctx, &secrets.Items[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *Sweeper) sweepSecret(ctx context.Context, secret *corev1.Secret) error {
+	ns, name := secret.Labels[v1alpha1.LabelTenantNamespace], secret.Labels[v1alpha1.LabelTenant]
+	if ns == "" || name == "" {
+		return nil
+	}
+	err := w.APIReader.Get(ctx, client.ObjectKey{Namespace: ns, Name: name}, &v1alpha1.Tenant{})
+	if !apierrors.IsNotFound(err) {
+		return err
+	}
+	log.FromContext(ctx).Info("removing what a Tenant that is gone left behind", "tenant", ns+"/"+name, "secret", secret.Name)
+	if secret.Type == v1alpha1.SecretTypeUploadConfig {
+		job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: w.WorkNamespace, Name: secret.Name}}
+		if err := w.Client.Delete(ctx, job, client.PropagationPolicy("Background")); client.IgnoreNotFound(err) != nil {
+			return err
+		}
+		if err := w.Store.DropUploadRole(ctx, ns+"/"+name); err != nil {
+			return err
+		}
+	}
+	return client.IgnoreNotFound(w.Client.Delete(ctx, secret))
+}

@@ -1,0 +1,66 @@
+package tenant
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// scope is what one reconcile knows. Each field says who sets it.
+type scope struct {
+	tenant *v1alpha1.Tenant // Reconcile; its status is what will be written
+	before *v1alpha1.Tenant // Reconcile: as it was read
+
+	exotel, webhook, bucket *corev1.Secret       // readSecrets
+	config                  *tenantconfig.Tenant // compile
+	upload                  *tenantconfig.Upload // compile, but for the database URL: ensureRole
+	released                bool                 // release: the finalizer is gone, there is nothing left to write to
+	requeueAfter            time.Duration        // probe
+}
+
+func (s *scope) suspended() bool { return s.tenant.Spec.Suspend != nil && *s.tenant.Spec.Suspend }
+
+// verdict ends a reconcile with a condition, instead of an error that is tried again and again.
+type verdict struct {
+	reason, message string
+	// stalled: nothing but a change by a person helps. Otherwise the operator tries again after retry.
+	stalled bool
+	retry   time.Duration
+}
+
+// Error returns the message.
+func (v *verdict) Error() string { return v.message }
+
+func stalled(reason, format string, args ...any) error {
+	return &verdict{reason: reason, message: fmt.Sprintf(format, args...), stalled: true}
+}
+
+// conclude turns the outcome of the steps into conditions and into when to come back.
+func (s *scope) conclude(err error) (ctrl.Result, error) {
+	var v *verdict
+	switch {
+	case err == nil:
+		return ctrl.Result{RequeueAfter: s.requeueAfter}, nil
+	case !errors.As(err, &v):
+		conditions.MarkReconciling(s.tenant, v1alpha1.ReasonConfigFailed, "will be tried again: "+err.Error())
+		return ctrl.Result{}, err
+	case v.stalled:
+		conditions.MarkStalled(s.tenant, v.reason, v.message)
+	default:
+		conditions.MarkReconciling(s.tenant, v.reason, v.message)
+	}
+	return ctrl.Result{RequeueAfter: v.retry}, nil
+}
+
+func find(t *v1alpha1.Tenant, kind string) *metav1.Condition {
+	return apimeta.FindStatusCondition(t.Status.Conditions, kind)
+}

@@ -1,0 +1,102 @@
+package uploadjob
+
+import (
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// perPod is how many waiting recordings justify one more pod: starting a pod costs about as much as uploading that many.
+const perPod = 50
+
+// failedPause is how long a failed Job is left alone, so that a tenant's broken configuration starts no storm of pods.
+const failedPause = time.Minute
+
+type action int
+
+const (
+	leave action = iota
+	create
+	scale
+	remove
+)
+
+// decision is what to do with a tenant's Job, and when to look again.
+type decision struct {
+	do          action
+	parallelism int32
+	after       time.Duration
+}
+
+// state is what a decision is made from.
+type state struct {
+	wanted      bool // the Tenant is there, not suspended, and its config was compiled
+	ready       int  // recordings that can be claimed now
+	maxParallel int32
+	free        int32 // pods that the global bound leaves
+	exists      bool
+	parallelism int32
+	finished    bool
+	failedFor   time.Duration // how long ago the Job failed; 0 if it did not
+	deleting    bool
+}
+
+func stateOf(t *v1alpha1.Tenant, job *batchv1.Job, exists bool, b store.Backlog, used, most int32, now time.Time) state {
+	s := state{
+		wanted: t.DeletionTimestamp.IsZero() && (t.Spec.Suspend == nil || !*t.Spec.Suspend) && t.Status.ConfigDigest != "",
+		ready:  b.Ready, maxParallel: 4, free: most - used, exists: exists,
+	}
+	if p := t.Spec.Recordings.MaxParallelism; p != nil {
+		s.maxParallel = *p
+	}
+	if !exists {
+		return s
+	}
+	s.deleting, s.finished = !job.DeletionTimestamp.IsZero(), finished(job)
+	if job.Spec.Parallelism != nil {
+		s.parallelism = *job.Spec.Parallelism
+	}
+	for _, c := range job.Status.Conditions {
+		if c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue {
+			s.failedFor = max(now.Sub(c.LastTransitionTime.Time), time.Nanosecond)
+		}
+	}
+	return s
+}
+
+// decide is the whole policy. Parallelism is raised while a Job runs and never lowered: its pods end by themselves.
+func decide(s state) decision {
+	want := min(int32(min((s.ready+perPod-1)/perPod, 1<<20)), s.maxParallel, s.free) //nolint:gosec // bounded just before
+	switch {
+	case s.deleting:
+		return decision{}
+	case s.exists && !s.wanted:
+		return decision{do: remove}
+	case s.failedFor > 0 && s.failedFor < failedPause:
+		return decision{after: failedPause - s.failedFor}
+	case s.finished:
+		return decision{do: remove}
+	case !s.wanted || s.ready == 0:
+		return decision{}
+	case want < 1 && !s.exists:
+		return decision{after: 5 * time.Second} // the bound is used up by others
+	case !s.exists:
+		return decision{do: create, parallelism: want}
+	case want > s.parallelism:
+		return decision{do: scale, parallelism: want}
+	}
+	return decision{}
+}
+
+func finished(j *batchv1.Job) bool {
+	for _, c := range j.Status.Conditions {
+		if (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,84 @@
+package uploadjob
+
+import (
+	"fmt"
+	"strings"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// ConfigExitCode is how an upload pod says that its configuration is at fault: no other pod would fare better.
+const ConfigExitCode = 64
+
+const configDir = "/etc/caly/upload"
+
+// newJob is a tenant's upload Job: pods that drain one queue and exit. Once one of them has found the queue empty, the Job
+// starts no more.
+func (r *Reconciler) newJob(t *v1alpha1.Tenant, parallelism int32) *batchv1.Job {
+	labels := map[string]string{v1alpha1.LabelTenant: t.Name, v1alpha1.LabelTenantNamespace: t.Namespace,
+		v1alpha1.LabelComponent: "upload", "app.kubernetes.io/name": "caly", "app.kubernetes.io/managed-by": "caly"}
+	return &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.WorkNamespace, Name: tenantconfig.SecretName(tenantconfig.PrefixUpload, t.ID()), Labels: labels},
+		Spec: batchv1.JobSpec{
+			Parallelism:             ptr.To(parallelism),
+			BackoffLimit:            ptr.To[int32](6),
+			TTLSecondsAfterFinished: ptr.To[int32](600), // should this operator not be there to remove it
+			PodReplacementPolicy:    ptr.To(batchv1.TerminatingOrFailed),
+			PodFailurePolicy:        failurePolicy(),
+			Template:                corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: r.podSpec(t)},
+		},
+	}
+}
+
+// failurePolicy ends the Job at once where the configuration is at fault, and counts no eviction against it.
+func failurePolicy() *batchv1.PodFailurePolicy {
+	return &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{
+		{Action: batchv1.PodFailurePolicyActionFailJob, OnExitCodes: &batchv1.PodFailurePolicyOnExitCodesRequirement{
+			ContainerName: ptr.To("upload"), Operator: batchv1.PodFailurePolicyOnExitCodesOpIn, Values: []int32{ConfigExitCode}}},
+		{Action: batchv1.PodFailurePolicyActionIgnore, OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{
+			{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}},
+	}}
+}
+
+func (r *Reconciler) podSpec(t *v1alpha1.Tenant) corev1.PodSpec {
+	return corev1.PodSpec{
+		RestartPolicy:                 corev1.RestartPolicyNever,
+		ServiceAccountName:            r.ServiceAccount,
+		AutomountServiceAccountToken:  ptr.To(false),
+		EnableServiceLinks:            ptr.To(false),
+		TerminationGracePeriodSeconds: ptr.To[int64](30),
+		SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](65532), FSGroup: ptr.To[int64](65532),
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
+		Containers: []corev1.Container{{
+			Name: "upload", Image: r.Image, ImagePullPolicy: r.PullPolicy, Args: r.args(),
+			Env: []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: "200MiB"},
+				{Name: "POD_NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}}},
+			Resources: corev1.ResourceRequirements{
+				Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("64Mi")},
+				Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")}},
+			SecurityContext: &corev1.SecurityContext{AllowPrivilegeEscalation: ptr.To(false), ReadOnlyRootFilesystem: ptr.To(true),
+				Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}},
+			VolumeMounts: []corev1.VolumeMount{{Name: "config", MountPath: configDir, ReadOnly: true}},
+		}},
+		Volumes: []corev1.Volume{{Name: "config", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+			SecretName: tenantconfig.SecretName(tenantconfig.PrefixUpload, t.ID()), DefaultMode: ptr.To[int32](0o440)}}}},
+	}
+}
+
+func (r *Reconciler) args() []string {
+	args := []string{"upload", fmt.Sprintf("--config=%s/%s", configDir, tenantconfig.Key)}
+	if r.AllowHTTP {
+		args = append(args, "--allow-http-sources")
+	}
+	if len(r.SourceCIDRs) > 0 {
+		args = append(args, "--allowed-source-cidrs="+strings.Join(r.SourceCIDRs, ","))
+	}
+	return args
+}

@@ -1,0 +1,116 @@
+package uploadjob
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// backlogLimit bounds the count of one tenant's backlog: more than this asks for no more pods.
+const backlogLimit = 1000
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// poller asks PostgreSQL each second which tenants have work, and wakes the reconciler of those where that changed.
+type poller struct {
+	store  Store
+	events chan event.TypedGenericEvent[types.NamespacedName]
+
+	mu       sync.Mutex
+	latest   map[string]store.Backlog
+	reported map[string]time.Time
+}
+
+// NeedLeaderElection makes it run on the leader alone.
+func (*poller) NeedLeaderElection() bool { return true }
+
+// Start polls until ctx is done.
+func (p *poller) Start(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for round := 0; ; round++ {
+		if err := p.poll(ctx, round%10 == 0); err != nil && ctx.Err() == nil {
+			log.FromContext(ctx).Error(err, "read the backlogs; tried again in a second")
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (p *poller) poll(ctx context.Context, reap bool) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if reap {
+		if _, err := p.store.ReapLeases(ctx); err != nil {
+			return err
+		}
+	}
+	list, err := p.store.Backlogs(ctx, backlogLimit)
+	if err != nil {
+		return err
+	}
+	for _, id := range p.take(list) {
+		ns, name, _ := strings.Cut(id, "/")
+		select {
+		case p.events <- event.TypedGenericEvent[types.NamespacedName]{Object: types.NamespacedName{Namespace: ns, Name: name}}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// take keeps the new backlogs and returns the tenants to look at: those with work that can be claimed, whose Job may have
+// ended since, and those whose numbers changed.
+func (p *poller) take(list []store.Backlog) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	next := make(map[string]store.Backlog, len(list))
+	var wake []string
+	for _, b := range list {
+		next[b.Tenant] = b
+		if old := p.latest[b.Tenant]; b.Ready > 0 || old.Ready != b.Ready || old.Leased != b.Leased {
+			wake = append(wake, b.Tenant)
+		}
+	}
+	for id := range p.latest {
+		if _, still := next[id]; !still {
+			wake = append(wake, id)
+			delete(p.reported, id)
+		}
+	}
+	p.latest = next
+	return wake
+}
+
+func (p *poller) backlog(id string) store.Backlog {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.latest[id]
+}
+
+// mayReport is true at most every five seconds for a tenant.
+func (p *poller) mayReport(id string, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now.Sub(p.reported[id]) < 5*time.Second {
+		return false
+	}
+	if p.reported == nil {
+		p.reported = map[string]time.Time{}
+	}
+	p.reported[id] = now
+	return true
+}

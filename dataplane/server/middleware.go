@@ -1,0 +1,99 @@
+package server
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/caly-dev/caly/dataplane/problem"
+)
+
+// Middleware gives every request an id, logs it without its query (which may hold secrets), and turns a panic into a 500.
+func Middleware(next http.Handler, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, start := requestID(), time.Now()
+		w.Header().Set("X-Request-Id", id)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		rec := &recorder{ResponseWriter: w}
+		defer func() {
+			if v := recover(); v != nil && v != http.ErrAbortHandler { //nolint:errorlint // a panic's value, as net/http compares it
+				log.Error("a handler panicked", "request", id, "panic", v, "stack", string(debug.Stack()))
+				if rec.status == 0 {
+					problem.New(http.StatusInternalServerError, problem.Internal, "something broke; it is safe to send this again").Write(rec, id)
+				}
+			}
+			log.Debug("request", "request", id, "method", r.Method, "path", r.URL.Path, "status", rec.status, "took", time.Since(start))
+		}()
+		next.ServeHTTP(rec, r)
+	})
+}
+
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader notes the status on its way.
+func (r *recorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+func requestID() string {
+	b := make([]byte, 8)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// limited is a listener whose connections are bounded: one over the bound waits in the kernel's queue.
+type limited struct {
+	net.Listener
+	slots chan struct{}
+	done  chan struct{}
+	once  sync.Once
+}
+
+func limit(l net.Listener, n int) net.Listener {
+	return &limited{Listener: l, slots: make(chan struct{}, n), done: make(chan struct{})}
+}
+
+// Accept waits for a free slot, then for a connection.
+func (l *limited) Accept() (net.Conn, error) {
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.slots
+		return nil, err
+	}
+	return &slotConn{Conn: c, free: l.slots}, nil
+}
+
+// Close ends Accept too while it waits for a slot.
+func (l *limited) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return l.Listener.Close()
+}
+
+type slotConn struct {
+	net.Conn
+	free chan struct{}
+	once sync.Once
+}
+
+// Close frees the slot, once.
+func (c *slotConn) Close() error {
+	c.once.Do(func() { <-c.free })
+	return c.Conn.Close()
+}

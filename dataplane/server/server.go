@@ -1,0 +1,111 @@
+// Package server runs the data plane's two listeners: the public one for Exotel, the internal one for probes and metrics.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Options of Run.
+type Options struct {
+	// Listen and InternalListen are addresses such as :8080.
+	Listen, InternalListen string
+	// Public answers Exotel; Internal answers metrics and monitoring, beside the probes.
+	Public, Internal http.Handler
+	// Ready returns why the pod is not ready, nil when it is.
+	Ready func(context.Context) error
+	// DrainDelay is how long the pod goes on taking requests while it says that it is not ready; Grace bounds what follows.
+	DrainDelay, Grace time.Duration
+	// MaxConns bounds the public listener's connections; 0 means 4096.
+	MaxConns int
+	Log      *slog.Logger
+}
+
+// Run serves until ctx is done, then drains: not ready, DrainDelay later no new connections, requests under way get Grace.
+func Run(ctx context.Context, o Options) error {
+	if o.MaxConns == 0 {
+		o.MaxConns = 4096
+	}
+	public, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for webhooks: %w", err)
+	}
+	internal, err := net.Listen("tcp", o.InternalListen)
+	if err != nil {
+		_ = public.Close()
+		return fmt.Errorf("listen for probes: %w", err)
+	}
+	var draining atomic.Bool
+	outside := newServer(Middleware(o.Public, o.Log))
+	inside := newServer(probes(o, &draining))
+	group, stopped := errgroup.WithContext(context.WithoutCancel(ctx))
+	group.Go(func() error { return serve(outside, limit(public, o.MaxConns)) })
+	group.Go(func() error { return serve(inside, limit(internal, 256)) })
+	o.Log.Info("serving", "webhooks", public.Addr().String(), "probes", internal.Addr().String())
+	select {
+	case <-ctx.Done():
+	case <-stopped.Done(): // one of the listeners failed: end the other
+	}
+	draining.Store(true)
+	o.Log.Info("draining", "delay", o.DrainDelay, "grace", o.Grace)
+	sleep(stopped, o.DrainDelay)
+	return errors.Join(shutdown(outside, o.Grace), shutdown(inside, time.Second), group.Wait())
+}
+
+// newServer bounds what a peer can hold: headers, their time, a request's whole time, idle connections.
+func newServer(h http.Handler) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
+		IdleTimeout: 75 * time.Second, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
+}
+
+func serve(s *http.Server, l net.Listener) error {
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+func shutdown(s *http.Server, grace time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		_ = s.Close()
+		return fmt.Errorf("requests were still under way after %s of grace and were cut off", grace)
+	}
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func probes(o Options, draining *atomic.Bool) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		err := o.Ready(ctx)
+		if draining.Load() {
+			err = errors.New("draining")
+		}
+		if err != nil {
+			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	mux.Handle("/", o.Internal)
+	return mux
+}

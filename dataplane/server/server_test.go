@@ -1,0 +1,158 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	resp, err := client.Get(url)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b)
+}
+
+// TestDrain: after the signal the pod says that it is not ready, finishes what is under way, takes new requests until the
+// delay is over, and leaves no goroutine.
+func TestDrain(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	started, finish := make(chan struct{}), make(chan struct{})
+	slow := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			close(started)
+			<-finish
+		}
+		_, _ = w.Write([]byte("done"))
+	})
+	o := Options{Listen: freeAddress(t), InternalListen: freeAddress(t), Public: slow, Internal: http.NotFoundHandler(),
+		Ready: func(context.Context) error { return nil }, DrainDelay: 500 * time.Millisecond, Grace: 5 * time.Second, Log: slog.New(slog.DiscardHandler)}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, o) }()
+	waitFor(t, func() bool { code, _ := get(t, "http://"+o.InternalListen+"/readyz"); return code == 200 })
+	answer := make(chan string, 1)
+	go func() { _, body := get(t, "http://"+o.Listen+"/slow"); answer <- body }()
+	<-started
+	stop()
+	waitFor(t, func() bool {
+		code, body := get(t, "http://"+o.InternalListen+"/readyz")
+		return code == 503 && strings.Contains(body, "draining")
+	})
+	if code, _ := get(t, "http://"+o.Listen+"/fast"); code != 200 {
+		t.Errorf("a request within the drain delay: %d, want 200", code)
+	}
+	close(finish)
+	if got := <-answer; got != "done" {
+		t.Errorf("the request under way ended with %q", got)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func waitFor(t *testing.T, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not happen within 5 s")
+		}
+	}
+}
+
+func TestNotReadySaysWhy(t *testing.T) {
+	o := Options{Ready: func(context.Context) error { return errors.New("the tenant configs are not read yet") }, Internal: http.NotFoundHandler()}
+	srv := httptest.NewServer(probes(o, new(atomic.Bool)))
+	defer srv.Close()
+	if code, body := get(t, srv.URL+"/readyz"); code != 503 || !strings.Contains(body, "not read yet") {
+		t.Errorf("readyz: %d %q", code, body)
+	}
+	if code, _ := get(t, srv.URL+"/healthz"); code != 200 {
+		t.Errorf("healthz: %d", code)
+	}
+}
+
+func TestPanicBecomes500(t *testing.T) {
+	h := Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret detail") }), slog.New(slog.DiscardHandler))
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/x", nil))
+	if w.Code != 500 || strings.Contains(w.Body.String(), "secret") || w.Header().Get("X-Request-Id") == "" {
+		t.Errorf("answered %d %s", w.Code, w.Body)
+	}
+}
+
+// TestConnectionsAreBounded: with all slots taken by idle connections a further one is served as soon as one of them ends.
+func TestConnectionsAreBounded(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bounded := limit(l, 2)
+	s := newServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) }))
+	go func() { _ = serve(s, bounded) }()
+	defer func() { _ = s.Close() }()
+	var idle []net.Conn
+	for range 2 {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		idle = append(idle, c)
+	}
+	answered := make(chan int, 1)
+	go func() { code, _ := get(t, "http://"+l.Addr().String()); answered <- code }()
+	select {
+	case code := <-answered:
+		t.Fatalf("a third connection was served (%d) while two were open", code)
+	case <-time.After(300 * time.Millisecond):
+	}
+	_ = idle[0].Close()
+	if code := <-answered; code != 200 {
+		t.Errorf("after one ended: %d", code)
+	}
+	_ = idle[1].Close()
+}
+
+// TestSlowHeaders: a peer that never ends its headers is cut off.
+func TestSlowHeaders(t *testing.T) {
+	srv := httptest.NewUnstartedServer(nil)
+	srv.Config = newServer(http.NotFoundHandler())
+	srv.Config.ReadHeaderTimeout = 100 * time.Millisecond
+	srv.Start()
+	defer srv.Close()
+	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_, _ = c.Write([]byte("POST / HTTP/1.1\r\nHost: x\r\n"))
+	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := io.ReadAll(c); err != nil {
+		t.Errorf("the connection was not closed: %v", err)
+	}
+}

@@ -1,0 +1,297 @@
+package upload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caly-dev/caly/internal/resilience"
+)
+
+// maxResumes of one body. Each is a request with tries of its own.
+const maxResumes = 5
+
+// body is a recording being fetched. When the connection breaks it asks for the rest and goes on, so that its reader
+// never notices; when the rest is not of the same file, it fails.
+type body struct {
+	src  *source
+	ctx  context.Context
+	stop context.CancelCauseFunc
+	url  string
+
+	// size in bytes, -1 when the source does not say.
+	size int64
+	// contentType as sent, without parameters; lower case.
+	contentType string
+	// validator header and value by which the source recognises the file; empty when it gave none that is strong enough.
+	validatorName, validator string
+
+	cur     *watched
+	head    []byte // read ahead, to look at
+	fetched int64  // bytes received, of all connections
+	resumes int
+	err     error // sticky
+}
+
+// open starts to fetch a recording and looks at its beginning: a body that is empty or a page is no recording yet.
+func (s *source) open(ctx context.Context, rawURL string) (*body, error) {
+	b := &body{src: s, url: rawURL}
+	b.ctx, b.stop = context.WithCancelCause(ctx)
+	b.cur = newWatched(b.ctx, s.stall)
+	resp, err := s.get(b.cur.ctx, rawURL, nil, http.StatusOK)
+	if err == nil {
+		err = b.begin(resp)
+	}
+	if err != nil {
+		b.close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *body) begin(resp *http.Response) error {
+	b.cur.ReadCloser = resp.Body
+	b.size = resp.ContentLength
+	b.contentType, _, _ = mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	b.validatorName, b.validator = validatorOf(resp.Header)
+	if err := checkAnswer(resp); err != nil {
+		return err
+	}
+	return b.peek()
+}
+
+// validatorOf prefers a strong ETag (RFC 9110 forbids a weak one in If-Range), then the date.
+func validatorOf(h http.Header) (name, value string) {
+	if tag := h.Get("ETag"); tag != "" && !strings.HasPrefix(tag, "W/") {
+		return "ETag", tag
+	}
+	if date := h.Get("Last-Modified"); date != "" {
+		return "Last-Modified", date
+	}
+	return "", ""
+}
+
+func checkAnswer(resp *http.Response) error {
+	host := resp.Request.URL.Host
+	if resp.ContentLength == 0 {
+		return notReady("%s answered with an empty body: the recording is not there yet", host)
+	}
+	if e := resp.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		return brokenFault("%s answered with content encoding %q although none was accepted: the bytes would not be the recording's", host, e)
+	}
+	if resp.ContentLength < 0 && len(resp.TransferEncoding) == 0 && resp.ProtoMajor == 1 {
+		return brokenFault("%s sent neither a length nor chunks: a broken connection would look like the end", host)
+	}
+	return nil
+}
+
+// peek reads the first bytes. 512 are what the sniffer looks at.
+func (b *body) peek() error {
+	head := make([]byte, 512)
+	n, err := io.ReadFull(readerFunc(b.receive), head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	if n == 0 {
+		return notReady("the source answered with an empty body: the recording is not there yet")
+	}
+	b.head = head[:n]
+	sniffed, _, _ := mime.ParseMediaType(http.DetectContentType(b.head))
+	for _, t := range []string{b.contentType, sniffed} {
+		if t == "text/html" || t == "application/json" || t == "application/xml" || t == "text/xml" {
+			return notReady("the source answered with %s instead of audio: the recording is not there yet", t)
+		}
+	}
+	return nil
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// Read returns the recording's next bytes.
+func (b *body) Read(p []byte) (int, error) {
+	if len(b.head) > 0 {
+		n := copy(p, b.head)
+		b.head = b.head[n:]
+		return n, nil
+	}
+	return b.receive(p)
+}
+
+// receive reads from the connection, and from the next one when it breaks.
+func (b *body) receive(p []byte) (int, error) {
+	for b.err == nil {
+		n, err := b.cur.Read(p)
+		b.fetched += int64(n)
+		if err == nil {
+			return n, nil
+		}
+		b.err = b.afterEnd(err)
+		if n > 0 {
+			return n, nil
+		}
+	}
+	return 0, b.err
+}
+
+// afterEnd tells how to go on after a connection's end: nil with the next one open, io.EOF, or a fault.
+func (b *body) afterEnd(err error) error {
+	if b.fetched == b.size || b.size < 0 && errors.Is(err, io.EOF) {
+		return io.EOF // all of it, however the connection ended then
+	}
+	if b.ctx.Err() != nil {
+		return context.Cause(b.ctx)
+	}
+	if b.validator == "" {
+		return brokenFault("the source broke off after %d bytes (%v) and gave neither an ETag nor a date to go on with; the whole will be tried again", b.fetched, withoutURL(err))
+	}
+	if b.resumes == maxResumes {
+		return brokenFault("the source broke off %d times, last after %d bytes (%v); the whole will be tried again", b.resumes+1, b.fetched, withoutURL(err))
+	}
+	b.resumes++
+	return b.resume()
+}
+
+// resume asks for the bytes from fetched on, of the same file.
+func (b *body) resume() error {
+	_ = b.cur.Close() // broken already
+	if err := pause(b.ctx, time.Duration(b.resumes)*100*time.Millisecond); err != nil {
+		return err
+	}
+	b.src.resumed()
+	b.cur = newWatched(b.ctx, b.src.stall)
+	resp, err := b.src.get(b.cur.ctx, b.url, http.Header{
+		"Range": {fmt.Sprintf("bytes=%d-", b.fetched)}, "If-Range": {b.validator},
+	}, http.StatusPartialContent, http.StatusOK, http.StatusRequestedRangeNotSatisfiable)
+	if b.ctx.Err() != nil {
+		return context.Cause(b.ctx)
+	}
+	if err != nil {
+		return err
+	}
+	b.cur.ReadCloser = resp.Body
+	return b.checkRest(resp)
+}
+
+// checkRest refuses whatever is not certainly the rest of the same file.
+func (b *body) checkRest(resp *http.Response) error {
+	changed := func(why string) error {
+		return &fault{kind: later, code: CodeSourceChanged, cause: resilience.Abort(errors.New(why)),
+			text: fmt.Sprintf("the source broke off after %d bytes and could not be continued: %s; the whole will be tried again", b.fetched, why)}
+	}
+	if resp.StatusCode != http.StatusPartialContent {
+		return changed(fmt.Sprintf("it answered %d to a request for the rest", resp.StatusCode))
+	}
+	if got := resp.Header.Get(b.validatorName); got != b.validator {
+		return changed("its " + b.validatorName + " is another")
+	}
+	first, last, total, err := parseContentRange(resp.Header.Get("Content-Range"))
+	switch {
+	case err != nil:
+		return changed(err.Error())
+	case first != b.fetched:
+		return changed(fmt.Sprintf("it sent from byte %d", first))
+	case total >= 0 && last != total-1:
+		return changed("it sent a part of the rest")
+	case b.size >= 0 && last != b.size-1, b.size >= 0 && total >= 0 && total != b.size:
+		return changed("its length is another")
+	case b.size < 0 && total >= 0:
+		// The length is known from now on; the reader was told that it is not and goes on to the end all the same.
+		b.size = total
+	}
+	return nil
+}
+
+// parseContentRange reads "bytes first-last/total"; total is -1 for "*".
+func parseContentRange(v string) (first, last, total int64, err error) {
+	bad := fmt.Errorf("its Content-Range cannot be read")
+	rest, ok := strings.CutPrefix(v, "bytes ")
+	span, whole, ok2 := strings.Cut(rest, "/")
+	a, z, ok3 := strings.Cut(span, "-")
+	if !ok || !ok2 || !ok3 {
+		return 0, 0, 0, bad
+	}
+	numbers := []*int64{&first, &last, &total}
+	for i, text := range []string{a, z, whole} {
+		if i == 2 && text == "*" {
+			total = -1
+			continue
+		}
+		n, err := strconv.ParseUint(text, 10, 63)
+		if err != nil {
+			return 0, 0, 0, bad
+		}
+		*numbers[i] = int64(n) //nolint:gosec // 63 bits
+	}
+	if last < first || total >= 0 && last >= total {
+		return 0, 0, 0, bad
+	}
+	return first, last, total, nil
+}
+
+// errBodyEnded is what Read returns once end was called.
+var errBodyEnded = errors.New("the fetch was ended")
+
+// end makes a Read that is under way return soon. Unlike close it may be called meanwhile.
+func (b *body) end() { b.stop(errBodyEnded) }
+
+// close ends the fetch. No Read may be under way.
+func (b *body) close() {
+	b.end()
+	_ = b.cur.Close() // nothing was written
+}
+
+// extension of the object's key: that of the URL, else by content type. Both are the same at every try.
+func (b *body) extension() string { return extensionOf(b.url, b.contentType) }
+
+func extensionOf(rawURL, contentType string) string {
+	if u, err := url.Parse(rawURL); err == nil {
+		if ext := strings.ToLower(path.Ext(u.Path)); len(ext) > 1 && len(ext) <= 9 {
+			return ext
+		}
+	}
+	if ext := extensions[contentType]; ext != "" {
+		return ext
+	}
+	return ".mp3"
+}
+
+var extensions = map[string]string{
+	"audio/mpeg": ".mp3", "audio/mp3": ".mp3", "audio/wav": ".wav", "audio/x-wav": ".wav", "audio/wave": ".wav",
+	"audio/vnd.wave": ".wav", "audio/ogg": ".ogg", "audio/mp4": ".m4a",
+}
+
+// objectType is the content type to store: what the source says if it is audio, else by the extension.
+func (b *body) objectType() string {
+	if strings.HasPrefix(b.contentType, "audio/") {
+		return b.contentType
+	}
+	switch b.extension() {
+	case ".wav":
+		return "audio/wav"
+	case ".mp3":
+		return "audio/mpeg"
+	}
+	return "application/octet-stream"
+}
+
+// pause waits, or returns why it must not.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

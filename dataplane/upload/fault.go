@@ -1,0 +1,169 @@
+package upload
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"code.dny.dev/ssrf"
+
+	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// Codes say why a recording is not uploaded (yet). They are shown in statuses and label metrics, so they are few.
+const (
+	CodeSourceNotReady           = "SourceNotReady"
+	CodeSourceUnavailable        = "SourceUnavailable"
+	CodeSourceCredentialsRefused = "SourceCredentialsRefused"
+	CodeSourceRefused            = "SourceRefused"
+	CodeSourceExpired            = "SourceExpired"
+	CodeSourceChanged            = "SourceChanged"
+	CodeSourceBroken             = "SourceBroken"
+	CodeSourceTooLarge           = "SourceTooLarge"
+	CodeStorageUnavailable       = "StorageUnavailable"
+	CodeStorageMismatch          = "StorageMismatch"
+	CodeStorageAccessDenied      = "StorageAccessDenied"
+	CodeBucketNotFound           = "BucketNotFound"
+	CodeKeyInvalid               = "KeyInvalid"
+	CodeDatabaseUnavailable      = "DatabaseUnavailable"
+)
+
+// kind says what follows from a fault.
+type kind int
+
+const (
+	// later : this recording, another time; it may end it one day.
+	later kind = iota + 1
+	// never : this recording cannot be uploaded as it is.
+	never
+	// tenantWide : no recording of the tenant can be uploaded now; waiting may help.
+	tenantWide
+	// misconfigured : as tenantWide, and somebody must mend the Tenant.
+	misconfigured
+)
+
+// fault is why a transfer did not end in a verified object. Its text says what happened, why, and what to do, and goes
+// into the recording's row: no credentials, no query of a URL.
+type fault struct {
+	kind kind
+	code string
+	text string
+	// wait is the least time until the next try, as the other side asked for it.
+	wait  time.Duration
+	cause error
+}
+
+// Error returns the text.
+func (f *fault) Error() string { return f.text }
+
+// Unwrap returns the cause, by which package resilience classifies.
+func (f *fault) Unwrap() error { return f.cause }
+
+// asFault makes a fault of any error of a transfer.
+func asFault(err error) *fault {
+	var f *fault
+	if errors.As(err, &f) {
+		return f
+	}
+	var open *resilience.OpenError
+	if errors.As(err, &open) {
+		return openFault(open)
+	}
+	return storageFault(err)
+}
+
+func openFault(open *resilience.OpenError) *fault {
+	code := CodeStorageUnavailable
+	if open.Dependency == dependencyExotel {
+		code = CodeSourceUnavailable
+	}
+	return &fault{kind: tenantWide, code: code, text: open.Error(), wait: time.Until(open.Until), cause: open}
+}
+
+// storageFault is for what the bucket's side reported.
+func storageFault(err error) *fault {
+	switch objectstore.ConfigFault(err) {
+	case objectstore.BucketNotFound:
+		return &fault{kind: misconfigured, code: CodeBucketNotFound, cause: err,
+			text: fmt.Sprintf("the bucket is not there (%v): create it, or correct spec.recordings of the Tenant", err)}
+	case objectstore.AccessDenied:
+		return &fault{kind: misconfigured, code: CodeStorageAccessDenied, cause: err,
+			text: fmt.Sprintf("the bucket refused the credentials (%v): correct the Secret that spec.recordings.credentialsSecretRef names, or what its key may do", err)}
+	}
+	return &fault{kind: later, code: CodeStorageUnavailable, cause: err,
+		text: fmt.Sprintf("the object could not be stored: %v; it will be tried again", withoutURL(err)), wait: retryAfter(err)}
+}
+
+// requestFault is for a request that got no answer.
+func requestFault(host string, err error) *fault {
+	var refused *tenantconfig.SourceError
+	if errors.As(err, &refused) {
+		return &fault{kind: never, code: CodeSourceRefused, text: refused.Reason, cause: resilience.Abort(err)}
+	}
+	if errors.Is(err, ssrf.ErrProhibitedIP) || errors.Is(err, ssrf.ErrProhibitedNetwork) || errors.Is(err, ssrf.ErrProhibitedPort) {
+		return &fault{kind: never, code: CodeSourceRefused, cause: resilience.Abort(err),
+			text: fmt.Sprintf("the host %s has a private address: recordings are fetched from public addresses, or from ranges that the platform allows (--allowed-source-cidrs)", host)}
+	}
+	return &fault{kind: later, code: CodeSourceUnavailable, cause: err,
+		text: fmt.Sprintf("%s could not be reached: %v; it will be tried again", host, withoutURL(err))}
+}
+
+// statusFault is for an answer that is no recording. head is the beginning of its body.
+func statusFault(answer *resilience.HTTPError, head []byte) *fault {
+	f := &fault{kind: later, code: CodeSourceUnavailable, cause: answer, wait: answer.RetryAfter}
+	switch status := answer.Status; {
+	case status == http.StatusNotFound, status == http.StatusForbidden && s3NotThere(head), status >= 200 && status < 300:
+		f.code = CodeSourceNotReady
+		f.text = fmt.Sprintf("the recording is not there yet: %v; Exotel may take up to two hours", answer)
+	case status == http.StatusForbidden && expired(head):
+		f.kind, f.code = never, CodeSourceExpired
+		f.text = fmt.Sprintf("the signed source URL has expired: %v; ask Exotel's Call Details for a new one, or use the recording's plain URL", answer)
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		f.code = CodeSourceCredentialsRefused
+		f.text = fmt.Sprintf("Exotel refused the credentials: %v; correct the Secret that spec.exotel.credentialsSecretRef names, or let Exotel admit this cluster's address", answer)
+	case resilience.Classify(answer) == resilience.Transient:
+		f.text = fmt.Sprintf("Exotel could not answer: %v; it will be tried again", answer)
+	default:
+		f.kind, f.code = never, CodeSourceRefused
+		f.text = fmt.Sprintf("the source refused the request: %v; check the recording's URL", answer)
+	}
+	return f
+}
+
+func notReady(format string, args ...any) *fault {
+	return &fault{kind: later, code: CodeSourceNotReady, text: fmt.Sprintf(format, args...)}
+}
+
+func brokenFault(format string, args ...any) *fault {
+	return &fault{kind: later, code: CodeSourceBroken, text: fmt.Sprintf(format, args...)}
+}
+
+func tooLarge(limit int64) *fault {
+	return &fault{kind: never, code: CodeSourceTooLarge,
+		text: fmt.Sprintf("the recording is longer than %d bytes: raise the upload's --max-size if that is right", limit)}
+}
+
+func databaseFault(err error) *fault {
+	return &fault{kind: tenantWide, code: CodeDatabaseUnavailable, text: err.Error(), cause: err}
+}
+
+// withoutURL drops the URL that net/http puts into its errors: a signed one is as good as a password.
+func withoutURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+func retryAfter(err error) time.Duration {
+	var answer *resilience.HTTPError
+	if errors.As(err, &answer) {
+		return answer.RetryAfter
+	}
+	return 0
+}

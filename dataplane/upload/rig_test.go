@@ -1,0 +1,241 @@
+package upload
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+	"go.uber.org/goleak"
+
+	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/objectstore/s3test"
+	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+const tenant = "acme/support"
+
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+
+// rig is everything around one upload pod: a real database, a real S3 server and a stand-in for Exotel.
+type rig struct {
+	t      testing.TB
+	pg     *pgtest.Server
+	op     *store.DB
+	exotel *exoteltest.Server
+	s3     *s3test.Server
+	admin  *minio.Core
+	cfg    tenantconfig.Upload
+	o      Options
+}
+
+func newRig(t testing.TB) *rig {
+	t.Helper()
+	r := &rig{t: t, pg: pgtest.New(t), s3: s3test.New(t)}
+	var err error
+	if r.op, err = store.Open(t.Context(), r.pg.OperatorDSN, store.Options{Component: "operator"}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.op.Close)
+	if r.exotel, err = exoteltest.NewServer(exoteltest.Options{Key: "key", Token: "token"}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.exotel.Close)
+	if r.admin, err = minio.NewCore(strings.TrimPrefix(r.s3.Endpoint, "http://"), &minio.Options{Region: r.s3.Region,
+		Creds: credentials.NewStaticV4(r.s3.AccessKey, r.s3.SecretKey, "")}); err != nil {
+		t.Fatal(err)
+	}
+	role, err := r.op.EnsureUploadRole(t.Context(), tenant, "upload-password")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dsn, err := r.op.UploadDSN(role, "upload-password")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.cfg = tenantconfig.Upload{Version: tenantconfig.Version, ID: tenant, ExotelKey: "key", ExotelToken: "token",
+		AllowedSourceHosts: []string{r.exotel.Addr()}, Bucket: r.s3.NewBucket(t), Endpoint: r.s3.Endpoint, Region: r.s3.Region,
+		AccessKeyID: tenantconfig.Sensitive(r.s3.AccessKey), SecretAccessKey: tenantconfig.Sensitive(r.s3.SecretKey),
+		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}", DatabaseURL: tenantconfig.Sensitive(dsn)}
+	r.o = Options{Owner: "test", Concurrency: 4, IdleExit: 200 * time.Millisecond, Lease: 3 * time.Second, AllowHTTP: true,
+		AllowedCIDRs: loopback, Poll: 20 * time.Millisecond, FaultPause: 50 * time.Millisecond, SourceStall: 2 * time.Second,
+		StorageStall: 5 * time.Second, DatabasePatience: 5 * time.Second}
+	return r
+}
+
+// quick is a resilience that does not slow tests down.
+func quick() *resilience.Registry {
+	return resilience.NewRegistry(resilience.Options{OpenFor: 300 * time.Millisecond,
+		Policy: resilience.Policy{BaseDelay: 5 * time.Millisecond, MaxDelay: 1500 * time.Millisecond}}, nil)
+}
+
+// run runs a pod as the binary does.
+func (r *rig) run(ctx context.Context) error {
+	r.t.Helper()
+	data, err := tenantconfig.EncodeUpload(r.cfg)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	o := r.o
+	o.ConfigPath = filepath.Join(r.t.TempDir(), "config.json")
+	if err := os.WriteFile(o.ConfigPath, data, 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	if o.Registry == nil {
+		o.Registry = quick()
+	}
+	return Run(ctx, o)
+}
+
+// queue adds a recording of size bytes at the stand-in and returns its id and path.
+func (r *rig) queue(sid string, size int64) (id, path string) {
+	r.t.Helper()
+	u := exoteltest.RecordingURL(r.exotel.URL(), "acme1", sid, size)
+	return r.queueURL(sid, u), "/exotelrecordings/acme1/" + sid + ".mp3"
+}
+
+func (r *rig) queueURL(sid, u string) (id string) {
+	r.t.Helper()
+	id = tenantconfig.RecordingID(sid, u)
+	if _, err := r.op.Enqueue(r.t.Context(), tenant, sid, store.NewRecording{ID: id, SourceURL: u}); err != nil {
+		r.t.Fatal(err)
+	}
+	return id
+}
+
+func (r *rig) recording(id string) store.Recording {
+	r.t.Helper()
+	k := store.RecordingKey{Tenant: tenant, ID: id}
+	m, err := r.op.Recordings(r.t.Context(), []store.RecordingKey{k})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	rec, ok := m[k]
+	if !ok {
+		r.t.Fatalf("recording %s is nowhere", id)
+	}
+	return rec
+}
+
+// sql changes rows behind the product's back, to let time pass.
+func (r *rig) sql(query string, args ...any) {
+	r.t.Helper()
+	c, err := pgx.Connect(r.t.Context(), r.pg.AdminDSN)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() { _ = c.Close(context.Background()) }()
+	if _, err := c.Exec(r.t.Context(), query, args...); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// requeue puts an uploaded recording back as if the pod that uploaded it had died before it could say so.
+func (r *rig) requeue(id string) {
+	r.t.Helper()
+	r.sql(`UPDATE recording_history SET state = 'failed', last_error_code = 'Test', last_error = 'test' WHERE id = $1`, id)
+	if err := r.op.Retry(r.t.Context(), tenant, id); err != nil {
+		r.t.Fatal(err)
+	}
+	if !r.recording(id).UploadStarted {
+		r.t.Fatal("a retried recording must be looked at before it is sent again")
+	}
+}
+
+func (r *rig) makeDue() {
+	r.t.Helper()
+	r.sql(`UPDATE recordings SET available_at = now()`)
+}
+
+// wantUploaded checks the row and, independently of it, the object's bytes.
+func (r *rig) wantUploaded(id, path string, size int64) {
+	r.t.Helper()
+	rec := r.recording(id)
+	want := exoteltest.SHA256(path, size)
+	if rec.State != store.StateUploaded || rec.Size != size || rec.SHA256 != want {
+		r.t.Fatalf("row says %s, %d bytes, SHA-256 %s (%s: %s); want uploaded, %d, %s", rec.State, rec.Size, rec.SHA256, rec.LastErrorCode, rec.LastError, size, want)
+	}
+	if got := r.objectSHA(rec.Key); got != want {
+		r.t.Errorf("object %s has SHA-256 %s, want %s", rec.Key, got, want)
+	}
+}
+
+func (r *rig) objectSHA(key string) string {
+	r.t.Helper()
+	o, _, _, err := r.admin.GetObject(r.t.Context(), r.cfg.Bucket, key, minio.GetObjectOptions{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() { _ = o.Close() }()
+	h := sha256.New()
+	if _, err := io.Copy(h, o); err != nil {
+		r.t.Fatal(err)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func (r *rig) objects() (keys []string) {
+	r.t.Helper()
+	for o := range r.admin.Client.ListObjects(r.t.Context(), r.cfg.Bucket, minio.ListObjectsOptions{Recursive: true}) {
+		if o.Err != nil {
+			r.t.Fatal(o.Err)
+		}
+		keys = append(keys, o.Key)
+	}
+	return keys
+}
+
+// wantNoLeftovers checks that no lease and no unfinished upload is left.
+func (r *rig) wantNoLeftovers() {
+	r.t.Helper()
+	page, err := r.admin.ListMultipartUploads(r.t.Context(), r.cfg.Bucket, "", "", "", "", 100)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if len(page.Uploads) > 0 {
+		r.t.Errorf("%d unfinished uploads are left", len(page.Uploads))
+	}
+	backlogs, err := r.op.Backlogs(r.t.Context(), 1000)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, b := range backlogs {
+		if b.Leased > 0 {
+			r.t.Errorf("%d leases are left", b.Leased)
+		}
+	}
+}
+
+// wantLater checks that a recording waits for another try.
+func (r *rig) wantLater(id, code string, attempts int) store.Recording {
+	r.t.Helper()
+	rec := r.recording(id)
+	got := fmt.Sprintf("%s %s %d", rec.State, rec.LastErrorCode, rec.Attempts)
+	if want := fmt.Sprintf("%s %s %d", store.StatePending, code, attempts); got != want {
+		r.t.Fatalf("row says %q (%s), want %q", got, rec.LastError, want)
+	}
+	return rec
+}
+
+// noLeak checks at the test's end, once the rig is gone, that no goroutine stayed.
+func noLeak(t *testing.T) {
+	t.Helper()
+	before := goleak.IgnoreCurrent()
+	// The PostgreSQL of the whole test binary stays, with the goroutines that watch over it.
+	watchers := []goleak.Option{before, goleak.IgnoreAnyFunction("os/exec.(*Cmd).writerDescriptor.func1"),
+		goleak.IgnoreAnyFunction("os/exec.(*Cmd).Wait")}
+	t.Cleanup(func() { goleak.VerifyNone(t, watchers...) })
+}

@@ -1,0 +1,67 @@
+// Package upload is the upload pod: it drains one tenant's queue of recordings, from Exotel to the tenant's bucket, without
+// touching a disk, and ends.
+//
+// A recording is reported as uploaded only when the object in the bucket was seen to be the source's, byte for byte. The
+// object's key is the same at every try, so that whatever a crash leaves behind is overwritten by the next one.
+package upload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// Run works until the queue is idle or ctx ends, both of which are success, or until the tenant's bucket, source or
+// database stays away: see ExitCode.
+func Run(ctx context.Context, o Options) error {
+	o = o.withDefaults()
+	cfg, err := readConfig(o.ConfigPath)
+	if err != nil {
+		return &ConfigError{err}
+	}
+	db, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Component: "upload", MaxConns: 4})
+	if err != nil {
+		if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrSchema) || ctx.Err() != nil {
+			return err // a migration may be under way
+		}
+		return &ConfigError{err}
+	}
+	defer db.Close()
+	return runWith(ctx, o, cfg, db)
+}
+
+func readConfig(path string) (*tenantconfig.Upload, error) {
+	data, err := os.ReadFile(path) //nolint:gosec // the operator's own flag
+	if err != nil {
+		return nil, fmt.Errorf("read the upload config: %w; the pod must mount the tenant's Secret there", err)
+	}
+	cfg, err := tenantconfig.DecodeUpload(data)
+	if err != nil {
+		return nil, fmt.Errorf("upload config: %w", err)
+	}
+	return cfg, nil
+}
+
+func runWith(ctx context.Context, o Options, cfg *tenantconfig.Upload, db queue) error {
+	s3 := objectstore.NewTransport(o.Concurrency)
+	defer s3.CloseIdleConnections()
+	b, err := objectstore.New(objectstore.Config{Endpoint: cfg.Endpoint, Region: cfg.Region, Bucket: cfg.Bucket,
+		AccessKeyID: cfg.AccessKeyID.Reveal(), SecretAccessKey: cfg.SecretAccessKey.Reveal()}, s3)
+	if err != nil {
+		return &ConfigError{err}
+	}
+	guarded := newGuardedTransport(o.AllowedCIDRs, o.Concurrency)
+	defer guarded.CloseIdleConnections()
+	w := newWorker(o, cfg, db)
+	policy := tenantconfig.SourcePolicy{Hosts: cfg.AllowedSourceHosts, AllowHTTP: o.AllowHTTP, AllowedCIDRs: o.AllowedCIDRs}
+	src := newSource(cfg, policy, guarded, o.Registry, o.SourceStall)
+	src.resumed = w.metrics.resumes.Inc
+	w.mover = &mover{cfg: cfg, source: src, bucket: b, registry: o.Registry, maxSize: o.MaxSize, storageStall: o.StorageStall,
+		mark: func(ctx context.Context, id string) error { return db.MarkUploadStarted(ctx, o.Owner, id) }}
+	return w.run(ctx)
+}

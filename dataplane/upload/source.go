@@ -1,0 +1,210 @@
+package upload
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"code.dny.dev/ssrf"
+
+	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// dependency names for the breakers.
+const (
+	dependencyExotel = "exotel"
+	dependencyS3     = "s3"
+)
+
+// maxRedirects of one request; each hop is checked like the first.
+const maxRedirects = 3
+
+// source fetches recordings from where the tenant's policy allows.
+type source struct {
+	policy     tenantconfig.SourcePolicy
+	key, token tenantconfig.Sensitive
+	client     *http.Client
+	registry   *resilience.Registry
+	tenant     string
+	// stall is how long a body may bring no byte.
+	stall time.Duration
+	// resumed counts reopened bodies.
+	resumed func()
+}
+
+// newGuardedTransport dials public addresses and the allowed ranges only. The check is made on the address of every
+// dial: redirects, DNS answers that change and literal addresses all pass through it. No proxy: it would dial for us.
+func newGuardedTransport(allowed []netip.Prefix, idle int) *http.Transport {
+	var v4, v6 []netip.Prefix
+	for _, p := range allowed {
+		if p.Addr().Is4() {
+			v4 = append(v4, p)
+		} else {
+			v6 = append(v6, p)
+		}
+	}
+	// Which ports may be dialled is the policy's business.
+	guard := ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...))
+	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second, Control: guard.Safe}
+	return &http.Transport{
+		DialContext:            dialer.DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    10 * time.Second,
+		ResponseHeaderTimeout:  30 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+		IdleConnTimeout:        30 * time.Second,
+		MaxIdleConns:           idle,
+		MaxIdleConnsPerHost:    idle,
+		DisableCompression:     true, // the bytes as they are
+	}
+}
+
+func newSource(cfg *tenantconfig.Upload, policy tenantconfig.SourcePolicy, transport http.RoundTripper, registry *resilience.Registry, stall time.Duration) *source {
+	s := &source{policy: policy, key: cfg.ExotelKey, token: cfg.ExotelToken, registry: registry, tenant: cfg.ID, stall: stall, resumed: func() {}}
+	s.client = &http.Client{Transport: transport, CheckRedirect: s.checkRedirect}
+	return s
+}
+
+// checkRedirect admits a hop by the same policy as the first URL, and keeps what was meant for the first host from others.
+func (s *source) checkRedirect(req *http.Request, via []*http.Request) error {
+	if len(via) > maxRedirects {
+		return &tenantconfig.SourceError{Reason: fmt.Sprintf("the source redirects more than %d times: check the recording's URL", maxRedirects)}
+	}
+	if err := s.policy.Validate(req.URL.String()); err != nil {
+		return err
+	}
+	req.Header.Del("Referer") // it would carry the signature of a signed URL
+	if !sameOrigin(req.URL, via[0].URL) || leftOrigin(via) || !takesCredentials(req.URL) {
+		req.Header.Del("Authorization")
+	}
+	return nil
+}
+
+// leftOrigin tells whether some hop was at another host: credentials do not come back after that.
+func leftOrigin(via []*http.Request) bool {
+	for _, r := range via[1:] {
+		if !sameOrigin(r.URL, via[0].URL) {
+			return true
+		}
+	}
+	return false
+}
+
+func sameOrigin(a, b *url.URL) bool { return a.Scheme == b.Scheme && strings.EqualFold(a.Host, b.Host) }
+
+// get makes one request, with tries, and returns an answer of status want or a *fault. extra are further headers.
+func (s *source) get(ctx context.Context, rawURL string, extra http.Header, want ...int) (resp *http.Response, err error) {
+	if err := s.policy.Validate(rawURL); err != nil {
+		return nil, requestFault("", err)
+	}
+	err = s.registry.Do(ctx, s.tenant, dependencyExotel, func(ctx context.Context) error {
+		resp, err = s.once(ctx, rawURL, extra, want) //nolint:bodyclose // the caller's
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+func (s *source) once(ctx context.Context, rawURL string, extra http.Header, want []int) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, rawURL, nil)
+	if err != nil {
+		return nil, requestFault("", &tenantconfig.SourceError{Reason: "the source URL cannot be read"})
+	}
+	for k, v := range extra {
+		req.Header[k] = v
+	}
+	req.Header.Set("User-Agent", "caly-upload")
+	req.Header.Set("Accept-Encoding", "identity")
+	if s.key != "" && takesCredentials(req.URL) {
+		req.SetBasicAuth(s.key.Reveal(), s.token.Reveal())
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return nil, requestFault(req.URL.Host, err)
+	}
+	for _, status := range want {
+		if resp.StatusCode == status {
+			return resp, nil
+		}
+	}
+	return nil, answerFault(resp)
+}
+
+// takesCredentials tells whether an allowed URL is to be asked with Exotel's credentials. S3 is not: it serves public or
+// signed URLs, refuses a second kind of authentication, and is not Exotel's.
+func takesCredentials(u *url.URL) bool {
+	host := strings.ToLower(u.Hostname())
+	if host == "amazonaws.com" || strings.HasSuffix(host, ".amazonaws.com") {
+		return false
+	}
+	q := u.Query()
+	return !q.Has("X-Amz-Signature") && !q.Has("Signature")
+}
+
+// answerFault reads what little of the answer helps to judge it and closes it.
+func answerFault(resp *http.Response) *fault {
+	defer func() { _ = resp.Body.Close() }()
+	head, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // what cannot be read does not help
+	return statusFault(&resilience.HTTPError{Host: resp.Request.URL.Host, Status: resp.StatusCode,
+		RetryAfter: resilience.RetryAfter(resp.Header, time.Now())}, head)
+}
+
+// s3NotThere tells S3's refusals that mean "no such object": without the right to list, S3 answers 403 for those too.
+func s3NotThere(body []byte) bool {
+	return !expired(body) && (bytes.Contains(body, []byte("<Code>AccessDenied</Code>")) || bytes.Contains(body, []byte("<Code>NoSuchKey</Code>")))
+}
+
+func expired(body []byte) bool { return bytes.Contains(body, []byte("Request has expired")) }
+
+// watched is a body that is cut when it brings nothing for too long.
+type watched struct {
+	io.ReadCloser
+	ctx   context.Context
+	stop  context.CancelCauseFunc
+	timer *time.Timer
+	after time.Duration
+}
+
+var errStalled = errors.New("no byte came for too long")
+
+// watch ties a request's context to a body's progress: pass the context to the request, then the body to watch.
+func newWatched(ctx context.Context, after time.Duration) *watched {
+	w := &watched{after: after}
+	w.ctx, w.stop = context.WithCancelCause(ctx)
+	w.timer = time.AfterFunc(after, func() { w.stop(errStalled) })
+	w.timer.Stop()
+	return w
+}
+
+// Read lets the clock run only while it waits: a slow reader of this body is no stall of the source.
+func (w *watched) Read(p []byte) (int, error) {
+	w.timer.Reset(w.after)
+	n, err := w.ReadCloser.Read(p)
+	w.timer.Stop()
+	if err != nil && !errors.Is(err, io.EOF) && errors.Is(context.Cause(w.ctx), errStalled) {
+		err = errStalled
+	}
+	return n, err
+}
+
+// Close ends the request.
+func (w *watched) Close() error {
+	w.timer.Stop()
+	w.stop(context.Canceled)
+	if w.ReadCloser == nil {
+		return nil
+	}
+	return w.ReadCloser.Close()
+}

@@ -1,0 +1,258 @@
+package upload
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// bucket is what a transfer needs of objectstore.Bucket.
+type bucket interface {
+	Put(ctx context.Context, key string, r io.Reader, size int64, contentType string, meta map[string]string) (string, error)
+	Stat(ctx context.Context, key string) (objectstore.Info, error)
+	Get(ctx context.Context, key string) (io.ReadCloser, error)
+	Remove(ctx context.Context, key string) error
+}
+
+// mover moves recordings from their source into the bucket.
+type mover struct {
+	cfg    *tenantconfig.Upload
+	source *source
+	bucket bucket
+	// registry keeps the tenant's breaker for the bucket.
+	registry *resilience.Registry
+	// maxSize of a recording.
+	maxSize int64
+	// storageStall is how long the bucket may take no byte.
+	storageStall time.Duration
+	// mark notes in the queue that the bucket may hold an object from now on.
+	mark func(ctx context.Context, id string) error
+}
+
+// transfer is one recording on its way. Its tries follow one another, never at once.
+type transfer struct {
+	*mover
+	rec *store.Recording
+	// key of the object, once the source has answered.
+	key string
+}
+
+// copyBuffers are for reading without sending.
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+
+// move returns the result of a verified upload, a *fault, store.ErrLeaseLost, or why the context ended. It sets
+// rec.UploadStarted as the queue does.
+func (m *mover) move(ctx context.Context, rec *store.Recording) (*store.Result, error) {
+	t := &transfer{mover: m, rec: rec}
+	var result *store.Result
+	err := m.registry.Do(ctx, m.cfg.ID, dependencyS3, func(ctx context.Context) (err error) {
+		result, err = t.try(ctx)
+		return err
+	})
+	switch {
+	case err == nil:
+		return result, nil
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case errors.Is(err, store.ErrLeaseLost):
+		return nil, store.ErrLeaseLost
+	}
+	return nil, asFault(err)
+}
+
+// try fetches the recording once and sees it into the bucket. Errors that are not the bucket's are marked with
+// resilience.Abort: another try of the bucket would not mend them.
+func (t *transfer) try(ctx context.Context) (*store.Result, error) {
+	b, err := t.open(ctx)
+	if err != nil {
+		return nil, resilience.Abort(err)
+	}
+	defer func() { b.close() }()
+	if t.rec.UploadStarted { // an earlier try, of this worker or of another, may have stored it
+		result, used, err := t.compare(ctx, b)
+		if result != nil || err != nil {
+			return result, err
+		}
+		if used { // the source was read to compare: once more, to send
+			b.close()
+			if b, err = t.open(ctx); err != nil {
+				return nil, resilience.Abort(err)
+			}
+		}
+	}
+	if err := t.started(ctx); err != nil {
+		return nil, resilience.Abort(err)
+	}
+	return t.send(ctx, b)
+}
+
+// open starts to fetch, and fixes the object's key.
+func (t *transfer) open(ctx context.Context) (*body, error) {
+	b, err := t.source.open(ctx, t.rec.SourceURL)
+	if err != nil {
+		return nil, err
+	}
+	if b.size > t.maxSize {
+		b.close()
+		return nil, tooLarge(t.maxSize)
+	}
+	t.key, err = tenantconfig.ObjectKey(t.cfg, tenantconfig.KeyInput{CallSID: t.rec.CallSID, RecordingID: t.rec.ID,
+		Queued: t.rec.CreatedAt, Ext: b.extension()})
+	if err != nil {
+		b.close()
+		return nil, &fault{kind: never, code: CodeKeyInvalid, text: err.Error()}
+	}
+	return b, nil
+}
+
+// started notes in the queue, once, that a PUT is about to begin.
+func (t *transfer) started(ctx context.Context) error {
+	if t.rec.UploadStarted {
+		return nil
+	}
+	if err := t.mark(ctx, t.rec.ID); err != nil {
+		if errors.Is(err, store.ErrLeaseLost) {
+			return err
+		}
+		return databaseFault(err)
+	}
+	t.rec.UploadStarted = true
+	return nil
+}
+
+// compare looks for an object of an earlier try and, if it may be the recording, reads the source (used) to find out.
+// A result means that it is, and that there is nothing to send.
+func (t *transfer) compare(ctx context.Context, b *body) (result *store.Result, used bool, err error) {
+	info, err := t.bucket.Stat(ctx, t.key)
+	if errors.Is(err, objectstore.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	if b.size >= 0 && b.size != info.Size {
+		return nil, false, nil
+	}
+	d := newDigest(b, t.maxSize, true)
+	if err := drain(d); err != nil {
+		return nil, true, resilience.Abort(err)
+	}
+	s := d.sums()
+	if s.size != info.Size || !s.matches(info.ETag) {
+		return nil, true, nil
+	}
+	return t.result(s), true, nil
+}
+
+func drain(r io.Reader) error {
+	buf := copyBuffers.Get().(*[]byte) //nolint:errcheck,forcetypeassert // the pool makes nothing else
+	defer copyBuffers.Put(buf)
+	_, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{r}, *buf)
+	return err
+}
+
+// send streams the recording into the bucket and verifies what is there then.
+func (t *transfer) send(ctx context.Context, b *body) (*store.Result, error) {
+	putCtx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	d := newDigest(b, t.maxSize, b.size < 0)
+	g := newGate(d, t.storageStall, cancel)
+	etag, err := t.bucket.Put(putCtx, t.key, g, b.size, b.objectType(), nil)
+	b.end() // a Read under way returns, so that the gate can close
+	g.close()
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case d.err != nil && !errors.Is(d.err, errBodyEnded):
+		return nil, resilience.Abort(d.err) // the source broke off, whatever the bucket made of it
+	case errors.Is(context.Cause(putCtx), errStorageStalled):
+		err = resilience.Retryable(errStorageStalled)
+	}
+	if !d.complete(b.size) || objectstore.ConfigFault(err) != "" {
+		return nil, orIncomplete(err)
+	}
+	result, verr := t.verify(ctx, d.sums(), etag)
+	if verr != nil && err != nil {
+		return nil, err // not stored, and why
+	}
+	return result, verr
+}
+
+// orIncomplete covers a store that reported success without having asked for everything.
+func orIncomplete(err error) error {
+	if err != nil {
+		return err
+	}
+	return resilience.Retryable(mismatch("the object store reported success before it had read the recording"))
+}
+
+// verify looks at the object, also after a PUT that reported an error: the answer may have been lost on the way. etag is
+// the PUT's, empty if it gave none.
+func (t *transfer) verify(ctx context.Context, s sums, etag string) (*store.Result, error) {
+	info, err := t.bucket.Stat(ctx, t.key)
+	if errors.Is(err, objectstore.ErrNotFound) {
+		return nil, resilience.Retryable(mismatch("the object is not there after its upload"))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if info.Size != s.size {
+		return nil, resilience.Retryable(mismatch("the object has %d bytes and the recording %d", info.Size, s.size))
+	}
+	if s.matches(info.ETag) && (etag == "" || etag == info.ETag) {
+		return t.result(s), nil
+	}
+	return t.readBack(ctx, s)
+}
+
+// readBack is for a store whose ETags are no digests: only the object itself tells.
+func (t *transfer) readBack(ctx context.Context, s sums) (*store.Result, error) {
+	r, err := t.bucket.Get(ctx, t.key)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = r.Close() }()
+	h := sha256.New()
+	buf := copyBuffers.Get().(*[]byte) //nolint:errcheck,forcetypeassert // the pool makes nothing else
+	defer copyBuffers.Put(buf)
+	n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{io.LimitReader(r, s.size+1)}, *buf)
+	if err != nil {
+		return nil, err
+	}
+	if n != s.size || hex.EncodeToString(h.Sum(nil)) != s.sha256 {
+		return nil, resilience.Retryable(mismatch("the object's bytes are not the recording's"))
+	}
+	return t.result(s), nil
+}
+
+func mismatch(format string, args ...any) *fault {
+	return &fault{kind: later, code: CodeStorageMismatch, text: fmt.Sprintf(format, args...) + "; it will be uploaded again"}
+}
+
+func (t *transfer) result(s sums) *store.Result {
+	return &store.Result{Bucket: t.cfg.Bucket, Key: t.key, SHA256: s.sha256, MD5: s.md5, Size: s.size}
+}
+
+// discard removes what a recording that is given up may have left: some stores keep the beginning of a broken PUT. Where
+// the key may not delete, it stays; the recording says Failed all the same.
+func (m *mover) discard(ctx context.Context, rec *store.Recording) error {
+	if !rec.UploadStarted {
+		return nil
+	}
+	key, err := tenantconfig.ObjectKey(m.cfg, tenantconfig.KeyInput{CallSID: rec.CallSID, RecordingID: rec.ID,
+		Queued: rec.CreatedAt, Ext: extensionOf(rec.SourceURL, "")})
+	if err != nil {
+		return nil //nolint:nilerr // then there never was an object
+	}
+	return m.bucket.Remove(ctx, key)
+}

@@ -1,0 +1,236 @@
+package upload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// queue is what the worker needs of store.DB.
+type queue interface {
+	Claim(ctx context.Context, owner string, n int, lease time.Duration) ([]store.Recording, error)
+	Heartbeat(ctx context.Context, owner string, ids []string, lease time.Duration) ([]string, error)
+	MarkUploadStarted(ctx context.Context, owner, id string) error
+	Complete(ctx context.Context, owner, id string, res store.Result) error
+	RetryLater(ctx context.Context, owner, id string, at time.Time, code, msg string, countAttempt bool) error
+	Fail(ctx context.Context, owner, id, code, msg string) error
+	Release(ctx context.Context, owner string, ids []string) error
+}
+
+// worker claims recordings and moves up to Concurrency at once.
+type worker struct {
+	o       Options
+	cfg     *tenantconfig.Upload
+	db      queue
+	mover   *mover
+	log     *slog.Logger
+	metrics *metrics
+	leases  *leases
+	trouble *trouble
+
+	wg sync.WaitGroup
+	// freed gets one message for each transfer that ended; its room is Concurrency, so that no sender waits.
+	freed chan struct{}
+	// returned are leases to hand back at the end.
+	mu       sync.Mutex
+	returned []string
+}
+
+func newWorker(o Options, cfg *tenantconfig.Upload, db queue) *worker {
+	log := o.Log.With("tenant", cfg.ID, "owner", o.Owner)
+	return &worker{o: o, cfg: cfg, db: db, log: log, metrics: newMetrics(o.Metrics),
+		leases: newLeases(), trouble: &trouble{tries: o.FaultTries}, freed: make(chan struct{}, o.Concurrency)}
+}
+
+// run ends with every lease handed back and no goroutine left.
+func (w *worker) run(ctx context.Context) error {
+	work, stop := context.WithCancelCause(ctx)
+	beats, beatsEnded := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(beatsEnded)
+		w.heartbeats(beats)
+	}()
+	err := w.claimLoop(work)
+	stop(errShutdown)
+	w.wg.Wait()
+	close(beats)
+	<-beatsEnded
+	w.handBack()
+	if err != nil {
+		w.log.Error("giving up", "error", err)
+	}
+	return err
+}
+
+var errShutdown = errors.New("the worker is ending")
+
+// claimLoop keeps the slots filled until ctx ends (nil), nothing is left to do (nil), or it makes no sense to go on.
+func (w *worker) claimLoop(ctx context.Context) error {
+	busy, idleSince, awaySince := 0, time.Now(), time.Time{}
+	for {
+		wait := w.o.Poll
+		if err := w.trouble.err(); err != nil {
+			return err
+		}
+		if until := w.trouble.pausedUntil(); time.Now().Before(until) {
+			wait, idleSince = time.Until(until), time.Now()
+		} else if free := w.o.Concurrency - busy; free > 0 {
+			recs, err := w.db.Claim(ctx, w.o.Owner, free, w.o.Lease)
+			if ctx.Err() != nil {
+				w.giveBack(recs)
+				return nil
+			}
+			if awaySince, err = w.patience(awaySince, err); err != nil {
+				return err
+			}
+			w.begin(ctx, recs)
+			if busy += len(recs); busy > 0 || !awaySince.IsZero() {
+				idleSince = time.Now()
+			}
+			if len(recs) == free {
+				wait = time.Minute // the next slot that gets free wakes us
+			}
+		}
+		if busy == 0 && time.Since(idleSince) >= w.o.IdleExit {
+			w.log.Info("nothing left to do")
+			return nil
+		}
+		busy -= w.rest(ctx, wait, idleSince, busy)
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// rest waits for time to pass or a slot to get free, and returns how many did.
+func (w *worker) rest(ctx context.Context, wait time.Duration, idleSince time.Time, busy int) (freed int) {
+	if busy == 0 { // not longer than until the idle exit is due
+		wait = min(wait, max(time.Until(idleSince.Add(w.o.IdleExit)), time.Millisecond))
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return 0
+	case <-timer.C:
+		return 0
+	case <-w.freed:
+	}
+	for freed = 1; ; freed++ { // those that ended meanwhile, so that one claim fills all
+		select {
+		case <-w.freed:
+		default:
+			return freed
+		}
+	}
+}
+
+// patience bounds how long the database may be away.
+func (w *worker) patience(awaySince time.Time, err error) (time.Time, error) {
+	switch {
+	case err == nil:
+		return time.Time{}, nil
+	case awaySince.IsZero():
+		w.log.Warn("the queue cannot be read", "error", err)
+		return time.Now(), nil
+	case time.Since(awaySince) < w.o.DatabasePatience:
+		return awaySince, nil
+	}
+	return awaySince, fmt.Errorf("the database has been away for %s: %w", w.o.DatabasePatience, err)
+}
+
+func (w *worker) begin(ctx context.Context, recs []store.Recording) {
+	for i := range recs {
+		rec := &recs[i]
+		recCtx, cancel := context.WithCancelCause(ctx)
+		w.leases.add(rec.ID, w.o.Lease, cancel)
+		w.metrics.active.Inc()
+		episode := w.trouble.episode()
+		w.wg.Go(func() {
+			defer func() {
+				w.leases.remove(rec.ID)
+				cancel(nil)
+				w.metrics.active.Dec()
+				w.freed <- struct{}{}
+			}()
+			w.work(recCtx, rec, episode)
+		})
+	}
+}
+
+// work moves one recording and settles it in the queue.
+func (w *worker) work(ctx context.Context, rec *store.Recording, episode int) {
+	begun := time.Now()
+	moveCtx, cancel := context.WithTimeoutCause(ctx, w.o.TransferTimeout, errTransferTimeout)
+	result, err := w.mover.move(moveCtx, rec)
+	cancel()
+	log := w.log.With("recording", rec.ID, "call", rec.CallSID, "attempt", rec.Attempts+1)
+	if err == nil {
+		w.trouble.over()
+		w.complete(ctx, log, rec, result, time.Since(begun))
+		return
+	}
+	var f *fault
+	switch {
+	case errors.Is(err, errTransferTimeout):
+		f = brokenFault("the recording took longer than %s to come through; it will be tried again", w.o.TransferTimeout)
+	case errors.Is(err, errLeaseLost), errors.Is(err, store.ErrLeaseLost):
+		w.metrics.end("LeaseLost")
+		log.Info("somebody else holds the recording now")
+		return
+	case ctx.Err() != nil:
+		w.giveBack([]store.Recording{*rec})
+		return
+	default:
+		f = asFault(err)
+	}
+	w.settleFault(ctx, log, rec, f, episode)
+}
+
+var errTransferTimeout = errors.New("the transfer took too long")
+
+func (w *worker) complete(ctx context.Context, log *slog.Logger, rec *store.Recording, r *store.Result, took time.Duration) {
+	err := w.settle(ctx, func(ctx context.Context) error { return w.db.Complete(ctx, w.o.Owner, rec.ID, *r) })
+	if err != nil {
+		// The object is there and the row is not told: the next attempt finds the object, compares and completes.
+		w.metrics.end("Unsettled")
+		log.Warn("uploaded, but the queue could not be told", "error", err)
+		return
+	}
+	w.metrics.uploaded(r.Size, took)
+	log.Info("uploaded", "key", r.Key, "bytes", r.Size, "took", took.Round(time.Millisecond))
+}
+
+func (w *worker) settleFault(ctx context.Context, log *slog.Logger, rec *store.Recording, f *fault, episode int) {
+	wait := w.o.FaultPause
+	if f.kind == tenantWide || f.kind == misconfigured {
+		wait = max(wait, min(f.wait, 2*time.Minute))
+		w.trouble.add(f, episode, time.Now().Add(wait))
+	}
+	d := decide(*rec, f, time.Now(), wait)
+	w.metrics.end(f.code)
+	log = log.With("code", f.code, "reason", f.text)
+	err := w.settle(ctx, func(ctx context.Context) error {
+		if d.Fail {
+			return w.db.Fail(ctx, w.o.Owner, rec.ID, f.code, f.text)
+		}
+		return w.db.RetryLater(ctx, w.o.Owner, rec.ID, d.At, f.code, f.text, d.Count)
+	})
+	switch {
+	case err != nil:
+		log.Warn("not uploaded, and the queue could not be told", "error", err)
+	case d.Fail:
+		log.Error("failed")
+		if err := w.mover.discard(ctx, rec); err != nil {
+			log.Warn("what the bucket may hold of it could not be removed", "error", err)
+		}
+	default:
+		log.Info("not uploaded yet", "again", d.At.UTC().Format(time.RFC3339))
+	}
+}

@@ -1,0 +1,511 @@
+package upload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/objectstore/s3test"
+	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// TestSource : whatever the source does, one run ends with the object equal to the source.
+func TestSource(t *testing.T) {
+	noLeak(t)
+	r := newRig(t)
+	part := int64(objectstore.PartSize)
+	tests := map[string]struct {
+		size   int64
+		quirks exoteltest.Quirks
+	}{
+		"one byte":                           {1, exoteltest.Quirks{}},
+		"known length":                       {2_000_000, exoteltest.Quirks{}},
+		"unknown length, short":              {100_000, exoteltest.Quirks{NoLength: true}},
+		"unknown length, in parts":           {2*part + 17, exoteltest.Quirks{NoLength: true}},
+		"breaks off and goes on":             {3_000_000, exoteltest.Quirks{TruncateAt: 500_000, Truncations: 3}},
+		"breaks off in parts":                {part + 100_000, exoteltest.Quirks{NoLength: true, TruncateAt: 3_000_000, Truncations: 2}},
+		"breaks off within the first bytes":  {100_000, exoteltest.Quirks{TruncateAt: 100, Truncations: 1}},
+		"too many requests, then fine":       {100_000, exoteltest.Quirks{TooMany: 1}},
+		"slow":                               {60_000, exoteltest.Quirks{BytesPerSecond: 100_000}},
+		"query with what must not be logged": {10_000, exoteltest.Quirks{}},
+	}
+	ids, paths := map[string]string{}, map[string]string{}
+	n := 0
+	for name, tc := range tests {
+		n++
+		sid := fmt.Sprintf("sid%02d", n)
+		r.exotel.Set("/exotelrecordings/acme1/"+sid+".mp3", tc.quirks)
+		ids[name], paths[name] = r.queue(sid, tc.size)
+	}
+	if err := r.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := *r
+			r.t = t
+			r.wantUploaded(ids[name], paths[name], tc.size)
+		})
+	}
+	if got := len(r.objects()); got != len(tests) {
+		t.Errorf("the bucket holds %d objects, want %d", got, len(tests))
+	}
+	r.wantNoLeftovers()
+}
+
+// TestSourceNotYet : what cannot be fetched now waits, and is fetched when it can.
+func TestSourceNotYet(t *testing.T) {
+	tests := map[string]struct {
+		quirks   exoteltest.Quirks
+		size     int64
+		wantCode string
+	}{
+		"not there":         {exoteltest.Quirks{NotReady: 1}, 1000, CodeSourceNotReady},
+		"a page":            {exoteltest.Quirks{HTML: true}, 1000, CodeSourceNotReady},
+		"empty":             {exoteltest.Quirks{}, 0, CodeSourceNotReady},
+		"wrong credentials": {exoteltest.Quirks{Status: 401}, 1000, CodeSourceCredentialsRefused},
+		"not admitted":      {exoteltest.Quirks{Status: 403}, 1000, CodeSourceCredentialsRefused},
+		"server error":      {exoteltest.Quirks{Status: 503}, 1000, CodeSourceUnavailable},
+		"changes midway":    {exoteltest.Quirks{ChangeETag: true, TruncateAt: 5000, Truncations: 1}, 10_000, CodeSourceChanged},
+		"breaks, no ranges": {exoteltest.Quirks{NoRange: true, TruncateAt: 5000, Truncations: 1}, 10_000, CodeSourceChanged},
+		"breaks too often":  {exoteltest.Quirks{TruncateAt: 1000, Truncations: 99}, 100_000, CodeSourceBroken},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			noLeak(t)
+			r := newRig(t)
+			id, path := r.queue("sid1", tc.size)
+			r.exotel.Set(path, tc.quirks)
+			begun := time.Now()
+			if err := r.run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			rec := r.wantLater(id, tc.wantCode, 1)
+			if wait := rec.AvailableAt.Sub(begun); wait < 20*time.Second || wait > time.Minute {
+				t.Errorf("due again in %s, want about half a minute", wait)
+			}
+			r.wantNoLeftovers()
+			if tc.size == 0 {
+				return // stays empty
+			}
+			r.exotel.Set(path, exoteltest.Quirks{})
+			r.makeDue()
+			if err := r.run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			r.wantUploaded(id, path, tc.size)
+		})
+	}
+}
+
+// TestFailed : what can never be uploaded says so, with what to do, and leaves no object.
+func TestFailed(t *testing.T) {
+	noLeak(t)
+	r := newRig(t)
+	r.o.MaxSize = 50_000
+	ids := map[string]string{}
+	ids[CodeSourceTooLarge], _ = r.queue("big", 50_001)
+	chunked, path := r.queue("bigchunked", 50_001)
+	r.exotel.Set(path, exoteltest.Quirks{NoLength: true})
+	ids[CodeSourceTooLarge+" unannounced"] = chunked
+	ids[CodeSourceRefused+" foreign host"] = r.queueURL("foreign", "http://evil.example/x.mp3")
+	gone, path := r.queue("gone", 10)
+	r.exotel.Set(path, exoteltest.Quirks{Status: 410})
+	ids[CodeSourceRefused+" gone"] = gone
+	late, path := r.queue("late", 10)
+	r.exotel.Set(path, exoteltest.Quirks{Status: 404})
+	ids[CodeSourceNotReady] = late
+	r.sql(`UPDATE recordings SET attempts = max_attempts - 1, created_at = now() - interval '3 hours' WHERE id = $1`, late)
+	young, path := r.queue("young", 10)
+	r.exotel.Set(path, exoteltest.Quirks{Status: 404})
+	r.sql(`UPDATE recordings SET attempts = max_attempts + 3 WHERE id = $1`, young)
+	if err := r.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for what, id := range ids {
+		rec := r.recording(id)
+		if code, _, _ := strings.Cut(what, " "); rec.State != store.StateFailed || rec.LastErrorCode != code || rec.LastError == "" {
+			t.Errorf("%s: %s %s %q", what, rec.State, rec.LastErrorCode, rec.LastError)
+		}
+	}
+	if rec := r.recording(young); rec.State != store.StatePending {
+		t.Errorf("a recording within its first two hours is %s", rec.State)
+	}
+	if keys := r.objects(); len(keys) != 0 {
+		t.Errorf("objects %v", keys)
+	}
+	r.wantNoLeftovers()
+}
+
+// TestStorageFaults : the bucket's side breaks in every way that a client can see; the object is right in the end.
+func TestStorageFaults(t *testing.T) {
+	isPut := func(req *http.Request) bool { return req.Method == http.MethodPut }
+	tests := map[string]struct {
+		size  int64
+		fault func(n int32, req *http.Request) s3test.Fault // n counts PUTs from 1
+		puts  int32
+	}{
+		"stored, answer lost": {100_000, func(n int32, req *http.Request) s3test.Fault {
+			if isPut(req) && n == 1 {
+				return s3test.CutAnswer
+			}
+			return s3test.Pass
+		}, 1},
+		"busy, then fine": {100_000, func(n int32, req *http.Request) s3test.Fault {
+			if isPut(req) && n <= 2 {
+				return s3test.Refuse
+			}
+			return s3test.Pass
+		}, 3},
+		"ETags that are no MD5": {100_000, func(int32, *http.Request) s3test.Fault { return s3test.WrongETag }, 1},
+		"bytes changed on the way": {100_000, func(n int32, req *http.Request) s3test.Fault {
+			if isPut(req) && n == 1 {
+				return s3test.Corrupt
+			}
+			return s3test.Pass
+		}, 2},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			noLeak(t)
+			r := newRig(t)
+			var puts atomic.Int32
+			proxy := s3test.NewProxy(t, r.s3, func(req *http.Request) s3test.Fault {
+				n := puts.Load()
+				if isPut(req) {
+					n = puts.Add(1)
+				}
+				return tc.fault(n, req)
+			})
+			r.cfg.Endpoint = proxy.URL
+			id, path := r.queue("sid1", tc.size)
+			if err := r.run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			r.wantUploaded(id, path, tc.size)
+			if n := puts.Load(); n != tc.puts {
+				t.Errorf("%d PUTs, want %d", n, tc.puts)
+			}
+			r.wantNoLeftovers()
+		})
+	}
+}
+
+// TestAlwaysCorrupt : an object that is never right is never reported as uploaded.
+func TestAlwaysCorrupt(t *testing.T) {
+	noLeak(t)
+	r := newRig(t)
+	proxy := s3test.NewProxy(t, r.s3, func(req *http.Request) s3test.Fault {
+		if req.Method == http.MethodPut {
+			return s3test.Corrupt
+		}
+		return s3test.Pass
+	})
+	r.cfg.Endpoint = proxy.URL
+	id, path := r.queue("sid1", 100_000)
+	if err := r.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.wantLater(id, CodeStorageMismatch, 1)
+	// The next pod finds the wrong object of this one, and replaces it.
+	r.cfg.Endpoint = r.s3.Endpoint
+	r.makeDue()
+	if err := r.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.wantUploaded(id, path, 100_000)
+	// Had it been the last attempt, the wrong object would be gone.
+	id2, _ := r.queue("sid2", 100_000)
+	r.sql(`UPDATE recordings SET attempts = max_attempts, created_at = now() - interval '3 hours'`)
+	r.cfg.Endpoint = proxy.URL
+	if err := r.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if rec := r.recording(id2); rec.State != store.StateFailed || rec.LastErrorCode != CodeStorageMismatch {
+		t.Errorf("%s %s, want failed", rec.State, rec.LastErrorCode)
+	}
+	if n := len(r.objects()); n != 1 {
+		t.Errorf("%d objects, want 1", n)
+	}
+}
+
+// TestEarlierTry : an object that an earlier pod stored, and could not report, is not sent again.
+func TestEarlierTry(t *testing.T) {
+	for name, chunked := range map[string]bool{"one PUT": false, "parts": true} {
+		t.Run(name, func(t *testing.T) {
+			noLeak(t)
+			r := newRig(t)
+			size := int64(objectstore.PartSize + 100)
+			id, path := r.queue("sid1", size)
+			r.exotel.Set(path, exoteltest.Quirks{NoLength: chunked})
+			if err := r.run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			r.requeue(id)
+			var puts atomic.Int32
+			proxy := s3test.NewProxy(t, r.s3, func(req *http.Request) s3test.Fault {
+				if req.Method == http.MethodPut || req.Method == http.MethodPost {
+					puts.Add(1)
+				}
+				return s3test.Pass
+			})
+			r.cfg.Endpoint = proxy.URL
+			if err := r.run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			r.wantUploaded(id, path, size)
+			if n := puts.Load(); n != 0 {
+				t.Errorf("%d PUTs, want none", n)
+			}
+		})
+	}
+}
+
+// TestStorageOutage : the store is down for a while; no attempt is burnt, and the same pod goes on afterwards.
+func TestStorageOutage(t *testing.T) {
+	noLeak(t)
+	r := newRig(t)
+	r.o.FaultTries = 1000
+	r.o.IdleExit = time.Second
+	// Without tries in the call itself the breaker opens soon, and what is left of the outage is the tenant's, not a recording's.
+	r.o.Registry = resilience.NewRegistry(resilience.Options{FailureThreshold: 1, OpenFor: 200 * time.Millisecond,
+		Policy: resilience.Policy{MaxAttempts: 1}}, nil)
+	r.s3.Stop(t)
+	ids := map[string]string{}
+	for i := range 6 {
+		id, path := r.queue(fmt.Sprintf("sid%d", i), 50_000)
+		ids[id] = path
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- r.run(context.Background()) }()
+	time.Sleep(700 * time.Millisecond)
+	r.s3.Start(t)
+	for range 100 {
+		r.makeDue()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Fatal(err)
+			}
+			for id, path := range ids {
+				r.wantUploaded(id, path, 50_000)
+			}
+			r.wantNoLeftovers()
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	t.Fatal("the pod did not end")
+}
+
+// TestTenantWideFaults : what is wrong for the whole tenant burns no attempt, and the exit code says whether to try again.
+func TestTenantWideFaults(t *testing.T) {
+	tests := map[string]struct {
+		change   func(*rig)
+		wantCode string
+		wantExit int
+	}{
+		"no bucket":    {func(r *rig) { r.cfg.Bucket = "nobody" }, CodeBucketNotFound, ExitConfig},
+		"wrong secret": {func(r *rig) { r.cfg.SecretAccessKey = "wrong" }, CodeStorageAccessDenied, ExitConfig},
+		"unknown key":  {func(r *rig) { r.cfg.AccessKeyID = "nobody" }, CodeStorageAccessDenied, ExitConfig},
+		"nobody listens": {func(r *rig) {
+			r.cfg.Endpoint = "http://127.0.0.1:1"
+			r.o.Registry = resilience.NewRegistry(resilience.Options{FailureThreshold: 1, OpenFor: time.Minute,
+				Policy: resilience.Policy{MaxAttempts: 1}}, nil)
+			// The first one opens the breaker and is the recording's own; the others meet it open.
+			r.o.Concurrency, r.o.FaultTries = 1, 1
+		}, CodeStorageUnavailable, ExitTransient},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			noLeak(t)
+			r := newRig(t)
+			bucket := r.cfg.Bucket
+			for i := range 3 {
+				r.queue(fmt.Sprintf("sid%d", i), 10_000)
+			}
+			tc.change(r)
+			err := r.run(t.Context())
+			if got := ExitCode(err); got != tc.wantExit {
+				t.Errorf("exit code %d (%v), want %d", got, err, tc.wantExit)
+			}
+			if err != nil && strings.Contains(err.Error(), r.s3.SecretKey) {
+				t.Error("the error carries a secret")
+			}
+			burnt := 0
+			for i := range 3 {
+				u := exoteltest.RecordingURL(r.exotel.URL(), "acme1", fmt.Sprintf("sid%d", i), 10_000)
+				rec := r.recording(tenantconfig.RecordingID(fmt.Sprintf("sid%d", i), u))
+				if burnt += rec.Attempts; rec.State != store.StatePending {
+					t.Errorf("%s is %s", rec.CallSID, rec.State)
+				}
+				if rec.LastErrorCode != "" && rec.LastErrorCode != tc.wantCode {
+					t.Errorf("code %s, want %s", rec.LastErrorCode, tc.wantCode)
+				}
+			}
+			if burnt > 1 || (burnt == 1 && tc.wantExit == ExitConfig) {
+				t.Errorf("%d attempts were burnt", burnt)
+			}
+			r.cfg.Bucket = bucket
+			r.wantNoLeftovers()
+		})
+	}
+}
+
+// TestTerminated : told to end in the middle of a file, the pod hands everything back at once.
+func TestTerminated(t *testing.T) {
+	const size = 12 << 20
+	for name, q := range map[string]exoteltest.Quirks{"one PUT": {BytesPerSecond: 200_000}, "parts": {NoLength: true}} {
+		t.Run(name, func(t *testing.T) {
+			noLeak(t)
+			r := newRig(t)
+			var second atomic.Bool
+			proxy := s3test.NewProxy(t, r.s3, func(req *http.Request) s3test.Fault {
+				if req.URL.Query().Get("partNumber") == "2" {
+					second.Store(true)
+					return s3test.Hang
+				}
+				return s3test.Pass
+			})
+			r.cfg.Endpoint = proxy.URL
+			id, path := r.queue("sid1", size)
+			r.exotel.Set(path, q)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ended := make(chan error, 1)
+			go func() { ended <- r.run(ctx) }()
+			waitFor(t, "the middle of the file", func() bool { return second.Load() || !q.NoLength && r.exotel.BytesServed() > 100_000 })
+			begun := time.Now()
+			cancel()
+			if err := ends(t, ended, 10*time.Second); err != nil {
+				t.Errorf("ended with %v, want success", err)
+			}
+			if took := time.Since(begun); took > 3*time.Second {
+				t.Errorf("it took %s to end", took)
+			}
+			r.wantNoLeftovers()
+			if rec := r.recording(id); rec.State != store.StatePending || rec.Attempts != 0 || !rec.UploadStarted {
+				t.Errorf("row says %s after %d attempts, want pending after 0", rec.State, rec.Attempts)
+			}
+			r.cfg.Endpoint = r.s3.Endpoint
+			r.exotel.Set(path, exoteltest.Quirks{})
+			if err := r.run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			r.wantUploaded(id, path, size)
+		})
+	}
+}
+
+// ends waits for a run to end and returns how.
+func ends(t *testing.T, ended <-chan error, within time.Duration) error {
+	t.Helper()
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(within):
+		t.Fatalf("the pod did not end within %s", within)
+		return nil
+	}
+}
+
+// TestLeaseLost : somebody else took the recording; this pod stops and does not touch its row.
+func TestLeaseLost(t *testing.T) {
+	noLeak(t)
+	r := newRig(t)
+	r.o.Lease = 600 * time.Millisecond
+	r.exotel.SetAll(exoteltest.Quirks{BytesPerSecond: 50_000})
+	id, _ := r.queue("sid1", 10<<20)
+	ended := make(chan error, 1)
+	go func() { ended <- r.run(context.Background()) }()
+	waitFor(t, "the upload to begin", func() bool { return r.recording(id).UploadStarted })
+	r.sql(`UPDATE recordings SET lease_owner = 'other', lease_until = now() + interval '1 hour'`)
+	if err := ends(t, ended, 10*time.Second); err != nil {
+		t.Errorf("ended with %v", err)
+	}
+	if rec := r.recording(id); rec.State != store.StateLeased || rec.Attempts != 0 {
+		t.Errorf("row says %s, %d attempts; the other's lease was touched", rec.State, rec.Attempts)
+	}
+}
+
+// TestHeartbeat : a transfer that takes longer than its lease keeps it.
+func TestHeartbeat(t *testing.T) {
+	noLeak(t)
+	r := newRig(t)
+	r.o.Lease = 600 * time.Millisecond
+	id, path := r.queue("sid1", 200_000)
+	r.exotel.Set(path, exoteltest.Quirks{BytesPerSecond: 100_000})
+	if err := r.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.wantUploaded(id, path, 200_000)
+	if n := r.exotel.Requests(path); n != 1 {
+		t.Errorf("fetched %d times, want once", n)
+	}
+}
+
+// TestDatabaseOutage : the database goes away in the middle of a file and comes back; nothing is lost.
+func TestDatabaseOutage(t *testing.T) {
+	noLeak(t)
+	r := newRig(t)
+	r.o.Lease = 20 * time.Second
+	r.o.DatabasePatience = time.Minute
+	id, path := r.queue("sid1", 100_000)
+	r.exotel.Set(path, exoteltest.Quirks{BytesPerSecond: 100_000})
+	ended := make(chan error, 1)
+	go func() { ended <- r.run(context.Background()) }()
+	waitFor(t, "the upload to begin", func() bool { return r.recording(id).UploadStarted })
+	r.pg.Stop(t)
+	time.Sleep(1500 * time.Millisecond)
+	r.pg.Start(t)
+	if err := ends(t, ended, 30*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	r.wantUploaded(id, path, 100_000)
+}
+
+func TestConfigErrors(t *testing.T) {
+	tests := map[string]struct {
+		change   func(*rig)
+		wantExit int
+	}{
+		"endpoint": {func(r *rig) { r.cfg.Endpoint = "nonsense" }, ExitConfig},
+		"superuser": {func(r *rig) {
+			r.cfg.DatabaseURL = tenantconfig.Sensitive(r.pg.AdminDSN)
+		}, ExitConfig},
+		"database away": {func(r *rig) { r.cfg.DatabaseURL = "postgres://u:p@127.0.0.1:1/x" }, ExitTransient},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			tc.change(r)
+			if err := r.run(t.Context()); ExitCode(err) != tc.wantExit {
+				t.Errorf("%v: exit code %d, want %d", err, ExitCode(err), tc.wantExit)
+			}
+		})
+	}
+	var c *ConfigError
+	if err := Run(t.Context(), Options{ConfigPath: "/nowhere"}); !errors.As(err, &c) {
+		t.Errorf("without a config: %v, want a ConfigError", err)
+	}
+}
+
+func waitFor(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for range 200 {
+		if done() {
+			return
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	t.Fatalf("waited in vain for %s", what)
+}

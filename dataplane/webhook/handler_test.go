@@ -1,0 +1,292 @@
+package webhook_test
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha1" //nolint:gosec // the scheme
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caly-dev/caly/dataplane/webhook"
+	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+const secret = "a signing secret of acme"
+
+func tenants() *tenantconfig.Snapshot {
+	sig := func(s ...tenantconfig.Sensitive) *tenantconfig.Signature {
+		return &tenantconfig.Signature{Scheme: "HMACSHA1", Secrets: s}
+	}
+	hosts := []string{"recordings.exotel.com"}
+	return tenantconfig.NewSnapshot(
+		&tenantconfig.Tenant{ID: "acme/support", TimeZone: "Asia/Kolkata", Signature: sig(secret, "the next secret of acme"), AllowedSourceHosts: hosts},
+		&tenantconfig.Tenant{ID: "globex/sales", Signature: sig("a signing secret of globex"), AllowedSourceHosts: hosts},
+		&tenantconfig.Tenant{ID: "acme/asleep", Suspended: true, Signature: sig(secret)},
+		&tenantconfig.Tenant{ID: "acme/open"},
+	)
+}
+
+func newServer(t *testing.T, s webhook.Ingester) *httptest.Server {
+	t.Helper()
+	h := webhook.New(webhook.Options{Tenants: tenants, Store: s, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+func sign(key, data string) string {
+	m := hmac.New(sha1.New, []byte(key))
+	m.Write([]byte(data))
+	return hex.EncodeToString(m.Sum(nil))
+}
+
+// do sends a request and returns its status, body and headers, redirects not followed.
+func do(t *testing.T, method, u, signature, body string) (int, string, http.Header) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, u, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if signature != "" {
+		req.Header.Set("X-Exotel-Signature", signature)
+	}
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b), resp.Header
+}
+
+// fake is a store that answers as told. The real one is tested below and in its own package.
+type fake struct {
+	outcome store.Outcome
+	err     error
+	got     []store.Event
+}
+
+func (f *fake) Ingest(_ context.Context, e store.Event) (store.Outcome, error) {
+	f.got = append(f.got, e)
+	return f.outcome, f.err
+}
+
+func TestAnswers(t *testing.T) {
+	const path, body = "/webhooks/exotel/acme/support/status", "CallSid=c1&Status=completed&EventType=terminal"
+	for name, tc := range map[string]struct {
+		method, path, key, body string
+		unsigned                bool
+		err                     error
+		want                    int
+		code, says              string
+	}{
+		"good":                {want: 200},
+		"second secret":       {key: "the next secret of acme", want: 200},
+		"wrong secret":        {key: "a signing secret of globex", want: 401, code: "invalid_signature"},
+		"no signature":        {unsigned: true, want: 401, code: "invalid_signature", says: "Missing webhook signature"},
+		"unknown tenant":      {path: "/webhooks/exotel/acme/nobody/status", want: 401, code: "invalid_signature"},
+		"no verifier":         {path: "/webhooks/exotel/acme/open/status", want: 401, code: "invalid_signature"},
+		"another's secret":    {path: "/webhooks/exotel/globex/sales/status", want: 401, code: "invalid_signature"},
+		"suspended":           {path: "/webhooks/exotel/acme/asleep/status", want: 403, code: "forbidden"},
+		"unknown event":       {path: "/webhooks/exotel/acme/support/nonsense", want: 404, code: "not_found"},
+		"doubled slash":       {path: "/webhooks/exotel//acme/support/status", want: 404, code: "not_found"},
+		"trailing slash":      {path: path + "/", want: 404, code: "not_found"},
+		"another method":      {method: "PUT", want: 405, code: "method_not_allowed"},
+		"too large":           {body: strings.Repeat("a", 1<<20+1), want: 413, code: "payload_too_large"},
+		"no call":             {body: "Status=completed", want: 400, code: "validation"},
+		"database gone":       {err: fmt.Errorf("%w: secret detail", store.ErrUnavailable), want: 503, code: "unavailable"},
+		"database hesitates":  {err: context.DeadlineExceeded, want: 503, code: "unavailable"},
+		"broken yet verified": {body: "CallSid=%zz", want: 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if tc.method == "" {
+				tc.method = "POST"
+			}
+			if tc.path == "" {
+				tc.path = path
+			}
+			if tc.key == "" {
+				tc.key = secret
+			}
+			if tc.body == "" {
+				tc.body = body
+			}
+			srv := newServer(t, &fake{outcome: store.Applied, err: tc.err})
+			signature := sign(tc.key, tc.body)
+			if tc.unsigned {
+				signature = ""
+			}
+			status, answer, header := do(t, tc.method, srv.URL+tc.path, signature, tc.body)
+			if status != tc.want {
+				t.Fatalf("answered %d %s, want %d", status, answer, tc.want)
+			}
+			checkProblem(t, status, answer, header, tc.code, tc.says)
+		})
+	}
+}
+
+func checkProblem(t *testing.T, status int, answer string, header http.Header, code, says string) {
+	t.Helper()
+	if code == "" {
+		return
+	}
+	var p struct {
+		Code, Detail string
+		Status       int
+	}
+	if err := json.Unmarshal([]byte(answer), &p); err != nil {
+		t.Fatalf("the body is no problem: %v: %s", err, answer)
+	}
+	if p.Code != code || p.Status != status || !strings.Contains(p.Detail, says) || header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("problem %+v, want code %s, status %d, saying %q", p, code, status, says)
+	}
+	if strings.Contains(answer, "secret") {
+		t.Errorf("the answer tells of secrets: %s", answer)
+	}
+	if (status == 503) != (header.Get("Retry-After") != "") {
+		t.Errorf("status %d with Retry-After %q", status, header.Get("Retry-After"))
+	}
+}
+
+func TestEventsThatCannotBeApplied(t *testing.T) {
+	for name, tc := range map[string]struct {
+		body string
+		err  error
+		want string
+	}{
+		"malformed":        {"CallSid=%zz", nil, "malformed_body"},
+		"forbidden source": {"CallSid=c1&Status=completed&RecordingUrl=https://169.254.169.254/x", nil, "source_refused"},
+		"host off list":    {"CallSid=c1&Status=completed&RecordingUrl=https://evil.example/x", nil, "source_refused"},
+		"database refuses": {"CallSid=c1&Status=completed", &store.ServerError{Code: "22021", Message: "bad bytes"}, "refused_by_database"},
+		"one too many":     {"CallSid=c1&Status=completed", store.ErrTooManyRecordings, "too_many_recordings"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &fake{outcome: store.Dead, err: tc.err}
+			srv := newServer(t, f)
+			do(t, "POST", srv.URL+"/webhooks/exotel/acme/support/status", sign(secret, tc.body), tc.body)
+			last := f.got[len(f.got)-1]
+			if last.DeadReason != tc.want || last.Recording != nil && tc.want == "source_refused" {
+				t.Errorf("dead reason %q (recording %v), want %q", last.DeadReason, last.Recording, tc.want)
+			}
+		})
+	}
+}
+
+func TestHostileTextIsMadeFit(t *testing.T) {
+	f := &fake{outcome: store.Applied}
+	srv := newServer(t, f)
+	body := url.Values{"CallSid": {"c1"}, "From": {"a\x00b\xff" + strings.Repeat("é", 100)}}.Encode()
+	do(t, "POST", srv.URL+"/webhooks/exotel/acme/support/status", sign(secret, body), body)
+	if got := f.got[0].Call.From; strings.ContainsAny(got, "\x00\xff") || len(got) > 128 {
+		t.Errorf("From reaches the database as %q", got)
+	}
+}
+
+func TestQuerySecretsAreNotKept(t *testing.T) {
+	f := &fake{outcome: store.Applied}
+	srv := newServer(t, f)
+	raw := "CallSid=c1&token=topsecret&Status=completed"
+	status, _, _ := do(t, "GET", srv.URL+"/webhooks/exotel/acme/support/passthru?"+raw, sign(secret, raw), "")
+	if status != 200 || strings.Contains(f.got[0].Query, "topsecret") || !strings.Contains(f.got[0].Query, "CallSid=c1") {
+		t.Errorf("status %d, kept query %q", status, f.got[0].Query)
+	}
+}
+
+// TestEverySpelling sends one call in each spelling, twice, to a real PostgreSQL: each is one event and one recording.
+func TestEverySpelling(t *testing.T) {
+	pg := pgtest.New(t)
+	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	srv := newServer(t, db)
+	sender := exoteltest.Sender{Secret: secret, Wait: time.Millisecond}
+	for _, how := range exoteltest.Spellings {
+		call := exoteltest.Call{SID: "call" + string(how), From: "0987", To: "0912", Started: time.Now().Add(-time.Minute), Ended: time.Now(),
+			RecordingURL: "https://recordings.exotel.com/x/" + string(how) + ".mp3"}
+		fields := call.Terminal()
+		for range 2 {
+			if status, _, err := sender.Send(t.Context(), srv.URL+"/webhooks/exotel/acme/support/status", fields, how); err != nil || status != 200 {
+				t.Fatalf("%s: %d, %v", how, status, err)
+			}
+		}
+	}
+	conn, err := pgx.Connect(t.Context(), pg.AdminDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	var events, recordings, completed int
+	err = conn.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM call_events), (SELECT count(*) FROM recordings), (SELECT count(*) FROM calls WHERE state = 4)`).
+		Scan(&events, &recordings, &completed)
+	if want := len(exoteltest.Spellings); err != nil || events != want || recordings != want || completed != want {
+		t.Errorf("%d events, %d recordings, %d completed calls (%v); want %d of each", events, recordings, completed, err, want)
+	}
+}
+
+// TestOutage: while PostgreSQL is away the answer is 503, never 200, and once it is back the same event is taken.
+func TestOutage(t *testing.T) {
+	pg := pgtest.New(t)
+	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	srv := newServer(t, db)
+	send := func() int {
+		const body = "CallSid=c1&Status=completed"
+		status, _, _ := do(t, "POST", srv.URL+"/webhooks/exotel/acme/support/status", sign(secret, body), body)
+		return status
+	}
+	pg.Stop(t)
+	if got := send(); got != 503 {
+		t.Errorf("while PostgreSQL is away: %d, want 503", got)
+	}
+	pg.Start(t)
+	deadline := time.Now().Add(10 * time.Second)
+	for got := send(); got != 200; got = send() {
+		if time.Now().After(deadline) {
+			t.Fatalf("PostgreSQL is back and the answer is %d", got)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func TestBodyBrokenOff(t *testing.T) {
+	f := &fake{outcome: store.Applied}
+	srv := newServer(t, f)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL+"/webhooks/exotel/acme/support/status", io.MultiReader(strings.NewReader("CallSid"), brokenReader{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Exotel-Signature", sign(secret, "CallSid"))
+	if resp, err := http.DefaultClient.Do(req); err == nil {
+		_ = resp.Body.Close()
+	}
+	if len(f.got) != 0 {
+		t.Errorf("a body that broke off was kept: %+v", f.got)
+	}
+}
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, errors.New("cut") }

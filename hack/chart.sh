@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Lints the chart, renders it as an ordinary and as a full installation, validates both against the cluster's own schemas, and
+# checks that values which cannot work are refused. The samples are validated as well.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+PATH=$(test/cluster/build.sh helm kubectl):$PATH
+chart=charts/caly
+
+render() { helm template caly "$chart" --namespace caly-system "$@"; }
+
+helm lint --strict "$chart"
+render | hack/kubeconform.sh
+render --values "$chart/ci/full-values.yaml" | hack/kubeconform.sh
+for sample in config/samples config/demo; do
+  kubectl kustomize "$sample" | hack/kubeconform.sh
+done
+
+# refuse WANT ARGS...: rendering must fail, and say WANT.
+refuse() {
+  local want=$1 said
+  shift
+  if said=$(render "$@" 2>&1); then
+    echo "the chart accepts $*" >&2
+    exit 1
+  elif [[ $said != *"$want"* ]]; then
+    echo "the chart refuses $* without saying '$want': $said" >&2
+    exit 1
+  fi
+}
+refuse "additional properties 'imagee' not allowed" --set imagee.tag=x
+refuse "workNamespace.name must differ" --set workNamespace.name=caly-system
+refuse "ingress.host is needed" --set ingress.enabled=true
+refuse "httpRoute.parentRefs is needed" --set httpRoute.enabled=true
+refuse "publicURL" --set publicURL=ftp://example.com
+
+# Who may do what must not grow unseen: the data plane reads the work namespace's Secrets and nothing else.
+rules=$(render --show-only templates/rbac-dataplane.yaml | grep -cE '^ +verbs: ')
+if [[ $rules != 1 ]] || ! render --show-only templates/rbac-dataplane.yaml | grep -q 'verbs: \[get, list, watch\]'; then
+  echo "the data plane has got more rights than to read the Secrets of the work namespace" >&2
+  exit 1
+fi

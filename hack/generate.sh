@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Generates CRDs, deepcopy, apply configurations and RBAC from the markers in the code, and the chart's copy of the CRDs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+gen() { go tool -modfile=hack/tools/go.mod controller-gen "$@"; }
+gen object paths=./api/v1alpha1
+gen crd:allowDangerousTypes=false paths=./api/v1alpha1 output:crd:dir=config/crd/bases
+gen applyconfiguration paths=./api/v1alpha1
+gen rbac:roleName=caly-operator paths=./controllers/... output:rbac:dir=config/rbac
+if [ -d charts/caly ]; then
+  mkdir -p charts/caly/files/crds
+  cp config/crd/bases/*.yaml charts/caly/files/crds/
+fi

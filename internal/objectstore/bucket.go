@@ -1,0 +1,146 @@
+// Package objectstore is the one bucket that a tenant's recordings go to, on any S3 service.
+//
+// It streams: an object of known length goes out in one PUT straight from its reader, one of unknown length in parts through
+// a buffer from a bounded pool. It never tries again by itself, since a stream cannot be replayed: its errors are
+// *resilience.HTTPError or network errors, for package resilience to judge.
+package objectstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/caly-dev/caly/internal/resilience"
+)
+
+// PartSize is how long each part of an upload of unknown length is, but the last. S3 allows no less than 5 MiB; more
+// would be memory.
+const PartSize = 5 << 20
+
+// partBuffers bounds the memory of uploads of unknown length, for each Bucket. They are rare (Exotel sends a length), so
+// further ones wait.
+const partBuffers = 4
+
+// Config names a bucket and how to get in.
+type Config struct {
+	// Endpoint is a URL: https://host[:port].
+	Endpoint, Region             string
+	AccessKeyID, SecretAccessKey string
+	Bucket                       string
+}
+
+// Bucket is safe for concurrent use.
+type Bucket struct {
+	core    minio.Core
+	name    string
+	host    string
+	buffers chan []byte
+}
+
+// ErrNotFound : there is no such object.
+var ErrNotFound = errors.New("no such object")
+
+// Info is what the store says of an object.
+type Info struct {
+	Size int64
+	// ETag without quotes. The object's MD5 in hex, unless it was uploaded in parts or the store encrypts with keys of its own.
+	ETag string
+	// Meta is the user metadata, its keys in the form of HTTP headers.
+	Meta map[string]string
+	// Multipart : the ETag is that of an upload in parts.
+	Multipart bool
+}
+
+// New returns a bucket; it makes no connection. transport may be nil for one of its own.
+func New(c Config, transport *http.Transport) (*Bucket, error) {
+	u, err := url.Parse(c.Endpoint)
+	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || (u.Path != "" && u.Path != "/") {
+		return nil, errors.New("the S3 endpoint must be a URL without a path, such as https://s3.ap-southeast-1.wasabisys.com")
+	}
+	if c.Bucket == "" {
+		return nil, errors.New("no bucket is named")
+	}
+	if transport == nil {
+		transport = NewTransport(64)
+	}
+	core, err := minio.NewCore(u.Host, &minio.Options{
+		Creds:      credentials.NewStaticV4(c.AccessKeyID, c.SecretAccessKey, ""),
+		Secure:     u.Scheme == "https",
+		Region:     region(c.Region),
+		Transport:  transport,
+		MaxRetries: 1, // package resilience retries, with one budget for all
+	})
+	if err != nil {
+		return nil, fmt.Errorf("S3 client for %s: %w", u.Host, err)
+	}
+	b := &Bucket{core: *core, name: c.Bucket, host: u.Host, buffers: make(chan []byte, partBuffers)}
+	for range partBuffers {
+		b.buffers <- nil // made when first needed
+	}
+	return b, nil
+}
+
+// region keeps the client from asking the service for a region, which most S3 services but Amazon's do not tell.
+func region(r string) string {
+	if r == "" {
+		return "us-east-1"
+	}
+	return r
+}
+
+// NewTransport is a transport for S3 with every wait bounded and up to idle connections kept.
+func NewTransport(idle int) *http.Transport {
+	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           dialer.DialContext,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: 2 * time.Minute, // from the last byte sent: the store may have a gigabyte to put together
+		ExpectContinueTimeout: time.Second,
+		IdleConnTimeout:       30 * time.Second,
+		MaxIdleConns:          idle,
+		MaxIdleConnsPerHost:   idle,
+		DisableCompression:    true,
+		WriteBufferSize:       16 << 10,
+		ReadBufferSize:        4 << 10, // answers are short
+	}
+}
+
+// Stat asks for an object's size and ETag.
+func (b *Bucket) Stat(ctx context.Context, key string) (Info, error) {
+	o, err := b.core.Client.StatObject(ctx, b.name, key, minio.StatObjectOptions{})
+	if err != nil {
+		return Info{}, b.explain(err)
+	}
+	return Info{Size: o.Size, ETag: o.ETag, Meta: o.UserMetadata, Multipart: isMultipart(o.ETag)}, nil
+}
+
+// Get streams an object. ErrNotFound may come from the first Read.
+func (b *Bucket) Get(ctx context.Context, key string) (io.ReadCloser, error) {
+	body, _, _, err := b.core.GetObject(ctx, b.name, key, minio.GetObjectOptions{})
+	if err != nil {
+		return nil, b.explain(err)
+	}
+	return body, nil
+}
+
+// explain turns the client's error into one that package resilience can classify.
+func (b *Bucket) explain(err error) error {
+	var answer minio.ErrorResponse
+	if !errors.As(err, &answer) || answer.StatusCode == 0 {
+		return err
+	}
+	switch answer.Code {
+	case "NoSuchKey", "NotFound":
+		return ErrNotFound
+	}
+	return &resilience.HTTPError{Host: b.host, Status: answer.StatusCode, Code: answer.Code}
+}

@@ -1,0 +1,170 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+)
+
+// pods by label, in a namespace.
+func pods(ctx context.Context, c client.Client, ns string, labels client.MatchingLabels) ([]corev1.Pod, error) {
+	var list corev1.PodList
+	err := c.List(ctx, &list, client.InNamespace(ns), labels)
+	return list.Items, err
+}
+
+func uploadPodsOf(x *tenant) client.MatchingLabels {
+	return client.MatchingLabels{v1alpha1.LabelComponent: "upload", v1alpha1.LabelTenant: x.name, v1alpha1.LabelTenantNamespace: x.ns}
+}
+
+func kill(t *testing.T, c client.Client, p *corev1.Pod) {
+	t.Helper()
+	if err := c.Delete(t.Context(), p, client.GracePeriodSeconds(0)); err != nil && !apierrors.IsNotFound(err) {
+		t.Fatalf("kill pod %s: %v", p.Name, err)
+	}
+}
+
+// TestUploadPodKilled kills an upload pod while it is in the middle of its files: all of them arrive, once.
+func TestUploadPodKilled(t *testing.T) {
+	const calls = 4
+	src := newSource(t)
+	x := newTenant(t, tenantOptions{source: src.url})
+	recs := src.recordings(x, calls, 2_000_000)
+	src.slow(recs, 200_000) // ten seconds a file
+	x.announce(t, recs)
+	var victim corev1.Pod
+	eventually(t, time.Minute, "an upload pod is in the middle of a file", func(ctx context.Context) (bool, string) {
+		list, err := pods(ctx, x.client, workNamespace, uploadPodsOf(x))
+		if err != nil || len(list) == 0 {
+			return false, fmt.Sprintf("%d pods, %v", len(list), err)
+		}
+		victim = list[0]
+		return src.bytesServed() > 300_000, fmt.Sprintf("%d bytes served", src.bytesServed())
+	})
+	kill(t, x.client, &victim)
+	src.slow(recs, 0)
+	x.waitUploaded(t, calls, 4*time.Minute)
+	src.verify(t, x, recs)
+}
+
+// TestOperatorKilled kills the operator while events come in: nothing is lost and nothing is done twice.
+func TestOperatorKilled(t *testing.T) {
+	const calls = 20
+	src := newSource(t)
+	x := newTenant(t, tenantOptions{source: src.url})
+	recs := src.recordings(x, calls, 20_000)
+	for i, r := range recs {
+		x.announce(t, []recording{r})
+		if i%7 == 3 {
+			list, err := pods(t.Context(), x.client, releaseNamespace, client.MatchingLabels{v1alpha1.LabelComponent: "operator"})
+			if err != nil || len(list) == 0 {
+				t.Fatalf("no operator pod found: %v", err)
+			}
+			kill(t, x.client, &list[0])
+		}
+	}
+	x.waitUploaded(t, calls, 3*time.Minute)
+	src.verify(t, x, recs)
+}
+
+// TestStorageOutage cuts the bucket off while recordings come in, and gives it back.
+func TestStorageOutage(t *testing.T) {
+	const calls = 6
+	proxy := newProxy(t, strings.TrimPrefix(shared.s3URL, "http://"))
+	src := newSource(t)
+	x := newTenant(t, tenantOptions{source: src.url, endpoint: "http://" + proxy.addr})
+	recs := src.recordings(x, calls, 50_000)
+	proxy.cut(true)
+	x.announce(t, recs)
+	time.Sleep(15 * time.Second)
+	if _, u, f, err := x.counts(t.Context()); err != nil || u+f != 0 {
+		t.Fatalf("while the store is away: %d uploaded, %d failed (%v); want none of either", u, f, err)
+	}
+	proxy.cut(false)
+	x.waitUploaded(t, calls, 4*time.Minute)
+	src.verify(t, x, recs)
+}
+
+// TestRotation replaces the webhook's secret under load in the three steps of a rotation; no good event is refused.
+func TestRotation(t *testing.T) {
+	src := newSource(t)
+	x := newTenant(t, tenantOptions{source: src.url})
+	var secret atomic.Value
+	secret.Store(x.secret)
+	var sent atomic.Int64
+	ctx, stop := context.WithCancel(t.Context())
+	group, ctx := errgroup.WithContext(ctx)
+	for worker := range 4 {
+		group.Go(func() error { return x.sendUntil(ctx, worker, &secret, &sent) })
+	}
+	next := randomHex(16)
+	x.rotate(t, map[string][]byte{"current": []byte(x.secret), "next": []byte(next)})
+	x.waitAccepted(t, next)
+	secret.Store(next)
+	time.Sleep(time.Second) // those in flight still carry the old one
+	x.rotate(t, map[string][]byte{"next": []byte(next)})
+	eventually(t, 30*time.Second, "the old secret is refused", func(ctx context.Context) (bool, string) {
+		code, err := x.post(ctx, x.statusURL(), x.secret, recording{callSID: randomHex(16)}.terminal())
+		return err == nil && code == 401, fmt.Sprint(code, err)
+	})
+	time.Sleep(time.Second)
+	stop()
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if sent.Load() < 100 {
+		t.Errorf("only %d events were sent: too few to show anything", sent.Load())
+	}
+}
+
+// sendUntil sends good events, one after another, until told to stop or one is refused.
+func (x *tenant) sendUntil(ctx context.Context, worker int, secret *atomic.Value, sent *atomic.Int64) error {
+	for i := 0; ctx.Err() == nil; i++ {
+		sid := fmt.Sprintf("%s%d%06d", x.ns[4:], worker, i)
+		code, err := x.post(ctx, x.statusURL(), secret.Load().(string), recording{callSID: sid}.terminal())
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil || code != 200 {
+			return fmt.Errorf("good event %s was answered %d, %w", sid, code, err)
+		}
+		sent.Add(1)
+		time.Sleep(10 * time.Millisecond)
+	}
+	return nil
+}
+
+func (x *tenant) rotate(t *testing.T, data map[string][]byte) {
+	t.Helper()
+	var s corev1.Secret
+	if err := x.client.Get(t.Context(), client.ObjectKey{Namespace: x.ns, Name: "webhook"}, &s); err != nil {
+		t.Fatal(err)
+	}
+	s.Data = data
+	if err := x.client.Update(t.Context(), &s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (x *tenant) waitAccepted(t *testing.T, secret string) {
+	t.Helper()
+	start := time.Now()
+	eventually(t, 30*time.Second, "the new secret is live", func(ctx context.Context) (bool, string) {
+		code, err := x.post(ctx, x.statusURL(), secret, recording{callSID: randomHex(16)}.terminal())
+		return err == nil && code == 200, fmt.Sprint(code, err)
+	})
+	t.Logf("the new secret was live after %s", time.Since(start).Round(time.Millisecond))
+}

@@ -1,0 +1,88 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// recording is one that a test announced and will look for.
+type recording struct {
+	callSID, sourceURL string
+}
+
+func (r recording) id() string { return tenantconfig.RecordingID(r.callSID, r.sourceURL) }
+
+// terminal is the form of a terminal StatusCallback that names a recording.
+func (r recording) terminal() string {
+	v := url.Values{
+		"CallSid": {r.callSID}, "EventType": {"terminal"}, "Status": {"completed"}, "Direction": {"outbound-api"},
+		"From": {"09876543210"}, "To": {"09123456789"}, "DateUpdated": {time.Now().Format("2006-01-02 15:04:05")},
+		"ConversationDuration": {"41"},
+	}
+	if r.sourceURL != "" {
+		v.Set("RecordingUrl", r.sourceURL)
+	}
+	return v.Encode()
+}
+
+// announce sends the terminal events of the recordings and requires a 200 for each.
+func (x *tenant) announce(t *testing.T, recs []recording) {
+	t.Helper()
+	for _, r := range recs {
+		code, err := x.post(t.Context(), x.statusURL(), x.secret, r.terminal())
+		if err != nil || code != 200 {
+			t.Fatalf("terminal event of %s: status %d, %v", r.callSID, code, err)
+		}
+	}
+}
+
+// counts of the Tenant's rows: in the queue, uploaded, failed.
+func (x *tenant) counts(ctx context.Context) (queued, uploaded, failed int, err error) {
+	err = x.owner.QueryRow(ctx, `SELECT (SELECT count(*) FROM recordings WHERE tenant = $1),
+		(SELECT count(*) FROM recording_history WHERE tenant = $1 AND state = 'uploaded'),
+		(SELECT count(*) FROM recording_history WHERE tenant = $1 AND state = 'failed')`, x.id()).Scan(&queued, &uploaded, &failed)
+	return queued, uploaded, failed, err
+}
+
+// waitUploaded waits until exactly n of the Tenant's recordings are uploaded and none is left.
+func (x *tenant) waitUploaded(t *testing.T, n int, within time.Duration) {
+	t.Helper()
+	eventually(t, within, fmt.Sprintf("%d recordings of %s are uploaded", n, x.id()), func(ctx context.Context) (bool, string) {
+		q, u, f, err := x.counts(ctx)
+		return err == nil && q == 0 && u == n && f == 0, fmt.Sprintf("%d queued, %d uploaded, %d failed, %v", q, u, f, err)
+	})
+}
+
+// objects lists the keys in the Tenant's bucket, unfinished multipart uploads included as an error of the test.
+func (x *tenant) objects(t *testing.T) []string {
+	t.Helper()
+	var keys []string
+	for o := range x.s3.ListObjects(t.Context(), x.bucket, minio.ListObjectsOptions{Recursive: true}) {
+		if o.Err != nil {
+			t.Fatalf("list %s: %v", x.bucket, o.Err)
+		}
+		keys = append(keys, o.Key)
+	}
+	for u := range x.s3.ListIncompleteUploads(t.Context(), x.bucket, "", true) {
+		t.Errorf("an upload of %s was left unfinished in the bucket (%v)", u.Key, u.Err)
+	}
+	return keys
+}
+
+// callRecordings of the Tenant's namespace.
+func (x *tenant) callRecordings(ctx context.Context) ([]v1alpha1.CallRecording, error) {
+	var list v1alpha1.CallRecordingList
+	err := x.client.List(ctx, &list, client.InNamespace(x.ns))
+	return list.Items, err
+}

@@ -1,0 +1,112 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/minio/minio-go/v7"
+
+	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+)
+
+// source is the simulated Exotel that a test's recordings come from.
+type source struct {
+	*exoteltest.Server
+	url string
+}
+
+func newSource(t *testing.T) *source {
+	t.Helper()
+	s, err := exoteltest.NewServer(exoteltest.Options{Listen: shared.hostIP + ":0", Key: "key", Token: "token"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return &source{Server: s, url: s.URL()}
+}
+
+// recordings names n recordings of about the given size.
+func (s *source) recordings(x *tenant, n, size int) []recording {
+	list := make([]recording, n)
+	for i := range list {
+		sid := randomHex(16)
+		list[i] = recording{callSID: sid, sourceURL: exoteltest.RecordingURL(s.url, "acc"+x.ns[4:], sid, int64(size+i*1021))}
+	}
+	return list
+}
+
+func path(r recording) string {
+	u, _ := url.Parse(r.sourceURL)
+	return u.Path
+}
+
+// slow serves the recordings at so many bytes a second; 0 is as fast as it can.
+func (s *source) slow(recs []recording, bytesPerSecond int) {
+	for _, r := range recs {
+		s.Set(path(r), exoteltest.Quirks{BytesPerSecond: bytesPerSecond})
+	}
+}
+
+// gone answers 410 for a recording, or serves it again.
+func (s *source) gone(r recording, yes bool) {
+	q := exoteltest.Quirks{}
+	if yes {
+		q.Status = http.StatusGone
+	}
+	s.Set(path(r), q)
+}
+
+func (s *source) bytesServed() int64 { return s.BytesServed() }
+
+// verify compares the tenant's bucket with the recordings: each is there once, under the tenant's prefix, byte for byte,
+// and nothing else is.
+func (s *source) verify(t *testing.T, x *tenant, recs []recording) {
+	t.Helper()
+	want := map[string]recording{}
+	for _, r := range recs {
+		want[fmt.Sprintf("%s/%s/%s-%s.mp3", x.ns, x.name, r.callSID, r.id())] = r
+	}
+	for _, key := range x.objects(t) {
+		r, ok := want[key]
+		if !ok {
+			t.Errorf("object %s is no recording of the test", key)
+			continue
+		}
+		delete(want, key)
+		x.compare(t, key, r)
+	}
+	for key := range want {
+		t.Errorf("object %s is missing", key)
+	}
+}
+
+func (x *tenant) compare(t *testing.T, key string, r recording) {
+	t.Helper()
+	obj, err := x.s3.GetObject(t.Context(), x.bucket, key, minio.GetObjectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = obj.Close() }()
+	h := sha256.New()
+	n, err := io.Copy(h, obj)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := hex.EncodeToString(h.Sum(nil)), exoteltest.SHA256(path(r), sizeOf(r)); got != want {
+		t.Errorf("object %s of %d bytes differs from its source", key, n)
+	}
+}
+
+func sizeOf(r recording) int64 {
+	var n int64
+	_, _ = fmt.Sscan(r.sourceURL[strings.LastIndex(r.sourceURL, "=")+1:], &n)
+	return n
+}
