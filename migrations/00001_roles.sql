@@ -16,6 +16,12 @@ END $$;
 
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO caly_operator, caly_dataplane, caly_upload;
+-- A server that is run with care lets nobody in by default. Roles of upload pods get this by their group.
+-- +goose StatementBegin
+DO $$ BEGIN
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO caly_operator, caly_dataplane, caly_upload', current_database());
+END $$;
+-- +goose StatementEnd
 
 -- +goose Down
 REVOKE ALL ON SCHEMA public FROM caly_operator, caly_dataplane, caly_upload;

@@ -75,12 +75,14 @@ type ObjectStatus struct {
 }
 
 // CallRecordingStatus mirrors the recording's row.
+//
+// +kubebuilder:validation:MinProperties=1
 type CallRecordingStatus struct {
 	// observedGeneration is the generation that the last successful reconcile saw.
 	// +optional
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready is True once the object is verified; Reconciling while it waits or uploads; Stalled once it failed.
+	// conditions of the recording: Ready is True once the object is verified; Reconciling while it waits or uploads; Stalled once it failed.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -91,6 +93,7 @@ type CallRecordingStatus struct {
 	Phase RecordingPhase `json:"phase,omitempty"`
 	// recordingID is the recording's id within the Tenant, derived from callSID and sourceURL.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	RecordingID string `json:"recordingID,omitempty"`
 	// attempts made so far.
@@ -102,6 +105,7 @@ type CallRecordingStatus struct {
 	NextAttemptTime *metav1.Time `json:"nextAttemptTime,omitempty"`
 	// lastError says why the last attempt failed.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	LastError string `json:"lastError,omitempty"`
 	// object tells where the recording went.
@@ -112,6 +116,7 @@ type CallRecordingStatus struct {
 	FinishedTime *metav1.Time `json:"finishedTime,omitempty"`
 	// lastHandledRetry is the value of the retry annotation that was last acted on.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	LastHandledRetry string `json:"lastHandledRetry,omitempty"`
 }
@@ -143,7 +148,7 @@ type CallRecording struct {
 	Spec CallRecordingSpec `json:"spec,omitzero"`
 	// status mirrors the recording's row.
 	// +optional
-	Status CallRecordingStatus `json:"status,omitzero"`
+	Status CallRecordingStatus `json:"status,omitzero"` //nolint:kubeapilinter // an object without status has no such field
 }
 
 // CallRecordingList is a list of CallRecordings.

@@ -53,6 +53,7 @@ type ExotelSpec struct {
 	Region ExotelRegion `json:"region,omitempty"`
 	// apiBaseURL replaces the region's API host, for a proxy or a simulator, such as https://api.in.exotel.com.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http','https'] && url(self).getHostname() != ''",message="exotel.apiBaseURL must be an absolute http(s) URL"
 	APIBaseURL string `json:"apiBaseURL,omitempty"`
@@ -100,6 +101,7 @@ type SignatureSpec struct {
 
 // WebhooksSpec says how Exotel's webhooks prove themselves. At least one verifier must be named.
 // +kubebuilder:validation:XValidation:rule="has(self.signature)",message="webhooks needs a verifier: set webhooks.signature"
+// +kubebuilder:validation:MinProperties=1
 type WebhooksSpec struct {
 	// signature verifies an HMAC over the raw body.
 	// +optional
@@ -166,7 +168,7 @@ type RecordingsSpec struct {
 	// +kubebuilder:default=4
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=64
-	MaxParallelism *int32 `json:"maxParallelism,omitempty"`
+	MaxParallelism int32 `json:"maxParallelism,omitempty"`
 	// resources says which recordings get a CallRecording: All, Failed or None. Defaults to All.
 	// +optional
 	// +kubebuilder:default=All
@@ -191,7 +193,7 @@ type AudioSpec struct {
 	// +kubebuilder:default=200
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100000
-	MaxStreams *int32 `json:"maxStreams,omitempty"`
+	MaxStreams int32 `json:"maxStreams,omitempty"`
 }
 
 // DeletionPolicy says what happens to a Tenant's rows and objects when the Tenant goes.
@@ -229,12 +231,14 @@ type TenantSpec struct {
 }
 
 // TenantStatus is what the operator found.
+//
+// +kubebuilder:validation:MinProperties=1
 type TenantStatus struct {
 	// observedGeneration is the generation that the last successful reconcile saw.
 	// +optional
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready; Reconciling and Stalled while true; CredentialsValid; StorageReachable; Suspended while true.
+	// conditions of the Tenant: Ready; Reconciling and Stalled while true; CredentialsValid; StorageReachable; Suspended while true.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -248,6 +252,7 @@ type TenantStatus struct {
 	WebhookURLs []WebhookURL `json:"webhookURLs,omitempty"`
 	// configDigest identifies the tenant config that the data plane was handed, without its secrets.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	ConfigDigest string `json:"configDigest,omitempty"`
 	// backlog is the number of recordings that wait for upload, counted up to 1000, when the upload Job was last looked at.
@@ -294,7 +299,7 @@ type Tenant struct {
 	Spec TenantSpec `json:"spec,omitzero"`
 	// status is what the operator found.
 	// +optional
-	Status TenantStatus `json:"status,omitzero"`
+	Status TenantStatus `json:"status,omitzero"` //nolint:kubeapilinter // an object without status has no such field
 }
 
 // TenantList is a list of Tenants.

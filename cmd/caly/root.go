@@ -27,6 +27,7 @@ func newRootCommand() *cobra.Command {
 			return fromEnvironment(cmd.Flags())
 		},
 	}
+	cmd.SetOut(os.Stdout) // results are for pipes; cobra would send them to stderr
 	cmd.AddCommand(newOperatorCommand(), newDataplaneCommand(), newUploadCommand(), newMigrateCommand(), newSimulateCommand(), newVersionCommand())
 	return cmd
 }

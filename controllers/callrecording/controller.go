@@ -124,7 +124,8 @@ func (r *Reconciler) findTenant(ctx context.Context, s *scope) error {
 		return err
 	}
 	if err != nil {
-		conditions.MarkStalled(s.obj, v1alpha1.ReasonTenantNotFound, fmt.Sprintf("spec.tenantRef.name: there is no Tenant %q in namespace %q: create it, or apply a CallRecording that names another", s.obj.Spec.TenantRef.Name, s.obj.Namespace))
+		conditions.MarkStalled(s.obj, v1alpha1.ReasonTenantNotFound, fmt.Sprintf("spec.tenantRef.name: there is no Tenant %q in namespace %q: "+
+			"create it, or apply a CallRecording that names another", s.obj.Spec.TenantRef.Name, s.obj.Namespace))
 		return errStop
 	}
 	s.tenant = &t

@@ -31,7 +31,8 @@ func mirror(o *v1alpha1.CallRecording, row store.Recording) {
 	case store.StateFailed:
 		st.Phase = v1alpha1.RecordingPhaseFailed
 		st.FinishedTime = ptr.To(metav1.NewTime(row.FinishedAt).Rfc3339Copy())
-		conditions.MarkStalled(o, v1alpha1.ReasonFailed, fmt.Sprintf("%s; mend that and set the annotation %s to a new value to try again", orElse(row.LastError, "no reason was recorded"), v1alpha1.AnnotationRetry))
+		conditions.MarkStalled(o, v1alpha1.ReasonFailed, fmt.Sprintf("%s; mend that and set the annotation %s to a new value to try again",
+			orElse(row.LastError, "no reason was recorded"), v1alpha1.AnnotationRetry))
 	case store.StateLeased:
 		st.Phase = v1alpha1.RecordingPhaseUploading
 		conditions.MarkReconciling(o, v1alpha1.ReasonUploading, "an upload pod is working on it")

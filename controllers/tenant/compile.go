@@ -55,11 +55,13 @@ func (r *Reconciler) readSecret(ctx context.Context, s *scope, field string, ref
 
 func checkSigning(s *scope) error {
 	if len(s.webhook.Data) == 0 {
-		return invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing, "Secret %q, named by spec.webhooks.signature.secretRef, is empty: add a signing secret under any key", s.webhook.Name)
+		return invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing,
+			"Secret %q, named by spec.webhooks.signature.secretRef, is empty: add a signing secret under any key", s.webhook.Name)
 	}
 	for k, v := range s.webhook.Data {
 		if len(v) < tenantconfig.MinSecretLength {
-			return invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing, "key %q of Secret %q is shorter than %d bytes: a signing secret must be too long to guess", k, s.webhook.Name, tenantconfig.MinSecretLength)
+			return invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing,
+				"key %q of Secret %q is shorter than %d bytes: a signing secret must be too long to guess", k, s.webhook.Name, tenantconfig.MinSecretLength)
 		}
 	}
 	return nil

@@ -50,8 +50,8 @@ func stateOf(t *v1alpha1.Tenant, job *batchv1.Job, exists bool, b store.Backlog,
 		wanted: t.DeletionTimestamp.IsZero() && (t.Spec.Suspend == nil || !*t.Spec.Suspend) && t.Status.ConfigDigest != "",
 		ready:  b.Ready, maxParallel: 4, free: most - used, exists: exists,
 	}
-	if p := t.Spec.Recordings.MaxParallelism; p != nil {
-		s.maxParallel = *p
+	if p := t.Spec.Recordings.MaxParallelism; p != 0 {
+		s.maxParallel = p
 	}
 	if !exists {
 		return s

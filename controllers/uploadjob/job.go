@@ -30,7 +30,6 @@ func (r *Reconciler) newJob(t *v1alpha1.Tenant, parallelism int32) *batchv1.Job 
 			Parallelism:             ptr.To(parallelism),
 			BackoffLimit:            ptr.To[int32](6),
 			TTLSecondsAfterFinished: ptr.To[int32](600), // should this operator not be there to remove it
-			PodReplacementPolicy:    ptr.To(batchv1.TerminatingOrFailed),
 			PodFailurePolicy:        failurePolicy(),
 			Template:                corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: r.podSpec(t)},
 		},

@@ -34,11 +34,12 @@ func Run(ctx context.Context, o Options) error {
 	if o.MaxConns == 0 {
 		o.MaxConns = 4096
 	}
-	public, err := net.Listen("tcp", o.Listen)
+	listen := (&net.ListenConfig{}).Listen
+	public, err := listen(ctx, "tcp", o.Listen)
 	if err != nil {
 		return fmt.Errorf("listen for webhooks: %w", err)
 	}
-	internal, err := net.Listen("tcp", o.InternalListen)
+	internal, err := listen(ctx, "tcp", o.InternalListen)
 	if err != nil {
 		_ = public.Close()
 		return fmt.Errorf("listen for probes: %w", err)

@@ -46,7 +46,7 @@ func (s *source) open(ctx context.Context, rawURL string) (*body, error) {
 	b := &body{src: s, url: rawURL}
 	b.ctx, b.stop = context.WithCancelCause(ctx)
 	b.cur = newWatched(b.ctx, s.stall)
-	resp, err := s.get(b.cur.ctx, rawURL, nil, http.StatusOK)
+	resp, err := s.get(b.cur.ctx, rawURL, nil, http.StatusOK) //nolint:bodyclose // b.close closes it
 	if err == nil {
 		err = b.begin(resp)
 	}
@@ -169,7 +169,7 @@ func (b *body) resume() error {
 	}
 	b.src.resumed()
 	b.cur = newWatched(b.ctx, b.src.stall)
-	resp, err := b.src.get(b.cur.ctx, b.url, http.Header{
+	resp, err := b.src.get(b.cur.ctx, b.url, http.Header{ //nolint:bodyclose // b.close closes it
 		"Range": {fmt.Sprintf("bytes=%d-", b.fetched)}, "If-Range": {b.validator},
 	}, http.StatusPartialContent, http.StatusOK, http.StatusRequestedRangeNotSatisfiable)
 	if b.ctx.Err() != nil {
@@ -230,7 +230,7 @@ func parseContentRange(v string) (first, last, total int64, err error) {
 		if err != nil {
 			return 0, 0, 0, bad
 		}
-		*numbers[i] = int64(n) //nolint:gosec // 63 bits
+		*numbers[i] = int64(n)
 	}
 	if last < first || total >= 0 && last >= total {
 		return 0, 0, 0, bad

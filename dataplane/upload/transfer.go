@@ -155,7 +155,7 @@ func (t *transfer) compare(ctx context.Context, b *body) (result *store.Result, 
 }
 
 func drain(r io.Reader) error {
-	buf := copyBuffers.Get().(*[]byte) //nolint:errcheck,forcetypeassert // the pool makes nothing else
+	buf := copyBuffers.Get().(*[]byte) // the pool makes nothing else
 	defer copyBuffers.Put(buf)
 	_, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{r}, *buf)
 	return err
@@ -223,7 +223,7 @@ func (t *transfer) readBack(ctx context.Context, s sums) (*store.Result, error) 
 	}
 	defer func() { _ = r.Close() }()
 	h := sha256.New()
-	buf := copyBuffers.Get().(*[]byte) //nolint:errcheck,forcetypeassert // the pool makes nothing else
+	buf := copyBuffers.Get().(*[]byte) // the pool makes nothing else
 	defer copyBuffers.Put(buf)
 	n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{io.LimitReader(r, s.size+1)}, *buf)
 	if err != nil {

@@ -5,6 +5,7 @@ package exotel
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -111,7 +112,7 @@ func (p params) addMultipart(body []byte, boundary string) error {
 	reader := multipart.NewReader(strings.NewReader(string(body)), boundary)
 	for {
 		part, err := reader.NextPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

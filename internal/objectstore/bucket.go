@@ -116,7 +116,7 @@ func NewTransport(idle int) *http.Transport {
 
 // Stat asks for an object's size and ETag.
 func (b *Bucket) Stat(ctx context.Context, key string) (Info, error) {
-	o, err := b.core.Client.StatObject(ctx, b.name, key, minio.StatObjectOptions{})
+	o, err := b.core.StatObject(ctx, b.name, key, minio.StatObjectOptions{})
 	if err != nil {
 		return Info{}, b.explain(err)
 	}

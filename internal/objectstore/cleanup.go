@@ -36,7 +36,7 @@ func (b *Bucket) AbortIncomplete(ctx context.Context, prefix string) error {
 
 // Remove deletes an object; it need not be there.
 func (b *Bucket) Remove(ctx context.Context, key string) error {
-	err := b.explain(b.core.Client.RemoveObject(ctx, b.name, key, minio.RemoveObjectOptions{}))
+	err := b.explain(b.core.RemoveObject(ctx, b.name, key, minio.RemoveObjectOptions{}))
 	if gone(err) {
 		return nil
 	}
@@ -79,7 +79,7 @@ func (b *Bucket) deleteObjects(ctx context.Context, objects []minio.ObjectInfo) 
 		queue <- o
 	}
 	close(queue)
-	for r := range b.core.Client.RemoveObjectsWithResult(ctx, b.name, queue, minio.RemoveObjectsOptions{}) {
+	for r := range b.core.RemoveObjectsWithResult(ctx, b.name, queue, minio.RemoveObjectsOptions{}) {
 		switch {
 		case r.Err == nil:
 			n++

@@ -38,10 +38,11 @@ func (e *ProbeError) Unwrap() error { return e.err }
 func (b *Bucket) Probe(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx) // ends the listing after its first answer
 	defer stop()
-	for o := range b.core.Client.ListObjects(ctx, b.name, minio.ListObjectsOptions{MaxKeys: 1}) {
-		if o.Err != nil {
-			return b.probeError(b.explain(o.Err))
-		}
+	first, found := <-b.core.Client.ListObjects(ctx, b.name, minio.ListObjectsOptions{MaxKeys: 1})
+	if found && first.Err != nil {
+		return b.probeError(b.explain(first.Err))
+	}
+	if found {
 		return nil
 	}
 	if err := ctx.Err(); err != nil {
@@ -56,7 +57,8 @@ func (b *Bucket) probeError(err error) *ProbeError {
 	case BucketNotFound:
 		e.Message = fmt.Sprintf("%s has no bucket %q: create it, or correct spec.recordings.bucket, endpoint and region", b.host, b.name)
 	case AccessDenied:
-		e.Message = fmt.Sprintf("%s refused the credentials for bucket %q (%s): correct the Secret that spec.recordings.credentialsSecretRef names, or what its key may do", b.host, b.name, code(err))
+		e.Message = fmt.Sprintf("%s refused the credentials for bucket %q (%s): "+
+			"correct the Secret that spec.recordings.credentialsSecretRef names, or what its key may do", b.host, b.name, code(err))
 	default:
 		e.Reason = EndpointUnreachable
 		e.Message = fmt.Sprintf("bucket %q cannot be reached at %s: %v; correct spec.recordings.endpoint, or wait for the service", b.name, b.host, err)

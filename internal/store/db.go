@@ -83,7 +83,8 @@ func (d *DB) verify(ctx context.Context, component string) error {
 		return explain(err)
 	}
 	if bypass {
-		return fmt.Errorf("this role is a superuser, the owner or has BYPASSRLS, so row-level security would not bind it; connect %s as its own role (caly_dataplane, or the role made for the tenant)", component)
+		return fmt.Errorf("this role is a superuser, the owner or has BYPASSRLS, so row-level security would not bind it; "+
+			"connect %s as its own role (caly_dataplane, or the role made for the tenant)", component)
 	}
 	return nil
 }
@@ -92,7 +93,12 @@ func (d *DB) verifySchema(ctx context.Context) error {
 	var have int64
 	err := d.pool.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&have)
 	var pg *pgconn.PgError
+	var connect *pgconn.ConnectError // a refused login may carry the same code
+	refused := errors.As(err, &connect)
 	if errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "42501") { // undefined table, insufficient privilege
+		if refused {
+			return fmt.Errorf("%w: this role may not connect; run \"caly migrate up\", which lets it in", ErrSchema)
+		}
 		have, err = 0, nil
 	}
 	if err != nil {

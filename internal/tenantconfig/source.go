@@ -39,7 +39,8 @@ func (p SourcePolicy) Validate(rawURL string) error {
 		return &SourceError{fmt.Sprintf("the source URL's scheme is %q: it must be https", u.Scheme)}
 	}
 	if addr, err := netip.ParseAddr(u.Hostname()); err == nil && !p.addressAllowed(addr) {
-		return &SourceError{fmt.Sprintf("the source address %s is private: recordings are fetched from public hosts, or from ranges that the platform allows (--allowed-source-cidrs)", addr)}
+		return &SourceError{fmt.Sprintf("the source address %s is private: recordings are fetched from public hosts, "+
+			"or from ranges that the platform allows (--allowed-source-cidrs)", addr)}
 	}
 	if !HostAllowed(p.Hosts, u) {
 		return &SourceError{fmt.Sprintf("the source host %s is not one that the Tenant allows: add it to spec.recordings.allowedSourceHosts", u.Host)}

@@ -133,7 +133,6 @@ make_roles() {
 		done <"$DIR/passwords"
 		echo "CREATE DATABASE caly OWNER caly_owner;"
 		echo "REVOKE ALL ON DATABASE caly FROM PUBLIC;"
-		echo "GRANT CONNECT ON DATABASE caly TO caly_operator, caly_dataplane;"
 		# The owner of the database may do so with its schema, as a hosted PostgreSQL would let it.
 		echo '\connect caly'
 		echo "ALTER SCHEMA public OWNER TO caly_owner;"

@@ -6,8 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,6 +34,36 @@ func uploadPodsOf(x *tenant) client.MatchingLabels {
 	return client.MatchingLabels{v1alpha1.LabelComponent: "upload", v1alpha1.LabelTenant: x.name, v1alpha1.LabelTenantNamespace: x.ns}
 }
 
+// crash sends SIGKILL to a pod's process, which a deletion never does at once: nothing is handed back, no file is closed.
+// The process is found on this machine by the pod's control group, on either kind of cluster.
+func crash(t *testing.T, p *corev1.Pod) {
+	t.Helper()
+	uid := string(p.UID)
+	groups, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range groups {
+		text, err := os.ReadFile(g)
+		if err != nil || !strings.Contains(strings.ReplaceAll(string(text), "_", "-"), uid) {
+			continue
+		}
+		args, err := os.ReadFile(filepath.Join(filepath.Dir(g), "cmdline"))
+		if err != nil || !strings.Contains(string(args), "caly") {
+			continue // the pod's pause container
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(g)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatalf("kill process %d of pod %s: %v", pid, p.Name, err)
+		}
+		return
+	}
+	t.Fatalf("no process of pod %s runs on this machine", p.Name)
+}
+
 func kill(t *testing.T, c client.Client, p *corev1.Pod) {
 	t.Helper()
 	if err := c.Delete(t.Context(), p, client.GracePeriodSeconds(0)); err != nil && !apierrors.IsNotFound(err) {
@@ -37,8 +71,22 @@ func kill(t *testing.T, c client.Client, p *corev1.Pod) {
 	}
 }
 
-// TestUploadPodKilled kills an upload pod while it is in the middle of its files: all of them arrive, once.
+// TestUploadPodKilled kills an upload pod while it is in the middle of its files: all of them arrive, once. Deleted, it hands
+// its leases back; crashed, they run out.
 func TestUploadPodKilled(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *tenant, *corev1.Pod){
+		"deleted": func(t *testing.T, x *tenant, p *corev1.Pod) { kill(t, x.client, p) },
+		"crashed": func(t *testing.T, _ *tenant, p *corev1.Pod) { crash(t, p) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			uploadPodEnds(t, end)
+		})
+	}
+}
+
+func uploadPodEnds(t *testing.T, end func(*testing.T, *tenant, *corev1.Pod)) {
+	t.Helper()
 	const calls = 4
 	src := newSource(t)
 	x := newTenant(t, tenantOptions{source: src.url})
@@ -54,7 +102,7 @@ func TestUploadPodKilled(t *testing.T) {
 		victim = list[0]
 		return src.bytesServed() > 300_000, fmt.Sprintf("%d bytes served", src.bytesServed())
 	})
-	kill(t, x.client, &victim)
+	end(t, x, &victim)
 	src.slow(recs, 0)
 	x.waitUploaded(t, calls, 4*time.Minute)
 	src.verify(t, x, recs)

@@ -39,7 +39,7 @@ const (
 type env struct {
 	client   client.Client
 	s3       *minio.Client
-	owner    *pgxpool.Pool // sees all rows: a superuser's connection, for checks only
+	db       *pgxpool.Pool // as the operator, which sees all rows; for checks only
 	s3URL    string
 	s3Key    string
 	s3Secret string
@@ -98,7 +98,7 @@ func connect(ctx context.Context) (*env, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &env{client: c, s3: s3, owner: pool, s3URL: v["CALY_S3_ENDPOINT"], s3Key: v["CALY_S3_ACCESS_KEY"], s3Secret: v["CALY_S3_SECRET_KEY"],
+	return &env{client: c, s3: s3, db: pool, s3URL: v["CALY_S3_ENDPOINT"], s3Key: v["CALY_S3_ACCESS_KEY"], s3Secret: v["CALY_S3_SECRET_KEY"],
 		webhooks: v["CALY_E2E_WEBHOOKS"], hostIP: v["CALY_E2E_HOST_IP"]}, nil
 }
 

@@ -92,7 +92,7 @@ func TestDuplicate(t *testing.T) {
 	x.waitUploaded(t, 1, 10*time.Second)
 	src.verify(t, x, recs)
 	var events int
-	if err := x.owner.QueryRow(t.Context(), `SELECT count(*) FROM call_events WHERE tenant = $1`, x.id()).Scan(&events); err != nil || events != 1 {
+	if err := x.db.QueryRow(t.Context(), `SELECT count(*) FROM call_events WHERE tenant = $1`, x.id()).Scan(&events); err != nil || events != 1 {
 		t.Errorf("%d events were kept, %v; want 1", events, err)
 	}
 }

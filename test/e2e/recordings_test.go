@@ -49,7 +49,7 @@ func (x *tenant) announce(t *testing.T, recs []recording) {
 
 // counts of the Tenant's rows: in the queue, uploaded, failed.
 func (x *tenant) counts(ctx context.Context) (queued, uploaded, failed int, err error) {
-	err = x.owner.QueryRow(ctx, `SELECT (SELECT count(*) FROM recordings WHERE tenant = $1),
+	err = x.db.QueryRow(ctx, `SELECT (SELECT count(*) FROM recordings WHERE tenant = $1),
 		(SELECT count(*) FROM recording_history WHERE tenant = $1 AND state = 'uploaded'),
 		(SELECT count(*) FROM recording_history WHERE tenant = $1 AND state = 'failed')`, x.id()).Scan(&queued, &uploaded, &failed)
 	return queued, uploaded, failed, err

@@ -71,7 +71,7 @@ func (x *tenant) nothingLeft(t *testing.T) {
 		return err == nil && len(secrets.Items) == 0, fmt.Sprint(len(secrets.Items), err)
 	})
 	var roles int
-	err := x.owner.QueryRow(t.Context(), `SELECT count(*) FROM upload_roles WHERE tenant = $1`, x.id()).Scan(&roles)
+	err := x.db.QueryRow(t.Context(), `SELECT count(*) FROM upload_roles WHERE tenant = $1`, x.id()).Scan(&roles)
 	if err != nil || roles != 0 {
 		t.Errorf("%d database roles of the tenant are left (%v)", roles, err)
 	}

@@ -63,6 +63,10 @@ func NewEmpty(t testing.TB) *Server {
 	if err := shared.exec(t.Context(), "CREATE DATABASE "+db+" OWNER caly_owner"); err != nil {
 		t.Fatalf("create database: %v", err)
 	}
+	// As on a server that is run with care.
+	if err := shared.exec(t.Context(), "REVOKE ALL ON DATABASE "+db+" FROM PUBLIC"); err != nil {
+		t.Fatalf("prepare database: %v", err)
+	}
 	dsn := func(role string) string {
 		return fmt.Sprintf("postgres://%s:%s@127.0.0.1:%d/%s?sslmode=disable", role, password, shared.port, db)
 	}

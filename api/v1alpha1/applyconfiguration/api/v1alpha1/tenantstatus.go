@@ -13,7 +13,7 @@ import (
 type TenantStatusApplyConfiguration struct {
 	// observedGeneration is the generation that the last successful reconcile saw.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready; Reconciling and Stalled while true; CredentialsValid; StorageReachable; Suspended while true.
+	// conditions of the Tenant: Ready; Reconciling and Stalled while true; CredentialsValid; StorageReachable; Suspended while true.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// webhookURLs are the addresses to give to Exotel.
 	WebhookURLs []WebhookURLApplyConfiguration `json:"webhookURLs,omitempty"`

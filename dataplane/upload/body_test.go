@@ -1,0 +1,172 @@
+package upload
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func listen(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
+
+// broken serves text: the first answer breaks off in the middle, the second is as the test says.
+func broken(text string, first http.Header, second func(w http.ResponseWriter, r *http.Request, from int)) http.HandlerFunc {
+	var n atomic.Int32
+	return func(w http.ResponseWriter, r *http.Request) {
+		if n.Add(1) > 1 {
+			from, _ := strconv.Atoi(strings.Trim(r.Header.Get("Range"), "bytes=-"))
+			second(w, r, from)
+			return
+		}
+		for k, v := range first {
+			w.Header()[k] = v
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+		_, _ = io.WriteString(w, text[:len(text)/2])
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func rest(text, etag, contentRange string) func(http.ResponseWriter, *http.Request, int) {
+	return func(w http.ResponseWriter, _ *http.Request, from int) {
+		w.Header().Set("ETag", etag)
+		w.Header().Set("Content-Range", strings.ReplaceAll(contentRange, "FROM", strconv.Itoa(from)))
+		w.WriteHeader(http.StatusPartialContent)
+		_, _ = io.WriteString(w, text[from:])
+	}
+}
+
+// TestResume : the rest is taken only if it is certainly the same file's.
+func TestResume(t *testing.T) {
+	noLeak(t)
+	text := strings.Repeat("0123456789", 200)
+	n := len(text)
+	tag := http.Header{"Etag": {`"v1"`}}
+	date := http.Header{"Last-Modified": {"Mon, 02 Jan 2006 15:04:05 GMT"}}
+	good := fmt.Sprintf("bytes FROM-%d/%d", n-1, n)
+	tests := map[string]struct {
+		first    http.Header
+		second   func(http.ResponseWriter, *http.Request, int)
+		wantCode string // empty: the whole text
+	}{
+		"same ETag":          {tag, rest(text, `"v1"`, good), ""},
+		"length not said":    {tag, rest(text, `"v1"`, fmt.Sprintf("bytes FROM-%d/*", n-1)), ""},
+		"another ETag":       {tag, rest(text, `"v2"`, good), CodeSourceChanged},
+		"no ETag any more":   {tag, rest(text, "", good), CodeSourceChanged},
+		"no range said":      {tag, rest(text, `"v1"`, ""), CodeSourceChanged},
+		"another start":      {tag, rest(text, `"v1"`, fmt.Sprintf("bytes 0-%d/%d", n-1, n)), CodeSourceChanged},
+		"another length":     {tag, rest(text, `"v1"`, fmt.Sprintf("bytes FROM-%d/%d", n, n+1)), CodeSourceChanged},
+		"a part of the rest": {tag, rest(text, `"v1"`, fmt.Sprintf("bytes FROM-%d/%d", n-2, n)), CodeSourceChanged},
+		"200":                {tag, func(w http.ResponseWriter, _ *http.Request, _ int) { _, _ = io.WriteString(w, text) }, CodeSourceChanged},
+		"416": {tag, func(w http.ResponseWriter, _ *http.Request, _ int) {
+			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+		}, CodeSourceChanged},
+		"gone":           {tag, func(w http.ResponseWriter, _ *http.Request, _ int) { w.WriteHeader(http.StatusNotFound) }, CodeSourceNotReady},
+		"weak ETag only": {http.Header{"Etag": {`W/"v1"`}}, rest(text, `W/"v1"`, good), CodeSourceBroken},
+		"no validator":   {nil, rest(text, `"v1"`, good), CodeSourceBroken},
+		"by date": {date, func(w http.ResponseWriter, r *http.Request, from int) {
+			if got := r.Header.Get("If-Range"); got != date.Get("Last-Modified") {
+				t.Errorf("If-Range: %q", got)
+			}
+			w.Header().Set("Last-Modified", date.Get("Last-Modified"))
+			rest(text, "", good)(w, r, from)
+		}, ""},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, broken(text, tc.first, tc.second))
+			got, err := read(newTestSource(t, loopback, hostOf(s)), s.URL+"/x.mp3", t)
+			if tc.wantCode != "" {
+				f := asFault(err)
+				if err == nil || f.code != tc.wantCode || f.kind != later {
+					t.Fatalf("got %d bytes, %v; want %s", len(got), err, tc.wantCode)
+				}
+				return
+			}
+			if err != nil || got != text {
+				t.Errorf("got %d bytes, %v; want the %d of the source", len(got), err, n)
+			}
+		})
+	}
+}
+
+// TestStallResumes : a source that falls silent is asked for the rest on another connection.
+func TestStallResumes(t *testing.T) {
+	noLeak(t)
+	text := strings.Repeat("abcdefghij", 300)
+	var n atomic.Int32
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"v1"`)
+		if n.Add(1) == 1 {
+			w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+			_, _ = io.WriteString(w, text[:1500])
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+			return
+		}
+		http.ServeContent(w, r, "x.mp3", time.Time{}, strings.NewReader(text))
+	})
+	got, err := read(newTestSource(t, loopback, hostOf(s)), s.URL+"/x.mp3", t)
+	if err != nil || got != text || n.Load() != 2 {
+		t.Errorf("got %d bytes, %v, in %d requests; want %d in 2", len(got), err, n.Load(), len(text))
+	}
+}
+
+func TestExtension(t *testing.T) {
+	for in, want := range map[[2]string]string{
+		{"https://h/a/b.mp3", ""}:               ".mp3",
+		{"https://h/a/b.WAV?x=1", "audio/mpeg"}: ".wav",
+		{"https://h/a/b", "audio/x-wav"}:        ".wav",
+		{"https://h/a/b", ""}:                   ".mp3",
+		{"https://h/a/b.waytoolongforone", ""}:  ".mp3",
+		{"https://h/a.wav/b", "audio/ogg"}:      ".ogg",
+	} {
+		if got := extensionOf(in[0], in[1]); got != want {
+			t.Errorf("extensionOf(%q, %q) = %q, want %q", in[0], in[1], got, want)
+		}
+	}
+}
+
+func TestObjectType(t *testing.T) {
+	for in, want := range map[[2]string]string{
+		{"https://h/b.mp3", "audio/mp3"}:                "audio/mp3",
+		{"https://h/b.mp3", "application/octet-stream"}: "audio/mpeg",
+		{"https://h/b.wav", ""}:                         "audio/wav",
+		{"https://h/b.ogg", ""}:                         "application/octet-stream",
+	} {
+		if got := (&body{url: in[0], contentType: in[1]}).objectType(); got != want {
+			t.Errorf("objectType of %q, %q = %q, want %q", in[0], in[1], got, want)
+		}
+	}
+}
+
+func FuzzParseContentRange(f *testing.F) {
+	for _, s := range []string{"bytes 0-9/10", "bytes 5-9/*", "bytes 9-5/10", "bytes -1-2/3", "bytes 0-0/0", "bytes +1-2/3", "items 0-9/10", "bytes 99999999999999999999-1/2"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		first, last, total, err := parseContentRange(s)
+		if err != nil {
+			return
+		}
+		if first < 0 || last < first || total != -1 && total <= last {
+			t.Errorf("%q was read as %d-%d/%d", s, first, last, total)
+		}
+		whole := "*"
+		if total >= 0 {
+			whole = strconv.FormatInt(total, 10)
+		}
+		a, b, c, err := parseContentRange(fmt.Sprintf("bytes %d-%d/%s", first, last, whole))
+		if d := cmp.Diff([]int64{first, last, total}, []int64{a, b, c}); err != nil || d != "" {
+			t.Errorf("%q does not survive: %v %s", s, err, d)
+		}
+	})
+}

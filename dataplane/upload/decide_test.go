@@ -1,0 +1,170 @@
+package upload
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/store"
+)
+
+func TestDecide(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	old, young := now.Add(-3*time.Hour), now.Add(-time.Minute)
+	tests := map[string]struct {
+		rec       store.Recording
+		f         fault
+		wantFail  bool
+		wantCount bool
+		// wait from now, both inclusive
+		wantFrom, wantTo time.Duration
+	}{
+		"first time":  {store.Recording{Attempts: 0, MaxAttempts: 12, CreatedAt: young}, fault{kind: later}, false, true, 24 * time.Second, 36 * time.Second},
+		"fifth time":  {store.Recording{Attempts: 4, MaxAttempts: 12, CreatedAt: young}, fault{kind: later}, false, true, 384 * time.Second, 576 * time.Second},
+		"eighth time": {store.Recording{Attempts: 8, MaxAttempts: 12, CreatedAt: young}, fault{kind: later}, false, true, 12 * time.Minute, 18 * time.Minute},
+		"the server asked for 5m": {store.Recording{Attempts: 0, MaxAttempts: 12, CreatedAt: young}, fault{kind: later, wait: 5 * time.Minute},
+			false, true, 5 * time.Minute, 5 * time.Minute},
+		"the server asked for 9h": {store.Recording{Attempts: 0, MaxAttempts: 12, CreatedAt: young}, fault{kind: later, wait: 9 * time.Hour}, false, true, time.Hour, time.Hour},
+		"last, old":               {store.Recording{Attempts: 11, MaxAttempts: 12, CreatedAt: old}, fault{kind: later}, true, false, 0, 0},
+		"last but one, old":       {store.Recording{Attempts: 10, MaxAttempts: 12, CreatedAt: old}, fault{kind: later}, false, true, 12 * time.Minute, 18 * time.Minute},
+		"past the last, young":    {store.Recording{Attempts: 90, MaxAttempts: 12, CreatedAt: young}, fault{kind: later}, false, true, 12 * time.Minute, 18 * time.Minute},
+		"never":                   {store.Recording{Attempts: 0, MaxAttempts: 12, CreatedAt: young}, fault{kind: never}, true, false, 0, 0},
+		"tenant-wide, last, old":  {store.Recording{Attempts: 11, MaxAttempts: 12, CreatedAt: old}, fault{kind: tenantWide}, false, false, time.Second, time.Second},
+		"misconfigured":           {store.Recording{Attempts: 0, MaxAttempts: 12, CreatedAt: old}, fault{kind: misconfigured}, false, false, time.Second, time.Second},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			for range 50 { // jitter
+				d := decide(tc.rec, &tc.f, now, time.Second)
+				if d.Fail != tc.wantFail || d.Count != tc.wantCount {
+					t.Fatalf("got %+v", d)
+				}
+				if w := d.At.Sub(now); !d.Fail && (w < tc.wantFrom || w > tc.wantTo) {
+					t.Fatalf("due in %s, want %s to %s", w, tc.wantFrom, tc.wantTo)
+				}
+			}
+		})
+	}
+}
+
+// TestTwoHours : a recording that is never there is tried for two hours at the least before it fails.
+func TestTwoHours(t *testing.T) {
+	begun := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	for range 20 {
+		rec, now := store.Recording{MaxAttempts: 12, CreatedAt: begun}, begun
+		for tries := 1; ; tries++ {
+			d := decide(rec, notReady("not there"), now, time.Second)
+			if d.Fail {
+				if now.Sub(begun) < window || tries > 20 {
+					t.Fatalf("failed after %s and %d tries", now.Sub(begun), tries)
+				}
+				break
+			}
+			now = d.At
+			rec.Attempts++
+		}
+	}
+}
+
+func TestTrouble(t *testing.T) {
+	tr := &trouble{tries: 2}
+	f := &fault{kind: misconfigured, text: "no bucket"}
+	for range 8 { // all of one episode
+		tr.add(f, 0, time.Now())
+	}
+	if err := tr.err(); err != nil {
+		t.Fatalf("gave up after one episode: %v", err)
+	}
+	tr.over()
+	tr.add(f, tr.episode(), time.Now())
+	if err := tr.err(); err != nil {
+		t.Fatalf("gave up although there was a success: %v", err)
+	}
+	tr.add(f, tr.episode(), time.Now())
+	if err := tr.err(); ExitCode(err) != ExitConfig || !errors.Is(err, f) {
+		t.Errorf("got %v, want a ConfigError", err)
+	}
+}
+
+func TestDigest(t *testing.T) {
+	data := bytes.Repeat([]byte("0123456789abcdef"), 1000)
+	sum := md5.Sum(data)
+	for name, r := range map[string]io.Reader{
+		"plain": bytes.NewReader(data), "single bytes": iotest.OneByteReader(bytes.NewReader(data)), "end with data": iotest.DataErrReader(bytes.NewReader(data)),
+	} {
+		d := newDigest(r, int64(len(data)), true)
+		if err := drain(d); err != nil || !d.complete(-1) {
+			t.Errorf("%s: %v, complete %v", name, err, d.complete(-1))
+		}
+		s := d.sums()
+		if s.size != int64(len(data)) || s.md5 != hex.EncodeToString(sum[:]) || !s.matches(s.md5) || !s.matches(s.multipart) || s.matches("") {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+	d := newDigest(bytes.NewReader(data), int64(len(data))-1, false)
+	if err := drain(d); asFault(err).code != CodeSourceTooLarge || d.complete(-1) {
+		t.Errorf("over the limit: %v", err)
+	}
+	d = newDigest(iotest.TimeoutReader(bytes.NewReader(data)), 1<<20, false)
+	if err := drain(d); err == nil || d.complete(int64(len(data))+1) {
+		t.Errorf("broken: %v", err)
+	}
+	if s := newDigest(strings.NewReader(""), 1, false).sums(); s.matches("") {
+		t.Error("an unknown multipart ETag matches the empty one")
+	}
+}
+
+// TestGate : a store that takes nothing is noticed, a slow source is not taken for one, and nothing passes a closed gate.
+func TestGate(t *testing.T) {
+	noLeak(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	slow := readerFunc(func(p []byte) (int, error) { time.Sleep(80 * time.Millisecond); return len(p), nil })
+	g := newGate(slow, 40*time.Millisecond, cancel)
+	for range 3 {
+		if _, err := g.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ctx.Err() != nil {
+		t.Fatal("a slow source was taken for a store that stalls")
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(5 * time.Second):
+		t.Fatal("the stall was not noticed")
+	}
+	if !errors.Is(context.Cause(ctx), errStorageStalled) {
+		t.Errorf("cause %v", context.Cause(ctx))
+	}
+	g.close()
+	if _, err := g.Read(make([]byte, 1)); !errors.Is(err, errGateClosed) {
+		t.Errorf("a closed gate gives %v", err)
+	}
+}
+
+func TestExitCode(t *testing.T) {
+	for want, err := range map[int]error{0: nil, ExitTransient: store.ErrUnavailable, ExitConfig: fmt.Errorf("x: %w", &ConfigError{io.EOF})} {
+		if got := ExitCode(err); got != want {
+			t.Errorf("ExitCode(%v) = %d, want %d", err, got, want)
+		}
+	}
+}
+
+func TestOpenBreakerIsTenantWide(t *testing.T) {
+	for dependency, code := range map[string]string{dependencyExotel: CodeSourceUnavailable, dependencyS3: CodeStorageUnavailable} {
+		f := asFault(resilience.Abort(&resilience.OpenError{Dependency: dependency, Until: time.Now().Add(time.Minute)}))
+		if f.kind != tenantWide || f.code != code || f.wait < 50*time.Second {
+			t.Errorf("%s: %+v", dependency, f)
+		}
+	}
+}

@@ -1,0 +1,284 @@
+package upload
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// newTestSource allows the given servers, and loopback unless allowed says otherwise.
+func newTestSource(t testing.TB, allowed []netip.Prefix, hosts ...string) *source {
+	t.Helper()
+	transport := newGuardedTransport(allowed, 4)
+	t.Cleanup(transport.CloseIdleConnections)
+	cfg := &tenantconfig.Upload{ID: tenant, ExotelKey: "key", ExotelToken: "token"}
+	return newSource(cfg, tenantconfig.SourcePolicy{Hosts: hosts, AllowHTTP: true, AllowedCIDRs: allowed}, transport, quick(), 300*time.Millisecond)
+}
+
+func serve(t testing.TB, h http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func hostOf(s *httptest.Server) string { return strings.TrimPrefix(s.URL, "http://") }
+
+func read(s *source, u string, t *testing.T) (string, error) {
+	t.Helper()
+	b, err := s.open(t.Context(), u)
+	if err != nil {
+		return "", err
+	}
+	defer b.close()
+	data, err := io.ReadAll(b)
+	return string(data), err
+}
+
+func wantFault(t *testing.T, err error, want kind, code string) *fault {
+	t.Helper()
+	var f *fault
+	if !errors.As(err, &f) {
+		t.Fatalf("got %v, want a fault with code %s", err, code)
+	}
+	if f.kind != want || f.code != code {
+		t.Fatalf("got kind %d, code %s (%s); want kind %d, code %s", f.kind, f.code, f.text, want, code)
+	}
+	return f
+}
+
+// TestPrivateAddressRefused : by its own address, by a name that resolves to it, and by a redirect.
+func TestPrivateAddressRefused(t *testing.T) {
+	noLeak(t)
+	var reached atomic.Int32
+	secret := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		reached.Add(1)
+		_, _ = io.WriteString(w, "internal")
+	})
+	_, port, _ := strings.Cut(hostOf(secret), ":")
+	t.Run("literal", func(t *testing.T) {
+		_, err := read(newTestSource(t, nil, hostOf(secret)), secret.URL+"/x.mp3", t)
+		_ = wantFault(t, err, never, CodeSourceRefused)
+	})
+	t.Run("name", func(t *testing.T) { // as after DNS rebinding: the name is allowed, its address is not
+		_, err := read(newTestSource(t, nil, "localhost:"+port), "http://localhost:"+port+"/x.mp3", t)
+		f := wantFault(t, err, never, CodeSourceRefused)
+		if !strings.Contains(f.text, "private address") || !strings.Contains(f.text, "--allowed-source-cidrs") {
+			t.Errorf("%q says neither why nor what to do", f.text)
+		}
+	})
+	for name, to := range map[string]string{
+		"redirect to an address":           secret.URL,
+		"redirect to a name of it":         "http://localhost:" + port,
+		"redirect to an IPv6 form of it":   "http://[::ffff:127.0.0.1]:" + port,
+		"redirect to a metadata service":   "http://169.254.169.254/latest/meta-data",
+		"redirect to another scheme":       "file:///etc/passwd",
+		"redirect to a host not allowed":   "http://192.0.2.1/x",
+		"redirect with credentials inside": strings.Replace(secret.URL, "http://", "http://u:p@", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			// The first hop is at 127.0.0.2, which is allowed; what it points to is not.
+			l := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, http.StatusFound) }))
+			_ = l.Listener.Close()
+			var err error
+			if l.Listener, err = listen("127.0.0.2:0"); err != nil {
+				t.Skip("no second loopback address:", err)
+			}
+			l.Start()
+			defer l.Close()
+			only := []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}
+			_, err = read(newTestSource(t, only, hostOf(l), hostOf(secret), "localhost:"+port, "169.254.169.254", "[::ffff:127.0.0.1]:"+port), l.URL+"/x.mp3", t)
+			_ = wantFault(t, err, never, CodeSourceRefused)
+		})
+	}
+	if n := reached.Load(); n != 0 {
+		t.Errorf("the private server was reached %d times", n)
+	}
+}
+
+// TestCredentialsStayHome : they go to the first host alone, and never to S3 or a signed URL.
+func TestCredentialsStayHome(t *testing.T) {
+	noLeak(t)
+	type hop struct{ Where, Auth, Referer string }
+	var (
+		mu   sync.Mutex
+		hops []hop
+	)
+	note := func(where string, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		_, _, basic := r.BasicAuth()
+		auth := ""
+		if basic {
+			auth = "basic"
+		} else if r.Header.Get("Authorization") != "" {
+			auth = "other"
+		}
+		hops = append(hops, hop{where, auth, r.Referer()})
+	}
+	var home, away *httptest.Server
+	home = serve(t, func(w http.ResponseWriter, r *http.Request) {
+		note("home", r)
+		switch r.URL.Path {
+		case "/same":
+			http.Redirect(w, r, "/audio?X-Token=1", http.StatusFound)
+		case "/cross":
+			http.Redirect(w, r, away.URL+"/audio", http.StatusFound)
+		case "/there-and-back":
+			http.Redirect(w, r, away.URL+"/back", http.StatusFound)
+		case "/signed-by-redirect":
+			http.Redirect(w, r, "/audio?X-Amz-Signature=abc", http.StatusFound)
+		default:
+			_, _ = io.WriteString(w, "RIFF audio")
+		}
+	})
+	away = serve(t, func(w http.ResponseWriter, r *http.Request) {
+		note("away", r)
+		if r.URL.Path == "/back" {
+			http.Redirect(w, r, home.URL+"/audio", http.StatusFound)
+			return
+		}
+		_, _ = io.WriteString(w, "RIFF audio")
+	})
+	tests := map[string]struct {
+		path string
+		want []hop
+	}{
+		"plain":                    {"/audio", []hop{{"home", "basic", ""}}},
+		"signed":                   {"/audio?X-Amz-Signature=abc", []hop{{"home", "", ""}}},
+		"signed the old way":       {"/audio?AWSAccessKeyId=a&Signature=abc", []hop{{"home", "", ""}}},
+		"redirect at home":         {"/same", []hop{{"home", "basic", ""}, {"home", "basic", ""}}},
+		"redirect to a signed URL": {"/signed-by-redirect", []hop{{"home", "basic", ""}, {"home", "", ""}}},
+		"redirect to another host": {"/cross", []hop{{"home", "basic", ""}, {"away", "", ""}}},
+		"redirect there and back":  {"/there-and-back", []hop{{"home", "basic", ""}, {"away", "", ""}, {"home", "", ""}}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			hops = nil
+			s := newTestSource(t, loopback, hostOf(home), hostOf(away))
+			if got, err := read(s, home.URL+tc.path, t); err != nil || got != "RIFF audio" {
+				t.Fatalf("read %q, %v", got, err)
+			}
+			if d := cmp.Diff(tc.want, hops); d != "" {
+				t.Errorf("hops (-want +got):\n%s", d)
+			}
+		})
+	}
+	for host, want := range map[string]bool{"recordings.exotel.com": true, "s3-ap-south-1.amazonaws.com": false,
+		"bucket.S3.ap-south-1.AMAZONAWS.com": false, "amazonaws.com.exotel.com": true} {
+		if got := takesCredentials(&url.URL{Scheme: "https", Host: host}); got != want {
+			t.Errorf("takesCredentials(%s) = %v", host, got)
+		}
+	}
+}
+
+func TestRedirectsBounded(t *testing.T) {
+	noLeak(t)
+	var asked atomic.Int32
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		n := asked.Add(1)
+		http.Redirect(w, r, fmt.Sprintf("/%d", n), http.StatusFound)
+	})
+	_, err := read(newTestSource(t, loopback, hostOf(s)), s.URL+"/0", t)
+	_ = wantFault(t, err, never, CodeSourceRefused)
+	if n := asked.Load(); n != maxRedirects+1 {
+		t.Errorf("asked %d times, want %d", n, maxRedirects+1)
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	noLeak(t)
+	const denied = `<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>`
+	tests := map[string]struct {
+		answer   http.HandlerFunc
+		wantKind kind
+		wantCode string
+	}{
+		"403 of S3":         {answer(403, "application/xml", denied), later, CodeSourceNotReady},
+		"403 expired":       {answer(403, "application/xml", `<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>`), never, CodeSourceExpired},
+		"403 of Exotel":     {answer(403, "text/html", "no"), later, CodeSourceCredentialsRefused},
+		"400":               {answer(400, "text/plain", ""), never, CodeSourceRefused},
+		"204":               {answer(204, "", ""), later, CodeSourceNotReady},
+		"500":               {answer(500, "", ""), later, CodeSourceUnavailable},
+		"JSON":              {answer(200, "application/json", `{}`), later, CodeSourceNotReady},
+		"HTML said audio":   {answer(200, "audio/mpeg", `<!DOCTYPE html><html>`), later, CodeSourceNotReady},
+		"empty chunked":     {func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush() }, later, CodeSourceNotReady},
+		"encoded":           {encoded, later, CodeSourceBroken},
+		"no end to be seen": {untilClose, later, CodeSourceBroken},
+		"stalls":            {stalls, later, CodeSourceBroken},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, tc.answer)
+			_, err := read(newTestSource(t, loopback, hostOf(s)), s.URL+"/x.mp3?X-Amz-Signature=hidden", t)
+			if f := wantFault(t, err, tc.wantKind, tc.wantCode); strings.Contains(f.text, "hidden") {
+				t.Errorf("%q shows the signature", f.text)
+			}
+		})
+	}
+	t.Run("429 for long", func(t *testing.T) {
+		s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "600")
+			w.WriteHeader(http.StatusTooManyRequests)
+		})
+		begun := time.Now()
+		_, err := read(newTestSource(t, loopback, hostOf(s)), s.URL+"/x.mp3", t)
+		if f := wantFault(t, err, later, CodeSourceUnavailable); f.wait != 10*time.Minute {
+			t.Errorf("wait %s, want 10m", f.wait)
+		}
+		if took := time.Since(begun); took > 2*time.Second {
+			t.Errorf("it waited %s with a slot in hand", took)
+		}
+	})
+	t.Run("nobody there", func(t *testing.T) {
+		s := serve(t, nil)
+		s.Close()
+		_, err := read(newTestSource(t, loopback, hostOf(s)), s.URL+"/x.mp3?X-Amz-Signature=hidden", t)
+		if f := wantFault(t, err, later, CodeSourceUnavailable); strings.Contains(f.text, "hidden") {
+			t.Errorf("%q shows the signature", f.text)
+		}
+	})
+}
+
+func answer(status int, contentType, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+func encoded(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Encoding", "gzip")
+	_, _ = io.WriteString(w, "whatever")
+}
+
+// untilClose sends a body that ends when the connection does.
+func untilClose(w http.ResponseWriter, _ *http.Request) {
+	c, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		return
+	}
+	_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nConnection: close\r\n\r\nRIFF")
+	_ = c.Close()
+}
+
+func stalls(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Length", "10000")
+	_, _ = io.WriteString(w, "RIFF")
+	w.(http.Flusher).Flush()
+	<-r.Context().Done()
+}

@@ -1,0 +1,251 @@
+package resilience
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+)
+
+var errDown = &HTTPError{Host: "h", Status: 503}
+
+// script answers call after call; the last answer stays.
+type script struct {
+	answers []error
+	calls   int
+}
+
+func (s *script) call(context.Context) error {
+	err := s.answers[min(s.calls, len(s.answers)-1)]
+	s.calls++
+	return err
+}
+
+func TestRetry(t *testing.T) {
+	busy := func(d time.Duration) error { return &HTTPError{Host: "h", Status: 429, RetryAfter: d} }
+	refused := &HTTPError{Host: "h", Status: 403}
+	tests := map[string]struct {
+		answers            []error
+		wantErr            error
+		wantCalls          int
+		wantStats          Stats
+		wantAtLeast, under time.Duration
+	}{
+		"at once":            {[]error{nil}, nil, 1, Stats{}, 0, time.Millisecond},
+		"second time":        {[]error{errDown, nil}, nil, 2, Stats{TotalRetries: 1, SuccessfulRetries: 1, RetrySuccessRate: 1}, 0, time.Second},
+		"never":              {[]error{errDown}, errDown, 3, Stats{TotalRetries: 2, FailedRetries: 1}, 0, 2 * time.Second},
+		"refused":            {[]error{refused}, refused, 1, Stats{}, 0, time.Millisecond},
+		"down, then refused": {[]error{errDown, refused}, refused, 2, Stats{TotalRetries: 1, FailedRetries: 1}, 0, time.Second},
+		"asks for 7s":        {[]error{busy(7 * time.Second), nil}, nil, 2, Stats{TotalRetries: 1, SuccessfulRetries: 1, RetrySuccessRate: 1}, 7 * time.Second, 8 * time.Second},
+		"asks for too long":  {[]error{busy(time.Hour), nil}, busy(time.Hour), 1, Stats{}, 0, time.Millisecond},
+		"given up by a mark": {[]error{Abort(errDown), nil}, Abort(errDown), 1, Stats{}, 0, time.Millisecond},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := NewRegistry(Options{}, nil)
+				s := &script{answers: tc.answers}
+				begun := time.Now()
+				err := r.Do(t.Context(), "ns/t", "s3", s.call)
+				if fmt.Sprint(err) != fmt.Sprint(tc.wantErr) {
+					t.Errorf("got %v, want %v", err, tc.wantErr)
+				}
+				if s.calls != tc.wantCalls {
+					t.Errorf("%d calls, want %d", s.calls, tc.wantCalls)
+				}
+				if d := cmp.Diff(tc.wantStats, r.Stats()); d != "" {
+					t.Errorf("statistics (-want +got):\n%s", d)
+				}
+				if took := time.Since(begun); took < tc.wantAtLeast || took > tc.under {
+					t.Errorf("took %s, want %s to %s", took, tc.wantAtLeast, tc.under)
+				}
+			})
+		})
+	}
+}
+
+func TestBreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRegistry(Options{FailureThreshold: 3, OpenFor: time.Minute, Policy: Policy{MaxAttempts: 1}}, nil)
+		down, up := &script{answers: []error{errDown}}, &script{answers: []error{nil}}
+		for range 3 {
+			if err := r.Do(t.Context(), "ns/t", "s3", down.call); !errors.Is(err, errDown) {
+				t.Fatal(err)
+			}
+		}
+		var open *OpenError
+		if err := r.Do(t.Context(), "ns/t", "s3", up.call); !errors.As(err, &open) || up.calls != 0 {
+			t.Fatalf("got %v after %d calls, want a refusal", err, up.calls)
+		}
+		if left := time.Until(open.Until); left < 50*time.Second || left > 70*time.Second {
+			t.Errorf("refused for %s, want about a minute", left)
+		}
+		for _, other := range []struct{ tenant, dependency string }{{"ns/other", "s3"}, {"ns/t", "exotel"}} {
+			if err := r.Do(t.Context(), other.tenant, other.dependency, up.call); err != nil {
+				t.Errorf("%v suffers too: %v", other, err)
+			}
+		}
+		time.Sleep(70 * time.Second)
+		if err := r.Do(t.Context(), "ns/t", "s3", down.call); !errors.Is(err, errDown) {
+			t.Errorf("the trial: %v", err)
+		}
+		if err := r.Do(t.Context(), "ns/t", "s3", up.call); !errors.As(err, &open) {
+			t.Errorf("after a failed trial: %v, want a refusal", err)
+		}
+		time.Sleep(70 * time.Second)
+		for range 2 {
+			if err := r.Do(t.Context(), "ns/t", "s3", up.call); err != nil {
+				t.Errorf("recovered: %v", err)
+			}
+		}
+		if n := r.Stats().CircuitBreakerTriggered; n != 2 {
+			t.Errorf("opened %d times, want 2", n)
+		}
+	})
+}
+
+// TestBreakerNeutral : what says nothing of the dependency neither opens its breaker nor closes it.
+func TestBreakerNeutral(t *testing.T) {
+	cancelled := func(r *Registry) error {
+		ctx, cancel := context.WithCancel(context.Background())
+		return r.Do(ctx, "ns/t", "s3", func(ctx context.Context) error { cancel(); return ctx.Err() })
+	}
+	aborted := func(r *Registry) error {
+		return r.Do(context.Background(), "ns/t", "s3", func(context.Context) error { return Abort(errDown) })
+	}
+	for name, neutral := range map[string]func(*Registry) error{"cancelled": cancelled, "aborted": aborted} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := NewRegistry(Options{FailureThreshold: 2, Policy: Policy{MaxAttempts: 1}}, nil)
+				down := &script{answers: []error{errDown}}
+				for range 10 {
+					_ = neutral(r)
+				}
+				_ = r.Do(t.Context(), "ns/t", "s3", down.call)
+				_ = neutral(r) // between two failures: they still are in a row
+				_ = r.Do(t.Context(), "ns/t", "s3", down.call)
+				var open *OpenError
+				if err := neutral(r); !errors.As(err, &open) {
+					t.Fatalf("got %v, want a refusal", err)
+				}
+				time.Sleep(2 * time.Minute)
+				_ = neutral(r) // as the trial: it proves nothing
+				if err := r.Do(t.Context(), "ns/t", "s3", down.call); !errors.As(err, &open) {
+					t.Errorf("got %v: the breaker closed for a trial without a result", err)
+				}
+			})
+		})
+	}
+	t.Run("an answer is a sign of life", func(t *testing.T) {
+		r := NewRegistry(Options{FailureThreshold: 2, Policy: Policy{MaxAttempts: 1}}, nil)
+		for range 10 {
+			_ = r.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown}}).call)
+			if err := r.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{&HTTPError{Status: 404}}}).call); err == nil || err.Error() == "" {
+				t.Fatal(err)
+			}
+		}
+		if n := r.Stats().CircuitBreakerTriggered; n != 0 {
+			t.Errorf("opened %d times", n)
+		}
+	})
+}
+
+func TestCancelledWhileWaiting(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	r := NewRegistry(Options{Policy: Policy{BaseDelay: time.Hour, MaxDelay: time.Hour}}, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	err := r.Do(ctx, "ns/t", "s3", (&script{answers: []error{errDown}}).call)
+	if !errors.Is(err, errDown) || time.Since(begun) > 5*time.Second {
+		t.Errorf("got %v after %s, want the last error at once", err, time.Since(begun))
+	}
+}
+
+func TestBoundedAndForgotten(t *testing.T) {
+	r := NewRegistry(Options{MaxBreakers: 3, FailureThreshold: 1, Policy: Policy{MaxAttempts: 1}}, nil)
+	down := &script{answers: []error{errDown}}
+	for i := range 10 {
+		_ = r.Do(t.Context(), fmt.Sprintf("ns/t%d", i), "s3", down.call)
+		time.Sleep(time.Millisecond) // so that the order of use is plain
+	}
+	if n := len(r.breakers); n != 3 {
+		t.Errorf("%d breakers, want 3", n)
+	}
+	var open *OpenError
+	if err := r.Do(t.Context(), "ns/t9", "s3", down.call); !errors.As(err, &open) {
+		t.Errorf("the newest was dropped: %v", err)
+	}
+	r.Forget("ns/t9")
+	if err := r.Do(t.Context(), "ns/t9", "s3", down.call); !errors.Is(err, errDown) {
+		t.Errorf("not forgotten: %v", err)
+	}
+}
+
+func TestConcurrent(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	r := NewRegistry(Options{Policy: Policy{BaseDelay: time.Microsecond, MaxDelay: time.Microsecond}}, nil)
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			s := &script{answers: []error{io.ErrUnexpectedEOF, nil}}
+			if err := r.Do(t.Context(), fmt.Sprint(i%7), "s3", s.call); err != nil {
+				t.Error(err)
+			}
+			r.Forget(fmt.Sprint(i % 5))
+		})
+	}
+	wg.Wait()
+	if s := r.Stats(); s.TotalRetries != 50 || s.SuccessfulRetries != 50 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestHandlerAndMetrics(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	r := NewRegistry(Options{FailureThreshold: 1, Policy: Policy{MaxAttempts: 2, BaseDelay: time.Microsecond, MaxDelay: time.Microsecond}}, reg)
+	_ = r.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown}}).call)
+	_ = r.Do(t.Context(), "ns/t", "exotel", (&script{answers: []error{errDown, nil}}).call)
+	rec := httptest.NewRecorder()
+	r.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/api/monitoring/retry-stats", nil))
+	var got map[string]float64
+	if err := json.Unmarshal(rec.Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]float64{"totalRetries": 2, "successfulRetries": 1, "failedRetries": 1, "circuitBreakerTriggered": 1, "retrySuccessRate": 0.5}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("body (-want +got):\n%s", d)
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				name += " " + l.GetValue()
+			}
+			counted[name] = m.GetCounter().GetValue()
+		}
+	}
+	wantCounted := map[string]float64{
+		"caly_retries_total s3": 1, "caly_retries_total exotel": 1, "caly_retried_calls_total s3 failure": 1,
+		"caly_retried_calls_total exotel success": 1, "caly_circuit_breaker_opened_total s3": 1,
+	}
+	if d := cmp.Diff(wantCounted, counted); d != "" {
+		t.Errorf("metrics (-want +got):\n%s", d)
+	}
+}

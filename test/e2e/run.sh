@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# The end-to-end suite on a local cluster with Caly on it: brings up what is missing, runs the tests, says how they went.
+#
+#   run.sh [go test flags]     such as -run TestRotation -v
+#
+# A cluster that was up before stays up; one that this made goes again, unless CALY_E2E_KEEP is set.
+set -euo pipefail
+PROGRAM=e2e
+# shellcheck source=test/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+
+main() {
+	cd "$ROOT"
+	require_rights e2e
+	"$CLUSTER/cluster.sh" status >/dev/null 2>&1 && CALY_E2E_KEEP=1
+	trap finish EXIT
+	build_tools
+	build_image
+	start_servers
+	install_chart
+	CALY_E2E_DSN=$("$CLUSTER/postgres.sh" dsn operator)
+	export CALY_E2E_DSN CALY_E2E_WEBHOOKS="http://$NODE:$NODE_PORT" CALY_E2E_HOST_IP="$HOSTIP"
+	step "running the suite" "about 4 minutes"
+	go test -tags e2e -count=1 -timeout 20m -v "$@" ./test/e2e/ | grep -Ev '^=== (RUN|PAUSE|CONT|NAME)'
+	step "the suite passed"
+}
+
+finish() {
+	local status=$?
+	if [[ $status != 0 ]]; then
+		diagnose >&2 || true
+		echo "e2e: failed while $STEP" >&2
+	fi
+	if [[ -z ${CALY_E2E_KEEP:-} ]]; then
+		"$ROOT/test/demo/down.sh" || status=1
+	fi
+	exit "$status"
+}
+
+main "$@"

@@ -1,0 +1,126 @@
+# shellcheck shell=bash
+# What the demo, the end-to-end suite and the benchmarks share: a local cluster with Caly on it. Sourced, never run.
+
+# shellcheck disable=SC2034 # the scripts that source this use them
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CLUSTER=$ROOT/test/cluster
+STATE=${CALY_STATE:-/var/tmp/caly/cluster}
+DEMO=$(dirname "$STATE")/demo
+PROGRAM=${PROGRAM:-demo} # the make target that runs, for messages
+NODE_PORT=30080
+STEP=starting
+
+die() {
+	printf '%s: failed: %s\n' "$PROGRAM" "$*" >&2
+	exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+kind_answers() { have docker && have kind && timeout 10 docker info >/dev/null 2>&1; }
+
+require_rights() {
+	[[ $(uname -s) == Linux && $(id -u) == 0 ]] || kind_answers || die "a local cluster needs root on Linux, or a Docker engine and kind that work for this user.
+  With root:       sudo -E make $1
+  With Docker:     install kind (https://kind.sigs.k8s.io), start Docker, then make $1
+  With neither:    'make test' runs every test that needs no pod; an existing cluster takes the chart: see charts/caly/README.md"
+	have go || die "Go is missing: install it from https://go.dev/dl, then run make $1 again"
+}
+
+diagnose() {
+	[[ -n ${KUBECONFIG:-} && -s ${KUBECONFIG:-} ]] || return 0
+	echo "--- state of the cluster"
+	kubectl get tenants -A -o wide
+	kubectl -n caly-system get pods
+	kubectl -n caly-work get jobs,pods
+	local component
+	for component in operator dataplane; do
+		echo "--- last words of the $component"
+		kubectl -n caly-system logs "deployment/caly-$component" --tail=5
+	done
+}
+
+step() {
+	STEP=$1
+	printf '%s: [%3d s] %s\n' "$PROGRAM" "$SECONDS" "$1${2:+ ($2)}"
+}
+
+build_tools() {
+	local names=(all) missing
+	if kind_answers && [[ ${CALY_PROVIDER:-} != node ]]; then names=(kubectl helm versitygw); fi
+	missing=$("$CLUSTER/build.sh" --list | grep -c 'missing$' || true)
+	if [[ ${names[0]} == all && $missing != 0 ]]; then
+		step "building the cluster's programs" "$missing to build; all of them take 15 to 20 minutes on two cores, once"
+	else
+		step "looking for the cluster's programs" "built once, then kept"
+	fi
+	BIN=$("$CLUSTER/build.sh" "${names[@]}")
+	export PATH="$BIN:$PATH"
+}
+
+# build_image names the image after the program in it, so that a changed program is a changed Deployment.
+build_image() {
+	step "building caly and its image" "about 3 minutes the first time, then seconds"
+	make --no-print-directory build
+	TAG=demo-$(sha256sum bin/caly | cut -c1-12)
+	IMAGE_FILE=$ROOT/dist/caly-$TAG.tar
+	[[ -s $IMAGE_FILE ]] && return
+	mkdir -p dist
+	rm -f dist/caly-demo-*.tar
+	go run -C hack/image . --binary "$ROOT/bin/caly" --tag "localhost/caly:$TAG" --out "$IMAGE_FILE.tmp"
+	mv "$IMAGE_FILE.tmp" "$IMAGE_FILE"
+}
+
+start_servers() {
+	step "starting the cluster" "about 10 s"
+	"$CLUSTER/cluster.sh" up
+	KUBECONFIG=$("$CLUSTER/cluster.sh" kubeconfig)
+	export KUBECONFIG
+	HOSTIP=$("$CLUSTER/cluster.sh" host-ip)
+	export HOSTIP
+	mkdir -p "$DEMO"
+	chmod 700 "$DEMO"
+	step "loading the image"
+	if [[ $(cat "$DEMO/image" 2>/dev/null) != "$TAG $(stat -c %Y "$KUBECONFIG")" ]]; then
+		"$CLUSTER/cluster.sh" load-image "$IMAGE_FILE" >/dev/null 2>"$DEMO/load-image.log" || die "the image cannot be loaded: $(cat "$DEMO/load-image.log")"
+		echo "$TAG $(stat -c %Y "$KUBECONFIG")" >"$DEMO/image"
+	fi
+	step "starting PostgreSQL and the S3 server" "a few seconds"
+	"$CLUSTER/postgres.sh" up
+	"$CLUSTER/s3.sh" up
+	eval "$("$CLUSTER/s3.sh" env)"
+	umask 077
+	printf %s "$CALY_S3_ACCESS_KEY" >"$DEMO/access-key"
+	printf %s "$CALY_S3_SECRET_KEY" >"$DEMO/secret-key"
+}
+
+# secret NAMESPACE NAME KEY=FILE...: values come from files, since arguments are visible to every user.
+secret() {
+	local namespace=$1 name=$2
+	shift 2
+	kubectl create secret generic "$name" --namespace "$namespace" "${@/#/--from-file=}" --dry-run=client -o yaml | kubectl apply -f - >/dev/null
+}
+
+namespace() {
+	kubectl create namespace "$1" --dry-run=client -o yaml | kubectl apply -f - >/dev/null
+}
+
+install_chart() {
+	step "installing the chart" "20 to 40 s"
+	local role
+	namespace caly-system
+	kubectl label namespace caly-system --overwrite pod-security.kubernetes.io/enforce=restricted >/dev/null
+	for role in owner operator dataplane; do
+		"$CLUSTER/postgres.sh" dsn "$role" >"$DEMO/dsn-$role"
+		secret caly-system "caly-database-$role" "url=$DEMO/dsn-$role"
+	done
+	NODE=$(kubectl get nodes -o 'jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}')
+	helm upgrade --install caly charts/caly --namespace caly-system --wait --timeout 4m \
+		--set image.repository=localhost/caly --set "image.tag=$TAG" --set "publicURL=http://$NODE:$NODE_PORT" \
+		--set sources.allowHTTP=true --set "sources.allowedCIDRs={$HOSTIP/32}" \
+		--set dataplane.service.type=NodePort --set "dataplane.service.nodePort=$NODE_PORT" >"$DEMO/helm.log" ||
+		die "helm could not install the chart; see above and $DEMO/helm.log"
+	kubectl -n caly-system get deployments,services
+}
+
+random() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
