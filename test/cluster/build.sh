@@ -41,19 +41,23 @@ pause|../pause||.|pause.tar|5 s
 ENVTEST='etcd kube-apiserver kubectl'
 
 main() {
-	local names=()
+	local names=() group=()
 	check_go
 	case ${1:-all} in
 	-h | --help) sed -n '2,/^set -e/{/^set -e/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; return ;;
 	--print-bin) load_keys; echo "$BIN"; return ;;
 	--list) load_keys; list; return ;;
 	--prune) load_keys; prune; return ;;
-	all) mapfile -t names < <(recipe_names) ;;
-	envtest) read -ra names <<<"$ENVTEST" ;;
-	*) names=("$@") ;;
 	esac
-	load_keys
 	local name
+	for name in "${@:-all}"; do
+		case $name in
+		all) mapfile -t -O "${#names[@]}" names < <(recipe_names) ;;
+		envtest) read -ra group <<<"$ENVTEST" && names+=("${group[@]}") ;;
+		*) names+=("$name") ;;
+		esac
+	done
+	load_keys
 	for name in "${names[@]}"; do
 		[[ -n ${KEY[$name]:-} ]] || die "unknown name '$name'; known: all, envtest, $(recipe_names | paste -sd' ')"
 	done
@@ -91,7 +95,7 @@ module_sum() {
 	local dir=$CLUSTER_SRC/tools/$1
 	# The pause image is written by hack/image, so it depends on both.
 	if [[ $1 == ../pause ]]; then
-		cat "$dir"/*.go "$dir/go.mod" "$CLUSTER_SRC"/../../hack/image/*.{go,mod,sum} | sha256sum
+		cat "$dir"/*.go "$dir/go.mod" "$CLUSTER_SRC"/../../hack/image/{main.go,go.mod,go.sum} | sha256sum
 	else
 		cat "$dir/go.mod" "$dir/go.sum" | sha256sum
 	fi
