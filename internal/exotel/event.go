@@ -57,13 +57,13 @@ func ParseEvent(kind string, r Request, loc *time.Location) (*Event, error) {
 	p.expandStream()
 	e := &Event{
 		Kind: kind, CallSID: p.first("CallSid", "CallSID", "Sid"), EventType: strings.ToLower(p.first("EventType")),
-		Status: p.first("Status", "CallStatus", "DialCallStatus"), Direction: direction(p.first("Direction")),
-		From: p.first("From", "CallFrom"), To: p.first("To", "CallTo"), StartedAt: parseTime(p.first("StartTime"), loc),
-		EndedAt: parseTime(p.first("EndTime"), loc), AvailableAt: parseTime(p.first("RecordingAvailableBy"), loc),
+		Status: p.first("Status", "CallStatus", "DialCallStatus"), Direction: DirectionOf(p.first("Direction")),
+		From: p.first("From", "CallFrom"), To: p.first("To", "CallTo"), StartedAt: ParseTime(p.first("StartTime"), loc),
+		EndedAt: ParseTime(p.first("EndTime"), loc), AvailableAt: ParseTime(p.first("RecordingAvailableBy"), loc),
 		CustomField: p.first("CustomField"), RecordingURL: p.first("RecordingUrl", "RecordingURL", "Stream[RecordingUrl]"),
 		AccountSID: p.first("AccountSid"), legs: legFields(p),
 	}
-	e.State = state(e.Status, e.EventType)
+	e.State = StateOf(e.Status, e.EventType)
 	e.ConversationSeconds = seconds(p.first("ConversationDuration", "Legs[0][OnCallDuration]"))
 	return e, e.check()
 }
@@ -78,8 +78,8 @@ func (e *Event) check() error {
 	return nil
 }
 
-// state normalises a status; an answered event without one is in progress.
-func state(status, eventType string) State {
+// StateOf normalises a status; an answered event without one is in progress.
+func StateOf(status, eventType string) State {
 	switch s := strings.ToLower(status); s {
 	case "queued", "ringing", "in-progress", "completed", "busy", "no-answer", "failed", "canceled":
 		return State(s)
@@ -96,7 +96,8 @@ func state(status, eventType string) State {
 	return StateUnknown
 }
 
-func direction(s string) string {
+// DirectionOf normalises a direction; one that is not documented is empty.
+func DirectionOf(s string) string {
 	switch s = strings.ToLower(s); s {
 	case "incoming":
 		return "inbound"

@@ -199,8 +199,8 @@ func (p params) first(names ...string) string {
 // timeLayouts that Exotel uses; those without a zone are in the account's.
 var timeLayouts = []string{"2006-01-02 15:04:05", time.RFC3339Nano, "2006-01-02 15:04:05Z07:00", "2006-01-02T15:04:05", time.RFC1123Z}
 
-// parseTime returns zero for what is no time, and for the placeholder at the epoch that stands for "not ended yet".
-func parseTime(s string, loc *time.Location) time.Time {
+// ParseTime reads a time as Exotel writes them, loc standing where it names no zone. It returns zero for what is no time, and for the placeholder at the epoch that stands for "not ended yet".
+func ParseTime(s string, loc *time.Location) time.Time {
 	if s == "" || strings.HasPrefix(s, "0000") || strings.HasPrefix(s, "0001") {
 		return time.Time{}
 	}
@@ -209,7 +209,7 @@ func parseTime(s string, loc *time.Location) time.Time {
 		if err != nil {
 			continue
 		}
-		if t.Year() <= 1970 {
+		if t.Year() <= 1970 || t.Year() > 9999 {
 			return time.Time{}
 		}
 		return t

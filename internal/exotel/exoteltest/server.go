@@ -1,5 +1,5 @@
-// Package exoteltest is a stand-in for Exotel: it serves recordings as Exotel does, with its quirks as switches, and sends
-// webhooks in every documented spelling.
+// Package exoteltest is a stand-in for Exotel: it serves recordings and Call Details as Exotel does, with its quirks as
+// switches, and sends webhooks in every documented spelling.
 package exoteltest
 
 import (
@@ -25,6 +25,26 @@ type Options struct {
 	Key, Token string
 	// Size of a recording whose URL does not say ?size=.
 	Size int64
+	// Zone in which Call Details writes times and reads filters; nil means IST.
+	Zone *time.Location
+	// Now is the clock of Call Details; nil means the real one.
+	Now func() time.Time
+}
+
+func (o Options) withDefaults() Options {
+	if o.Listen == "" {
+		o.Listen = "127.0.0.1:0"
+	}
+	if o.Size == 0 {
+		o.Size = 64 << 10
+	}
+	if o.Zone == nil {
+		o.Zone = ist
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
 }
 
 // Quirks of one recording, or of all.
@@ -51,6 +71,7 @@ type Quirks struct {
 }
 
 // Server serves recordings below /exotelrecordings/{account}/{call}.mp3, made from their paths: the same bytes every time.
+// Of calls that were placed it tells below /v1/Accounts/{account}/Calls.
 type Server struct {
 	o        Options
 	listener net.Listener
@@ -59,24 +80,25 @@ type Server struct {
 	mu     sync.Mutex
 	all    Quirks
 	quirks map[string]*Quirks // by path
-	seen   map[string]int     // GETs by path
+	seen   map[string]int     // requests by path
+
+	allDetails   DetailQuirks
+	detailQuirks map[string]*DetailQuirks         // by path
+	placed       map[string]map[string]PlacedCall // by account and id
+
 	served atomic.Int64
 	tags   atomic.Int64
 }
 
 // NewServer starts a server.
 func NewServer(o Options) (*Server, error) {
-	if o.Listen == "" {
-		o.Listen = "127.0.0.1:0"
-	}
-	if o.Size == 0 {
-		o.Size = 64 << 10
-	}
+	o = o.withDefaults()
 	l, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen as Exotel: %w", err)
 	}
-	s := &Server{o: o, listener: l, quirks: map[string]*Quirks{}, seen: map[string]int{}}
+	s := &Server{o: o, listener: l, quirks: map[string]*Quirks{}, seen: map[string]int{},
+		detailQuirks: map[string]*DetailQuirks{}, placed: map[string]map[string]PlacedCall{}}
 	s.http = &http.Server{Handler: s, ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = s.http.Serve(l) }()
 	return s, nil
@@ -110,7 +132,7 @@ func (s *Server) SetAll(q Quirks) {
 	s.all = q
 }
 
-// Requests tells how often a recording was asked for.
+// Requests tells how often a path was asked for, a recording's or one of Call Details.
 func (s *Server) Requests(path string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,13 +142,20 @@ func (s *Server) Requests(path string) int {
 // BytesServed of recordings, over all.
 func (s *Server) BytesServed() int64 { return s.served.Load() }
 
-// ServeHTTP serves one recording.
+// ServeHTTP serves one recording, or one answer of Call Details.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Server", "Apache")
-	if !strings.HasPrefix(r.URL.Path, "/exotelrecordings/") {
+	switch {
+	case strings.HasPrefix(r.URL.Path, "/exotelrecordings/"):
+		s.serveRecording(w, r)
+	case strings.HasPrefix(r.URL.Path, accountsPrefix):
+		s.serveDetails(w, r)
+	default:
 		http.NotFound(w, r)
-		return
 	}
+}
+
+func (s *Server) serveRecording(w http.ResponseWriter, r *http.Request) {
 	if !s.authorised(r) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="Exotel"`)
 		http.Error(w, "", http.StatusUnauthorized)

@@ -1,0 +1,58 @@
+package calldetails
+
+import (
+	"time"
+
+	"github.com/caly-dev/caly/internal/exotel"
+)
+
+// Call is one call as Call Details tells of it. Empty fields were absent, null or empty in the answer: Exotel fills in end,
+// duration and price some minutes after the call ended.
+type Call struct {
+	SID, ParentSID, AccountSID string
+	CreatedAt, UpdatedAt       time.Time
+	StartedAt, EndedAt         time.Time
+	From, To                   string // as sent: national with a leading 0, E.164, or sip:...
+	PhoneNumber                string // the ExoPhone
+	// Status as sent, and State after normalisation.
+	Status     string
+	State      exotel.State
+	Direction  string // inbound, outbound-dial, outbound-api
+	Seconds    int    // of the whole call
+	Price      string // a decimal number in the account's currency
+	AnsweredBy string
+	// RecordingURL asks for the account's credentials.
+	RecordingURL string
+	// PreSignedRecordingURL is there only in accounts that have it enabled, and holds for minutes.
+	PreSignedRecordingURL string
+	// Details is nil in answers to Calls: Exotel has it for single calls alone.
+	Details *Details
+}
+
+// Details of the call's legs.
+type Details struct {
+	ConversationSeconds int // while both legs talked
+	Leg1, Leg2          exotel.State
+	Legs                []Leg
+}
+
+// Leg is one party's part of the call.
+type Leg struct{ ID, OnCallSeconds int }
+
+// Outcome is what became of the call. An inbound call's own status is completed even if nobody took it: there, the second
+// leg tells.
+func (c Call) Outcome() exotel.State {
+	if c.Direction == "inbound" && c.Details != nil && c.Details.Leg2 != exotel.StateUnknown {
+		return c.Details.Leg2
+	}
+	return c.State
+}
+
+// Settled tells whether the call has ended and Exotel has filled in its end. Before that its other fields may still change.
+func (c Call) Settled() bool {
+	switch c.State {
+	case exotel.StateCompleted, exotel.StateBusy, exotel.StateNoAnswer, exotel.StateFailed, exotel.StateCanceled:
+		return !c.EndedAt.IsZero()
+	}
+	return false
+}

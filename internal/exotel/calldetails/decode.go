@@ -1,0 +1,224 @@
+package calldetails
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caly-dev/caly/internal/exotel"
+)
+
+// Bounds of what one record may hold; more is no answer of Exotel's.
+const (
+	maxLegs = 64
+	maxText = 8 << 10 // bytes of one field
+	// maxSeconds is more than any call lasts; a larger number is nonsense and read as none.
+	maxSeconds = 7 * 24 * 3600
+)
+
+var sidPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// text reads a string, a number, a boolean or null: Exotel writes durations and prices as strings in one answer and as
+// numbers in the next. An object or a list, with which PHP spells "nothing", reads as empty.
+type text string
+
+// UnmarshalJSON never fails for valid JSON.
+func (t *text) UnmarshalJSON(b []byte) error {
+	*t = ""
+	switch {
+	case len(b) == 0 || len(b) > maxText || b[0] == '{' || b[0] == '[' || string(b) == "null":
+		return nil
+	case b[0] != '"':
+		*t = text(b)
+		return nil
+	}
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return err
+	}
+	if s = strings.TrimSpace(s); !strings.EqualFold(s, "null") {
+		*t = text(s)
+	}
+	return nil
+}
+
+func (t text) seconds() int {
+	f, err := strconv.ParseFloat(string(t), 64)
+	if err != nil || !(f >= 0 && f <= maxSeconds) { // NaN is neither
+		return 0
+	}
+	return int(f)
+}
+
+// price is the field if it is a decimal number, which is what a person would expect of it.
+func (t text) price() string {
+	if _, err := strconv.ParseFloat(string(t), 64); err != nil || strings.ContainsAny(string(t), "xXpPiInN_") {
+		return ""
+	}
+	return string(t)
+}
+
+// in reads a time. Zero stands for what is no time, and for the placeholder at the epoch that means "not yet".
+func (t text) in(loc *time.Location) time.Time { return exotel.ParseTime(string(t), loc) }
+
+type wireCall struct {
+	Sid, ParentCallSid, AccountSid               text
+	DateCreated, DateUpdated, StartTime, EndTime text
+	From, To, PhoneNumberSid, PhoneNumber        text
+	Status, Direction, AnsweredBy                text
+	Duration, Price                              text
+	RecordingURL                                 text `json:"RecordingUrl"`
+	PreSignedRecordingURL                        text `json:"PreSignedRecordingUrl"`
+	Details                                      wireDetails
+}
+
+type wireDetails struct {
+	there bool
+
+	ConversationDuration, Leg1Status, Leg2Status text
+	Legs                                         wireLegs
+}
+
+// UnmarshalJSON reads an object; whatever else is there says that there are no details.
+func (d *wireDetails) UnmarshalJSON(b []byte) error {
+	if len(b) == 0 || b[0] != '{' {
+		return nil
+	}
+	type plain wireDetails // without this method
+	var p plain
+	if err := json.Unmarshal(b, &p); err != nil {
+		return err
+	}
+	*d = wireDetails(p)
+	d.there = true
+	return nil
+}
+
+type wireLegs []Leg
+
+// UnmarshalJSON reads [{"Leg":{...}}] and, as in webhooks, [{...}].
+func (l *wireLegs) UnmarshalJSON(b []byte) error {
+	var items []json.RawMessage
+	if len(b) == 0 || b[0] != '[' {
+		return nil
+	}
+	if err := json.Unmarshal(b, &items); err != nil {
+		return err
+	}
+	for _, item := range items[:min(len(items), maxLegs)] {
+		if leg, ok := decodeLeg(item); ok {
+			*l = append(*l, leg)
+		}
+	}
+	return nil
+}
+
+func decodeLeg(b []byte) (Leg, bool) {
+	type fields struct {
+		ID             text `json:"Id"`
+		OnCallDuration text
+	}
+	var wire struct {
+		fields
+		Leg *fields
+	}
+	if err := json.Unmarshal(b, &wire); err != nil {
+		return Leg{}, false
+	}
+	if wire.Leg != nil {
+		wire.fields = *wire.Leg
+	}
+	return Leg{ID: wire.ID.seconds(), OnCallSeconds: wire.OnCallDuration.seconds()}, true
+}
+
+// decodeCall reads one record. Times without a zone are in loc.
+func decodeCall(b []byte, loc *time.Location) (Call, error) {
+	var w wireCall
+	if err := json.Unmarshal(b, &w); err != nil {
+		return Call{}, fmt.Errorf("the record is no JSON object: %w", shape(err))
+	}
+	if !sidPattern.MatchString(string(w.Sid)) {
+		return Call{}, errors.New("the record has no Sid, or one that is no id")
+	}
+	c := Call{
+		SID: string(w.Sid), ParentSID: string(w.ParentCallSid), AccountSID: string(w.AccountSid),
+		CreatedAt: w.DateCreated.in(loc), UpdatedAt: w.DateUpdated.in(loc), StartedAt: w.StartTime.in(loc), EndedAt: w.EndTime.in(loc),
+		From: string(w.From), To: string(w.To), PhoneNumber: string(w.PhoneNumberSid),
+		Status: string(w.Status), State: exotel.StateOf(string(w.Status), ""), Direction: exotel.DirectionOf(string(w.Direction)),
+		Seconds: w.Duration.seconds(), Price: w.Price.price(), AnsweredBy: string(w.AnsweredBy),
+		RecordingURL: string(w.RecordingURL), PreSignedRecordingURL: string(w.PreSignedRecordingURL), Details: w.Details.decoded(),
+	}
+	if c.PhoneNumber == "" {
+		c.PhoneNumber = string(w.PhoneNumber)
+	}
+	return c, nil
+}
+
+func (d wireDetails) decoded() *Details {
+	if !d.there {
+		return nil
+	}
+	return &Details{
+		ConversationSeconds: d.ConversationDuration.seconds(), Leg1: exotel.StateOf(string(d.Leg1Status), ""), Leg2: exotel.StateOf(string(d.Leg2Status), ""), Legs: d.Legs,
+	}
+}
+
+// decodeSingle reads the answer about one call.
+func decodeSingle(b []byte, loc *time.Location) (Call, error) {
+	var w struct{ Call json.RawMessage }
+	if err := json.Unmarshal(b, &w); err != nil {
+		return Call{}, notJSON(b, err)
+	}
+	if len(w.Call) == 0 {
+		return Call{}, errors.New("the answer has no Call")
+	}
+	return decodeCall(w.Call, loc)
+}
+
+// page is one answer about many calls. Its records are decoded one by one, so that one that is broken hides no other.
+type page struct {
+	records []json.RawMessage
+	next    string // "" at the end
+}
+
+func decodePage(b []byte) (page, error) {
+	var w struct {
+		Metadata *struct {
+			NextPageURI text `json:"NextPageUri"`
+		}
+		Calls []json.RawMessage
+	}
+	if err := json.Unmarshal(b, &w); err != nil {
+		return page{}, notJSON(b, err)
+	}
+	if w.Metadata == nil {
+		// Without it nobody knows whether there are more pages: to take it for the last would lose calls.
+		return page{}, errors.New("the answer has no Metadata")
+	}
+	return page{records: w.Calls, next: string(w.Metadata.NextPageURI)}, nil
+}
+
+func notJSON(b []byte, err error) error {
+	if head := bytes.TrimSpace(b[:min(len(b), 64)]); len(head) > 0 && head[0] == '<' {
+		return errors.New("the answer is a page or XML instead of JSON")
+	}
+	return fmt.Errorf("the answer is not the documented JSON: %w", shape(err))
+}
+
+// shape is what was wrong with JSON, without any of its values: they are people's telephone numbers.
+func shape(err error) error {
+	var kind *json.UnmarshalTypeError
+	if errors.As(err, &kind) {
+		return fmt.Errorf("field %q has another type", kind.Field)
+	}
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return fmt.Errorf("broken at byte %d", syntax.Offset)
+	}
+	return errors.New("it cannot be read")
+}

@@ -1,0 +1,150 @@
+package calldetails
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/caly-dev/caly/internal/resilience"
+)
+
+// Kinds of failures, for errors.Is.
+var (
+	// ErrNotFound : Exotel knows no such call in this account. A call is there some seconds after it was placed.
+	ErrNotFound = errors.New("not found")
+	// ErrUnauthorized : the credentials, the account or the region are wrong. Trying again does not help.
+	ErrUnauthorized = errors.New("unauthorized")
+	// ErrRateLimited : the account's requests of this minute are used up. Error.RetryAfter says until when.
+	ErrRateLimited = errors.New("rate limited")
+	// ErrUnavailable : Exotel did not answer, or not with an answer. Later it may.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrRefused : Exotel, or this package before it, refused the question.
+	ErrRefused = errors.New("refused")
+	// ErrUnreadable : the answer is not what Exotel documents.
+	ErrUnreadable = errors.New("unreadable")
+)
+
+// Error says what happened, why and what to do. It never holds credentials, nor the query, which names people's numbers.
+type Error struct {
+	// Kind is one of the errors above.
+	Kind error
+	// Status is the HTTP status; 0 without an answer.
+	Status int
+	// RetryAfter is how long Exotel asked to be left alone; 0 when it did not.
+	RetryAfter time.Duration
+
+	what, why, remedy string
+	cause             error
+}
+
+// Error is one sentence: what, why, what to do.
+func (e *Error) Error() string { return fmt.Sprintf("%s: %s; %s", e.what, e.why, e.remedy) }
+
+// Unwrap gives the kind and the cause.
+func (e *Error) Unwrap() []error {
+	if e.cause == nil {
+		return []error{e.Kind}
+	}
+	return []error{e.Kind, e.cause}
+}
+
+// explain turns what an attempt ended with into an *Error, or into the caller's own context error.
+func (c *Client) explain(ctx context.Context, what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: given up: %w", what, context.Cause(ctx))
+	}
+	e := &Error{what: what, cause: err}
+	var (
+		own    *Error
+		open   *resilience.OpenError
+		answer *answerError
+	)
+	switch {
+	case errors.As(err, &own):
+		return err
+	case errors.As(err, &open):
+		e.Kind, e.why, e.remedy = ErrUnavailable, err.Error(), "nothing was asked; ask again after that"
+		e.RetryAfter = max(time.Until(open.Until), 0)
+	case errors.As(err, &answer):
+		c.explainAnswer(e, answer)
+	default:
+		e.Kind, e.why = ErrUnavailable, "no answer from "+c.base.Host+": "+err.Error()
+		e.remedy = "check that the host resolves and can be reached from here; it is asked again later"
+	}
+	return e
+}
+
+func (c *Client) explainAnswer(e *Error, answer *answerError) {
+	e.Status, e.RetryAfter, e.why = answer.Status, answer.RetryAfter, answer.Error()
+	switch answer.Status {
+	case http.StatusNotFound:
+		e.Kind, e.remedy = ErrNotFound, "check the id and the account SID "+c.account+"; a call is listed some seconds after it was placed"
+	case http.StatusUnauthorized, http.StatusForbidden:
+		e.Kind = ErrUnauthorized
+		e.remedy = fmt.Sprintf("check the region (accounts in Mumbai use api.in.exotel.com, in Singapore api.exotel.com; this is %s), "+
+			"the API key and token, and that they belong to the account SID %s", c.base.Host, c.account)
+	case http.StatusTooManyRequests:
+		e.Kind, e.remedy = ErrRateLimited, "Exotel allows an account 200 requests a minute: ask less often, or have Exotel raise the limit"
+	default:
+		e.Kind, e.remedy = ErrRefused, "the question or the account's plan does not suit Exotel: compare its message with its documentation"
+		if resilience.Classify(answer) == resilience.Transient {
+			e.Kind, e.remedy = ErrUnavailable, "this is Exotel's fault: it is asked again later; see status.exotel.com"
+		}
+	}
+}
+
+// refuse makes the error of a question that is not asked.
+func refuse(what, why, remedy string) error {
+	return &Error{Kind: ErrRefused, what: what, why: why, remedy: remedy}
+}
+
+// unreadable makes the error of an answer that cannot be used.
+func unreadable(what string, cause error) error {
+	return &Error{Kind: ErrUnreadable, Status: http.StatusOK, what: what, why: cause.Error(), cause: cause,
+		remedy: "check that the address is Exotel's and that no proxy answers instead; else report it with the account's region"}
+}
+
+// answerError is an answer that is no success, with what Exotel said of it. It unwraps to the error that package resilience
+// judges.
+type answerError struct {
+	*resilience.HTTPError
+	message string
+}
+
+// Unwrap gives package resilience its error.
+func (e *answerError) Unwrap() error { return e.HTTPError }
+
+// Error says who answered what, in Exotel's own words where it had some.
+func (e *answerError) Error() string {
+	if e.message == "" {
+		return e.HTTPError.Error()
+	}
+	return fmt.Sprintf("%s (%q)", e.HTTPError, e.message)
+}
+
+// restMessage reads the message of Exotel's error envelope; "" where there is none. The envelope's code is left alone:
+// it is a number in some answers and a word in others, and documented in none.
+func (c *Client) restMessage(body []byte) string {
+	var w struct {
+		RestException struct{ Message text }
+	}
+	if json.Unmarshal(body, &w) != nil {
+		return ""
+	}
+	s := c.secrets.Replace(string(w.RestException.Message))
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, s)
+	return strings.ToValidUTF8(s[:min(len(s), 200)], "")
+}

@@ -1,0 +1,91 @@
+package calldetails
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/caly-dev/caly/internal/resilience"
+)
+
+// Bounds of bodies: a page of 100 calls is 100 KiB, an error a line.
+const (
+	maxBody      = 4 << 20
+	maxErrorBody = 16 << 10
+)
+
+// get asks one question, under the account's pace and package resilience, and returns the answer's body.
+func (c *Client) get(ctx context.Context, what, path, query string) (body []byte, err error) {
+	u := *c.base
+	u.Path, u.RawQuery = path, query
+	err = c.registry.Do(ctx, c.tenant, Dependency, func(ctx context.Context) error {
+		if err := c.pace.wait(ctx); err != nil {
+			return err
+		}
+		var err error
+		body, err = c.attempt(ctx, what, u.String())
+		return err
+	})
+	return body, c.explain(ctx, what, err)
+}
+
+func (c *Client) attempt(ctx context.Context, what, target string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return nil, resilience.Abort(errors.New("the request cannot be made"))
+	}
+	req.SetBasicAuth(string(c.key), string(c.token))
+	req.Header.Set("Accept", "application/json")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, withoutQuery(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return nil, c.answer(resp)
+	}
+	return read(what, resp.Body)
+}
+
+func read(what string, r io.Reader) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r, maxBody+1))
+	if err != nil {
+		return nil, fmt.Errorf("the answer broke off: %w", err)
+	}
+	if len(body) > maxBody {
+		return nil, unreadable(what, fmt.Errorf("the answer has more than %d bytes", maxBody))
+	}
+	return body, nil
+}
+
+// answer is the error of an answer that is no success.
+func (c *Client) answer(resp *http.Response) error {
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // the status says enough without it
+	return &answerError{
+		HTTPError: &resilience.HTTPError{Host: c.base.Host, Status: resp.StatusCode, RetryAfter: resilience.RetryAfter(resp.Header, time.Now())},
+		message:   c.restMessage(body),
+	}
+}
+
+// withoutQuery takes the query out of net/http's error. It stays a *url.Error, which is how package resilience knows that the
+// connection failed.
+func withoutQuery(err error) error {
+	var u *url.Error
+	if !errors.As(err, &u) {
+		return err
+	}
+	bare := *u
+	if at, err := url.Parse(u.URL); err == nil {
+		at.RawQuery = ""
+		bare.URL = at.Redacted()
+	} else {
+		bare.URL = ""
+	}
+	return &bare
+}
