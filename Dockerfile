@@ -10,10 +10,10 @@ COPY dataplane/ dataplane/
 COPY internal/ internal/
 COPY migrations/ migrations/
 ARG VERSION=dev
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /caly ./cmd/caly
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o / ./cmd/caly ./cmd/caly-upload
 
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
-COPY --from=build /caly /caly
+COPY --from=build /caly /caly-upload /
 USER 65532:65532
 ENTRYPOINT ["/caly"]

@@ -23,14 +23,14 @@ demo-down: ## Remove all that the demo made
 
 ##@ Development
 .PHONY: build
-build: ## Build bin/caly
-	@echo "building bin/caly"
-	@go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/caly ./cmd/caly
+build: ## Build bin/caly and bin/caly-upload
+	@echo "building bin/caly and bin/caly-upload"
+	@go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/caly ./cmd/caly-upload
 
 .PHONY: image
 image: build ## Write the OCI image to dist/caly.tar, without Docker
 	@mkdir -p dist
-	@go run -C hack/image . --binary $(CURDIR)/bin/caly --tag $(IMAGE) --out $(CURDIR)/dist/caly.tar
+	@go run -C hack/image . --binary $(CURDIR)/bin/caly --also $(CURDIR)/bin/caly-upload --tag $(IMAGE) --out $(CURDIR)/dist/caly.tar
 	@echo "wrote dist/caly.tar ($(IMAGE))"
 
 .PHONY: generate

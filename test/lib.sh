@@ -62,12 +62,12 @@ build_tools() {
 build_image() {
 	step "building caly and its image" "about 3 minutes the first time, then seconds"
 	make --no-print-directory build
-	TAG=demo-$(sha256sum bin/caly | cut -c1-12)
+	TAG=demo-$(cat bin/caly bin/caly-upload | sha256sum | cut -c1-12)
 	IMAGE_FILE=$ROOT/dist/caly-$TAG.tar
 	[[ -s $IMAGE_FILE ]] && return
 	mkdir -p dist
 	rm -f dist/caly-demo-*.tar
-	go run -C hack/image . --binary "$ROOT/bin/caly" --tag "localhost/caly:$TAG" --out "$IMAGE_FILE.tmp"
+	go run -C hack/image . --binary "$ROOT/bin/caly" --also "$ROOT/bin/caly-upload" --tag "localhost/caly:$TAG" --out "$IMAGE_FILE.tmp"
 	mv "$IMAGE_FILE.tmp" "$IMAGE_FILE"
 }
 

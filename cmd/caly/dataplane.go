@@ -14,11 +14,13 @@ import (
 	"k8s.io/client-go/kubernetes"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/caly-dev/caly/cmd/internal/cli"
 	"github.com/caly-dev/caly/dataplane/server"
 	"github.com/caly-dev/caly/dataplane/webhook"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/tenantconfig/watch"
 )
 
 type dataplaneOptions struct {
@@ -48,8 +50,8 @@ func newDataplaneCommand() *cobra.Command {
 }
 
 func runDataplane(ctx context.Context, o dataplaneOptions) error {
-	log := newLogger()
-	cidrs, err := parseCIDRs(o.sourceCIDRs)
+	log := cli.NewLogger()
+	cidrs, err := cli.ParseCIDRs(o.sourceCIDRs)
 	if err != nil {
 		return err
 	}
@@ -70,7 +72,7 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	if err != nil {
 		return err
 	}
-	watcher := tenantconfig.NewWatcher(client, o.workNamespace, log)
+	watcher := watch.New(client, o.workNamespace, log)
 	registry := newMetricsRegistry()
 	stats := resilience.NewRegistry(resilience.Options{}, registry)
 	handler := webhook.New(webhook.Options{Tenants: watcher.Snapshot, Store: db, MaxBody: o.maxBody, Log: log, Metrics: registry,
@@ -97,7 +99,7 @@ func internalHandler(registry *prometheus.Registry, stats *resilience.Registry) 
 	return mux
 }
 
-func readiness(db *store.DB, w *tenantconfig.Watcher) func(context.Context) error {
+func readiness(db *store.DB, w *watch.Watcher) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if !w.Synced() {
 			return errors.New("the tenant configs are not read yet")

@@ -2,20 +2,9 @@
 package main
 
 import (
-	"context"
-	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
 	_ "time/tzdata" // the image has no time zones of its own
+
+	"github.com/caly-dev/caly/cmd/internal/cli"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := newRootCommand().ExecuteContext(ctx)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "caly:", err)
-		os.Exit(exitCode(err))
-	}
-}
+func main() { cli.Main(newRootCommand()) }

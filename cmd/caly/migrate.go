@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caly-dev/caly/cmd/internal/cli"
 	"github.com/caly-dev/caly/migrations"
 )
 
@@ -20,7 +21,7 @@ func newMigrateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return migrations.Up(cmd.Context(), dsn, newLogger())
+			return migrations.Up(cmd.Context(), dsn, cli.NewLogger())
 		}}
 	status := &cobra.Command{Use: "status", Short: "Tell which migrations are applied", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/caly-dev/caly/cmd/internal/cli"
 	"github.com/caly-dev/caly/controllers/callrecording"
 	"github.com/caly-dev/caly/controllers/intake"
 	"github.com/caly-dev/caly/controllers/tenant"
@@ -56,8 +57,8 @@ func newOperatorCommand() *cobra.Command {
 }
 
 func runOperator(ctx context.Context, o operatorOptions) error {
-	ctrl.SetLogger(logr.FromSlogHandler(newLogger().Handler()))
-	cidrs, err := parseCIDRs(o.sourceCIDRs)
+	ctrl.SetLogger(logr.FromSlogHandler(cli.NewLogger().Handler()))
+	cidrs, err := cli.ParseCIDRs(o.sourceCIDRs)
 	if err != nil {
 		return err
 	}

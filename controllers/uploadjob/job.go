@@ -56,7 +56,7 @@ func (r *Reconciler) podSpec(t *v1alpha1.Tenant) corev1.PodSpec {
 		SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](65532), FSGroup: ptr.To[int64](65532),
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
 		Containers: []corev1.Container{{
-			Name: "upload", Image: r.Image, ImagePullPolicy: r.PullPolicy, Args: r.args(),
+			Name: "upload", Image: r.Image, ImagePullPolicy: r.PullPolicy, Command: []string{"/caly-upload"}, Args: r.args(),
 			Env: []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: "200MiB"},
 				{Name: "POD_NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}}},
 			Resources: corev1.ResourceRequirements{
@@ -72,7 +72,7 @@ func (r *Reconciler) podSpec(t *v1alpha1.Tenant) corev1.PodSpec {
 }
 
 func (r *Reconciler) args() []string {
-	args := []string{"upload", fmt.Sprintf("--config=%s/%s", configDir, tenantconfig.Key)}
+	args := []string{fmt.Sprintf("--config=%s/%s", configDir, tenantconfig.Key)}
 	if r.AllowHTTP {
 		args = append(args, "--allow-http-sources")
 	}

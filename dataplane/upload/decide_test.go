@@ -96,12 +96,15 @@ func TestTrouble(t *testing.T) {
 }
 
 func TestDigest(t *testing.T) {
+	noLeak(t)
+	lanes := newLanes()
+	defer lanes.close()
 	data := bytes.Repeat([]byte("0123456789abcdef"), 1000)
 	sum := md5.Sum(data)
 	for name, r := range map[string]io.Reader{
 		"plain": bytes.NewReader(data), "single bytes": iotest.OneByteReader(bytes.NewReader(data)), "end with data": iotest.DataErrReader(bytes.NewReader(data)),
 	} {
-		d := newDigest(r, int64(len(data)), true)
+		d := newDigest(lanes, r, int64(len(data)), true)
 		if err := drain(d); err != nil || !d.complete(-1) {
 			t.Errorf("%s: %v, complete %v", name, err, d.complete(-1))
 		}
@@ -109,16 +112,17 @@ func TestDigest(t *testing.T) {
 		if s.size != int64(len(data)) || s.md5 != hex.EncodeToString(sum[:]) || !s.matches(s.md5) || !s.matches(s.multipart) || s.matches("") {
 			t.Errorf("%s: %+v", name, s)
 		}
+		d.close()
 	}
-	d := newDigest(bytes.NewReader(data), int64(len(data))-1, false)
+	d := newDigest(lanes, bytes.NewReader(data), int64(len(data))-1, false)
 	if err := drain(d); asFault(err).code != CodeSourceTooLarge || d.complete(-1) {
 		t.Errorf("over the limit: %v", err)
 	}
-	d = newDigest(iotest.TimeoutReader(bytes.NewReader(data)), 1<<20, false)
+	d = newDigest(lanes, iotest.TimeoutReader(bytes.NewReader(data)), 1<<20, false)
 	if err := drain(d); err == nil || d.complete(int64(len(data))+1) {
 		t.Errorf("broken: %v", err)
 	}
-	if s := newDigest(strings.NewReader(""), 1, false).sums(); s.matches("") {
+	if s := newDigest(lanes, strings.NewReader(""), 1, false).sums(); s.matches("") {
 		t.Error("an unknown multipart ETag matches the empty one")
 	}
 }

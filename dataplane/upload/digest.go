@@ -1,7 +1,6 @@
 package upload
 
 import (
-	"crypto/md5" //nolint:gosec // it is what an ETag is
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -13,8 +12,9 @@ import (
 
 // digest passes a recording on and takes its length and digests on the way, in the reader's own buffer.
 type digest struct {
-	r        io.Reader
-	md5, sha hash.Hash
+	r   io.Reader
+	md5 *lane
+	sha hash.Hash
 	// parts is the ETag of an upload in parts; nil when none is to be expected.
 	parts *objectstore.PartETag
 	n     int64
@@ -24,9 +24,9 @@ type digest struct {
 	err error
 }
 
-// newDigest reads at most limit bytes of r.
-func newDigest(r io.Reader, limit int64, parts bool) *digest {
-	d := &digest{r: r, md5: md5.New(), sha: sha256.New(), limit: limit} //nolint:gosec // see above
+// newDigest reads at most limit bytes of r. It must be closed.
+func newDigest(g *lanes, r io.Reader, limit int64, parts bool) *digest {
+	d := &digest{r: r, md5: g.lane(), sha: sha256.New(), limit: limit}
 	if parts {
 		d.parts = objectstore.NewPartETag()
 	}
@@ -46,10 +46,10 @@ func (d *digest) Read(p []byte) (int, error) {
 		d.err = tooLarge(d.limit)
 		return 0, d.err
 	}
-	d.md5.Write(p[:n])
-	d.sha.Write(p[:n])
+	_, _ = d.md5.Write(p[:n]) // no hash ever fails
+	_, _ = d.sha.Write(p[:n])
 	if d.parts != nil {
-		_, _ = d.parts.Write(p[:n]) // never fails
+		_, _ = d.parts.Write(p[:n])
 	}
 	if errors.Is(err, io.EOF) {
 		d.ended = true
@@ -58,6 +58,9 @@ func (d *digest) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// close gives the lane back. No Read may be under way, and none may follow.
+func (d *digest) close() { d.md5.close() }
 
 // sums are the digests of a recording that was read to its end.
 type sums struct {
@@ -70,7 +73,7 @@ type sums struct {
 func (d *digest) complete(size int64) bool { return d.ended || size >= 0 && d.n == size }
 
 func (d *digest) sums() sums {
-	s := sums{size: d.n, md5: hex.EncodeToString(d.md5.Sum(nil)), sha256: hex.EncodeToString(d.sha.Sum(nil))}
+	s := sums{size: d.n, md5: hex.EncodeToString(d.md5.sum()), sha256: hex.EncodeToString(d.sha.Sum(nil))}
 	if d.parts != nil {
 		s.multipart = d.parts.ETag()
 	}

@@ -24,7 +24,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return &ConfigError{err}
 	}
-	db, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Component: "upload", MaxConns: 4})
+	db, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Component: "upload", MaxConns: 2})
 	if err != nil {
 		if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrSchema) || ctx.Err() != nil {
 			return err // a migration may be under way
@@ -61,7 +61,9 @@ func runWith(ctx context.Context, o Options, cfg *tenantconfig.Upload, db queue)
 	policy := tenantconfig.SourcePolicy{Hosts: cfg.AllowedSourceHosts, AllowHTTP: o.AllowHTTP, AllowedCIDRs: o.AllowedCIDRs}
 	src := newSource(cfg, policy, guarded, o.Registry, o.SourceStall)
 	src.resumed = w.metrics.resumes.Inc
-	w.mover = &mover{cfg: cfg, source: src, bucket: b, registry: o.Registry, maxSize: o.MaxSize, storageStall: o.StorageStall,
+	lanes := newLanes()
+	defer lanes.close()
+	w.mover = &mover{cfg: cfg, source: src, bucket: b, lanes: lanes, registry: o.Registry, maxSize: o.MaxSize, storageStall: o.StorageStall,
 		mark: func(ctx context.Context, id string) error { return db.MarkUploadStarted(ctx, o.Owner, id) }}
 	return w.run(ctx)
 }

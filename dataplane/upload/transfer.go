@@ -29,6 +29,7 @@ type mover struct {
 	cfg    *tenantconfig.Upload
 	source *source
 	bucket bucket
+	lanes  *lanes
 	// registry keeps the tenant's breaker for the bucket.
 	registry *resilience.Registry
 	// maxSize of a recording.
@@ -143,7 +144,8 @@ func (t *transfer) compare(ctx context.Context, b *body) (result *store.Result, 
 	if b.size >= 0 && b.size != info.Size {
 		return nil, false, nil
 	}
-	d := newDigest(b, t.maxSize, true)
+	d := newDigest(t.lanes, b, t.maxSize, true)
+	defer d.close()
 	if err := drain(d); err != nil {
 		return nil, true, resilience.Abort(err)
 	}
@@ -165,7 +167,8 @@ func drain(r io.Reader) error {
 func (t *transfer) send(ctx context.Context, b *body) (*store.Result, error) {
 	putCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	d := newDigest(b, t.maxSize, b.size < 0)
+	d := newDigest(t.lanes, b, t.maxSize, b.size < 0)
+	defer d.close()
 	g := newGate(d, t.storageStall, cancel)
 	etag, err := t.bucket.Put(putCtx, t.key, g, b.size, b.objectType(), nil)
 	b.end() // a Read under way returns, so that the gate can close
@@ -181,7 +184,11 @@ func (t *transfer) send(ctx context.Context, b *body) (*store.Result, error) {
 	if !d.complete(b.size) || objectstore.ConfigFault(err) != "" {
 		return nil, orIncomplete(err)
 	}
-	result, verr := t.verify(ctx, d.sums(), etag)
+	s := d.sums()
+	if err == nil && s.matches(etag) {
+		return t.result(s), nil // the store took the MD5 of what it keeps: HEAD would say the same once more
+	}
+	result, verr := t.verify(ctx, s, etag)
 	if verr != nil && err != nil {
 		return nil, err // not stored, and why
 	}
@@ -196,8 +203,8 @@ func orIncomplete(err error) error {
 	return resilience.Retryable(mismatch("the object store reported success before it had read the recording"))
 }
 
-// verify looks at the object, also after a PUT that reported an error: the answer may have been lost on the way. etag is
-// the PUT's, empty if it gave none.
+// verify looks at the object where the PUT's answer does not settle it: it reported an error and may have been lost on the
+// way, or its ETag is no digest. etag is the PUT's, empty if it gave none.
 func (t *transfer) verify(ctx context.Context, s sums, etag string) (*store.Result, error) {
 	info, err := t.bucket.Stat(ctx, t.key)
 	if errors.Is(err, objectstore.ErrNotFound) {

@@ -1,4 +1,4 @@
-// Command image writes a container image from one static binary, without a container engine or a registry:
+// Command image writes a container image from a static binary, without a container engine or a registry:
 //
 //	go run -C hack/image . --binary PATH --tag caly:dev --out FILE.tar
 //
@@ -36,13 +36,14 @@ const caPath = "etc/ssl/certs/ca-certificates.crt"
 var epoch = time.Unix(0, 0).UTC()
 
 type options struct {
-	binary, tag, out, entrypoint, caBundle string
-	user                                   int
+	binary, also, tag, out, entrypoint, caBundle string
+	user                                         int
 }
 
 func main() {
 	o := options{}
 	flag.StringVar(&o.binary, "binary", "", "static Linux binary to put into the image")
+	flag.StringVar(&o.also, "also", "", "second static binary to put beside it")
 	flag.StringVar(&o.tag, "tag", "", "name and tag of the image, such as caly:dev")
 	flag.StringVar(&o.out, "out", "", "archive to write")
 	flag.StringVar(&o.entrypoint, "entrypoint", "", "absolute path of the binary inside the image (default: / and its name)")
@@ -147,6 +148,15 @@ func layer(o options) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	var second []byte
+	if o.also != "" {
+		if _, err := inspect(o.also); err != nil {
+			return nil, err
+		}
+		if second, err = os.ReadFile(o.also); err != nil {
+			return nil, err
+		}
+	}
 	roots, err := os.ReadFile(o.caBundle)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -160,6 +170,9 @@ func layer(o options) ([]byte, error) {
 		w.file(caPath, 0o644, roots)
 	}
 	w.file(strings.TrimPrefix(o.entrypoint, "/"), 0o755, program)
+	if second != nil {
+		w.file(filepath.Base(o.also), 0o755, second)
+	}
 	if err := w.close(); err != nil {
 		return nil, fmt.Errorf("layer: %w", err)
 	}

@@ -127,6 +127,34 @@ func TestSameBinaryGivesTheSameArchive(t *testing.T) {
 	}
 }
 
+func TestSecondBinaryIsBesideTheFirst(t *testing.T) {
+	o := testOptions(t)
+	o.also = filepath.Join(t.TempDir(), "second")
+	program, err := os.ReadFile(o.binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(o.also, program, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	content, err := layer(withEntrypoint(o))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := entries(t, bytes.NewReader(content))["second"]; !bytes.Equal(got, program) {
+		t.Errorf("the second binary has %d bytes in the image, want %d", len(got), len(program))
+	}
+	o.also = filepath.Join(t.TempDir(), "none")
+	if _, err := layer(withEntrypoint(o)); err == nil {
+		t.Error("a second binary that is not there is no error")
+	}
+}
+
+func withEntrypoint(o options) options {
+	o.entrypoint = "/" + filepath.Base(o.binary)
+	return o
+}
+
 func TestMissingCertificatesAreLeftOut(t *testing.T) {
 	o := testOptions(t)
 	o.caBundle = filepath.Join(t.TempDir(), "none")

@@ -199,7 +199,8 @@ func (p params) first(names ...string) string {
 // timeLayouts that Exotel uses; those without a zone are in the account's.
 var timeLayouts = []string{"2006-01-02 15:04:05", time.RFC3339Nano, "2006-01-02 15:04:05Z07:00", "2006-01-02T15:04:05", time.RFC1123Z}
 
-// ParseTime reads a time as Exotel writes them, loc standing where it names no zone. It returns zero for what is no time, and for the placeholder at the epoch that stands for "not ended yet".
+// ParseTime reads a time as Exotel writes them, loc standing where it names no zone. It returns
+// zero for what is no time, and for the placeholder at the epoch that stands for "not ended yet".
 func ParseTime(s string, loc *time.Location) time.Time {
 	if s == "" || strings.HasPrefix(s, "0000") || strings.HasPrefix(s, "0001") {
 		return time.Time{}

@@ -11,10 +11,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/caly-dev/caly/api/v1alpha1"
 )
 
 func sample() Tenant {
@@ -182,30 +178,6 @@ func TestRecordingID(t *testing.T) {
 	}
 	if SecretName("t", "a-b/c") == SecretName("t", "a/b-c") {
 		t.Error("two tenants share a Secret's name")
-	}
-}
-
-func TestWatcherKeepsTheLastGoodConfig(t *testing.T) {
-	w := NewWatcher(nil, "caly-work", slog.New(slog.DiscardHandler))
-	secret := func(data []byte) *corev1.Secret {
-		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: SecretName(PrefixTenant, "acme/support")}, Type: v1alpha1.SecretTypeTenantConfig, Data: map[string][]byte{Key: data}}
-	}
-	good, err := EncodeTenant(sample())
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.set(secret(good))
-	before := w.Snapshot()
-	w.set(secret([]byte("nonsense")))
-	other := secret(good)
-	other.Name = SecretName(PrefixTenant, "globex/sales") // a config under another tenant's name
-	w.set(other)
-	if _, ok := w.Snapshot().Tenant("acme/support"); !ok || w.Rejected() != 2 || w.Snapshot().Len() != 1 {
-		t.Errorf("after two bad configs: %d tenants, %d rejected", w.Snapshot().Len(), w.Rejected())
-	}
-	w.remove(secret(nil))
-	if w.Snapshot().Len() != 0 || before.Len() != 1 {
-		t.Errorf("after the removal: %d tenants, and the old snapshot has %d", w.Snapshot().Len(), before.Len())
 	}
 }
 

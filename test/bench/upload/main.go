@@ -1,4 +1,4 @@
-// Command upload compares "caly upload" with "rclone copyurl --urls" on the same HTTP source and the same S3 server, in
+// Command upload compares caly-upload with "rclone copyurl --urls" on the same HTTP source and the same S3 server, in
 // alternating runs, and prints the ratios caly/rclone of CPU seconds a recording, wall time and peak memory.
 //
 // Both are measured as whole processes by the operating system's own accounting (getrusage of the finished child).
@@ -36,7 +36,7 @@ type options struct {
 func parse(args []string) (options, error) {
 	var o options
 	fs := flag.NewFlagSet("upload", flag.ContinueOnError)
-	fs.StringVar(&o.caly, "caly", "", "the caly binary")
+	fs.StringVar(&o.caly, "caly", "", "the caly-upload binary")
 	fs.StringVar(&o.rclone, "rclone", "", "the rclone binary")
 	fs.IntVar(&o.files, "files", 300, "recordings a run")
 	fs.IntVar(&o.size, "size", 2_000_000, "bytes a recording")

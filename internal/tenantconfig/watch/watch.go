@@ -1,10 +1,13 @@
-package tenantconfig
+// Package watch keeps a data-plane pod's tenant configs current. It is apart from package tenantconfig, so that upload pods,
+// which read one file, carry no Kubernetes client.
+package watch
 
 import (
 	"context"
 	"errors"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,30 +20,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/tenantconfig"
 )
-
-// Snapshot is the tenants that a pod knows at one moment. It never changes.
-type Snapshot struct {
-	tenants map[string]*Tenant
-}
-
-// NewSnapshot makes a snapshot of the tenants.
-func NewSnapshot(tenants ...*Tenant) *Snapshot {
-	s := &Snapshot{tenants: make(map[string]*Tenant, len(tenants))}
-	for _, t := range tenants {
-		s.tenants[t.ID] = t
-	}
-	return s
-}
-
-// Tenant returns the tenant with the id namespace/name.
-func (s *Snapshot) Tenant(id string) (*Tenant, bool) {
-	t, ok := s.tenants[id]
-	return t, ok
-}
-
-// Len is the number of tenants.
-func (s *Snapshot) Len() int { return len(s.tenants) }
 
 // Watcher keeps a snapshot of the tenant configs of the work namespace. A config that cannot be read leaves the tenant's
 // last good one in force.
@@ -48,23 +29,24 @@ type Watcher struct {
 	client    kubernetes.Interface
 	namespace string
 	log       *slog.Logger
-	current   atomic.Pointer[Snapshot]
+	current   atomic.Pointer[tenantconfig.Snapshot]
 	synced    atomic.Bool
 	rejected  atomic.Int64
 
-	mu       sync.Mutex        // guards what follows and the swap of current
+	mu       sync.Mutex // guards what follows and the swap of current
+	tenants  map[string]*tenantconfig.Tenant
 	byObject map[string]string // Secret's name -> tenant id
 }
 
-// NewWatcher returns a watcher that Run starts.
-func NewWatcher(client kubernetes.Interface, namespace string, log *slog.Logger) *Watcher {
-	w := &Watcher{client: client, namespace: namespace, log: log, byObject: map[string]string{}}
-	w.current.Store(NewSnapshot())
+// New returns a watcher that Run starts.
+func New(client kubernetes.Interface, namespace string, log *slog.Logger) *Watcher {
+	w := &Watcher{client: client, namespace: namespace, log: log, tenants: map[string]*tenantconfig.Tenant{}, byObject: map[string]string{}}
+	w.current.Store(tenantconfig.NewSnapshot())
 	return w
 }
 
 // Snapshot returns the tenants known now. It costs one atomic load.
-func (w *Watcher) Snapshot() *Snapshot { return w.current.Load() }
+func (w *Watcher) Snapshot() *tenantconfig.Snapshot { return w.current.Load() }
 
 // Synced tells whether every config that existed at start has been read.
 func (w *Watcher) Synced() bool { return w.synced.Load() }
@@ -103,8 +85,8 @@ func (w *Watcher) set(o any) {
 	if !ok || string(s.Type) != v1alpha1.SecretTypeTenantConfig {
 		return
 	}
-	t, err := DecodeTenant(s.Data[Key])
-	if err == nil && SecretName(PrefixTenant, t.ID) != s.Name {
+	t, err := tenantconfig.DecodeTenant(s.Data[tenantconfig.Key])
+	if err == nil && tenantconfig.SecretName(tenantconfig.PrefixTenant, t.ID) != s.Name {
 		err = errors.New("the Secret's name is not the one of the tenant in it")
 	}
 	if err != nil {
@@ -112,7 +94,7 @@ func (w *Watcher) set(o any) {
 		w.log.Error("a tenant config cannot be read; the tenant's last good one stays in force", "secret", s.Name, "error", err)
 		return
 	}
-	w.swap(func(m map[string]*Tenant) {
+	w.swap(func(m map[string]*tenantconfig.Tenant) {
 		w.byObject[s.Name] = t.ID
 		m[t.ID] = t
 	})
@@ -126,16 +108,15 @@ func (w *Watcher) remove(o any) {
 	if !ok {
 		return
 	}
-	w.swap(func(m map[string]*Tenant) {
+	w.swap(func(m map[string]*tenantconfig.Tenant) {
 		delete(m, w.byObject[s.Name])
 		delete(w.byObject, s.Name)
 	})
 }
 
-func (w *Watcher) swap(change func(map[string]*Tenant)) {
+func (w *Watcher) swap(change func(map[string]*tenantconfig.Tenant)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	next := maps.Clone(w.current.Load().tenants)
-	change(next)
-	w.current.Store(&Snapshot{tenants: next})
+	change(w.tenants)
+	w.current.Store(tenantconfig.NewSnapshot(slices.Collect(maps.Values(w.tenants))...))
 }

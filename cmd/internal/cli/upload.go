@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -22,7 +22,8 @@ type uploadOptions struct {
 	metricsListen string
 }
 
-func newUploadCommand() *cobra.Command {
+// NewUploadCommand is "caly upload", and the whole of caly-upload.
+func NewUploadCommand() *cobra.Command {
 	var o uploadOptions
 	cmd := &cobra.Command{
 		Use:   "upload",
@@ -30,8 +31,11 @@ func newUploadCommand() *cobra.Command {
 		Long: "Upload one tenant's recordings until there are none left.\n\n" +
 			"Exit codes: 0 nothing left to do, or told to end; 1 something was away for too long, start it again;\n" +
 			"64 somebody must mend the Tenant, its Secrets or the release first.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runUpload(cmd.Context(), o) },
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PreRunE:       func(cmd *cobra.Command, _ []string) error { return FromEnvironment(cmd.Flags()) },
+		RunE:          func(cmd *cobra.Command, _ []string) error { return runUpload(cmd.Context(), o) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.ConfigPath, "config", "/etc/caly/upload/config.json", "file with the tenant's upload config")
@@ -47,23 +51,23 @@ func newUploadCommand() *cobra.Command {
 }
 
 func runUpload(ctx context.Context, o uploadOptions) error {
-	cidrs, err := parseCIDRs(o.cidrs)
+	cidrs, err := ParseCIDRs(o.cidrs)
 	if err != nil {
-		return &exitError{upload.ExitConfig, err}
+		return &ExitError{upload.ExitConfig, err}
 	}
-	o.AllowedCIDRs, o.Log = cidrs, newLogger()
+	o.AllowedCIDRs, o.Log = cidrs, NewLogger()
 	if o.metricsListen != "" {
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 		o.Metrics = registry
 		stop, err := serveUploadMetrics(ctx, o.metricsListen, registry)
 		if err != nil {
-			return &exitError{upload.ExitConfig, err}
+			return &ExitError{upload.ExitConfig, err}
 		}
 		defer stop()
 	}
 	if err := upload.Run(ctx, o.Options); err != nil {
-		return &exitError{upload.ExitCode(err), err}
+		return &ExitError{upload.ExitCode(err), err}
 	}
 	return nil
 }
@@ -80,7 +84,7 @@ func serveUploadMetrics(ctx context.Context, addr string, registry *prometheus.R
 	go func() {
 		defer close(ended)
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			newLogger().Error("metrics are not served any more", "error", err)
+			NewLogger().Error("metrics are not served any more", "error", err)
 		}
 	}()
 	return func() {

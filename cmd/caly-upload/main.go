@@ -1,0 +1,19 @@
+// Command caly-upload is "caly upload" alone, for upload pods: without the Kubernetes libraries a pod takes half the memory
+// and starts in half the time, and there may be thousands of them.
+package main
+
+import (
+	"os"
+	"runtime/debug"
+
+	"github.com/caly-dev/caly/cmd/internal/cli"
+)
+
+func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50) // little is allocated; memory is what a pod is paid for
+	}
+	cmd := cli.NewUploadCommand()
+	cmd.Use = "caly-upload"
+	cli.Main(cmd)
+}

@@ -1,0 +1,83 @@
+// Package cli is what Caly's programs share: flags from the environment, the logger, the exit status.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// FromEnvironment fills flags that were not given from CALY_<FLAG>.
+func FromEnvironment(flags *pflag.FlagSet) (err error) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		name := "CALY_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if v, ok := os.LookupEnv(name); ok && !f.Changed && err == nil {
+			if flags.Set(f.Name, v) != nil {
+				err = fmt.Errorf("%s cannot be read as a value of --%s (%s)", name, f.Name, f.Value.Type())
+			}
+		}
+	})
+	return err
+}
+
+// ParseCIDRs reads the values of --allowed-source-cidrs.
+func ParseCIDRs(list []string) ([]netip.Prefix, error) {
+	var prefixes []netip.Prefix
+	for _, s := range list {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("--allowed-source-cidrs: %q is not an address range such as 10.1.0.0/16", s)
+		}
+		prefixes = append(prefixes, p)
+	}
+	return prefixes, nil
+}
+
+// NewLogger writes JSON to standard error.
+func NewLogger() *slog.Logger {
+	level := slog.LevelInfo
+	if os.Getenv("CALY_LOG_LEVEL") == "debug" {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}
+
+// ExitError ends the process with a status of its own.
+type ExitError struct {
+	Code int
+	Err  error
+}
+
+// Unwrap returns the cause.
+func (e *ExitError) Unwrap() error { return e.Err }
+
+// Error returns the cause's message.
+func (e *ExitError) Error() string { return e.Err.Error() }
+
+func exitCode(err error) int {
+	var e *ExitError
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return 1
+}
+
+// Main runs a command until it ends or the process is told to, and exits with its status.
+func Main(cmd *cobra.Command) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := cmd.ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "caly:", err)
+		os.Exit(exitCode(err))
+	}
+}
