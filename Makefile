@@ -74,3 +74,7 @@ cluster-down: ## Remove the local cluster
 .PHONY: bench-upload
 bench-upload: build ## Compare caly upload with rclone copyurl
 	@test/bench/upload.sh
+
+.PHONY: bench-pipeline
+bench-pipeline: ## Measure the pipeline on the local cluster beside one Job for each recording (root)
+	@test/bench/pipeline.sh
