@@ -17,7 +17,6 @@ import (
 	"github.com/caly-dev/caly/cmd/internal/cli"
 	"github.com/caly-dev/caly/dataplane/server"
 	"github.com/caly-dev/caly/dataplane/webhook"
-	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/tenantconfig/watch"
@@ -74,14 +73,13 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	}
 	watcher := watch.New(client, o.workNamespace, log)
 	registry := newMetricsRegistry()
-	stats := resilience.NewRegistry(resilience.Options{}, registry)
 	handler := webhook.New(webhook.Options{Tenants: watcher.Snapshot, Store: db, MaxBody: o.maxBody, Log: log, Metrics: registry,
 		Sources: tenantconfig.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: cidrs}})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return watcher.Run(ctx) })
 	group.Go(func() error {
 		return server.Run(ctx, server.Options{Listen: o.listen, InternalListen: o.internalListen, Public: handler,
-			Internal: internalHandler(registry, stats), Ready: readiness(db, watcher), DrainDelay: o.drainDelay, Grace: o.grace, Log: log})
+			Internal: internalHandler(registry), Ready: readiness(db, watcher), DrainDelay: o.drainDelay, Grace: o.grace, Log: log})
 	})
 	return group.Wait()
 }
@@ -92,10 +90,9 @@ func newMetricsRegistry() *prometheus.Registry {
 	return r
 }
 
-func internalHandler(registry *prometheus.Registry, stats *resilience.Registry) http.Handler {
+func internalHandler(registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	mux.Handle("GET /api/monitoring/retry-stats", stats.Handler())
 	return mux
 }
 

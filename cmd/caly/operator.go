@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
@@ -20,6 +22,8 @@ import (
 	"github.com/caly-dev/caly/controllers/intake"
 	"github.com/caly-dev/caly/controllers/tenant"
 	"github.com/caly-dev/caly/controllers/uploadjob"
+	"github.com/caly-dev/caly/internal/monitoring"
+	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -30,7 +34,7 @@ type operatorOptions struct {
 	uploadServiceAccount                      string
 	metricsAddress, probeAddress              string
 	leaderElect, allowHTTP                    bool
-	sourceCIDRs                               []string
+	sourceCIDRs, watchNamespaces              []string
 	maxViews, maxViewsPerTenant, maxPods      int
 }
 
@@ -41,6 +45,7 @@ func newOperatorCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.databaseURLFile, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)")
 	f.StringVar(&o.workNamespace, "work-namespace", "caly-work", "namespace of tenant configs and upload Jobs")
+	f.StringSliceVar(&o.watchNamespaces, "watch-namespaces", nil, "namespaces that Tenants live in (default: all)")
 	f.StringVar(&o.publicURL, "public-url", "https://localhost", "where Exotel reaches the data plane")
 	f.StringVar(&o.uploadImage, "upload-image", "caly:dev", "image of the upload pods")
 	f.StringVar(&o.uploadPullPolicy, "upload-pull-policy", "IfNotPresent", "pull policy of the upload pods")
@@ -74,17 +79,22 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 	if err := db.EnsureHistoryPartitions(ctx, 3); err != nil {
 		return err
 	}
-	mgr, err := newManager(o)
+	registry := resilience.NewRegistry(resilience.Options{}, nil) // its counts are part of the statistics
+	stats := monitoring.NewRetryStats(db, registry)
+	if err := metrics.Registry.Register(stats); err != nil {
+		return err
+	}
+	mgr, err := newManager(o, stats)
 	if err != nil {
 		return err
 	}
-	if err := addControllers(mgr, db, o, cidrs); err != nil {
+	if err := addControllers(mgr, db, o, cidrs, registry); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
 }
 
-func newManager(o operatorOptions) (ctrl.Manager, error) {
+func newManager(o operatorOptions, stats http.Handler) (ctrl.Manager, error) {
 	cfg, err := ctrl.GetConfig()
 	if err != nil {
 		return nil, err
@@ -95,9 +105,9 @@ func newManager(o operatorOptions) (ctrl.Manager, error) {
 	}
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme: scheme, LeaderElection: o.leaderElect, LeaderElectionID: "caly-operator", LeaderElectionReleaseOnCancel: true,
-		Metrics: server.Options{BindAddress: o.metricsAddress}, HealthProbeBindAddress: o.probeAddress,
-		Cache: cache.Options{DefaultTransform: cache.TransformStripManagedFields(),
-			ByObject: map[client.Object]cache.ByObject{&batchv1.Job{}: {Namespaces: map[string]cache.Config{o.workNamespace: {}}}}},
+		Metrics:                server.Options{BindAddress: o.metricsAddress, ExtraHandlers: map[string]http.Handler{monitoring.RetryStatsPath: stats}},
+		HealthProbeBindAddress: o.probeAddress,
+		Cache:                  cacheOptions(o),
 		// Secrets are other people's: they are read when needed and never kept.
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
 	})
@@ -110,10 +120,23 @@ func newManager(o operatorOptions) (ctrl.Manager, error) {
 	return mgr, mgr.AddReadyzCheck("ping", healthz.Ping)
 }
 
-func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []netip.Prefix) error {
+// cacheOptions narrow the caches to where Tenants live, and that of Jobs to the work namespace.
+func cacheOptions(o operatorOptions) cache.Options {
+	c := cache.Options{DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{&batchv1.Job{}: {Namespaces: map[string]cache.Config{o.workNamespace: {}}}}}
+	for _, ns := range o.watchNamespaces {
+		if c.DefaultNamespaces == nil {
+			c.DefaultNamespaces = map[string]cache.Config{}
+		}
+		c.DefaultNamespaces[ns] = cache.Config{}
+	}
+	return c
+}
+
+func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []netip.Prefix, registry *resilience.Registry) error {
 	recorder := mgr.GetEventRecorder("caly-operator")
 	tenants := &tenant.Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Store: db,
-		Buckets: tenant.S3{}, WorkNamespace: o.workNamespace, PublicURL: o.publicURL}
+		Buckets: tenant.S3{Registry: registry}, WorkNamespace: o.workNamespace, PublicURL: o.publicURL}
 	if err := tenants.SetupWithManager(mgr); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -83,28 +84,41 @@ func (c *probeCache) forget(id string) {
 }
 
 // S3 is the Buckets of tenants, asked for real.
-type S3 struct{}
+type S3 struct {
+	// Registry of breakers, so that a store that is away is not asked at every reconcile; nil asks each time, once.
+	Registry *resilience.Registry
+}
+
+func (s S3) do(ctx context.Context, u *tenantconfig.Upload, fn func(context.Context) error) error {
+	if s.Registry == nil {
+		return fn(ctx)
+	}
+	// By endpoint, so that the breaker which a wrong one opened is not in the way of the right one.
+	return s.Registry.Do(ctx, u.ID+" "+u.Endpoint, "s3", fn)
+}
 
 // Probe asks the tenant's bucket.
-func (S3) Probe(ctx context.Context, u *tenantconfig.Upload) error {
+func (s S3) Probe(ctx context.Context, u *tenantconfig.Upload) error {
 	b, err := open(u)
 	if err != nil {
 		return err
 	}
-	return b.Probe(ctx)
+	return s.do(ctx, u, b.Probe)
 }
 
 // DeletePrefix removes the objects below a prefix, and the uploads that were never finished there.
-func (S3) DeletePrefix(ctx context.Context, u *tenantconfig.Upload, prefix string) error {
+func (s S3) DeletePrefix(ctx context.Context, u *tenantconfig.Upload, prefix string) error {
 	b, err := open(u)
 	if err != nil {
 		return err
 	}
-	if err := b.AbortIncomplete(ctx, prefix); err != nil {
+	return s.do(ctx, u, func(ctx context.Context) error {
+		if err := b.AbortIncomplete(ctx, prefix); err != nil {
+			return err
+		}
+		_, err := b.DeletePrefix(ctx, prefix)
 		return err
-	}
-	_, err = b.DeletePrefix(ctx, prefix)
-	return err
+	})
 }
 
 func open(u *tenantconfig.Upload) (*objectstore.Bucket, error) {

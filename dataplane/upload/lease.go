@@ -86,6 +86,7 @@ func (w *worker) heartbeats(done <-chan struct{}) {
 			return
 		case <-ticker.C:
 			w.beat(every)
+			w.reportRetries()
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -21,6 +22,7 @@ type queue interface {
 	RetryLater(ctx context.Context, owner, id string, at time.Time, code, msg string, countAttempt bool) error
 	Fail(ctx context.Context, owner, id, code, msg string) error
 	Release(ctx context.Context, owner string, ids []string) error
+	AddRetries(ctx context.Context, tenant string, counts map[string]resilience.Counts) error
 }
 
 // worker claims recordings and moves up to Concurrency at once.
@@ -33,6 +35,8 @@ type worker struct {
 	metrics *metrics
 	leases  *leases
 	trouble *trouble
+	// reported is what the statistics in PostgreSQL know of the registry's counts.
+	reported map[string]resilience.Counts
 
 	wg sync.WaitGroup
 	// freed gets one message for each transfer that ended; its room is Concurrency, so that no sender waits.
@@ -62,6 +66,7 @@ func (w *worker) run(ctx context.Context) error {
 	close(beats)
 	<-beatsEnded
 	w.handBack()
+	w.reportRetries()
 	if err != nil {
 		w.log.Error("giving up", "error", err)
 	}

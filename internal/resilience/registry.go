@@ -81,8 +81,7 @@ type breaker struct {
 type Registry struct {
 	options  Options
 	executor failsafe.Executor[any]
-	metrics  *metrics
-	stats    counters
+	stats    tally
 
 	mu       sync.Mutex
 	breakers map[key]*breaker
@@ -90,8 +89,11 @@ type Registry struct {
 
 // NewRegistry makes a Registry; reg may be nil.
 func NewRegistry(o Options, reg prometheus.Registerer) *Registry {
-	r := &Registry{options: o.withDefaults(), metrics: newMetrics(reg), breakers: map[key]*breaker{}}
+	r := &Registry{options: o.withDefaults(), breakers: map[key]*breaker{}}
 	r.executor = r.newExecutor()
+	if reg != nil {
+		reg.MustRegister(Collector(r.Counts))
+	}
 	return r
 }
 
@@ -221,8 +223,7 @@ func (r *Registry) newBreaker(dependency string) *breaker {
 		WithDelay(r.options.OpenFor).
 		WithJitterFactor(0.1). // pods that saw the same outage do not come back in step
 		OnOpen(func(circuitbreaker.StateChangedEvent) {
-			r.stats.opened.Add(1)
-			r.metrics.opened.WithLabelValues(dependency).Inc()
+			r.stats.add(dependency, Counts{BreakerOpened: 1})
 		}).
 		Build()}
 }

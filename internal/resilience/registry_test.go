@@ -2,19 +2,15 @@ package resilience
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/http/httptest"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 )
 
@@ -209,43 +205,5 @@ func TestConcurrent(t *testing.T) {
 	wg.Wait()
 	if s := r.Stats(); s.TotalRetries != 50 || s.SuccessfulRetries != 50 {
 		t.Errorf("%+v", s)
-	}
-}
-
-func TestHandlerAndMetrics(t *testing.T) {
-	reg := prometheus.NewRegistry()
-	r := NewRegistry(Options{FailureThreshold: 1, Policy: Policy{MaxAttempts: 2, BaseDelay: time.Microsecond, MaxDelay: time.Microsecond}}, reg)
-	_ = r.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown}}).call)
-	_ = r.Do(t.Context(), "ns/t", "exotel", (&script{answers: []error{errDown, nil}}).call)
-	rec := httptest.NewRecorder()
-	r.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/api/monitoring/retry-stats", nil))
-	var got map[string]float64
-	if err := json.Unmarshal(rec.Body.Bytes(), &got); err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]float64{"totalRetries": 2, "successfulRetries": 1, "failedRetries": 1, "circuitBreakerTriggered": 1, "retrySuccessRate": 0.5}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("body (-want +got):\n%s", d)
-	}
-	families, err := reg.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	counted := map[string]float64{}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			name := f.GetName()
-			for _, l := range m.GetLabel() {
-				name += " " + l.GetValue()
-			}
-			counted[name] = m.GetCounter().GetValue()
-		}
-	}
-	wantCounted := map[string]float64{
-		"caly_retries_total s3": 1, "caly_retries_total exotel": 1, "caly_retried_calls_total s3 failure": 1,
-		"caly_retried_calls_total exotel success": 1, "caly_circuit_breaker_opened_total s3": 1,
-	}
-	if d := cmp.Diff(wantCounted, counted); d != "" {
-		t.Errorf("metrics (-want +got):\n%s", d)
 	}
 }

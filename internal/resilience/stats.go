@@ -1,14 +1,55 @@
 package resilience
 
 import (
-	"encoding/json"
-	"net/http"
-	"sync/atomic"
+	"maps"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Stats are counted since the process began.
+// Counts of one dependency since the process began.
+type Counts struct {
+	// Retries are calls that were made again.
+	Retries int64
+	// Successful and Failed are calls that needed more than one try, by how they ended.
+	Successful, Failed int64
+	// BreakerOpened is how often a circuit breaker opened.
+	BreakerOpened int64
+}
+
+// Minus is what was counted since an earlier reading.
+func (c Counts) Minus(earlier Counts) Counts {
+	return Counts{c.Retries - earlier.Retries, c.Successful - earlier.Successful, c.Failed - earlier.Failed, c.BreakerOpened - earlier.BreakerOpened}
+}
+
+// Plus is the sum.
+func (c Counts) Plus(o Counts) Counts {
+	return Counts{c.Retries + o.Retries, c.Successful + o.Successful, c.Failed + o.Failed, c.BreakerOpened + o.BreakerOpened}
+}
+
+// Since is what was counted, by dependency, since an earlier reading; what did not change is left out.
+func Since(now, earlier map[string]Counts) map[string]Counts {
+	changed := map[string]Counts{}
+	for dependency, c := range now {
+		if d := c.Minus(earlier[dependency]); d != (Counts{}) {
+			changed[dependency] = d
+		}
+	}
+	return changed
+}
+
+// Sum adds readings up, dependency by dependency.
+func Sum(readings ...map[string]Counts) map[string]Counts {
+	sum := map[string]Counts{}
+	for _, r := range readings {
+		for dependency, c := range r {
+			sum[dependency] = sum[dependency].Plus(c)
+		}
+	}
+	return sum
+}
+
+// Stats are statistics over all dependencies, as GET /api/monitoring/retry-stats answers them.
 type Stats struct {
 	// TotalRetries are calls that were made again.
 	TotalRetries int64 `json:"totalRetries"`
@@ -21,65 +62,91 @@ type Stats struct {
 	RetrySuccessRate float64 `json:"retrySuccessRate"`
 }
 
-type counters struct {
-	total, successful, failed, opened atomic.Int64
-}
-
-// Stats returns a snapshot.
-func (r *Registry) Stats() Stats {
-	s := Stats{
-		TotalRetries:            r.stats.total.Load(),
-		SuccessfulRetries:       r.stats.successful.Load(),
-		FailedRetries:           r.stats.failed.Load(),
-		CircuitBreakerTriggered: r.stats.opened.Load(),
+// StatsOf sums counts up, whatever they are by.
+func StatsOf(counts map[string]Counts) Stats {
+	var sum Counts
+	for _, c := range counts {
+		sum = sum.Plus(c)
 	}
-	if n := s.SuccessfulRetries + s.FailedRetries; n > 0 {
-		s.RetrySuccessRate = float64(s.SuccessfulRetries) / float64(n)
+	s := Stats{TotalRetries: sum.Retries, SuccessfulRetries: sum.Successful, FailedRetries: sum.Failed, CircuitBreakerTriggered: sum.BreakerOpened}
+	if n := sum.Successful + sum.Failed; n > 0 {
+		s.RetrySuccessRate = float64(sum.Successful) / float64(n)
 	}
 	return s
 }
 
-// Handler serves the statistics as JSON, for GET /api/monitoring/retry-stats.
-func (r *Registry) Handler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "no-store")
-		_ = json.NewEncoder(w).Encode(r.Stats()) // the client is gone if it fails
-	})
+// Counts returns a snapshot by dependency.
+func (r *Registry) Counts() map[string]Counts {
+	return r.stats.snapshot()
+}
+
+// Stats returns a snapshot over all dependencies.
+func (r *Registry) Stats() Stats { return StatsOf(r.stats.snapshot()) }
+
+// tally keeps the counts. Its keys are written in code, so that it stays small.
+type tally struct {
+	mu     sync.Mutex
+	counts map[string]Counts
+}
+
+func (t *tally) add(dependency string, c Counts) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.counts == nil {
+		t.counts = map[string]Counts{}
+	}
+	t.counts[dependency] = t.counts[dependency].Plus(c)
+}
+
+func (t *tally) snapshot() map[string]Counts {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.counts == nil {
+		return map[string]Counts{}
+	}
+	return maps.Clone(t.counts)
 }
 
 func (r *Registry) retrying(dependency string) {
-	r.stats.total.Add(1)
-	r.metrics.retries.WithLabelValues(dependency).Inc()
+	r.stats.add(dependency, Counts{Retries: 1})
 }
 
 func (r *Registry) retried(dependency string, err error) {
-	result := "success"
 	if err != nil {
-		result = "failure"
-		r.stats.failed.Add(1)
-	} else {
-		r.stats.successful.Add(1)
+		r.stats.add(dependency, Counts{Failed: 1})
+		return
 	}
-	r.metrics.retried.WithLabelValues(dependency, result).Inc()
+	r.stats.add(dependency, Counts{Successful: 1})
 }
 
-// metrics are labelled by dependency alone: its values are written in code, a tenant's name is not.
-type metrics struct {
-	retries, retried, opened *prometheus.CounterVec
+// Descriptions of the statistics as metrics. They are labelled by dependency alone: its values are written in code, a
+// tenant's name is not.
+var (
+	descRetries = prometheus.NewDesc("caly_retries_total", "Calls to a dependency that were made again.", []string{"dependency"}, nil)
+	descRetried = prometheus.NewDesc("caly_retried_calls_total", "Calls that needed more than one try, by how they ended.",
+		[]string{"dependency", "result"}, nil)
+	descOpened = prometheus.NewDesc("caly_circuit_breaker_opened_total", "Circuit breakers that opened.", []string{"dependency"}, nil)
+)
+
+// Collector exports counts as Prometheus metrics. It asks for them at every scrape.
+type Collector func() map[string]Counts
+
+// Describe implements prometheus.Collector.
+func (Collector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- descRetries
+	ch <- descRetried
+	ch <- descOpened
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+// Collect implements prometheus.Collector.
+func (f Collector) Collect(ch chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, n int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
 	}
-	m := &metrics{
-		retries: counter("caly_retries_total", "Calls to a dependency that were made again.", "dependency"),
-		retried: counter("caly_retried_calls_total", "Calls that needed more than one try, by how they ended.", "dependency", "result"),
-		opened:  counter("caly_circuit_breaker_opened_total", "Circuit breakers that opened.", "dependency"),
+	for dependency, c := range f() {
+		counter(descRetries, c.Retries, dependency)
+		counter(descRetried, c.Successful, dependency, "success")
+		counter(descRetried, c.Failed, dependency, "failure")
+		counter(descOpened, c.BreakerOpened, dependency)
 	}
-	if reg != nil {
-		reg.MustRegister(m.retries, m.retried, m.opened)
-	}
-	return m
 }

@@ -184,7 +184,7 @@ func (d *DB) DeleteTenant(ctx context.Context, tenant string) error {
 			}
 		}
 	}
-	return nil
+	return d.forgetRetries(ctx, tenant)
 }
 
 // EnsureHistoryPartitions makes the history's partitions of the coming months.

@@ -1,0 +1,126 @@
+package monitoring
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+)
+
+// kept is a database that can be away.
+type kept struct {
+	totals map[string]resilience.Counts
+	err    error
+}
+
+func (k *kept) RetryTotals(context.Context) (map[string]resilience.Counts, error) {
+	return k.totals, k.err
+}
+
+// retriedOnce is a registry that has seen one call fail once and then succeed.
+func retriedOnce(t *testing.T) *resilience.Registry {
+	t.Helper()
+	r := resilience.NewRegistry(resilience.Options{Policy: resilience.Policy{BaseDelay: 1}}, nil)
+	failed := false
+	err := r.Do(t.Context(), "ns/t", "s3", func(context.Context) error {
+		if !failed {
+			failed = true
+			return resilience.Retryable(errors.New("away"))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestServe(t *testing.T) {
+	uploads := map[string]resilience.Counts{"s3": {Retries: 4, Successful: 2, Failed: 1, BreakerOpened: 1}, "exotel": {Retries: 2, Successful: 1}}
+	for name, tc := range map[string]struct {
+		kept       *kept
+		method     string
+		wantStatus int
+		wantBody   string
+	}{
+		"both":             {&kept{totals: uploads}, http.MethodGet, 200, `{"totalRetries":7,"successfulRetries":4,"failedRetries":1,"circuitBreakerTriggered":1,"retrySuccessRate":0.8}`},
+		"nothing kept yet": {&kept{}, http.MethodGet, 200, `{"totalRetries":1,"successfulRetries":1,"failedRetries":0,"circuitBreakerTriggered":0,"retrySuccessRate":1}`},
+		"database away":    {&kept{err: store.ErrUnavailable}, http.MethodGet, 503, "which does not answer: try again"},
+		"written to":       {&kept{totals: uploads}, http.MethodPost, 405, "are read with GET"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rec := httptest.NewRecorder()
+			NewRetryStats(tc.kept, retriedOnce(t)).ServeHTTP(rec, httptest.NewRequest(tc.method, RetryStatsPath, nil))
+			if rec.Code != tc.wantStatus || !strings.Contains(rec.Body.String(), tc.wantBody) {
+				t.Errorf("answered %d %s, want %d with %q", rec.Code, rec.Body, tc.wantStatus, tc.wantBody)
+			}
+		})
+	}
+}
+
+// The counters must not fall while the database is away: Prometheus would take that for a new beginning.
+func TestMetricsOutliveAnOutage(t *testing.T) {
+	db := &kept{totals: map[string]resilience.Counts{"s3": {Retries: 4, Successful: 2, Failed: 1, BreakerOpened: 3}}}
+	stats := NewRetryStats(db, retriedOnce(t))
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(stats)
+	want := map[string]float64{"caly_retries_total s3": 5, "caly_retried_calls_total s3 failure": 1, "caly_retried_calls_total s3 success": 3,
+		"caly_circuit_breaker_opened_total s3": 3}
+	for _, when := range []string{"while it answers", "while it is away"} {
+		if diff := cmp.Diff(want, gathered(t, registry)); diff != "" {
+			t.Errorf("metrics %s (-want +got):\n%s", when, diff)
+		}
+		db.totals, db.err = nil, store.ErrUnavailable
+	}
+}
+
+func gathered(t *testing.T, reg *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				name += " " + l.GetValue()
+			}
+			values[name] = m.GetCounter().GetValue()
+		}
+	}
+	return values
+}
+
+func TestWithPostgreSQL(t *testing.T) {
+	pg := pgtest.New(t)
+	db, err := store.Open(t.Context(), pg.OperatorDSN, store.Options{Component: "operator"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.AddRetries(t.Context(), "acme/support", map[string]resilience.Counts{"exotel": {Retries: 3, Failed: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	rec := httptest.NewRecorder()
+	NewRetryStats(db, retriedOnce(t)).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, RetryStatsPath, nil))
+	var got resilience.Stats
+	if err := json.Unmarshal(rec.Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := resilience.Stats{TotalRetries: 4, SuccessfulRetries: 1, FailedRetries: 1, RetrySuccessRate: 0.5}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("statistics (-want +got):\n%s", diff)
+	}
+}
