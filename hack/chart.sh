@@ -40,3 +40,14 @@ if [[ $rules != 1 ]] || ! render --show-only templates/rbac-dataplane.yaml | gre
   echo "the data plane has got more rights than to read the Secrets of the work namespace" >&2
   exit 1
 fi
+
+# Each flag that the chart gives to a component must be one that it has: else its pods would not start.
+for component in operator dataplane; do
+  known=$(go run ./cmd/caly "$component" --help)
+  while read -r flag; do
+    if ! grep -qE -- "^ +$flag( |$)" <<<"$known"; then
+      echo "the chart starts the $component with $flag, which it does not know" >&2
+      exit 1
+    fi
+  done < <(render --values "$chart/ci/full-values.yaml" --show-only "templates/$component.yaml" | grep -oE '^ +- --[a-z-]+' | grep -oE -- '--[a-z-]+')
+done
