@@ -10,10 +10,13 @@ import (
 	"github.com/spf13/cobra"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -76,9 +79,6 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 		return err
 	}
 	defer db.Close()
-	if err := db.EnsureHistoryPartitions(ctx, 3); err != nil {
-		return err
-	}
 	registry := resilience.NewRegistry(resilience.Options{}, nil) // its counts are part of the statistics
 	stats := monitoring.NewRetryStats(db, registry)
 	if err := metrics.Registry.Register(stats); err != nil {
@@ -154,5 +154,20 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 	if err := mgr.Add(&intake.Intake{Client: mgr.GetClient(), Store: db, MaxTotal: o.maxViews, MaxPerTenant: o.maxViewsPerTenant}); err != nil {
 		return err
 	}
+	if err := mgr.Add(keepPartitions(db)); err != nil {
+		return err
+	}
 	return mgr.Add(&tenant.Sweeper{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Store: db, WorkNamespace: o.workNamespace, Every: 10 * time.Minute})
+}
+
+// keepPartitions makes the history's partitions of the coming months, at once and then every day.
+func keepPartitions(db *store.DB) manager.RunnableFunc {
+	return func(ctx context.Context) error {
+		wait.UntilWithContext(ctx, func(ctx context.Context) {
+			if err := db.EnsureHistoryPartitions(ctx, 3); err != nil && ctx.Err() == nil {
+				log.FromContext(ctx).Error(err, "make the partitions of the history; tried again tomorrow, rows go to the default one until then")
+			}
+		}, 24*time.Hour)
+		return nil
+	}
 }

@@ -31,8 +31,8 @@ type DB struct {
 	dsn  string
 }
 
-// Open connects, and refuses a database whose schema is older or newer than this binary needs (ErrSchema), and for
-// data plane and upload a role that row-level security would not bind. Errors carry no password.
+// Open connects, and refuses a database whose schema is older or newer than this binary needs (ErrSchema), and a role that
+// row-level security would not bind or would show nothing. Errors carry no password.
 func Open(ctx context.Context, dsn string, o Options) (*DB, error) {
 	cfg, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
@@ -68,23 +68,30 @@ func (d *DB) Close() { d.pool.Close() }
 // Ping asks the database for a sign of life.
 func (d *DB) Ping(ctx context.Context) error { return explain(d.pool.Ping(ctx)) }
 
+// groups are the roles that the components' row-level policies are for.
+var groups = map[string]string{"operator": "caly_operator", "dataplane": "caly_dataplane", "upload": "caly_upload"}
+
 func (d *DB) verify(ctx context.Context, component string) error {
 	if err := d.verifySchema(ctx); err != nil {
 		return err
 	}
-	if component == "operator" {
-		return nil
+	group, ok := groups[component]
+	if !ok {
+		return fmt.Errorf("no component is called %q", component)
 	}
-	var bypass bool
+	var bypass, member bool
 	err := d.pool.QueryRow(ctx, `SELECT rolsuper OR rolbypassrls OR
-		pg_has_role(session_user, (SELECT relowner FROM pg_class WHERE oid = 'recordings'::regclass), 'USAGE')
-		FROM pg_roles WHERE rolname = session_user`).Scan(&bypass)
-	if err != nil {
+		pg_has_role(session_user, (SELECT relowner FROM pg_class WHERE oid = 'recordings'::regclass), 'USAGE'),
+		pg_has_role(session_user, $1, 'USAGE')
+		FROM pg_roles WHERE rolname = session_user`, group).Scan(&bypass, &member)
+	switch {
+	case err != nil:
 		return explain(err)
-	}
-	if bypass {
+	case bypass:
 		return fmt.Errorf("this role is a superuser, the owner or has BYPASSRLS, so row-level security would not bind it; "+
-			"connect %s as its own role (caly_dataplane, or the role made for the tenant)", component)
+			"connect %s as its own role (caly_operator, caly_dataplane, or the role made for the tenant)", component)
+	case !member:
+		return fmt.Errorf("this role is not a member of %s, so it would see no row; connect %s as its own role", group, component)
 	}
 	return nil
 }

@@ -153,13 +153,30 @@ func (d *DB) Backlogs(ctx context.Context, limitPerTenant int) ([]Backlog, error
 	return list, explain(err)
 }
 
-// ReapLeases gives expired leases back to the queue, an attempt counted, and returns how many.
+// CodeLeaseExpired says of a recording that the upload pod that held it went away without a word.
+const CodeLeaseExpired = "LeaseExpired"
+
+// ReapLeases gives expired leases back to the queue, an attempt counted, and returns how many. The first time a recording is
+// due again at once; after that it waits longer each time, and in the end it fails: it may be what kills its pods.
 func (d *DB) ReapLeases(ctx context.Context) (int, error) {
-	tag, err := d.pool.Exec(ctx, `
-		WITH dead AS (SELECT tenant, id FROM recordings WHERE lease_until < now() LIMIT 1000 FOR UPDATE SKIP LOCKED)
-		UPDATE recordings r SET lease_owner = NULL, lease_until = NULL, attempts = attempts + 1, last_error_code = 'lease_expired',
-			last_error = 'the upload pod that held it went away without a word' FROM dead WHERE r.tenant = dead.tenant AND r.id = dead.id`)
-	return int(tag.RowsAffected()), explain(err)
+	var n int
+	err := d.pool.QueryRow(ctx, `
+		WITH dead AS (
+			SELECT tenant, id, attempts + 1 >= max_attempts AND created_at < now() - interval '2 hours' AS last
+			FROM recordings WHERE lease_until < now() LIMIT 1000 FOR UPDATE SKIP LOCKED),
+		gone AS (
+			DELETE FROM recordings r USING dead WHERE dead.last AND r.tenant = dead.tenant AND r.id = dead.id RETURNING r.*),
+		failed AS (
+			INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, has_view, last_error_code, last_error,
+				finished_by, created_at)
+			SELECT tenant, id, call_sid, source_url, 'failed', attempts + 1, has_view, $1, $2, 'operator', created_at FROM gone),
+		again AS (
+			UPDATE recordings r SET lease_owner = NULL, lease_until = NULL, attempts = attempts + 1, last_error_code = $1, last_error = $2,
+				available_at = now() + CASE WHEN attempts = 0 THEN interval '0' ELSE least(interval '15 s' * 2 ^ least(attempts, 10), interval '15 min') END
+			FROM dead WHERE NOT dead.last AND r.tenant = dead.tenant AND r.id = dead.id)
+		SELECT count(*) FROM dead`, CodeLeaseExpired,
+		"the upload pod that held it went away without a word: see the pods of the work namespace, their memory above all").Scan(&n)
+	return n, explain(err)
 }
 
 // SuspendTenant stops or lets go the claims of a tenant.

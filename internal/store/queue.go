@@ -7,13 +7,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Claim leases up to n recordings that are due, oldest first; an expired lease is taken over. Rows that another claim
-// holds at this moment are skipped. While the tenant is suspended it returns none.
+// Claim leases up to n recordings that are due, oldest first; an expired lease is taken over while the recording has attempts
+// left. Rows that another claim holds at this moment are skipped. While the tenant is suspended it returns none.
 func (d *DB) Claim(ctx context.Context, owner string, n int, lease time.Duration) ([]Recording, error) {
 	rows, err := d.pool.Query(ctx, `
 		WITH due AS (
 			SELECT tenant, id FROM recordings
-			WHERE tenant = caly_upload_tenant() AND available_at <= now() AND (lease_owner IS NULL OR lease_until < now())
+			WHERE tenant = caly_upload_tenant() AND available_at <= now() AND (lease_owner IS NULL OR (lease_until < now() AND attempts + 1 < max_attempts))
 				AND NOT EXISTS (SELECT FROM tenants t WHERE t.tenant = caly_upload_tenant() AND t.suspended)
 			ORDER BY available_at, id LIMIT $2 FOR UPDATE SKIP LOCKED)
 		UPDATE recordings r SET lease_owner = $1, lease_until = now() + $3::interval,

@@ -104,6 +104,19 @@ func (f *fixture) one(t *testing.T, sql string, args ...any) (v int) {
 	return v
 }
 
+// exec changes rows as the superuser, to let time pass.
+func (f *fixture) exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), f.pg.AdminDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestIngestOnceUnderConcurrency(t *testing.T) {
 	f := newFixture(t)
 	e := newEvent(acme, "c1", "terminal", store.CallCompleted, "https://recordings.exotel.com/x/c1.mp3")
@@ -341,6 +354,75 @@ func TestBacklogsAndReaping(t *testing.T) {
 	}
 }
 
+// A recording that kills its pods comes round ever more slowly, and not for ever.
+func TestReapingEnds(t *testing.T) {
+	for name, tc := range map[string]struct {
+		attempts  int
+		age       string
+		wantState store.RecordingState
+		wantDue   bool
+	}{
+		"once":                 {0, "1 minute", store.StatePending, true},
+		"again":                {1, "1 minute", store.StatePending, false},
+		"often, but not long":  {40, "1 minute", store.StatePending, false},
+		"long, but not often":  {3, "1 day", store.StatePending, false},
+		"often and for long":   {11, "121 minutes", store.StateFailed, false},
+		"one more than allows": {12, "1 day", store.StateFailed, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			id := f.enqueue(t, acme, 1)[0]
+			f.exec(t, `UPDATE recordings SET attempts = $1, created_at = now() - $2::interval, lease_owner = 'gone', lease_until = now() - interval '1 s'`, tc.attempts, tc.age)
+			if n, err := f.oper.ReapLeases(t.Context()); n != 1 || err != nil {
+				t.Fatalf("reaped %d, %v; want 1", n, err)
+			}
+			key := store.RecordingKey{Tenant: acme, ID: id}
+			rows, err := f.oper.Recordings(t.Context(), []store.RecordingKey{key})
+			got := rows[key]
+			if err != nil || got.State != tc.wantState || got.LastErrorCode != store.CodeLeaseExpired || got.Attempts != tc.attempts+1 {
+				t.Errorf("%+v, %v; want %s", got, err, tc.wantState)
+			}
+			if claimed, err := f.upload.Claim(t.Context(), "next", 1, time.Minute); err != nil || (len(claimed) == 1) != tc.wantDue {
+				t.Errorf("claimed %d at once (%v), want due %v", len(claimed), err, tc.wantDue)
+			}
+		})
+	}
+}
+
+// Without attempts left a lease is not taken over: whether it fails is the operator's to say.
+func TestClaimLeavesTheLastLease(t *testing.T) {
+	f := newFixture(t)
+	f.enqueue(t, acme, 1)
+	f.exec(t, `UPDATE recordings SET attempts = 11, lease_owner = 'gone', lease_until = now() - interval '1 s'`)
+	if got, err := f.upload.Claim(t.Context(), "w", 1, time.Minute); err != nil || len(got) != 0 {
+		t.Errorf("claimed %d, %v", len(got), err)
+	}
+}
+
+func TestHistoryPartitions(t *testing.T) {
+	f := newFixture(t)
+	partitions := func() int {
+		return f.one(t, `SELECT count(*)::int FROM pg_inherits WHERE inhparent = 'recording_history'::regclass`)
+	}
+	for range 2 {
+		if err := f.oper.EnsureHistoryPartitions(t.Context(), 3); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := partitions(); got != 5 { // the default one, this month's and three more
+		t.Errorf("%d partitions, want 5", got)
+	}
+	// A month whose rows are in the default partition stays there: moving them would lock the history.
+	f.exec(t, `INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, finished_by, created_at, finished_at)
+		VALUES ('acme/support', 'x', 'c', 'u', 'failed', 1, 'w', now(), date_trunc('month', now()) + interval '4 months')`)
+	if err := f.oper.EnsureHistoryPartitions(t.Context(), 5); err != nil {
+		t.Fatal(err)
+	}
+	if got := partitions(); got != 6 {
+		t.Errorf("%d partitions, want 6: all but the month that has rows already", got)
+	}
+}
+
 func TestViews(t *testing.T) {
 	f := newFixture(t)
 	ctx := t.Context()
@@ -495,6 +577,9 @@ func TestOpenRefuses(t *testing.T) {
 		"newer schema":     {newer.OperatorDSN, "operator", "run a newer caly"},
 		"owner":            {good.OwnerDSN, "dataplane", "row-level security would not bind it"},
 		"superuser":        {good.AdminDSN, "upload", "row-level security would not bind it"},
+		"operator as root": {good.AdminDSN, "operator", "row-level security would not bind it"},
+		"another's role":   {good.DataplaneDSN, "operator", "not a member of caly_operator"},
+		"unknown":          {good.OperatorDSN, "nonsense", "no component is called"},
 		"wrong password":   {strings.Replace(good.OperatorDSN, "caly-test", "wrong-secret", 1), "operator", "password authentication failed"},
 		"nobody listening": {"postgres://u:topsecret@127.0.0.1:1/x", "operator", "database unavailable"},
 		"not a URL":        {"host=/nonsense port=x topsecret", "operator", "postgres://user:password@host"},
