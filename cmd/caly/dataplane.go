@@ -33,7 +33,7 @@ type dataplaneOptions struct {
 
 func newDataplaneCommand() *cobra.Command {
 	var o dataplaneOptions
-	cmd := &cobra.Command{Use: "dataplane", Short: "Answer Exotel's webhooks", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "dataplane", Short: "Answer Exotel's webhooks", Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDataplane(cmd.Context(), o) }}
 	f := cmd.Flags()
 	f.StringVar(&o.databaseURLFile, "database-url-file", "", "file with the data plane's database URL (or CALY_DATABASE_URL)")

@@ -43,7 +43,7 @@ type operatorOptions struct {
 
 func newOperatorCommand() *cobra.Command {
 	var o operatorOptions
-	cmd := &cobra.Command{Use: "operator", Short: "Compile Tenants, keep upload Jobs and CallRecordings", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "operator", Short: "Compile Tenants, keep upload Jobs and CallRecordings", Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runOperator(cmd.Context(), o) }}
 	f := cmd.Flags()
 	f.StringVar(&o.databaseURLFile, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)")

@@ -21,18 +21,24 @@ func newRootCommand() *cobra.Command {
 		Long:          "Every flag can also be set in the environment: --work-namespace as CALY_WORK_NAMESPACE, and so on.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          cli.NoArgs,
+		RunE:          help,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			return cli.FromEnvironment(cmd.Flags())
 		},
 	}
+	cmd.SetFlagErrorFunc(cli.UsageError)
 	cmd.SetOut(os.Stdout) // results are for pipes; cobra would send them to stderr
 	cmd.AddCommand(newOperatorCommand(), newDataplaneCommand(), cli.NewUploadCommand(), newMigrateCommand(), newSimulateCommand(), newVersionCommand())
 	return cmd
 }
 
+// help is what a command with subcommands does by itself. Without it cobra would take an unknown subcommand for a wish for help,
+// and end with success.
+func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+
 func newVersionCommand() *cobra.Command {
-	return &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, Run: func(cmd *cobra.Command, _ []string) {
+	return &cobra.Command{Use: "version", Short: "Print the version", Args: cli.NoArgs, Run: func(cmd *cobra.Command, _ []string) {
 		cmd.Println(version)
 	}}
 }
@@ -49,5 +55,9 @@ func databaseURL(file string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read the database URL: %w", err)
 	}
-	return strings.TrimSpace(string(data)), nil
+	dsn := strings.TrimSpace(string(data))
+	if dsn == "" { // the driver would read it as "the local server"
+		return "", fmt.Errorf("the file %s holds no database URL", file)
+	}
+	return dsn, nil
 }

@@ -15,18 +15,19 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/caly-dev/caly/cmd/internal/cli"
 	"github.com/caly-dev/caly/internal/exotel/exoteltest"
 )
 
 func newSimulateCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "simulate", Short: "Stand in for Exotel, to try an installation", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "simulate", Short: "Stand in for Exotel, to try an installation", Args: cli.NoArgs, RunE: help}
 	cmd.AddCommand(newSimulateServerCommand(), newSimulateCallCommand(), newSimulateVerifyCommand())
 	return cmd
 }
 
 func newSimulateServerCommand() *cobra.Command {
 	var listen, keyFile, tokenFile string
-	cmd := &cobra.Command{Use: "server", Short: "Serve recordings as Exotel does, until ended", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "server", Short: "Serve recordings as Exotel does, until ended", Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			key, err := readLine(keyFile)
 			if err != nil {
@@ -83,7 +84,7 @@ type callOptions struct {
 
 func newSimulateCallCommand() *cobra.Command {
 	var o callOptions
-	cmd := &cobra.Command{Use: "call", Short: "Place calls: send the webhooks that Exotel would", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "call", Short: "Place calls: send the webhooks that Exotel would", Args: cli.NoArgs,
 		Long: "Sends an answered and a terminal StatusCallback for each call, signed and repeated as Exotel does.\n" +
 			"With --tenant the address and the signing secret are read from the cluster of the current kubeconfig.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return placeCalls(cmd, o) }}
@@ -102,7 +103,18 @@ func newSimulateCallCommand() *cobra.Command {
 	return cmd
 }
 
+func (o callOptions) check() error {
+	if o.calls < 0 || o.size < 0 {
+		return errors.New("--calls and --size cannot be negative")
+	}
+	_, err := spellingOf(o.spelling, 0)
+	return err
+}
+
 func placeCalls(cmd *cobra.Command, o callOptions) error {
+	if err := o.check(); err != nil {
+		return err
+	}
 	url, secret, err := target(cmd.Context(), o)
 	if err != nil {
 		return err

@@ -24,11 +24,19 @@ func newScheme() (*runtime.Scheme, error) {
 	return scheme, v1alpha1.AddToScheme(scheme)
 }
 
+func splitTenant(id string) (namespace, name string, err error) {
+	namespace, name, _ = strings.Cut(id, "/")
+	if namespace == "" || name == "" || strings.Contains(name, "/") {
+		return "", "", fmt.Errorf("--tenant %q is not namespace/name", id)
+	}
+	return namespace, name, nil
+}
+
 // lookUpTenant reads a Tenant's status webhook and one of its signing secrets.
 func lookUpTenant(ctx context.Context, id string) (url, secret string, err error) {
-	ns, name, ok := strings.Cut(id, "/")
-	if !ok {
-		return "", "", fmt.Errorf("--tenant %q is not namespace/name", id)
+	ns, name, err := splitTenant(id)
+	if err != nil {
+		return "", "", err
 	}
 	cfg, err := ctrl.GetConfig()
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/spf13/cobra"
 
+	"github.com/caly-dev/caly/cmd/internal/cli"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -26,7 +27,7 @@ type verifyOptions struct {
 
 func newSimulateVerifyCommand() *cobra.Command {
 	var o verifyOptions
-	cmd := &cobra.Command{Use: "verify", Short: "Compare a bucket with the ledger of the calls that were placed", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "verify", Short: "Compare a bucket with the ledger of the calls that were placed", Args: cli.NoArgs,
 		Long: "Reads every object of the tenant and compares it with its source, byte for byte by SHA-256: each recording must be there\nexactly once, and nothing else.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return verify(cmd, o) }}
 	f := cmd.Flags()
@@ -41,6 +42,9 @@ func newSimulateVerifyCommand() *cobra.Command {
 }
 
 func verify(cmd *cobra.Command, o verifyOptions) error {
+	if _, _, err := splitTenant(o.tenant); err != nil {
+		return err
+	}
 	want, err := readLedger(o.ledger)
 	if err != nil {
 		return err
@@ -100,12 +104,17 @@ func readLedger(file string) (map[string]ledgerEntry, error) {
 		if err := json.Unmarshal(scanner.Bytes(), &e); err != nil {
 			return nil, fmt.Errorf("read the ledger: %w", err)
 		}
-		entries[tenantconfig.RecordingID(e.CallSID, e.SourceURL)] = e
+		if e.SourceURL != "" {
+			entries[tenantconfig.RecordingID(e.CallSID, e.SourceURL)] = e
+		}
+	}
+	if err := scanner.Err(); err != nil {
+		return nil, fmt.Errorf("read the ledger: %w", err)
 	}
 	if len(entries) == 0 {
-		return nil, errors.New("the ledger is empty")
+		return nil, errors.New("the ledger names no recording: place calls with --recordings-base-url")
 	}
-	return entries, scanner.Err()
+	return entries, nil
 }
 
 func openStore(o verifyOptions) (*minio.Client, error) {

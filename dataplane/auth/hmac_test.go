@@ -17,7 +17,11 @@ func TestRFC2202(t *testing.T) {
 		"1": {strings.Repeat("\x0b", 20), "Hi There", "b617318655057264e28bc0b6fb378c8ef146be00"},
 		"2": {"Jefe", "what do ya want for nothing?", "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"},
 		"3": {strings.Repeat("\xaa", 20), strings.Repeat("\xdd", 50), "125d7342b9ac11cd91a39af48aa17b4f63f175d3"},
+		"4": {"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19", strings.Repeat("\xcd", 50),
+			"4c9007f4026250c6bc8414f9bf50c86c2d7235da"},
+		"5": {strings.Repeat("\x0c", 20), "Test With Truncation", "4c1a03424b55e07fe7f27be1d58bb9324a9a5a04"},
 		"6": {strings.Repeat("\xaa", 80), "Test Using Larger Than Block-Size Key - Hash Key First", "aa4ae5e15272d00e95705637ce8a3b55ed402112"},
+		"7": {strings.Repeat("\xaa", 80), "Test Using Larger Than Block-Size Key and Larger Than One Block-Size Data", "e8e99d0f45237d786d6bbaa7965c7808bbff1a91"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if !VerifyHMACSHA1([]tenantconfig.Sensitive{tenantconfig.Sensitive(tc.key)}, []byte(tc.data), tc.want) {
@@ -41,16 +45,17 @@ func TestVerify(t *testing.T) {
 		sig     string
 		want    bool
 	}{
-		"first secret":     {secrets, first, true},
-		"second secret":    {secrets, hex.EncodeToString(mac("the second secret")), true},
-		"upper case":       {secrets, strings.ToUpper(first), true},
-		"prefix":           {secrets, "sha1=" + first, true},
-		"base64":           {secrets, base64.StdEncoding.EncodeToString(mac("the first secret")), true},
-		"another secret":   {secrets, hex.EncodeToString(mac("a third secret")), false},
-		"cut":              {secrets, first[:38], false},
-		"empty":            {secrets, "", false},
-		"no secret at all": {nil, first, false},
-		"not hex":          {secrets, strings.Repeat("z", 40), false},
+		"first secret":       {secrets, first, true},
+		"second secret":      {secrets, hex.EncodeToString(mac("the second secret")), true},
+		"upper case":         {secrets, strings.ToUpper(first), true},
+		"prefix":             {secrets, "sha1=" + first, true},
+		"base64":             {secrets, base64.StdEncoding.EncodeToString(mac("the first secret")), true},
+		"another secret":     {secrets, hex.EncodeToString(mac("a third secret")), false},
+		"vector 5's 96 bits": {secrets, first[:24], false},
+		"cut":                {secrets, first[:38], false},
+		"empty":              {secrets, "", false},
+		"no secret at all":   {nil, first, false},
+		"not hex":            {secrets, strings.Repeat("z", 40), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := VerifyHMACSHA1(tc.secrets, body, tc.sig); got != tc.want {

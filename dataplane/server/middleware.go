@@ -21,13 +21,18 @@ func Middleware(next http.Handler, log *slog.Logger) http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		rec := &recorder{ResponseWriter: w}
 		defer func() {
-			if v := recover(); v != nil && v != http.ErrAbortHandler { //nolint:errorlint // a panic's value, as net/http compares it
+			v := recover()
+			if v != nil && v != http.ErrAbortHandler { //nolint:errorlint // a panic's value, as net/http compares it
 				log.Error("a handler panicked", "request", id, "panic", v, "stack", string(debug.Stack()))
 				if rec.status == 0 {
 					problem.New(http.StatusInternalServerError, problem.Internal, "something broke; it is safe to send this again").Write(rec, id)
+					v = nil
 				}
 			}
 			log.Debug("request", "request", id, "method", r.Method, "path", r.URL.Path, "status", rec.status, "took", time.Since(start))
+			if v != nil {
+				panic(http.ErrAbortHandler) // cuts the connection: half an answer must not look like a whole one
+			}
 		}()
 		next.ServeHTTP(rec, r)
 	})
@@ -42,6 +47,14 @@ type recorder struct {
 func (r *recorder) WriteHeader(status int) {
 	r.status = status
 	r.ResponseWriter.WriteHeader(status)
+}
+
+// Write notes the status that net/http writes by itself.
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(b)
 }
 
 // Unwrap lets http.ResponseController reach the connection.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/caly-dev/caly/dataplane/problem"
@@ -21,18 +23,17 @@ var states = map[exotel.State]store.CallState{
 
 // parse turns a verified request into an event. One that names a call and cannot be applied becomes a dead event, which is
 // kept; one that names none is refused.
-func (h *Handler) parse(t *tenantconfig.Tenant, kind string, r *http.Request, body []byte) (store.Event, error) {
+func (h *Handler) parse(t *tenantconfig.Tenant, kind string, r *http.Request, body []byte, signed exotel.Request) (store.Event, error) {
 	e := store.Event{Tenant: t.ID, Kind: kind, Source: "webhook", ContentType: bound(r.Header.Get("Content-Type"), 256),
 		Raw: body, Query: redactQuery(r.URL.Query())}
-	parsed, err := exotel.ParseEvent(kind, exotel.Request{Method: r.Method, ContentType: r.Header.Get("Content-Type"),
-		RawQuery: r.URL.RawQuery, Body: body}, location(t.TimeZone))
+	parsed, err := exotel.ParseEvent(kind, signed, location(t.TimeZone))
 	var refused *exotel.ParseError
 	if errors.As(err, &refused) {
 		if refused.Code == "missing_call_sid" || refused.Code == "invalid_call_sid" {
 			return e, problem.New(http.StatusBadRequest, problem.Validation, refused.Message)
 		}
 		e.DeadReason, e.CallSID = refused.Code, "unknown"
-		e.DedupKey = sha256.Sum256(append([]byte(t.ID+"\x00"+kind+"\x00"+r.URL.RawQuery+"\x00"), body...))
+		e.DedupKey = sha256.Sum256(append([]byte(t.ID+"\x00"+kind+"\x00"+signed.RawQuery+"\x00"), signed.Body...))
 		return e, nil
 	}
 	if err != nil {
@@ -67,12 +68,12 @@ func (h *Handler) addRecording(t *tenantconfig.Tenant, parsed *exotel.Event, e *
 		AvailableAt: available}
 }
 
-// secretNames are query fields in which senders carry secrets.
-var secretNames = []string{"key", "token", "auth_token", "secret", "signature", "Signature"}
+// secretNames are query fields, in lower case, in which senders carry secrets.
+var secretNames = []string{"key", "api_key", "apikey", "token", "auth_token", "access_token", "secret", "password", "signature"}
 
 func redactQuery(q url.Values) string {
-	for _, n := range secretNames {
-		if q.Has(n) {
+	for n := range q {
+		if slices.Contains(secretNames, strings.ToLower(n)) {
 			q.Set(n, "redacted")
 		}
 	}

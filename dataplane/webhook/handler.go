@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -78,6 +79,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !errors.As(err, &p) {
 		p = problem.New(http.StatusInternalServerError, problem.Internal, "the event could not be kept; it is safe to send it again")
 	}
+	if p.Status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", "GET, POST")
+	}
 	h.m.rejected.WithLabelValues(string(p.Code)).Inc()
 	p.Write(w, w.Header().Get("X-Request-Id"))
 }
@@ -92,11 +96,12 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (store.Outcome, 
 	if err != nil {
 		return 0, err
 	}
-	tenant, err := h.verify(r, tenantID, body)
+	signed := signedPart(r, body)
+	tenant, err := h.verify(r, tenantID, signed)
 	if err != nil {
 		return 0, err
 	}
-	event, err := h.parse(tenant, kind, r, body)
+	event, err := h.parse(tenant, kind, r, body, signed)
 	if err != nil {
 		return 0, err
 	}
@@ -121,22 +126,33 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	switch {
 	case errors.As(err, &tooLarge):
 		return nil, problem.New(http.StatusRequestEntityTooLarge, problem.PayloadTooLarge, "the body is larger than a webhook may be")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, problem.New(http.StatusRequestTimeout, problem.Timeout, "the body did not end in time")
 	case err != nil:
 		return nil, problem.New(http.StatusBadRequest, problem.Validation, "the body broke off before its end")
 	}
 	return body, nil
 }
 
+// signedPart is what the signature covers: the body of a POST, the raw query of a request without one. Nothing else of the
+// request is read for its fields, since whoever has seen one signed request could add to it.
+func signedPart(r *http.Request, body []byte) exotel.Request {
+	if r.Method == http.MethodGet || len(body) == 0 {
+		return exotel.Request{Method: r.Method, RawQuery: r.URL.RawQuery}
+	}
+	return exotel.Request{Method: r.Method, ContentType: r.Header.Get("Content-Type"), Body: body}
+}
+
 // verify returns the tenant if the request proves to come from its Exotel. An unknown tenant and a wrong signature are
-// refused alike, so that nobody learns from outside which tenants exist. A GET carries no body: its raw query is signed.
-func (h *Handler) verify(r *http.Request, tenantID string, body []byte) (*tenantconfig.Tenant, error) {
+// refused alike, so that nobody learns from outside which tenants exist.
+func (h *Handler) verify(r *http.Request, tenantID string, part exotel.Request) (*tenantconfig.Tenant, error) {
 	signature := r.Header.Get(auth.SignatureHeader)
 	if signature == "" {
 		return nil, h.refuse(tenantID, "missing_signature", "Missing webhook signature")
 	}
-	signed := body
-	if r.Method == http.MethodGet {
-		signed = []byte(r.URL.RawQuery)
+	signed := part.Body
+	if len(signed) == 0 {
+		signed = []byte(part.RawQuery)
 	}
 	tenant, known := h.o.Tenants().Tenant(tenantID)
 	var secrets []tenantconfig.Sensitive
@@ -181,7 +197,8 @@ func (h *Handler) ingest(ctx context.Context, e store.Event) (store.Outcome, err
 	}
 	h.o.Log.Error("an event could not be kept", "tenant", e.Tenant, "call", e.CallSID, "error", err)
 	if reason := deadReason(err); reason != "" && e.DeadReason == "" {
-		e.DeadReason = reason
+		// Kept as received, without what was read from it: that may be what the database refuses.
+		e.DeadReason, e.Call, e.Recording = reason, store.Call{}, nil
 		return h.ingest(ctx, e)
 	}
 	p := problem.New(http.StatusServiceUnavailable, problem.Unavailable, "the event could not be kept; send it again")
@@ -195,10 +212,15 @@ func deadReason(err error) string {
 	switch {
 	case errors.Is(err, store.ErrTooManyRecordings):
 		return "too_many_recordings"
-	case errors.As(err, &refused):
+	case errors.As(err, &refused) && !passing(refused.Code):
 		return "refused_by_database"
 	}
 	return ""
+}
+
+// passing tells whether a refusal is about the moment, not the event: a transaction rolled back (40) or an object in use (55).
+func passing(sqlState string) bool {
+	return strings.HasPrefix(sqlState, "40") || strings.HasPrefix(sqlState, "55")
 }
 
 // bound makes a sender's text fit for a column: at most n bytes of valid UTF-8 without NUL.

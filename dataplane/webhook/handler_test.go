@@ -255,7 +255,10 @@ func TestOutage(t *testing.T) {
 	srv := newServer(t, db)
 	send := func() int {
 		const body = "CallSid=c1&Status=completed"
-		status, _, _ := do(t, "POST", srv.URL+"/webhooks/exotel/acme/support/status", sign(secret, body), body)
+		status, answer, header := do(t, "POST", srv.URL+"/webhooks/exotel/acme/support/status", sign(secret, body), body)
+		if status != 200 {
+			checkProblem(t, status, answer, header, "unavailable", "send it again")
+		}
 		return status
 	}
 	pg.Stop(t)

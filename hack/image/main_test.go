@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"debug/elf"
 	"errors"
 	"io"
 	"os"
@@ -167,8 +168,25 @@ func TestMissingCertificatesAreLeftOut(t *testing.T) {
 	}
 }
 
+// patched is a copy of a binary with one byte changed.
+func patched(t *testing.T, binary string, at func([]byte) int, value byte) string {
+	t.Helper()
+	data, err := os.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[at(data)] = value
+	file := filepath.Join(t.TempDir(), "patched")
+	if err := os.WriteFile(file, data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 func TestRunRefuses(t *testing.T) {
 	good := testOptions(t)
+	// The type of the first program header, which begins at the offset that stands in byte 32.
+	dynamic := patched(t, good.binary, func(b []byte) int { return int(b[32]) }, byte(elf.PT_INTERP))
 	text := filepath.Join(t.TempDir(), "script")
 	if err := os.WriteFile(text, []byte("#!/bin/sh\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -183,6 +201,11 @@ func TestRunRefuses(t *testing.T) {
 		{"relative entrypoint", "--entrypoint", func(o *options) { o.entrypoint = "caly" }},
 		{"entrypoint that climbs", "--entrypoint", func(o *options) { o.entrypoint = "/../caly" }},
 		{"a script", "not a Linux binary", func(o *options) { o.binary = text }},
+		{"no such binary", "not a Linux binary", func(o *options) { o.binary = "/nowhere/caly" }},
+		{"a dynamic binary", "linked dynamically", func(o *options) { o.binary = dynamic }},
+		{"a dynamic second one", "linked dynamically", func(o *options) { o.also = dynamic }},
+		{"the root as entrypoint", "--entrypoint", func(o *options) { o.entrypoint = "/" }},
+		{"out in no folder", "no such file", func(o *options) { o.out = "/nowhere/caly.tar" }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := good
@@ -190,6 +213,9 @@ func TestRunRefuses(t *testing.T) {
 			err := run(o)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want an error with %q", err, c.want)
+			}
+			if left, _ := filepath.Glob(good.out + "*"); len(left) != 0 {
+				t.Errorf("it leaves %v behind", left)
 			}
 		})
 	}

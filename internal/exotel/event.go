@@ -110,7 +110,7 @@ func DirectionOf(s string) string {
 // seconds reads a duration that may be quoted, fractional or empty.
 func seconds(s string) int {
 	f, err := strconv.ParseFloat(strings.Trim(s, `"`), 64)
-	if err != nil || f < 0 || f > 7*24*3600 {
+	if err != nil || !(f >= 0 && f <= 7*24*3600) { // NaN is neither
 		return 0
 	}
 	return int(f)

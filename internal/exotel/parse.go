@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"mime/multipart"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -148,8 +150,8 @@ func (p params) flatten(prefix string, v any, depth int) error {
 	}
 	switch v := v.(type) {
 	case map[string]any:
-		for k, e := range v {
-			key := k
+		for _, k := range slices.Sorted(maps.Keys(v)) { // in order: a name may be spelled twice, nested and flat
+			e, key := v[k], k
 			if prefix != "" {
 				key = prefix + "[" + k + "]"
 			}
@@ -210,8 +212,8 @@ func ParseTime(s string, loc *time.Location) time.Time {
 		if err != nil {
 			continue
 		}
-		if t.Year() <= 1970 || t.Year() > 9999 {
-			return time.Time{}
+		if _, offset := t.Zone(); t.Year() <= 1970 || t.Year() > 9999 || offset <= -24*3600 || offset >= 24*3600 {
+			return time.Time{} // what JSON and databases cannot write either
 		}
 		return t
 	}

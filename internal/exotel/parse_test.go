@@ -156,6 +156,53 @@ func TestDedupKey(t *testing.T) {
 	}
 }
 
+// TestFieldSpelledTwice : one request has one meaning, whatever the order of a JSON object in memory.
+func TestFieldSpelledTwice(t *testing.T) {
+	r := Request{ContentType: "application/json", Body: []byte(`{"CallSid":"c1","Legs":[{"Status":"busy"}],"Legs[0][Status]":"completed","Legs[0]":{"Status":"failed"}}`)}
+	want, err := ParseEvent(KindStatus, r, ist)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if got, err := ParseEvent(KindStatus, r, ist); err != nil || got.DedupKey("a/b") != want.DedupKey("a/b") {
+			t.Fatalf("the same request is read as %v and %v (%v)", want.legs, got.legs, err)
+		}
+	}
+}
+
+func TestSeconds(t *testing.T) {
+	for s, want := range map[string]int{"": 0, "41": 41, `"41"`: 41, "4.39": 4, "-1": 0, "NaN": 0, "nan": 0, "Inf": 0, "-Infinity": 0, "1e400": 0, "604801": 0, "soon": 0} {
+		if got := seconds(s); got != want {
+			t.Errorf("seconds(%q) = %d, want %d", s, got, want)
+		}
+	}
+}
+
+// FuzzParseTime : what is read as a time can be written again, and is between the bounds.
+func FuzzParseTime(f *testing.F) {
+	for _, s := range []string{"2024-01-15 14:25:12", "2022-11-03 22:54:40+05:30", "2026-01-15T10:30:00.529Z", "1970-01-01 05:30:00", "0000-00-00 00:00:00",
+		"Mon, 02 Jan 2006 15:04:05 -0700", "9999-12-31T23:59:59-23:59", "2024-01-15T14:25:10+24:00", "2024-02-30 00:00:00"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got := ParseTime(s, ist)
+		if got.IsZero() {
+			return
+		}
+		if got.Year() <= 1970 || got.Year() > 9999 {
+			t.Fatalf("%q is read as %s", s, got)
+		}
+		text, err := got.MarshalJSON()
+		if err != nil {
+			t.Fatalf("%q is read as a time that cannot be written: %v", s, err)
+		}
+		var again time.Time
+		if err := again.UnmarshalJSON(text); err != nil || !again.Equal(got) {
+			t.Fatalf("%q is read as %s, written as %s and read again as %s (%v)", s, got, text, again, err)
+		}
+	})
+}
+
 func FuzzParseEvent(f *testing.F) {
 	f.Add("application/json", "", []byte(jsonSample))
 	f.Add("application/x-www-form-urlencoded", "CallSid=c1", []byte("Legs[0][Status]=completed&Stream={\"a\":1}"))
@@ -169,6 +216,10 @@ func FuzzParseEvent(f *testing.F) {
 				t.Fatalf("%v is no ParseError", err)
 			}
 			return
+		}
+		const week = 7 * 24 * 3600
+		if e.ConversationSeconds < 0 || e.ConversationSeconds > week {
+			t.Fatalf("a conversation of %d seconds", e.ConversationSeconds)
 		}
 		if !callSID.MatchString(e.CallSID) {
 			t.Fatalf("CallSid %q got through", e.CallSID)

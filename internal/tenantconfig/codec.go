@@ -42,14 +42,22 @@ func DecodeTenant(data []byte) (*Tenant, error) {
 	if err := checkHead(t.Version, t.ID); err != nil {
 		return nil, err
 	}
-	if t.Signature != nil {
-		for i, s := range t.Signature.Secrets {
-			if len(s) < MinSecretLength {
-				return nil, fmt.Errorf("signing secret %d is shorter than %d bytes", i, MinSecretLength)
-			}
+	return &t, t.Signature.check()
+}
+
+func (s *Signature) check() error {
+	if s == nil {
+		return nil
+	}
+	if s.Scheme != SchemeHMACSHA1 {
+		return fmt.Errorf("the signature's scheme %q is none that this caly verifies", s.Scheme)
+	}
+	for i, secret := range s.Secrets {
+		if len(secret) < MinSecretLength {
+			return fmt.Errorf("signing secret %d is shorter than %d bytes", i, MinSecretLength)
 		}
 	}
-	return &t, nil
+	return nil
 }
 
 // DecodeUpload reads an upload config and checks it.

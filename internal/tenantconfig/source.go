@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -38,7 +39,7 @@ func (p SourcePolicy) Validate(rawURL string) error {
 	if u.Scheme != "https" && (u.Scheme != "http" || !p.AllowHTTP) {
 		return &SourceError{fmt.Sprintf("the source URL's scheme is %q: it must be https", u.Scheme)}
 	}
-	if addr, err := netip.ParseAddr(u.Hostname()); err == nil && !p.addressAllowed(addr) {
+	if addr, err := netip.ParseAddr(strings.TrimSuffix(u.Hostname(), ".")); err == nil && !p.addressAllowed(addr) {
 		return &SourceError{fmt.Sprintf("the source address %s is private: recordings are fetched from public hosts, "+
 			"or from ranges that the platform allows (--allowed-source-cidrs)", addr)}
 	}
@@ -48,14 +49,24 @@ func (p SourcePolicy) Validate(rawURL string) error {
 	return nil
 }
 
+// specialRanges are not private by name, and lead into private networks all the same: shared, reserved and benchmark ranges, and
+// those that carry an IPv4 address within (NAT64, Teredo, 6to4).
+var specialRanges = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
+	netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("240.0.0.0/4"),
+	netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("::/96"),
+	netip.MustParsePrefix("2001::/32"), netip.MustParsePrefix("2002::/16"), netip.MustParsePrefix("fec0::/10"),
+}
+
 func (p SourcePolicy) addressAllowed(addr netip.Addr) bool {
-	addr = addr.Unmap()
+	addr = addr.Unmap().WithZone("")
 	for _, c := range p.AllowedCIDRs {
 		if c.Contains(addr) {
 			return true
 		}
 	}
-	return addr.IsGlobalUnicast() && !addr.IsPrivate()
+	special := slices.ContainsFunc(specialRanges, func(r netip.Prefix) bool { return r.Contains(addr) })
+	return addr.IsGlobalUnicast() && !addr.IsPrivate() && !special
 }
 
 // HostAllowed tells whether a URL's host is one of the list: a host name, or "*." and a domain for every host below it,
@@ -75,7 +86,7 @@ func HostAllowed(hosts []string, u *url.URL) bool {
 }
 
 func hostMatches(pattern, name string) bool {
-	if domain, ok := strings.CutPrefix(pattern, "*"); ok { // domain keeps its leading dot
+	if domain, ok := strings.CutPrefix(pattern, "*"); ok && strings.HasPrefix(domain, ".") {
 		return strings.HasSuffix(name, domain) && len(name) > len(domain)
 	}
 	return pattern == name

@@ -64,6 +64,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"id":            {change(func(t *Tenant) { t.ID = "acme" }), "namespace/name"},
 		"id with more":  {change(func(t *Tenant) { t.ID = "a/b/c" }), "namespace/name"},
 		"short secret":  {change(func(t *Tenant) { t.Signature.Secrets = []Sensitive{"short"} }), "shorter than 16"},
+		"scheme":        {change(func(t *Tenant) { t.Signature.Scheme = "HMACSHA512" }), "HMACSHA512"},
 		"much too long": {[]byte(strings.Repeat(" ", maxEncoded+1)), "may have"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +101,7 @@ func TestDigest(t *testing.T) {
 }
 
 func TestValidateSource(t *testing.T) {
-	hosts := []string{"recordings.exotel.com", "*.example.com", "10.0.0.7:8080", "plain.example:80"}
+	hosts := []string{"*", "*test", "recordings.exotel.com", "*.example.com", "10.0.0.7:8080", "plain.example:80"}
 	for name, tc := range map[string]struct {
 		policy SourcePolicy
 		url    string
@@ -122,6 +123,15 @@ func TestValidateSource(t *testing.T) {
 		"metadata":            {SourcePolicy{}, "https://169.254.169.254/a", "private"},
 		"loopback v6":         {SourcePolicy{}, "https://[::1]/a", "private"},
 		"v4 in v6":            {SourcePolicy{}, "https://[::ffff:127.0.0.1]/a", "private"},
+		"shared range":        {SourcePolicy{}, "https://100.64.0.1/a", "private"},
+		"this network":        {SourcePolicy{}, "https://0.1.2.3/a", "private"},
+		"reserved":            {SourcePolicy{}, "https://255.255.255.255/a", "private"},
+		"NAT64 of a private":  {SourcePolicy{}, "https://[64:ff9b::a9fe:a9fe]/a", "private"},
+		"6to4 of a private":   {SourcePolicy{}, "https://[2002:a00:1::]/a", "private"},
+		"zone":                {SourcePolicy{}, "https://[fe80::1%25eth0]/a", "private"},
+		"trailing dot":        {SourcePolicy{}, "https://127.0.0.1./a", "private"},
+		"public address":      {SourcePolicy{}, "https://203.0.114.9/a", "not one that the Tenant allows"},
+		"a star alone":        {SourcePolicy{}, "https://anything.test/a", "not one that the Tenant allows"},
 		"not a URL":           {SourcePolicy{}, "://", "cannot be read"},
 		"relative":            {SourcePolicy{}, "/a.mp3", "cannot be read"},
 	} {

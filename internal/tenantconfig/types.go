@@ -56,9 +56,12 @@ type Tenant struct {
 	AllowedSourceHosts []string `json:"allowedSourceHosts"`
 }
 
+// SchemeHMACSHA1 is the one scheme of a Signature.
+const SchemeHMACSHA1 = "HMACSHA1"
+
 // Signature verifies an HMAC over the raw body. Any secret may match.
 type Signature struct {
-	// Scheme is HMACSHA1.
+	// Scheme is SchemeHMACSHA1.
 	Scheme string `json:"scheme"`
 	// Secrets that are active now, in the order of their keys.
 	Secrets []Sensitive `json:"secrets"`

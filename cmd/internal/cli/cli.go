@@ -16,13 +16,28 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// ExitUsage is the status of a process that was started wrongly; starting it again does not mend that. It is EX_USAGE of
+// sysexits.h, and what an upload Job ends on.
+const ExitUsage = 64
+
+// UsageError makes err one that ends the process with ExitUsage. It suits cobra's SetFlagErrorFunc.
+func UsageError(_ *cobra.Command, err error) error { return &ExitError{ExitUsage, err} }
+
+// NoArgs is cobra.NoArgs with a UsageError.
+func NoArgs(cmd *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(cmd, args); err != nil {
+		return UsageError(cmd, err)
+	}
+	return nil
+}
+
 // FromEnvironment fills flags that were not given from CALY_<FLAG>.
 func FromEnvironment(flags *pflag.FlagSet) (err error) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := "CALY_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		if v, ok := os.LookupEnv(name); ok && !f.Changed && err == nil {
 			if flags.Set(f.Name, v) != nil {
-				err = fmt.Errorf("%s cannot be read as a value of --%s (%s)", name, f.Name, f.Value.Type())
+				err = &ExitError{ExitUsage, fmt.Errorf("%s cannot be read as a value of --%s (%s)", name, f.Name, f.Value.Type())}
 			}
 		}
 	})

@@ -31,12 +31,13 @@ func NewUploadCommand() *cobra.Command {
 		Long: "Upload one tenant's recordings until there are none left.\n\n" +
 			"Exit codes: 0 nothing left to do, or told to end; 1 something was away for too long, start it again;\n" +
 			"64 somebody must mend the Tenant, its Secrets or the release first.",
-		Args:          cobra.NoArgs,
+		Args:          NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PreRunE:       func(cmd *cobra.Command, _ []string) error { return FromEnvironment(cmd.Flags()) },
 		RunE:          func(cmd *cobra.Command, _ []string) error { return runUpload(cmd.Context(), o) },
 	}
+	cmd.SetFlagErrorFunc(UsageError)
 	f := cmd.Flags()
 	f.StringVar(&o.ConfigPath, "config", "/etc/caly/upload/config.json", "file with the tenant's upload config")
 	f.StringVar(&o.Owner, "owner", "", "name of this worker on its leases, unique (default: host name and process id)")

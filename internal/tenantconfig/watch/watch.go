@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,6 +35,7 @@ type Watcher struct {
 	mu       sync.Mutex // guards what follows and the swap of current
 	tenants  map[string]*tenantconfig.Tenant
 	byObject map[string]string // Secret's name -> tenant id
+	live     bool              // changes are published
 }
 
 // New returns a watcher that Run starts.
@@ -56,12 +56,12 @@ func (w *Watcher) Rejected() int64 { return w.rejected.Load() }
 
 // Run watches until ctx is done.
 func (w *Watcher) Run(ctx context.Context) error {
-	factory := informers.NewSharedInformerFactoryWithOptions(w.client, 10*time.Minute, informers.WithNamespace(w.namespace),
+	factory := informers.NewSharedInformerFactoryWithOptions(w.client, 0, informers.WithNamespace(w.namespace),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 			o.FieldSelector = fields.OneTermEqualSelector("type", v1alpha1.SecretTypeTenantConfig).String()
 		}))
 	informer := factory.Core().V1().Secrets().Informer()
-	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	handler, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { w.set(o) },
 		UpdateFunc: func(_, o any) { w.set(o) },
 		DeleteFunc: func(o any) { w.remove(o) },
@@ -71,10 +71,11 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 	factory.Start(ctx.Done())
 	defer factory.Shutdown()
-	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+	// The handler's word, not the informer's: that one has listed the configs before they have all come through set.
+	if !cache.WaitForCacheSync(ctx.Done(), handler.HasSynced) {
 		return errors.New("stopped before the tenant configs were read")
 	}
-	w.synced.Store(true)
+	w.publish()
 	w.log.Info("tenant configs are read", "tenants", w.Snapshot().Len())
 	<-ctx.Done()
 	return nil
@@ -100,6 +101,12 @@ func (w *Watcher) set(o any) {
 	})
 }
 
+// publish makes what was read at start known, at once: a snapshot for each config would take time with its square.
+func (w *Watcher) publish() {
+	w.swap(func(map[string]*tenantconfig.Tenant) { w.live = true })
+	w.synced.Store(true)
+}
+
 func (w *Watcher) remove(o any) {
 	if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
 		o = gone.Obj
@@ -118,5 +125,8 @@ func (w *Watcher) swap(change func(map[string]*tenantconfig.Tenant)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	change(w.tenants)
+	if !w.live {
+		return
+	}
 	w.current.Store(tenantconfig.NewSnapshot(slices.Collect(maps.Values(w.tenants))...))
 }

@@ -26,6 +26,7 @@ func TestWatcherKeepsTheLastGoodConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.publish()
 	w.set(secret(good))
 	before := w.Snapshot()
 	w.set(secret([]byte("nonsense")))

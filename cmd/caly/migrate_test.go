@@ -1,0 +1,101 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/migrations"
+)
+
+func TestMigrate(t *testing.T) {
+	pg := pgtest.NewEmpty(t)
+	t.Setenv("CALY_DATABASE_URL", pg.OwnerDSN)
+	checkStatus(t, "pending", 0)
+	for range 2 {
+		if r := execute(t, "migrate", "up"); r.err != nil {
+			t.Fatal(r.err)
+		}
+	}
+	checkStatus(t, `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ?[+0-9:]*`, int(migrations.Latest()))
+}
+
+// checkStatus wants a heading and a line for every migration, all of them applied as said.
+func checkStatus(t *testing.T, applied string, want int) {
+	t.Helper()
+	r := execute(t, "migrate", "status")
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	lines := strings.Split(strings.TrimSuffix(r.out, "\n"), "\n")
+	if len(lines) != int(migrations.Latest())+1 || strings.Join(strings.Fields(lines[0]), " ") != "VERSION FILE APPLIED" {
+		t.Fatalf("status prints\n%s", r.out)
+	}
+	line := regexp.MustCompile(`^\d+ +0*(\d+)_[a-z_]+\.sql +` + applied + `$`)
+	for i, l := range lines[1:] {
+		if !line.MatchString(l) || !strings.HasPrefix(l, fmt.Sprint(i+1)) {
+			t.Errorf("with %d applied line %d is %q", want, i+1, l)
+		}
+	}
+}
+
+// TestMigrateErrors : one line that says what is wrong, and no password.
+func TestMigrateErrors(t *testing.T) {
+	pg := pgtest.NewEmpty(t)
+	for name, tc := range map[string]struct{ dsn, says string }{
+		"no URL":         {"postgres://u:topsecret@%zz/db", "the database URL cannot be read"},
+		"nobody there":   {"postgres://u:topsecret@" + nobody(t) + "/db", "connect to database db on 127.0.0.1:"},
+		"wrong password": {strings.Replace(pg.OwnerDSN, ":caly-test@", ":topsecret@", 1), "password authentication failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, from := range []string{"environment", "file"} {
+				file := "--database-url-file="
+				if from == "file" {
+					t.Setenv("CALY_DATABASE_URL", "")
+					file += write(t, tc.dsn+"\n")
+				} else {
+					t.Setenv("CALY_DATABASE_URL", tc.dsn)
+				}
+				for _, what := range []string{"up", "status"} {
+					checkFailure(t, execute(t, "migrate", what, file), tc.says)
+				}
+			}
+		})
+	}
+}
+
+// TestPodsWantTheSchema : without it a pod does not start, and says what to do.
+func TestPodsWantTheSchema(t *testing.T) {
+	pg := pgtest.NewEmpty(t)
+	for name, tc := range map[string]struct{ command, dsn string }{
+		"operator":                {"operator", pg.OperatorDSN},
+		"data plane":              {"dataplane", pg.DataplaneDSN},
+		"operator, let in":        {"operator", pg.AdminDSN},
+		"data plane as the owner": {"dataplane", pg.OwnerDSN},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("CALY_DATABASE_URL", tc.dsn)
+			r := execute(t, tc.command)
+			checkFailure(t, r, `run "caly migrate up"`)
+			if strings.Contains(fmt.Sprint(r.err), "caly-test") {
+				t.Errorf("it says the password: %v", r.err)
+			}
+		})
+	}
+	t.Run("data plane as a role that nothing binds", func(t *testing.T) {
+		t.Setenv("CALY_DATABASE_URL", pgtest.New(t).OwnerDSN)
+		checkFailure(t, execute(t, "dataplane"), "row-level security would not bind it")
+	})
+}
+
+func TestPodsWantADatabase(t *testing.T) {
+	for _, command := range []string{"operator", "dataplane"} {
+		t.Setenv("CALY_DATABASE_URL", "")
+		checkFailure(t, execute(t, command), "no database URL")
+		checkFailure(t, execute(t, command, "--allowed-source-cidrs=everything"), "is not an address range")
+		t.Setenv("CALY_DATABASE_URL", "postgres://u:topsecret@"+nobody(t)+"/db?sslmode=disable")
+		checkFailure(t, execute(t, command), "database unavailable")
+	}
+}

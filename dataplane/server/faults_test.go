@@ -1,0 +1,265 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func testOptions(t *testing.T, public http.Handler) Options {
+	t.Helper()
+	return Options{Listen: freeAddress(t), InternalListen: freeAddress(t), Public: public, Internal: http.NotFoundHandler(),
+		Ready: func(context.Context) error { return nil }, DrainDelay: 50 * time.Millisecond, Grace: 10 * time.Second, Log: quiet()}
+}
+
+// running is a server under way. Its stop may be called once; its end is what Run returned.
+func running(t *testing.T, o Options) (stop context.CancelFunc, end chan error) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	t.Cleanup(stop)
+	end = make(chan error, 1)
+	go func() { end <- Run(ctx, o) }()
+	waitFor(t, func() bool { code, _ := get(t, "http://"+o.InternalListen+"/readyz"); return code == 200 })
+	return stop, end
+}
+
+// TestDrainTakesNothingNew : while the last request goes on, nobody else is let in.
+func TestDrainTakesNothingNew(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	started, finish := make(chan struct{}), make(chan struct{})
+	o := testOptions(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(started)
+		<-finish
+		_, _ = w.Write([]byte("done"))
+	}))
+	stop, end := running(t, o)
+	answer := make(chan string, 1)
+	go func() { _, body := get(t, "http://"+o.Listen+"/slow"); answer <- body }()
+	<-started
+	stop()
+	waitFor(t, func() bool {
+		c, err := net.Dial("tcp", o.Listen)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err != nil
+	})
+	if code, _ := get(t, "http://"+o.InternalListen+"/healthz"); code != 200 {
+		t.Errorf("a pod that drains is not alive (%d): it would be killed in the middle", code)
+	}
+	close(finish)
+	if got := <-answer; got != "done" {
+		t.Errorf("the request under way ended with %q", got)
+	}
+	if err := <-end; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestGraceEnds : a request that never ends does not hold the pod.
+func TestGraceEnds(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	started := make(chan struct{})
+	o := testOptions(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(started)
+		<-r.Context().Done()
+	}))
+	o.Grace = 100 * time.Millisecond
+	stop, end := running(t, o)
+	answered := make(chan struct{})
+	go func() { get(t, "http://"+o.Listen+"/"); close(answered) }()
+	<-started
+	stop()
+	if err := <-end; err == nil || !strings.Contains(err.Error(), "cut off") {
+		t.Errorf("ended with %v, want it to say that requests were cut off", err)
+	}
+	<-answered
+}
+
+func TestAddressTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	for name, change := range map[string]func(*Options){
+		"listen for webhooks": func(o *Options) { o.Listen = taken.Addr().String() },
+		"listen for probes":   func(o *Options) { o.InternalListen = taken.Addr().String() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer goleak.VerifyNone(t)
+			o := testOptions(t, http.NotFoundHandler())
+			change(&o)
+			if err := Run(t.Context(), o); err == nil || !strings.HasPrefix(err.Error(), name) {
+				t.Errorf("got %v, want an error of %q", err, name)
+			}
+			for _, address := range []string{o.Listen, o.InternalListen} {
+				if address == taken.Addr().String() {
+					continue
+				}
+				l, err := net.Listen("tcp", address)
+				if err != nil {
+					t.Fatalf("the other address is still held: %v", err)
+				}
+				_ = l.Close()
+			}
+		})
+	}
+}
+
+// TestProbesStayInside : the public listener has no probes and no metrics.
+func TestProbesStayInside(t *testing.T) {
+	o := testOptions(t, http.NotFoundHandler())
+	o.Internal = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("metrics")) })
+	stop, end := running(t, o)
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		if code, _ := get(t, "http://"+o.Listen+path); code != http.StatusNotFound {
+			t.Errorf("the public %s is answered %d", path, code)
+		}
+		if code, _ := get(t, "http://"+o.InternalListen+path); code != http.StatusOK {
+			t.Errorf("the internal %s is answered %d", path, code)
+		}
+	}
+	stop()
+	if err := <-end; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestReadinessIsBounded : a check that hangs makes the pod not ready, and the probe is answered.
+func TestReadinessIsBounded(t *testing.T) {
+	o := Options{Internal: http.NotFoundHandler(), Ready: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
+	srv := httptest.NewServer(probes(o, new(atomic.Bool)))
+	defer srv.Close()
+	if code, body := get(t, srv.URL+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "deadline") {
+		t.Errorf("answered %d %q", code, body)
+	}
+}
+
+// TestPanics : what was half said is cut off, never ended as if it were whole; the server goes on.
+func TestPanics(t *testing.T) {
+	srv := httptest.NewServer(Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/before":
+			panic("a defect")
+		case "/half":
+			_, _ = w.Write([]byte("half"))
+			_ = http.NewResponseController(w).Flush()
+			panic("a defect")
+		case "/abort":
+			panic(http.ErrAbortHandler)
+		}
+	}), quiet()))
+	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	defer srv.Close()
+	for path, tc := range map[string]struct {
+		wantCode int
+		wantErr  bool
+	}{
+		"/before": {wantCode: http.StatusInternalServerError},
+		"/half":   {wantCode: http.StatusOK, wantErr: true},
+		"/abort":  {wantErr: true},
+		"/good":   {wantCode: http.StatusOK},
+	} {
+		t.Run(path[1:], func(t *testing.T) {
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+			code := 0
+			resp, err := client.Get(srv.URL + path)
+			if err == nil {
+				code = resp.StatusCode
+				_, err = io.ReadAll(resp.Body)
+				_ = resp.Body.Close()
+			}
+			if code != tc.wantCode || (err != nil) != tc.wantErr {
+				t.Errorf("answered %d, %v; want %d, error %v", code, err, tc.wantCode, tc.wantErr)
+			}
+		})
+	}
+}
+
+func TestRequestIDsDiffer(t *testing.T) {
+	h := Middleware(http.NotFoundHandler(), quiet())
+	seen := map[string]bool{}
+	for range 1000 {
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("X-Request-Id", "chosen by the sender")
+		h.ServeHTTP(w, r)
+		seen[w.Header().Get("X-Request-Id")] = true
+	}
+	if len(seen) != 1000 || seen["chosen by the sender"] || seen[""] {
+		t.Errorf("1000 requests have %d ids", len(seen))
+	}
+}
+
+// TestClosedListenerLetsGo : Accept returns though every slot is taken, and a connection's end frees its slot once.
+func TestClosedListenerLetsGo(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bounded := limit(l, 1)
+	peer, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = peer.Close() }()
+	c, err := bounded.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { _, err := bounded.Accept(); ended <- err }()
+	_ = bounded.Close()
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept ended with %v", err)
+	}
+	closed := make(chan struct{})
+	go func() { _ = c.Close(); _ = c.Close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(5 * time.Second):
+		t.Fatal("a connection that is closed twice waits for a second slot")
+	}
+}
+
+// TestSlowPeersAreCutOff : peers that never end a request hold no slot for ever.
+func TestSlowPeersAreCutOff(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))
+	s.ReadHeaderTimeout, s.ReadTimeout = 100*time.Millisecond, 200*time.Millisecond
+	served := make(chan error, 1)
+	go func() { served <- serve(s, limit(l, 2)) }()
+	for _, said := range []string{"POST / HTTP/1.1\r\nHost: x\r\n", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"} {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		_, _ = io.WriteString(c, said)
+	}
+	if code, body := get(t, "http://"+l.Addr().String()); code != 200 {
+		t.Errorf("with both slots taken by slow peers: %d %s", code, body)
+	}
+	_ = s.Close()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,289 @@
+package webhook_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caly-dev/caly/dataplane/server"
+	"github.com/caly-dev/caly/dataplane/webhook"
+	"github.com/caly-dev/caly/internal/store"
+)
+
+const (
+	statusPath = "/webhooks/exotel/acme/support/status"
+	statusBody = "CallSid=c1&Status=completed&EventType=terminal"
+)
+
+func newHandler(s webhook.Ingester, maxBody int64) *webhook.Handler {
+	return webhook.New(webhook.Options{Tenants: tenants, Store: s, MaxBody: maxBody, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+}
+
+// post gives the handler a request without a network in between.
+func post(h http.Handler, path, signature, body string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("X-Exotel-Signature", signature)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// TestRefusalsAreAlike : from outside nobody can tell a tenant that is not there from one whose secret is another.
+func TestRefusalsAreAlike(t *testing.T) {
+	h := server.Middleware(newHandler(&fake{}, 0), slog.New(slog.DiscardHandler))
+	type answer struct {
+		Status int
+		Header http.Header
+		Body   string
+	}
+	refusal := func(path string) answer {
+		w := post(h, path, sign("nobody's secret", statusBody), statusBody)
+		id := w.Header().Get("X-Request-Id")
+		if len(id) != 16 || !strings.Contains(w.Body.String(), id) {
+			t.Fatalf("request id %q in %s", id, w.Body)
+		}
+		header := w.Header().Clone()
+		header.Del("X-Request-Id")
+		return answer{w.Code, header, strings.ReplaceAll(w.Body.String(), id, "")}
+	}
+	want := refusal(statusPath)
+	if want.Status != http.StatusUnauthorized {
+		t.Fatalf("a wrong signature is answered %d", want.Status)
+	}
+	for name, path := range map[string]string{
+		"unknown tenant":    "/webhooks/exotel/acme/nobody/status",
+		"unknown namespace": "/webhooks/exotel/nobody/support/status",
+		"no verifier":       "/webhooks/exotel/acme/open/status",
+		"suspended":         "/webhooks/exotel/acme/asleep/status",
+		"traversal":         "/webhooks/exotel/../support/status",
+	} {
+		if d := cmp.Diff(want, refusal(path)); d != "" {
+			t.Errorf("%s (-wrong signature +this):\n%s", name, d)
+		}
+	}
+}
+
+// TestOneFlippedBit : of body, signature and secret no bit can change.
+func TestOneFlippedBit(t *testing.T) {
+	f := &fake{outcome: store.Applied}
+	h := newHandler(f, 0)
+	flip := func(s string, bit int) string {
+		b := []byte(s)
+		b[bit/8] ^= 1 << (bit % 8)
+		return string(b)
+	}
+	good := sign(secret, statusBody)
+	for name, tc := range map[string]struct {
+		text    string
+		request func(flipped string) (signature, body string)
+	}{
+		"body":      {statusBody, func(s string) (string, string) { return good, s }},
+		"signature": {good, func(s string) (string, string) { return s, statusBody }},
+		"secret":    {secret, func(s string) (string, string) { return sign(s, statusBody), statusBody }},
+	} {
+		for bit := range len(tc.text) * 8 {
+			signature, body := tc.request(flip(tc.text, bit))
+			if strings.EqualFold(signature, good) && body == statusBody {
+				continue // the other case of a hex digit
+			}
+			if w := post(h, statusPath, signature, body); w.Code != http.StatusUnauthorized {
+				t.Fatalf("%s with bit %d flipped: %d", name, bit, w.Code)
+			}
+		}
+	}
+	if len(f.got) != 0 {
+		t.Errorf("%d events of refused requests were kept", len(f.got))
+	}
+}
+
+// TestOnlyWhatIsSignedIsRead : whoever has seen a signed request cannot add fields to it.
+func TestOnlyWhatIsSignedIsRead(t *testing.T) {
+	const query = "CallSid=c2&RecordingUrl=https://recordings.exotel.com/forged.mp3&Status=failed"
+	for name, tc := range map[string]struct {
+		method, query, body, signed string
+		want                        int
+		wantCall                    string
+	}{
+		"query beside a body":      {"POST", query, "CallSid=c1&Status=completed", "CallSid=c1&Status=completed", 200, "c1"},
+		"body beside a GET":        {"GET", "CallSid=c1&Status=completed", query, "CallSid=c1&Status=completed", 200, "c1"},
+		"POST with a query alone":  {"POST", "CallSid=c1&Status=completed", "", "CallSid=c1&Status=completed", 200, "c1"},
+		"signature of nothing":     {"POST", query, "", "", 401, ""},
+		"signature of the body":    {"GET", query, "CallSid=c1", "CallSid=c1", 401, ""},
+		"signature of the query":   {"POST", query, "CallSid=c1", query, 401, ""},
+		"nothing, and that signed": {"POST", "", "", "", 400, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &fake{outcome: store.Applied}
+			r := httptest.NewRequest(tc.method, statusPath+"?"+tc.query, strings.NewReader(tc.body))
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			r.Header.Set("X-Exotel-Signature", sign(secret, tc.signed))
+			w := httptest.NewRecorder()
+			newHandler(f, 0).ServeHTTP(w, r)
+			if w.Code != tc.want {
+				t.Fatalf("answered %d %s, want %d", w.Code, w.Body, tc.want)
+			}
+			if tc.wantCall == "" {
+				return
+			}
+			if e := f.got[0]; e.CallSID != tc.wantCall || e.Recording != nil || e.Call.State != store.CallCompleted {
+				t.Errorf("unsigned fields were read: %+v", e)
+			}
+		})
+	}
+}
+
+func TestOversizedBody(t *testing.T) {
+	for name, body := range map[string]io.Reader{
+		"declared": strings.NewReader(strings.Repeat("a", 4<<10)),
+		"chunked":  io.MultiReader(strings.NewReader(strings.Repeat("a", 4<<10))),
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &fake{}
+			srv := httptest.NewServer(newHandler(f, 1<<10))
+			defer srv.Close()
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL+statusPath, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("X-Exotel-Signature", sign(secret, "x"))
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = resp.Body.Close() }()
+			answer, _ := io.ReadAll(resp.Body)
+			if resp.StatusCode != http.StatusRequestEntityTooLarge || len(f.got) != 0 {
+				t.Fatalf("answered %d, %d events kept", resp.StatusCode, len(f.got))
+			}
+			checkProblem(t, resp.StatusCode, string(answer), resp.Header, "payload_too_large", "")
+		})
+	}
+}
+
+// TestBodyThatNeverEnds : a sender that stops in the middle is told so and let go.
+func TestBodyThatNeverEnds(t *testing.T) {
+	f := &fake{}
+	srv := httptest.NewUnstartedServer(newHandler(f, 0))
+	srv.Config.ReadTimeout = 200 * time.Millisecond
+	srv.Start()
+	defer srv.Close()
+	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_, _ = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nCallSid=", statusPath)
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	answer, err := io.ReadAll(c)
+	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 408 ") || len(f.got) != 0 {
+		t.Errorf("answered %q (%v), %d events kept", answer, err, len(f.got))
+	}
+}
+
+func TestMethods(t *testing.T) {
+	h := newHandler(&fake{outcome: store.Applied}, 0)
+	for _, method := range []string{"PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "BREW"} {
+		r := httptest.NewRequest(method, statusPath, nil)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != "GET, POST" {
+			t.Errorf("%s: answered %d, Allow %q", method, w.Code, w.Header().Get("Allow"))
+		}
+	}
+}
+
+// FuzzPath : whatever the path, the answer is never a redirect, and 200 is for a tenant's own webhooks alone.
+func FuzzPath(f *testing.F) {
+	for _, p := range []string{statusPath, "/", "//", "/webhooks/exotel//acme/support/status", "//webhooks/exotel/acme/support/status", "/webhooks/exotel/acme/support/status/",
+		"/webhooks/exotel/acme/support/../support/status", "/webhooks/exotel/./acme/support/status", "/webhooks/exotel/acme%2Fsupport/status", "/webhooks/exotel",
+		"/webhooks/exotel/acme/support/passthru", "/webhooks/exotel/acme/support/status%00", "/WEBHOOKS/exotel/acme/support/status", "http://x/webhooks/exotel/acme/support/status"} {
+		f.Add(p)
+	}
+	h := newHandler(&fake{outcome: store.Applied}, 0)
+	f.Fuzz(func(t *testing.T, path string) {
+		u, err := url.ParseRequestURI(path)
+		if err != nil {
+			return // net/http answers those 400 by itself
+		}
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(statusBody))
+		r.URL = u
+		r.Header.Set("X-Exotel-Signature", sign(secret, statusBody))
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		switch w.Code {
+		case http.StatusOK:
+			if !strings.HasPrefix(u.Path, "/webhooks/exotel/acme/support/") || strings.Contains(u.Path, "//") || strings.Contains(u.Path, "..") {
+				t.Errorf("%q is answered 200", path)
+			}
+		case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
+		default:
+			t.Errorf("%q is answered %d", path, w.Code)
+		}
+		if w.Header().Get("Location") != "" {
+			t.Errorf("%q leads to %q", path, w.Header().Get("Location"))
+		}
+	})
+}
+
+// panicking is a store with a defect.
+type panicking struct{ once sync.Once }
+
+func (p *panicking) Ingest(context.Context, store.Event) (outcome store.Outcome, err error) {
+	p.once.Do(func() { panic("a defect with a secret in it") })
+	return store.Applied, nil
+}
+
+// TestPanicBelow : the sender is told to come again, and the process goes on.
+func TestPanicBelow(t *testing.T) {
+	srv := httptest.NewServer(server.Middleware(newHandler(&panicking{}, 0), slog.New(slog.DiscardHandler)))
+	defer srv.Close()
+	status, answer, header := do(t, "POST", srv.URL+statusPath, sign(secret, statusBody), statusBody)
+	checkProblem(t, status, answer, header, "internal", "safe to send this again")
+	var p struct{ RequestID string }
+	if err := json.Unmarshal([]byte(answer), &p); err != nil || status != 500 || p.RequestID == "" || p.RequestID != header.Get("X-Request-Id") {
+		t.Errorf("answered %d %s, X-Request-Id %q", status, answer, header.Get("X-Request-Id"))
+	}
+	status, _, again := do(t, "POST", srv.URL+statusPath, sign(secret, statusBody), statusBody)
+	if status != 200 || again.Get("X-Request-Id") == header.Get("X-Request-Id") {
+		t.Errorf("the next request is answered %d, with the id %s", status, again.Get("X-Request-Id"))
+	}
+}
+
+// TestPassingRefusal : what PostgreSQL refuses for the moment alone is asked for again, never given up.
+func TestPassingRefusal(t *testing.T) {
+	for name, code := range map[string]string{"deadlock": "40P01", "serialization": "40001", "lock": "55P03"} {
+		t.Run(name, func(t *testing.T) {
+			f := &fake{err: &store.ServerError{Code: code, Message: "PostgreSQL says: x"}}
+			w := post(newHandler(f, 0), statusPath, sign(secret, statusBody), statusBody)
+			if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || len(f.got) != 1 {
+				t.Errorf("answered %d after %d tries: %+v", w.Code, len(f.got), f.got)
+			}
+		})
+	}
+}
+
+// TestDeadEventCarriesNothingElse : what the database refused may be a field; the event is kept without them.
+func TestDeadEventCarriesNothingElse(t *testing.T) {
+	f := &fake{err: &store.ServerError{Code: "22021", Message: "bad bytes"}}
+	body := statusBody + "&RecordingUrl=https://recordings.exotel.com/%FF.mp3"
+	post(newHandler(f, 0), statusPath, sign(secret, body), body)
+	last := f.got[len(f.got)-1]
+	if len(f.got) != 2 || last.DeadReason != "refused_by_database" || last.Recording != nil || last.Call != (store.Call{}) || !bytes.Equal(last.Raw, []byte(body)) {
+		t.Errorf("after %d tries: %+v", len(f.got), last)
+	}
+}

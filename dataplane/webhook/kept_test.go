@@ -1,0 +1,150 @@
+package webhook_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caly-dev/caly/dataplane/server"
+	"github.com/caly-dev/caly/dataplane/webhook"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+)
+
+// row is an event as the database has it.
+type row struct{ CallSID, DeadReason, Query, Raw string }
+
+// database is a real store, and a look at what it holds.
+func database(t *testing.T) (*store.DB, func() []row) {
+	t.Helper()
+	pg := pgtest.New(t)
+	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	conn, err := pgx.Connect(t.Context(), pg.AdminDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return db, func() []row {
+		rows, err := conn.Query(t.Context(), `SELECT call_sid, coalesce(dead_reason, ''), query, convert_from(raw, 'LATIN1') FROM call_events ORDER BY id`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		events, err := pgx.CollectRows(rows, pgx.RowToStructByPos[row])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return events
+	}
+}
+
+// TestHostileEventsAreKept : whatever an authenticated sender says is answered 200 and kept, applied or with the reason why not.
+func TestHostileEventsAreKept(t *testing.T) {
+	const recording = "&RecordingUrl=https://recordings.exotel.com/"
+	for name, body := range map[string]struct{ body, wantCall, wantReason string }{
+		"broken escape":           {"CallSid=%zz", "unknown", "malformed_body"},
+		"private source":          {"CallSid=c1&Status=completed&RecordingUrl=https://169.254.169.254/x", "c1", "source_refused"},
+		"NUL in the source":       {"CallSid=c1" + recording + "%00.mp3", "c1", "source_refused"},
+		"source that is no text":  {"CallSid=c1" + recording + "%FF.mp3", "c1", "refused_by_database"},
+		"no number as a duration": {"CallSid=c1&ConversationDuration=NaN", "c1", ""},
+		"endless duration":        {"CallSid=c1&ConversationDuration=Infinity", "c1", ""},
+		"fields that are no text": {"CallSid=c1&From=%00%FF&To=%FE&CustomField=%C3%28&EventType=%FF", "c1", ""},
+		"times without end":       {"CallSid=c1&StartTime=9999-12-31+23:59:59&EndTime=2024-01-15T14:25:10%2B24:00", "c1", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db, events := database(t)
+			srv := newServer(t, db)
+			for range 2 { // the second is a duplicate
+				if status, answer, _ := do(t, "POST", srv.URL+statusPath, sign(secret, body.body), body.body); status != 200 {
+					t.Fatalf("answered %d %s", status, answer)
+				}
+			}
+			if d := cmp.Diff([]row{{body.wantCall, body.wantReason, "", body.body}}, events()); d != "" {
+				t.Errorf("events (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// TestSeventeenthRecording : one call has 16 recordings at most; the event of a further one is kept with that reason.
+func TestSeventeenthRecording(t *testing.T) {
+	db, events := database(t)
+	h := newHandler(db, 0)
+	for i := range 17 {
+		body := fmt.Sprintf("CallSid=c1&RecordingUrl=https://recordings.exotel.com/%d.mp3", i)
+		if w := post(h, statusPath, sign(secret, body), body); w.Code != http.StatusOK {
+			t.Fatalf("recording %d: answered %d %s", i, w.Code, w.Body)
+		}
+	}
+	if got := events(); len(got) != 17 || got[15].DeadReason != "" || got[16].DeadReason != "too_many_recordings" {
+		t.Errorf("events: %+v", got)
+	}
+}
+
+// TestSenderHangsUp : the event of a sender that is gone before its answer is kept all the same.
+func TestSenderHangsUp(t *testing.T) {
+	db, events := database(t)
+	h := newHandler(db, 0)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		<-r.Context().Done() // the sender has hung up
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		h.ServeHTTP(w, r)
+	}))
+	defer srv.Close()
+	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nX-Exotel-Signature: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
+		statusPath, sign(secret, statusBody), len(statusBody), statusBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	for deadline := time.Now().Add(10 * time.Second); len(events()) == 0; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the event is not there 10 s after the sender hung up")
+		}
+	}
+}
+
+// TestSecretsLeaveNoTrace : those in a query stand neither in the row nor in the log.
+func TestSecretsLeaveNoTrace(t *testing.T) {
+	db, events := database(t)
+	var logged bytes.Buffer
+	log := slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	h := server.Middleware(webhook.New(webhook.Options{Tenants: tenants, Store: db, Log: log, Metrics: prometheus.NewRegistry()}), log)
+	const query = "CallSid=c1&token=topsecret1&Token=topsecret2&API_KEY=topsecret3&password=topsecret4&Signature=topsecret5&Status=completed"
+	for _, key := range []string{secret, "a wrong one, topsecret6"} {
+		r := httptest.NewRequest(http.MethodGet, "/webhooks/exotel/acme/support/passthru?"+query, nil)
+		r.Header.Set("X-Exotel-Signature", sign(key, query))
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if strings.Contains(w.Body.String(), "topsecret") {
+			t.Errorf("answered %s", w.Body)
+		}
+	}
+	got := events()
+	if len(got) != 1 || strings.Contains(fmt.Sprint(got), "topsecret") || !strings.Contains(got[0].Query, "CallSid=c1") {
+		t.Errorf("kept: %+v", got)
+	}
+	if s := logged.String(); strings.Contains(s, "topsecret") || !strings.Contains(s, "wrong_signature") {
+		t.Errorf("logged: %s", s)
+	}
+}

@@ -1,0 +1,388 @@
+package watch_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/tenantconfig/watch"
+	"github.com/caly-dev/caly/internal/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+const firstSecret, secondSecret = "the first signing secret", "the second signing secret"
+
+func config(id, secret string) tenantconfig.Tenant {
+	return tenantconfig.Tenant{Version: tenantconfig.Version, ID: id, UID: "u", TimeZone: "Asia/Kolkata", AllowedSourceHosts: []string{"a.example"},
+		Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1, Secrets: []tenantconfig.Sensitive{tenantconfig.Sensitive(secret)}}}
+}
+
+// workspace is a work namespace of the test's own, written as the operator writes it.
+type workspace struct {
+	t         *testing.T
+	client    client.Client
+	namespace string
+}
+
+func newWorkspace(t *testing.T) workspace {
+	t.Helper()
+	env := testenv.Get(t)
+	return workspace{t, env.Client, env.NewNamespace(t)}
+}
+
+func (w workspace) secret(id string, data []byte) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: tenantconfig.SecretName(tenantconfig.PrefixTenant, id)},
+		Type: v1alpha1.SecretTypeTenantConfig, Data: map[string][]byte{tenantconfig.Key: data}}
+}
+
+func (w workspace) encode(c tenantconfig.Tenant) []byte {
+	w.t.Helper()
+	data, err := tenantconfig.EncodeTenant(c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return data
+}
+
+func (w workspace) create(s *corev1.Secret) {
+	w.t.Helper()
+	if err := w.client.Create(w.t.Context(), s); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w workspace) update(id string, data []byte) {
+	w.t.Helper()
+	if err := w.client.Update(w.t.Context(), w.secret(id, data)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w workspace) remove(id string) {
+	w.t.Helper()
+	if err := w.client.Delete(w.t.Context(), w.secret(id, nil)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// watching is a started watcher that has read what there is.
+func (w workspace) watching(address string) *watch.Watcher {
+	w.t.Helper()
+	watcher := w.start(address, slog.DiscardHandler)
+	w.within(30*time.Second, "the watcher is not synced", watcher.Synced)
+	return watcher
+}
+
+// start runs a watcher until the test ends, then sees that no goroutine of it is left. Its client reaches the API server
+// at address, which may be a line that the test can cut.
+func (w workspace) start(address string, log slog.Handler) *watch.Watcher {
+	w.t.Helper()
+	before := goleak.IgnoreCurrent()
+	cfg := rest.CopyConfig(testenv.Get(w.t).Config)
+	cfg.Host = address
+	// With a dialer of its own the client shares no connections with others, and they can be ended.
+	var conns connections
+	cfg.Dial = conns.dial
+	clients, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	watcher := watch.New(clients, w.namespace, slog.New(log))
+	ctx, stop := context.WithCancel(context.Background())
+	end := make(chan error, 1)
+	go func() { end <- watcher.Run(ctx) }()
+	w.t.Cleanup(func() {
+		stop()
+		if err := <-end; err != nil {
+			w.t.Errorf("the watcher ended with %v", err)
+		}
+		conns.close()
+		goleak.VerifyNone(w.t, before)
+	})
+	return watcher
+}
+
+// connections that were made, to be ended.
+type connections struct {
+	mu   sync.Mutex
+	list []net.Conn
+}
+
+func (c *connections) add(conns ...net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.list = append(c.list, conns...)
+}
+
+func (c *connections) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range c.list {
+		_ = conn.Close()
+	}
+	c.list = nil
+}
+
+func (c *connections) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, network, address)
+	if err == nil {
+		c.add(conn)
+	}
+	return conn, err
+}
+
+func (w workspace) within(d time.Duration, what string, ok func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(d); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("%s after %s", what, d)
+		}
+	}
+}
+
+// signs tells whether the snapshot knows the tenant with that secret.
+func signs(s *tenantconfig.Snapshot, id, secret string) bool {
+	t, ok := s.Tenant(id)
+	return ok && t.Signature.Secrets[0].Reveal() == secret
+}
+
+func TestRotationIsLiveAtOnce(t *testing.T) {
+	w := newWorkspace(t)
+	w.create(w.secret("acme/support", w.encode(config("acme/support", firstSecret))))
+	watcher := w.watching(testenv.Get(t).Config.Host)
+	old := watcher.Snapshot()
+	if !signs(old, "acme/support", firstSecret) {
+		t.Fatal("a config that was there at start is not known")
+	}
+	w.update("acme/support", w.encode(config("acme/support", secondSecret)))
+	w.within(tenantconfig.RefreshDelay, "the rotated secret is not live", func() bool { return signs(watcher.Snapshot(), "acme/support", secondSecret) })
+	if !signs(old, "acme/support", firstSecret) {
+		t.Error("a snapshot that was taken before has changed")
+	}
+	w.create(w.secret("globex/sales", w.encode(config("globex/sales", firstSecret))))
+	w.within(tenantconfig.RefreshDelay, "a new tenant is not known", func() bool { return watcher.Snapshot().Len() == 2 })
+	w.remove("acme/support")
+	w.within(tenantconfig.RefreshDelay, "a removed tenant is still known", func() bool { return !signs(watcher.Snapshot(), "acme/support", secondSecret) })
+	if watcher.Snapshot().Len() != 1 || watcher.Rejected() != 0 {
+		t.Errorf("%d tenants, %d rejected", watcher.Snapshot().Len(), watcher.Rejected())
+	}
+}
+
+// TestBadConfigs : what cannot be read changes nothing, and is counted.
+func TestBadConfigs(t *testing.T) {
+	changed := func(f func(map[string]any)) func(workspace) []byte {
+		return func(w workspace) []byte {
+			var fields map[string]any
+			if err := json.Unmarshal(w.encode(config("acme/support", secondSecret)), &fields); err != nil {
+				w.t.Fatal(err)
+			}
+			f(fields)
+			data, _ := json.Marshal(fields)
+			return data
+		}
+	}
+	for name, data := range map[string]func(workspace) []byte{
+		"another version":  changed(func(m map[string]any) { m["version"] = tenantconfig.Version + 1 }),
+		"another tenant":   changed(func(m map[string]any) { m["id"] = "globex/sales" }),
+		"no tenant":        changed(func(m map[string]any) { delete(m, "id") }),
+		"another scheme":   changed(func(m map[string]any) { m["signature"] = map[string]any{"scheme": "NONE"} }),
+		"garbage":          func(workspace) []byte { return []byte("\x00garbage") },
+		"nothing":          func(workspace) []byte { return nil },
+		"half of a config": func(w workspace) []byte { return w.encode(config("acme/support", secondSecret))[:40] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorkspace(t)
+			w.create(w.secret("acme/support", w.encode(config("acme/support", firstSecret))))
+			watcher := w.watching(testenv.Get(t).Config.Host)
+			w.update("acme/support", data(w))
+			w.within(tenantconfig.RefreshDelay, "the bad config is not counted", func() bool { return watcher.Rejected() == 1 })
+			if !signs(watcher.Snapshot(), "acme/support", firstSecret) || watcher.Snapshot().Len() != 1 {
+				t.Error("the last good config is not in force")
+			}
+			w.update("acme/support", w.encode(config("acme/support", secondSecret)))
+			w.within(tenantconfig.RefreshDelay, "the mended config is not live", func() bool { return signs(watcher.Snapshot(), "acme/support", secondSecret) })
+			w.update("acme/support", data(w))
+			w.remove("acme/support")
+			w.within(tenantconfig.RefreshDelay, "the tenant of a bad config cannot be removed", func() bool { return watcher.Snapshot().Len() == 0 })
+		})
+	}
+}
+
+// TestOtherSecrets : only the type makes a Secret a tenant config, and only the work namespace holds them.
+func TestOtherSecrets(t *testing.T) {
+	w := newWorkspace(t)
+	watcher := w.watching(testenv.Get(t).Config.Host)
+	other := w.secret("acme/support", w.encode(config("acme/support", firstSecret)))
+	other.Type = corev1.SecretTypeOpaque
+	w.create(other)
+	elsewhere := newWorkspace(t)
+	elsewhere.create(elsewhere.secret("globex/sales", w.encode(config("globex/sales", firstSecret))))
+	w.create(w.secret("initech/help", w.encode(config("initech/help", firstSecret)))) // comes after the others on the same watch
+	w.within(tenantconfig.RefreshDelay, "the true config is not known", func() bool { return signs(watcher.Snapshot(), "initech/help", firstSecret) })
+	if watcher.Snapshot().Len() != 1 || watcher.Rejected() != 0 {
+		t.Errorf("%d tenants, %d rejected", watcher.Snapshot().Len(), watcher.Rejected())
+	}
+}
+
+// slowLog holds up whoever logs an error until it is opened: a slow reader of configs.
+type slowLog struct {
+	slog.Handler
+	entered, open chan struct{}
+}
+
+func (l slowLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l slowLog) Handle(_ context.Context, r slog.Record) error {
+	if r.Level == slog.LevelError {
+		close(l.entered)
+		<-l.open
+	}
+	return nil
+}
+
+// TestSyncedMeansRead : a pod that says it is ready refuses no tenant for want of having read its config, however long that takes.
+func TestSyncedMeansRead(t *testing.T) {
+	w := newWorkspace(t)
+	w.create(w.secret("acme/support", w.encode(config("acme/support", firstSecret))))
+	w.create(w.secret("globex/sales", []byte("garbage")))
+	log := slowLog{slog.DiscardHandler, make(chan struct{}), make(chan struct{})}
+	watcher := w.start(testenv.Get(t).Config.Host, log)
+	<-log.entered
+	for began := time.Now(); time.Since(began) < time.Second; time.Sleep(10 * time.Millisecond) {
+		if watcher.Synced() || watcher.Snapshot().Len() != 0 {
+			t.Error("it is synced before the last config is read")
+			break
+		}
+	}
+	close(log.open)
+	w.within(30*time.Second, "it is not synced", watcher.Synced)
+	if !signs(watcher.Snapshot(), "acme/support", firstSecret) || watcher.Snapshot().Len() != 1 {
+		t.Errorf("synced with %d tenants", watcher.Snapshot().Len())
+	}
+}
+
+// line is a connection to the API server that can be cut and mended.
+type line struct {
+	t        *testing.T
+	target   string
+	address  string
+	listener net.Listener
+	conns    connections
+}
+
+func newLine(t *testing.T) *line {
+	t.Helper()
+	u, err := url.Parse(testenv.Get(t).Config.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u.Host == "" {
+		u.Host = testenv.Get(t).Config.Host // without a scheme
+	}
+	l := &line{t: t, target: u.Host, address: "127.0.0.1:0"}
+	l.mend()
+	l.address = l.listener.Addr().String()
+	return l
+}
+
+// mend lets connections through.
+func (l *line) mend() {
+	l.t.Helper()
+	var err error
+	if l.listener, err = net.Listen("tcp", l.address); err != nil {
+		l.t.Fatal(err)
+	}
+	go func(listener net.Listener) {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go l.carry(c)
+		}
+	}(l.listener)
+}
+
+func (l *line) carry(c net.Conn) {
+	server, err := net.Dial("tcp", l.target)
+	if err != nil {
+		_ = c.Close()
+		return
+	}
+	l.conns.add(c, server)
+	go func() {
+		_, _ = io.Copy(server, c)
+		_ = server.Close()
+	}()
+	_, _ = io.Copy(c, server)
+	_ = c.Close()
+}
+
+// cut ends all connections and refuses new ones.
+func (l *line) cut() {
+	_ = l.listener.Close()
+	l.conns.close()
+}
+
+// TestAPIServerAway : while it cannot be reached the last configs stay in force; afterwards what was missed is caught up with.
+func TestAPIServerAway(t *testing.T) {
+	w := newWorkspace(t)
+	for _, id := range []string{"acme/support", "globex/sales"} {
+		w.create(w.secret(id, w.encode(config(id, firstSecret))))
+	}
+	l := newLine(t)
+	t.Cleanup(l.cut)
+	watcher := w.watching("https://" + l.address)
+	l.cut()
+	w.update("acme/support", w.encode(config("acme/support", secondSecret)))
+	w.remove("globex/sales")
+	w.create(w.secret("initech/help", w.encode(config("initech/help", firstSecret))))
+	if !signs(watcher.Snapshot(), "acme/support", firstSecret) || !signs(watcher.Snapshot(), "globex/sales", firstSecret) || !watcher.Synced() {
+		t.Error("without the API server the last good configs are not in force")
+	}
+	l.mend()
+	w.within(time.Minute, "what was missed is not caught up with", func() bool {
+		s := watcher.Snapshot()
+		return s.Len() == 2 && signs(s, "acme/support", secondSecret) && signs(s, "initech/help", firstSecret)
+	})
+	l.cut()
+}
+
+// TestStoppedBeforeSync : a pod that is told to end while the API server is away ends.
+func TestStoppedBeforeSync(t *testing.T) {
+	l := newLine(t)
+	l.cut()
+	clients, err := kubernetes.NewForConfig(&rest.Config{Host: "https://" + l.address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	watcher := watch.New(clients, "caly-work", slog.New(slog.DiscardHandler))
+	ctx, stop := context.WithCancel(t.Context())
+	end := make(chan error, 1)
+	go func() { end <- watcher.Run(ctx) }()
+	stop()
+	select {
+	case err := <-end:
+		if err == nil || watcher.Synced() {
+			t.Errorf("ended with %v, synced %v", err, watcher.Synced())
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it does not end")
+	}
+}

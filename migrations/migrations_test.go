@@ -1,0 +1,193 @@
+package migrations_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/migrations"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// TestFiles : each is one transaction, can be taken back, and follows the one before.
+func TestFiles(t *testing.T) {
+	files, err := fs.Glob(migrations.FS, "*.sql")
+	if err != nil || int64(len(files)) != migrations.Latest() {
+		t.Fatalf("%d files (%v) and the newest version is %d", len(files), err, migrations.Latest())
+	}
+	for i, name := range files {
+		text, err := fs.ReadFile(migrations.FS, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if version, err := goose.NumericComponent(name); err != nil || version != int64(i+1) {
+			t.Errorf("%s has version %d (%v), want %d", name, version, err, i+1)
+		}
+		for want, times := range map[string]int{"-- +goose Up\n": 1, "-- +goose Down\n": 1, "NO TRANSACTION": 0} {
+			if got := bytes.Count(text, []byte(want)); got != times {
+				t.Errorf("%s holds %q %d times, want %d", name, want, got, times)
+			}
+		}
+	}
+}
+
+// version of the schema, and whether everything up to it is applied.
+func version(t *testing.T, dsn string) (latest int64, complete bool) {
+	t.Helper()
+	rows, err := migrations.Status(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	complete = true
+	for _, r := range rows {
+		if r.AppliedAt.IsZero() {
+			complete = false
+			continue
+		}
+		latest = r.Version
+		if age := time.Since(r.AppliedAt); age < -time.Minute || age > time.Hour {
+			t.Errorf("%s was applied at %s", r.Name, r.AppliedAt)
+		}
+	}
+	return latest, complete
+}
+
+func TestUp(t *testing.T) {
+	pg := pgtest.NewEmpty(t)
+	if v, complete := version(t, pg.OwnerDSN); v != 0 || complete {
+		t.Errorf("an empty database is at version %d, complete %v", v, complete)
+	}
+	for _, applied := range []string{fmt.Sprintf(`"applied":%d}`, migrations.Latest()), `"applied":0}`} {
+		var logged bytes.Buffer
+		if err := migrations.Up(t.Context(), pg.OwnerDSN, slog.New(slog.NewJSONHandler(&logged, nil))); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(logged.String(), applied) {
+			t.Errorf("logged %s, want %s", logged.String(), applied)
+		}
+		if v, complete := version(t, pg.OwnerDSN); v != migrations.Latest() || !complete {
+			t.Errorf("afterwards it is at version %d, complete %v", v, complete)
+		}
+	}
+}
+
+// TestUpAtOnce : several pods may start with the same empty database.
+func TestUpAtOnce(t *testing.T) {
+	pg := pgtest.NewEmpty(t)
+	var group errgroup.Group
+	for range 4 {
+		group.Go(func() error { return migrations.Up(t.Context(), pg.OwnerDSN, quiet) })
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if v, complete := version(t, pg.OwnerDSN); v != migrations.Latest() || !complete {
+		t.Errorf("it is at version %d, complete %v", v, complete)
+	}
+}
+
+// TestDownAndUp : what every migration's way back leaves behind, its way forth takes.
+func TestDownAndUp(t *testing.T) {
+	pg := pgtest.New(t)
+	before := objects(t, pg)
+	cfg, err := pgx.ParseConfig(pg.OwnerDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := stdlib.OpenDB(*cfg)
+	defer func() { _ = db.Close() }()
+	p, err := goose.NewProvider(goose.DialectPostgres, db, migrations.FS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.DownTo(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]string{"r goose_db_version"}, objects(t, pg)); d != "" {
+		t.Errorf("left behind (-want +got):\n%s", d)
+	}
+	if err := migrations.Up(t.Context(), pg.OwnerDSN, quiet); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(before, objects(t, pg)); d != "" {
+		t.Errorf("down and up again (-before +after):\n%s", d)
+	}
+}
+
+// objects are the tables and functions of the schema public.
+func objects(t *testing.T, pg *pgtest.Server) []string {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), pg.AdminDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	rows, err := conn.Query(t.Context(), `SELECT relkind::text || ' ' || relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')
+		UNION ALL SELECT 'f ' || oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace ORDER BY 1`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// TestErrors : one line that says what is wrong, and no password.
+func TestErrors(t *testing.T) {
+	pg := pgtest.NewEmpty(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := l.Addr().String()
+	_ = l.Close()
+	for name, tc := range map[string]struct{ dsn, want string }{
+		"no URL":           {"postgres://u:topsecret@%zz/db", "the database URL cannot be read"},
+		"nobody there":     {"postgres://u:topsecret@" + nobody + "/db", "connect to database db on 127.0.0.1:"},
+		"unknown host":     {"postgres://u:topsecret@db.invalid/db", "connect to database db on db.invalid:5432 as u"},
+		"wrong password":   {strings.Replace(pg.OwnerDSN, ":caly-test@", ":topsecret@", 1), "password authentication failed"},
+		"unknown database": {"postgres://postgres:caly-test@" + host(t, pg) + "/topsecret-not?sslmode=disable", `database "topsecret-not" does not exist`},
+		"no privilege":     {pg.DataplaneDSN, "42501"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := migrations.Up(t.Context(), tc.dsn, quiet)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if s := err.Error(); !strings.Contains(s, tc.want) || strings.Contains(s, "\n") || strings.Contains(s, ":topsecret") || strings.Contains(s, "caly-test") {
+				t.Errorf("it says %q, want %q in one line without the password", s, tc.want)
+			}
+			if _, statusErr := migrations.Status(t.Context(), tc.dsn); statusErr == nil {
+				t.Error("status says nothing is wrong")
+			}
+		})
+	}
+}
+
+func host(t *testing.T, pg *pgtest.Server) string {
+	t.Helper()
+	cfg, err := pgx.ParseConfig(pg.AdminDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%s:%d", cfg.Host, cfg.Port)
+}
