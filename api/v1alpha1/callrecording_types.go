@@ -30,7 +30,7 @@ type CallRecordingSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http','https'] && url(self).getHostname() != ''",message="sourceURL must be an absolute http(s) URL"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^[a-z]+://[^/]*@')",message="sourceURL must not carry credentials: the Tenant's Exotel credentials are used"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^:/?#]+://[^/?#]*@')",message="sourceURL must not carry credentials: the Tenant's Exotel credentials are used"
 	SourceURL string `json:"sourceURL,omitempty"`
 }
 

@@ -30,12 +30,12 @@ type BackfillSpec struct {
 	// interval between two looks at Exotel's Call Details, 1m to 24h. Defaults to 15m.
 	// +optional
 	// +kubebuilder:default="15m"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1m') && duration(self) <= duration('24h')",message="exotel.backfill.interval must be between 1m and 24h"
+	// +kubebuilder:validation:XValidation:rule="size(self) <= 32 && duration(self) >= duration('1m') && duration(self) <= duration('24h')",message="exotel.backfill.interval must be between 1m and 24h"
 	Interval *metav1.Duration `json:"interval,omitempty"`
 	// lookback is how far into the past each look goes, 5m to 720h (Exotel answers at most a month). Defaults to 24h.
 	// +optional
 	// +kubebuilder:default="24h"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('5m') && duration(self) <= duration('720h')",message="exotel.backfill.lookback must be between 5m and 720h"
+	// +kubebuilder:validation:XValidation:rule="size(self) <= 32 && duration(self) >= duration('5m') && duration(self) <= duration('720h')",message="exotel.backfill.lookback must be between 5m and 720h"
 	Lookback *metav1.Duration `json:"lookback,omitempty"`
 }
 
@@ -56,6 +56,7 @@ type ExotelSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http','https'] && url(self).getHostname() != ''",message="exotel.apiBaseURL must be an absolute http(s) URL"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^:/?#]+://[^/?#]*@')",message="exotel.apiBaseURL must not carry credentials: they go into the Secret that is named beside it"
 	APIBaseURL string `json:"apiBaseURL,omitempty"`
 	// credentialsSecretRef names the Secret with the keys apiKey and apiToken.
 	// +required
@@ -134,6 +135,7 @@ type RecordingsSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http','https'] && url(self).getHostname() != '' && url(self).getEscapedPath() in ['', '/']",message="recordings.endpoint must be an http(s) URL of a host without a path, such as https://s3.ap-southeast-1.wasabisys.com"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^:/?#]+://[^/?#]*@')",message="recordings.endpoint must not carry credentials: they go into the Secret that is named beside it"
 	Endpoint string `json:"endpoint,omitempty"`
 	// region of the bucket, as the store's signatures need it.
 	// +required
@@ -176,7 +178,7 @@ type RecordingsSpec struct {
 	// ttlAfterFinished is how long a finished CallRecording is kept, 0s to 168h. The recording itself stays. Defaults to 1h.
 	// +optional
 	// +kubebuilder:default="1h"
-	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('0s') && duration(self) <= duration('168h')",message="recordings.ttlAfterFinished must be between 0s and 168h"
+	// +kubebuilder:validation:XValidation:rule="size(self) <= 32 && duration(self) >= duration('0s') && duration(self) <= duration('168h')",message="recordings.ttlAfterFinished must be between 0s and 168h"
 	TTLAfterFinished *metav1.Duration `json:"ttlAfterFinished,omitempty"`
 }
 
@@ -187,6 +189,7 @@ type AudioSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['ws','wss'] && url(self).getHostname() != ''",message="audio.agentURL must be an absolute ws(s) URL, such as wss://bot.acme.example/stream"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^:/?#]+://[^/?#]*@')",message="audio.agentURL must not carry credentials: everybody who may read the Tenant would see them"
 	AgentURL string `json:"agentURL,omitempty"`
 	// maxStreams bounds the Tenant's audio streams at once, over all pods. Defaults to 200.
 	// +optional

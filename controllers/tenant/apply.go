@@ -75,6 +75,30 @@ func (r *Reconciler) apply(ctx context.Context, s *scope) error {
 	return r.applySecret(ctx, s, tenantconfig.PrefixTenant, v1alpha1.SecretTypeTenantConfig, "tenant-config", config)
 }
 
+// suspendConfig has the data plane refuse the webhooks of a suspended Tenant at once: what comes after it in the reconcile may
+// stall, and then the config as a whole stays the last good one.
+func (r *Reconciler) suspendConfig(ctx context.Context, s *scope) error {
+	if !s.suspended() {
+		return nil
+	}
+	var secret corev1.Secret
+	key := client.ObjectKey{Namespace: r.WorkNamespace, Name: tenantconfig.SecretName(tenantconfig.PrefixTenant, s.tenant.ID())}
+	if err := r.APIReader.Get(ctx, key, &secret); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	config, err := tenantconfig.DecodeTenant(secret.Data[tenantconfig.Key])
+	unreadable := err != nil // then apply writes it anew
+	if unreadable || config.Suspended {
+		return nil
+	}
+	config.Suspended = true
+	data, err := tenantconfig.EncodeTenant(*config)
+	if err != nil {
+		return err
+	}
+	return r.applySecret(ctx, s, tenantconfig.PrefixTenant, v1alpha1.SecretTypeTenantConfig, "tenant-config", data)
+}
+
 func (r *Reconciler) applySecret(ctx context.Context, s *scope, prefix, kind, component string, data []byte) error {
 	ac := corev1ac.Secret(tenantconfig.SecretName(prefix, s.tenant.ID()), r.WorkNamespace).WithType(corev1.SecretType(kind)).
 		WithLabels(map[string]string{v1alpha1.LabelTenant: s.tenant.Name, v1alpha1.LabelTenantNamespace: s.tenant.Namespace,

@@ -80,7 +80,8 @@ func (r *Reconciler) compile(_ context.Context, s *scope) error {
 	if err := tenantconfig.ParseKeyTemplate(spec.Recordings.KeyTemplate); err != nil {
 		return stalled(v1alpha1.ReasonInvalidSpec, "spec.%v", err)
 	}
-	if _, err := time.LoadLocation(spec.Exotel.TimeZone); err != nil {
+	// Go takes "Local" for wherever the pod happens to run.
+	if _, err := time.LoadLocation(spec.Exotel.TimeZone); err != nil || spec.Exotel.TimeZone == "Local" {
 		return stalled(v1alpha1.ReasonInvalidSpec, "spec.exotel.timeZone %q is not a name of the IANA time zone database, such as Asia/Kolkata", spec.Exotel.TimeZone)
 	}
 	hosts := spec.Recordings.AllowedSourceHosts

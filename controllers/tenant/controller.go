@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
@@ -136,6 +137,9 @@ func (r *Reconciler) suspend(ctx context.Context, s *scope) error {
 	} else {
 		conditions.Delete(s.tenant, v1alpha1.ConditionSuspended)
 	}
+	if err := r.suspendConfig(ctx, s); err != nil {
+		return err
+	}
 	return r.Store.SuspendTenant(ctx, s.tenant.ID(), suspended)
 }
 
@@ -145,8 +149,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.Tenant{}, secretIndex, index); err != nil {
 		return err
 	}
-	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Tenant{}).Named("tenant").
-		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tenantsOf), builder.OnlyMetadata).
+	// Without the predicate each status that is written would be a reason to reconcile, and a probe whose error never reads the
+	// same a loop.
+	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Tenant{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Named("tenant").WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tenantsOf), builder.OnlyMetadata).
 		Complete(r)
 }
 

@@ -28,6 +28,21 @@ func (r *Reconciler) release(ctx context.Context, s *scope) error {
 		s.released = true
 		return nil
 	}
+	// The cache may be behind, and what was released once must not be released again: a Tenant that was made anew under this
+	// name would lose what is its own.
+	var live v1alpha1.Tenant
+	err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(s.tenant), &live)
+	if client.IgnoreNotFound(err) != nil {
+		return err
+	}
+	if err != nil || live.UID != s.tenant.UID || !controllerutil.ContainsFinalizer(&live, v1alpha1.FinalizerTenant) {
+		s.released = true
+		return nil
+	}
+	return r.releaseLive(ctx, s)
+}
+
+func (r *Reconciler) releaseLive(ctx context.Context, s *scope) error {
 	id := s.tenant.ID()
 	meta := func(prefix string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{Namespace: r.WorkNamespace, Name: tenantconfig.SecretName(prefix, id)}

@@ -1,0 +1,240 @@
+package tenant
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testenv"
+)
+
+func TestSuspend(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	tenant := r.ready(t, "support")
+	r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
+	r.until(t, tenant, both(isReady, has(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended, "spec.suspend"),
+		has(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "suspended: webhooks are refused and uploads wait")))
+	r.suspended(t, tenant, true)
+	r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(false) })
+	r.until(t, tenant, isReady)
+	r.suspended(t, tenant, false)
+	if c := find(tenant, v1alpha1.ConditionSuspended); c != nil {
+		t.Errorf("condition %v: it must be absent while it is not true", c)
+	}
+}
+
+// suspended looks at both who must know: the queue, which lends no recordings, and the data plane, which refuses webhooks.
+func (r *rig) suspended(t *testing.T, tenant *v1alpha1.Tenant, want bool) {
+	t.Helper()
+	testenv.Eventually(t, soon, func() error {
+		row := r.one(t, `SELECT count(*) FROM tenants WHERE tenant = $1 AND suspended`, tenant.ID()) == 1
+		config := r.config(t, tenant).Suspended
+		if row != want || config != want {
+			return fmt.Errorf("suspended: row %v, tenant config %v, want %v", row, config, want)
+		}
+		return nil
+	})
+}
+
+// TestSuspendWhileStalled : whoever suspends a Tenant wants its webhooks refused now, whatever else is wrong with it.
+func TestSuspendWhileStalled(t *testing.T) {
+	for name, breaks := range map[string]func(*testing.T, *rig, *v1alpha1.Tenant){
+		"a Secret is gone": func(t *testing.T, r *rig, _ *v1alpha1.Tenant) {
+			r.delete(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: "support-exotel"}})
+		},
+		"a bad time zone": func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Exotel.TimeZone = "Nowhere" })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.start(t)
+			tenant := r.ready(t, "support")
+			breaks(t, r, tenant)
+			r.until(t, tenant, func(t *v1alpha1.Tenant) error {
+				if find(t, v1alpha1.ConditionStalled) == nil {
+					return fmt.Errorf("not stalled")
+				}
+				return nil
+			})
+			r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
+			r.suspended(t, tenant, true)
+			r.putSecrets(t, "support", r.goodSecrets())
+			r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend, t.Spec.Exotel.TimeZone = nil, "Asia/Kolkata" })
+			r.until(t, tenant, isReady)
+			r.suspended(t, tenant, false)
+		})
+	}
+}
+
+// TestRotation changes Secrets, and nothing else, and waits until the pods' configs have the new values.
+func TestRotation(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	tenant := r.ready(t, "support")
+	const current, next = "webhook-secret-0123456789", "webhook-secret-next-00000"
+	for _, step := range []struct {
+		name string
+		data map[string]string
+		want []tenantconfig.Sensitive
+	}{
+		{"a second secret beside it", map[string]string{"current": current, "next": next}, []tenantconfig.Sensitive{current, next}},
+		{"in the order of their keys", map[string]string{"b": current, "a": next}, []tenantconfig.Sensitive{next, current}},
+		{"the first one is gone", map[string]string{"next": next}, []tenantconfig.Sensitive{next}},
+	} {
+		digest := r.config(t, tenant).Digest()
+		r.putSecret(t, "support-webhook", step.data)
+		testenv.Eventually(t, tenantconfig.RefreshDelay, func() error {
+			if diff := cmp.Diff(step.want, r.config(t, tenant).Signature.Secrets, cmp.Transformer("reveal", tenantconfig.Sensitive.Reveal)); diff != "" {
+				return fmt.Errorf("%s (-want +got):\n%s", step.name, diff)
+			}
+			return nil
+		})
+		r.until(t, tenant, func(t *v1alpha1.Tenant) error {
+			if t.Status.ConfigDigest == digest {
+				return fmt.Errorf("%s: the digest is the one before", step.name)
+			}
+			return isReady(t)
+		})
+	}
+	r.putSecret(t, "support-exotel", map[string]string{"apiKey": "exotel-key-7f3a", "apiToken": "exotel-token-new"})
+	testenv.Eventually(t, tenantconfig.RefreshDelay, func() error {
+		if got := r.upload(t, tenant).ExotelToken; got != "exotel-token-new" {
+			return fmt.Errorf("the upload config has another token")
+		}
+		return nil
+	})
+}
+
+// TestRestart : an operator that comes after another changes nothing of what is good, and makes anew what is not.
+func TestRestart(t *testing.T) {
+	for name, tc := range map[string]struct {
+		meanwhile func(*testing.T, *rig, *v1alpha1.Tenant)
+		wantSame  bool // the database password
+	}{
+		"nothing happened": {func(*testing.T, *rig, *v1alpha1.Tenant) {}, true},
+		"the upload config was deleted": {func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			r.delete(t, r.secret(t, tenantconfig.PrefixUpload, tenant))
+		}, false},
+		"the upload config was spoilt": {func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			s := r.secret(t, tenantconfig.PrefixUpload, tenant)
+			s.Data[tenantconfig.Key] = []byte("nonsense")
+			if err := r.Client.Update(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		"a Secret was rotated": {func(t *testing.T, r *rig, _ *v1alpha1.Tenant) {
+			r.putSecret(t, "support-exotel", map[string]string{"apiKey": "exotel-key-7f3a", "apiToken": "exotel-token-new"})
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			stop := r.start(t)
+			tenant := r.ready(t, "support")
+			before := r.upload(t, tenant)
+			stop()
+			tc.meanwhile(t, r, tenant)
+			r.start(t)
+			testenv.Eventually(t, soon, func() error { // the new operator has been at it
+				if r.buckets.count(tenant.ID()) < 2 {
+					return fmt.Errorf("no probe yet")
+				}
+				return nil
+			})
+			r.until(t, tenant, isReady)
+			after := r.upload(t, tenant)
+			if same := after.DatabaseURL == before.DatabaseURL; same != tc.wantSame {
+				t.Errorf("the database password is the same: %v, want %v", same, tc.wantSame)
+			}
+			r.loginWorks(t, tenant)
+		})
+	}
+}
+
+// direct is a reconciler without a manager, to end it between two steps.
+func (r *rig) direct() *Reconciler {
+	return &Reconciler{Client: r.Client, APIReader: r.Client, Recorder: events.NewFakeRecorder(16), Store: r.db, Buckets: r.buckets,
+		WorkNamespace: r.work, PublicURL: "https://voice.example"}
+}
+
+// TestEndedBetweenSteps ends the operator after each of its steps; the next one brings the Tenant to the same end.
+func TestEndedBetweenSteps(t *testing.T) {
+	r := newRig(t)
+	first := r.direct()
+	steps := []step{first.addFinalizer, first.suspend, first.readSecrets, first.compile, first.ensureRole, first.apply, first.probe}
+	for done := range len(steps) + 1 {
+		t.Run(fmt.Sprintf("after %d steps", done), func(t *testing.T) {
+			name := fmt.Sprintf("t%d", done)
+			r.putSecrets(t, name, r.goodSecrets())
+			tenant := r.newTenant(name)
+			r.create(t, tenant)
+			ctx := log.IntoContext(t.Context(), r.logger())
+			s := &scope{tenant: tenant.DeepCopy(), before: tenant.DeepCopy()}
+			for _, next := range steps[:done] {
+				if err := next(ctx, s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := r.direct().Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)}); err != nil {
+				t.Fatal(err)
+			}
+			r.until(t, tenant, isReady)
+			r.loginWorks(t, tenant)
+			if applied := done >= 6; applied && r.upload(t, tenant).DatabaseURL != s.upload.DatabaseURL {
+				t.Error("the database password that the first operator had written did not stay")
+			}
+		})
+	}
+	r.verify(t)
+}
+
+// TestDatabaseAway : without the database nothing is ready, and nobody but the database need do anything.
+func TestDatabaseAway(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	old := r.ready(t, "old")
+	login := r.upload(t, old).DatabaseURL
+	r.pg.Stop(t)
+	up := false
+	defer func() { // the server is everybody's
+		if !up {
+			r.pg.Start(t)
+		}
+	}()
+	r.putSecrets(t, "new", r.goodSecrets())
+	tenant := r.newTenant("new")
+	r.create(t, tenant)
+	r.until(t, tenant, reconcilingFor(v1alpha1.ReasonConfigFailed, "will be tried again", "database unavailable"))
+	r.change(t, old, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
+	r.until(t, old, reconcilingFor(v1alpha1.ReasonConfigFailed, "will be tried again"))
+	r.pg.Start(t)
+	up = true
+	r.until(t, tenant, isReady)
+	r.until(t, old, both(isReady, has(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended)))
+	r.suspended(t, old, true)
+	if r.upload(t, old).DatabaseURL != login {
+		t.Error("the outage cost the upload pods their password")
+	}
+	r.loginWorks(t, tenant)
+}
+
+// TestGoneMeanwhile : a Tenant that is deleted before its turn comes is no error.
+func TestGoneMeanwhile(t *testing.T) {
+	r := newRig(t)
+	res, err := r.direct().Reconcile(context.Background(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: r.ns, Name: "gone"}})
+	if err != nil || res != (ctrl.Result{}) {
+		t.Errorf("got %v, %v; want nothing", res, err)
+	}
+}

@@ -1,0 +1,324 @@
+package tenant
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testenv"
+)
+
+func TestReady(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	tenant := r.ready(t, "support")
+	if !controllerutil.ContainsFinalizer(tenant, v1alpha1.FinalizerTenant) {
+		t.Error("no finalizer")
+	}
+	base := "https://voice.example/webhooks/exotel/" + tenant.ID()
+	wantURLs := []v1alpha1.WebhookURL{{Event: "passthru", URL: base + "/passthru"}, {Event: "status", URL: base + "/status"}}
+	if diff := cmp.Diff(wantURLs, tenant.Status.WebhookURLs); diff != "" {
+		t.Errorf("webhookURLs (-want +got):\n%s", diff)
+	}
+	for _, kind := range []string{v1alpha1.ConditionCredentialsValid, v1alpha1.ConditionStorageReachable} {
+		if c := find(tenant, kind); c == nil || c.Status != metav1.ConditionTrue {
+			t.Errorf("%s: %v, want True", kind, c)
+		}
+	}
+	config := r.config(t, tenant)
+	wantConfig := &tenantconfig.Tenant{Version: tenantconfig.Version, ID: tenant.ID(), UID: string(tenant.UID), Generation: 1, AccountSID: "acme1",
+		PhoneNumbers: []string{"+918047491899"}, TimeZone: "Asia/Kolkata", AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
+		Signature: &tenantconfig.Signature{Scheme: "HMACSHA1", Secrets: []tenantconfig.Sensitive{"webhook-secret-0123456789"}}}
+	if diff := cmp.Diff(wantConfig, config); diff != "" {
+		t.Errorf("tenant config (-want +got):\n%s", diff)
+	}
+	if tenant.Status.ConfigDigest != config.Digest() {
+		t.Errorf("configDigest %q, and the config's is %q", tenant.Status.ConfigDigest, config.Digest())
+	}
+	wantUpload := &tenantconfig.Upload{Version: tenantconfig.Version, ID: tenant.ID(), ExotelKey: "exotel-key-7f3a", ExotelToken: "exotel-token-91bc",
+		AllowedSourceHosts: tenantconfig.DefaultSourceHosts, Bucket: r.bucket, Endpoint: r.s3.Endpoint, Region: r.s3.Region,
+		AccessKeyID: tenantconfig.Sensitive(r.s3.AccessKey), SecretAccessKey: tenantconfig.Sensitive(r.s3.SecretKey),
+		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}"}
+	if diff := cmp.Diff(wantUpload, r.upload(t, tenant), cmpopts.IgnoreFields(tenantconfig.Upload{}, "DatabaseURL")); diff != "" {
+		t.Errorf("upload config (-want +got):\n%s", diff)
+	}
+	r.loginWorks(t, tenant)
+	r.hasEvent(t, corev1.EventTypeNormal, v1alpha1.ReasonReady)
+}
+
+// loginWorks connects as an upload pod does.
+func (r *rig) loginWorks(t *testing.T, tenant *v1alpha1.Tenant) {
+	t.Helper()
+	db, err := store.Open(t.Context(), r.upload(t, tenant).DatabaseURL.Reveal(), store.Options{Component: "upload"})
+	if err != nil {
+		t.Errorf("the upload pods' database URL: %v", err)
+		return
+	}
+	db.Close()
+}
+
+func (r *rig) hasEvent(t *testing.T, kind, reason string) {
+	t.Helper()
+	testenv.Eventually(t, soon, func() error {
+		var list eventsv1.EventList
+		if err := r.Client.List(t.Context(), &list, client.InNamespace(r.ns)); err != nil {
+			return err
+		}
+		for _, e := range list.Items {
+			if e.Type == kind && e.Reason == reason {
+				return nil
+			}
+		}
+		return fmt.Errorf("no event %s %s among %d", kind, reason, len(list.Items))
+	})
+}
+
+// TestWorkSecrets looks at how the pods find the two Secrets: by type, by labels, by name.
+func TestWorkSecrets(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	tenant := r.ready(t, "support")
+	for prefix, want := range map[string]struct {
+		kind      corev1.SecretType
+		component string
+	}{
+		tenantconfig.PrefixTenant: {v1alpha1.SecretTypeTenantConfig, "tenant-config"},
+		tenantconfig.PrefixUpload: {v1alpha1.SecretTypeUploadConfig, "upload-config"},
+	} {
+		t.Run(prefix, func(t *testing.T) {
+			s := r.secret(t, prefix, tenant)
+			wantLabels := map[string]string{v1alpha1.LabelTenant: "support", v1alpha1.LabelTenantNamespace: r.ns,
+				v1alpha1.LabelComponent: want.component, "app.kubernetes.io/managed-by": "caly"}
+			if diff := cmp.Diff(wantLabels, s.Labels); diff != "" {
+				t.Errorf("labels (-want +got):\n%s", diff)
+			}
+			if s.Type != want.kind || len(s.Data) != 1 || len(s.OwnerReferences) != 0 {
+				t.Errorf("type %s, %d keys, owners %v; want %s, one key, and no owner, since none may be in another namespace",
+					s.Type, len(s.Data), s.OwnerReferences, want.kind)
+			}
+			// Removed or changed by hand, it comes back.
+			r.delete(t, s)
+			testenv.Eventually(t, soon, func() error {
+				if again := r.secret(t, prefix, tenant); again == nil || again.UID == s.UID {
+					return fmt.Errorf("it is not made anew")
+				}
+				return nil
+			})
+			r.loginWorks(t, tenant)
+		})
+	}
+}
+
+// TestSecretFaults gives each Secret each fault, reads the verdict, and mends it: no more than the Secret need change.
+func TestSecretFaults(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	const notFound, keyMissing = v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonSecretKeyMissing
+	const exotel, bucket, webhook = "spec.exotel.credentialsSecretRef", "spec.recordings.credentialsSecretRef", "spec.webhooks.signature.secretRef"
+	for name, tc := range map[string]struct {
+		secret string
+		data   map[string]string // nil: the Secret is not there
+		reason string
+		parts  []string
+	}{
+		"exotel, missing":       {"exotel", nil, notFound, []string{exotel, "create it"}},
+		"exotel, no token":      {"exotel", map[string]string{"apiKey": "exotel-key"}, keyMissing, []string{exotel, `"apiToken"`, "add it"}},
+		"exotel, empty key":     {"exotel", map[string]string{"apiKey": "", "apiToken": "x"}, keyMissing, []string{exotel, `"apiKey"`, "empty"}},
+		"bucket, missing":       {"bucket", nil, notFound, []string{bucket, "create it"}},
+		"bucket, no secret key": {"bucket", map[string]string{"accessKeyID": "access-id-5c"}, keyMissing, []string{bucket, `"secretAccessKey"`}},
+		"bucket, no access key": {"bucket", map[string]string{"secretAccessKey": "hidden-one"}, keyMissing, []string{bucket, `"accessKeyID"`}},
+		"webhook, missing":      {"webhook", nil, notFound, []string{webhook, "create it"}},
+		"webhook, empty":        {"webhook", map[string]string{}, keyMissing, []string{webhook, "add a signing secret"}},
+		"webhook, too short":    {"webhook", map[string]string{"current": "fifteen-bytes-x"}, keyMissing, []string{`"current"`, "shorter than 16 bytes"}},
+		"webhook, one too short": {"webhook", map[string]string{"a": "webhook-secret-0123456789", "b": "short-one"}, keyMissing,
+			[]string{`"b"`, "shorter than 16 bytes"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			id := strings.NewReplacer(",", "", " ", "-").Replace(name) // each subtest its own Tenant
+			all := r.goodSecrets()
+			good := all[tc.secret]
+			if all[tc.secret] = tc.data; tc.data == nil {
+				delete(all, tc.secret)
+			}
+			r.putSecrets(t, id, all)
+			tenant := r.newTenant(id)
+			r.create(t, tenant)
+			parts := append(tc.parts, fmt.Sprintf("%q", id+"-"+tc.secret))
+			r.until(t, tenant, both(stalledFor(tc.reason, parts...), has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, tc.reason, parts...)))
+			if r.secret(t, tenantconfig.PrefixTenant, tenant) != nil || r.secret(t, tenantconfig.PrefixUpload, tenant) != nil {
+				t.Error("a config was written all the same")
+			}
+			r.putSecret(t, id+"-"+tc.secret, good)
+			r.until(t, tenant, both(isReady, has(v1alpha1.ConditionCredentialsValid, metav1.ConditionTrue, v1alpha1.ReasonCredentialsValid)))
+		})
+	}
+	r.hasEvent(t, corev1.EventTypeWarning, v1alpha1.ReasonSecretNotFound)
+}
+
+// resetting is an endpoint that takes connections and breaks them, so that no two failures read the same.
+func resetting(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			buf := make([]byte, 1)
+			_, _ = conn.Read(buf)
+			_ = conn.(*net.TCPConn).SetLinger(0)
+			_ = conn.Close()
+		}
+	}()
+	return "http://" + l.Addr().String()
+}
+
+// TestStorageFaults : a store that cannot be used is told of, keeps no webhook out, and is not asked in a loop.
+func TestStorageFaults(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0") // a port where nobody listens
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := "http://" + l.Addr().String()
+	_ = l.Close()
+	broken := resetting(t)
+	bucketSecret := func(access, key string) map[string]string {
+		return map[string]string{"accessKeyID": access, "secretAccessKey": key}
+	}
+	for name, tc := range map[string]struct {
+		breaks func(*v1alpha1.Tenant)
+		secret map[string]string
+		reason string
+		stall  bool
+		parts  []string
+	}{
+		"no-such-bucket": {breaks: func(t *v1alpha1.Tenant) { t.Spec.Recordings.Bucket = "no-such-bucket" },
+			reason: v1alpha1.ReasonBucketNotFound, stall: true, parts: []string{`"no-such-bucket"`, "create it, or correct spec.recordings.bucket"}},
+		"wrong-secret-key": {secret: bucketSecret(r.s3.AccessKey, "not-the-secret-key"),
+			reason: v1alpha1.ReasonAccessDenied, stall: true, parts: []string{r.bucket, "correct the Secret that spec.recordings.credentialsSecretRef names"}},
+		"unknown-access-key": {secret: bucketSecret("nobody", "not-the-secret-key"),
+			reason: v1alpha1.ReasonAccessDenied, stall: true, parts: []string{r.bucket, "spec.recordings.credentialsSecretRef"}},
+		"closed-port": {breaks: func(t *v1alpha1.Tenant) { t.Spec.Recordings.Endpoint = closed },
+			reason: v1alpha1.ReasonEndpointUnreachable, parts: []string{closed[len("http://"):], "correct spec.recordings.endpoint"}},
+		"connection-breaks": {breaks: func(t *v1alpha1.Tenant) { t.Spec.Recordings.Endpoint = broken },
+			reason: v1alpha1.ReasonEndpointUnreachable, parts: []string{broken[len("http://"):]}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each mostly waits
+			all := r.goodSecrets()
+			if tc.secret != nil {
+				all["bucket"] = tc.secret
+			}
+			r.putSecrets(t, name, all)
+			tenant := r.newTenant(name)
+			if tc.breaks != nil {
+				tc.breaks(tenant)
+			}
+			r.create(t, tenant)
+			want := reconcilingFor
+			if tc.stall {
+				want = stalledFor
+			}
+			r.until(t, tenant, both(want(tc.reason, tc.parts...), has(v1alpha1.ConditionStorageReachable, metav1.ConditionFalse, tc.reason, tc.parts...)))
+			r.config(t, tenant)
+			r.loginWorks(t, tenant)
+			r.quiet(t, tenant)
+			r.putSecrets(t, name, r.goodSecrets())
+			r.change(t, tenant, func(t *v1alpha1.Tenant) {
+				t.Spec.Recordings.Bucket, t.Spec.Recordings.Endpoint = r.bucket, r.s3.Endpoint
+			})
+			r.until(t, tenant, both(isReady, has(v1alpha1.ConditionStorageReachable, metav1.ConditionTrue, v1alpha1.ReasonBucketReachable, r.bucket)))
+		})
+	}
+}
+
+// quiet watches for a loop. The retries are half a minute apart; the first reconciles may come in a row, as each write
+// of the operator's own wakes it.
+func (r *rig) quiet(t *testing.T, tenant *v1alpha1.Tenant) {
+	t.Helper()
+	time.Sleep(time.Second)
+	before := r.buckets.count(tenant.ID())
+	time.Sleep(3 * time.Second)
+	if after := r.buckets.count(tenant.ID()); before > 5 || after > before {
+		t.Errorf("%d probes in the first second and %d in the next three", before, after-before)
+	}
+}
+
+// TestReadyIsQuiet : a Tenant that is ready is neither probed nor written again, whoever touches its status.
+func TestReadyIsQuiet(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	tenant := r.ready(t, "support")
+	r.quiet(t, tenant)
+	version := r.secret(t, tenantconfig.PrefixUpload, tenant).ResourceVersion
+	base := tenant.DeepCopy()
+	tenant.Status.Backlog = ptr.To[int32](7) // as the upload Job's controller does
+	if err := r.Client.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+		t.Fatal(err)
+	}
+	r.quiet(t, tenant)
+	r.until(t, tenant, isReady)
+	if got := r.secret(t, tenantconfig.PrefixUpload, tenant).ResourceVersion; got != version {
+		t.Error("the upload config was written again")
+	}
+	if tenant.Status.Backlog == nil || *tenant.Status.Backlog != 7 {
+		t.Errorf("backlog %v, want 7: it is another controller's", tenant.Status.Backlog)
+	}
+	if n := r.buckets.count(tenant.ID()); n != 1 {
+		t.Errorf("%d probes, want 1", n)
+	}
+}
+
+func TestInvalidSpec(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	for name, tc := range map[string]struct {
+		breaks func(*v1alpha1.Tenant)
+		parts  []string
+	}{
+		"time-zone":       {func(t *v1alpha1.Tenant) { t.Spec.Exotel.TimeZone = "Asia/Calcuta" }, []string{"spec.exotel.timeZone", `"Asia/Calcuta"`, "such as Asia/Kolkata"}},
+		"unknown-field":   {func(t *v1alpha1.Tenant) { t.Spec.Recordings.KeyTemplate = "{{.RecordingID}}{{.Bucket}}" }, []string{"spec.recordings.keyTemplate", "{{.CallSID}}"}},
+		"above-its-place": {func(t *v1alpha1.Tenant) { t.Spec.Recordings.KeyTemplate = "../{{.RecordingID}}" }, []string{"spec.", "recordings.keyTemplate", "'..'"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tenant := r.ready(t, name)
+			before := r.config(t, tenant)
+			r.change(t, tenant, tc.breaks)
+			r.until(t, tenant, stalledFor(v1alpha1.ReasonInvalidSpec, tc.parts...))
+			if tenant.Status.ObservedGeneration == tenant.Generation {
+				t.Error("observedGeneration says that this generation was reconciled")
+			}
+			if diff := cmp.Diff(before, r.config(t, tenant)); diff != "" {
+				t.Errorf("the last good config did not stay (-before +after):\n%s", diff)
+			}
+			r.change(t, tenant, func(t *v1alpha1.Tenant) {
+				t.Spec.Exotel.TimeZone, t.Spec.Recordings.KeyTemplate = "Asia/Singapore", "{{.RecordingID}}"
+			})
+			r.until(t, tenant, isReady)
+			if got := r.config(t, tenant).TimeZone; got != "Asia/Singapore" {
+				t.Errorf("time zone %q", got)
+			}
+		})
+	}
+}

@@ -1,0 +1,393 @@
+package tenant
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testenv"
+)
+
+// objects looks into the bucket behind the operator's back.
+func (r *rig) objects(t *testing.T) *minio.Core {
+	t.Helper()
+	core, err := minio.NewCore(r.s3.Endpoint[len("http://"):], &minio.Options{Creds: credentials.NewStaticV4(r.s3.AccessKey, r.s3.SecretKey, ""), Region: r.s3.Region})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return core
+}
+
+func (r *rig) countObjects(t *testing.T, tenant string) (n int) {
+	t.Helper()
+	core := r.objects(t)
+	for o := range core.Client.ListObjects(t.Context(), r.bucket, minio.ListObjectsOptions{Prefix: tenant + "/", Recursive: true}) {
+		if o.Err != nil {
+			t.Fatal(o.Err)
+		}
+		n++
+	}
+	pending, err := core.ListMultipartUploads(t.Context(), r.bucket, tenant+"/", "", "", "", 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n + len(pending.Uploads)
+}
+
+// countRows is every row of the tenant, its own one too.
+func (r *rig) countRows(t *testing.T, tenant string) int {
+	t.Helper()
+	return r.one(t, `SELECT (SELECT count(*) FROM recordings WHERE tenant = $1) + (SELECT count(*) FROM recording_history WHERE tenant = $1)
+		+ (SELECT count(*) FROM calls WHERE tenant = $1) + (SELECT count(*) FROM call_events WHERE tenant = $1)
+		+ (SELECT count(*) FROM tenants WHERE tenant = $1)`, tenant)
+}
+
+// fill gives a tenant two objects, an unfinished upload, a call with its event, a queued recording and an uploaded one.
+func (r *rig) fill(t *testing.T, tenant *v1alpha1.Tenant) {
+	t.Helper()
+	id := tenant.ID()
+	core := r.objects(t)
+	for _, key := range []string{"a.mp3", "2026/01/02/b.mp3"} {
+		_, err := core.Client.PutObject(t.Context(), r.bucket, id+"/"+key, bytes.NewReader([]byte("audio")), 5, minio.PutObjectOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := core.NewMultipartUpload(t.Context(), r.bucket, id+"/unfinished.mp3", minio.PutObjectOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.ingest(t, id, "uploaded")
+	pod, err := store.Open(t.Context(), r.upload(t, tenant).DatabaseURL.Reveal(), store.Options{Component: "upload"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pod.Close()
+	claimed, err := pod.Claim(t.Context(), "pod", 1, time.Minute)
+	if err != nil || len(claimed) != 1 {
+		t.Fatalf("claim: %v, %v", claimed, err)
+	}
+	if err := pod.Complete(t.Context(), "pod", claimed[0].ID, store.Result{Bucket: r.bucket, Key: id + "/a.mp3", SHA256: strings.Repeat("0", 64), MD5: strings.Repeat("0", 32), Size: 5}); err != nil {
+		t.Fatal(err)
+	}
+	r.ingest(t, id, "queued")
+	if rows, objects := r.countRows(t, id), r.countObjects(t, id); rows != 7 || objects != 3 {
+		t.Fatalf("%d rows and %d objects, want 7 and 3", rows, objects)
+	}
+}
+
+// ingest takes a webhook as the data plane does.
+func (r *rig) ingest(t *testing.T, tenant, call string) {
+	t.Helper()
+	dataplane, err := store.Open(t.Context(), r.pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dataplane.Close()
+	url := "https://recordings.exotel.com/" + call + ".mp3"
+	event := store.Event{Tenant: tenant, Kind: "status", CallSID: call, EventType: "terminal", Source: "webhook", Raw: []byte("raw"),
+		DedupKey: sha256.Sum256([]byte(tenant + call)), Call: store.Call{State: store.CallCompleted},
+		Recording: &store.NewRecording{ID: tenantconfig.RecordingID(call, url), SourceURL: url}}
+	if _, err := dataplane.Ingest(t.Context(), event); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// nothingLeft wants no more of a tenant in the work namespace, and no way for its pods into the database.
+func (r *rig) nothingLeft(t *testing.T, tenant *v1alpha1.Tenant) {
+	t.Helper()
+	for _, prefix := range []string{tenantconfig.PrefixTenant, tenantconfig.PrefixUpload} {
+		if s := r.secret(t, prefix, tenant); s != nil {
+			t.Errorf("Secret %s is left", s.Name)
+		}
+	}
+	job := &batchv1.Job{}
+	err := r.Client.Get(t.Context(), client.ObjectKey{Namespace: r.work, Name: tenantconfig.SecretName(tenantconfig.PrefixUpload, tenant.ID())}, job)
+	if !apierrors.IsNotFound(err) && job.DeletionTimestamp.IsZero() {
+		t.Errorf("the upload Job is left (%v)", err)
+	}
+	if n := r.one(t, `SELECT count(*) FROM upload_roles WHERE tenant = $1`, tenant.ID()); n != 0 {
+		t.Error("the database role is left")
+	}
+}
+
+func (r *rig) uploadJob(t *testing.T, tenant *v1alpha1.Tenant) *batchv1.Job {
+	t.Helper()
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, Name: tenantconfig.SecretName(tenantconfig.PrefixUpload, tenant.ID())}}
+	job.Spec.Suspend = ptr.To(true)
+	job.Spec.Template.Spec = podSpec()
+	r.create(t, job)
+	return job
+}
+
+func podSpec() corev1.PodSpec {
+	return corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "upload", Image: "caly:dev"}}}
+}
+
+func TestDeletion(t *testing.T) {
+	for name, tc := range map[string]struct {
+		policy                v1alpha1.DeletionPolicy
+		secretsGone           bool // as when the whole namespace goes
+		wantRows, wantObjects int
+	}{
+		"retain":                   {v1alpha1.DeletionPolicyRetain, false, 7, 3},
+		"retain, Secrets are gone": {v1alpha1.DeletionPolicyRetain, true, 7, 3},
+		"delete":                   {v1alpha1.DeletionPolicyDelete, false, 0, 0},
+		"delete, Secrets are gone": {v1alpha1.DeletionPolicyDelete, true, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.start(t)
+			tenant := r.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = tc.policy })
+			other := r.ready(t, "support-2") // whose id and keys begin the same
+			r.fill(t, tenant)
+			r.fill(t, other)
+			r.uploadJob(t, tenant)
+			if tc.secretsGone {
+				for kind := range r.goodSecrets() {
+					r.delete(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: "support-" + kind}})
+				}
+				r.until(t, tenant, stalledFor(v1alpha1.ReasonSecretNotFound))
+			}
+			id := tenant.DeepCopy()
+			r.delete(t, tenant)
+			r.untilGone(t, tenant)
+			r.nothingLeft(t, id)
+			r.until(t, other, isReady)
+			got := []int{r.countRows(t, id.ID()), r.countObjects(t, id.ID()), r.countRows(t, other.ID()), r.countObjects(t, other.ID())}
+			if diff := cmp.Diff([]int{tc.wantRows, tc.wantObjects, 7, 3}, got); diff != "" {
+				t.Errorf("rows and objects, then another tenant's (-want +got):\n%s", diff)
+			}
+			r.loginWorks(t, other)
+		})
+	}
+}
+
+// TestDeletionOfWhatNeverWorked : there is no upload config, so there is nothing in a bucket.
+func TestDeletionOfWhatNeverWorked(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	tenant := r.newTenant("support")
+	tenant.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete
+	r.create(t, tenant)
+	r.until(t, tenant, stalledFor(v1alpha1.ReasonSecretNotFound))
+	id := tenant.DeepCopy()
+	r.delete(t, tenant)
+	r.untilGone(t, tenant)
+	r.nothingLeft(t, id)
+}
+
+// TestComeBack : a Tenant made anew under the name of one that was deleted works at once, on the rows that stayed.
+func TestComeBack(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	tenant := r.ready(t, "support")
+	r.fill(t, tenant)
+	old := r.config(t, tenant).UID
+	r.delete(t, tenant)
+	r.untilGone(t, tenant)
+	tenant = r.ready(t, "support")
+	r.suspended(t, tenant, false)
+	if got := r.config(t, tenant).UID; got == old || got != string(tenant.UID) {
+		t.Errorf("the config's uid is %s, the Tenant's %s, the old one's %s", got, tenant.UID, old)
+	}
+	if n := r.countRows(t, tenant.ID()); n != 7 {
+		t.Errorf("%d rows, want 7", n)
+	}
+}
+
+// TestDeletionWaitsForUploadPods : a pod that still runs could write an object after the others were deleted.
+func TestDeletionWaitsForUploadPods(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	tenant := r.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+	r.fill(t, tenant)
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, Name: "upload-1", Labels: map[string]string{
+		v1alpha1.LabelTenant: "support", v1alpha1.LabelTenantNamespace: r.ns, v1alpha1.LabelComponent: "upload"}}, Spec: podSpec()}
+	other := pod.DeepCopy()
+	other.Name, other.Labels[v1alpha1.LabelTenant] = "upload-2", "another" // keeps nobody waiting
+	r.create(t, pod)
+	r.create(t, other)
+	id := tenant.DeepCopy()
+	r.delete(t, tenant)
+	r.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, "waiting for the last upload pod to end"))
+	if n := r.countObjects(t, id.ID()); n != 3 {
+		t.Errorf("%d objects while a pod runs, want 3", n)
+	}
+	if r.secret(t, tenantconfig.PrefixTenant, id) != nil {
+		t.Error("webhooks are still taken")
+	}
+	r.upload(t, id) // the pod may still need it, and so does the deletion
+	if err := r.Client.Delete(t.Context(), pod, client.GracePeriodSeconds(0)); err != nil {
+		t.Fatal(err)
+	}
+	r.untilGone(t, tenant)
+	r.nothingLeft(t, id)
+	if n := r.countObjects(t, id.ID()); n != 0 {
+		t.Errorf("%d objects, want none", n)
+	}
+}
+
+// TestDeletionWithoutTheStore : it says what holds the Tenant, and Retain lets it go.
+func TestDeletionWithoutTheStore(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	tenant := r.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+	r.fill(t, tenant)
+	r.s3.Stop(t)
+	id := tenant.DeepCopy()
+	r.delete(t, tenant)
+	r.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, r.bucket, "could not be deleted", "mend that, or set spec.deletionPolicy to Retain"))
+	r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyRetain })
+	r.untilGone(t, tenant)
+	r.nothingLeft(t, id)
+	r.s3.Start(t)
+	if rows, objects := r.countRows(t, id.ID()), r.countObjects(t, id.ID()); rows != 7 || objects != 3 {
+		t.Errorf("%d rows and %d objects, want all 7 and 3", rows, objects)
+	}
+}
+
+// TestDeletionEndedOnTheWay takes the database away in the middle of it; what was done is not needed again.
+func TestDeletionEndedOnTheWay(t *testing.T) {
+	r := newRig(t)
+	stop := r.start(t)
+	tenant := r.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+	r.fill(t, tenant)
+	stop()
+	id := tenant.DeepCopy()
+	r.delete(t, tenant)
+	first := r.direct()
+	first.Store = noRole{r.db}
+	ctx := log.IntoContext(t.Context(), r.logger())
+	if err := r.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.release(ctx, &scope{tenant: tenant, before: tenant.DeepCopy()}); !errors.Is(err, store.ErrUnavailable) {
+		t.Fatalf("release: %v", err)
+	}
+	if r.countRows(t, id.ID()) != 0 || r.secret(t, tenantconfig.PrefixUpload, id) == nil {
+		t.Fatal("the rows must be gone by now, and the upload config still there")
+	}
+	r.start(t)
+	r.untilGone(t, tenant)
+	r.nothingLeft(t, id)
+}
+
+// TestReleaseOfAnOldReading : the cache still tells of a Tenant that is gone, while another one of its name is at work.
+func TestReleaseOfAnOldReading(t *testing.T) {
+	r := newRig(t)
+	stop := r.start(t)
+	tenant := r.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+	old := tenant.DeepCopy()
+	old.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+	r.delete(t, tenant)
+	r.untilGone(t, tenant)
+	release := func() {
+		t.Helper()
+		s := &scope{tenant: old.DeepCopy(), before: old.DeepCopy()}
+		if err := r.direct().release(log.IntoContext(t.Context(), r.logger()), s); err != nil || !s.released {
+			t.Errorf("released %v, %v; want true and no error", s.released, err)
+		}
+	}
+	release()
+	if n := r.countRows(t, old.ID()); n != 0 {
+		t.Errorf("%d rows came back", n)
+	}
+	tenant = r.ready(t, "support")
+	r.fill(t, tenant)
+	stop() // so that nothing is mended behind the test's back
+	release()
+	if rows, objects := r.countRows(t, tenant.ID()), r.countObjects(t, tenant.ID()); rows != 7 || objects != 3 {
+		t.Errorf("%d rows and %d objects are left of the new Tenant, want 7 and 3", rows, objects)
+	}
+	r.suspended(t, tenant, false)
+	r.loginWorks(t, tenant)
+}
+
+// noRole is the real store, but away when the role is to be dropped.
+type noRole struct{ *store.DB }
+
+func (noRole) DropUploadRole(context.Context, string) error { return store.ErrUnavailable }
+
+func TestSweeper(t *testing.T) {
+	r := newRig(t)
+	stop := r.start(t)
+	gone, living := r.ready(t, "gone"), r.ready(t, "living")
+	job := r.uploadJob(t, gone)
+	livingJob := r.uploadJob(t, living)
+	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, Name: "foreign", Labels: map[string]string{"app.kubernetes.io/managed-by": "caly"}}}
+	r.create(t, foreign)
+	stop()
+	id := gone.DeepCopy()
+	r.change(t, gone, func(t *v1alpha1.Tenant) { t.Finalizers = nil })
+	r.delete(t, gone)
+	r.untilGone(t, gone)
+
+	sweeper := &Sweeper{Client: r.Client, APIReader: r.Client, Store: r.db, WorkNamespace: r.work, Every: time.Hour}
+	ctx, cancel := context.WithCancel(log.IntoContext(t.Context(), r.logger()))
+	ended := make(chan error, 1)
+	go func() { ended <- sweeper.Start(ctx) }()
+	testenv.Eventually(t, soon, func() error {
+		if r.secret(t, tenantconfig.PrefixTenant, id) != nil || r.secret(t, tenantconfig.PrefixUpload, id) != nil {
+			return fmt.Errorf("its Secrets are still there")
+		}
+		return nil
+	})
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("the sweeper ended with: %v", err)
+	}
+	r.nothingLeft(t, id)
+	for _, o := range []client.Object{foreign, livingJob, r.secret(t, tenantconfig.PrefixTenant, living), r.secret(t, tenantconfig.PrefixUpload, living)} {
+		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil || !o.GetDeletionTimestamp().IsZero() {
+			t.Errorf("%s is not the gone Tenant's and was removed (%v)", o.GetName(), err)
+		}
+	}
+	r.loginWorks(t, living)
+	if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(job), job); err == nil && job.DeletionTimestamp.IsZero() {
+		t.Error("its upload Job is left")
+	}
+}
+
+// TestSweeperTriesAgain : what one sweep could not remove the next one does; the role goes before the Secret that tells of it.
+func TestSweeperTriesAgain(t *testing.T) {
+	r := newRig(t)
+	stop := r.start(t)
+	tenant := r.ready(t, "support")
+	stop()
+	id := tenant.DeepCopy()
+	r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Finalizers = nil })
+	r.delete(t, tenant)
+	r.untilGone(t, tenant)
+	ctx := log.IntoContext(t.Context(), r.logger())
+	sweeper := &Sweeper{Client: r.Client, APIReader: r.Client, Store: noRole{r.db}, WorkNamespace: r.work}
+	if err := sweeper.sweep(ctx); !errors.Is(err, store.ErrUnavailable) {
+		t.Fatalf("sweep: %v", err)
+	}
+	if r.secret(t, tenantconfig.PrefixUpload, id) == nil {
+		t.Fatal("the upload config is gone, and nobody knows of the role any more")
+	}
+	sweeper.Store = r.db
+	if err := sweeper.sweep(ctx); err != nil {
+		t.Fatal(err)
+	}
+	r.nothingLeft(t, id)
+}

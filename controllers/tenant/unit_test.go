@@ -1,0 +1,333 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/objectstore/s3test"
+	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// newScope is what the steps before compile leave.
+func newScope() *scope {
+	t := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: "acme", Name: "support", UID: "u", Generation: 3}}
+	t.Spec.Exotel = v1alpha1.ExotelSpec{AccountSID: "acme1", TimeZone: "Asia/Kolkata", CredentialsSecretRef: v1alpha1.SecretReference{Name: "e"}}
+	t.Spec.Webhooks.Signature = &v1alpha1.SignatureSpec{Scheme: v1alpha1.SignatureSchemeHMACSHA1, SecretRef: v1alpha1.SecretReference{Name: "w"}}
+	t.Spec.Recordings = v1alpha1.RecordingsSpec{Bucket: "b", Endpoint: "https://s3.test", Region: "r", KeyTemplate: "{{.RecordingID}}",
+		CredentialsSecretRef: v1alpha1.SecretReference{Name: "s"}}
+	secret := func(data ...string) *corev1.Secret {
+		s := &corev1.Secret{Data: map[string][]byte{}}
+		for i := 0; i < len(data); i += 2 {
+			s.Data[data[i]] = []byte(data[i+1])
+		}
+		return s
+	}
+	return &scope{tenant: t, before: t.DeepCopy(), exotel: secret("apiKey", "k", "apiToken", "t"),
+		bucket: secret("accessKeyID", "a", "secretAccessKey", "s"), webhook: secret("z", "last", "a", "first")}
+}
+
+func TestCompile(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change     func(*scope)
+		wantTenant func(*tenantconfig.Tenant)
+		wantUpload func(*tenantconfig.Upload)
+		wantError  string
+	}{
+		"as it is": {},
+		"suspended": {change: func(s *scope) { s.tenant.Spec.Suspend = ptr.To(true) },
+			wantTenant: func(c *tenantconfig.Tenant) { c.Suspended = true }},
+		"suspend is false": {change: func(s *scope) { s.tenant.Spec.Suspend = ptr.To(false) }},
+		"hosts of its own": {change: func(s *scope) { s.tenant.Spec.Recordings.AllowedSourceHosts = []string{"a.test"} },
+			wantTenant: func(c *tenantconfig.Tenant) { c.AllowedSourceHosts = []string{"a.test"} },
+			wantUpload: func(u *tenantconfig.Upload) { u.AllowedSourceHosts = []string{"a.test"} }},
+		"no verifier": {change: func(s *scope) { s.tenant.Spec.Webhooks.Signature, s.webhook = nil, nil },
+			wantTenant: func(c *tenantconfig.Tenant) { c.Signature = nil }},
+		"phone numbers": {change: func(s *scope) { s.tenant.Spec.Exotel.PhoneNumbers = []string{"+911"} },
+			wantTenant: func(c *tenantconfig.Tenant) { c.PhoneNumbers = []string{"+911"} }},
+		"time zone": {change: func(s *scope) { s.tenant.Spec.Exotel.TimeZone = "IST5" },
+			wantError: `spec.exotel.timeZone "IST5" is not a name of the IANA time zone database`},
+		"time zone is a path": {change: func(s *scope) { s.tenant.Spec.Exotel.TimeZone = "../../etc/passwd" }, wantError: "spec.exotel.timeZone"},
+		"time zone is where the pod happens to be": {change: func(s *scope) { s.tenant.Spec.Exotel.TimeZone = "Local" },
+			wantError: `spec.exotel.timeZone "Local" is not a name`},
+		"key template": {change: func(s *scope) { s.tenant.Spec.Recordings.KeyTemplate = "{{.CallSID}}" },
+			wantError: "spec.recordings.keyTemplate must contain {{.RecordingID}}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScope()
+			if tc.change != nil {
+				tc.change(s)
+			}
+			err := (&Reconciler{}).compile(t.Context(), s)
+			if tc.wantError != "" {
+				wantStalled(t, err, v1alpha1.ReasonInvalidSpec, tc.wantError)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantTenant := &tenantconfig.Tenant{Version: tenantconfig.Version, ID: "acme/support", UID: "u", Generation: 3, AccountSID: "acme1",
+				TimeZone: "Asia/Kolkata", AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
+				Signature: &tenantconfig.Signature{Scheme: "HMACSHA1", Secrets: []tenantconfig.Sensitive{"first", "last"}}}
+			wantUpload := &tenantconfig.Upload{Version: tenantconfig.Version, ID: "acme/support", ExotelKey: "k", ExotelToken: "t",
+				AllowedSourceHosts: tenantconfig.DefaultSourceHosts, Bucket: "b", Endpoint: "https://s3.test", Region: "r", AccessKeyID: "a",
+				SecretAccessKey: "s", KeyTemplate: "{{.RecordingID}}"}
+			if tc.wantTenant != nil {
+				tc.wantTenant(wantTenant)
+			}
+			if tc.wantUpload != nil {
+				tc.wantUpload(wantUpload)
+			}
+			if diff := cmp.Diff(wantTenant, s.config); diff != "" {
+				t.Errorf("tenant config (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(wantUpload, s.upload); diff != "" {
+				t.Errorf("upload config (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func wantStalled(t *testing.T, err error, reason, message string) {
+	t.Helper()
+	var v *verdict
+	if !errors.As(err, &v) || !v.stalled || v.reason != reason || !strings.Contains(v.message, message) {
+		t.Errorf("got %#v, want it stalled for %s with %q", err, reason, message)
+	}
+}
+
+func TestConclude(t *testing.T) {
+	gone := errors.New("connection refused")
+	condition := func(kind string, status metav1.ConditionStatus, reason, message string) metav1.Condition {
+		return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: 3}
+	}
+	for name, tc := range map[string]struct {
+		err       error
+		want      ctrl.Result
+		wantError error
+		wantList  []metav1.Condition
+	}{
+		"all went well": {nil, ctrl.Result{RequeueAfter: reprobe}, nil, nil},
+		"an error is tried again by the queue": {gone, ctrl.Result{}, gone, []metav1.Condition{
+			condition("Ready", "False", "ConfigFailed", "will be tried again: connection refused"),
+			condition("Reconciling", "True", "ConfigFailed", "will be tried again: connection refused")}},
+		"a person must act": {stalled("InvalidSpec", "mend %s", "it"), ctrl.Result{}, nil, []metav1.Condition{
+			condition("Ready", "False", "InvalidSpec", "mend it"), condition("Stalled", "True", "InvalidSpec", "mend it")}},
+		"a person must act, perhaps elsewhere": {&verdict{reason: "AccessDenied", message: "m", stalled: true, retry: time.Minute},
+			ctrl.Result{RequeueAfter: time.Minute}, nil, []metav1.Condition{
+				condition("Ready", "False", "AccessDenied", "m"), condition("Stalled", "True", "AccessDenied", "m")}},
+		"time may help": {&verdict{reason: "Deleting", message: "m", retry: time.Second}, ctrl.Result{RequeueAfter: time.Second}, nil,
+			[]metav1.Condition{condition("Ready", "False", "Deleting", "m"), condition("Reconciling", "True", "Deleting", "m")}},
+		"a verdict within an error": {fmt.Errorf("step: %w", stalled("InvalidSpec", "m")), ctrl.Result{}, nil, []metav1.Condition{
+			condition("Ready", "False", "InvalidSpec", "m"), condition("Stalled", "True", "InvalidSpec", "m")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScope()
+			s.requeueAfter = reprobe // what a reconcile that ended well asks for
+			got, err := s.conclude(tc.err)
+			if got != tc.want || !errors.Is(err, tc.wantError) || (err == nil) != (tc.wantError == nil) {
+				t.Errorf("got %v, %v; want %v, %v", got, err, tc.want, tc.wantError)
+			}
+			opts := []cmp.Option{cmpopts.IgnoreFields(metav1.Condition{}, "LastTransitionTime"), cmpopts.SortSlices(func(a, b metav1.Condition) bool { return a.Type < b.Type })}
+			if diff := cmp.Diff(tc.wantList, s.tenant.Status.Conditions, opts...); diff != "" {
+				t.Errorf("conditions (-want +got):\n%s", diff)
+			}
+			if err := conditions.Check(s.tenant); err != nil && tc.err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	for name, tc := range map[string]struct {
+		err  error
+		want verdict
+	}{
+		"no bucket":     {&objectstore.ProbeError{Reason: objectstore.BucketNotFound, Message: "m"}, verdict{v1alpha1.ReasonBucketNotFound, "m", true, time.Minute}},
+		"access denied": {&objectstore.ProbeError{Reason: objectstore.AccessDenied, Message: "m"}, verdict{v1alpha1.ReasonAccessDenied, "m", true, time.Minute}},
+		"wrapped": {fmt.Errorf("twice: %w", &objectstore.ProbeError{Reason: objectstore.AccessDenied, Message: "m"}),
+			verdict{v1alpha1.ReasonAccessDenied, "twice: m", true, time.Minute}},
+		"no answer": {&objectstore.ProbeError{Reason: objectstore.EndpointUnreachable, Message: "m"}, verdict{v1alpha1.ReasonEndpointUnreachable, "m", false, 30 * time.Second}},
+		"left alone for now": {&resilience.OpenError{Dependency: "s3", Until: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
+			verdict{v1alpha1.ReasonEndpointUnreachable, "s3 failed several times in a row and is left alone until 2026-01-02T03:04:05Z", false, 30 * time.Second}},
+		"anything else": {errors.New("m"), verdict{v1alpha1.ReasonEndpointUnreachable, "m", false, 30 * time.Second}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScope()
+			var got *verdict
+			if err := unreachable(s, tc.err); !errors.As(err, &got) {
+				t.Fatalf("got %v, want a verdict", err)
+			}
+			if *got != tc.want {
+				t.Errorf("got %+v, want %+v", *got, tc.want)
+			}
+			c := find(s.tenant, v1alpha1.ConditionStorageReachable)
+			if c == nil || c.Status != metav1.ConditionFalse || c.Reason != tc.want.reason || c.Message != tc.want.message {
+				t.Errorf("condition %v", c)
+			}
+		})
+	}
+}
+
+func TestSecretNames(t *testing.T) {
+	s := newScope()
+	if diff := cmp.Diff([]string{"e", "s", "w"}, secretNames(s.tenant)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	s.tenant.Spec.Webhooks.Signature = nil
+	if diff := cmp.Diff([]string{"e", "s"}, secretNames(s.tenant)); diff != "" {
+		t.Errorf("without a signature (-want +got):\n%s", diff)
+	}
+}
+
+func TestStillGood(t *testing.T) {
+	pg := pgtest.New(t)
+	db, err := store.Open(t.Context(), pg.OperatorDSN, store.Options{Component: "operator"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	good, err := db.UploadDSN("caly_upload_x", "p@ss:/word")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		dsn  string
+		want bool
+	}{
+		"this database":         {good, true},
+		"another host":          {strings.Replace(good, "127.0.0.1", "db.test", 1), false},
+		"another database":      {strings.Replace(good, "/t", "/u", 1), false},
+		"other parameters":      {good + "&connect_timeout=1", false},
+		"no user":               {"postgres://127.0.0.1/x", false},
+		"empty":                 {"", false},
+		"not a URL":             {"://", false},
+		"in the form key=value": {"host=127.0.0.1 user=u password=p", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := (&Reconciler{Store: db}).stillGood(tenantconfig.Sensitive(tc.dsn)); got != tc.want {
+				t.Errorf("%v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestProbeCache(t *testing.T) {
+	key := func(change func(*tenantconfig.Upload)) [32]byte {
+		u := &tenantconfig.Upload{Endpoint: "e", Region: "r", Bucket: "b", AccessKeyID: "a", SecretAccessKey: "s"}
+		change(u)
+		return probeKey(u)
+	}
+	same := key(func(*tenantconfig.Upload) {})
+	for name, tc := range map[string]struct {
+		do   func(*probeCache)
+		key  [32]byte
+		want bool
+	}{
+		"never asked":           {func(*probeCache) {}, same, false},
+		"asked":                 {func(c *probeCache) { c.keep("id", same) }, same, true},
+		"another tenant":        {func(c *probeCache) { c.keep("other", same) }, same, false},
+		"another bucket":        {func(c *probeCache) { c.keep("id", same) }, key(func(u *tenantconfig.Upload) { u.Bucket = "x" }), false},
+		"another endpoint":      {func(c *probeCache) { c.keep("id", same) }, key(func(u *tenantconfig.Upload) { u.Endpoint = "x" }), false},
+		"another region":        {func(c *probeCache) { c.keep("id", same) }, key(func(u *tenantconfig.Upload) { u.Region = "x" }), false},
+		"another access key":    {func(c *probeCache) { c.keep("id", same) }, key(func(u *tenantconfig.Upload) { u.AccessKeyID = "x" }), false},
+		"another secret key":    {func(c *probeCache) { c.keep("id", same) }, key(func(u *tenantconfig.Upload) { u.SecretAccessKey = "x" }), false},
+		"another database":      {func(c *probeCache) { c.keep("id", same) }, key(func(u *tenantconfig.Upload) { u.DatabaseURL = "x" }), true},
+		"forgotten":             {func(c *probeCache) { c.keep("id", same); c.forget("id") }, same, false},
+		"another one forgotten": {func(c *probeCache) { c.keep("id", same); c.forget("other") }, same, true},
+		"asked long ago":        {func(c *probeCache) { c.keep("id", same); c.good["id"] = probed{same, time.Now().Add(-reprobe)} }, same, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var c probeCache
+			tc.do(&c)
+			if got := c.fresh("id", tc.key); got != tc.want {
+				t.Errorf("fresh: %v, want %v", got, tc.want)
+			}
+		})
+	}
+	t.Run("from several workers", func(t *testing.T) {
+		var c probeCache
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				id := fmt.Sprint(i)
+				c.keep(id, same)
+				if !c.fresh(id, same) {
+					t.Errorf("tenant %s was forgotten", id)
+				}
+				c.forget(id)
+			})
+		}
+		wg.Wait()
+		if len(c.good) != 0 {
+			t.Errorf("%d entries are left", len(c.good))
+		}
+	})
+}
+
+// TestS3 asks a real store with and without breakers.
+func TestS3(t *testing.T) {
+	server := s3test.New(t)
+	u := &tenantconfig.Upload{ID: "acme/support", Endpoint: server.Endpoint, Region: server.Region, Bucket: server.NewBucket(t),
+		AccessKeyID: tenantconfig.Sensitive(server.AccessKey), SecretAccessKey: tenantconfig.Sensitive(server.SecretKey)}
+	quick := resilience.Options{FailureThreshold: 1, OpenFor: time.Hour, Policy: resilience.Policy{MaxAttempts: 1}}
+	for name, buckets := range map[string]S3{"with breakers": {Registry: resilience.NewRegistry(quick, nil)}, "without": {}} {
+		t.Run(name, func(t *testing.T) {
+			if err := buckets.Probe(t.Context(), u); err != nil {
+				t.Errorf("Probe: %v", err)
+			}
+			if err := buckets.DeletePrefix(t.Context(), u, "acme/support/"); err != nil {
+				t.Errorf("DeletePrefix: %v", err)
+			}
+			wrong := *u
+			wrong.Bucket = "no-such-bucket"
+			var p *objectstore.ProbeError
+			if err := buckets.Probe(t.Context(), &wrong); !errors.As(err, &p) || p.Reason != objectstore.BucketNotFound {
+				t.Errorf("Probe of no bucket: %v", err)
+			}
+			wrong.Endpoint = "nonsense"
+			if err := buckets.Probe(context.Background(), &wrong); err == nil {
+				t.Error("Probe of no endpoint: no error")
+			}
+		})
+	}
+}
+
+// TestMendedEndpoint : a breaker that the wrong endpoint opened is not in the way of the right one.
+func TestMendedEndpoint(t *testing.T) {
+	server := s3test.New(t)
+	quick := resilience.Options{FailureThreshold: 1, OpenFor: time.Hour, Policy: resilience.Policy{MaxAttempts: 1}}
+	r := &Reconciler{Buckets: S3{Registry: resilience.NewRegistry(quick, nil)}}
+	s := newScope()
+	s.upload = &tenantconfig.Upload{ID: "acme/support", Endpoint: "http://127.0.0.1:1", Region: server.Region, Bucket: server.NewBucket(t),
+		AccessKeyID: tenantconfig.Sensitive(server.AccessKey), SecretAccessKey: tenantconfig.Sensitive(server.SecretKey)}
+	var open *resilience.OpenError
+	for _, wantOpen := range []bool{false, true} {
+		err := r.Buckets.Probe(t.Context(), s.upload)
+		if err == nil || errors.As(err, &open) != wantOpen {
+			t.Fatalf("got %v; the breaker must be open: %v", err, wantOpen)
+		}
+	}
+	s.upload.Endpoint = server.Endpoint
+	if err := r.probe(t.Context(), s); err != nil {
+		t.Errorf("probe of the right endpoint: %v", err)
+	}
+}
