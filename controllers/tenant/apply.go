@@ -72,7 +72,19 @@ func (r *Reconciler) apply(ctx context.Context, s *scope) error {
 	if err := r.applySecret(ctx, s, tenantconfig.PrefixUpload, v1alpha1.SecretTypeUploadConfig, "upload-config", upload); err != nil {
 		return err
 	}
-	return r.applySecret(ctx, s, tenantconfig.PrefixTenant, v1alpha1.SecretTypeTenantConfig, "tenant-config", config)
+	if err := r.applySecret(ctx, s, tenantconfig.PrefixTenant, v1alpha1.SecretTypeTenantConfig, "tenant-config", config); err != nil {
+		return err
+	}
+	s.tenant.Status.WebhookURLs = r.webhookURLs(s.tenant) // they work from now on, whatever becomes of the bucket
+	return nil
+}
+
+func (r *Reconciler) webhookURLs(t *v1alpha1.Tenant) (urls []v1alpha1.WebhookURL) {
+	for _, event := range []string{"passthru", "status"} {
+		urls = append(urls, v1alpha1.WebhookURL{Event: event,
+			URL: fmt.Sprintf("%s/webhooks/exotel/%s/%s/%s", strings.TrimRight(r.PublicURL, "/"), t.Namespace, t.Name, event)})
+	}
+	return urls
 }
 
 // suspendConfig has the data plane refuse the webhooks of a suspended Tenant at once: what comes after it in the reconcile may
@@ -115,11 +127,6 @@ func (r *Reconciler) publish(_ context.Context, s *scope) error {
 	t := s.tenant
 	t.Status.ObservedGeneration = t.Generation
 	t.Status.ConfigDigest = s.config.Digest()
-	t.Status.WebhookURLs = nil
-	for _, event := range []string{"passthru", "status"} {
-		t.Status.WebhookURLs = append(t.Status.WebhookURLs, v1alpha1.WebhookURL{Event: event,
-			URL: fmt.Sprintf("%s/webhooks/exotel/%s/%s/%s", strings.TrimRight(r.PublicURL, "/"), t.Namespace, t.Name, event)})
-	}
 	message := "webhooks are accepted and recordings are uploaded"
 	if s.suspended() {
 		message = "suspended: webhooks are refused and uploads wait"

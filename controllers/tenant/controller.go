@@ -42,6 +42,7 @@ type Store interface {
 	DropUploadRole(ctx context.Context, tenant string) error
 	UploadDSN(role, password string) (string, error)
 	SuspendTenant(ctx context.Context, tenant string, suspended bool) error
+	HasUploads(ctx context.Context, tenant string) (bool, error)
 	DeleteTenant(ctx context.Context, tenant string) error
 }
 

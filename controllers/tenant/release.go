@@ -65,10 +65,17 @@ func (r *Reconciler) releaseLive(ctx context.Context, s *scope) error {
 	if err := r.Store.DropUploadRole(ctx, id); err != nil {
 		return err
 	}
+	if err := r.deleteViews(ctx, s); err != nil {
+		return err
+	}
 	if err := r.deleteManaged(ctx, &corev1.Secret{ObjectMeta: meta(tenantconfig.PrefixUpload)}); err != nil {
 		return err
 	}
 	r.probes.forget(id)
+	return r.removeFinalizer(ctx, s)
+}
+
+func (r *Reconciler) removeFinalizer(ctx context.Context, s *scope) error {
 	base := s.tenant.DeepCopy()
 	controllerutil.RemoveFinalizer(s.tenant, v1alpha1.FinalizerTenant)
 	if err := r.Client.Patch(ctx, s.tenant, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
@@ -107,18 +114,43 @@ func (r *Reconciler) deleteData(ctx context.Context, s *scope) error {
 }
 
 // lastUpload is the upload config as it was last compiled: the Tenant's own Secrets may be gone by now, as when its whole
-// namespace is deleted. Without one nothing was ever uploaded.
+// namespace is deleted. Where it is lost itself, it is compiled once more. It is nil when nothing was ever uploaded.
 func (r *Reconciler) lastUpload(ctx context.Context, s *scope) (*tenantconfig.Upload, error) {
 	var secret corev1.Secret
 	key := client.ObjectKey{Namespace: r.WorkNamespace, Name: tenantconfig.SecretName(tenantconfig.PrefixUpload, s.tenant.ID())}
 	err := r.APIReader.Get(ctx, key, &secret)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
+	if client.IgnoreNotFound(err) != nil {
 		return nil, err
 	}
-	return tenantconfig.DecodeUpload(secret.Data[tenantconfig.Key])
+	if upload, err := tenantconfig.DecodeUpload(secret.Data[tenantconfig.Key]); err == nil {
+		return upload, nil
+	}
+	if err = r.readSecrets(ctx, s); err == nil {
+		err = r.compile(ctx, s)
+	}
+	if err == nil {
+		return s.upload, nil
+	}
+	uploaded, dbErr := r.Store.HasUploads(ctx, s.tenant.ID())
+	if dbErr != nil || !uploaded {
+		return nil, dbErr
+	}
+	return nil, &verdict{reason: v1alpha1.ReasonDeleting, retry: 30 * time.Second,
+		message: fmt.Sprintf("the objects in bucket %s cannot be deleted: the upload config is lost and cannot be compiled again: %v; mend that, "+
+			"or set spec.deletionPolicy to Retain to keep them", s.tenant.Spec.Recordings.Bucket, err)}
+}
+
+// deleteViews deletes the CallRecordings that the operator made: nothing would end them, and a new Tenant of the name would find them.
+func (r *Reconciler) deleteViews(ctx context.Context, s *scope) error {
+	var list v1alpha1.CallRecordingList
+	err := r.APIReader.List(ctx, &list, client.InNamespace(s.tenant.Namespace),
+		client.MatchingLabels{v1alpha1.LabelTenant: s.tenant.Name, v1alpha1.LabelOrigin: v1alpha1.OriginIntake})
+	for i := range list.Items {
+		if err == nil {
+			err = r.deleteManaged(ctx, &list.Items[i])
+		}
+	}
+	return err
 }
 
 // Sweeper removes what a Tenant that is gone left in the work namespace: its finalizer was taken off by hand, say.

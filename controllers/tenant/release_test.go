@@ -265,6 +265,86 @@ func TestDeletionWithoutTheStore(t *testing.T) {
 	}
 }
 
+// TestDeletionWithoutTheUploadConfig : what is needed to delete the objects is made again, or said to be missing; the objects are
+// never forgotten.
+func TestDeletionWithoutTheUploadConfig(t *testing.T) {
+	for name, tc := range map[string]struct {
+		garbage     bool // instead of nothing
+		secretsGone bool
+	}{
+		"gone":                     {false, false},
+		"garbage":                  {true, false},
+		"gone, Secrets as well":    {false, true},
+		"garbage, Secrets are too": {true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			stop := r.start(t)
+			tenant := r.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+			r.fill(t, tenant)
+			stop() // it would write the config again
+			config := r.secret(t, tenantconfig.PrefixUpload, tenant)
+			if tc.garbage {
+				config.Data[tenantconfig.Key] = []byte("{")
+				if err := r.Client.Update(t.Context(), config); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				r.delete(t, config)
+			}
+			if tc.secretsGone {
+				r.delete(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: "support-bucket"}})
+			}
+			id := tenant.DeepCopy()
+			r.delete(t, tenant)
+			r.start(t)
+			if tc.secretsGone {
+				r.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, r.bucket, "support-bucket", "set spec.deletionPolicy to Retain"))
+				if rows, objects := r.countRows(t, id.ID()), r.countObjects(t, id.ID()); rows != 7 || objects != 3 {
+					t.Errorf("%d rows and %d objects, want all 7 and 3", rows, objects)
+				}
+				r.putSecret(t, "support-bucket", r.goodSecrets()["bucket"])
+			}
+			testenv.Eventually(t, 40*time.Second, func() error { // without a watch on them it looks again after 30 s
+				if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); !apierrors.IsNotFound(err) {
+					return fmt.Errorf("it is still there: %v, %w", tenant.Status.Conditions, err)
+				}
+				return nil
+			})
+			r.nothingLeft(t, id)
+			if rows, objects := r.countRows(t, id.ID()), r.countObjects(t, id.ID()); rows != 0 || objects != 0 {
+				t.Errorf("%d rows and %d objects are left", rows, objects)
+			}
+		})
+	}
+}
+
+// TestDeletionTakesItsViews : the CallRecordings that the operator made go with the Tenant; those of people are theirs.
+func TestDeletionTakesItsViews(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	tenant, other := r.ready(t, "support"), r.ready(t, "support-2")
+	view := func(name, of, origin string) *v1alpha1.CallRecording {
+		c := &v1alpha1.CallRecording{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name, Labels: map[string]string{v1alpha1.LabelTenant: of}},
+			Spec: v1alpha1.CallRecordingSpec{TenantRef: v1alpha1.TenantReference{Name: of}, CallSID: name, SourceURL: "https://recordings.exotel.com/a.mp3"}}
+		if origin != "" {
+			c.Labels[v1alpha1.LabelOrigin] = origin
+		}
+		r.create(t, c)
+		return c
+	}
+	made := view("made", tenant.Name, v1alpha1.OriginIntake)
+	stay := []client.Object{view("of-another", other.Name, v1alpha1.OriginIntake), view("of-a-person", tenant.Name, "")}
+	r.delete(t, tenant)
+	r.untilGone(t, tenant)
+	r.untilGone(t, made)
+	for _, o := range stay {
+		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+			t.Errorf("%s: %v", o.GetName(), err)
+		}
+	}
+}
+
 // TestDeletionEndedOnTheWay takes the database away in the middle of it; what was done is not needed again.
 func TestDeletionEndedOnTheWay(t *testing.T) {
 	r := newRig(t)

@@ -187,6 +187,13 @@ func (d *DB) SuspendTenant(ctx context.Context, tenant string, suspended bool) e
 	return explain(err)
 }
 
+// HasUploads tells whether an object of the tenant may be in its bucket.
+func (d *DB) HasUploads(ctx context.Context, tenant string) (has bool, err error) {
+	err = d.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM recording_history WHERE tenant = $1 AND state = 'uploaded')
+		OR EXISTS (SELECT FROM recordings WHERE tenant = $1 AND upload_started_at IS NOT NULL)`, tenant).Scan(&has)
+	return has, explain(err)
+}
+
 // DeleteTenant removes every row of a tenant, in batches, so that no transaction grows with the tenant.
 func (d *DB) DeleteTenant(ctx context.Context, tenant string) error {
 	for _, table := range []string{"recordings", "recording_history", "call_events", "calls", "tenants"} {
