@@ -3,6 +3,7 @@ package tenant
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -157,7 +158,7 @@ func TestSecretFaults(t *testing.T) {
 			r.putSecrets(t, id, all)
 			tenant := r.newTenant(id)
 			r.create(t, tenant)
-			parts := append(tc.parts, fmt.Sprintf("%q", id+"-"+tc.secret))
+			parts := append(slices.Clone(tc.parts), fmt.Sprintf("%q", id+"-"+tc.secret))
 			r.until(t, tenant, both(stalledFor(tc.reason, parts...), has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, tc.reason, parts...)))
 			if r.secret(t, tenantconfig.PrefixTenant, tenant) != nil || r.secret(t, tenantconfig.PrefixUpload, tenant) != nil {
 				t.Error("a config was written all the same")

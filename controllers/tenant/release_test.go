@@ -85,7 +85,8 @@ func (r *rig) fill(t *testing.T, tenant *v1alpha1.Tenant) {
 	if err != nil || len(claimed) != 1 {
 		t.Fatalf("claim: %v, %v", claimed, err)
 	}
-	if err := pod.Complete(t.Context(), "pod", claimed[0].ID, store.Result{Bucket: r.bucket, Key: id + "/a.mp3", SHA256: strings.Repeat("0", 64), MD5: strings.Repeat("0", 32), Size: 5}); err != nil {
+	result := store.Result{Bucket: r.bucket, Key: id + "/a.mp3", SHA256: strings.Repeat("0", 64), MD5: strings.Repeat("0", 32), Size: 5}
+	if err := pod.Complete(t.Context(), "pod", claimed[0].ID, result); err != nil {
 		t.Fatal(err)
 	}
 	r.ingest(t, id, "queued")

@@ -320,7 +320,7 @@ func (r *rig) untilGone(t *testing.T, o client.Object) {
 			return nil
 		}
 		if tenant, ok := o.(*v1alpha1.Tenant); ok {
-			return fmt.Errorf("it is still there: %v, %v", tenant.Status.Conditions, err)
+			return fmt.Errorf("it is still there: %v, %w", tenant.Status.Conditions, err)
 		}
 		return fmt.Errorf("it is still there: %w", err)
 	})
