@@ -10,13 +10,17 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -57,8 +61,8 @@ type Reconciler struct {
 type scope struct {
 	obj    *v1alpha1.CallRecording // Reconcile; its status is what will be written
 	before *v1alpha1.CallRecording // Reconcile: as it was read
-	tenant *v1alpha1.Tenant        // findTenant
-	row    store.Recording         // findRow
+	tenant *v1alpha1.Tenant        // findTenant; nil if there is none
+	row    store.Recording         // findRow; without a state if there is none
 	ended  bool                    // expire: it was deleted
 	after  time.Duration           // expire: when its time is up
 }
@@ -77,7 +81,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	s := &scope{obj: &obj, before: obj.DeepCopy()}
 	obj.Status.RecordingID = tenantconfig.RecordingID(obj.Spec.CallSID, obj.Spec.SourceURL)
 	var err error
-	for _, next := range []step{r.expire, r.findTenant, r.findRow, r.retry, r.mirror} {
+	for _, next := range []step{r.expire, r.findTenant, r.findRow, r.admit, r.enqueue, r.retry, r.mirror} {
 		if err = next(ctx, s); err != nil || s.ended {
 			break
 		}
@@ -85,22 +89,33 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if s.ended {
 		return ctrl.Result{}, err
 	}
-	if errors.Is(err, store.ErrUnavailable) {
-		conditions.MarkReconciling(s.obj, v1alpha1.ReasonUnavailable, "the database did not answer; tried again")
-	}
-	if errors.Is(err, errStop) {
-		err = nil
-	}
+	err = s.conclude(err)
 	return ctrl.Result{RequeueAfter: s.after}, errors.Join(err, r.patchStatus(ctx, s))
 }
 
-// patchStatus writes the status once, if it changed, and then tells of an end.
+// conclude sets the condition that an error of the database asks for.
+func (s *scope) conclude(err error) error {
+	var refused *store.ServerError
+	switch {
+	case errors.Is(err, errStop):
+		return nil
+	case errors.Is(err, store.ErrUnavailable):
+		conditions.MarkReconciling(s.obj, v1alpha1.ReasonUnavailable, "the database did not answer; tried again")
+	case errors.As(err, &refused):
+		conditions.MarkReconciling(s.obj, v1alpha1.ReasonUnavailable, "the database refused, see the operator's log; tried again")
+	}
+	return err
+}
+
+// patchStatus writes the status once, if it changed, and then tells of an end. What was read from a stale cache is not
+// written: the patch would leave a mixture of two states, and tell of the same end twice.
 func (r *Reconciler) patchStatus(ctx context.Context, s *scope) error {
 	if equality.Semantic.DeepEqual(s.before.Status, s.obj.Status) {
 		return nil
 	}
-	if err := r.Client.Status().Patch(ctx, s.obj.DeepCopy(), client.MergeFrom(s.before)); err != nil {
-		return client.IgnoreNotFound(err)
+	patch := client.MergeFromWithOptions(s.before, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Status().Patch(ctx, s.obj.DeepCopy(), patch); err != nil {
+		return ignoreStale(err)
 	}
 	if s.before.Status.Phase == s.obj.Status.Phase {
 		return nil
@@ -108,7 +123,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, s *scope) error {
 	ready := apimeta.FindStatusCondition(s.obj.Status.Conditions, v1alpha1.ConditionReady)
 	switch s.obj.Status.Phase {
 	case v1alpha1.RecordingPhaseFailed:
-		r.Recorder.Eventf(s.obj, nil, corev1.EventTypeWarning, ready.Reason, "Upload", "%s", ready.Message[:min(len(ready.Message), 900)])
+		r.Recorder.Eventf(s.obj, nil, corev1.EventTypeWarning, ready.Reason, "Upload", "%s", cut(ready.Message, 900))
 	case v1alpha1.RecordingPhaseUploaded:
 		if s.obj.Labels[v1alpha1.LabelOrigin] != v1alpha1.OriginIntake { // one event for each recording of a busy tenant would be noise
 			r.Recorder.Eventf(s.obj, nil, corev1.EventTypeNormal, ready.Reason, "Upload", "%s", ready.Message)
@@ -117,40 +132,94 @@ func (r *Reconciler) patchStatus(ctx context.Context, s *scope) error {
 	return nil
 }
 
+// ignoreStale drops the error of a write that a newer object forbids: that object's event brings us back.
+func ignoreStale(err error) error {
+	if apierrors.IsConflict(err) {
+		return nil
+	}
+	return client.IgnoreNotFound(err)
+}
+
+// expire deletes a finished CallRecording when its time is up. The recording stays. Until then nothing is left to do for it,
+// whatever becomes of its Tenant, its row or the database.
+func (r *Reconciler) expire(ctx context.Context, s *scope) error {
+	done := s.obj.Status.FinishedTime
+	if done == nil || s.asked() != "" {
+		return nil
+	}
+	since := done.Time
+	if made := s.obj.CreationTimestamp.Time; made.After(since) {
+		since = made // applied to look at a recording of long ago, or to try it again
+	}
+	if s.after = time.Until(since.Add(r.ttl(ctx, s))); s.after > 0 {
+		return errStop
+	}
+	s.ended = true
+	seen := client.Preconditions{UID: &s.before.UID, ResourceVersion: &s.before.ResourceVersion} // else it may ask for a retry by now
+	return ignoreStale(r.Client.Delete(ctx, s.obj, seen))
+}
+
 func (r *Reconciler) findTenant(ctx context.Context, s *scope) error {
 	var t v1alpha1.Tenant
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.obj.Namespace, Name: s.obj.Spec.TenantRef.Name}, &t)
-	if client.IgnoreNotFound(err) != nil {
-		return err
+	if err == nil {
+		s.tenant = &t
 	}
-	if err != nil {
-		conditions.MarkStalled(s.obj, v1alpha1.ReasonTenantNotFound, fmt.Sprintf("spec.tenantRef.name: there is no Tenant %q in namespace %q: "+
-			"create it, or apply a CallRecording that names another", s.obj.Spec.TenantRef.Name, s.obj.Namespace))
-		return errStop
-	}
-	s.tenant = &t
-	return nil
+	return client.IgnoreNotFound(err)
 }
 
-// findRow reads the recording's row, from the poller if it has it, and queues the recording of a person's CallRecording.
 func (r *Reconciler) findRow(ctx context.Context, s *scope) error {
 	key := keyOf(s.obj)
 	rows, err := r.Store.Recordings(ctx, []store.RecordingKey{key})
-	if err != nil {
-		return err
+	s.row = rows[key]
+	return err
+}
+
+// admit stops what needs a Tenant and has none. A recording that has ended is shown all the same. A Tenant that is being
+// deleted takes no more rows: they would outlive it.
+func (r *Reconciler) admit(_ context.Context, s *scope) error {
+	switch {
+	case s.row.State == store.StateUploaded, s.row.State == store.StateFailed && s.asked() == "":
+		return nil
+	case s.tenant == nil:
+		conditions.MarkStalled(s.obj, v1alpha1.ReasonTenantNotFound, fmt.Sprintf("spec.tenantRef.name: there is no Tenant %q in namespace %q: "+
+			"create it, or apply a CallRecording that names another", s.obj.Spec.TenantRef.Name, s.obj.Namespace))
+		return errStop
+	case !s.tenant.DeletionTimestamp.IsZero():
+		conditions.MarkReconciling(s.obj, v1alpha1.ReasonTenantNotReady, "the Tenant is being deleted: nothing is uploaded for it any more")
+		return errStop
 	}
-	row, ok := rows[key]
-	if !ok {
-		if err := r.enqueue(ctx, s); err != nil {
-			return err
-		}
-		row = store.Recording{Tenant: key.Tenant, ID: key.ID, State: store.StatePending}
-	}
-	s.row = row
 	return nil
 }
 
+// enqueue queues the recording of a person's CallRecording.
 func (r *Reconciler) enqueue(ctx context.Context, s *scope) error {
+	if s.row.State != "" {
+		return nil
+	}
+	if err := r.checkSource(s); err != nil {
+		return err
+	}
+	key := keyOf(s.obj)
+	_, err := r.Store.Enqueue(ctx, key.Tenant, s.obj.Spec.CallSID, store.NewRecording{ID: key.ID, SourceURL: s.obj.Spec.SourceURL})
+	if errors.Is(err, store.ErrTooManyRecordings) {
+		conditions.MarkStalled(s.obj, v1alpha1.ReasonSourceRefused, "spec.callSID: the call has as many recordings as Caly keeps of one call (16)")
+		return errStop
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.Store.MarkViewed(ctx, []store.RecordingKey{key}); err != nil {
+		return err
+	}
+	if err := r.findRow(ctx, s); err != nil || s.row.State != "" {
+		return err
+	}
+	conditions.MarkStalled(s.obj, v1alpha1.ReasonFailed, "the recording was queued before and its row is no longer kept: delete this CallRecording")
+	return errStop
+}
+
+func (r *Reconciler) checkSource(s *scope) error {
 	policy := r.Sources
 	policy.Hosts = s.tenant.Spec.Recordings.AllowedSourceHosts
 	if len(policy.Hosts) == 0 {
@@ -164,50 +233,34 @@ func (r *Reconciler) enqueue(ctx context.Context, s *scope) error {
 		conditions.MarkReconciling(s.obj, v1alpha1.ReasonTenantNotReady, "the Tenant is not ready yet: see its conditions")
 		return errStop
 	}
-	key := keyOf(s.obj)
-	_, err := r.Store.Enqueue(ctx, key.Tenant, s.obj.Spec.CallSID, store.NewRecording{ID: key.ID, SourceURL: s.obj.Spec.SourceURL})
-	if errors.Is(err, store.ErrTooManyRecordings) {
-		conditions.MarkStalled(s.obj, v1alpha1.ReasonSourceRefused, "spec.callSID: the call has as many recordings as Caly keeps of one call (16)")
-		return errStop
+	return nil
+}
+
+// asked is a value of the retry annotation that was not acted on yet, cut to what the status can hold.
+func (s *scope) asked() string {
+	value := cut(s.obj.Annotations[v1alpha1.AnnotationRetry], 256)
+	if value == s.obj.Status.LastHandledRetry {
+		return ""
 	}
-	if err != nil {
-		return err
-	}
-	return r.Store.MarkViewed(ctx, []store.RecordingKey{key})
+	return value
 }
 
 // retry acts once on each value of the annotation, and only while there is something to try again.
 func (r *Reconciler) retry(ctx context.Context, s *scope) error {
-	asked := s.obj.Annotations[v1alpha1.AnnotationRetry]
-	asked = asked[:min(len(asked), 256)]
-	if asked == "" || asked == s.obj.Status.LastHandledRetry {
+	asked := s.asked()
+	if asked == "" {
 		return nil
 	}
 	if s.row.State == store.StateFailed || s.row.State == store.StatePending {
 		if err := r.Store.Retry(ctx, s.row.Tenant, s.row.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		s.row.State, s.row.Attempts, s.row.LastError, s.row.AvailableAt = store.StatePending, 0, "", time.Time{}
-		s.row.FinishedAt = time.Time{}
+		if err := r.findRow(ctx, s); err != nil {
+			return err
+		}
 	}
 	s.obj.Status.LastHandledRetry = asked
 	return nil
-}
-
-// expire deletes a finished CallRecording when its time is up. The recording stays.
-func (r *Reconciler) expire(ctx context.Context, s *scope) error {
-	done := s.obj.Status.FinishedTime
-	if done == nil || s.obj.Annotations[v1alpha1.AnnotationRetry] != s.obj.Status.LastHandledRetry {
-		return nil
-	}
-	left := time.Until(done.Add(r.ttl(ctx, s)))
-	if left > 0 {
-		s.after = left
-		return nil
-	}
-	s.ended = true
-	uid := s.obj.UID
-	return client.IgnoreNotFound(r.Client.Delete(ctx, s.obj, client.Preconditions{UID: &uid}))
 }
 
 func (r *Reconciler) ttl(ctx context.Context, s *scope) time.Duration {
@@ -234,23 +287,32 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return err
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("callrecording").For(&v1alpha1.CallRecording{}).
-		Watches(&v1alpha1.Tenant{}, handler.EnqueueRequestsFromMapFunc(r.waitingFor)).
+		Watches(&v1alpha1.Tenant{}, handler.EnqueueRequestsFromMapFunc(r.ofTenant), builder.WithPredicates(tenantChanged)).
 		WatchesRawSource(source.Channel(r.poller.changed, &handler.EnqueueRequestForObject{})).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 4}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 4, RateLimiter: retryLimiter()}).
 		Complete(r)
 }
 
-// waitingFor maps a Tenant to its CallRecordings that have not ended.
-func (r *Reconciler) waitingFor(ctx context.Context, o client.Object) []reconcile.Request {
+// retryLimiter spaces the retries of one CallRecording, and none so far apart that a database that is back goes unnoticed.
+func retryLimiter() workqueue.TypedRateLimiter[reconcile.Request] {
+	return workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](100*time.Millisecond, 15*time.Second)
+}
+
+// tenantChanged passes what may matter to a CallRecording, and not the backlog, which changes every few seconds.
+var tenantChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	was, is := e.ObjectOld.(*v1alpha1.Tenant), e.ObjectNew.(*v1alpha1.Tenant)
+	return was.UID != is.UID || was.Generation != is.Generation || was.Status.ConfigDigest != is.Status.ConfigDigest
+}}
+
+// ofTenant maps a Tenant to its CallRecordings: those that wait for it, those that must say it is gone, those whose time it sets.
+func (r *Reconciler) ofTenant(ctx context.Context, o client.Object) []reconcile.Request {
 	var list v1alpha1.CallRecordingList
 	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{tenantIndex: o.GetName()}); err != nil {
 		return nil // the cache is stopping
 	}
-	var reqs []reconcile.Request
+	reqs := make([]reconcile.Request, len(list.Items))
 	for i := range list.Items {
-		if c := &list.Items[i]; c.Status.Phase == "" {
-			reqs = append(reqs, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(c)})
-		}
+		reqs[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
 	}
 	return reqs
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -23,7 +24,7 @@ func mirror(o *v1alpha1.CallRecording, row store.Recording) {
 	st := &o.Status
 	st.ObservedGeneration = o.Generation
 	st.Attempts = ptr.To(int32(min(row.Attempts, 1<<20))) //nolint:gosec // bounded here
-	st.LastError = row.LastError[:min(len(row.LastError), 1000)]
+	st.LastError = cut(row.LastError, 1000)
 	st.NextAttemptTime, st.FinishedTime, st.Object = nil, nil, nil
 	switch row.State {
 	case store.StateUploaded:
@@ -65,4 +66,15 @@ func orElse(s, other string) string {
 		return other
 	}
 	return s
+}
+
+// cut shortens s to at most n bytes, at the end of a character: half of one would come back from the API server as another.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }

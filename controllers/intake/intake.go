@@ -4,9 +4,13 @@ package intake
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -36,6 +40,8 @@ type Intake struct {
 	Store  Store
 	// MaxTotal and MaxPerTenant bound the CallRecordings in the cluster.
 	MaxTotal, MaxPerTenant int
+
+	rounds int
 }
 
 // NeedLeaderElection makes it run on the leader alone.
@@ -57,7 +63,8 @@ func (i *Intake) Start(ctx context.Context) error {
 	}
 }
 
-// round looks at every tenant once.
+// round looks at every tenant once, each time beginning with another, so that what room there is goes to each in turn. A
+// tenant's error does not keep the others waiting.
 func (i *Intake) round(ctx context.Context) error {
 	var tenants v1alpha1.TenantList
 	if err := i.Client.List(ctx, &tenants); err != nil {
@@ -67,8 +74,11 @@ func (i *Intake) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	slices.SortFunc(tenants.Items, func(a, b v1alpha1.Tenant) int { return strings.Compare(a.ID(), b.ID()) })
+	i.rounds++
+	var errs []error
 	for n := range tenants.Items {
-		t := &tenants.Items[n]
+		t := &tenants.Items[(n+i.rounds)%len(tenants.Items)]
 		room := min(perRound, i.MaxPerTenant-perTenant[t.ID()], i.MaxTotal-total)
 		states := statesFor(t)
 		if room <= 0 || len(states) == 0 {
@@ -77,10 +87,10 @@ func (i *Intake) round(ctx context.Context) error {
 		made, err := i.make(ctx, t, states, room)
 		total += made
 		if err != nil {
-			return fmt.Errorf("tenant %s: %w", t.ID(), err)
+			errs = append(errs, fmt.Errorf("tenant %s: %w", t.ID(), err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // count reads the cache, not the API server.
@@ -109,19 +119,37 @@ func statesFor(t *v1alpha1.Tenant) []store.RecordingState {
 }
 
 // make applies a CallRecording for each row and then marks the rows. Ended in between, it applies the same again.
-func (i *Intake) make(ctx context.Context, t *v1alpha1.Tenant, states []store.RecordingState, room int) (int, error) {
+func (i *Intake) make(ctx context.Context, t *v1alpha1.Tenant, states []store.RecordingState, room int) (made int, err error) {
 	rows, err := i.Store.Unviewed(ctx, t.ID(), states, room)
-	if err != nil || len(rows) == 0 {
+	if err != nil {
 		return 0, err
 	}
 	keys := make([]store.RecordingKey, 0, len(rows))
 	for _, row := range rows {
-		if err := i.Client.Apply(ctx, view(t, row), fieldOwner, client.ForceOwnership); err != nil {
-			return len(keys), err
+		var ok bool
+		if ok, err = i.apply(ctx, t, row); err != nil {
+			break
+		}
+		if ok {
+			made++
 		}
 		keys = append(keys, store.RecordingKey{Tenant: row.Tenant, ID: row.ID})
 	}
-	return len(keys), i.Store.MarkViewed(ctx, keys)
+	if len(keys) == 0 {
+		return 0, err
+	}
+	return made, errors.Join(err, i.Store.MarkViewed(ctx, keys))
+}
+
+// apply reports false for a row that the API server will never take, such as one whose name somebody gave to a CallRecording
+// of another recording: it must not keep those behind it waiting.
+func (i *Intake) apply(ctx context.Context, t *v1alpha1.Tenant, row store.Recording) (bool, error) {
+	err := i.Client.Apply(ctx, view(t, row), fieldOwner, client.ForceOwnership)
+	if apierrors.IsInvalid(err) {
+		log.FromContext(ctx).Error(err, "this recording gets no CallRecording and is uploaded without", "tenant", t.ID(), "recording", row.ID)
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func view(t *v1alpha1.Tenant, row store.Recording) *v1alpha1ac.CallRecordingApplyConfiguration {

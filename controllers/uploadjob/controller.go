@@ -42,6 +42,7 @@ type Reconciler struct {
 	MaxPods int32
 
 	poller poller
+	live   client.Reader // SetupWithManager: past the cache
 }
 
 // Reconcile brings one tenant's Job to what its backlog asks for.
@@ -51,21 +52,45 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, client.IgnoreNotFound(err) // the tenant controller removes what a Tenant leaves
 	}
 	backlog := r.poller.backlog(t.ID())
-	if err := r.reportBacklog(ctx, &t, backlog); err != nil {
-		return ctrl.Result{}, err
-	}
-	job := r.newJob(&t, 1)
-	err := r.Client.Get(ctx, client.ObjectKeyFromObject(job), job)
-	if client.IgnoreNotFound(err) != nil {
-		return ctrl.Result{}, err
-	}
-	exists := err == nil
-	used, err := r.podsOfOthers(ctx, job.Name)
+	wait, err := r.reportBacklog(ctx, &t, backlog)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	d := decide(stateOf(&t, job, exists, backlog, used, r.maxPods(), time.Now()))
-	return ctrl.Result{RequeueAfter: d.after}, r.act(ctx, &t, job, d)
+	job := r.newJob(&t, 1)
+	err = r.Client.Get(ctx, client.ObjectKeyFromObject(job), job)
+	if client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, err
+	}
+	d, err := r.decide(ctx, stateOf(&t, job, err == nil, backlog, time.Now()), job.Name)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return ctrl.Result{RequeueAfter: sooner(d.after, wait)}, r.act(ctx, &t, job, d)
+}
+
+// decide asks the cache first. Before pods are started it asks the API server too: the cache may lack a Job that was made
+// for another tenant a moment ago, and what is over the bound would stay so.
+func (r *Reconciler) decide(ctx context.Context, s state, name string) (decision, error) {
+	var d decision
+	for _, reader := range []client.Reader{r.Client, r.live} {
+		used, err := podsOfOthers(ctx, reader, r.WorkNamespace, name)
+		if err != nil {
+			return decision{}, err
+		}
+		s.free = r.maxPods() - used
+		if d = decide(s); d.do != create && d.do != scale {
+			break
+		}
+	}
+	return d, nil
+}
+
+// sooner of two waits, of which 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || (b != 0 && b < a) {
+		return b
+	}
+	return a
 }
 
 func (r *Reconciler) maxPods() int32 {
@@ -94,9 +119,9 @@ func (r *Reconciler) act(ctx context.Context, t *v1alpha1.Tenant, job *batchv1.J
 }
 
 // podsOfOthers counts the pods that the other tenants' Jobs may have now.
-func (r *Reconciler) podsOfOthers(ctx context.Context, name string) (int32, error) {
+func podsOfOthers(ctx context.Context, reader client.Reader, namespace, name string) (int32, error) {
 	var jobs batchv1.JobList
-	if err := r.Client.List(ctx, &jobs, client.InNamespace(r.WorkNamespace), client.MatchingLabels{v1alpha1.LabelComponent: "upload"}); err != nil {
+	if err := reader.List(ctx, &jobs, client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelComponent: "upload"}); err != nil {
 		return 0, err
 	}
 	var n int32
@@ -108,23 +133,24 @@ func (r *Reconciler) podsOfOthers(ctx context.Context, name string) (int32, erro
 	return n, nil
 }
 
-// reportBacklog writes the Tenant's backlog when it changed, and while it only counts up or down, every few seconds.
-func (r *Reconciler) reportBacklog(ctx context.Context, t *v1alpha1.Tenant, b store.Backlog) error {
+// reportBacklog writes the Tenant's backlog when it changed, at most every few seconds. It returns when to come back for a
+// change that was too early.
+func (r *Reconciler) reportBacklog(ctx context.Context, t *v1alpha1.Tenant, b store.Backlog) (time.Duration, error) {
 	n := int32(b.Ready + b.Leased) //nolint:gosec // each is at most backlogLimit
-	known := t.Status.Backlog != nil
-	if (known && *t.Status.Backlog == n) || (!known && n == 0) {
-		return nil
+	if known := t.Status.Backlog; (known != nil && *known == n) || (known == nil && n == 0) {
+		return 0, nil
 	}
-	if known && (*t.Status.Backlog == 0) == (n == 0) && !r.poller.mayReport(t.ID(), time.Now()) {
-		return nil
+	if wait := r.poller.mayReport(t.ID(), time.Now()); wait > 0 {
+		return wait, nil
 	}
 	base := t.DeepCopy()
 	t.Status.Backlog = &n
-	return client.IgnoreNotFound(r.Client.Status().Patch(ctx, t, client.MergeFrom(base)))
+	return 0, client.IgnoreNotFound(r.Client.Status().Patch(ctx, t, client.MergeFrom(base)))
 }
 
 // SetupWithManager watches Tenants, their Jobs, and through the poller their backlogs.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	r.live = mgr.GetAPIReader()
 	r.poller = poller{store: r.Store, events: make(chan event.TypedGenericEvent[types.NamespacedName], 256)}
 	if err := mgr.Add(&r.poller); err != nil {
 		return err

@@ -37,7 +37,7 @@ type state struct {
 	wanted      bool // the Tenant is there, not suspended, and its config was compiled
 	ready       int  // recordings that can be claimed now
 	maxParallel int32
-	free        int32 // pods that the global bound leaves
+	free        int32 // pods that the global bound leaves, set when they were counted
 	exists      bool
 	parallelism int32
 	finished    bool
@@ -45,10 +45,10 @@ type state struct {
 	deleting    bool
 }
 
-func stateOf(t *v1alpha1.Tenant, job *batchv1.Job, exists bool, b store.Backlog, used, most int32, now time.Time) state {
+func stateOf(t *v1alpha1.Tenant, job *batchv1.Job, exists bool, b store.Backlog, now time.Time) state {
 	s := state{
 		wanted: t.DeletionTimestamp.IsZero() && (t.Spec.Suspend == nil || !*t.Spec.Suspend) && t.Status.ConfigDigest != "",
-		ready:  b.Ready, maxParallel: 4, free: most - used, exists: exists,
+		ready:  b.Ready, maxParallel: 4, exists: exists,
 	}
 	if p := t.Spec.Recordings.MaxParallelism; p != 0 {
 		s.maxParallel = p

@@ -2,6 +2,7 @@ package uploadjob
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,9 @@ import (
 
 // backlogLimit bounds the count of one tenant's backlog: more than this asks for no more pods.
 const backlogLimit = 1000
+
+// reportEvery spaces the writes of one tenant's backlog.
+const reportEvery = 5 * time.Second
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
@@ -88,10 +92,10 @@ func (p *poller) take(list []store.Backlog) []string {
 	for id := range p.latest {
 		if _, still := next[id]; !still {
 			wake = append(wake, id)
-			delete(p.reported, id)
 		}
 	}
 	p.latest = next
+	maps.DeleteFunc(p.reported, func(_ string, at time.Time) bool { return time.Since(at) >= reportEvery })
 	return wake
 }
 
@@ -101,16 +105,16 @@ func (p *poller) backlog(id string) store.Backlog {
 	return p.latest[id]
 }
 
-// mayReport is true at most every five seconds for a tenant.
-func (p *poller) mayReport(id string, now time.Time) bool {
+// mayReport returns 0, at most every reportEvery for a tenant, and else how long it is until then.
+func (p *poller) mayReport(id string, now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now.Sub(p.reported[id]) < 5*time.Second {
-		return false
+	if wait := p.reported[id].Add(reportEvery).Sub(now); wait > 0 {
+		return wait
 	}
 	if p.reported == nil {
 		p.reported = map[string]time.Time{}
 	}
 	p.reported[id] = now
-	return true
+	return 0
 }

@@ -1,0 +1,92 @@
+package callrecording
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+)
+
+func updateOf(was, is client.Object) event.UpdateEvent {
+	return event.UpdateEvent{ObjectOld: was, ObjectNew: is}
+}
+
+// remember lets the reconciler see a CallRecording as it was, like a cache that lags.
+func (r *rig) remember(old *v1alpha1.CallRecording) {
+	funcs := r.count()
+	funcs.Get = func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+		if into, ok := o.(*v1alpha1.CallRecording); ok {
+			old.DeepCopyInto(into)
+			return nil
+		}
+		return c.Get(ctx, key, o, opts...)
+	}
+	r.rec.Client = interceptor.NewClient(r.Client.(client.WithWatch), funcs)
+}
+
+// A look through a cache that lags writes nothing over what is newer, and tells nobody a second time.
+func TestStaleCache(t *testing.T) {
+	r := newRig(t)
+	r.tenant(t)
+	pods := r.pods(t)
+	o := r.apply(t, "by-hand")
+	old, _ := r.reconcile(t, o)
+	pods.fail(t)
+	now, _ := r.reconcile(t, o)
+	r.told()
+	r.remember(old)
+	if _, err := r.rec.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(o)}); err != nil {
+		t.Errorf("a lagging cache is an error: %v", err)
+	}
+	if diff := cmp.Diff(now, r.read(t, o)); diff != "" {
+		t.Errorf("it was written over (-want +got):\n%s", diff)
+	}
+	if got := r.told(); len(got) != 0 {
+		t.Errorf("told again: %v", got)
+	}
+}
+
+// One whose time is up in a cache that lags, and that asks for a retry by now, is not deleted.
+func TestStaleCacheDeletesNothing(t *testing.T) {
+	r := newRig(t)
+	r.tenant(t, func(o *v1alpha1.Tenant) { o.Spec.Recordings.TTLAfterFinished = nil })
+	o := r.apply(t, "by-hand")
+	r.reconcile(t, o)
+	r.pods(t).fail(t)
+	old, _ := r.reconcile(t, o)
+	old = old.DeepCopy()
+	old.CreationTimestamp.Time = old.CreationTimestamp.AddDate(0, -1, 0)
+	old.Status.FinishedTime = &old.CreationTimestamp
+	r.annotate(t, r.read(t, o), "again")
+	r.remember(old)
+	if _, err := r.rec.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(o)}); err != nil {
+		t.Errorf("a lagging cache is an error: %v", err)
+	}
+	if r.read(t, o) == nil {
+		t.Error("it was deleted with a retry that nobody had looked at")
+	}
+}
+
+// A message of any language is shown whole characters, and the same in every look.
+func TestEventsAreCutAtACharacter(t *testing.T) {
+	r := newRig(t)
+	r.tenant(t)
+	pods := r.pods(t)
+	o := r.apply(t, "by-hand")
+	r.reconcile(t, o)
+	if err := pods.db.Fail(t.Context(), "pod", pods.claim(t), "gone", "x"+strings.Repeat("é", 900)); err != nil {
+		t.Fatal(err)
+	}
+	r.reconcile(t, o) // twice, and no third write: what is read back is what was written
+	want := []string{"Warning UploadFailed x" + strings.Repeat("é", 449)}
+	if diff := cmp.Diff(want, r.told()); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}

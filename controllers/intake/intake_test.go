@@ -1,0 +1,336 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	v1alpha1ac "github.com/caly-dev/caly/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/store"
+)
+
+func TestBounds(t *testing.T) {
+	tests := map[string]struct {
+		rows                   map[string]int
+		maxTotal, maxPerTenant int
+		want                   []map[string]int // after each round
+	}{
+		"a round's": {map[string]int{"a": 45}, 1000, 1000, []map[string]int{{"a": 20}, {"a": 40}, {"a": 45}, {"a": 45}}},
+		"a tenant's": {map[string]int{"a": 45, "b": 3}, 1000, 25,
+			[]map[string]int{{"a": 20, "b": 3}, {"a": 25, "b": 3}, {"a": 25, "b": 3}}},
+		"the total": {map[string]int{"a": 12, "b": 12}, 15, 1000, []map[string]int{{"a": 3, "b": 12}, {"a": 3, "b": 12}}},
+		"none":      {map[string]int{"a": 12}, 0, 1000, []map[string]int{{}}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.in.MaxTotal, r.in.MaxPerTenant = tt.maxTotal, tt.maxPerTenant
+			for tenant, n := range tt.rows {
+				r.tenant(t, tenant)
+				r.enqueueMany(t, r.ns+"/"+tenant, n)
+			}
+			for i, want := range tt.want {
+				r.round(t)
+				got := map[string]int{}
+				for tenant := range tt.rows {
+					if n := len(r.views(t, tenant)); n > 0 {
+						got[tenant] = n
+					}
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("CallRecordings after round %d (-want +got):\n%s", i+1, diff)
+				}
+			}
+		})
+	}
+}
+
+// Where the total is used up, what becomes free goes to each tenant in turn, not to the first of the list for ever.
+func TestTenantsTakeTurns(t *testing.T) {
+	r := newRig(t)
+	r.in.MaxTotal = 2
+	names := []string{"a", "b", "c"}
+	for _, name := range names {
+		r.tenant(t, name)
+		r.enqueueMany(t, r.ns+"/"+name, 10)
+	}
+	got := map[string]int{}
+	for range 6 {
+		r.round(t)
+		for _, name := range names {
+			for _, o := range r.views(t, name) {
+				got[name]++
+				if err := r.Delete(t.Context(), &o); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	if diff := cmp.Diff(map[string]int{"a": 4, "b": 4, "c": 4}, got); diff != "" {
+		t.Errorf("CallRecordings in six rounds (-want +got):\n%s", diff)
+	}
+}
+
+func TestResources(t *testing.T) {
+	tests := map[string]struct {
+		change func(*v1alpha1.Tenant)
+		want   []string // of the states that the recordings are in
+	}{
+		"by default":    {func(*v1alpha1.Tenant) {}, []string{"failed", "leased", "pending"}},
+		"All":           {func(o *v1alpha1.Tenant) { o.Spec.Recordings.Resources = v1alpha1.ResourcesAll }, []string{"failed", "leased", "pending"}},
+		"Failed":        {func(o *v1alpha1.Tenant) { o.Spec.Recordings.Resources = v1alpha1.ResourcesFailed }, []string{"failed"}},
+		"None":          {func(o *v1alpha1.Tenant) { o.Spec.Recordings.Resources = v1alpha1.ResourcesNone }, nil},
+		"being deleted": {func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} }, nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			tenant := r.tenant(t, "support", tt.change)
+			if len(tenant.Finalizers) > 0 {
+				if err := r.Delete(t.Context(), tenant); err != nil {
+					t.Fatal(err)
+				}
+			}
+			state := r.oneOfEach(t, tenant.ID())
+			r.round(t)
+			var got []string
+			for _, o := range r.views(t, "support") {
+				got = append(got, state[o.Spec.CallSID])
+			}
+			slices.Sort(got)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("CallRecordings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// oneOfEach makes a recording in each state and returns the states by call.
+func (r *rig) oneOfEach(t *testing.T, tenant string) map[string]string {
+	t.Helper()
+	pods := r.uploads(t, tenant)
+	state := map[string]string{}
+	for _, s := range []string{"uploaded", "failed", "leased", "pending"} { // each claim finds the one that is pending
+		id := r.enqueue(t, tenant, "call-"+s)
+		state["call-"+s] = s
+		if s == "pending" {
+			break
+		}
+		if _, err := pods.Claim(t.Context(), "pod", 1, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		switch s {
+		case "uploaded":
+			err = pods.Complete(t.Context(), "pod", id, store.Result{Bucket: "b", Key: "k", SHA256: strings.Repeat("a", 64)})
+		case "failed":
+			err = pods.Fail(t.Context(), "pod", id, "gone", "the source says 410")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return state
+}
+
+func TestView(t *testing.T) {
+	r := newRig(t)
+	longest := strings.Repeat("a", 38) + ".b" // the longest name a Tenant may have
+	id := r.enqueue(t, r.ns+"/"+longest, "call-1")
+	r.tenant(t, longest)
+	r.round(t)
+	got, ok := r.views(t, longest)[longest+"-"+id]
+	if !ok {
+		t.Fatalf("made %v, want %s-%s", slices.Collect(maps.Keys(r.views(t, longest))), longest, id)
+	}
+	want := v1alpha1.CallRecordingSpec{TenantRef: v1alpha1.TenantReference{Name: longest}, CallSID: "call-1",
+		SourceURL: "https://recordings.exotel.com/call-1.mp3"}
+	if diff := cmp.Diff(want, got.Spec); diff != "" {
+		t.Errorf("spec (-want +got):\n%s", diff)
+	}
+	labels := map[string]string{v1alpha1.LabelTenant: longest, v1alpha1.LabelOrigin: v1alpha1.OriginIntake}
+	if diff := cmp.Diff(labels, got.Labels); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
+	}
+}
+
+// failingStore fails to mark rows as often as it is told to: the operator ends between its two steps.
+type failingStore struct {
+	Store
+	failures int
+}
+
+func (s *failingStore) MarkViewed(ctx context.Context, keys []store.RecordingKey) error {
+	if s.failures > 0 {
+		s.failures--
+		return fmt.Errorf("%w: gone in the middle", store.ErrUnavailable)
+	}
+	return s.Store.MarkViewed(ctx, keys)
+}
+
+func TestEndedBetweenApplyAndMark(t *testing.T) {
+	r := newRig(t)
+	tenant := r.tenant(t, "support")
+	r.enqueueMany(t, tenant.ID(), 5)
+	r.in.Store = &failingStore{Store: r.db, failures: 1}
+	if err := r.in.round(t.Context()); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), tenant.ID()) {
+		t.Fatalf("the round that was cut off: %v, want one that names %s", err, tenant.ID())
+	}
+	first := r.views(t, "support")
+	r.round(t)
+	if diff := cmp.Diff(first, r.views(t, "support")); diff != "" || len(first) != 5 {
+		t.Errorf("the same five again (-first +second):\n%s", diff)
+	}
+	if n := r.unviewed(t, tenant.ID()); n != 0 {
+		t.Errorf("%d rows are still to be looked at", n)
+	}
+}
+
+func TestDeletedByAPersonIsNotMadeAgain(t *testing.T) {
+	r := newRig(t)
+	tenant := r.tenant(t, "support")
+	id := r.enqueue(t, tenant.ID(), "call-1")
+	r.round(t)
+	o := r.views(t, "support")[Name("support", id)]
+	if err := r.Delete(t.Context(), &o); err != nil {
+		t.Fatal(err)
+	}
+	r.round(t)
+	if got := r.views(t, "support"); len(got) != 0 {
+		t.Errorf("made again: %v", slices.Collect(maps.Keys(got)))
+	}
+	// Nor once it fails, though a tenant with Failed would see it then for the first time.
+	pods := r.uploads(t, tenant.ID())
+	if _, err := pods.Claim(t.Context(), "pod", 1, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if err := pods.Fail(t.Context(), "pod", id, "gone", "410"); err != nil {
+		t.Fatal(err)
+	}
+	r.round(t)
+	if got := r.views(t, "support"); len(got) != 0 {
+		t.Errorf("made again once it failed: %v", slices.Collect(maps.Keys(got)))
+	}
+}
+
+// A row that the API server never takes is passed over, once, and those behind it come through.
+func TestImpossibleRowsBlockNobody(t *testing.T) {
+	tests := map[string]struct {
+		sid   string
+		taken func(*v1alpha1.CallRecordingSpec) // what a person made under the same name, if any
+	}{
+		"the name is another recording's":       {"call-1", func(s *v1alpha1.CallRecordingSpec) { s.CallSID = "other" }},
+		"the name is another tenant's":          {"call-1", func(s *v1alpha1.CallRecordingSpec) { s.TenantRef.Name = "other" }},
+		"the same recording under a signed URL": {"call-1", func(s *v1alpha1.CallRecordingSpec) { s.SourceURL += "?X-Amz-Signature=x" }},
+		"a call id that the CRD refuses":        {"call 1", nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			tenant, other := r.tenant(t, "support"), r.tenant(t, "other")
+			id := r.enqueue(t, tenant.ID(), tt.sid)
+			r.enqueueMany(t, tenant.ID(), 30)
+			r.enqueueMany(t, other.ID(), 3)
+			persons := &v1alpha1.CallRecording{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: Name("support", id)},
+				Spec: v1alpha1.CallRecordingSpec{TenantRef: v1alpha1.TenantReference{Name: "support"}, CallSID: tt.sid,
+					SourceURL: "https://recordings.exotel.com/" + tt.sid + ".mp3"}}
+			if tt.taken != nil {
+				tt.taken(&persons.Spec)
+				if err := r.Create(t.Context(), persons); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 3 {
+				r.round(t)
+			}
+			for _, o := range []*v1alpha1.Tenant{tenant, other} {
+				if n := r.unviewed(t, o.ID()); n != 0 {
+					t.Errorf("%d rows of %s are still to be looked at", n, o.Name)
+				}
+			}
+			if diff := cmp.Diff([]string{persons.Name}, slices.DeleteFunc(slices.Clone(r.applied), func(s string) bool { return s != persons.Name })); diff != "" {
+				t.Errorf("tries of the impossible one (-want +got):\n%s", diff)
+			}
+			if tt.taken == nil {
+				return
+			}
+			var now v1alpha1.CallRecording
+			if err := r.Get(t.Context(), client.ObjectKeyFromObject(persons), &now); err != nil || now.ResourceVersion != persons.ResourceVersion {
+				t.Errorf("the person's CallRecording was changed: %v", err)
+			}
+		})
+	}
+}
+
+// What the API server refuses for now, as over a quota, is tried again, keeps no other tenant waiting, and what was made
+// before it is not made once more.
+func TestRefusedForNow(t *testing.T) {
+	r := newRig(t)
+	tenant, other := r.tenant(t, "a"), r.tenant(t, "b")
+	r.enqueueMany(t, tenant.ID(), 4)
+	r.enqueueMany(t, other.ID(), 4)
+	left := 2
+	r.refuse = func(o *v1alpha1ac.CallRecordingApplyConfiguration) error {
+		if !strings.HasPrefix(*o.Name, "a-") {
+			return nil
+		}
+		if left--; left < 0 {
+			return apierrors.NewForbidden(schema.GroupResource{Resource: "callrecordings"}, *o.Name, errors.New("exceeded quota"))
+		}
+		return nil
+	}
+	for range 2 { // whichever tenant comes first
+		if err := r.in.round(t.Context()); !apierrors.IsForbidden(err) {
+			t.Errorf("the round: %v, want what the API server said", err)
+		}
+	}
+	if a, b := len(r.views(t, "a")), len(r.views(t, "b")); a != 2 || b != 4 {
+		t.Errorf("%d and %d CallRecordings, want 2 and 4", a, b)
+	}
+	r.refuse = nil
+	r.round(t)
+	if got := len(r.views(t, "a")); got != 4 || r.unviewed(t, tenant.ID()) != 0 {
+		t.Errorf("%d CallRecordings and %d rows left once there is room, want 4 and 0", got, r.unviewed(t, tenant.ID()))
+	}
+	if got := len(slices.Compact(slices.Sorted(slices.Values(r.applied)))); len(r.applied)-got != 2 {
+		t.Errorf("%d applies for %d CallRecordings, want two in vain", len(r.applied), got)
+	}
+}
+
+func TestLoopGoesOnAfterAnErrorAndEnds(t *testing.T) {
+	r := newRig(t)
+	tenant := r.tenant(t, "support")
+	r.enqueueMany(t, tenant.ID(), 3)
+	r.in.Store = &failingStore{Store: r.db, failures: 1}
+	leaks := goleak.IgnoreCurrent()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- r.in.Start(ctx) }()
+	eventually(t, func() string {
+		if n := r.unviewed(t, tenant.ID()); n != 0 {
+			return fmt.Sprintf("%d rows are still to be looked at", n)
+		}
+		return ""
+	})
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Start: %v", err)
+	}
+	goleak.VerifyNone(t, leaks)
+	if !r.in.NeedLeaderElection() {
+		t.Error("every replica would make CallRecordings")
+	}
+}

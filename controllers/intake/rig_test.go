@@ -1,0 +1,170 @@
+package intake
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	v1alpha1ac "github.com/caly-dev/caly/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testenv"
+)
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	testenv.Main(m)
+}
+
+// rig is an intake that sees one namespace and a database of its own.
+type rig struct {
+	client.Client
+	in      *Intake
+	db      *store.DB
+	ns      string
+	applied []string                                                // names, in their order
+	refuse  func(*v1alpha1ac.CallRecordingApplyConfiguration) error // before the API server is asked
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	env := testenv.Get(t)
+	db, err := store.Open(t.Context(), pgtest.New(t).OperatorDSN, store.Options{Component: "operator"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	r := &rig{Client: env.Client, db: db, ns: env.NewNamespace(t)}
+	r.in = &Intake{Client: interceptor.NewClient(env.Client, r.intercept()), Store: db, MaxTotal: 1000, MaxPerTenant: 1000}
+	return r
+}
+
+func (r *rig) intercept() interceptor.Funcs {
+	return interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			return c.List(ctx, list, append(opts, client.InNamespace(r.ns))...) // other tests have Tenants too
+		},
+		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+			view := o.(*v1alpha1ac.CallRecordingApplyConfiguration)
+			r.applied = append(r.applied, *view.Name)
+			if r.refuse != nil {
+				if err := r.refuse(view); err != nil {
+					return err
+				}
+			}
+			return c.Apply(ctx, o, opts...)
+		},
+	}
+}
+
+func (r *rig) round(t *testing.T) {
+	t.Helper()
+	if err := r.in.round(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *rig) tenant(t *testing.T, name string, change ...func(*v1alpha1.Tenant)) *v1alpha1.Tenant {
+	t.Helper()
+	secret := v1alpha1.SecretReference{Name: "s"}
+	o := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}, Spec: v1alpha1.TenantSpec{
+		Exotel:     v1alpha1.ExotelSpec{AccountSID: "acme1", CredentialsSecretRef: secret},
+		Webhooks:   v1alpha1.WebhooksSpec{Signature: &v1alpha1.SignatureSpec{SecretRef: secret}},
+		Recordings: v1alpha1.RecordingsSpec{Bucket: "acme", Endpoint: "https://s3.example.com", Region: "r", CredentialsSecretRef: secret}}}
+	for _, f := range change {
+		f(o)
+	}
+	if err := r.Create(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// enqueue queues a recording of a call and returns its id.
+func (r *rig) enqueue(t *testing.T, tenant, sid string) string {
+	t.Helper()
+	url := "https://recordings.exotel.com/" + strings.ReplaceAll(sid, " ", "") + ".mp3"
+	id := tenantconfig.RecordingID(sid, url)
+	if _, err := r.db.Enqueue(t.Context(), tenant, sid, store.NewRecording{ID: id, SourceURL: url}); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func (r *rig) enqueueMany(t *testing.T, tenant string, n int) {
+	t.Helper()
+	for i := range n {
+		r.enqueue(t, tenant, fmt.Sprintf("call-%04d", i))
+	}
+}
+
+// uploads connects as the tenant's upload pods.
+func (r *rig) uploads(t *testing.T, tenant string) *store.DB {
+	t.Helper()
+	role, err := r.db.EnsureUploadRole(t.Context(), tenant, "pw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dsn, err := r.db.UploadDSN(role, "pw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(t.Context(), dsn, store.Options{Component: "upload"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	return db
+}
+
+// views are the CallRecordings of a tenant, by name.
+func (r *rig) views(t *testing.T, tenant string) map[string]v1alpha1.CallRecording {
+	t.Helper()
+	var list v1alpha1.CallRecordingList
+	if err := r.List(t.Context(), &list, client.InNamespace(r.ns)); err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]v1alpha1.CallRecording{}
+	for _, o := range list.Items {
+		if o.Spec.TenantRef.Name == tenant {
+			found[o.Name] = o
+		}
+	}
+	return found
+}
+
+// unviewed counts the tenant's rows that intake would still look at.
+func (r *rig) unviewed(t *testing.T, tenant string) int {
+	t.Helper()
+	rows, err := r.db.Unviewed(t.Context(), tenant, []store.RecordingState{store.StatePending, store.StateFailed}, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(rows)
+}
+
+func eventually(t *testing.T, ok func() string) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		said := ok()
+		if said == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("after 30s: " + said)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}

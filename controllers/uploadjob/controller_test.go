@@ -1,0 +1,282 @@
+package uploadjob
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/store"
+)
+
+func TestJobFollowsTheBacklog(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 0)
+	busy, idle := r.tenant(t, "busy"), r.tenant(t, "idle")
+	unready := r.tenant(t, "unready")
+	r.setDigest(t, unready, "")
+	pods := r.uploads(t, busy.ID())
+	r.enqueue(t, r.ns+"/ghost", 3) // its Tenant is gone, its rows are retained
+	r.enqueue(t, unready.ID(), 3)
+	r.enqueue(t, busy.ID(), 2)
+	first := r.waitForPods(t, busy, 1)
+	r.waitForBacklog(t, unready, 3) // it was looked at
+	var jobs batchv1.JobList
+	if err := r.List(t.Context(), &jobs, client.InNamespace(r.work)); err != nil || len(jobs.Items) != 1 {
+		t.Fatalf("%d Jobs, want that of the one tenant with a config and a backlog: %v", len(jobs.Items), err)
+	}
+
+	r.enqueue(t, busy.ID(), 99)
+	if grown := r.waitForPods(t, busy, 3); grown.UID != first.UID {
+		t.Error("the Job was made anew, not scaled")
+	}
+	claim(t, pods, 101, time.Minute)
+	r.waitForNothingReady(t, busy)
+	r.finish(t, r.job(t, busy), batchv1.JobComplete, time.Now())
+	r.waitForPods(t, busy, 0)
+
+	r.enqueue(t, busy.ID(), 1)
+	second := r.waitForPods(t, busy, 1)
+	if err := r.Delete(t.Context(), second.DeepCopy(), client.PropagationPolicy("Background")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		if j := r.job(t, busy); j == nil || j.UID == second.UID {
+			return "a Job that was deleted by hand is not made again"
+		}
+		return ""
+	})
+	if got := r.backlog(t, idle); got != -1 {
+		t.Errorf("the idle tenant's status says %d", got)
+	}
+}
+
+func TestFailedJobIsLeftAloneForAWhile(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 0)
+	tenant := r.tenant(t, "support")
+	r.enqueue(t, tenant.ID(), 1)
+	first := r.waitForPods(t, tenant, 1)
+	failed := time.Now().Add(3*time.Second - failedPause).Truncate(time.Second)
+	r.finish(t, first, batchv1.JobFailed, failed)
+	eventually(t, func() string {
+		if j := r.job(t, tenant); j == nil || j.UID == first.UID {
+			return "a Job that failed more than a minute ago is not replaced"
+		}
+		return ""
+	})
+	if waited := time.Since(failed); waited < failedPause {
+		t.Errorf("it was replaced %s after it failed, want %s at least", waited, failedPause)
+	}
+}
+
+func TestSuspendedTenantHasNoJob(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 0)
+	tenant := r.tenant(t, "support")
+	r.enqueue(t, tenant.ID(), 1)
+	r.waitForPods(t, tenant, 1)
+	suspend := func(on bool) {
+		base := tenant.DeepCopy()
+		tenant.Spec.Suspend = &on
+		if err := r.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	suspend(true)
+	r.waitForPods(t, tenant, 0)
+	r.enqueue(t, tenant.ID(), 1)
+	r.waitForBacklog(t, tenant, 2) // looked at since, with work to do
+	if r.job(t, tenant) != nil {
+		t.Error("a suspended tenant got a Job")
+	}
+	suspend(false)
+	r.waitForPods(t, tenant, 1)
+}
+
+// Two busy tenants never have more pods than the platform allows, not even at the first moment, and share them.
+func TestTenantsShareTheGlobalBound(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 5)
+	a, b := r.tenant(t, "a"), r.tenant(t, "b")
+	pods := map[string]*store.DB{a.Name: r.uploads(t, a.ID()), b.Name: r.uploads(t, b.ID())}
+	r.enqueue(t, a.ID(), 220)
+	r.enqueue(t, b.ID(), 220)
+	eventually(t, func() string {
+		x, y := r.parallelism(t, a), r.parallelism(t, b)
+		if x+y > 5 {
+			t.Fatalf("%d and %d pods are more than 5", x, y)
+		}
+		if x+y < 5 || x == 0 || y == 0 {
+			return fmt.Sprintf("%d and %d pods, want 5 together and some for each", x, y)
+		}
+		return ""
+	})
+	greater, lesser := a, b
+	if r.parallelism(t, a) < r.parallelism(t, b) {
+		greater, lesser = b, a
+	}
+	claim(t, pods[greater.Name], 220, time.Minute)
+	r.waitForNothingReady(t, greater)
+	r.finish(t, r.job(t, greater), batchv1.JobComplete, time.Now())
+	r.waitForPods(t, lesser, 4)
+}
+
+// staleCache has no Job that the API server has.
+func staleCache() interceptor.Funcs {
+	return interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			if _, ok := o.(*batchv1.Job); ok {
+				return apierrors.NewNotFound(schema.GroupResource{Group: "batch", Resource: "jobs"}, key.Name)
+			}
+			return c.Get(ctx, key, o, opts...)
+		},
+		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error { return nil },
+	}
+}
+
+func TestStaleCache(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		mine, others, maxPods int32
+		want                  ctrl.Result
+		wantPods              int32
+	}{
+		"the Job is there already":              {mine: 2, maxPods: 64, wantPods: 2},
+		"others have taken the bound":           {others: 4, maxPods: 4, want: ctrl.Result{RequeueAfter: 5 * time.Second}},
+		"others have taken a part of the bound": {others: 4, maxPods: 5, wantPods: 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := setUp(t)
+			tenant, other := r.tenant(t, "support"), r.tenant(t, "other")
+			c := r.reconciler(tt.maxPods)
+			for o, pods := range map[*v1alpha1.Tenant]int32{tenant: tt.mine, other: tt.others} {
+				if pods == 0 {
+					continue
+				}
+				if err := r.Create(t.Context(), c.newJob(o, pods)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.Client = interceptor.NewClient(r.Client.(client.WithWatch), staleCache())
+			c.poller.take([]store.Backlog{{Tenant: tenant.ID(), Ready: 500}})
+			got, err := c.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)})
+			if err != nil {
+				t.Error(err)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("result (-want +got):\n%s", diff)
+			}
+			if pods := r.parallelism(t, tenant); pods != tt.wantPods {
+				t.Errorf("the Job has %d pods, want %d", pods, tt.wantPods)
+			}
+		})
+	}
+}
+
+// A Job that somebody else replaced since it was read is not deleted in its place.
+func TestRemoveTakesOnlyTheJobItSaw(t *testing.T) {
+	t.Parallel()
+	r := setUp(t)
+	tenant := r.tenant(t, "support")
+	c := r.reconciler(0)
+	if err := r.Create(t.Context(), c.newJob(tenant, 1)); err != nil {
+		t.Fatal(err)
+	}
+	seen := r.job(t, tenant)
+	seen.UID = "another"
+	if err := c.act(t.Context(), tenant, seen, decision{do: remove}); !apierrors.IsConflict(err) {
+		t.Errorf("removing it: %v, want a conflict", err)
+	}
+	if r.job(t, tenant) == nil {
+		t.Error("the wrong Job was deleted")
+	}
+}
+
+func TestExpiredLeasesAreReaped(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 0)
+	tenant := r.tenant(t, "support")
+	r.enqueue(t, tenant.ID(), 1)
+	pods := r.uploads(t, tenant.ID())
+	got, err := pods.Claim(t.Context(), "dead pod", 1, time.Millisecond)
+	if err != nil || len(got) != 1 {
+		t.Fatalf("claimed %d: %v", len(got), err)
+	}
+	key := store.RecordingKey{Tenant: tenant.ID(), ID: got[0].ID}
+	eventually(t, func() string {
+		rows, err := r.db.Recordings(t.Context(), []store.RecordingKey{key})
+		if row := rows[key]; err != nil || row.State != store.StatePending || row.Attempts != 1 {
+			return fmt.Sprintf("the row of a pod that died is %s after %d attempts: %v", row.State, row.Attempts, err)
+		}
+		return ""
+	})
+	r.waitForPods(t, tenant, 1)
+}
+
+// A backlog that only stays makes no writes; one that changes all the time, to nothing and back too, few; and the last
+// change is told even if nothing follows it.
+func TestNoStormOfWrites(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 0)
+	tenant := r.tenant(t, "support", func(o *v1alpha1.Tenant) { o.Spec.Suspend = ptr.To(true) }) // no Job: the status alone
+	pods := r.uploads(t, tenant.ID())
+	var changes int
+	for end := time.Now().Add(11 * time.Second); time.Now().Before(end); changes++ {
+		r.enqueue(t, tenant.ID(), 1)
+		time.Sleep(1100 * time.Millisecond) // the pace of the load: the poller sees the queue full and, below, empty
+		id := claim(t, pods, 1, time.Hour)[0]
+		if err := pods.Fail(t.Context(), "pod", id, "gone", "the source says 410"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(1100 * time.Millisecond)
+	}
+	r.enqueue(t, tenant.ID(), 2)
+	r.waitForBacklog(t, tenant, 2) // written this moment, so the next change is too early
+	r.enqueue(t, tenant.ID(), 1)
+	claim(t, pods, 3, time.Hour) // and from here on nothing changes
+	r.waitForBacklog(t, tenant, 3)
+	told := r.writes.all()
+	for i := 1; i < len(told); i++ {
+		if gap := told[i].at.Sub(told[i-1].at); gap < reportEvery-time.Second { // one was on its way for longer than the other
+			t.Errorf("two writes are %s apart, want %s: %+v", gap, reportEvery, told[i-1:i+1])
+		}
+	}
+	if len(told) < 2 {
+		t.Errorf("%d writes of %d changes", len(told), changes)
+	}
+	time.Sleep(3 * time.Second) // three polls of a backlog that stays
+	if after := r.writes.all(); len(after) != len(told) {
+		t.Errorf("a backlog that stays makes writes: %+v", after[len(told):])
+	}
+}
+
+func TestSteadyBacklogMakesOneJobAndNoMore(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 0)
+	tenant := r.tenant(t, "support")
+	r.enqueue(t, tenant.ID(), 60)
+	r.waitForPods(t, tenant, 2)
+	r.waitForBacklog(t, tenant, 60)
+	time.Sleep(4 * time.Second) // four polls, each of which wakes the controller
+	count := map[string]int{}
+	for _, w := range r.writes.all() {
+		count[w.verb+" "+w.kind]++
+	}
+	// A second try, before the cache has the Job, finds it there already.
+	if count["create *v1.Job"] > 2 || count["patch *v1.Job"] > 1 || count["delete *v1.Job"] != 0 || count["patch status *v1alpha1.Tenant"] > 2 {
+		t.Errorf("writes: %v", count)
+	}
+}

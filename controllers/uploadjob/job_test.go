@@ -1,0 +1,109 @@
+package uploadjob
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// The API server takes the Job, and its pods pass the strictest of the Pod Security Standards.
+func TestJobIsAdmittedWhereRestrictedIsEnforced(t *testing.T) {
+	r := setUp(t)
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.work}}
+	patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`))
+	if err := r.Patch(t.Context(), ns, patch); err != nil {
+		t.Fatal(err)
+	}
+	job := r.reconciler(0).newJob(r.tenant(t, "support"), 3)
+	if err := r.Create(t.Context(), job); err != nil {
+		t.Fatal(err)
+	}
+	pod := &corev1.Pod{ObjectMeta: *job.Spec.Template.ObjectMeta.DeepCopy(), Spec: job.Spec.Template.Spec}
+	pod.Namespace, pod.GenerateName = r.work, job.Name+"-"
+	if err := r.Create(t.Context(), pod, client.DryRunAll); err != nil {
+		t.Errorf("a pod of the Job: %v", err)
+	}
+	// The check would notice: the same pod as root is refused.
+	pod.ResourceVersion, pod.UID, pod.Name = "", "", ""
+	pod.Spec.SecurityContext.RunAsNonRoot = ptr.To(false)
+	if err := r.Create(t.Context(), pod, client.DryRunAll); err == nil {
+		t.Error("a pod that may run as root was admitted: the namespace does not enforce")
+	}
+}
+
+func TestJobHoldsNoMoreThanItsTenantsConfig(t *testing.T) {
+	tenant := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: "acme", Name: "support"}}
+	r := &Reconciler{WorkNamespace: "work", Image: "caly:1", ServiceAccount: "caly-upload"}
+	job := r.newJob(tenant, 3)
+	spec := job.Spec.Template.Spec
+	name := tenantconfig.SecretName(tenantconfig.PrefixUpload, "acme/support")
+	if job.Namespace != "work" || job.Name != name || *job.Spec.Parallelism != 3 || job.Spec.Completions != nil {
+		t.Errorf("the Job is %s/%s with parallelism %d and completions %v", job.Namespace, job.Name, *job.Spec.Parallelism, job.Spec.Completions)
+	}
+	if spec.AutomountServiceAccountToken == nil || *spec.AutomountServiceAccountToken || spec.ServiceAccountName != "caly-upload" {
+		t.Error("the pods have a token of the API server")
+	}
+	want := []corev1.Volume{{Name: "config", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: name, DefaultMode: ptr.To[int32](0o440)}}}}
+	if diff := cmp.Diff(want, spec.Volumes); diff != "" {
+		t.Errorf("volumes (-want +got):\n%s", diff)
+	}
+	for _, env := range spec.Containers[0].Env {
+		if env.ValueFrom != nil && env.ValueFrom.FieldRef == nil {
+			t.Errorf("%s comes from %+v", env.Name, env.ValueFrom)
+		}
+	}
+	if len(spec.Containers) != 1 || len(spec.InitContainers) != 0 || len(spec.Containers[0].EnvFrom) != 0 {
+		t.Error("there is more than the upload container, or it takes its environment from elsewhere")
+	}
+	policy := &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{
+		{Action: batchv1.PodFailurePolicyActionFailJob, OnExitCodes: &batchv1.PodFailurePolicyOnExitCodesRequirement{
+			ContainerName: ptr.To(spec.Containers[0].Name), Operator: batchv1.PodFailurePolicyOnExitCodesOpIn, Values: []int32{64}}},
+		{Action: batchv1.PodFailurePolicyActionIgnore, OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{
+			{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}}}}
+	if diff := cmp.Diff(policy, job.Spec.PodFailurePolicy); diff != "" {
+		t.Errorf("failure policy (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(tenantOfJob(t.Context(), job)[0].NamespacedName, client.ObjectKeyFromObject(tenant)); diff != "" {
+		t.Errorf("the Job's tenant (-got +want):\n%s", diff)
+	}
+}
+
+func TestJobNamesNeverMeet(t *testing.T) {
+	r := &Reconciler{}
+	seen := map[string]string{}
+	for _, o := range []v1alpha1.Tenant{{ObjectMeta: metav1.ObjectMeta{Namespace: "a-b", Name: "c"}}, {ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "b-c"}}} {
+		name := r.newJob(&o, 1).Name
+		if other, ok := seen[name]; ok {
+			t.Errorf("%s and %s share the Job %s", o.ID(), other, name)
+		}
+		seen[name] = o.ID()
+	}
+}
+
+func TestArgs(t *testing.T) {
+	const config = "--config=/etc/caly/upload/config.json"
+	tests := map[string]struct {
+		r    *Reconciler
+		want []string
+	}{
+		"the default":    {&Reconciler{}, []string{config}},
+		"plain http":     {&Reconciler{AllowHTTP: true}, []string{config, "--allow-http-sources"}},
+		"private ranges": {&Reconciler{SourceCIDRs: []string{"10.0.0.0/8", "fd00::/8"}}, []string{config, "--allowed-source-cidrs=10.0.0.0/8,fd00::/8"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, tt.r.args()); diff != "" {
+				t.Errorf("args (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
