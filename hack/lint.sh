@@ -36,5 +36,8 @@ else
   echo "shellcheck is not installed: left out (apt-get install shellcheck)"
 fi
 
+step docs
+hack/check-docs.sh
+
 step chart
 hack/chart.sh

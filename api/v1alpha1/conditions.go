@@ -21,8 +21,6 @@ const (
 const (
 	// ReasonReady : the tenant config is compiled and handed to the data plane.
 	ReasonReady = "Ready"
-	// ReasonProgressing : the controller is at work.
-	ReasonProgressing = "Progressing"
 	// ReasonSuspended : spec.suspend is true; webhooks are refused and uploads wait.
 	ReasonSuspended = "Suspended"
 	// ReasonInvalidSpec : a field cannot be compiled; the message names it.

@@ -72,7 +72,7 @@ type Upload struct {
 	Version int `json:"version"`
 	// ID is namespace/name.
 	ID string `json:"id"`
-	// Exotel credentials: sent to Exotel's own hosts (SourceHosts) and nowhere else.
+	// Exotel credentials: sent to the allowed source hosts, but to no S3 service and with no signed URL.
 	ExotelKey   Sensitive `json:"exotelKey"`
 	ExotelToken Sensitive `json:"exotelToken"`
 	// AllowedSourceHosts of recordings: host, "*.domain", optional port.

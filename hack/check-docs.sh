@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Fails when the reference leaves out a name that people meet (reasons, metrics, codes, chart values), or a link leads nowhere.
+#
+#   hack/check-docs.sh [ROOT]     ROOT is another copy of the repository; default: this one
+set -euo pipefail
+cd "${1:-$(dirname "$0")/..}"
+
+NAMED_IN=(docs/reference.md charts/caly/README.md)
+failed=0
+
+complain() {
+  echo "docs: $*" >&2
+  failed=1
+}
+
+# named KIND: each line of standard input must stand in backticks in the reference; a chart value may go on with a dot.
+named() {
+  local name count=0
+  while read -r name; do
+    count=$((count + 1))
+    grep -qE "\`${name}[.\`]" "${NAMED_IN[@]}" || complain "the $1 $name is in none of ${NAMED_IN[*]}"
+  done
+  ((count > 0)) || complain "found no $1 in the code: mend the pattern in hack/check-docs.sh"
+}
+
+# constants PREFIX FILE: the values of the string constants whose names begin with PREFIX.
+constants() { sed -nE "s/^\\s+$1[A-Za-z]*(\\s+[A-Za-z]+)?\\s+= \"([^\"]+)\".*/\\2/p" "$2"; }
+
+# metrics are written as whole names, or as the last part of one in a file that has Namespace and Subsystem.
+metrics() {
+  local file subsystem
+  while read -r file; do
+    grep -oE '"caly_[a-z0-9_]+"' "$file" | tr -d '"' || true
+    subsystem=$(grep -oE 'Namespace: "caly", Subsystem: "[a-z0-9_]+"' "$file" | head -n 1 | cut -d'"' -f4 || true)
+    [[ -z $subsystem ]] || grep -oE '(counter|gauge|histogram)\("[a-z0-9_]+"|Name: "[a-z0-9_]+"' "$file" | cut -d'"' -f2 | sed "s/^/caly_${subsystem}_/"
+  done < <(grep -rlE 'client_golang/prometheus"' --include='*.go' --exclude='*_test.go' cmd controllers dataplane internal) | sort -u
+}
+
+# anchors FILE: what its headings are called in links.
+anchors() {
+  sed -nE 's/^#+ +(.*)/\1/p' "$1" | tr '[:upper:]' '[:lower:]' | sed -E 's/[^a-z0-9 _-]//g; s/ /-/g'
+}
+
+links() {
+  local file link path anchor
+  while read -r file; do
+    while read -r link; do
+      path=${link%%#*} anchor=""
+      [[ $link != *'#'* ]] || anchor=${link#*#}
+      if [[ -z $path ]]; then path=$file; else path=$(dirname "$file")/$path; fi
+      if [[ ! -e $path ]]; then
+        complain "$file: the link $link leads to no file"
+      elif [[ -n $anchor && $path == *.md ]] && ! anchors "$path" | grep -qxF -- "$anchor"; then
+        complain "$file: the link $link leads to no heading"
+      fi
+    done < <(grep -oE '\]\([^) ]+\)' "$file" | sed -E 's/^\]\((.*)\)$/\1/' | grep -vE '^[a-z]+:' || true)
+  done < <(printf '%s\n' README.md CONTRIBUTING.md charts/caly/README.md && find docs -name '*.md' | sort)
+}
+
+named "condition" < <(constants Condition api/v1alpha1/conditions.go)
+named "reason" < <(constants Reason api/v1alpha1/conditions.go)
+named "fault code" < <(constants Code dataplane/upload/fault.go)
+named "problem code" < <(sed -nE 's/^\s+[A-Za-z]+\s+Code = "([a-z_]+)"$/\1/p' dataplane/problem/problem.go)
+named "metric" < <(metrics)
+named "chart value" < <(sed -nE 's/^([A-Za-z]+):.*/\1/p' charts/caly/values.yaml)
+links
+
+if [[ $failed != 0 ]]; then
+  echo "docs: add what is missing, in the file where its neighbours are" >&2
+  exit 1
+fi
+echo "docs: every name is described and every link leads somewhere"
