@@ -39,6 +39,7 @@ type operatorOptions struct {
 	leaderElect, allowHTTP                    bool
 	sourceCIDRs, watchNamespaces              []string
 	maxViews, maxViewsPerTenant, maxPods      int
+	maxRecordingBytes                         int64
 }
 
 func newOperatorCommand() *cobra.Command {
@@ -60,6 +61,7 @@ func newOperatorCommand() *cobra.Command {
 	f.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from")
 	f.IntVar(&o.maxViews, "max-callrecordings", 2000, "bound on CallRecordings in the cluster")
 	f.IntVar(&o.maxViewsPerTenant, "max-callrecordings-per-tenant", 500, "bound on CallRecordings of one tenant")
+	f.Int64Var(&o.maxRecordingBytes, "max-recording-bytes", 1<<30, "largest recording that is uploaded")
 	f.IntVar(&o.maxPods, "max-upload-pods", 64, "bound on upload pods of all tenants")
 	return cmd
 }
@@ -142,7 +144,7 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 	}
 	jobs := &uploadjob.Reconciler{Client: mgr.GetClient(), Store: db, WorkNamespace: o.workNamespace, Image: o.uploadImage,
 		PullPolicy: corev1.PullPolicy(o.uploadPullPolicy), ServiceAccount: o.uploadServiceAccount, AllowHTTP: o.allowHTTP,
-		SourceCIDRs: o.sourceCIDRs, MaxPods: int32(min(o.maxPods, 10_000))} //nolint:gosec // bounded here
+		SourceCIDRs: o.sourceCIDRs, MaxRecordingBytes: o.maxRecordingBytes, MaxPods: int32(min(o.maxPods, 10_000))} //nolint:gosec // bounded here
 	if err := jobs.SetupWithManager(mgr); err != nil {
 		return err
 	}

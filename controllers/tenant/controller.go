@@ -14,6 +14,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -154,6 +155,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	// same a loop.
 	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Tenant{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Named("tenant").WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tenantsOf), builder.OnlyMetadata).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 8}). // one that waits for a store that is away keeps no other waiting
 		Complete(r)
 }
 

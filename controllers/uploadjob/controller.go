@@ -38,6 +38,8 @@ type Reconciler struct {
 	// AllowHTTP and SourceCIDRs are the platform's part of the source policy.
 	AllowHTTP   bool
 	SourceCIDRs []string
+	// MaxRecordingBytes bounds one recording; 0 leaves it to the upload pods.
+	MaxRecordingBytes int64
 	// MaxPods bounds the upload pods of all tenants together; 0 means 64.
 	MaxPods int32
 

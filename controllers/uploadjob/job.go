@@ -17,7 +17,11 @@ import (
 // ConfigExitCode is how an upload pod says that its configuration is at fault: no other pod would fare better.
 const ConfigExitCode = 64
 
-const configDir = "/etc/caly/upload"
+const (
+	configDir = "/etc/caly/upload"
+	// metricsPort serves an upload pod's metrics, for as long as it lives.
+	metricsPort = 8080
+)
 
 // newJob is a tenant's upload Job: pods that drain one queue and exit. Once one of them has found the queue empty, the Job
 // starts no more.
@@ -57,8 +61,8 @@ func (r *Reconciler) podSpec(t *v1alpha1.Tenant) corev1.PodSpec {
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
 		Containers: []corev1.Container{{
 			Name: "upload", Image: r.Image, ImagePullPolicy: r.PullPolicy, Command: []string{"/caly-upload"}, Args: r.args(),
-			Env: []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: "200MiB"},
-				{Name: "POD_NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}}},
+			Env:   []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: "200MiB"}},
+			Ports: []corev1.ContainerPort{{Name: "metrics", ContainerPort: metricsPort}},
 			Resources: corev1.ResourceRequirements{
 				Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("64Mi")},
 				Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")}},
@@ -72,7 +76,10 @@ func (r *Reconciler) podSpec(t *v1alpha1.Tenant) corev1.PodSpec {
 }
 
 func (r *Reconciler) args() []string {
-	args := []string{fmt.Sprintf("--config=%s/%s", configDir, tenantconfig.Key)}
+	args := []string{fmt.Sprintf("--config=%s/%s", configDir, tenantconfig.Key), fmt.Sprintf("--metrics-listen=:%d", metricsPort)}
+	if r.MaxRecordingBytes > 0 {
+		args = append(args, fmt.Sprintf("--max-size=%d", r.MaxRecordingBytes))
+	}
 	if r.AllowHTTP {
 		args = append(args, "--allow-http-sources")
 	}

@@ -1,6 +1,7 @@
 package uploadjob
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -90,18 +91,19 @@ func TestJobNamesNeverMeet(t *testing.T) {
 }
 
 func TestArgs(t *testing.T) {
-	const config = "--config=/etc/caly/upload/config.json"
+	always := []string{"--config=/etc/caly/upload/config.json", "--metrics-listen=:8080"}
 	tests := map[string]struct {
 		r    *Reconciler
 		want []string
 	}{
-		"the default":    {&Reconciler{}, []string{config}},
-		"plain http":     {&Reconciler{AllowHTTP: true}, []string{config, "--allow-http-sources"}},
-		"private ranges": {&Reconciler{SourceCIDRs: []string{"10.0.0.0/8", "fd00::/8"}}, []string{config, "--allowed-source-cidrs=10.0.0.0/8,fd00::/8"}},
+		"the default":    {&Reconciler{}, nil},
+		"plain http":     {&Reconciler{AllowHTTP: true}, []string{"--allow-http-sources"}},
+		"a bound":        {&Reconciler{MaxRecordingBytes: 5000}, []string{"--max-size=5000"}},
+		"private ranges": {&Reconciler{SourceCIDRs: []string{"10.0.0.0/8", "fd00::/8"}}, []string{"--allowed-source-cidrs=10.0.0.0/8,fd00::/8"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, tt.r.args()); diff != "" {
+			if diff := cmp.Diff(append(slices.Clone(always), tt.want...), tt.r.args()); diff != "" {
 				t.Errorf("args (-want +got):\n%s", diff)
 			}
 		})

@@ -144,7 +144,7 @@ func brokenFault(format string, args ...any) *fault {
 
 func tooLarge(limit int64) *fault {
 	return &fault{kind: never, code: CodeSourceTooLarge,
-		text: fmt.Sprintf("the recording is longer than %d bytes: raise the upload's --max-size if that is right", limit)}
+		text: fmt.Sprintf("the recording is longer than %d bytes: raise the operator's --max-recording-bytes (upload.maxRecordingBytes of the chart) if that is right", limit)}
 }
 
 func databaseFault(err error) *fault {
