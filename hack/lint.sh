@@ -12,10 +12,13 @@ unformatted=$(git ls-files --cached --others --exclude-standard '*.go' | xargs l
 
 step "go vet"
 go vet ./...
-if [[ -d test/e2e ]]; then go vet -tags e2e ./test/e2e/; fi
+go vet -tags e2e ./test/e2e/
+for module in test/bench hack/image; do go vet -C "$module" ./...; done
 
 step "go mod tidy"
-go mod tidy -diff >/dev/null || die "go.mod is not tidy: run 'go mod tidy'"
+for module in . test/bench hack/image; do
+  go -C "$module" mod tidy -diff >/dev/null || die "$module/go.mod is not tidy: run 'go mod tidy' there"
+done
 
 linter=dist/golangci-lint-$(cat hack/lint/go.sum hack/lint/main.go <(go env GOVERSION) | sha256sum | cut -c1-12)
 if [[ ! -x $linter ]]; then

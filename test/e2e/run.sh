@@ -21,7 +21,7 @@ main() {
 	CALY_E2E_DSN=$("$CLUSTER/postgres.sh" dsn operator)
 	export CALY_E2E_DSN CALY_E2E_WEBHOOKS="http://$NODE:$NODE_PORT" CALY_E2E_HOST_IP="$HOSTIP"
 	step "running the suite" "about 4 minutes"
-	go test -tags e2e -count=1 -timeout 20m -v "$@" ./test/e2e/ | grep -Ev '^=== (RUN|PAUSE|CONT|NAME)'
+	go test -tags e2e -count=1 -timeout 20m -v "$@" ./test/e2e/ | grep --line-buffered -Ev '^=== (RUN|PAUSE|CONT|NAME)'
 	step "the suite passed"
 }
 
