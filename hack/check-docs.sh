@@ -50,7 +50,7 @@ links() {
       if [[ -z $path ]]; then path=$file; else path=$(dirname "$file")/$path; fi
       if [[ ! -e $path ]]; then
         complain "$file: the link $link leads to no file"
-      elif [[ -n $anchor && $path == *.md ]] && ! anchors "$path" | grep -qxF -- "$anchor"; then
+      elif [[ -n $anchor && $path == *.md ]] && ! anchors "$path" | grep -xF -- "$anchor" >/dev/null; then
         complain "$file: the link $link leads to no heading"
       fi
     done < <(grep -oE '\]\([^) ]+\)' "$file" | sed -E 's/^\]\((.*)\)$/\1/' | grep -vE '^[a-z]+:' || true)

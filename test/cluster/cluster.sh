@@ -120,7 +120,7 @@ require_kernel() {
 }
 
 require_ports() {
-	if ss -Hltn 2>/dev/null | grep -qE "(^| )(127\.0\.0\.1|$HOSTIP|0\.0\.0\.0|\*|\[::\]):(6443|12379|10250) "; then
+	if ss -Hltn 2>/dev/null | grep -E "(^| )(127\.0\.0\.1|$HOSTIP|0\.0\.0\.0|\*|\[::\]):(6443|12379|10250) " >/dev/null; then
 		die "port 6443, 12379 or 10250 is taken: another cluster runs here (see: ss -ltnp)"
 	fi
 }
@@ -468,7 +468,7 @@ load_image() {
 up_kind() { kind create cluster --name "$KIND_NAME" --kubeconfig "$KUBECONFIG_FILE" --wait 120s; }
 
 status_kind() {
-	if ! kind get clusters 2>/dev/null | grep -qx "$KIND_NAME"; then say "kind has no cluster $KIND_NAME"; return 4; fi
+	if ! kind get clusters 2>/dev/null | grep -x "$KIND_NAME" >/dev/null; then say "kind has no cluster $KIND_NAME"; return 4; fi
 	say "kind cluster $KIND_NAME; KUBECONFIG=$KUBECONFIG_FILE"
 }
 
@@ -522,7 +522,7 @@ end_shims() {
 	for proc in /proc/[0-9]*; do
 		exe=$(readlink "$proc/exe" 2>/dev/null) || continue
 		[[ $exe == */containerd-shim-runc-v2* ]] || continue
-		tr '\0' '\n' <"$proc/cmdline" 2>/dev/null | grep -qxF "$SOCKET" || continue
+		tr '\0' '\n' <"$proc/cmdline" 2>/dev/null | grep -xF "$SOCKET" >/dev/null || continue
 		kill -9 "${proc#/proc/}" 2>/dev/null || true
 	done
 }
