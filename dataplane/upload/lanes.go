@@ -17,7 +17,7 @@ type lanes struct {
 	open   int
 	ready  []*lane       // with a full buffer
 	hashed chan struct{} // closed when those that are ready have been hashed
-	free   [][]byte      // buffers of lanes that were closed
+	free   []*lane       // that were closed; a new one would leave its hash behind in the server for good
 }
 
 const (
@@ -32,7 +32,12 @@ const (
 func newLanes() *lanes { return &lanes{server: md5simd.NewServer(), hashed: make(chan struct{})} }
 
 // close may be called once all lanes are closed.
-func (g *lanes) close() { g.server.Close() }
+func (g *lanes) close() {
+	for _, l := range g.free {
+		l.hash.Close()
+	}
+	g.server.Close()
+}
 
 // lane is the MD5 of one transfer.
 type lane struct {
@@ -41,6 +46,8 @@ type lane struct {
 	wait *time.Timer
 	// filling is what came since full, which waits to be hashed together with other lanes'. full is guarded by all.mu.
 	filling, full []byte
+	// used : the hash was written to.
+	used bool
 }
 
 // lane opens one. It must be closed.
@@ -48,19 +55,14 @@ func (g *lanes) lane() *lane {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.open++
-	l := &lane{all: g, hash: g.server.NewHash(), wait: time.NewTimer(time.Hour), filling: g.buffer()}
+	if n := len(g.free); n > 0 {
+		l := g.free[n-1]
+		g.free = g.free[:n-1]
+		return l
+	}
+	l := &lane{all: g, hash: g.server.NewHash(), wait: time.NewTimer(time.Hour), filling: make([]byte, 0, laneBuffer)}
 	l.wait.Stop()
 	return l
-}
-
-// buffer returns an empty one. The lock is held.
-func (g *lanes) buffer() []byte {
-	if n := len(g.free); n > 0 {
-		b := g.free[n-1]
-		g.free = g.free[:n-1]
-		return b[:0]
-	}
-	return make([]byte, 0, laneBuffer)
 }
 
 // Write keeps a copy of p.
@@ -83,7 +85,7 @@ func (l *lane) turn() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if l.full == nil {
-		l.full = g.buffer()
+		l.full = make([]byte, 0, laneBuffer)
 	}
 	if len(l.full) > 0 && len(g.ready) < min(laneBatch, g.open) {
 		l.awaitOthers()
@@ -113,7 +115,7 @@ func (l *lane) awaitOthers() {
 func (g *lanes) hashReady() {
 	for i, l := range g.ready {
 		_, _ = l.hash.Write(l.full) // no hash ever fails
-		l.full = l.full[:0]
+		l.full, l.used = l.full[:0], true
 		g.ready[i] = nil
 	}
 	g.ready = g.ready[:0]
@@ -127,7 +129,7 @@ func (l *lane) sum() []byte {
 	defer l.all.mu.Unlock()
 	l.settle()
 	_, _ = l.hash.Write(l.filling)
-	l.filling = l.filling[:0]
+	l.filling, l.used = l.filling[:0], true
 	return l.hash.Sum(nil)
 }
 
@@ -138,17 +140,15 @@ func (l *lane) settle() {
 	}
 }
 
-// close gives the lane back. No Write may be under way.
+// close gives the lane back. No Write may be under way, and none may follow.
 func (l *lane) close() {
 	l.all.mu.Lock()
 	defer l.all.mu.Unlock()
 	l.settle()
-	l.hash.Close()
-	l.all.open--
-	for _, b := range [][]byte{l.filling, l.full} {
-		if b != nil {
-			l.all.free = append(l.all.free, b)
-		}
+	if l.used { // a hash that is reset again and again, and never written, would wait for its server for ever
+		l.hash.Reset()
 	}
-	l.filling, l.full = nil, nil
+	l.used, l.filling = false, l.filling[:0]
+	l.all.open--
+	l.all.free = append(l.all.free, l)
 }

@@ -101,7 +101,7 @@ func NewTransport(idle int) *http.Transport {
 	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dialer.DialContext,
+		DialContext:           inPieces(dialer.DialContext),
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: 2 * time.Minute, // from the last byte sent: the store may have a gigabyte to put together
 		ExpectContinueTimeout: time.Second,

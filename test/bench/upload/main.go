@@ -1,7 +1,8 @@
 // Command upload compares caly-upload with "rclone copyurl --urls" on the same HTTP source and the same S3 server, in
 // alternating runs, and prints the ratios caly/rclone of CPU seconds a recording, wall time and peak memory.
 //
-// Both are measured as whole processes by the operating system's own accounting (getrusage of the finished child).
+// Both are measured as whole processes by the operating system's own accounting: CPU by getrusage of the finished child, memory
+// by its high-water mark.
 package main
 
 import (

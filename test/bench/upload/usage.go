@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"syscall"
+	"regexp"
+	"strconv"
 	"time"
 )
 
@@ -27,19 +28,46 @@ func measure(ctx context.Context, name string, args, env []string) (usage, error
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.Env = append(os.Environ(), env...)
 	start := time.Now()
-	err := cmd.Run()
+	if err := cmd.Start(); err != nil {
+		return usage{}, err
+	}
+	peak, ended := make(chan int64), make(chan struct{})
+	go func() { peak <- followPeak(cmd.Process.Pid, ended) }()
+	err := cmd.Wait()
 	wall := time.Since(start)
+	close(ended)
+	peakKiB := <-peak
 	if err != nil {
 		tail := out.Bytes()
 		return usage{}, fmt.Errorf("%s: %w: %s", name, err, tail[max(0, len(tail)-2000):])
 	}
-	ru, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	if !ok {
-		return usage{}, fmt.Errorf("%s: this system reports no resource usage", name)
+	if peakKiB == 0 {
+		return usage{}, fmt.Errorf("%s: this system does not tell a process's peak memory", name)
 	}
 	return usage{
 		wall:    wall,
 		cpu:     cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(),
-		peakKiB: ru.Maxrss, // KiB on Linux
+		peakKiB: peakKiB,
 	}, nil
+}
+
+var highWater = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
+
+// followPeak reads a process's high-water mark, in KiB, until it has ended. What getrusage says of a child is at least what its
+// parent had when it started it, which here is more than an upload pod has.
+func followPeak(pid int, ended <-chan struct{}) (kib int64) {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // gone: the mark of before counts
+		if m := highWater.FindSubmatch(status); m != nil {
+			n, _ := strconv.ParseInt(string(m[1]), 10, 64) // digits
+			kib = max(kib, n)
+		}
+		select {
+		case <-ended:
+			return kib
+		case <-ticker.C:
+		}
+	}
 }
