@@ -41,7 +41,8 @@ if [[ $(grep -cE '^ +verbs: ' <<<"$rights") != 1 || $rights != *'verbs: [get, li
   exit 1
 fi
 
-# Each flag that the chart gives to a component must be one that it has: else its pods would not start.
+# Each flag that the chart gives to a component must be one that it has: else its pods would not start. Those that it gives in the
+# environment would go unseen.
 for component in operator dataplane; do
   known=$(go run ./cmd/caly "$component" --help)
   while read -r flag; do
@@ -49,5 +50,7 @@ for component in operator dataplane; do
       echo "the chart starts the $component with $flag, which it does not know" >&2
       exit 1
     fi
-  done < <(render --values "$chart/ci/full-values.yaml" --show-only "templates/$component.yaml" | grep -oE '^ +- --[a-z-]+' | grep -oE -- '--[a-z-]+')
+  done < <(render --values "$chart/ci/full-values.yaml" --show-only "templates/$component.yaml" |
+    grep -oE '^ +- --[a-z-]+|name: CALY_[A-Z_]+' | grep -v CALY_LOG_LEVEL | sed -e 's/name: CALY_/--/' -e 'y/ABCDEFGHIJKLMNOPQRSTUVWXYZ_/abcdefghijklmnopqrstuvwxyz-/' |
+    grep -oE -- '--[a-z-]+')
 done

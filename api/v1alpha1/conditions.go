@@ -15,6 +15,8 @@ const (
 	ConditionStorageReachable = "StorageReachable"
 	// ConditionSuspended says that the Tenant is suspended by its spec.
 	ConditionSuspended = "Suspended"
+	// ConditionBackfillSucceeded says whether the last search for calls whose webhooks were lost succeeded. It has no part in Ready.
+	ConditionBackfillSucceeded = "BackfillSucceeded"
 )
 
 // Reasons of a Tenant's conditions.
@@ -27,7 +29,7 @@ const (
 	ReasonInvalidSpec = "InvalidSpec"
 	// ReasonSecretNotFound : a Secret that the spec names does not exist.
 	ReasonSecretNotFound = "SecretNotFound"
-	// ReasonSecretKeyMissing : a Secret exists and lacks a key, or the key is empty or too weak.
+	// ReasonSecretKeyMissing : a Secret exists and lacks a key, or what the key holds is empty, too weak, or cannot be used.
 	ReasonSecretKeyMissing = "SecretKeyMissing"
 	// ReasonCredentialsValid : all Secrets are there with what they need.
 	ReasonCredentialsValid = "CredentialsValid"
@@ -43,6 +45,13 @@ const (
 	ReasonConfigFailed = "ConfigFailed"
 	// ReasonDeleting : the Tenant is being deleted and its data released as deletionPolicy says.
 	ReasonDeleting = "Deleting"
+	// ReasonBackfillSucceeded : the last run asked Exotel for all that it had to.
+	ReasonBackfillSucceeded = "BackfillSucceeded"
+	// ReasonBackfillCredentialsRefused : Exotel refused the credentials, the account or the region; tried again once the Secret or the
+	// spec changes.
+	ReasonBackfillCredentialsRefused = "BackfillCredentialsRefused"
+	// ReasonBackfillUnavailable : Exotel or the database did not answer as they should; tried again at the next interval.
+	ReasonBackfillUnavailable = "BackfillUnavailable"
 )
 
 // Reasons of a CallRecording's conditions.

@@ -153,7 +153,7 @@ func TestRulesNameTheirField(t *testing.T) {
 	for kind, crd := range crds(t) {
 		for _, v := range crd.Spec.Versions {
 			walk("", v.Schema.OpenAPIV3Schema, func(path string, s *schema) {
-				field := path[strings.LastIndexByte(path, '.')+1:]
+				field := strings.TrimSuffix(path[strings.LastIndexByte(path, '.')+1:], "[]")
 				if path == "" {
 					field = "metadata.name" // all that a rule at the root can see besides spec and status
 				}

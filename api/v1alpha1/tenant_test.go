@@ -34,7 +34,7 @@ func TestTenantDefaults(t *testing.T) {
 	for name, tc := range map[string]struct{ set, want fields }{
 		"minimal": {nil, fields{
 			"spec.suspend": nil, "spec.audio": nil, "spec.exotel.backfill": nil, "spec.exotel.region": nil,
-			"spec.deletionPolicy": "Retain", "spec.exotel.timeZone": "Asia/Kolkata", "spec.webhooks.signature.scheme": "HMACSHA1",
+			"spec.deletionPolicy": "Retain", "spec.exotel.timeZone": "Asia/Kolkata",
 			"spec.recordings.keyTemplate": "{{.CallSID}}-{{.RecordingID}}", "spec.recordings.maxParallelism": int64(4),
 			"spec.recordings.resources": "All", "spec.recordings.ttlAfterFinished": "1h", "spec.recordings.allowedSourceHosts": nil,
 		}},
@@ -61,9 +61,11 @@ func TestTenantDefaults(t *testing.T) {
 func TestTenantRules(t *testing.T) {
 	ns := testenv.Get(t).NewNamespace(t)
 	ok := refusal{}
-	tables := []map[string]ruleCase{tenantRules(), exotelRules(), recordingsRules(),
+	tables := []map[string]ruleCase{tenantRules(), exotelRules(), recordingsRules(), webhooksRules(), signatureRules(), cidrRules(),
 		secretNameRules("spec.exotel.credentialsSecretRef"), secretNameRules("spec.webhooks.signature.secretRef"),
-		secretNameRules("spec.recordings.credentialsSecretRef"),
+		secretNameRules("spec.recordings.credentialsSecretRef"), secretNameRules("spec.webhooks.token.secretRef"),
+		secretNameRules("spec.webhooks.basicAuth.secretRef"), secretNameRules("spec.webhooks.standardWebhooks.secretRef"),
+		durationRules("spec.webhooks.freshness", "5m", "4m59s", "720h", "720h1s", "webhooks.freshness must be between 5m and 720h"),
 		durationRules("spec.exotel.backfill.interval", "1m", "59s", "24h", "24h1s", "exotel.backfill.interval must be between 1m and 24h"),
 		durationRules("spec.exotel.backfill.lookback", "5m", "4m59s", "720h", "720h1s", "exotel.backfill.lookback must be between 5m and 720h"),
 		durationRules("spec.recordings.ttlAfterFinished", "0s", "-1s", "168h", "168h1s", "recordings.ttlAfterFinished must be between 0s and 168h"),
@@ -90,9 +92,6 @@ func tenantRules() map[string]ruleCase {
 		"no exotel":                     {fields{"spec.exotel": nil}, refusal{"spec.exotel", "Required value"}},
 		"no recordings":                 {fields{"spec.recordings": nil}, refusal{"spec.recordings", "Required value"}},
 		"no webhooks":                   {fields{"spec.webhooks": nil}, refusal{"spec.webhooks", "Required value"}},
-		"no verifier":                   {fields{"spec.webhooks": map[string]any{}}, refusal{"spec.webhooks", "webhooks needs a verifier: set webhooks.signature"}},
-		"no signing secret":             {fields{"spec.webhooks.signature": map[string]any{}}, refusal{"spec.webhooks.signature.secretRef", "Required value"}},
-		"unknown scheme":                {fields{"spec.webhooks.signature.scheme": "MD5"}, refusal{"spec.webhooks.signature.scheme", `"HMACSHA1"`}},
 		"unknown deletion policy":       {fields{"spec.deletionPolicy": "Keep"}, refusal{"spec.deletionPolicy", `"Retain", "Delete"`}},
 		"audio without an agent":        {fields{"spec.audio.maxStreams": int64(1)}, refusal{"spec.audio.agentURL", "Required value"}},
 		"agent over plain ws":           {fields{"spec.audio.agentURL": "ws://bot.acme.example"}, ok},

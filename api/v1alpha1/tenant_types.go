@@ -81,34 +81,6 @@ type ExotelSpec struct {
 	Backfill *BackfillSpec `json:"backfill,omitempty"`
 }
 
-// SignatureScheme is how a webhook is signed.
-// +kubebuilder:validation:Enum=HMACSHA1
-type SignatureScheme string
-
-// SignatureSchemeHMACSHA1 is HMAC-SHA1 over the raw body, in hex or base64, in the header X-Exotel-Signature.
-const SignatureSchemeHMACSHA1 SignatureScheme = "HMACSHA1"
-
-// SignatureSpec verifies webhooks by a signature over the raw body.
-type SignatureSpec struct {
-	// secretRef names the Secret with the signing secrets. Every key of it is an active secret, so that a second one can
-	// be added, the sender moved over, and the first one removed without a refused webhook. Each at least 16 bytes.
-	// +required
-	SecretRef SecretReference `json:"secretRef,omitempty,omitzero"`
-	// scheme of the signature. Defaults to HMACSHA1.
-	// +optional
-	// +kubebuilder:default=HMACSHA1
-	Scheme SignatureScheme `json:"scheme,omitempty"`
-}
-
-// WebhooksSpec says how Exotel's webhooks prove themselves. At least one verifier must be named.
-// +kubebuilder:validation:XValidation:rule="has(self.signature)",message="webhooks needs a verifier: set webhooks.signature"
-// +kubebuilder:validation:MinProperties=1
-type WebhooksSpec struct {
-	// signature verifies an HMAC over the raw body.
-	// +optional
-	Signature *SignatureSpec `json:"signature,omitempty"`
-}
-
 // ResourcesPolicy says which recordings get a CallRecording.
 // +kubebuilder:validation:Enum=All;Failed;None
 type ResourcesPolicy string
@@ -241,7 +213,8 @@ type TenantStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions of the Tenant: Ready; Reconciling and Stalled while true; CredentialsValid; StorageReachable; Suspended while true.
+	// conditions of the Tenant: Ready; Reconciling and Stalled while true; CredentialsValid; StorageReachable; Suspended while true;
+	// BackfillSucceeded with spec.exotel.backfill.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -262,6 +235,41 @@ type TenantStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Backlog *int32 `json:"backlog,omitempty"`
+	// backfill tells of the last look at Exotel's Call Details. Absent without spec.exotel.backfill.
+	// +optional
+	Backfill *BackfillStatus `json:"backfill,omitempty"`
+}
+
+// BackfillStatus is what the search for calls whose webhooks were lost has done.
+//
+// +kubebuilder:validation:MinProperties=1
+type BackfillStatus struct {
+	// lastRunTime is when the last run ended, whatever became of it.
+	// +optional
+	LastRunTime *metav1.Time `json:"lastRunTime,omitempty"`
+	// lastSuccessTime is when a run last ended without an error.
+	// +optional
+	LastSuccessTime *metav1.Time `json:"lastSuccessTime,omitempty"`
+	// nextRunTime is when the next run is due. Absent while only a change of the Secret or the spec can help.
+	// +optional
+	NextRunTime *metav1.Time `json:"nextRunTime,omitempty"`
+	// windowStart is the earliest creation of the calls that the last run looked at.
+	// +optional
+	WindowStart *metav1.Time `json:"windowStart,omitempty"`
+	// windowEnd is the latest creation of the calls that the last run looked at: how far it got.
+	// +optional
+	WindowEnd *metav1.Time `json:"windowEnd,omitempty"`
+	// pendingFrom is where the next run goes on, when the last one ended before it reached the present. Absent otherwise.
+	// +optional
+	PendingFrom *metav1.Time `json:"pendingFrom,omitempty"`
+	// checked is how many calls the last run looked at.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Checked *int32 `json:"checked,omitempty"`
+	// foundMissing is how many of those were missing here, unfinished, or without their recording, and were filled in.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	FoundMissing *int32 `json:"foundMissing,omitempty"`
 }
 
 // WebhookURL is one address to give to Exotel.

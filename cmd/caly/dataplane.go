@@ -27,7 +27,8 @@ type dataplaneOptions struct {
 	listen, internalListen         string
 	drainDelay, grace              time.Duration
 	maxBody                        int64
-	sourceCIDRs                    []string
+	maxInFlight, commitWorkers     int
+	trustedProxies, sourceCIDRs    []string
 	allowHTTP                      bool
 }
 
@@ -43,6 +44,9 @@ func newDataplaneCommand() *cobra.Command {
 	f.DurationVar(&o.drainDelay, "drain-delay", 5*time.Second, "how long to go on serving after SIGTERM while not ready")
 	f.DurationVar(&o.grace, "grace", 20*time.Second, "how long requests under way may take after that")
 	f.Int64Var(&o.maxBody, "max-body-bytes", 1<<20, "largest body of a webhook")
+	f.IntVar(&o.maxInFlight, "max-in-flight", 1024, "webhooks in work at once; those beyond are answered 503 before their body is read")
+	f.IntVar(&o.commitWorkers, "commit-workers", 2, "transactions that run at once; each takes in whatever events wait")
+	f.StringSliceVar(&o.trustedProxies, "trusted-proxies", nil, "address ranges of the proxies whose X-Forwarded headers are believed")
 	f.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from")
 	f.BoolVar(&o.allowHTTP, "allow-http-sources", false, "let recordings come over plain http")
 	return cmd
@@ -50,7 +54,7 @@ func newDataplaneCommand() *cobra.Command {
 
 func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	log := cli.NewLogger()
-	cidrs, err := cli.ParseCIDRs(o.sourceCIDRs)
+	hooks, err := o.webhookOptions()
 	if err != nil {
 		return err
 	}
@@ -73,8 +77,10 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	}
 	watcher := watch.New(client, o.workNamespace, log)
 	registry := newMetricsRegistry()
-	handler := webhook.New(webhook.Options{Tenants: watcher.Snapshot, Store: db, MaxBody: o.maxBody, Log: log, Metrics: registry,
-		Sources: tenantconfig.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: cidrs}})
+	registerConfigs(registry, watcher)
+	hooks.Tenants, hooks.Store, hooks.Log, hooks.Metrics = watcher.Snapshot, db, log, registry
+	handler := webhook.New(hooks)
+	defer handler.Close()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return watcher.Run(ctx) })
 	group.Go(func() error {
@@ -84,10 +90,37 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	return group.Wait()
 }
 
+// webhookOptions are those that flags give.
+func (o dataplaneOptions) webhookOptions() (webhook.Options, error) {
+	sources, err := cli.ParseCIDRs("allowed-source-cidrs", o.sourceCIDRs)
+	if err != nil {
+		return webhook.Options{}, err
+	}
+	proxies, err := cli.ParseCIDRs("trusted-proxies", o.trustedProxies)
+	if err != nil {
+		return webhook.Options{}, err
+	}
+	if o.maxInFlight < 1 || o.commitWorkers < 1 || o.maxBody < 1 {
+		return webhook.Options{}, &cli.ExitError{Code: cli.ExitUsage, Err: errors.New("--max-in-flight, --commit-workers and --max-body-bytes must be at least 1")}
+	}
+	return webhook.Options{MaxBody: o.maxBody, MaxInFlight: o.maxInFlight, Workers: o.commitWorkers, TrustedProxies: proxies,
+		Sources: tenantconfig.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: sources}}, nil
+}
+
 func newMetricsRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
+}
+
+// registerConfigs tells how many tenants a pod knows, and how many configs it cannot read.
+func registerConfigs(r *prometheus.Registry, w *watch.Watcher) {
+	known := func() float64 { known, _ := w.Counts(); return float64(known) }
+	unreadable := func() float64 { _, unreadable := w.Counts(); return float64(unreadable) }
+	r.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "caly_tenant_configs", Help: "Tenants whose config this pod knows."}, known),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "caly_tenant_configs_unreadable",
+			Help: "Tenant configs that this pod cannot read as they are now; the last good one stays in force."}, unreadable))
 }
 
 func internalHandler(registry *prometheus.Registry) http.Handler {
@@ -98,8 +131,8 @@ func internalHandler(registry *prometheus.Registry) http.Handler {
 
 func readiness(db *store.DB, w *watch.Watcher) func(context.Context) error {
 	return func(ctx context.Context) error {
-		if !w.Synced() {
-			return errors.New("the tenant configs are not read yet")
+		if err := w.Ready(); err != nil {
+			return err
 		}
 		return db.Ping(ctx)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -21,11 +22,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
+	"github.com/caly-dev/caly/controllers/backfill"
 	"github.com/caly-dev/caly/controllers/callrecording"
 	"github.com/caly-dev/caly/controllers/intake"
 	"github.com/caly-dev/caly/controllers/tenant"
 	"github.com/caly-dev/caly/controllers/uploadjob"
 	"github.com/caly-dev/caly/internal/monitoring"
+	"github.com/caly-dev/caly/internal/netguard"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -57,8 +60,8 @@ func newOperatorCommand() *cobra.Command {
 	f.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address for metrics")
 	f.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "address for probes")
 	f.BoolVar(&o.leaderElect, "leader-elect", false, "let one of several replicas work at a time")
-	f.BoolVar(&o.allowHTTP, "allow-http-sources", false, "let recordings come over plain http")
-	f.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from")
+	f.BoolVar(&o.allowHTTP, "allow-http-sources", false, "let recordings come, and Exotel's API be asked, over plain http")
+	f.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from and Exotel's API be in")
 	f.IntVar(&o.maxViews, "max-callrecordings", 2000, "bound on CallRecordings in the cluster")
 	f.IntVar(&o.maxViewsPerTenant, "max-callrecordings-per-tenant", 500, "bound on CallRecordings of one tenant")
 	f.Int64Var(&o.maxRecordingBytes, "max-recording-bytes", 1<<30, "largest recording that is uploaded")
@@ -68,7 +71,7 @@ func newOperatorCommand() *cobra.Command {
 
 func runOperator(ctx context.Context, o operatorOptions) error {
 	ctrl.SetLogger(logr.FromSlogHandler(cli.NewLogger().Handler()))
-	cidrs, err := cli.ParseCIDRs(o.sourceCIDRs)
+	cidrs, err := cli.ParseCIDRs("allowed-source-cidrs", o.sourceCIDRs)
 	if err != nil {
 		return err
 	}
@@ -83,8 +86,10 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 	defer db.Close()
 	registry := resilience.NewRegistry(resilience.Options{}, nil) // its counts are part of the statistics
 	stats := monitoring.NewRetryStats(db, registry)
-	if err := metrics.Registry.Register(stats); err != nil {
-		return err
+	for _, c := range []prometheus.Collector{stats, monitoring.NewDeadEvents(db)} {
+		if err := metrics.Registry.Register(c); err != nil {
+			return err
+		}
 	}
 	mgr, err := newManager(o, stats)
 	if err != nil {
@@ -151,6 +156,12 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 	recordings := &callrecording.Reconciler{Client: mgr.GetClient(), Recorder: recorder, Store: db,
 		Sources: tenantconfig.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: cidrs}}
 	if err := recordings.SetupWithManager(mgr); err != nil {
+		return err
+	}
+	fill := &backfill.Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Store: db, Registry: registry,
+		Sources: tenantconfig.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: cidrs}, Transport: netguard.NewTransport(cidrs, 8),
+		Metrics: backfill.NewMetrics(metrics.Registry)}
+	if err := fill.SetupWithManager(mgr); err != nil {
 		return err
 	}
 	if err := mgr.Add(&intake.Intake{Client: mgr.GetClient(), Store: db, MaxTotal: o.maxViews, MaxPerTenant: o.maxViewsPerTenant}); err != nil {

@@ -140,7 +140,8 @@ func servingDataPlane(t *testing.T, pg *pgtest.Server) (p *process, public, inte
 	env := testenv.Get(t)
 	ns := env.NewNamespace(t)
 	data, err := tenantconfig.EncodeTenant(tenantconfig.Tenant{Version: tenantconfig.Version, ID: "acme/support", AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
-		Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1, Secrets: []tenantconfig.Sensitive{signingSecret}}})
+		Freshness: tenantconfig.DefaultFreshness, Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1,
+			Secrets: []tenantconfig.Sensitive{signingSecret}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,10 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
+	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -32,47 +31,59 @@ func splitTenant(id string) (namespace, name string, err error) {
 	return namespace, name, nil
 }
 
-// lookUpTenant reads a Tenant's status webhook and one of its signing secrets.
-func lookUpTenant(ctx context.Context, id string) (url, secret string, err error) {
+// lookUpTenant reads where a Tenant's webhooks go, and what its verifiers ask for.
+func lookUpTenant(ctx context.Context, id, event string) (target, error) {
 	ns, name, err := splitTenant(id)
 	if err != nil {
-		return "", "", err
+		return target{}, err
 	}
 	cfg, err := ctrl.GetConfig()
 	if err != nil {
-		return "", "", err
+		return target{}, err
 	}
 	scheme, err := newScheme()
 	if err != nil {
-		return "", "", err
+		return target{}, err
 	}
 	c, err := client.New(cfg, client.Options{Scheme: scheme})
 	if err != nil {
-		return "", "", err
+		return target{}, err
 	}
 	var t v1alpha1.Tenant
 	if err := c.Get(ctx, client.ObjectKey{Namespace: ns, Name: name}, &t); err != nil {
-		return "", "", err
+		return target{}, err
+	}
+	to := target{url: webhookURL(&t, event)}
+	if to.url == "" {
+		return target{}, fmt.Errorf("tenant %s has no webhook address yet: see kubectl describe tenant -n %s %s", id, ns, name)
+	}
+	if zone, err := time.LoadLocation(t.Spec.Exotel.TimeZone); err == nil && t.Spec.Exotel.TimeZone != "" {
+		to.zone = zone
+	}
+	if ranges := t.Spec.Webhooks.AllowedCIDRs; len(ranges) > 0 {
+		to.hint = "tenant " + id + " takes webhooks from " + strings.Join(ranges, ", ") + ": send from there, or add this machine's address to allowedCIDRs"
+	}
+	to.proofs, err = proofs(ctx, c, &t)
+	return to, err
+}
+
+// webhookURL is the address for an event. Leg events have one beside that of StatusCallbacks.
+func webhookURL(t *v1alpha1.Tenant, event string) string {
+	listed := event
+	switch event {
+	case eventStream:
+		listed = eventPassthru
+	case eventLeg:
+		listed = eventStatus
 	}
 	for _, u := range t.Status.WebhookURLs {
-		if u.Event == "status" {
-			url = u.URL
+		if u.Event != listed {
+			continue
 		}
+		if event == eventLeg {
+			return strings.TrimSuffix(u.URL, eventStatus) + eventLeg
+		}
+		return u.URL
 	}
-	if url == "" || t.Spec.Webhooks.Signature == nil {
-		return "", "", fmt.Errorf("tenant %s has no webhook address yet: see kubectl describe tenant -n %s %s", id, ns, name)
-	}
-	var s corev1.Secret
-	if err := c.Get(ctx, client.ObjectKey{Namespace: ns, Name: t.Spec.Webhooks.Signature.SecretRef.Name}, &s); err != nil {
-		return "", "", err
-	}
-	var keys []string
-	for k := range s.Data {
-		keys = append(keys, k)
-	}
-	if len(keys) == 0 {
-		return "", "", fmt.Errorf("the Secret %s/%s holds no signing secret", ns, s.Name)
-	}
-	slices.Sort(keys)
-	return url, string(s.Data[keys[0]]), nil
+	return ""
 }

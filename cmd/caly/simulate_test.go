@@ -21,17 +21,13 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/prometheus/client_golang/prometheus"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/dataplane/webhook"
 	"github.com/caly-dev/caly/internal/exotel/exoteltest"
 	"github.com/caly-dev/caly/internal/objectstore/s3test"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
 )
 
 const signingSecret = "a signing secret of acme"
@@ -107,25 +103,34 @@ func sum(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }
 // dataPlane is the real webhook handler over a real database, for one tenant that allows recordings from one host.
 func dataPlane(t *testing.T, sources string) (url string, count func(sql string) int) {
 	t.Helper()
+	url, count = dataPlaneOf(t, &tenantconfig.Tenant{ID: "acme/support", TimeZone: "Asia/Kolkata", AllowedSourceHosts: []string{strings.TrimPrefix(sources, "http://")},
+		Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1,
+			Secrets: []tenantconfig.Sensitive{signingSecret}}}})
+	return url + "acme/support/status", count
+}
+
+// dataPlaneOf is the same for other tenants; its URL is what stands before their ids.
+func dataPlaneOf(t *testing.T, tenants ...*tenantconfig.Tenant) (url string, count func(sql string) int) {
+	t.Helper()
 	pg := pgtest.New(t)
 	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
-	tenant := &tenantconfig.Tenant{ID: "acme/support", TimeZone: "Asia/Kolkata", AllowedSourceHosts: []string{strings.TrimPrefix(sources, "http://")},
-		Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1, Secrets: []tenantconfig.Sensitive{signingSecret}}}
-	snapshot := tenantconfig.NewSnapshot(tenant)
-	srv := httptest.NewServer(webhook.New(webhook.Options{Tenants: func() *tenantconfig.Snapshot { return snapshot }, Store: db,
+	snapshot := tenantconfig.NewSnapshot(tenants...)
+	handler := webhook.New(webhook.Options{Tenants: func() *tenantconfig.Snapshot { return snapshot }, Store: db,
 		Sources: tenantconfig.SourcePolicy{AllowHTTP: true, AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
-		Log:     slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()}))
+		Log:     slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+	t.Cleanup(handler.Close)
+	srv := httptest.NewServer(handler)
 	t.Cleanup(srv.Close)
 	conn, err := pgx.Connect(t.Context(), pg.AdminDSN)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	return srv.URL + webhook.PathPrefix + "acme/support/status", func(sql string) (n int) {
+	return srv.URL + webhook.PathPrefix, func(sql string) (n int) {
 		if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM "+sql).Scan(&n); err != nil {
 			t.Fatal(err)
 		}
@@ -180,6 +185,8 @@ func TestSimulateCallFails(t *testing.T) {
 		"no such secret":      {[]string{send, "--secret-file=/nowhere/secret"}, "/nowhere/secret"},
 		"wrong secret":        {[]string{send, wrong}, "the webhook was answered 401"},
 		"nobody there":        {[]string{"--webhook-url=http://" + nobody(t) + "/x", good}, "connection refused"},
+		"unknown event":       {[]string{send, good, "--event=nonsense"}, `--event "nonsense" is none of status, passthru, leg, stream`},
+		"sent not even once":  {[]string{send, good, "--replay=0"}, "--replay must be at least 1"},
 		"unknown spelling":    {[]string{send, good, "--spelling=nonsense"}, `--spelling "nonsense" is none of mixed, multipart, form, json, query`},
 		"fewer than no calls": {[]string{send, good, "--calls=-1"}, "cannot be negative"},
 		"less than no bytes":  {[]string{send, good, "--size=-1"}, "cannot be negative"},
@@ -196,47 +203,6 @@ func TestSimulateCallFails(t *testing.T) {
 	}
 	if n := count("call_events"); n != 0 {
 		t.Errorf("%d events were kept", n)
-	}
-}
-
-// TestSimulateCallOfTenant reads address and secret from a real API server.
-func TestSimulateCallOfTenant(t *testing.T) {
-	env := testenv.Get(t)
-	t.Setenv("KUBECONFIG", kubeconfig(t))
-	ns := env.NewNamespace(t)
-	hook, count := dataPlane(t, "http://127.0.0.1:1")
-	call := func() result { return execute(t, "simulate", "call", "--tenant="+ns+"/support") }
-	checkFailure(t, call(), `"support" not found`)
-
-	tenant := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "support"}, Spec: v1alpha1.TenantSpec{
-		Exotel:   v1alpha1.ExotelSpec{AccountSID: "acme1", CredentialsSecretRef: v1alpha1.SecretReference{Name: "exotel"}},
-		Webhooks: v1alpha1.WebhooksSpec{Signature: &v1alpha1.SignatureSpec{SecretRef: v1alpha1.SecretReference{Name: "webhook"}}},
-		Recordings: v1alpha1.RecordingsSpec{Bucket: "acme-recordings", Endpoint: "https://s3.example.com", Region: "us-east-1",
-			CredentialsSecretRef: v1alpha1.SecretReference{Name: "s3"}},
-	}}
-	if err := env.Client.Create(t.Context(), tenant); err != nil {
-		t.Fatal(err)
-	}
-	checkFailure(t, call(), "has no webhook address yet: see kubectl describe tenant -n "+ns+" support")
-	tenant.Status.WebhookURLs = []v1alpha1.WebhookURL{{Event: "passthru", URL: "http://127.0.0.1:1/"}, {Event: "status", URL: hook}}
-	if err := env.Client.Status().Update(t.Context(), tenant); err != nil {
-		t.Fatal(err)
-	}
-	checkFailure(t, call(), `"webhook" not found`)
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "webhook"}}
-	if err := env.Client.Create(t.Context(), secret); err != nil {
-		t.Fatal(err)
-	}
-	checkFailure(t, call(), "holds no signing secret")
-	secret.Data = map[string][]byte{"b-old": []byte("topsecret, not active any more"), "a-new": []byte(signingSecret)}
-	if err := env.Client.Update(t.Context(), secret); err != nil {
-		t.Fatal(err)
-	}
-	if r := call(); r.err != nil {
-		t.Fatal(r.err)
-	}
-	if n := count("calls"); n != 1 {
-		t.Errorf("%d calls, want 1", n)
 	}
 }
 

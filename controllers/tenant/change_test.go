@@ -97,7 +97,7 @@ func TestRotation(t *testing.T) {
 		digest := r.config(t, tenant).Digest()
 		r.putSecret(t, "support-webhook", step.data)
 		testenv.Eventually(t, tenantconfig.RefreshDelay, func() error {
-			if diff := cmp.Diff(step.want, r.config(t, tenant).Signature.Secrets, cmp.Transformer("reveal", tenantconfig.Sensitive.Reveal)); diff != "" {
+			if diff := cmp.Diff(step.want, r.config(t, tenant).Webhooks.Signature.Secrets, cmp.Transformer("reveal", tenantconfig.Sensitive.Reveal)); diff != "" {
 				return fmt.Errorf("%s (-want +got):\n%s", step.name, diff)
 			}
 			return nil

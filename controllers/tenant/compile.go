@@ -2,7 +2,6 @@ package tenant
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,13 +23,8 @@ func (r *Reconciler) readSecrets(ctx context.Context, s *scope) (err error) {
 	if s.bucket, err = r.readSecret(ctx, s, "recordings.credentialsSecretRef", spec.Recordings.CredentialsSecretRef, "accessKeyID", "secretAccessKey"); err != nil {
 		return err
 	}
-	if spec.Webhooks.Signature != nil {
-		if s.webhook, err = r.readSecret(ctx, s, "webhooks.signature.secretRef", spec.Webhooks.Signature.SecretRef); err != nil {
-			return err
-		}
-		if err := checkSigning(s); err != nil {
-			return err
-		}
+	if err := r.readVerifiers(ctx, s); err != nil {
+		return err
 	}
 	conditions.Set(s.tenant, v1alpha1.ConditionCredentialsValid, metav1.ConditionTrue, v1alpha1.ReasonCredentialsValid, "every Secret is there with the keys it needs")
 	return nil
@@ -51,20 +45,6 @@ func (r *Reconciler) readSecret(ctx context.Context, s *scope, field string, ref
 		}
 	}
 	return &secret, nil
-}
-
-func checkSigning(s *scope) error {
-	if len(s.webhook.Data) == 0 {
-		return invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing,
-			"Secret %q, named by spec.webhooks.signature.secretRef, is empty: add a signing secret under any key", s.webhook.Name)
-	}
-	for k, v := range s.webhook.Data {
-		if len(v) < tenantconfig.MinSecretLength {
-			return invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing,
-				"key %q of Secret %q is shorter than %d bytes: a signing secret must be too long to guess", k, s.webhook.Name, tenantconfig.MinSecretLength)
-		}
-	}
-	return nil
 }
 
 // invalidCredentials stalls the Tenant; the watch on Secrets wakes it.
@@ -88,31 +68,20 @@ func (r *Reconciler) compile(_ context.Context, s *scope) error {
 	if len(hosts) == 0 {
 		hosts = tenantconfig.DefaultSourceHosts
 	}
+	verifiers, err := webhooks(s)
+	if err != nil {
+		return err
+	}
 	id := s.tenant.ID()
 	s.config = &tenantconfig.Tenant{Version: tenantconfig.Version, ID: id, UID: string(s.tenant.UID), Generation: s.tenant.Generation,
 		Suspended: s.suspended(), AccountSID: spec.Exotel.AccountSID, PhoneNumbers: spec.Exotel.PhoneNumbers,
-		TimeZone: spec.Exotel.TimeZone, Signature: signature(s), AllowedSourceHosts: hosts}
+		TimeZone: spec.Exotel.TimeZone, AllowedSourceHosts: hosts,
+		Webhooks: verifiers, Freshness: duration(spec.Webhooks.Freshness, tenantconfig.DefaultFreshness)}
 	s.upload = &tenantconfig.Upload{Version: tenantconfig.Version, ID: id, ExotelKey: value(s.exotel, "apiKey"),
 		ExotelToken: value(s.exotel, "apiToken"), AllowedSourceHosts: hosts, Bucket: spec.Recordings.Bucket,
 		Endpoint: spec.Recordings.Endpoint, Region: spec.Recordings.Region, AccessKeyID: value(s.bucket, "accessKeyID"),
 		SecretAccessKey: value(s.bucket, "secretAccessKey"), KeyTemplate: spec.Recordings.KeyTemplate}
 	return nil
-}
-
-func signature(s *scope) *tenantconfig.Signature {
-	if s.webhook == nil {
-		return nil
-	}
-	sig := &tenantconfig.Signature{Scheme: string(s.tenant.Spec.Webhooks.Signature.Scheme)}
-	keys := make([]string, 0, len(s.webhook.Data))
-	for k := range s.webhook.Data {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	for _, k := range keys {
-		sig.Secrets = append(sig.Secrets, value(s.webhook, k))
-	}
-	return sig
 }
 
 func value(s *corev1.Secret, key string) tenantconfig.Sensitive {

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -89,7 +90,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if s.released {
 		return result, err
 	}
-	return result, errors.Join(err, r.patchStatus(ctx, s))
+	patched := r.patchStatus(ctx, s)
+	if err == nil && apierrors.IsConflict(patched) {
+		return ctrl.Result{RequeueAfter: time.Second}, nil // somebody else wrote meanwhile: once more, on what is there now
+	}
+	return result, errors.Join(err, patched)
 }
 
 // patchStatus writes the status once, if it changed, and tells of what changed.
@@ -97,8 +102,10 @@ func (r *Reconciler) patchStatus(ctx context.Context, s *scope) error {
 	if equality.Semantic.DeepEqual(s.before.Status, s.tenant.Status) {
 		return nil
 	}
-	// Another field of the status, the backlog, has another writer; a merge patch of what changed leaves it alone.
-	if err := r.Client.Status().Patch(ctx, s.tenant.DeepCopy(), client.MergeFrom(s.before)); err != nil {
+	// Other fields of the status, the backlog and the backfill, have other writers; a merge patch of what changed leaves them alone.
+	// It replaces all conditions though, one of which is another's too: it must not be based on old ones.
+	err := r.Client.Status().Patch(ctx, s.tenant.DeepCopy(), client.MergeFromWithOptions(s.before, client.MergeFromWithOptimisticLock{}))
+	if err != nil {
 		return client.IgnoreNotFound(err)
 	}
 	r.tell(s)
@@ -182,8 +189,8 @@ func (r *Reconciler) tenantsOf(ctx context.Context, o client.Object) []reconcile
 
 func secretNames(t *v1alpha1.Tenant) []string {
 	names := []string{t.Spec.Exotel.CredentialsSecretRef.Name, t.Spec.Recordings.CredentialsSecretRef.Name}
-	if t.Spec.Webhooks.Signature != nil {
-		names = append(names, t.Spec.Webhooks.Signature.SecretRef.Name)
+	for _, v := range verifierSecrets(&t.Spec.Webhooks) {
+		names = append(names, v.ref.Name)
 	}
 	return names
 }

@@ -106,7 +106,7 @@ func (r *rig) ingest(t *testing.T, tenant, call string) {
 	url := "https://recordings.exotel.com/" + call + ".mp3"
 	event := store.Event{Tenant: tenant, Kind: "status", CallSID: call, EventType: "terminal", Source: "webhook", Raw: []byte("raw"),
 		DedupKey: sha256.Sum256([]byte(tenant + call)), Call: store.Call{State: store.CallCompleted},
-		Recording: &store.NewRecording{ID: tenantconfig.RecordingID(call, url), SourceURL: url}}
+		Recordings: []store.NewRecording{{ID: tenantconfig.RecordingID(call, url), SourceURL: url}}}
 	if _, err := dataplane.Ingest(t.Context(), event); err != nil {
 		t.Fatal(err)
 	}

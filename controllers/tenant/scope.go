@@ -20,11 +20,12 @@ type scope struct {
 	tenant *v1alpha1.Tenant // Reconcile; its status is what will be written
 	before *v1alpha1.Tenant // Reconcile: as it was read
 
-	exotel, webhook, bucket *corev1.Secret       // readSecrets
-	config                  *tenantconfig.Tenant // compile
-	upload                  *tenantconfig.Upload // compile, but for the database URL: ensureRole
-	released                bool                 // release: the finalizer is gone, there is nothing left to write to
-	requeueAfter            time.Duration        // probe
+	exotel, bucket *corev1.Secret            // readSecrets
+	verifiers      map[string]*corev1.Secret // readSecrets: by the field that names them
+	config         *tenantconfig.Tenant      // compile
+	upload         *tenantconfig.Upload      // compile, but for the database URL: ensureRole
+	released       bool                      // release: the finalizer is gone, there is nothing left to write to
+	requeueAfter   time.Duration             // probe
 }
 
 func (s *scope) suspended() bool { return s.tenant.Spec.Suspend != nil && *s.tenant.Spec.Suspend }

@@ -41,7 +41,8 @@ func newScope() *scope {
 		return s
 	}
 	return &scope{tenant: t, before: t.DeepCopy(), exotel: secret("apiKey", "k", "apiToken", "t"),
-		bucket: secret("accessKeyID", "a", "secretAccessKey", "s"), webhook: secret("z", "last", "a", "first")}
+		bucket:    secret("accessKeyID", "a", "secretAccessKey", "s"),
+		verifiers: map[string]*corev1.Secret{fieldSignature: secret("z", "last", "a", "first")}}
 }
 
 func TestCompile(t *testing.T) {
@@ -58,8 +59,12 @@ func TestCompile(t *testing.T) {
 		"hosts of its own": {change: func(s *scope) { s.tenant.Spec.Recordings.AllowedSourceHosts = []string{"a.test"} },
 			wantTenant: func(c *tenantconfig.Tenant) { c.AllowedSourceHosts = []string{"a.test"} },
 			wantUpload: func(u *tenantconfig.Upload) { u.AllowedSourceHosts = []string{"a.test"} }},
-		"no verifier": {change: func(s *scope) { s.tenant.Spec.Webhooks.Signature, s.webhook = nil, nil },
-			wantTenant: func(c *tenantconfig.Tenant) { c.Signature = nil }},
+		"no verifier": {change: func(s *scope) { s.tenant.Spec.Webhooks.Signature = nil },
+			wantTenant: func(c *tenantconfig.Tenant) { c.Webhooks = nil }},
+		"freshness": {change: func(s *scope) { s.tenant.Spec.Webhooks.Freshness = &metav1.Duration{Duration: time.Hour} },
+			wantTenant: func(c *tenantconfig.Tenant) { c.Freshness = time.Hour }},
+		"a range that is none": {change: func(s *scope) { s.tenant.Spec.Webhooks.AllowedCIDRs = []string{"203.0.113.0/24", "203.0.113.1"} },
+			wantError: `spec.webhooks.allowedCIDRs: "203.0.113.1" is not a range such as 203.0.113.0/24`},
 		"phone numbers": {change: func(s *scope) { s.tenant.Spec.Exotel.PhoneNumbers = []string{"+911"} },
 			wantTenant: func(c *tenantconfig.Tenant) { c.PhoneNumbers = []string{"+911"} }},
 		"time zone": {change: func(s *scope) { s.tenant.Spec.Exotel.TimeZone = "IST5" },
@@ -85,7 +90,7 @@ func TestCompile(t *testing.T) {
 			}
 			wantTenant := &tenantconfig.Tenant{Version: tenantconfig.Version, ID: "acme/support", UID: "u", Generation: 3, AccountSID: "acme1",
 				TimeZone: "Asia/Kolkata", AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
-				Signature: &tenantconfig.Signature{Scheme: "HMACSHA1", Secrets: []tenantconfig.Sensitive{"first", "last"}}}
+				Freshness: 72 * time.Hour, Webhooks: signedWith("first", "last")}
 			wantUpload := &tenantconfig.Upload{Version: tenantconfig.Version, ID: "acme/support", ExotelKey: "k", ExotelToken: "t",
 				AllowedSourceHosts: tenantconfig.DefaultSourceHosts, Bucket: "b", Endpoint: "https://s3.test", Region: "r", AccessKeyID: "a",
 				SecretAccessKey: "s", KeyTemplate: "{{.RecordingID}}"}
@@ -103,6 +108,12 @@ func TestCompile(t *testing.T) {
 			}
 		})
 	}
+}
+
+// signedWith is what a signature compiles to of which the spec says nothing but its Secret.
+func signedWith(secrets ...tenantconfig.Sensitive) *tenantconfig.Webhooks {
+	return &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: "HMACSHA1", Encoding: "Any", Header: "X-Exotel-Signature",
+		SignedContent: "Body", Secrets: secrets}}
 }
 
 func wantStalled(t *testing.T, err error, reason, message string) {
@@ -192,7 +203,11 @@ func TestSecretNames(t *testing.T) {
 	if diff := cmp.Diff([]string{"e", "s", "w"}, secretNames(s.tenant)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	s.tenant.Spec.Webhooks.Signature = nil
+	allVerifiers(&s.tenant.Spec.Webhooks, "")
+	if diff := cmp.Diff([]string{"e", "s", "signing", "standard", "tokens", "users"}, secretNames(s.tenant)); diff != "" {
+		t.Errorf("with every verifier (-want +got):\n%s", diff)
+	}
+	s.tenant.Spec.Webhooks = v1alpha1.WebhooksSpec{AllowedCIDRs: []string{"203.0.113.0/24"}}
 	if diff := cmp.Diff([]string{"e", "s"}, secretNames(s.tenant)); diff != "" {
 		t.Errorf("without a signature (-want +got):\n%s", diff)
 	}

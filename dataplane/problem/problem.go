@@ -22,6 +22,7 @@ const (
 	Validation       Code = "validation"
 	Timeout          Code = "timeout"
 	Unavailable      Code = "unavailable"
+	Overloaded       Code = "overloaded"
 	Internal         Code = "internal"
 )
 

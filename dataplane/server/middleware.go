@@ -13,7 +13,8 @@ import (
 	"github.com/caly-dev/caly/dataplane/problem"
 )
 
-// Middleware gives every request an id, logs it without its query (which may hold secrets), and turns a panic into a 500.
+// Middleware gives every request an id, logs it without its path and query (which may hold secrets) but with the pattern that the
+// handler sets, and turns a panic into a 500.
 func Middleware(next http.Handler, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, start := requestID(), time.Now()
@@ -29,7 +30,7 @@ func Middleware(next http.Handler, log *slog.Logger) http.Handler {
 					v = nil
 				}
 			}
-			log.Debug("request", "request", id, "method", r.Method, "path", r.URL.Path, "status", rec.status, "took", time.Since(start))
+			log.Debug("request", "request", id, "method", r.Method, "route", r.Pattern, "status", rec.status, "took", time.Since(start))
 			if v != nil {
 				panic(http.ErrAbortHandler) // cuts the connection: half an answer must not look like a whole one
 			}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/caly-dev/caly/internal/netguard"
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -55,7 +56,7 @@ func runWith(ctx context.Context, o Options, cfg *tenantconfig.Upload, db queue)
 	if err != nil {
 		return &ConfigError{err}
 	}
-	guarded := newGuardedTransport(o.AllowedCIDRs, o.Concurrency)
+	guarded := netguard.NewTransport(o.AllowedCIDRs, o.Concurrency)
 	defer guarded.CloseIdleConnections()
 	w := newWorker(o, cfg, db)
 	policy := tenantconfig.SourcePolicy{Hosts: cfg.AllowedSourceHosts, AllowHTTP: o.AllowHTTP, AllowedCIDRs: o.AllowedCIDRs}

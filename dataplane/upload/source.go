@@ -3,18 +3,13 @@ package upload
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
-
-	"code.dny.dev/ssrf"
 
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -40,33 +35,6 @@ type source struct {
 	stall time.Duration
 	// resumed counts reopened bodies.
 	resumed func()
-}
-
-// newGuardedTransport dials public addresses and the allowed ranges only. The check is made on the address of every
-// dial: redirects, DNS answers that change and literal addresses all pass through it. No proxy: it would dial for us.
-func newGuardedTransport(allowed []netip.Prefix, idle int) *http.Transport {
-	var v4, v6 []netip.Prefix
-	for _, p := range allowed {
-		if p.Addr().Is4() {
-			v4 = append(v4, p)
-		} else {
-			v6 = append(v6, p)
-		}
-	}
-	// Which ports may be dialled is the policy's business.
-	guard := ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...))
-	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second, Control: guard.Safe}
-	return &http.Transport{
-		DialContext:            dialer.DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    10 * time.Second,
-		ResponseHeaderTimeout:  30 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-		IdleConnTimeout:        30 * time.Second,
-		MaxIdleConns:           idle,
-		MaxIdleConnsPerHost:    idle,
-		DisableCompression:     true, // the bytes as they are
-	}
 }
 
 func newSource(cfg *tenantconfig.Upload, policy tenantconfig.SourcePolicy, transport http.RoundTripper, registry *resilience.Registry, stall time.Duration) *source {

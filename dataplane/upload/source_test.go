@@ -16,13 +16,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caly-dev/caly/internal/netguard"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // newTestSource allows the given servers, and loopback unless allowed says otherwise.
 func newTestSource(t testing.TB, allowed []netip.Prefix, hosts ...string) *source {
 	t.Helper()
-	transport := newGuardedTransport(allowed, 4)
+	transport := netguard.NewTransport(allowed, 4)
 	t.Cleanup(transport.CloseIdleConnections)
 	cfg := &tenantconfig.Upload{ID: tenant, ExotelKey: "key", ExotelToken: "token"}
 	return newSource(cfg, tenantconfig.SourcePolicy{Hosts: hosts, AllowHTTP: true, AllowedCIDRs: allowed}, transport, quick(), 300*time.Millisecond)

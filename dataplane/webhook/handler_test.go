@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -19,7 +18,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/dataplane/webhook"
 	"github.com/caly-dev/caly/internal/exotel/exoteltest"
@@ -31,22 +29,21 @@ import (
 const secret = "a signing secret of acme"
 
 func tenants() *tenantconfig.Snapshot {
-	sig := func(s ...tenantconfig.Sensitive) *tenantconfig.Signature {
-		return &tenantconfig.Signature{Scheme: "HMACSHA1", Secrets: s}
+	sig := func(s ...tenantconfig.Sensitive) *tenantconfig.Webhooks {
+		return &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: "HMACSHA1", Secrets: s}}
 	}
 	hosts := []string{"recordings.exotel.com"}
 	return tenantconfig.NewSnapshot(
-		&tenantconfig.Tenant{ID: "acme/support", TimeZone: "Asia/Kolkata", Signature: sig(secret, "the next secret of acme"), AllowedSourceHosts: hosts},
-		&tenantconfig.Tenant{ID: "globex/sales", Signature: sig("a signing secret of globex"), AllowedSourceHosts: hosts},
-		&tenantconfig.Tenant{ID: "acme/asleep", Suspended: true, Signature: sig(secret)},
+		&tenantconfig.Tenant{ID: "acme/support", TimeZone: "Asia/Kolkata", Webhooks: sig(secret, "the next secret of acme"), AllowedSourceHosts: hosts},
+		&tenantconfig.Tenant{ID: "globex/sales", Webhooks: sig("a signing secret of globex"), AllowedSourceHosts: hosts},
+		&tenantconfig.Tenant{ID: "acme/asleep", Suspended: true, Webhooks: sig(secret)},
 		&tenantconfig.Tenant{ID: "acme/open"},
 	)
 }
 
 func newServer(t *testing.T, s webhook.Ingester) *httptest.Server {
 	t.Helper()
-	h := webhook.New(webhook.Options{Tenants: tenants, Store: s, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
-	srv := httptest.NewServer(h)
+	srv := httptest.NewServer(newHandler(t, s, 0))
 	t.Cleanup(srv.Close)
 	return srv
 }
@@ -85,9 +82,16 @@ type fake struct {
 	got     []store.Event
 }
 
-func (f *fake) Ingest(_ context.Context, e store.Event) (store.Outcome, error) {
-	f.got = append(f.got, e)
-	return f.outcome, f.err
+func (f *fake) IngestBatch(_ context.Context, events []store.Event) ([]store.Outcome, error) {
+	f.got = append(f.got, events...)
+	if f.err != nil {
+		return nil, f.err
+	}
+	outcomes := make([]store.Outcome, len(events))
+	for i := range events {
+		outcomes[i] = f.outcome
+	}
+	return outcomes, nil
 }
 
 func TestAnswers(t *testing.T) {
@@ -184,8 +188,8 @@ func TestEventsThatCannotBeApplied(t *testing.T) {
 			srv := newServer(t, f)
 			do(t, "POST", srv.URL+"/webhooks/exotel/acme/support/status", sign(secret, tc.body), tc.body)
 			last := f.got[len(f.got)-1]
-			if last.DeadReason != tc.want || last.Recording != nil && tc.want == "source_refused" {
-				t.Errorf("dead reason %q (recording %v), want %q", last.DeadReason, last.Recording, tc.want)
+			if last.DeadReason != tc.want || last.Recordings != nil && tc.want == "source_refused" {
+				t.Errorf("dead reason %q (recordings %v), want %q", last.DeadReason, last.Recordings, tc.want)
 			}
 		})
 	}

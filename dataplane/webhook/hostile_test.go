@@ -29,8 +29,26 @@ const (
 	statusBody = "CallSid=c1&Status=completed&EventType=terminal"
 )
 
-func newHandler(s webhook.Ingester, maxBody int64) *webhook.Handler {
-	return webhook.New(webhook.Options{Tenants: tenants, Store: s, MaxBody: maxBody, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+func newHandler(t testing.TB, s webhook.Ingester, maxBody int64) *webhook.Handler {
+	t.Helper()
+	return handlerWith(t, webhook.Options{Store: s, MaxBody: maxBody})
+}
+
+// handlerWith fills in what is not set, and closes the handler when the test has ended.
+func handlerWith(t testing.TB, o webhook.Options) *webhook.Handler {
+	t.Helper()
+	if o.Tenants == nil {
+		o.Tenants = tenants
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = prometheus.NewRegistry()
+	}
+	h := webhook.New(o)
+	t.Cleanup(h.Close)
+	return h
 }
 
 // post gives the handler a request without a network in between.
@@ -45,7 +63,7 @@ func post(h http.Handler, path, signature, body string) *httptest.ResponseRecord
 
 // TestRefusalsAreAlike : from outside nobody can tell a tenant that is not there from one whose secret is another.
 func TestRefusalsAreAlike(t *testing.T) {
-	h := server.Middleware(newHandler(&fake{}, 0), slog.New(slog.DiscardHandler))
+	h := server.Middleware(newHandler(t, &fake{}, 0), slog.New(slog.DiscardHandler))
 	type answer struct {
 		Status int
 		Header http.Header
@@ -81,7 +99,7 @@ func TestRefusalsAreAlike(t *testing.T) {
 // TestOneFlippedBit : of body, signature and secret no bit can change.
 func TestOneFlippedBit(t *testing.T) {
 	f := &fake{outcome: store.Applied}
-	h := newHandler(f, 0)
+	h := newHandler(t, f, 0)
 	flip := func(s string, bit int) string {
 		b := []byte(s)
 		b[bit/8] ^= 1 << (bit % 8)
@@ -133,14 +151,14 @@ func TestOnlyWhatIsSignedIsRead(t *testing.T) {
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			r.Header.Set("X-Exotel-Signature", sign(secret, tc.signed))
 			w := httptest.NewRecorder()
-			newHandler(f, 0).ServeHTTP(w, r)
+			newHandler(t, f, 0).ServeHTTP(w, r)
 			if w.Code != tc.want {
 				t.Fatalf("answered %d %s, want %d", w.Code, w.Body, tc.want)
 			}
 			if tc.wantCall == "" {
 				return
 			}
-			if e := f.got[0]; e.CallSID != tc.wantCall || e.Recording != nil || e.Call.State != store.CallCompleted {
+			if e := f.got[0]; e.CallSID != tc.wantCall || e.Recordings != nil || e.Call.State != store.CallCompleted {
 				t.Errorf("unsigned fields were read: %+v", e)
 			}
 		})
@@ -154,7 +172,7 @@ func TestOversizedBody(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := &fake{}
-			srv := httptest.NewServer(newHandler(f, 1<<10))
+			srv := httptest.NewServer(newHandler(t, f, 1<<10))
 			defer srv.Close()
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL+statusPath, body)
 			if err != nil {
@@ -178,7 +196,7 @@ func TestOversizedBody(t *testing.T) {
 // TestBodyThatNeverEnds : a sender that stops in the middle is told so and let go.
 func TestBodyThatNeverEnds(t *testing.T) {
 	f := &fake{}
-	srv := httptest.NewUnstartedServer(newHandler(f, 0))
+	srv := httptest.NewUnstartedServer(newHandler(t, f, 0))
 	srv.Config.ReadTimeout = 200 * time.Millisecond
 	srv.Start()
 	defer srv.Close()
@@ -196,7 +214,7 @@ func TestBodyThatNeverEnds(t *testing.T) {
 }
 
 func TestMethods(t *testing.T) {
-	h := newHandler(&fake{outcome: store.Applied}, 0)
+	h := newHandler(t, &fake{outcome: store.Applied}, 0)
 	for _, method := range []string{"PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "BREW"} {
 		r := httptest.NewRequest(method, statusPath, nil)
 		w := httptest.NewRecorder()
@@ -214,7 +232,7 @@ func FuzzPath(f *testing.F) {
 		"/webhooks/exotel/acme/support/passthru", "/webhooks/exotel/acme/support/status%00", "/WEBHOOKS/exotel/acme/support/status", "http://x/webhooks/exotel/acme/support/status"} {
 		f.Add(p)
 	}
-	h := newHandler(&fake{outcome: store.Applied}, 0)
+	h := newHandler(f, &fake{outcome: store.Applied}, 0)
 	f.Fuzz(func(t *testing.T, path string) {
 		u, err := url.ParseRequestURI(path)
 		if err != nil {
@@ -243,14 +261,14 @@ func FuzzPath(f *testing.F) {
 // panicking is a store with a defect.
 type panicking struct{ once sync.Once }
 
-func (p *panicking) Ingest(context.Context, store.Event) (outcome store.Outcome, err error) {
+func (p *panicking) IngestBatch(context.Context, []store.Event) ([]store.Outcome, error) {
 	p.once.Do(func() { panic("a defect with a secret in it") })
-	return store.Applied, nil
+	return []store.Outcome{store.Applied}, nil
 }
 
 // TestPanicBelow : the sender is told to come again, and the process goes on.
 func TestPanicBelow(t *testing.T) {
-	srv := httptest.NewServer(server.Middleware(newHandler(&panicking{}, 0), slog.New(slog.DiscardHandler)))
+	srv := httptest.NewServer(server.Middleware(newHandler(t, &panicking{}, 0), slog.New(slog.DiscardHandler)))
 	defer srv.Close()
 	status, answer, header := do(t, "POST", srv.URL+statusPath, sign(secret, statusBody), statusBody)
 	checkProblem(t, status, answer, header, "internal", "safe to send this again")
@@ -269,7 +287,7 @@ func TestPassingRefusal(t *testing.T) {
 	for name, code := range map[string]string{"deadlock": "40P01", "serialization": "40001", "lock": "55P03"} {
 		t.Run(name, func(t *testing.T) {
 			f := &fake{err: &store.ServerError{Code: code, Message: "PostgreSQL says: x"}}
-			w := post(newHandler(f, 0), statusPath, sign(secret, statusBody), statusBody)
+			w := post(newHandler(t, f, 0), statusPath, sign(secret, statusBody), statusBody)
 			if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || len(f.got) != 1 {
 				t.Errorf("answered %d after %d tries: %+v", w.Code, len(f.got), f.got)
 			}
@@ -281,9 +299,9 @@ func TestPassingRefusal(t *testing.T) {
 func TestDeadEventCarriesNothingElse(t *testing.T) {
 	f := &fake{err: &store.ServerError{Code: "22021", Message: "bad bytes"}}
 	body := statusBody + "&RecordingUrl=https://recordings.exotel.com/%FF.mp3"
-	post(newHandler(f, 0), statusPath, sign(secret, body), body)
+	post(newHandler(t, f, 0), statusPath, sign(secret, body), body)
 	last := f.got[len(f.got)-1]
-	if len(f.got) != 2 || last.DeadReason != "refused_by_database" || last.Recording != nil || last.Call != (store.Call{}) || !bytes.Equal(last.Raw, []byte(body)) {
+	if len(f.got) != 2 || last.DeadReason != "refused_by_database" || last.Recordings != nil || last.Call != (store.Call{}) || !bytes.Equal(last.Raw, []byte(body)) {
 		t.Errorf("after %d tries: %+v", len(f.got), last)
 	}
 }

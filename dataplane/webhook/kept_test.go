@@ -15,7 +15,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/dataplane/server"
 	"github.com/caly-dev/caly/dataplane/webhook"
@@ -84,7 +83,7 @@ func TestHostileEventsAreKept(t *testing.T) {
 // TestSeventeenthRecording : one call has 16 recordings at most; the event of a further one is kept with that reason.
 func TestSeventeenthRecording(t *testing.T) {
 	db, events := database(t)
-	h := newHandler(db, 0)
+	h := newHandler(t, db, 0)
 	for i := range 17 {
 		body := fmt.Sprintf("CallSid=c1&RecordingUrl=https://recordings.exotel.com/%d.mp3", i)
 		if w := post(h, statusPath, sign(secret, body), body); w.Code != http.StatusOK {
@@ -99,7 +98,7 @@ func TestSeventeenthRecording(t *testing.T) {
 // TestSenderHangsUp : the event of a sender that is gone before its answer is kept all the same.
 func TestSenderHangsUp(t *testing.T) {
 	db, events := database(t)
-	h := newHandler(db, 0)
+	h := newHandler(t, db, 0)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		<-r.Context().Done() // the sender has hung up
@@ -129,7 +128,7 @@ func TestSecretsLeaveNoTrace(t *testing.T) {
 	db, events := database(t)
 	var logged bytes.Buffer
 	log := slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	h := server.Middleware(webhook.New(webhook.Options{Tenants: tenants, Store: db, Log: log, Metrics: prometheus.NewRegistry()}), log)
+	h := server.Middleware(handlerWith(t, webhook.Options{Store: db, Log: log}), log)
 	const query = "CallSid=c1&token=topsecret1&Token=topsecret2&API_KEY=topsecret3&password=topsecret4&Signature=topsecret5&Status=completed"
 	for _, key := range []string{secret, "a wrong one, topsecret6"} {
 		r := httptest.NewRequest(http.MethodGet, "/webhooks/exotel/acme/support/passthru?"+query, nil)

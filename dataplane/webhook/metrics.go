@@ -3,29 +3,50 @@ package webhook
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caly-dev/caly/dataplane/auth"
 	"github.com/caly-dev/caly/internal/store"
 )
 
 type metrics struct {
 	received, events, rejected, refused *prometheus.CounterVec
-	ack                                 prometheus.Histogram
+	verified                            prometheus.Counter
+	ack, batch                          prometheus.Histogram
 }
 
-func newMetrics(r prometheus.Registerer) *metrics {
+func newMetrics() *metrics {
 	counter := func(name, help, label string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caly", Subsystem: "webhook", Name: name, Help: help}, []string{label})
+		return prometheus.NewCounterVec(options(name, help), []string{label})
 	}
-	m := &metrics{
-		received: counter("received_total", "Webhooks on a known path, by kind.", "kind"),
-		events:   counter("events_total", "Events committed, by outcome: applied, duplicate, dead.", "outcome"),
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "caly", Subsystem: "webhook", Name: name, Help: help, Buckets: buckets})
+	}
+	return &metrics{
+		received: counter("received_total", "Webhooks on a known path, by kind: status, passthru, leg.", "kind"),
+		verified: prometheus.NewCounter(options("verified_total", "Webhooks that proved where they come from.")),
+		events: counter("events_total", "Events committed, by outcome: applied, duplicate, changed_duplicate (a known event with other fields, "+
+			"which had no effect), dead (kept with a reason, not applied).", "outcome"),
 		rejected: counter("rejected_total", "Webhooks answered with a problem, by its code.", "code"),
 		refused:  counter("refused_total", "Webhooks that did not prove where they come from, by the exact reason.", "reason"),
-		ack: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "caly", Subsystem: "webhook", Name: "ack_seconds",
-			Help:    "Time from the first byte of a webhook to its 200.",
-			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}}),
+		ack: histogram("ack_seconds", "Time from a webhook's headers to its 200, COMMIT included.",
+			[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}),
+		batch: histogram("commit_batch_events", "Events that share one transaction.", prometheus.ExponentialBuckets(1, 2, 8)),
 	}
-	r.MustRegister(m.received, m.events, m.rejected, m.refused, m.ack)
-	return m
+}
+
+func options(name, help string) prometheus.CounterOpts {
+	return prometheus.CounterOpts{Namespace: "caly", Subsystem: "webhook", Name: name, Help: help}
+}
+
+func (m *metrics) register(r prometheus.Registerer, h *Handler) {
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts(options(name, help)), value)
+	}
+	for _, reason := range append(auth.Reasons(), reasonUnknown, reasonAmbiguous) {
+		m.refused.WithLabelValues(reason) // a rate needs the zero before the first
+	}
+	r.MustRegister(m.received, m.verified, m.events, m.rejected, m.refused, m.ack, m.batch,
+		gauge("in_flight", "Webhooks in work: being read, verified or waiting for their commit.", func() float64 { return float64(h.gate.size()) }),
+		gauge("oldest_waiting_seconds", "How long the oldest event has waited for its commit; 0 when none waits.", h.commits.oldest))
 }
 
 func outcomeName(o store.Outcome) string {
@@ -34,6 +55,8 @@ func outcomeName(o store.Outcome) string {
 		return "applied"
 	case store.Duplicate:
 		return "duplicate"
+	case store.ChangedDuplicate:
+		return "changed_duplicate"
 	}
 	return "dead"
 }

@@ -1,10 +1,8 @@
 package exotel
 
 import (
-	"crypto/sha256"
+	"cmp"
 	"fmt"
-	"hash"
-	"io"
 	"regexp"
 	"sort"
 	"strconv"
@@ -31,6 +29,10 @@ const (
 // Event is a parsed webhook. Empty fields were not sent.
 type Event struct {
 	Kind, CallSID, EventType string
+	// EventSID is Exotel's own id of the event; leg events alone have one.
+	EventSID string
+	// At is the event's own time: when the status was last updated, the request made or the leg's event seen.
+	At time.Time
 	// Status as sent, and State after normalisation.
 	Status              string
 	State               State
@@ -40,14 +42,20 @@ type Event struct {
 	AvailableAt         time.Time // when the recording can be fetched
 	ConversationSeconds int
 	CustomField         string
-	RecordingURL        string
+	Digits              string // that the caller pressed, without the quotes that Exotel puts around them
+	RecordingURL        string // the stream's where the call itself has none
 	AccountSID          string
-	legs                []string // leg fields, sorted, for the dedup key
+	// Stream is what was said of an audio stream after its end.
+	Stream *Stream
+
+	legs    []string // leg fields, sorted, for the dedup key
+	step    []string // what sets one Passthru of a call apart from the next
+	content [32]byte
 }
 
 var callSID = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
-// ParseEvent reads a StatusCallback or a Passthru in every documented spelling. Times without a zone are in loc.
+// ParseEvent reads a StatusCallback, a Passthru or a leg event in every documented spelling. Times without a zone are in loc.
 // Errors are *ParseError.
 func ParseEvent(kind string, r Request, loc *time.Location) (*Event, error) {
 	p, err := parseParams(r)
@@ -55,13 +63,24 @@ func ParseEvent(kind string, r Request, loc *time.Location) (*Event, error) {
 		return nil, err
 	}
 	p.expandStream()
+	if kind == KindLeg {
+		return parseLeg(p, r.EventSID, loc)
+	}
 	e := &Event{
 		Kind: kind, CallSID: p.first("CallSid", "CallSID", "Sid"), EventType: strings.ToLower(p.first("EventType")),
 		Status: p.first("Status", "CallStatus", "DialCallStatus"), Direction: DirectionOf(p.first("Direction")),
 		From: p.first("From", "CallFrom"), To: p.first("To", "CallTo"), StartedAt: ParseTime(p.first("StartTime"), loc),
 		EndedAt: ParseTime(p.first("EndTime"), loc), AvailableAt: ParseTime(p.first("RecordingAvailableBy"), loc),
-		CustomField: p.first("CustomField"), RecordingURL: p.first("RecordingUrl", "RecordingURL", "Stream[RecordingUrl]"),
-		AccountSID: p.first("AccountSid"), legs: legFields(p),
+		CustomField: p.first("CustomField"), Digits: unquote(p.first("digits", "Digits")), Stream: p.stream(),
+		RecordingURL: p.first("RecordingUrl", "RecordingURL"), AccountSID: p.first(accountNames...), legs: legFields(p), content: p.digest(),
+	}
+	if e.Stream != nil {
+		e.RecordingURL = cmp.Or(e.RecordingURL, e.Stream.RecordingURL)
+	}
+	e.At = ParseTime(p.first("DateUpdated"), loc)
+	if kind == KindPassthru {
+		e.At = ParseTime(p.first("CurrentTime", "Created"), loc)
+		e.step = p.step()
 	}
 	e.State = StateOf(e.Status, e.EventType)
 	e.ConversationSeconds = seconds(p.first("ConversationDuration", "Legs[0][OnCallDuration]"))
@@ -109,7 +128,7 @@ func DirectionOf(s string) string {
 
 // seconds reads a duration that may be quoted, fractional or empty.
 func seconds(s string) int {
-	f, err := strconv.ParseFloat(strings.Trim(s, `"`), 64)
+	f, err := strconv.ParseFloat(unquote(s), 64)
 	if err != nil || !(f >= 0 && f <= 7*24*3600) { // NaN is neither
 		return 0
 	}
@@ -127,21 +146,5 @@ func legFields(p params) []string {
 	return legs
 }
 
-// DedupKey is the same for every delivery of one event, and for no other: a digest of the parsed fields, since a multipart
-// body carries another boundary at each attempt. Exotel sends no id of an event.
-func (e *Event) DedupKey(tenant string) [32]byte {
-	recording, _, _ := strings.Cut(e.RecordingURL, "?") // a presigned URL changes its query at each answer
-	h := sha256.New()
-	for _, s := range []string{tenant, e.Kind, e.CallSID, e.EventType, strings.ToLower(e.Status), recording} {
-		writeField(h, s)
-	}
-	for _, l := range e.legs {
-		writeField(h, l)
-	}
-	return [32]byte(h.Sum(nil))
-}
-
-// writeField puts a length in front, so that no two lists of fields meet in one stream of bytes.
-func writeField(h hash.Hash, s string) {
-	_, _ = io.WriteString(h, strconv.Itoa(len(s))+":"+s) // a hash never fails
-}
+// unquote strips the double quotes in which Exotel wraps what the caller pressed.
+func unquote(s string) string { return strings.Trim(s, `"`) }

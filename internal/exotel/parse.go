@@ -23,6 +23,8 @@ const (
 	KindStatus = "status"
 	// KindPassthru is a Passthru applet's request.
 	KindPassthru = "passthru"
+	// KindLeg is an event of the newer legs API: JSON, with an id of its own.
+	KindLeg = "leg"
 )
 
 // Bounds of one request; more is no webhook of Exotel's.
@@ -37,11 +39,18 @@ const (
 type Request struct {
 	Method, ContentType, RawQuery string
 	Body                          []byte
+	// EventSID is the header X-Exotel-Event-Sid, which leg events carry beside the same id in the body.
+	EventSID string
 }
+
+// EventSIDHeader carries a leg event's id.
+const EventSIDHeader = "X-Exotel-Event-Sid"
 
 // ParseError says why a request is no webhook that can be applied.
 type ParseError struct {
-	Code    string // stable, for metrics: malformed_body, too_many_fields, missing_call_sid, invalid_call_sid
+	// Code is stable, for metrics: malformed_query, malformed_body, too_many_fields, missing_call_sid, invalid_call_sid,
+	// missing_event_sid, event_sid_mismatch.
+	Code    string
 	Message string
 }
 
@@ -184,6 +193,7 @@ func (p params) expandStream() {
 	dec := json.NewDecoder(strings.NewReader(raw))
 	dec.UseNumber()
 	if dec.Decode(&v) == nil {
+		delete(p, "Stream")
 		_ = p.flatten("Stream", v, 1) // what does not fit the bounds is left out; the raw event is kept anyway
 	}
 }

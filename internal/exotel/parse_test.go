@@ -66,14 +66,25 @@ func TestParseEvent(t *testing.T) {
 		"answered without a status": {KindStatus, form("CallSid=c1&EventType=answered"), &Event{Kind: KindStatus, CallSID: "c1", EventType: "answered", State: StateInProgress}},
 		"unknown status is kept":    {KindStatus, form("CallSid=c1&Status=teleported"), &Event{Kind: KindStatus, CallSID: "c1", Status: "teleported"}},
 		"stream as JSON": {KindPassthru, Request{Method: "GET", RawQuery: "CallSid=c1&Stream=%7B%22StreamSID%22%3A%22s%22%2C%22RecordingUrl%22%3A%22https%3A%2F%2Fr%2Fs.mp3%22%7D"},
-			&Event{Kind: KindPassthru, CallSID: "c1", RecordingURL: "https://r/s.mp3"}},
+			&Event{Kind: KindPassthru, CallSID: "c1", RecordingURL: "https://r/s.mp3", Stream: &Stream{SID: "s", RecordingURL: "https://r/s.mp3"}}},
 		"stream in brackets": {KindPassthru, Request{Method: "GET", RawQuery: "CallSid=c1&Stream[RecordingUrl]=https://r/s.mp3"},
-			&Event{Kind: KindPassthru, CallSID: "c1", RecordingURL: "https://r/s.mp3"}},
+			&Event{Kind: KindPassthru, CallSID: "c1", RecordingURL: "https://r/s.mp3", Stream: &Stream{RecordingURL: "https://r/s.mp3"}}},
 		"recording available later": {KindPassthru, form("CallSid=c1&RecordingUrl=https://r/a.mp3&RecordingAvailableBy=2024-01-15+14:35:00"),
 			&Event{Kind: KindPassthru, CallSID: "c1", RecordingURL: "https://r/a.mp3", AvailableAt: time.Date(2024, 1, 15, 14, 35, 0, 0, ist)}},
 		"offset in the time": {KindStatus, form("CallSid=c1&StartTime=2022-11-03+22:54:40%2B05:30"),
 			&Event{Kind: KindStatus, CallSID: "c1", StartedAt: time.Date(2022, 11, 3, 22, 54, 40, 0, ist)}},
-		"null recording": {KindStatus, form("CallSid=c1&RecordingUrl=null"), &Event{Kind: KindStatus, CallSID: "c1"}},
+		"status tells its own time": {KindStatus, form("CallSid=c1&DateUpdated=2024-01-15+14:30:45&DateCreated=2024-01-15+14:25:10"),
+			&Event{Kind: KindStatus, CallSID: "c1", At: time.Date(2024, 1, 15, 14, 30, 45, 0, ist)}},
+		"passthru tells its own time": {KindPassthru, form("CallSid=c1&CurrentTime=2024-01-15+14:30:45&Created=2024-01-15+14:25:10"),
+			&Event{Kind: KindPassthru, CallSID: "c1", At: time.Date(2024, 1, 15, 14, 30, 45, 0, ist)}},
+		"passthru tells when the call was made": {KindPassthru, form("CallSid=c1&Created=Mon,+15+Jan+2024+14:25:10+%2B0530"),
+			&Event{Kind: KindPassthru, CallSID: "c1", At: time.Date(2024, 1, 15, 14, 25, 10, 0, ist)}},
+		"digits in quotes":    {KindPassthru, Request{Method: "GET", RawQuery: "CallSid=c1&digits=%221234%22"}, &Event{Kind: KindPassthru, CallSID: "c1", Digits: "1234"}},
+		"digits without":      {KindPassthru, Request{Method: "GET", RawQuery: "CallSid=c1&digits=1234"}, &Event{Kind: KindPassthru, CallSID: "c1", Digits: "1234"}},
+		"body of no type":     {KindStatus, Request{Method: "POST", Body: []byte("CallSid=c1&Status=busy")}, &Event{Kind: KindStatus, CallSID: "c1", Status: "busy", State: StateBusy}},
+		"POST without a body": {KindStatus, Request{Method: "POST", RawQuery: "CallSid=c1&Status=busy"}, &Event{Kind: KindStatus, CallSID: "c1", Status: "busy", State: StateBusy}},
+		"account":             {KindStatus, form("CallSid=c1&AccountSid=acme1"), &Event{Kind: KindStatus, CallSID: "c1", AccountSID: "acme1"}},
+		"null recording":      {KindStatus, form("CallSid=c1&RecordingUrl=null"), &Event{Kind: KindStatus, CallSID: "c1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := ParseEvent(tc.kind, tc.req, ist)
@@ -156,6 +167,60 @@ func TestDedupKey(t *testing.T) {
 	}
 }
 
+// TestStepsOfOneFlow : the Passthru applets of one call are events of their own.
+func TestStepsOfOneFlow(t *testing.T) {
+	seen := map[[32]byte]string{}
+	for _, query := range []string{"", "&digits=%221%22", "&digits=%222%22", "&CallType=completed", "&DialCallStatus=no-answer", "&flow_id=7",
+		"&Stream[StreamSID]=s1", "&Stream[StreamSID]=s2", "&Stream[StreamSID]=s1&Stream[Status]=failed"} {
+		e, err := ParseEvent(KindPassthru, Request{Method: "GET", RawQuery: "CallSid=c1&CallStatus=in-progress" + query}, ist)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, taken := seen[e.DedupKey("a/b")]; taken {
+			t.Errorf("%q and %q have one key", query, other)
+		}
+		seen[e.DedupKey("a/b")] = query
+	}
+}
+
+// TestContentDigest : it changes with what was said, and not with how it was said.
+func TestContentDigest(t *testing.T) {
+	const base = "CallSid=c1&Status=completed&To=0912&RecordingUrl=https://r/a.mp3?sig=1&Legs[0][Status]=completed&CurrentTime=2024-01-15+14:30:45"
+	digest := func(r Request) [32]byte {
+		e, err := ParseEvent(KindPassthru, r, ist)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.ContentDigest()
+	}
+	want := digest(form(base))
+	for name, r := range map[string]Request{
+		"again":                   form(base),
+		"later":                   form(strings.Replace(base, "14:30:45", "14:35:45", 1)),
+		"presigned anew":          form(strings.Replace(base, "sig=1", "sig=2", 1)),
+		"fields in another order": form("Legs[0][Status]=completed&RecordingUrl=https://r/a.mp3&To=0912&Status=completed&CallSid=c1"),
+		"as a query":              {Method: "GET", RawQuery: base},
+		"empty fields besides":    form(base + "&CustomField=&Price="),
+		"as JSON": {ContentType: "application/json", Body: []byte(`{"CallSid":"c1","Status":"completed","To":"0912","RecordingUrl":"https://r/a.mp3","EndTime":null,
+			"Legs":[{"Status":"completed"}]}`)},
+	} {
+		if digest(r) != want {
+			t.Errorf("%s: the digest differs, want the same", name)
+		}
+	}
+	for name, r := range map[string]Request{
+		"a field changed":    form(strings.Replace(base, "0912", "0913", 1)),
+		"a field more":       form(base + "&CustomField=x"),
+		"a field less":       form(strings.Replace(base, "&To=0912", "", 1)),
+		"a value moved over": form(strings.Replace(base, "Status=completed&To=0912", "Status=completed0912&To=", 1)),
+		"another URL":        form(strings.Replace(base, "a.mp3", "b.mp3", 1)),
+	} {
+		if digest(r) == want {
+			t.Errorf("%s: the digest is the same, want another", name)
+		}
+	}
+}
+
 // TestFieldSpelledTwice : one request has one meaning, whatever the order of a JSON object in memory.
 func TestFieldSpelledTwice(t *testing.T) {
 	r := Request{ContentType: "application/json", Body: []byte(`{"CallSid":"c1","Legs":[{"Status":"busy"}],"Legs[0][Status]":"completed","Legs[0]":{"Status":"failed"}}`)}
@@ -207,8 +272,15 @@ func FuzzParseEvent(f *testing.F) {
 	f.Add("application/json", "", []byte(jsonSample))
 	f.Add("application/x-www-form-urlencoded", "CallSid=c1", []byte("Legs[0][Status]=completed&Stream={\"a\":1}"))
 	f.Add("multipart/form-data; boundary=b", "", []byte("--b\r\nContent-Disposition: form-data; name=\"CallSid\"\r\n\r\nc1\r\n--b--\r\n"))
+	f.Add("", "CallSid=c1&digits=%221234%22&EndTime=1970-01-01+05%3A30%3A00&Direction=incoming&CurrentTime=2024-01-15+14%3A30%3A45", []byte{})
+	f.Add("", "CallSid=c1&Stream%5BStreamSID%5D=s&Stream%5BDuration%5D=28&Stream%5BRecordingUrl%5D=https%3A%2F%2Fr%2Fs.mp3%3Fx", []byte{})
+	f.Add("", "CallSid=c1&Stream=%7B%22StreamSid%22%3A%22s%22%2C%22Duration%22%3A28%7D", []byte{})
+	f.Add("application/json", "", []byte(`{"CallSid":"c1","Status":"cancelled","Stream":"{\"StreamSID\":\"s\"}"}`))
+	f.Add("application/json", "", []byte(legSample))
 	f.Fuzz(func(t *testing.T, contentType, query string, body []byte) {
 		r := Request{ContentType: contentType, RawQuery: query, Body: body}
+		_, _ = ParseEvent(KindLeg, r, ist)
+		_, _ = ReadClaim(r)
 		e, err := ParseEvent(KindStatus, r, ist)
 		if err != nil {
 			var p *ParseError
@@ -225,8 +297,8 @@ func FuzzParseEvent(f *testing.F) {
 			t.Fatalf("CallSid %q got through", e.CallSID)
 		}
 		again, err := ParseEvent(KindStatus, r, ist)
-		if err != nil || again.DedupKey("a/b") != e.DedupKey("a/b") {
-			t.Fatalf("the same request has two keys (%v)", err)
+		if err != nil || again.DedupKey("a/b") != e.DedupKey("a/b") || again.ContentDigest() != e.ContentDigest() {
+			t.Fatalf("the same request has two keys, or two digests (%v)", err)
 		}
 	})
 }

@@ -153,7 +153,7 @@ func explain(err error) error {
 func explainServer(pg *pgconn.PgError) error {
 	text := fmt.Sprintf("PostgreSQL says: %s (%s)", pg.Message, pg.Code)
 	switch pg.Code[:2] {
-	case "08", "57", "53", "58", "25": // connection, operator intervention, resources, system, transaction state (read-only standby)
+	case "08", "57", "53", "58", "25", "40": // connection, intervention, resources, system, read-only standby, deadlock
 		return fmt.Errorf("%w: %s", ErrUnavailable, text)
 	case "CA":
 		return fmt.Errorf("%w: %s", ErrTooManyRecordings, pg.Message)

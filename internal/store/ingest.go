@@ -5,22 +5,132 @@ import (
 	"time"
 )
 
-// Ingest keeps an event and applies it, in one transaction and one round trip. A duplicate has no effect.
-// After an error nothing is known to be committed: the sender must be told to come again, and a repeat is harmless.
+// Ingest keeps an event and applies it, as IngestBatch does.
 func (d *DB) Ingest(ctx context.Context, e Event) (Outcome, error) {
-	rec := NewRecording{}
-	if e.Recording != nil {
-		rec = *e.Recording
-	}
-	var outcome int
-	err := d.pool.QueryRow(ctx, `SELECT caly_ingest($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21)`,
-		e.Tenant, e.CallSID, e.Kind, e.EventType, e.DedupKey[:], e.Source, e.ContentType, e.Query, nonNil(e.Raw), e.DeadReason,
-		int16(e.Call.State), e.Call.Direction, e.Call.From, e.Call.To, timeOrNil(e.Call.StartedAt), timeOrNil(e.Call.EndedAt),
-		e.Call.ConversationSeconds, e.Call.CustomField, rec.ID, rec.SourceURL, timeOrNil(rec.AvailableAt)).Scan(&outcome)
+	outcomes, err := d.IngestBatch(ctx, []Event{e})
 	if err != nil {
-		return 0, explain(err)
+		return 0, err
 	}
-	return Outcome(outcome), nil
+	return outcomes[0], nil
+}
+
+// IngestBatch keeps events and applies them, in one transaction and one round trip, and returns the outcome of each. A duplicate
+// has no effect. After an error nothing is known to be committed: the senders must be told to come again, and a repeat is
+// harmless. A *ServerError may be the fault of a single event; ErrUnavailable is none's.
+func (d *DB) IngestBatch(ctx context.Context, events []Event) ([]Outcome, error) {
+	var b batch
+	place := make([]int, len(events)) // of each event in the batch
+	first := map[batchKey]int{}
+	for i := range events {
+		k := batchKey{events[i].Tenant, events[i].DedupKey}
+		at, seen := first[k]
+		if !seen {
+			at = len(b.tenant)
+			first[k] = at
+			b.add(&events[i])
+		}
+		place[i] = at
+	}
+	var got []int16
+	if err := d.pool.QueryRow(ctx, ingestBatch, b.args()...).Scan(&got); err != nil {
+		return nil, explain(err)
+	}
+	return spread(got, place, events, &b), nil
+}
+
+type batchKey struct {
+	tenant string
+	dedup  [32]byte
+}
+
+// spread gives each event its outcome. Of deliveries of one event in one batch the first is the event, the others duplicates.
+func spread(got []int16, place []int, events []Event, b *batch) []Outcome {
+	outcomes := make([]Outcome, len(place))
+	taken := make([]bool, len(got))
+	for i, at := range place {
+		switch {
+		case !taken[at]:
+			outcomes[i] = Outcome(got[at])
+		case events[i].ContentDigest != b.digests[at]:
+			outcomes[i] = ChangedDuplicate
+		default:
+			outcomes[i] = Duplicate
+		}
+		taken[at] = true
+	}
+	return outcomes
+}
+
+const ingestBatch = `SELECT caly_ingest_batch($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,
+	$24,$25,$26,$27,$28,$29,$30,$31,$32)`
+
+// batch holds events by column, as caly_ingest_batch takes them.
+type batch struct {
+	tenant, callSID, kind, eventType, source, contentType, query, dead []string
+	dedup, content, raw                                                [][]byte
+	covered, state                                                     []int16
+	direction, from, to, custom                                        []string
+	started, ended                                                     []*time.Time
+	seconds                                                            []int32
+	digests                                                            [][32]byte
+
+	recEvent      []int32 // counted from 1, as PostgreSQL does
+	recID, recURL []string
+	recAvailable  []*time.Time
+
+	streamEvent                                                                   []int32
+	streamSID, streamStatus, streamBy, streamError, streamDetail, streamRecording []string
+	streamSeconds                                                                 []int32
+}
+
+func (b *batch) add(e *Event) {
+	b.tenant, b.callSID, b.kind = append(b.tenant, e.Tenant), append(b.callSID, e.CallSID), append(b.kind, e.Kind)
+	b.eventType, b.source = append(b.eventType, e.EventType), append(b.source, e.Source)
+	b.contentType, b.query, b.dead = append(b.contentType, e.ContentType), append(b.query, e.Query), append(b.dead, e.DeadReason)
+	b.dedup, b.content, b.raw = append(b.dedup, e.DedupKey[:]), append(b.content, e.ContentDigest[:]), append(b.raw, nonNil(e.Raw))
+	b.covered = append(b.covered, e.covered())
+	b.digests = append(b.digests, e.ContentDigest)
+	b.state, b.direction = append(b.state, int16(e.Call.State)), append(b.direction, e.Call.Direction)
+	b.from, b.to, b.custom = append(b.from, e.Call.From), append(b.to, e.Call.To), append(b.custom, e.Call.CustomField)
+	b.started, b.ended = append(b.started, timeOrNil(e.Call.StartedAt)), append(b.ended, timeOrNil(e.Call.EndedAt))
+	b.seconds = append(b.seconds, int32(min(e.Call.ConversationSeconds, 1<<30))) //nolint:gosec // bounded here
+	n := int32(len(b.tenant))                                                    //nolint:gosec // a batch is short
+	for _, r := range e.Recordings {
+		b.recEvent, b.recID = append(b.recEvent, n), append(b.recID, r.ID)
+		b.recURL, b.recAvailable = append(b.recURL, r.SourceURL), append(b.recAvailable, timeOrNil(r.AvailableAt))
+	}
+	if s := e.Stream; s != nil {
+		b.addStream(n, s)
+	}
+}
+
+func (b *batch) addStream(event int32, s *Stream) {
+	b.streamEvent, b.streamSID = append(b.streamEvent, event), append(b.streamSID, s.SID)
+	b.streamStatus, b.streamBy = append(b.streamStatus, s.Status), append(b.streamBy, s.DisconnectedBy)
+	b.streamError, b.streamDetail = append(b.streamError, s.Error), append(b.streamDetail, s.DetailedStatus)
+	b.streamRecording = append(b.streamRecording, s.RecordingURL)
+	b.streamSeconds = append(b.streamSeconds, int32(min(s.Seconds, 1<<30))) //nolint:gosec // bounded here
+}
+
+func (b *batch) args() []any {
+	return append([]any{b.tenant, b.callSID, b.kind, b.eventType, b.dedup, b.content, b.source, b.contentType, b.query, b.raw, b.dead,
+		b.covered}, b.said()...)
+}
+
+// said is what the events say of calls, recordings and streams.
+func (b *batch) said() []any {
+	return []any{b.state, b.direction, b.from, b.to, b.started, b.ended, b.seconds, b.custom,
+		orEmpty(b.recEvent), orEmpty(b.recID), orEmpty(b.recURL), orEmpty(b.recAvailable),
+		orEmpty(b.streamEvent), orEmpty(b.streamSID), orEmpty(b.streamStatus), orEmpty(b.streamSeconds), orEmpty(b.streamBy),
+		orEmpty(b.streamError), orEmpty(b.streamDetail), orEmpty(b.streamRecording)}
+}
+
+// orEmpty makes an empty array of what would be NULL.
+func orEmpty[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
 }
 
 // Enqueue queues a recording as an event that names it would. It reports whether the recording is new.

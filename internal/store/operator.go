@@ -196,7 +196,7 @@ func (d *DB) HasUploads(ctx context.Context, tenant string) (has bool, err error
 
 // DeleteTenant removes every row of a tenant, in batches, so that no transaction grows with the tenant.
 func (d *DB) DeleteTenant(ctx context.Context, tenant string) error {
-	for _, table := range []string{"recordings", "recording_history", "call_events", "calls", "tenants"} {
+	for _, table := range []string{"recordings", "recording_history", "call_events", "call_streams", "calls", "tenants"} {
 		sql := `DELETE FROM ` + table + ` WHERE (tableoid, ctid) IN (SELECT tableoid, ctid FROM ` + table + ` WHERE tenant = $1 LIMIT 5000)`
 		for {
 			tag, err := d.pool.Exec(ctx, sql, tenant)

@@ -71,7 +71,7 @@ func newEvent(tenant, sid, eventType string, state store.CallState, url string) 
 	e := store.Event{Tenant: tenant, Kind: "status", CallSID: sid, EventType: eventType, Source: "webhook", Raw: []byte("raw"),
 		DedupKey: sha256.Sum256([]byte(tenant + sid + eventType + fmt.Sprint(state))), Call: store.Call{State: state}}
 	if url != "" {
-		e.Recording = &store.NewRecording{ID: tenantconfig.RecordingID(sid, url), SourceURL: url}
+		e.Recordings = []store.NewRecording{{ID: tenantconfig.RecordingID(sid, url), SourceURL: url}}
 	}
 	return e
 }
@@ -161,7 +161,7 @@ func TestRecordingOfSeveralEventsIsQueuedOnce(t *testing.T) {
 	if err := f.upload.Complete(t.Context(), "w", got[0].ID, res); err != nil {
 		t.Fatal(err)
 	}
-	if created, err := f.oper.Enqueue(t.Context(), acme, "c1", *newEvent(acme, "c1", "", 0, url).Recording); err != nil || created {
+	if created, err := f.oper.Enqueue(t.Context(), acme, "c1", newEvent(acme, "c1", "", 0, url).Recordings[0]); err != nil || created {
 		t.Errorf("after it is history it was queued again: %v, %v", created, err)
 	}
 }

@@ -32,6 +32,8 @@ type Event struct {
 	EventType string
 	// DedupKey is the same for every delivery of one event, and for no other: a SHA-256.
 	DedupKey [32]byte
+	// ContentDigest is over all that was said: a delivery under a known key with another digest was changed on its way.
+	ContentDigest [32]byte
 	// Source is "webhook" or "backfill".
 	Source string
 	// ContentType and Raw are the request as received.
@@ -39,11 +41,16 @@ type Event struct {
 	Raw         []byte
 	// Query is the request's raw query, secrets redacted.
 	Query string
+	// CoversQuery and CoversBody say what of the request its verifier covered: when it is applied again, nothing else is read.
+	// Neither stands for the body or, without one, the query.
+	CoversQuery, CoversBody bool
 	// Call is what the event says of the call.
 	Call Call
-	// Recording is set when the event names one.
-	Recording *NewRecording
-	// DeadReason is set when the event cannot be applied: it is kept and counted, and neither Call nor Recording is touched.
+	// Recordings that the event names.
+	Recordings []NewRecording
+	// Stream is set when the event tells of an audio stream's end.
+	Stream *Stream
+	// DeadReason is set when the event cannot be applied: it is kept and counted, and neither Call, Recordings nor Stream is applied.
 	DeadReason string
 }
 
@@ -73,6 +80,13 @@ type Call struct {
 	CustomField         string
 }
 
+// Stream is what Passthru says of an audio stream after its end. Empty fields were not sent.
+type Stream struct {
+	SID                                                         string
+	Status, DisconnectedBy, Error, DetailedStatus, RecordingURL string
+	Seconds                                                     int
+}
+
 // NewRecording asks for a recording's upload.
 type NewRecording struct {
 	// ID within the tenant, tenantconfig.RecordingID.
@@ -94,6 +108,8 @@ const (
 	Duplicate
 	// Dead : it is new, could not be applied and was kept with its reason.
 	Dead
+	// ChangedDuplicate : it had been received before with another content; that was counted, and nothing else changed.
+	ChangedDuplicate
 )
 
 // Recording is a recording's row, queue or history.

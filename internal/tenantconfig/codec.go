@@ -2,8 +2,6 @@ package tenantconfig
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,9 +10,6 @@ import (
 
 // maxEncoded bounds a config's encoding, in bytes: a Secret holds at most 1 MiB.
 const maxEncoded = 512 << 10
-
-// MinSecretLength of a webhook's signing secret, in bytes.
-const MinSecretLength = 16
 
 // EncodeTenant writes a tenant config.
 func EncodeTenant(t Tenant) ([]byte, error) { return encode(t) }
@@ -42,22 +37,13 @@ func DecodeTenant(data []byte) (*Tenant, error) {
 	if err := checkHead(t.Version, t.ID); err != nil {
 		return nil, err
 	}
-	return &t, t.Signature.check()
-}
-
-func (s *Signature) check() error {
-	if s == nil {
-		return nil
+	if t.Freshness < MinFreshness || t.Freshness > MaxFreshness {
+		return nil, fmt.Errorf("the config's freshness %s is not between %s and %s", t.Freshness, MinFreshness, MaxFreshness)
 	}
-	if s.Scheme != SchemeHMACSHA1 {
-		return fmt.Errorf("the signature's scheme %q is none that this caly verifies", s.Scheme)
+	if err := t.Webhooks.check(); err != nil {
+		return nil, err
 	}
-	for i, secret := range s.Secrets {
-		if len(secret) < MinSecretLength {
-			return fmt.Errorf("signing secret %d is shorter than %d bytes", i, MinSecretLength)
-		}
-	}
-	return nil
+	return &t, nil
 }
 
 // DecodeUpload reads an upload config and checks it.
@@ -96,25 +82,4 @@ func checkHead(version int, id string) error {
 		return fmt.Errorf("the config's tenant id %q is not namespace/name", id)
 	}
 	return nil
-}
-
-// Digest identifies a config without telling a secret of it: 32 hex digits, equal for equal configs. Secrets go in as
-// their own digests under a fixed label, and a signing secret has at least 16 bytes, too many to guess from it.
-func (t Tenant) Digest() string {
-	clone := t
-	if t.Signature != nil {
-		sig := *t.Signature
-		sig.Secrets = nil
-		for _, s := range t.Signature.Secrets {
-			sum := sha256.Sum256([]byte("caly digest\x00" + t.ID + "\x00" + s.Reveal()))
-			sig.Secrets = append(sig.Secrets, Sensitive(hex.EncodeToString(sum[:])))
-		}
-		clone.Signature = &sig
-	}
-	data, err := json.Marshal(clone)
-	if err != nil {
-		return "" // unreachable: the type holds nothing that cannot be encoded
-	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:16])
 }

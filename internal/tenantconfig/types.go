@@ -7,13 +7,15 @@ package tenantconfig
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"time"
 )
 
 // Version is the version of the encoding. A pod refuses a config of another version and keeps the one it has.
-const Version = 1
+const Version = 2
 
 // Key is the key of the encoded config in its Secret's data.
 const Key = "config.json"
@@ -33,6 +35,22 @@ func (Sensitive) LogValue() slog.Value { return slog.StringValue("[redacted]") }
 // Reveal returns the value itself.
 func (s Sensitive) Reveal() string { return string(s) }
 
+// MarshalText writes the value in base64: a signing secret may be any bytes, and JSON would replace those that are no text,
+// which makes it another secret, and one that is easier to guess.
+func (s Sensitive) MarshalText() ([]byte, error) {
+	return base64.StdEncoding.AppendEncode(nil, []byte(s)), nil
+}
+
+// UnmarshalText reads what MarshalText wrote. Its error quotes nothing of it.
+func (s *Sensitive) UnmarshalText(text []byte) error {
+	b, err := base64.StdEncoding.AppendDecode(nil, text)
+	if err != nil {
+		return errors.New("a secret is not in base64")
+	}
+	*s = Sensitive(b)
+	return nil
+}
+
 // Tenant is what a data-plane pod knows of a tenant. It is immutable once decoded.
 type Tenant struct {
 	Version int `json:"version"`
@@ -50,21 +68,12 @@ type Tenant struct {
 	PhoneNumbers []string `json:"phoneNumbers,omitempty"`
 	// TimeZone is an IANA name for times without a zone.
 	TimeZone string `json:"timeZone"`
-	// Signature verifies webhooks; nil refuses all.
-	Signature *Signature `json:"signature,omitempty"`
+	// Webhooks verifies webhooks; nil refuses all.
+	Webhooks *Webhooks `json:"webhooks,omitempty"`
+	// Freshness is how old the event that a webhook tells of may be, by its own time.
+	Freshness time.Duration `json:"freshness"`
 	// AllowedSourceHosts of recordings: host, "*.domain", optional port.
 	AllowedSourceHosts []string `json:"allowedSourceHosts"`
-}
-
-// SchemeHMACSHA1 is the one scheme of a Signature.
-const SchemeHMACSHA1 = "HMACSHA1"
-
-// Signature verifies an HMAC over the raw body. Any secret may match.
-type Signature struct {
-	// Scheme is SchemeHMACSHA1.
-	Scheme string `json:"scheme"`
-	// Secrets that are active now, in the order of their keys.
-	Secrets []Sensitive `json:"secrets"`
 }
 
 // Upload is what a tenant's upload pods know.

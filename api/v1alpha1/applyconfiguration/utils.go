@@ -20,6 +20,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.AudioSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BackfillSpec"):
 		return &apiv1alpha1.BackfillSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BackfillStatus"):
+		return &apiv1alpha1.BackfillStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BasicAuthSpec"):
+		return &apiv1alpha1.BasicAuthSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CallRecording"):
 		return &apiv1alpha1.CallRecordingApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CallRecordingSpec"):
@@ -36,6 +40,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SecretReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SignatureSpec"):
 		return &apiv1alpha1.SignatureSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StandardWebhooksSpec"):
+		return &apiv1alpha1.StandardWebhooksSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Tenant"):
 		return &apiv1alpha1.TenantApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TenantReference"):
@@ -44,6 +50,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.TenantSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TenantStatus"):
 		return &apiv1alpha1.TenantStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TimestampSpec"):
+		return &apiv1alpha1.TimestampSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TokenSpec"):
+		return &apiv1alpha1.TokenSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("WebhooksSpec"):
 		return &apiv1alpha1.WebhooksSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("WebhookURL"):

@@ -44,13 +44,13 @@ func FromEnvironment(flags *pflag.FlagSet) (err error) {
 	return err
 }
 
-// ParseCIDRs reads the values of --allowed-source-cidrs.
-func ParseCIDRs(list []string) ([]netip.Prefix, error) {
+// ParseCIDRs reads the values of a flag that takes address ranges.
+func ParseCIDRs(flag string, list []string) ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
 	for _, s := range list {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
-			return nil, fmt.Errorf("--allowed-source-cidrs: %q is not an address range such as 10.1.0.0/16", s)
+			return nil, fmt.Errorf("--%s: %q is not an address range such as 10.1.0.0/16", flag, s)
 		}
 		prefixes = append(prefixes, p)
 	}

@@ -89,16 +89,16 @@ func TestFromEnvironment(t *testing.T) {
 }
 
 func TestParseCIDRs(t *testing.T) {
-	got, err := ParseCIDRs([]string{"10.1.0.0/16", "fd00::/8"})
+	got, err := ParseCIDRs("allowed-source-cidrs", []string{"10.1.0.0/16", "fd00::/8"})
 	if want := []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::/8")}; err != nil || len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
-	if got, err := ParseCIDRs(nil); err != nil || got != nil {
+	if got, err := ParseCIDRs("allowed-source-cidrs", nil); err != nil || got != nil {
 		t.Errorf("of nothing: %v, %v", got, err)
 	}
 	for _, bad := range []string{"", "10.1.0.0", "10.1.0.0/33", "example.com/8", "fe80::1%eth0/64"} {
 		want := fmt.Sprintf("--allowed-source-cidrs: %q is not an address range such as 10.1.0.0/16", bad)
-		if _, err := ParseCIDRs([]string{"10.1.0.0/16", bad}); err == nil || err.Error() != want {
+		if _, err := ParseCIDRs("allowed-source-cidrs", []string{"10.1.0.0/16", bad}); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}

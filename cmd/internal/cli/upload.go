@@ -52,7 +52,7 @@ func NewUploadCommand() *cobra.Command {
 }
 
 func runUpload(ctx context.Context, o uploadOptions) error {
-	cidrs, err := ParseCIDRs(o.cidrs)
+	cidrs, err := ParseCIDRs("allowed-source-cidrs", o.cidrs)
 	if err != nil {
 		return &ExitError{upload.ExitConfig, err}
 	}

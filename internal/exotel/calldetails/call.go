@@ -1,6 +1,8 @@
 package calldetails
 
 import (
+	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/caly-dev/caly/internal/exotel"
@@ -27,6 +29,8 @@ type Call struct {
 	PreSignedRecordingURL string
 	// Details is nil in answers to Calls: Exotel has it for single calls alone.
 	Details *Details
+	// Raw is the record as Exotel sent it. It may hold a presigned URL.
+	Raw json.RawMessage
 }
 
 // Details of the call's legs.
@@ -42,17 +46,25 @@ type Leg struct{ ID, OnCallSeconds int }
 // Outcome is what became of the call. An inbound call's own status is completed even if nobody took it: there, the second
 // leg tells.
 func (c Call) Outcome() exotel.State {
-	if c.Direction == "inbound" && c.Details != nil && c.Details.Leg2 != exotel.StateUnknown {
+	if c.Direction == "inbound" && c.Details != nil && ended(c.Details.Leg2) {
 		return c.Details.Leg2
 	}
 	return c.State
 }
 
 // Settled tells whether the call has ended and Exotel has filled in its end. Before that its other fields may still change.
-func (c Call) Settled() bool {
-	switch c.State {
+func (c Call) Settled() bool { return c.Over() && !c.EndedAt.IsZero() }
+
+// Over tells whether the call has ended.
+func (c Call) Over() bool { return ended(c.State) }
+
+func ended(s exotel.State) bool {
+	switch s {
 	case exotel.StateCompleted, exotel.StateBusy, exotel.StateNoAnswer, exotel.StateFailed, exotel.StateCanceled:
-		return !c.EndedAt.IsZero()
+		return true
 	}
 	return false
 }
+
+// Uses tells whether the call went over a number, given in E.164.
+func (c Call) Uses(number string) bool { return slices.Contains(exotel.E164(c.PhoneNumber), number) }

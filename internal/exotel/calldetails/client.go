@@ -28,6 +28,14 @@ const (
 	defaultMaxPages = 1000 // of 100 calls
 )
 
+// BaseURL of the API in a region: "sg" for Singapore, else Mumbai.
+func BaseURL(region string) string {
+	if region == "sg" {
+		return "https://api.exotel.com"
+	}
+	return "https://api.in.exotel.com"
+}
+
 // IST is the zone of Exotel's times where an account says nothing else.
 var IST = time.FixedZone("IST", 5*3600+1800)
 
@@ -47,8 +55,12 @@ type Config struct {
 	Tenant   string
 	// Transport makes the connections; nil means http.DefaultTransport.
 	Transport http.RoundTripper
-	// Interval is the least time between two requests; 0 means 300 ms, which is Exotel's limit. Negative means none.
+	// Pace is the account's, shared by all its clients; nil means one of the client's own, with the Interval of NewPacer.
+	Pace     *Pacer
 	Interval time.Duration
+	// Patience is how long Exotel may ask to be left alone (429 with Retry-After) and the question is still asked again after
+	// that, a few times; 0 leaves that to the caller.
+	Patience time.Duration
 	// Timeout of one attempt; 0 means 30 s.
 	Timeout time.Duration
 	// MaxPages of one listing; 0 means 1000.
@@ -65,8 +77,8 @@ func (c Config) withDefaults() Config {
 	if c.Transport == nil {
 		c.Transport = http.DefaultTransport
 	}
-	if c.Interval == 0 {
-		c.Interval = defaultInterval
+	if c.Pace == nil {
+		c.Pace = NewPacer(c.Interval)
 	}
 	if c.Timeout <= 0 {
 		c.Timeout = defaultTimeout
@@ -77,8 +89,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Client asks about the calls of one account. It is safe for concurrent use; make one for each account, since it is the
-// Client that keeps to the account's rate limit.
+// Client asks about the calls of one account. It is safe for concurrent use.
 type Client struct {
 	base       *url.URL
 	account    string
@@ -88,7 +99,8 @@ type Client struct {
 	registry   *resilience.Registry
 	tenant     string
 	http       *http.Client
-	pace       pacer
+	pace       *Pacer
+	patience   time.Duration
 	timeout    time.Duration
 	maxPages   int
 }
@@ -108,7 +120,7 @@ func New(c Config) (*Client, error) {
 	}
 	return &Client{
 		base: base, account: c.Account, key: c.Key, token: c.Token, secrets: c.replacer(),
-		loc: c.Location, registry: c.Registry, tenant: c.Tenant, pace: pacer{every: max(c.Interval, 0)}, timeout: c.Timeout, maxPages: c.MaxPages,
+		loc: c.Location, registry: c.Registry, tenant: c.Tenant, pace: c.Pace, patience: c.Patience, timeout: c.Timeout, maxPages: c.MaxPages,
 		http: &http.Client{Transport: c.Transport, CheckRedirect: stay},
 	}, nil
 }

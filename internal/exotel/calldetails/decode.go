@@ -136,6 +136,9 @@ func decodeLeg(b []byte) (Leg, bool) {
 	return Leg{ID: wire.ID.seconds(), OnCallSeconds: wire.OnCallDuration.seconds()}, true
 }
 
+// Decode reads a Call's Raw again. Times without a zone are in loc.
+func Decode(raw []byte, loc *time.Location) (Call, error) { return decodeCall(raw, loc) }
+
 // decodeCall reads one record. Times without a zone are in loc.
 func decodeCall(b []byte, loc *time.Location) (Call, error) {
 	var w wireCall
@@ -152,6 +155,7 @@ func decodeCall(b []byte, loc *time.Location) (Call, error) {
 		Status: string(w.Status), State: exotel.StateOf(string(w.Status), ""), Direction: exotel.DirectionOf(string(w.Direction)),
 		Seconds: w.Duration.seconds(), Price: w.Price.price(), AnsweredBy: string(w.AnsweredBy),
 		RecordingURL: string(w.RecordingURL), PreSignedRecordingURL: string(w.PreSignedRecordingURL), Details: w.Details.decoded(),
+		Raw: bytes.Clone(b),
 	}
 	if c.PhoneNumber == "" {
 		c.PhoneNumber = string(w.PhoneNumber)

@@ -34,8 +34,12 @@ func TestDecodeDocumented(t *testing.T) {
 		EndedAt: ist(10, 49, 50), From: "0XXXXX30240", To: "0XXXXX38847", PhoneNumber: "0XXXXXX4890", Status: "completed", State: exotel.StateCompleted,
 		Direction: "outbound-api", Seconds: 17, Price: "1.500", RecordingURL: "https://h/recording.mp3",
 		Details: &Details{ConversationSeconds: 8, Leg1: exotel.StateCompleted, Leg2: exotel.StateCompleted, Legs: []Leg{{1, 21}, {2, 8}}},
-	}, got); d != "" {
+	}, got, withoutRaw); d != "" {
 		t.Errorf("call (-want +got):\n%s", d)
+	}
+	again, err := Decode(got.Raw, IST)
+	if d := cmp.Diff(got, again); d != "" || err != nil {
+		t.Errorf("%v, read again from its raw record (-first +again):\n%s", err, d)
 	}
 }
 
@@ -87,7 +91,7 @@ func TestDecodeFields(t *testing.T) {
 				t.Fatal(err)
 			}
 			tc.want.SID = "c1"
-			if d := cmp.Diff(tc.want, got); d != "" {
+			if d := cmp.Diff(tc.want, got, withoutRaw); d != "" {
 				t.Errorf("call (-want +got):\n%s", d)
 			}
 		})
@@ -164,6 +168,7 @@ func TestOutcomeAndSettled(t *testing.T) {
 		"missed":              {Call{State: exotel.StateCompleted, EndedAt: ended, Direction: "inbound", Details: &Details{Leg2: exotel.StateNoAnswer}}, exotel.StateNoAnswer, true},
 		"inbound, no details": {Call{State: exotel.StateCompleted, EndedAt: ended, Direction: "inbound"}, exotel.StateCompleted, true},
 		"inbound, no leg":     {Call{State: exotel.StateBusy, EndedAt: ended, Direction: "inbound", Details: &Details{}}, exotel.StateBusy, true},
+		"inbound, odd leg":    {Call{State: exotel.StateCompleted, EndedAt: ended, Direction: "inbound", Details: &Details{Leg2: exotel.StateRinging}}, exotel.StateCompleted, true},
 		"outbound":            {Call{State: exotel.StateFailed, EndedAt: ended, Direction: "outbound-api", Details: &Details{Leg2: exotel.StateNoAnswer}}, exotel.StateFailed, true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -18,8 +18,27 @@ const (
 	maxErrorBody = 16 << 10
 )
 
-// get asks one question, under the account's pace and package resilience, and returns the answer's body.
+// maxWaits is how often one question waits for the account's next minute.
+const maxWaits = 3
+
+// get asks one question and returns the answer's body. It waits where Exotel asks for no more than the caller's patience; all
+// who share the account's pace wait with it.
 func (c *Client) get(ctx context.Context, what, path, query string) (body []byte, err error) {
+	for range maxWaits {
+		if left := c.pace.holds(); left > c.patience {
+			return nil, &Error{Kind: ErrRateLimited, RetryAfter: left, what: what,
+				why: "Exotel asked for " + left.Round(time.Second).String() + " without requests of this account", remedy: "nothing was asked; ask again after that"}
+		}
+		body, err = c.ask(ctx, what, path, query)
+		if left := c.pace.holds(); !errors.Is(err, ErrRateLimited) || left <= 0 || left > c.patience {
+			return body, err
+		}
+	}
+	return nil, err
+}
+
+// ask asks one question, under the account's pace and package resilience.
+func (c *Client) ask(ctx context.Context, what, path, query string) (body []byte, err error) {
 	u := *c.base
 	u.Path, u.RawQuery = path, query
 	err = c.registry.Do(ctx, c.tenant, Dependency, func(ctx context.Context) error {
@@ -67,8 +86,12 @@ func read(what string, r io.Reader) ([]byte, error) {
 // answer is the error of an answer that is no success.
 func (c *Client) answer(resp *http.Response) error {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // the status says enough without it
+	after := resilience.RetryAfter(resp.Header, time.Now())
+	if resp.StatusCode == http.StatusTooManyRequests && after > 0 {
+		c.pace.hold(after)
+	}
 	return &answerError{
-		HTTPError: &resilience.HTTPError{Host: c.base.Host, Status: resp.StatusCode, RetryAfter: resilience.RetryAfter(resp.Header, time.Now())},
+		HTTPError: &resilience.HTTPError{Host: c.base.Host, Status: resp.StatusCode, RetryAfter: after},
 		message:   c.restMessage(body),
 	}
 }

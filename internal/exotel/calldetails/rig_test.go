@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
 
 	"github.com/caly-dev/caly/internal/exotel/exoteltest"
@@ -67,6 +68,9 @@ func answering(t *testing.T, status int, body string) *Client {
 	t.Cleanup(s.Close)
 	return newClient(t, config(t, s.URL))
 }
+
+// withoutRaw compares what was read.
+var withoutRaw = cmpopts.IgnoreFields(Call{}, "Raw")
 
 // today is a whole second, so that it survives Exotel's spelling.
 var today = time.Now().Add(-2 * time.Hour).Truncate(time.Second)

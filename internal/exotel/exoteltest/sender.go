@@ -3,15 +3,14 @@ package exoteltest
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // the scheme that tenants use
-	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -24,39 +23,19 @@ const (
 	Form      Spelling = "form"
 	JSON      Spelling = "json"
 	Query     Spelling = "query" // GET
+	// LegJSON is the nested JSON of leg events. Their sender waits for a second.
+	LegJSON Spelling = "leg"
 )
 
-// Spellings are all of them.
+// Spellings are all of a StatusCallback's.
 var Spellings = []Spelling{Multipart, Form, JSON, Query}
-
-// Call is one call as Exotel tells of it.
-type Call struct {
-	SID, From, To, RecordingURL string
-	Started, Ended              time.Time
-}
-
-// ist is the zone in which Exotel writes its times.
-var ist = time.FixedZone("IST", 5*3600+1800)
-
-// Terminal is the fields of a call's terminal StatusCallback.
-func (c Call) Terminal() url.Values {
-	const layout = "2006-01-02 15:04:05"
-	return url.Values{
-		"CallSid": {c.SID}, "EventType": {"terminal"}, "Status": {"completed"}, "Direction": {"outbound-api"}, "From": {c.From}, "To": {c.To},
-		"DateUpdated": {time.Now().In(ist).Format(layout)}, "StartTime": {c.Started.In(ist).Format(layout)},
-		"EndTime": {c.Ended.In(ist).Format(layout)}, "ConversationDuration": {fmt.Sprint(int(c.Ended.Sub(c.Started).Seconds()))},
-		"RecordingUrl": {c.RecordingURL}, "Legs[0][Status]": {"completed"}, "Legs[0][OnCallDuration]": {"41"},
-	}
-}
-
-// Answered is the fields of its answered StatusCallback.
-func (c Call) Answered() url.Values {
-	return url.Values{"CallSid": {c.SID}, "EventType": {"answered"}, "Status": {"in-progress"}, "From": {c.From}, "To": {c.To}}
-}
 
 // Sender sends webhooks as Exotel does: at most three times in all, with a wait in between.
 type Sender struct {
+	// Secret of the signature that is sent where Proofs names nothing else.
 	Secret string
+	// Proofs that each webhook carries.
+	Proofs []Proof
 	// Wait before the second attempt; the third comes after three times that. Exotel's own are 5 and 15 minutes.
 	Wait time.Duration
 	HTTP *http.Client
@@ -86,7 +65,7 @@ func (s Sender) Send(ctx context.Context, to string, fields url.Values, how Spel
 }
 
 func (s Sender) once(ctx context.Context, to string, fields url.Values, how Spelling) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience(how))
 	defer cancel()
 	req, err := s.request(ctx, to, fields, how)
 	if err != nil {
@@ -97,6 +76,10 @@ func (s Sender) once(ctx context.Context, to string, fields url.Values, how Spel
 		client = http.DefaultClient
 	}
 	resp, err := client.Do(req)
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		err = failed.Err // without the URL, which may carry a token
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -105,31 +88,55 @@ func (s Sender) once(ctx context.Context, to string, fields url.Values, how Spel
 	return resp.StatusCode, nil
 }
 
-func (s Sender) request(ctx context.Context, to string, fields url.Values, how Spelling) (*http.Request, error) {
-	if how == Query {
-		raw := fields.Encode()
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, to+"?"+raw, nil)
-		if err == nil {
-			req.Header.Set("X-Exotel-Signature", s.sign([]byte(raw)))
-		}
-		return req, err
+func patience(how Spelling) time.Duration {
+	if how == LegJSON {
+		return time.Second
 	}
-	body, contentType, err := Encode(fields, how)
+	return 15 * time.Second
+}
+
+func (s Sender) request(ctx context.Context, to string, fields url.Values, how Spelling) (*http.Request, error) {
+	req, m, err := spell(ctx, to, fields, how)
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
-	if err == nil {
-		req.Header.Set("Content-Type", contentType)
-		req.Header.Set("X-Exotel-Signature", s.sign(body))
+	proofs := s.Proofs
+	if proofs == nil {
+		proofs = []Proof{Signature{Secret: s.Secret}.Proof()}
 	}
-	return req, err
+	for _, prove := range proofs {
+		prove(req, m)
+	}
+	return req, nil
 }
 
-func (s Sender) sign(b []byte) string {
-	mac := hmac.New(sha1.New, []byte(s.Secret))
-	_, _ = mac.Write(b) // never fails
-	return hex.EncodeToString(mac.Sum(nil))
+func spell(ctx context.Context, to string, fields url.Values, how Spelling) (*http.Request, Message, error) {
+	m := Message{Fields: fields, How: how}
+	if how == Query {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, to, nil)
+		if err != nil {
+			return nil, m, err
+		}
+		if req.URL.RawQuery != "" {
+			req.URL.RawQuery += "&"
+		}
+		req.URL.RawQuery += fields.Encode()
+		return req, m, nil
+	}
+	var contentType string
+	var err error
+	if m.Body, contentType, err = Encode(fields, how); err != nil {
+		return nil, m, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(m.Body))
+	if err != nil {
+		return nil, m, err
+	}
+	req.Header.Set("Content-Type", contentType)
+	if how == LegJSON {
+		req.Header.Set("X-Exotel-Event-Sid", fields.Get("event_sid"))
+	}
+	return req, m, nil
 }
 
 // Encode spells fields as a body.
@@ -152,8 +159,30 @@ func Encode(fields url.Values, how Spelling) (body []byte, contentType string, e
 		}
 		body, err = json.Marshal(flat)
 		return body, "application/json", err
+	case LegJSON:
+		body, err = json.Marshal(nested(fields))
+		return body, "application/json", err
 	case Form:
 		return []byte(fields.Encode()), "application/x-www-form-urlencoded", nil
 	}
 	return nil, "", fmt.Errorf("%q is no spelling of a body: use multipart, form or json", how)
+}
+
+// nested spells data[leg_sid] as a field of an object named data, which is as deep as leg events go.
+func nested(fields url.Values) map[string]any {
+	top := map[string]any{}
+	for k := range fields {
+		outer, inner, found := strings.Cut(strings.TrimSuffix(k, "]"), "[")
+		if !found {
+			top[k] = fields.Get(k)
+			continue
+		}
+		object, _ := top[outer].(map[string]string)
+		if object == nil {
+			object = map[string]string{}
+			top[outer] = object
+		}
+		object[inner] = fields.Get(k)
+	}
+	return top
 }

@@ -30,7 +30,8 @@ const firstSecret, secondSecret = "the first signing secret", "the second signin
 
 func config(id, secret string) tenantconfig.Tenant {
 	return tenantconfig.Tenant{Version: tenantconfig.Version, ID: id, UID: "u", TimeZone: "Asia/Kolkata", AllowedSourceHosts: []string{"a.example"},
-		Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1, Secrets: []tenantconfig.Sensitive{tenantconfig.Sensitive(secret)}}}
+		Freshness: tenantconfig.DefaultFreshness, Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{
+			Scheme: tenantconfig.SchemeHMACSHA1, Secrets: []tenantconfig.Sensitive{tenantconfig.Sensitive(secret)}}}}
 }
 
 // workspace is a work namespace of the test's own, written as the operator writes it.
@@ -159,7 +160,7 @@ func (w workspace) within(d time.Duration, what string, ok func() bool) {
 // signs tells whether the snapshot knows the tenant with that secret.
 func signs(s *tenantconfig.Snapshot, id, secret string) bool {
 	t, ok := s.Tenant(id)
-	return ok && t.Signature.Secrets[0].Reveal() == secret
+	return ok && t.Webhooks.Signature.Secrets[0].Reveal() == secret
 }
 
 func TestRotationIsLiveAtOnce(t *testing.T) {
@@ -201,7 +202,7 @@ func TestBadConfigs(t *testing.T) {
 		"another version":  changed(func(m map[string]any) { m["version"] = tenantconfig.Version + 1 }),
 		"another tenant":   changed(func(m map[string]any) { m["id"] = "globex/sales" }),
 		"no tenant":        changed(func(m map[string]any) { delete(m, "id") }),
-		"another scheme":   changed(func(m map[string]any) { m["signature"] = map[string]any{"scheme": "NONE"} }),
+		"another scheme":   changed(func(m map[string]any) { m["webhooks"] = map[string]any{"signature": map[string]any{"scheme": "NONE"}} }),
 		"garbage":          func(workspace) []byte { return []byte("\x00garbage") },
 		"nothing":          func(workspace) []byte { return nil },
 		"half of a config": func(w workspace) []byte { return w.encode(config("acme/support", secondSecret))[:40] },

@@ -5,6 +5,7 @@ package watch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -34,13 +35,15 @@ type Watcher struct {
 
 	mu       sync.Mutex // guards what follows and the swap of current
 	tenants  map[string]*tenantconfig.Tenant
-	byObject map[string]string // Secret's name -> tenant id
-	live     bool              // changes are published
+	byObject map[string]string   // Secret's name -> tenant id
+	unread   map[string]struct{} // names of Secrets that cannot be read as they are now
+	live     bool                // changes are published
 }
 
 // New returns a watcher that Run starts.
 func New(client kubernetes.Interface, namespace string, log *slog.Logger) *Watcher {
-	w := &Watcher{client: client, namespace: namespace, log: log, tenants: map[string]*tenantconfig.Tenant{}, byObject: map[string]string{}}
+	w := &Watcher{client: client, namespace: namespace, log: log, tenants: map[string]*tenantconfig.Tenant{},
+		byObject: map[string]string{}, unread: map[string]struct{}{}}
 	w.current.Store(tenantconfig.NewSnapshot())
 	return w
 }
@@ -50,6 +53,25 @@ func (w *Watcher) Snapshot() *tenantconfig.Snapshot { return w.current.Load() }
 
 // Synced tells whether every config that existed at start has been read.
 func (w *Watcher) Synced() bool { return w.synced.Load() }
+
+// Ready returns why webhooks should rather go to another pod: not every config that existed at start has been read, or none of those
+// that there are could be. The latter is so after an upgrade, until the operator has written them anew.
+func (w *Watcher) Ready() error {
+	if !w.Synced() {
+		return errors.New("the tenant configs are not read yet")
+	}
+	if read, unread := w.Counts(); read == 0 && unread > 0 {
+		return fmt.Errorf("none of the %d tenant configs can be read: operator and data plane must be of one release", unread)
+	}
+	return nil
+}
+
+// Counts are the tenants that are known, and the configs that cannot be read as they are now.
+func (w *Watcher) Counts() (known, unreadable int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.tenants), len(w.unread)
+}
 
 // Rejected counts configs that could not be read.
 func (w *Watcher) Rejected() int64 { return w.rejected.Load() }
@@ -92,10 +114,14 @@ func (w *Watcher) set(o any) {
 	}
 	if err != nil {
 		w.rejected.Add(1)
+		w.mu.Lock()
+		w.unread[s.Name] = struct{}{}
+		w.mu.Unlock()
 		w.log.Error("a tenant config cannot be read; the tenant's last good one stays in force", "secret", s.Name, "error", err)
 		return
 	}
 	w.swap(func(m map[string]*tenantconfig.Tenant) {
+		delete(w.unread, s.Name)
 		w.byObject[s.Name] = t.ID
 		m[t.ID] = t
 	})
@@ -118,6 +144,7 @@ func (w *Watcher) remove(o any) {
 	w.swap(func(m map[string]*tenantconfig.Tenant) {
 		delete(m, w.byObject[s.Name])
 		delete(w.byObject, s.Name)
+		delete(w.unread, s.Name)
 	})
 }
 

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"log/slog"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,7 +14,8 @@ import (
 
 func sample() tenantconfig.Tenant {
 	return tenantconfig.Tenant{Version: tenantconfig.Version, ID: "acme/support", UID: "u", TimeZone: "Asia/Kolkata", AllowedSourceHosts: []string{"a.example"},
-		Signature: &tenantconfig.Signature{Scheme: "HMACSHA1", Secrets: []tenantconfig.Sensitive{"sixteen bytes or more"}}}
+		Freshness: tenantconfig.DefaultFreshness, Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: "HMACSHA1",
+			Secrets: []tenantconfig.Sensitive{"sixteen bytes or more"}}}}
 }
 
 func TestWatcherKeepsTheLastGoodConfig(t *testing.T) {
@@ -39,5 +41,45 @@ func TestWatcherKeepsTheLastGoodConfig(t *testing.T) {
 	w.remove(secret(nil))
 	if w.Snapshot().Len() != 0 || before.Len() != 1 {
 		t.Errorf("after the removal: %d tenants, and the old snapshot has %d", w.Snapshot().Len(), before.Len())
+	}
+}
+
+// After an upgrade the configs are the old ones until the operator has written them anew: a pod that knew no tenant would refuse all.
+func TestReady(t *testing.T) {
+	secret := func(tenant string, version int) *corev1.Secret {
+		config := sample()
+		config.ID, config.Version = tenant, version
+		data, err := tenantconfig.EncodeTenant(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: tenantconfig.SecretName(tenantconfig.PrefixTenant, tenant)},
+			Type: v1alpha1.SecretTypeTenantConfig, Data: map[string][]byte{tenantconfig.Key: data}}
+	}
+	w := New(nil, "caly-work", slog.New(slog.DiscardHandler))
+	steps := []struct {
+		name                  string
+		do                    func()
+		wantKnown, wantUnread int
+		wantErr               string
+	}{
+		{"at the start", func() {}, 0, 0, "not read yet"},
+		{"an old config, not synced", func() { w.set(secret("acme/support", tenantconfig.Version-1)) }, 0, 1, "not read yet"},
+		{"synced", w.publish, 0, 1, "none of the 1 tenant configs can be read"},
+		{"another old one", func() { w.set(secret("globex/sales", tenantconfig.Version-1)) }, 0, 2, "none of the 2"},
+		{"one written anew", func() { w.set(secret("acme/support", tenantconfig.Version)) }, 1, 1, ""},
+		{"a config of a newer release", func() { w.set(secret("acme/support", tenantconfig.Version+1)) }, 1, 2, ""},
+		{"all gone", func() {
+			w.remove(secret("acme/support", tenantconfig.Version))
+			w.remove(secret("globex/sales", tenantconfig.Version))
+		}, 0, 0, ""},
+	}
+	for _, step := range steps {
+		step.do()
+		known, unread := w.Counts()
+		err := w.Ready()
+		if known != step.wantKnown || unread != step.wantUnread || (err == nil) != (step.wantErr == "") || err != nil && !strings.Contains(err.Error(), step.wantErr) {
+			t.Errorf("%s: %d known, %d unreadable, ready: %v; want %d, %d, %q", step.name, known, unread, err, step.wantKnown, step.wantUnread, step.wantErr)
+		}
 	}
 }

@@ -44,6 +44,39 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
       default: 24h
+- name: com.github.caly-dev.caly.api.v1alpha1.BackfillStatus
+  map:
+    fields:
+    - name: checked
+      type:
+        scalar: numeric
+    - name: foundMissing
+      type:
+        scalar: numeric
+    - name: lastRunTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: lastSuccessTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: nextRunTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: pendingFrom
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: windowEnd
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: windowStart
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.caly-dev.caly.api.v1alpha1.BasicAuthSpec
+  map:
+    fields:
+    - name: secretRef
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.SecretReference
 - name: com.github.caly-dev.caly.api.v1alpha1.CallRecording
   map:
     fields:
@@ -206,11 +239,24 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+- name: com.github.caly-dev.caly.api.v1alpha1.SignatureEncoding
+  scalar: string
 - name: com.github.caly-dev.caly.api.v1alpha1.SignatureScheme
   scalar: string
 - name: com.github.caly-dev.caly.api.v1alpha1.SignatureSpec
   map:
     fields:
+    - name: encoding
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.SignatureEncoding
+      default: Any
+    - name: header
+      type:
+        scalar: string
+      default: X-Exotel-Signature
+    - name: prefix
+      type:
+        scalar: string
     - name: scheme
       type:
         namedType: com.github.caly-dev.caly.api.v1alpha1.SignatureScheme
@@ -218,6 +264,25 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: secretRef
       type:
         namedType: com.github.caly-dev.caly.api.v1alpha1.SecretReference
+    - name: signedContent
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.SignedContent
+      default: Body
+    - name: timestamp
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.TimestampSpec
+- name: com.github.caly-dev.caly.api.v1alpha1.SignedContent
+  scalar: string
+- name: com.github.caly-dev.caly.api.v1alpha1.StandardWebhooksSpec
+  map:
+    fields:
+    - name: secretRef
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.SecretReference
+    - name: tolerance
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+      default: 5m
 - name: com.github.caly-dev.caly.api.v1alpha1.Tenant
   map:
     fields:
@@ -267,6 +332,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.caly-dev.caly.api.v1alpha1.TenantStatus
   map:
     fields:
+    - name: backfill
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.BackfillStatus
     - name: backlog
       type:
         scalar: numeric
@@ -292,6 +360,28 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - event
+- name: com.github.caly-dev.caly.api.v1alpha1.TimestampSpec
+  map:
+    fields:
+    - name: header
+      type:
+        scalar: string
+    - name: tolerance
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+      default: 5m
+- name: com.github.caly-dev.caly.api.v1alpha1.TokenSpec
+  map:
+    fields:
+    - name: query
+      type:
+        scalar: string
+      default: token
+    - name: secretRef
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.SecretReference
+- name: com.github.caly-dev.caly.api.v1alpha1.WebhookRequirement
+  scalar: string
 - name: com.github.caly-dev.caly.api.v1alpha1.WebhookURL
   map:
     fields:
@@ -304,9 +394,32 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.caly-dev.caly.api.v1alpha1.WebhooksSpec
   map:
     fields:
+    - name: allowedCIDRs
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: basicAuth
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.BasicAuthSpec
+    - name: freshness
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+      default: 72h
+    - name: require
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.WebhookRequirement
+      default: Any
     - name: signature
       type:
         namedType: com.github.caly-dev.caly.api.v1alpha1.SignatureSpec
+    - name: standardWebhooks
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.StandardWebhooksSpec
+    - name: token
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.TokenSpec
 - name: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
   map:
     fields:

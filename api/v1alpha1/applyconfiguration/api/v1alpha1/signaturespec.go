@@ -9,13 +9,29 @@ import (
 // SignatureSpecApplyConfiguration represents a declarative configuration of the SignatureSpec type for use
 // with apply.
 //
-// SignatureSpec verifies webhooks by a signature over the raw body.
+// SignatureSpec verifies webhooks by a signature in a header. Exotel itself signs nothing: this is for a gateway or a relay
+// in front that does.
 type SignatureSpecApplyConfiguration struct {
 	// secretRef names the Secret with the signing secrets. Every key of it is an active secret, so that a second one can
-	// be added, the sender moved over, and the first one removed without a refused webhook. Each at least 16 bytes.
+	// be added, the sender moved over, and the first one removed without a refused webhook. At most 16, each at least 16 bytes.
 	SecretRef *SecretReferenceApplyConfiguration `json:"secretRef,omitempty"`
-	// scheme of the signature. Defaults to HMACSHA1.
+	// scheme of the signature: HMACSHA1 or HMACSHA256. Defaults to HMACSHA1.
 	Scheme *apiv1alpha1.SignatureScheme `json:"scheme,omitempty"`
+	// encoding of the signature: Hex, Base64 (standard alphabet, padded), or Any of the two. Defaults to Any.
+	Encoding *apiv1alpha1.SignatureEncoding `json:"encoding,omitempty"`
+	// header that carries the signature. Defaults to X-Exotel-Signature.
+	Header *string `json:"header,omitempty"`
+	// prefix that the sender writes in front of the signature, such as "v1=". The scheme's own, "sha1=" or "sha256=", need not
+	// be named: it may always be there.
+	Prefix *string `json:"prefix,omitempty"`
+	// signedContent is what the signature is made over. Body: the raw body, or the raw query of a request without one; nothing
+	// else of the request is believed. URLAndParameters: the full URL as the sender wrote it, followed by name and value of each
+	// form parameter in the order of their names, as Twilio does; it needs the trusted proxies to be set where a proxy
+	// is in front, and does not tell where a name ends and its value begins, so prefer another where the sender can.
+	// TimestampAndBody: the header named by timestamp, a full stop, and the same as Body. Defaults to Body.
+	SignedContent *apiv1alpha1.SignedContent `json:"signedContent,omitempty"`
+	// timestamp says where the time of signing is found. Goes with signedContent: TimestampAndBody.
+	Timestamp *TimestampSpecApplyConfiguration `json:"timestamp,omitempty"`
 }
 
 // SignatureSpecApplyConfiguration constructs a declarative configuration of the SignatureSpec type for use with
@@ -37,5 +53,45 @@ func (b *SignatureSpecApplyConfiguration) WithSecretRef(value *SecretReferenceAp
 // If called multiple times, the Scheme field is set to the value of the last call.
 func (b *SignatureSpecApplyConfiguration) WithScheme(value apiv1alpha1.SignatureScheme) *SignatureSpecApplyConfiguration {
 	b.Scheme = &value
+	return b
+}
+
+// WithEncoding sets the Encoding field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Encoding field is set to the value of the last call.
+func (b *SignatureSpecApplyConfiguration) WithEncoding(value apiv1alpha1.SignatureEncoding) *SignatureSpecApplyConfiguration {
+	b.Encoding = &value
+	return b
+}
+
+// WithHeader sets the Header field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Header field is set to the value of the last call.
+func (b *SignatureSpecApplyConfiguration) WithHeader(value string) *SignatureSpecApplyConfiguration {
+	b.Header = &value
+	return b
+}
+
+// WithPrefix sets the Prefix field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Prefix field is set to the value of the last call.
+func (b *SignatureSpecApplyConfiguration) WithPrefix(value string) *SignatureSpecApplyConfiguration {
+	b.Prefix = &value
+	return b
+}
+
+// WithSignedContent sets the SignedContent field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the SignedContent field is set to the value of the last call.
+func (b *SignatureSpecApplyConfiguration) WithSignedContent(value apiv1alpha1.SignedContent) *SignatureSpecApplyConfiguration {
+	b.SignedContent = &value
+	return b
+}
+
+// WithTimestamp sets the Timestamp field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Timestamp field is set to the value of the last call.
+func (b *SignatureSpecApplyConfiguration) WithTimestamp(value *TimestampSpecApplyConfiguration) *SignatureSpecApplyConfiguration {
+	b.Timestamp = value
 	return b
 }

@@ -13,7 +13,8 @@ import (
 type TenantStatusApplyConfiguration struct {
 	// observedGeneration is the generation that the last successful reconcile saw.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// conditions of the Tenant: Ready; Reconciling and Stalled while true; CredentialsValid; StorageReachable; Suspended while true.
+	// conditions of the Tenant: Ready; Reconciling and Stalled while true; CredentialsValid; StorageReachable; Suspended while true;
+	// BackfillSucceeded with spec.exotel.backfill.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// webhookURLs are the addresses to give to Exotel.
 	WebhookURLs []WebhookURLApplyConfiguration `json:"webhookURLs,omitempty"`
@@ -21,6 +22,8 @@ type TenantStatusApplyConfiguration struct {
 	ConfigDigest *string `json:"configDigest,omitempty"`
 	// backlog is the number of recordings that wait for upload, counted up to 1000, when the upload Job was last looked at.
 	Backlog *int32 `json:"backlog,omitempty"`
+	// backfill tells of the last look at Exotel's Call Details. Absent without spec.exotel.backfill.
+	Backfill *BackfillStatusApplyConfiguration `json:"backfill,omitempty"`
 }
 
 // TenantStatusApplyConfiguration constructs a declarative configuration of the TenantStatus type for use with
@@ -76,5 +79,13 @@ func (b *TenantStatusApplyConfiguration) WithConfigDigest(value string) *TenantS
 // If called multiple times, the Backlog field is set to the value of the last call.
 func (b *TenantStatusApplyConfiguration) WithBacklog(value int32) *TenantStatusApplyConfiguration {
 	b.Backlog = &value
+	return b
+}
+
+// WithBackfill sets the Backfill field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Backfill field is set to the value of the last call.
+func (b *TenantStatusApplyConfiguration) WithBackfill(value *BackfillStatusApplyConfiguration) *TenantStatusApplyConfiguration {
+	b.Backfill = value
 	return b
 }

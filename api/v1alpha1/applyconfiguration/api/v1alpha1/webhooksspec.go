@@ -2,13 +2,34 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/caly-dev/caly/api/v1alpha1"
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
 // WebhooksSpecApplyConfiguration represents a declarative configuration of the WebhooksSpec type for use
 // with apply.
 //
 // WebhooksSpec says how Exotel's webhooks prove themselves. At least one verifier must be named.
 type WebhooksSpecApplyConfiguration struct {
-	// signature verifies an HMAC over the raw body.
+	// require says how many verifiers must accept a webhook: Any, one is enough, or All, each of them. Defaults to Any.
+	Require *apiv1alpha1.WebhookRequirement `json:"require,omitempty"`
+	// signature verifies an HMAC in a header.
 	Signature *SignatureSpecApplyConfiguration `json:"signature,omitempty"`
+	// standardWebhooks verifies as Standard Webhooks says.
+	StandardWebhooks *StandardWebhooksSpecApplyConfiguration `json:"standardWebhooks,omitempty"`
+	// token verifies a secret token in the URL.
+	Token *TokenSpecApplyConfiguration `json:"token,omitempty"`
+	// basicAuth verifies a user name and its password.
+	BasicAuth *BasicAuthSpecApplyConfiguration `json:"basicAuth,omitempty"`
+	// allowedCIDRs are the address ranges that webhooks may come from, such as 203.0.113.0/24, /8 at the widest. Behind
+	// proxies the sender's address is known only if they are trusted. Exotel does not publish its ranges: ask its support, and do
+	// not lean on them alone, since others send from the same cloud; require: All beside another verifier is advised.
+	AllowedCIDRs []string `json:"allowedCIDRs,omitempty"`
+	// freshness is how old the event that a webhook tells of may be, by its own time in the account's time zone, 5m to 720h. An
+	// older one is a replay, or so late that only backfill can have it. Keep it wide: Exotel's events may be hours late.
+	// Defaults to 72h.
+	Freshness *v1.Duration `json:"freshness,omitempty"`
 }
 
 // WebhooksSpecApplyConfiguration constructs a declarative configuration of the WebhooksSpec type for use with
@@ -17,10 +38,60 @@ func WebhooksSpec() *WebhooksSpecApplyConfiguration {
 	return &WebhooksSpecApplyConfiguration{}
 }
 
+// WithRequire sets the Require field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Require field is set to the value of the last call.
+func (b *WebhooksSpecApplyConfiguration) WithRequire(value apiv1alpha1.WebhookRequirement) *WebhooksSpecApplyConfiguration {
+	b.Require = &value
+	return b
+}
+
 // WithSignature sets the Signature field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Signature field is set to the value of the last call.
 func (b *WebhooksSpecApplyConfiguration) WithSignature(value *SignatureSpecApplyConfiguration) *WebhooksSpecApplyConfiguration {
 	b.Signature = value
+	return b
+}
+
+// WithStandardWebhooks sets the StandardWebhooks field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the StandardWebhooks field is set to the value of the last call.
+func (b *WebhooksSpecApplyConfiguration) WithStandardWebhooks(value *StandardWebhooksSpecApplyConfiguration) *WebhooksSpecApplyConfiguration {
+	b.StandardWebhooks = value
+	return b
+}
+
+// WithToken sets the Token field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Token field is set to the value of the last call.
+func (b *WebhooksSpecApplyConfiguration) WithToken(value *TokenSpecApplyConfiguration) *WebhooksSpecApplyConfiguration {
+	b.Token = value
+	return b
+}
+
+// WithBasicAuth sets the BasicAuth field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the BasicAuth field is set to the value of the last call.
+func (b *WebhooksSpecApplyConfiguration) WithBasicAuth(value *BasicAuthSpecApplyConfiguration) *WebhooksSpecApplyConfiguration {
+	b.BasicAuth = value
+	return b
+}
+
+// WithAllowedCIDRs adds the given value to the AllowedCIDRs field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the AllowedCIDRs field.
+func (b *WebhooksSpecApplyConfiguration) WithAllowedCIDRs(values ...string) *WebhooksSpecApplyConfiguration {
+	for i := range values {
+		b.AllowedCIDRs = append(b.AllowedCIDRs, values[i])
+	}
+	return b
+}
+
+// WithFreshness sets the Freshness field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Freshness field is set to the value of the last call.
+func (b *WebhooksSpecApplyConfiguration) WithFreshness(value v1.Duration) *WebhooksSpecApplyConfiguration {
+	b.Freshness = &value
 	return b
 }

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caly-dev/caly/cmd/internal/cli"
+	"github.com/caly-dev/caly/internal/store"
+)
+
+func newEventsCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{Use: "events", Short: "Look at kept events, and apply again those that could not be applied", Args: cli.NoArgs, RunE: help,
+		Long: "Every authenticated event is kept. One that cannot be applied is kept as dead, with its reason, until what is wrong is mended and\n" +
+			"it is applied again. In a cluster: kubectl -n caly-system exec deploy/caly-operator -- /caly events list"}
+	cmd.PersistentFlags().StringVar(&file, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)")
+	cmd.AddCommand(newEventsListCommand(&file), newEventsShowCommand(&file), newEventsReplayCommand(&file))
+	return cmd
+}
+
+// openEvents connects as the operator does.
+func openEvents(cmd *cobra.Command, file string) (*store.DB, error) {
+	dsn, err := databaseURL(file)
+	if err != nil {
+		return nil, err
+	}
+	return store.Open(cmd.Context(), dsn, store.Options{Component: "operator", MaxConns: 2, ApplicationName: "caly-events"})
+}
+
+// eventFilter is a store.EventFilter as flags spell it.
+type eventFilter struct {
+	tenant, call, reason, since, until string
+	before                             int64
+	limit                              int
+}
+
+func (f *eventFilter) addTo(cmd *cobra.Command, limit int) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.tenant, "tenant", "", "namespace/name of the events' Tenant")
+	flags.StringVar(&f.call, "call", "", "CallSid of the events' call; needs --tenant")
+	flags.StringVar(&f.reason, "reason", "", "why the events are dead: "+strings.Join(store.DeadReasons(), ", "))
+	flags.StringVar(&f.since, "since", "", "received since then: 24h, 2026-01-31 or 2026-01-31T10:00:00Z")
+	flags.StringVar(&f.until, "until", "", "received before then, spelled as --since")
+	flags.Int64Var(&f.before, "before", 0, "only events with a lower id: the next page")
+	flags.IntVar(&f.limit, "limit", limit, "so many events at most, the newest")
+}
+
+const maxEvents = 100_000
+
+// parse returns errors of usage.
+func (f *eventFilter) parse(now time.Time) (store.EventFilter, error) {
+	out := store.EventFilter{Tenant: f.tenant, CallSID: f.call, Reason: f.reason, Before: f.before, Limit: f.limit}
+	var errs [4]error
+	if f.tenant != "" {
+		_, _, errs[0] = splitTenant(f.tenant)
+	} else if f.call != "" {
+		errs[0] = errors.New("--call needs --tenant: calls are found by both")
+	}
+	out.Since, errs[1] = parseWhen("since", f.since, now)
+	out.Until, errs[2] = parseWhen("until", f.until, now)
+	if f.limit < 1 || f.limit > maxEvents || f.before < 0 {
+		errs[3] = fmt.Errorf("--limit must be between 1 and %d, and --before an event's id", maxEvents)
+	}
+	for _, err := range errs {
+		if err != nil {
+			return out, cli.UsageError(nil, err)
+		}
+	}
+	return out, nil
+}
+
+// parseWhen reads a time, or how long ago it was.
+func parseWhen(flag, s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("--%s %q is neither a duration such as 24h nor a time such as 2026-01-31T10:00:00Z", flag, s)
+}
+
+func checkOutput(output string) error {
+	if output != "table" && output != "json" {
+		return cli.UsageError(nil, fmt.Errorf("--output %q is neither table nor json", output))
+	}
+	return nil
+}
+
+func parseEventID(s string) (int64, error) {
+	id, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || id < 1 {
+		return 0, cli.UsageError(nil, fmt.Errorf("%q is not the id of an event, a number that caly events list shows", s))
+	}
+	return id, nil
+}
+
+// eventView is an event in JSON.
+type eventView struct {
+	ID             int64     `json:"id"`
+	ReceivedAt     time.Time `json:"receivedAt"`
+	Tenant         string    `json:"tenant"`
+	CallSID        string    `json:"callSID"`
+	Kind           string    `json:"kind"`
+	EventType      string    `json:"eventType,omitempty"`
+	Source         string    `json:"source"`
+	DeadReason     string    `json:"deadReason,omitempty"`
+	ChangedReplays int       `json:"changedReplays,omitempty"`
+}
+
+func viewOf(e store.KeptEvent) eventView {
+	return eventView{ID: e.ID, ReceivedAt: e.ReceivedAt.UTC(), Tenant: e.Tenant, CallSID: e.CallSID, Kind: e.Kind, EventType: e.EventType, Source: e.Source,
+		DeadReason: e.Reason, ChangedReplays: e.ChangedReplays}
+}
+
+func newEventsListCommand(file *string) *cobra.Command {
+	var f eventFilter
+	var all, changed bool
+	var output string
+	cmd := &cobra.Command{Use: "list", Short: "List the dead events, the newest first", Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			filter, err := f.parse(time.Now())
+			if err == nil {
+				err = checkOutput(output)
+			}
+			if err != nil {
+				return err
+			}
+			switch {
+			case all:
+				filter.Which = store.AllEvents
+			case changed:
+				filter.Which = store.ChangedEvents
+			}
+			db, err := openEvents(cmd, *file)
+			if err != nil {
+				return err
+			}
+			defer db.Close()
+			return listEvents(cmd, db, filter, output)
+		}}
+	f.addTo(cmd, 100)
+	cmd.Flags().BoolVar(&all, "all", false, "list applied events too")
+	cmd.Flags().BoolVar(&changed, "changed", false, "list events that were delivered again with another content, dead or not")
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	return cmd
+}
+
+func listEvents(cmd *cobra.Command, db *store.DB, filter store.EventFilter, output string) error {
+	views, next := []eventView{}, int64(0)
+	for limit := filter.Limit; len(views) < limit; {
+		filter.Limit = limit - len(views)
+		page, err := db.Events(cmd.Context(), filter)
+		if err != nil {
+			return err
+		}
+		for _, e := range page {
+			views = append(views, viewOf(e))
+			filter.Before = e.ID
+		}
+		if len(page) == 0 {
+			break
+		}
+		if len(views) == limit {
+			next = filter.Before
+		}
+	}
+	if output == "json" {
+		return printJSON(cmd.OutOrStdout(), struct {
+			Events []eventView `json:"events"`
+			Before int64       `json:"before,omitempty"` // of the next page
+		}{views, next})
+	}
+	err := printTable(cmd.OutOrStdout(), "ID\tRECEIVED\tTENANT\tCALL\tKIND\tREASON\tCHANGED", views, func(v eventView) string {
+		return fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%s\t%d", v.ID, v.ReceivedAt.Format(time.RFC3339), v.Tenant, clean(v.CallSID), kindOf(v), dash(v.DeadReason), v.ChangedReplays)
+	})
+	if next > 0 {
+		cmd.PrintErrf("there may be more: add --before=%d\n", next)
+	}
+	return err
+}
+
+func kindOf(v eventView) string {
+	if v.EventType == "" {
+		return clean(v.Kind)
+	}
+	return clean(v.Kind + "/" + v.EventType)
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return clean(s)
+}
+
+// clean makes a sender's text harmless to a terminal, and one word or line of it.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '\uFFFD'
+	}, s)
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func printTable[T any](w io.Writer, heading string, rows []T, line func(T) string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(t, heading)
+	for _, r := range rows {
+		_, _ = fmt.Fprintln(t, line(r))
+	}
+	return t.Flush()
+}

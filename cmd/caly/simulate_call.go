@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/caly-dev/caly/cmd/internal/cli"
+	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+)
+
+// ledgerEntry is what the simulator knows of a call, for a later comparison.
+type ledgerEntry struct {
+	CallSID   string `json:"callSID"`
+	SourceURL string `json:"sourceURL"`
+	Path      string `json:"path"`
+	Size      int64  `json:"size"`
+	SHA256    string `json:"sha256"`
+	Status    int    `json:"status"`
+	Attempts  int    `json:"attempts"`
+}
+
+type callOptions struct {
+	tenant, webhookURL, secretFile, account, recordings, spelling, event, output string
+	calls, concurrency, replay                                                   int
+	size                                                                         int64
+	wait                                                                         time.Duration
+}
+
+func newSimulateCallCommand() *cobra.Command {
+	var o callOptions
+	cmd := &cobra.Command{Use: "call", Short: "Place calls: send the webhooks that Exotel would", Args: cli.NoArgs,
+		Long: "Sends an answered and a terminal StatusCallback for each call, or the events that --event names, proven and repeated as Exotel does.\n" +
+			"With --tenant the address and what the Tenant's verifiers ask for are read from the cluster of the current kubeconfig:\n" +
+			"the first secret of each verifier is used. With --secret-file the events are signed with HMAC-SHA1.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return placeCalls(cmd, o) }}
+	f := cmd.Flags()
+	f.StringVar(&o.tenant, "tenant", "", "namespace/name of a Tenant to read address and secrets of")
+	f.StringVar(&o.webhookURL, "webhook-url", "", "address of the webhook, for the event that is sent")
+	f.StringVar(&o.secretFile, "secret-file", "", "file with the signing secret")
+	f.StringVar(&o.account, "account-sid", "simulated", "Exotel account in the recordings' URLs and in leg events")
+	f.StringVar(&o.recordings, "recordings-base-url", "", "where the recordings are served; without it the calls have none")
+	f.StringVar(&o.event, "event", eventStatus, "status (two StatusCallbacks), passthru, leg, or stream (a passthru after an audio stream)")
+	f.StringVar(&o.spelling, "spelling", "mixed", "mixed, multipart, form, json or query, of a StatusCallback")
+	f.IntVar(&o.replay, "replay", 1, "how often each event is sent")
+	f.StringVar(&o.output, "output", "", "file to write a ledger of the calls to, for simulate verify")
+	f.IntVar(&o.calls, "calls", 1, "how many calls")
+	f.IntVar(&o.concurrency, "concurrency", 4, "how many at once")
+	f.Int64Var(&o.size, "size", 64<<10, "bytes of the smallest recording; each is a little larger than the one before")
+	f.DurationVar(&o.wait, "retry-interval", 2*time.Second, "wait before a second attempt; Exotel's own is 5m")
+	return cmd
+}
+
+func (o callOptions) check() error {
+	if o.calls < 0 || o.size < 0 {
+		return errors.New("--calls and --size cannot be negative")
+	}
+	if o.replay < 1 {
+		return errors.New("--replay must be at least 1: the event itself counts")
+	}
+	if _, err := eventsOf(o.event, exoteltest.Call{}, exoteltest.Form); err != nil {
+		return err
+	}
+	_, err := spellingOf(o.spelling, 0)
+	return err
+}
+
+func placeCalls(cmd *cobra.Command, o callOptions) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	to, err := findTarget(cmd.Context(), o)
+	if err != nil {
+		return err
+	}
+	entries := make([]ledgerEntry, o.calls)
+	var done atomic.Int64
+	group, ctx := errgroup.WithContext(cmd.Context())
+	group.SetLimit(max(1, o.concurrency))
+	for i := range entries {
+		group.Go(func() error {
+			var err error
+			entries[i], err = placeCall(ctx, o, to, i)
+			if err != nil {
+				return fmt.Errorf("call %s: %w", entries[i].CallSID, err)
+			}
+			done.Add(1)
+			return nil
+		})
+	}
+	err = group.Wait()
+	cmd.Printf("%d of %d calls were accepted by %s\n", done.Load(), o.calls, to.url)
+	if err != nil {
+		return err
+	}
+	return writeLedger(o.output, entries)
+}
+
+// target is where the events go, and what they carry to be taken.
+type target struct {
+	url    string
+	proofs []exoteltest.Proof
+	zone   *time.Location // in which times are written; nil: Exotel's own
+	hint   string         // what a refusal may come from that is not in the sender's hands
+}
+
+func findTarget(ctx context.Context, o callOptions) (target, error) {
+	if o.tenant != "" {
+		return lookUpTenant(ctx, o.tenant, o.event)
+	}
+	if o.webhookURL == "" || o.secretFile == "" {
+		return target{}, errors.New("nowhere to send to: give --tenant, or --webhook-url and --secret-file")
+	}
+	if _, err := url.Parse(o.webhookURL); err != nil {
+		return target{}, errors.New("--webhook-url is no URL")
+	}
+	secret, err := readLine(o.secretFile)
+	return target{url: o.webhookURL, proofs: []exoteltest.Proof{exoteltest.Signature{Secret: secret}.Proof()}}, err
+}
+
+func placeCall(ctx context.Context, o callOptions, to target, i int) (ledgerEntry, error) {
+	how, err := spellingOf(o.spelling, i)
+	if err != nil {
+		return ledgerEntry{}, err
+	}
+	sid := make([]byte, 16)
+	_, _ = rand.Read(sid) // never fails
+	e := ledgerEntry{CallSID: hex.EncodeToString(sid), Size: o.size + int64(i)*1021}
+	now := time.Now()
+	call := exoteltest.Call{SID: e.CallSID, From: "09876543210", To: "09123456789", Started: now.Add(-time.Minute), Ended: now,
+		Account: o.account, Zone: to.zone}
+	if o.recordings != "" && o.event != eventLeg {
+		e.SourceURL = exoteltest.RecordingURL(o.recordings, o.account, e.CallSID, e.Size)
+		e.Path = fmt.Sprintf("/exotelrecordings/%s/%s.mp3", o.account, e.CallSID)
+		e.SHA256 = exoteltest.SHA256(e.Path, e.Size)
+		call.RecordingURL = e.SourceURL
+	}
+	events, err := eventsOf(o.event, call, how)
+	if err != nil {
+		return e, err
+	}
+	for _, event := range events {
+		for range o.replay {
+			if e.Status, e.Attempts, err = to.send(ctx, event, o.wait); err != nil {
+				return e, fmt.Errorf("%s: %w", event.name, err)
+			}
+		}
+	}
+	return e, nil
+}
+
+func (t target) send(ctx context.Context, e event, wait time.Duration) (status, attempts int, err error) {
+	status, attempts, err = exoteltest.Sender{Proofs: t.proofs, Wait: wait}.Send(ctx, t.url, e.fields, e.how)
+	if status == http.StatusUnauthorized && t.hint != "" {
+		err = fmt.Errorf("%w: %s", err, t.hint)
+	}
+	return status, attempts, err
+}
+
+// What --event names.
+const (
+	eventStatus   = "status"
+	eventPassthru = "passthru"
+	eventLeg      = "leg"
+	eventStream   = "stream"
+)
+
+// event is one webhook of a call.
+type event struct {
+	name   string
+	fields url.Values
+	how    exoteltest.Spelling
+}
+
+// eventsOf are a call's events in their order. Only a StatusCallback comes in more than one spelling.
+func eventsOf(name string, call exoteltest.Call, how exoteltest.Spelling) ([]event, error) {
+	switch name {
+	case eventStatus:
+		return []event{{"answered event", call.Answered(), how}, {"terminal event", call.Terminal(), how}}, nil
+	case eventPassthru:
+		return []event{{"passthru", call.Passthru(), exoteltest.Query}}, nil
+	case eventStream:
+		return []event{{"passthru after a stream", call.StreamEnd(), exoteltest.Query}}, nil
+	case eventLeg:
+		return []event{{"leg event", call.Leg(), exoteltest.LegJSON}}, nil
+	}
+	return nil, fmt.Errorf("--event %q is none of status, passthru, leg, stream", name)
+}
+
+func spellingOf(name string, i int) (exoteltest.Spelling, error) {
+	if name == "mixed" {
+		return exoteltest.Spellings[i%len(exoteltest.Spellings)], nil
+	}
+	for _, s := range exoteltest.Spellings {
+		if string(s) == name {
+			return s, nil
+		}
+	}
+	return "", fmt.Errorf("--spelling %q is none of mixed, multipart, form, json, query", name)
+}
+
+func writeLedger(file string, entries []ledgerEntry) error {
+	if file == "" {
+		return nil
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	enc := json.NewEncoder(f)
+	for _, e := range entries {
+		if err := enc.Encode(e); err != nil {
+			return errors.Join(err, f.Close())
+		}
+	}
+	return f.Close()
+}

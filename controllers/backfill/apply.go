@@ -1,0 +1,81 @@
+package backfill
+
+import (
+	"context"
+	"errors"
+
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/caly-dev/caly/internal/exotel/calldetails"
+	"github.com/caly-dev/caly/internal/ingest"
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// add makes an event of a call; of nil, and of one of another account, it makes none.
+func (n *run) add(ctx context.Context, found []store.Event, c *calldetails.Call) []store.Event {
+	if c == nil {
+		return found
+	}
+	e, err := ingest.FromCall(n.config, n.r.Sources, c, c.Raw)
+	if err != nil {
+		log.FromContext(ctx).Info("a call that Exotel told of is left out", "tenant", n.tenant.ID(), "why", err.Error())
+		return found
+	}
+	return append(found, e)
+}
+
+// apply applies events as webhooks are applied.
+func (n *run) apply(ctx context.Context, found []store.Event) error {
+	if len(found) == 0 {
+		return nil
+	}
+	// Rows of a Tenant that is being deleted would be left behind.
+	if ok, err := n.r.stillWanted(ctx, n.tenant); err != nil || !ok {
+		return errors.Join(err, errStopped)
+	}
+	return n.ingest(ctx, found)
+}
+
+// ingest keeps an event that PostgreSQL refuses as a dead one, so that it keeps no other out.
+func (n *run) ingest(ctx context.Context, found []store.Event) error {
+	outcomes, err := n.r.Store.IngestBatch(ctx, found)
+	reason := deadReason(err)
+	switch {
+	case err == nil:
+		n.tally(outcomes)
+		return nil
+	case reason != "" && len(found) > 1:
+		for i := range found {
+			if err := n.ingest(ctx, found[i:i+1]); err != nil {
+				return err
+			}
+		}
+		return nil
+	case reason != "" && found[0].DeadReason == "":
+		log.FromContext(ctx).Error(err, "a call that Exotel told of cannot be applied", "tenant", n.tenant.ID(), "call", found[0].CallSID)
+		found[0].DeadReason = reason
+		return n.ingest(ctx, found)
+	}
+	return err
+}
+
+func (n *run) tally(outcomes []store.Outcome) {
+	for _, o := range outcomes {
+		if o == store.Applied {
+			n.found++
+			n.r.Metrics.found.Inc()
+		}
+	}
+}
+
+// deadReason names the errors that applying the event again does not mend, as for webhooks; for the others it is empty.
+func deadReason(err error) string {
+	var refused *store.ServerError
+	switch {
+	case errors.Is(err, store.ErrTooManyRecordings):
+		return "too_many_recordings"
+	case errors.As(err, &refused):
+		return "refused_by_database"
+	}
+	return ""
+}

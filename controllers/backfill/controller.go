@@ -1,0 +1,168 @@
+// Package backfill finds calls whose webhooks were lost: at an interval it asks Exotel's Call Details for each Tenant's recent
+// calls, and applies what is missing as if its webhook had come. Whatever ends a run, the next one repeats it harmlessly.
+package backfill
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// +kubebuilder:rbac:groups=voice.caly.dev,resources=tenants,verbs=get;list;watch
+// +kubebuilder:rbac:groups=voice.caly.dev,resources=tenants/status,verbs=patch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Store is what the controller needs of PostgreSQL.
+type Store interface {
+	KnownCalls(ctx context.Context, tenant string, callSIDs []string) (map[string]store.Known, error)
+	Suspects(ctx context.Context, tenant string, from, to time.Time, after store.Suspect, limit int) ([]store.Suspect, error)
+	IngestBatch(ctx context.Context, events []store.Event) ([]store.Outcome, error)
+}
+
+// Limits of one run. What is over them is left to the next one, which comes soon. Zero fields have defaults.
+type Limits struct {
+	// Requests to Exotel; 0 means 1000, which is five minutes of an account's pace.
+	Requests int
+	// Calls that are looked at; 0 means 20000.
+	Calls int
+	// Suspects that are asked about, before all else; 0 means 50.
+	Suspects int
+	// Time of the whole run; 0 means 15 minutes.
+	Time time.Duration
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.Requests <= 0 {
+		l.Requests = 1000
+	}
+	if l.Calls <= 0 {
+		l.Calls = 20_000
+	}
+	if l.Suspects <= 0 {
+		l.Suspects = 50
+	}
+	if l.Time <= 0 {
+		l.Time = 15 * time.Minute
+	}
+	return l
+}
+
+// Reconciler looks for each Tenant's lost calls. It works on the leader alone, so that an account's pace is kept by one process.
+type Reconciler struct {
+	Client    client.Client
+	APIReader client.Reader // Secrets are read past the cache: they are not ours to keep
+	Recorder  events.EventRecorder
+	Store     Store
+	// Registry of breakers and tries.
+	Registry *resilience.Registry
+	// Sources is the platform's part of the policy: for recordings, and for the API's address alike.
+	Sources tenantconfig.SourcePolicy
+	// Transport to the API. It must not lead into the platform's own network: Tenants name the address.
+	Transport http.RoundTripper
+	Metrics   *Metrics
+	// Interval is the least time between two requests of one account; 0 means 300 ms, which is Exotel's limit.
+	Interval time.Duration
+	// Workers is how many Tenants are looked after at once; 0 means 4.
+	Workers int
+	Limits  Limits
+
+	accounts accounts
+	memory   memory
+}
+
+// Reconcile looks after one Tenant, if it is time to.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	var t v1alpha1.Tenant
+	err := r.Client.Get(ctx, req.NamespacedName, &t)
+	if apierrors.IsNotFound(err) || (err == nil && !t.DeletionTimestamp.IsZero()) {
+		r.forget(req.String())
+		return ctrl.Result{}, nil
+	}
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if t.Spec.Exotel.Backfill == nil {
+		r.forget(t.ID())
+		return ctrl.Result{}, r.clear(ctx, &t)
+	}
+	m := r.memory.of(&t)
+	if err := r.write(ctx, &t, m); err != nil { // of a run whose status could not be written then
+		return ctrl.Result{}, err
+	}
+	r.Metrics.succeeded(t.ID(), m.status.LastSuccessTime)
+	if !wanted(&t) {
+		return ctrl.Result{}, nil // a change of the Tenant comes back here
+	}
+	if wait := time.Until(m.due(&t)); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, nil
+	}
+	return r.look(ctx, &t, m)
+}
+
+// wanted tells whether a Tenant is to be looked after: not while it is suspended, goes away or is not ready.
+func wanted(t *v1alpha1.Tenant) bool {
+	suspended := t.Spec.Suspend != nil && *t.Spec.Suspend
+	return t.DeletionTimestamp.IsZero() && !suspended && t.Spec.Exotel.Backfill != nil &&
+		apimeta.IsStatusConditionTrue(t.Status.Conditions, v1alpha1.ConditionReady)
+}
+
+// stillWanted asks again, in the middle of a run.
+func (r *Reconciler) stillWanted(ctx context.Context, was *v1alpha1.Tenant) (bool, error) {
+	var t v1alpha1.Tenant
+	if err := r.Client.Get(ctx, client.ObjectKeyFromObject(was), &t); err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	return t.UID == was.UID && wanted(&t), nil
+}
+
+// forget lets go of what is known of a Tenant that is gone.
+func (r *Reconciler) forget(id string) {
+	r.memory.forget(id)
+	r.Metrics.forget(id)
+}
+
+// SetupWithManager watches Tenants, and by metadata alone the Secrets with their Exotel credentials.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	workers := r.Workers
+	if workers <= 0 {
+		workers = 4
+	}
+	return ctrl.NewControllerManagedBy(mgr).Named("backfill").For(&v1alpha1.Tenant{}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
+		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tenantsOf), builder.OnlyMetadata).
+		Complete(r)
+}
+
+// tenantsOf maps a Secret to the Tenants whose Exotel credentials it holds.
+func (r *Reconciler) tenantsOf(ctx context.Context, o client.Object) []reconcile.Request {
+	var list v1alpha1.TenantList
+	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace())); err != nil {
+		log.FromContext(ctx).Error(err, "list the Tenants that name a Secret", "secret", o.GetName())
+		return nil
+	}
+	var reqs []reconcile.Request
+	for i := range list.Items {
+		if t := &list.Items[i]; t.Spec.Exotel.CredentialsSecretRef.Name == o.GetName() {
+			reqs = append(reqs, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(t)})
+		}
+	}
+	return reqs
+}

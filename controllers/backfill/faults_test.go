@@ -1,0 +1,453 @@
+package backfill
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	eventsv1 "k8s.io/api/events/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/netguard"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testenv"
+)
+
+const listPath = "/v1/Accounts/acme1/Calls.json"
+
+// guarded leads to public addresses alone, as on a platform that allows no other.
+func guarded() http.RoundTripper { return netguard.NewTransport(nil, 1) }
+
+// placeMany places n calls of which no webhook came.
+func (r *rig) placeMany(n int) {
+	for i := range n {
+		r.exotel.Place(accountSID, r.placed(fmt.Sprintf("call%04d", i), begun(i)))
+	}
+}
+
+// complete tells whether all n calls of placeMany are there, each with its one recording.
+func (r *rig) complete(t *testing.T, tenant *v1alpha1.Tenant, n int) error {
+	t.Helper()
+	got := rows(t, r.pg)
+	for id, w := range got {
+		if w.State != 4 || len(w.Queued) != 1 || len(w.Recordings) != 1 || w.Tenant != tenant.ID() {
+			return fmt.Errorf("%s: %+v", id, w)
+		}
+	}
+	if len(got) != n {
+		return fmt.Errorf("%d calls, want %d", len(got), n)
+	}
+	return nil
+}
+
+// poke changes the Tenant in ways that mean nothing, each of which is a reason to reconcile.
+func (r *rig) poke(t *testing.T, tenant *v1alpha1.Tenant, times int) {
+	t.Helper()
+	for i := range times {
+		patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{"poked":"%d"}}}`, i))
+		if err := r.Client.Patch(t.Context(), tenant, patch); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (r *rig) events(t *testing.T) map[string]int {
+	t.Helper()
+	var list eventsv1.EventList
+	if err := r.Client.List(t.Context(), &list, client.InNamespace(r.ns)); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	for _, e := range list.Items {
+		got[e.Type+" "+e.Reason]++
+	}
+	return got
+}
+
+// TestRefused : what only a person can mend ends in a condition after a request or two, stays at that whatever else happens, and
+// is over once it is mended.
+func TestRefused(t *testing.T) {
+	for name, tc := range map[string]struct {
+		breaks, mends func(*testing.T, *rig, *v1alpha1.Tenant)
+		wantReason    string
+		wantMessage   string
+		wantRequests  int
+	}{
+		"a wrong token": {
+			func(t *testing.T, r *rig, _ *v1alpha1.Tenant) { r.putSecret(t, "acme", "wrong-token") },
+			func(t *testing.T, r *rig, _ *v1alpha1.Tenant) { r.putSecret(t, "acme", token) },
+			v1alpha1.ReasonBackfillCredentialsRefused, "check the region", 1},
+		"a wrong region": {
+			func(_ *testing.T, r *rig, _ *v1alpha1.Tenant) {
+				r.exotel.SetAllDetails(exoteltest.DetailQuirks{Status: 403})
+			},
+			func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+				r.exotel.SetDetails(listPath, exoteltest.DetailQuirks{})
+				r.exotel.SetAllDetails(exoteltest.DetailQuirks{})
+				r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL += "/" })
+			}, v1alpha1.ReasonBackfillCredentialsRefused, "check the region", 1},
+		"an address with a path": {
+			func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+				r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL += "/v1" })
+			},
+			func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+				r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL = r.exotel.URL() })
+			}, v1alpha1.ReasonInvalidSpec, "scheme and host alone", 0},
+		"a private address": {
+			func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+				r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL = "https://169.254.169.254" })
+			},
+			func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+				r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL = r.exotel.URL() })
+			}, v1alpha1.ReasonInvalidSpec, "169.254.169.254 is private", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, exoteltest.Options{})
+			r.placeMany(3)
+			tenant := r.tenant(t, "acme")
+			tc.breaks(t, r, tenant)
+			r.start(t)
+			s := r.until(t, tenant, metav1.ConditionFalse, tc.wantReason)
+			if s.NextRunTime != nil || !apimeta.IsStatusConditionTrue(tenant.Status.Conditions, v1alpha1.ConditionReady) {
+				t.Errorf("next run at %v, Ready %v; want none, and Ready untouched", s.NextRunTime, tenant.Status.Conditions)
+			}
+			c := apimeta.FindStatusCondition(tenant.Status.Conditions, v1alpha1.ConditionBackfillSucceeded)
+			if !strings.Contains(c.Message, tc.wantMessage) {
+				t.Errorf("the message %q does not say %q", c.Message, tc.wantMessage)
+			}
+			r.poke(t, tenant, 5)
+			if n, _ := r.sent.count(); n != tc.wantRequests || r.runs(t, resultRefused) != 1 {
+				t.Errorf("%d requests and %v runs, want %d and one", n, r.runs(t, resultRefused), tc.wantRequests)
+			}
+			tc.mends(t, r, tenant)
+			r.succeeded(t, tenant)
+			if err := r.complete(t, tenant, 3); err != nil {
+				t.Error(err)
+			}
+			testenv.Eventually(t, soon, func() error {
+				if d := cmp.Diff(map[string]int{"Warning " + tc.wantReason: 1, "Normal BackfillSucceeded": 1}, r.events(t)); d != "" {
+					return fmt.Errorf("events (-want +got):\n%s", d)
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// TestPolicy : without the platform's leave neither plain http nor a name that leads to a private address is asked.
+func TestPolicy(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change     func(*Reconciler)
+		url        func(string) string
+		wantReason string
+	}{
+		"plain http": {func(f *Reconciler) { f.Sources.AllowHTTP = false }, func(u string) string { return u }, v1alpha1.ReasonInvalidSpec},
+		"a private address behind a name": {func(f *Reconciler) { f.Sources.AllowedCIDRs, f.Transport = nil, guarded() },
+			func(u string) string { return strings.Replace(u, "127.0.0.1", "localhost", 1) }, v1alpha1.ReasonBackfillUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, exoteltest.Options{})
+			r.placeMany(1)
+			r.change = tc.change
+			tenant := r.tenant(t, "acme", func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL = tc.url(tenant.Spec.Exotel.APIBaseURL) })
+			r.start(t)
+			r.until(t, tenant, metav1.ConditionFalse, tc.wantReason)
+			if n := r.exotel.Requests(listPath); n != 0 {
+				t.Errorf("%d requests came through", n)
+			}
+		})
+	}
+}
+
+// TestUnavailable : what time may mend is tried again at the next interval, or once the spec changes, from where it was.
+func TestUnavailable(t *testing.T) {
+	for name, quirks := range map[string]exoteltest.DetailQuirks{
+		"an outage": {Status: 503}, "a page": {HTML: true}, "asked for too much patience": {TooMany: 9, RetryAfter: 2 * time.Minute}, "a circle": {SamePage: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, exoteltest.Options{})
+			r.placeMany(3)
+			r.exotel.SetDetails(listPath, quirks)
+			tenant := r.tenant(t, "acme")
+			stop := r.start(t)
+			s := r.until(t, tenant, metav1.ConditionFalse, v1alpha1.ReasonBackfillUnavailable)
+			r.poke(t, tenant, 5)
+			if n, _ := r.sent.count(); n > 2 {
+				t.Errorf("%d requests, want at most two tries", n)
+			}
+			if wait := s.NextRunTime.Sub(s.LastRunTime.Time); wait != defaultInterval || s.PendingFrom == nil || s.LastSuccessTime != nil {
+				t.Errorf("status %+v; want the next run after the interval, from where this one was", s)
+			}
+			r.exotel.SetDetails(listPath, exoteltest.DetailQuirks{})
+			s, _ = r.again(t, tenant, stop)
+			if s.PendingFrom != nil || s.LastSuccessTime == nil {
+				t.Errorf("status %+v; want a success", s)
+			}
+			if err := r.complete(t, tenant, 3); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestAskedToWait : Exotel's limit is waited out, and the run goes on.
+func TestAskedToWait(t *testing.T) {
+	r := newRig(t, exoteltest.Options{})
+	r.placeMany(5)
+	r.exotel.SetDetails(listPath, exoteltest.DetailQuirks{TooMany: 1, RetryAfter: time.Second})
+	r.exotel.SetDetails("/v1/Accounts/acme1/Calls/call0003.json", exoteltest.DetailQuirks{TooMany: 1, RetryAfter: time.Second})
+	tenant := r.tenant(t, "acme")
+	r.start(t)
+	r.succeeded(t, tenant)
+	if err := r.complete(t, tenant, 5); err != nil {
+		t.Error(err)
+	}
+	r.sent.mu.Lock()
+	defer r.sent.mu.Unlock()
+	if len(r.sent.times) != 8 || r.sent.times[7].Sub(r.sent.times[0]) < 2*time.Second {
+		t.Errorf("%d requests within %s, want 8 and two seconds of waiting", len(r.sent.times), r.sent.times[len(r.sent.times)-1].Sub(r.sent.times[0]))
+	}
+	if n, _ := r.metric(t, "caly_backfill_requests_total", ""); n != 8 {
+		t.Errorf("%v requests were counted", n)
+	}
+}
+
+// TestTwoTenantsOfOneAccount share its pace, and each finds its own calls: by the ExoPhone, or because it knows them.
+func TestTwoTenantsOfOneAccount(t *testing.T) {
+	r := newRig(t, exoteltest.Options{})
+	const every = 40 * time.Millisecond
+	r.change = func(f *Reconciler) { f.Interval = every }
+	number := func(n string) func(*v1alpha1.Tenant) {
+		return func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.PhoneNumbers = []string{n} }
+	}
+	one, two, none := r.tenant(t, "one", number("+918047491899")), r.tenant(t, "two", number("+918047491900")), r.tenant(t, "none")
+	want := map[string]bool{}
+	for i := range 12 {
+		c := r.placed(fmt.Sprintf("call%04d", i), begun(i))
+		owner := one
+		switch i % 3 {
+		case 1:
+			c.PhoneNumber, owner = "08047491900", two
+		case 2:
+			c.PhoneNumber, owner = "08047490000", none
+			r.deliver(t, r.db, none, c.Answered())
+		}
+		if i == 11 {
+			c.PhoneNumber = "08047490001" // nobody's, and nobody knows it
+			c.SID = "nobodys"
+		} else {
+			want[owner.ID()+" "+c.SID] = true
+		}
+		r.exotel.Place(accountSID, c)
+	}
+	r.ageSuspects(t)
+	r.start(t)
+	for _, tenant := range []*v1alpha1.Tenant{one, two, none} {
+		r.succeeded(t, tenant)
+	}
+	got := map[string]bool{}
+	for id, w := range rows(t, r.pg) {
+		if id != none.ID()+" call0011" { // its webhook came and Exotel knows nothing of it
+			got[id] = w.State == 4 && len(w.Queued) == 1
+		}
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("calls (-want +got):\n%s", d)
+	}
+	r.sent.mu.Lock()
+	defer r.sent.mu.Unlock()
+	n := len(r.sent.times)
+	if took := r.sent.times[n-1].Sub(r.sent.times[0]); n < 14 || took < time.Duration(n-1)*every-every/2 {
+		t.Errorf("%d requests of three Tenants within %s, want %s between two", n, took, every)
+	}
+}
+
+// TestBounds : a run that may not look at everything goes on where it was, and in the end all is there.
+func TestBounds(t *testing.T) {
+	for name, limits := range map[string]Limits{"requests": {Requests: 7}, "calls": {Calls: 7}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, exoteltest.Options{})
+			r.placeMany(20)
+			r.change = func(f *Reconciler) { f.Limits = limits }
+			tenant := r.tenant(t, "acme")
+			stop := r.start(t)
+			s := r.succeeded(t, tenant)
+			if s.PendingFrom == nil || !s.PendingFrom.Equal(s.WindowEnd) || s.NextRunTime.Sub(s.LastRunTime.Time) != catchUp || r.runs(t, resultPending) != 1 {
+				t.Fatalf("status %+v; want it to go on soon", s)
+			}
+			for runs := 1; s.PendingFrom != nil; runs++ {
+				before := s
+				if s, stop = r.again(t, tenant, stop); runs > 6 || !s.WindowStart.Equal(before.PendingFrom) || s.WindowEnd.Before(before.WindowEnd) {
+					t.Fatalf("run %d: status %+v after %+v; want it to go on from there", runs, s, before)
+				}
+			}
+			if err := r.complete(t, tenant, 20); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestKilled : an operator that ends in the middle of a run leaves a part of the calls, and the next one the rest.
+func TestKilled(t *testing.T) {
+	r := newRig(t, exoteltest.Options{})
+	r.placeMany(230)
+	r.exotel.SetAllDetails(exoteltest.DetailQuirks{Delay: 5 * time.Millisecond})
+	tenant := r.tenant(t, "acme")
+	for range 2 {
+		stop := r.start(t)
+		had := len(rows(t, r.pg))
+		testenv.Eventually(t, soon, func() error {
+			if n := len(rows(t, r.pg)); n <= had || n == 230 {
+				return fmt.Errorf("%d calls", n)
+			}
+			return nil
+		})
+		stop()
+	}
+	r.start(t)
+	r.succeeded(t, tenant)
+	if err := r.complete(t, tenant, 230); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLeftAlone : a Tenant that is suspended, not ready or without backfill is not looked after until that changes.
+func TestLeftAlone(t *testing.T) {
+	for name, tc := range map[string]struct {
+		off, on func(*testing.T, *rig, *v1alpha1.Tenant)
+	}{
+		"suspended": {func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Suspend = new(true) })
+		}, func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Suspend = nil })
+		}},
+		"not ready": {func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) { r.setReady(t, tenant, false) },
+			func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) { r.setReady(t, tenant, true) }},
+		"no backfill": {func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.Backfill = nil })
+		}, func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.Backfill = &v1alpha1.BackfillSpec{} })
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, exoteltest.Options{})
+			r.placeMany(2)
+			tenant := r.tenant(t, "acme")
+			tc.off(t, r, tenant)
+			other := r.tenant(t, "other", func(o *v1alpha1.Tenant) { o.Spec.Exotel.AccountSID = "other1" })
+			r.start(t)
+			r.poke(t, tenant, 3)
+			r.succeeded(t, other) // so the operator was at work meanwhile
+			if n := r.exotel.Requests(listPath); n != 0 || tenant.Status.Backfill != nil {
+				t.Errorf("%d requests, status %v; want none", n, tenant.Status.Backfill)
+			}
+			tc.on(t, r, tenant)
+			r.succeeded(t, tenant)
+			if err := r.complete(t, tenant, 2); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestStoppedInTheMiddle : a Tenant that is suspended or deleted during its run gets no more rows.
+func TestStoppedInTheMiddle(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *rig, *v1alpha1.Tenant){
+		"suspended": func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Suspend = new(true) })
+		},
+		"deleted": func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			if err := r.Client.Delete(t.Context(), tenant); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, exoteltest.Options{})
+			r.placeMany(30)
+			r.exotel.SetDetails("/v1/Accounts/acme1/Calls/call0010.json", exoteltest.DetailQuirks{Delay: time.Second})
+			tenant := r.tenant(t, "acme")
+			r.start(t)
+			testenv.Eventually(t, soon, func() error {
+				if r.exotel.Requests("/v1/Accounts/acme1/Calls/call0010.json") == 0 {
+					return errors.New("the run is not in the middle yet")
+				}
+				return nil
+			})
+			end(t, r, tenant)
+			testenv.Eventually(t, soon, func() error {
+				if r.runs(t, resultStopped) != 1 {
+					return errors.New("the run goes on")
+				}
+				return nil
+			})
+			if got := rows(t, r.pg); len(got) != 0 {
+				t.Errorf("%d calls were applied after that", len(got))
+			}
+		})
+	}
+}
+
+// TestTurnedOff : what backfill wrote into the status goes with it, and its metric too.
+func TestTurnedOff(t *testing.T) {
+	r := newRig(t, exoteltest.Options{})
+	tenant := r.tenant(t, "acme")
+	r.start(t)
+	s := r.succeeded(t, tenant)
+	if at, _ := r.metric(t, "caly_backfill_last_success_timestamp_seconds", tenant.ID()); at != float64(s.LastSuccessTime.Unix()) {
+		t.Errorf("last success at %v by the metric, %v by the status", at, s.LastSuccessTime)
+	}
+	r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.Backfill = nil })
+	testenv.Eventually(t, soon, func() error {
+		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
+			return err
+		}
+		_, there := r.metric(t, "caly_backfill_last_success_timestamp_seconds", tenant.ID())
+		if tenant.Status.Backfill != nil || apimeta.FindStatusCondition(tenant.Status.Conditions, v1alpha1.ConditionBackfillSucceeded) != nil || there {
+			return fmt.Errorf("status %+v, metric %v", tenant.Status, there)
+		}
+		return nil
+	})
+}
+
+// TestPoison : a call that PostgreSQL refuses, and one whose recording the Tenant does not allow, are kept as dead, keep no other out,
+// and are not asked for again.
+func TestPoison(t *testing.T) {
+	r := newRig(t, exoteltest.Options{})
+	tenant := r.tenant(t, "acme")
+	r.placeMany(5)
+	full := r.placed("full", begun(2))
+	for i := range 16 {
+		u := exoteltest.RecordingURL(r.exotel.URL(), accountSID, fmt.Sprint("other", i), 1)
+		if _, err := r.db.Enqueue(t.Context(), tenant.ID(), "full", store.NewRecording{ID: tenantconfig.RecordingID("full", u), SourceURL: u}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	evil := r.placed("evil", begun(3))
+	evil.RecordingURL = "https://evil.example/x.mp3"
+	r.exotel.Place(accountSID, full, evil)
+	stop := r.start(t)
+	s := r.succeeded(t, tenant)
+	got := rows(t, r.pg)
+	if _, there := got[tenant.ID()+" evil"]; there || *s.FoundMissing != 5 || len(got) != 6 || len(got[tenant.ID()+" full"].Queued) != 16 {
+		t.Errorf("found %d, %d calls; want five found, the full one as it was and the evil one not there", *s.FoundMissing, len(got))
+	}
+	r.sent.reset()
+	if s, _ = r.again(t, tenant, stop); *s.FoundMissing != 0 {
+		t.Errorf("the next run found %d", *s.FoundMissing)
+	}
+	if _, single := r.sent.count(); single != 0 {
+		t.Errorf("%d calls were asked for again", single)
+	}
+}

@@ -1,0 +1,220 @@
+package backfill
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/utils/ptr"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/exotel/calldetails"
+	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// TestWhatWasLostIsFound : of 250 calls, a third of the webhooks never came: of some calls none, of some none but the first, of some
+// none that names the recording. After one run the rows are those of a database to which all came, and they stay so when webhooks
+// come late, and when the next run looks.
+func TestWhatWasLostIsFound(t *testing.T) {
+	r := newRig(t, exoteltest.Options{})
+	tenant := r.tenant(t, "acme")
+	whole := pgtest.New(t)
+	all := open(t, whole)
+	const calls = 250 // three pages
+	var placed []exoteltest.PlacedCall
+	lost := 0
+	for i := range calls {
+		c := r.placed(fmt.Sprintf("call%04d", i), begun(i))
+		placed = append(placed, c)
+		r.deliver(t, all, tenant, c.Answered())
+		r.deliver(t, all, tenant, c.Terminal())
+		switch i % 9 {
+		case 0: // nothing came
+			lost++
+		case 3: // its end is not known
+			r.deliver(t, r.db, tenant, c.Answered())
+			lost++
+		case 6: // it came before its recording was there, or was cut
+			fields := c.Terminal()
+			fields.Del("RecordingUrl")
+			r.deliver(t, r.db, tenant, fields)
+			lost++
+		default:
+			r.deliver(t, r.db, tenant, c.Terminal())
+		}
+	}
+	r.exotel.Place(accountSID, placed...)
+	want := rows(t, whole)
+	if len(want) != calls {
+		t.Fatalf("%d calls, want %d", len(want), calls)
+	}
+
+	stop := r.start(t)
+	s := r.succeeded(t, tenant)
+	if d := cmp.Diff(want, rows(t, r.pg)); d != "" {
+		t.Fatalf("calls (-all came +found again):\n%s", d)
+	}
+	if *s.FoundMissing != int32(lost) || *s.Checked < calls || s.PendingFrom != nil || !s.NextRunTime.After(s.LastRunTime.Time) {
+		t.Errorf("status %+v; want %d found, at least %d checked and a next run", s, lost, calls)
+	}
+	if n, single := r.sent.count(); n > 3+lost+1 || single != lost {
+		t.Errorf("%d requests, %d about single calls; want a page each hundred and one for each of the %d", n, single, lost)
+	}
+
+	for i := range placed {
+		r.deliver(t, r.db, tenant, placed[i].Answered())
+		r.deliver(t, r.db, tenant, placed[i].Terminal())
+	}
+	if d := cmp.Diff(want, rows(t, r.pg)); d != "" {
+		t.Errorf("calls, after webhooks came late (-want +got):\n%s", d)
+	}
+
+	r.sent.reset()
+	s, _ = r.again(t, tenant, stop)
+	if n, single := r.sent.count(); *s.FoundMissing != 0 || n != 3 || single != 0 {
+		t.Errorf("the next run found %d with %d requests, %d about single calls; want none, and three pages", *s.FoundMissing, n, single)
+	}
+	if d := cmp.Diff(want, rows(t, r.pg)); d != "" {
+		t.Errorf("calls, after the next run (-want +got):\n%s", d)
+	}
+}
+
+// TestNotYet : what goes on, and what Exotel has not filled in, is left to a later run, which takes it.
+func TestNotYet(t *testing.T) {
+	r := newRig(t, exoteltest.Options{})
+	tenant := r.tenant(t, "acme")
+	on := r.placed("goes-on", begun(0))
+	on.Status, on.Ended = "in-progress", time.Time{}
+	started := r.placed("goes-on-and-started", begun(0)) // a suspect
+	started.Status, started.Ended = "in-progress", time.Time{}
+	r.deliver(t, r.db, tenant, started.Answered())
+	young := r.placed("ended-just-now", time.Now().Add(-time.Minute).Truncate(time.Second))
+	young.Ended = time.Time{}
+	old := r.placed("ended-long-ago", begun(1))
+	old.Ended = time.Time{}
+	missed := r.placed("missed", begun(2)) // nobody took it, and Exotel calls it completed
+	missed.Direction, missed.Leg2Status, missed.RecordingURL = "inbound", "no-answer", ""
+	r.exotel.Place(accountSID, on, started, young, old, missed)
+	r.ageSuspects(t)
+
+	stop := r.start(t)
+	s := r.succeeded(t, tenant)
+	got := rows(t, r.pg)
+	if len(got) != 2 || got[tenant.ID()+" missed"].State != 6 || *s.FoundMissing != 1 {
+		t.Errorf("found %d: %+v; want the one that nobody took, and no more of the started one than before", *s.FoundMissing, got)
+	}
+	if n := r.exotel.Requests("/v1/Accounts/acme1/Calls/ended-just-now.json"); n != 0 {
+		t.Errorf("the call that ended just now was asked for %d times", n)
+	}
+
+	var ended []exoteltest.PlacedCall
+	for _, c := range []exoteltest.PlacedCall{on, started, young, old} {
+		c.Status, c.Ended, c.Updated = "completed", c.Started.Add(77*time.Second), time.Time{}
+		ended = append(ended, c)
+	}
+	r.exotel.Place(accountSID, ended...)
+	s, _ = r.again(t, tenant, stop)
+	got = rows(t, r.pg)
+	for _, c := range ended {
+		if w := got[tenant.ID()+" "+c.SID]; w.State != 4 || !w.Ended.Equal(c.Ended) || len(w.Queued) != 1 {
+			t.Errorf("%s: %+v; want it completed with its end and recording", c.SID, w)
+		}
+	}
+	if *s.FoundMissing != 4 {
+		t.Errorf("found %d, want 4", *s.FoundMissing)
+	}
+}
+
+// TestSuspectsBeyondTheLookback are found all the same, since a webhook told of their start.
+func TestSuspectsBeyondTheLookback(t *testing.T) {
+	r := newRig(t, exoteltest.Options{})
+	tenant := r.tenant(t, "acme")
+	c := r.placed("two-days-ago", time.Now().Add(-48*time.Hour).Truncate(time.Second))
+	fields := c.Answered()
+	fields.Set("StartTime", c.Terminal().Get("StartTime"))
+	r.deliver(t, r.db, tenant, fields)
+	unknown := fields
+	unknown.Set("CallSid", "unknown-to-exotel")
+	r.deliver(t, r.db, tenant, unknown)
+	r.exotel.Place(accountSID, c)
+	r.start(t)
+	s := r.succeeded(t, tenant)
+	if got := rows(t, r.pg)[tenant.ID()+" two-days-ago"]; got.State != 4 || len(got.Queued) != 1 || *s.FoundMissing != 1 {
+		t.Errorf("found %d: %+v; want it completed, with its recording", *s.FoundMissing, got)
+	}
+}
+
+// TestZones : the window is the account's wall clock, wherever that is; calls at its edges are found, and those beyond are not.
+func TestZones(t *testing.T) {
+	for _, zone := range []string{"Asia/Kolkata", "Asia/Singapore", "America/New_York", "UTC"} {
+		t.Run(zone, func(t *testing.T) {
+			loc, err := time.LoadLocation(zone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := newRig(t, exoteltest.Options{Zone: loc})
+			tenant := r.tenant(t, "acme", func(tenant *v1alpha1.Tenant) {
+				tenant.Spec.Exotel.TimeZone = zone
+				tenant.Spec.Exotel.Backfill.Lookback = ptr.To(metav1Duration(50 * time.Hour))
+			})
+			now := time.Now().Truncate(time.Second)
+			want := map[string]bool{}
+			for sid, ago := range map[string]time.Duration{"now": 2 * time.Second, "hour": time.Hour, "edge1": 24 * time.Hour, "edge2": 48 * time.Hour,
+				"first": 50*time.Hour - time.Minute} {
+				r.exotel.Place(accountSID, r.placed(sid, now.Add(-ago)))
+				want[tenant.ID()+" "+sid] = true
+			}
+			// Room for clocks that were changed within.
+			r.exotel.Place(accountSID, r.placed("before", now.Add(-52*time.Hour)))
+			r.start(t)
+			r.succeeded(t, tenant)
+			got := map[string]bool{}
+			for id, w := range rows(t, r.pg) {
+				got[id] = len(w.Queued) == 1 && w.Ended.Sub(w.Started) == 77*time.Second
+			}
+			if d := cmp.Diff(want, got); d != "" {
+				t.Errorf("calls (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// TestSuspectsTakeTurns : those of which Exotel knows nothing do not keep the younger ones waiting for ever, and come again.
+func TestSuspectsTakeTurns(t *testing.T) {
+	r := newRig(t, exoteltest.Options{})
+	tenant := r.tenant(t, "acme")
+	for i, sid := range []string{"unknown0", "unknown1", "known"} {
+		c := r.placed(sid, begun(i))
+		fields := c.Answered()
+		fields.Set("StartTime", c.Terminal().Get("StartTime"))
+		r.deliver(t, r.db, tenant, fields)
+		if sid == "known" {
+			r.exotel.Place(accountSID, c)
+		}
+	}
+	fill := &Reconciler{Client: r.Client, Store: r.db, Metrics: NewMetrics(prometheus.NewRegistry()),
+		Sources: tenantconfig.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback}}
+	count := &counter{next: r.sent, metrics: fill.Metrics}
+	api, err := fill.newClient(tenant, &credentials{base: r.exotel.URL(), key: key, token: token}, calldetails.NewPacer(-1), count)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last store.Suspect
+	var got []int
+	for range 3 { // runs
+		n := &run{r: fill, tenant: tenant, config: config(tenant), client: api, count: count, now: time.Now(), suspect: last, limits: Limits{Suspects: 2}.withDefaults()}
+		if err := n.suspects(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		last = n.suspect
+		got = append(got, n.found, r.exotel.Requests("/v1/Accounts/acme1/Calls/unknown0.json"))
+	}
+	if d := cmp.Diff([]int{0, 1, 1, 1, 0, 2}, got); d != "" {
+		t.Errorf("found, and times the first was asked for, after each run (-want +got):\n%s", d)
+	}
+}

@@ -1,0 +1,97 @@
+package backfill
+
+import (
+	"sync"
+	"time"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// Defaults that the API server fills in, for objects that were made without it.
+const (
+	defaultInterval = 15 * time.Minute
+	defaultLookback = 24 * time.Hour
+)
+
+// catchUp is when a run goes on that ended at its bounds.
+const catchUp = time.Minute
+
+// remembered is what is known of one Tenant beyond its status, which the cache may show as it was before the last run.
+// One reconcile at a time has it.
+type remembered struct {
+	uid    types.UID
+	status v1alpha1.BackfillStatus // as it is after the last run
+	// condition after the last run; nil before the first one.
+	condition *metav1.Condition
+	// unwritten : status and condition are yet to be written.
+	unwritten bool
+	// refused is a digest of the settings and credentials that Exotel, or Caly itself, refused; zero while they are not known to be bad.
+	refused [32]byte
+	// suspect is how far the last run got among the suspects.
+	suspect store.Suspect
+}
+
+// due is when the next run is.
+func (m *remembered) due(t *v1alpha1.Tenant) time.Time {
+	s, failed := m.status, m.condition != nil && m.condition.Status == metav1.ConditionFalse
+	if s.LastRunTime == nil || s.NextRunTime == nil || (failed && m.condition.ObservedGeneration != t.Generation) {
+		return time.Time{}
+	}
+	// The interval may have been shortened since.
+	if soon := s.LastRunTime.Add(interval(t)); soon.Before(s.NextRunTime.Time) {
+		return soon
+	}
+	return s.NextRunTime.Time
+}
+
+func interval(t *v1alpha1.Tenant) time.Duration {
+	if d := t.Spec.Exotel.Backfill.Interval; d != nil && d.Duration > 0 {
+		return d.Duration
+	}
+	return defaultInterval
+}
+
+func lookback(t *v1alpha1.Tenant) time.Duration {
+	if d := t.Spec.Exotel.Backfill.Lookback; d != nil && d.Duration > 0 {
+		return d.Duration
+	}
+	return defaultLookback
+}
+
+// memory holds one entry a Tenant.
+type memory struct {
+	mu   sync.Mutex
+	byID map[string]*remembered
+}
+
+// of returns what is remembered of a Tenant; what its status says where that is nothing.
+func (m *memory) of(t *v1alpha1.Tenant) *remembered {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if known := m.byID[t.ID()]; known != nil && known.uid == t.UID {
+		return known
+	}
+	fresh := &remembered{uid: t.UID}
+	if s := t.Status.Backfill; s != nil {
+		fresh.status = *s.DeepCopy()
+	}
+	if c := apimeta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionBackfillSucceeded); c != nil {
+		fresh.condition = c.DeepCopy()
+	}
+	if m.byID == nil {
+		m.byID = map[string]*remembered{}
+	}
+	m.byID[t.ID()] = fresh
+	return fresh
+}
+
+func (m *memory) forget(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.byID, id)
+}

@@ -1,0 +1,49 @@
+package backfill
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Results of a run, as its metric names them.
+const (
+	resultSucceeded   = "succeeded"
+	resultPending     = "pending"     // it ended at its bounds, and goes on soon
+	resultRefused     = "refused"     // credentials or spec
+	resultUnavailable = "unavailable" // Exotel or the database
+	resultStopped     = "stopped"     // the Tenant was suspended or deleted meanwhile, or the operator ends
+)
+
+// Metrics of all Tenants' runs. The one with a Tenant's label vanishes with the Tenant.
+type Metrics struct {
+	runs            *prometheus.CounterVec
+	found, requests prometheus.Counter
+	lastSuccess     *prometheus.GaugeVec
+}
+
+// NewMetrics registers them.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		runs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "caly_backfill_runs_total",
+			Help: "Looks at Exotel's Call Details, by how they ended."}, []string{"result"}),
+		found: prometheus.NewCounter(prometheus.CounterOpts{Name: "caly_backfill_found_total",
+			Help: "Calls that were missing, unfinished or without their recording, and were filled in."}),
+		requests: prometheus.NewCounter(prometheus.CounterOpts{Name: "caly_backfill_requests_total",
+			Help: "Requests to Exotel's Call Details, repeated tries included."}),
+		lastSuccess: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "caly_backfill_last_success_timestamp_seconds",
+			Help: "When a Tenant's look at Exotel's Call Details last succeeded."}, []string{"tenant"}),
+	}
+	for _, result := range []string{resultSucceeded, resultPending, resultRefused, resultUnavailable, resultStopped} {
+		m.runs.WithLabelValues(result)
+	}
+	reg.MustRegister(m.runs, m.found, m.requests, m.lastSuccess)
+	return m
+}
+
+func (m *Metrics) succeeded(tenant string, at *metav1.Time) {
+	if at != nil {
+		m.lastSuccess.WithLabelValues(tenant).Set(float64(at.Unix()))
+	}
+}
+
+func (m *Metrics) forget(tenant string) { m.lastSuccess.DeleteLabelValues(tenant) }

@@ -1,0 +1,414 @@
+package backfill
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/ingest"
+	"github.com/caly-dev/caly/internal/netguard"
+	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testenv"
+)
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard()) // each manager logs to its rig
+	testenv.Main(m)
+}
+
+const (
+	soon       = 20 * time.Second
+	key        = "exotel-key-7f3a"
+	token      = "exotel-token-91bc"
+	accountSID = "acme1"
+)
+
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
+// rig is everything around the reconciler: API server and database for real, and a stand-in for Exotel.
+type rig struct {
+	*testenv.Env
+	ns     string
+	pg     *pgtest.Server
+	db     *store.DB
+	exotel *exoteltest.Server
+	sent   *recorder
+	logs   *safeBuffer
+	// change is applied to each operator's reconciler.
+	change func(*Reconciler)
+	// metrics of the operator that runs.
+	metrics  *Metrics
+	gathered *prometheus.Registry
+}
+
+func newRig(t *testing.T, o exoteltest.Options) *rig {
+	t.Helper()
+	e := testenv.Get(t)
+	r := &rig{Env: e, ns: e.NewNamespace(t), pg: pgtest.New(t), sent: &recorder{next: netguard.NewTransport(loopback, 8)}, logs: &safeBuffer{},
+		change: func(*Reconciler) {}}
+	r.db = open(t, r.pg)
+	o.Key, o.Token = key, token
+	var err error
+	if r.exotel, err = exoteltest.NewServer(o); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.exotel.Close)
+	return r
+}
+
+func open(t *testing.T, pg *pgtest.Server) *store.DB {
+	t.Helper()
+	db, err := store.Open(t.Context(), pg.OperatorDSN, store.Options{Component: "operator"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	return db
+}
+
+// start runs an operator as cmd/caly does, without Exotel's pace. The test ends it, or stop does.
+func (r *rig) start(t *testing.T) (stop func()) {
+	t.Helper()
+	mgr, err := manager.New(r.Config, manager.Options{Scheme: r.Scheme, Metrics: server.Options{BindAddress: "0"},
+		Logger:     logr.FromSlogHandler(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Controller: ctrlconfig.Controller{SkipNameValidation: ptr.To(true)},
+		Cache:      cache.Options{DefaultNamespaces: map[string]cache.Config{r.ns: {}}},
+		Client:     client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.gathered = prometheus.NewRegistry()
+	r.metrics = NewMetrics(r.gathered)
+	// Few and quick tries, so that what is away is found away at once.
+	registry := resilience.NewRegistry(resilience.Options{Policy: resilience.Policy{MaxAttempts: 2, BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond}}, nil)
+	fill := &Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("caly-operator"), Store: r.db,
+		Registry: registry, Sources: tenantconfig.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback}, Transport: r.sent, Metrics: r.metrics, Interval: -1}
+	r.change(fill)
+	if err := fill.SetupWithManager(mgr); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the manager ended with: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	t.Cleanup(func() { r.verify(t) })
+	return stop
+}
+
+// verify runs after every test: the contract of the conditions, and no secret in anything that people read.
+func (r *rig) verify(t *testing.T) {
+	ctx := context.Background()
+	var tenants v1alpha1.TenantList
+	var events eventsv1.EventList
+	if err := errors.Join(r.Client.List(ctx, &tenants, client.InNamespace(r.ns)), r.Client.List(ctx, &events, client.InNamespace(r.ns))); err != nil {
+		t.Fatal(err)
+	}
+	for i := range tenants.Items {
+		if err := conditions.Check(&tenants.Items[i]); err != nil {
+			t.Errorf("the contract of conditions: %v", err)
+		}
+	}
+	seen, _ := json.Marshal([]any{tenants, events})
+	for _, secret := range []string{key, token, "wrong-token"} {
+		if bytes.Contains(seen, []byte(secret)) || strings.Contains(r.logs.String(), secret) {
+			t.Errorf("the secret %q is in a Tenant, an event or the log", secret)
+		}
+	}
+}
+
+// tenant makes a Tenant that is ready, with its Secret.
+func (r *rig) tenant(t *testing.T, name string, change ...func(*v1alpha1.Tenant)) *v1alpha1.Tenant {
+	t.Helper()
+	r.putSecret(t, name, token)
+	tenant := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}}
+	tenant.Spec.Exotel = v1alpha1.ExotelSpec{AccountSID: accountSID, APIBaseURL: r.exotel.URL(),
+		CredentialsSecretRef: v1alpha1.SecretReference{Name: name}, Backfill: &v1alpha1.BackfillSpec{}}
+	tenant.Spec.Webhooks.Signature = &v1alpha1.SignatureSpec{SecretRef: v1alpha1.SecretReference{Name: "webhook"}}
+	tenant.Spec.Recordings = v1alpha1.RecordingsSpec{Bucket: "acme", Endpoint: "https://s3.example", Region: "r",
+		CredentialsSecretRef: v1alpha1.SecretReference{Name: "bucket"}, AllowedSourceHosts: []string{r.exotel.Addr()}}
+	for _, f := range change {
+		f(tenant)
+	}
+	if err := r.Client.Create(t.Context(), tenant); err != nil {
+		t.Fatal(err)
+	}
+	r.setReady(t, tenant, true)
+	return tenant
+}
+
+func (r *rig) setReady(t *testing.T, tenant *v1alpha1.Tenant, ready bool) {
+	t.Helper()
+	base := tenant.DeepCopy()
+	conditions.MarkReconciling(tenant, v1alpha1.ReasonConfigFailed, "for this test")
+	if ready {
+		conditions.MarkReady(tenant, v1alpha1.ReasonReady, "for this test")
+	}
+	if err := r.Client.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *rig) putSecret(t *testing.T, name, token string) {
+	t.Helper()
+	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}, StringData: map[string]string{"apiKey": key, "apiToken": token}}
+	err := r.Client.Create(t.Context(), s)
+	if apierrors.IsAlreadyExists(err) {
+		err = r.Client.Update(t.Context(), s)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// update applies f to the Tenant as it is now.
+func (r *rig) update(t *testing.T, tenant *v1alpha1.Tenant, f func(*v1alpha1.Tenant)) {
+	t.Helper()
+	testenv.Eventually(t, soon, func() error {
+		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
+			return err
+		}
+		f(tenant)
+		return r.Client.Update(t.Context(), tenant)
+	})
+}
+
+// until waits for the condition, for the Tenant's present generation.
+func (r *rig) until(t *testing.T, tenant *v1alpha1.Tenant, status metav1.ConditionStatus, reason string) v1alpha1.BackfillStatus {
+	t.Helper()
+	testenv.Eventually(t, soon, func() error {
+		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
+			return err
+		}
+		c := apimeta.FindStatusCondition(tenant.Status.Conditions, v1alpha1.ConditionBackfillSucceeded)
+		if c == nil || c.Status != status || c.Reason != reason || c.ObservedGeneration != tenant.Generation || tenant.Status.Backfill == nil {
+			return fmt.Errorf("want %s %s at generation %d: %v", status, reason, tenant.Generation, tenant.Status.Conditions)
+		}
+		return nil
+	})
+	return *tenant.Status.Backfill
+}
+
+func (r *rig) succeeded(t *testing.T, tenant *v1alpha1.Tenant) v1alpha1.BackfillStatus {
+	t.Helper()
+	return r.until(t, tenant, metav1.ConditionTrue, v1alpha1.ReasonBackfillSucceeded)
+}
+
+// again lets the interval pass: no operator runs, and the last run was an hour ago. Then one starts.
+func (r *rig) again(t *testing.T, tenant *v1alpha1.Tenant, stop func()) (v1alpha1.BackfillStatus, func()) {
+	t.Helper()
+	stop()
+	ago := metav1.NewTime(time.Now().Add(-time.Hour).Truncate(time.Second))
+	if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
+		t.Fatal(err)
+	}
+	base := tenant.DeepCopy()
+	tenant.Status.Backfill.LastRunTime, tenant.Status.Backfill.NextRunTime = &ago, &ago
+	if err := r.Client.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+		t.Fatal(err)
+	}
+	stop = r.start(t)
+	testenv.Eventually(t, soon, func() error {
+		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
+			return err
+		}
+		if tenant.Status.Backfill.LastRunTime.Equal(&ago) {
+			return errors.New("there was no run since")
+		}
+		return nil
+	})
+	return *tenant.Status.Backfill, stop
+}
+
+// metric is the value of the one series whose label, if it has one, has the value; false without it.
+func (r *rig) metric(t *testing.T, name, label string) (float64, bool) {
+	t.Helper()
+	families, err := r.gathered.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && (len(m.GetLabel()) == 0 || m.GetLabel()[0].GetValue() == label) {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue(), true
+			}
+		}
+	}
+	return 0, false
+}
+
+// runs tells how many runs of the present operator ended so.
+func (r *rig) runs(t *testing.T, result string) float64 {
+	t.Helper()
+	n, _ := r.metric(t, "caly_backfill_runs_total", result)
+	return n
+}
+
+// begun is when the i-th call started: whole seconds, since Exotel knows no others.
+func begun(i int) time.Time {
+	return time.Now().Add(-3*time.Hour + time.Duration(i)*time.Second).Truncate(time.Second)
+}
+
+// placed is a call with a recording at the stand-in.
+func (r *rig) placed(sid string, started time.Time) exoteltest.PlacedCall {
+	c := exoteltest.PlacedCall{Call: exoteltest.Call{SID: sid, From: "09876543210", To: "09123456789", Started: started, Ended: started.Add(77 * time.Second),
+		RecordingURL: exoteltest.RecordingURL(r.exotel.URL(), accountSID, sid, 64)}, PhoneNumber: "08047491899", ConversationSeconds: 77, Price: "1.500"}
+	return c
+}
+
+// deliver brings a webhook to a database, by the way that webhooks take.
+func (r *rig) deliver(t *testing.T, db *store.DB, tenant *v1alpha1.Tenant, fields url.Values) {
+	t.Helper()
+	cfg := config(tenant)
+	cfg.TimeZone = "Asia/Kolkata"
+	e, err := ingest.Build(cfg, tenantconfig.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback}, ingest.Delivery{Kind: exotel.KindStatus,
+		Source: ingest.SourceWebhook, Fields: exotel.Request{RawQuery: fields.Encode()}, ReceivedAt: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Ingest(t.Context(), e); err != nil || e.DeadReason != "" {
+		t.Fatal(err, e.DeadReason)
+	}
+}
+
+// row is a call as it is in the database, with its queued recordings.
+type row struct {
+	Tenant, SID, Direction, From, To, Custom string
+	State, Seconds                           int
+	Ranks                                    [4]int
+	Started, Ended                           time.Time
+	Recordings, Queued                       []string
+}
+
+// rows reads all calls, past every policy.
+func rows(t *testing.T, pg *pgtest.Server) map[string]row {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), pg.AdminDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	got, err := conn.Query(t.Context(), `SELECT tenant, call_sid, direction, from_number, to_number, custom_field, state, conversation_seconds,
+		direction_rank, from_rank, to_rank, custom_rank, coalesce(started_at, 'epoch'), coalesce(ended_at, 'epoch'), recording_ids,
+		ARRAY(SELECT id || ' ' || source_url FROM recordings r WHERE r.tenant = c.tenant AND r.call_sid = c.call_sid ORDER BY id) FROM calls c`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]row{}
+	var w row
+	_, err = pgx.ForEachRow(got, []any{&w.Tenant, &w.SID, &w.Direction, &w.From, &w.To, &w.Custom, &w.State, &w.Seconds, &w.Ranks[0], &w.Ranks[1],
+		&w.Ranks[2], &w.Ranks[3], &w.Started, &w.Ended, &w.Recordings, &w.Queued}, func() error {
+		all[w.Tenant+" "+w.SID] = w
+		w = row{}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// recorder notes each request as it goes out.
+type recorder struct {
+	next http.RoundTripper
+
+	mu    sync.Mutex
+	paths []string
+	times []time.Time
+}
+
+func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
+	r.mu.Lock()
+	r.paths, r.times = append(r.paths, req.URL.Path), append(r.times, time.Now())
+	r.mu.Unlock()
+	return r.next.RoundTrip(req)
+}
+
+// count counts the requests so far: all, and those about single calls.
+func (r *recorder) count() (all, single int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.paths {
+		if strings.Contains(p, "/Calls/") {
+			single++
+		}
+	}
+	return len(r.paths), single
+}
+
+func (r *recorder) reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.paths, r.times = nil, nil
+}
+
+// safeBuffer takes log lines from several goroutines.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func metav1Duration(d time.Duration) metav1.Duration { return metav1.Duration{Duration: d} }
+
+// ageSuspects lets an hour pass since the calls were first heard of.
+func (r *rig) ageSuspects(t *testing.T) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), r.pg.AdminDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	if _, err := conn.Exec(t.Context(), `UPDATE calls SET created_at = created_at - interval '1 hour'`); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,207 @@
+package backfill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/exotel/calldetails"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+const (
+	// settleAfter is how long after its start a call may be without an end, and that nobody asks for it.
+	settleAfter = 15 * time.Minute
+	// suspectFor is how long a call is asked about of whose end nobody knows.
+	suspectFor = 7 * 24 * time.Hour
+	// pageSize is Exotel's, and how many calls are looked up and applied at once.
+	pageSize = 100
+)
+
+var (
+	// errBounds ends a run that has more to look at than one run may.
+	errBounds = errors.New("the run ended at its bounds")
+	// errStopped ends the run of a Tenant that is not to be looked after any more.
+	errStopped = errors.New("the Tenant was suspended, deleted or is not ready any more")
+)
+
+// run is one look at a Tenant's calls.
+type run struct {
+	r       *Reconciler
+	tenant  *v1alpha1.Tenant
+	config  *tenantconfig.Tenant
+	client  *calldetails.Client
+	owner   owner
+	count   *counter
+	limits  Limits
+	now     time.Time // a whole second, as all of Exotel's times
+	from    time.Time
+	suspect store.Suspect // how far it got among the suspects
+
+	// reached is up to when calls were created that were looked at.
+	reached        time.Time
+	checked, found int
+}
+
+// do looks at the suspects and then at all calls of the window. An error other than errBounds and errStopped is Exotel's or the
+// database's; what was found before it is applied.
+func (n *run) do(ctx context.Context) error {
+	n.reached = n.from
+	if err := n.suspects(ctx); err != nil {
+		return err
+	}
+	for _, w := range windows(n.from, n.now) {
+		if err := n.list(ctx, w); err != nil {
+			return err
+		}
+		n.reached = w.to
+	}
+	return nil
+}
+
+// suspects asks about calls of whose end no webhook told, oldest first. Each run goes on where the last one stopped, so that those
+// about which Exotel knows nothing do not keep the others waiting.
+func (n *run) suspects(ctx context.Context) error {
+	list, err := n.r.Store.Suspects(ctx, n.tenant.ID(), n.now.Add(-suspectFor), n.now.Add(-settleAfter), n.suspect, n.limits.Suspects)
+	if err != nil {
+		return err
+	}
+	var found []store.Event
+	for _, s := range list {
+		n.suspect = s
+		n.checked++
+		c, err := n.ask(ctx, s.CallSID)
+		if err != nil {
+			return errors.Join(err, n.apply(ctx, found))
+		}
+		found = n.add(ctx, found, c)
+	}
+	if len(list) < n.limits.Suspects {
+		n.suspect = store.Suspect{}
+	}
+	return n.apply(ctx, found)
+}
+
+// ask asks about one call, and returns nil where Exotel has nothing that can be applied yet.
+func (n *run) ask(ctx context.Context, sid string) (*calldetails.Call, error) {
+	if n.count.n.Load() >= int64(n.limits.Requests) {
+		return nil, errBounds
+	}
+	c, err := n.client.Call(ctx, sid)
+	switch {
+	case errors.Is(err, calldetails.ErrNotFound), errors.Is(err, calldetails.ErrUnreadable):
+		log.FromContext(ctx).V(1).Info("Exotel does not tell of a call; asked again in the next run", "tenant", n.tenant.ID(), "call", sid, "why", err.Error())
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case !c.Settled():
+		return nil, nil
+	}
+	return &c, nil
+}
+
+// list looks at the calls that were created in a window, page by page.
+func (n *run) list(ctx context.Context, w window) error {
+	page := make([]calldetails.Call, 0, pageSize)
+	for c, err := range n.client.Calls(ctx, w.filter(location(n.tenant))) {
+		if err != nil {
+			if broken(err) {
+				log.FromContext(ctx).Info("a call's record cannot be read and is left out", "tenant", n.tenant.ID(), "why", err.Error())
+				continue
+			}
+			return errors.Join(err, n.take(ctx, page))
+		}
+		page = append(page, c)
+		if len(page) < pageSize {
+			continue
+		}
+		if err := n.take(ctx, page); err != nil {
+			return err
+		}
+		page = page[:0]
+	}
+	return n.take(ctx, page)
+}
+
+// broken tells of an error that is about one record of a listing.
+func broken(err error) bool {
+	var e *calldetails.Error
+	return errors.As(err, &e) && errors.Is(e.Kind, calldetails.ErrUnreadable) && e.Status == 0
+}
+
+// take applies what is missing of some calls, oldest first. It is reached only once they are applied.
+func (n *run) take(ctx context.Context, calls []calldetails.Call) error {
+	if len(calls) == 0 {
+		return nil
+	}
+	sids := make([]string, len(calls))
+	for i := range calls {
+		sids[i] = calls[i].SID
+	}
+	known, err := n.r.Store.KnownCalls(ctx, n.tenant.ID(), sids)
+	if err != nil {
+		return err
+	}
+	done, found, ended := n.collect(ctx, calls, known)
+	if err := n.apply(ctx, found); err != nil {
+		return err
+	}
+	for _, c := range calls[:done] {
+		if c.CreatedAt.After(n.reached) {
+			n.reached = c.CreatedAt
+		}
+	}
+	return ended
+}
+
+// collect makes events of the calls of which something is missing, until an error ends it. done of them were looked at.
+func (n *run) collect(ctx context.Context, calls []calldetails.Call, known map[string]store.Known) (done int, found []store.Event, err error) {
+	for i := range calls {
+		if n.checked >= n.limits.Calls {
+			return i, found, errBounds
+		}
+		k, there := known[calls[i].SID]
+		if n.missing(&calls[i], k, there) {
+			c, err := n.ask(ctx, calls[i].SID)
+			if err != nil {
+				return i, found, err
+			}
+			found = n.add(ctx, found, c)
+		}
+		n.checked++
+	}
+	return len(calls), found, nil
+}
+
+// missing tells whether something of a listed call is missing here. The listing has no legs, and perhaps no end: the call is then
+// asked for by itself.
+func (n *run) missing(c *calldetails.Call, k store.Known, known bool) bool {
+	complete := k.Terminal && k.Ended && (c.RecordingURL == "" || hasRecording(k, c))
+	switch {
+	case complete, k.Dead, !c.Over(), !n.owner.owns(c, known):
+		return false
+	case c.EndedAt.IsZero():
+		return n.now.Sub(c.CreatedAt) >= settleAfter // it may have ended just now: a later run takes it
+	}
+	return true
+}
+
+func hasRecording(k store.Known, c *calldetails.Call) bool {
+	id := tenantconfig.RecordingID(c.SID, c.RecordingURL)
+	for _, have := range k.RecordingIDs {
+		if have == id {
+			return true
+		}
+	}
+	return false
+}
+
+// failed puts an error of the run into words for its condition.
+func failed(err error) string {
+	return fmt.Sprintf("%v. Webhooks are taken as ever; only calls whose webhooks were lost stay missing meanwhile", err)
+}

@@ -1,0 +1,139 @@
+package auth
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// content is what a signature is made over, what that covers of the request, and why it cannot be verified, if it cannot.
+type content struct {
+	parts       [][]byte
+	query, body bool
+	refusal     string
+}
+
+func signedContent(cfg *tenantconfig.Signature, r *Request) content {
+	switch or(cfg.SignedContent, tenantconfig.SignedBody) {
+	case tenantconfig.SignedBody:
+		return payload(r)
+	case tenantconfig.SignedURLAndParameters:
+		return urlAndParameters(r)
+	case tenantconfig.SignedTimestampAndBody:
+		stamp, _ := only(r.Header, cfg.TimestampHeader)
+		c := payload(r)
+		c.parts = [][]byte{[]byte(stamp), []byte("."), c.parts[0]}
+		c.refusal = checkTimestamp(stamp, cfg.Tolerance, r.Now)
+		return c
+	}
+	return content{refusal: ReasonWrongSignature} // the codec lets none through
+}
+
+// payload is the body, or the raw query of a request without one: Passthru comes as a GET.
+func payload(r *Request) content {
+	if r.Method == http.MethodGet || len(r.Body) == 0 {
+		return content{parts: [][]byte{[]byte(rawQuery(r))}, query: true}
+	}
+	return content{parts: [][]byte{r.Body}, body: true}
+}
+
+// urlAndParameters is what Twilio signs: the URL with its query, then name and value of each of the form's parameters in the
+// order of their names. A body that is no form is covered only by its digest in the signed URL, in the parameter bodySHA256.
+func urlAndParameters(r *Request) content {
+	if r.URL == nil {
+		return content{refusal: ReasonWrongSignature}
+	}
+	c := content{parts: [][]byte{[]byte(r.URL.String())}, query: true}
+	if r.Method == http.MethodGet || len(r.Body) == 0 {
+		return c
+	}
+	pairs, form := formPairs(r)
+	c.body = form || hasBodyDigest(r)
+	if !c.body {
+		c.refusal = ReasonUnsignedBody
+	}
+	// Stable: which of two values of one name comes first is covered too.
+	slices.SortStableFunc(pairs, func(a, b [2]string) int { return cmp.Compare(a[0], b[0]) })
+	for _, p := range pairs {
+		c.parts = append(c.parts, []byte(p[0]), []byte(p[1]))
+	}
+	return c
+}
+
+// hasBodyDigest tells whether the query names the body's SHA-256, in hex.
+func hasBodyDigest(r *Request) bool {
+	sum := sha256.Sum256(r.Body)
+	named, found := "", 0
+	for name, value := range queryPairs(rawQuery(r)) {
+		if name == "bodySHA256" {
+			named, found = value, found+1
+		}
+	}
+	return found == 1 && subtle.ConstantTimeCompare([]byte(strings.ToLower(named)), []byte(hex.EncodeToString(sum[:]))) == 1
+}
+
+// formPairs are the parameters of a form, in their order; false if the body is no form, or not one that reads in one way only.
+func formPairs(r *Request) ([][2]string, bool) {
+	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		return nil, false
+	}
+	switch kind {
+	case "application/x-www-form-urlencoded":
+		return urlencodedPairs(string(r.Body))
+	case "multipart/form-data":
+		return multipartPairs(r.Body, params["boundary"])
+	}
+	return nil, false
+}
+
+func urlencodedPairs(body string) (pairs [][2]string, ok bool) {
+	for part := range strings.SplitSeq(body, "&") {
+		if part == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(part, "=")
+		n, nameErr := url.QueryUnescape(name)
+		v, valueErr := url.QueryUnescape(value)
+		if nameErr != nil || valueErr != nil || strings.Contains(part, ";") {
+			return nil, false // another reader may take it apart in another way
+		}
+		pairs = append(pairs, [2]string{n, v})
+	}
+	return pairs, true
+}
+
+// maxParts of a multipart body: more than any webhook has, few enough to hold.
+const maxParts = 1000
+
+func multipartPairs(body []byte, boundary string) (pairs [][2]string, ok bool) {
+	if boundary == "" {
+		return nil, false
+	}
+	for reader := multipart.NewReader(bytes.NewReader(body), boundary); len(pairs) <= maxParts; {
+		part, err := reader.NextRawPart()
+		if err == io.EOF { //nolint:errorlint // NextRawPart returns it as it is at the end; a wrapped one is a body that broke off
+			return pairs, true
+		}
+		if err != nil || part.FormName() == "" || part.FileName() != "" || part.Header.Get("Content-Transfer-Encoding") != "" {
+			return nil, false
+		}
+		value, err := io.ReadAll(part)
+		if err != nil {
+			return nil, false
+		}
+		pairs = append(pairs, [2]string{part.FormName(), string(value)})
+	}
+	return nil, false
+}

@@ -1,0 +1,169 @@
+package webhook_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caly-dev/caly/dataplane/webhook"
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// heldUp is a store that answers nobody until it is let go.
+type heldUp struct {
+	entered chan struct{}
+	may     chan struct{}
+	release func()
+}
+
+func newHeldUp(t *testing.T) *heldUp {
+	h := &heldUp{entered: make(chan struct{}, 64), may: make(chan struct{})}
+	h.release = sync.OnceFunc(func() { close(h.may) })
+	t.Cleanup(h.release)
+	return h
+}
+
+func (h *heldUp) IngestBatch(_ context.Context, events []store.Event) ([]store.Outcome, error) {
+	h.entered <- struct{}{}
+	<-h.may
+	outcomes := make([]store.Outcome, len(events))
+	for i := range outcomes {
+		outcomes[i] = store.Applied
+	}
+	return outcomes, nil
+}
+
+// serveBounded serves webhooks of which so many may be in work.
+func serveBounded(t *testing.T, s webhook.Ingester, room int) *httptest.Server {
+	t.Helper()
+	h := handlerWith(t, webhook.Options{Store: s, MaxInFlight: room})
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+// headers sends a webhook's headers, and as much of its body as is given.
+func headers(t *testing.T, srv *httptest.Server, body string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nX-Exotel-Signature: %s\r\nContent-Length: %d\r\n\r\n", statusPath, sign(secret, statusBody), len(statusBody))
+	if _, err := fmt.Fprint(c, head, body); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	return c
+}
+
+func answer(t *testing.T, c net.Conn) (status int, retryAfter string) {
+	t.Helper()
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatalf("no answer: %v", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, resp.Header.Get("Retry-After")
+}
+
+// TestFull : one webhook too many is sent away before its body is there; those in work get their 200.
+func TestFull(t *testing.T) {
+	s := newHeldUp(t)
+	srv := serveBounded(t, s, 1)
+	first := headers(t, srv, statusBody)
+	<-s.entered
+	if status, retry := answer(t, headers(t, srv, "")); status != http.StatusServiceUnavailable || retry == "" {
+		t.Errorf("one too many is answered %d, Retry-After %q", status, retry)
+	}
+	s.release()
+	if status, _ := answer(t, first); status != http.StatusOK {
+		t.Errorf("the one in work is answered %d", status)
+	}
+	if status, _, _ := do(t, "POST", srv.URL+statusPath, sign(secret, statusBody), statusBody); status != http.StatusOK {
+		t.Errorf("afterwards: %d", status)
+	}
+}
+
+// TestUnreadBodyIsNotWaitedFor : what is refused for its path or method is answered on its headers alone.
+func TestUnreadBodyIsNotWaitedFor(t *testing.T) {
+	srv := serveBounded(t, &fake{}, 1)
+	for name, tc := range map[string]struct {
+		line string
+		want int
+	}{"path": {"POST /webhooks/exotel/a/b/nonsense", 404}, "method": {"PUT " + statusPath, 405}} {
+		c, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n", tc.line)
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if status, _ := answer(t, c); status != tc.want {
+			t.Errorf("%s: %d, want %d", name, status, tc.want)
+		}
+		_ = c.Close()
+	}
+}
+
+// TestSlowBodiesDoNotStarveOthers : when every place is held by a body that does not come, good senders get in all the same.
+func TestSlowBodiesDoNotStarveOthers(t *testing.T) {
+	srv := serveBounded(t, &fake{outcome: store.Applied}, 4)
+	var slow []net.Conn
+	for range 4 {
+		slow = append(slow, headers(t, srv, "CallSid="))
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for good := 0; good < 4; time.Sleep(20 * time.Millisecond) {
+		status, _, _ := do(t, "POST", srv.URL+statusPath, sign(secret, statusBody), statusBody)
+		switch {
+		case status == http.StatusOK:
+			good++
+		case status != http.StatusServiceUnavailable || time.Now().After(deadline):
+			t.Fatalf("a good sender is answered %d", status)
+		}
+	}
+	if status, _ := answer(t, slow[0]); status != http.StatusRequestTimeout {
+		t.Errorf("the slowest is answered %d, want 408", status)
+	}
+	_, _ = io.WriteString(slow[3], statusBody[len("CallSid="):])
+	if status, _ := answer(t, slow[3]); status != http.StatusOK {
+		t.Errorf("one that was not in the way is answered %d", status)
+	}
+}
+
+// TestChunkedBodyWithoutEnd : it is cut at the bound, and holds no place afterwards.
+func TestChunkedBodyWithoutEnd(t *testing.T) {
+	// The server bounds no time here, so that nothing but the bound ends the body.
+	srv := serveBounded(t, &fake{outcome: store.Applied}, 1)
+	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_, _ = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", statusPath)
+	chunk := fmt.Sprintf("%x\r\n%s\r\n", 64<<10, strings.Repeat("a", 64<<10))
+	for range 64 {
+		if _, err := io.WriteString(c, chunk); err != nil {
+			break // cut off, as it should be
+		}
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) { // well before a read's time-out
+		status, _, _ := do(t, "POST", srv.URL+statusPath, sign(secret, statusBody), statusBody)
+		if status == http.StatusOK {
+			return
+		}
+		if status != http.StatusServiceUnavailable || time.Now().After(deadline) {
+			t.Fatalf("the next webhook is answered %d", status)
+		}
+	}
+}

@@ -1,0 +1,216 @@
+package webhook_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caly-dev/caly/dataplane/webhook"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+)
+
+// realStore is PostgreSQL with a look at it as the superuser.
+func realStore(t *testing.T) (*pgtest.Server, *store.DB, func(sql string) string) {
+	t.Helper()
+	pg := pgtest.New(t)
+	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane", MaxConns: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	return pg, db, func(sql string) (text string) {
+		t.Helper()
+		conn, err := pgx.Connect(t.Context(), pg.AdminDSN)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close(context.Background()) }()
+		if err := conn.QueryRow(t.Context(), sql).Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+}
+
+// gathering lets the first transaction wait until others stand behind it, and notes how many committed events of several tenants.
+type gathering struct {
+	webhook.Ingester
+	first sync.Once
+	wait  func()
+	mu    sync.Mutex
+	mixed int
+}
+
+func (g *gathering) IngestBatch(ctx context.Context, events []store.Event) ([]store.Outcome, error) {
+	g.first.Do(g.wait)
+	outcomes, err := g.Ingester.IngestBatch(ctx, events)
+	if err == nil && slices.ContainsFunc(events, func(e store.Event) bool { return e.Tenant != events[0].Tenant }) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.mixed++
+	}
+	return outcomes, err
+}
+
+// TestTenantsShareATransaction : events of two tenants go into one batch, each under its own row-level security, and one that
+// PostgreSQL refuses takes none of the others with it.
+func TestTenantsShareATransaction(t *testing.T) {
+	_, db, look := realStore(t)
+	registry := prometheus.NewRegistry()
+	g := &gathering{Ingester: db}
+	h := handlerWith(t, webhook.Options{Store: g, Workers: 1, Metrics: registry})
+	g.wait = func() {
+		for deadline := time.Now().Add(10 * time.Second); inFlight(t, registry) < 9 && time.Now().Before(deadline); {
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	send := func(path, key, body string) {
+		if w := post(h, path, sign(key, body), body); w.Code != http.StatusOK {
+			t.Errorf("%s %s: answered %d %s", path, body, w.Code, w.Body)
+		}
+	}
+	var wg sync.WaitGroup
+	for i := range 4 {
+		body := fmt.Sprintf("CallSid=c%d&Status=completed", i)
+		wg.Go(func() { send(statusPath, secret, body) })
+		wg.Go(func() { send("/webhooks/exotel/globex/sales/status", "a signing secret of globex", body) })
+	}
+	wg.Go(func() {
+		const poison = "CallSid=poison&RecordingUrl=https://recordings.exotel.com/%FF.mp3"
+		send(statusPath, secret, poison)
+	})
+	wg.Wait()
+	if g.mixed == 0 {
+		t.Error("no transaction was of two tenants")
+	}
+	got := look(`SELECT string_agg(tenant || ' ' || call_sid || ' ' || coalesce(dead_reason, 'applied'), E'\n' ORDER BY tenant, call_sid) FROM call_events`)
+	want := strings.Join([]string{"acme/support c0 applied", "acme/support c1 applied", "acme/support c2 applied", "acme/support c3 applied",
+		"acme/support poison refused_by_database", "globex/sales c0 applied", "globex/sales c1 applied", "globex/sales c2 applied", "globex/sales c3 applied"}, "\n")
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("events (-want +got):\n%s", d)
+	}
+	if n := look(`SELECT count(*)::text FROM calls WHERE state = 4`); n != "8" {
+		t.Errorf("%s calls are completed, want 8", n)
+	}
+}
+
+func inFlight(t *testing.T, registry *prometheus.Registry) float64 {
+	families, err := registry.Gather()
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	for _, f := range families {
+		if f.GetName() == "caly_webhook_in_flight" {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	return 0
+}
+
+// TestChangedDuplicate : a replay with another field is answered 200, has no effect, and is counted.
+func TestChangedDuplicate(t *testing.T) {
+	_, db, look := realStore(t)
+	registry := prometheus.NewRegistry()
+	h := handlerWith(t, webhook.Options{Store: db, Metrics: registry})
+	for _, body := range []string{"CallSid=c1&Status=completed&To=0912", "CallSid=c1&Status=completed&To=0912", "CallSid=c1&Status=completed&To=0666"} {
+		if w := post(h, statusPath, sign(secret, body), body); w.Code != http.StatusOK {
+			t.Fatalf("answered %d %s", w.Code, w.Body)
+		}
+	}
+	for _, outcome := range []string{"applied", "duplicate", "changed_duplicate"} {
+		if n := counted(t, registry, "caly_webhook_events_total", outcome); n != 1 {
+			t.Errorf("%v are %s, want 1", n, outcome)
+		}
+	}
+	if got := look(`SELECT to_number || ' ' || (SELECT changed_replays FROM call_events) FROM calls`); got != "0912 1" {
+		t.Errorf("number and replays: %s, want those of the first and 1", got)
+	}
+}
+
+// TestStreamIsKept : what a Passthru says of a stream lands on the call, and both of its recordings are queued.
+func TestStreamIsKept(t *testing.T) {
+	_, db, look := realStore(t)
+	h := handlerWith(t, webhook.Options{Store: db})
+	const body = `CallSid=c1&RecordingUrl=https://recordings.exotel.com/c1.mp3&Stream={"StreamSID":"s1","Status":"completed","Duration":"28",` +
+		`"DisconnectedBy":"bot","RecordingUrl":"https://recordings.exotel.com/s1.mp3"}`
+	if w := post(h, "/webhooks/exotel/acme/support/passthru", sign(secret, body), body); w.Code != http.StatusOK {
+		t.Fatalf("answered %d %s", w.Code, w.Body)
+	}
+	if got := look(`SELECT concat_ws(' ', call_sid, stream_sid, status, duration_seconds, disconnected_by, recording_url) FROM call_streams`); got !=
+		"c1 s1 completed 28 bot https://recordings.exotel.com/s1.mp3" {
+		t.Errorf("stream: %s", got)
+	}
+	if got := look(`SELECT string_agg(source_url, ' ' ORDER BY source_url) FROM recordings`); got != "https://recordings.exotel.com/c1.mp3 https://recordings.exotel.com/s1.mp3" {
+		t.Errorf("recordings: %s", got)
+	}
+}
+
+// TestPostgresKilledMidFlight : while senders go on, PostgreSQL crashes and comes back. Nothing that was answered 200 is missing, the
+// rest is answered 503, and within seconds every event is taken.
+func TestPostgresKilledMidFlight(t *testing.T) {
+	pg, db, look := realStore(t)
+	h := handlerWith(t, webhook.Options{Store: db})
+	var mu sync.Mutex
+	acked, refused := map[string]bool{}, 0
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for sender := range 8 {
+		wg.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				call := fmt.Sprintf("s%di%d", sender, i)
+				for body := "CallSid=" + call + "&Status=completed"; ; time.Sleep(20 * time.Millisecond) {
+					w := post(h, statusPath, sign(secret, body), body)
+					mu.Lock()
+					switch w.Code {
+					case http.StatusOK:
+						acked[call] = true
+					case http.StatusServiceUnavailable:
+						refused++
+					default:
+						t.Errorf("%s: answered %d %s", call, w.Code, w.Body)
+					}
+					mu.Unlock()
+					if w.Code != http.StatusServiceUnavailable {
+						break
+					}
+				}
+			}
+		})
+	}
+	count := func() (int, int) {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(acked), refused
+	}
+	until := func(what string, done func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Errorf("after 20 s still not: %s", what)
+				return
+			}
+		}
+	}
+	until("50 events taken", func() bool { n, _ := count(); return n > 50 })
+	pg.Stop(t)
+	until("senders told", func() bool { _, n := count(); return n > 8 })
+	pg.Start(t)
+	before, _ := count()
+	until("events taken again", func() bool { n, _ := count(); return n > before+50 })
+	cancel()
+	wg.Wait()
+	if got, want := look(`SELECT count(*)::text || ' ' || count(DISTINCT call_sid) FROM call_events`), fmt.Sprintf("%d %[1]d", len(acked)); got != want {
+		t.Errorf("events and calls: %s, want %s: what was answered 200, once each", got, want)
+	}
+}

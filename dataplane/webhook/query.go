@@ -1,0 +1,49 @@
+package webhook
+
+import (
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// secretWords stand in the names, in lower case, of query fields in which senders carry secrets. No field of Exotel's has one.
+var secretWords = []string{"key", "token", "secret", "password", "signature"}
+
+// credentials in a URL that is a field's value: Exotel repeats the agent's address, wss://KEY:TOKEN@host.
+var credentials = regexp.MustCompile(`://[^/?#\s"]*@`)
+
+// splitQuery returns a raw query without its secrets, to be read, and with them redacted, to be kept. The name of one more that
+// is secret may be given.
+func splitQuery(raw, secret string) (fields, kept string) {
+	if raw == "" {
+		return "", ""
+	}
+	var toRead, toKeep []string
+	for _, pair := range strings.Split(raw, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		plain, err := url.QueryUnescape(name)
+		if err == nil && isSecret(name, plain, secret) {
+			toKeep = append(toKeep, name+"=redacted")
+			continue
+		}
+		toRead = append(toRead, pair) // broken ones too: the reader must refuse them
+		text, badValue := url.QueryUnescape(value)
+		if err != nil || badValue != nil || strings.Contains(pair, ";") {
+			continue
+		}
+		if strings.Contains(text, "@") {
+			pair = name + "=" + url.QueryEscape(credentials.ReplaceAllString(text, "://redacted@"))
+		}
+		toKeep = append(toKeep, pair)
+	}
+	return strings.Join(toRead, "&"), strings.Join(toKeep, "&")
+}
+
+func isSecret(name, plain, secret string) bool {
+	if exact, err := url.PathUnescape(name); err == nil && exact == secret {
+		return true
+	}
+	plain = strings.ToLower(plain)
+	return slices.ContainsFunc(secretWords, func(w string) bool { return strings.Contains(plain, w) })
+}

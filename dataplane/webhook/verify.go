@@ -1,0 +1,70 @@
+package webhook
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/caly-dev/caly/dataplane/auth"
+	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/ingest"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// verified returns the tenant whose webhook this is, and what of the request may be believed. An unknown tenant and a wrong
+// signature are refused alike, so that nobody learns from outside which tenants exist.
+func (h *Handler) verified(r *http.Request, to destination, body []byte) (*tenantconfig.Tenant, ingest.Delivery, error) {
+	now := time.Now()
+	all := exotel.Request{Method: r.Method, RawQuery: r.URL.RawQuery, ContentType: r.Header.Get("Content-Type"), Body: body}
+	tenant, reason := find(h.o.Tenants(), to, all)
+	var verifiers *tenantconfig.Webhooks
+	if tenant != nil {
+		verifiers, to.tenantID = tenant.Webhooks, tenant.ID
+	}
+	verdict := auth.Verify(verifiers, auth.NewRequest(r, body, to.token, h.o.TrustedProxies, now))
+	switch {
+	case tenant == nil:
+		return nil, ingest.Delivery{}, h.refuse(to, reason, verdict.Missing)
+	case !verdict.OK:
+		return nil, ingest.Delivery{}, h.refuse(to, verdict.Reason, verdict.Missing)
+	case tenant.Suspended:
+		return nil, ingest.Delivery{}, problem.New(http.StatusForbidden, problem.Forbidden, "the tenant is suspended")
+	}
+	h.m.verified.Inc()
+	fields, kept := splitQuery(r.URL.RawQuery, tokenName(verifiers))
+	d := ingest.Delivery{Kind: to.kind, Source: ingest.SourceWebhook, ContentType: all.ContentType, Raw: body, Query: kept, ReceivedAt: now}
+	d.Fields = believed(verdict, all, fields)
+	d.Fields.EventSID = r.Header.Get(exotel.EventSIDHeader)
+	return tenant, d, nil
+}
+
+// believed is the part of a request that the verdict covers. Nothing else of it is read for its fields, since whoever has seen one
+// signed request could add to it.
+func believed(v auth.Verdict, all exotel.Request, query string) exotel.Request {
+	part := exotel.Request{Method: all.Method}
+	if v.CoversQuery {
+		part.RawQuery = query
+	}
+	if v.CoversBody {
+		part.ContentType, part.Body = all.ContentType, all.Body
+	}
+	return part
+}
+
+// tokenName is the query parameter that carries the tenant's token.
+func tokenName(w *tenantconfig.Webhooks) string {
+	if w == nil || w.Token == nil {
+		return ""
+	}
+	return w.Token.Query
+}
+
+func (h *Handler) refuse(to destination, reason string, missing bool) error {
+	h.m.refused.WithLabelValues(reason).Inc()
+	h.o.Log.Warn("refused a webhook", "tenant", to.tenantID[:min(len(to.tenantID), 128)], "route", to.pattern, "reason", reason)
+	outside := "the webhook's signature was not accepted"
+	if missing {
+		outside = "Missing webhook signature"
+	}
+	return problem.New(http.StatusUnauthorized, problem.InvalidSignature, outside)
+}

@@ -1,0 +1,106 @@
+package calldetails
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/resilience"
+)
+
+// hasty never waits for a server that asks for a second.
+func hasty() *resilience.Registry {
+	return resilience.NewRegistry(resilience.Options{Policy: resilience.Policy{BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond}}, nil)
+}
+
+// TestPatience : Exotel asks one client to wait for a second, and for more than that; another client of the account waits with it.
+func TestPatience(t *testing.T) {
+	for name, tc := range map[string]struct {
+		tooMany      int
+		after        time.Duration
+		patience     time.Duration
+		wantErr      error
+		wantRequests int
+		wantLeast    time.Duration
+	}{
+		"waited out":          {1, time.Second, 2 * time.Second, nil, 2, time.Second},
+		"asked for too often": {9, time.Second, 2 * time.Second, ErrRateLimited, 3, 2 * time.Second},
+		"no patience":         {1, time.Second, 0, ErrRateLimited, 1, 0},
+		"too long":            {1, 30 * time.Second, 2 * time.Second, ErrRateLimited, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pace := NewPacer(-1)
+			mine := func(c *Config) { c.Pace, c.Patience, c.Registry = pace, tc.patience, hasty() }
+			client, s := against(t, mine)
+			s.Place("acme1", placed("c1", today), placed("c2", today))
+			s.SetDetails("/v1/Accounts/acme1/Calls/c1.json", exoteltest.DetailQuirks{TooMany: tc.tooMany, RetryAfter: tc.after})
+			begun := time.Now()
+			_, err := client.Call(t.Context(), "c1")
+			if !errors.Is(err, tc.wantErr) || s.Requests("/v1/Accounts/acme1/Calls/c1.json") != tc.wantRequests || time.Since(begun) < tc.wantLeast {
+				t.Errorf("%v after %d requests and %s; want %v after %d and at least %s", err, s.Requests("/v1/Accounts/acme1/Calls/c1.json"),
+					time.Since(begun), tc.wantErr, tc.wantRequests, tc.wantLeast)
+			}
+			if tc.wantErr == nil {
+				return
+			}
+			other := config(t, s.URL())
+			other.Pace = pace
+			_, err = newClient(t, other).Call(t.Context(), "c2")
+			var e *Error
+			if !errors.As(err, &e) || !errors.Is(err, ErrRateLimited) || e.RetryAfter <= 0 || s.Requests("/v1/Accounts/acme1/Calls/c2.json") != 0 {
+				t.Errorf("another client of the account got %v; want to be told to wait, and nothing asked", err)
+			}
+		})
+	}
+}
+
+// TestHold : whoever comes while the account is held back gets a turn after that, in the usual order.
+func TestHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPacer(0)
+		p.hold(10 * time.Second)
+		p.hold(time.Second) // does not shorten it
+		if p.Idle() || p.holds() != 10*time.Second {
+			t.Errorf("held for %s, idle %v; want 10s", p.holds(), p.Idle())
+		}
+		begun := time.Now()
+		for i := range 3 {
+			if err := p.wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := time.Since(begun), 10*time.Second+time.Duration(i)*defaultInterval; got != want {
+				t.Errorf("turn %d came after %s, want %s", i, got, want)
+			}
+		}
+		p.hold(1000 * time.Hour)
+		if p.holds() != maxHold {
+			t.Errorf("held for %s, want no more than %s", p.holds(), maxHold)
+		}
+		time.Sleep(maxHold)
+		if !p.Idle() {
+			t.Error("not idle after its time")
+		}
+	})
+}
+
+func TestUses(t *testing.T) {
+	for name, tc := range map[string]struct {
+		phone, number string
+		want          bool
+	}{
+		"as it is":          {"+918047491899", "+918047491899", true},
+		"national":          {"08047491899", "+918047491899", true},
+		"another":           {"08047491898", "+918047491899", false},
+		"none":              {"", "+918047491899", false},
+		"hidden":            {"0XXXXXX1899", "+918047491899", false},
+		"an end of another": {"7491899", "+918047491899", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := (Call{PhoneNumber: tc.phone}).Uses(tc.number); got != tc.want {
+				t.Errorf("got %v, want %v", got, tc.want)
+			}
+		})
+	}
+}

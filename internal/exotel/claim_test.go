@@ -1,0 +1,59 @@
+package exotel
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestReadClaim(t *testing.T) {
+	for name, tc := range map[string]struct {
+		req  Request
+		want Claim
+	}{
+		"account":            {form("AccountSid=acme1"), Claim{AccountSID: "acme1", PhoneNumbers: [][]string{nil, nil}}},
+		"account of a leg":   {leg(legSample, ""), Claim{AccountSID: "acme1", PhoneNumbers: [][]string{{"+918047491899"}, nil}}},
+		"account in a query": {Request{Method: "GET", RawQuery: "AccountSid=acme1"}, Claim{AccountSID: "acme1", PhoneNumbers: [][]string{nil, nil}}},
+		"ExoPhone first": {form("PhoneNumberSid=08047491899&To=09123456789&From=09876543210"),
+			Claim{PhoneNumbers: [][]string{{"+918047491899"}, {"+919123456789", "+919876543210"}}}},
+		"passthru": {Request{Method: "GET", RawQuery: "CallFrom=09876543210&CallTo=08047491899"}, Claim{PhoneNumbers: [][]string{nil, {"+918047491899", "+919876543210"}}}},
+		"nothing":  {form("CallSid=c1&To=sip:bot@example.com"), Claim{PhoneNumbers: [][]string{nil, nil}}},
+	} {
+		got, err := ReadClaim(tc.req)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(tc.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	if got, err := ReadClaim(form("AccountSid=%zz")); err == nil {
+		t.Errorf("a broken body claims %+v", got)
+	}
+}
+
+func TestE164(t *testing.T) {
+	for number, want := range map[string][]string{
+		"+918047491899":      {"+918047491899"},
+		"08047491899":        {"+918047491899"},
+		"8047491899":         {"+918047491899", "+8047491899"},
+		"918047491899":       {"+918047491899"},
+		" 918047491899":      {"+918047491899"}, // a plus sign in a query that was not escaped
+		"00918047491899":     {"+918047491899"},
+		"+91 80-4749 (1899)": {"+918047491899"},
+		"+6581234567":        {"+6581234567"},
+		"6581234567":         {"+916581234567", "+6581234567"},
+		"":                   nil,
+		"12345":              nil,
+		"sip:08047491899":    nil,
+		"0XXXXXX4890":        nil,
+		"080474918990":       nil,
+		"+91+8047491899":     nil,
+		"1234567890123456":   nil,
+		"०८०४७४९१८९९":        nil,
+	} {
+		if diff := cmp.Diff(want, E164(number)); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", number, diff)
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package ingest
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+var received = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// kept is the event as the store would keep it.
+func kept(e store.Event) store.KeptEvent {
+	return store.KeptEvent{Tenant: e.Tenant, CallSID: e.CallSID, Kind: e.Kind, EventType: e.EventType, Source: e.Source, Reason: e.DeadReason,
+		ReceivedAt: received, ContentType: e.ContentType, Query: e.Query, CoversQuery: e.CoversQuery, CoversBody: e.CoversBody, Size: len(e.Raw), Raw: e.Raw}
+}
+
+// TestAgain builds deliveries that are dead at first, and then again, by what the tenant says then.
+func TestAgain(t *testing.T) {
+	const form, recording = "application/x-www-form-urlencoded", "https://media.example.com/c1.mp3"
+	terminal := "CallSid=c1&EventType=terminal&Status=completed&DateUpdated=2026-03-01+17%3A20%3A00&RecordingUrl=" + url.QueryEscape(recording)
+	old := strings.Replace(terminal, "2026-03", "2025-03", 1)
+	rec := []store.NewRecording{{ID: tenantconfig.RecordingID("c1", recording), SourceURL: recording}}
+	body := func(s string) Delivery {
+		return Delivery{Kind: exotel.KindStatus, ContentType: form, Raw: []byte(s), Fields: exotel.Request{ContentType: form, Body: []byte(s)}}
+	}
+	query := func(read, kept string) Delivery {
+		return Delivery{Kind: exotel.KindPassthru, Query: kept, Fields: exotel.Request{RawQuery: read}}
+	}
+	brokenJSON := Delivery{Kind: exotel.KindStatus, ContentType: "application/json", Raw: []byte("{"),
+		Fields: exotel.Request{ContentType: "application/json", Body: []byte("{")}}
+	long := terminal + "&x=" + strings.Repeat("y", maxQuery)
+	uncovered := body(terminal)
+	uncovered.Query = "To=forged&Stream[RecordingUrl]=https%3A%2F%2Fevil.example.com%2Fx"
+	for name, tc := range map[string]struct {
+		delivery Delivery
+		hosts    []string // that are allowed by then
+		first    string
+		want     string
+		wantRecs []store.NewRecording
+	}{
+		"host allowed by now":         {delivery: body(terminal), hosts: []string{"media.example.com"}, first: DeadSourceRefused, wantRecs: rec},
+		"host refused still":          {delivery: body(terminal), hosts: []string{"other.example.com"}, first: DeadSourceRefused, want: DeadSourceRefused},
+		"too old when it came":        {delivery: body(old), hosts: []string{"media.example.com"}, first: DeadStale, wantRecs: rec},
+		"query":                       {delivery: query(terminal, terminal+"&token=redacted"), hosts: []string{"media.example.com"}, first: DeadSourceRefused, wantRecs: rec},
+		"query that was not verified": {delivery: uncovered, hosts: []string{"media.example.com", "evil.example.com"}, first: DeadSourceRefused, wantRecs: rec},
+		"cannot be read still":        {delivery: brokenJSON, first: "malformed_body", want: "malformed_body"},
+		"query kept in part":          {delivery: query("CallSid=c1&RecordingUrl=%zz", "CallSid=c1"), first: "malformed_query", want: "malformed_query"},
+		"long query":                  {delivery: query(long, long), hosts: []string{"media.example.com"}, first: DeadSourceRefused, want: DeadSourceRefused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tenant := &tenantconfig.Tenant{ID: "acme/support", AccountSID: "acme1", TimeZone: "Asia/Kolkata", Freshness: time.Hour,
+				AllowedSourceHosts: []string{"recordings.exotel.com"}}
+			if tc.first == DeadStale {
+				tenant.AllowedSourceHosts = tc.hosts
+			}
+			tc.delivery.Source, tc.delivery.ReceivedAt = SourceWebhook, received
+			first, err := Build(tenant, tenantconfig.SourcePolicy{}, tc.delivery)
+			if err != nil || first.DeadReason != tc.first {
+				t.Fatalf("at first it is dead for %q, %v; want %q", first.DeadReason, err, tc.first)
+			}
+			tenant.AllowedSourceHosts = tc.hosts
+			e, err := Again(tenant, tenantconfig.SourcePolicy{}, kept(first))
+			if err != nil || e.DeadReason != tc.want || e.Tenant != tenant.ID {
+				t.Fatalf("again it is dead for %q, %v; want %q", e.DeadReason, err, tc.want)
+			}
+			for i := range e.Recordings {
+				e.Recordings[i].AvailableAt = time.Time{}
+			}
+			if d := cmp.Diff(tc.wantRecs, e.Recordings); d != "" {
+				t.Errorf("recordings (-want +got):\n%s", d)
+			}
+			if tc.want == "" && (e.DedupKey != first.DedupKey || e.ContentDigest != first.ContentDigest || e.Call.State != store.CallCompleted) {
+				t.Errorf("it is another event: %+v, at first %+v", e, first)
+			}
+			if tenant.Freshness != time.Hour {
+				t.Error("the tenant was changed")
+			}
+		})
+	}
+}
+
+// TestAgainOfBackfill : what Call Details told is no webhook, and is read as what it is.
+func TestAgainOfBackfill(t *testing.T) {
+	const record = `{"Sid":"c1","AccountSid":"acme1","Status":"completed","StartTime":"2026-03-01 17:00:00","EndTime":"2026-03-01 17:20:00",
+		"RecordingUrl":"https://media.example.com/c1.mp3"}`
+	k := store.KeptEvent{Tenant: "acme/support", CallSID: "c1", Kind: exotel.KindStatus, Source: SourceBackfill, Reason: DeadSourceRefused,
+		ReceivedAt: received, CoversBody: true, Raw: []byte(record)}
+	tenant := &tenantconfig.Tenant{ID: "acme/support", AccountSID: "acme1", TimeZone: "Asia/Kolkata", AllowedSourceHosts: []string{"media.example.com"}}
+	e, err := Again(tenant, tenantconfig.SourcePolicy{}, k)
+	if err != nil || e.DeadReason != "" || len(e.Recordings) != 1 || e.Call.State != store.CallCompleted || e.Call.EndedAt.IsZero() || e.Source != SourceBackfill {
+		t.Errorf("%+v, %v", e, err)
+	}
+	for name, raw := range map[string]string{"another account's": strings.Replace(record, "acme1", "other1", 1), "no JSON": "CallSid=c1"} {
+		k.Raw = []byte(raw)
+		if e, err := Again(tenant, tenantconfig.SourcePolicy{}, k); err == nil {
+			t.Errorf("%s: %+v", name, e)
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package ingest
+
+import (
+	"crypto/sha256"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// Reasons of dead events that are found here; those of exotel.ParseError come beside them.
+const (
+	// DeadSourceRefused : the event names a recording whose URL the tenant does not allow, so that no pod ever fetches it.
+	DeadSourceRefused = "source_refused"
+	// DeadStale : the event's own time is outside the tenant's freshness window.
+	DeadStale = "stale"
+)
+
+// Bounds of columns, in bytes.
+const (
+	maxContentType = 256
+	maxQuery       = 16 << 10
+	maxWord        = 64 // a type, a status, an id
+	maxNumber      = 128
+	maxText        = 512
+	maxURL         = 2048
+)
+
+const (
+	// maxPark bounds how long a recording waits for the time from which it is said to be there: one in the wrong zone must not park it.
+	maxPark = 2 * time.Hour
+	// maxAhead is how far an event's time may lie ahead: clocks go wrong, and zones are taken for others.
+	maxAhead = 24 * time.Hour
+	// unknownCall stands for the id of a call or stream that could not be read.
+	unknownCall = store.UnreadCall
+)
+
+var states = map[exotel.State]store.CallState{
+	exotel.StateQueued: store.CallQueued, exotel.StateRinging: store.CallRinging, exotel.StateInProgress: store.CallInProgress,
+	exotel.StateCompleted: store.CallCompleted, exotel.StateBusy: store.CallBusy, exotel.StateNoAnswer: store.CallNoAnswer,
+	exotel.StateFailed: store.CallFailed, exotel.StateCanceled: store.CallCanceled,
+}
+
+// Build makes an event of a verified delivery. One that names a call and cannot be applied becomes a dead event, with its reason; of
+// one that names none no event can be made, which is an *exotel.ParseError.
+func Build(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, d Delivery) (store.Event, error) {
+	e := store.Event{Tenant: t.ID, Kind: d.Kind, Source: d.Source, ContentType: bound(d.ContentType, maxContentType), Raw: d.Raw,
+		Query: bound(d.Query, maxQuery), CoversQuery: d.Fields.RawQuery != "", CoversBody: len(d.Fields.Body) > 0}
+	parsed, err := exotel.ParseEvent(d.Kind, d.Fields, location(t.TimeZone))
+	if err != nil {
+		return unreadable(e, d, err)
+	}
+	e.CallSID, e.EventType = parsed.CallSID, bound(parsed.EventType, maxWord)
+	e.DedupKey, e.ContentDigest = parsed.DedupKey(t.ID), parsed.ContentDigest()
+	e.Call = store.Call{State: states[parsed.State], Direction: parsed.Direction, From: bound(parsed.From, maxNumber), To: bound(parsed.To, maxNumber),
+		StartedAt: parsed.StartedAt, EndedAt: parsed.EndedAt, ConversationSeconds: parsed.ConversationSeconds,
+		CustomField: bound(parsed.CustomField, maxText)}
+	e.Stream = stream(parsed.Stream)
+	urls := []string{parsed.RecordingURL}
+	if parsed.Stream != nil {
+		urls = append(urls, parsed.Stream.RecordingURL)
+	}
+	addRecordings(&e, t, sources, notAfter(parsed.AvailableAt, d.ReceivedAt.Add(maxPark)), urls...)
+	if !fresh(t.Freshness, parsed.At, d.ReceivedAt) {
+		e.DeadReason = DeadStale
+	}
+	return e, nil
+}
+
+// unreadable keeps what cannot be read, under a key of all that was believed of it.
+func unreadable(e store.Event, d Delivery, err error) (store.Event, error) {
+	var refused *exotel.ParseError
+	if !errors.As(err, &refused) || refused.Code == "missing_call_sid" || refused.Code == "invalid_call_sid" {
+		return store.Event{}, err
+	}
+	e.DeadReason, e.CallSID = refused.Code, unknownCall
+	e.DedupKey = sha256.Sum256(append([]byte(e.Tenant+"\x00"+e.Kind+"\x00"+d.Fields.RawQuery+"\x00"), d.Fields.Body...))
+	return e, nil
+}
+
+// addRecordings queues the recordings that the event names, each once. If the tenant does not allow one of the URLs the event is dead.
+func addRecordings(e *store.Event, t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, available time.Time, urls ...string) {
+	sources.Hosts = t.AllowedSourceHosts
+	for _, u := range urls {
+		if u == "" {
+			continue
+		}
+		if sources.Validate(u) != nil {
+			e.DeadReason, e.Recordings = DeadSourceRefused, nil
+			return
+		}
+		id := tenantconfig.RecordingID(e.CallSID, u)
+		if !slices.ContainsFunc(e.Recordings, func(r store.NewRecording) bool { return r.ID == id }) {
+			e.Recordings = append(e.Recordings, store.NewRecording{ID: id, SourceURL: u, AvailableAt: available})
+		}
+	}
+}
+
+func stream(s *exotel.Stream) *store.Stream {
+	if s == nil {
+		return nil
+	}
+	sid := bound(s.SID, maxWord)
+	if sid == "" {
+		sid = unknownCall // a stream that was never made has none, and its error is what people look for
+	}
+	return &store.Stream{SID: sid, Status: bound(s.Status, maxWord), DisconnectedBy: bound(s.DisconnectedBy, maxWord),
+		Error: bound(s.Error, maxText), DetailedStatus: bound(s.DetailedStatus, maxText), RecordingURL: bound(s.RecordingURL, maxURL), Seconds: s.Seconds}
+}
+
+// fresh tells whether an event's own time is within the window. An event that tells no time, and a tenant without a window, pass.
+func fresh(window time.Duration, at, received time.Time) bool {
+	if window <= 0 || at.IsZero() {
+		return true
+	}
+	return !at.Before(received.Add(-window)) && !at.After(received.Add(maxAhead))
+}
+
+func notAfter(t, limit time.Time) time.Time {
+	if t.After(limit) {
+		return limit
+	}
+	return t
+}
+
+// location falls back to IST, which has no daylight saving, where the zone is unknown to this machine.
+func location(name string) *time.Location {
+	if loc, err := time.LoadLocation(name); err == nil && name != "" {
+		return loc
+	}
+	return time.FixedZone("IST", 5*3600+1800)
+}
+
+// bound makes a sender's text fit for a column: at most n bytes of valid UTF-8 without NUL.
+func bound(s string, n int) string {
+	s = strings.ReplaceAll(s[:min(len(s), n)], "\x00", "")
+	return strings.ToValidUTF8(s, "")
+}

@@ -1,0 +1,76 @@
+package ingest
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/exotel/calldetails"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// presigned is a field of Call Details that lets anybody fetch the recording for some minutes, and is not needed.
+const presigned = "PreSignedRecordingUrl"
+
+// FromCall makes the event that Exotel would have delivered of a call that Call Details told of, raw being what was told. A call of
+// another account is an error: it is none of the tenant's.
+func FromCall(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, c *calldetails.Call, raw []byte) (store.Event, error) {
+	if c.AccountSID != "" && c.AccountSID != t.AccountSID {
+		return store.Event{}, fmt.Errorf("call %s is of another Exotel account than %s: check spec.exotel.accountSID", c.SID, t.AccountSID)
+	}
+	e := store.Event{Tenant: t.ID, Kind: exotel.KindStatus, Source: SourceBackfill, CallSID: c.SID, ContentType: "application/json",
+		Raw: withoutPresigned(raw)}
+	e.Call = store.Call{State: states[c.Outcome()], Direction: c.Direction, From: bound(c.From, maxNumber), To: bound(c.To, maxNumber),
+		StartedAt: c.StartedAt, EndedAt: c.EndedAt}
+	if c.Details != nil {
+		e.Call.ConversationSeconds = c.Details.ConversationSeconds
+	}
+	if c.Over() {
+		e.EventType = "terminal"
+	}
+	e.ContentDigest = said(c, &e.Call)
+	e.DedupKey = sha256.Sum256(append([]byte(SourceBackfill+"\x00"+t.ID+"\x00"+c.SID+"\x00"), e.ContentDigest[:]...))
+	addRecordings(&e, t, sources, time.Time{}, c.RecordingURL)
+	return e, nil
+}
+
+// said is a digest of all that a call's record says and that is applied. Prices and dates of update change without meaning more, and
+// what was said once is no news the second time.
+func said(c *calldetails.Call, call *store.Call) [32]byte {
+	at := func(t time.Time) int64 {
+		if t.IsZero() {
+			return 0
+		}
+		return t.Unix()
+	}
+	recording, _, _ := strings.Cut(c.RecordingURL, "?")
+	// %q, so that no two lists of fields read the same.
+	return sha256.Sum256(fmt.Appendf(nil, "%d %q %q %q %d %d %d %q", call.State, call.Direction, call.From, call.To,
+		at(call.StartedAt), at(call.EndedAt), call.ConversationSeconds, recording))
+}
+
+// withoutPresigned is the record as it was told, but for the one field that must not be kept.
+func withoutPresigned(raw []byte) []byte {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(raw, &fields) != nil {
+		return raw // and no call was read from it either
+	}
+	kept := len(fields)
+	for name := range fields {
+		if strings.EqualFold(name, presigned) {
+			delete(fields, name)
+		}
+	}
+	if len(fields) == kept {
+		return raw
+	}
+	without, err := json.Marshal(fields)
+	if err != nil {
+		return nil // cannot be: it was JSON a moment ago
+	}
+	return without
+}

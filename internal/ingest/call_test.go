@@ -1,0 +1,153 @@
+package ingest_test
+
+import (
+	"bytes"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/exotel/calldetails"
+	"github.com/caly-dev/caly/internal/ingest"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// acme is a tenant whose account is in Kolkata.
+var acme = &tenantconfig.Tenant{ID: "acme/support", AccountSID: "acme1", TimeZone: "Asia/Kolkata", AllowedSourceHosts: tenantconfig.DefaultSourceHosts}
+
+const recordingURL = "https://recordings.exotel.com/exotelrecordings/acme1/c1.mp3"
+
+func fromCall(t testing.TB, raw string) store.Event {
+	t.Helper()
+	c, err := calldetails.Decode([]byte(raw), calldetails.IST)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := ingest.FromCall(acme, tenantconfig.SourcePolicy{}, &c, c.Raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// details is a call's record with some fields changed or added.
+func details(changes ...string) string {
+	fields := []string{`"Sid":"c1"`, `"AccountSid":"acme1"`, `"DateUpdated":"2026-10-01 10:05:00"`, `"From":"09876543210"`, `"To":"08047491899"`,
+		`"Status":"completed"`, `"StartTime":"2026-10-01 10:00:00"`, `"EndTime":"2026-10-01 10:01:17"`, `"Direction":"outbound-api"`,
+		`"RecordingUrl":"` + recordingURL + `"`, `"Details":{"ConversationDuration":8,"Leg2Status":"no-answer"}`}
+	return "{" + strings.Join(append(fields, changes...), ",") + "}"
+}
+
+func TestFromCall(t *testing.T) {
+	started := time.Date(2026, 10, 1, 4, 30, 0, 0, time.UTC) // 10:00 in Kolkata
+	call := store.Call{State: store.CallCompleted, Direction: "outbound-api", From: "09876543210", To: "08047491899", StartedAt: started,
+		EndedAt: started.Add(77 * time.Second), ConversationSeconds: 8}
+	with := func(f func(*store.Call)) store.Call { c := call; f(&c); return c }
+	recording := []store.NewRecording{{ID: tenantconfig.RecordingID("c1", recordingURL), SourceURL: recordingURL}}
+	for name, tc := range map[string]struct {
+		raw  string
+		want store.Event
+	}{
+		"plain": {details(), store.Event{EventType: "terminal", Call: call, Recordings: recording}},
+		"inbound, nobody took it": {details(`"Direction":"incoming"`), store.Event{EventType: "terminal", Recordings: recording,
+			Call: with(func(c *store.Call) { c.State, c.Direction = store.CallNoAnswer, "inbound" })}},
+		"empty details": {details(`"Details":{}`), store.Event{EventType: "terminal", Recordings: recording,
+			Call: with(func(c *store.Call) { c.ConversationSeconds = 0 })}},
+		"no recording": {details(`"RecordingUrl":null`), store.Event{EventType: "terminal", Call: call}},
+		"going on": {details(`"Status":"in-progress"`, `"EndTime":"1970-01-01 05:30:00"`, `"RecordingUrl":""`),
+			store.Event{Call: with(func(c *store.Call) { c.State, c.EndedAt = store.CallInProgress, time.Time{} })}},
+		"a source that is not allowed": {details(`"RecordingUrl":"https://evil.example/c1.mp3"`),
+			store.Event{EventType: "terminal", Call: call, DeadReason: ingest.DeadSourceRefused}},
+		"a NUL in a number": {details(`"From":"09876\u0000543210"`), store.Event{EventType: "terminal", Call: call, Recordings: recording}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := fromCall(t, tc.raw)
+			tc.want.Tenant, tc.want.Kind, tc.want.Source, tc.want.CallSID = acme.ID, exotel.KindStatus, "backfill", "c1"
+			tc.want.ContentType, tc.want.Raw = "application/json", []byte(tc.raw)
+			if d := cmp.Diff(tc.want, got, cmpopts.IgnoreFields(store.Event{}, "DedupKey", "ContentDigest"), cmpopts.EquateApproxTime(0)); d != "" {
+				t.Errorf("event (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestFromCallOfAnotherAccount(t *testing.T) {
+	c, err := calldetails.Decode([]byte(details(`"AccountSid":"globex1"`)), calldetails.IST)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ingest.FromCall(acme, tenantconfig.SourcePolicy{}, &c, c.Raw); err == nil || !strings.Contains(err.Error(), "spec.exotel.accountSID") {
+		t.Errorf("got %v, want it refused", err)
+	}
+}
+
+// TestFromCallTwice : what was told before is a duplicate, whatever of it has no meaning here; what is new is none.
+func TestFromCallTwice(t *testing.T) {
+	first := fromCall(t, details())
+	for name, tc := range map[string]struct {
+		raw  string
+		want bool // the same event
+	}{
+		"the same":              {details(), true},
+		"updated":               {details(`"DateUpdated":"2026-10-01 11:00:00"`), true},
+		"a price":               {details(`"Price":"1.500"`), true},
+		"another signature":     {details(`"RecordingUrl":"` + recordingURL + `?X-Amz-Signature=f00"`), true},
+		"presigned":             {details(`"PreSignedRecordingUrl":"https://s3.ap-south-1.amazonaws.com/x?X-Amz-Signature=f00"`), true},
+		"another outcome":       {details(`"Status":"busy"`), false},
+		"an end":                {details(`"EndTime":"2026-10-01 10:01:18"`), false},
+		"another recording":     {details(`"RecordingUrl":"https://recordings.exotel.com/exotelrecordings/acme1/other.mp3"`), false},
+		"talked longer":         {details(`"Details":{"ConversationDuration":9}`), false},
+		"another call":          {details(`"Sid":"c2"`), false},
+		"fields that run over":  {details(`"From":"09876543210\" \"08047491899"`, `"To":""`), false},
+		"no recording any more": {details(`"RecordingUrl":null`), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := fromCall(t, tc.raw).DedupKey == first.DedupKey; got != tc.want {
+				t.Errorf("the same key: %v, want %v", got, tc.want)
+			}
+		})
+	}
+	presigned := fromCall(t, details(`"preSignedRecordingUrl":"https://s3/x?X-Amz-Signature=f00"`))
+	if bytes.Contains(presigned.Raw, []byte("f00")) || !bytes.Contains(presigned.Raw, []byte(recordingURL)) {
+		t.Errorf("kept %s, want all but the presigned URL", presigned.Raw)
+	}
+	if theirs := *acme; true {
+		theirs.ID = "globex/sales"
+		c, _ := calldetails.Decode([]byte(details()), calldetails.IST)
+		if e, err := ingest.FromCall(&theirs, tenantconfig.SourcePolicy{}, &c, c.Raw); err != nil || e.DedupKey == first.DedupKey {
+			t.Errorf("%v, another tenant's event has the same key: %v", err, e.DedupKey == first.DedupKey)
+		}
+	}
+}
+
+// TestFromCallIsTheWebhook : of the same outbound call, a record says what its terminal StatusCallback says.
+func TestFromCallIsTheWebhook(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		word := func(name string, of ...string) string { return rapid.SampledFrom(of).Draw(r, name) }
+		status := word("status", "completed", "busy", "no-answer", "failed", "canceled", "cancelled")
+		from, to := word("from", "09876543210", "sip:bob", ""), word("to", "08047491899", "+6561234567")
+		direction, recording := word("direction", "outbound-api", "outbound-dial"), word("recording", "", recordingURL, recordingURL+"?a=b")
+		midnight := time.Date(2026, 10, 1, 0, 0, 0, 0, calldetails.IST)
+		started := midnight.Add(time.Duration(rapid.IntRange(0, 2*86400).Draw(r, "start")) * time.Second).Format("2006-01-02 15:04:05")
+		talked := word("talked", "0", "8", "3600")
+		fields := url.Values{"CallSid": {"c1"}, "EventType": {"terminal"}, "Status": {status}, "Direction": {direction}, "From": {from}, "To": {to},
+			"StartTime": {started}, "EndTime": {started}, "ConversationDuration": {talked}, "RecordingUrl": {recording}}
+		raw := `{"Sid":"c1","AccountSid":"acme1","Status":"` + status + `","Direction":"` + direction + `","From":"` + from + `","To":"` + to +
+			`","StartTime":"` + started + `","EndTime":"` + started + `","RecordingUrl":"` + recording + `","Details":{"ConversationDuration":` + talked + `}}`
+		delivered, err := ingest.Build(acme, tenantconfig.SourcePolicy{}, ingest.Delivery{Kind: exotel.KindStatus, Source: ingest.SourceWebhook,
+			Fields: exotel.Request{RawQuery: fields.Encode()}, ReceivedAt: time.Now()})
+		if err != nil {
+			r.Fatal(err)
+		}
+		ignored := cmpopts.IgnoreFields(store.Event{}, "Source", "DedupKey", "ContentDigest", "Raw", "ContentType", "Query", "CoversQuery", "CoversBody")
+		if d := cmp.Diff(delivered, fromCall(t, raw), ignored, cmpopts.EquateApproxTime(0)); d != "" {
+			r.Errorf("event (-delivered +told):\n%s", d)
+		}
+	})
+}

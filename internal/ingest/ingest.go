@@ -1,0 +1,30 @@
+// Package ingest turns what Exotel says, in a webhook, in an answer of Call Details or in an event that is applied again, into what
+// the store applies: one way for all of them.
+package ingest
+
+import (
+	"time"
+
+	"github.com/caly-dev/caly/internal/exotel"
+)
+
+// Sources of events.
+const (
+	SourceWebhook  = "webhook"
+	SourceBackfill = "backfill"
+)
+
+// Delivery is one event as it came in.
+type Delivery struct {
+	// Kind is exotel.KindStatus, exotel.KindPassthru or exotel.KindLeg.
+	Kind string
+	// Source is SourceWebhook or SourceBackfill.
+	Source string
+	// Fields is the part of the request that may be believed; nothing else of it is read.
+	Fields exotel.Request
+	// ContentType, Raw and Query (its secrets redacted) are the request as received, to be kept.
+	ContentType, Query string
+	Raw                []byte
+	// ReceivedAt is when it came.
+	ReceivedAt time.Time
+}

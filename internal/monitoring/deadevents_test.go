@@ -1,0 +1,133 @@
+package monitoring
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+)
+
+// deadCounter counts what it is asked, and can be away.
+type deadCounter struct {
+	mu     sync.Mutex
+	counts map[string]int
+	oldest time.Time
+	err    error
+	asked  int
+}
+
+func (c *deadCounter) DeadEvents(context.Context) (map[string]int, time.Time, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked++
+	return c.counts, c.oldest, c.err
+}
+
+// gauges are the values that a scrape finds, by name and label.
+func gauges(t *testing.T, c prometheus.Collector) map[string]float64 {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(c)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				name += " " + l.GetValue()
+			}
+			values[name] = m.GetGauge().GetValue()
+		}
+	}
+	return values
+}
+
+func TestDeadEventsGauge(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	db := &deadCounter{err: store.ErrUnavailable}
+	d := NewDeadEvents(db)
+	d.now = func() time.Time { return now }
+	for _, step := range []struct {
+		name      string
+		after     time.Duration
+		change    func()
+		want      map[string]float64
+		wantAsked int
+	}{
+		{"away from the start", 0, func() {}, map[string]float64{}, 1},
+		{"not asked again at once", time.Second, func() { db.counts, db.err = map[string]int{"stale": 0, "other": 0}, nil }, map[string]float64{}, 1},
+		{"none", 15 * time.Second, func() {}, map[string]float64{"caly_dead_events stale": 0, "caly_dead_events other": 0, "caly_dead_events_oldest_seconds": 0}, 2},
+		{"some", 15 * time.Second, func() { db.counts, db.oldest = map[string]int{"stale": 3, "other": 1}, now.Add(-time.Hour) },
+			map[string]float64{"caly_dead_events stale": 3, "caly_dead_events other": 1, "caly_dead_events_oldest_seconds": 3615}, 3},
+		{"away", time.Minute, func() { db.counts, db.err = nil, store.ErrUnavailable },
+			map[string]float64{"caly_dead_events stale": 3, "caly_dead_events other": 1, "caly_dead_events_oldest_seconds": 3675}, 4},
+		{"back", time.Minute, func() { db.counts, db.oldest, db.err = map[string]int{"stale": 0}, time.Time{}, nil },
+			map[string]float64{"caly_dead_events stale": 0, "caly_dead_events_oldest_seconds": 0}, 5},
+	} {
+		step.change()
+		now = now.Add(step.after)
+		if diff := cmp.Diff(step.want, gauges(t, d)); diff != "" || db.asked != step.wantAsked {
+			t.Errorf("%s: asked %d times, want %d; metrics (-want +got):\n%s", step.name, db.asked, step.wantAsked, diff)
+		}
+	}
+}
+
+// TestDeadEventsGaugeAtOnce : many who scrape at once cost one question.
+func TestDeadEventsGaugeAtOnce(t *testing.T) {
+	db := &deadCounter{counts: map[string]int{"stale": 1}}
+	d := NewDeadEvents(db)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() { gauges(t, d) })
+	}
+	wg.Wait()
+	if db.asked != 1 {
+		t.Errorf("asked %d times", db.asked)
+	}
+}
+
+func TestDeadEventsGaugeWithPostgreSQL(t *testing.T) {
+	pg := pgtest.New(t)
+	db, err := store.Open(t.Context(), pg.OperatorDSN, store.Options{Component: "operator"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for key, reason := range map[byte]string{1: "stale", 2: "stale", 3: "a_reason_of_tomorrow"} {
+		e := store.Event{Tenant: "acme/support", CallSID: "c1", Kind: "status", Source: "webhook", DedupKey: [32]byte{key}, DeadReason: reason}
+		if _, err := db.Ingest(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn, err := pgx.Connect(t.Context(), pg.AdminDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	if _, err := conn.Exec(t.Context(), `UPDATE call_events SET received_at = now() - interval '1 hour' WHERE id = (SELECT min(id) FROM call_events)`); err != nil {
+		t.Fatal(err)
+	}
+	got := gauges(t, NewDeadEvents(db))
+	if age := got["caly_dead_events_oldest_seconds"]; age < 3600 || age > 3700 {
+		t.Errorf("the oldest is %v s old", age)
+	}
+	delete(got, "caly_dead_events_oldest_seconds")
+	want := map[string]float64{"caly_dead_events other": 1}
+	for _, r := range store.DeadReasons() {
+		want["caly_dead_events "+r] = 0
+	}
+	want["caly_dead_events stale"] = 2
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("metrics (-want +got):\n%s", diff)
+	}
+}

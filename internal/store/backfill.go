@@ -1,0 +1,64 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Known is what is known of a call.
+type Known struct {
+	// Terminal : its state is one that ends a call.
+	Terminal bool
+	// Ended : its end is known.
+	Ended bool
+	// Dead : something that Call Details told of it was kept as a dead event, and is applied by a person.
+	Dead bool
+	// RecordingIDs are all that were ever queued for it.
+	RecordingIDs []string
+}
+
+// KnownCalls tells what is known of a tenant's calls. Those of which nothing is known are absent.
+func (d *DB) KnownCalls(ctx context.Context, tenant string, callSIDs []string) (map[string]Known, error) {
+	rows, err := d.pool.Query(ctx, `
+		WITH asked AS (SELECT DISTINCT unnest($2::text[]) AS call_sid),
+		dead AS (SELECT DISTINCT e.call_sid FROM asked a JOIN call_events e ON e.tenant = $1 AND e.call_sid = a.call_sid
+			WHERE e.source = 'backfill' AND e.dead_reason IS NOT NULL)
+		SELECT a.call_sid, coalesce(c.state >= $3, false), c.ended_at IS NOT NULL, d.call_sid IS NOT NULL, coalesce(c.recording_ids, '{}')
+		FROM asked a LEFT JOIN calls c ON c.tenant = $1 AND c.call_sid = a.call_sid LEFT JOIN dead d ON d.call_sid = a.call_sid
+		WHERE c.call_sid IS NOT NULL OR d.call_sid IS NOT NULL`, tenant, callSIDs, int16(CallCompleted))
+	if err != nil {
+		return nil, explain(err)
+	}
+	known := map[string]Known{}
+	var sid string
+	var k Known
+	_, err = pgx.ForEachRow(rows, []any{&sid, &k.Terminal, &k.Ended, &k.Dead, &k.RecordingIDs}, func() error {
+		known[sid] = k
+		k.RecordingIDs = nil
+		return nil
+	})
+	return known, explain(err)
+}
+
+// Suspect is a call that should have ended by now, and of whose end nobody told.
+type Suspect struct {
+	CallSID string
+	// StartedAt is when it started; where that is not known, when it was first heard of.
+	StartedAt time.Time
+}
+
+// Suspects lists a tenant's calls that started between two times and of which no terminal event came, oldest first, at most limit
+// of them, from the one behind after on.
+func (d *DB) Suspects(ctx context.Context, tenant string, from, to time.Time, after Suspect, limit int) ([]Suspect, error) {
+	rows, err := d.pool.Query(ctx, `SELECT call_sid, coalesce(started_at, created_at) FROM calls
+		WHERE tenant = $1 AND state < 4 AND coalesce(started_at, created_at) >= $2 AND coalesce(started_at, created_at) < $3
+			AND (coalesce(started_at, created_at), call_sid) > ($4, $5)
+		ORDER BY coalesce(started_at, created_at), call_sid LIMIT $6`, tenant, from, to, after.StartedAt, after.CallSID, limit)
+	if err != nil {
+		return nil, explain(err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Suspect])
+	return list, explain(err)
+}

@@ -1,0 +1,92 @@
+package store_test
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+func (f *fixture) ingest(t *testing.T, events ...store.Event) {
+	t.Helper()
+	for _, e := range events {
+		if _, err := f.dataplane.Ingest(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestKnownCalls(t *testing.T) {
+	f := newFixture(t)
+	const url = "https://recordings.exotel.com/x/a.mp3"
+	ended := newEvent(acme, "ended", "terminal", store.CallBusy, url)
+	ended.Call.EndedAt = time.Now()
+	dead := func(sid, source string) store.Event {
+		e := newEvent(acme, sid, "terminal", store.CallCompleted, "")
+		e.Source, e.DeadReason, e.DedupKey = source, "source_refused", sha256.Sum256([]byte(sid+source))
+		return e
+	}
+	f.ingest(t, ended, newEvent(acme, "no-end", "terminal", store.CallCompleted, ""), newEvent(acme, "answered", "answered", store.CallInProgress, ""),
+		dead("dead", "backfill"), dead("dead-webhook", "webhook"), newEvent(acme, "both", "terminal", store.CallCompleted, ""), dead("both", "backfill"),
+		newEvent(globex, "globex", "terminal", store.CallCompleted, ""), newEvent(acme, "unasked", "terminal", store.CallCompleted, ""))
+	got, err := f.oper.KnownCalls(t.Context(), acme, []string{"ended", "no-end", "answered", "dead", "dead-webhook", "both", "globex", "nobody", "ended"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]store.Known{
+		"ended":  {Terminal: true, Ended: true, RecordingIDs: []string{tenantconfig.RecordingID("ended", url)}},
+		"no-end": {Terminal: true}, "answered": {}, "dead": {Dead: true}, "both": {Terminal: true, Dead: true},
+	}
+	if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
+		t.Errorf("known (-want +got):\n%s", d)
+	}
+}
+
+// TestSuspects : ten calls, one a minute, and some that are none.
+func TestSuspects(t *testing.T) {
+	f := newFixture(t)
+	now := time.Now().Truncate(time.Second)
+	open := func(tenant, sid string, state store.CallState, age time.Duration) {
+		e := newEvent(tenant, sid, "answered", state, "")
+		e.Call.StartedAt = now.Add(-age)
+		f.ingest(t, e)
+	}
+	for i := range 10 {
+		open(acme, fmt.Sprint("c", i), store.CallInProgress, time.Hour-time.Duration(i)*time.Minute)
+	}
+	open(acme, "twin", store.CallUnknown, time.Hour)
+	open(acme, "over", store.CallFailed, time.Hour)
+	open(acme, "young", store.CallRinging, time.Minute)
+	open(acme, "ancient", store.CallRinging, 1000*time.Hour)
+	open(globex, "theirs", store.CallRinging, time.Hour)
+	f.ingest(t, newEvent(acme, "heard-of", "answered", store.CallInProgress, "")) // no start: it counts from when it was heard of
+	f.exec(t, `UPDATE calls SET created_at = now() - interval '30 minutes' WHERE call_sid = 'heard-of'`)
+
+	var got []string
+	var after store.Suspect
+	for page := 0; ; page++ {
+		list, err := f.oper.Suspects(t.Context(), acme, now.Add(-24*time.Hour), now.Add(-15*time.Minute), after, 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range list {
+			got = append(got, s.CallSID)
+		}
+		if len(list) < 5 {
+			break
+		}
+		if after = list[4]; page > 9 {
+			t.Fatal("the pages do not end")
+		}
+	}
+	want := []string{"c0", "twin", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "heard-of"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("suspects (-want +got):\n%s", d)
+	}
+}

@@ -1,0 +1,480 @@
+package store_test
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"pgregory.net/rapid"
+
+	"github.com/caly-dev/caly/internal/store"
+)
+
+const source = "https://recordings.exotel.com/x/c1.mp3"
+
+// deadEvent is an event that could not be applied.
+func deadEvent(tenant, sid, reason string) store.Event {
+	e := newEvent(tenant, sid, "terminal", store.CallCompleted, source)
+	e.DeadReason = reason
+	return e
+}
+
+// keep ingests an event and returns its id.
+func (f *fixture) keep(t *testing.T, e store.Event, want store.Outcome) int64 {
+	t.Helper()
+	if o, err := f.dataplane.Ingest(t.Context(), e); err != nil || o != want {
+		t.Fatalf("ingest: %v, %v; want %v", o, err, want)
+	}
+	return int64(f.one(t, `SELECT id FROM call_events WHERE tenant = $1 AND dedup_key = $2`, e.Tenant, e.DedupKey[:]))
+}
+
+func ids(list []store.KeptEvent) (ids []int64) {
+	for _, e := range list {
+		ids = append(ids, e.ID)
+	}
+	return ids
+}
+
+func TestEvents(t *testing.T) {
+	f := newFixture(t)
+	changed := newEvent(acme, "c1", "answered", store.CallInProgress, "")
+	f.keep(t, changed, store.Applied)                              // 1
+	f.keep(t, deadEvent(acme, "c1", "stale"), store.Dead)          // 2
+	f.keep(t, deadEvent(globex, "c1", "stale"), store.Dead)        // 3
+	f.keep(t, deadEvent(acme, "c2", "malformed_body"), store.Dead) // 4
+	changed.ContentDigest = [32]byte{1}
+	f.exec(t, `UPDATE call_events SET content_digest = sha256('x') WHERE id = 1`)
+	if o, err := f.dataplane.Ingest(t.Context(), changed); err != nil || o != store.ChangedDuplicate {
+		t.Fatalf("ingest of another content: %v, %v", o, err)
+	}
+	f.exec(t, `WITH n AS (SELECT id, row_number() OVER (ORDER BY id) AS n FROM call_events)
+		UPDATE call_events e SET received_at = '2026-01-01 00:00Z'::timestamptz + n.n * interval '1 hour' FROM n WHERE n.id = e.id`)
+	first := int64(f.one(t, `SELECT min(id) FROM call_events`))
+	hour := func(n int) time.Time { return time.Date(2026, 1, 1, n, 0, 0, 0, time.UTC) }
+	for name, tc := range map[string]struct {
+		filter store.EventFilter
+		want   []int64 // counted from 1
+	}{
+		"dead":               {store.EventFilter{}, []int64{4, 3, 2}},
+		"all":                {store.EventFilter{Which: store.AllEvents}, []int64{4, 3, 2, 1}},
+		"changed":            {store.EventFilter{Which: store.ChangedEvents}, []int64{1}},
+		"of a tenant":        {store.EventFilter{Tenant: acme}, []int64{4, 2}},
+		"of a call":          {store.EventFilter{Which: store.AllEvents, Tenant: acme, CallSID: "c1"}, []int64{2, 1}},
+		"for a reason":       {store.EventFilter{Reason: "stale"}, []int64{3, 2}},
+		"since":              {store.EventFilter{Since: hour(3)}, []int64{4, 3}},
+		"until":              {store.EventFilter{Until: hour(3)}, []int64{2}},
+		"of no tenant known": {store.EventFilter{Tenant: "acme/other"}, nil},
+		"a page":             {store.EventFilter{Limit: 2}, []int64{4, 3}},
+		"the next page":      {store.EventFilter{Limit: 2, Before: first + 2}, []int64{2}},
+		"all at once": {store.EventFilter{Tenant: acme, CallSID: "c2", Reason: "malformed_body", Since: hour(4), Until: hour(5), Before: first + 4, Limit: 9},
+			[]int64{4}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list, err := f.oper.Events(t.Context(), tc.filter)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ids(list)
+			for i := range got {
+				got[i] -= first - 1
+			}
+			if d := cmp.Diff(tc.want, got); d != "" {
+				t.Errorf("events (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestEvent(t *testing.T) {
+	f := newFixture(t)
+	for name, tc := range map[string]struct {
+		query, body, wantQuery, wantBody bool
+		raw                              string
+	}{
+		"query":                  {query: true, wantQuery: true, raw: "unsigned"},
+		"body":                   {body: true, wantBody: true, raw: "signed"},
+		"both":                   {query: true, body: true, wantQuery: true, wantBody: true, raw: "x"},
+		"as of old, with a body": {wantBody: true, raw: "signed"},
+		"as of old, without":     {wantQuery: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := deadEvent(acme, name, "stale")
+			e.Raw, e.CoversQuery, e.CoversBody, e.ContentType, e.Query = []byte(tc.raw), tc.query, tc.body, "text/x", "a=b"
+			id := f.keep(t, e, store.Dead)
+			got, err := f.oper.Event(t.Context(), id)
+			want := store.KeptEvent{ID: id, Tenant: acme, CallSID: name, Kind: "status", EventType: "terminal", Source: "webhook", Reason: "stale",
+				ContentType: "text/x", Query: "a=b", CoversQuery: tc.wantQuery, CoversBody: tc.wantBody, Size: len(tc.raw), Raw: []byte(tc.raw)}
+			if age := time.Since(got.ReceivedAt); age < -time.Minute || age > time.Minute {
+				t.Errorf("received %s ago", age)
+			}
+			got.ReceivedAt = time.Time{}
+			if d := cmp.Diff(want, got); d != "" || err != nil {
+				t.Errorf("%v, event (-want +got):\n%s", err, d)
+			}
+		})
+	}
+	if _, err := f.oper.Event(t.Context(), 1<<40); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("an event that is not there: %v", err)
+	}
+}
+
+// many makes so many events of so many tenants, every tenth of them dead.
+func (f *fixture) many(t *testing.T, n, tenants int) {
+	t.Helper()
+	f.exec(t, `INSERT INTO call_events (tenant, call_sid, kind, dedup_key, source, raw, applied_at, dead_reason)
+		SELECT 'many/t' || n % $2, 'c' || n, 'status', sha256(n::text::bytea), 'webhook', 'raw', CASE WHEN n % 10 <> 0 THEN now() END,
+			CASE WHEN n % 10 = 0 THEN (ARRAY['stale', 'malformed_body', 'something_new', 'and_another'])[1 + n / 10 % 4] END
+		FROM generate_series(1, $1) n`, n, tenants)
+	f.exec(t, `ANALYZE call_events`)
+}
+
+func TestEventsByPages(t *testing.T) {
+	f := newFixture(t)
+	f.many(t, 30_000, 7)
+	seen := map[int64]bool{}
+	pages := 0
+	filter := store.EventFilter{Limit: 5000} // more than a page may have
+	for {
+		list, err := f.oper.Events(t.Context(), filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list) == 0 {
+			break
+		}
+		pages++
+		for _, e := range list {
+			if seen[e.ID] || filter.Before > 0 && e.ID >= filter.Before || e.Raw == nil || len(e.Raw) > 0 || e.Size != 3 {
+				t.Fatalf("%+v is listed after %d", e, filter.Before)
+			}
+			seen[e.ID] = true
+		}
+		filter.Before = list[len(list)-1].ID
+	}
+	if len(seen) != 3000 || pages != 3 {
+		t.Errorf("%d events in %d pages, want 3000 in 3", len(seen), pages)
+	}
+}
+
+func TestDeadEvents(t *testing.T) {
+	f := newFixture(t)
+	none := map[string]int{store.DeadOther: 0}
+	for _, r := range store.DeadReasons() {
+		none[r] = 0
+	}
+	counts, oldest, err := f.oper.DeadEvents(t.Context())
+	if d := cmp.Diff(none, counts); d != "" || err != nil || !oldest.IsZero() {
+		t.Errorf("without any: %v, %v, counts (-want +got):\n%s", err, oldest, d)
+	}
+	f.many(t, 4000, 3)
+	want := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	f.exec(t, `UPDATE call_events SET received_at = $1 WHERE id = (SELECT min(id) FROM call_events WHERE tenant = 'many/t2' AND dead_reason IS NOT NULL)`, want)
+	none["stale"], none["malformed_body"], none[store.DeadOther] = 100, 100, 200
+	counts, oldest, err = f.oper.DeadEvents(t.Context())
+	if d := cmp.Diff(none, counts); d != "" || err != nil || !oldest.Equal(want) {
+		t.Errorf("%v, the oldest of %v, counts (-want +got):\n%s", err, oldest, d)
+	}
+}
+
+// TestDeadEventsAreIndexed : a scrape must not read all events there ever were.
+func TestDeadEventsAreIndexed(t *testing.T) {
+	f := newFixture(t)
+	f.many(t, 20_000, 3)
+	before := f.one(t, `SELECT seq_scan::int FROM pg_stat_user_tables WHERE relname = 'call_events'`)
+	scans := func() int {
+		f.exec(t, `SELECT pg_stat_clear_snapshot()`)
+		return f.one(t, `SELECT idx_scan::int FROM pg_stat_user_indexes WHERE indexrelname = 'call_events_dead'`)
+	}
+	index := scans()
+	if _, _, err := f.oper.DeadEvents(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.oper.Close() // a connection reports what it did at its end at the latest
+	deadline := time.Now().Add(10 * time.Second)
+	for scans() < index+5 { // the count, the first tenant, and after each of three
+		if time.Now().After(deadline) {
+			t.Fatalf("%d scans of the index, want 5 more than %d", scans(), index)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if n := f.one(t, `SELECT seq_scan::int FROM pg_stat_user_tables WHERE relname = 'call_events'`); n != before {
+		t.Errorf("the table was read as a whole %d times", n-before)
+	}
+}
+
+// TestOthersSeeNoEvents : the roles of the pods list nothing, and settle nothing.
+func TestOthersSeeNoEvents(t *testing.T) {
+	f := newFixture(t)
+	id := f.keep(t, deadEvent(acme, "c1", "stale"), store.Dead)
+	globexID := f.keep(t, deadEvent(globex, "c1", "stale"), store.Dead)
+	e := deadEvent(acme, "c1", "")
+	if list, err := f.dataplane.Events(t.Context(), store.EventFilter{}); err != nil || len(list) != 0 {
+		t.Errorf("the data plane, bound to no tenant, lists %v, %v", ids(list), err)
+	}
+	if _, err := f.dataplane.Event(t.Context(), id); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("it shows one: %v", err)
+	}
+	if _, err := f.upload.Events(t.Context(), store.EventFilter{}); err == nil || !strings.Contains(err.Error(), "permission denied") {
+		t.Errorf("an upload pod lists: %v", err)
+	}
+	for who, db := range map[string]*store.DB{"data plane": f.dataplane, "upload pod": f.upload} {
+		if r, err := db.Replay(t.Context(), id, e, false); err == nil {
+			t.Errorf("the %s applies it: %+v", who, r)
+		}
+	}
+	conn, err := pgx.Connect(t.Context(), f.pg.DataplaneDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	var got []int64
+	if err := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(t.Context(), `SELECT set_config('caly.tenant', $1, true)`, globex); err != nil {
+			return err
+		}
+		return tx.QueryRow(t.Context(), `SELECT array_agg(id) FROM call_events`).Scan(&got)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]int64{globexID}, got); d != "" {
+		t.Errorf("bound to globex, the data plane sees (-want +got):\n%s", d)
+	}
+	if n := f.one(t, `SELECT count(*) FROM call_events WHERE dead_reason IS NOT NULL`); n != 2 {
+		t.Errorf("%d dead events are left of 2", n)
+	}
+}
+
+func TestReplay(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change              func(*store.Event)
+		before              string
+		tenant              string
+		want                store.Replay
+		wantErr             error
+		wantDead            string
+		wantCalls, wantRecs int
+	}{
+		"good": {want: store.Replay{Outcome: store.Applied}, wantCalls: 1, wantRecs: 1},
+		"its reason holds": {change: func(e *store.Event) { e.DeadReason = "source_refused" },
+			want: store.Replay{Outcome: store.Dead, Reason: "source_refused"}, wantDead: "source_refused"},
+		"another reason":      {change: func(e *store.Event) { e.DeadReason = "stale" }, want: store.Replay{Outcome: store.Dead, Reason: "stale"}, wantDead: "stale"},
+		"another tenant's":    {change: func(e *store.Event) { e.Tenant = globex }, wantErr: store.ErrNotFound, wantDead: "source_refused"},
+		"refused by database": {change: func(e *store.Event) { e.Call.From = "a\x00b" }, want: store.Replay{Outcome: store.Dead, Reason: store.DeadRefused}, wantDead: store.DeadRefused},
+		"too many recordings": {before: `INSERT INTO calls (tenant, call_sid, recording_ids) SELECT 'acme/support', 'c1', array_agg(n::text) FROM generate_series(1, 16) n`,
+			want: store.Replay{Outcome: store.Dead, Reason: store.DeadTooManyRecordings}, wantDead: store.DeadTooManyRecordings, wantCalls: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			id := f.keep(t, deadEvent(acme, "c1", "source_refused"), store.Dead)
+			if tc.before != "" {
+				f.exec(t, tc.before)
+			}
+			e := deadEvent(acme, "c1", "")
+			if tc.change != nil {
+				tc.change(&e)
+			}
+			for range 2 {
+				got, err := f.oper.Replay(t.Context(), id, e, false)
+				if d := cmp.Diff(tc.want, got); d != "" || !errors.Is(err, tc.wantErr) {
+					t.Errorf("%v, replay (-want +got):\n%s", err, d)
+				}
+				if kept, err := f.oper.Event(t.Context(), id); err != nil || kept.Reason != tc.wantDead {
+					t.Errorf("it is kept as dead for %q (%v), want %q", kept.Reason, err, tc.wantDead)
+				}
+				if calls, recs := f.one(t, `SELECT count(*) FROM calls`), f.one(t, `SELECT count(*) FROM recordings`); calls != tc.wantCalls || recs != tc.wantRecs {
+					t.Errorf("%d calls and %d recordings, want %d and %d", calls, recs, tc.wantCalls, tc.wantRecs)
+				}
+				if tc.want.Outcome == store.Applied { // the second time there is nothing left to do
+					tc.want = store.Replay{Outcome: store.Duplicate, Of: id}
+				}
+			}
+		})
+	}
+}
+
+// TestReplayAtOnce : many apply the same event at the same time, and it is applied once.
+func TestReplayAtOnce(t *testing.T) {
+	f := newFixture(t)
+	id := f.keep(t, deadEvent(acme, "c1", "source_refused"), store.Dead)
+	var mu sync.Mutex
+	got := map[store.Replay]int{}
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			r, err := f.oper.Replay(t.Context(), id, deadEvent(acme, "c1", ""), false)
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			got[r]++
+		})
+	}
+	wg.Wait()
+	if d := cmp.Diff(map[store.Replay]int{{Outcome: store.Applied}: 1, {Outcome: store.Duplicate, Of: id}: 19}, got); d != "" {
+		t.Errorf("outcomes (-want +got):\n%s", d)
+	}
+	if n := f.one(t, `SELECT count(*) FROM recordings`); n != 1 {
+		t.Errorf("%d recordings, want 1", n)
+	}
+}
+
+// TestReplayOfTheUnread : two deliveries that could not be read, each under a key of its own, prove to be one event.
+func TestReplayOfTheUnread(t *testing.T) {
+	f := newFixture(t)
+	var kept []int64
+	for i := range 2 {
+		e := store.Event{Tenant: acme, CallSID: store.UnreadCall, Kind: "status", Source: "webhook", Raw: []byte("raw"), DeadReason: "malformed_body",
+			DedupKey: sha256.Sum256([]byte{byte(i)})}
+		kept = append(kept, f.keep(t, e, store.Dead))
+	}
+	e := newEvent(acme, "c1", "terminal", store.CallCompleted, source)
+	e.ContentDigest = [32]byte{1}
+	for i, want := range []store.Replay{{Outcome: store.Applied}, {Outcome: store.Duplicate, Of: kept[0]}} {
+		if got, err := f.oper.Replay(t.Context(), kept[i], e, false); err != nil || got != want {
+			t.Errorf("the delivery %d: %+v, %v; want %+v", i, got, err, want)
+		}
+	}
+	// A delivery that comes late is a duplicate of it, too, and one of another content is told apart.
+	for digest, want := range map[byte]store.Outcome{1: store.Duplicate, 2: store.ChangedDuplicate} {
+		e.ContentDigest = [32]byte{digest}
+		if o, err := f.dataplane.Ingest(t.Context(), e); err != nil || o != want {
+			t.Errorf("a late delivery: %v, %v; want %v", o, err, want)
+		}
+	}
+	if n := f.one(t, `SELECT count(*) FROM call_events WHERE call_sid = 'c1' AND event_type = 'terminal' AND dead_reason IS NULL`); n != 2 {
+		t.Errorf("%d events are settled, want both", n)
+	}
+	if n := f.one(t, `SELECT count(*) FROM recordings`); n != 1 {
+		t.Errorf("%d recordings, want 1", n)
+	}
+}
+
+// everything is all rows of the tables that an event touches, physical places included: an update that changes nothing moves them.
+const everything = `SELECT md5(coalesce(string_agg(x, '|' ORDER BY x), '')) FROM (
+	SELECT ctid::text || e::text FROM call_events e UNION ALL SELECT c::text FROM calls c UNION ALL SELECT s::text FROM call_streams s
+	UNION ALL SELECT r::text FROM recordings r UNION ALL SELECT h::text FROM recording_history h UNION ALL SELECT t::text FROM tenants t) all_rows(x)`
+
+func (f *fixture) text(t *testing.T, sql string) (v string) {
+	t.Helper()
+	admin, err := pgx.Connect(t.Context(), f.pg.AdminDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = admin.Close(t.Context()) }()
+	if err := admin.QueryRow(t.Context(), sql).Scan(&v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestDryRunLeavesNoTrace(t *testing.T) {
+	f := newFixture(t)
+	id := f.keep(t, deadEvent(acme, "c1", "source_refused"), store.Dead)
+	unread := f.keep(t, store.Event{Tenant: acme, CallSID: store.UnreadCall, Kind: "status", Source: "webhook", DeadReason: "malformed_body"}, store.Dead)
+	good, stale, bad := deadEvent(acme, "c1", ""), deadEvent(acme, "c1", "stale"), deadEvent(acme, "c1", "")
+	good.Stream = &store.Stream{SID: "s1", Status: "completed"}
+	bad.Call.From = "a\x00b"
+	before := f.text(t, everything)
+	for name, tc := range map[string]struct {
+		id   int64
+		e    store.Event
+		want store.Replay
+	}{
+		"applied":      {id, good, store.Replay{Outcome: store.Applied}},
+		"still dead":   {id, stale, store.Replay{Outcome: store.Dead, Reason: "stale"}},
+		"refused":      {id, bad, store.Replay{Outcome: store.Dead, Reason: store.DeadRefused}},
+		"read at last": {unread, newEvent(acme, "c9", "answered", 3, ""), store.Replay{Outcome: store.Applied}},
+		"known":        {unread, good, store.Replay{Outcome: store.Duplicate, Of: id}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := f.oper.Replay(t.Context(), tc.id, tc.e, true)
+			if d := cmp.Diff(tc.want, got); d != "" || err != nil {
+				t.Errorf("%v, replay (-want +got):\n%s", err, d)
+			}
+			if after := f.text(t, everything); after != before {
+				t.Error("the rows are not what they were")
+			}
+		})
+	}
+}
+
+// TestReplayIsAsIfDelivered : a call some of whose events were dead at first ends in the same rows as one whose events were not.
+func TestReplayIsAsIfDelivered(t *testing.T) {
+	f := newFixture(t)
+	admin, err := pgxpool.New(t.Context(), f.pg.AdminDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	n := 0
+	rapid.Check(t, func(r *rapid.T) {
+		n++
+		one, other := fmt.Sprint("one", n), fmt.Sprint("other", n)
+		history := events(r)
+		if _, err := f.dataplane.IngestBatch(t.Context(), of(history, one)); err != nil {
+			r.Fatal(err)
+		}
+		var dead []store.Event
+		for _, e := range of(history, other) {
+			kept := e
+			if rapid.Bool().Draw(r, "dead") {
+				kept.DeadReason = "stale"
+				dead = append(dead, e)
+			}
+			if _, err := f.dataplane.Ingest(t.Context(), kept); err != nil {
+				r.Fatal(err)
+			}
+		}
+		if len(dead) > 0 {
+			dead = append(rapid.Permutation(dead).Draw(r, "order"), dead[0])
+		}
+		for _, e := range dead {
+			var id int64
+			err := admin.QueryRow(t.Context(), `SELECT id FROM call_events WHERE tenant = $1 AND dedup_key = $2`, e.Tenant, e.DedupKey[:]).Scan(&id)
+			if err != nil {
+				r.Fatal(err)
+			}
+			if _, err := f.oper.Replay(t.Context(), id, e, false); err != nil {
+				r.Fatal(err)
+			}
+		}
+		if diff := cmp.Diff(rowsOf(r, admin, one), rowsOf(r, admin, other)); diff != "" {
+			r.Fatalf("rows after %v, of which %v were dead at first, differ:\n%s", history, dead, diff)
+		}
+	})
+}
+
+// TestDeadEventsGoWithTheirTenant : deletionPolicy Delete leaves none behind.
+func TestDeadEventsGoWithTheirTenant(t *testing.T) {
+	f := newFixture(t)
+	f.keep(t, deadEvent(acme, "c1", "stale"), store.Dead)
+	f.keep(t, deadEvent(globex, "c1", "stale"), store.Dead)
+	if err := f.oper.DeleteTenant(t.Context(), acme); err != nil {
+		t.Fatal(err)
+	}
+	if of := f.text(t, `SELECT string_agg(tenant, ' ') FROM call_events`); of != globex {
+		t.Errorf("events are left of %q", of)
+	}
+}
+
+func TestReplayWhileTheDatabaseIsAway(t *testing.T) {
+	f := newFixture(t)
+	id := f.keep(t, deadEvent(acme, "c1", "source_refused"), store.Dead)
+	f.pg.Stop(t)
+	_, err := f.oper.Replay(t.Context(), id, deadEvent(acme, "c1", ""), false)
+	f.pg.Start(t)
+	if !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("it says %v", err)
+	}
+	if r, err := f.oper.Replay(t.Context(), id, deadEvent(acme, "c1", ""), false); err != nil || r.Outcome != store.Applied {
+		t.Errorf("when it is back: %+v, %v", r, err)
+	}
+}

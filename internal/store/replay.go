@@ -1,0 +1,116 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// DeadReason names the errors of an ingest that sending the event again does not mend, as the reason to keep it dead for; for the
+// others, which are about the moment, it is empty.
+func DeadReason(err error) string {
+	var refused *ServerError
+	switch {
+	case errors.Is(err, ErrTooManyRecordings):
+		return DeadTooManyRecordings
+	case errors.As(err, &refused) && !strings.HasPrefix(refused.Code, "55"): // an object in use
+		return DeadRefused
+	}
+	return ""
+}
+
+// Replay is what became of an event that was applied again.
+type Replay struct {
+	// Outcome is Applied, Duplicate or Dead.
+	Outcome Outcome
+	// Reason that it is dead for now.
+	Reason string
+	// Of is the event that it is a duplicate of: another one that says the same, or itself when it was applied before.
+	Of int64
+}
+
+// errDryRun takes back what was tried.
+var errDryRun = errors.New("dry run")
+
+// Replay applies a dead event as e now says it, in one transaction: or notes why it is dead still. An event that is not dead has
+// been applied already, and nothing is done. With dryRun all of it is tried and taken back. ErrNotFound when there is no such event.
+func (d *DB) Replay(ctx context.Context, id int64, e Event, dryRun bool) (Replay, error) {
+	r, err := d.replay(ctx, id, e, dryRun)
+	if isCode(err, "23505") { // the same event came in another way at this moment: now it is found
+		r, err = d.replay(ctx, id, e, dryRun)
+	}
+	if reason := DeadReason(err); reason != "" && e.DeadReason == "" {
+		e.DeadReason = reason
+		return d.replay(ctx, id, e, dryRun)
+	}
+	return r, err
+}
+
+func isCode(err error, code string) bool {
+	var refused *ServerError
+	return errors.As(err, &refused) && refused.Code == code
+}
+
+func (d *DB) replay(ctx context.Context, id int64, e Event, dryRun bool) (r Replay, err error) {
+	err = pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
+		if r, err = replayIn(ctx, tx, id, &e); err == nil && dryRun {
+			return errDryRun
+		}
+		return err
+	})
+	if errors.Is(err, errDryRun) {
+		err = nil
+	}
+	return r, explain(err)
+}
+
+func replayIn(ctx context.Context, tx pgx.Tx, id int64, e *Event) (Replay, error) {
+	var dead bool
+	var callSID string
+	err := tx.QueryRow(ctx, `SELECT dead_reason IS NOT NULL, call_sid FROM call_events WHERE id = $1 AND tenant = $2 FOR UPDATE`, id, e.Tenant).
+		Scan(&dead, &callSID)
+	switch {
+	case err != nil:
+		return Replay{}, err
+	case !dead:
+		return Replay{Outcome: Duplicate, Of: id}, nil
+	case e.DeadReason != "":
+		_, err := tx.Exec(ctx, `UPDATE call_events SET dead_reason = $2 WHERE id = $1`, id, e.DeadReason)
+		return Replay{Outcome: Dead, Reason: e.DeadReason}, err
+	}
+	if callSID == UnreadCall {
+		// Its key was made of the raw request, since nothing else was known; now it may prove to be an event that is known.
+		of, err := name(ctx, tx, id, e)
+		if err != nil || of != id {
+			return Replay{Outcome: Duplicate, Of: of}, err
+		}
+	}
+	var b batch
+	b.add(e)
+	if _, err := tx.Exec(ctx, `UPDATE call_events SET applied_at = now(), dead_reason = NULL WHERE id = $1`, id); err != nil {
+		return Replay{}, err
+	}
+	_, err = tx.Exec(ctx, `SELECT caly_apply_batch('{1}', $1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22)`,
+		append([]any{b.tenant, b.callSID}, b.said()...)...)
+	return Replay{Outcome: Applied}, err
+}
+
+// name gives an event that can be read at last its call and key, and returns its id; or, if another one has that key, settles it
+// without effect and returns the other's.
+func name(ctx context.Context, tx pgx.Tx, id int64, e *Event) (int64, error) {
+	of := id
+	err := tx.QueryRow(ctx, `SELECT id FROM call_events WHERE tenant = $1 AND dedup_key = $2`, e.Tenant, e.DedupKey[:]).Scan(&of)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return 0, err
+	}
+	if of != id {
+		_, err := tx.Exec(ctx, `UPDATE call_events SET applied_at = now(), dead_reason = NULL, call_sid = $2, event_type = $3 WHERE id = $1`,
+			id, e.CallSID, e.EventType)
+		return of, err
+	}
+	_, err = tx.Exec(ctx, `UPDATE call_events SET call_sid = $2, event_type = $3, dedup_key = $4, content_digest = $5 WHERE id = $1`,
+		id, e.CallSID, e.EventType, e.DedupKey[:], e.ContentDigest[:])
+	return id, err
+}

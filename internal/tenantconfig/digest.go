@@ -1,0 +1,79 @@
+package tenantconfig
+
+import (
+	"crypto/pbkdf2"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+)
+
+// digestRounds makes a guess at a password, which people may have chosen, cost some 20 ms.
+const digestRounds = 100_000
+
+// Digest identifies a config without telling a secret of it: 32 hex digits, equal for equal configs. Secrets go in as
+// their own digests under a fixed label. A signing secret or token has at least 16 bytes, too many to guess from it;
+// passwords may be shorter, and go in all at once, and slowly.
+func (t Tenant) Digest() string {
+	t.Webhooks = t.Webhooks.digested(t.ID)
+	data, err := json.Marshal(t)
+	if err != nil {
+		return "" // unreachable: the type holds nothing that cannot be encoded
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:16])
+}
+
+// digested is a copy whose secrets are replaced by their digests.
+func (w *Webhooks) digested(id string) *Webhooks {
+	if w == nil {
+		return nil
+	}
+	clone := *w
+	if w.Signature != nil {
+		s := *w.Signature
+		s.Secrets = digests(id, s.Secrets)
+		clone.Signature = &s
+	}
+	if w.Standard != nil {
+		s := *w.Standard
+		s.Secrets = digests(id, s.Secrets)
+		clone.Standard = &s
+	}
+	if w.Token != nil {
+		t := *w.Token
+		t.Secrets = digests(id, t.Secrets)
+		clone.Token = &t
+	}
+	clone.Basic = w.Basic.digested(id)
+	return &clone
+}
+
+func digests(id string, secrets []Sensitive) []Sensitive {
+	out := make([]Sensitive, 0, len(secrets))
+	for _, s := range secrets {
+		sum := sha256.Sum256([]byte("caly digest\x00" + id + "\x00" + s.Reveal()))
+		out = append(out, Sensitive(hex.EncodeToString(sum[:])))
+	}
+	return out
+}
+
+// digested has the names as they are and, with the first of them, one digest of all passwords.
+func (b *BasicAuth) digested(id string) *BasicAuth {
+	if b == nil || len(b.Users) == 0 {
+		return b
+	}
+	clone := &BasicAuth{Users: make([]User, len(b.Users))}
+	var all strings.Builder
+	for i, u := range b.Users {
+		clone.Users[i].Name = u.Name
+		sum := sha256.Sum256([]byte(u.Password))
+		all.Write(sum[:]) // of one length each, so that no two lists of passwords read the same
+	}
+	key, err := pbkdf2.Key(sha256.New, all.String(), []byte("caly digest\x00"+id), digestRounds, sha256.Size)
+	if err != nil {
+		return clone // unreachable: the length is one that PBKDF2 makes
+	}
+	clone.Users[0].Password = Sensitive(hex.EncodeToString(key))
+	return clone
+}
