@@ -75,6 +75,10 @@ cluster-down: ## Remove the local cluster
 bench-upload: build ## Compare caly upload with rclone copyurl
 	@test/bench/upload.sh
 
+.PHONY: bench-webhook
+bench-webhook: build ## Compare the webhook path with pgbench inserting the same row
+	@test/bench/webhook.sh
+
 .PHONY: bench-pipeline
 bench-pipeline: ## Measure the pipeline on the local cluster beside one Job for each recording (root)
 	@test/bench/pipeline.sh
