@@ -75,8 +75,10 @@ make_tenants() {
 		namespace "$ns"
 		bucket "$bucket"
 		random 32 >"$DEMO/webhook-$ns"
+		random 32 >"$DEMO/token-$ns"
 		secret "$ns" "$ns-exotel" "apiKey=$DEMO/api-key" "apiToken=$DEMO/api-token"
 		secret "$ns" "$ns-webhook" "current=$DEMO/webhook-$ns"
+		secret "$ns" "$ns-webhook-token" "current=$DEMO/token-$ns" # one of the two Tenants names it
 		secret "$ns" "$bucket_secret" "accessKeyID=$DEMO/access-key" "secretAccessKey=$DEMO/secret-key"
 	done < <(printf '%s\n' "${TENANTS[@]}")
 	# The overlay is written for the address that this machine has for pods; in kind it is another one.

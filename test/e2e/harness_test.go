@@ -22,6 +22,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -38,6 +39,7 @@ const (
 // env is the installation under test.
 type env struct {
 	client   client.Client
+	kube     kubernetes.Interface // for subresources
 	s3       *minio.Client
 	db       *pgxpool.Pool // as the operator, which sees all rows; for checks only
 	s3URL    string
@@ -89,6 +91,10 @@ func connect(ctx context.Context) (*env, error) {
 	if err != nil {
 		return nil, err
 	}
+	kube, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
 	pool, err := pgxpool.New(ctx, v["CALY_E2E_DSN"])
 	if err != nil {
 		return nil, err
@@ -98,7 +104,7 @@ func connect(ctx context.Context) (*env, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &env{client: c, s3: s3, db: pool, s3URL: v["CALY_S3_ENDPOINT"], s3Key: v["CALY_S3_ACCESS_KEY"], s3Secret: v["CALY_S3_SECRET_KEY"],
+	return &env{client: c, kube: kube, s3: s3, db: pool, s3URL: v["CALY_S3_ENDPOINT"], s3Key: v["CALY_S3_ACCESS_KEY"], s3Secret: v["CALY_S3_SECRET_KEY"],
 		webhooks: v["CALY_E2E_WEBHOOKS"], hostIP: v["CALY_E2E_HOST_IP"]}, nil
 }
 

@@ -1,0 +1,166 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+)
+
+// change patches the Tenant's spec.
+func (x *tenant) change(t *testing.T, spec string) {
+	t.Helper()
+	obj := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: x.ns, Name: x.name}}
+	if err := x.client.Patch(t.Context(), obj, client.RawPatch("application/merge-patch+json", []byte(`{"spec":`+spec+`}`))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestVerifiers sends one call in each way that a Tenant with a token, Basic authentication and a signature may be reached, the route
+// that is shared by all tenants included; and each with a wrong secret.
+func TestVerifiers(t *testing.T) {
+	src := newSource(t)
+	x := newTenant(t, tenantOptions{source: src.url})
+	token, password := randomHex(16), randomHex(16)
+	x.secretOf(t, "token", map[string]string{"current": token})
+	x.secretOf(t, "users", map[string]string{"exotel": password})
+	x.change(t, `{"webhooks":{"token":{"secretRef":{"name":"token"}},"basicAuth":{"secretRef":{"name":"users"}}}}`)
+	withUser := func(user string) string { return strings.Replace(x.statusURL(), "://", "://"+user+"@", 1) }
+	common := x.webhooks + "/webhooks/exotel/status"
+	recs := src.recordings(x, 5, 20_000)
+	live := func(ctx context.Context) (bool, string) {
+		code, err := x.post(ctx, x.statusURL()+"/"+token, "", recs[0].terminal())
+		return code == http.StatusOK, fmt.Sprint(code, err)
+	}
+	eventually(t, 30*time.Second, "the token is live", live)
+	for name, tc := range map[string]struct {
+		url, secret, body string
+		want              int
+	}{
+		"token in the query":         {x.statusURL() + "?token=" + token, "", recs[1].terminal(), http.StatusOK},
+		"basic":                      {withUser("exotel:" + password), "", recs[2].terminal(), http.StatusOK},
+		"shared, signed":             {common, x.secret, recs[3].terminal() + "&AccountSid=acc" + x.ns[4:], http.StatusOK},
+		"shared, token":              {common + "/" + token, "", recs[4].terminal() + "&AccountSid=acc" + x.ns[4:], http.StatusOK},
+		"wrong token":                {x.statusURL() + "/" + randomHex(16), "", recs[0].terminal(), http.StatusUnauthorized},
+		"wrong password":             {withUser("exotel:" + token), "", recs[0].terminal(), http.StatusUnauthorized},
+		"shared, of another account": {common, x.secret, recs[0].terminal() + "&AccountSid=nobody", http.StatusUnauthorized},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if code, err := x.post(t.Context(), tc.url, tc.secret, tc.body); err != nil || code != tc.want {
+				t.Errorf("answered %d, %v; want %d", code, err, tc.want)
+			}
+		})
+	}
+	x.waitUploaded(t, len(recs), time.Minute)
+	src.verify(t, x, recs)
+}
+
+// TestRefusalIsCounted sends a wrong token: the answer tells nothing of it, and the data plane's metric has the reason.
+func TestRefusalIsCounted(t *testing.T) {
+	src := newSource(t)
+	x := newTenant(t, tenantOptions{source: src.url})
+	x.secretOf(t, "token", map[string]string{"current": randomHex(16)})
+	x.change(t, `{"webhooks":{"token":{"secretRef":{"name":"token"}},"signature":null}}`)
+	before := x.refused(t, "wrong_token")
+	eventually(t, 30*time.Second, "a wrong token is counted", func(ctx context.Context) (bool, string) {
+		code, err := x.post(ctx, x.statusURL()+"/"+randomHex(16), "", src.recordings(x, 1, 1000)[0].terminal())
+		if code != http.StatusUnauthorized {
+			t.Fatalf("a wrong token is answered %d, %v", code, err)
+		}
+		now := x.refused(t, "wrong_token")
+		return now > before, fmt.Sprintf("%d before, %d now", before, now)
+	})
+}
+
+// refused is how often all data-plane pods refused a webhook for a reason. Their internal port is reached through the API server.
+func (e *env) refused(t *testing.T, reason string) (total int) {
+	t.Helper()
+	list, err := pods(t.Context(), e.client, releaseNamespace, client.MatchingLabels{v1alpha1.LabelComponent: "dataplane"})
+	if err != nil || len(list) == 0 {
+		t.Fatalf("%d data-plane pods, %v", len(list), err)
+	}
+	series := regexp.MustCompile(`(?m)^caly_webhook_refused_total\{reason="` + reason + `"\} (\d+)$`)
+	for _, p := range list {
+		text, err := e.kube.CoreV1().Pods(p.Namespace).ProxyGet("http", p.Name, "8081", "/metrics", nil).DoRaw(t.Context())
+		if err != nil {
+			t.Fatalf("the metrics of %s: %v", p.Name, err)
+		}
+		found := series.FindSubmatch(text)
+		if found == nil {
+			t.Fatalf("the metrics of %s have no refusals for %s", p.Name, reason)
+		}
+		n, _ := strconv.Atoi(string(found[1])) // digits
+		total += n
+	}
+	return total
+}
+
+// TestDeadEventIsReplayed has a recording refused, finds the dead event, mends the Tenant, and applies the event again.
+func TestDeadEventIsReplayed(t *testing.T) {
+	src := newSource(t)
+	x := newTenant(t, tenantOptions{source: src.url})
+	host := strings.TrimPrefix(src.url, "http://")
+	recs := src.recordings(x, 1, 20_000)
+	elsewhere := recording{callSID: recs[0].callSID, sourceURL: strings.Replace(recs[0].sourceURL, host, "recordings.example.org", 1)}
+	x.announce(t, []recording{elsewhere})
+	var list struct {
+		Events []struct {
+			ID         int64
+			DeadReason string
+		}
+	}
+	out := x.caly(t, corev1.PodSucceeded, "events", "list", "--tenant="+x.id(), "--output=json")
+	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list.Events) != 1 || list.Events[0].DeadReason != "source_refused" {
+		t.Fatalf("caly events list says %s (%v), want one event that is dead for source_refused", out, err)
+	}
+	id := fmt.Sprint(list.Events[0].ID)
+	if out := x.caly(t, corev1.PodFailed, "events", "replay", id); !strings.Contains(out, "source_refused") {
+		t.Errorf("before the Tenant is mended, caly events replay says %s", out)
+	}
+	x.change(t, `{"recordings":{"allowedSourceHosts":["`+host+`","recordings.example.org"]}}`)
+	for _, want := range []string{"applied", "duplicate"} {
+		if out := x.caly(t, corev1.PodSucceeded, "events", "replay", id); !strings.Contains(out, want) {
+			t.Errorf("caly events replay says %s, want %s", out, want)
+		}
+	}
+	if q, u, f, err := x.counts(t.Context()); err != nil || q+u+f != 1 {
+		t.Errorf("the event left %d recordings, %v; want 1", q+u+f, err)
+	}
+}
+
+// caly runs the operator's binary in a pod like the operator's, and returns what it prints.
+func (x *tenant) caly(t *testing.T, want corev1.PodPhase, args ...string) string {
+	t.Helper()
+	deployment, err := x.kube.AppsV1().Deployments(releaseNamespace).Get(t.Context(), "caly-operator", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: releaseNamespace, Name: "e2e-" + randomHex(4)}, Spec: deployment.Spec.Template.Spec}
+	p.Spec.RestartPolicy = corev1.RestartPolicyNever
+	c := &p.Spec.Containers[0]
+	c.Args, c.Ports, c.StartupProbe, c.LivenessProbe, c.ReadinessProbe = args, nil, nil, nil, nil
+	x.create(t, p)
+	t.Cleanup(func() { _ = x.client.Delete(context.Background(), p) })
+	eventually(t, time.Minute, "caly "+strings.Join(args, " ")+" has ended", func(ctx context.Context) (bool, string) {
+		err := x.client.Get(ctx, client.ObjectKeyFromObject(p), p)
+		return err == nil && (p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed), fmt.Sprint(p.Status.Phase, err)
+	})
+	out, err := x.kube.CoreV1().Pods(p.Namespace).GetLogs(p.Name, &corev1.PodLogOptions{}).DoRaw(t.Context())
+	if err != nil || p.Status.Phase != want {
+		t.Fatalf("caly %s ended as %s, want %s (%v): %s", strings.Join(args, " "), p.Status.Phase, want, err, out)
+	}
+	return string(out)
+}
