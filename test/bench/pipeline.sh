@@ -12,6 +12,7 @@ main() {
 	KEEP=""
 	if "$CLUSTER/cluster.sh" status >/dev/null 2>&1; then KEEP=1; fi
 	trap finish EXIT
+	trap "exit 143" TERM INT # which ends what this started
 	build_tools
 	build_image
 	start_servers

@@ -15,6 +15,7 @@ main() {
 	chmod 711 "$WORK" # PostgreSQL runs as a user of its own
 	export HOSTIP=127.0.0.1 CALY_S3_STATE=$WORK/s3 CALY_S3_PORT=17091
 	trap finish EXIT
+	trap "exit 143" TERM INT # which ends what this started
 	if [[ ! -x $RCLONE ]]; then
 		step "building rclone $RCLONE_VERSION" "2 to 4 minutes, once"
 		GOBIN=$(dirname "$RCLONE") CGO_ENABLED=0 go install "github.com/rclone/rclone@$RCLONE_VERSION"
@@ -22,7 +23,7 @@ main() {
 	BIN=$("$CLUSTER/build.sh" versitygw)
 	export PATH="$BIN:$PATH"
 	step "starting PostgreSQL and the S3 server" "a few seconds"
-	"$CLUSTER/postgres.sh" up --dir "$WORK/postgres" --listen 127.0.0.1 --port 54391
+	"$CLUSTER/postgres.sh" up --dir "$WORK/postgres" --listen 127.0.0.1 --port 17433
 	"$CLUSTER/s3.sh" up
 	eval "$("$CLUSTER/s3.sh" env)"
 	CALY_DATABASE_URL=$("$CLUSTER/postgres.sh" dsn owner --dir "$WORK/postgres") bin/caly migrate up

@@ -11,8 +11,9 @@ main() {
 	WORK=$(mktemp -d)
 	chmod 711 "$WORK" # PostgreSQL runs as a user of its own
 	trap finish EXIT
+	trap "exit 143" TERM INT # which ends what this started
 	step "starting PostgreSQL" "a few seconds"
-	"$CLUSTER/postgres.sh" up --dir "$WORK/postgres" --listen 127.0.0.1 --port 54392
+	"$CLUSTER/postgres.sh" up --dir "$WORK/postgres" --listen 127.0.0.1 --port 17434
 	CALY_BENCH_DSN_OWNER=$("$CLUSTER/postgres.sh" dsn owner --dir "$WORK/postgres")
 	CALY_BENCH_DSN_DATAPLANE=$("$CLUSTER/postgres.sh" dsn dataplane --dir "$WORK/postgres")
 	export CALY_BENCH_DSN_OWNER CALY_BENCH_DSN_DATAPLANE

@@ -6,14 +6,14 @@
 #   postgres.sh dsn owner|operator|dataplane [--dir DIR]  prints a connection string
 #
 # Roles: caly_owner owns the database and may create roles (migrations run as it); caly_operator and caly_dataplane may log in.
-# Default: $CALY_STATE/../postgres, 10.99.0.1 (HOSTIP), 54329. An address like 127.0.0.1 needs no root.
+# Default: $CALY_STATE/../postgres, 10.99.0.1 (HOSTIP), 17432. An address like 127.0.0.1 needs no root.
 set -euo pipefail
 # shellcheck source=test/cluster/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 DIR=$BASE/postgres
 LISTEN=$HOSTIP
-PORT=54329
+PORT=17432 # below the range from which outgoing connections take theirs
 ROLES=(owner operator dataplane)
 
 main() {

@@ -21,6 +21,7 @@ main() {
 	cd "$ROOT"
 	require_rights demo
 	trap finish EXIT
+	trap "exit 143" TERM INT # which ends what this started
 	build_tools
 	build_image
 	start_servers

@@ -14,6 +14,7 @@ main() {
 	require_rights e2e
 	"$CLUSTER/cluster.sh" status >/dev/null 2>&1 && CALY_E2E_KEEP=1
 	trap finish EXIT
+	trap "exit 143" TERM INT # which ends what this started
 	build_tools
 	build_image
 	start_servers
