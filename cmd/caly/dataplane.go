@@ -75,6 +75,7 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	if err != nil {
 		return err
 	}
+	server.TuneMemory()
 	watcher := watch.New(client, o.workNamespace, log)
 	registry := newMetricsRegistry()
 	registerConfigs(registry, watcher)

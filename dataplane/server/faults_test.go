@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -201,38 +200,6 @@ func TestRequestIDsDiffer(t *testing.T) {
 	}
 	if len(seen) != 1000 || seen["chosen by the sender"] || seen[""] {
 		t.Errorf("1000 requests have %d ids", len(seen))
-	}
-}
-
-// TestClosedListenerLetsGo : Accept returns though every slot is taken, and a connection's end frees its slot once.
-func TestClosedListenerLetsGo(t *testing.T) {
-	defer goleak.VerifyNone(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	bounded := limit(l, 1)
-	peer, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = peer.Close() }()
-	c, err := bounded.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { _, err := bounded.Accept(); ended <- err }()
-	_ = bounded.Close()
-	if err := <-ended; !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Accept ended with %v", err)
-	}
-	closed := make(chan struct{})
-	go func() { _ = c.Close(); _ = c.Close(); close(closed) }()
-	select {
-	case <-closed:
-	case <-time.After(5 * time.Second):
-		t.Fatal("a connection that is closed twice waits for a second slot")
 	}
 }
 

@@ -106,38 +106,6 @@ func TestPanicBecomes500(t *testing.T) {
 	}
 }
 
-// TestConnectionsAreBounded: with all slots taken by idle connections a further one is served as soon as one of them ends.
-func TestConnectionsAreBounded(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	bounded := limit(l, 2)
-	s := newServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) }))
-	go func() { _ = serve(s, bounded) }()
-	defer func() { _ = s.Close() }()
-	var idle []net.Conn
-	for range 2 {
-		c, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		idle = append(idle, c)
-	}
-	answered := make(chan int, 1)
-	go func() { code, _ := get(t, "http://"+l.Addr().String()); answered <- code }()
-	select {
-	case code := <-answered:
-		t.Fatalf("a third connection was served (%d) while two were open", code)
-	case <-time.After(300 * time.Millisecond):
-	}
-	_ = idle[0].Close()
-	if code := <-answered; code != 200 {
-		t.Errorf("after one ended: %d", code)
-	}
-	_ = idle[1].Close()
-}
-
 // TestSlowHeaders: a peer that never ends its headers is cut off.
 func TestSlowHeaders(t *testing.T) {
 	srv := httptest.NewUnstartedServer(nil)

@@ -3,7 +3,6 @@ package exotel
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"sort"
 	"strconv"
 	"strings"
@@ -53,7 +52,12 @@ type Event struct {
 	content [32]byte
 }
 
-var callSID = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+// isID tells whether s is of letters, digits, '-' and '_' alone.
+func isID(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
+	})
+}
 
 // ParseEvent reads a StatusCallback, a Passthru or a leg event in every documented spelling. Times without a zone are in loc.
 // Errors are *ParseError.
@@ -91,7 +95,7 @@ func (e *Event) check() error {
 	if e.CallSID == "" {
 		return &ParseError{"missing_call_sid", "the request names no call: CallSid is missing or empty"}
 	}
-	if len(e.CallSID) > maxCallID || !callSID.MatchString(e.CallSID) {
+	if len(e.CallSID) > maxCallID || !isID(e.CallSID) {
 		return &ParseError{"invalid_call_sid", fmt.Sprintf("CallSid is not an id: at most %d letters, digits, '-' and '_'", maxCallID)}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caly-dev/caly/internal/exotel"
@@ -127,12 +128,21 @@ func notAfter(t, limit time.Time) time.Time {
 	return t
 }
 
+// zones are those that tenants name; reading one from the database takes longer than all else that is done for an event. They are
+// as many as the database has, since no other name is kept.
+var zones sync.Map // string -> *time.Location
+
 // location falls back to IST, which has no daylight saving, where the zone is unknown to this machine.
 func location(name string) *time.Location {
-	if loc, err := time.LoadLocation(name); err == nil && name != "" {
-		return loc
+	if known, ok := zones.Load(name); ok {
+		return known.(*time.Location) //nolint:forcetypeassert // nothing else is kept
 	}
-	return time.FixedZone("IST", 5*3600+1800)
+	loc, err := time.LoadLocation(name)
+	if err != nil || name == "" {
+		return time.FixedZone("IST", 5*3600+1800)
+	}
+	zones.Store(name, loc)
+	return loc
 }
 
 // bound makes a sender's text fit for a column: at most n bytes of valid UTF-8 without NUL.

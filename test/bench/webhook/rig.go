@@ -38,6 +38,7 @@ const (
 // serve is a data plane that knows one tenant, without a Kubernetes to watch. It ends with its parent.
 func serve(ctx context.Context) error {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	server.TuneMemory()
 	db, err := store.Open(ctx, os.Getenv(envDataplane), store.Options{Component: "dataplane", MaxConns: 16})
 	if err != nil {
 		return err

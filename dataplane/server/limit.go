@@ -1,0 +1,147 @@
+package server
+
+import (
+	"container/list"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	// patience with a new connection's first request while others wait to be let in.
+	patience = time.Second
+	// recheck is how soon a full listener looks again for a connection that has become idle.
+	recheck = 20 * time.Millisecond
+)
+
+// limited is a listener whose connections are bounded. One beyond the bound takes the place of the one that has been idle for
+// longest: peers that hold connections without a use for them cannot keep the others out. While all are in use it waits, and
+// those behind it wait in the kernel's queue.
+type limited struct {
+	net.Listener
+	slots chan struct{}
+	done  chan struct{}
+	once  sync.Once
+
+	mu sync.Mutex
+	// idle are between two requests; fresh have not sent their first one's headers. The longest so is in front.
+	idle, fresh *list.List
+}
+
+func limit(l net.Listener, n int) *limited {
+	return &limited{Listener: l, slots: make(chan struct{}, n), done: make(chan struct{}), idle: list.New(), fresh: list.New()}
+}
+
+// Accept waits for a connection, then for its slot.
+func (l *limited) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	if !l.admit() {
+		_ = c.Close()
+		return nil, net.ErrClosed
+	}
+	return &slotConn{Conn: c, free: l.slots}, nil
+}
+
+// admit takes a slot. It fails once the listener is closed.
+func (l *limited) admit() bool {
+	for {
+		select {
+		case l.slots <- struct{}{}:
+			return true
+		default:
+		}
+		if l.sendAway(time.Now()) {
+			continue
+		}
+		select {
+		case l.slots <- struct{}{}:
+			return true
+		case <-l.done:
+			return false
+		case <-time.After(recheck):
+		}
+	}
+}
+
+// sendAway closes the connection that has been idle for longest or, without one, a new one that is overdue.
+func (l *limited) sendAway(now time.Time) bool {
+	c := l.leastUsed(now)
+	if c != nil {
+		_ = c.Close()
+	}
+	return c != nil
+}
+
+func (l *limited) leastUsed(now time.Time) *slotConn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	front := l.idle.Front()
+	if front == nil {
+		front = l.fresh.Front()
+	}
+	if front == nil {
+		return nil
+	}
+	c := front.Value.(*slotConn) //nolint:forcetypeassert // nothing else is in the lists
+	if c.in == l.fresh && now.Sub(c.since) < patience {
+		return nil
+	}
+	c.move(nil)
+	return c
+}
+
+// note follows what becomes of a connection: it is an http.Server's ConnState.
+func (l *limited) note(conn net.Conn, state http.ConnState) {
+	c, ok := conn.(*slotConn)
+	if !ok {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		c.move(l.fresh)
+	case http.StateIdle:
+		c.move(l.idle)
+	default:
+		c.move(nil)
+	}
+}
+
+// Close ends Accept too while it waits for a slot.
+func (l *limited) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return l.Listener.Close()
+}
+
+type slotConn struct {
+	net.Conn
+	free chan struct{}
+	once sync.Once
+
+	// The listener's lock guards these.
+	in    *list.List // nil while it is in use
+	place *list.Element
+	since time.Time
+}
+
+// move puts it at the end of a list; nil is none.
+func (c *slotConn) move(to *list.List) {
+	if c.in != nil {
+		c.in.Remove(c.place)
+	}
+	c.in, c.place, c.since = to, nil, time.Now()
+	if to != nil {
+		c.place = to.PushBack(c)
+	}
+}
+
+// Close frees the slot, once.
+func (c *slotConn) Close() error {
+	c.once.Do(func() { <-c.free })
+	return c.Conn.Close()
+}

@@ -1,0 +1,170 @@
+package server
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// bounded is a server with room for so many connections. It answers /slow once finish is closed.
+type bounded struct {
+	t      *testing.T
+	addr   string
+	finish chan struct{}
+}
+
+func newBounded(t *testing.T, room int) *bounded {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bounded{t: t, addr: l.Addr().String(), finish: make(chan struct{})}
+	s := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			<-b.finish
+		}
+		_, _ = io.WriteString(w, "ok")
+	}))
+	served := make(chan error, 1)
+	go func() { served <- serve(s, limit(l, room)) }()
+	t.Cleanup(func() {
+		_ = s.Close()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+// dial connects and says something.
+func (b *bounded) dial(say string) net.Conn {
+	b.t.Helper()
+	c, err := net.Dial("tcp", b.addr)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { _ = c.Close() })
+	_, _ = io.WriteString(c, say)
+	return c
+}
+
+// answered reads one answer.
+func (b *bounded) answered(c net.Conn) error {
+	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return err
+	}
+	_, err = io.ReadAll(resp.Body)
+	return err
+}
+
+const (
+	quick = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+	slow  = "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
+)
+
+// TestFullOfPeers : those that have no use for their connection make room, those in work do not.
+func TestFullOfPeers(t *testing.T) {
+	for name, tc := range map[string]struct {
+		say          string
+		waitAnswer   bool // until the peer is answered, and so idle
+		after        time.Duration
+		waitsForWork bool
+	}{
+		"idle":          {say: quick, waitAnswer: true},
+		"silent":        {after: patience},
+		"half a header": {say: quick[:20], after: patience},
+		"in work":       {say: slow, waitsForWork: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBounded(t, 2)
+			first, start := b.dial(tc.say), time.Now()
+			second := b.dial(tc.say)
+			for _, c := range []net.Conn{first, second} {
+				if tc.waitAnswer {
+					if err := b.answered(c); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			third := make(chan error, 1)
+			c := b.dial(quick)
+			go func() { third <- b.answered(c) }()
+			if tc.waitsForWork {
+				select {
+				case err := <-third:
+					t.Errorf("a third is answered (%v) while two are in work", err)
+				case <-time.After(300 * time.Millisecond):
+				}
+				close(b.finish)
+				if err := errors.Join(b.answered(first), b.answered(second)); err != nil {
+					t.Errorf("what was in work is cut off: %v", err)
+				}
+			}
+			if err := <-third; err != nil || time.Since(start) < tc.after {
+				t.Errorf("a third peer: %v after %s, want an answer, and not before %s", err, time.Since(start), tc.after)
+			}
+		})
+	}
+}
+
+// TestLongestIdleGoes : the one that was of use last stays.
+func TestLongestIdleGoes(t *testing.T) {
+	b := newBounded(t, 2)
+	first, second := b.dial(quick), b.dial("")
+	say := func(c net.Conn) error { _, _ = io.WriteString(c, quick); return b.answered(c) }
+	if err := errors.Join(b.answered(first), say(second), say(first)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.answered(b.dial(quick)); err != nil {
+		t.Fatal(err)
+	}
+	if err := say(second); err == nil {
+		t.Error("the one that was idle for longest is still there")
+	}
+	if err := say(first); err != nil {
+		t.Errorf("the other one: %v", err)
+	}
+}
+
+// TestClosedListenerLetsGo : Accept returns though every slot is taken, and a connection's end frees its slot once.
+func TestClosedListenerLetsGo(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bounded := limit(l, 1)
+	for range 2 {
+		peer, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = peer.Close() }()
+	}
+	c, err := bounded.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { _, err := bounded.Accept(); ended <- err }()
+	_ = bounded.Close()
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept ended with %v", err)
+	}
+	closed := make(chan struct{})
+	go func() { _ = c.Close(); _ = c.Close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(5 * time.Second):
+		t.Fatal("a connection that is closed twice waits for a second slot")
+	}
+}
