@@ -92,7 +92,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	}
 	patched := r.patchStatus(ctx, s)
 	if err == nil && apierrors.IsConflict(patched) {
-		return ctrl.Result{RequeueAfter: time.Second}, nil // somebody else wrote meanwhile: once more, on what is there now
+		return ctrl.Result{RequeueAfter: 100 * time.Millisecond}, nil // somebody else wrote meanwhile: once more, on what is there now
 	}
 	return result, errors.Join(err, patched)
 }
