@@ -258,11 +258,11 @@ func TestStorageFaults(t *testing.T) {
 // of the operator's own wakes it.
 func (r *rig) quiet(t *testing.T, tenant *v1alpha1.Tenant) {
 	t.Helper()
-	time.Sleep(time.Second)
+	time.Sleep(2 * time.Second)
 	before := r.buckets.count(tenant.ID())
 	time.Sleep(3 * time.Second)
 	if after := r.buckets.count(tenant.ID()); before > 5 || after > before {
-		t.Errorf("%d probes in the first second and %d in the next three", before, after-before)
+		t.Errorf("%d probes in the first two seconds and %d in the next three", before, after-before)
 	}
 }
 
