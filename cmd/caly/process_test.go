@@ -46,8 +46,9 @@ func TestMain(m *testing.M) {
 type process struct {
 	t         *testing.T
 	cmd       *exec.Cmd
-	out, errs bytes.Buffer
-	waited    bool
+	out, errs bytes.Buffer // to be read once it has ended
+	ended     chan struct{}
+	err       error
 }
 
 func start(t *testing.T, env []string, args ...string) *process {
@@ -56,17 +57,16 @@ func start(t *testing.T, env []string, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, cmd: exec.Command(file, args...)}
+	p := &process{t: t, cmd: exec.Command(file, args...), ended: make(chan struct{})}
 	p.cmd.Env = append([]string{asProgram + "=1", "HOME=" + t.TempDir()}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.errs
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	go func() { p.err = p.cmd.Wait(); close(p.ended) }()
 	t.Cleanup(func() {
-		if !p.waited {
-			_ = p.cmd.Process.Kill()
-			_ = p.cmd.Wait()
-		}
+		_ = p.cmd.Process.Kill()
+		<-p.ended
 	})
 	return p
 }
@@ -74,12 +74,12 @@ func start(t *testing.T, env []string, args ...string) *process {
 // end waits for the process and returns its status.
 func (p *process) end() int {
 	p.t.Helper()
-	p.waited = true
 	timer := time.AfterFunc(time.Minute, func() { _ = p.cmd.Process.Kill() })
 	defer timer.Stop()
+	<-p.ended
 	var exit *exec.ExitError
-	if err := p.cmd.Wait(); err != nil && !errors.As(err, &exit) {
-		p.t.Fatal(err)
+	if p.err != nil && !errors.As(p.err, &exit) {
+		p.t.Fatal(p.err)
 	}
 	return p.cmd.ProcessState.ExitCode()
 }
@@ -134,8 +134,14 @@ func kubeconfig(t *testing.T) string {
 	return file
 }
 
-// servingDataPlane starts a data plane that knows the tenant acme/support.
-func servingDataPlane(t *testing.T, pg *pgtest.Server) (p *process, public, internal string) {
+// dataPlanePod is how a data plane that knows the tenant acme/support is started, any number of times.
+type dataPlanePod struct {
+	t                *testing.T
+	public, internal string
+	env, args        []string
+}
+
+func newDataPlanePod(t *testing.T, pg *pgtest.Server) *dataPlanePod {
 	t.Helper()
 	env := testenv.Get(t)
 	ns := env.NewNamespace(t)
@@ -150,11 +156,28 @@ func servingDataPlane(t *testing.T, pg *pgtest.Server) (p *process, public, inte
 	if err := env.Client.Create(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}
-	public, internal = nobody(t), nobody(t)
-	p = start(t, []string{"KUBECONFIG=" + kubeconfig(t), "CALY_DATABASE_URL=" + pg.DataplaneDSN},
-		"dataplane", "--work-namespace="+ns, "--listen="+public, "--internal-listen="+internal, "--drain-delay=1s", "--grace=20s")
-	waitFor(t, "the data plane is not ready", func() bool { code, _ := fetch("http://" + internal + "/readyz"); return code == 200 })
-	return p, public, internal
+	d := &dataPlanePod{t: t, public: nobody(t), internal: nobody(t), env: []string{"KUBECONFIG=" + kubeconfig(t), "CALY_DATABASE_URL=" + pg.DataplaneDSN}}
+	d.args = []string{"dataplane", "--work-namespace=" + ns, "--listen=" + d.public, "--internal-listen=" + d.internal, "--drain-delay=1s", "--grace=20s"}
+	return d
+}
+
+func (d *dataPlanePod) start() *process {
+	d.t.Helper()
+	return start(d.t, d.env, d.args...)
+}
+
+func (d *dataPlanePod) ready() bool {
+	code, _ := fetch("http://" + d.internal + "/readyz")
+	return code == http.StatusOK
+}
+
+// servingDataPlane starts a data plane that knows the tenant acme/support.
+func servingDataPlane(t *testing.T, pg *pgtest.Server) (p *process, public, internal string) {
+	t.Helper()
+	d := newDataPlanePod(t, pg)
+	p = d.start()
+	waitFor(t, "the data plane is not ready", d.ready)
+	return p, d.public, d.internal
 }
 
 // TestDataPlaneDrains : after SIGTERM a webhook that is half sent is taken to its end, answered 200 and kept.

@@ -80,7 +80,18 @@ func NewEmpty(t testing.TB) *Server {
 // Stop ends the whole server at once, as a crash would, for every database on it. Start brings it back.
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
-	if err := s.pg.stop(); err != nil {
+	s.end(t, syscall.SIGQUIT)
+}
+
+// StopFast ends it as an administrator's restart does: sessions are cut off, and what is committed is written out.
+func (s *Server) StopFast(t testing.TB) {
+	t.Helper()
+	s.end(t, syscall.SIGINT)
+}
+
+func (s *Server) end(t testing.TB, how syscall.Signal) {
+	t.Helper()
+	if err := s.pg.stop(how); err != nil {
 		t.Fatalf("stop PostgreSQL: %v", err)
 	}
 }
@@ -189,8 +200,8 @@ func (p *postgres) run() error {
 	}
 }
 
-func (p *postgres) stop() error {
-	if err := p.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+func (p *postgres) stop(how syscall.Signal) error {
+	if err := p.cmd.Process.Signal(how); err != nil {
 		return err
 	}
 	_ = p.cmd.Wait() // an immediate shutdown ends with a status of its own
