@@ -136,7 +136,7 @@ wait_for() {
 
 hold_host_ip() {
 	[[ $HOSTIP == 127.* ]] && return
-	if ! ip -o addr show | grep -qF " $HOSTIP/"; then
+	if ! ip -o addr show | grep -F " $HOSTIP/" >/dev/null; then
 		is_root || die "no interface has $HOSTIP: run this as root, or name an address that this machine has"
 		need_command ip iproute2
 		# A bridge without ports holds an address on every kernel; not all have the dummy device.
