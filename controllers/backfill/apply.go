@@ -39,7 +39,7 @@ func (n *run) apply(ctx context.Context, found []store.Event) error {
 // ingest keeps an event that PostgreSQL refuses as a dead one, so that it keeps no other out.
 func (n *run) ingest(ctx context.Context, found []store.Event) error {
 	outcomes, err := n.r.Store.IngestBatch(ctx, found)
-	reason := deadReason(err)
+	reason := store.DeadReason(err)
 	switch {
 	case err == nil:
 		n.tally(outcomes)
@@ -66,16 +66,4 @@ func (n *run) tally(outcomes []store.Outcome) {
 			n.r.Metrics.found.Inc()
 		}
 	}
-}
-
-// deadReason names the errors that applying the event again does not mend, as for webhooks; for the others it is empty.
-func deadReason(err error) string {
-	var refused *store.ServerError
-	switch {
-	case errors.Is(err, store.ErrTooManyRecordings):
-		return "too_many_recordings"
-	case errors.As(err, &refused):
-		return "refused_by_database"
-	}
-	return ""
 }

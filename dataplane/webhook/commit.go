@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -177,7 +176,7 @@ func (c *committer) gather(batch []*pending) []*pending {
 func (c *committer) settle(batch []*pending) {
 	outcomes, err := c.ingest(batch)
 	var broken *panicError
-	reason := deadReason(err)
+	reason := store.DeadReason(err)
 	switch {
 	case err == nil:
 		for i, p := range batch {
@@ -226,21 +225,4 @@ func (c *committer) bury(e store.Event, reason string, err error) store.Event {
 	c.log.Error("an event cannot be applied", "tenant", e.Tenant, "call", e.CallSID, "error", err)
 	e.DeadReason, e.Call, e.Recordings, e.Stream = reason, store.Call{}, nil, nil
 	return e
-}
-
-// deadReason names the errors that sending the event again does not mend; for the others it is empty.
-func deadReason(err error) string {
-	var refused *store.ServerError
-	switch {
-	case errors.Is(err, store.ErrTooManyRecordings):
-		return "too_many_recordings"
-	case errors.As(err, &refused) && !passing(refused.Code):
-		return "refused_by_database"
-	}
-	return ""
-}
-
-// passing tells whether a refusal is about the moment, not the event: a transaction rolled back (40) or an object in use (55).
-func passing(sqlState string) bool {
-	return strings.HasPrefix(sqlState, "40") || strings.HasPrefix(sqlState, "55")
 }

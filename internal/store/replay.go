@@ -15,10 +15,15 @@ func DeadReason(err error) string {
 	switch {
 	case errors.Is(err, ErrTooManyRecordings):
 		return DeadTooManyRecordings
-	case errors.As(err, &refused) && !strings.HasPrefix(refused.Code, "55"): // an object in use
+	case errors.As(err, &refused) && !passing(refused.Code):
 		return DeadRefused
 	}
 	return ""
+}
+
+// passing tells whether a refusal is about the moment, not the event: a transaction rolled back (40) or an object in use (55).
+func passing(sqlState string) bool {
+	return strings.HasPrefix(sqlState, "40") || strings.HasPrefix(sqlState, "55")
 }
 
 // Replay is what became of an event that was applied again.
