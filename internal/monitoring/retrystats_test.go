@@ -85,6 +85,7 @@ func TestMetricsOutliveAnOutage(t *testing.T) {
 	}
 }
 
+// gathered are the values of counters and gauges, by name and labels.
 func gathered(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := reg.Gather()
@@ -98,7 +99,7 @@ func gathered(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 			for _, l := range m.GetLabel() {
 				name += " " + l.GetValue()
 			}
-			values[name] = m.GetCounter().GetValue()
+			values[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue() // a metric is one of the two
 		}
 	}
 	return values
