@@ -1,0 +1,168 @@
+package mail
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wneessen/go-mail/smtp"
+)
+
+// dialogue is a server that says fixed things: an answer to each line that it is sent, and then no more.
+func dialogue(t *testing.T, greeting string, answers ...string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer func() { _ = c.Close() }()
+		_, _ = io.WriteString(c, greeting)
+		r := bufio.NewReader(c)
+		for _, a := range answers {
+			if _, err := r.ReadString('\n'); err != nil {
+				return
+			}
+			_, _ = io.WriteString(c, a)
+		}
+		_, _ = io.Copy(io.Discard, r)
+	}()
+	t.Cleanup(func() {
+		_ = l.Close()
+		<-done
+	})
+	return l.Addr().String()
+}
+
+// TestHostileServers : whatever a server says, and if it says nothing, sending ends, and the message is there to be sent again.
+func TestHostileServers(t *testing.T) {
+	const hello = "220 hi\r\n"
+	ehlo := "250-hi\r\n250 8BITMIME\r\n"
+	for name, c := range map[string]struct {
+		address func(t *testing.T) string
+		want    Error
+	}{
+		"says nothing":        {func(t *testing.T) string { return dialogue(t, "") }, Error{Kind: Temporary, Server: true, Doing: "connect"}},
+		"speaks HTTP":         {func(t *testing.T) string { return dialogue(t, "HTTP/1.1 400 Bad Request\r\n\r\n") }, Error{Kind: Temporary, Server: true, Doing: "connect"}},
+		"sends us away":       {func(t *testing.T) string { return dialogue(t, "554 no service here\r\n") }, Error{Kind: Temporary, Server: true, Doing: "connect", Code: 554}},
+		"never ends its line": {func(t *testing.T) string { return dialogue(t, "220 "+strings.Repeat("x", 2*maxAnswers)) }, Error{Kind: Temporary, Server: true, Doing: "connect"}},
+		"never ends its answer": {func(t *testing.T) string { return dialogue(t, strings.Repeat("220-x\r\n", maxAnswers/4)) },
+			Error{Kind: Temporary, Server: true, Doing: "connect"}},
+		"knows neither EHLO nor HELO": {func(t *testing.T) string { return dialogue(t, hello, "502 no\r\n", "502 no\r\n") },
+			Error{Kind: Temporary, Server: true, Doing: "greet", Code: 502}},
+		"falls silent at the sender": {func(t *testing.T) string { return dialogue(t, hello, ehlo) }, Error{Kind: Temporary, Server: true, Doing: "name the sender"}},
+		"does not like the sender": {func(t *testing.T) string { return dialogue(t, hello, ehlo, "553 who?\r\n") },
+			Error{Kind: Temporary, Server: true, Doing: "name the sender", Code: 553}},
+		"falls silent at DATA": {func(t *testing.T) string { return dialogue(t, hello, ehlo, "250 ok\r\n", "250 ok\r\n") },
+			Error{Kind: Temporary, Server: true, Doing: "begin the message"}},
+		"takes no message": {func(t *testing.T) string {
+			return dialogue(t, hello, ehlo, "250 ok\r\n", "250 ok\r\n", "554 no valid recipients\r\n")
+		},
+			Error{Kind: Permanent, Doing: "begin the message", Code: 554}},
+		"falls silent after the dot": {func(t *testing.T) string { return dialogue(t, hello, ehlo, "250 ok\r\n", "250 ok\r\n", "354 go\r\n") },
+			Error{Kind: Uncertain, Server: true, Doing: "give it the message"}},
+		"answers the dot with a riddle": {func(t *testing.T) string {
+			return dialogue(t, hello, ehlo, "250 ok\r\n", "250 ok\r\n", "354 go\r\n354 go on\r\n")
+		},
+			Error{Kind: Uncertain, Server: true, Doing: "give it the message"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSender(t, Options{Address: c.address(t), TLS: NoTLS, Timeout: 300 * time.Millisecond})
+			var got *Error
+			err := s.Send(t.Context(), examples["verify_email"], envelope, nil)
+			if !errors.As(err, &got) || got.Kind != c.want.Kind || got.Server != c.want.Server || got.Doing != c.want.Doing || got.Code != c.want.Code {
+				t.Errorf("err = %+v (%v), want %+v", got, err, c.want)
+			}
+		})
+	}
+}
+
+func TestTakenInItsOwnWay(t *testing.T) {
+	address := dialogue(t, "220 hi\r\n", "250 hi\r\n", "250 ok\r\n", "250 ok\r\n", "354 go\r\n251 taken\r\n")
+	s := newSender(t, Options{Address: address, TLS: NoTLS})
+	if err := s.Send(t.Context(), examples["verify_email"], envelope, nil); err != nil {
+		t.Errorf("err = %v: what has been taken would be sent again", err)
+	}
+}
+
+// TestPasswordStaysHome : a server that offers no TLS, or somebody between who hides it, gets no password.
+func TestPasswordStaysHome(t *testing.T) {
+	for _, mechanism := range []string{"PLAIN", "LOGIN"} {
+		local, remote := net.Pipe()
+		defer func() { _ = remote.Close() }()
+		heard := make(chan []byte, 1)
+		go func() {
+			var all bytes.Buffer
+			r := bufio.NewReader(io.TeeReader(remote, &all))
+			_, _ = io.WriteString(remote, "220 hi\r\n")
+			_, _ = r.ReadString('\n')
+			_, _ = io.WriteString(remote, "250-hi\r\n250 AUTH "+mechanism+"\r\n")
+			_, _ = r.ReadString('\n')
+			_, _ = io.WriteString(remote, "221 bye\r\n")
+			_, _ = io.Copy(io.Discard, r)
+			heard <- all.Bytes()
+		}()
+		s, err := NewSender(Options{Address: "mail.example.com:25", From: from, TLS: StartTLSOpportunistic, Username: "caly", Password: "pw-canary"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &session{raw: local, timeout: time.Second, stop: func() bool { return true }}
+		if err := c.open(t.Context(), s); err == nil {
+			t.Errorf("%s: signed in", mechanism)
+		}
+		c.end()
+		if said := <-heard; len(said) == 0 || bytes.Contains(said, []byte("AUTH")) {
+			t.Errorf("%s: said %q", mechanism, said)
+		}
+	}
+}
+
+// TestBrokenOffBeforeTheDot : a message whose writing fails is never ended: a server that reads the rest later must not take it.
+func TestBrokenOffBeforeTheDot(t *testing.T) {
+	local, remote := net.Pipe()
+	heard := make(chan []byte, 1)
+	stalled := make(chan struct{})
+	go func() {
+		var all bytes.Buffer
+		r := bufio.NewReaderSize(remote, 16)
+		_, _ = io.WriteString(remote, "220 hi\r\n")
+		for _, a := range []string{"250 hi\r\n", "250 ok\r\n", "250 ok\r\n", "354 go\r\n"} {
+			_, _ = r.ReadString('\n')
+			_, _ = io.WriteString(remote, a)
+		}
+		<-stalled
+		_, _ = io.Copy(&all, r)
+		heard <- all.Bytes()
+	}()
+	c := &session{raw: local, timeout: 100 * time.Millisecond, stop: func() bool { return true }}
+	_ = local.SetDeadline(time.Now().Add(5 * time.Second))
+	var err error
+	if c.smtp, err = smtp.NewClient(local, "mail.example.com"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.smtp.Hello("caly"); err != nil {
+		t.Fatal(err)
+	}
+	data := []byte(strings.Repeat("a line\r\n", 100))
+	var got *Error
+	if err := c.deliver(t.Context(), "a@b.c", "d@e.f", false, data, nil); !errors.As(err, &got) || got.Kind != Temporary {
+		t.Errorf("err = %v, want a temporary one", err)
+	}
+	close(stalled)
+	c.end()
+	if said := <-heard; bytes.Contains(said, []byte("\r\n.\r\n")) {
+		t.Errorf("the message was ended: %q", said)
+	}
+}
