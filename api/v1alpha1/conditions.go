@@ -96,4 +96,6 @@ const (
 	SecretTypeTenantConfig = "voice.caly.dev/tenant-config"
 	// SecretTypeUploadConfig is the type of the Secret that a tenant's upload pods mount.
 	SecretTypeUploadConfig = "voice.caly.dev/upload-config"
+	// SecretTypeKeyring is the type of the Secret with the keys of access tokens, which data-plane pods watch.
+	SecretTypeKeyring = "voice.caly.dev/keyring"
 )

@@ -184,7 +184,7 @@ const (
 
 // TenantSpec is what the platform engineer wants of a Tenant.
 type TenantSpec struct {
-	// suspend refuses the Tenant's webhooks and keeps its uploads waiting, until it is false again.
+	// suspend refuses the Tenant's webhooks and whatever its accounts ask for, and keeps its uploads waiting, until it is false again.
 	// +optional
 	Suspend *bool `json:"suspend,omitempty"`
 	// exotel is the Tenant's Exotel account.
@@ -199,6 +199,9 @@ type TenantSpec struct {
 	// audio says where live audio goes; without it the Tenant takes no audio streams.
 	// +optional
 	Audio *AudioSpec `json:"audio,omitempty"`
+	// auth says how the Tenant's people sign in to the API; without it the Tenant has no accounts.
+	// +optional
+	Auth *AuthSpec `json:"auth,omitempty"`
 	// deletionPolicy says what happens to rows and objects when the Tenant is deleted. Defaults to Retain.
 	// +optional
 	// +kubebuilder:default=Retain

@@ -72,11 +72,15 @@ func (r *Reconciler) compile(_ context.Context, s *scope) error {
 	if err != nil {
 		return err
 	}
+	accounts, err := auth(spec.Auth)
+	if err != nil {
+		return err
+	}
 	id := s.tenant.ID()
 	s.config = &tenantconfig.Tenant{Version: tenantconfig.Version, ID: id, UID: string(s.tenant.UID), Generation: s.tenant.Generation,
 		Suspended: s.suspended(), AccountSID: spec.Exotel.AccountSID, PhoneNumbers: spec.Exotel.PhoneNumbers,
 		TimeZone: spec.Exotel.TimeZone, AllowedSourceHosts: hosts,
-		Webhooks: verifiers, Freshness: duration(spec.Webhooks.Freshness, tenantconfig.DefaultFreshness)}
+		Webhooks: verifiers, Freshness: duration(spec.Webhooks.Freshness, tenantconfig.DefaultFreshness), Auth: accounts, Storage: storage(s)}
 	s.upload = &tenantconfig.Upload{Version: tenantconfig.Version, ID: id, ExotelKey: value(s.exotel, "apiKey"),
 		ExotelToken: value(s.exotel, "apiToken"), AllowedSourceHosts: hosts, Bucket: spec.Recordings.Bucket,
 		Endpoint: spec.Recordings.Endpoint, Region: spec.Recordings.Region, AccessKeyID: value(s.bucket, "accessKeyID"),

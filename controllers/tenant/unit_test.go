@@ -72,6 +72,16 @@ func TestCompile(t *testing.T) {
 		"time zone is a path": {change: func(s *scope) { s.tenant.Spec.Exotel.TimeZone = "../../etc/passwd" }, wantError: "spec.exotel.timeZone"},
 		"time zone is where the pod happens to be": {change: func(s *scope) { s.tenant.Spec.Exotel.TimeZone = "Local" },
 			wantError: `spec.exotel.timeZone "Local" is not a name`},
+		"accounts": {change: func(s *scope) { s.tenant.Spec.Auth = &v1alpha1.AuthSpec{} },
+			wantTenant: func(c *tenantconfig.Tenant) { c.Auth, c.Storage = wantAuth(), wantStorage() }},
+		"accounts, all said": {change: func(s *scope) { s.tenant.Spec.Auth = fullAuth() },
+			wantTenant: func(c *tenantconfig.Tenant) { c.Auth, c.Storage = wantFullAuth(), wantStorage() }},
+		"an origin that is none": {change: func(s *scope) {
+			s.tenant.Spec.Auth = &v1alpha1.AuthSpec{AllowedOrigins: []string{"https://desk.acme.example:99999"}}
+		}, wantError: `spec.auth.allowedOrigins: "https://desk.acme.example:99999" names a port above 65535`},
+		"a limit of nothing": {change: func(s *scope) {
+			s.tenant.Spec.Auth = &v1alpha1.AuthSpec{Limits: &v1alpha1.AuthLimitsSpec{Login: &v1alpha1.RateLimitSpec{}}}
+		}, wantError: "spec.auth.limits.login: 0 requests"},
 		"key template": {change: func(s *scope) { s.tenant.Spec.Recordings.KeyTemplate = "{{.CallSID}}" },
 			wantError: "spec.recordings.keyTemplate must contain {{.RecordingID}}"},
 	} {

@@ -13,9 +13,9 @@ const digestRounds = 100_000
 
 // Digest identifies a config without telling a secret of it: 32 hex digits, equal for equal configs. Secrets go in as
 // their own digests under a fixed label. A signing secret or token has at least 16 bytes, too many to guess from it;
-// passwords may be shorter, and go in all at once, and slowly.
+// passwords and the keys of a private store may be shorter, and go in all at once, and slowly.
 func (t Tenant) Digest() string {
-	t.Webhooks = t.Webhooks.digested(t.ID)
+	t.Webhooks, t.Storage = t.Webhooks.digested(t.ID), t.Storage.digested(t.ID)
 	data, err := json.Marshal(t)
 	if err != nil {
 		return "" // unreachable: the type holds nothing that cannot be encoded
@@ -64,16 +64,33 @@ func (b *BasicAuth) digested(id string) *BasicAuth {
 		return b
 	}
 	clone := &BasicAuth{Users: make([]User, len(b.Users))}
-	var all strings.Builder
+	passwords := make([]Sensitive, len(b.Users))
 	for i, u := range b.Users {
-		clone.Users[i].Name = u.Name
-		sum := sha256.Sum256([]byte(u.Password))
-		all.Write(sum[:]) // of one length each, so that no two lists of passwords read the same
+		clone.Users[i].Name, passwords[i] = u.Name, u.Password
 	}
-	key, err := pbkdf2.Key(sha256.New, all.String(), []byte("caly digest\x00"+id), digestRounds, sha256.Size)
-	if err != nil {
-		return clone // unreachable: the length is one that PBKDF2 makes
-	}
-	clone.Users[0].Password = Sensitive(hex.EncodeToString(key))
+	clone.Users[0].Password = slowDigest("caly digest\x00"+id, passwords...)
 	return clone
+}
+
+// digested has one digest of both credentials in place of the second.
+func (s *Storage) digested(id string) *Storage {
+	if s == nil {
+		return nil
+	}
+	clone := *s
+	clone.AccessKeyID, clone.SecretAccessKey = "", slowDigest("caly digest of storage\x00"+id, s.AccessKeyID, s.SecretAccessKey)
+	return &clone
+}
+
+func slowDigest(label string, secrets ...Sensitive) Sensitive {
+	var all strings.Builder
+	for _, s := range secrets {
+		sum := sha256.Sum256([]byte(s))
+		all.Write(sum[:]) // of one length each, so that no two lists of secrets read the same
+	}
+	key, err := pbkdf2.Key(sha256.New, all.String(), []byte(label), digestRounds, sha256.Size)
+	if err != nil {
+		return "" // unreachable: the length is one that PBKDF2 makes
+	}
+	return Sensitive(hex.EncodeToString(key))
 }

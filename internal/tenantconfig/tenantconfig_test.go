@@ -178,7 +178,7 @@ func TestRecordingID(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, t := range []Tenant{sample(), full()} {
+	for _, t := range []Tenant{sample(), full(), withAccounts()} {
 		good, _ := EncodeTenant(t)
 		f.Add(good)
 	}
@@ -192,7 +192,8 @@ func FuzzDecode(f *testing.F) {
 				t.Fatal(err)
 			}
 			c2, err := DecodeTenant(again)
-			if err != nil || c.Version != Version || !strings.Contains(c.ID, "/") || (c.Webhooks != nil && !c.Webhooks.Configured()) {
+			if err != nil || c.Version != Version || !strings.Contains(c.ID, "/") || (c.Webhooks != nil && !c.Webhooks.Configured()) ||
+				c.Auth.Check() != nil || (c.Storage != nil && c.Auth == nil) {
 				t.Fatalf("%+v got through: %v", c, err)
 			}
 			if diff := cmp.Diff(c, c2, ranges, cmpopts.EquateEmpty()); diff != "" {

@@ -2,7 +2,8 @@
 // work namespace, and how the pods read it.
 //
 // Two Secrets per tenant, so that each reader holds what it needs: the tenant config for data-plane pods (how to verify
-// webhooks) and the upload config for the tenant's own upload pods (Exotel, bucket and database credentials).
+// webhooks; for a tenant with accounts also how people sign in, and the bucket credentials that links to download are signed
+// with) and the upload config for the tenant's own upload pods (Exotel, bucket and database credentials).
 package tenantconfig
 
 import (
@@ -60,7 +61,7 @@ type Tenant struct {
 	UID string `json:"uid"`
 	// Generation of the Tenant that was compiled.
 	Generation int64 `json:"generation"`
-	// Suspended refuses webhooks.
+	// Suspended refuses webhooks, and whatever asks for an account.
 	Suspended bool `json:"suspended,omitempty"`
 	// AccountSID of Exotel.
 	AccountSID string `json:"accountSID"`
@@ -74,6 +75,10 @@ type Tenant struct {
 	Freshness time.Duration `json:"freshness"`
 	// AllowedSourceHosts of recordings: host, "*.domain", optional port.
 	AllowedSourceHosts []string `json:"allowedSourceHosts"`
+	// Auth is how the tenant's people sign in; nil: it has no accounts.
+	Auth *Auth `json:"auth,omitempty"`
+	// Storage is where the recordings lie, only with Auth.
+	Storage *Storage `json:"storage,omitempty"`
 }
 
 // Upload is what a tenant's upload pods know.

@@ -173,10 +173,6 @@ func TestDigestHoldsNoSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	encoded := func(s Sensitive) []byte {
-		b, _ := s.MarshalText()
-		return b
-	}
 	w := full().Webhooks
 	secrets := append(append(append([]Sensitive{}, w.Signature.Secrets...), w.Standard.Secrets...), w.Token.Secrets...)
 	for _, u := range w.Basic.Users {
@@ -191,6 +187,12 @@ func TestDigestHoldsNoSecret(t *testing.T) {
 	if empty.digested("x") != empty {
 		t.Error("users of nothing have a digest")
 	}
+}
+
+// encoded is a secret as JSON would hold it.
+func encoded(s Sensitive) []byte {
+	b, _ := s.MarshalText()
+	return b
 }
 
 // FuzzSensitive : a secret of any bytes comes back as it was.

@@ -18,6 +18,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 	// Group=voice.caly.dev, Version=v1alpha1
 	case v1alpha1.SchemeGroupVersion.WithKind("AudioSpec"):
 		return &apiv1alpha1.AudioSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("AuthLimitsSpec"):
+		return &apiv1alpha1.AuthLimitsSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("AuthSpec"):
+		return &apiv1alpha1.AuthSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BackfillSpec"):
 		return &apiv1alpha1.BackfillSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BackfillStatus"):
@@ -34,6 +38,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ExotelSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ObjectStatus"):
 		return &apiv1alpha1.ObjectStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("RateLimitSpec"):
+		return &apiv1alpha1.RateLimitSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RecordingsSpec"):
 		return &apiv1alpha1.RecordingsSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretReference"):

@@ -1,4 +1,4 @@
-// Package watch keeps a data-plane pod's tenant configs current. It is apart from package tenantconfig, so that upload pods,
+// Package watch keeps a data-plane pod's tenant configs and its keyring current. It is apart from package tenantconfig, so that upload pods,
 // which read one file, carry no Kubernetes client.
 package watch
 
@@ -32,6 +32,7 @@ type Watcher struct {
 	current   atomic.Pointer[tenantconfig.Snapshot]
 	synced    atomic.Bool
 	rejected  atomic.Int64
+	keys      keys
 
 	mu       sync.Mutex // guards what follows and the swap of current
 	tenants  map[string]*tenantconfig.Tenant
@@ -78,12 +79,16 @@ func (w *Watcher) Rejected() int64 { return w.rejected.Load() }
 
 // Run watches until ctx is done.
 func (w *Watcher) Run(ctx context.Context) error {
-	factory := informers.NewSharedInformerFactoryWithOptions(w.client, 0, informers.WithNamespace(w.namespace),
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
-			o.FieldSelector = fields.OneTermEqualSelector("type", v1alpha1.SecretTypeTenantConfig).String()
-		}))
-	informer := factory.Core().V1().Secrets().Informer()
-	handler, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	ctx, cancel := context.WithCancel(ctx)
+	stop, err := w.watchKeyring(ctx)
+	if err != nil {
+		cancel()
+		return err
+	}
+	defer stop()
+	defer cancel()
+	factory := w.factory(fields.OneTermEqualSelector("type", v1alpha1.SecretTypeTenantConfig))
+	handler, err := factory.Core().V1().Secrets().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { w.set(o) },
 		UpdateFunc: func(_, o any) { w.set(o) },
 		DeleteFunc: func(o any) { w.remove(o) },
@@ -101,6 +106,12 @@ func (w *Watcher) Run(ctx context.Context) error {
 	w.log.Info("tenant configs are read", "tenants", w.Snapshot().Len())
 	<-ctx.Done()
 	return nil
+}
+
+// factory makes informers of the Secrets of the work namespace that a selector names.
+func (w *Watcher) factory(selector fields.Selector) informers.SharedInformerFactory {
+	return informers.NewSharedInformerFactoryWithOptions(w.client, 0, informers.WithNamespace(w.namespace),
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.FieldSelector = selector.String() }))
 }
 
 func (w *Watcher) set(o any) {

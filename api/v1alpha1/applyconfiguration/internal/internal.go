@@ -33,6 +33,72 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 200
+- name: com.github.caly-dev.caly.api.v1alpha1.AuthLimitsSpec
+  map:
+    fields:
+    - name: api
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.RateLimitSpec
+    - name: forgot
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.RateLimitSpec
+    - name: login
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.RateLimitSpec
+    - name: loginFailures
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.RateLimitSpec
+    - name: refresh
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.RateLimitSpec
+    - name: register
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.RateLimitSpec
+    - name: resend
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.RateLimitSpec
+    - name: reset
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.RateLimitSpec
+    - name: verify
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.RateLimitSpec
+- name: com.github.caly-dev.caly.api.v1alpha1.AuthSpec
+  map:
+    fields:
+    - name: accessTokenLifetime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+      default: 15m
+    - name: allowedEmailDomains
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: allowedOrigins
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: hosts
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: limits
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.AuthLimitsSpec
+    - name: registration
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.RegistrationPolicy
+      default: Closed
+    - name: sessionLifetime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+      default: 720h
 - name: com.github.caly-dev.caly.api.v1alpha1.BackfillSpec
   map:
     fields:
@@ -192,6 +258,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: size
       type:
         scalar: numeric
+- name: com.github.caly-dev.caly.api.v1alpha1.RateLimitSpec
+  map:
+    fields:
+    - name: requests
+      type:
+        scalar: numeric
+    - name: window
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
 - name: com.github.caly-dev.caly.api.v1alpha1.RecordingPhase
   scalar: string
 - name: com.github.caly-dev.caly.api.v1alpha1.RecordingsSpec
@@ -231,6 +306,8 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
       default: 1h
+- name: com.github.caly-dev.caly.api.v1alpha1.RegistrationPolicy
+  scalar: string
 - name: com.github.caly-dev.caly.api.v1alpha1.ResourcesPolicy
   scalar: string
 - name: com.github.caly-dev.caly.api.v1alpha1.SecretReference
@@ -313,6 +390,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: audio
       type:
         namedType: com.github.caly-dev.caly.api.v1alpha1.AudioSpec
+    - name: auth
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.AuthSpec
     - name: deletionPolicy
       type:
         namedType: com.github.caly-dev.caly.api.v1alpha1.DeletionPolicy

@@ -11,7 +11,7 @@ import (
 //
 // TenantSpec is what the platform engineer wants of a Tenant.
 type TenantSpecApplyConfiguration struct {
-	// suspend refuses the Tenant's webhooks and keeps its uploads waiting, until it is false again.
+	// suspend refuses the Tenant's webhooks and whatever its accounts ask for, and keeps its uploads waiting, until it is false again.
 	Suspend *bool `json:"suspend,omitempty"`
 	// exotel is the Tenant's Exotel account.
 	Exotel *ExotelSpecApplyConfiguration `json:"exotel,omitempty"`
@@ -21,6 +21,8 @@ type TenantSpecApplyConfiguration struct {
 	Recordings *RecordingsSpecApplyConfiguration `json:"recordings,omitempty"`
 	// audio says where live audio goes; without it the Tenant takes no audio streams.
 	Audio *AudioSpecApplyConfiguration `json:"audio,omitempty"`
+	// auth says how the Tenant's people sign in to the API; without it the Tenant has no accounts.
+	Auth *AuthSpecApplyConfiguration `json:"auth,omitempty"`
 	// deletionPolicy says what happens to rows and objects when the Tenant is deleted. Defaults to Retain.
 	DeletionPolicy *apiv1alpha1.DeletionPolicy `json:"deletionPolicy,omitempty"`
 }
@@ -68,6 +70,14 @@ func (b *TenantSpecApplyConfiguration) WithRecordings(value *RecordingsSpecApply
 // If called multiple times, the Audio field is set to the value of the last call.
 func (b *TenantSpecApplyConfiguration) WithAudio(value *AudioSpecApplyConfiguration) *TenantSpecApplyConfiguration {
 	b.Audio = value
+	return b
+}
+
+// WithAuth sets the Auth field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Auth field is set to the value of the last call.
+func (b *TenantSpecApplyConfiguration) WithAuth(value *AuthSpecApplyConfiguration) *TenantSpecApplyConfiguration {
+	b.Auth = value
 	return b
 }
 
