@@ -179,12 +179,17 @@ func (d *DB) ReapLeases(ctx context.Context) (int, error) {
 	return n, explain(err)
 }
 
-// SuspendTenant stops or lets go the claims of a tenant.
+// SuspendTenant stops or lets go the claims of a tenant. A tenant that becomes suspended also loses the access that its people have.
 func (d *DB) SuspendTenant(ctx context.Context, tenant string, suspended bool) error {
-	_, err := d.pool.Exec(ctx, `INSERT INTO tenants AS t (tenant, suspended) VALUES ($1, $2)
-		ON CONFLICT (tenant) DO UPDATE SET suspended = excluded.suspended, updated_at = now() WHERE t.suspended <> excluded.suspended`,
-		tenant, suspended)
-	return explain(err)
+	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `INSERT INTO tenants AS t (tenant, suspended) VALUES ($1, $2)
+			ON CONFLICT (tenant) DO UPDATE SET suspended = excluded.suspended, updated_at = now() WHERE t.suspended <> excluded.suspended`,
+			tenant, suspended)
+		if err != nil || !suspended || tag.RowsAffected() == 0 {
+			return err
+		}
+		return insertRevocation(ctx, tx, tenant, "", "")
+	})
 }
 
 // HasUploads tells whether an object of the tenant may be in its bucket.
@@ -194,9 +199,14 @@ func (d *DB) HasUploads(ctx context.Context, tenant string) (has bool, err error
 	return has, explain(err)
 }
 
+// tenantTables hold the rows of tenants; what others refer to comes last.
+var tenantTables = []string{"recordings", "recording_history", "call_events", "call_streams", "calls",
+	"email_codes", "password_reset_tokens", "login_sessions", "refresh_token_blacklist", "users",
+	"revocations", "rate_limits", "mail_outbox", "audit_log", "tenants"}
+
 // DeleteTenant removes every row of a tenant, in batches, so that no transaction grows with the tenant.
 func (d *DB) DeleteTenant(ctx context.Context, tenant string) error {
-	for _, table := range []string{"recordings", "recording_history", "call_events", "call_streams", "calls", "tenants"} {
+	for _, table := range tenantTables {
 		sql := `DELETE FROM ` + table + ` WHERE (tableoid, ctid) IN (SELECT tableoid, ctid FROM ` + table + ` WHERE tenant = $1 LIMIT 5000)`
 		for {
 			tag, err := d.pool.Exec(ctx, sql, tenant)

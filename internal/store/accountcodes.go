@@ -1,0 +1,148 @@
+package store
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// MaxCodeTries is how many wrong codes an email code bears. After that a new one is needed.
+const MaxCodeTries = 5
+
+// maxResetTokens is how many reset tokens of a user are good at a time: asking again does not spoil the mail that is under way.
+const maxResetTokens = 3
+
+// EmailCode verifies an email.
+type EmailCode struct {
+	// Hash has 32 bytes, under a key that this database does not hold.
+	Hash     []byte
+	Lifetime time.Duration
+}
+
+// ResetToken sets a password, once.
+type ResetToken struct {
+	// Hash is the SHA-256 of the token.
+	Hash     []byte
+	Lifetime time.Duration
+}
+
+// Registration is a request for an account. Of the mail one is sent: Verify with the code, or, when the email has an account already,
+// Exists. An account whose email was never verified is nobody's yet: it gets the new password.
+type Registration struct {
+	User           NewUser
+	Code           EmailCode
+	Verify, Exists *OutboxMail
+}
+
+// Register makes an account that waits for its email's code. Whether there was one does not show.
+func (d *DB) Register(ctx context.Context, tenant string, r Registration, by Origin) error {
+	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
+		var id string
+		err := tx.QueryRow(ctx, `INSERT INTO users AS u (tenant, id, email, password_hash, role) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (tenant, email) DO UPDATE SET password_hash = excluded.password_hash, updated_at = now()
+				WHERE u.email_verified_at IS NULL AND u.disabled_at IS NULL AND u.password_hash <> ''
+			RETURNING id::text`, tenant, r.User.ID, r.User.Email, r.User.PasswordHash, r.User.Role).Scan(&id)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		fresh := err == nil
+		known, err := setCode(ctx, tx, tenant, r.User.Email, r.Code)
+		if err != nil {
+			return err
+		}
+		if err := addMail(ctx, tx, tenant, choose(fresh && known, r.Verify, r.Exists)); err != nil {
+			return err
+		}
+		a := by.success(ActionRegister, r.User.Email)
+		if !fresh {
+			a = by.failure(ActionRegister, r.User.Email, "the email has an account")
+		}
+		return insertAudit(ctx, tx, tenant, a)
+	})
+}
+
+// Resend replaces the code of an email that waits for one. Otherwise none is made, and the mail is other.
+func (d *DB) Resend(ctx context.Context, tenant, email string, code EmailCode, mail, other *OutboxMail) error {
+	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
+		waits, err := setCode(ctx, tx, tenant, email, code)
+		if err != nil {
+			return err
+		}
+		return addMail(ctx, tx, tenant, choose(waits, mail, other))
+	})
+}
+
+// setCode gives a user who waits for one a new code, in place of any other, and tells whether there is such a user.
+func setCode(ctx context.Context, tx pgx.Tx, tenant, email string, c EmailCode) (bool, error) {
+	tag, err := tx.Exec(ctx, `INSERT INTO email_codes (tenant, user_id, code_hash, expires_at)
+		SELECT tenant, id, $3, now() + $4::interval FROM users
+			WHERE tenant = $1 AND email = $2 AND email_verified_at IS NULL AND disabled_at IS NULL AND password_hash <> ''
+		ON CONFLICT (tenant, user_id) DO UPDATE SET code_hash = excluded.code_hash, expires_at = excluded.expires_at, attempts = 0, created_at = now()`,
+		tenant, email, c.Hash, c.Lifetime)
+	return tag.RowsAffected() == 1, err
+}
+
+func choose(first bool, a, b *OutboxMail) *OutboxMail {
+	if first {
+		return a
+	}
+	return b
+}
+
+// VerifyEmail takes an email's code: true, once, when it is the one that the user waits for, has not expired, and was not guessed at too often.
+func (d *DB) VerifyEmail(ctx context.Context, tenant, email string, hash []byte, by Origin) (good bool, err error) {
+	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
+		id, reason, err := judgeCode(ctx, tx, tenant, email, hash)
+		if err != nil {
+			return err
+		}
+		if good = reason == ""; !good {
+			_, err := tx.Exec(ctx, `UPDATE email_codes SET attempts = attempts + 1 WHERE tenant = $1 AND user_id = $2`, tenant, orNull(id))
+			if err != nil {
+				return err
+			}
+			return insertAudit(ctx, tx, tenant, by.failure(ActionVerifyEmail, email, reason))
+		}
+		if err := verified(ctx, tx, tenant, id); err != nil {
+			return err
+		}
+		return insertAudit(ctx, tx, tenant, by.success(ActionVerifyEmail, email))
+	})
+	return good && err == nil, err
+}
+
+// judgeCode returns whom the email belongs to and why the code is refused, empty when it is not. The code stays locked, so that tries count
+// one by one.
+func judgeCode(ctx context.Context, tx pgx.Tx, tenant, email string, hash []byte) (id, reason string, err error) {
+	var want []byte
+	var tries int
+	var live bool
+	err = tx.QueryRow(ctx, `SELECT u.id::text, c.code_hash, c.attempts, c.expires_at > now() FROM users u JOIN email_codes c ON c.tenant = u.tenant AND c.user_id = u.id
+		WHERE u.tenant = $1 AND u.email = $2 AND u.disabled_at IS NULL FOR UPDATE OF c`, tenant, email).Scan(&id, &want, &tries, &live)
+	switch right := subtle.ConstantTimeCompare(want, hash) == 1; {
+	case errors.Is(err, pgx.ErrNoRows):
+		return "", "no code is waited for", nil
+	case err != nil:
+		return "", "", err
+	case tries >= MaxCodeTries:
+		return id, "too many tries", nil
+	case !live:
+		return id, "expired", nil
+	case !right:
+		return id, "wrong code", nil
+	}
+	return id, "", nil
+}
+
+// verified marks a user's email as the user's own; no code is needed any more.
+func verified(ctx context.Context, tx pgx.Tx, tenant, id string) error {
+	_, err := tx.Exec(ctx, `UPDATE users SET email_verified_at = coalesce(email_verified_at, now()), updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, id)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `DELETE FROM email_codes WHERE tenant = $1 AND user_id = $2`, tenant, id)
+	return err
+}

@@ -1,0 +1,466 @@
+package store_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caly-dev/caly/internal/refreshtoken"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+)
+
+// people is a database with accounts, and who may touch them.
+type people struct {
+	*fixture
+	by store.Origin
+}
+
+func newPeople(t *testing.T) *people {
+	t.Helper()
+	pg := pgtest.New(t)
+	f := &fixture{pg: pg, dataplane: open(t, pg.DataplaneDSN, "dataplane"), oper: open(t, pg.OperatorDSN, "operator")}
+	return &people{fixture: f, by: store.Origin{Address: netip.MustParseAddr("192.0.2.7"), Device: "test", RequestID: "r1"}}
+}
+
+const hash = "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI"
+
+// add makes a verified user of acme and returns the id.
+func (p *people) add(t *testing.T, email, role string) string {
+	t.Helper()
+	u := store.NewUser{ID: store.NewID(), Email: email, PasswordHash: hash, Role: role, Verified: true}
+	if err := p.oper.CreateUser(t.Context(), acme, u, store.Origin{}); err != nil {
+		t.Fatal(err)
+	}
+	return u.ID
+}
+
+func newSession(userID string) store.NewSession {
+	return store.NewSession{ID: store.NewID(), UserID: userID, Key: bytes.Repeat([]byte{7}, refreshtoken.KeySize), Lifetime: time.Hour, SeenHash: hash}
+}
+
+func (p *people) signIn(t *testing.T, userID string) store.Started {
+	t.Helper()
+	st, err := p.dataplane.StartSession(t.Context(), acme, newSession(userID), p.by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+// text reads a single text as the superuser.
+func (p *people) text(t *testing.T, sql string, args ...any) (s string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), p.pg.AdminDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	if err := conn.QueryRow(t.Context(), sql, args...).Scan(&s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func letter(key string) *store.OutboxMail {
+	return &store.OutboxMail{EventKey: key, Template: key, Recipient: "jane@acme.example", Sealed: []byte("sealed"), ExpiresAt: time.Now().Add(time.Hour)}
+}
+
+func digest(s string) []byte {
+	sum := sha256.Sum256([]byte(s))
+	return sum[:]
+}
+
+func token(s string) store.ResetToken {
+	return store.ResetToken{Hash: digest(s), Lifetime: time.Hour}
+}
+
+func TestNewID(t *testing.T) {
+	seen := map[string]bool{}
+	for range 1000 {
+		id := store.NewID()
+		if !store.ValidID(id) || seen[id] || id[14] != '4' || !strings.ContainsRune("89ab", rune(id[19])) {
+			t.Fatalf("%q", id)
+		}
+		seen[id] = true
+	}
+	for name, id := range map[string]string{
+		"empty": "", "short": "0", "capitals": "00112233-4455-6677-8899-AABBCCDDEEFF", "braces": "{0112233-4455-6677-8899-aabbccddeef}",
+		"no dashes": "00112233445566778899aabbccddeeff0000", "quote": "00112233-4455-6677-8899-aabbccddee'f",
+	} {
+		if store.ValidID(id) {
+			t.Errorf("%s: %q is valid", name, id)
+		}
+	}
+}
+
+func TestUsers(t *testing.T) {
+	p := newPeople(t)
+	id := p.add(t, "jane@acme.example", store.RoleAgent)
+	err := p.oper.CreateUser(t.Context(), acme, store.NewUser{ID: store.NewID(), Email: "jane@acme.example", Role: store.RoleAdmin}, p.by)
+	if !errors.Is(err, store.ErrEmailTaken) {
+		t.Errorf("a second account of one email: %v", err)
+	}
+	err = p.oper.CreateUser(t.Context(), globex, store.NewUser{ID: store.NewID(), Email: "jane@acme.example", Role: store.RoleAdmin}, p.by)
+	if err != nil {
+		t.Errorf("the same email in another tenant: %v", err)
+	}
+	got, err := p.dataplane.UserByEmail(t.Context(), acme, "jane@acme.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := store.User{ID: id, Email: "jane@acme.example", Role: store.RoleAgent}
+	if d := cmp.Diff(want, got, cmpopts.IgnoreFields(store.User{}, "VerifiedAt", "CreatedAt", "UpdatedAt")); d != "" || !got.Verified() || got.Disabled() {
+		t.Errorf("user (-want +got):\n%s", d)
+	}
+	if n := p.one(t, `SELECT count(*) FROM audit_log WHERE action = 'user_created' AND outcome = 'success'`); n != 2 {
+		t.Errorf("%d audit rows, want 2", n)
+	}
+}
+
+func TestListUsersPages(t *testing.T) {
+	p := newPeople(t)
+	var want []string
+	for i := range 7 {
+		email := fmt.Sprintf("u%d@acme.example", i)
+		p.add(t, email, store.RoleViewer)
+		want = append(want, email)
+	}
+	var got []string
+	for after := (store.UserCursor{}); ; {
+		page, err := p.dataplane.ListUsers(t.Context(), acme, after, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, u := range page {
+			got = append(got, u.Email)
+		}
+		after.Email = got[len(got)-1]
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("users (-want +got):\n%s", d)
+	}
+}
+
+// TestLastAdminStays : whatever two admins do to each other at one moment, one of them is left.
+func TestLastAdminStays(t *testing.T) {
+	for name, end := range map[string]func(p *people, id string) error{
+		"demoted": func(p *people, id string) error {
+			_, err := p.dataplane.SetUserRole(context.Background(), acme, id, store.RoleViewer, true, p.by)
+			return err
+		},
+		"disabled": func(p *people, id string) error {
+			_, err := p.dataplane.SetUserDisabled(context.Background(), acme, id, true, true, p.by)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPeople(t)
+			ids := []string{p.add(t, "a@acme.example", store.RoleAdmin), p.add(t, "b@acme.example", store.RoleAdmin)}
+			invited := store.NewUser{ID: store.NewID(), Email: "c@acme.example", Role: store.RoleAdmin}
+			if err := p.dataplane.Invite(t.Context(), acme, invited, token("c"), letter("invitation"), p.by); err != nil {
+				t.Fatal(err)
+			}
+			results := make(chan error, 2)
+			for _, id := range ids {
+				go func() { results <- end(p, id) }()
+			}
+			refused := 0
+			for range 2 {
+				switch err := <-results; {
+				case errors.Is(err, store.ErrLastAdmin):
+					refused++
+				case err != nil:
+					t.Error(err)
+				}
+			}
+			n := p.one(t, `SELECT count(*) FROM users WHERE role = 'admin' AND disabled_at IS NULL AND email_verified_at IS NOT NULL`)
+			if refused != 1 || n != 1 {
+				t.Errorf("%d refused, %d admins left; want 1 and 1", refused, n)
+			}
+		})
+	}
+}
+
+func TestOperatorMayEndTheLastAdmin(t *testing.T) {
+	p := newPeople(t)
+	id := p.add(t, "a@acme.example", store.RoleAdmin)
+	if _, err := p.dataplane.SetUserDisabled(t.Context(), acme, id, true, true, p.by); !errors.Is(err, store.ErrLastAdmin) {
+		t.Errorf("through the API: %v", err)
+	}
+	if u, err := p.oper.SetUserDisabled(t.Context(), acme, id, true, false, p.by); err != nil || !u.Disabled() {
+		t.Errorf("by the operator: %v", err)
+	}
+	if u, err := p.oper.SetUserDisabled(t.Context(), acme, id, false, false, p.by); err != nil || u.Disabled() {
+		t.Errorf("and back: %v", err)
+	}
+}
+
+// TestEndOfAUser : disabling and revoking end every session, put the tokens on the blacklist, revoke the access, once.
+func TestEndOfAUser(t *testing.T) {
+	for name, tc := range map[string]struct {
+		end             func(p *people, id string) error
+		action          string
+		wantCanSignIn   bool
+		wantRevocations int // the user's, beside one for each session
+	}{
+		"disabled": {func(p *people, id string) error {
+			_, err := p.oper.SetUserDisabled(context.Background(), acme, id, true, false, p.by)
+			return err
+		}, store.ActionUserDisabled, false, 1},
+		"revoked": {func(p *people, id string) error {
+			n, err := p.oper.RevokeUser(context.Background(), acme, id, nil, p.by)
+			if n != 2 && n != 0 {
+				err = errors.Join(err, fmt.Errorf("%d sessions ended", n))
+			}
+			return err
+		}, store.ActionSessionsRevoked, true, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPeople(t)
+			id, other := p.add(t, "jane@acme.example", store.RoleAgent), p.add(t, "joe@acme.example", store.RoleAgent)
+			p.signIn(t, id)
+			p.signIn(t, id)
+			p.signIn(t, other)
+			for range 2 {
+				if err := tc.end(p, id); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for sql, want := range map[string]int{
+				`SELECT count(*) FROM login_sessions WHERE ended_at IS NULL`:                             1,
+				`SELECT count(*) FROM refresh_token_blacklist`:                                           2,
+				`SELECT count(*) FROM revocations WHERE session_id IS NOT NULL`:                          2,
+				`SELECT count(*) FROM revocations WHERE user_id = '` + id + `'`:                          tc.wantRevocations,
+				`SELECT count(*) FROM audit_log WHERE action = '` + tc.action + `' AND actor_id IS NULL`: tc.wantRevocations,
+			} {
+				if n := p.one(t, sql); n != want {
+					t.Errorf("%s: %d, want %d", sql, n, want)
+				}
+			}
+			if _, err := p.dataplane.StartSession(t.Context(), acme, newSession(id), p.by); (err == nil) != tc.wantCanSignIn {
+				t.Errorf("sign in again: %v", err)
+			}
+		})
+	}
+}
+
+func TestRoleChangeRevokesAccess(t *testing.T) {
+	p := newPeople(t)
+	id := p.add(t, "jane@acme.example", store.RoleAdmin)
+	p.add(t, "joe@acme.example", store.RoleAdmin)
+	p.signIn(t, id)
+	for range 2 { // the second changes nothing
+		u, err := p.dataplane.SetUserRole(t.Context(), acme, id, store.RoleViewer, true, p.by)
+		if err != nil || u.Role != store.RoleViewer {
+			t.Fatalf("%+v, %v", u, err)
+		}
+	}
+	if n := p.one(t, `SELECT count(*) FROM revocations WHERE user_id = $1`, id); n != 1 {
+		t.Errorf("%d revocations, want 1", n)
+	}
+	if n := p.one(t, `SELECT count(*) FROM login_sessions WHERE ended_at IS NULL`); n != 1 {
+		t.Errorf("%d live sessions, want the one", n)
+	}
+	if got := p.text(t, `SELECT reason FROM audit_log WHERE action = 'user_role_changed'`); got != "from admin to viewer" {
+		t.Errorf("the audit log says %q", got)
+	}
+}
+
+func TestSuspensionRevokesTheTenantOnce(t *testing.T) {
+	p := newPeople(t)
+	for i, suspended := range []bool{false, true, true, false, false, true} {
+		if err := p.oper.SuspendTenant(t.Context(), acme, suspended); err != nil {
+			t.Fatal(i, err)
+		}
+	}
+	if n := p.one(t, `SELECT count(*) FROM revocations WHERE tenant = $1 AND user_id IS NULL AND session_id IS NULL`, acme); n != 2 {
+		t.Errorf("%d revocations, want 2", n)
+	}
+}
+
+// accountTables hold rows of accounts.
+var accountTables = []string{"users", "email_codes", "login_sessions", "refresh_token_blacklist", "password_reset_tokens", "revocations", "mail_outbox", "audit_log"}
+
+// fill leaves a row of the tenant in each of them.
+func (p *people) fill(t *testing.T, tenant string) {
+	t.Helper()
+	ctx := t.Context()
+	u := store.NewUser{ID: store.NewID(), Email: "joe@acme.example", PasswordHash: hash, Role: store.RoleAdmin, Verified: true}
+	n := newSession(u.ID)
+	reg := store.Registration{User: store.NewUser{ID: store.NewID(), Email: "jane@acme.example", PasswordHash: hash, Role: store.RoleViewer},
+		Code: store.EmailCode{Hash: digest("code"), Lifetime: time.Minute}, Verify: letter("verify"), Exists: letter("exists")}
+	_, started := error(nil), error(nil)
+	err := errors.Join(p.oper.CreateUser(ctx, tenant, u, p.by), p.dataplane.Register(ctx, tenant, reg, p.by),
+		p.dataplane.RequestReset(ctx, tenant, u.Email, token("t"), letter("reset"), letter("none"), p.by))
+	if err == nil {
+		_, started = p.dataplane.StartSession(ctx, tenant, n, p.by)
+	}
+	if err = errors.Join(err, started); err == nil {
+		err = p.dataplane.EndSession(ctx, tenant, u.ID, n.ID, store.EndLogout, store.ActionLogout, p.by)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range accountTables {
+		if n := p.one(t, `SELECT count(*) FROM `+table+` WHERE tenant = $1`, tenant); n == 0 {
+			t.Fatalf("no row in %s", table)
+		}
+	}
+}
+
+func TestDeleteTenantLeavesNoAccounts(t *testing.T) {
+	p := newPeople(t)
+	p.fill(t, acme)
+	p.fill(t, globex)
+	if err := p.oper.DeleteTenant(t.Context(), acme); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range accountTables {
+		if n := p.one(t, `SELECT count(*) FROM `+table+` WHERE tenant = $1`, acme); n != 0 {
+			t.Errorf("%d rows left in %s", n, table)
+		}
+		if n := p.one(t, `SELECT count(*) FROM `+table+` WHERE tenant = $1`, globex); n == 0 {
+			t.Errorf("the other tenant's rows in %s are gone", table)
+		}
+	}
+}
+
+// TestAccountsAreBoundToTheTenant : the data plane's role sees and writes rows of the transaction's tenant, of none without one, and
+// deletes nothing that is kept.
+func TestAccountsAreBoundToTheTenant(t *testing.T) {
+	p := newPeople(t)
+	p.fill(t, acme)
+	conn, err := pgx.Connect(t.Context(), p.pg.DataplaneDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	for _, table := range accountTables {
+		for _, setting := range []string{"", globex} {
+			var n int
+			err := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
+				if _, err := tx.Exec(t.Context(), `SELECT set_config('caly.tenant', $1, true)`, setting); err != nil {
+					return err
+				}
+				return tx.QueryRow(t.Context(), `SELECT count(*) FROM `+table).Scan(&n)
+			})
+			if err != nil || n != 0 {
+				t.Errorf("%s under %q: %d rows, %v", table, setting, n, err)
+			}
+		}
+		if table != "email_codes" && table != "password_reset_tokens" {
+			if _, err := conn.Exec(t.Context(), `DELETE FROM `+table); err == nil {
+				t.Errorf("the data plane may delete from %s", table)
+			}
+		}
+	}
+	_, err = conn.Exec(t.Context(), `INSERT INTO users (tenant, id, email, role) VALUES ($1, $2, 'x@acme.example', 'admin')`, acme, store.NewID())
+	if err == nil {
+		t.Error("a user was made of a tenant that the transaction is not bound to")
+	}
+	if _, err := conn.Exec(t.Context(), `UPDATE audit_log SET outcome = 'success'`); err == nil {
+		t.Error("the data plane may change the audit log")
+	}
+}
+
+// TestOtherTenantsIDs : with the ids of another tenant nothing is found, and nothing changes.
+func TestOtherTenantsIDs(t *testing.T) {
+	p := newPeople(t)
+	id := p.add(t, "jane@acme.example", store.RoleAgent)
+	st := p.signIn(t, id)
+	before := p.text(t, `SELECT string_agg(u::text || s::text, ',') FROM users u, login_sessions s`)
+	ctx, db := t.Context(), p.dataplane
+	if err := db.RequestReset(ctx, acme, "jane@acme.example", token("t"), letter("m"), letter("o"), p.by); err != nil {
+		t.Fatal(err)
+	}
+	for name, try := range map[string]func() error{
+		"user by id":     func() error { _, err := db.UserByID(ctx, globex, id); return err },
+		"user by email":  func() error { _, err := db.UserByEmail(ctx, globex, "jane@acme.example"); return err },
+		"credentials":    func() error { _, err := db.CredentialsByID(ctx, globex, id); return err },
+		"role":           func() error { _, err := db.SetUserRole(ctx, globex, id, store.RoleAdmin, false, p.by); return err },
+		"disable":        func() error { _, err := db.SetUserDisabled(ctx, globex, id, true, false, p.by); return err },
+		"revoke":         func() error { _, err := db.RevokeUser(ctx, globex, id, nil, p.by); return err },
+		"session":        func() error { _, err := db.StartSession(ctx, globex, newSession(id), p.by); return err },
+		"end session":    func() error { return db.EndSession(ctx, globex, id, st.Session.ID, "x", "logout", p.by) },
+		"end sessions":   func() error { _, err := db.EndSessions(ctx, globex, id, p.by); return err },
+		"reset owner":    func() error { _, err := db.ResetTokenOwner(ctx, globex, digest("t")); return err },
+		"reset":          func() error { _, _, err := db.ResetPassword(ctx, globex, digest("t"), "x", nil, p.by); return err },
+		"change":         func() error { _, err := db.ChangePassword(ctx, globex, id, hash, "x", nil, p.by); return err },
+		"id of no shape": func() error { _, err := db.UserByID(ctx, acme, "1' OR true--"); return err },
+		"rotate": func() error {
+			_, _, err := db.RotateSession(ctx, globex, st.Session.ID, digest("x"), func(store.RefreshState) store.Rotation { return store.RotateEnd }, nil, p.by)
+			return err
+		},
+	} {
+		if err := try(); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s: %v, want ErrNotFound", name, err)
+		}
+	}
+	if list, err := db.ListSessions(ctx, globex, id, time.Hour); err != nil || len(list) != 0 {
+		t.Errorf("sessions: %v, %v", list, err)
+	}
+	if list, err := db.ListUsers(ctx, globex, store.UserCursor{}, 10); err != nil || len(list) != 0 {
+		t.Errorf("users: %v, %v", list, err)
+	}
+	if after := p.text(t, `SELECT string_agg(u::text || s::text, ',') FROM users u, login_sessions s`); after != before {
+		t.Errorf("rows changed from %s to %s", before, after)
+	}
+	if _, err := db.UserByID(ctx, acme+","+globex, id); err == nil {
+		t.Error("two tenants were named at once")
+	}
+}
+
+func TestSweepAccounts(t *testing.T) {
+	p := newPeople(t)
+	p.fill(t, acme)
+	if n, err := p.oper.SweepAccounts(t.Context(), store.DefaultKeep, 100); err != nil || n != 0 {
+		t.Fatalf("%d rows went that are in use, %v", n, err)
+	}
+	old := `now() - interval '400 days'`
+	for table, column := range map[string]string{"email_codes": "expires_at", "password_reset_tokens": "expires_at", "refresh_token_blacklist": "expires_at",
+		"login_sessions": "expires_at", "audit_log": "at"} {
+		p.exec(t, `UPDATE `+table+` SET `+column+` = `+old)
+	}
+	p.exec(t, `UPDATE users SET updated_at = `+old)
+	if _, err := p.oper.SweepAccounts(t.Context(), store.DefaultKeep, 100); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []string{"email_codes", "password_reset_tokens", "refresh_token_blacklist", "login_sessions", "audit_log"} {
+		if n := p.one(t, `SELECT count(*) FROM `+table); n != 0 {
+			t.Errorf("%d rows left in %s", n, table)
+		}
+	}
+	if got := p.text(t, `SELECT string_agg(email, ' ') FROM users`); got != "joe@acme.example" {
+		t.Errorf("the users left are %q, want the verified one", got)
+	}
+}
+
+func TestSweepAccountsIsBounded(t *testing.T) {
+	p := newPeople(t)
+	for i := range 5 {
+		p.add(t, fmt.Sprintf("u%d@acme.example", i), store.RoleViewer)
+	}
+	p.exec(t, `UPDATE audit_log SET at = now() - interval '400 days' WHERE id <= (SELECT min(id) + 2 FROM audit_log)`)
+	for _, want := range []int64{2, 1, 0} {
+		if n, err := p.oper.SweepAccounts(t.Context(), store.DefaultKeep, 2); err != nil || n != want {
+			t.Errorf("%d rows, %v; want %d", n, err, want)
+		}
+	}
+	if _, err := p.dataplane.SweepAccounts(t.Context(), store.DefaultKeep, 2); err == nil {
+		t.Error("the data plane may prune")
+	}
+}

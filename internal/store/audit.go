@@ -1,0 +1,110 @@
+package store
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Actions of the audit log: a closed set.
+const (
+	ActionRegister               = "register"
+	ActionVerifyEmail            = "verify_email"
+	ActionLogin                  = "login"
+	ActionRefreshReuse           = "refresh_reuse"
+	ActionLogout                 = "logout"
+	ActionLogoutAll              = "logout_all"
+	ActionSessionRevoked         = "session_revoked"
+	ActionSessionsRevoked        = "sessions_revoked"
+	ActionPasswordResetRequested = "password_reset_requested"
+	ActionPasswordReset          = "password_reset"
+	ActionPasswordChanged        = "password_changed"
+	ActionUserCreated            = "user_created"
+	ActionUserInvited            = "user_invited"
+	ActionUserDisabled           = "user_disabled"
+	ActionUserEnabled            = "user_enabled"
+	ActionUserRoleChanged        = "user_role_changed"
+)
+
+// Actions returns the closed set, in no order.
+func Actions() []string {
+	return []string{ActionRegister, ActionVerifyEmail, ActionLogin, ActionRefreshReuse, ActionLogout, ActionLogoutAll, ActionSessionRevoked,
+		ActionSessionsRevoked, ActionPasswordResetRequested, ActionPasswordReset, ActionPasswordChanged, ActionUserCreated, ActionUserInvited,
+		ActionUserDisabled, ActionUserEnabled, ActionUserRoleChanged}
+}
+
+// Outcomes of an audit row.
+const (
+	OutcomeSuccess = "success"
+	OutcomeFailure = "failure"
+)
+
+// Origin is who asks for a change, and from where. The zero value is the platform's engineer at a shell.
+type Origin struct {
+	// ActorID and SessionID are empty for somebody who is not signed in.
+	ActorID, SessionID string
+	Address            netip.Addr
+	Device, RequestID  string
+}
+
+// Audit is a row of the audit log. None of it is a secret.
+type Audit struct {
+	Origin
+	// Action is of the closed set, Outcome one of two.
+	Action, Outcome string
+	// Subject is the email of the account that it is about.
+	Subject string
+	// Reason is a few words more.
+	Reason string
+}
+
+func (o Origin) success(action, subject string) Audit {
+	return Audit{Origin: o, Action: action, Outcome: OutcomeSuccess, Subject: subject}
+}
+
+func (o Origin) failure(action, subject, reason string) Audit {
+	return Audit{Origin: o, Action: action, Outcome: OutcomeFailure, Subject: subject, Reason: reason}
+}
+
+// WriteAudit writes a row on its own: what failed has no transaction to be a part of.
+func (d *DB) WriteAudit(ctx context.Context, tenant string, a Audit) error {
+	return d.oneTrip(ctx, tenant, func(b *pgx.Batch) { b.Queue(insertAuditSQL, a.values(tenant)...) })
+}
+
+func insertAudit(ctx context.Context, tx pgx.Tx, tenant string, a Audit) error {
+	_, err := tx.Exec(ctx, insertAuditSQL, a.values(tenant)...)
+	return err
+}
+
+const insertAuditSQL = `INSERT INTO audit_log (tenant, action, outcome, actor_id, subject, session_id, address, device, reason, request_id)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
+
+func (a Audit) values(tenant string) []any {
+	return []any{tenant, a.Action, a.Outcome, orNull(a.ActorID), cut(a.Subject, 254), orNull(a.SessionID), addressOrNull(a.Address),
+		cut(a.Device, 256), cut(a.Reason, 200), cut(a.RequestID, 64)}
+}
+
+func orNull(id string) *string {
+	if id == "" {
+		return nil
+	}
+	return &id
+}
+
+func addressOrNull(a netip.Addr) *netip.Addr {
+	if !a.IsValid() {
+		return nil
+	}
+	a = a.Unmap().WithZone("")
+	return &a
+}
+
+// cut bounds a text to n characters.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	runes := []rune(s)
+	return string(runes[:min(n, len(runes))])
+}

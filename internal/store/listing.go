@@ -1,0 +1,170 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// MaxPage bounds a page of a list.
+const MaxPage = 200
+
+// Position is a row's place in a list that has the newest first. The zero one is in front of all.
+type Position struct {
+	At time.Time
+	ID string
+}
+
+// filter collects the conditions of a WHERE clause: only those that are asked for, so that the planner sees which index fits.
+type filter struct {
+	terms []string
+	args  []any
+}
+
+// add takes a condition with $%d for each of its arguments.
+func (f *filter) add(term string, args ...any) {
+	numbers := make([]any, len(args))
+	for i := range args {
+		numbers[i] = len(f.args) + i + 1
+	}
+	f.terms, f.args = append(f.terms, fmt.Sprintf(term, numbers...)), append(f.args, args...)
+}
+
+// match adds an equality if there is something to be equal to.
+func (f *filter) match(column, value string) {
+	if value != "" {
+		f.add(column+" = $%d", value)
+	}
+}
+
+// page adds what bounds a page of a list in the order of a time and an id.
+func (f *filter) page(at, id string, p Page) {
+	if !p.Since.IsZero() {
+		f.add(at+" >= $%d", p.Since)
+	}
+	if !p.Until.IsZero() {
+		f.add(at+" < $%d", p.Until)
+	}
+	if p.After != (Position{}) {
+		f.add("("+at+", "+id+") < ($%d, $%d)", p.After.At, p.After.ID)
+	}
+}
+
+func (f *filter) String() string { return strings.Join(f.terms, " AND ") }
+
+// Page chooses a page of a list. Zero fields choose all.
+type Page struct {
+	// After is the last row of the page before.
+	After Position
+	// Since and Until bound the rows' times; Until is not in it.
+	Since, Until time.Time
+	// Limit of rows, at most MaxPage.
+	Limit int
+}
+
+// rows is the limit for SQL, where one more tells whether there is another page. It is a literal there: a planner that does not know it
+// thinks of a tenth of the table.
+func (p Page) rows() int { return p.limit() + 1 }
+
+func (p Page) limit() int {
+	if p.Limit < 1 {
+		return MaxPage
+	}
+	return min(p.Limit, MaxPage)
+}
+
+// cutPage takes off the row that is one too many, and tells whether there was one.
+func cutPage[T any](list []T, p Page) ([]T, bool) {
+	if len(list) <= p.limit() {
+		return list, false
+	}
+	return list[:p.limit()], true
+}
+
+// CallFilter chooses calls. Zero fields choose all.
+type CallFilter struct {
+	Page
+	// State, if it is not nil.
+	State *CallState
+	// Direction, From and To, exactly as they are kept.
+	Direction, From, To string
+}
+
+// KeptCall is a call as it is kept.
+type KeptCall struct {
+	SID string
+	Call
+	CreatedAt, UpdatedAt time.Time
+}
+
+const callColumns = `call_sid, state, direction, from_number, to_number, started_at, ended_at, conversation_seconds, custom_field, created_at, updated_at`
+
+func scanCall(row pgx.CollectableRow) (c KeptCall, err error) {
+	var started, ended *time.Time
+	err = row.Scan(&c.SID, &c.State, &c.Direction, &c.From, &c.To, &started, &ended, &c.ConversationSeconds, &c.CustomField, &c.CreatedAt, &c.UpdatedAt)
+	c.StartedAt, c.EndedAt = orZero(started), orZero(ended)
+	return c, err
+}
+
+// Calls lists a tenant's calls, the newest first, and tells whether there are more.
+func (d *DB) Calls(ctx context.Context, tenant string, f CallFilter) (list []KeptCall, more bool, err error) {
+	w := &filter{}
+	w.add("tenant = $%d", tenant)
+	if f.State != nil {
+		w.add("state = $%d", *f.State)
+	}
+	w.match("direction", f.Direction)
+	w.match("from_number", f.From)
+	w.match("to_number", f.To)
+	w.page("created_at", "call_sid", f.Page)
+	sql := fmt.Sprintf(`SELECT %s FROM calls WHERE %s ORDER BY created_at DESC, call_sid DESC LIMIT %d`, callColumns, w, f.rows())
+	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
+		b.Queue(sql, w.args...).Query(collect(&list, scanCall))
+	})
+	list, more = cutPage(list, f.Page)
+	return list, more, err
+}
+
+// CallWithAll is a call with what belongs to it.
+type CallWithAll struct {
+	KeptCall
+	// Streams by their ids; without the URLs of their recordings.
+	Streams []Stream
+	// Recordings, the newest first.
+	Recordings []Recording
+}
+
+// maxStreams bounds the streams that are shown of a call.
+const maxStreams = 200
+
+// CallBySID reads a call of a tenant. ErrNotFound when there is none.
+func (d *DB) CallBySID(ctx context.Context, tenant, sid string) (c CallWithAll, err error) {
+	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
+		b.Queue(`SELECT `+callColumns+` FROM calls WHERE tenant = $1 AND call_sid = $2`, tenant, sid).Query(func(rows pgx.Rows) (err error) {
+			c.KeptCall, err = pgx.CollectExactlyOneRow(rows, scanCall)
+			return err
+		})
+		b.Queue(fmt.Sprintf(`SELECT stream_sid, status, disconnected_by, error, detailed_status, duration_seconds FROM call_streams
+			WHERE tenant = $1 AND call_sid = $2 ORDER BY stream_sid LIMIT %d`, maxStreams), tenant, sid).Query(collect(&c.Streams, scanStream))
+		// A call knows the ids of its recordings, and those are indexed.
+		b.Queue(`WITH k AS (SELECT unnest(recording_ids) AS id FROM calls WHERE tenant = $1 AND call_sid = $2)`+recordingsOf, tenant, sid).
+			Query(collect(&c.Recordings, scanRecording))
+	})
+	return c, err
+}
+
+func scanStream(row pgx.CollectableRow) (s Stream, err error) {
+	err = row.Scan(&s.SID, &s.Status, &s.DisconnectedBy, &s.Error, &s.DetailedStatus, &s.Seconds)
+	return s, err
+}
+
+// collect reads the rows of a batch's statement into a list.
+func collect[T any](list *[]T, scan pgx.RowToFunc[T]) func(pgx.Rows) error {
+	return func(rows pgx.Rows) (err error) {
+		*list, err = pgx.CollectRows(rows, scan)
+		return err
+	}
+}

@@ -1,0 +1,83 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// RecordingFilter chooses recordings. Zero fields choose all. Its times are those of when a recording was queued first.
+type RecordingFilter struct {
+	Page
+	State   RecordingState
+	CallSID string
+}
+
+// recordingsOf reads the recordings with the ids of k of the tenant $1: from the queue or else the newest from the history.
+var recordingsOf = `
+	SELECT * FROM (
+		SELECT ` + queueColumns("r") + ` FROM recordings r WHERE r.tenant = $1 AND r.id IN (SELECT id FROM k)
+		UNION ALL
+		SELECT * FROM (SELECT DISTINCT ON (h.id) ` + historyColumns + ` FROM recording_history h WHERE h.tenant = $1 AND h.id IN (SELECT id FROM k)
+			AND NOT EXISTS (SELECT FROM recordings r WHERE r.tenant = $1 AND r.id = h.id) ORDER BY h.id, h.finished_at DESC) newest
+	) found ORDER BY created_at DESC, id DESC`
+
+// RecordingByID reads a recording of a tenant. ErrNotFound when there is none.
+func (d *DB) RecordingByID(ctx context.Context, tenant, id string) (r Recording, err error) {
+	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
+		b.Queue(`WITH k AS (SELECT $2::text AS id)`+recordingsOf, tenant, id).Query(func(rows pgx.Rows) (err error) {
+			r, err = pgx.CollectExactlyOneRow(rows, scanRecording)
+			return err
+		})
+	})
+	return r, err
+}
+
+// ListRecordings lists a tenant's recordings over queue and history, the newest first, and tells whether there are more. One that
+// goes from the one to the other meanwhile keeps its place.
+func (d *DB) ListRecordings(ctx context.Context, tenant string, f RecordingFilter) (list []Recording, more bool, err error) {
+	sql, args := f.sql(tenant)
+	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
+		b.Queue(sql, args...).Query(collect(&list, scanRecording))
+	})
+	list, more = cutPage(list, f.Page)
+	return onceEach(list), more, err
+}
+
+func (f RecordingFilter) sql(tenant string) (sql string, args []any) {
+	w := &filter{}
+	w.add("tenant = $%d", tenant)
+	w.page("created_at", "id", f.Page)
+	w.match("call_sid", f.CallSID)
+	order := fmt.Sprintf(" ORDER BY created_at DESC, id DESC LIMIT %d", f.rows())
+	queue := `(SELECT ` + queueColumns("r") + ` FROM recordings r WHERE ` + w.String()
+	history := `(SELECT ` + historyColumns + ` FROM recording_history h WHERE ` + w.String()
+	if !f.Since.IsZero() {
+		history += " AND finished_at >= $2" // Since once more: what was queued then ended no earlier, and this chooses partitions
+	}
+	var parts []string
+	switch f.State {
+	case StatePending:
+		parts = []string{queue + " AND lease_owner IS NULL"}
+	case StateLeased:
+		parts = []string{queue + " AND lease_owner IS NOT NULL"}
+	case StateUploaded, StateFailed:
+		parts = []string{history + " AND state = '" + string(f.State) + "'"}
+	default:
+		parts = []string{queue, history}
+	}
+	return "SELECT * FROM (" + strings.Join(parts, order+") UNION ALL ") + order + ")) listed" + order, w.args
+}
+
+// onceEach leaves out, of a recording that is there more than once, all but the first. They have one place, so they are neighbours.
+func onceEach(list []Recording) []Recording {
+	kept := list[:0]
+	for _, r := range list {
+		if len(kept) == 0 || kept[len(kept)-1].ID != r.ID {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,228 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/internal/store"
+)
+
+func TestStartSession(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(t *testing.T, p *people)
+		want   error
+	}{
+		"good":               {func(*testing.T, *people) {}, nil},
+		"disabled":           {func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET disabled_at = now()`) }, store.ErrNotFound},
+		"not verified":       {func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET email_verified_at = NULL`) }, store.ErrNotFound},
+		"password changed":   {func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET password_hash = 'other'`) }, store.ErrNotFound},
+		"no password at all": {func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET password_hash = ''`) }, store.ErrNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPeople(t)
+			id := p.add(t, "jane@acme.example", store.RoleAgent)
+			tc.change(t, p)
+			n := newSession(id)
+			if name == "no password at all" {
+				n.SeenHash = ""
+			}
+			st, err := p.dataplane.StartSession(t.Context(), acme, n, p.by)
+			if !errors.Is(err, tc.want) {
+				t.Fatalf("%v, want %v", err, tc.want)
+			}
+			if rows := p.one(t, `SELECT count(*) FROM login_sessions`); (rows == 1) != (tc.want == nil) {
+				t.Errorf("%d sessions", rows)
+			}
+			if err != nil {
+				return
+			}
+			if st.User.Role != store.RoleAgent || st.Session.Device != "test" || st.Session.Address != p.by.Address ||
+				st.Session.ExpiresAt.Sub(st.Now) != time.Hour {
+				t.Errorf("session %+v of %+v", st.Session, st.User)
+			}
+			if got := p.text(t, `SELECT action || host(address) || actor_id || session_id FROM audit_log ORDER BY id DESC LIMIT 1`); got != "login192.0.2.7"+id+n.ID {
+				t.Errorf("the audit log says %q", got)
+			}
+		})
+	}
+}
+
+func TestLoginUpgradesTheHash(t *testing.T) {
+	p := newPeople(t)
+	n := newSession(p.add(t, "jane@acme.example", store.RoleAgent))
+	n.NewHash = "stronger"
+	if _, err := p.dataplane.StartSession(t.Context(), acme, n, p.by); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.text(t, `SELECT password_hash FROM users`); got != "stronger" {
+		t.Errorf("the hash is %q", got)
+	}
+}
+
+// TestSessionsAreBounded : the one that was seen least recently goes.
+func TestSessionsAreBounded(t *testing.T) {
+	p := newPeople(t)
+	id := p.add(t, "jane@acme.example", store.RoleAgent)
+	first := p.signIn(t, id).Session.ID
+	second := p.signIn(t, id).Session.ID
+	p.exec(t, `UPDATE login_sessions SET last_seen_at = now() - interval '1 hour' WHERE id = $1`, second)
+	for range store.MaxSessions - 1 {
+		p.signIn(t, id)
+	}
+	list, err := p.dataplane.ListSessions(t.Context(), acme, id, 24*time.Hour)
+	if err != nil || len(list) != store.MaxSessions {
+		t.Fatalf("%d live sessions, %v; want %d", len(list), err, store.MaxSessions)
+	}
+	if got := p.text(t, `SELECT string_agg(id::text || end_reason, ',') FROM login_sessions WHERE ended_at IS NOT NULL`); got != second+store.EndTooMany {
+		t.Errorf("ended %q, want %q", got, second+store.EndTooMany)
+	}
+	if last := list[len(list)-1].ID; last != first {
+		t.Errorf("the last of the list is %s, want the one that was seen least recently, %s", last, first)
+	}
+}
+
+func TestListSessionsLeavesOutTheDead(t *testing.T) {
+	p := newPeople(t)
+	id := p.add(t, "jane@acme.example", store.RoleAgent)
+	live, ended, expired, idle := p.signIn(t, id).Session, p.signIn(t, id).Session, p.signIn(t, id).Session, p.signIn(t, id).Session
+	if err := p.dataplane.EndSession(t.Context(), acme, id, ended.ID, store.EndLogout, store.ActionLogout, p.by); err != nil {
+		t.Fatal(err)
+	}
+	p.exec(t, `UPDATE login_sessions SET expires_at = now() WHERE id = $1`, expired.ID)
+	p.exec(t, `UPDATE login_sessions SET last_seen_at = now() - interval '2 hours' WHERE id = $1`, idle.ID)
+	list, err := p.dataplane.ListSessions(t.Context(), acme, id, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]store.LoginSession{live}, list, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+		t.Errorf("sessions (-want +got):\n%s", d)
+	}
+}
+
+func TestEndSession(t *testing.T) {
+	p := newPeople(t)
+	jane, joe := p.add(t, "jane@acme.example", store.RoleAgent), p.add(t, "joe@acme.example", store.RoleAgent)
+	st := p.signIn(t, jane)
+	end := func(user, session string) error {
+		return p.dataplane.EndSession(t.Context(), acme, user, session, store.EndRevoked, store.ActionSessionRevoked, p.by)
+	}
+	for name, try := range map[string]func() error{
+		"somebody else's": func() error { return end(joe, st.Session.ID) },
+		"none":            func() error { return end(jane, store.NewID()) },
+		"no id":           func() error { return end(jane, "me") },
+	} {
+		if err := try(); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s: %v, want ErrNotFound", name, err)
+		}
+	}
+	if err := end(jane, st.Session.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := end(jane, st.Session.ID); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("once more: %v, want ErrNotFound", err)
+	}
+	got := p.text(t, `SELECT s.end_reason || ' ' || b.reason || ' ' || (r.session_id = s.id)::text || ' ' || (b.expires_at = s.expires_at)::text
+		FROM login_sessions s JOIN refresh_token_blacklist b ON b.session_id = s.id JOIN revocations r ON r.session_id = s.id`)
+	if got != "revoked revoked true true" {
+		t.Errorf("session, blacklist and revocation say %q", got)
+	}
+}
+
+func TestChangePasswordSparesTheSession(t *testing.T) {
+	p := newPeople(t)
+	id := p.add(t, "jane@acme.example", store.RoleAgent)
+	mine, other := p.signIn(t, id).Session.ID, p.signIn(t, id).Session.ID
+	by := p.by
+	by.ActorID, by.SessionID = id, mine
+	ended, err := p.dataplane.ChangePassword(t.Context(), acme, id, hash, "new", nil, by)
+	if d := cmp.Diff([]string{other}, ended); err != nil || d != "" {
+		t.Errorf("%v; ended (-want +got):\n%s", err, d)
+	}
+	if _, err := p.dataplane.ChangePassword(t.Context(), acme, id, hash, "newer", nil, by); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("by a password that is no more: %v", err)
+	}
+}
+
+// TestEndsAndRefreshesMeet : refreshes and the end of all sessions at one moment leave no session alive, and nobody waits in a circle.
+func TestEndsAndRefreshesMeet(t *testing.T) {
+	p := newPeople(t)
+	id := p.add(t, "jane@acme.example", store.RoleAgent)
+	var sessions []string
+	for range 6 {
+		sessions = append(sessions, p.signIn(t, id).Session.ID)
+	}
+	advance := func(st store.RefreshState) store.Rotation {
+		if st.Ended || st.User.Disabled() {
+			return store.RotateRefuse
+		}
+		return store.RotateAdvance
+	}
+	var wg sync.WaitGroup
+	for _, session := range sessions {
+		wg.Go(func() {
+			for i := range 20 {
+				if _, _, err := p.dataplane.RotateSession(context.Background(), acme, session, digest(fmt.Sprint(session, i)), advance, nil, p.by); err != nil {
+					t.Error("refresh:", err)
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		if _, err := p.oper.SetUserDisabled(context.Background(), acme, id, true, false, p.by); err != nil {
+			t.Error("disable:", err)
+		}
+	})
+	wg.Wait()
+	if n := p.one(t, `SELECT count(*) FROM login_sessions WHERE ended_at IS NULL`); n != 0 {
+		t.Errorf("%d sessions live on", n)
+	}
+}
+
+// TestRevocationIsNotBeforeARefresh : the time that a refresh gives its access token is before that of a revocation which did not see it, whoever
+// began first.
+func TestRevocationIsNotBeforeARefresh(t *testing.T) {
+	p := newPeople(t)
+	id := p.add(t, "jane@acme.example", store.RoleAdmin)
+	session := p.signIn(t, id).Session.ID
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var old []time.Time // of refreshes that saw the old role
+	for i := range 4 {
+		wg.Go(func() {
+			for j := range 15 {
+				st, _, err := p.dataplane.RotateSession(context.Background(), acme, session, digest(fmt.Sprint(i, j)),
+					func(store.RefreshState) store.Rotation { return store.RotateAdvance }, nil, p.by)
+				if err != nil {
+					t.Error(err)
+				}
+				if st.User.Role == store.RoleAdmin {
+					mu.Lock()
+					old = append(old, st.Now)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		if _, err := p.oper.SetUserRole(context.Background(), acme, id, store.RoleViewer, false, p.by); err != nil {
+			t.Error(err)
+		}
+	})
+	wg.Wait()
+	list, err := p.oper.RevocationsSince(t.Context(), []string{acme}, time.Hour, 0, 10)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("revocations %v, %v", list, err)
+	}
+	for _, at := range old {
+		if at.After(list[0].At) {
+			t.Errorf("a token of the old role says %s, and the revocation %s", at, list[0].At)
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// MailState is how the sending of mail ended.
+type MailState string
+
+// States that mail ends in. All of them are for good.
+const (
+	// MailSent : the server took it, or there was nothing to send.
+	MailSent MailState = "sent"
+	// MailFailed : it was refused for good, or its time ran out.
+	MailFailed MailState = "failed"
+	// MailUncertain : it was given to the server, and no answer came. It is not sent again.
+	MailUncertain MailState = "uncertain"
+)
+
+// QueuedMail is mail that was claimed.
+type QueuedMail struct {
+	ID     int64
+	Tenant string
+	// Owner holds it, until the lease runs out.
+	Owner string
+	OutboxMail
+	// Attempts with the one that it was claimed for.
+	Attempts  int
+	CreatedAt time.Time
+}
+
+// MailClaim is what ClaimMail found.
+type MailClaim struct {
+	// Mail to be sent.
+	Mail []QueuedMail
+	// Uncertain and Expired are the templates of mail that was found to have ended: while somebody sent it who went away without a
+	// word, and unsent.
+	Uncertain, Expired []string
+}
+
+// ClaimMail leases mail of the tenants that is due, the longest due first, up to limit. Other tenants' is not looked at.
+// First it ends what can no longer be sent.
+func (d *DB) ClaimMail(ctx context.Context, tenants []string, owner string, lease time.Duration, limit int) (MailClaim, error) {
+	var c MailClaim
+	err := d.inTenants(ctx, tenants, func(tx pgx.Tx) error {
+		var err error
+		if c.Uncertain, err = endMail(ctx, tx, MailUncertain, `state = 'sending' AND lease_until < now()`,
+			"whoever sent it went away before the server's answer: it may have arrived, and is not sent again"); err != nil {
+			return err
+		}
+		if c.Expired, err = endMail(ctx, tx, MailFailed, `state = 'pending' AND expires_at <= now() AND (lease_until IS NULL OR lease_until < now())`,
+			""); err != nil {
+			return err
+		}
+		c.Mail, err = claimMail(ctx, tx, owner, lease, limit)
+		return err
+	})
+	return c, err
+}
+
+// endMail ends mail that a condition holds for, some at a time, and returns the templates. An empty reason leaves the last one.
+func endMail(ctx context.Context, tx pgx.Tx, state MailState, where, reason string) ([]string, error) {
+	rows, err := tx.Query(ctx, `WITH over AS (SELECT id FROM mail_outbox WHERE `+where+` LIMIT 100 FOR UPDATE SKIP LOCKED)
+		UPDATE mail_outbox m SET state = $1, last_error = coalesce(nullif($2, ''), nullif(last_error, ''),
+			'its time ran out before it could be sent'), sealed = '', lease_owner = NULL, lease_until = NULL, finished_at = now()
+		FROM over WHERE m.id = over.id RETURNING template`, string(state), reason)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+func claimMail(ctx context.Context, tx pgx.Tx, owner string, lease time.Duration, limit int) ([]QueuedMail, error) {
+	// Not id IN (...): that may run the inner query, which locks, once for every row.
+	rows, err := tx.Query(ctx, `
+		WITH due AS (
+			SELECT id FROM mail_outbox WHERE state = 'pending' AND available_at <= now() AND (lease_until IS NULL OR lease_until < now())
+			ORDER BY available_at, id LIMIT $3 FOR UPDATE SKIP LOCKED)
+		UPDATE mail_outbox m SET attempts = attempts + 1, lease_owner = $1, lease_until = now() + $2::interval FROM due WHERE m.id = due.id
+		RETURNING m.id, tenant, event_key, template, recipient, sealed, expires_at, attempts, created_at`, owner, lease, limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (QueuedMail, error) {
+		m := QueuedMail{Owner: owner}
+		err := row.Scan(&m.ID, &m.Tenant, &m.EventKey, &m.Template, &m.Recipient, &m.Sealed, &m.ExpiresAt, &m.Attempts, &m.CreatedAt)
+		return m, err
+	})
+}
+
+// held : of one message each claim counts an attempt, so that only the last one changes it, whatever the pods are called.
+const held = `id = $1 AND lease_owner = $2 AND attempts = $3`
+
+// SendMail notes that claimed mail is about to be given to the server: from here on it is not sent again unless the server is known
+// to have refused it. ErrLeaseLost if it is somebody else's by now, or its time has run out.
+func (d *DB) SendMail(ctx context.Context, m *QueuedMail, lease time.Duration) error {
+	return d.changeMail(ctx, m, `UPDATE mail_outbox SET state = 'sending', lease_until = now() + $4::interval
+		WHERE `+held+` AND state = 'pending' AND lease_until > now() AND expires_at > now()`, lease)
+}
+
+// FinishMail ends claimed mail and empties what was sealed. ErrLeaseLost as in SendMail.
+func (d *DB) FinishMail(ctx context.Context, m *QueuedMail, state MailState, reason string) error {
+	return d.changeMail(ctx, m, `UPDATE mail_outbox SET state = $4, last_error = $5, sealed = '', lease_owner = NULL, lease_until = NULL,
+		finished_at = now() WHERE `+held, string(state), reason)
+}
+
+// RetryMail lets claimed mail be tried again after a while. ErrLeaseLost as in SendMail.
+func (d *DB) RetryMail(ctx context.Context, m *QueuedMail, after time.Duration, reason string) error {
+	return d.changeMail(ctx, m, `UPDATE mail_outbox SET state = 'pending', last_error = $5, available_at = now() + $4::interval,
+		lease_owner = NULL, lease_until = NULL WHERE `+held, after, reason)
+}
+
+func (d *DB) changeMail(ctx context.Context, m *QueuedMail, sql string, args ...any) error {
+	var n int64
+	err := d.inTenant(ctx, m.Tenant, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, sql, append([]any{m.ID, m.Owner, m.Attempts}, args...)...)
+		n = tag.RowsAffected()
+		return err
+	})
+	if err == nil && n == 0 {
+		return ErrLeaseLost
+	}
+	return err
+}
+
+// maxMailCounted bounds what counting mail may cost.
+const maxMailCounted = 10_000
+
+// PendingMail counts the tenants' mail that has not ended, up to 10,000, and says how old the oldest is.
+func (d *DB) PendingMail(ctx context.Context, tenants []string) (n int, oldest time.Duration, err error) {
+	err = d.inTenants(ctx, tenants, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `SELECT count(*), coalesce(now() - min(created_at), interval '0')
+			FROM (SELECT created_at FROM mail_outbox WHERE state IN ('pending', 'sending') LIMIT $1) AS waiting`, maxMailCounted).Scan(&n, &oldest)
+	})
+	return n, oldest, err
+}
+
+// SweepMail removes mail that ended longer ago than that, up to limit, and returns how much. It is the operator's.
+func (d *DB) SweepMail(ctx context.Context, after time.Duration, limit int) (int64, error) {
+	tag, err := d.pool.Exec(ctx, `
+		WITH old AS (SELECT id FROM mail_outbox WHERE finished_at < now() - $1::interval LIMIT $2 FOR UPDATE SKIP LOCKED)
+		DELETE FROM mail_outbox m USING old WHERE m.id = old.id`, after, limit)
+	return tag.RowsAffected(), explain(err)
+}

@@ -1,0 +1,296 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+)
+
+// outbox is a database with a view of the table past every policy.
+type outbox struct {
+	*testing.T
+	db, oper *store.DB
+	admin    *pgx.Conn
+}
+
+func newOutbox(t *testing.T) *outbox {
+	t.Helper()
+	pg := pgtest.New(t)
+	return &outbox{t, open(t, pg.DataplaneDSN, "dataplane"), open(t, pg.OperatorDSN, "operator"), connect(t, pg.AdminDSN)}
+}
+
+// emptied is the same for a subtest.
+func (o outbox) emptied(t *testing.T) *outbox {
+	o.T = t
+	o.exec(`DELETE FROM mail_outbox`)
+	return &o
+}
+
+func (o *outbox) exec(sql string, args ...any) {
+	o.Helper()
+	if _, err := o.admin.Exec(context.Background(), sql, args...); err != nil {
+		o.Fatal(err)
+	}
+}
+
+// write is mail that an hour is left for.
+func (o *outbox) write(tenant, event string) {
+	o.Helper()
+	o.exec(`INSERT INTO mail_outbox (tenant, event_key, template, recipient, sealed, expires_at)
+		VALUES ($1, $2, 'verify_email', 'ann@example.com', 'sealed', now() + interval '1 hour')`, tenant, event)
+}
+
+func (o *outbox) claim(tenants ...string) store.MailClaim {
+	o.Helper()
+	c, err := o.db.ClaimMail(o.Context(), tenants, "pod-1", time.Minute, 10)
+	if err != nil {
+		o.Fatal(err)
+	}
+	return c
+}
+
+// row is what is to be seen of one.
+type mailRow struct {
+	State, Sealed, Error string
+	Attempts             int
+	Leased, Finished     bool
+}
+
+func (o *outbox) row(event string) (r mailRow) {
+	o.Helper()
+	err := o.admin.QueryRow(context.Background(), `SELECT state, convert_from(sealed, 'UTF8'), last_error, attempts, lease_owner IS NOT NULL,
+		finished_at IS NOT NULL FROM mail_outbox WHERE event_key = $1`, event).Scan(&r.State, &r.Sealed, &r.Error, &r.Attempts, &r.Leased, &r.Finished)
+	if err != nil {
+		o.Fatal(err)
+	}
+	return r
+}
+
+func claimedKeys(c store.MailClaim) (keys []string) {
+	for _, m := range c.Mail {
+		keys = append(keys, m.EventKey)
+	}
+	return keys
+}
+
+func TestMailLife(t *testing.T) {
+	shared := newOutbox(t)
+	for name, c := range map[string]struct {
+		then    func(o *outbox, m *store.QueuedMail) error
+		want    mailRow
+		wantErr error
+	}{
+		"claimed": {func(*outbox, *store.QueuedMail) error { return nil },
+			mailRow{State: "pending", Sealed: "sealed", Attempts: 1, Leased: true}, nil},
+		"being sent": {func(o *outbox, m *store.QueuedMail) error { return o.db.SendMail(o.Context(), m, time.Minute) },
+			mailRow{State: "sending", Sealed: "sealed", Attempts: 1, Leased: true}, nil},
+		"sent": {func(o *outbox, m *store.QueuedMail) error {
+			return errors.Join(o.db.SendMail(o.Context(), m, time.Minute), o.db.FinishMail(o.Context(), m, store.MailSent, ""))
+		}, mailRow{State: "sent", Attempts: 1, Finished: true}, nil},
+		"failed": {func(o *outbox, m *store.QueuedMail) error {
+			return o.db.FinishMail(o.Context(), m, store.MailFailed, "550")
+		},
+			mailRow{State: "failed", Error: "550", Attempts: 1, Finished: true}, nil},
+		"uncertain": {func(o *outbox, m *store.QueuedMail) error {
+			return o.db.FinishMail(o.Context(), m, store.MailUncertain, "no answer")
+		},
+			mailRow{State: "uncertain", Error: "no answer", Attempts: 1, Finished: true}, nil},
+		"refused for now, after all": {func(o *outbox, m *store.QueuedMail) error {
+			return errors.Join(o.db.SendMail(o.Context(), m, time.Minute), o.db.RetryMail(o.Context(), m, time.Minute, "451"))
+		}, mailRow{State: "pending", Sealed: "sealed", Error: "451", Attempts: 1}, nil},
+		"not sent twice": {func(o *outbox, m *store.QueuedMail) error {
+			return errors.Join(o.db.SendMail(o.Context(), m, time.Minute), o.db.SendMail(o.Context(), m, time.Minute))
+		}, mailRow{State: "sending", Sealed: "sealed", Attempts: 1, Leased: true}, store.ErrLeaseLost},
+		"not sent once its lease is over": {func(o *outbox, m *store.QueuedMail) error {
+			o.exec(`UPDATE mail_outbox SET lease_until = now() - interval '1 s'`)
+			return o.db.SendMail(o.Context(), m, time.Minute)
+		}, mailRow{State: "pending", Sealed: "sealed", Attempts: 1, Leased: true}, store.ErrLeaseLost},
+		"not sent once its time is over": {func(o *outbox, m *store.QueuedMail) error {
+			o.exec(`UPDATE mail_outbox SET expires_at = now() - interval '1 s'`)
+			return o.db.SendMail(o.Context(), m, time.Minute)
+		}, mailRow{State: "pending", Sealed: "sealed", Attempts: 1, Leased: true}, store.ErrLeaseLost},
+		"not finished by another claim, of a pod of the same name": {func(o *outbox, m *store.QueuedMail) error {
+			m.Attempts--
+			return o.db.FinishMail(o.Context(), m, store.MailSent, "")
+		}, mailRow{State: "pending", Sealed: "sealed", Attempts: 1, Leased: true}, store.ErrLeaseLost},
+		"not changed by another pod": {func(o *outbox, m *store.QueuedMail) error {
+			m.Owner = "pod-2"
+			return o.db.RetryMail(o.Context(), m, 0, "")
+		}, mailRow{State: "pending", Sealed: "sealed", Attempts: 1, Leased: true}, store.ErrLeaseLost},
+		"not changed once it has ended": {func(o *outbox, m *store.QueuedMail) error {
+			return errors.Join(o.db.FinishMail(o.Context(), m, store.MailSent, ""), o.db.RetryMail(o.Context(), m, 0, ""))
+		}, mailRow{State: "sent", Attempts: 1, Finished: true}, store.ErrLeaseLost},
+		"not changed by another tenant's": {func(o *outbox, m *store.QueuedMail) error {
+			m.Tenant = globex
+			return o.db.FinishMail(o.Context(), m, store.MailSent, "")
+		}, mailRow{State: "pending", Sealed: "sealed", Attempts: 1, Leased: true}, store.ErrLeaseLost},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := shared.emptied(t)
+			o.write(acme, "e")
+			got := o.claim(acme)
+			if len(got.Mail) != 1 || got.Mail[0].Tenant != acme || got.Mail[0].Recipient != "ann@example.com" || string(got.Mail[0].Sealed) != "sealed" {
+				t.Fatalf("claimed %+v", got)
+			}
+			if err := c.then(o, &got.Mail[0]); !errors.Is(err, c.wantErr) {
+				t.Errorf("err = %v, want %v", err, c.wantErr)
+			}
+			if diff := cmp.Diff(c.want, o.row("e")); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			if again := claimedKeys(o.claim(acme)); c.want.Leased && c.want.State == "pending" && c.wantErr == nil && again != nil {
+				t.Errorf("claimed a second time: %v", again)
+			}
+		})
+	}
+}
+
+func TestClaimMail(t *testing.T) {
+	shared := newOutbox(t)
+	for name, c := range map[string]struct {
+		set       string // of the row e
+		wantMail  []string
+		wantEnded store.MailClaim
+		want      string // its state then
+	}{
+		"due":                               {"available_at = now()", []string{"e"}, store.MailClaim{}, "pending"},
+		"not yet due":                       {"available_at = now() + interval '1 min'", nil, store.MailClaim{}, "pending"},
+		"held":                              {"lease_owner = 'x', lease_until = now() + interval '1 min'", nil, store.MailClaim{}, "pending"},
+		"let fall before anything was sent": {"lease_owner = 'x', lease_until = now() - interval '1 s'", []string{"e"}, store.MailClaim{}, "pending"},
+		"being sent":                        {"state = 'sending', lease_owner = 'x', lease_until = now() + interval '1 min'", nil, store.MailClaim{}, "sending"},
+		"let fall while it was sent": {"state = 'sending', lease_owner = 'x', lease_until = now() - interval '1 s'", nil,
+			store.MailClaim{Uncertain: []string{"verify_email"}}, "uncertain"},
+		"too late": {"expires_at = now()", nil, store.MailClaim{Expired: []string{"verify_email"}}, "failed"},
+		"too late, waiting for its next try": {"expires_at = now(), available_at = now() + interval '1 min'", nil,
+			store.MailClaim{Expired: []string{"verify_email"}}, "failed"},
+		"too late, but somebody is at it": {"expires_at = now(), lease_owner = 'x', lease_until = now() + interval '1 min'", nil, store.MailClaim{}, "pending"},
+		"ended":                           {"state = 'sent', sealed = ''", nil, store.MailClaim{}, "sent"},
+		"another's":                       {"tenant = 'globex/sales'", nil, store.MailClaim{}, "pending"},
+		"another's, let fall":             {"tenant = 'globex/sales', state = 'sending', lease_until = now() - interval '1 s'", nil, store.MailClaim{}, "sending"},
+		"another's, too late":             {"tenant = 'globex/sales', expires_at = now()", nil, store.MailClaim{}, "pending"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := shared.emptied(t)
+			o.write(acme, "e")
+			o.exec(`UPDATE mail_outbox SET ` + c.set)
+			got := o.claim(acme, "initech/desk")
+			if diff := cmp.Diff(c.wantMail, claimedKeys(got)); diff != "" {
+				t.Errorf("claimed (-want +got):\n%s", diff)
+			}
+			got.Mail = nil
+			if diff := cmp.Diff(c.wantEnded, got, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("ended (-want +got):\n%s", diff)
+			}
+			r := o.row("e")
+			if r.State != c.want || (c.wantEnded.Uncertain != nil || c.wantEnded.Expired != nil) && (r.Sealed != "" || r.Error == "" || !r.Finished) {
+				t.Errorf("the row is %+v, want %s, emptied if it has ended", r, c.want)
+			}
+		})
+	}
+}
+
+// TestClaimMailInOrder : the longest due first, no more than asked for.
+func TestClaimMailInOrder(t *testing.T) {
+	o := newOutbox(t)
+	for i, tenant := range []string{acme, globex, acme} {
+		o.write(tenant, fmt.Sprint(i))
+		o.exec(`UPDATE mail_outbox SET available_at = now() - $1::int * interval '1 s' WHERE event_key = $2`, 10*i, fmt.Sprint(i))
+	}
+	for _, want := range []string{"2 1", "0", ""} {
+		got, err := o.db.ClaimMail(t.Context(), []string{acme, globex}, "pod", time.Minute, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys := claimedKeys(got)
+		if len(keys) == 2 && keys[0] < keys[1] { // UPDATE returns them in no order
+			keys[0], keys[1] = keys[1], keys[0]
+		}
+		if strings.Join(keys, " ") != want {
+			t.Errorf("claimed %v, want %q", keys, want)
+		}
+	}
+}
+
+// TestClaimMailOnce : pods that look at the same time share it out.
+func TestClaimMailOnce(t *testing.T) {
+	o := newOutbox(t)
+	for i := range 60 {
+		o.write(acme, fmt.Sprint(i))
+	}
+	var mu sync.Mutex
+	claimed := map[string]int{}
+	var all sync.WaitGroup
+	for range 6 {
+		all.Go(func() {
+			for {
+				c, err := o.db.ClaimMail(t.Context(), []string{acme}, "pod", time.Minute, 1)
+				if err != nil || len(c.Mail) == 0 {
+					if err != nil {
+						t.Error(err)
+					}
+					return
+				}
+				mu.Lock()
+				claimed[c.Mail[0].EventKey]++
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	for key, n := range claimed {
+		if n != 1 {
+			t.Errorf("%s was claimed %d times", key, n)
+		}
+	}
+	if len(claimed) != 60 {
+		t.Errorf("%d were claimed, want 60", len(claimed))
+	}
+}
+
+func TestPendingMail(t *testing.T) {
+	o := newOutbox(t)
+	if n, oldest, err := o.db.PendingMail(t.Context(), []string{acme}); n != 0 || oldest != 0 || err != nil {
+		t.Errorf("%d, %s, %v of an empty table", n, oldest, err)
+	}
+	for i, state := range []string{"pending", "sending", "sent", "uncertain", "failed"} {
+		o.write(acme, state)
+		o.exec(`UPDATE mail_outbox SET state = $1, created_at = now() - $2::int * interval '1 h' WHERE event_key = $1`, state, i)
+	}
+	o.write(globex, "another's")
+	n, oldest, err := o.db.PendingMail(t.Context(), []string{acme})
+	if n != 2 || oldest < time.Hour || oldest > 2*time.Hour || err != nil {
+		t.Errorf("%d, %s, %v; want 2, one hour", n, oldest, err)
+	}
+}
+
+func TestSweepMail(t *testing.T) {
+	o := newOutbox(t)
+	for _, key := range []string{"old1", "old2", "new", "waiting"} {
+		o.write(acme, key)
+	}
+	o.exec(`UPDATE mail_outbox SET state = 'sent', finished_at = now() - interval '8 days', created_at = now() - interval '8 days' WHERE event_key LIKE 'old%'`)
+	o.exec(`UPDATE mail_outbox SET state = 'sent', finished_at = now() WHERE event_key = 'new'`)
+	o.exec(`UPDATE mail_outbox SET created_at = now() - interval '8 days' WHERE event_key = 'waiting'`)
+	for i, want := range []int64{1, 1, 0} {
+		if n, err := o.oper.SweepMail(t.Context(), 7*24*time.Hour, 1); n != want || err != nil {
+			t.Errorf("sweep %d: %d, %v; want %d", i, n, err, want)
+		}
+	}
+	if r := o.row("new"); r.State != "sent" {
+		t.Errorf("%+v", r)
+	}
+	if r := o.row("waiting"); r.State != "pending" {
+		t.Errorf("%+v", r)
+	}
+}

@@ -1,0 +1,38 @@
+package store
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caly-dev/caly/internal/store/pgtest"
+)
+
+// TestRevocationInALongTransaction : its time is when it was written, not when the transaction began. What was issued between is revoked too.
+func TestRevocationInALongTransaction(t *testing.T) {
+	const tenant = "acme/support"
+	db, err := Open(t.Context(), pgtest.New(t).DataplaneDSN, Options{Component: "dataplane"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	var issued time.Time
+	err = db.inTenant(t.Context(), tenant, func(tx pgx.Tx) error {
+		var began time.Time
+		if err := tx.QueryRow(t.Context(), `SELECT now()`).Scan(&began); err != nil {
+			return err
+		}
+		if err := db.pool.QueryRow(t.Context(), `SELECT now()`).Scan(&issued); err != nil || !issued.After(began) { // by somebody else, meanwhile
+			t.Errorf("issued at %s, begun at %s: %v", issued, began, err)
+		}
+		return insertRevocation(t.Context(), tx, tenant, "", "")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := db.RevocationsSince(t.Context(), []string{tenant}, time.Minute, 0, 10)
+	if err != nil || len(list) != 1 || !list[0].At.After(issued) {
+		t.Errorf("%v, %v; issued at %s", list, err, issued)
+	}
+}

@@ -1,0 +1,117 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caly-dev/caly/internal/refreshtoken"
+)
+
+// Rotation is what becomes of a session to which a refresh token came.
+type Rotation int
+
+// Rotations.
+const (
+	// RotateRefuse : the token is good for nothing, and nothing changes.
+	RotateRefuse Rotation = iota
+	// RotateAdvance : the next generation begins.
+	RotateAdvance
+	// RotateKeep : the current generation is given once more.
+	RotateKeep
+	// RotateRecover : likewise, and that is noted, since a thief would look no different.
+	RotateRecover
+	// RotateEnd : the token was used before. The session ends.
+	RotateEnd
+)
+
+// RefreshState is what decides about a refresh token: the session's row, locked, and its user's.
+type RefreshState struct {
+	Session LoginSession
+	User    User
+	// Key and Counter make the current token.
+	Key     []byte
+	Counter int64
+	// Recovered is the last generation of a RotateRecover, 0 for none.
+	Recovered int64
+	// RotatedAt is when the current token was given last for the first time, or again by a RotateRecover.
+	RotatedAt time.Time
+	// Ended : it ended before its time.
+	Ended bool
+	// Blacklisted : this very token was taken back.
+	Blacklisted bool
+	// Now is the database's time.
+	Now time.Time
+}
+
+// RotateSession lets decide judge a refresh token of the session, whose hash is given, while no other does, and does what it says. It
+// returns the state afterwards. ErrNotFound when there is no such session. The mail is for RotateEnd.
+func (d *DB) RotateSession(ctx context.Context, tenant, id string, hash []byte, decide func(RefreshState) Rotation, mail MailFor, by Origin) (
+	st RefreshState, r Rotation, err error) {
+	if !ValidID(id) {
+		return st, RotateRefuse, ErrNotFound
+	}
+	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
+		if st, err = lockSession(ctx, tx, tenant, id, hash); err != nil {
+			return err
+		}
+		by.ActorID, by.SessionID = st.Session.UserID, id
+		switch r = decide(st); r {
+		case RotateRefuse:
+			return nil
+		case RotateEnd:
+			return endReused(ctx, tx, tenant, st, hash, mail, by)
+		}
+		return st.rotate(ctx, tx, tenant, r, by)
+	})
+	return st, r, err
+}
+
+// lockSession locks the user before the session, as all do that end a user's sessions: the marks are taken in the order of their clauses.
+func lockSession(ctx context.Context, tx pgx.Tx, tenant, id string, hash []byte) (st RefreshState, err error) {
+	var endedAt *time.Time
+	st.Session.ID = id
+	row := tx.QueryRow(ctx, `SELECT `+userColumns+`, s.device, s.created_at, s.last_seen_at, s.expires_at, s.ended_at, s.hmac_key, s.counter,
+			s.recovered, s.rotated_at, EXISTS (SELECT FROM refresh_token_blacklist b WHERE b.tenant = $1 AND b.token_hash = $3), now()
+		FROM login_sessions s JOIN users u ON u.tenant = s.tenant AND u.id = s.user_id
+		WHERE s.tenant = $1 AND s.id = $2 FOR SHARE OF u FOR UPDATE OF s`, tenant, id, hash)
+	s := &st.Session
+	st.User, err = scanUser(row, &s.Device, &s.CreatedAt, &s.LastSeenAt, &s.ExpiresAt, &endedAt, &st.Key, &st.Counter,
+		&st.Recovered, &st.RotatedAt, &st.Blacklisted, &st.Now)
+	s.UserID, st.Ended = st.User.ID, endedAt != nil
+	return st, err
+}
+
+// rotate writes the session's new state. The time of rotation is the row's own clock: a transaction that waited for the lock began earlier.
+func (st *RefreshState) rotate(ctx context.Context, tx pgx.Tx, tenant string, r Rotation, by Origin) error {
+	switch r {
+	case RotateAdvance:
+		st.Counter++
+	case RotateRecover:
+		st.Recovered = st.Counter
+	}
+	_, err := tx.Exec(ctx, `UPDATE login_sessions SET counter = $3, recovered = $4, last_seen_at = now(), device = $5, address = $6,
+		rotated_at = CASE WHEN $7 THEN clock_timestamp() ELSE rotated_at END WHERE tenant = $1 AND id = $2`, tenant, st.Session.ID,
+		st.Counter, st.Recovered, cut(by.Device, 256), addressOrNull(by.Address), r != RotateKeep)
+	return err
+}
+
+// endReused ends the session of a token that was used before: one of the two who used it should not have it, and nobody knows which.
+func endReused(ctx context.Context, tx pgx.Tx, tenant string, st RefreshState, hash []byte, mail MailFor, by Origin) error {
+	if _, err := endSessions(ctx, tx, tenant, sessionsOf{UserID: st.User.ID, Only: st.Session.ID}, EndReuse); err != nil {
+		return err
+	}
+	if err := blacklist(ctx, tx, tenant, []deadToken{{hash, st.Session.ID, st.Session.ExpiresAt}}, EndReuse); err != nil {
+		return err
+	}
+	if err := send(ctx, tx, tenant, st.User, mail); err != nil {
+		return err
+	}
+	return insertAudit(ctx, tx, tenant, by.failure(ActionRefreshReuse, st.User.Email, "a refresh token that was used before: the session was ended"))
+}
+
+// RefreshToken is the session's current token.
+func (st *RefreshState) RefreshToken(tenant string) string {
+	return refreshtoken.New(tenant, st.Session.ID, st.Counter, st.Key)
+}
