@@ -1,0 +1,358 @@
+package keyring
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/keyring"
+	"github.com/caly-dev/caly/internal/testenv"
+)
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	testenv.Main(m)
+}
+
+// rig is a keeper on a work namespace of its own, with a clock that the test moves.
+type rig struct {
+	*Keeper
+	t   *testing.T
+	env *testenv.Env
+	reg *prometheus.Registry
+	log *buffer
+	ctx context.Context
+
+	mu  sync.Mutex
+	now time.Time
+}
+
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t, env: testenv.Get(t), reg: prometheus.NewRegistry(), log: &buffer{}, now: time.Now().Truncate(time.Second)}
+	r.Keeper = r.another(r.env.NewNamespace(t), r.env.Client)
+	r.ctx = log.IntoContext(t.Context(), logr.FromSlogHandler(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	r.Metrics = NewMetrics(r.reg)
+	t.Cleanup(r.verify)
+	return r
+}
+
+// another keeper of the same Secret, as a second operator has one.
+func (r *rig) another(namespace string, c client.Client) *Keeper {
+	return &Keeper{Client: c, APIReader: c, WorkNamespace: namespace, Now: r.clock, Every: 20 * time.Millisecond, Metrics: NewMetrics(prometheus.NewRegistry())}
+}
+
+func (r *rig) clock() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.now
+}
+
+func (r *rig) pass(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now = r.now.Add(d)
+}
+
+func (r *rig) secret() *corev1.Secret {
+	r.t.Helper()
+	var s corev1.Secret
+	if err := r.env.Client.Get(context.Background(), client.ObjectKey{Namespace: r.WorkNamespace, Name: keyring.SecretName}, &s); err != nil {
+		r.t.Fatal(err)
+	}
+	return &s
+}
+
+func (r *rig) ring() *keyring.Ring {
+	r.t.Helper()
+	ring, err := keyring.Decode(r.secret().Data[keyring.DataKey])
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return ring
+}
+
+func (r *rig) mustKeep() {
+	r.t.Helper()
+	if err := r.keep(r.ctx); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// spoil writes something else into the Secret.
+func (r *rig) spoil(change func(*corev1.Secret)) {
+	r.t.Helper()
+	s := r.secret()
+	change(s)
+	if err := r.env.Client.Update(r.t.Context(), s); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) remove() {
+	r.t.Helper()
+	if err := r.env.Client.Delete(r.t.Context(), r.secret()); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// verify runs after each test: no key of the ring that is there at the end is in the log.
+func (r *rig) verify() {
+	var s corev1.Secret
+	err := r.env.Client.Get(context.Background(), client.ObjectKey{Namespace: r.WorkNamespace, Name: keyring.SecretName}, &s)
+	ring, bad := keyring.Decode(s.Data[keyring.DataKey])
+	if err != nil || bad != nil {
+		return
+	}
+	secrets := []string{ring.Secret.Reveal()}
+	for _, k := range ring.Keys {
+		secrets = append(secrets, k.Seed.Reveal())
+	}
+	for _, secret := range secrets {
+		text, _ := ring.Secret.MarshalText()
+		if said := r.log.String(); strings.Contains(said, secret) || strings.Contains(said, string(text)) {
+			r.t.Errorf("a key is in the log:\n%s", said)
+		}
+	}
+}
+
+func (r *rig) metrics() map[string]float64 {
+	r.t.Helper()
+	families, err := r.reg.Gather()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := strings.TrimPrefix(f.GetName(), "caly_keyring_")
+			for _, l := range m.GetLabel() {
+				name += " " + l.GetValue()
+			}
+			got[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return got
+}
+
+func TestMakesAndRotates(t *testing.T) {
+	r := newRig(t)
+	r.mustKeep()
+	s, first := r.secret(), r.ring()
+	if string(s.Type) != v1alpha1.SecretTypeKeyring || len(s.Data) != 1 || s.Labels[v1alpha1.LabelComponent] != "keyring" {
+		t.Errorf("Secret of type %s, %d data, labels %v", s.Type, len(s.Data), s.Labels)
+	}
+	r.pass(29 * 24 * time.Hour)
+	r.mustKeep()
+	if r.secret().ResourceVersion != s.ResourceVersion {
+		t.Error("it was written without a reason")
+	}
+	r.pass(24*time.Hour - keyring.DefaultLead)
+	r.mustKeep()
+	if ring := r.ring(); len(ring.Keys) != 2 || ring.Secret != first.Secret || ring.Keys[0].ID != first.Keys[0].ID {
+		t.Errorf("%d keys, the same secret: %v", len(ring.Keys), ring.Secret == first.Secret)
+	}
+	r.pass(keyring.DefaultLead + time.Minute)
+	r.mustKeep()
+	want := map[string]float64{"signing_key_age_seconds": 60, "made_total missing": 1, "made_total unreadable": 0, "rotations_total": 1, "failures_total": 0}
+	if d := cmp.Diff(want, r.metrics()); d != "" {
+		t.Errorf("metrics (-want +got):\n%s", d)
+	}
+}
+
+func TestMends(t *testing.T) {
+	const another = "another"
+	for name, tc := range map[string]struct {
+		harm func(*rig)
+		want string // same or another ring
+		log  string
+	}{
+		"deleted":    {(*rig).remove, another, "there is none"},
+		"emptied":    {func(r *rig) { r.spoil(func(s *corev1.Secret) { s.Data = nil }) }, another, "not the JSON"},
+		"garbage":    {func(r *rig) { r.spoil(func(s *corev1.Secret) { s.Data[keyring.DataKey] = []byte("x") }) }, another, "not the JSON"},
+		"two fields": {func(r *rig) { r.spoil(func(s *corev1.Secret) { s.Data["more"] = []byte("x") }) }, "same", ""},
+		"labels gone": {func(r *rig) {
+			r.spoil(func(s *corev1.Secret) { s.Labels = nil })
+		}, "same", ""},
+		"another type": {func(r *rig) {
+			s := r.secret()
+			r.remove()
+			s = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name}, Data: s.Data}
+			if err := r.env.Client.Create(r.t.Context(), s); err != nil {
+				r.t.Fatal(err)
+			}
+		}, another, "was of type"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.mustKeep()
+			before := r.ring()
+			tc.harm(r)
+			r.mustKeep()
+			got, want := "same", tc.want
+			if after := r.ring(); after.Secret != before.Secret && after.Keys[0].ID != before.Keys[0].ID {
+				got = another
+			}
+			if got != want || !strings.Contains(r.log.String(), tc.log) {
+				t.Errorf("%s ring, want %s; the log:\n%s", got, want, r.log)
+			}
+			if m := r.metrics(); (m["made_total missing"]+m["made_total unreadable"] == 2) != (want == another) {
+				t.Errorf("metrics %v", m)
+			}
+		})
+	}
+}
+
+// TestLeavesANewerRingAlone : after a downgrade, say. Its keys are good, and everybody would have to log in again.
+func TestLeavesANewerRingAlone(t *testing.T) {
+	r := newRig(t)
+	r.mustKeep()
+	r.spoil(func(s *corev1.Secret) { s.Data[keyring.DataKey] = []byte(`{"version":2,"new":true}`) })
+	before := r.secret().ResourceVersion
+	if err := r.keep(r.ctx); !errors.Is(err, keyring.ErrVersion) || r.secret().ResourceVersion != before {
+		t.Errorf("%v, written: %v", err, r.secret().ResourceVersion != before)
+	}
+}
+
+// TestTwoOperators : the one that led until now and the one that leads from now on. One of them writes, and both end with its ring.
+func TestTwoOperators(t *testing.T) {
+	r := newRig(t)
+	other := r.another(r.WorkNamespace, r.env.Client)
+	for _, name := range []string{"the first ring", "a rotation"} {
+		r.pass(30 * 24 * time.Hour)
+		// The other one writes between this one's read and its write.
+		between := interceptor.NewClient(r.env.Client, interceptor.Funcs{
+			Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+				return errors.Join(other.keep(r.ctx), c.Create(ctx, o, opts...))
+			},
+			Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+				return errors.Join(other.keep(r.ctx), c.Patch(ctx, o, p, opts...))
+			},
+		})
+		r.Client = between
+		if err := r.keep(r.ctx); !apierrors.IsConflict(unjoined(err)) && !apierrors.IsAlreadyExists(unjoined(err)) {
+			t.Errorf("%s: %v", name, err)
+		}
+		theirs := r.ring()
+		r.Client = r.env.Client
+		r.mustKeep()
+		if d := cmp.Diff(theirs, r.ring()); d != "" {
+			t.Errorf("%s: it was written over", name)
+		}
+	}
+}
+
+func unjoined(err error) error {
+	var status *apierrors.StatusError
+	if errors.As(err, &status) {
+		return status
+	}
+	return err
+}
+
+// TestRuns until it is told to stop, through a deletion and an API server that refuses, and with no more rights than the operator has.
+func TestRuns(t *testing.T) {
+	r := newRig(t)
+	ignore := goleak.IgnoreCurrent()
+	c := r.asOperator()
+	r.Client, r.APIReader = c, c
+	ctx, cancel := context.WithCancel(r.ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- r.Start(ctx) }()
+	exists := func() error {
+		return r.env.Client.Get(t.Context(), client.ObjectKey{Namespace: r.WorkNamespace, Name: keyring.SecretName}, &corev1.Secret{})
+	}
+	testenv.Eventually(t, 10*time.Second, exists)
+	first := r.ring()
+	r.remove()
+	testenv.Eventually(t, 10*time.Second, exists)
+	second := r.ring()
+	if first.Secret == second.Secret {
+		t.Error("the deleted ring is back")
+	}
+	r.spoil(func(s *corev1.Secret) { s.Data[keyring.DataKey] = []byte(`{"version":2}`) })
+	testenv.Eventually(t, 10*time.Second, func() error {
+		if n := r.metrics()["failures_total"]; n < 3 {
+			return errors.New("too few failures are counted")
+		}
+		return nil
+	})
+	if n := strings.Count(r.log.String(), "level=ERROR"); n != 1 {
+		t.Errorf("%d errors in the log, want one for all looks:\n%s", n, r.log)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	goleak.VerifyNone(t, ignore, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+		goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*ClientConn).readLoop"), goleak.IgnoreAnyFunction("net/http/internal/http2.(*ClientConn).readLoop"))
+}
+
+// asOperator is a client with the rights that config/rbac gives in the work namespace.
+func (r *rig) asOperator() client.Client {
+	r.t.Helper()
+	meta := metav1.ObjectMeta{Namespace: r.WorkNamespace, Name: "operator"}
+	role := &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"},
+		Verbs: []string{"get", "list", "watch", "create", "patch", "delete"}}}}
+	binding := &rbacv1.RoleBinding{ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "operator"},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "operator-" + r.WorkNamespace}}}
+	for _, o := range []client.Object{role, binding} {
+		if err := r.env.Client.Create(r.t.Context(), o); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	cfg := rest.CopyConfig(r.env.Config)
+	cfg.Impersonate = rest.ImpersonationConfig{UserName: "operator-" + r.WorkNamespace}
+	c, err := client.New(cfg, client.Options{Scheme: r.env.Scheme})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return c
+}
+
+func TestStartRefusesAPolicy(t *testing.T) {
+	k := &Keeper{Policy: keyring.Policy{Period: time.Minute}}
+	if err := k.Start(t.Context()); err == nil {
+		t.Error("a key that signs for a minute")
+	}
+	if !k.NeedLeaderElection() {
+		t.Error("it runs on every operator")
+	}
+}
