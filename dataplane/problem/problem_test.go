@@ -3,7 +3,9 @@ package problem
 import (
 	"encoding/json"
 	"errors"
+	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"testing"
 	"time"
 
@@ -12,22 +14,33 @@ import (
 
 func TestWrite(t *testing.T) {
 	for name, tc := range map[string]struct {
-		problem        *Problem
-		requestID      string
-		wantBody       map[string]any
-		wantRetryAfter string
+		problem    *Problem
+		requestID  string
+		wantBody   map[string]any
+		wantHeader http.Header
 	}{
-		"all members of RFC 9457": {New(401, InvalidSignature, "Missing webhook signature"), "0a1b",
-			map[string]any{"type": "about:blank", "title": "Unauthorized", "status": 401., "detail": "Missing webhook signature",
-				"code": "invalid_signature", "requestId": "0a1b"}, ""},
-		"no detail, no id": {New(500, Internal, ""), "",
-			map[string]any{"type": "about:blank", "title": "Internal Server Error", "status": 500., "code": "internal"}, ""},
-		"to be sent again": {&Problem{Type: "about:blank", Title: "Service Unavailable", Status: 503, Code: Unavailable, RetryAfter: 5 * time.Second}, "x",
-			map[string]any{"type": "about:blank", "title": "Service Unavailable", "status": 503., "code": "unavailable", "requestId": "x"}, "5"},
-		"after less than a second": {&Problem{Status: 503, Code: Unavailable, RetryAfter: 200 * time.Millisecond}, "",
-			map[string]any{"type": "", "title": "", "status": 503., "code": "unavailable"}, "1"},
-		"hostile detail": {New(400, Validation, "\"</script>\r\nX: y\xff"), "",
-			map[string]any{"type": "about:blank", "title": "Bad Request", "status": 400., "code": "validation", "detail": "\"</script>\r\nX: y\ufffd"}, ""},
+		"all members of RFC 9457": {New(InvalidSignature, "Missing webhook signature"), "0a1b",
+			map[string]any{"type": "https://caly.dev/problems/invalid_signature", "title": "The signature is not valid", "status": 401.,
+				"detail": "Missing webhook signature", "code": "invalid_signature", "requestId": "0a1b"}, nil},
+		"no detail, no id": {New(Internal, ""), "",
+			map[string]any{"type": "https://caly.dev/problems/internal", "title": "Something broke", "status": 500., "code": "internal"}, nil},
+		"another of its statuses": {New(NotFound, "").WithStatus(405).WithHeader("Allow", "GET").WithHeader("Allow", "POST"), "",
+			map[string]any{"type": "https://caly.dev/problems/not_found", "title": "Not found", "status": 405., "code": "not_found"},
+			http.Header{"Allow": {"GET", "POST"}}},
+		"to be sent again": {New(Unavailable, "").WithRetryAfter(5 * time.Second), "x",
+			map[string]any{"type": "https://caly.dev/problems/unavailable", "title": "Not available now", "status": 503., "code": "unavailable", "requestId": "x"},
+			http.Header{"Retry-After": {"5"}}},
+		"after less than a second": {New(Unavailable, "").WithRetryAfter(200 * time.Millisecond), "",
+			map[string]any{"type": "https://caly.dev/problems/unavailable", "title": "Not available now", "status": 503., "code": "unavailable"},
+			http.Header{"Retry-After": {"1"}}},
+		"fields": {New(Validation, "").WithField("/a/0", "too long").WithField("limit", "no number"), "",
+			map[string]any{"type": "https://caly.dev/problems/validation", "title": "The request is not valid", "status": 400., "code": "validation",
+				"errors": []any{map[string]any{"path": "/a/0", "message": "too long"}, map[string]any{"path": "limit", "message": "no number"}}}, nil},
+		"the cause is not told": {New(Database, "away").WithCause(errors.New("canary")), "",
+			map[string]any{"type": "https://caly.dev/problems/database", "title": "The database is not available", "status": 503., "code": "database", "detail": "away"}, nil},
+		"hostile detail": {New(Validation, "\"</script>\r\nX: y\xff"), "",
+			map[string]any{"type": "https://caly.dev/problems/validation", "title": "The request is not valid", "status": 400., "code": "validation",
+				"detail": "\"</script>\r\nX: y\ufffd"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := httptest.NewRecorder()
@@ -39,26 +52,45 @@ func TestWrite(t *testing.T) {
 			if d := cmp.Diff(tc.wantBody, got); d != "" {
 				t.Errorf("body (-want +got):\n%s", d)
 			}
-			h := w.Header()
-			if w.Code != tc.problem.Status || h.Get("Content-Type") != "application/problem+json" || h.Get("Cache-Control") != "no-store" {
-				t.Errorf("status %d, headers %v", w.Code, h)
+			want := http.Header{"Content-Type": {"application/problem+json"}, "Cache-Control": {"no-store"}}
+			for name, values := range tc.wantHeader {
+				want[name] = values
 			}
-			if got := h.Get("Retry-After"); got != tc.wantRetryAfter {
-				t.Errorf("Retry-After %q, want %q", got, tc.wantRetryAfter)
+			if d := cmp.Diff(want, w.Header()); d != "" || w.Code != tc.problem.Status {
+				t.Errorf("status %d, headers (-want +got):\n%s", w.Code, d)
 			}
 		})
 	}
 }
 
-// TestWriteLeavesTheProblem : one problem may answer many requests, each with its own id.
-func TestWriteLeavesTheProblem(t *testing.T) {
-	p := New(404, NotFound, "no such webhook")
-	p.Write(httptest.NewRecorder(), "first")
-	if p.RequestID != "" {
-		t.Errorf("Write changed the problem: request id %q", p.RequestID)
+// TestProblemsDoNotChange : one problem may answer many requests, each with what is its own.
+func TestProblemsDoNotChange(t *testing.T) {
+	cause := errors.New("cause")
+	p := New(NotFound, "no such webhook")
+	shared := p.WithField("a", "1").WithHeader("A", "1")
+	for range 2 { // the second time would see what the first left in shared memory
+		q := shared.WithField("b", "2").WithHeader("A", "2").WithStatus(405).WithRetryAfter(time.Second).WithCause(cause)
+		if len(q.Fields) != 2 || len(q.Header["A"]) != 2 || q.Status != 405 || !errors.Is(q, cause) {
+			t.Errorf("the other one is %+v", q)
+		}
+		q.Write(httptest.NewRecorder(), "first")
+	}
+	if d := cmp.Diff(New(NotFound, "no such webhook"), p); d != "" || len(shared.Fields) != 1 || len(shared.Header["A"]) != 1 || shared.RequestID != "" {
+		t.Errorf("it has changed: %+v, %s", shared, d)
 	}
 	var as *Problem
-	if err := error(p); !errors.As(err, &as) || err.Error() != "not_found: no such webhook" {
+	if err := error(p.WithCause(cause)); !errors.As(err, &as) || err.Error() != "not_found: no such webhook: cause" {
 		t.Errorf("as an error it says %q", err)
+	}
+}
+
+// TestFieldsAreBounded : a body of ten thousand faults has no answer of ten thousand.
+func TestFieldsAreBounded(t *testing.T) {
+	p := New(Validation, "")
+	for i := range 10 * MaxFields {
+		p = p.WithField(strconv.Itoa(i), "wrong")
+	}
+	if len(p.Fields) != MaxFields || p.Fields[MaxFields-1].Path != strconv.Itoa(MaxFields-1) {
+		t.Errorf("%d fields", len(p.Fields))
 	}
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"container/list"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
@@ -96,6 +97,9 @@ func (l *limited) leastUsed(now time.Time) *slotConn {
 
 // note follows what becomes of a connection: it is an http.Server's ConnState.
 func (l *limited) note(conn net.Conn, state http.ConnState) {
+	if secured, ok := conn.(*tls.Conn); ok {
+		conn = secured.NetConn()
+	}
 	c, ok := conn.(*slotConn)
 	if !ok {
 		return

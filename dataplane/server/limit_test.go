@@ -17,6 +17,7 @@ type bounded struct {
 	t      *testing.T
 	addr   string
 	finish chan struct{}
+	l      *limited
 }
 
 func newBounded(t *testing.T, room int) *bounded {
@@ -25,7 +26,7 @@ func newBounded(t *testing.T, room int) *bounded {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bounded{t: t, addr: l.Addr().String(), finish: make(chan struct{})}
+	b := &bounded{t: t, addr: l.Addr().String(), finish: make(chan struct{}), l: limit(l, room)}
 	s := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
 			<-b.finish
@@ -33,7 +34,7 @@ func newBounded(t *testing.T, room int) *bounded {
 		_, _ = io.WriteString(w, "ok")
 	}))
 	served := make(chan error, 1)
-	go func() { served <- serve(s, limit(l, room)) }()
+	go func() { served <- serve(s, b.l) }()
 	t.Cleanup(func() {
 		_ = s.Close()
 		if err := <-served; err != nil {
@@ -66,6 +67,17 @@ func (b *bounded) answered(c net.Conn) error {
 	return err
 }
 
+// idle waits until so many connections are idle: an answer is there a moment before its connection is.
+func (b *bounded) idle(n int) error {
+	b.t.Helper()
+	waitFor(b.t, func() bool {
+		b.l.mu.Lock()
+		defer b.l.mu.Unlock()
+		return b.l.idle.Len() == n
+	})
+	return nil
+}
+
 const (
 	quick = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 	slow  = "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -86,8 +98,8 @@ func TestFullOfPeers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBounded(t, 2)
-			first, start := b.dial(tc.say), time.Now()
-			second := b.dial(tc.say)
+			start := time.Now() // before the first: its patience runs from when it is accepted
+			first, second := b.dial(tc.say), b.dial(tc.say)
 			for _, c := range []net.Conn{first, second} {
 				if tc.waitAnswer {
 					if err := b.answered(c); err != nil {
@@ -121,7 +133,7 @@ func TestLongestIdleGoes(t *testing.T) {
 	b := newBounded(t, 2)
 	first, second := b.dial(quick), b.dial("")
 	say := func(c net.Conn) error { _, _ = io.WriteString(c, quick); return b.answered(c) }
-	if err := errors.Join(b.answered(first), say(second), say(first)); err != nil {
+	if err := errors.Join(b.answered(first), b.idle(1), say(second), b.idle(2), say(first), b.idle(2)); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.answered(b.dial(quick)); err != nil {

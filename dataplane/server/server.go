@@ -1,4 +1,5 @@
-// Package server runs the data plane's two listeners: the public one for Exotel, the internal one for probes and metrics.
+// Package server runs the data plane's two listeners: the public one for Exotel and the tenants' people, the internal one for probes
+// and metrics.
 package server
 
 import (
@@ -20,7 +21,7 @@ import (
 type Options struct {
 	// Listen and InternalListen are addresses such as :8080.
 	Listen, InternalListen string
-	// Public answers Exotel; Internal answers metrics and monitoring, beside the probes.
+	// Public answers Exotel and the tenants' people; Internal answers metrics and monitoring, beside the probes.
 	Public, Internal http.Handler
 	// Ready returns why the pod is not ready, nil when it is.
 	Ready func(context.Context) error
@@ -28,7 +29,11 @@ type Options struct {
 	DrainDelay, Grace time.Duration
 	// MaxConns bounds the public listener's connections; 0 means 4096. Beyond it those that are idle make room.
 	MaxConns int
-	Log      *slog.Logger
+	// TLSCertFile and TLSKeyFile, in PEM, let the public listener speak TLS; both or neither. Replaced files are in force within seconds.
+	TLSCertFile, TLSKeyFile string
+	Log                     *slog.Logger
+
+	recheck time.Duration // of the TLS files; 0 means recheckFiles
 }
 
 // TuneMemory lets the garbage collector run less often, unless GOGC is set: what a webhook leaves behind is small and short-lived, and
@@ -44,6 +49,10 @@ func Run(ctx context.Context, o Options) error {
 	if o.MaxConns == 0 {
 		o.MaxConns = 4096
 	}
+	certificates, err := o.certificates()
+	if err != nil {
+		return err
+	}
 	listen := (&net.ListenConfig{}).Listen
 	public, err := listen(ctx, "tcp", o.Listen)
 	if err != nil {
@@ -58,6 +67,12 @@ func Run(ctx context.Context, o Options) error {
 	outside := newServer(Middleware(o.Public, o.Log))
 	inside := newServer(probes(o, &draining))
 	group, stopped := errgroup.WithContext(context.WithoutCancel(ctx))
+	if certificates != nil {
+		outside.TLSConfig = certificates.config()
+		watching, stop := context.WithCancel(stopped)
+		outside.RegisterOnShutdown(stop)
+		group.Go(func() error { certificates.watch(watching); return nil })
+	}
 	group.Go(func() error { return serve(outside, limit(public, o.MaxConns)) })
 	group.Go(func() error { return serve(inside, limit(internal, 256)) })
 	o.Log.Info("serving", "webhooks", public.Addr().String(), "probes", internal.Addr().String())
@@ -74,12 +89,16 @@ func Run(ctx context.Context, o Options) error {
 // newServer bounds what a peer can hold: headers, their time, a request's whole time, idle connections.
 func newServer(h http.Handler) *http.Server {
 	return &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second, WriteTimeout: 30 * time.Second,
-		IdleTimeout: 75 * time.Second, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
+		IdleTimeout: 75 * time.Second, MaxHeaderBytes: 32 << 10, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 100}, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
 }
 
 func serve(s *http.Server, l *limited) error {
 	s.ConnState = l.note
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	run := s.Serve
+	if s.TLSConfig != nil {
+		run = func(l net.Listener) error { return s.ServeTLS(l, "", "") }
+	}
+	if err := run(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
 	return nil

@@ -37,9 +37,7 @@ func (g *gate) enter(w http.ResponseWriter) (*visit, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.inWork >= g.room && !g.sendAway(now) {
-		p := problem.New(http.StatusServiceUnavailable, problem.Overloaded, "there is more to do than can be done now; send this again")
-		p.RetryAfter = time.Second
-		return nil, p
+		return nil, problem.New(problem.Unavailable, "there is more to do than can be done now; send this again").WithRetryAfter(time.Second)
 	}
 	g.inWork++
 	v := &visit{gate: g, w: w, since: now}

@@ -79,13 +79,11 @@ func explainBody(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &tooLarge):
-		return problem.New(http.StatusRequestEntityTooLarge, problem.PayloadTooLarge, "the body is larger than a webhook may be")
+		return problem.New(problem.PayloadTooLarge, "the body is larger than a webhook may be")
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return problem.New(http.StatusRequestTimeout, problem.Timeout, "the body did not end in time")
+		return problem.New(problem.Timeout, "the body did not end in time").WithStatus(http.StatusRequestTimeout)
 	case errors.Is(err, errNoMemory):
-		p := problem.New(http.StatusServiceUnavailable, problem.Overloaded, "there is no room for so large a body now; send this again")
-		p.RetryAfter = time.Second
-		return p
+		return problem.New(problem.Unavailable, "there is no room for so large a body now; send this again").WithRetryAfter(time.Second)
 	}
-	return problem.New(http.StatusBadRequest, problem.Validation, "the body broke off before its end")
+	return problem.New(problem.Validation, "the body broke off before its end")
 }

@@ -83,10 +83,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var p *problem.Problem
 	if !errors.As(err, &p) {
-		p = problem.New(http.StatusInternalServerError, problem.Internal, "the event could not be kept; it is safe to send this again")
-	}
-	if p.Status == http.StatusMethodNotAllowed {
-		w.Header().Set("Allow", "GET, POST")
+		p = problem.New(problem.Internal, "the event could not be kept; it is safe to send this again")
 	}
 	h.m.rejected.WithLabelValues(string(p.Code)).Inc()
 	p.Write(w, w.Header().Get("X-Request-Id"))
@@ -117,7 +114,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (store.Outcome, 
 	event, err := ingest.Build(tenant, h.o.Sources, delivery)
 	var refused *exotel.ParseError
 	if errors.As(err, &refused) {
-		return 0, problem.New(http.StatusBadRequest, problem.Validation, refused.Message)
+		return 0, problem.New(problem.Validation, refused.Message)
 	}
 	if err != nil {
 		return 0, err
@@ -145,7 +142,5 @@ func (h *Handler) commit(ctx context.Context, e store.Event) (store.Outcome, err
 	case errors.As(err, &broken):
 		return 0, err
 	}
-	p := problem.New(http.StatusServiceUnavailable, problem.Unavailable, "the event could not be kept; send it again")
-	p.RetryAfter = 5 * time.Second
-	return 0, p
+	return 0, problem.New(problem.Unavailable, "the event could not be kept; send it again").WithRetryAfter(5 * time.Second)
 }

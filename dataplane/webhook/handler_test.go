@@ -114,7 +114,7 @@ func TestAnswers(t *testing.T) {
 		"unknown event":       {path: "/webhooks/exotel/acme/support/nonsense", want: 404, code: "not_found"},
 		"doubled slash":       {path: "/webhooks/exotel//acme/support/status", want: 404, code: "not_found"},
 		"trailing slash":      {path: path + "/", want: 404, code: "not_found"},
-		"another method":      {method: "PUT", want: 405, code: "method_not_allowed"},
+		"another method":      {method: "PUT", want: 405, code: "not_found"},
 		"too large":           {body: strings.Repeat("a", 1<<20+1), want: 413, code: "payload_too_large"},
 		"no call":             {body: "Status=completed", want: 400, code: "validation"},
 		"database gone":       {err: fmt.Errorf("%w: secret detail", store.ErrUnavailable), want: 503, code: "unavailable"},

@@ -32,11 +32,12 @@ func route(r *http.Request) (destination, error) {
 	path, ours := strings.CutPrefix(r.URL.Path, PathPrefix)
 	to, ok := parsePath(strings.Split(path, "/"))
 	if !ours || !ok {
-		return to, problem.New(http.StatusNotFound, problem.NotFound, "no such webhook: the path is "+PathPrefix+
+		return to, problem.New(problem.NotFound, "no such webhook: the path is "+PathPrefix+
 			"{namespace}/{tenant}/{status|passthru|leg|...}, and the token behind it if there is one")
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
-		return to, problem.New(http.StatusMethodNotAllowed, problem.MethodNotAllowed, "webhooks are sent with GET or POST")
+		return to, problem.New(problem.NotFound, "webhooks are sent with GET or POST").
+			WithStatus(http.StatusMethodNotAllowed).WithHeader("Allow", "GET, POST")
 	}
 	return to, nil
 }

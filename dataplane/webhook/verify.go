@@ -28,7 +28,7 @@ func (h *Handler) verified(r *http.Request, to destination, body []byte) (*tenan
 	case !verdict.OK:
 		return nil, ingest.Delivery{}, h.refuse(to, verdict.Reason, verdict.Missing)
 	case tenant.Suspended:
-		return nil, ingest.Delivery{}, problem.New(http.StatusForbidden, problem.Forbidden, "the tenant is suspended")
+		return nil, ingest.Delivery{}, problem.New(problem.Forbidden, "the tenant is suspended")
 	}
 	h.m.verified.Inc()
 	fields, kept := splitQuery(r.URL.RawQuery, tokenName(verifiers))
@@ -66,5 +66,5 @@ func (h *Handler) refuse(to destination, reason string, missing bool) error {
 	if missing {
 		outside = "Missing webhook signature"
 	}
-	return problem.New(http.StatusUnauthorized, problem.InvalidSignature, outside)
+	return problem.New(problem.InvalidSignature, outside)
 }
