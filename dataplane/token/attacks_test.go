@@ -1,0 +1,454 @@
+package token
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"strings"
+	"testing"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
+
+func unb64(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// forge writes tokens with the standard library alone, as whoever had the key might.
+type forge struct {
+	r       *rig
+	private ed25519.PrivateKey
+	kid     string
+	body    map[string]any // a good token's
+}
+
+func newForge(t testing.TB) *forge {
+	t.Helper()
+	r := newRig(t)
+	k := r.ring.Load().Keys[0]
+	at := r.clock.now().Unix()
+	return &forge{r: r, private: k.Private(), kid: k.ID, body: map[string]any{"iss": issuer, "aud": audience, "sub": user1, "sid": session1, "tenant": acme,
+		"tuid": "u", "role": "agent", "jti": "j", "iat": at, "nbf": at, "exp": at + 600}}
+}
+
+func (f *forge) header(change map[string]any) string {
+	return object(map[string]any{"alg": "EdDSA", "typ": "at+jwt", "kid": f.kid}, change)
+}
+
+func (f *forge) payload(change map[string]any) string { return object(f.body, change) }
+
+// object is JSON of what is there with the changes; a nil leaves a member out.
+func object(fields, change map[string]any) string {
+	all := map[string]any{}
+	for _, m := range []map[string]any{fields, change} {
+		for k, v := range m {
+			if all[k] = v; v == nil {
+				delete(all, k)
+			}
+		}
+	}
+	data, _ := json.Marshal(all)
+	return string(data)
+}
+
+// sign is a token of any header and payload.
+func (f *forge) sign(header, payload string) string {
+	in := b64([]byte(header)) + "." + b64([]byte(payload))
+	return in + "." + b64(ed25519.Sign(f.private, []byte(in)))
+}
+
+// good is one that must get through, or no test of what does not would say anything.
+func (f *forge) good() string { return f.sign(f.header(nil), f.payload(nil)) }
+
+// with is a good token whose header is changed.
+func (f *forge) with(key string, value any) string {
+	return f.sign(f.header(map[string]any{key: value}), f.payload(nil))
+}
+
+// claiming is a good token whose claims are changed.
+func (f *forge) claiming(key string, value any) string {
+	return f.sign(f.header(nil), f.payload(map[string]any{key: value}))
+}
+
+// resigned is a good token with another signature.
+func (f *forge) resigned(change func([]byte) []byte) string {
+	good := f.good()
+	i := strings.LastIndexByte(good, '.')
+	sig, _ := base64.RawURLEncoding.DecodeString(good[i+1:])
+	return good[:i+1] + b64(change(sig))
+}
+
+// attack is a token that must not get through.
+type attack struct {
+	token string
+	want  Reason
+}
+
+func (f *forge) run(t *testing.T, attacks map[string]attack) {
+	t.Helper()
+	for name, a := range attacks {
+		t.Run(name, func(t *testing.T) {
+			for range 2 { // nothing of it is remembered
+				c, err := f.r.Check(a.token)
+				if err == nil || c != nil || !errors.Is(err, ErrInvalid) {
+					t.Fatalf("claims %v, error %v", c, err)
+				}
+				if got := reason(err); got != a.want {
+					t.Errorf("refused as %s, want %s", got, a.want)
+				}
+				if len(a.token) > 40 && strings.Contains(err.Error(), a.token[:40]) {
+					t.Error("the error quotes the token")
+				}
+			}
+		})
+	}
+	if _, err := f.r.Check(f.good()); err != nil {
+		t.Errorf("a good token: %v", err)
+	}
+	if f.r.cache.len() != 1 {
+		t.Errorf("%d tokens are remembered, want the good one", f.r.cache.len())
+	}
+}
+
+func TestAlgorithmAttacks(t *testing.T) {
+	f := newForge(t)
+	public := f.private.Public().(ed25519.PublicKey)
+	in := func(alg string) string {
+		return b64([]byte(f.header(map[string]any{"alg": alg}))) + "." + b64([]byte(f.payload(nil)))
+	}
+	mac := func(key []byte) string {
+		m := hmac.New(sha256.New, key)
+		m.Write([]byte(in("HS256")))
+		return in("HS256") + "." + b64(m.Sum(nil))
+	}
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := func(alg jose.SignatureAlgorithm, key any) string {
+		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: jose.JSONWebKey{Key: key, KeyID: f.kid}}, (&jose.SignerOptions{}).WithType(tokenType))
+		if err != nil {
+			t.Fatal(err)
+		}
+		signed, err := signer.Sign([]byte(f.payload(nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, _ := signed.CompactSerialize()
+		return raw
+	}
+	jwk, _ := json.Marshal(jose.JSONWebKey{Key: public, KeyID: f.kid})
+	attacks := map[string]attack{
+		"HS256 with the public key":             {mac(public), Algorithm},
+		"HS256 with the public key in base64":   {mac([]byte(b64(public))), Algorithm},
+		"HS256 with the public key as JWK":      {mac(jwk), Algorithm},
+		"HS256 with no key":                     {mac(nil), Algorithm},
+		"RS256":                                 {foreign(jose.RS256, rsaKey), Algorithm},
+		"PS256":                                 {foreign(jose.PS256, rsaKey), Algorithm},
+		"ES256":                                 {foreign(jose.ES256, ecKey), Algorithm},
+		"no algorithm":                          {f.with("alg", nil), Algorithm},
+		"an algorithm that is no string":        {f.with("alg", []string{"EdDSA"}), Algorithm},
+		"an algorithm that is null":             {f.sign(strings.Replace(f.header(nil), `"EdDSA"`, "null", 1), f.payload(nil)), Algorithm},
+		"EdDSA in other letters":                {f.with("alg", "eddsa"), Algorithm},
+		"Ed25519, by its newer name":            {f.with("alg", "Ed25519"), Algorithm},
+		"twice, and none at the end":            {f.sign(strings.Replace(f.header(nil), "{", `{"alg":"none",`, 1), f.payload(nil)), Malformed},
+		"EdDSA twice":                           {f.sign(strings.Replace(f.header(nil), "{", `{"alg":"EdDSA",`, 1), f.payload(nil)), Malformed},
+		"Alg beside alg":                        {f.sign(strings.Replace(f.header(nil), "{", `{"Alg":"none",`, 1), f.payload(nil)), Malformed},
+		"an encrypted token":                    {b64([]byte(`{"alg":"dir","enc":"A128GCM"}`)) + "..a.b.c", Malformed},
+		"none, with the signature of the other": {in("none") + f.good()[strings.LastIndexByte(f.good(), '.'):], Algorithm},
+	}
+	for _, none := range []string{"none", "None", "NONE", "nOnE", "none ", "", "n\u006fne", "null"} {
+		attacks[fmt.Sprintf("%q without a signature", none)] = attack{in(none) + ".", Malformed} // a signature is never empty
+		attacks[fmt.Sprintf("%q with some", none)] = attack{in(none) + ".AAAA", Algorithm}
+	}
+	f.run(t, attacks)
+}
+
+func TestHeaderAttacks(t *testing.T) {
+	f := newForge(t)
+	attacker, private, _ := ed25519.GenerateKey(rand.Reader)
+	own := *f
+	own.private = private // whoever has no key of ours names another's
+	bring := func(change map[string]any) string { return own.sign(f.header(change), f.payload(nil)) }
+	attacks := map[string]attack{
+		"jku":                     {bring(map[string]any{"jku": "https://evil.example/jwks.json"}), Malformed},
+		"x5u":                     {bring(map[string]any{"x5u": "https://evil.example/x.pem"}), Malformed},
+		"jwk":                     {bring(map[string]any{"jwk": map[string]any{"kty": "OKP", "crv": "Ed25519", "x": b64(attacker)}}), Malformed},
+		"x5c":                     {bring(map[string]any{"x5c": []string{"AAAA"}}), Malformed},
+		"another's key":           {bring(nil), Signature},
+		"a jku, signed by us":     {f.with("jku", "https://evil.example/jwks.json"), Malformed},
+		"crit that we know":       {f.with("crit", []string{"exp"}), Malformed},
+		"crit that is empty":      {f.with("crit", []string{}), Malformed},
+		"crit that nobody knows":  {f.sign(f.header(map[string]any{"crit": []string{"x"}, "x": 1}), f.payload(nil)), Malformed},
+		"b64=false":               {f.sign(f.header(map[string]any{"b64": false, "crit": []string{"b64"}}), f.payload(nil)), Malformed},
+		"b64=false, as it is":     {f.unencoded(), Malformed},
+		"zip":                     {f.with("zip", "DEF"), Malformed},
+		"a token within":          {f.sign(f.header(map[string]any{"cty": "JWT"}), f.good()), Malformed},
+		"a token as the payload":  {f.sign(f.header(nil), f.good()), BadClaims},
+		"no type":                 {f.with("typ", nil), Type},
+		"an ID token":             {f.with("typ", "JWT"), Type},
+		"a logout token":          {f.with("typ", "logout+jwt"), Type},
+		"the type, spelled out":   {f.with("typ", "application/at+jwt"), Type},
+		"the type in other cases": {f.with("typ", "AT+JWT"), Type},
+		"no key":                  {f.with("kid", nil), UnknownKey},
+		"a key that is a number":  {f.with("kid", 1), UnknownKey},
+		"a key that is a list":    {f.with("kid", []string{f.kid}), UnknownKey},
+		"a header that is a list": {f.sign(`["EdDSA"]`, f.payload(nil)), Malformed},
+		"a header that is null":   {f.sign(`null`, f.payload(nil)), Algorithm},
+		"two headers":             {f.sign(f.header(nil)+f.header(nil), f.payload(nil)), Malformed},
+		"a header cut off":        {f.sign(f.header(nil)[:20], f.payload(nil)), Malformed},
+		"a deep header":           {f.sign(strings.Repeat("[", 1000)+strings.Repeat("]", 1000), f.payload(nil)), Malformed},
+	}
+	for name, kid := range map[string]string{"a path": "../../../../dev/null", "a file": "/etc/passwd", "SQL": "' UNION SELECT 'secret' --", "a command": "x|id",
+		"nothing": "", "a zero byte": f.kid + "\x00", "another case": strings.ToUpper(f.kid), "a space": f.kid + " ", "very long": strings.Repeat("k", 2500)} {
+		attacks["the key: "+name] = attack{f.with("kid", kid), UnknownKey}
+	}
+	f.run(t, attacks)
+}
+
+// unencoded is RFC 7797's form, whose payload stands there as it is.
+func (f *forge) unencoded() string {
+	h := b64([]byte(f.header(map[string]any{"b64": false, "crit": []string{"b64"}})))
+	p := f.payload(nil)
+	return h + "." + p + "." + b64(ed25519.Sign(f.private, []byte(h+"."+p)))
+}
+
+func TestClaimAttacks(t *testing.T) {
+	f := newForge(t)
+	at := f.r.clock.now().Unix()
+	attacks := map[string]attack{
+		"another issuer":               {f.claiming("iss", "https://voice.example.evil"), Issuer},
+		"the issuer with a slash":      {f.claiming("iss", issuer+"/"), Issuer},
+		"no issuer":                    {f.claiming("iss", nil), Issuer},
+		"issuers":                      {f.claiming("iss", []string{issuer}), BadClaims},
+		"another audience":             {f.claiming("aud", "billing"), Audience},
+		"no audience":                  {f.claiming("aud", nil), Audience},
+		"audiences":                    {f.claiming("aud", []string{"billing", audience}), BadClaims},
+		"no tenant":                    {f.claiming("tenant", nil), BadClaims},
+		"no user":                      {f.claiming("sub", nil), BadClaims},
+		"a user that is a number":      {f.claiming("sub", 1), BadClaims},
+		"a user that is null":          {f.sign(f.header(nil), strings.Replace(f.payload(nil), `"`+user1+`"`, "null", 1)), BadClaims},
+		"no session":                   {f.claiming("sid", ""), BadClaims},
+		"no role":                      {f.claiming("role", nil), BadClaims},
+		"no id":                        {f.claiming("jti", nil), BadClaims},
+		"no end":                       {f.claiming("exp", nil), BadClaims},
+		"an end that is text":          {f.claiming("exp", fmt.Sprint(at+600)), BadClaims},
+		"an end with a fraction":       {f.claiming("exp", float64(at)+600.5), BadClaims},
+		"an end with an exponent":      {f.claiming("exp", json.Number("1e10")), BadClaims},
+		"an end that overflows":        {f.claiming("exp", json.Number("99999999999999999999")), BadClaims},
+		"the greatest end":             {f.claiming("exp", json.Number("9223372036854775807")), BadClaims},
+		"an end below zero":            {f.claiming("exp", -1), BadClaims},
+		"a long life":                  {f.claiming("exp", at+3601), BadClaims},
+		"expired":                      {f.sign(f.header(nil), f.payload(map[string]any{"iat": at - 600, "exp": at})), Expired},
+		"not yet":                      {f.claiming("nbf", at+31), NotYetValid},
+		"nbf below zero":               {f.claiming("nbf", -1), BadClaims},
+		"issued in the future":         {f.sign(f.header(nil), f.payload(map[string]any{"iat": at + 31, "exp": at + 600})), NotYetValid},
+		"not issued":                   {f.claiming("iat", nil), BadClaims},
+		"issued as text":               {f.claiming("iat", "now"), BadClaims},
+		"issued as a number in quotes": {f.claiming("iat", fmt.Sprint(at)), BadClaims},
+		"issued with an exponent":      {f.claiming("iat", json.Number("1.7e9")), BadClaims},
+		"issued to the nanosecond":     {f.claiming("iat", json.Number(fmt.Sprintf("%d.0000001", at))), BadClaims},
+		"issued before all time":       {f.claiming("iat", -1), BadClaims},
+		"no claims":                    {f.sign(f.header(nil), "{}"), BadClaims},
+		"null":                         {f.sign(f.header(nil), "null"), BadClaims},
+		"a list":                       {f.sign(f.header(nil), "["+f.payload(nil)+"]"), BadClaims},
+		"no JSON":                      {f.sign(f.header(nil), "x"), BadClaims},
+		"two":                          {f.sign(f.header(nil), f.payload(nil)+f.payload(nil)), BadClaims},
+		"deep":                         {f.sign(f.header(nil), strings.Replace(f.payload(nil), "{", `{"x":`+strings.Repeat("[", 700)+strings.Repeat("]", 700)+`,"x":1,`, 1)), BadClaims},
+	}
+	for claim := range f.body {
+		value, _ := json.Marshal(f.body[claim])
+		double := strings.Replace(f.payload(nil), "{", fmt.Sprintf(`{"%s":%s,`, claim, value), 1)
+		attacks[claim+" twice"] = attack{f.sign(f.header(nil), double), BadClaims}
+	}
+	f.run(t, attacks)
+	// Names in other cases are other names, and what a newer release adds is let be.
+	more := strings.Replace(f.payload(nil), "{", `{"TENANT":"globex/sales","Tenant":"globex/sales","new":{"a":[1]},`, 1)
+	if c, err := f.r.Check(f.sign(f.header(nil), more)); err != nil || c.Tenant != acme {
+		t.Errorf("%v, %v", c, err)
+	}
+}
+
+func TestFormAttacks(t *testing.T) {
+	f := newForge(t)
+	good := f.good()
+	p := strings.Split(good, ".")
+	full := func() string {
+		s, err := jose.ParseSignedCompact(good, []jose.SignatureAlgorithm{jose.EdDSA})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.FullSerialize()
+	}
+	attacks := map[string]attack{
+		"nothing":                        {"", Malformed},
+		"dots":                           {"..", Malformed},
+		"a megabyte":                     {strings.Repeat("A", 1<<20), Malformed},
+		"a megabyte of dots":             {strings.Repeat(".", 1<<20), Malformed},
+		"a long token":                   {p[0] + "." + strings.Repeat("A", maxToken) + "." + p[2], Malformed},
+		"many dots":                      {strings.Repeat(".", maxToken), Malformed},
+		"as JSON":                        {full(), Malformed},
+		"as JSON with signatures":        {fmt.Sprintf(`{"payload":%q,"signatures":[{"protected":%q,"signature":%q}]}`, p[1], p[0], p[2]), Malformed},
+		"two parts":                      {p[0] + "." + p[1], Malformed},
+		"four parts":                     {good + ".", Malformed},
+		"no header":                      {"." + p[1] + "." + p[2], Malformed},
+		"no payload":                     {p[0] + ".." + p[2], Malformed},
+		"no signature":                   {p[0] + "." + p[1] + ".", Malformed},
+		"a space before":                 {" " + good, Malformed},
+		"a space behind":                 {good + " ", Malformed},
+		"a line end behind":              {good + "\n", Malformed},
+		"a line end within":              {p[0] + ".\r\n" + p[1] + "." + p[2], Malformed},
+		"a line end in the signature":    {p[0] + "." + p[1] + "." + p[2][:10] + "\n" + p[2][10:], Malformed},
+		"a tab within":                   {p[0] + ".\t" + p[1] + "." + p[2], Malformed},
+		"padding":                        {good + "==", Malformed},
+		"padding of the header":          {p[0] + "=." + p[1] + "." + p[2], Malformed},
+		"the other alphabet":             {f.standardAlphabet(t), Malformed},
+		"a zero byte":                    {good + "\x00", Malformed},
+		"no UTF-8":                       {p[0] + "." + p[1] + ".\xff\xfe" + p[2], Malformed},
+		"fullwidth dots":                 {strings.ReplaceAll(good, ".", "．"), Malformed},
+		"bits that count for nothing":    {looseBits(good), Malformed},
+		"Bearer before it":               {"Bearer " + good, Malformed},
+		"another's payload":              {p[0] + "." + b64([]byte(f.payload(map[string]any{"role": "admin"}))) + "." + p[2], Signature},
+		"another's header":               {b64([]byte(strings.Replace(f.header(nil), `,`, `, `, 1))) + "." + p[1] + "." + p[2], Signature},
+		"a payload of a zero-width kind": {p[0] + "." + p[1] + "\u200b." + p[2], Malformed},
+	}
+	for n := range len(good) - 1 {
+		attacks[fmt.Sprintf("cut at %d", n)] = attack{good[:n], f.cut(t, good[:n])}
+	}
+	f.run(t, attacks)
+}
+
+// cut is why a token that is cut off is refused: it has no three parts, or a part that is not whole, or not all of its signature.
+func (f *forge) cut(t *testing.T, s string) Reason {
+	t.Helper()
+	parts := strings.Split(s, ".")
+	if len(parts) != 3 || parts[2] == "" {
+		return Malformed
+	}
+	if _, err := base64.RawURLEncoding.Strict().DecodeString(parts[2]); err != nil {
+		return Malformed
+	}
+	return Signature
+}
+
+// standardAlphabet is a good token in the alphabet of MIME, with a signature that shows the difference.
+func (f *forge) standardAlphabet(t *testing.T) string {
+	t.Helper()
+	for i := range 1000 {
+		raw := f.claiming("jti", fmt.Sprint(i))
+		if other := strings.NewReplacer("-", "+", "_", "/").Replace(raw); other != raw {
+			if _, err := f.r.verify(raw, f.r.keySet(), f.r.clock.now()); err != nil {
+				t.Fatal(err)
+			}
+			return other
+		}
+	}
+	t.Fatal("none of a thousand signatures has one of the two characters")
+	return ""
+}
+
+// looseBits changes bits behind a signature's last byte: a lax decoder reads the same 64 bytes.
+func looseBits(raw string) string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	last := strings.IndexByte(alphabet, raw[len(raw)-1])
+	return raw[:len(raw)-1] + string(alphabet[last^1])
+}
+
+// TestSignatureAttacks : the forms that Wycheproof has for Ed25519, made from a good signature (R, S).
+func TestSignatureAttacks(t *testing.T) {
+	f := newForge(t)
+	// The order of the group, 2^252 + 27742317777372353535851937790883648493.
+	order, _ := new(big.Int).SetString("7237005577332262213973186563042994240857116359379907606001950938285454250989", 10)
+	shifted := func(times int64) func([]byte) []byte {
+		return func(sig []byte) []byte {
+			s := new(big.Int).SetBytes(reversed(sig[32:]))
+			s.Add(s, new(big.Int).Mul(order, big.NewInt(times)))
+			return append(bytes.Clone(sig[:32]), reversed(s.FillBytes(make([]byte, 32)))...)
+		}
+	}
+	identity := append([]byte{1}, make([]byte, 31)...)
+	ones := bytes.Repeat([]byte{0xff}, 32)
+	attacks := map[string]attack{
+		"all zero":               {f.resigned(func([]byte) []byte { return make([]byte, 64) }), Signature},
+		"all one":                {f.resigned(func([]byte) []byte { return bytes.Repeat([]byte{0xff}, 64) }), Signature},
+		"R the identity, S zero": {f.resigned(func([]byte) []byte { return append(bytes.Clone(identity), make([]byte, 32)...) }), Signature},
+		"R no point":             {f.resigned(func(s []byte) []byte { return append(bytes.Clone(ones), s[32:]...) }), Signature},
+		"R with its sign turned": {f.resigned(func(s []byte) []byte { s[31] ^= 0x80; return s }), Signature},
+		"S all one":              {f.resigned(func(s []byte) []byte { return append(s[:32], ones...) }), Signature},
+		"S the order":            {f.resigned(func(s []byte) []byte { return append(s[:32], reversed(order.FillBytes(make([]byte, 32)))...) }), Signature},
+		"R and S changed over":   {f.resigned(func(s []byte) []byte { return append(bytes.Clone(s[32:]), s[:32]...) }), Signature},
+		"cut":                    {f.resigned(func(s []byte) []byte { return s[:63] }), Signature},
+		"R alone":                {f.resigned(func(s []byte) []byte { return s[:32] }), Signature},
+		"longer":                 {f.resigned(func(s []byte) []byte { return append(s, 0) }), Signature},
+		"twice":                  {f.resigned(func(s []byte) []byte { return append(s, s...) }), Signature},
+		"a zero before":          {f.resigned(func(s []byte) []byte { return append([]byte{0}, s...) }), Signature},
+		"in hex":                 {f.resigned(func(s []byte) []byte { return fmt.Appendf(nil, "%x", s) }), Signature},
+		"by Ed25519ph":           {f.prehashed(t), Signature},
+		"of the payload alone":   {f.resigned(func([]byte) []byte { return ed25519.Sign(f.private, []byte(f.payload(nil))) }), Signature},
+	}
+	for times := range int64(14) {
+		attacks[fmt.Sprintf("S and %d times the order", times+1)] = attack{f.resigned(shifted(times + 1)), Signature}
+	}
+	for bit := range 512 {
+		attacks[fmt.Sprintf("bit %d flipped", bit)] = attack{f.resigned(func(s []byte) []byte { s[bit/8] ^= 1 << (bit % 8); return s }), Signature}
+	}
+	f.run(t, attacks)
+}
+
+func reversed(b []byte) []byte {
+	out := make([]byte, len(b))
+	for i, v := range b {
+		out[len(b)-1-i] = v
+	}
+	return out
+}
+
+func (f *forge) prehashed(t *testing.T) string {
+	t.Helper()
+	sig, err := f.private.Sign(nil, make([]byte, 64), &ed25519.Options{Hash: 7}) // crypto.SHA512 of something
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f.resigned(func([]byte) []byte { return sig })
+}
+
+// TestRFC8037 : the example of the RFC verifies by the key that it gives, and is no access token.
+func TestRFC8037(t *testing.T) {
+	const raw = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg"
+	public := unb64(t, "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
+	body, err := verifySignature(raw, key{public: public})
+	if err != nil || string(body) != "Example of Ed25519 signing" {
+		t.Errorf("%q, %v", body, err)
+	}
+	newRig(t).wantReason(t, raw, Type)
+}
+
+// TestOfAnotherTenant : what a token is for is what it says, whoever asks; who serves a tenant compares.
+func TestOfAnotherTenant(t *testing.T) {
+	f := newForge(t)
+	c, err := f.r.Check(f.claiming("tenant", globex))
+	if err != nil || c.Tenant != globex || c.TenantUID != "u" {
+		t.Errorf("%+v, %v", c, err)
+	}
+}

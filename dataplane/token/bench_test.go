@@ -1,0 +1,70 @@
+package token
+
+import (
+	"crypto/sha256"
+	"testing"
+	"time"
+
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// benchRig is as a pod has it: revocations known, some in force.
+func benchRig(b *testing.B) (*rig, string) {
+	b.Helper()
+	r := newRig(b, func(o *Options) {
+		o.Now = time.Now
+		o.Revocations = NewRevocations(RevocationOptions{Tenants: func() []string { return []string{acme} }})
+	})
+	set := newTenantSet()
+	set.add(store.Revocation{SessionID: session2, At: time.Now()}, time.Now())
+	r.o.Revocations.install(map[string]*tenantSet{acme: set}, time.Now())
+	raw := r.mint(b, func(c *Claims) { c.IssuedAt, c.ExpiresAt = time.Now(), time.Now().Add(time.Hour/2) })
+	if _, err := r.Check(raw); err != nil {
+		b.Fatal(err)
+	}
+	return r, raw
+}
+
+func BenchmarkWarm(b *testing.B) {
+	r, raw := benchRig(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.Check(raw); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkWarmParallel : no lock that all checks wait for.
+func BenchmarkWarmParallel(b *testing.B) {
+	r, raw := benchRig(b)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := r.Check(raw); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func BenchmarkCold(b *testing.B) {
+	r, raw := benchRig(b)
+	digest := sha256.Sum256([]byte(raw))
+	b.ReportAllocs()
+	for b.Loop() {
+		r.cache.drop(&digest)
+		if _, err := r.Check(raw); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkMint(b *testing.B) {
+	r, _ := benchRig(b)
+	c := r.claims()
+	for b.Loop() {
+		if _, err := r.Mint(c); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,238 @@
+package token
+
+import (
+	"encoding/json"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caly-dev/caly/internal/keyring"
+)
+
+func TestMintAndCheck(t *testing.T) {
+	r := newRig(t)
+	want := r.claims()
+	want.ExpiresAt = want.ExpiresAt.Add(time.Millisecond)
+	raw, err := r.Mint(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, round := range []string{"verified", "remembered"} {
+		got, err := r.Check(raw)
+		if err != nil {
+			t.Fatalf("%s: %v", round, err)
+		}
+		if got.ID == "" {
+			t.Error("it has no id")
+		}
+		want.ID, want.ExpiresAt = got.ID, want.ExpiresAt.Truncate(time.Second)
+		if d := cmp.Diff(&want, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", round, d)
+		}
+	}
+	if r.cache.len() != 1 {
+		t.Errorf("%d tokens are remembered", r.cache.len())
+	}
+	if other := r.mint(t); other == raw {
+		t.Error("two tokens are the same")
+	}
+}
+
+// TestWhatATokenSays, read by nothing of ours: names and values are RFC 7519's and 9068's.
+func TestWhatATokenSays(t *testing.T) {
+	r := newRig(t)
+	raw := r.mint(t, func(c *Claims) { c.ID = "the-id" })
+	parts := strings.Split(raw, ".")
+	var header, body map[string]any
+	for i, v := range []*map[string]any{&header, &body} {
+		if err := json.Unmarshal(unb64(t, parts[i]), v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantHeader := map[string]any{"alg": "EdDSA", "typ": "at+jwt", "kid": r.ring.Load().Keys[0].ID}
+	c := r.claims()
+	at := float64(c.IssuedAt.UnixMicro()) / 1e6
+	wantBody := map[string]any{"iss": issuer, "aud": audience, "sub": user1, "sid": session1, "tenant": acme, "tuid": c.TenantUID, "role": "agent", "jti": "the-id",
+		"iat": at, "nbf": math.Floor(at), "exp": math.Floor(at) + 900}
+	if d := cmp.Diff([]any{wantHeader, wantBody}, []any{header, body}); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+func TestMintRefuses(t *testing.T) {
+	r := newRig(t)
+	for name, change := range map[string]func(*Claims){
+		"no tenant": func(c *Claims) { c.Tenant = "" }, "no tenant's UID": func(c *Claims) { c.TenantUID = "" }, "no user": func(c *Claims) { c.UserID = "" },
+		"no session": func(c *Claims) { c.SessionID = "" }, "no role": func(c *Claims) { c.Role = "" },
+		"no end": func(c *Claims) { c.ExpiresAt = time.Time{} }, "an end before its beginning": func(c *Claims) { c.ExpiresAt = c.IssuedAt },
+		"too long a life": func(c *Claims) { c.ExpiresAt = c.IssuedAt.Add(MaxLifetime + 1) }, "too long": func(c *Claims) { c.Role = strings.Repeat("x", maxToken) },
+	} {
+		c := r.claims()
+		change(&c)
+		if raw, err := r.Mint(c); err == nil || raw != "" && name != "too long" {
+			t.Errorf("%s: was minted", name)
+		}
+	}
+	r.ring.Store(nil)
+	if _, err := r.Mint(r.claims()); err != ErrNotReady { //nolint:errorlint // the very value
+		t.Errorf("without keys: %v", err)
+	}
+}
+
+func TestTimes(t *testing.T) {
+	for name, tc := range map[string]struct {
+		issued time.Duration // from now
+		life   time.Duration
+		pass   time.Duration // between the two checks
+		want   [2]Reason     // at first, and then
+	}{
+		"just issued":                {life: time.Minute},
+		"a life of an hour":          {life: MaxLifetime, pass: 59 * time.Minute},
+		"ends while remembered":      {life: time.Minute, pass: time.Minute, want: [2]Reason{"", Expired}},
+		"ends to the second":         {life: time.Minute, pass: time.Minute - time.Second, want: [2]Reason{"", ""}},
+		"ended: no grace":            {issued: -time.Minute, life: time.Minute, want: [2]Reason{Expired, Expired}},
+		"issued by a clock ahead":    {issued: Skew, life: time.Minute},
+		"issued in the future":       {issued: Skew + time.Microsecond, life: time.Minute, pass: time.Millisecond, want: [2]Reason{NotYetValid, ""}},
+		"issued far in the future":   {issued: 24 * time.Hour, life: time.Minute, want: [2]Reason{NotYetValid, NotYetValid}},
+		"issued and ended long ago":  {issued: -24 * time.Hour, life: time.Minute, want: [2]Reason{Expired, Expired}},
+		"a clock that jumped a year": {life: time.Minute, pass: 365 * 24 * time.Hour, want: [2]Reason{"", Expired}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			raw := r.mint(t, func(c *Claims) {
+				c.IssuedAt = c.IssuedAt.Add(tc.issued)
+				c.ExpiresAt = c.IssuedAt.Add(tc.life)
+			})
+			r.wantReason(t, raw, tc.want[0])
+			r.clock.pass(tc.pass)
+			r.wantReason(t, raw, tc.want[1])
+			if n := r.cache.len(); (tc.want[1] == "") != (n == 1) {
+				t.Errorf("%d tokens are remembered", n)
+			}
+		})
+	}
+}
+
+// TestRotation : a token outlives its key's turn, and not its key.
+func TestRotation(t *testing.T) {
+	r := newRig(t)
+	first := r.mint(t)
+	r.wantReason(t, first, "")
+	next, _, _ := keyring.Rotate(r.ring.Load(), r.clock.now().Add(30*24*time.Hour), keyring.Policy{})
+	r.ring.Store(next)
+	r.wantReason(t, first, "")
+	r.clock.pass(30*24*time.Hour + 16*time.Minute) // the second has taken over
+	before := r.mint(t)
+	if kid, err := readHeader(before); err != nil || kid != next.Keys[1].ID {
+		t.Errorf("signed by %s, %v", kid, err)
+	}
+	late, err := mintBy(r, next.Keys[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.wantReason(t, late, "")
+	r.wantReason(t, before, "")
+	r.clock.pass(2 * time.Hour) // the first verifies no more
+	again, err := mintBy(r, next.Keys[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.wantReason(t, again, UnknownKey)
+}
+
+// mintBy signs with one key, whosever turn it is.
+func mintBy(r *rig, k keyring.Key) (string, error) {
+	k.VerifiesUntil = time.Time{}
+	one := New(Options{Issuer: issuer, Audience: audience, Now: r.clock.now, Ring: func() *keyring.Ring { return &keyring.Ring{Keys: []keyring.Key{k}} }})
+	return one.Mint(r.claims())
+}
+
+// TestKeyThatEnds : while a token is remembered, too.
+func TestKeyThatEnds(t *testing.T) {
+	r := newRig(t)
+	ring := *r.ring.Load()
+	k := ring.Keys[0]
+	k.VerifiesUntil = r.clock.now().Add(time.Minute)
+	ring.Keys = []keyring.Key{k}
+	r.ring.Store(&ring)
+	raw := r.mint(t)
+	r.wantReason(t, raw, "")
+	r.clock.pass(time.Minute)
+	r.wantReason(t, raw, UnknownKey)
+}
+
+// TestRingThatIsReplaced : the Secret was deleted, because a key had leaked, say. What was remembered counts no more.
+func TestRingThatIsReplaced(t *testing.T) {
+	r := newRig(t)
+	raw := r.mint(t)
+	r.wantReason(t, raw, "")
+	old := r.ring.Swap(keyring.New(r.clock.now()))
+	r.wantReason(t, raw, UnknownKey)
+	r.wantReason(t, r.mint(t), "")
+	// A key with a known id is not the known key.
+	forged := keyring.New(r.clock.now())
+	forged.Keys[0].ID = old.Keys[0].ID
+	r.ring.Store(forged)
+	r.wantReason(t, raw, Signature)
+}
+
+func TestReady(t *testing.T) {
+	r := newRig(t)
+	if err := r.Ready(); err != nil {
+		t.Error(err)
+	}
+	raw := r.mint(t)
+	r.ring.Store(nil)
+	if err := r.Ready(); err == nil {
+		t.Error("it is ready without keys")
+	}
+	r.wantReason(t, raw, Reason(ErrNotReady.Error()))
+}
+
+func TestMetrics(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	r := newRig(t, func(o *Options) { o.Metrics = reg })
+	raw := r.mint(t)
+	for _, s := range []string{raw, raw, "", raw + "x", strings.Replace(raw, ".", "..", 1)} {
+		_, _ = r.Check(s)
+	}
+	r.clock.pass(time.Hour)
+	_, _ = r.Check(raw)
+	r.ring.Store(nil)
+	_, _ = r.Check(raw)
+	want := map[string]float64{resultValid: 2, resultNotReady: 1}
+	for _, reason := range Reasons() {
+		want[string(reason)] = 0
+	}
+	want[string(Malformed)], want[string(Expired)] = 3, 1
+	if d := cmp.Diff(want, values(t, reg, "caly_auth_token_checks_total")); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// values of a metric's series by their one label, "" without.
+func values(t *testing.T, reg *prometheus.Registry, name string) map[string]float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() != name {
+				continue
+			}
+			label := ""
+			if l := m.GetLabel(); len(l) > 0 {
+				label = l[0].GetValue()
+			}
+			got[label] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return got
+}

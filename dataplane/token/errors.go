@@ -1,0 +1,46 @@
+package token
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// ErrInvalid is what every *Error is, by errors.Is: the answer is the same for all reasons.
+var ErrInvalid = errors.New("the access token is not valid")
+
+// ErrNotReady : this pod has no key yet, or has not read yet what was revoked. It passes, and is a kind of store.ErrUnavailable.
+var ErrNotReady = fmt.Errorf("access tokens cannot be minted or checked yet: %w", store.ErrUnavailable)
+
+// Reason is why a token is refused. It is for metrics and logs, never for the answer.
+type Reason string
+
+// Reasons, a closed set.
+const (
+	Malformed   Reason = "malformed"     // it does not read as a token that Mint writes
+	Algorithm   Reason = "algorithm"     // another than EdDSA
+	Type        Reason = "type"          // no access token
+	UnknownKey  Reason = "unknown_key"   // no key that verifies now has its id
+	Signature   Reason = "signature"     // it is not the key's
+	BadClaims   Reason = "claims"        // signed by a key of ours, and not what Mint writes
+	Issuer      Reason = "issuer"        // another platform's
+	Audience    Reason = "audience"      // for somebody else
+	NotYetValid Reason = "not_yet_valid" // issued in the future
+	Expired     Reason = "expired"
+	Revoked     Reason = "revoked" // its session ended, or its user or tenant was shut out
+)
+
+// Reasons lists them all.
+func Reasons() []Reason {
+	return []Reason{Malformed, Algorithm, Type, UnknownKey, Signature, BadClaims, Issuer, Audience, NotYetValid, Expired, Revoked}
+}
+
+// Error refuses a token. It quotes nothing of it.
+type Error struct{ Reason Reason }
+
+// Error says why.
+func (e *Error) Error() string { return ErrInvalid.Error() + ": " + string(e.Reason) }
+
+// Unwrap makes it an ErrInvalid.
+func (e *Error) Unwrap() error { return ErrInvalid }

@@ -1,0 +1,61 @@
+package token
+
+import (
+	"encoding/base64"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/json"
+)
+
+// readHeader returns the id of the key that a token names. The token must read exactly as Mint writes one: compact, in canonical base64,
+// with alg, kid and typ in its header and nothing else. A header that names a key's whereabouts (jku, x5u, jwk), an extension (crit, b64)
+// or another format (cty, zip) is refused with the rest.
+func readHeader(raw string) (kid string, err error) {
+	parts := strings.Split(raw, ".")
+	if len(parts) != 3 {
+		return "", &Error{Malformed}
+	}
+	var header []byte
+	for i, part := range parts {
+		decoded, ok := decodeCanonical(part)
+		if !ok {
+			return "", &Error{Malformed}
+		}
+		if i == 0 {
+			header = decoded
+		}
+	}
+	fields := map[string]any{}
+	if err := json.Unmarshal(header, &fields); err != nil {
+		return "", &Error{Malformed}
+	}
+	return judgeHeader(fields)
+}
+
+func judgeHeader(fields map[string]any) (kid string, err error) {
+	alg, _ := fields["alg"].(string)
+	typ, _ := fields["typ"].(string)
+	kid, named := fields["kid"].(string)
+	switch {
+	case alg != string(jose.EdDSA):
+		return "", &Error{Algorithm}
+	case typ != tokenType:
+		return "", &Error{Type}
+	case !named:
+		return "", &Error{UnknownKey}
+	case len(fields) != 3:
+		return "", &Error{Malformed}
+	}
+	return kid, nil
+}
+
+// decodeCanonical reads the one base64url form of some bytes. The decoder itself leaves out line ends, so the alphabet is looked at first;
+// otherwise one signature would have many tokens.
+func decodeCanonical(part string) ([]byte, bool) {
+	if part == "" || strings.ContainsAny(part, "\r\n") {
+		return nil, false
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(part)
+	return b, err == nil
+}

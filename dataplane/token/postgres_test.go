@@ -1,0 +1,217 @@
+package token
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caly-dev/caly/internal/keyring"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+)
+
+// fleet is several pods on one database, with the keyring that the operator gave them.
+type fleet struct {
+	t    *testing.T
+	pg   *pgtest.Server
+	ring *keyring.Ring
+	db   *store.DB
+}
+
+func newFleet(t *testing.T) *fleet {
+	t.Helper()
+	f := &fleet{t: t, pg: pgtest.New(t), ring: keyring.New(time.Now())}
+	f.db = f.open()
+	return f
+}
+
+func (f *fleet) open() *store.DB {
+	f.t.Helper()
+	db, err := store.Open(f.t.Context(), f.pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(db.Close)
+	return db
+}
+
+// buffer is a log that several goroutines write.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// pod is one data-plane process, as far as tokens go.
+type pod struct {
+	*Service
+	log  *buffer
+	stop func()
+}
+
+func (f *fleet) start() *pod {
+	f.t.Helper()
+	p := &pod{log: &buffer{}}
+	log := slog.New(slog.NewTextHandler(p.log, nil))
+	r := NewRevocations(RevocationOptions{Store: f.open(), Tenants: func() []string { return []string{acme, globex} }, Log: log})
+	p.Service = New(Options{Issuer: issuer, Audience: audience, Ring: func() *keyring.Ring { return f.ring }, Revocations: r, Log: log})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	p.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			f.t.Errorf("it ended with %v", err)
+		}
+	})
+	f.t.Cleanup(p.stop)
+	f.within(10*time.Second, "the pod is not ready", func() bool { return p.Ready() == nil })
+	return p
+}
+
+func (f *fleet) within(d time.Duration, what string, ok func() bool) {
+	f.t.Helper()
+	for deadline := time.Now().Add(d); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			f.t.Fatalf("%s after %s", what, d)
+		}
+	}
+}
+
+func (f *fleet) mint(p *pod, user, session string) string {
+	f.t.Helper()
+	var now time.Time // as the session's row has it
+	conn := f.connect()
+	if err := conn.QueryRow(f.t.Context(), `SELECT now()`).Scan(&now); err != nil {
+		f.t.Fatal(err)
+	}
+	raw, err := p.Mint(Claims{Tenant: acme, TenantUID: "u", UserID: user, SessionID: session, Role: "agent", IssuedAt: now, ExpiresAt: now.Add(15 * time.Minute)})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return raw
+}
+
+func (f *fleet) connect() *pgx.Conn {
+	f.t.Helper()
+	conn, err := pgx.Connect(f.t.Context(), f.pg.DataplaneDSN)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+func (f *fleet) revoke(user, session string) {
+	f.t.Helper()
+	if err := f.db.Revoke(f.t.Context(), acme, user, session); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// refused tells whether a pod refuses a token as revoked. Any other error ends the test.
+func (f *fleet) refused(p *pod, raw string) func() bool {
+	return func() bool {
+		f.t.Helper()
+		_, err := p.Check(raw)
+		if got := reason(err); got != "" && got != Revoked {
+			f.t.Fatal(err)
+		}
+		return err != nil
+	}
+}
+
+// TestEveryPodSeesARevocation within two seconds, a pod that starts afterwards too, and who signs in again is let in.
+func TestEveryPodSeesARevocation(t *testing.T) {
+	f := newFleet(t)
+	one, two := f.start(), f.start()
+	bySession, byUser := f.mint(one, user1, session1), f.mint(one, user2, session2)
+	for _, raw := range []string{bySession, byUser} {
+		if f.refused(one, raw)() || f.refused(two, raw)() {
+			t.Fatal("a good token is refused")
+		}
+	}
+	f.revoke("", session1)
+	f.revoke(user2, "")
+	one.o.Revocations.Revoke(acme, "", session1)
+	if !f.refused(one, bySession)() {
+		t.Error("the pod that revoked it lets it in")
+	}
+	f.within(2*time.Second, "another pod lets a session in that has ended", f.refused(two, bySession))
+	f.within(2*time.Second, "another pod lets a user in who was shut out", f.refused(two, byUser))
+	again := f.mint(one, user2, "5a0f6a7e-0a51-4a5c-8a9c-1f6f0a7b2c03")
+	if f.refused(one, again)() || f.refused(two, again)() {
+		t.Error("who signs in afterwards is refused")
+	}
+	two.stop()
+	three := f.start()
+	if !f.refused(three, bySession)() || !f.refused(three, byUser)() || f.refused(three, again)() {
+		t.Error("a pod that was started anew judges otherwise")
+	}
+}
+
+// TestTransactionThatIsLate : it wrote its revocation, and was committed seconds later, behind others with greater ids.
+func TestTransactionThatIsLate(t *testing.T) {
+	f := newFleet(t)
+	p := f.start()
+	late, marker := f.mint(p, user1, session1), f.mint(p, user2, session2)
+	tx, err := f.connect().Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	if _, err := tx.Exec(t.Context(), `SELECT set_config('caly.tenant', $1, true)`, acme); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `INSERT INTO revocations (tenant, session_id, at) VALUES ($1, $2, clock_timestamp())`, acme, session1); err != nil {
+		t.Fatal(err)
+	}
+	f.revoke("", session2)
+	f.within(2*time.Second, "the later one is not seen", f.refused(p, marker))
+	if f.refused(p, late)() {
+		t.Fatal("what is not committed is seen")
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.within(2*time.Second, "the late one is not seen", f.refused(p, late))
+}
+
+// TestDatabaseAway : it is killed, and comes back. What is known stays in force, and the log says so once and holds no secret.
+func TestDatabaseAway(t *testing.T) {
+	f := newFleet(t)
+	p := f.start()
+	gone, good := f.mint(p, user1, session1), f.mint(p, user2, session2)
+	f.revoke("", session1)
+	f.within(2*time.Second, "it is not seen", f.refused(p, gone))
+	f.pg.Stop(t)
+	f.within(30*time.Second, "nobody is told that the database is away", func() bool { return strings.Contains(p.log.String(), "cannot be read") })
+	if !f.refused(p, gone)() || f.refused(p, good)() {
+		t.Error("without the database it judges otherwise")
+	}
+	f.pg.Start(t)
+	f.within(30*time.Second, "it does not read again", func() bool { return strings.Contains(p.log.String(), "read again") })
+	f.db = f.open()
+	f.revoke("", session2)
+	f.within(2*time.Second, "what is revoked afterwards is not seen", f.refused(p, good))
+	if said := p.log.String(); strings.Count(said, "level=ERROR") != 1 || strings.Contains(said, "caly-test") || strings.Contains(said, gone[:20]) {
+		t.Errorf("the log:\n%s", said)
+	}
+}

@@ -1,0 +1,381 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// fakeStore is the database with a clock that the test moves. The real one has tests of its own, in postgres_test.go.
+type fakeStore struct {
+	mu      sync.Mutex
+	clock   *clock
+	rows    []store.Revocation
+	err     error
+	reads   int
+	widest  time.Duration
+	tenants []string
+}
+
+func newFakeStore() *fakeStore { return &fakeStore{clock: newClock()} }
+
+func (f *fakeStore) add(rows ...store.Revocation) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, v := range rows {
+		if v.ID = int64(len(f.rows) + 1); v.At.IsZero() {
+			v.At = f.clock.now()
+		}
+		f.rows = append(f.rows, v)
+	}
+}
+
+func (f *fakeStore) RevocationsSince(_ context.Context, tenants []string, within time.Duration, afterID int64, limit int) ([]store.Revocation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reads++
+	f.widest = max(f.widest, within)
+	if f.err != nil {
+		return nil, f.err
+	}
+	var list []store.Revocation
+	for _, v := range f.rows {
+		if slices.Contains(tenants, v.Tenant) && v.ID > afterID && !v.At.Before(f.clock.now().Add(-within)) && len(list) < limit {
+			list = append(list, v)
+		}
+	}
+	return list, nil
+}
+
+func (f *fakeStore) know(tenants ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tenants = tenants
+}
+
+func (f *fakeStore) known() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.tenants)
+}
+
+func (f *fakeStore) revocations(t testing.TB, tenants ...string) *Revocations {
+	t.Helper()
+	f.know(tenants...)
+	return NewRevocations(RevocationOptions{Store: f, Tenants: f.known, Now: f.clock.now})
+}
+
+// poll reads once. Pod and database have one clock, the rig's.
+func (f *fakeStore) poll(t testing.TB, r *rig) {
+	t.Helper()
+	f.clock.nanos.Store(r.clock.nanos.Load())
+	if err := r.o.Revocations.poll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newRevoking is a rig whose database is db, read once.
+func newRevoking(t testing.TB, db *fakeStore, tenants ...string) *rig {
+	t.Helper()
+	r := newRig(t, func(o *Options) { o.Revocations = db.revocations(t, tenants...) })
+	r.o.Revocations.o.Now = r.clock.now
+	db.clock = r.clock
+	db.poll(t, r)
+	return r
+}
+
+func TestRevoked(t *testing.T) {
+	for name, tc := range map[string]struct {
+		v    store.Revocation
+		age  time.Duration // of the token when it was revoked
+		want Reason
+	}{
+		"its session":                       {v: store.Revocation{Tenant: acme, SessionID: session1}, want: Revoked},
+		"its session, and it is younger":    {v: store.Revocation{Tenant: acme, SessionID: session1}, age: -time.Minute, want: Revoked},
+		"another session":                   {v: store.Revocation{Tenant: acme, SessionID: session2}},
+		"its session's id elsewhere":        {v: store.Revocation{Tenant: globex, SessionID: session1}},
+		"its user":                          {v: store.Revocation{Tenant: acme, UserID: user1}, want: Revoked},
+		"its user, the microsecond before":  {v: store.Revocation{Tenant: acme, UserID: user1}, age: -time.Microsecond},
+		"its user, a microsecond after":     {v: store.Revocation{Tenant: acme, UserID: user1}, age: time.Microsecond, want: Revoked},
+		"another user":                      {v: store.Revocation{Tenant: acme, UserID: user2}},
+		"a user of that id elsewhere":       {v: store.Revocation{Tenant: globex, UserID: user1}},
+		"its tenant":                        {v: store.Revocation{Tenant: acme}, want: Revoked},
+		"its tenant, and it was made since": {v: store.Revocation{Tenant: acme}, age: -time.Second},
+		"another tenant":                    {v: store.Revocation{Tenant: globex}},
+		"a tenant that this pod knows not":  {v: store.Revocation{Tenant: "initech/help"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := newFakeStore()
+			r := newRevoking(t, db, acme, globex)
+			raw := r.mint(t)
+			r.wantReason(t, raw, "")
+			tc.v.At = r.clock.now().Add(tc.age)
+			db.add(tc.v)
+			db.poll(t, r)
+			r.wantReason(t, raw, tc.want)
+			again := newRevoking(t, db, acme, globex) // as after a restart
+			again.ring.Store(r.ring.Load())
+			again.wantReason(t, raw, tc.want)
+		})
+	}
+}
+
+// TestRevokedHere : at once, and then by the database's word.
+func TestRevokedHere(t *testing.T) {
+	for name, tc := range map[string]struct{ user, session string }{"session": {"", session1}, "user": {user1, ""}, "tenant": {"", ""}, "both": {user2, session1}} {
+		t.Run(name, func(t *testing.T) {
+			db := newFakeStore()
+			r := newRevoking(t, db, acme)
+			raw, other := r.mint(t), r.mint(t, func(c *Claims) { c.UserID, c.SessionID = user2, session2 })
+			r.wantReason(t, raw, "")
+			r.wantReason(t, other, "")
+			r.o.Revocations.Revoke(acme, tc.user, tc.session)
+			r.wantReason(t, raw, Revoked)
+			want := Reason("")
+			if name == "tenant" {
+				want = Revoked
+			}
+			r.wantReason(t, other, want)
+		})
+	}
+}
+
+// TestRevokedHereByAnotherClock : this pod's clock is ahead of the database's, and who signs in right after is let in within a second.
+func TestRevokedHereByAnotherClock(t *testing.T) {
+	const ahead = 5 * time.Second
+	db := newFakeStore()
+	r := newRevoking(t, db, acme)
+	old := r.mint(t)
+	at := r.clock.now()
+	r.clock.pass(ahead)
+	r.o.Revocations.Revoke(acme, user1, "")
+	fresh := r.mint(t, func(c *Claims) { c.IssuedAt = at.Add(time.Second) }) // the database's time
+	r.wantReason(t, old, Revoked)
+	r.wantReason(t, fresh, Revoked)
+	// A read that was under way when it was revoked tells nothing of it.
+	r.o.Revocations.install(nil, at)
+	r.wantReason(t, old, Revoked)
+	db.add(store.Revocation{Tenant: acme, UserID: user1, At: at})
+	r.clock.pass(time.Second)
+	db.poll(t, r)
+	r.wantReason(t, old, Revoked)
+	r.wantReason(t, fresh, "")
+}
+
+// TestUnknownTenant : nobody is let in of whom it is not known whether they were shut out.
+func TestUnknownTenant(t *testing.T) {
+	db := newFakeStore()
+	r := newRig(t, func(o *Options) { o.Revocations = db.revocations(t, globex) })
+	r.o.Revocations.o.Now, db.clock = r.clock.now, r.clock
+	raw, gone := r.mint(t), r.mint(t, func(c *Claims) { c.SessionID = session2 })
+	if r.Ready() == nil {
+		t.Error("it is ready before it has read anything")
+	}
+	r.wantReason(t, raw, Revoked) // no tenant of this platform
+	db.poll(t, r)
+	if err := r.Ready(); err != nil {
+		t.Error(err)
+	}
+	db.add(store.Revocation{Tenant: acme, SessionID: session2})
+	r.clock.pass(5 * time.Minute) // the window of those that are known is past it
+	db.poll(t, r)
+	db.know(globex, acme)
+	r.wantReason(t, raw, Reason(ErrNotReady.Error()))
+	if len(r.o.Revocations.wake) != 1 {
+		t.Error("it does not hurry to read")
+	}
+	db.poll(t, r)
+	r.wantReason(t, raw, "")
+	r.wantReason(t, gone, Revoked)
+	db.know(globex)
+	db.poll(t, r)
+	r.wantReason(t, raw, "") // remembered; who serves the tenant knows it no more
+	db.know(globex, acme)
+	db.poll(t, r)
+	r.wantReason(t, gone, Revoked)
+}
+
+// TestOutage : what is known stays in force, and what was missed is read afterwards, however long it took.
+func TestOutage(t *testing.T) {
+	for _, away := range []time.Duration{5 * time.Second, 3 * time.Minute, 40 * time.Minute, 48 * time.Hour} {
+		t.Run(away.String(), func(t *testing.T) {
+			db := newFakeStore()
+			r := newRevoking(t, db, acme)
+			db.add(store.Revocation{Tenant: acme, SessionID: session1})
+			r.clock.pass(time.Second)
+			db.poll(t, r)
+			db.err = errors.New("away")
+			r.clock.pass(time.Millisecond)
+			db.add(store.Revocation{Tenant: acme, SessionID: session2}) // committed, and nobody read it yet
+			if err := r.o.Revocations.poll(t.Context()); err == nil {
+				t.Fatal("the database is away")
+			}
+			fresh := func(session string) string { return r.mint(t, func(c *Claims) { c.SessionID = session }) }
+			r.wantReason(t, fresh(session1), Revoked)
+			r.wantReason(t, fresh(session2), "")
+			r.clock.pass(away)
+			old := r.mint(t, func(c *Claims) {
+				c.SessionID, c.IssuedAt = session2, c.IssuedAt.Add(-min(away, 50*time.Minute))
+				c.ExpiresAt = c.IssuedAt.Add(MaxLifetime)
+			})
+			db.err = nil
+			db.poll(t, r)
+			if away < remembered {
+				r.wantReason(t, old, Revoked)
+			}
+			if db.widest > remembered {
+				t.Errorf("it read %s back", db.widest)
+			}
+		})
+	}
+}
+
+// TestLateCommit : a row becomes visible after one with a greater id and a later time was read.
+func TestLateCommit(t *testing.T) {
+	db := newFakeStore()
+	r := newRevoking(t, db, acme)
+	late := store.Revocation{ID: 1, Tenant: acme, SessionID: session1, At: r.clock.now()}
+	db.add(store.Revocation{Tenant: acme, SessionID: "x"}, store.Revocation{Tenant: acme, SessionID: session2})
+	db.rows = db.rows[1:] // 2 alone
+	raw := r.mint(t)
+	for range 50 {
+		r.clock.pass(time.Second)
+		db.poll(t, r)
+	}
+	r.wantReason(t, raw, "")
+	db.rows = append([]store.Revocation{late}, db.rows...)
+	r.clock.pass(time.Second)
+	db.poll(t, r)
+	r.wantReason(t, raw, Revoked)
+}
+
+// TestPages : more than one read gives, in a minute and at the start.
+func TestPages(t *testing.T) {
+	db := newFakeStore()
+	r := newRevoking(t, db, acme)
+	for i := range 2*page + 1 {
+		db.add(store.Revocation{Tenant: acme, SessionID: fmt.Sprint(i)})
+	}
+	db.add(store.Revocation{Tenant: acme, SessionID: session1})
+	raw := r.mint(t)
+	before := db.reads
+	db.poll(t, r)
+	r.wantReason(t, raw, Revoked)
+	if n := db.reads - before; n != 3 {
+		t.Errorf("%d reads", n)
+	}
+	again := newRevoking(t, db, acme)
+	again.ring.Store(r.ring.Load())
+	again.wantReason(t, raw, Revoked)
+}
+
+// TestTooManyRevoked : of one tenant more than are remembered one by one. Its people refresh their tokens, and others see nothing of it.
+func TestTooManyRevoked(t *testing.T) {
+	db := newFakeStore()
+	r := newRevoking(t, db, acme, globex)
+	gone := r.mint(t)
+	bystander, elsewhere := r.mint(t, func(c *Claims) { c.SessionID = session2 }), r.mint(t, func(c *Claims) { c.Tenant = globex })
+	db.add(store.Revocation{Tenant: acme, SessionID: session1})
+	for i := range maxRevoked {
+		db.add(store.Revocation{Tenant: acme, SessionID: fmt.Sprint("s", i)})
+	}
+	db.poll(t, r)
+	r.wantReason(t, gone, Revoked)
+	r.wantReason(t, bystander, Revoked)
+	r.wantReason(t, elsewhere, "")
+	r.clock.pass(time.Second)
+	refreshed := r.mint(t, func(c *Claims) { c.SessionID = session2 })
+	db.poll(t, r) // the same rows once more
+	r.wantReason(t, refreshed, "")
+	if set := r.o.Revocations.tenants[acme]; len(set.sessions)+len(set.users) > 1 {
+		t.Errorf("%d sessions are remembered", len(set.sessions))
+	}
+	db.add(store.Revocation{Tenant: acme, SessionID: session2})
+	db.poll(t, r)
+	r.wantReason(t, refreshed, Revoked)
+}
+
+// TestForgets what no token can live long enough to be meant by.
+func TestForgets(t *testing.T) {
+	db := newFakeStore()
+	r := newRevoking(t, db, acme)
+	db.add(store.Revocation{Tenant: acme, SessionID: session1}, store.Revocation{Tenant: acme, UserID: user1}, store.Revocation{Tenant: acme})
+	db.poll(t, r)
+	r.o.Revocations.Revoke(acme, user2, "")
+	raw := r.mint(t, func(c *Claims) { c.ExpiresAt = c.IssuedAt.Add(MaxLifetime) })
+	size := func() int {
+		s := r.o.Revocations.tenants[acme]
+		n := len(s.sessions) + len(s.users) + len(r.o.Revocations.local)
+		if !s.all.at.IsZero() {
+			n++
+		}
+		return n
+	}
+	if n := size(); n != 4 {
+		t.Errorf("%d are remembered", n)
+	}
+	for range 59 {
+		r.clock.pass(time.Minute)
+		db.poll(t, r)
+		r.wantReason(t, raw, Revoked)
+	}
+	if n := size(); n != 3 {
+		t.Errorf("%d are remembered for an hour", n)
+	}
+	for range 13 {
+		r.clock.pass(time.Minute)
+		db.poll(t, r)
+	}
+	if n := size(); n != 0 {
+		t.Errorf("%d are remembered for ever", n)
+	}
+	r.wantReason(t, raw, Expired)
+}
+
+// TestEpoch : what changes nothing makes no token be judged anew.
+func TestEpoch(t *testing.T) {
+	db := newFakeStore()
+	r := newRevoking(t, db, acme)
+	epoch := func() uint64 { return r.o.Revocations.epoch.Load() }
+	db.add(store.Revocation{Tenant: acme, SessionID: session2})
+	before := epoch()
+	db.poll(t, r)
+	once := epoch()
+	if once == before {
+		t.Error("a revocation changes nothing")
+	}
+	for range 5 {
+		r.clock.pass(time.Second)
+		db.poll(t, r)
+	}
+	if epoch() != once {
+		t.Error("what was known changes something")
+	}
+}
+
+func TestAgeMetric(t *testing.T) {
+	db, reg, c := newFakeStore(), prometheus.NewRegistry(), newClock()
+	db.know(acme)
+	r := NewRevocations(RevocationOptions{Store: db, Tenants: db.known, Now: c.now, Metrics: reg})
+	age := func() float64 { return values(t, reg, "caly_auth_revocations_age_seconds")[""] }
+	c.pass(3 * time.Second)
+	if got := age(); got != 3 {
+		t.Errorf("before the first read: %v", got)
+	}
+	if err := r.poll(t.Context()); err != nil || age() != 0 {
+		t.Errorf("just read: %v, %v", age(), err)
+	}
+	db.err = errors.New("away")
+	c.pass(7 * time.Second)
+	if err := r.poll(t.Context()); err == nil || age() != 7 {
+		t.Errorf("while it cannot be read: %v, %v", age(), err)
+	}
+}
