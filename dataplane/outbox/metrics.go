@@ -1,0 +1,62 @@
+package outbox
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caly-dev/caly/internal/mail"
+)
+
+// Outcomes of mail, and of a try that is not the last.
+const (
+	outcomeSent      = "sent"
+	outcomeRetried   = "retried"
+	outcomeFailed    = "failed"
+	outcomeExpired   = "expired"
+	outcomeUncertain = "uncertain"
+)
+
+type metrics struct {
+	sent    *prometheus.CounterVec
+	pending atomic.Int64
+	oldest  atomic.Uint64 // bits of the seconds
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{sent: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caly", Subsystem: "mail", Name: "sent_total",
+		Help: "Tries to send mail, by template and outcome: sent, retried (it will be tried again), failed (refused for good), expired (its time " +
+			"ran out), uncertain (given to the server without an answer; not sent again)."}, []string{"template", "outcome"})}
+	for _, t := range mail.Templates() {
+		for _, outcome := range []string{outcomeSent, outcomeRetried, outcomeFailed, outcomeExpired, outcomeUncertain} {
+			m.sent.WithLabelValues(string(t), outcome) // a rate needs the zero before the first
+		}
+	}
+	if r == nil {
+		return m
+	}
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "caly", Subsystem: "mail", Name: name, Help: help}, value)
+	}
+	r.MustRegister(m.sent, gauge("pending", "Mail that waits to be sent, up to 10,000. Each pod tells of all tenants that it knows, so take the greatest.",
+		func() float64 { return float64(m.pending.Load()) }),
+		gauge("oldest_pending_seconds", "Age of the oldest mail that waits to be sent; 0 when none waits.",
+			func() float64 { return math.Float64frombits(m.oldest.Load()) }))
+	return m
+}
+
+func (m *metrics) waiting(n int, oldest time.Duration) {
+	m.pending.Store(int64(n))
+	m.oldest.Store(math.Float64bits(oldest.Seconds()))
+}
+
+// count takes the template from the database: what this release does not know is no label.
+func (m *metrics) count(template, outcome string) {
+	for _, t := range mail.Templates() {
+		if string(t) == template {
+			m.sent.WithLabelValues(template, outcome).Inc()
+		}
+	}
+}

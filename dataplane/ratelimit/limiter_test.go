@@ -1,0 +1,164 @@
+package ratelimit
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+func TestWhoseLimit(t *testing.T) {
+	own := Limit{Requests: 1, Window: time.Minute}
+	platform := Limit{Requests: 2, Window: time.Minute}
+	for name, c := range map[string]struct {
+		tenant *tenantconfig.Tenant
+		limit  Name
+		want   Limit
+	}{
+		"the tenant's":            {&tenantconfig.Tenant{Auth: &tenantconfig.Auth{Limits: map[string]Limit{"login": own}}}, Login, own},
+		"of another, platform's":  {&tenantconfig.Tenant{Auth: &tenantconfig.Auth{Limits: map[string]Limit{"api": own}}}, Login, platform},
+		"without any, platform's": {&tenantconfig.Tenant{Auth: &tenantconfig.Auth{}}, Login, platform},
+		"no accounts at all":      {&tenantconfig.Tenant{}, Login, platform},
+		"the default":             {acme, Resend, Limit{Requests: 3, Window: 2 * time.Minute}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.tenant.ID = "acme/support"
+			p := newPod(newFake(), 0, map[Name]Limit{Login: platform})
+			if diff := cmp.Diff(c.want, p.Take(t.Context(), c.tenant, c.limit, "k").Limit); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestNamesAreTheTenantsNames(t *testing.T) {
+	have := map[string]bool{}
+	for _, n := range Names() {
+		have[string(n)] = true
+	}
+	want := map[string]bool{}
+	for _, n := range tenantconfig.LimitNames() {
+		want[n] = true
+	}
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Errorf("a tenant overrides what there is, and no more (-want +got):\n%s", diff)
+	}
+}
+
+func TestNewRefusesWhatFlagsWould(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("a limit of none was taken")
+		}
+	}()
+	New(Options{Limits: map[Name]Limit{Login: {Requests: 0, Window: time.Minute}}})
+}
+
+// TestRaisedLimitFreesAtOnce : a block is known under the limit that it was made under, and no other.
+func TestRaisedLimitFreesAtOnce(t *testing.T) {
+	p := newPod(newFake(), 0, nil)
+	low := &tenantconfig.Tenant{ID: "a/b", Auth: &tenantconfig.Auth{Limits: map[string]Limit{"login": {Requests: 1, Window: time.Hour}}}}
+	high := &tenantconfig.Tenant{ID: "a/b", Auth: &tenantconfig.Auth{Limits: map[string]Limit{"login": {Requests: 3, Window: time.Hour}}}}
+	for i, c := range []struct {
+		tenant *tenantconfig.Tenant
+		want   bool
+	}{{low, true}, {low, false}, {high, true}, {high, true}, {high, false}} {
+		if d := p.Take(t.Context(), c.tenant, Login, "k"); d.Allowed != c.want {
+			t.Errorf("try %d: %+v, want allowed %v", i, d, c.want)
+		}
+	}
+}
+
+// TestHangingUp : who does not wait for the answer has tried all the same, and does not make the pod think ill of the database.
+func TestHangingUp(t *testing.T) {
+	f := newFake()
+	p := newPod(f, time.Minute, map[Name]Limit{Login: {Requests: 1, Window: time.Hour}})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if d := p.Take(ctx, acme, Login, "k"); !d.Allowed || d.Fallback {
+		t.Errorf("%+v, want the database's leave", d)
+	}
+	if f.lastCtxEnded != nil || !f.lastHasTimeout {
+		t.Errorf("the question's context had ended: %v; had a deadline: %v", f.lastCtxEnded, f.lastHasTimeout)
+	}
+	if d := p.Take(t.Context(), acme, Login, "k"); d.Allowed {
+		t.Error("the try did not count")
+	}
+}
+
+// TestWithoutKey : until the keyring has been read a pod decides by itself, and asks no database, which hashes under another key.
+func TestWithoutKey(t *testing.T) {
+	f := newFake()
+	var key []byte
+	l := New(Options{Store: f, Key: func() []byte { return key }, Limits: map[Name]Limit{Login: {Requests: 1, Window: time.Hour}}})
+	for i, want := range []bool{true, false} {
+		if d := l.Take(t.Context(), acme, Login, "k"); d.Allowed != want || !d.Fallback {
+			t.Errorf("try %d: %+v, want allowed %v by the pod itself", i, d, want)
+		}
+	}
+	if len(f.takes) != 0 {
+		t.Error("the database was asked")
+	}
+	key = testKey()
+	if d := l.Take(t.Context(), acme, Login, "k"); !d.Allowed || d.Fallback {
+		t.Errorf("%+v, want the database's leave", d)
+	}
+}
+
+// TestOneQuestionAtATime : tries of one key share their questions, and others do not wait for them.
+func TestOneQuestionAtATime(t *testing.T) {
+	f := newFake()
+	f.answersIn = 5 * time.Millisecond
+	p := newPod(f, time.Minute, map[Name]Limit{API: {Requests: 1000, Window: time.Hour}})
+	var allowed atomic.Int32
+	var all sync.WaitGroup
+	for i := range 300 {
+		all.Go(func() {
+			if d := p.Take(t.Context(), acme, API, []string{"one", "two", "three"}[i%3]); d.Allowed && !d.Fallback {
+				allowed.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	wanted := 0
+	for _, take := range f.takes {
+		wanted += take.Wanted
+	}
+	if allowed.Load() != 300 || wanted != 300 || f.sameAtOnce != 1 || len(f.takes) > 150 {
+		t.Errorf("%d let through, %d asked for in %d questions, %d of one key at once; want 300, 300, far fewer, 1",
+			allowed.Load(), wanted, len(f.takes), f.sameAtOnce)
+	}
+	if n := len(p.flights.waiting); n != 0 {
+		t.Errorf("%d keys are left in flight", n)
+	}
+}
+
+// TestFailureIsShared : those who wait behind a question that fails do not each wait for one of their own.
+func TestFailureIsShared(t *testing.T) {
+	f := newFake()
+	f.answersIn = 20 * time.Millisecond
+	f.setDown(true)
+	p := newPod(f, time.Minute, nil)
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() {
+			if d := p.Take(t.Context(), acme, Login, "k"); !d.Fallback {
+				t.Errorf("%+v, want a decision of the pod's own", d)
+			}
+		})
+	}
+	all.Wait()
+	if n := len(f.takes); n != 1 {
+		t.Errorf("the database was asked %d times, want once", n)
+	}
+	f.setDown(false)
+	p.clock.advance(alone)
+	if d := p.Take(t.Context(), acme, Login, "k"); d.Fallback {
+		t.Errorf("%+v, want the database's decision", d)
+	}
+}

@@ -1,0 +1,78 @@
+package ratelimit
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// Limit lets so many tries through in any window of that length.
+type Limit = tenantconfig.Limit
+
+// Name of a limit. The set is closed: names are labels of metrics, and what a tenant may override.
+type Name string
+
+// Names, with what the key of each is.
+const (
+	Login         Name = "login"         // email and client address
+	Register      Name = "register"      // client address
+	Verify        Name = "verify"        // email
+	Resend        Name = "resend"        // email
+	Forgot        Name = "forgot"        // email
+	Reset         Name = "reset"         // client address
+	Refresh       Name = "refresh"       // client address
+	LoginFailures Name = "loginFailures" // client address; taken by logins that failed
+	API           Name = "api"           // user id, or client address of who is not signed in
+)
+
+// DefaultLimits are in force where neither the tenant nor the platform says otherwise.
+var DefaultLimits = map[Name]Limit{
+	Login:         {Requests: 6, Window: 15 * time.Minute},
+	Register:      {Requests: 5, Window: 15 * time.Minute},
+	Verify:        {Requests: 5, Window: 5 * time.Minute},
+	Resend:        {Requests: 3, Window: 2 * time.Minute},
+	Forgot:        {Requests: 3, Window: 15 * time.Minute},
+	Reset:         {Requests: 20, Window: 15 * time.Minute},
+	Refresh:       {Requests: 600, Window: 15 * time.Minute},
+	LoginFailures: {Requests: 100, Window: 15 * time.Minute},
+	API:           {Requests: 100, Window: 15 * time.Minute},
+}
+
+// Names returns all names, sorted.
+func Names() []Name { return slices.Sorted(maps.Keys(DefaultLimits)) }
+
+// ParseLimit reads what a flag says: "login=6/15m".
+func ParseLimit(s string) (Name, Limit, error) {
+	name, rest, ok := strings.Cut(s, "=")
+	requests, window, both := strings.Cut(rest, "/")
+	if !ok || !both {
+		return "", Limit{}, fmt.Errorf("limit %q is not of the form name=requests/window, such as login=6/15m", s)
+	}
+	if _, known := DefaultLimits[Name(name)]; !known {
+		return "", Limit{}, fmt.Errorf("no limit is called %q: name one of %v", name, Names())
+	}
+	n, err := strconv.Atoi(requests)
+	if err != nil {
+		return "", Limit{}, fmt.Errorf("limit %s: %q is not a number of requests", name, requests)
+	}
+	w, err := time.ParseDuration(window)
+	if err != nil {
+		return "", Limit{}, fmt.Errorf("limit %s: %q is not a length of time, such as 15m", name, window)
+	}
+	l := Limit{Requests: n, Window: w}
+	return Name(name), l, check(Name(name), l)
+}
+
+func check(name Name, l Limit) error {
+	if l.Requests < tenantconfig.MinLimitRequests || l.Requests > tenantconfig.MaxLimitRequests ||
+		l.Window < tenantconfig.MinLimitWindow || l.Window > tenantconfig.MaxLimitWindow {
+		return fmt.Errorf("limit %s: %d requests in %s are not %d to %d in %s to %s", name, l.Requests, l.Window,
+			tenantconfig.MinLimitRequests, tenantconfig.MaxLimitRequests, tenantconfig.MinLimitWindow, tenantconfig.MaxLimitWindow)
+	}
+	return nil
+}

@@ -1,0 +1,211 @@
+package ratelimit
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+const patient = 30 * time.Second // where a slow machine must not decide
+
+func admin(t testing.TB, pg *pgtest.Server) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), pg.AdminDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+// TestExactAcrossPods : of 200 who try at the same time, through three pods, exactly as many get in as the limit says.
+func TestExactAcrossPods(t *testing.T) {
+	pg := pgtest.New(t)
+	var pods [3]*pod
+	for i := range pods {
+		pods[i] = newPod(openDB(t, pg), patient, nil)
+	}
+	for round := range 10 {
+		key := fmt.Sprintf("ann@example.com from 192.0.2.%d", round)
+		var allowed, fallback atomic.Int32
+		remaining := make([]atomic.Int32, 6)
+		var all sync.WaitGroup
+		for i := range 200 {
+			all.Go(func() {
+				switch d := pods[i%3].Take(t.Context(), acme, Login, key); {
+				case d.Fallback:
+					fallback.Add(1)
+				case d.Allowed:
+					allowed.Add(1)
+					remaining[d.Remaining].Add(1)
+				case d.RetryAfter <= 0 || d.RetryAfter > 15*time.Minute:
+					t.Errorf("refused without a time to come back: %+v", d)
+				}
+			})
+		}
+		all.Wait()
+		if allowed.Load() != 6 || fallback.Load() != 0 {
+			t.Errorf("round %d: %d were let through and %d decided alone; want 6 and 0", round, allowed.Load(), fallback.Load())
+		}
+		for n := range remaining {
+			if remaining[n].Load() != 1 {
+				t.Errorf("round %d: %d were told that %d remain, want 1", round, remaining[n].Load(), n)
+			}
+		}
+	}
+	for i, p := range pods {
+		if n := p.asked.Load(); n > 10*8 { // at most the limit, one refusal, and the one under way
+			t.Errorf("pod %d asked the database %d times for 10 keys", i, n)
+		}
+	}
+}
+
+// TestKeysAreHashed : nothing that is limited can be read in the database, and no two of it share a row.
+func TestKeysAreHashed(t *testing.T) {
+	pg := pgtest.New(t)
+	p := newPod(openDB(t, pg), patient, nil)
+	globex := &tenantconfig.Tenant{ID: "globex/sales"}
+	for _, try := range []struct {
+		t    *tenantconfig.Tenant
+		name Name
+		key  string
+	}{{acme, Verify, "ann@example.com"}, {acme, Forgot, "ann@example.com"}, {acme, Verify, "bob@example.com"}, {globex, Verify, "ann@example.com"}} {
+		if d := p.Take(t.Context(), try.t, try.name, try.key); !d.Allowed || d.Remaining != d.Limit.Requests-1 {
+			t.Errorf("%s %s %s: %+v, want the first try of its own", try.t.ID, try.name, try.key, d)
+		}
+	}
+	rows, _ := admin(t, pg).Query(t.Context(), `SELECT key FROM rate_limits WHERE tenant = 'acme/support'`)
+	keys, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
+	if err != nil || len(keys) != 3 {
+		t.Fatalf("%d rows, %v; want 3", len(keys), err)
+	}
+	mac := hmac.New(sha256.New, testKey())
+	mac.Write([]byte("acme/support\x00verify\x00ann@example.com"))
+	found := false
+	for _, k := range keys {
+		found = found || bytes.Equal(k, mac.Sum(nil))
+	}
+	if !found {
+		t.Error("no row has the keyed hash of tenant, limit and key")
+	}
+}
+
+// TestBlockedCostsNothing : once a key is refused, the database is asked about it no more, even while it is away, until there is
+// room again.
+func TestBlockedCostsNothing(t *testing.T) {
+	pg := pgtest.New(t)
+	limit := Limit{Requests: 2, Window: time.Hour}
+	p := newPod(openDB(t, pg), patient, map[Name]Limit{Login: limit})
+	other := newPod(openDB(t, pg), patient, map[Name]Limit{Login: limit})
+	other.Take(t.Context(), acme, Login, "k")
+	other.Take(t.Context(), acme, Login, "k")
+	if _, known := p.Blocked(acme, Login, "k"); known {
+		t.Error("a pod that has not asked yet knows of the block")
+	}
+	if d := p.Take(t.Context(), acme, Login, "k"); d.Allowed || d.Fallback {
+		t.Fatalf("%+v, want a refusal by the database", d)
+	}
+	pg.Stop(t)
+	for range 50 {
+		d := p.Take(t.Context(), acme, Login, "k")
+		if d.Allowed || d.Fallback || d.RetryAfter <= 59*time.Minute || d.RetryAfter > time.Hour || d.Limit != limit || d.Name != Login {
+			t.Fatalf("%+v, want a refusal for an hour", d)
+		}
+	}
+	if d, known := p.Blocked(acme, Login, "k"); !known || d.Allowed || d.RetryAfter <= 0 {
+		t.Errorf("Blocked: %+v, %v", d, known)
+	}
+	pg.Start(t)
+	if n := p.asked.Load(); n != 1 {
+		t.Errorf("the database was asked %d times, want once", n)
+	}
+	if diff := cmp.Diff(map[string]float64{outcomeRefused: 1, outcomeBlocked: 50}, p.outcomes(t, Login)); diff != "" {
+		t.Errorf("outcomes (-want +got):\n%s", diff)
+	}
+	p.clock.advance(time.Hour)
+	if _, known := p.Blocked(acme, Login, "k"); known {
+		t.Error("still blocked when its time is over")
+	}
+}
+
+// TestDatabaseAway : a pod goes on by what it has seen, without waiting each time, and comes back by itself.
+func TestDatabaseAway(t *testing.T) {
+	pg := pgtest.New(t)
+	p := newPod(openDB(t, pg), patient, map[Name]Limit{Login: {Requests: 3, Window: time.Hour}})
+	if d := p.Take(t.Context(), acme, Login, "k"); !d.Allowed || d.Fallback {
+		t.Fatalf("%+v, want the database's leave", d)
+	}
+	pg.Stop(t)
+	var got []bool
+	for range 4 {
+		d := p.Take(t.Context(), acme, Login, "k")
+		if !d.Fallback {
+			t.Fatalf("%+v, want a decision of the pod's own", d)
+		}
+		got = append(got, d.Allowed)
+	}
+	if diff := cmp.Diff([]bool{true, true, false, false}, got); diff != "" {
+		t.Errorf("the one that the database let through counts too (-want +got):\n%s", diff)
+	}
+	if n := p.asked.Load(); n != 2 {
+		t.Errorf("the database was asked %d times, want 2: once away, it is left alone for a second", n)
+	}
+	p.clock.advance(alone)
+	p.Take(t.Context(), acme, Login, "k") // asks again, in vain
+	if asked, said := p.asked.Load(), p.log.count("limits by what it sees itself"); asked != 3 || said != 1 {
+		t.Errorf("asked %d times and said so %d times; want 3 and 1", asked, said)
+	}
+	if n := p.metric(t, "caly_ratelimit_fallback_total", nil); n != 2 {
+		t.Errorf("fallback_total = %v, want 2", n)
+	}
+	pg.Start(t)
+	p.clock.advance(alone)
+	// The crash has emptied the table, which is unlogged.
+	if d := p.Take(t.Context(), acme, Login, "k"); !d.Allowed || d.Fallback || d.Remaining != 2 {
+		t.Errorf("%+v, want the database's leave", d)
+	}
+	if n := p.log.count("limits hold across pods"); n != 1 {
+		t.Errorf("said %d times that the database is back, want once", n)
+	}
+}
+
+// TestDatabaseSlow : a try waits no longer than the pod's patience, whatever holds its row, and a late answer counts for nobody.
+func TestDatabaseSlow(t *testing.T) {
+	pg := pgtest.New(t)
+	p := newPod(openDB(t, pg), 0, nil)
+	other := newPod(openDB(t, pg), patient, nil)
+	other.Take(t.Context(), acme, Login, "k")
+	tx, err := admin(t, pg).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `SELECT FROM rate_limits FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if d := p.Take(t.Context(), acme, Login, "k"); !d.Allowed || !d.Fallback {
+			t.Errorf("%+v, want the pod's own leave", d)
+		}
+	}
+	if n := p.asked.Load(); n != 1 {
+		t.Errorf("the database was asked %d times, want once", n)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if d := other.Take(t.Context(), acme, Login, "k"); d.Fallback || d.Remaining != 4 {
+		t.Errorf("%+v, want the second hit: what gave up must not have counted", d)
+	}
+}
