@@ -1,0 +1,175 @@
+package api_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/dataplane/api"
+	"github.com/caly-dev/caly/dataplane/api/apitest"
+	"github.com/caly-dev/caly/dataplane/ratelimit"
+	"github.com/caly-dev/caly/dataplane/token"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// TestAuthenticate : whatever is wrong with a token ends in one code.
+func TestAuthenticate(t *testing.T) {
+	const plain, invalid = `Bearer realm="caly"`, `Bearer realm="caly", error="invalid_token"`
+	for name, tc := range map[string]struct {
+		headers    []string
+		tenant     func(*tenantconfig.Tenant)
+		unknown    bool
+		wantStatus int
+		wantCode   string
+		want       string // of WWW-Authenticate
+	}{
+		"no token":             {wantStatus: 401, wantCode: "authentication", want: plain},
+		"another scheme":       {headers: []string{"Authorization: Basic Z29vZA=="}, wantStatus: 401, wantCode: "authentication", want: plain},
+		"an empty token":       {headers: []string{"Authorization: Bearer "}, wantStatus: 401, wantCode: "authentication", want: plain},
+		"two headers":          {headers: []string{"Authorization: Bearer good", "Authorization: Bearer good"}, wantStatus: 401, wantCode: "authentication", want: plain},
+		"a token in the query": {wantStatus: 401, wantCode: "authentication", want: plain},
+		"an unknown token":     {headers: []string{"Authorization: Bearer bad"}, wantStatus: 401, wantCode: "invalid_token", want: invalid},
+		"two tokens in one":    {headers: []string{"Authorization: Bearer good good"}, wantStatus: 401, wantCode: "invalid_token", want: invalid},
+		"the tenant is gone":   {headers: []string{"Authorization: Bearer good"}, unknown: true, wantStatus: 401, wantCode: "invalid_token", want: invalid},
+		"made anew under its name": {headers: []string{"Authorization: Bearer good"}, tenant: func(t *tenantconfig.Tenant) { t.UID = "another" },
+			wantStatus: 401, wantCode: "invalid_token", want: invalid},
+		"suspended": {headers: []string{"Authorization: Bearer good"}, tenant: func(t *tenantconfig.Tenant) { t.Suspended = true },
+			wantStatus: 401, wantCode: "invalid_token", want: invalid},
+		"accounts were taken away": {headers: []string{"Authorization: Bearer good"}, tenant: func(t *tenantconfig.Tenant) { t.Auth = nil },
+			wantStatus: 401, wantCode: "invalid_token", want: invalid},
+		"good":                {headers: []string{"Authorization: Bearer good"}, wantStatus: 200},
+		"good, in small type": {headers: []string{"Authorization: bearer good"}, wantStatus: 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig()
+			known := apitest.NewTenant()
+			if tc.tenant != nil {
+				tc.tenant(known)
+			}
+			if r.Know(known); tc.unknown {
+				r.Know()
+			}
+			target := "/api/things/1"
+			if strings.Contains(name, "query") {
+				target += "?access_token=good"
+			}
+			got := r.Send(request("GET", target, tc.headers...))
+			if got.Status != tc.wantStatus || got.Code() != tc.wantCode || got.Header.Get("WWW-Authenticate") != tc.want {
+				t.Errorf("answered %d %q, WWW-Authenticate %q: %s", got.Status, got.Code(), got.Header.Get("WWW-Authenticate"), got.Body)
+			}
+		})
+	}
+}
+
+// TestRefusalsOfTokensAreAlike : but for the request's id, nobody learns which check failed.
+func TestRefusalsOfTokensAreAlike(t *testing.T) {
+	r := newRig()
+	r.Tokens.Add("other", apitest.ClaimsOf(tenantNamed("acme/gone"), "u", "s", "agent"))
+	bodies := map[string]bool{}
+	for _, raw := range []string{"bad", "other", "good"} {
+		req := request("GET", "/t/no/body/api/things/1", "Authorization: Bearer "+raw)
+		a := r.Send(req)
+		bodies[strings.ReplaceAll(string(a.Body), a.Header.Get("X-Request-Id"), "ID")] = true
+	}
+	if len(bodies) != 1 {
+		t.Errorf("%d different answers: %v", len(bodies), bodies)
+	}
+}
+
+type notReady struct{}
+
+func (notReady) Check(string) (*token.Claims, error) { return nil, token.ErrNotReady }
+
+// TestNotReady : a pod that cannot check tokens yet must not sign everybody out.
+func TestNotReady(t *testing.T) {
+	r := newRig(func(o *api.Options) { o.Tokens = notReady{} })
+	if a := r.Do(t, "GET", "/api/things/1", "good", nil); a.Status != 503 || a.Code() != "unavailable" || a.Header.Get("Retry-After") == "" {
+		t.Errorf("answered %d %s", a.Status, a.Body)
+	}
+}
+
+func TestRoles(t *testing.T) {
+	for name, tc := range map[string]struct {
+		method, bearer string
+		want           int
+	}{
+		"any role where any will do": {"GET", "good", 200},
+		"another role":               {"DELETE", "good", 403},
+		"the role":                   {"DELETE", "admin", 204},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if a := newRig().Do(t, tc.method, "/api/things/1", tc.bearer, nil); a.Status != tc.want {
+				t.Errorf("answered %d, want %d: %s", a.Status, tc.want, a.Body)
+			}
+		})
+	}
+}
+
+// counter allows some requests of each key, and notes what it was asked.
+type counter struct {
+	allow int
+	asked []string
+}
+
+func (c *counter) Take(_ context.Context, t *tenantconfig.Tenant, name ratelimit.Name, key string) ratelimit.Decision {
+	c.asked = append(c.asked, t.ID+" "+string(name)+" "+key)
+	d := ratelimit.Decision{Allowed: len(c.asked) <= c.allow, Name: name, Limit: ratelimit.Limit{Requests: c.allow, Window: time.Minute},
+		Reset: time.Minute}
+	if !d.Allowed {
+		d.RetryAfter = 1500 * time.Millisecond
+	}
+	return d
+}
+
+// TestThrottle : whoever is signed in is counted, by who it is; a refused request reaches no handler, and is told when to come again.
+func TestThrottle(t *testing.T) {
+	limiter := &counter{allow: 2}
+	r := newRig(func(o *api.Options) { o.Limiter = limiter })
+	var statuses []int
+	for _, bearer := range []string{"bad", "good", "admin", "good"} {
+		a := r.Do(t, "GET", "/api/things/1", bearer, nil)
+		statuses = append(statuses, a.Status)
+		if a.Status == 429 && (a.Code() != "rate_limited" || a.Header.Get("Retry-After") != "2") {
+			t.Errorf("refused with %v %s", a.Header, a.Body)
+		}
+		if a.Status != 401 && (a.Header.Get("RateLimit") == "" || a.Header.Get("RateLimit-Policy") == "") {
+			t.Errorf("%d without the limit's headers: %v", a.Status, a.Header)
+		}
+	}
+	r.Do(t, "GET", "/api/auth/who", "", nil)
+	if d := cmp.Diff([]int{401, 200, 200, 429}, statuses); d != "" {
+		t.Errorf("statuses (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff([]string{"acme/support api user-1", "acme/support api user-2", "acme/support api user-1"}, limiter.asked); d != "" {
+		t.Errorf("counted (-want +got):\n%s", d)
+	}
+}
+
+// TestOverload : requests beyond the bound are told so, and those within it are not harmed.
+func TestOverload(t *testing.T) {
+	started, finish := make(chan struct{}), make(chan struct{})
+	r := newRig(func(o *api.Options) { o.MaxInFlight = 1 })
+	api.Register(r.API, api.Operation{Method: http.MethodGet, Path: "/api/slow", ID: "slow", Tag: "things", Access: api.SignedIn, Summary: "Be slow"},
+		func(context.Context, *struct{}) (*struct{}, error) {
+			close(started)
+			<-finish
+			return nil, nil //nolint:nilnil // 204
+		})
+	first := make(chan apitest.Answer)
+	go func() { first <- r.Do(t, "GET", "/api/slow", "good", nil) }()
+	<-started
+	if a := r.Do(t, "GET", "/api/things/1", "good", nil); a.Status != 503 || a.Code() != "unavailable" || a.Header.Get("Retry-After") != "1" {
+		t.Errorf("one too many is answered %d %s", a.Status, a.Body)
+	}
+	close(finish)
+	if a := <-first; a.Status != 204 {
+		t.Errorf("the first is answered %d %s", a.Status, a.Body)
+	}
+	if a := r.Do(t, "GET", "/api/things/1", "good", nil); a.Status != 200 {
+		t.Errorf("afterwards: %d %s", a.Status, a.Body)
+	}
+}

@@ -1,0 +1,252 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caly-dev/caly/dataplane/api"
+	"github.com/caly-dev/caly/dataplane/api/apitest"
+	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// TestErrors : what a handler fails with is answered with a code; the cause is told in development alone, and logged where somebody
+// must do something.
+func TestErrors(t *testing.T) {
+	for name, tc := range map[string]struct {
+		err            error
+		wantStatus     int
+		wantCode       string
+		wantRetryAfter string
+		wantLogged     bool
+	}{
+		"a defect":                 {errSecret, 500, "internal", "", true},
+		"the database is away":     {fmt.Errorf("list: %w: %w", store.ErrUnavailable, errSecret), 503, "database", "5", false},
+		"the database is too slow": {fmt.Errorf("%w: %w: %w", store.ErrUnavailable, context.DeadlineExceeded, errSecret), 503, "database", "5", false},
+		"out of time":              {fmt.Errorf("%w: %w", context.DeadlineExceeded, errSecret), 504, "timeout", "", false},
+		"broken off":               {fmt.Errorf("%w: %w", context.Canceled, errSecret), 503, "unavailable", "", false},
+		"a problem":                {problem.New(problem.Conflict, "it is there").WithCause(errSecret), 409, "conflict", "", false},
+		"a problem, wrapped":       {fmt.Errorf("make: %w", problem.New(problem.Conflict, "it is there").WithCause(errSecret)), 409, "conflict", "", false},
+		"a service behind": {problem.New(problem.UpstreamFailure, "the bucket refused").WithCause(errSecret).WithRetryAfter(90 * time.Second),
+			502, "upstream_failure", "90", true},
+		"a problem of an unknown code": {problem.New("made_up", "").WithCause(errSecret), 500, "internal", "", true},
+	} {
+		for _, mode := range []api.Mode{"", api.Production, api.Development} {
+			t.Run(name+", "+string(mode), func(t *testing.T) {
+				var log bytes.Buffer
+				r := failing(tc.err, func(o *api.Options) { o.Mode, o.Log = mode, slog.New(slog.NewTextHandler(&log, nil)) })
+				a := r.Do(t, "GET", "/api/fail", "good", nil)
+				var p problem.Problem
+				a.JSON(t, &p)
+				if a.Status != tc.wantStatus || string(p.Code) != tc.wantCode || p.Status != tc.wantStatus || a.Header.Get("Retry-After") != tc.wantRetryAfter {
+					t.Errorf("answered %d, Retry-After %q: %s", a.Status, a.Header.Get("Retry-After"), a.Body)
+				}
+				if told := strings.Contains(string(a.Body), "canary"); told != (mode == api.Development) || told != (p.Debug != "") {
+					t.Errorf("the cause is told: %v: %s", told, a.Body)
+				}
+				logged := strings.Contains(log.String(), "canary") && strings.Contains(log.String(), p.RequestID)
+				if logged != tc.wantLogged || p.RequestID == "" || p.RequestID != a.Header.Get("X-Request-Id") {
+					t.Errorf("request %q, log %q", p.RequestID, log.String())
+				}
+				if a.Header.Get("Content-Type") != "application/problem+json" || a.Header.Get("Cache-Control") != "no-store" {
+					t.Errorf("headers %v", a.Header)
+				}
+			})
+		}
+	}
+}
+
+// TestProblemsAreShared : one problem may answer many requests.
+func TestProblemsAreShared(t *testing.T) {
+	shared := problem.New(problem.Conflict, "it is there").WithCause(errSecret)
+	r := failing(shared, func(o *api.Options) { o.Mode = api.Development })
+	first, second := r.Do(t, "GET", "/api/fail", "good", nil), r.Do(t, "GET", "/api/fail", "good", nil)
+	if bytes.Equal(first.Body, second.Body) || shared.RequestID != "" || shared.Debug != "" {
+		t.Errorf("%s, %s; the shared one is %+v", first.Body, second.Body, shared)
+	}
+}
+
+func register(r *apitest.Rig, path string, h func(context.Context) error) {
+	api.Register(r.API, api.Operation{Method: http.MethodPost, Path: path, ID: strings.ReplaceAll(path, "/", "-"), Tag: "things", Access: api.Public,
+		Summary: "Try"}, func(ctx context.Context, _ *struct{ Body thing }) (*struct{}, error) { return nil, h(ctx) })
+}
+
+const tryPath, tryBody = "/t/acme/support/api/try", `{"name":"ab"}`
+
+func tryIt(t *testing.T, url string) apitest.Answer {
+	t.Helper()
+	resp, err := http.Post(url+tryPath, "application/json", strings.NewReader(tryBody)) //nolint:gosec // a test's own server
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var b bytes.Buffer
+	_, _ = b.ReadFrom(resp.Body)
+	return apitest.Answer{Status: resp.StatusCode, Header: resp.Header, Body: b.Bytes()}
+}
+
+// TestTimeout : a handler is told when its time is over, and so is the client.
+func TestTimeout(t *testing.T) {
+	r := newRig(func(o *api.Options) { o.Timeout = 50 * time.Millisecond })
+	register(r, "/api/try", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+	if a := tryIt(t, serving(t, r).URL); a.Status != 504 || a.Code() != "timeout" {
+		t.Errorf("answered %d %s", a.Status, a.Body)
+	}
+}
+
+// TestBodyTimeIsNotTheHandlers : once the body is there, its time limit cuts nothing off.
+func TestBodyTimeIsNotTheHandlers(t *testing.T) {
+	const bound = 100 * time.Millisecond
+	r := newRig(func(o *api.Options) { o.BodyTimeout = bound })
+	register(r, "/api/try", func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(3 * bound):
+			return nil
+		}
+	})
+	if a := tryIt(t, serving(t, r).URL); a.Status != 204 {
+		t.Errorf("answered %d %s", a.Status, a.Body)
+	}
+}
+
+// slowly ends when the test does.
+type slowly struct{ end <-chan struct{} }
+
+func (s slowly) Read([]byte) (int, error) { <-s.end; return 0, errors.New("the test is over") }
+
+func TestSlowBody(t *testing.T) {
+	srv := serving(t, newRig(func(o *api.Options) { o.BodyTimeout = 50 * time.Millisecond }))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL+"/t/acme/support/api/auth/things", slowly{t.Context().Done()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	client := &http.Client{Transport: &http.Transport{}}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if client.CloseIdleConnections(); resp.StatusCode != http.StatusRequestTimeout {
+		t.Errorf("answered %s", resp.Status)
+	}
+}
+
+// TestPanic : the server answers with the request's id and lives on; what was broken is not told.
+func TestPanic(t *testing.T) {
+	r := newRig()
+	register(r, "/api/try", func(context.Context) error { panic("canary: a defect") })
+	srv := serving(t, r)
+	for range 2 {
+		a := tryIt(t, srv.URL)
+		var p problem.Problem
+		if a.JSON(t, &p); a.Status != 500 || p.Code != problem.Internal || p.RequestID != a.Header.Get("X-Request-Id") || strings.Contains(string(a.Body), "canary") {
+			t.Errorf("answered %d %s", a.Status, a.Body)
+		}
+	}
+	if a := r.Do(t, "GET", "/api/things/1", "good", nil); a.Status != 200 {
+		t.Errorf("afterwards: %d %s", a.Status, a.Body)
+	}
+}
+
+// TestTokensAreNotLogged : a token that is refused is in no answer and no log.
+func TestTokensAreNotLogged(t *testing.T) {
+	for _, mode := range []api.Mode{api.Production, api.Development} {
+		var log bytes.Buffer
+		r := newRig(func(o *api.Options) {
+			o.Mode, o.Log = mode, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			o.Limiter = &counter{allow: 0}
+		})
+		r.SignIn("canary-good", "u", "s", "agent")
+		for _, raw := range []string{"canary-bad", "canary-good"} {
+			a := r.Do(t, "GET", "/api/things/1?limit=canary", raw, nil)
+			if a.Status < 400 || strings.Contains(string(a.Body)+fmt.Sprint(a.Header)+log.String(), "canary") {
+				t.Errorf("%s: answered %d %v %s; log %s", mode, a.Status, a.Header, a.Body, log.String())
+			}
+		}
+	}
+}
+
+// TestChallenge : every 401 says how to authenticate, also those of handlers.
+func TestChallenge(t *testing.T) {
+	const challenge = `Bearer realm="caly"`
+	for name, tc := range map[string]struct {
+		err  *problem.Problem
+		want string
+	}{
+		"a wrong password": {problem.New(problem.Authentication, ""), challenge},
+		"a refresh token":  {problem.New(problem.InvalidToken, ""), challenge + `, error="invalid_token"`},
+		"one of its own":   {problem.New(problem.Authentication, "").WithHeader("WWW-Authenticate", "Other"), "Other"},
+		"no 401":           {problem.New(problem.Conflict, ""), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := failing(tc.err).Do(t, "GET", "/api/fail", "good", nil)
+			if got := strings.Join(a.Header.Values("WWW-Authenticate"), "|"); got != tc.want {
+				t.Errorf("says %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestOptionsCheck(t *testing.T) {
+	for name, tc := range map[string]struct {
+		o       api.Options
+		wantErr bool
+	}{
+		"nothing":           {api.Options{}, false},
+		"all":               {api.Options{Mode: api.Development, TenantFrom: []string{"header", "path", "host"}}, false},
+		"an unknown mode":   {api.Options{Mode: "debug"}, true},
+		"an unknown source": {api.Options{TenantFrom: []string{"cookie"}}, true},
+		"a source twice":    {api.Options{TenantFrom: []string{"path", "path"}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := tc.o.Check(); (err != nil) != tc.wantErr {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestMetrics : each problem is counted once, whoever found it, and nothing that a client chooses is a label.
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	r := failing(errSecret, func(o *api.Options) { o.Metrics = registry })
+	r.Do(t, "GET", "/api/fail", "good", nil)             // by the handler
+	r.Do(t, "GET", "/api/things/1", "bad", nil)          // by the frame
+	r.Do(t, "GET", "/api/things/1?limit=0", "good", nil) // by huma
+	r.Do(t, "GET", "/api/things/1", "good", nil)         // none
+	r.Do(t, "GET", "/api/nothing/canary", "canary", nil) // no operation
+	want := map[string]float64{"caly_api_problems_total internal": 1, "caly_api_problems_total invalid_token": 1, "caly_api_problems_total not_found": 1,
+		"caly_api_problems_total validation": 1, "caly_api_request_seconds fail": 1, "caly_api_request_seconds getThing": 3}
+	if d := cmp.Diff(want, counts(t, registry)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// counts are the values of counters and the number of observations of histograms, by name and label.
+func counts(t *testing.T, registry *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]float64{}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			all[family.GetName()+" "+m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return all
+}

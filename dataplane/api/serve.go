@@ -1,0 +1,100 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+
+	"github.com/caly-dev/caly/dataplane/auth"
+	"github.com/caly-dev/caly/dataplane/problem"
+)
+
+// serve answers what is not beside the operations.
+func (a *API) serve(w http.ResponseWriter, r *http.Request) {
+	f := a.newFacts(w, r)
+	inner := r.WithContext(context.WithValue(r.Context(), factsKey{}, f))
+	inner.URL, f.naming = a.names(r)
+	a.secure(w, r)
+	a.allowOrigin(w, r, f.naming.tenant(a.o.Tenants()))
+	pattern, p := a.route(w, inner)
+	if p != nil {
+		unread(w, r)
+		finish(inner.Context(), p).Write(w, f.requestID)
+		return
+	}
+	if pattern == "" {
+		return // a preflight, answered
+	}
+	r.Pattern = pattern // set before the handler runs, so that the log has it even if that panics
+	a.mux.ServeHTTP(w, inner)
+}
+
+// route returns the pattern that a request goes to, or why it goes nowhere. A ServeMux would answer some with a redirect, and others
+// without a problem.
+func (a *API) route(w http.ResponseWriter, r *http.Request) (pattern string, p *problem.Problem) {
+	if !clean(r.URL) {
+		return "", problem.New(problem.NotFound, "there is no such path")
+	}
+	if r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != "" {
+		return "", a.preflight(w, r)
+	}
+	if _, pattern = a.mux.Handler(r); pattern != "" {
+		return pattern, nil
+	}
+	allowed := a.allowed(r)
+	if allowed == "" {
+		return "", problem.New(problem.NotFound, "there is no such path")
+	}
+	return "", problem.New(problem.NotFound, "the path has no such method").WithStatus(http.StatusMethodNotAllowed).WithHeader("Allow", allowed)
+}
+
+// allowed are the methods of a path, for Allow; empty: there is no such path.
+func (a *API) allowed(r *http.Request) string {
+	probe := headerOnly{}
+	h, _ := a.mux.Handler(r)
+	h.ServeHTTP(probe, r)
+	return http.Header(probe).Get("Allow")
+}
+
+// headerOnly is a ResponseWriter of which only the header is of interest: a ServeMux tells the methods of a path in no other way.
+type headerOnly http.Header
+
+// Header implements http.ResponseWriter.
+func (h headerOnly) Header() http.Header { return http.Header(h) }
+
+// Write implements http.ResponseWriter.
+func (headerOnly) Write(b []byte) (int, error) { return len(b), nil }
+
+// WriteHeader implements http.ResponseWriter.
+func (headerOnly) WriteHeader(int) {}
+
+// clean tells whether a path is as a ServeMux wants it; it redirects others.
+func clean(u *url.URL) bool {
+	p := u.EscapedPath()
+	return p == path.Clean("/"+p) || p != "/" && p == path.Clean("/"+p)+"/"
+}
+
+// below tells whether a path is the one, or below the one if that ends in a slash.
+func below(path, prefix string) bool {
+	return path == prefix || strings.HasSuffix(prefix, "/") && strings.HasPrefix(path, prefix)
+}
+
+// unread makes net/http close the connection of a request whose body was not read: it would wait for the body before it answers.
+func unread(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+	}
+}
+
+// secure sets the headers that all answers have.
+func (a *API) secure(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Add("Vary", "Origin")
+	if auth.OutsideURL(r, a.o.TrustedProxies).Scheme == "https" {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
+}

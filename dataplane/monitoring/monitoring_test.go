@@ -1,0 +1,197 @@
+package monitoring
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func get(h http.Handler, method, path, authorization string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(method, path, nil)
+	if authorization != "" {
+		r.Header.Set("Authorization", authorization)
+	}
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func fixed(name string, v any) Section {
+	return NewSection(name, func(context.Context) any { return v })
+}
+
+// TestStatus : one section's trouble is its own.
+func TestStatus(t *testing.T) {
+	over := make(chan struct{})
+	defer close(over)
+	for name, tc := range map[string]struct {
+		sections []Section
+		want     map[string]any
+	}{
+		"none": {nil, map[string]any{}},
+		"good ones": {[]Section{fixed("tenants", map[string]int{"known": 3}), fixed("build", "v1")},
+			map[string]any{"tenants": map[string]any{"known": 3.}, "build": "v1"}},
+		"one that panics": {[]Section{NewSection("bad", func(context.Context) any { panic("a defect") }), fixed("build", "v1")},
+			map[string]any{"bad": map[string]any{"error": "it panicked: a defect"}, "build": "v1"}},
+		"one that hangs": {[]Section{NewSection("bad", func(context.Context) any { <-over; return 1 }), fixed("build", "v1")},
+			map[string]any{"bad": map[string]any{"error": "no answer in time"}, "build": "v1"}},
+		"nothing to say": {[]Section{fixed("build", nil)}, map[string]any{"build": nil}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := get(New(50*time.Millisecond, tc.sections...), "GET", "/api/monitoring/status", "")
+			var got map[string]any
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 || w.Header().Get("Cache-Control") != "no-store" {
+				t.Fatalf("answered %d %v: %v: %s", w.Code, w.Header(), err, w.Body)
+			}
+			at, err := time.Parse(time.RFC3339, got["time"].(string))
+			if delete(got, "time"); err != nil || time.Since(at).Abs() > time.Minute {
+				t.Errorf("the time is %v, %v", at, err)
+			}
+			if d := cmp.Diff(tc.want, got); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// TestOneAtATime : a section that heeds no context holds one goroutine, however often it is asked.
+func TestOneAtATime(t *testing.T) {
+	var asked atomic.Int32
+	finish := make(chan struct{})
+	h := New(10*time.Millisecond, NewSection("deaf", func(context.Context) any { asked.Add(1); <-finish; return "done" }))
+	for range 5 {
+		if w := get(h, "GET", "/api/monitoring/status", ""); !strings.Contains(w.Body.String(), `"error"`) {
+			t.Errorf("answered %s", w.Body)
+		}
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("it was asked %d times", n)
+	}
+	close(finish)
+	for deadline := time.Now().Add(5 * time.Second); !strings.Contains(get(h, "GET", "/api/monitoring/status", "").Body.String(), "done"); {
+		if time.Now().After(deadline) {
+			t.Fatal("it is not asked again once it has ended")
+		}
+	}
+}
+
+func TestPaths(t *testing.T) {
+	h := New(0, NewSection("unwritable", func(context.Context) any { return func() {} }))
+	for name, tc := range map[string]struct {
+		method, path string
+		want         int
+	}{
+		"another path":    {"GET", "/api/monitoring/", 404},
+		"a slash more":    {"GET", "/api/monitoring/status/", 404},
+		"another method":  {"POST", "/api/monitoring/status", 405},
+		"what is no JSON": {"GET", "/api/monitoring/status", 500},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if w := get(h, tc.method, tc.path, ""); w.Code != tc.want || w.Header().Get("Content-Type") != "application/problem+json" ||
+				(tc.want == 405) != (w.Header().Get("Allow") == "GET, HEAD") {
+				t.Errorf("answered %d %v %s", w.Code, w.Header(), w.Body)
+			}
+		})
+	}
+}
+
+// TestPublic : nobody without the operator's token, and while none is configured nothing is there for anybody.
+func TestPublic(t *testing.T) {
+	for name, tc := range map[string]struct {
+		file          string // "" for none, "-" for one that is missing
+		authorization string
+		want          int
+	}{
+		"no file":             {"", "Bearer sesame", 404},
+		"a missing file":      {"-", "Bearer sesame", 404},
+		"an empty file":       {" \n", "Bearer ", 404},
+		"a file too long":     {strings.Repeat("x", maxToken+1), "Bearer " + strings.Repeat("x", maxToken+1), 404},
+		"no token":            {"sesame", "", 401},
+		"another scheme":      {"sesame", "Basic sesame", 401},
+		"an empty token":      {"sesame", "Bearer ", 401},
+		"another token":       {"sesame", "Bearer sesam", 401},
+		"a longer token":      {"sesame", "Bearer sesame2", 401},
+		"the token":           {"sesame", "Bearer sesame", 200},
+		"the token of a line": {"sesame\n", "bearer sesame", 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := tc.file
+			if path != "" {
+				path = filepath.Join(t.TempDir(), "token")
+			}
+			if tc.file != "" && tc.file != "-" {
+				write(t, path, tc.file)
+			}
+			w := get(NewPublic(path, New(0), quiet), "GET", "/api/monitoring/status", tc.authorization)
+			if w.Code != tc.want || strings.Contains(w.Body.String(), "sesam") || (w.Code == 401) != (w.Header().Get("WWW-Authenticate") != "") {
+				t.Errorf("answered %d, want %d: %v %s", w.Code, tc.want, w.Header(), w.Body)
+			}
+		})
+	}
+}
+
+var quiet = slog.New(slog.DiscardHandler)
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRotation : a file that is replaced is in force at the next request, and so is its end. The log is told once, and no token.
+func TestRotation(t *testing.T) {
+	var log bytes.Buffer
+	path := filepath.Join(t.TempDir(), "token")
+	write(t, path, "first")
+	h := NewPublic(path, New(0), slog.New(slog.NewTextHandler(&log, nil)))
+	status := func(token string) int { return get(h, "GET", "/api/monitoring/status", "Bearer "+token).Code }
+	check := func(when string, wantFirst, wantSecond int) {
+		t.Helper()
+		for range 3 {
+			if a, b := status("first"), status("second"); a != wantFirst || b != wantSecond {
+				t.Errorf("%s: %d and %d, want %d and %d", when, a, b, wantFirst, wantSecond)
+			}
+		}
+	}
+	check("at first", 200, 401)
+	replacement := path + ".new"
+	write(t, replacement, "second") // as long as a Secret's new file: it replaces the old one by a rename
+	if err := os.Rename(replacement, path); err != nil {
+		t.Fatal(err)
+	}
+	check("after it was replaced", 401, 200)
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, replacement, "first ") // of the same size and time
+	if err := errors.Join(os.Chtimes(replacement, info.ModTime(), info.ModTime()), os.Rename(replacement, path)); err != nil {
+		t.Fatal(err)
+	}
+	check("after it was replaced within one tick of the clock", 200, 401)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	check("after it was removed", 404, 404)
+	write(t, path, "first")
+	check("after it is back", 200, 401)
+	if lines := strings.Count(log.String(), "\n"); lines != 1 || strings.Contains(log.String(), "first") || strings.Contains(log.String(), "second") {
+		t.Errorf("the log has %d lines: %s", lines, log.String())
+	}
+}

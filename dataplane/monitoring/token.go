@@ -1,0 +1,110 @@
+package monitoring
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/caly-dev/caly/dataplane/problem"
+)
+
+// maxToken bounds what is read of a token's file, and a token, in bytes.
+const maxToken = 4 << 10
+
+// Public lets those through to a handler who have the operator's token. While there is none, nothing is there.
+type Public struct {
+	file *tokenFile
+	next http.Handler
+}
+
+// NewPublic guards a handler by the token in a file, which is read again whenever it changes. A path of "" means no token.
+func NewPublic(path string, next http.Handler, log *slog.Logger) *Public {
+	return &Public{&tokenFile{path: path, log: log}, next}
+}
+
+// ServeHTTP answers 404 without a configured token, and 401 to any other than that.
+func (p *Public) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := w.Header().Get("X-Request-Id")
+	want, configured := p.file.digest()
+	scheme, raw, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	got := sha256.Sum256([]byte(strings.TrimSpace(raw)))
+	switch {
+	case !configured:
+		problem.New(problem.NotFound, "there is no such path").Write(w, id)
+	case !strings.EqualFold(scheme, "Bearer"):
+		problem.New(problem.Authentication, "this needs the operator's token").WithHeader("WWW-Authenticate", `Bearer realm="caly-operator"`).Write(w, id)
+	case subtle.ConstantTimeCompare(want[:], got[:]) != 1:
+		problem.New(problem.InvalidToken, "this is not the operator's token").
+			WithHeader("WWW-Authenticate", `Bearer realm="caly-operator", error="invalid_token"`).Write(w, id)
+	default:
+		p.next.ServeHTTP(w, r)
+	}
+}
+
+// tokenFile is a token in a file that may be replaced at any time, as a mounted Secret is. Only the token's digest is kept.
+type tokenFile struct {
+	path string
+	log  *slog.Logger
+
+	mu   sync.Mutex
+	last os.FileInfo // what the rest was read from; nil: nothing
+	sum  [sha256.Size]byte
+	has  bool
+	told bool // that there is none
+}
+
+// digest of the token that is in force now; false: none is.
+func (f *tokenFile) digest() ([sha256.Size]byte, bool) {
+	if f.path == "" {
+		return [sha256.Size]byte{}, false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	info, err := os.Stat(f.path)
+	if err != nil {
+		f.forget(err)
+		return f.sum, f.has
+	}
+	if f.last == nil || !os.SameFile(info, f.last) || !info.ModTime().Equal(f.last.ModTime()) || info.Size() != f.last.Size() {
+		f.read(info)
+	}
+	return f.sum, f.has
+}
+
+func (f *tokenFile) read(info os.FileInfo) {
+	text, err := readSome(f.path)
+	token := bytes.TrimSpace(text)
+	if err == nil && (len(token) == 0 || len(text) > maxToken) {
+		err = fmt.Errorf("it is empty, or longer than %d bytes", maxToken)
+	}
+	if err != nil {
+		f.forget(err)
+	} else {
+		f.sum, f.has, f.told = sha256.Sum256(token), true, false
+	}
+	f.last = info
+}
+
+// forget the token. Only the first time is logged: anybody may ask as often as they like.
+func (f *tokenFile) forget(err error) {
+	if !f.told {
+		f.log.Warn("there is no operator's token that can be read: monitoring is closed to the outside", "file", f.path, "error", err)
+	}
+	f.last, f.sum, f.has, f.told = nil, [sha256.Size]byte{}, false, true
+}
+
+func readSome(path string) ([]byte, error) {
+	file, err := os.Open(path) //nolint:gosec // the path is a flag's
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	return io.ReadAll(io.LimitReader(file, maxToken+1))
+}
