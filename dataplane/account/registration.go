@@ -1,0 +1,158 @@
+package account
+
+import (
+	"context"
+	"time"
+
+	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/dataplane/ratelimit"
+	"github.com/caly-dev/caly/internal/mail"
+	"github.com/caly-dev/caly/internal/password"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// Register makes an account and mails the code that verifies its email; whoever has an account is mailed that instead.
+func (s *Service) Register(ctx context.Context, t *tenantconfig.Tenant, email, pw string) error {
+	by := originOf(ctx)
+	if !t.Auth.OpenRegistration {
+		return problem.New(problem.Forbidden, "nobody can register here: ask an admin of the tenant for an invitation")
+	}
+	if err := s.canMail(); err != nil {
+		return err
+	}
+	limits := []limited{{ratelimit.API, addressKey(by.Address)}, {ratelimit.Register, addressKey(by.Address)}}
+	if err := s.blocked(t, limits...); err != nil {
+		return err
+	}
+	email, err := newAccount(t, email, pw)
+	if err != nil {
+		return err
+	}
+	if err := s.take(ctx, t, limits...); err != nil {
+		return err
+	}
+	defer s.settle(ctx, time.Now())
+	ring, err := s.ring()
+	if err != nil {
+		return err
+	}
+	hash, err := s.Hasher.Hash(ctx, pw)
+	if err != nil {
+		return busy(err)
+	}
+	code := newCode()
+	r := store.Registration{
+		User: store.NewUser{ID: store.NewID(), Email: email, PasswordHash: hash, Role: store.RoleViewer},
+		Code: store.EmailCode{Hash: codeHash(ring, t.ID, email, code), Lifetime: codeLifetime},
+	}
+	if r.Verify, r.Exists, err = (post{ring, t}).either(mail.VerifyEmail, mail.AccountExists, email, codeData(code), codeLifetime); err != nil {
+		return err
+	}
+	return s.posted(s.Store.Register(ctx, t.ID, r, by))
+}
+
+func codeData(code string) mail.Data {
+	return mail.Data{Code: tenantconfig.Sensitive(code), ValidFor: codeLifetime}
+}
+
+// newAccount checks what an account is asked for with. What it refuses tells nothing of other accounts.
+func newAccount(t *tenantconfig.Tenant, raw, pw string) (string, error) {
+	email, err := NormalizeEmail(raw)
+	if err != nil {
+		return "", invalid("email", err.Error())
+	}
+	if !domainAllowed(email, t.Auth.AllowedEmailDomains) {
+		return "", invalid("email", "must be at a domain that the tenant allows")
+	}
+	return email, checkPassword("password", pw, email, t)
+}
+
+func checkPassword(field, pw, email string, t *tenantconfig.Tenant) error {
+	if why := password.Check(pw, email, t.ID); why != "" {
+		return invalid(field, why)
+	}
+	return nil
+}
+
+// VerifyEmail takes the code that was mailed. Whatever is wrong with it, the answer is one.
+func (s *Service) VerifyEmail(ctx context.Context, t *tenantconfig.Tenant, raw, code string) error {
+	by := originOf(ctx)
+	email, err := NormalizeEmail(raw)
+	if err != nil {
+		return invalid("email", err.Error())
+	}
+	if err := s.take(ctx, t, limited{ratelimit.API, addressKey(by.Address)}, limited{ratelimit.Verify, email}); err != nil {
+		return err
+	}
+	defer s.settle(ctx, time.Now())
+	ring, err := s.ring()
+	if err != nil {
+		return err
+	}
+	good, err := s.Store.VerifyEmail(ctx, t.ID, email, codeHash(ring, t.ID, email, code), by)
+	if err == nil && !good {
+		return invalid("code", "is wrong or has expired: ask for a new one, and mind that five wrong ones use a code up")
+	}
+	return err
+}
+
+// ResendCode mails a new code to an email that waits for one; to others nothing.
+func (s *Service) ResendCode(ctx context.Context, t *tenantconfig.Tenant, raw string) error {
+	if err := s.canMail(); err != nil {
+		return err
+	}
+	email, err := NormalizeEmail(raw)
+	if err != nil {
+		return invalid("email", err.Error())
+	}
+	err = s.take(ctx, t, limited{ratelimit.API, addressKey(originOf(ctx).Address)}, limited{ratelimit.Resend, email})
+	if err != nil {
+		return err
+	}
+	defer s.settle(ctx, time.Now())
+	ring, err := s.ring()
+	if err != nil {
+		return err
+	}
+	code := newCode()
+	real, none, err := post{ring, t}.either(mail.VerifyEmail, mail.None, email, codeData(code), codeLifetime)
+	if err != nil {
+		return err
+	}
+	return s.posted(s.Store.Resend(ctx, t.ID, email, store.EmailCode{Hash: codeHash(ring, t.ID, email, code), Lifetime: codeLifetime}, real, none))
+}
+
+// Invite makes an account without a password, for an admin, and mails the token that sets one. The role is one of the store's. The email is as
+// it was typed.
+func (s *Service) Invite(ctx context.Context, t *tenantconfig.Tenant, raw, role string) (store.User, error) {
+	if err := s.canMail(); err != nil {
+		return store.User{}, err
+	}
+	email, err := NormalizeEmail(raw)
+	if err != nil {
+		return store.User{}, invalid("email", err.Error())
+	}
+	ring, err := s.ring()
+	if err != nil {
+		return store.User{}, err
+	}
+	p := post{ring, t}
+	token, stored := newResetToken(invitationLifetime)
+	m, err := p.seal(mail.Invitation, email, p.resetData(token, invitationLifetime), invitationLifetime)
+	if err != nil {
+		return store.User{}, err
+	}
+	u := store.NewUser{ID: store.NewID(), Email: email, Role: role}
+	if err := s.posted(s.Store.Invite(ctx, t.ID, u, stored, m, originOf(ctx))); err != nil {
+		return store.User{}, taken(err)
+	}
+	return s.Store.UserByID(ctx, t.ID, u.ID)
+}
+
+func taken(err error) error {
+	if err == store.ErrEmailTaken { //nolint:errorlint // the store returns it bare
+		return problem.New(problem.Conflict, "an account with this email exists")
+	}
+	return err
+}

@@ -1,0 +1,204 @@
+// Package account is the accounts of a tenant's people: how they register, sign in, stay signed in and out, and set their passwords. No
+// answer tells whether an account exists, and neither does how much work it was.
+package account
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/caly-dev/caly/dataplane/api"
+	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/dataplane/ratelimit"
+	"github.com/caly-dev/caly/dataplane/session"
+	"github.com/caly-dev/caly/internal/keyring"
+	"github.com/caly-dev/caly/internal/password"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// Lifetimes of what is mailed.
+const (
+	codeLifetime       = 10 * time.Minute
+	resetLifetime      = 30 * time.Minute
+	invitationLifetime = 7 * 24 * time.Hour
+	// noticeLifetime is how long it makes sense to send a notice late.
+	noticeLifetime = 24 * time.Hour
+)
+
+// Limiter counts tries. *ratelimit.Limiter is one.
+type Limiter interface {
+	Take(ctx context.Context, t *tenantconfig.Tenant, name ratelimit.Name, key string) ratelimit.Decision
+	Blocked(t *tenantconfig.Tenant, name ratelimit.Name, key string) (ratelimit.Decision, bool)
+}
+
+// Mail sends what is in the outbox. *outbox.Dispatcher is one.
+type Mail interface {
+	// Enabled tells whether mail is sent at all; Kick that there is some.
+	Enabled() bool
+	Kick()
+}
+
+// Options of New. Those up to Revoker are needed.
+type Options struct {
+	Store   *store.DB
+	Tokens  session.Minter
+	Limiter Limiter
+	Hasher  *password.Hasher
+	// Ring returns the keyring, or nil while the pod has none.
+	Ring func() *keyring.Ring
+	// Revoker shuts out at once, on this pod, what was revoked; other pods read it from the database.
+	Revoker session.Revoker
+	// Mail sends what was written to the outbox; nil: something else does.
+	Mail Mail
+	// SessionIdle ends sessions that were not used for so long; 0 means session.DefaultIdle.
+	SessionIdle time.Duration
+	// Settle is how long after its question an answer comes that must not tell how much work it was; 0 means 100 ms. It has to be longer than
+	// the work.
+	Settle time.Duration
+	Log    *slog.Logger
+}
+
+// Service runs the flows.
+type Service struct {
+	Options
+	sessions *session.Manager
+}
+
+// New makes a service.
+func New(o Options) *Service {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.SessionIdle <= 0 {
+		o.SessionIdle = session.DefaultIdle
+	}
+	if o.Settle <= 0 {
+		o.Settle = 100 * time.Millisecond
+	}
+	return &Service{Options: o, sessions: &session.Manager{Store: o.Store, Tokens: o.Tokens, Revoker: o.Revoker, Idle: o.SessionIdle}}
+}
+
+// settle waits until an answer is due to a question that came at start. A few statements more or less for an account that exists would show in
+// the median of many answers.
+func (s *Service) settle(ctx context.Context, start time.Time) {
+	timer := time.NewTimer(s.Settle - time.Since(start))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// canMail returns a problem where nobody would be sent what the flow is about to write.
+func (s *Service) canMail() error {
+	if s.Mail != nil && !s.Mail.Enabled() {
+		return problem.New(problem.Unavailable, "no mail is sent from here: the platform has no mail server configured")
+	}
+	return nil
+}
+
+// posted tells that a flow wrote mail, unless it failed.
+func (s *Service) posted(err error) error {
+	if err == nil && s.Mail != nil {
+		s.Mail.Kick()
+	}
+	return err
+}
+
+// originOf is who asks, and from where.
+func originOf(ctx context.Context) store.Origin {
+	o := store.Origin{Address: api.ClientOf(ctx), Device: api.DeviceOf(ctx), RequestID: api.RequestID(ctx)}
+	if p := api.PrincipalOf(ctx); p != nil {
+		o.ActorID, o.SessionID = p.UserID, p.SessionID
+	}
+	return o
+}
+
+// ring is the keyring, or a problem while there is none.
+func (s *Service) ring() (*keyring.Ring, error) {
+	if r := s.Ring(); r != nil {
+		return r, nil
+	}
+	return nil, problem.New(problem.Unavailable, "the pod has no keys yet; send this again").WithRetryAfter(time.Second)
+}
+
+// addressKey is what a client's tries are counted by. Whoever has one IPv6 address has a network of them.
+func addressKey(a netip.Addr) string {
+	a = a.Unmap().WithZone("")
+	if a.Is6() {
+		if p, err := a.Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	return a.String()
+}
+
+// limited is one limit and the key that it counts.
+type limited struct {
+	name ratelimit.Name
+	key  string
+}
+
+// take counts a try under each limit in turn, and refuses it at the first that is used up. Those that are known to be are looked at before
+// any is counted: a client that is blocked costs no work.
+func (s *Service) take(ctx context.Context, t *tenantconfig.Tenant, limits ...limited) error {
+	if err := s.blocked(t, limits...); err != nil {
+		return err
+	}
+	for _, l := range limits {
+		if d := s.Limiter.Take(ctx, t, l.name, l.key); !d.Allowed {
+			return tooMany(d)
+		}
+	}
+	return nil
+}
+
+func (s *Service) blocked(t *tenantconfig.Tenant, limits ...limited) error {
+	for _, l := range limits {
+		if d, blocked := s.Limiter.Blocked(t, l.name, l.key); blocked {
+			return tooMany(d)
+		}
+	}
+	return nil
+}
+
+func tooMany(d ratelimit.Decision) error {
+	h := http.Header{}
+	d.SetHeaders(h)
+	p := problem.New(problem.RateLimited, "too many tries: wait as long as Retry-After says")
+	p.Header = h
+	return p
+}
+
+// busy explains what the hasher refused; other errors pass.
+func busy(err error) error {
+	if err == password.ErrBusy { //nolint:errorlint // the hasher returns it bare
+		return problem.New(problem.Unavailable, "too many people are signing in at this moment; send this again").WithRetryAfter(2 * time.Second)
+	}
+	return err
+}
+
+// audit writes down what failed. Whoever hangs up is written down all the same.
+func (s *Service) audit(ctx context.Context, t *tenantconfig.Tenant, action, subject, reason string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return s.Store.WriteAudit(ctx, t.ID, store.Audit{Origin: originOf(ctx), Action: action, Outcome: store.OutcomeFailure, Subject: subject, Reason: reason})
+}
+
+// revoke shuts sessions out on this pod at once.
+func (s *Service) revoke(t *tenantconfig.Tenant, sessions ...string) {
+	if s.Revoker == nil {
+		return
+	}
+	for _, id := range sessions {
+		s.Revoker.Revoke(t.ID, "", id)
+	}
+}
+
+// invalid refuses a request over one field.
+func invalid(field, message string) error {
+	return problem.New(problem.Validation, "the request is not valid").WithField("/"+field, message)
+}
