@@ -61,15 +61,27 @@ type Info struct {
 
 // New returns a bucket; it makes no connection. transport may be nil for one of its own.
 func New(c Config, transport *http.Transport) (*Bucket, error) {
+	if transport == nil {
+		transport = NewTransport(64)
+	}
+	core, err := newCore(c, transport)
+	if err != nil {
+		return nil, err
+	}
+	b := &Bucket{core: *core, name: c.Bucket, host: core.EndpointURL().Host, buffers: make(chan []byte, partBuffers)}
+	for range partBuffers {
+		b.buffers <- nil // made when first needed
+	}
+	return b, nil
+}
+
+func newCore(c Config, transport http.RoundTripper) (*minio.Core, error) {
 	u, err := url.Parse(c.Endpoint)
 	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || (u.Path != "" && u.Path != "/") {
 		return nil, errors.New("the S3 endpoint must be a URL without a path, such as https://s3.ap-southeast-1.wasabisys.com")
 	}
 	if c.Bucket == "" {
 		return nil, errors.New("no bucket is named")
-	}
-	if transport == nil {
-		transport = NewTransport(64)
 	}
 	core, err := minio.NewCore(u.Host, &minio.Options{
 		Creds:      credentials.NewStaticV4(c.AccessKeyID, c.SecretAccessKey, ""),
@@ -81,11 +93,7 @@ func New(c Config, transport *http.Transport) (*Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("S3 client for %s: %w", u.Host, err)
 	}
-	b := &Bucket{core: *core, name: c.Bucket, host: u.Host, buffers: make(chan []byte, partBuffers)}
-	for range partBuffers {
-		b.buffers <- nil // made when first needed
-	}
-	return b, nil
+	return core, nil
 }
 
 // region keeps the client from asking the service for a region, which most S3 services but Amazon's do not tell.

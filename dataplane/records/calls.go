@@ -1,0 +1,140 @@
+package records
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caly-dev/caly/dataplane/api"
+	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// states are the names of a call's states, by their numbers.
+var states = []string{"unknown", "queued", "ringing", "in-progress", "completed", "busy", "no-answer", "failed", "canceled"}
+
+func stateOf(s store.CallState) string {
+	if s < 0 || int(s) >= len(states) {
+		return states[0]
+	}
+	return states[s]
+}
+
+// Call is a call as far as its events told of it.
+type Call struct {
+	CallSID             string    `json:"callSid" doc:"Exotel's id of the call."`
+	State               string    `json:"state" enum:"unknown,queued,ringing,in-progress,completed,busy,no-answer,failed,canceled"`
+	Direction           string    `json:"direction,omitempty" doc:"inbound, outbound-dial or outbound-api."`
+	From                string    `json:"from,omitempty"`
+	To                  string    `json:"to,omitempty"`
+	StartedAt           time.Time `json:"startedAt,omitzero"`
+	EndedAt             time.Time `json:"endedAt,omitzero"`
+	ConversationSeconds int       `json:"conversationSeconds"`
+	CustomField         string    `json:"customField,omitempty" doc:"What the call was begun with."`
+	CreatedAt           time.Time `json:"createdAt" doc:"When the first event of the call came."`
+	UpdatedAt           time.Time `json:"updatedAt"`
+}
+
+func callOf(c store.KeptCall) Call {
+	return Call{CallSID: c.SID, State: stateOf(c.State), Direction: c.Direction, From: c.From, To: c.To, StartedAt: utc(c.StartedAt), EndedAt: utc(c.EndedAt),
+		ConversationSeconds: c.ConversationSeconds, CustomField: c.CustomField, CreatedAt: utc(c.CreatedAt), UpdatedAt: utc(c.UpdatedAt)}
+}
+
+// utc leaves a zero time zero.
+func utc(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.UTC()
+}
+
+// Stream is what was told of an audio stream of a call after its end.
+type Stream struct {
+	StreamSID       string `json:"streamSid"`
+	Status          string `json:"status,omitempty"`
+	DurationSeconds int    `json:"durationSeconds"`
+	DisconnectedBy  string `json:"disconnectedBy,omitempty"`
+	Error           string `json:"error,omitempty"`
+	DetailedStatus  string `json:"detailedStatus,omitempty"`
+}
+
+type callsQuery struct {
+	Paging
+	Span
+	State     string `query:"state" enum:"unknown,queued,ringing,in-progress,completed,busy,no-answer,failed,canceled"`
+	Direction string `query:"direction" enum:"inbound,outbound-dial,outbound-api"`
+	From      string `query:"from" pattern:"^[ -~]{1,128}$" doc:"The caller's number, exactly as it is shown."`
+	To        string `query:"to" pattern:"^[ -~]{1,128}$" doc:"The called number, exactly as it is shown."`
+}
+
+func (q *callsQuery) filter() (f store.CallFilter, err error) {
+	f.Page, err = page(q.Paging, q.Span)
+	f.Direction, f.From, f.To = q.Direction, number(q.From), number(q.To)
+	if q.State != "" {
+		state := store.CallState(slices.Index(states, q.State)) //nolint:gosec // one of nine
+		f.State = &state
+	}
+	return f, err
+}
+
+// number : a plus sign that was not escaped reads as a blank in a query, and no number begins with one.
+func number(s string) string {
+	if rest, ok := strings.CutPrefix(s, " "); ok {
+		return "+" + rest
+	}
+	return s
+}
+
+type callPath struct {
+	CallSID string `path:"callSid" pattern:"^[A-Za-z0-9_-]{1,64}$"`
+}
+
+type callOut struct {
+	Body struct {
+		Call
+		Streams    []Stream    `json:"streams"`
+		Recordings []Recording `json:"recordings"`
+	}
+}
+
+const callsTag = "Calls"
+
+func (h handlers) calls(a *api.API) {
+	api.Register(a, api.Operation{Method: http.MethodGet, Path: "/api/calls", ID: "listCalls", Tag: callsTag, Access: api.SignedIn,
+		Summary: "Calls, the newest first",
+		Description: "In the order in which the first event of each came. A page is found through an index; with state, direction, from or to all calls " +
+			"are looked at until it is full, so give since with them where there are many."}, h.listCalls)
+	api.Register(a, api.Operation{Method: http.MethodGet, Path: "/api/calls/{callSid}", ID: "getCall", Tag: callsTag, Access: api.SignedIn,
+		Summary: "A call with its streams and recordings", Errors: []problem.Code{problem.NotFound}}, h.getCall)
+}
+
+func (h handlers) listCalls(ctx context.Context, in *callsQuery) (*list[Call], error) {
+	f, err := in.filter()
+	if err != nil {
+		return nil, err
+	}
+	rows, more, err := h.Store.Calls(ctx, tenantOf(ctx), f)
+	if err != nil {
+		return nil, err
+	}
+	return listOf(rows, more, callOf, func(c store.KeptCall) store.Position { return store.Position{At: c.CreatedAt, ID: c.SID} }), nil
+}
+
+func (h handlers) getCall(ctx context.Context, in *callPath) (*callOut, error) {
+	c, err := h.Store.CallBySID(ctx, tenantOf(ctx), in.CallSID)
+	if err != nil {
+		return nil, found("call", err)
+	}
+	out := &callOut{}
+	out.Body.Call = callOf(c.KeptCall)
+	for _, s := range c.Streams {
+		out.Body.Streams = append(out.Body.Streams, Stream{StreamSID: s.SID, Status: s.Status, DurationSeconds: s.Seconds, DisconnectedBy: s.DisconnectedBy,
+			Error: s.Error, DetailedStatus: s.DetailedStatus})
+	}
+	for _, r := range c.Recordings {
+		out.Body.Recordings = append(out.Body.Recordings, recordingOf(r))
+	}
+	return out, nil
+}
