@@ -32,6 +32,8 @@ refuse "additional properties 'imagee' not allowed" --set imagee.tag=x
 refuse "workNamespace.name must differ" --set workNamespace.name=caly-system
 refuse "ingress.host is needed" --set ingress.enabled=true
 refuse "httpRoute.parentRefs is needed" --set httpRoute.enabled=true
+refuse "mail.from is needed" --set mail.address=smtp.example.com:587
+refuse "/api/mode" --set api.mode=test
 refuse "publicURL" --set publicURL=ftp://example.com
 
 # Who may do what must not grow unseen: the data plane reads the work namespace's Secrets and nothing else.

@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "${1:-$(dirname "$0")/..}"
 
-NAMED_IN=(docs/reference.md charts/caly/README.md)
+NAMED_IN=(docs/reference.md docs/api.md charts/caly/README.md)
 failed=0
 
 complain() {

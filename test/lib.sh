@@ -9,6 +9,7 @@ DEMO=$(dirname "$STATE")/demo
 PROGRAM=${PROGRAM:-demo} # the make target that runs, for messages
 NODE_PORT=30080
 STEP=starting
+CHART_ARGS=() # of one script's own
 
 die() {
 	printf '%s: failed: %s\n' "$PROGRAM" "$*" >&2
@@ -118,7 +119,7 @@ install_chart() {
 	helm upgrade --install caly charts/caly --namespace caly-system --wait --timeout 4m \
 		--set image.repository=localhost/caly --set "image.tag=$TAG" --set "publicURL=http://$NODE:$NODE_PORT" \
 		--set sources.allowHTTP=true --set "sources.allowedCIDRs={$HOSTIP/32}" \
-		--set dataplane.service.type=NodePort --set "dataplane.service.nodePort=$NODE_PORT" >"$DEMO/helm.log" ||
+		--set dataplane.service.type=NodePort --set "dataplane.service.nodePort=$NODE_PORT" "${CHART_ARGS[@]}" >"$DEMO/helm.log" ||
 		die "helm could not install the chart; see above and $DEMO/helm.log"
 	kubectl -n caly-system get deployments,services
 }

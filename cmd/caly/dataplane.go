@@ -15,6 +15,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
+	"github.com/caly-dev/caly/dataplane/monitoring"
 	"github.com/caly-dev/caly/dataplane/server"
 	"github.com/caly-dev/caly/dataplane/webhook"
 	"github.com/caly-dev/caly/internal/store"
@@ -30,16 +31,19 @@ type dataplaneOptions struct {
 	maxInFlight, commitWorkers     int
 	trustedProxies, sourceCIDRs    []string
 	allowHTTP                      bool
+	tlsCertFile, tlsKeyFile        string
+	monitoringTokenFile            string
+	api                            apiOptions
 }
 
 func newDataplaneCommand() *cobra.Command {
 	var o dataplaneOptions
-	cmd := &cobra.Command{Use: "dataplane", Short: "Answer Exotel's webhooks", Args: cli.NoArgs,
+	cmd := &cobra.Command{Use: "dataplane", Short: "Answer Exotel's webhooks and the tenants' API", Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDataplane(cmd.Context(), o) }}
 	f := cmd.Flags()
 	f.StringVar(&o.databaseURLFile, "database-url-file", "", "file with the data plane's database URL (or CALY_DATABASE_URL)")
 	f.StringVar(&o.workNamespace, "work-namespace", "caly-work", "namespace of the tenant configs")
-	f.StringVar(&o.listen, "listen", ":8080", "address for webhooks")
+	f.StringVar(&o.listen, "listen", ":8080", "address for webhooks and the API")
 	f.StringVar(&o.internalListen, "internal-listen", ":8081", "address for probes, metrics and monitoring")
 	f.DurationVar(&o.drainDelay, "drain-delay", 5*time.Second, "how long to go on serving after SIGTERM while not ready")
 	f.DurationVar(&o.grace, "grace", 20*time.Second, "how long requests under way may take after that")
@@ -49,6 +53,10 @@ func newDataplaneCommand() *cobra.Command {
 	f.StringSliceVar(&o.trustedProxies, "trusted-proxies", nil, "address ranges of the proxies whose X-Forwarded headers are believed")
 	f.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from")
 	f.BoolVar(&o.allowHTTP, "allow-http-sources", false, "let recordings come over plain http")
+	f.StringVar(&o.tlsCertFile, "tls-cert-file", "", "file with the certificate to speak TLS with; renewed files are live at once")
+	f.StringVar(&o.tlsKeyFile, "tls-key-file", "", "file with the certificate's key")
+	f.StringVar(&o.monitoringTokenFile, "monitoring-token-file", "", "file with the token that opens /api/monitoring to the outside")
+	o.api.addTo(f)
 	return cmd
 }
 
@@ -56,6 +64,9 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	log := cli.NewLogger()
 	hooks, err := o.webhookOptions()
 	if err != nil {
+		return err
+	}
+	if err := o.api.check(); err != nil {
 		return err
 	}
 	dsn, err := databaseURL(o.databaseURLFile)
@@ -67,6 +78,12 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 		return err
 	}
 	defer db.Close()
+	// Apart, so that neither the API nor webhooks take the other's connections.
+	apiDB, err := store.Open(ctx, dsn, store.Options{Component: "dataplane", MaxConns: 16, ApplicationName: "caly-dataplane-api"})
+	if err != nil {
+		return err
+	}
+	defer apiDB.Close()
 	cfg, err := ctrl.GetConfig()
 	if err != nil {
 		return err
@@ -80,13 +97,21 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	registry := newMetricsRegistry()
 	registerConfigs(registry, watcher)
 	hooks.Tenants, hooks.Store, hooks.Log, hooks.Metrics = watcher.Snapshot, db, log, registry
-	handler := webhook.New(hooks)
-	defer handler.Close()
+	tenants, err := newTenantAPI(o.api, apiParts{db: apiDB, watcher: watcher, proxies: hooks.TrustedProxies, registry: registry, log: log})
+	if err != nil {
+		return err
+	}
+	status := tenants.monitoring(watcher)
+	tenants.handler.Handle(monitoring.PathPrefix, monitoring.NewPublic(o.monitoringTokenFile, status, log))
+	webhooks := webhook.New(hooks)
+	defer webhooks.Close()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return watcher.Run(ctx) })
+	tenants.run(ctx, group)
 	group.Go(func() error {
-		return server.Run(ctx, server.Options{Listen: o.listen, InternalListen: o.internalListen, Public: handler,
-			Internal: internalHandler(registry), Ready: readiness(db, watcher), DrainDelay: o.drainDelay, Grace: o.grace, Log: log})
+		return server.Run(ctx, server.Options{Listen: o.listen, InternalListen: o.internalListen, Public: route(webhooks, tenants.handler),
+			Internal: internalHandler(registry, status), Ready: readiness(db, watcher), DrainDelay: o.drainDelay, Grace: o.grace,
+			TLSCertFile: o.tlsCertFile, TLSKeyFile: o.tlsKeyFile, Log: log})
 	})
 	return group.Wait()
 }
@@ -124,8 +149,9 @@ func registerConfigs(r *prometheus.Registry, w *watch.Watcher) {
 			Help: "Tenant configs that this pod cannot read as they are now; the last good one stays in force."}, unreadable))
 }
 
-func internalHandler(registry *prometheus.Registry) http.Handler {
+func internalHandler(registry *prometheus.Registry, status http.Handler) http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle(monitoring.PathPrefix, status)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"time"
@@ -25,8 +26,10 @@ import (
 	"github.com/caly-dev/caly/controllers/backfill"
 	"github.com/caly-dev/caly/controllers/callrecording"
 	"github.com/caly-dev/caly/controllers/intake"
+	keyringctl "github.com/caly-dev/caly/controllers/keyring"
 	"github.com/caly-dev/caly/controllers/tenant"
 	"github.com/caly-dev/caly/controllers/uploadjob"
+	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/monitoring"
 	"github.com/caly-dev/caly/internal/netguard"
 	"github.com/caly-dev/caly/internal/resilience"
@@ -43,6 +46,7 @@ type operatorOptions struct {
 	sourceCIDRs, watchNamespaces              []string
 	maxViews, maxViewsPerTenant, maxPods      int
 	maxRecordingBytes                         int64
+	signingKeyPeriod                          time.Duration
 }
 
 func newOperatorCommand() *cobra.Command {
@@ -66,6 +70,7 @@ func newOperatorCommand() *cobra.Command {
 	f.IntVar(&o.maxViewsPerTenant, "max-callrecordings-per-tenant", 500, "bound on CallRecordings of one tenant")
 	f.Int64Var(&o.maxRecordingBytes, "max-recording-bytes", 1<<30, "largest recording that is uploaded")
 	f.IntVar(&o.maxPods, "max-upload-pods", 64, "bound on upload pods of all tenants")
+	f.DurationVar(&o.signingKeyPeriod, "signing-key-period", keyring.Policy{}.WithDefaults().Period, "how long a key signs access tokens before the next one does")
 	return cmd
 }
 
@@ -74,6 +79,9 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 	cidrs, err := cli.ParseCIDRs("allowed-source-cidrs", o.sourceCIDRs)
 	if err != nil {
 		return err
+	}
+	if err := (keyring.Policy{Period: o.signingKeyPeriod}).Check(); err != nil {
+		return cli.UsageError(nil, fmt.Errorf("--signing-key-period: %w", err))
 	}
 	dsn, err := databaseURL(o.databaseURLFile)
 	if err != nil {
@@ -167,8 +175,14 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 	if err := mgr.Add(&intake.Intake{Client: mgr.GetClient(), Store: db, MaxTotal: o.maxViews, MaxPerTenant: o.maxViewsPerTenant}); err != nil {
 		return err
 	}
-	if err := mgr.Add(keepPartitions(db)); err != nil {
+	if err := mgr.Add(&keyringctl.Keeper{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), WorkNamespace: o.workNamespace,
+		Policy: keyring.Policy{Period: o.signingKeyPeriod}, Metrics: keyringctl.NewMetrics(metrics.Registry)}); err != nil {
 		return err
+	}
+	for _, keep := range []manager.RunnableFunc{keepPartitions(db), keepTidy(db)} {
+		if err := mgr.Add(keep); err != nil {
+			return err
+		}
 	}
 	return mgr.Add(&tenant.Sweeper{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Store: db, WorkNamespace: o.workNamespace, Every: 10 * time.Minute})
 }

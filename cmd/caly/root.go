@@ -29,7 +29,8 @@ func newRootCommand() *cobra.Command {
 	}
 	cmd.SetFlagErrorFunc(cli.UsageError)
 	cmd.SetOut(os.Stdout) // results are for pipes; cobra would send them to stderr
-	cmd.AddCommand(newOperatorCommand(), newDataplaneCommand(), cli.NewUploadCommand(), newMigrateCommand(), newSimulateCommand(), newEventsCommand(), newVersionCommand())
+	cmd.AddCommand(newOperatorCommand(), newDataplaneCommand(), cli.NewUploadCommand(), newMigrateCommand(), newSimulateCommand(), newEventsCommand(),
+		newUserCommand(), newVersionCommand())
 	return cmd
 }
 

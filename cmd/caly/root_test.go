@@ -62,8 +62,11 @@ func TestEveryCommandRefusesWhatItDoesNotKnow(t *testing.T) {
 	for _, path := range all {
 		name := "caly " + strings.Join(path, " ")
 		argument := `unknown command "nonsense" for`
-		if name == "caly events show" || name == "caly events replay" {
+		switch name {
+		case "caly events show", "caly events replay":
 			argument = `"nonsense" is not the id of an event`
+		case "caly user disable", "caly user enable", "caly user revoke":
+			argument = "the email must be an email address"
 		}
 		for word, says := range map[string]string{"--nonsense": "unknown flag: --nonsense", "nonsense": argument} {
 			r := execute(t, append(append([]string{}, path...), word)...)
@@ -102,7 +105,7 @@ func TestVersionAndHelp(t *testing.T) {
 	if r := execute(t, "version"); r.err != nil || r.out != version+"\n" {
 		t.Errorf("version: %v, %q", r.err, r.out)
 	}
-	for _, group := range []string{"", "migrate", "simulate", "events"} {
+	for _, group := range []string{"", "migrate", "simulate", "events", "user"} {
 		if r := execute(t, strings.Fields(group)...); r.err != nil || !strings.Contains(r.out, "Available Commands:") {
 			t.Errorf("caly %s: %v, %q", group, r.err, r.out)
 		}

@@ -31,6 +31,7 @@ main() {
 	place_calls
 	watch_progress
 	verify
+	sign_in
 	what_next
 	echo "demo: $((CALLS * 2)) of $((CALLS * 2)) recordings verified"
 }
@@ -149,6 +150,38 @@ verify() {
 	done < <(printf '%s\n' "${TENANTS[@]}")
 }
 
+# sign_in makes the first admin of a tenant, as the platform does, and fetches a recording through the tenant API.
+sign_in() {
+	step "making an admin of acme/support, signing in, and fetching a recording through the tenant API"
+	local base="http://$NODE:$NODE_PORT/t/acme/support/api" token id url _
+	random 16 >"$DEMO/admin-password"
+	kubectl -n caly-system exec -i deploy/caly-operator -- /caly user create --tenant acme/support --email admin@acme.example --role admin \
+		--password-stdin <"$DEMO/admin-password"
+	printf '{"email":"admin@acme.example","password":"%s"}' "$(cat "$DEMO/admin-password")" >"$DEMO/login"
+	for _ in $(seq 20); do # until each pod has heard of the Tenant's accounts
+		token=$(api "$base/auth/login" --header 'Content-Type: application/json' --data "@$DEMO/login" | member accessToken)
+		[[ -n $token ]] && break
+		sleep 0.5
+	done
+	[[ -n $token ]] || die "nobody can sign in: $(cat "$DEMO/answer")"
+	printf 'header = "Authorization: Bearer %s"\n' "$token" >"$DEMO/bearer"
+	id=$(api "$base/recordings?state=uploaded&limit=1" --config "$DEMO/bearer" | member id)
+	url=$(api "$base/recordings/$id/download" --config "$DEMO/bearer" | member url)
+	[[ -n $url ]] || die "there is no link to the recording $id: $(cat "$DEMO/answer")"
+	curl --silent --show-error --fail --max-time 10 --output "$DEMO/recording.mp3" "$url" || die "the link does not lead to the recording $id"
+	grep -q "$(sha256sum "$DEMO/recording.mp3" | cut -d' ' -f1)" "$DEMO/ledger-acme" || die "the recording $id is not one that was sent"
+	printf 'demo: [%3d s]   acme/support: recording %s, %d bytes, as it was sent\n' "$SECONDS" "$id" "$(stat -c %s "$DEMO/recording.mp3")"
+}
+
+# api URL [curl options]: the answer, also kept for messages. Secrets are in files, since arguments are visible to every user.
+api() {
+	curl --silent --show-error --max-time 10 "$@" >"$DEMO/answer" || true
+	cat "$DEMO/answer"
+}
+
+# member NAME: the first such member of the JSON on standard input.
+member() { grep -oE "\"$1\":\"[^\"]*\"" | head -n 1 | cut -d'"' -f4 | sed 's/\\u0026/\&/g' || true; }
+
 what_next() {
 	cat <<-K
 
@@ -158,6 +191,7 @@ what_next() {
 		  kubectl -n acme describe tenant support              # conditions, webhook addresses, events
 		  kubectl explain tenant.spec.recordings
 		  kubectl -n caly-work get jobs,pods                   # the upload Jobs, while there is work
+		  http://$NODE:$NODE_PORT/docs                         # the tenant API; admin@acme.example has its password in $DEMO/admin-password
 		  docs/tutorial.md does this by hand; make demo-down removes everything
 
 	K

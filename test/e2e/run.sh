@@ -18,6 +18,8 @@ main() {
 	build_tools
 	build_image
 	start_servers
+	export CALY_E2E_SMTP="$HOSTIP:17025" # the suite's own server, while a test needs one
+	CHART_ARGS=(--set "mail.address=$CALY_E2E_SMTP" --set mail.from=caly@example.com --set mail.tls=none)
 	install_chart
 	CALY_E2E_DSN=$("$CLUSTER/postgres.sh" dsn operator)
 	export CALY_E2E_DSN CALY_E2E_WEBHOOKS="http://$NODE:$NODE_PORT" CALY_E2E_HOST_IP="$HOSTIP"

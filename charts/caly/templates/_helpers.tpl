@@ -101,3 +101,26 @@ affinity: {{- toYaml . | nindent 2 }}
 priorityClassName: {{ . }}
 {{- end }}
 {{- end -}}
+
+{{/* Secrets that the data plane mounts below /etc/caly, by the folder's name. */}}
+{{- define "caly.dataplaneSecrets" -}}
+{{- with .Values.api.monitoringTokenSecret }}
+monitoring: {{ . }}
+{{- end }}
+{{- if .Values.mail.address }}
+{{- with .Values.mail.credentialsSecret }}
+smtp: {{ . }}
+{{- end }}
+{{- with .Values.mail.caSecret }}
+smtp-ca: {{ . }}
+{{- end }}
+{{- end }}
+{{- with .Values.dataplane.tls.secretName }}
+tls: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* What the outside may ask the data plane for. */}}
+{{- define "caly.publicPaths" -}}
+[/webhooks/exotel, /api, /t, /docs, /openapi.json, /.well-known/jwks.json]
+{{- end -}}

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/caly-dev/caly/cmd/internal/cli"
+	"github.com/caly-dev/caly/dataplane/account"
+	"github.com/caly-dev/caly/dataplane/api"
+	"github.com/caly-dev/caly/dataplane/monitoring"
+	"github.com/caly-dev/caly/dataplane/outbox"
+	"github.com/caly-dev/caly/dataplane/ratelimit"
+	"github.com/caly-dev/caly/dataplane/records"
+	"github.com/caly-dev/caly/dataplane/token"
+	"github.com/caly-dev/caly/internal/keyring"
+	"github.com/caly-dev/caly/internal/mail"
+	"github.com/caly-dev/caly/internal/password"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/tenantconfig/watch"
+)
+
+// apiOptions are the flags of the tenant API.
+type apiOptions struct {
+	mode             string
+	issuer, audience string
+	tenantFrom       []string
+	limits           []string
+	smtp             mail.Options
+	smtpTLS          string
+}
+
+func (o *apiOptions) addTo(f *pflag.FlagSet) {
+	f.StringVar(&o.mode, "mode", string(api.Production), "production, or development: errors tell their causes and /api/test is there")
+	f.StringVar(&o.issuer, "token-issuer", "https://localhost", "who issues access tokens: where the data plane is reached")
+	f.StringVar(&o.audience, "token-audience", "caly", "whom access tokens are for")
+	f.StringSliceVar(&o.tenantFrom, "tenant-from", []string{"path", "host", "header"}, "what may name a request's tenant")
+	f.StringArrayVar(&o.limits, "limit", nil, "a limit other than the built-in one, as login=6/15m; may be given several times")
+	f.StringVar(&o.smtp.Address, "smtp-address", "", "host:port of the SMTP server; without it flows that send mail are answered 503")
+	f.StringVar(&o.smtp.From, "smtp-from", "", "whom mail comes from")
+	f.StringVar(&o.smtpTLS, "smtp-tls", string(mail.StartTLSMandatory), "starttls-mandatory, starttls-opportunistic, implicit or none")
+	f.StringVar(&o.smtp.Username, "smtp-username", "", "user name at the SMTP server")
+	f.StringVar(&o.smtp.PasswordFile, "smtp-password-file", "", "file with the password at the SMTP server")
+	f.StringVar(&o.smtp.CAFile, "smtp-ca-file", "", "file with the certificates that the SMTP server's is checked against (default: the system's)")
+}
+
+// check returns errors of usage.
+func (o *apiOptions) check() error {
+	if err := (api.Options{Mode: api.Mode(o.mode), TenantFrom: o.tenantFrom}).Check(); err != nil {
+		return cli.UsageError(nil, err)
+	}
+	if _, err := o.platformLimits(); err != nil {
+		return err
+	}
+	if o.issuer == "" || o.audience == "" {
+		return usage("--token-issuer and --token-audience must not be empty")
+	}
+	return nil
+}
+
+func usage(format string, args ...any) error { return cli.UsageError(nil, fmt.Errorf(format, args...)) }
+
+// platformLimits reads --limit.
+func (o *apiOptions) platformLimits() (map[ratelimit.Name]ratelimit.Limit, error) {
+	limits := map[ratelimit.Name]ratelimit.Limit{}
+	for _, s := range o.limits {
+		name, limit, err := ratelimit.ParseLimit(s)
+		if err != nil {
+			return nil, usage("--limit: %w", err)
+		}
+		limits[name] = limit
+	}
+	return limits, nil
+}
+
+// sender is nil without an address.
+func (o *apiOptions) sender() (outbox.Sender, error) {
+	if o.smtp.Address == "" {
+		return nil, nil
+	}
+	o.smtp.TLS = mail.TLSPolicy(o.smtpTLS)
+	sender, err := mail.NewSender(o.smtp)
+	if err != nil {
+		return nil, usage("--smtp-...: %w", err)
+	}
+	return sender, nil
+}
+
+// tenantAPI is what runs for /api.
+type tenantAPI struct {
+	handler     *api.API
+	revocations *token.Revocations
+	tokens      *token.Service
+	mail        *outbox.Dispatcher
+	hasher      *password.Hasher
+}
+
+// apiParts are what it shares with the webhooks.
+type apiParts struct {
+	db       *store.DB
+	watcher  *watch.Watcher
+	proxies  []netip.Prefix
+	registry *prometheus.Registry
+	log      *slog.Logger
+}
+
+func newTenantAPI(o apiOptions, p apiParts) (*tenantAPI, error) {
+	limits, err := o.platformLimits()
+	if err != nil {
+		return nil, err
+	}
+	sender, err := o.sender()
+	if err != nil {
+		return nil, err
+	}
+	tenants := func() []string { return p.watcher.Snapshot().WithAccounts() }
+	a := &tenantAPI{hasher: password.NewHasher(password.Options{})}
+	a.revocations = token.NewRevocations(token.RevocationOptions{Store: p.db, Tenants: tenants, Log: p.log, Metrics: p.registry})
+	a.tokens = token.New(token.Options{Issuer: o.issuer, Audience: o.audience, Ring: p.watcher.Ring, Revocations: a.revocations, Log: p.log, Metrics: p.registry})
+	a.mail = outbox.New(outbox.Options{Sender: sender, Key: derived(p.watcher.Ring, "mail"), Tenants: tenants, Store: p.db, Registerer: p.registry, Log: p.log})
+	limiter := ratelimit.New(ratelimit.Options{Store: p.db, Key: derived(p.watcher.Ring, "rate-limit"), Limits: limits, Registerer: p.registry, Log: p.log})
+	a.handler = api.New(api.Options{Tenants: p.watcher.Snapshot, Tokens: a.tokens, Limiter: limiter, TenantFrom: o.tenantFrom, TrustedProxies: p.proxies,
+		Mode: api.Mode(o.mode), TestToken: tenantconfig.Sensitive(os.Getenv("DEV_TEST_TOKEN")), Log: p.log, Metrics: p.registry})
+	accounts := account.New(account.Options{Store: p.db, Tokens: a.tokens, Limiter: limiter, Hasher: a.hasher, Ring: p.watcher.Ring, Revoker: a.revocations,
+		Mail: a.mail, Log: p.log})
+	account.Register(a.handler, accounts)
+	records.Register(a.handler, records.Options{Store: p.db, Inviter: accounts, Revoker: a.revocations})
+	a.handler.Handle("/.well-known/jwks.json", a.tokens.JWKS())
+	return a, nil
+}
+
+// derived is a key of the ring, nil while there is none.
+func derived(ring func() *keyring.Ring, purpose string) func() []byte {
+	return func() []byte {
+		if r := ring(); r != nil {
+			return r.Derive(purpose)
+		}
+		return nil
+	}
+}
+
+// run keeps what is known of revocations, and sends mail, until ctx is done.
+func (a *tenantAPI) run(ctx context.Context, group *errgroup.Group) {
+	group.Go(func() error { return a.revocations.Run(ctx) })
+	group.Go(func() error { return a.mail.Run(ctx) })
+}
+
+// route gives webhooks to the one and everything else to the other.
+func route(webhooks, rest http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/webhooks/") {
+			webhooks.ServeHTTP(w, r)
+			return
+		}
+		rest.ServeHTTP(w, r)
+	})
+}
+
+// monitoring is what the pod tells of itself at /api/monitoring/status.
+func (a *tenantAPI) monitoring(w *watch.Watcher) *monitoring.Handler {
+	return monitoring.New(0,
+		monitoring.NewSection("tenantConfigs", func(context.Context) any {
+			known, unreadable := w.Counts()
+			return map[string]int{"known": known, "unreadable": unreadable, "withAccounts": len(w.Snapshot().WithAccounts())}
+		}),
+		monitoring.NewSection("tokens", func(context.Context) any {
+			if err := a.tokens.Ready(); err != nil {
+				return map[string]any{"ready": false, "reason": err.Error()}
+			}
+			return map[string]any{"ready": true}
+		}),
+		monitoring.NewSection("passwords", func(context.Context) any { return map[string]int{"waiting": a.hasher.Waiting()} }),
+		monitoring.NewSection("mail", func(context.Context) any { return map[string]bool{"enabled": a.mail.Enabled()} }))
+}

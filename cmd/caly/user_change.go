@@ -1,0 +1,72 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/caly-dev/caly/cmd/internal/cli"
+	"github.com/caly-dev/caly/internal/store"
+)
+
+func newUserDisableCommand(o *userOptions) *cobra.Command {
+	cmd := userChange(o, func(cmd *cobra.Command, db *store.DB, u store.User) (string, error) {
+		_, err := db.SetUserDisabled(cmd.Context(), o.tenant, u.ID, true, false, store.Origin{})
+		return "disabled, and signed out everywhere", err
+	})
+	cmd.Use, cmd.Short = "disable EMAIL", "Keep somebody from signing in, and end all sessions"
+	return cmd
+}
+
+func newUserEnableCommand(o *userOptions) *cobra.Command {
+	cmd := userChange(o, func(cmd *cobra.Command, db *store.DB, u store.User) (string, error) {
+		_, err := db.SetUserDisabled(cmd.Context(), o.tenant, u.ID, false, false, store.Origin{})
+		return "enabled", err
+	})
+	cmd.Use, cmd.Short = "enable EMAIL", "Let somebody sign in again who was disabled"
+	return cmd
+}
+
+func newUserRevokeCommand(o *userOptions) *cobra.Command {
+	cmd := userChange(o, func(cmd *cobra.Command, db *store.DB, u store.User) (string, error) {
+		n, err := db.RevokeUser(cmd.Context(), o.tenant, u.ID, nil, store.Origin{})
+		return fmt.Sprintf("signed out everywhere: %d sessions were ended", n), err
+	})
+	cmd.Use, cmd.Short = "revoke EMAIL", "End all sessions of somebody, who may sign in anew"
+	return cmd
+}
+
+// userChange is a command that does something to the user of an email, and says what it did.
+func userChange(o *userOptions, do func(*cobra.Command, *store.DB, store.User) (string, error)) *cobra.Command {
+	return &cobra.Command{Args: oneEmail, RunE: func(cmd *cobra.Command, args []string) error {
+		email, err := parseEmail(args[0])
+		if err != nil {
+			return err
+		}
+		db, err := o.open(cmd)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		u, err := db.UserByEmail(cmd.Context(), o.tenant, email)
+		if errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("%s has no account of %s: caly user list shows those that it has", o.tenant, email)
+		}
+		if err != nil {
+			return err
+		}
+		done, err := do(cmd, db, u)
+		if err == nil {
+			cmd.Printf("%s of %s: %s\n", email, o.tenant, done)
+		}
+		return err
+	}}
+}
+
+func oneEmail(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return cli.UsageError(nil, fmt.Errorf("one email is needed, and %d are given", len(args)))
+	}
+	return nil
+}

@@ -1,0 +1,334 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caly-dev/caly/cmd/internal/cli"
+	"github.com/caly-dev/caly/dataplane/account"
+	"github.com/caly-dev/caly/dataplane/ratelimit"
+	"github.com/caly-dev/caly/internal/keyring"
+	"github.com/caly-dev/caly/internal/password"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+const goodPassword = "topsecret-violet-tundra-9"
+
+// accounts is a database whose operator knows two tenants.
+type accounts struct {
+	t  *testing.T
+	pg *pgtest.Server
+	db *store.DB // as a data-plane pod has it
+}
+
+func newAccounts(t *testing.T) *accounts {
+	t.Helper()
+	pg := pgtest.New(t)
+	t.Setenv("CALY_DATABASE_URL", pg.OperatorDSN)
+	operator, err := store.Open(t.Context(), pg.OperatorDSN, store.Options{Component: "operator"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer operator.Close()
+	for _, tenant := range []string{"acme/support", "globex/sales"} {
+		if err := operator.SuspendTenant(t.Context(), tenant, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	return &accounts{t, pg, db}
+}
+
+// user runs a command of acme's, with standard input.
+func (a *accounts) user(in io.Reader, args ...string) result {
+	a.t.Helper()
+	var out, errs strings.Builder
+	cmd := newRootCommand()
+	cmd.SetArgs(append([]string{"user", "--tenant=acme/support"}, args...))
+	cmd.SetIn(in)
+	cmd.SetOut(&out)
+	cmd.SetErr(&errs)
+	err := cmd.ExecuteContext(a.t.Context())
+	return result{out.String(), errs.String(), err}
+}
+
+func (a *accounts) create(email, role string) {
+	a.t.Helper()
+	if r := a.user(strings.NewReader(goodPassword+"\n"), "create", "--email="+email, "--role="+role); r.err != nil {
+		a.t.Fatal(r.err)
+	}
+}
+
+// count reads a number as the superuser.
+func (a *accounts) count(sql string, args ...any) (n int) {
+	a.t.Helper()
+	conn, err := pgx.Connect(a.t.Context(), a.pg.AdminDSN)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	if err := conn.QueryRow(a.t.Context(), sql, args...).Scan(&n); err != nil {
+		a.t.Fatal(err)
+	}
+	return n
+}
+
+func TestUserCreate(t *testing.T) {
+	a := newAccounts(t)
+	r := a.user(strings.NewReader(goodPassword+"\r\n"), "create", "--email= Jane@Acme.example", "--role=admin")
+	if r.err != nil || r.out != "jane@acme.example is admin of acme/support\n" || strings.Contains(r.out+r.errs, "topsecret") {
+		t.Fatalf("%q, %q, %v", r.out, r.errs, r.err)
+	}
+	c, err := a.db.Credentials(t.Context(), "acme/support", "jane@acme.example")
+	if err != nil || !c.User.Verified() || c.User.Role != store.RoleAdmin {
+		t.Fatalf("%+v, %v", c.User, err)
+	}
+	if ok, _, err := password.NewHasher(password.Options{}).Verify(t.Context(), goodPassword, c.PasswordHash); err != nil || !ok {
+		t.Errorf("the password is not the one: %v", err)
+	}
+	if n := a.count(`SELECT count(*)::int FROM audit_log WHERE tenant = 'acme/support' AND action = 'user_created' AND actor_id IS NULL`); n != 1 {
+		t.Errorf("%d rows in the audit log", n)
+	}
+	// The same email in another tenant is another account.
+	if r := a.user(strings.NewReader(goodPassword), "create", "--tenant=globex/sales", "--email=jane@acme.example", "--role=viewer", "--password-stdin"); r.err != nil {
+		t.Error(r.err)
+	}
+	checkFailure(t, a.user(strings.NewReader(goodPassword), "create", "--email=JANE@acme.example", "--role=viewer"),
+		"acme/support has an account of jane@acme.example already: caly user list shows it")
+}
+
+// TestUserToken : what is printed sets a password as what is mailed does, once.
+func TestUserToken(t *testing.T) {
+	a := newAccounts(t)
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = null.Close() }()
+	for name, tc := range map[string]struct {
+		in   io.Reader
+		args []string
+	}{"asked for": {strings.NewReader("ignored"), []string{"--invite"}}, "without input": {null, nil}, "json": {null, []string{"-ojson"}}} {
+		t.Run(name, func(t *testing.T) {
+			email := strings.ReplaceAll(name, " ", "-") + "@acme.example"
+			r := a.user(tc.in, append([]string{"create", "--role=agent", "--email=" + email}, tc.args...)...)
+			token := strings.TrimSuffix(r.out, "\n")
+			if name == "json" {
+				var out created
+				if err := json.Unmarshal([]byte(r.out), &out); err != nil || out.Email != email || out.Role != "agent" || !store.ValidID(out.ID) ||
+					time.Until(*out.ExpiresAt) < 6*24*time.Hour {
+					t.Fatalf("%q, %v", r.out, err)
+				}
+				token = out.ResetToken
+			} else if !strings.Contains(r.errs, email+" is agent of acme/support. This token sets the password until ") || strings.Contains(r.errs, token) {
+				t.Errorf("it says %q", r.errs)
+			}
+			if r.err != nil || len(token) != 43 {
+				t.Fatalf("the token %q, %v", token, r.err)
+			}
+			if u, err := a.db.UserByEmail(t.Context(), "acme/support", email); err != nil || !u.Invited || u.Verified() {
+				t.Fatalf("%+v, %v", u, err)
+			}
+			if n := a.count(`SELECT count(*)::int FROM mail_outbox WHERE recipient = $1`, email); n != 0 {
+				t.Errorf("%d messages are to be sent", n)
+			}
+			if err := a.setPassword(t, token); err != nil {
+				t.Error(err)
+			}
+			if err := a.setPassword(t, token); err == nil {
+				t.Error("the token is good a second time")
+			}
+		})
+	}
+}
+
+// unlimited lets everything through.
+type unlimited struct{}
+
+func (unlimited) Take(context.Context, *tenantconfig.Tenant, ratelimit.Name, string) ratelimit.Decision {
+	return ratelimit.Decision{Allowed: true}
+}
+
+func (unlimited) Blocked(*tenantconfig.Tenant, ratelimit.Name, string) (ratelimit.Decision, bool) {
+	return ratelimit.Decision{}, false
+}
+
+// setPassword uses a token as the data plane does.
+func (a *accounts) setPassword(t *testing.T, token string) error {
+	t.Helper()
+	ring := keyring.New(time.Now())
+	s := account.New(account.Options{Store: a.db, Limiter: unlimited{}, Hasher: password.NewHasher(password.Options{}), Ring: func() *keyring.Ring { return ring }})
+	tenant := &tenantconfig.Tenant{ID: "acme/support", Auth: &tenantconfig.Auth{}}
+	return s.ResetPassword(t.Context(), tenant, token, goodPassword)
+}
+
+func TestUserCreateRefuses(t *testing.T) {
+	a := newAccounts(t)
+	for name, tc := range map[string]struct {
+		in   string
+		args string
+		says string
+		code int
+	}{
+		"no role":               {goodPassword, "--email=a@b.example", `--role "" is none of admin, agent and viewer`, cli.ExitUsage},
+		"an unknown role":       {goodPassword, "--email=a@b.example --role=owner", `--role "owner" is none`, cli.ExitUsage},
+		"no email":              {goodPassword, "--role=admin", "the email must be an email address", cli.ExitUsage},
+		"an email that is none": {goodPassword, "--role=admin --email=topsecret", "the email must be an email address", cli.ExitUsage},
+		"both":                  {goodPassword, "--role=admin --email=a@b.example --invite --password-stdin", "not both", cli.ExitUsage},
+		"an unknown output":     {goodPassword, "--role=admin --email=a@b.example -oyaml", "neither table nor json", cli.ExitUsage},
+		"no tenant":             {goodPassword, "--role=admin --email=a@b.example --tenant=", "--tenant is needed", cli.ExitUsage},
+		"tenant without name":   {goodPassword, "--role=admin --email=a@b.example --tenant=acme", "is not namespace/name", cli.ExitUsage},
+		"an unknown tenant":     {goodPassword, "--role=admin --email=a@b.example --tenant=acme/other", "the operator knows no Tenant acme/other: apply it first", 1},
+		"no password":           {"\n", "--role=admin --email=a@b.example", "kubectl exec needs -i", cli.ExitUsage},
+		"nothing at all":        {"", "--role=admin --email=a@b.example --password-stdin", "no password in its first line", cli.ExitUsage},
+		"a short password":      {"topsecret\n", "--role=admin --email=a@b.example", "the password must have at least 15 characters", cli.ExitUsage},
+		"a long password":       {strings.Repeat("topsecret", 1000), "--role=admin --email=a@b.example", "the password must have at most", cli.ExitUsage},
+		"a password of two":     {goodPassword + "\ntopsecret\n", "--role=admin --email=a@b.example", "more than one line", cli.ExitUsage},
+		"its own email":         {"topsecret@b.example\n", "--role=admin --email=topsecret@b.example", "the password is too easy", cli.ExitUsage},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := a.user(strings.NewReader(tc.in), append([]string{"create"}, strings.Fields(tc.args)...)...)
+			checkFailure(t, r, tc.says)
+			var exit *cli.ExitError
+			code := 1
+			if errors.As(r.err, &exit) {
+				code = exit.Code
+			}
+			if code != tc.code {
+				t.Errorf("ends with %d, want %d", code, tc.code)
+			}
+		})
+	}
+	if n := a.count(`SELECT count(*)::int FROM users`); n != 0 {
+		t.Errorf("%d accounts were made all the same", n)
+	}
+}
+
+func TestUserList(t *testing.T) {
+	a := newAccounts(t)
+	for i, email := range []string{"c@acme.example", "a@acme.example", "b@acme.example", "d@acme.example"} {
+		a.create(email, []string{"admin", "agent", "viewer", "viewer"}[i])
+	}
+	if r := a.user(nil, "create", "--invite", "--tenant=globex/sales", "--email=x@globex.example", "--role=admin"); r.err != nil {
+		t.Fatal(r.err)
+	}
+	if r := a.user(nil, "create", "--invite", "--email=e@acme.example", "--role=admin"); r.err != nil {
+		t.Fatal(r.err)
+	}
+	if r := a.user(nil, "disable", "B@acme.example"); r.err != nil || r.out != "b@acme.example of acme/support: disabled, and signed out everywhere\n" {
+		t.Fatalf("%q, %v", r.out, r.err)
+	}
+	a.count(`WITH x AS (UPDATE users SET email_verified_at = NULL WHERE email = 'd@acme.example' RETURNING 1) SELECT count(*)::int FROM x`)
+	var got struct {
+		Users []userView
+		After string
+	}
+	r := a.user(nil, "list", "-ojson")
+	if err := json.Unmarshal([]byte(r.out), &got); err != nil || r.err != nil {
+		t.Fatal(err, r.err)
+	}
+	var lines []string
+	for _, u := range got.Users {
+		lines = append(lines, fmt.Sprint(u.Email, " ", u.Role, " ", u.State))
+	}
+	want := []string{"a@acme.example agent active", "b@acme.example viewer disabled", "c@acme.example admin active",
+		"d@acme.example viewer unverified", "e@acme.example admin invited"}
+	if diff := cmp.Diff(want, lines); diff != "" || got.After != "" {
+		t.Errorf("after %q, accounts (-want +got):\n%s", got.After, diff)
+	}
+	r = a.user(nil, "list", "--limit=1", "--after=a@acme.example")
+	table := strings.Split(r.out, "\n")
+	if r.err != nil || r.errs != "there are more: add --after=b@acme.example\n" || len(table) != 3 {
+		t.Fatalf("%q, %q, %v", r.out, r.errs, r.err)
+	}
+	if diff := cmp.Diff([]string{"EMAIL", "ROLE", "STATE", "CREATED", "ID"}, strings.Fields(table[0])); diff != "" ||
+		!strings.HasPrefix(table[1], "b@acme.example  viewer  disabled  ") {
+		t.Errorf("%q, heading (-want +got):\n%s", table[1], diff)
+	}
+	if r := a.user(nil, "list", "--tenant=nobody/here", "-ojson"); r.err != nil || !strings.Contains(r.out, `"users": []`) {
+		t.Errorf("%q, %v", r.out, r.err)
+	}
+	for _, limit := range []string{"0", "-1", "10001"} {
+		checkFailure(t, a.user(nil, "list", "--limit="+limit), "--limit must be between 1 and 10000")
+	}
+}
+
+func TestUserChange(t *testing.T) {
+	a := newAccounts(t)
+	a.create("jane@acme.example", "admin") // the last admin: it is the platform's to decide
+	c, err := a.db.Credentials(t.Context(), "acme/support", "jane@acme.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, step := range []struct {
+		command, says string
+		signsIn       bool
+		counts        string // of revocations and of rows in the audit log
+	}{
+		{"revoke", "signed out everywhere: 1 sessions were ended", true, "2 1"}, // of the session, and of the user
+		{"disable", "disabled, and signed out everywhere", false, "4 2"},
+		{"disable", "disabled, and signed out everywhere", false, "4 2"},
+		{"revoke", "signed out everywhere: 0 sessions were ended", false, "5 3"},
+		{"enable", "enabled", true, "5 4"},
+		{"enable", "enabled", true, "5 4"},
+	} {
+		if i == 0 {
+			a.signIn(t, c, true)
+		}
+		r := a.user(nil, step.command, "Jane@acme.example")
+		if want := "jane@acme.example of acme/support: " + step.says + "\n"; r.err != nil || r.out != want {
+			t.Errorf("%d, %s: %q, %v; want %q", i, step.command, r.out, r.err, want)
+		}
+		counts := fmt.Sprint(a.count(`SELECT count(*)::int FROM revocations`), " ",
+			a.count(`SELECT count(*)::int FROM audit_log WHERE action IN ('user_disabled', 'user_enabled', 'sessions_revoked')`))
+		if counts != step.counts {
+			t.Errorf("%d, %s: %s revocations and rows in the audit log, want %s", i, step.command, counts, step.counts)
+		}
+		if n := a.count(`SELECT count(*)::int FROM login_sessions WHERE ended_at IS NULL`); step.command != "enable" && n != 0 {
+			t.Errorf("%d, %s leaves %d sessions", i, step.command, n)
+		}
+		a.signIn(t, c, step.signsIn)
+	}
+}
+
+// signIn begins a session, or is refused.
+func (a *accounts) signIn(t *testing.T, c store.Credentials, want bool) {
+	t.Helper()
+	_, err := a.db.StartSession(t.Context(), "acme/support", store.NewSession{ID: store.NewID(), UserID: c.User.ID, Key: make([]byte, 32), Lifetime: time.Hour,
+		SeenHash: c.PasswordHash}, store.Origin{})
+	if (err == nil) != want {
+		t.Errorf("signing in: %v, want it to succeed: %v", err, want)
+	}
+}
+
+func TestUserChangeRefuses(t *testing.T) {
+	a := newAccounts(t)
+	a.create("jane@acme.example", "admin")
+	for _, command := range []string{"disable", "enable", "revoke"} {
+		checkFailure(t, a.user(nil, command, "nobody@acme.example"), "acme/support has no account of nobody@acme.example: caly user list")
+		checkFailure(t, a.user(nil, command, "--tenant=globex/sales", "jane@acme.example"), "globex/sales has no account")
+		checkFailure(t, a.user(nil, command), "one email is needed, and 0 are given")
+		checkFailure(t, a.user(nil, command, "a@b.example", "topsecret"), "one email is needed, and 2 are given")
+		checkFailure(t, a.user(nil, command, "--tenant=", "jane@acme.example"), "--tenant is needed")
+	}
+	t.Setenv("CALY_DATABASE_URL", "postgres://caly:topsecret@"+nobody(t)+"/caly")
+	for _, args := range [][]string{{"list"}, {"revoke", "jane@acme.example"}, {"create", "--invite", "--role=admin", "--email=a@b.example"}} {
+		checkFailure(t, a.user(nil, args...), "database unavailable")
+	}
+}
