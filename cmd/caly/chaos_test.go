@@ -23,7 +23,7 @@ type chaos struct {
 
 const (
 	// chaosPatience bounds the whole run, chaosMemory each data plane: the race detector takes most of that.
-	chaosPatience = 100 * time.Second
+	chaosPatience = 200 * time.Second
 	chaosMemory   = 1 << 30
 )
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -114,19 +113,19 @@ func TestRecordings(t *testing.T) {
 
 // TestPages walks every list to its end, with rows of one time among them and others that come meanwhile.
 func TestPages(t *testing.T) {
-	r := newRig(t)
-	for n := range 23 {
-		at := ago(time.Duration(n/5) * time.Minute)
-		r.insertCall(t, acme, fmt.Sprintf("c%02d", n), at)
-		r.insertRecording(t, acme, recordingID(n), "c", []string{"pending", "uploaded", "failed"}[n%3], "b", "acme/support/k", at)
-		r.exec(t, `INSERT INTO audit_log (tenant, action, outcome, at) VALUES ($1, 'login', 'success', $2)`, acme, at)
-		r.exec(t, `INSERT INTO users (tenant, id, email, role) VALUES ($1, gen_random_uuid(), $2, 'viewer')`, acme, fmt.Sprintf("p%02d@acme.example", n))
-	}
 	for path, tc := range map[string]struct {
 		field string
 		want  int
 	}{"/api/calls": {"callSid", 23}, "/api/recordings": {"id", 23}, "/api/audit": {"id", 23 + 3}, "/api/users": {"email", 23 + 3}} {
 		t.Run(path, func(t *testing.T) {
+			r := newRig(t)
+			for n := range 23 {
+				at := ago(time.Duration(n/5) * time.Minute)
+				r.insertCall(t, acme, fmt.Sprintf("c%02d", n), at)
+				r.insertRecording(t, acme, recordingID(n), "c", []string{"pending", "uploaded", "failed"}[n%3], "b", "acme/support/k", at)
+				r.exec(t, `INSERT INTO audit_log (tenant, action, outcome, at) VALUES ($1, 'login', 'success', $2)`, acme, at)
+				r.exec(t, `INSERT INTO users (tenant, id, email, role) VALUES ($1, gen_random_uuid(), $2, 'viewer')`, acme, fmt.Sprintf("p%02d@acme.example", n))
+			}
 			var seen []string
 			cursor := ""
 			for page := 0; page == 0 || cursor != ""; page++ {
@@ -136,7 +135,7 @@ func TestPages(t *testing.T) {
 					t.Fatalf("page %d has %d items", page, len(got.Items))
 				}
 				seen, cursor = append(seen, got.all(tc.field)...), got.NextCursor
-				r.insertCall(t, acme, fmt.Sprintf("new%d%s", page, strings.ReplaceAll(path, "/", "-")), now.Add(time.Hour)) // in front of all
+				r.insertCall(t, acme, fmt.Sprintf("new%d", page), now.Add(time.Hour)) // in front of all
 			}
 			slices.Sort(seen)
 			if n := len(slices.Compact(slices.Clone(seen))); n != len(seen) || n != tc.want {
