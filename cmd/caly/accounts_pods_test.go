@@ -1,0 +1,188 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestTestRoutes : what tries the frame itself is not there in production, whatever the token, and in development is for whoever has the one
+// token, if there is one.
+func TestTestRoutes(t *testing.T) {
+	t.Parallel()
+	const token = "the-testers-token"
+	development, set := []string{"--mode=development"}, []string{"DEV_TEST_TOKEN=" + token}
+	p := newPlatform(t, setup{})
+	for name, tc := range map[string]struct {
+		args, env []string
+		want      map[string]int // by what is sent as the token
+	}{
+		"production":                      {want: map[string]int{"": 404, token: 404}},
+		"production with a token":         {env: set, want: map[string]int{"": 404, token: 404, token + "x": 404}},
+		"development without a token":     {args: development, want: map[string]int{"": 403, token: 403}},
+		"development with an empty token": {args: development, env: []string{"DEV_TEST_TOKEN="}, want: map[string]int{"": 403, token: 403}},
+		"development with a token":        {args: development, env: set, want: map[string]int{"": 401, token: 200, token + "x": 401}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := p.addPod(t, setup{args: tc.args, env: tc.env})
+			for bearer, want := range tc.want {
+				p.do(t, request{method: "GET", path: "/api/test/ping", bearer: bearer, pod: pod}).want(t, want)
+				p.testPanic(t, pod, want, bearer)
+			}
+			document := p.do(t, request{method: "GET", path: "/openapi.json", pod: pod}).want(t, 200).body
+			if told := jsonAt(document, "paths", "/api/test/ping") != nil; told != (tc.args != nil) {
+				t.Errorf("the document tells of the route: %t", told)
+			}
+		})
+	}
+}
+
+// testPanic : a panic is a 500 with the request's id, and the process lives.
+func (p *platform) testPanic(t *testing.T, pod *accountsPod, ping int, bearer string) {
+	t.Helper()
+	a := p.do(t, request{method: "GET", path: "/api/test/panic", bearer: bearer, pod: pod})
+	if ping != 200 {
+		a.want(t, ping)
+		return
+	}
+	a.want(t, 500, "internal")
+	if id := a.header.Get("X-Request-Id"); id == "" || jsonAt(a.body, "requestId") != id {
+		t.Errorf("the panic of %q is answered %s", id, a.body)
+	}
+	if !pod.ready() {
+		t.Error("the pod is not ready after a panic")
+	}
+}
+
+// TestMonitoring : the internal port answers anybody, the public one whoever has the operator's token, which may be replaced.
+func TestMonitoring(t *testing.T) {
+	t.Parallel()
+	const path = "/api/monitoring/status"
+	tokenFile := file(t, "first\n")
+	p := newPlatform(t, setup{})
+	without, with := p.pods[0], p.addPod(t, setup{args: []string{"--monitoring-token-file=" + tokenFile}})
+	ask := func(pod *accountsPod, bearer string) answer {
+		return p.do(t, request{method: "GET", path: path, bearer: bearer, tenant: "-", pod: pod})
+	}
+	for _, pod := range []*accountsPod{with, without} {
+		code, body := fetch("http://" + pod.internal + path)
+		if code != 200 || jsonAt(body, "tenantConfigs", "withAccounts") != 2.0 || jsonAt(body, "mail", "enabled") != true {
+			t.Errorf("the internal port answers %d %s", code, body)
+		}
+	}
+	for _, bearer := range []string{"", "first"} {
+		ask(without, bearer).want(t, 404, "not_found")
+	}
+	ask(with, "").want(t, 401, "authentication")
+	ask(with, "second").want(t, 401, "invalid_token")
+	ask(with, "first").want(t, 200)
+	replace(t, tokenFile, "second\n")
+	within(t, 5*time.Second, "the new token is not taken", func() bool { return ask(with, "second").status == 200 })
+	ask(with, "first").want(t, 401, "invalid_token")
+	if err := os.Remove(tokenFile); err != nil {
+		t.Fatal(err)
+	}
+	within(t, 5*time.Second, "without a token it is still there", func() bool { return ask(with, "second").status == 404 })
+}
+
+// replace puts another file in the place of one, as a mounted Secret is replaced.
+func replace(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name+".new", []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(name+".new", name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTLSReload : a pod that speaks TLS by files shows the certificate that is there now, and drops no connection for it.
+func TestTLSReload(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+	write := func() *x509.CertPool {
+		cert, key, pool := newCertificate(t)
+		replace(t, keyFile, key)
+		replace(t, certFile, cert)
+		return pool
+	}
+	first := write()
+	p := newPlatform(t, setup{args: []string{"--tls-cert-file=" + certFile, "--tls-key-file=" + keyFile}})
+	// ask dials anew unless it is given a client.
+	ask := func(trusted *x509.CertPool) (*http.Client, error) {
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}}, Timeout: 10 * time.Second}
+		t.Cleanup(client.CloseIdleConnections)
+		return client, askTLS(t, client, p.pods[0].public)
+	}
+	client, err := ask(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, _ := fetch("http://" + p.pods[0].public + "/openapi.json"); code == 200 {
+		t.Error("the pod answers in clear")
+	}
+	second := write()
+	within(t, 10*time.Second, "the new certificate is not shown", func() bool { _, err := ask(second); return err == nil })
+	if _, err := ask(first); err == nil {
+		t.Error("the old certificate is still shown")
+	}
+	if err := askTLS(t, client, p.pods[0].public); err != nil {
+		t.Errorf("a connection of before: %v", err)
+	}
+}
+
+// askTLS wants an answer with the header that keeps browsers from coming in clear.
+func askTLS(t *testing.T, client *http.Client, address string) error {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+"/openapi.json", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil { // else the connection is not used again
+		return err
+	}
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Strict-Transport-Security") == "" {
+		t.Errorf("over TLS it is answered %d %v", resp.StatusCode, resp.Header)
+	}
+	return nil
+}
+
+// newCertificate is one of 127.0.0.1, in PEM, and who trusts it.
+func newCertificate(t *testing.T) (cert, key string, trusted *x509.CertPool) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	trusted = x509.NewCertPool()
+	trusted.AppendCertsFromPEM(certPEM)
+	return string(certPEM), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})), trusted
+}
