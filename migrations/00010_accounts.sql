@@ -5,6 +5,7 @@ CREATE TABLE users (
     email             text NOT NULL CHECK (length(email) BETWEEN 3 AND 254),
     email_verified_at timestamptz,
     password_hash     text NOT NULL DEFAULT '' CHECK (length(password_hash) <= 512),
+    contested         boolean NOT NULL DEFAULT false,
     role              text NOT NULL CHECK (role IN ('admin', 'agent', 'viewer')),
     disabled_at       timestamptz,
     created_at        timestamptz NOT NULL DEFAULT now(),
@@ -14,6 +15,7 @@ CREATE TABLE users (
 );
 COMMENT ON TABLE users IS 'The people of a tenant. The same email in two tenants is two accounts.';
 COMMENT ON COLUMN users.email IS 'Normalized: trimmed, in lower case.';
+COMMENT ON COLUMN users.contested IS 'Registered more than once before the email was verified, maybe by two people: then its code alone does not verify it.';
 COMMENT ON COLUMN users.password_hash IS 'argon2id in PHC form; empty until an invitation is accepted, and matches no password.';
 
 CREATE TABLE email_codes (

@@ -110,7 +110,7 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	tenants.run(ctx, group)
 	group.Go(func() error {
 		return server.Run(ctx, server.Options{Listen: o.listen, InternalListen: o.internalListen, Public: route(webhooks, tenants.handler),
-			Internal: internalHandler(registry, status), Ready: readiness(db, watcher), DrainDelay: o.drainDelay, Grace: o.grace,
+			Internal: internalHandler(registry, status), Ready: readiness(db, watcher, tenants.settled()), DrainDelay: o.drainDelay, Grace: o.grace,
 			TLSCertFile: o.tlsCertFile, TLSKeyFile: o.tlsKeyFile, Log: log})
 	})
 	return group.Wait()
@@ -156,9 +156,9 @@ func internalHandler(registry *prometheus.Registry, status http.Handler) http.Ha
 	return mux
 }
 
-func readiness(db *store.DB, w *watch.Watcher) func(context.Context) error {
+func readiness(db *store.DB, w *watch.Watcher, settled func() error) func(context.Context) error {
 	return func(ctx context.Context) error {
-		if err := w.Ready(); err != nil {
+		if err := errors.Join(w.Ready(), settled()); err != nil {
 			return err
 		}
 		return db.Ping(ctx)

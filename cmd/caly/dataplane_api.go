@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
@@ -136,6 +138,19 @@ func newTenantAPI(o apiOptions, p apiParts) (*tenantAPI, error) {
 	records.Register(a.handler, records.Options{Store: p.db, Inviter: accounts, Revoker: a.revocations})
 	a.handler.Handle("/.well-known/jwks.json", a.tokens.JWKS())
 	return a, nil
+}
+
+// settled returns why people who are signed in should rather go to another pod: it has not read yet what was revoked. Once it has, it
+// stays settled: webhooks need nothing of this.
+func (a *tenantAPI) settled() func() error {
+	var once atomic.Bool
+	return func() error {
+		if !once.Load() && !a.revocations.Loaded() {
+			return errors.New("it is not read yet which access tokens were revoked")
+		}
+		once.Store(true)
+		return nil
+	}
 }
 
 // derived is a key of the ring, nil while there is none.

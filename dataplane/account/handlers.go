@@ -59,6 +59,8 @@ type codeBody struct {
 	Body struct {
 		Email string `json:"email" maxLength:"320"`
 		Code  string `json:"code" pattern:"^[0-9]{6}$" doc:"The six digits that were mailed."`
+		// Needed where somebody else may have registered the email too.
+		Password string `json:"password,omitempty" maxLength:"1024" doc:"The password that was registered. Needed where the email was registered more than once."`
 	}
 }
 
@@ -124,11 +126,12 @@ func (h handlers) registration(a *api.API) {
 			return accept("look into your mail for a code", h.s.Register(ctx, api.TenantOf(ctx), in.Body.Email, in.Body.Password))
 		})
 	api.Register(a, api.Operation{Method: http.MethodPost, Path: "/api/auth/verify-email", ID: "verifyEmail", Tag: tag, Access: api.Public,
-		Summary:     "Verify an email",
-		Description: "Takes the code that was mailed. It is good for ten minutes and five tries.",
-		Errors:      []problem.Code{problem.RateLimited}},
+		Summary: "Verify an email",
+		Description: "Takes the code that was mailed. It is good for ten minutes and five tries. An email that was registered more than once also needs the password, " +
+			"so that nobody verifies somebody else's.",
+		Errors: []problem.Code{problem.RateLimited}},
 		func(ctx context.Context, in *codeBody) (*accepted, error) {
-			return accept("the email is verified: sign in", h.s.VerifyEmail(ctx, api.TenantOf(ctx), in.Body.Email, in.Body.Code))
+			return accept("the email is verified: sign in", h.s.VerifyEmail(ctx, api.TenantOf(ctx), in.Body.Email, in.Body.Code, in.Body.Password))
 		})
 	api.Register(a, api.Operation{Method: http.MethodPost, Path: "/api/auth/resend-code", ID: "resendCode", Tag: tag, Access: api.Public, Status: http.StatusAccepted,
 		Summary:     "Ask for a new code",

@@ -131,6 +131,40 @@ func TestInvitationIsNotTakenOver(t *testing.T) {
 	}
 }
 
+// TestRegistrationIsNotTakenOver : the owner of an email does not verify the password of somebody who registered it, before or after.
+func TestRegistrationIsNotTakenOver(t *testing.T) {
+	for name, order := range map[string][]string{"before": {better, good}, "after": {good, better}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			for _, pw := range order {
+				r.post(t, "register", fields{"email": jane, "password": pw}).must(t, 202)
+			}
+			verify := func(f fields) int {
+				f["email"] = jane
+				for _, m := range r.mails(t, jane) {
+					f["code"] = m.Data.Code.Reveal()
+					if r.post(t, "verify-email", f).Status == 200 {
+						return 200
+					}
+					r.exec(t, `UPDATE email_codes SET attempts = 0`)
+				}
+				return 400
+			}
+			if verify(fields{}) == 200 {
+				t.Fatal("a code alone verifies, whosever password it is")
+			}
+			if verify(fields{"password": good}) != 200 { // somebody came in between: once more
+				r.post(t, "register", fields{"email": jane, "password": good}).must(t, 202)
+				if verify(fields{"password": good}) != 200 {
+					t.Fatal("the owner of the email cannot verify it")
+				}
+			}
+			r.post(t, "login", fields{"email": jane, "password": better}).want(t, "the other's password", 401, "authentication")
+			r.login(t, jane, good)
+		})
+	}
+}
+
 // TestAnswersSettle : where the work differs by a statement or two, the answer waits until it is due, whoever is asked about.
 func TestAnswersSettle(t *testing.T) {
 	const due = 300 * time.Millisecond

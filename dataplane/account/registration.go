@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/caly-dev/caly/dataplane/problem"
@@ -75,8 +76,9 @@ func checkPassword(field, pw, email string, t *tenantconfig.Tenant) error {
 	return nil
 }
 
-// VerifyEmail takes the code that was mailed. Whatever is wrong with it, the answer is one.
-func (s *Service) VerifyEmail(ctx context.Context, t *tenantconfig.Tenant, raw, code string) error {
+// VerifyEmail takes the code that was mailed, and the password, which is needed where the email was registered more than once. Whatever is
+// wrong with them, the answer is one.
+func (s *Service) VerifyEmail(ctx context.Context, t *tenantconfig.Tenant, raw, code, pw string) error {
 	by := originOf(ctx)
 	email, err := NormalizeEmail(raw)
 	if err != nil {
@@ -90,11 +92,38 @@ func (s *Service) VerifyEmail(ctx context.Context, t *tenantconfig.Tenant, raw, 
 	if err != nil {
 		return err
 	}
-	good, err := s.Store.VerifyEmail(ctx, t.ID, email, codeHash(ring, t.ID, email, code), by)
+	confirmed, err := s.confirm(ctx, t, email, pw)
+	if err != nil {
+		return err
+	}
+	good, err := s.Store.VerifyEmail(ctx, t.ID, email, codeHash(ring, t.ID, email, code), confirmed, by)
 	if err == nil && !good {
-		return invalid("code", "is wrong or has expired: ask for a new one, and mind that five wrong ones use a code up")
+		return invalid("code", "is wrong or has expired: ask for a new one, and mind that five wrong ones use a code up; who registered more than once "+
+			"must send the password that was given last, too")
 	}
 	return err
+}
+
+// wrongPassword is the stored hash of nobody's password.
+const wrongPassword = "wrong"
+
+// confirm returns the stored hash of a password that came with a code, wrongPassword if it is another, and nothing if none came.
+func (s *Service) confirm(ctx context.Context, t *tenantconfig.Tenant, email, pw string) (string, error) {
+	if pw == "" {
+		return "", nil
+	}
+	c, err := s.Store.Credentials(ctx, t.ID, email)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return "", err
+	}
+	ok, _, err := s.Hasher.Verify(ctx, pw, c.PasswordHash)
+	switch {
+	case err != nil:
+		return "", busy(err)
+	case !ok:
+		return wrongPassword, nil
+	}
+	return c.PasswordHash, nil
 }
 
 // ResendCode mails a new code to an email that waits for one; to others nothing.

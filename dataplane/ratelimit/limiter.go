@@ -20,7 +20,7 @@ import (
 )
 
 // defaultPatience with the database.
-const defaultPatience = 250 * time.Millisecond
+const defaultPatience = time.Second
 
 // Store keeps the sliding logs. *store.DB is one.
 type Store interface {
@@ -34,7 +34,7 @@ type Options struct {
 	Key func() []byte
 	// Limits of the platform that differ from DefaultLimits.
 	Limits map[Name]Limit
-	// Patience with the database; 0: 250 ms.
+	// Patience with the database; 0: a second. Under the load of many tries at once it takes a while to answer, and what it says is exact.
 	Patience time.Duration
 	// Registerer of the metrics; nil: none.
 	Registerer prometheus.Registerer

@@ -22,6 +22,8 @@ const (
 	overlap = time.Minute
 	// page of one read.
 	page = 5000
+	// newcomer is how long a check waits for the first read of a tenant that became known just now.
+	newcomer = time.Second
 )
 
 // RevocationStore is what Revocations need of PostgreSQL.
@@ -51,6 +53,7 @@ type Revocations struct {
 	epoch atomic.Uint64
 	last  atomic.Pointer[time.Time] // when the last read that succeeded began
 	wake  chan struct{}
+	arrived chan struct{} // closed, and made anew, when a tenant's revocations have been read for the first time
 
 	mu      sync.RWMutex
 	tenants map[string]*tenantSet // those whose revocations have been read
@@ -69,7 +72,7 @@ func NewRevocations(o RevocationOptions) *Revocations {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Revocations{o: o, wake: make(chan struct{}, 1), tenants: map[string]*tenantSet{}, local: map[subject]mark{}}
+	r := &Revocations{o: o, wake: make(chan struct{}, 1), arrived: make(chan struct{}), tenants: map[string]*tenantSet{}, local: map[subject]mark{}}
 	r.epoch.Store(1)
 	began := o.Now()
 	if o.Metrics != nil {
@@ -80,7 +83,18 @@ func NewRevocations(o RevocationOptions) *Revocations {
 	return r
 }
 
-func (r *Revocations) loaded() bool { return r.last.Load() != nil }
+// Loaded tells whether the revocations of every tenant that the pod knows now have been read.
+func (r *Revocations) Loaded() bool {
+	tenants := r.o.Tenants()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, t := range tenants {
+		if _, ok := r.tenants[t]; !ok {
+			return false
+		}
+	}
+	return r.last.Load() != nil
+}
 
 // Run reads what is new until ctx is done. It returns nil then.
 func (r *Revocations) Run(ctx context.Context) error {
@@ -186,6 +200,8 @@ func (r *Revocations) install(sets map[string]*tenantSet, began time.Time) {
 	}
 	if len(sets) > 0 {
 		r.epoch.Add(1)
+		close(r.arrived)
+		r.arrived = make(chan struct{})
 	}
 	for s, m := range r.local {
 		if m.seen.Before(began) {
@@ -218,28 +234,49 @@ func (r *Revocations) Revoke(tenant, userID, sessionID string) {
 	r.epoch.Add(1)
 }
 
-// judge returns an error for what a token says where it was revoked, or where that is not known yet.
+// judge returns an error for what a token says where it was revoked, or where that is not known in time.
 func (r *Revocations) judge(c *Claims) error {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	set, ok := r.tenants[c.Tenant]
-	switch {
-	case !ok:
-		return r.unknown(c.Tenant)
-	case set.revoked(c), r.local[subject{c.Tenant, c.UserID}].covers(c), r.local[subject{c.Tenant, ""}].covers(c):
+	revoked, known, read := r.look(c)
+	if !known {
+		if !slices.Contains(r.o.Tenants(), c.Tenant) { // none of this platform's
+			return &Error{Revoked}
+		}
+		if revoked, known = r.await(c, read); !known {
+			return ErrNotReady
+		}
+	}
+	if revoked {
 		return &Error{Revoked}
 	}
 	return nil
 }
 
-// unknown is for a tenant whose revocations have not been read: it became known just now, or is none of this platform's.
-func (r *Revocations) unknown(tenant string) error {
-	if !slices.Contains(r.o.Tenants(), tenant) {
-		return &Error{Revoked}
+// look tells whether a token was revoked, if that is known; otherwise read is closed once more is.
+func (r *Revocations) look(c *Claims) (revoked, known bool, read <-chan struct{}) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	set, ok := r.tenants[c.Tenant]
+	if !ok {
+		return false, false, r.arrived
 	}
+	return set.revoked(c) || r.local[subject{c.Tenant, c.UserID}].covers(c) || r.local[subject{c.Tenant, ""}].covers(c), true, nil
+}
+
+// await has a tenant that became known just now read, and looks again.
+func (r *Revocations) await(c *Claims, read <-chan struct{}) (revoked, known bool) {
 	select {
 	case r.wake <- struct{}{}:
 	default: // it is woken already
 	}
-	return ErrNotReady
+	timer := time.NewTimer(newcomer)
+	defer timer.Stop()
+	for !known {
+		select {
+		case <-read:
+			revoked, known, read = r.look(c)
+		case <-timer.C:
+			return false, false
+		}
+	}
+	return revoked, known
 }

@@ -78,7 +78,7 @@ func New(o Options) *Service {
 
 // Ready returns why tokens can be neither minted nor checked.
 func (s *Service) Ready() error {
-	if s.keySet() == nil || s.o.Revocations != nil && !s.o.Revocations.loaded() {
+	if s.keySet() == nil || s.o.Revocations != nil && !s.o.Revocations.Loaded() {
 		return ErrNotReady
 	}
 	return nil

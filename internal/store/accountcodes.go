@@ -42,7 +42,7 @@ func (d *DB) Register(ctx context.Context, tenant string, r Registration, by Ori
 	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		var id string
 		err := tx.QueryRow(ctx, `INSERT INTO users AS u (tenant, id, email, password_hash, role) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (tenant, email) DO UPDATE SET password_hash = excluded.password_hash, updated_at = now()
+			ON CONFLICT (tenant, email) DO UPDATE SET password_hash = excluded.password_hash, contested = true, updated_at = now()
 				WHERE u.email_verified_at IS NULL AND u.disabled_at IS NULL AND u.password_hash <> ''
 			RETURNING id::text`, tenant, r.User.ID, r.User.Email, r.User.PasswordHash, r.User.Role).Scan(&id)
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
@@ -93,9 +93,11 @@ func choose(first bool, a, b *OutboxMail) *OutboxMail {
 }
 
 // VerifyEmail takes an email's code: true, once, when it is the one that the user waits for, has not expired, and was not guessed at too often.
-func (d *DB) VerifyEmail(ctx context.Context, tenant, email string, hash []byte, by Origin) (good bool, err error) {
+// Confirmed is the stored hash of the password that came with the code, empty where none came. Where an email was registered more than
+// once, it is needed: somebody else's password may be waiting for the owner of the email to verify it.
+func (d *DB) VerifyEmail(ctx context.Context, tenant, email string, hash []byte, confirmed string, by Origin) (good bool, err error) {
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
-		id, reason, err := judgeCode(ctx, tx, tenant, email, hash)
+		id, reason, err := judgeCode(ctx, tx, tenant, email, hash, confirmed)
 		if err != nil {
 			return err
 		}
@@ -116,12 +118,13 @@ func (d *DB) VerifyEmail(ctx context.Context, tenant, email string, hash []byte,
 
 // judgeCode returns whom the email belongs to and why the code is refused, empty when it is not. The code stays locked, so that tries count
 // one by one.
-func judgeCode(ctx context.Context, tx pgx.Tx, tenant, email string, hash []byte) (id, reason string, err error) {
+func judgeCode(ctx context.Context, tx pgx.Tx, tenant, email string, hash []byte, confirmed string) (id, reason string, err error) {
 	var want []byte
 	var tries int
-	var live bool
-	err = tx.QueryRow(ctx, `SELECT u.id::text, c.code_hash, c.attempts, c.expires_at > now() FROM users u JOIN email_codes c ON c.tenant = u.tenant AND c.user_id = u.id
-		WHERE u.tenant = $1 AND u.email = $2 AND u.disabled_at IS NULL FOR UPDATE OF c`, tenant, email).Scan(&id, &want, &tries, &live)
+	var live, owner bool
+	err = tx.QueryRow(ctx, `SELECT u.id::text, c.code_hash, c.attempts, c.expires_at > now(), u.password_hash = $3 OR ($3 = '' AND NOT u.contested)
+		FROM users u JOIN email_codes c ON c.tenant = u.tenant AND c.user_id = u.id
+		WHERE u.tenant = $1 AND u.email = $2 AND u.disabled_at IS NULL FOR UPDATE OF c`, tenant, email, confirmed).Scan(&id, &want, &tries, &live, &owner)
 	switch right := subtle.ConstantTimeCompare(want, hash) == 1; {
 	case errors.Is(err, pgx.ErrNoRows):
 		return "", "no code is waited for", nil
@@ -133,13 +136,15 @@ func judgeCode(ctx context.Context, tx pgx.Tx, tenant, email string, hash []byte
 		return id, "expired", nil
 	case !right:
 		return id, "wrong code", nil
+	case !owner:
+		return id, "not the password that was registered last", nil
 	}
 	return id, "", nil
 }
 
 // verified marks a user's email as the user's own; no code is needed any more.
 func verified(ctx context.Context, tx pgx.Tx, tenant, id string) error {
-	_, err := tx.Exec(ctx, `UPDATE users SET email_verified_at = coalesce(email_verified_at, now()), updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, id)
+	_, err := tx.Exec(ctx, `UPDATE users SET email_verified_at = coalesce(email_verified_at, now()), contested = false, updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, id)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -28,9 +29,10 @@ func (p *people) register(t *testing.T, password, code, mail string) {
 	}
 }
 
-func (p *people) verify(t *testing.T, code string) bool {
+// verify with a code and the stored hash of the password that came with it, if one did.
+func (p *people) verify(t *testing.T, code string, confirmed ...string) bool {
 	t.Helper()
-	good, err := p.dataplane.VerifyEmail(t.Context(), acme, "jane@acme.example", digest(code), p.by)
+	good, err := p.dataplane.VerifyEmail(t.Context(), acme, "jane@acme.example", digest(code), strings.Join(confirmed, ""), p.by)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +83,7 @@ func TestRegisterOver(t *testing.T) {
 				t.Errorf("%d codes, want %d", n, tc.wantCodes)
 			}
 			fresh := tc.wantMail == "verify2"
-			if good := p.verify(t, "222222"); good != fresh {
+			if good := p.verify(t, "222222", "second"); good != fresh {
 				t.Errorf("the code verifies: %v, want %v", good, fresh)
 			}
 		})
@@ -94,23 +96,30 @@ func TestVerifyEmail(t *testing.T) {
 		code   string
 		want   bool
 		reason string // in the audit log
+		sent   string // with the code: the password's hash
 	}{
-		"right":                 {func(*testing.T, *people) {}, "111111", true, ""},
-		"wrong":                 {func(*testing.T, *people) {}, "111112", false, "wrong code"},
-		"expired":               {func(t *testing.T, p *people) { p.exec(t, `UPDATE email_codes SET expires_at = now()`) }, "111111", false, "expired"},
-		"disabled":              {func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET disabled_at = now()`) }, "111111", false, "no code is waited for"},
-		"used":                  {func(t *testing.T, p *people) { p.verify(t, "111111") }, "111111", false, "no code is waited for"},
-		"unknown email":         {func(t *testing.T, p *people) { p.exec(t, `DELETE FROM users`) }, "111111", false, "no code is waited for"},
-		"right after four":      {func(t *testing.T, p *people) { wrongs(t, p, 4) }, "111111", true, ""},
-		"right after five":      {func(t *testing.T, p *people) { wrongs(t, p, 5) }, "111111", false, "too many tries"},
-		"the code before a new": {func(t *testing.T, p *people) { p.resend(t, "222222") }, "111111", false, "wrong code"},
-		"a new one after five":  {func(t *testing.T, p *people) { wrongs(t, p, 5); p.resend(t, "222222") }, "222222", true, ""},
+		"right":                 {func(*testing.T, *people) {}, "111111", true, "", ""},
+		"right, and password":   {func(*testing.T, *people) {}, "111111", true, "", hash},
+		"another password":      {func(*testing.T, *people) {}, "111111", false, "not the password that was registered last", "other"},
+		"registered again":      {func(t *testing.T, p *people) { p.register(t, "second", "222222", "2") }, "222222", false, "not the password that was registered last", ""},
+		"again, password":       {func(t *testing.T, p *people) { p.register(t, "second", "222222", "2") }, "222222", true, "", "second"},
+		"again, the first's":    {func(t *testing.T, p *people) { p.register(t, "second", "222222", "2") }, "222222", false, "not the password that was registered last", hash},
+		"again, then resent":    {func(t *testing.T, p *people) { p.register(t, "second", "222222", "2"); p.resend(t, "333333") }, "333333", false, "not the password that was registered last", ""},
+		"wrong":                 {func(*testing.T, *people) {}, "111112", false, "wrong code", ""},
+		"expired":               {func(t *testing.T, p *people) { p.exec(t, `UPDATE email_codes SET expires_at = now()`) }, "111111", false, "expired", ""},
+		"disabled":              {func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET disabled_at = now()`) }, "111111", false, "no code is waited for", ""},
+		"used":                  {func(t *testing.T, p *people) { p.verify(t, "111111") }, "111111", false, "no code is waited for", ""},
+		"unknown email":         {func(t *testing.T, p *people) { p.exec(t, `DELETE FROM users`) }, "111111", false, "no code is waited for", ""},
+		"right after four":      {func(t *testing.T, p *people) { wrongs(t, p, 4) }, "111111", true, "", ""},
+		"right after five":      {func(t *testing.T, p *people) { wrongs(t, p, 5) }, "111111", false, "too many tries", ""},
+		"the code before a new": {func(t *testing.T, p *people) { p.resend(t, "222222") }, "111111", false, "wrong code", ""},
+		"a new one after five":  {func(t *testing.T, p *people) { wrongs(t, p, 5); p.resend(t, "222222") }, "222222", true, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPeople(t)
 			p.register(t, hash, "111111", "1")
 			tc.before(t, p)
-			if got := p.verify(t, tc.code); got != tc.want {
+			if got := p.verify(t, tc.code, tc.sent); got != tc.want {
 				t.Errorf("verified: %v, want %v", got, tc.want)
 			}
 			if n := p.one(t, `SELECT count(*) FROM users WHERE email_verified_at IS NOT NULL AND disabled_at IS NULL`); (n == 1) != (tc.want || name == "used") {
@@ -145,7 +154,7 @@ func TestCodeUnderConcurrency(t *testing.T) {
 	var wg sync.WaitGroup
 	var good atomic.Int32
 	try := func(code string) {
-		ok, err := p.dataplane.VerifyEmail(context.Background(), acme, "jane@acme.example", digest(code), p.by)
+		ok, err := p.dataplane.VerifyEmail(context.Background(), acme, "jane@acme.example", digest(code), "", p.by)
 		if err != nil {
 			t.Error(err)
 		}

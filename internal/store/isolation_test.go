@@ -299,7 +299,7 @@ func writing() map[string]call {
 			return db.Resend(ctx, acme, "agent@example.com", code, mail(), mail())
 		}),
 		"VerifyEmail": func(ctx context.Context, db *store.DB) (any, error) {
-			return db.VerifyEmail(ctx, acme, "agent@example.com", bothHash, by)
+			return db.VerifyEmail(ctx, acme, "agent@example.com", bothHash, "", by)
 		},
 		"RequestReset": only(func(ctx context.Context, db *store.DB) error {
 			return db.RequestReset(ctx, acme, "both@example.com", token, mail(), mail(), by)
