@@ -12,7 +12,7 @@ import (
 
 func newSimulateCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "simulate", Short: "Stand in for Exotel, to try an installation", Args: cli.NoArgs, RunE: help}
-	cmd.AddCommand(newSimulateServerCommand(), newSimulateCallCommand(), newSimulateVerifyCommand())
+	cmd.AddCommand(newSimulateServerCommand(), newSimulateCallCommand(), newSimulateVerifyCommand(), newSimulateStreamCommand())
 	return cmd
 }
 

@@ -1,0 +1,196 @@
+package agent_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/websocket"
+	"go.uber.org/goleak"
+
+	"github.com/caly-dev/caly/internal/agent"
+	"github.com/caly-dev/caly/internal/agent/agenttest"
+	"github.com/caly-dev/caly/internal/exotel/agentstream"
+	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/g711"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// relay is the simplest bridge with a codec in it: it loses nothing and judges nothing. It dials the agent when it knows the start.
+type relay struct {
+	t      *testing.T
+	url    string
+	codec  agent.Codec
+	exotel *websocket.Conn
+	agent  *websocket.Conn
+	back   sync.WaitGroup
+}
+
+// bridge serves one call to an agent of a protocol; its URL for Exotel.
+func bridge(t *testing.T, p agent.Protocol, agentURL string) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		ws, err := (&websocket.Upgrader{}).Upgrade(w, req, nil)
+		if err != nil {
+			return
+		}
+		codec, err := agent.New(p)
+		if err != nil {
+			t.Error(err)
+		}
+		(&relay{t: t, url: agentURL, codec: codec, exotel: ws}).run()
+	}))
+	t.Cleanup(s.Close)
+	return "ws" + strings.TrimPrefix(s.URL, "http")
+}
+
+func (r *relay) run() {
+	var s agentstream.Scanner
+	for {
+		_, data, err := r.exotel.ReadMessage()
+		if err != nil {
+			break
+		}
+		m, err := s.Scan(data)
+		if err != nil {
+			r.t.Errorf("%s: %v", data, err)
+			break
+		}
+		if m.Kind == agentstream.Start {
+			r.open(data)
+		}
+		if out, binary, send, err := r.codec.FromExotel(nil, m); err != nil {
+			r.t.Errorf("%s: %v", data, err)
+		} else if send {
+			r.toAgent(agent.Frame{Data: out, Binary: binary})
+		}
+	}
+	_ = r.exotel.Close()
+	if r.agent != nil {
+		_ = r.agent.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
+	}
+	r.back.Wait()
+}
+
+func (r *relay) open(start []byte) {
+	info, err := agentstream.ParseStart(start)
+	if err != nil {
+		r.t.Errorf("%s: %v", start, err)
+	}
+	if r.agent, _, err = websocket.DefaultDialer.Dial(r.url, nil); err != nil {
+		r.t.Error(err)
+		return
+	}
+	frames, err := r.codec.Open(info)
+	if err != nil {
+		r.t.Error(err)
+	}
+	for _, f := range frames {
+		r.toAgent(f)
+	}
+	r.back.Add(1)
+	go func() {
+		defer r.back.Done()
+		defer func() { _ = r.agent.Close() }()
+		for {
+			kind, data, err := r.agent.ReadMessage()
+			if err != nil {
+				return
+			}
+			out, err := r.codec.FromAgent(nil, data, kind == websocket.BinaryMessage)
+			if err != nil {
+				r.t.Errorf("%q: %v", data, err)
+			}
+			if out.Send {
+				_ = r.exotel.WriteMessage(websocket.TextMessage, out.Frame)
+			}
+		}
+	}()
+}
+
+func (r *relay) toAgent(f agent.Frame) {
+	kind := websocket.TextMessage
+	if f.Binary {
+		kind = websocket.BinaryMessage
+	}
+	_ = r.agent.WriteMessage(kind, f.Data)
+}
+
+// TestWholeCalls are Exotel's client and agents of each protocol, over real sockets, with the codec between them: what the agent was told,
+// and that its echo comes back sample by sample.
+func TestWholeCalls(t *testing.T) {
+	for name, tc := range map[string]struct {
+		protocol agent.Protocol
+		rate     int
+		quirks   exoteltest.StreamQuirks
+		quoting  exoteltest.Quoting
+		want     agenttest.Start
+		exact    bool // the echo is compared; else only its length
+	}{
+		"twilio at 8 kHz": {protocol: agent.Twilio, rate: 8000, want: agenttest.Start{AccountID: "a1", Encoding: "audio/x-mulaw", Rate: 8000,
+			Custom: map[string]string{"k": "v", "from": "+91987", "to": "+91123"}}, exact: true},
+		"twilio at 8 kHz, odd": {protocol: agent.Twilio, rate: 8000, quoting: exoteltest.Strings,
+			quirks: exoteltest.StreamQuirks{CamelCase: true, NoConnected: true, ExtraKeys: true, OddSizes: true},
+			want:   agenttest.Start{AccountID: "a1", Encoding: "audio/x-mulaw", Rate: 8000, Custom: map[string]string{"k": "v", "from": "+91987", "to": "+91123"}},
+			exact:  true},
+		"twilio at 24 kHz": {protocol: agent.Twilio, rate: 24000, want: agenttest.Start{AccountID: "a1", Encoding: "audio/x-mulaw", Rate: 8000,
+			Custom: map[string]string{"k": "v", "from": "+91987", "to": "+91123"}}},
+		"pcm at 8 kHz": {protocol: agent.PCM, rate: 8000, want: agenttest.Start{Encoding: "pcm_s16le", Rate: 8000, Custom: map[string]string{"k": "v"}}, exact: true},
+		"pcm at 16 kHz, odd": {protocol: agent.PCM, rate: 16000, quirks: exoteltest.StreamQuirks{OddSizes: true, ExtraKeys: true},
+			want: agenttest.Start{Encoding: "pcm_s16le", Rate: 16000, Custom: map[string]string{"k": "v"}}, exact: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, err := agenttest.NewServer(agenttest.Options{Protocol: tc.protocol, BurstEvery: 10, BurstMarks: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Close()
+			s := exoteltest.Stream{URL: bridge(t, tc.protocol, a.URL()) + "?k=v", CallSID: "c1", StreamSID: "s1", AccountSID: "a1", From: "+91987", To: "+91123",
+				Rate: tc.rate, Audio: exoteltest.Noise(tc.rate / 2), Digits: "5", Quirks: tc.quirks, Quoting: tc.quoting, Linger: 10 * time.Second}
+			if tc.exact {
+				s.Expect = heard(tc.protocol, s.Audio)
+			}
+			r, err := s.Run(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !r.Echo.Whole() || r.Invalid+r.Unusual > 0 || !r.HungUp || r.Clears != 2 || r.MarksReceived != 2 || r.MarksReturned != 2 {
+				t.Errorf("%+v", r)
+			}
+			checkAgent(t, a, tc.want)
+		})
+	}
+}
+
+// heard is what comes back of audio.
+func heard(p agent.Protocol, audio []byte) []byte {
+	if p == agent.PCM {
+		return audio
+	}
+	return exoteltest.PCM(g711.AppendDecode(nil, g711.AppendEncode(nil, exoteltest.Samples(audio))))
+}
+
+func checkAgent(t *testing.T, a *agenttest.Server, want agenttest.Start) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); a.Live() > 0 && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	}
+	if len(a.Calls()) != 1 {
+		t.Fatalf("the agent had %d calls", len(a.Calls()))
+	}
+	c := a.Calls()[0]
+	want.StreamID, want.CallID = "s1", "c1"
+	if want.Encoding == "pcm_s16le" {
+		want.From, want.To = "+91987", "+91123"
+	}
+	if d := cmp.Diff(want, c.Start); d != "" {
+		t.Errorf("start (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff([]string{"burst-10-0", "burst-20-0"}, c.Marks); d != "" || c.Digits != "5" || !c.Stopped || c.Problem != "" {
+		t.Errorf("%+v; marks (-want +got):\n%s", c, d)
+	}
+}

@@ -1,0 +1,331 @@
+package wav
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// parsed is a file as a player sees it.
+type parsed struct {
+	RIFF, Data            uint32
+	Tag, Channels, Bits   uint16
+	Rate, ByteRate, Frame int
+	Left, Right           []int16
+}
+
+func parse(t *testing.T, file []byte) (p parsed) {
+	t.Helper()
+	if len(file) < 44 || string(file[:4]) != "RIFF" || string(file[8:16]) != "WAVEfmt " || string(file[36:40]) != "data" {
+		t.Fatalf("no WAV header: %q", file[:min(len(file), 44)])
+	}
+	u16, u32 := binary.LittleEndian.Uint16, binary.LittleEndian.Uint32
+	p = parsed{RIFF: u32(file[4:]), Data: u32(file[40:]), Tag: u16(file[20:]), Channels: u16(file[22:]), Bits: u16(file[34:]),
+		Rate: int(u32(file[24:])), ByteRate: int(u32(file[28:])), Frame: int(u16(file[32:]))}
+	for rest := file[44:]; len(rest) >= 4; rest = rest[4:] {
+		p.Left, p.Right = append(p.Left, int16(u16(rest))), append(p.Right, int16(u16(rest[2:])))
+	}
+	return p
+}
+
+func newWriter(t *testing.T, w io.Writer, rate int) *Writer {
+	t.Helper()
+	out, err := NewWriter(w, rate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tone is ms milliseconds of one value at 8 kHz.
+func tone(value int16, ms int) []byte {
+	var pcm []byte
+	for range ms * 8 {
+		pcm = binary.LittleEndian.AppendUint16(pcm, uint16(value))
+	}
+	return pcm
+}
+
+// run is how long one value lasts, in milliseconds at 8 kHz.
+type run struct {
+	Value int16
+	Ms    int
+}
+
+func runs(samples []int16) (list []run) {
+	for i := 0; i < len(samples); {
+		n := i
+		for n < len(samples) && samples[n] == samples[i] {
+			n++
+		}
+		list = append(list, run{samples[i], (n - i) / 8})
+		i = n
+	}
+	return list
+}
+
+const ms = time.Millisecond
+
+// action is one call of the Writer.
+type action struct {
+	at    time.Duration
+	from  Channel
+	value int16 // 0: a clear
+	ms    int
+}
+
+func play(t *testing.T, w *Writer, actions []action) {
+	t.Helper()
+	for _, a := range actions {
+		if a.value == 0 {
+			must(t, w.Clear(a.at))
+			continue
+		}
+		must(t, w.Write(a.from, a.at, tone(a.value, a.ms)))
+	}
+}
+
+// beat is a side that speaks in frames of 20 ms.
+func beat(c Channel, value int16, from, to time.Duration) (list []action) {
+	for at := from; at < to; at += 20 * ms {
+		list = append(list, action{at, c, value, 20})
+	}
+	return list
+}
+
+func sorted(lists ...[]action) []action {
+	all := slices.Concat(lists...)
+	slices.SortStableFunc(all, func(a, b action) int { return int(a.at - b.at) })
+	return all
+}
+
+func TestWriterAligns(t *testing.T) {
+	for name, tc := range map[string]struct {
+		actions             []action
+		end                 time.Duration
+		wantLeft, wantRight []run
+		wantDropped         int
+	}{
+		"nothing": {},
+		"caller alone": {beat(Caller, 1, 0, 2*time.Second), 2 * time.Second,
+			[]run{{1, 2000}}, []run{{0, 2000}}, 0},
+		"agent alone, once": {[]action{{300 * ms, Agent, 2, 400}}, time.Second, []run{{0, 1000}}, []run{{0, 300}, {2, 400}, {0, 300}}, 0},
+		"one after the other": {sorted(beat(Caller, 1, 0, time.Second), beat(Agent, 2, time.Second, 2*time.Second)), 2 * time.Second,
+			[]run{{1, 1000}, {0, 1000}}, []run{{0, 1000}, {2, 1000}}, 0},
+		"both at once": {sorted(beat(Caller, 1, 0, time.Second), beat(Agent, 2, 0, time.Second)), time.Second, []run{{1, 1000}}, []run{{2, 1000}}, 0},
+		"agent says all at once, and again": {sorted(beat(Caller, 1, 0, 3*time.Second), []action{{500 * ms, Agent, 2, 1000}, {600 * ms, Agent, 3, 500}}), 3 * time.Second,
+			[]run{{1, 3000}}, []run{{0, 500}, {2, 1000}, {3, 500}, {0, 1000}}, 0},
+		"a clear drops what was not heard": {sorted(beat(Caller, 1, 0, 3*time.Second), []action{{0, Agent, 2, 2000}, {700 * ms, Agent, 0, 0}, {900 * ms, Agent, 3, 100}}),
+			3 * time.Second, []run{{1, 3000}}, []run{{2, 700}, {0, 200}, {3, 100}, {0, 2000}}, 0},
+		"the end drops what was not heard": {sorted(beat(Caller, 1, 0, time.Second), []action{{500 * ms, Agent, 2, 2000}}), time.Second,
+			[]run{{1, 1000}}, []run{{0, 500}, {2, 500}}, 0},
+		"jitter is no silence": {[]action{{0, Caller, 1, 20}, {90 * ms, Caller, 1, 20}, {95 * ms, Caller, 1, 60}, {100 * ms, Caller, 1, 20}}, 120 * ms,
+			[]run{{1, 120}}, []run{{0, 120}}, 0},
+		"a pause is":                 {[]action{{0, Caller, 1, 20}, {220 * ms, Caller, 1, 20}}, 240 * ms, []run{{1, 20}, {0, 200}, {1, 20}}, []run{{0, 240}}, 0},
+		"a long pause":               {[]action{{0, Caller, 1, 20}, {time.Minute, Caller, 1, 20}}, time.Minute + 20*ms, []run{{1, 20}, {0, 60_000 - 20}, {1, 20}}, []run{{0, 60_020}}, 0},
+		"a clock that runs backward": {[]action{{time.Second, Caller, 1, 20}, {0, Agent, 2, 20}}, time.Second + 20*ms, []run{{0, 1000}, {1, 20}}, []run{{0, 500}, {2, 20}, {0, 500}}, 0},
+		"more than a minute ahead": {[]action{{0, Agent, 2, 59_000}, {10 * ms, Agent, 3, 3000}}, 70 * time.Second,
+			[]run{{0, 70_000}}, []run{{2, 59_000}, {3, 1000}, {0, 10_000}}, 16000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var file bytes.Buffer
+			w := newWriter(t, &file, 8000)
+			play(t, w, tc.actions)
+			must(t, w.Close(tc.end))
+			got := parse(t, file.Bytes())
+			if d := cmp.Diff(tc.wantLeft, runs(got.Left)); d != "" {
+				t.Errorf("left (-want +got):\n%s", d)
+			}
+			if d := cmp.Diff(tc.wantRight, runs(got.Right)); d != "" {
+				t.Errorf("right (-want +got):\n%s", d)
+			}
+			if w.Dropped() != tc.wantDropped {
+				t.Errorf("%d samples dropped, want %d", w.Dropped(), tc.wantDropped)
+			}
+		})
+	}
+}
+
+func TestHeader(t *testing.T) {
+	for name, tc := range map[string]struct {
+		file func(t *testing.T) (io.Writer, func() []byte)
+		want uint32 // size in the file after Close
+	}{
+		"a file":   {realFile, 8000 * 4},
+		"a stream": {func(*testing.T) (io.Writer, func() []byte) { b := &bytes.Buffer{}; return b, b.Bytes }, unknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, content := tc.file(t)
+			w := newWriter(t, f, 16000)
+			must(t, w.Write(Caller, 0, tone(1, 1000))) // half a second at 16 kHz
+			cut := parse(t, content())
+			want := parsed{RIFF: unknown, Data: unknown, Tag: 1, Channels: 2, Bits: 16, Rate: 16000, ByteRate: 64000, Frame: 4}
+			cut.Left, cut.Right = nil, nil
+			if d := cmp.Diff(want, cut); d != "" {
+				t.Errorf("while it is written (-want +got):\n%s", d)
+			}
+			must(t, w.Close(500*ms))
+			done := parse(t, content())
+			if tc.want != unknown {
+				want.RIFF = tc.want + 36
+			}
+			if want.Data = tc.want; len(done.Left) != 8000 || len(done.Right) != 8000 {
+				t.Errorf("%d and %d samples", len(done.Left), len(done.Right))
+			}
+			done.Left, done.Right = nil, nil
+			if d := cmp.Diff(want, done); d != "" {
+				t.Errorf("when it is finished (-want +got):\n%s", d)
+			}
+			if h := parse(t, w.Header()); h.Data != 8000*4 || h.RIFF != 8000*4+36 {
+				t.Errorf("the right header says %d in %d", h.Data, h.RIFF)
+			}
+		})
+	}
+}
+
+func realFile(t *testing.T) (io.Writer, func() []byte) {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "call.wav")
+	f, err := os.Create(name)
+	must(t, err)
+	t.Cleanup(func() { _ = f.Close() })
+	return f, func() []byte {
+		data, err := os.ReadFile(name)
+		must(t, err)
+		return data
+	}
+}
+
+// TestCutFile: of a process that died, everything but the last half second is there, and is a whole number of samples.
+func TestCutFile(t *testing.T) {
+	var file bytes.Buffer
+	w := newWriter(t, &file, 8000)
+	play(t, w, sorted(beat(Caller, 1, 0, 10*time.Second), beat(Agent, 2, 0, 10*time.Second)))
+	if n := file.Len() - 44; n%4 != 0 || n < 9400*8*4 {
+		t.Errorf("%d bytes of audio are written after 10 s", n)
+	}
+	got := parse(t, file.Bytes())
+	if d := cmp.Diff([][]run{{{1, len(got.Left) / 8}}, {{2, len(got.Left) / 8}}}, [][]run{runs(got.Left), runs(got.Right)}); d != "" {
+		t.Errorf("audio (-want +got):\n%s", d)
+	}
+}
+
+// TestMemoryIsBounded: a long talk, and an agent that says far too much, leave no more behind than the bound.
+func TestMemoryIsBounded(t *testing.T) {
+	w := newWriter(t, io.Discard, 8000)
+	frame := tone(1, 20)
+	for at := time.Duration(0); at < 5*time.Minute; at += 20 * ms {
+		must(t, w.Write(Caller, at, frame))
+		must(t, w.Write(Agent, at, frame))
+		must(t, w.Write(Agent, at, frame)) // twice what can be heard
+	}
+	if most := 2 * 2 * 60 * 8000; cap(w.lanes[Agent].data) > 2*most || cap(w.lanes[Caller].data) > roomToKeep*2 {
+		t.Errorf("%d and %d bytes are kept", cap(w.lanes[Agent].data), cap(w.lanes[Caller].data))
+	}
+	must(t, w.Clear(5*time.Minute))
+	must(t, w.Write(Caller, 5*time.Minute+time.Second, frame))
+	if kept := cap(w.lanes[Agent].data); kept > roomToKeep {
+		t.Errorf("%d bytes are kept of what was dropped", kept)
+	}
+	if w.Dropped() == 0 {
+		t.Error("nothing was dropped, the test tests nothing")
+	}
+}
+
+// TestHowFramesAreCutMakesNoDifference, halves of samples included.
+func TestHowFramesAreCutMakesNoDifference(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		audio := rapid.SliceOfN(rapid.Byte(), 0, 2000).Draw(rt, "audio")
+		var whole, cut bytes.Buffer
+		a, b := newWriter(t, &whole, 8000), newWriter(t, &cut, 8000)
+		must(t, a.Write(Caller, 0, audio))
+		for rest := audio; len(rest) > 0; {
+			n := rapid.IntRange(1, len(rest)).Draw(rt, "piece")
+			must(t, b.Write(Caller, 0, rest[:n]))
+			rest = rest[n:]
+		}
+		must(t, a.Close(time.Second))
+		must(t, b.Close(time.Second))
+		if d := cmp.Diff(parse(t, whole.Bytes()), parse(t, cut.Bytes())); d != "" {
+			rt.Errorf("(-whole +cut):\n%s", d)
+		}
+	})
+}
+
+func TestNothingIsAllocated(t *testing.T) {
+	w := newWriter(t, io.Discard, 8000)
+	frame, at := tone(1, 20), time.Duration(0)
+	step := func() {
+		must(t, w.Write(Caller, at, frame[:319])) // an odd size
+		must(t, w.Write(Agent, at, frame))
+		must(t, w.Write(Caller, at, frame[319:]))
+		at += 20 * ms
+	}
+	for range 200 {
+		step()
+	}
+	if n := testing.AllocsPerRun(200, step); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// failing takes so many bytes.
+type failing struct{ left int }
+
+var errFull = errors.New("disk full")
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.left -= len(p); f.left < 0 {
+		return 0, errFull
+	}
+	return len(p), nil
+}
+
+// WriteAt fails: the header cannot be mended.
+func (f *failing) WriteAt([]byte, int64) (int, error) { return 0, errFull }
+
+func TestWriterFails(t *testing.T) {
+	if _, err := NewWriter(&failing{10}, 8000); !errors.Is(err, errFull) {
+		t.Errorf("header: %v", err)
+	}
+	for _, rate := range []int{0, -1, 1 << 20} {
+		if _, err := NewWriter(io.Discard, rate); err == nil || !strings.Contains(err.Error(), "no sample rate") {
+			t.Errorf("rate %d: %v", rate, err)
+		}
+	}
+	w := newWriter(t, &failing{44}, 8000)
+	must(t, w.Write(Caller, 0, tone(1, 100)))
+	for what, err := range map[string]error{"write": w.Write(Caller, time.Minute, nil), "again": w.Write(Agent, 0, nil), "clear": w.Clear(0), "close": w.Close(0)} {
+		if !errors.Is(err, errFull) {
+			t.Errorf("%s: %v, want the first error to stay", what, err)
+		}
+	}
+	if err := newWriter(t, &failing{100}, 8000).Close(0); !errors.Is(err, errFull) {
+		t.Errorf("the header's sizes: %v", err)
+	}
+	w = newWriter(t, io.Discard, 8000)
+	must(t, w.Close(0))
+	if err := w.Write(Caller, 0, nil); !errors.Is(err, ErrClosed) {
+		t.Errorf("after the end: %v", err)
+	}
+	if err := w.Close(0); !errors.Is(err, ErrClosed) {
+		t.Errorf("closed twice: %v", err)
+	}
+}
