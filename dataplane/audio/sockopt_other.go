@@ -1,0 +1,7 @@
+//go:build !linux
+
+package audio
+
+import "syscall"
+
+func limitUnsent(syscall.RawConn) {}
