@@ -79,6 +79,14 @@ bench-upload: build ## Compare caly upload with rclone copyurl
 bench-webhook: build ## Compare the webhook path with pgbench inserting the same row
 	@test/bench/webhook.sh
 
+.PHONY: bench-auth
+bench-auth: build ## Measure tokens, authenticated calls beside a flood of wrong logins, and lists beside pgbench
+	@test/bench/auth.sh
+
+.PHONY: bench-relay
+bench-relay: ## Compare the audio bridge with a TCP proxy, gws and gorilla's defaults
+	@test/bench/relay.sh
+
 .PHONY: bench-pipeline
 bench-pipeline: ## Measure the pipeline on the local cluster beside one Job for each recording (root)
 	@test/bench/pipeline.sh
