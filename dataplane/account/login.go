@@ -8,6 +8,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/ratelimit"
 	"github.com/caly-dev/caly/dataplane/session"
 	"github.com/caly-dev/caly/internal/mail"
+	"github.com/caly-dev/caly/internal/password"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -19,9 +20,11 @@ func (s *Service) Login(ctx context.Context, t *tenantconfig.Tenant, raw, pw str
 	if err != nil {
 		return session.Tokens{}, invalid("email", err.Error())
 	}
-	if err := s.admitLogin(ctx, t, email, by); err != nil {
+	leave, err := s.admitLogin(ctx, t, email, by)
+	if err != nil {
 		return session.Tokens{}, err
 	}
+	defer leave()
 	if _, err := s.ring(); err != nil { // a session without tokens would be of no use
 		return session.Tokens{}, err
 	}
@@ -51,13 +54,23 @@ func (s *Service) failed(ctx context.Context, t *tenantconfig.Tenant, action, em
 	return s.audit(ctx, t, action, email, why)
 }
 
-// admitLogin counts the try. The failures of an address are looked at, and counted only once it has failed.
-func (s *Service) admitLogin(ctx context.Context, t *tenantconfig.Tenant, email string, by store.Origin) error {
+// admitLogin counts the try, once there is a place for it: one that nobody will hash costs the database nothing. The failures of an address are
+// looked at, and counted only once it has failed.
+func (s *Service) admitLogin(ctx context.Context, t *tenantconfig.Tenant, email string, by store.Origin) (leave func(), err error) {
 	address := addressKey(by.Address)
-	if err := s.blocked(t, limited{ratelimit.LoginFailures, address}); err != nil {
-		return err
+	login := loginLimit(email, address)
+	if err := s.blocked(t, limited{ratelimit.LoginFailures, address}, login); err != nil {
+		return nil, err
 	}
-	return s.take(ctx, t, loginLimit(email, address))
+	leave, ok := s.logins.enter(address, email)
+	if !ok {
+		return nil, busy(password.ErrBusy)
+	}
+	if err := s.take(ctx, t, login); err != nil {
+		leave()
+		return nil, err
+	}
+	return leave, nil
 }
 
 func loginLimit(email, address string) limited {

@@ -84,9 +84,11 @@ func (s *Service) ChangePassword(ctx context.Context, t *tenantconfig.Tenant, cu
 	if err != nil {
 		return gone(err)
 	}
-	if err := s.admitLogin(ctx, t, c.User.Email, by); err != nil {
+	leave, err := s.admitLogin(ctx, t, c.User.Email, by)
+	if err != nil {
 		return err
 	}
+	defer leave()
 	if err := checkPassword("newPassword", pw, c.User.Email, t); err != nil {
 		return err
 	}

@@ -65,6 +65,7 @@ type Options struct {
 type Service struct {
 	Options
 	sessions *session.Manager
+	logins   *gate
 }
 
 // New makes a service.
@@ -78,7 +79,7 @@ func New(o Options) *Service {
 	if o.Settle <= 0 {
 		o.Settle = 100 * time.Millisecond
 	}
-	return &Service{Options: o, sessions: &session.Manager{Store: o.Store, Tokens: o.Tokens, Revoker: o.Revoker, Idle: o.SessionIdle}}
+	return &Service{Options: o, logins: newGate(o.Hasher.Capacity()), sessions: &session.Manager{Store: o.Store, Tokens: o.Tokens, Revoker: o.Revoker, Idle: o.SessionIdle}}
 }
 
 // settle waits until an answer is due to a question that came at start. A few statements more or less for an account that exists would show in

@@ -50,9 +50,9 @@ type RevocationOptions struct {
 type Revocations struct {
 	o RevocationOptions
 	// epoch rises whenever a token that was good may be so no more.
-	epoch atomic.Uint64
-	last  atomic.Pointer[time.Time] // when the last read that succeeded began
-	wake  chan struct{}
+	epoch   atomic.Uint64
+	last    atomic.Pointer[time.Time] // when the last read that succeeded began
+	wake    chan struct{}
 	arrived chan struct{} // closed, and made anew, when a tenant's revocations have been read for the first time
 
 	mu      sync.RWMutex

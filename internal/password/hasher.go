@@ -78,6 +78,9 @@ func (h *Hasher) Verify(ctx context.Context, password, phc string) (ok, upgrade 
 	return ok, ok && want.weaker(h.params), err
 }
 
+// Capacity is how many passwords are hashed or wait for their turn at most.
+func (h *Hasher) Capacity() int { return cap(h.slots) + int(h.queue) }
+
 // Waiting is how many passwords wait for their turn.
 func (h *Hasher) Waiting() int { return int(h.waiting.Load()) }
 
