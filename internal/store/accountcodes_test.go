@@ -90,6 +90,8 @@ func TestRegisterOver(t *testing.T) {
 	}
 }
 
+const notTheLast = "not the password that was registered last"
+
 func TestVerifyEmail(t *testing.T) {
 	for name, tc := range map[string]struct {
 		before func(t *testing.T, p *people)
@@ -100,11 +102,11 @@ func TestVerifyEmail(t *testing.T) {
 	}{
 		"right":                 {func(*testing.T, *people) {}, "111111", true, "", ""},
 		"right, and password":   {func(*testing.T, *people) {}, "111111", true, "", hash},
-		"another password":      {func(*testing.T, *people) {}, "111111", false, "not the password that was registered last", "other"},
-		"registered again":      {func(t *testing.T, p *people) { p.register(t, "second", "222222", "2") }, "222222", false, "not the password that was registered last", ""},
+		"another password":      {func(*testing.T, *people) {}, "111111", false, notTheLast, "other"},
+		"registered again":      {func(t *testing.T, p *people) { p.register(t, "second", "222222", "2") }, "222222", false, notTheLast, ""},
 		"again, password":       {func(t *testing.T, p *people) { p.register(t, "second", "222222", "2") }, "222222", true, "", "second"},
-		"again, the first's":    {func(t *testing.T, p *people) { p.register(t, "second", "222222", "2") }, "222222", false, "not the password that was registered last", hash},
-		"again, then resent":    {func(t *testing.T, p *people) { p.register(t, "second", "222222", "2"); p.resend(t, "333333") }, "333333", false, "not the password that was registered last", ""},
+		"again, the first's":    {func(t *testing.T, p *people) { p.register(t, "second", "222222", "2") }, "222222", false, notTheLast, hash},
+		"again, then resent":    {func(t *testing.T, p *people) { p.register(t, "second", "222222", "2"); p.resend(t, "333333") }, "333333", false, notTheLast, ""},
 		"wrong":                 {func(*testing.T, *people) {}, "111112", false, "wrong code", ""},
 		"expired":               {func(t *testing.T, p *people) { p.exec(t, `UPDATE email_codes SET expires_at = now()`) }, "111111", false, "expired", ""},
 		"disabled":              {func(t *testing.T, p *people) { p.exec(t, `UPDATE users SET disabled_at = now()`) }, "111111", false, "no code is waited for", ""},
