@@ -16,6 +16,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/records"
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/objectstore/s3test"
+	"github.com/caly-dev/caly/internal/password"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -50,7 +51,7 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(db.Close)
 	r := &rig{Rig: apitest.New(func(o *api.Options) { o.Mode = api.Development }), pg: pg, db: db, people: map[string]string{}}
 	ring := keyring.New(time.Now())
-	accounts := account.New(account.Options{Store: db, Ring: func() *keyring.Ring { return ring }})
+	accounts := account.New(account.Options{Store: db, Hasher: password.NewHasher(password.Options{}), Ring: func() *keyring.Ring { return ring }})
 	records.Register(r.API, records.Options{Store: db, Inviter: accounts, Now: func() time.Time { return now }})
 	r.Know(r.Tenant, tenantNamed(globex))
 	for _, tenant := range []string{acme, globex} {
