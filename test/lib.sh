@@ -125,3 +125,33 @@ install_chart() {
 }
 
 random() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
+
+# bench_up PORT: a folder in WORK, and a migrated PostgreSQL of the benchmark's own on loopback, whose URLs are in CALY_BENCH_DSN_OWNER and
+# CALY_BENCH_DSN_DATAPLANE. Both go when the script ends.
+bench_up() {
+	WORK=$(mktemp -d)
+	chmod 711 "$WORK" # PostgreSQL runs as a user of its own
+	trap bench_down EXIT
+	trap "exit 143" TERM INT # which ends what this started
+	step "starting PostgreSQL" "a few seconds"
+	"$CLUSTER/postgres.sh" up --dir "$WORK/postgres" --listen 127.0.0.1 --port "$1"
+	CALY_BENCH_DSN_OWNER=$("$CLUSTER/postgres.sh" dsn owner --dir "$WORK/postgres")
+	CALY_BENCH_DSN_DATAPLANE=$("$CLUSTER/postgres.sh" dsn dataplane --dir "$WORK/postgres")
+	export CALY_BENCH_DSN_OWNER CALY_BENCH_DSN_DATAPLANE
+	CALY_DATABASE_URL=$CALY_BENCH_DSN_OWNER bin/caly migrate up
+}
+
+bench_down() {
+	local status=$?
+	"$CLUSTER/postgres.sh" down --dir "$WORK/postgres" >/dev/null 2>&1 || true
+	rm -rf "$WORK"
+	exit "$status"
+}
+
+pgbench_binary() {
+	if have pgbench; then
+		command -v pgbench
+	else
+		compgen -G '/usr/lib/postgresql/*/bin/pgbench' | sort -V | tail -n 1
+	fi
+}

@@ -53,7 +53,7 @@ func newDataplaneCommand() *cobra.Command {
 	f.StringSliceVar(&o.trustedProxies, "trusted-proxies", nil, "address ranges of the proxies whose X-Forwarded headers are believed")
 	f.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from")
 	f.BoolVar(&o.allowHTTP, "allow-http-sources", false, "let recordings come over plain http")
-	f.StringVar(&o.tlsCertFile, "tls-cert-file", "", "file with the certificate to speak TLS with; renewed files are live at once")
+	f.StringVar(&o.tlsCertFile, "tls-cert-file", "", "file with the certificate to speak TLS with; renewed files are live within seconds")
 	f.StringVar(&o.tlsKeyFile, "tls-key-file", "", "file with the certificate's key")
 	f.StringVar(&o.monitoringTokenFile, "monitoring-token-file", "", "file with the token that opens /api/monitoring to the outside")
 	o.api.addTo(f)
@@ -66,7 +66,8 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := o.api.check(); err != nil {
+	settings, err := o.api.settings()
+	if err != nil {
 		return err
 	}
 	dsn, err := databaseURL(o.databaseURLFile)
@@ -97,10 +98,7 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	registry := newMetricsRegistry()
 	registerConfigs(registry, watcher)
 	hooks.Tenants, hooks.Store, hooks.Log, hooks.Metrics = watcher.Snapshot, db, log, registry
-	tenants, err := newTenantAPI(o.api, apiParts{db: apiDB, watcher: watcher, proxies: hooks.TrustedProxies, registry: registry, log: log})
-	if err != nil {
-		return err
-	}
+	tenants := newTenantAPI(settings, apiParts{db: apiDB, watcher: watcher, proxies: hooks.TrustedProxies, registry: registry, log: log})
 	status := tenants.monitoring(watcher)
 	tenants.handler.Handle(monitoring.PathPrefix, monitoring.NewPublic(o.monitoringTokenFile, status, log))
 	webhooks := webhook.New(hooks)

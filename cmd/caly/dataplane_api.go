@@ -36,7 +36,7 @@ type apiOptions struct {
 	mode             string
 	issuer, audience string
 	tenantFrom       []string
-	limits           []string
+	limit            []string
 	smtp             mail.Options
 	smtpTLS          string
 }
@@ -46,7 +46,7 @@ func (o *apiOptions) addTo(f *pflag.FlagSet) {
 	f.StringVar(&o.issuer, "token-issuer", "https://localhost", "who issues access tokens: where the data plane is reached")
 	f.StringVar(&o.audience, "token-audience", "caly", "whom access tokens are for")
 	f.StringSliceVar(&o.tenantFrom, "tenant-from", []string{"path", "host", "header"}, "what may name a request's tenant")
-	f.StringArrayVar(&o.limits, "limit", nil, "a limit other than the built-in one, as login=6/15m; may be given several times")
+	f.StringArrayVar(&o.limit, "limit", nil, "a limit other than the built-in one, as login=6/15m; may be given several times")
 	f.StringVar(&o.smtp.Address, "smtp-address", "", "host:port of the SMTP server; without it flows that send mail are answered 503")
 	f.StringVar(&o.smtp.From, "smtp-from", "", "whom mail comes from")
 	f.StringVar(&o.smtpTLS, "smtp-tls", string(mail.StartTLSMandatory), "starttls-mandatory, starttls-opportunistic, implicit or none")
@@ -55,26 +55,35 @@ func (o *apiOptions) addTo(f *pflag.FlagSet) {
 	f.StringVar(&o.smtp.CAFile, "smtp-ca-file", "", "file with the certificates that the SMTP server's is checked against (default: the system's)")
 }
 
-// check returns errors of usage.
-func (o *apiOptions) check() error {
+// apiSettings are apiOptions that were checked.
+type apiSettings struct {
+	apiOptions
+	limits map[ratelimit.Name]ratelimit.Limit
+	sender outbox.Sender
+}
+
+// settings returns errors of usage.
+func (o apiOptions) settings() (s apiSettings, err error) {
 	if err := (api.Options{Mode: api.Mode(o.mode), TenantFrom: o.tenantFrom}).Check(); err != nil {
-		return cli.UsageError(nil, err)
-	}
-	if _, err := o.platformLimits(); err != nil {
-		return err
+		return s, cli.UsageError(nil, err)
 	}
 	if o.issuer == "" || o.audience == "" {
-		return usage("--token-issuer and --token-audience must not be empty")
+		return s, usage("--token-issuer and --token-audience must not be empty")
 	}
-	return nil
+	s.apiOptions = o
+	if s.limits, err = o.platformLimits(); err != nil {
+		return s, err
+	}
+	s.sender, err = o.sender()
+	return s, err
 }
 
 func usage(format string, args ...any) error { return cli.UsageError(nil, fmt.Errorf(format, args...)) }
 
 // platformLimits reads --limit.
-func (o *apiOptions) platformLimits() (map[ratelimit.Name]ratelimit.Limit, error) {
+func (o apiOptions) platformLimits() (map[ratelimit.Name]ratelimit.Limit, error) {
 	limits := map[ratelimit.Name]ratelimit.Limit{}
-	for _, s := range o.limits {
+	for _, s := range o.limit {
 		name, limit, err := ratelimit.ParseLimit(s)
 		if err != nil {
 			return nil, usage("--limit: %w", err)
@@ -85,7 +94,7 @@ func (o *apiOptions) platformLimits() (map[ratelimit.Name]ratelimit.Limit, error
 }
 
 // sender is nil without an address.
-func (o *apiOptions) sender() (outbox.Sender, error) {
+func (o apiOptions) sender() (outbox.Sender, error) {
 	if o.smtp.Address == "" {
 		return nil, nil
 	}
@@ -115,21 +124,13 @@ type apiParts struct {
 	log      *slog.Logger
 }
 
-func newTenantAPI(o apiOptions, p apiParts) (*tenantAPI, error) {
-	limits, err := o.platformLimits()
-	if err != nil {
-		return nil, err
-	}
-	sender, err := o.sender()
-	if err != nil {
-		return nil, err
-	}
+func newTenantAPI(o apiSettings, p apiParts) *tenantAPI {
 	tenants := func() []string { return p.watcher.Snapshot().WithAccounts() }
 	a := &tenantAPI{hasher: password.NewHasher(password.Options{})}
 	a.revocations = token.NewRevocations(token.RevocationOptions{Store: p.db, Tenants: tenants, Log: p.log, Metrics: p.registry})
 	a.tokens = token.New(token.Options{Issuer: o.issuer, Audience: o.audience, Ring: p.watcher.Ring, Revocations: a.revocations, Log: p.log, Metrics: p.registry})
-	a.mail = outbox.New(outbox.Options{Sender: sender, Key: derived(p.watcher.Ring, "mail"), Tenants: tenants, Store: p.db, Registerer: p.registry, Log: p.log})
-	limiter := ratelimit.New(ratelimit.Options{Store: p.db, Key: derived(p.watcher.Ring, "rate-limit"), Limits: limits, Registerer: p.registry, Log: p.log})
+	a.mail = outbox.New(outbox.Options{Sender: o.sender, Key: derived(p.watcher.Ring, keyring.PurposeMail), Tenants: tenants, Store: p.db, Registerer: p.registry, Log: p.log})
+	limiter := ratelimit.New(ratelimit.Options{Store: p.db, Key: derived(p.watcher.Ring, keyring.PurposeRateLimit), Limits: o.limits, Registerer: p.registry, Log: p.log})
 	a.handler = api.New(api.Options{Tenants: p.watcher.Snapshot, Tokens: a.tokens, Limiter: limiter, TenantFrom: o.tenantFrom, TrustedProxies: p.proxies,
 		Mode: api.Mode(o.mode), TestToken: tenantconfig.Sensitive(os.Getenv("DEV_TEST_TOKEN")), Log: p.log, Metrics: p.registry})
 	accounts := account.New(account.Options{Store: p.db, Tokens: a.tokens, Limiter: limiter, Hasher: a.hasher, Ring: p.watcher.Ring, Revoker: a.revocations,
@@ -137,7 +138,7 @@ func newTenantAPI(o apiOptions, p apiParts) (*tenantAPI, error) {
 	account.Register(a.handler, accounts)
 	records.Register(a.handler, records.Options{Store: p.db, Inviter: accounts, Revoker: a.revocations})
 	a.handler.Handle("/.well-known/jwks.json", a.tokens.JWKS())
-	return a, nil
+	return a
 }
 
 // settled returns why people who are signed in should rather go to another pod: it has not read yet what was revoked. Once it has, it
@@ -153,13 +154,24 @@ func (a *tenantAPI) settled() func() error {
 	}
 }
 
-// derived is a key of the ring, nil while there is none.
+// derived is a key of the ring, nil while there is none. It is asked for with each request, and derived once for each ring.
 func derived(ring func() *keyring.Ring, purpose string) func() []byte {
+	type made struct {
+		of  *keyring.Ring
+		key []byte
+	}
+	var last atomic.Pointer[made]
 	return func() []byte {
-		if r := ring(); r != nil {
-			return r.Derive(purpose)
+		r := ring()
+		if r == nil {
+			return nil
 		}
-		return nil
+		m := last.Load()
+		if m == nil || m.of != r {
+			m = &made{r, r.Derive(purpose)}
+			last.Store(m)
+		}
+		return m.key
 	}
 }
 

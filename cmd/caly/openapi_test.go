@@ -23,11 +23,11 @@ func document(t *testing.T) []byte {
 	var o apiOptions
 	o.addTo(pflag.NewFlagSet("", pflag.ContinueOnError)) // the defaults
 	log := slog.New(slog.DiscardHandler)
-	a, err := newTenantAPI(o, apiParts{db: new(store.DB), watcher: watch.New(nil, "", log), registry: prometheus.NewRegistry(), log: log})
+	settings, err := o.settings()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return a.handler.Document()
+	return newTenantAPI(settings, apiParts{db: new(store.DB), watcher: watch.New(nil, "", log), registry: prometheus.NewRegistry(), log: log}).handler.Document()
 }
 
 // TestOpenAPICopy : the copy in the documentation is what is served.

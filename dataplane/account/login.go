@@ -66,9 +66,9 @@ func (s *Service) admitLogin(ctx context.Context, t *tenantconfig.Tenant, email 
 	if !ok {
 		return nil, busy(password.ErrBusy)
 	}
-	if err := s.take(ctx, t, login); err != nil {
+	if d := s.Limiter.Take(ctx, t, login.name, login.key); !d.Allowed { // whether it is blocked was looked at above
 		leave()
-		return nil, err
+		return nil, tooMany(d)
 	}
 	return leave, nil
 }

@@ -12,9 +12,6 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// mailKey is what mail is sealed under.
-const mailKey = "mail"
-
 // post makes mail of one event.
 type post struct {
 	ring *keyring.Ring
@@ -24,7 +21,7 @@ type post struct {
 // seal makes the outbox's row. The event is this one: the same mail for another request is another event.
 func (p post) seal(template mail.Template, to string, data mail.Data, ttl time.Duration) (*store.OutboxMail, error) {
 	data.Service = p.service()
-	row, err := mail.Seal(p.ring.Derive(mailKey), p.t.ID, mail.Message{Template: template, To: to, Data: data}, string(template)+"/"+store.NewID(), ttl)
+	row, err := mail.Seal(p.ring.Derive(keyring.PurposeMail), p.t.ID, mail.Message{Template: template, To: to, Data: data}, string(template)+"/"+store.NewID(), ttl)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func newCode() string {
 
 // codeHash is what is stored of a code: under a key, for all codes are soon tried, and for one account alone.
 func codeHash(r *keyring.Ring, tenant, email, code string) []byte {
-	mac := hmac.New(sha256.New, r.Derive("email-code"))
+	mac := hmac.New(sha256.New, r.Derive(keyring.PurposeEmailCode))
 	mac.Write([]byte(tenant + "\x00" + email + "\x00" + code))
 	return mac.Sum(nil)
 }

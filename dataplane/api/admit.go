@@ -36,7 +36,7 @@ func (a *API) admit(op Operation, takesBody bool) func(huma.Context, func(huma.C
 		defer a.m.observe(op.ID)()
 		for _, step := range []func(*visit) *problem.Problem{a.open, a.authenticate, a.permit, a.throttle, a.readBody} {
 			if p := step(v); p != nil {
-				unread(w, r)
+				problem.Unread(w, r)
 				finish(ctx, p).Write(w, v.facts.requestID)
 				return
 			}

@@ -61,7 +61,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.inFlight.Add(1) > int64(a.o.MaxInFlight) {
 		a.inFlight.Add(-1)
 		a.m.fail(problem.Unavailable)
-		unread(w, r)
+		problem.Unread(w, r)
 		problem.New(problem.Unavailable, "there is more to do than can be done now; send this again").WithRetryAfter(time.Second).
 			Write(w, w.Header().Get(requestIDHeader))
 		return

@@ -20,7 +20,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	a.allowOrigin(w, r, f.naming.tenant(a.o.Tenants()))
 	pattern, p := a.route(w, inner)
 	if p != nil {
-		unread(w, r)
+		problem.Unread(w, r)
 		finish(inner.Context(), p).Write(w, f.requestID)
 		return
 	}
@@ -79,13 +79,6 @@ func clean(u *url.URL) bool {
 // below tells whether a path is the one, or below the one if that ends in a slash.
 func below(path, prefix string) bool {
 	return path == prefix || strings.HasSuffix(prefix, "/") && strings.HasPrefix(path, prefix)
-}
-
-// unread makes net/http close the connection of a request whose body was not read: it would wait for the body before it answers.
-func unread(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength != 0 {
-		w.Header().Set("Connection", "close")
-	}
 }
 
 // secure sets the headers that all answers have.

@@ -37,7 +37,7 @@ type Options struct {
 	Store Store
 	// Sender; nil: the pod sends no mail and claims none.
 	Sender Sender
-	// Key is what mail is sealed under: keyring.Ring.Derive("mail"). While it is empty nothing is claimed.
+	// Key is what mail is sealed under: keyring.Ring.Derive(keyring.PurposeMail). While it is empty nothing is claimed.
 	Key func() []byte
 	// Tenants are the ids of the tenants that the pod knows. Others' mail is not touched.
 	Tenants func() []string

@@ -138,6 +138,13 @@ func (p *Problem) GetHeaders() http.Header {
 // ContentType is that of problems, whatever was asked for.
 func (p *Problem) ContentType(string) string { return "application/problem+json" }
 
+// Unread is for an answer to a request whose body was not read: without "Connection: close" net/http would wait for the body first.
+func Unread(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+	}
+}
+
 // Write answers with the problem.
 func (p *Problem) Write(w http.ResponseWriter, requestID string) {
 	body := *p

@@ -30,7 +30,7 @@ type Store interface {
 // Options of New.
 type Options struct {
 	Store Store
-	// Key is what keys are hashed under: keyring.Ring.Derive("rate-limit"). While it is empty the pod decides by itself.
+	// Key is what keys are hashed under: keyring.Ring.Derive(keyring.PurposeRateLimit). While it is empty the pod decides by itself.
 	Key func() []byte
 	// Limits of the platform that differ from DefaultLimits.
 	Limits map[Name]Limit

@@ -122,11 +122,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (store.Outcome, 
 	return h.commit(r.Context(), event)
 }
 
-// unread refuses a request whose body was not read. Without "Connection: close" net/http would wait for the body first.
+// unread refuses a request whose body was not read.
 func unread(w http.ResponseWriter, r *http.Request, err error) error {
-	if r.ContentLength != 0 {
-		w.Header().Set("Connection", "close")
-	}
+	problem.Unread(w, r)
 	return err
 }
 

@@ -76,6 +76,13 @@ func (r *Ring) Verifying(now time.Time) []Key {
 	return keys
 }
 
+// Purposes of Derive: each key is for one.
+const (
+	PurposeEmailCode = "email-code"
+	PurposeMail      = "mail"
+	PurposeRateLimit = "rate-limit"
+)
+
 // Derive returns 32 bytes that follow from the ring's secret and the purpose alone (HKDF-SHA256): other purposes, other keys.
 func (r *Ring) Derive(purpose string) []byte {
 	key, err := hkdf.Key(sha256.New, []byte(r.Secret), nil, "caly/"+purpose, secretSize)

@@ -24,7 +24,7 @@ var ErrUnseal = errors.New("the mail's contents cannot be read: they were sealed
 	"check that all pods read one keyring, and ask for the mail again")
 
 // Seal makes the outbox's row of a message. What the template needs is encrypted under key (KeySize bytes:
-// keyring.Ring.Derive("mail")), bound to tenant, event, template and recipient. ttl is when sending it has become pointless.
+// keyring.Ring.Derive(keyring.PurposeMail)), bound to tenant, event, template and recipient. ttl is when sending it has become pointless.
 func Seal(key []byte, tenant string, m Message, eventKey string, ttl time.Duration) (store.OutboxMail, error) {
 	if err := m.check(); err != nil {
 		return store.OutboxMail{}, err

@@ -59,16 +59,9 @@ func tenantSetting(tenants []string) (string, error) {
 // explainOnce leaves this package's own errors as they are.
 func explainOnce(err error) error {
 	var server *ServerError
-	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnavailable) || errors.As(err, &server) || isOwn(err) {
+	var own refusal
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrUnavailable) || errors.As(err, &server) || errors.As(err, &own) {
 		return err
 	}
 	return explain(err)
-}
-
-// ownError marks errors that a transaction's function returns on purpose: they end it and say why.
-type ownError interface{ storeError() }
-
-func isOwn(err error) bool {
-	var own ownError
-	return errors.As(err, &own)
 }

@@ -15,7 +15,6 @@ type refusal string
 
 // Error says what is refused.
 func (r refusal) Error() string { return string(r) }
-func (refusal) storeError()     {}
 
 // Errors of accounts that callers decide by.
 const (
