@@ -19,9 +19,11 @@ const (
 	revocationsKept = 2 * time.Hour
 	// mailKept is for people who look for what became of it.
 	mailKept = 7 * 24 * time.Hour
+	// streamsKept is for people who look for what became of a call.
+	streamsKept = 30 * 24 * time.Hour
 )
 
-// keepTidy removes what has expired: codes, tokens, sessions, limits, mail that is done with.
+// keepTidy removes what has expired: codes, tokens, sessions, limits, mail and streams that are done with.
 func keepTidy(db *store.DB) manager.RunnableFunc {
 	return func(ctx context.Context) error {
 		wait.UntilWithContext(ctx, func(ctx context.Context) { tidy(ctx, db) }, tidyEvery)
@@ -35,6 +37,7 @@ func tidy(ctx context.Context, db *store.DB) {
 		func() (int64, error) { return db.SweepHits(ctx, tidyRows) },
 		func() (int64, error) { return db.SweepRevocations(ctx, revocationsKept) },
 		func() (int64, error) { return db.SweepMail(ctx, mailKept, tidyRows) },
+		func() (int64, error) { return db.SweepStreams(ctx, streamsKept, tidyRows) },
 		func() (int64, error) { return db.SweepAccounts(ctx, store.DefaultKeep, tidyRows) },
 	} {
 		n, err := sweep()

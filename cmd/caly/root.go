@@ -30,7 +30,7 @@ func newRootCommand() *cobra.Command {
 	cmd.SetFlagErrorFunc(cli.UsageError)
 	cmd.SetOut(os.Stdout) // results are for pipes; cobra would send them to stderr
 	cmd.AddCommand(newOperatorCommand(), newDataplaneCommand(), cli.NewUploadCommand(), newMigrateCommand(), newSimulateCommand(), newAgentCommand(),
-		newEventsCommand(), newUserCommand(), newVersionCommand())
+		newEventsCommand(), newUserCommand(), newSessionsCommand(), newVersionCommand())
 	return cmd
 }
 

@@ -105,7 +105,7 @@ func TestVersionAndHelp(t *testing.T) {
 	if r := execute(t, "version"); r.err != nil || r.out != version+"\n" {
 		t.Errorf("version: %v, %q", r.err, r.out)
 	}
-	for _, group := range []string{"", "migrate", "simulate", "agent", "events", "user"} {
+	for _, group := range []string{"", "migrate", "simulate", "agent", "events", "user", "sessions"} {
 		if r := execute(t, strings.Fields(group)...); r.err != nil || !strings.Contains(r.out, "Available Commands:") {
 			t.Errorf("caly %s: %v, %q", group, r.err, r.out)
 		}

@@ -39,10 +39,11 @@ func (s section) Name() string { return s.name }
 // Status implements Section.
 func (s section) Status(ctx context.Context) any { return s.status(ctx) }
 
-// Handler answers GET /api/monitoring/status.
+// Handler answers GET /api/monitoring/status, and further paths.
 type Handler struct {
 	timeout  time.Duration
 	sections []*guarded
+	further  map[string]http.Handler // by the path
 }
 
 // New makes a handler of sections, which are asked at once, and for at most the timeout; 0 means 2 s.
@@ -57,15 +58,27 @@ func New(timeout time.Duration, sections ...Section) *Handler {
 	return h
 }
 
+// Handle answers GET and HEAD of /api/monitoring/name by another handler, on every listener that the Handler is on. It is for before the
+// first request.
+func (h *Handler) Handle(name string, further http.Handler) {
+	if h.further == nil {
+		h.further = map[string]http.Handler{}
+	}
+	h.further[PathPrefix+name] = further
+}
+
 // ServeHTTP answers whoever reaches it: it is for the internal listener. Public is for the other.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	id := w.Header().Get("X-Request-Id")
+	id, further := w.Header().Get("X-Request-Id"), h.further[r.URL.Path]
 	switch {
-	case r.URL.Path != PathPrefix+"status":
+	case r.URL.Path != PathPrefix+"status" && further == nil:
 		problem.New(problem.NotFound, "there is no such path").Write(w, id)
 		return
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		problem.New(problem.NotFound, "the path has no such method").WithStatus(http.StatusMethodNotAllowed).WithHeader("Allow", "GET, HEAD").Write(w, id)
+		return
+	case further != nil:
+		further.ServeHTTP(w, r)
 		return
 	}
 	body, err := json.MarshalIndent(h.status(r.Context()), "", "  ")

@@ -195,3 +195,32 @@ func TestRotation(t *testing.T) {
 		t.Errorf("the log has %d lines: %s", lines, log.String())
 	}
 }
+
+// TestFurtherPaths : they are behind the same methods and the same token as the status, and nothing under or beside them is.
+func TestFurtherPaths(t *testing.T) {
+	h := New(0, fixed("build", "v1"))
+	h.Handle("cleanup-stats", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("further")) }))
+	path := filepath.Join(t.TempDir(), "token")
+	write(t, path, "sesame")
+	public := NewPublic(path, h, quiet)
+	for name, tc := range map[string]struct {
+		handler             http.Handler
+		method, path, token string
+		want                int
+	}{
+		"inside":              {h, "GET", "cleanup-stats", "", 200},
+		"head":                {h, "HEAD", "cleanup-stats", "", 200},
+		"another method":      {h, "DELETE", "cleanup-stats", "", 405},
+		"under it":            {h, "GET", "cleanup-stats/x", "", 404},
+		"the status still is": {h, "GET", "status", "", 200},
+		"outside":             {public, "GET", "cleanup-stats", "", 401},
+		"with the token":      {public, "GET", "cleanup-stats", "Bearer sesame", 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := get(tc.handler, tc.method, PathPrefix+tc.path, tc.token)
+			if w.Code != tc.want || (w.Body.String() == "further") != (tc.want == 200 && tc.path == "cleanup-stats") {
+				t.Errorf("answered %d %s", w.Code, w.Body)
+			}
+		})
+	}
+}

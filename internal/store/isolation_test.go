@@ -24,6 +24,7 @@ const (
 	bothUser      = "11111111-1111-4111-8111-111111111111"
 	bothAgent     = "22222222-2222-4222-8222-222222222222"
 	bothSession   = "33333333-3333-4333-8333-333333333333"
+	bothStream    = "44444444-4444-4444-8444-444444444444"
 )
 
 var bothHash = []byte(strings.Repeat("h", 32))
@@ -53,7 +54,9 @@ const seed = `
 	INSERT INTO revocations (tenant) VALUES ($TENANT);
 	INSERT INTO rate_limits (tenant, key, hits, expires_at) VALUES ($TENANT, repeat('h', 32)::bytea, ARRAY[now(), now(), now()], now() + interval '1 hour');
 	INSERT INTO mail_outbox (tenant, event_key, template, recipient, sealed, expires_at) VALUES ($TENANT, 'both', $WORD, 'x', '', now() + interval '1 hour');
-	INSERT INTO audit_log (tenant, action, outcome, subject) VALUES ($TENANT, 'login', 'success', $WORD);`
+	INSERT INTO audit_log (tenant, action, outcome, subject) VALUES ($TENANT, 'login', 'success', $WORD);
+	INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, last_seen_at, close_requested_at)
+		VALUES ($TENANT, '44444444-4444-4444-8444-444444444444', 'both', 'pod', $WORD, now() - interval '1 hour', now());`
 
 // reseed empties every table of tenants and fills it anew, the same for both but for a word.
 func (f *fixture) reseed(t *testing.T) {
@@ -198,7 +201,7 @@ func policyRefused(err error) bool {
 var notOfTenants = []string{"AddRetries", "Backlogs", "Claim", "Close", "Complete", "DeadEvents", "DeleteTenant", "DropUploadRole", "EnsureHistoryPartitions",
 	"EnsureUploadRole", "Enqueue", "Event", "Events", "Fail", "HasUploads", "Heartbeat", "KnownCalls", "KnowsTenant", "MarkUploadStarted", "MarkViewed", "Ping", "SweepAccounts",
 	"SweepRevocations", "ReapLeases", "Recordings", "Release", "Replay", "Retry", "RetryLater", "RetryTotals", "SuspendTenant", "Suspects", "SweepHits",
-	"SweepMail", "Unviewed", "UploadDSN"}
+	"SweepMail", "Unviewed", "UploadDSN", "LiveStreams", "RequestStreamClose", "RequestStreamsClose", "SweepStreams"}
 
 // call is a method called for acme with ids that globex has too. It returns what the method did.
 type call func(ctx context.Context, db *store.DB) (any, error)
@@ -353,6 +356,9 @@ func TestMethodsKeepToTheirTenant(t *testing.T) {
 	for name, c := range writing() {
 		calls[name] = c
 	}
+	for name, c := range streaming() {
+		calls[name] = c
+	}
 	for name, c := range mailOf(f, t) {
 		calls[name] = c
 	}
@@ -371,6 +377,7 @@ func TestMethodsKeepToTheirTenant(t *testing.T) {
 				t.Errorf("it changed another's rows (-before +after):\n%s", diff)
 			}
 			_, reads := reading()[name]
+			reads = reads || name == "PodStreams" || name == "StreamsToClose"
 			if changed := !cmp.Equal(mine, f.digests(t, acme)); changed == (reads || strings.HasPrefix(name, "other's ")) {
 				t.Errorf("its own rows were changed: %v", changed)
 			}

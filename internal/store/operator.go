@@ -202,7 +202,7 @@ func (d *DB) HasUploads(ctx context.Context, tenant string) (has bool, err error
 // tenantTables hold the rows of tenants; what others refer to comes last.
 var tenantTables = []string{"recordings", "recording_history", "call_events", "call_streams", "calls",
 	"email_codes", "password_reset_tokens", "login_sessions", "refresh_token_blacklist", "users",
-	"revocations", "rate_limits", "mail_outbox", "audit_log", "tenants"}
+	"revocations", "rate_limits", "mail_outbox", "audit_log", "stream_sessions", "tenants"}
 
 // DeleteTenant removes every row of a tenant, in batches, so that no transaction grows with the tenant.
 func (d *DB) DeleteTenant(ctx context.Context, tenant string) error {

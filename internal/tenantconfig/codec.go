@@ -46,7 +46,7 @@ func DecodeTenant(data []byte) (*Tenant, error) {
 	if t.Auth == nil && t.Storage != nil {
 		return nil, errors.New("the config has storage without auth, so nobody is to use its credentials")
 	}
-	if err := errors.Join(t.Auth.Check(), t.Storage.check()); err != nil {
+	if err := errors.Join(t.Auth.Check(), t.Storage.check(), t.Audio.check()); err != nil {
 		return nil, err
 	}
 	return &t, nil

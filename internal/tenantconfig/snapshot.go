@@ -84,5 +84,14 @@ func (s *Snapshot) WithAccounts() []string {
 	return ids
 }
 
+// IDs of the tenants, in no order.
+func (s *Snapshot) IDs() []string {
+	ids := make([]string, 0, len(s.tenants))
+	for id := range s.tenants {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
 // Len is the number of tenants.
 func (s *Snapshot) Len() int { return len(s.tenants) }

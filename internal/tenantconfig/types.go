@@ -79,6 +79,8 @@ type Tenant struct {
 	Auth *Auth `json:"auth,omitempty"`
 	// Storage is where the recordings lie, only with Auth.
 	Storage *Storage `json:"storage,omitempty"`
+	// Audio is where live audio goes; nil: the tenant takes no streams.
+	Audio *Audio `json:"audio,omitempty"`
 }
 
 // Upload is what a tenant's upload pods know.

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// streams of two tenants on a pod that is at work.
+func (a *accounts) streams() (acme, acme2, globex *live.Live) {
+	a.t.Helper()
+	snapshot := tenantconfig.NewSnapshot(&tenantconfig.Tenant{ID: "acme/support"}, &tenantconfig.Tenant{ID: "globex/sales"})
+	pod := live.New(live.Options{Store: a.db, Pod: "pod-1", Tenants: func() *tenantconfig.Snapshot { return snapshot }})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = pod.Run(ctx) })
+	a.t.Cleanup(func() { cancel(); running.Wait() })
+	admit := func(tenant, call string) *live.Live {
+		t, _ := snapshot.Tenant(tenant)
+		l, err := pod.Admit(a.t.Context(), t, 10, live.Stream{CallSID: call, Agent: "bot.example"})
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		context.AfterFunc(l.Context(), func() { l.End(context.Background(), nil) })
+		return l
+	}
+	return admit("acme/support", "call-1"), admit("acme/support", "call-2"), admit("globex/sales", "call-3")
+}
+
+func TestSessionsList(t *testing.T) {
+	a := newAccounts(t)
+	if r := execute(t, "sessions", "list", "-ojson"); r.err != nil || strings.Join(strings.Fields(r.out), "") != `{"sessions":[]}` {
+		t.Errorf("without any: %q, %v", r.out, r.err)
+	}
+	first, second, theirs := a.streams()
+	for name, tc := range map[string]struct {
+		args      []string
+		want      []*live.Live
+		wantNever []*live.Live
+		wantErrs  string
+	}{
+		"of all":      {nil, []*live.Live{first, second, theirs}, nil, ""},
+		"of a tenant": {[]string{"--tenant=acme/support"}, []*live.Live{first, second}, []*live.Live{theirs}, ""},
+		"some":        {[]string{"--limit=1"}, []*live.Live{first}, []*live.Live{second, theirs}, "there are more: raise --limit, or give --tenant\n"},
+		"of nobody":   {[]string{"--tenant=no/body"}, nil, []*live.Live{first, second, theirs}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := execute(t, append([]string{"sessions", "list"}, tc.args...)...)
+			if r.err != nil || r.errs != tc.wantErrs || !strings.HasPrefix(r.out, "TENANT") || strings.Count(r.out, "bot.example") != len(tc.want) {
+				t.Errorf("%q, %q, %v", r.out, r.errs, r.err)
+			}
+			for _, l := range tc.want {
+				if !strings.Contains(r.out, l.ID()) {
+					t.Errorf("%s is not in %q", l.ID(), r.out)
+				}
+			}
+			for _, l := range tc.wantNever {
+				if strings.Contains(r.out, l.ID()) {
+					t.Errorf("%s is in %q", l.ID(), r.out)
+				}
+			}
+		})
+	}
+	var out struct {
+		Sessions []streamView `json:"sessions"`
+		More     bool         `json:"more"`
+	}
+	r := execute(t, "sessions", "list", "--output=json", "--limit=2")
+	if err := json.Unmarshal([]byte(r.out), &out); err != nil || len(out.Sessions) != 2 || !out.More {
+		t.Fatalf("%q, %v", r.out, err)
+	}
+	if v := out.Sessions[0]; v.ID != first.ID() || v.Tenant != "acme/support" || v.CallSID != "call-1" || v.Pod != "pod-1" || v.Agent != "bot.example" ||
+		time.Since(v.StartedAt).Abs() > time.Minute || v.Closing {
+		t.Errorf("%+v", v)
+	}
+}
+
+// ended tells whether a session has ended for the reason.
+func (a *accounts) ended(l *live.Live, reason string) bool {
+	return a.count(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND end_reason = $2`, l.ID(), reason) == 1
+}
+
+// waitEnd is until a person's wish has come true.
+func (a *accounts) waitEnd(l *live.Live) {
+	a.t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); !a.ended(l, live.ReasonClosed); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			a.t.Fatalf("the stream %s is not closed", l.ID())
+		}
+	}
+}
+
+// TestSessionsClose : the pod closes what was asked for, and nothing else.
+func TestSessionsClose(t *testing.T) {
+	a := newAccounts(t)
+	first, second, theirs := a.streams()
+	unknown := store.NewID()
+	checkFailure(t, execute(t, "sessions", "close", "--tenant=globex/sales", first.ID()), "no live stream has the id "+first.ID())
+	r := execute(t, "sessions", "close", unknown, first.ID())
+	checkFailure(t, r, "no live stream has the id "+unknown)
+	if r.out != "the stream "+first.ID()+" of acme/support will be closed\n" {
+		t.Errorf("it says %q", r.out)
+	}
+	a.waitEnd(first)
+	if second.Context().Err() != nil || theirs.Context().Err() != nil {
+		t.Error("others were closed too")
+	}
+	checkFailure(t, execute(t, "sessions", "close", first.ID()), "no live stream has the id")
+	if r := execute(t, "sessions", "close", "--tenant=acme/support", "--all"); r.err != nil || r.out != "1 streams of acme/support will be closed\n" {
+		t.Errorf("%q, %v", r.out, r.err)
+	}
+	a.waitEnd(second)
+	if r := execute(t, "sessions", "close", "--tenant=acme/support", "--all"); r.err != nil || r.out != "0 streams of acme/support will be closed\n" {
+		t.Errorf("%q, %v", r.out, r.err)
+	}
+	if theirs.Context().Err() != nil {
+		t.Error("another tenant's was closed too")
+	}
+}
+
+// TestSessionsUsage : what is no wish is refused before a database is looked for.
+func TestSessionsUsage(t *testing.T) {
+	id := store.NewID()
+	for name, tc := range map[string]struct {
+		args []string
+		says string
+	}{
+		"no ids":              {[]string{"close"}, "give the ids of streams"},
+		"no ids of a tenant":  {[]string{"close", "--tenant=a/b"}, "--tenant and --all"},
+		"all of nobody":       {[]string{"close", "--all"}, "--all needs --tenant"},
+		"all and some":        {[]string{"close", "--all", "--tenant=a/b", id}, "not both"},
+		"no id":               {[]string{"close", id, "topless"}, `"topless" is no id of a stream`},
+		"no tenant's id":      {[]string{"close", "--tenant=acme", id}, "acme"},
+		"list: an output":     {[]string{"list", "-o", "yaml"}, "yaml"},
+		"list: no limit":      {[]string{"list", "--limit=0"}, "--limit must be between 1 and 10000"},
+		"list: over it":       {[]string{"list", "--limit=10001"}, "--limit must be between 1 and 10000"},
+		"list: no tenant":     {[]string{"list", "--tenant=x"}, "x"},
+		"list: with a stream": {[]string{"list", id}, id},
+		"no database":         {[]string{"list"}, "no database URL"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("CALY_DATABASE_URL", "")
+			checkFailure(t, execute(t, append([]string{"sessions"}, tc.args...)...), tc.says)
+		})
+	}
+}

@@ -1,0 +1,263 @@
+package janitor
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const acme = "acme/support"
+
+// registry is a pod's streams as a test wants them.
+type registry struct {
+	rows, streams int
+	err           error
+	calls         atomic.Int32
+}
+
+func (r *registry) Reconcile(ctx context.Context) (int, int, error) {
+	r.calls.Add(1)
+	if err := ctx.Err(); err != nil {
+		return 0, 0, err
+	}
+	return r.rows, r.streams, r.err
+}
+func (r *registry) Live() int { return r.streams }
+
+// reaper answers as a test wants, and notes the limits that it was asked with.
+type reaper struct {
+	mu     sync.Mutex
+	dead   int
+	err    error
+	busy   bool
+	limits []int
+}
+
+func (r *reaper) ReapStreams(_ context.Context, _ []string, _ time.Duration, limit int) (int, bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.limits = append(r.limits, limit)
+	if r.err != nil || r.busy {
+		return 0, false, r.err
+	}
+	n := min(r.dead, limit)
+	r.dead -= n
+	return n, true, nil
+}
+
+func tenants() []string { return []string{acme} }
+
+// start runs a janitor until stop.
+func start(t *testing.T, j *Janitor) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = j.Run(ctx) })
+	stop = func() { cancel(); running.Wait() }
+	t.Cleanup(stop)
+	return stop
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); !is(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 15 s: %s", what)
+		}
+	}
+}
+
+// TestRun : a cleanup at the start, between, and at the stop; what is counted.
+func TestRun(t *testing.T) {
+	reg, db := &registry{rows: 2, streams: 1}, &reaper{dead: 2500}
+	metrics := prometheus.NewPedanticRegistry()
+	j := New(Options{Store: db, Registry: reg, Tenants: tenants, Every: 10 * time.Millisecond, ReapEvery: 2 * time.Millisecond, Unseen: time.Millisecond, Registerer: metrics})
+	if s := j.Stats(); s.IsRunning || s.LastCleanupTime != nil || s.SessionsCleanedUp != 0 {
+		t.Errorf("before it starts: %+v", s)
+	}
+	stop := start(t, j)
+	eventually(t, "all that is dead is ended, in batches", func() bool { return j.Stats().SessionsCleanedUp >= 2500+2*2 && reg.calls.Load() > 2 })
+	if !j.Stats().IsRunning {
+		t.Error("it does not say that it runs")
+	}
+	before := reg.calls.Load()
+	stop()
+	s, calls := j.Stats(), int64(reg.calls.Load())
+	if int64(before) >= calls || s.IsRunning || s.SessionsCleanedUp != 2500+2*calls || s.OrphanedConnectionsClosed != calls ||
+		s.LastCleanupTime == nil || time.Since(*s.LastCleanupTime) > time.Minute {
+		t.Errorf("%d cleanups, %d before the stop: %+v", calls, before, s)
+	}
+	want := map[string]float64{"caly_cleanup_sessions_total": float64(s.SessionsCleanedUp), "caly_cleanup_orphaned_connections_total": float64(calls),
+		"caly_cleanup_runs_total": float64(calls), "caly_cleanup_last_success_timestamp_seconds": float64(s.LastCleanupTime.UnixNano()) / 1e9}
+	got := values(t, metrics)
+	for name, w := range want {
+		if got[name] != w {
+			t.Errorf("%s is %v, want %v", name, got[name], w)
+		}
+	}
+}
+
+// values of metrics, summed up over their labels.
+func values(t *testing.T, r *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			out[f.GetName()] += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return out
+}
+
+// TestFailures : none ends it, each is told, and success is not claimed.
+func TestFailures(t *testing.T) {
+	away := errors.New("the database is away")
+	for name, tc := range map[string]struct {
+		registry *registry
+		reaper   *reaper
+	}{
+		"reconciling": {&registry{err: away}, &reaper{}},
+		"reaping":     {&registry{}, &reaper{err: away}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			metrics := prometheus.NewPedanticRegistry()
+			j := New(Options{Store: tc.reaper, Registry: tc.registry, Tenants: tenants, Every: time.Millisecond, ReapEvery: time.Hour,
+				Log: slog.New(slog.NewTextHandler(&log, nil)), Registerer: metrics})
+			stop := start(t, j)
+			eventually(t, "it goes on", func() bool { return tc.registry.calls.Load() > 3 })
+			stop()
+			if s := j.Stats(); s.LastCleanupTime != nil || values(t, metrics)["caly_cleanup_runs_total"] < 3 ||
+				values(t, metrics)["caly_cleanup_last_success_timestamp_seconds"] != 0 || !strings.Contains(log.String(), "the database is away") {
+				t.Errorf("%+v, %s", s, log.String())
+			}
+		})
+	}
+}
+
+// TestReapAfterOutage : a database that was away has seen nobody, so nobody is dead until the time for a sign of life has passed again.
+func TestReapAfterOutage(t *testing.T) {
+	db := &reaper{dead: 10}
+	j := New(Options{Store: db, Registry: &registry{}, Tenants: tenants, Unseen: time.Hour})
+	reap := func() int {
+		n, err := j.reap(t.Context())
+		if (err != nil) != (db.err != nil) {
+			t.Error(err)
+		}
+		return n
+	}
+	step := func(what string, want int) {
+		t.Helper()
+		if n := reap(); n != want {
+			t.Errorf("%s: %d were ended, want %d", what, n, want)
+		}
+	}
+	step("at the start", 0)
+	j.since = time.Now().Add(-59 * time.Minute)
+	step("before the time has passed", 0)
+	j.since = time.Now().Add(-61 * time.Minute)
+	step("after it", 10)
+	db.dead, db.err = 10, errors.New("away")
+	step("while it is away", 0)
+	db.err = nil
+	step("when it is back", 0)
+	j.since = time.Now().Add(-61 * time.Minute)
+	db.busy = true
+	step("while another pod is at it", 0)
+	db.busy = false
+	step("in the end", 10)
+}
+
+// TestKilledPod : the sessions of a pod that is gone are ended by another, and none of those that live. Of two janitors each row is ended once.
+func TestKilledPod(t *testing.T) {
+	pg := pgtest.New(t)
+	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	tenant := &tenantconfig.Tenant{ID: acme}
+	snapshot := tenantconfig.NewSnapshot(tenant)
+	pod := func(name string) *live.Registry {
+		return live.New(live.Options{Store: db, Pod: name, Tenants: func() *tenantconfig.Snapshot { return snapshot }, HeartbeatEvery: 20 * time.Millisecond})
+	}
+	killed, here := pod("killed"), pod("here")
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = here.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	for range 300 { // of a pod that never says that it lives
+		if _, err := killed.Admit(t.Context(), tenant, 1000, live.Stream{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	going, err := here.Admit(t.Context(), tenant, 1000, live.Stream{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := New(Options{Store: db, Registry: here, Tenants: snapshot.IDs, ReapEvery: 20 * time.Millisecond, Unseen: time.Second})
+	two := New(Options{Store: db, Registry: here, Tenants: snapshot.IDs, ReapEvery: 20 * time.Millisecond, Unseen: time.Second})
+	start(t, one)
+	start(t, two)
+	eventually(t, "300 are ended", func() bool { return one.Stats().SessionsCleanedUp+two.Stats().SessionsCleanedUp >= 300 })
+	conn, err := pgx.Connect(t.Context(), pg.AdminDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	var orphaned, others int
+	if err := conn.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE pod = 'killed' AND end_reason = 'orphaned'), count(*) FILTER (WHERE pod <> 'killed' AND ended_at IS NOT NULL)
+		FROM stream_sessions`).Scan(&orphaned, &others); err != nil {
+		t.Fatal(err)
+	}
+	if sum := one.Stats().SessionsCleanedUp + two.Stats().SessionsCleanedUp; orphaned != 300 || others != 0 || sum != 300 || going.Context().Err() != nil {
+		t.Errorf("%d rows are ended, %d of others, and %d are counted", orphaned, others, sum)
+	}
+	// Its place is free again, so the limit is what it was.
+	if _, err := here.Admit(t.Context(), tenant, 2, live.Stream{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestStatsJSON : the members that dashboards know.
+func TestStatsJSON(t *testing.T) {
+	j := New(Options{Store: &reaper{}, Registry: &registry{streams: 7}, Tenants: tenants,
+		Memory: MemoryOptions{Read: func() Usage { return Usage{HeapBytes: 5, Goroutines: 6} }}})
+	w := httptest.NewRecorder()
+	j.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/api/monitoring/cleanup-stats", nil))
+	var got map[string]any
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Header().Get("Content-Type") != "application/json" {
+		t.Fatal(err, w.Header())
+	}
+	want := map[string]any{"isRunning": false, "sessionsCleanedUp": 0., "orphanedConnectionsClosed": 0., "memoryLeaksDetected": 0., "lastCleanupTime": nil,
+		"memoryUsage": map[string]any{"heapBytes": 5., "goroutines": 6., "liveStreams": 7., "baselineHeapBytes": 0., "baselineGoroutines": 0., "suspected": false,
+			"heapProfiles": []any{}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,157 @@
+package janitor
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"log/slog"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestLeak : what is one, and what is not. A step is so many samples of so much; heap in MiB.
+func TestLeak(t *testing.T) {
+	type step struct{ samples, heap, goroutines, streams int }
+	steady := step{20, 100, 200, 0}
+	for name, tc := range map[string]struct {
+		steps []step
+		want  []string
+	}{
+		"nothing grows":                      {[]step{steady, {100, 100, 200, 0}}, nil},
+		"too early to tell":                  {[]step{{9, 100, 200, 0}, {9, 900, 9000, 0}}, nil},
+		"the heap":                           {[]step{steady, {20, 200, 200, 0}}, []string{"heap"}},
+		"goroutines":                         {[]step{steady, {20, 100, 2000, 0}}, []string{"goroutines"}},
+		"both":                               {[]step{steady, {20, 200, 2000, 0}}, []string{"heap", "goroutines"}},
+		"calls come":                         {[]step{steady, {20, 100 + 200, 200 + 8000, 1000}}, nil},
+		"calls come and go":                  {[]step{steady, {20, 300, 8200, 1000}, {20, 100, 200, 0}}, nil},
+		"calls go, and leave theirs":         {[]step{steady, {20, 300, 8200, 1000}, {20, 300, 8200, 0}}, []string{"heap", "goroutines"}},
+		"a peak":                             {[]step{steady, {4, 900, 9000, 0}, {20, 100, 200, 0}}, nil},
+		"peaks in the baseline":              {[]step{{4, 900, 9000, 0}, {10, 100, 200, 0}, {30, 100, 200, 0}}, nil},
+		"a little":                           {[]step{steady, {30, 155, 600, 0}}, nil},
+		"once while it lasts":                {[]step{steady, {30, 200, 200, 0}, {30, 400, 200, 0}}, []string{"heap"}},
+		"again after it was over":            {[]step{steady, {20, 200, 200, 0}, {20, 100, 200, 0}, {20, 200, 200, 0}}, []string{"heap", "heap"}},
+		"not again while it goes to and fro": {[]step{steady, {20, 180, 200, 0}, {20, 150, 200, 0}, {20, 180, 200, 0}}, []string{"heap"}},
+		"started under load":                 {[]step{{20, 350, 8200, 1000}, {20, 150, 200, 0}}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var now Usage
+			o := MemoryOptions{Skip: -1, Read: func() Usage { return now }}
+			o.setDefaults()
+			m := newMemory(o)
+			var got []string
+			for _, s := range tc.steps {
+				now = Usage{HeapBytes: uint64(s.heap) << 20, Goroutines: s.goroutines}
+				for range s.samples {
+					for _, g := range m.sample(s.streams) {
+						got = append(got, g.what)
+					}
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if len(m.heap.window) > o.Samples || len(m.goroutines.window) > o.Samples {
+				t.Errorf("%d samples are kept", len(m.heap.window))
+			}
+		})
+	}
+}
+
+// TestWarmUp : samples at the start count for nothing.
+func TestWarmUp(t *testing.T) {
+	now := Usage{HeapBytes: 1 << 20, Goroutines: 1}
+	o := MemoryOptions{Samples: 1, Skip: 2, Read: func() Usage { return now }}
+	o.setDefaults()
+	m := newMemory(o)
+	m.sample(0)
+	m.sample(0)
+	now = Usage{HeapBytes: 900 << 20, Goroutines: 9000}
+	for range 3 {
+		if found := m.sample(0); len(found) > 0 {
+			t.Errorf("it grew: %v", found)
+		}
+	}
+	if u := m.usage(0); u.BaselineHeapBytes != 900<<20 || u.BaselineGoroutines != 9000 {
+		t.Errorf("the baseline is %+v", u)
+	}
+}
+
+// TestReadUsage : the runtime has what is asked for.
+func TestReadUsage(t *testing.T) {
+	if u := ReadUsage(); u.Goroutines < 2 || u.Goroutines > 10_000 || u.HeapBytes > 1<<40 {
+		t.Errorf("%+v", u)
+	}
+}
+
+// TestProfile : a leak is told once, with what there is most of, and the newest profiles are kept.
+func TestProfile(t *testing.T) {
+	now := Usage{HeapBytes: 100 << 20, Goroutines: 200}
+	var log bytes.Buffer
+	j := New(Options{Store: &reaper{}, Registry: &registry{}, Tenants: tenants, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		Memory: MemoryOptions{Skip: -1, Samples: 2, Profiles: 2, Read: func() Usage { return now }}})
+	get := func(method, query string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		j.Profile().ServeHTTP(w, httptest.NewRequest(method, "/api/monitoring/heap-profile"+query, nil))
+		return w
+	}
+	if w := get("GET", ""); w.Code != 404 {
+		t.Errorf("before any: %d", w.Code)
+	}
+	for range 3 { // times that it grows, and is over
+		for _, heap := range []uint64{100, 300, 100} {
+			now.HeapBytes = heap << 20
+			for range 4 {
+				j.watchMemory()
+			}
+		}
+	}
+	if s := j.Stats(); s.MemoryLeaksDetected != 3 || !cmp.Equal(s.MemoryUsage.HeapProfiles, []int{2, 3}) || s.MemoryUsage.Suspected {
+		t.Errorf("%+v", s)
+	}
+	if n := strings.Count(log.String(), "what=heap from=104857600 to=314572800 most="); n != 3 {
+		t.Errorf("it is told %d times: %s", n, log.String())
+	}
+	for query, want := range map[string]int{"": 200, "?n=3": 200, "?n=2": 200, "?n=1": 404, "?n=x": 404, "?n=-1": 404} {
+		w := get("GET", query)
+		if w.Code != want {
+			t.Errorf("%q answers %d, want %d", query, w.Code, want)
+		}
+		if want != 200 {
+			continue
+		}
+		z, err := gzip.NewReader(w.Body)
+		if err != nil {
+			t.Fatalf("%q is no profile: %v", query, err)
+		}
+		if data, err := io.ReadAll(z); err != nil || !bytes.Contains(data, []byte("inuse_space")) {
+			t.Errorf("%q is no profile of the heap: %v", query, err)
+		}
+	}
+	if w := get("POST", ""); w.Code != 405 || w.Header().Get("Allow") != "GET, HEAD" {
+		t.Errorf("POST answers %d", w.Code)
+	}
+}
+
+// TestTop : what there is most of is named, and little besides.
+func TestTop(t *testing.T) {
+	stop := make(chan struct{})
+	defer close(stop)
+	for range 50 {
+		go leakedInTest(stop)
+	}
+	eventually(t, "they are named", func() bool {
+		got := topGoroutines()
+		return strings.Contains(got, "janitor.leakedInTest 50") && strings.Count(got, ",") <= 2
+	})
+	if got := topHeap(); strings.Count(got, ",") > 2 || strings.Contains(got, "runtime.mallocgc") {
+		t.Errorf("heap: %q", got)
+	}
+	if got := top(map[string]int64{"d": 1, "b": 2, "a": 2, "c": 1 << 40}); got != "c 1099511627776, a 2, b 2" {
+		t.Errorf("the order is %q", got)
+	}
+}
+
+func leakedInTest(stop chan struct{}) { <-stop }

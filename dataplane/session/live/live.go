@@ -1,0 +1,180 @@
+// Package live is a pod's registry of audio streams: it lets them in, keeps their rows alive, and ends them when somebody wants that.
+package live
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/caly-dev/caly/dataplane/audio"
+	"github.com/caly-dev/caly/internal/exotel/agentstream"
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// Errors of Admit, besides those of the store.
+var (
+	// ErrTenantLimit : the tenant has as many streams as it may, over all pods.
+	ErrTenantLimit = errors.New("the tenant has as many streams as it may")
+	// ErrPodLimit : this pod has as many streams as it may; another may have room.
+	ErrPodLimit = errors.New("the pod has as many streams as it may")
+	// ErrDraining : this pod is shutting down.
+	ErrDraining = errors.New("the pod is shutting down")
+	// ErrTokenUsed : the one-time token let a stream in before.
+	ErrTokenUsed = errors.New("the one-time token was used before")
+)
+
+// Stream is what is known of a stream before it starts.
+type Stream struct {
+	CallSID string
+	Address netip.Addr
+	// Agent is a host.
+	Agent string
+	// TokenID of the one-time token that it came with; empty without one.
+	TokenID string
+}
+
+// Reasons that rows have besides those of bridges.
+const (
+	// ReasonClosed : a person closed it.
+	ReasonClosed = "closed"
+	// ReasonOrphaned : its row had ended, because its pod was out of the database's reach for too long.
+	ReasonOrphaned = store.EndOrphaned
+	// ReasonFailed : it ended before there was a bridge.
+	ReasonFailed = "failed"
+)
+
+// The cuts. Bridges know no end by a person or for want of a row: the rows do.
+var (
+	cutSuspended = cut{string(audio.Suspended), &audio.Cut{Reason: audio.Suspended, Code: websocket.ClosePolicyViolation}}
+	cutClosed    = cut{ReasonClosed, &audio.Cut{Reason: audio.Drained, Code: websocket.CloseNormalClosure}}
+	cutOrphaned  = cut{ReasonOrphaned, &audio.Cut{Reason: audio.Drained}}
+	cutDrained   = cut{string(audio.Drained), &audio.Cut{Reason: audio.Drained}}
+)
+
+// cut is why the registry ends a stream: for the row, and for the bridge.
+type cut struct {
+	reason string
+	cause  *audio.Cut
+}
+
+// Live is a stream that was let in. It must be ended.
+type Live struct {
+	registry *Registry
+	ref      store.StreamRef
+	uid      string // of the Tenant
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+
+	mu                 sync.Mutex
+	callSID, streamSID string
+	cut                string // the first reason for which the registry wanted its end
+	ended              bool
+	row                bool // it has one
+}
+
+// ID of the session.
+func (l *Live) ID() string { return l.ref.ID }
+
+// Context is cancelled, with an *audio.Cut as its cause, when the stream must end: its tenant is suspended or gone, somebody closed it,
+// its row is no more, or the pod drains beyond its grace.
+func (l *Live) Context() context.Context { return l.ctx }
+
+// Started notes what Exotel told of the stream; the next heartbeat writes it. It does not wait.
+func (l *Live) Started(info agentstream.StartInfo) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if info.CallSID != "" {
+		l.callSID = bounded(info.CallSID)
+	}
+	l.streamSID = bounded(info.StreamSID)
+}
+
+// End ends the session; nil is a stream that had no bridge. When the database does not answer before ctx is over, or in 5 s, the end is
+// written later. Once is enough.
+func (l *Live) End(ctx context.Context, e *audio.End) {
+	end, first := l.finish(e)
+	if !first {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.registry.o.EndWithin)
+	defer cancel()
+	l.registry.end(ctx, end)
+	l.registry.forget(l)
+}
+
+// finish takes the end that counts: the first.
+func (l *Live) finish(e *audio.End) (end store.StreamEnd, first bool) {
+	if e != nil {
+		l.Started(e.Start)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return end, false
+	}
+	l.ended = true
+	l.cancel(nil)
+	end = store.StreamEnd{StreamRef: l.ref, CallSID: l.callSID, StreamSID: l.streamSID, At: time.Now(), Reason: ReasonFailed}
+	if e != nil {
+		end.Reason, end.Reconnected = string(e.Reason), e.Reconnected
+		end.ToAgent, end.ToExotel = countsOf(e.ToAgent), countsOf(e.ToExotel)
+	}
+	// A bridge that ended by itself just before it was cut off says so.
+	if l.cut != "" && (e == nil || e.Reason == audio.Drained || e.Reason == audio.Suspended) {
+		end.Reason = l.cut
+	}
+	return end, true
+}
+
+func countsOf(c audio.Counts) store.StreamCounts {
+	return store.StreamCounts{Frames: int64(c.Frames), Bytes: int64(c.Bytes), Dropped: int64(c.Dropped)} //nolint:gosec // nobody counts that far
+}
+
+// stop cancels the stream; the first time counts.
+func (l *Live) stop(c cut) (first bool) {
+	l.mu.Lock()
+	first = l.cut == "" && !l.ended
+	if first {
+		l.cut = c.reason
+	}
+	l.mu.Unlock()
+	if first {
+		l.cancel(c.cause)
+	}
+	return first
+}
+
+// admitted tells whether the row is there; where none is yet, none is missing.
+func (l *Live) admitted() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.row
+}
+
+func (l *Live) beat() store.StreamBeat {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return store.StreamBeat{StreamRef: l.ref, CallSID: l.callSID, StreamSID: l.streamSID}
+}
+
+// maxID bounds what Exotel calls a call or a stream: the column's bound, in characters; theirs have 32.
+const maxID = 128
+
+// bounded makes text that a column takes of what somebody sent.
+func bounded(s string) string {
+	out := make([]rune, 0, min(len(s), maxID))
+	for _, r := range s {
+		if len(out) == maxID {
+			break
+		}
+		if r == 0 {
+			continue // PostgreSQL knows no such character
+		}
+		out = append(out, r) // bytes that are no text come as U+FFFD
+	}
+	return string(out)
+}

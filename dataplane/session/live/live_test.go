@@ -1,0 +1,325 @@
+package live_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/websocket"
+
+	"github.com/caly-dev/caly/dataplane/audio"
+	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/internal/exotel/agentstream"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// TestAdmit : who is let in, who not and why, and that each is counted.
+func TestAdmit(t *testing.T) {
+	r := newRig(t)
+	p, other := r.pod("a", live.Options{MaxStreams: 3}), r.pod("b", live.Options{})
+	try := func(p *pod, limit int, token string) error {
+		_, err := p.Admit(t.Context(), acme, limit, live.Stream{TokenID: token})
+		return err
+	}
+	for i, tc := range []struct {
+		pod   *pod
+		limit int
+		token string
+		want  error
+	}{
+		{p, 0, "", live.ErrTenantLimit},
+		{p, 2, "one", nil},
+		{p, 2, "one", live.ErrTokenUsed},
+		{other, 2, "one", live.ErrTokenUsed},
+		{other, 2, "", nil},
+		{p, 2, "", live.ErrTenantLimit}, // over both pods
+		{p, 9, "", nil},
+		{p, 9, "", nil},
+		{p, 9, "", live.ErrPodLimit},
+		{other, 9, "", nil},
+	} {
+		if err := try(tc.pod, tc.limit, tc.token); !errors.Is(err, tc.want) || (err == nil) != (tc.want == nil) {
+			t.Errorf("step %d: %v, want %v", i, err, tc.want)
+		}
+	}
+	p.Drain(0)
+	if err := try(p, 9, ""); !errors.Is(err, live.ErrDraining) {
+		t.Errorf("while it drains: %v", err)
+	}
+	got := map[string]float64{}
+	for _, outcome := range []string{"admitted", "tenant_limit", "pod_limit", "token_used", "draining", "error"} {
+		got[outcome] = p.value(t, "caly_stream_sessions_admissions_total", outcome)
+	}
+	if diff := cmp.Diff(map[string]float64{"admitted": 3, "tenant_limit": 2, "pod_limit": 1, "token_used": 1, "draining": 1, "error": 0}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestPodLimitIsExact : of 200 at once.
+func TestPodLimitIsExact(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", live.Options{MaxStreams: 20, HeartbeatEvery: time.Millisecond})
+	var admitted atomic.Int32
+	var group sync.WaitGroup
+	for range 200 {
+		group.Go(func() {
+			l, err := p.Admit(t.Context(), acme, 1000, live.Stream{})
+			if err == nil {
+				admitted.Add(1)
+				if l.Context().Err() != nil { // a heartbeat between its place and its row found none
+					t.Error("it is cut off at once")
+				}
+			} else if !errors.Is(err, live.ErrPodLimit) {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if n := r.one(`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`); n != 20 || admitted.Load() != 20 || p.Live() != 20 {
+		t.Errorf("%d were let in, %d rows, %d live, want 20", admitted.Load(), n, p.Live())
+	}
+}
+
+// TestCuts : what ends a stream, what the bridge is told, and what the row.
+func TestCuts(t *testing.T) {
+	suspended, anew := *acme, *acme
+	suspended.Suspended, anew.UID = true, "3"
+	for name, tc := range map[string]struct {
+		do         func(r *rig, l *live.Live)
+		wantCut    audio.Cut
+		wantReason string
+	}{
+		"suspended": {func(r *rig, _ *live.Live) { r.tenants.Store(tenantconfig.NewSnapshot(&suspended, globex)) },
+			audio.Cut{Reason: audio.Suspended, Code: websocket.ClosePolicyViolation}, "suspended"},
+		"deleted": {func(r *rig, _ *live.Live) { r.tenants.Store(tenantconfig.NewSnapshot(globex)) },
+			audio.Cut{Reason: audio.Suspended, Code: websocket.ClosePolicyViolation}, "suspended"},
+		"deleted and made anew": {func(r *rig, _ *live.Live) { r.tenants.Store(tenantconfig.NewSnapshot(&anew, globex)) },
+			audio.Cut{Reason: audio.Suspended, Code: websocket.ClosePolicyViolation}, "suspended"},
+		"closed by a person": {func(r *rig, l *live.Live) {
+			r.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, l.ID())
+		}, audio.Cut{Reason: audio.Drained, Code: websocket.CloseNormalClosure}, "closed"},
+		"ended by a janitor": {func(r *rig, l *live.Live) {
+			r.change(`UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, l.ID())
+		}, audio.Cut{Reason: audio.Drained}, "orphaned"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			p := r.pod("a", live.Options{})
+			l, theirs := r.admit(p, acme), r.admit(p, globex)
+			tc.do(r, l)
+			if diff := cmp.Diff(tc.wantCut, bridge(t, l)); diff != "" {
+				t.Errorf("the cut (-want +got):\n%s", diff)
+			}
+			if got := r.reason(l); got != tc.wantReason {
+				t.Errorf("the row says %q, want %q", got, tc.wantReason)
+			}
+			if n := p.value(t, "caly_stream_sessions_cuts_total", tc.wantReason); n != 1 {
+				t.Errorf("%v are counted", n)
+			}
+			if theirs.Context().Err() != nil || r.reason(theirs) != "" || p.Live() != 1 {
+				t.Errorf("another's stream was ended too: %q", r.reason(theirs))
+			}
+		})
+	}
+}
+
+// TestCloseIsFoundBetweenHeartbeats : people do not wait for one, nor for one to end streams of a tenant that is suspended.
+func TestCloseIsFoundBetweenHeartbeats(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", live.Options{HeartbeatEvery: time.Hour})
+	l := r.admit(p, acme)
+	r.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, l.ID())
+	bridge(t, l)
+	l = r.admit(p, acme)
+	r.tenants.Store(tenantconfig.NewSnapshot())
+	bridge(t, l)
+}
+
+// TestEnd : what the row says of a stream, and that the first end counts.
+func TestEnd(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", live.Options{})
+	l := r.admit(p, acme)
+	l.Started(agentstream.StartInfo{CallSID: "c\x00" + strings.Repeat("ü", 200), StreamSID: "s\xff"})
+	eventually(t, "the heartbeat tells what Exotel told", func() bool {
+		return r.one(`SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'c' || repeat('ü', 127) AND stream_sid = E's\uFFFD' AND ended_at IS NULL`) == 1
+	})
+	l.End(t.Context(), &audio.End{Reason: audio.AgentLost, Reconnected: true, Start: agentstream.StartInfo{CallSID: "c1", StreamSID: "s1"},
+		ToAgent: audio.Counts{Frames: 1, Bytes: 2, Dropped: 3}, ToExotel: audio.Counts{Frames: 4, Bytes: 5, Dropped: 6}})
+	l.End(t.Context(), &audio.End{Reason: audio.CallEnded})
+	l.End(t.Context(), nil)
+	if n := r.one(`SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'agent_lost' AND reconnected AND call_sid = 'c1' AND stream_sid = 's1' AND pod = 'a'
+		AND agent = 'bot.example' AND (frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel, dropped_to_exotel) = (1, 2, 3, 4, 5, 6)`); n != 1 {
+		t.Errorf("the row says %q, or less", r.reason(l))
+	}
+	if l.Context().Err() == nil || p.Live() != 0 {
+		t.Errorf("it goes on: %d", p.Live())
+	}
+	l = r.admit(p, acme)
+	if l.End(t.Context(), nil); r.reason(l) != live.ReasonFailed {
+		t.Errorf("without a bridge the row says %q", r.reason(l))
+	}
+}
+
+// TestDatabaseAway : streams go on, their ends are written when it is back, and so is that of one whose admission got no answer.
+func TestDatabaseAway(t *testing.T) {
+	r := newRig(t)
+	db := &faulty{DB: r.db}
+	p := r.pod("a", live.Options{Store: db, MaxKept: 3})
+	going, ending := r.admit(p, acme), []*live.Live{r.admit(p, acme), r.admit(p, acme), r.admit(p, acme)}
+	db.forgetful.Store(true)
+	if _, err := p.Admit(t.Context(), acme, 100, live.Stream{}); err == nil || p.Live() != 4 {
+		t.Fatalf("without an answer it is let in: %v, %d live", err, p.Live())
+	}
+	eventually(t, "the one without an answer has ended", func() bool {
+		return r.one(`SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'failed'`) == 1
+	})
+	db.away.Store(true)
+	if _, err := p.Admit(t.Context(), acme, 100, live.Stream{}); err == nil || p.value(t, "caly_stream_sessions_admissions_total", "error") != 2 {
+		t.Errorf("it is let in: %v", err)
+	}
+	for _, l := range ending {
+		l.End(t.Context(), &audio.End{Reason: audio.CallEnded})
+	}
+	// Three are kept, of four: the refused admission was the first.
+	if kept, lost := p.value(t, "caly_stream_sessions_ends_kept", ""), p.value(t, "caly_stream_sessions_ends_lost_total", ""); kept != 3 || lost != 1 || p.Live() != 1 {
+		t.Errorf("%v ends are kept, %v are lost, %d live", kept, lost, p.Live())
+	}
+	failures := p.value(t, "caly_stream_sessions_heartbeat_failures_total", "")
+	eventually(t, "heartbeats fail", func() bool { return p.value(t, "caly_stream_sessions_heartbeat_failures_total", "") > failures+2 })
+	if going.Context().Err() != nil || r.one(`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`) != 4 {
+		t.Error("a stream was cut off, or a row ended")
+	}
+	db.away.Store(false)
+	eventually(t, "the ends that were kept are written", func() bool { return r.reason(ending[0]) == "call_ended" && r.reason(ending[1]) == "call_ended" })
+	if going.Context().Err() != nil || r.reason(going) != "" || p.value(t, "caly_stream_sessions_ends_kept", "") != 0 {
+		t.Error("the stream that goes on was ended, or ends are still kept")
+	}
+}
+
+// TestDatabaseRestarts : a real one, in the midst.
+func TestDatabaseRestarts(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", live.Options{EndWithin: 300 * time.Millisecond})
+	going, ending := r.admit(p, acme), r.admit(p, acme)
+	r.pg.Stop(t)
+	ending.End(t.Context(), &audio.End{Reason: audio.CallEnded})
+	r.pg.Start(t)
+	eventually(t, "its end is written", func() bool { return r.reason(ending) == "call_ended" })
+	if going.Context().Err() != nil || r.reason(going) != "" {
+		t.Error("the other was ended")
+	}
+}
+
+// TestDrain : nobody is let in, calls have the grace, and what is left is cut off.
+func TestDrain(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", live.Options{})
+	ends, stays := r.admit(p, acme), r.admit(p, globex)
+	drained := make(chan struct{})
+	go func() { defer close(drained); p.Drain(time.Second) }()
+	eventually(t, "nobody is let in", func() bool {
+		l, err := p.Admit(t.Context(), acme, 100, live.Stream{})
+		if err == nil {
+			l.End(t.Context(), nil)
+		}
+		return errors.Is(err, live.ErrDraining)
+	})
+	if ends.Context().Err() != nil || stays.Context().Err() != nil {
+		t.Error("calls were cut off before the grace")
+	}
+	ends.End(t.Context(), &audio.End{Reason: audio.CallEnded})
+	bridge(t, stays)
+	<-drained
+	if a, b := r.reason(ends), r.reason(stays); a != "call_ended" || b != "drained" || p.Live() != 0 {
+		t.Errorf("the rows say %q and %q", a, b)
+	}
+	p.Drain(time.Hour) // there is nothing to wait for
+}
+
+// TestRunEnds : what is left when it stops is ended, by its bridge or without it.
+func TestRunEnds(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", live.Options{HeartbeatEvery: time.Hour, EndWithin: time.Second})
+	good, deaf := r.admit(p, acme), r.admit(p, acme)
+	var group sync.WaitGroup
+	group.Go(func() { bridge(t, good) })
+	p.stop()
+	group.Wait()
+	if a, b := r.reason(good), r.reason(deaf); a != "drained" || b != "drained" || p.Live() != 0 {
+		t.Errorf("the rows say %q and %q, %d live", a, b, p.Live())
+	}
+	deaf.End(t.Context(), &audio.End{Reason: audio.CallEnded}) // too late to matter
+	if got := r.reason(deaf); got != "drained" {
+		t.Errorf("the row says %q", got)
+	}
+	if _, err := p.Admit(t.Context(), acme, 100, live.Stream{}); !errors.Is(err, live.ErrDraining) {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestReconcile : rows of this pod without a stream, and streams without a row; nothing of other pods.
+func TestReconcile(t *testing.T) {
+	r := newRig(t)
+	before := r.pod("a", live.Options{HeartbeatEvery: time.Hour})
+	left, ofOther := r.admit(before, acme), r.admit(r.pod("b", live.Options{}), acme)
+	p := r.pod("a", live.Options{HeartbeatEvery: time.Hour}) // the container anew, in the same pod
+	going, without := r.admit(p, acme), r.admit(p, globex)
+	r.change(`DELETE FROM stream_sessions WHERE id = $1`, without.ID())
+	for i, want := range [][2]int{{1, 1}, {0, 0}} {
+		rows, streams, err := p.Reconcile(t.Context())
+		if err != nil || rows != want[0] || streams != want[1] {
+			t.Errorf("time %d: %d rows and %d streams, %v, want %v", i, rows, streams, err, want)
+		}
+	}
+	if got := []string{r.reason(left), r.reason(going), r.reason(ofOther)}; !cmp.Equal(got, []string{"orphaned", "", ""}) || going.Context().Err() != nil {
+		t.Errorf("the rows say %q", got)
+	}
+	bridge(t, without)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := p.Reconcile(ctx); err == nil {
+		t.Error("without a database it succeeds")
+	}
+}
+
+// TestChurn : streams that come and go in every way leave no row and no place behind.
+func TestChurn(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", live.Options{HeartbeatEvery: 5 * time.Millisecond, LookEvery: 5 * time.Millisecond})
+	var group sync.WaitGroup
+	slots := make(chan struct{}, 20)
+	for i := range 200 {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			l, err := p.Admit(t.Context(), acme, 1000, live.Stream{})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			switch i % 4 {
+			case 0:
+				l.End(t.Context(), nil)
+			case 1:
+				r.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, l.ID())
+				bridge(t, l)
+			default:
+				l.Started(agentstream.StartInfo{StreamSID: "s"})
+				l.End(t.Context(), &audio.End{Reason: audio.CallEnded})
+			}
+		})
+	}
+	group.Wait()
+	if n := r.one(`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL OR end_reason NOT IN ('failed', 'closed', 'call_ended')`); n != 0 || p.Live() != 0 {
+		t.Errorf("%d rows are wrong, %d live", n, p.Live())
+	}
+	if n := p.value(t, "caly_stream_sessions_cuts_total", "orphaned"); n != 0 {
+		t.Errorf("%v were taken for orphans", n)
+	}
+}

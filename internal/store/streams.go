@@ -1,0 +1,158 @@
+package store
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Errors of AdmitStream.
+const (
+	// ErrStreamLimit : the tenant has as many streams as it may, over all pods.
+	ErrStreamLimit refusal = "the tenant has as many streams as it may"
+	// ErrStreamTokenUsed : a stream was let in by the token before.
+	ErrStreamTokenUsed refusal = "the token was used before"
+)
+
+// EndOrphaned is the end of a stream session whose pod is gone, or which its pod does not know.
+const EndOrphaned = "orphaned"
+
+// NewStream is a stream session to be.
+type NewStream struct {
+	ID, CallSID string
+	// Pod that has it.
+	Pod string
+	// Agent is a host.
+	Agent   string
+	Address netip.Addr
+	// TokenID of the one-time token that let it in; empty without one.
+	TokenID string
+}
+
+// admitStreamSQL counts no further than to the limit. The lock of the statement before makes it exact: this one sees what whoever had
+// the lock before has committed.
+const admitStreamSQL = `INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, address, token_id)
+	SELECT $1, $2::uuid, $3, $4, $5, $6, nullif($7, '')
+	WHERE (SELECT count(*) FROM (SELECT FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL LIMIT $8) live) < $8`
+
+// lockStreamsSQL serializes the admissions of one tenant, until the transaction ends. Ends need no lock: they only make room.
+const lockStreamsSQL = `SELECT pg_advisory_xact_lock(hashtextextended('caly.streams ' || $1, 0))`
+
+// AdmitStream begins a stream session if the tenant has fewer than limit live ones, exactly, whichever pods have them. It returns
+// ErrStreamLimit if not, and ErrStreamTokenUsed if the token let one in before.
+func (d *DB) AdmitStream(ctx context.Context, tenant string, n NewStream, limit int) error {
+	var address *netip.Addr
+	if n.Address.IsValid() {
+		bare := n.Address.WithZone("")
+		address = &bare
+	}
+	err := d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
+		b.Queue(lockStreamsSQL, tenant)
+		b.Queue(admitStreamSQL, tenant, n.ID, n.CallSID, n.Pod, n.Agent, address, n.TokenID, max(limit, 0)).Exec(func(tag pgconn.CommandTag) error {
+			if tag.RowsAffected() == 0 {
+				return ErrStreamLimit
+			}
+			return nil
+		})
+	})
+	if isCode(err, "23505") && n.TokenID != "" { // the ids are ours, and random
+		return ErrStreamTokenUsed
+	}
+	return err
+}
+
+// StreamRef names a stream session.
+type StreamRef struct{ Tenant, ID string }
+
+// StreamBeat is a sign of life of a stream, with what Exotel has told of it by now.
+type StreamBeat struct {
+	StreamRef
+	CallSID, StreamSID string
+}
+
+// HeartbeatStreams notes that streams live, in one statement, and returns those that it found alive: whether somebody wants them
+// closed. The others have ended, or have no row.
+func (d *DB) HeartbeatStreams(ctx context.Context, beats []StreamBeat) (map[StreamRef]bool, error) {
+	var tenants, ids, calls, sids []string
+	for _, b := range beats {
+		tenants, ids, calls, sids = append(tenants, b.Tenant), append(ids, b.ID), append(calls, b.CallSID), append(sids, b.StreamSID)
+	}
+	alive := make(map[StreamRef]bool, len(beats))
+	err := d.inTenants(ctx, distinct(tenants), func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `UPDATE stream_sessions s SET last_seen_at = clock_timestamp(), stream_sid = coalesce(nullif(b.stream_sid, ''), s.stream_sid),
+				call_sid = coalesce(nullif(b.call_sid, ''), s.call_sid)
+			FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[]) b (tenant, id, call_sid, stream_sid)
+			WHERE s.tenant = b.tenant AND s.id = b.id AND s.ended_at IS NULL
+			RETURNING s.tenant, s.id::text, s.close_requested_at IS NOT NULL`, tenants, ids, calls, sids)
+		if err != nil {
+			return err
+		}
+		var ref StreamRef
+		var closing bool
+		_, err = pgx.ForEachRow(rows, []any{&ref.Tenant, &ref.ID, &closing}, func() error { alive[ref] = closing; return nil })
+		return err
+	})
+	return alive, err
+}
+
+// StreamsToClose lists the pod's streams of the tenants that somebody wants closed.
+func (d *DB) StreamsToClose(ctx context.Context, tenants []string, pod string) ([]StreamRef, error) {
+	return d.streamRefs(ctx, tenants, `SELECT tenant, id::text FROM stream_sessions
+		WHERE pod = $1 AND ended_at IS NULL AND close_requested_at IS NOT NULL LIMIT 1000`, pod)
+}
+
+// PodStreams lists the pod's live rows of the tenants, at most limit.
+func (d *DB) PodStreams(ctx context.Context, tenants []string, pod string, limit int) ([]StreamRef, error) {
+	return d.streamRefs(ctx, tenants, `SELECT tenant, id::text FROM stream_sessions WHERE pod = $1 AND ended_at IS NULL LIMIT $2`, pod, limit)
+}
+
+// streamRefs leaves it to row-level security which tenants' rows it reads.
+func (d *DB) streamRefs(ctx context.Context, tenants []string, sql string, args ...any) (list []StreamRef, err error) {
+	if len(tenants) == 0 {
+		return nil, nil
+	}
+	err = d.inTenants(ctx, tenants, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, sql, args...)
+		if err != nil {
+			return err
+		}
+		list, err = pgx.CollectRows(rows, pgx.RowToStructByPos[StreamRef])
+		return err
+	})
+	return list, err
+}
+
+// ReapStreams ends sessions of the tenants that were not seen for so long, at most limit, and returns how many. ran is false when
+// another pod is at it.
+func (d *DB) ReapStreams(ctx context.Context, tenants []string, unseen time.Duration, limit int) (ended int, ran bool, err error) {
+	if len(tenants) == 0 {
+		return 0, true, nil
+	}
+	err = d.inTenants(ctx, tenants, func(tx pgx.Tx) error {
+		if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock(hashtextextended('caly.streams.reap', 0))`).Scan(&ran); err != nil || !ran {
+			return err
+		}
+		tag, err := tx.Exec(ctx, `UPDATE stream_sessions s SET ended_at = now(), end_reason = $3
+			FROM (SELECT tenant, id FROM stream_sessions WHERE ended_at IS NULL AND last_seen_at < now() - $1::interval
+				LIMIT $2 FOR UPDATE SKIP LOCKED) dead
+			WHERE s.tenant = dead.tenant AND s.id = dead.id`, unseen, limit, EndOrphaned)
+		ended = int(tag.RowsAffected())
+		return err
+	})
+	return ended, ran, err
+}
+
+func distinct(list []string) []string {
+	seen := make(map[string]bool, len(list))
+	var out []string
+	for _, s := range list {
+		if !seen[s] {
+			seen[s] = true
+			out = append(out, s)
+		}
+	}
+	return out
+}

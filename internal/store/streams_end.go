@@ -1,0 +1,69 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// StreamCounts are of one direction of a stream.
+type StreamCounts struct{ Frames, Bytes, Dropped int64 }
+
+// StreamEnd is how a stream ended.
+type StreamEnd struct {
+	StreamRef
+	CallSID, StreamSID string
+	// At is when, by the pod's clock; zero means now.
+	At                time.Time
+	Reason            string
+	Reconnected       bool
+	ToAgent, ToExotel StreamCounts
+}
+
+// EndStreams ends stream sessions in one statement, and returns how many had not ended before. Of one that was ended as an orphan while
+// it was alive, what is known now takes the place of that.
+func (d *DB) EndStreams(ctx context.Context, ends []StreamEnd) (n int64, err error) {
+	if len(ends) == 0 {
+		return 0, nil
+	}
+	c := columnsOf(ends)
+	err = d.inTenants(ctx, distinct(c.tenants), func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `UPDATE stream_sessions s SET ended_at = greatest(s.started_at, least(coalesce(e.at, now()), now())), end_reason = e.reason,
+				call_sid = coalesce(nullif(e.call_sid, ''), s.call_sid), stream_sid = coalesce(nullif(e.stream_sid, ''), s.stream_sid), reconnected = e.reconnected,
+				frames_to_agent = e.n[1], bytes_to_agent = e.n[2], dropped_to_agent = e.n[3],
+				frames_to_exotel = e.n[4], bytes_to_exotel = e.n[5], dropped_to_exotel = e.n[6]
+			FROM (SELECT tenant, id, call_sid, stream_sid, at, reason, reconnected, ARRAY[n1, n2, n3, n4, n5, n6] AS n
+				FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::boolean[],
+					$8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[])
+					u (tenant, id, call_sid, stream_sid, at, reason, reconnected, n1, n2, n3, n4, n5, n6)) e
+			WHERE s.tenant = e.tenant AND s.id = e.id AND (s.ended_at IS NULL OR s.end_reason = $14)`,
+			c.tenants, c.ids, c.calls, c.sids, c.at, c.reasons, c.reconnected, c.n[0], c.n[1], c.n[2], c.n[3], c.n[4], c.n[5], EndOrphaned)
+		n = tag.RowsAffected()
+		return err
+	})
+	return n, err
+}
+
+// endColumns are ends as unnest takes them.
+type endColumns struct {
+	tenants, ids, calls, sids, reasons []string
+	at                                 []*time.Time
+	reconnected                        []bool
+	n                                  [6][]int64
+}
+
+func columnsOf(ends []StreamEnd) (c endColumns) {
+	for _, e := range ends {
+		var at *time.Time
+		if !e.At.IsZero() {
+			at = &e.At
+		}
+		c.tenants, c.ids, c.calls, c.sids = append(c.tenants, e.Tenant), append(c.ids, e.ID), append(c.calls, e.CallSID), append(c.sids, e.StreamSID)
+		c.reasons, c.at, c.reconnected = append(c.reasons, e.Reason), append(c.at, at), append(c.reconnected, e.Reconnected)
+		for i, v := range []int64{e.ToAgent.Frames, e.ToAgent.Bytes, e.ToAgent.Dropped, e.ToExotel.Frames, e.ToExotel.Bytes, e.ToExotel.Dropped} {
+			c.n[i] = append(c.n[i], v)
+		}
+	}
+	return c
+}

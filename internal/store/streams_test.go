@@ -1,0 +1,311 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// admit lets a stream in, and returns its name.
+func (f *fixture) admit(t *testing.T, tenant, pod string) store.StreamRef {
+	t.Helper()
+	ref := store.StreamRef{Tenant: tenant, ID: store.NewID()}
+	if err := f.dataplane.AdmitStream(t.Context(), tenant, store.NewStream{ID: ref.ID, CallSID: "c", Pod: pod, Agent: "bot.example"}, 1000); err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
+
+// TestStreamLimitIsExact : 300 at once over three pools, and as many of another tenant beside them, get what they may: neither more nor fewer.
+func TestStreamLimitIsExact(t *testing.T) {
+	f := newFixture(t)
+	pools := []*store.DB{f.dataplane, open(t, f.pg.DataplaneDSN, "dataplane"), open(t, f.pg.DataplaneDSN, "dataplane")}
+	const limit = 50
+	var admitted [2]atomic.Int32
+	var group sync.WaitGroup
+	for i := range 300 {
+		for j, tenant := range []string{acme, globex} {
+			group.Go(func() {
+				err := pools[i%3].AdmitStream(t.Context(), tenant, store.NewStream{ID: store.NewID(), Pod: "pod"}, limit)
+				if err == nil {
+					admitted[j].Add(1)
+				} else if !errors.Is(err, store.ErrStreamLimit) {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	group.Wait()
+	for j, tenant := range []string{acme, globex} {
+		rows := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL`, tenant)
+		if n := admitted[j].Load(); n != limit || rows != limit {
+			t.Errorf("%s: %d were let in and have %d rows, want %d", tenant, n, rows, limit)
+		}
+	}
+	// An end makes room for one, and for one alone.
+	f.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended' WHERE (tenant, id) IN (SELECT tenant, id FROM stream_sessions WHERE tenant = $1 LIMIT 1)`, acme)
+	for i, want := range []error{nil, store.ErrStreamLimit} {
+		if err := f.dataplane.AdmitStream(t.Context(), acme, store.NewStream{ID: store.NewID(), Pod: "pod"}, limit); !errors.Is(err, want) {
+			t.Errorf("try %d after an end: %v, want %v", i, err, want)
+		}
+	}
+}
+
+// TestStreamTokenOnce : of 60 at once with one token one is let in; a used token stays used, and a refused stream uses none.
+func TestStreamTokenOnce(t *testing.T) {
+	f := newFixture(t)
+	try := func(tenant, token string, limit int) error {
+		return f.dataplane.AdmitStream(t.Context(), tenant, store.NewStream{ID: store.NewID(), Pod: "pod", TokenID: token}, limit)
+	}
+	if err := try(acme, "one", 0); !errors.Is(err, store.ErrStreamLimit) {
+		t.Fatalf("with no room: %v", err)
+	}
+	var admitted atomic.Int32
+	var group sync.WaitGroup
+	for range 60 {
+		group.Go(func() {
+			err := try(acme, "one", 1000)
+			if err == nil {
+				admitted.Add(1)
+			} else if !errors.Is(err, store.ErrStreamTokenUsed) {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if n := admitted.Load(); n != 1 {
+		t.Errorf("%d were let in by one token", n)
+	}
+	f.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended'`)
+	if err := try(acme, "one", 1000); !errors.Is(err, store.ErrStreamTokenUsed) {
+		t.Errorf("after its stream has ended: %v", err)
+	}
+	if err := errors.Join(try(globex, "one", 1000), try(acme, "", 1000), try(acme, "", 1000), try(acme, "two", 1000)); err != nil {
+		t.Errorf("another tenant's, another token, and none: %v", err)
+	}
+}
+
+// TestStreamAdmissionFaults : what is no row says so, and leaves none.
+func TestStreamAdmissionFaults(t *testing.T) {
+	f := newFixture(t)
+	good := store.NewStream{ID: store.NewID(), Pod: "pod"}
+	for name, tc := range map[string]struct {
+		tenant string
+		change func(*store.NewStream)
+	}{
+		"two tenants":  {acme + "," + globex, func(*store.NewStream) {}},
+		"no id":        {acme, func(n *store.NewStream) { n.ID = "x" }},
+		"no pod":       {acme, func(n *store.NewStream) { n.Pod = "" }},
+		"a long call":  {acme, func(n *store.NewStream) { n.CallSID = strings.Repeat("x", 129) }},
+		"a long agent": {acme, func(n *store.NewStream) { n.Agent = strings.Repeat("x", 301) }},
+		"a long token": {acme, func(n *store.NewStream) { n.TokenID = strings.Repeat("x", 65) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := good
+			tc.change(&n)
+			if err := f.dataplane.AdmitStream(t.Context(), tc.tenant, n, 10); err == nil || errors.Is(err, store.ErrStreamTokenUsed) {
+				t.Errorf("it is let in: %v", err)
+			}
+		})
+	}
+	if n := f.one(t, `SELECT count(*)::int FROM stream_sessions`); n != 0 {
+		t.Errorf("%d rows are left", n)
+	}
+	good.Address = netip.MustParseAddr("fe80::1%eth0") // PostgreSQL knows no zones
+	if err := f.dataplane.AdmitStream(t.Context(), acme, good, 10); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestStreamHeartbeat : the answer names those that live, and who wants them closed; what Exotel told is kept.
+func TestStreamHeartbeat(t *testing.T) {
+	f := newFixture(t)
+	a, b, ended, closing := f.admit(t, acme, "pod"), f.admit(t, globex, "pod"), f.admit(t, acme, "pod"), f.admit(t, acme, "pod")
+	gone := store.StreamRef{Tenant: globex, ID: a.ID} // another's id is no row of this one's
+	f.exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '1 minute'`)
+	f.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, ended.ID)
+	if ref, err := f.oper.RequestStreamClose(t.Context(), acme, closing.ID); err != nil || ref != closing {
+		t.Fatal(ref, err)
+	}
+	beats := []store.StreamBeat{{StreamRef: a, CallSID: "told", StreamSID: "s1"}, {StreamRef: b}, {StreamRef: ended}, {StreamRef: closing}, {StreamRef: gone}}
+	for range 2 { // a heartbeat that has nothing to tell takes nothing back
+		alive, err := f.dataplane.HeartbeatStreams(t.Context(), beats)
+		if diff := cmp.Diff(map[store.StreamRef]bool{a: false, b: false, closing: true}, alive); diff != "" || err != nil {
+			t.Errorf("%v (-want +got):\n%s", err, diff)
+		}
+		beats[0].CallSID, beats[0].StreamSID = "", ""
+	}
+	if n := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE last_seen_at > now() - interval '10 s' AND ended_at IS NULL`); n != 3 {
+		t.Errorf("%d were seen", n)
+	}
+	if n := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'told' AND stream_sid = 's1'`); n != 1 {
+		t.Errorf("what Exotel told is in %d rows", n)
+	}
+	list, err := f.dataplane.StreamsToClose(t.Context(), []string{acme, globex}, "pod")
+	if diff := cmp.Diff([]store.StreamRef{closing}, list); diff != "" || err != nil {
+		t.Errorf("%v to close (-want +got):\n%s", err, diff)
+	}
+	for tenant, pod := range map[string]string{acme: "another", globex: "pod"} {
+		if list, err := f.dataplane.StreamsToClose(t.Context(), []string{tenant}, pod); len(list) > 0 || err != nil {
+			t.Errorf("%s of %s has to close %v, %v", pod, tenant, list, err)
+		}
+	}
+}
+
+// TestStreamEnd : the first end counts, but for an orphan's, of which the pod knows more.
+func TestStreamEnd(t *testing.T) {
+	f := newFixture(t)
+	end := func(ref store.StreamRef, reason string) store.StreamEnd {
+		return store.StreamEnd{StreamRef: ref, Reason: reason, StreamSID: "s", Reconnected: true, At: time.Now().Add(time.Hour), // a clock that is wrong
+			ToAgent: store.StreamCounts{Frames: 1, Bytes: 2, Dropped: 3}, ToExotel: store.StreamCounts{Frames: 4, Bytes: 5, Dropped: 6}}
+	}
+	for name, tc := range map[string]struct {
+		before, reason, want string
+		wantN                int64
+	}{
+		"a live one":              {"", "call_ended", "call_ended", 1},
+		"an orphan":               {store.EndOrphaned, "slow", "slow", 1},
+		"an orphan as one again":  {store.EndOrphaned, store.EndOrphaned, store.EndOrphaned, 1},
+		"one that ended before":   {"drained", "call_ended", "drained", 0},
+		"one that is no orphan's": {"drained", store.EndOrphaned, "drained", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ref, other := f.admit(t, acme, "pod"), f.admit(t, globex, "pod")
+			if tc.before != "" {
+				f.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = $2 WHERE id = $1`, ref.ID, tc.before)
+			}
+			n, err := f.dataplane.EndStreams(t.Context(), []store.StreamEnd{end(ref, tc.reason), end(other, "call_ended"), end(store.StreamRef{Tenant: acme, ID: other.ID}, "x")})
+			if n != tc.wantN+1 || err != nil {
+				t.Errorf("%d ended, %v, want %d", n, err, tc.wantN+1)
+			}
+			if n := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND end_reason = $2 AND ended_at BETWEEN started_at AND now()`, ref.ID, tc.want); n != 1 {
+				t.Error("the row has another end")
+			}
+			if n := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND stream_sid = 's' AND call_sid = 'c' AND reconnected AND
+				(frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel, dropped_to_exotel) = (1, 2, 3, 4, 5, 6)`, other.ID); n != 1 {
+				t.Error("what it counted is not in the row")
+			}
+		})
+	}
+	if n, err := f.dataplane.EndStreams(t.Context(), nil); n != 0 || err != nil {
+		t.Errorf("none: %d, %v", n, err)
+	}
+}
+
+// TestReapStreams : those that were not seen, of the tenants that were asked for, so many at a time, and one pod at a time.
+func TestReapStreams(t *testing.T) {
+	f := newFixture(t)
+	for range 3 {
+		f.admit(t, acme, "gone")
+	}
+	f.admit(t, globex, "gone")
+	f.exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '46 s'`)
+	f.admit(t, acme, "here")
+	both := []string{acme, globex}
+	for i, tc := range []struct {
+		tenants []string
+		limit   int
+		want    int
+	}{{nil, 10, 0}, {[]string{acme}, 0, 0}, {[]string{acme}, 2, 2}, {[]string{acme}, 2, 1}, {both, 10, 1}, {both, 10, 0}} {
+		n, ran, err := f.dataplane.ReapStreams(t.Context(), tc.tenants, 45*time.Second, tc.limit)
+		if n != tc.want || !ran || err != nil {
+			t.Errorf("step %d: %d, %v, %v, want %d", i, n, ran, err, tc.want)
+		}
+	}
+	if n := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'orphaned' AND pod = 'gone'`); n != 4 {
+		t.Errorf("%d were ended", n)
+	}
+	release := f.holdReapLock(t)
+	if n, ran, err := f.dataplane.ReapStreams(t.Context(), both, 0, 10); n != 0 || ran || err != nil {
+		t.Errorf("while another pod is at it: %d, %v, %v", n, ran, err)
+	}
+	release()
+}
+
+// holdReapLock is another pod at work.
+func (f *fixture) holdReapLock(t *testing.T) (release func()) {
+	t.Helper()
+	conn := connect(t, f.pg.AdminDSN)
+	if _, err := conn.Exec(t.Context(), `SELECT pg_advisory_lock(hashtextextended('caly.streams.reap', 0))`); err != nil {
+		t.Fatal(err)
+	}
+	return func() { _ = conn.Close(context.Background()) }
+}
+
+// TestSweepStreams : old ends go, and what nobody has said anything of is ended.
+func TestSweepStreams(t *testing.T) {
+	f := newFixture(t)
+	for _, age := range []string{"31 days", "29 days"} {
+		ref := f.admit(t, acme, "pod")
+		f.exec(t, `UPDATE stream_sessions SET started_at = now() - $2::interval, ended_at = now() - $2::interval, end_reason = 'x' WHERE id = $1`, ref.ID, age)
+	}
+	forgotten := f.admit(t, acme, "pod")
+	f.exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '61 minutes' WHERE id = $1`, forgotten.ID)
+	f.admit(t, acme, "pod")
+	if n, err := f.oper.SweepStreams(t.Context(), 30*24*time.Hour, 100); n != 1 || err != nil {
+		t.Errorf("%d were deleted, %v", n, err)
+	}
+	if live, all := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`), f.one(t, `SELECT count(*)::int FROM stream_sessions`); live != 1 || all != 3 {
+		t.Errorf("%d live of %d", live, all)
+	}
+	if _, err := f.dataplane.SweepStreams(t.Context(), 0, 100); err == nil {
+		t.Error("a data-plane pod may delete")
+	}
+}
+
+// TestLiveStreams is what people see and ask for.
+func TestLiveStreams(t *testing.T) {
+	f := newFixture(t)
+	first, second, theirs := f.admit(t, acme, "a"), f.admit(t, acme, "b"), f.admit(t, globex, "a")
+	refs := func(tenant string, limit int) (out []store.StreamRef) {
+		list, err := f.oper.LiveStreams(t.Context(), tenant, limit)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, s := range list {
+			out = append(out, s.StreamRef)
+		}
+		return out
+	}
+	for name, tc := range map[string]struct {
+		tenant string
+		limit  int
+		want   []store.StreamRef
+	}{
+		"of all":        {"", 10, []store.StreamRef{first, second, theirs}},
+		"of a tenant":   {acme, 10, []store.StreamRef{first, second}},
+		"the first":     {acme, 1, []store.StreamRef{first}},
+		"of a stranger": {"no/body", 10, nil},
+	} {
+		if diff := cmp.Diff(tc.want, refs(tc.tenant, tc.limit)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	if _, err := f.oper.RequestStreamClose(t.Context(), globex, first.ID); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("another's: %v", err)
+	}
+	if n, err := f.oper.RequestStreamsClose(t.Context(), acme); n != 2 || err != nil {
+		t.Errorf("%d are to be closed, %v", n, err)
+	}
+	if n := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE close_requested_at IS NOT NULL`); n != 2 {
+		t.Errorf("%d rows say so", n)
+	}
+	if _, err := f.dataplane.EndStreams(t.Context(), []store.StreamEnd{{StreamRef: first, Reason: "closed"}}); err != nil {
+		t.Error(err)
+	}
+	if _, err := f.oper.RequestStreamClose(t.Context(), "", first.ID); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("one that has ended: %v", err)
+	}
+	if diff := cmp.Diff([]store.StreamRef{second}, refs(acme, 10)); diff != "" {
+		t.Errorf("live (-want +got):\n%s", diff)
+	}
+}
