@@ -154,6 +154,51 @@ type RecordingsSpec struct {
 	TTLAfterFinished *metav1.Duration `json:"ttlAfterFinished,omitempty"`
 }
 
+// AudioProtocol is what an agent speaks.
+// +kubebuilder:validation:Enum=exotel;twilio;pcm
+type AudioProtocol string
+
+const (
+	// AudioProtocolExotel is Exotel's own protocol, passed on as it comes.
+	AudioProtocolExotel AudioProtocol = "exotel"
+	// AudioProtocolTwilio is that of Twilio Media Streams: mu-law at 8 kHz.
+	AudioProtocolTwilio AudioProtocol = "twilio"
+	// AudioProtocolPCM is binary frames of 16-bit samples, beside small JSON messages.
+	AudioProtocolPCM AudioProtocol = "pcm"
+)
+
+// AudioVerification says how audio streams prove themselves, and questions for a stream's URL.
+// +kubebuilder:validation:XValidation:rule="has(self.tokenSecretRef) || has(self.basicAuthSecretRef) || has(self.allowedCIDRs) || (has(self.oneTimeToken) && self.oneTimeToken)",message="audio.verification needs one or more of tokenSecretRef, basicAuthSecretRef, allowedCIDRs and oneTimeToken; leave it out to take the webhooks' verifiers"
+// +kubebuilder:validation:MinProperties=1
+type AudioVerification struct {
+	// require says how many verifiers must accept a stream: Any, one is enough, or All, each of them. Defaults to Any.
+	// +optional
+	// +kubebuilder:default=Any
+	Require WebhookRequirement `json:"require,omitempty"`
+	// tokenSecretRef names the Secret with the tokens, each key an active one: .../audio/exotel/<namespace>/<tenant>/<token>, or
+	// in the query as token. At most 16, each at least 16 printable ASCII characters, without blanks.
+	// +optional
+	TokenSecretRef *SecretReference `json:"tokenSecretRef,omitempty"`
+	// basicAuthSecretRef names the Secret with the passwords: every key is a user name, its value the password, at least 12
+	// bytes. Exotel sends those of wss://user:password@host/... At most 16.
+	// +optional
+	BasicAuthSecretRef *SecretReference `json:"basicAuthSecretRef,omitempty"`
+	// allowedCIDRs are the address ranges that streams may come from, /8 at the widest. Behind proxies the sender's address is
+	// known only if they are trusted.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked() && cidr(self).prefixLength() >= 8",message="audio.verification.allowedCIDRs are ranges such as 203.0.113.0/24 or 2001:db8::/32, with no bit set behind the prefix, and /8 at the widest"
+	AllowedCIDRs []string `json:"allowedCIDRs,omitempty"`
+	// oneTimeToken refuses streams that do not come with a token made for their call by .../url, which is used once. The
+	// other verifiers, or without any those of the webhooks, then open .../url alone. Defaults to false.
+	// +optional
+	OneTimeToken *bool `json:"oneTimeToken,omitempty"`
+}
+
 // AudioSpec says where live audio goes.
 type AudioSpec struct {
 	// agentURL is the WebSocket server of the Tenant's voice agent.
@@ -169,6 +214,22 @@ type AudioSpec struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100000
 	MaxStreams int32 `json:"maxStreams,omitempty"`
+	// protocol that the agent speaks: exotel, as it comes; twilio, that of Twilio Media Streams; or pcm, binary frames of 16-bit
+	// samples. Defaults to exotel.
+	// +optional
+	// +kubebuilder:default=exotel
+	Protocol AudioProtocol `json:"protocol,omitempty"`
+	// headersSecretRef names the Secret with the headers of the handshake with the agent: every key is a header's name. At most 16.
+	// +optional
+	HeadersSecretRef *SecretReference `json:"headersSecretRef,omitempty"`
+	// reconnect connects once more to an agent whose connection broke in the middle of a call. It is told the start again, and
+	// must know that it may have been told before. Defaults to false.
+	// +optional
+	Reconnect *bool `json:"reconnect,omitempty"`
+	// verification says how streams prove themselves. Defaults to those of the webhooks' verifiers that look at no body: token,
+	// basicAuth and allowedCIDRs; without any of those all streams are refused.
+	// +optional
+	Verification *AudioVerification `json:"verification,omitempty"`
 }
 
 // DeletionPolicy says what happens to a Tenant's rows and objects when the Tenant goes.

@@ -34,6 +34,7 @@ type dataplaneOptions struct {
 	tlsCertFile, tlsKeyFile        string
 	monitoringTokenFile            string
 	api                            apiOptions
+	audio                          audioOptions
 }
 
 func newDataplaneCommand() *cobra.Command {
@@ -57,6 +58,7 @@ func newDataplaneCommand() *cobra.Command {
 	f.StringVar(&o.tlsKeyFile, "tls-key-file", "", "file with the certificate's key")
 	f.StringVar(&o.monitoringTokenFile, "monitoring-token-file", "", "file with the token that opens /api/monitoring to the outside")
 	o.api.addTo(f)
+	o.audio.addTo(f)
 	return cmd
 }
 
@@ -67,7 +69,7 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 		return err
 	}
 	settings, err := o.api.settings()
-	if err != nil {
+	if err := errors.Join(err, o.audio.check()); err != nil {
 		return err
 	}
 	dsn, err := databaseURL(o.databaseURLFile)
@@ -101,14 +103,17 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	tenants := newTenantAPI(settings, apiParts{db: apiDB, watcher: watcher, proxies: hooks.TrustedProxies, registry: registry, log: log})
 	status := tenants.monitoring(watcher)
 	tenants.handler.Handle(monitoring.PathPrefix, monitoring.NewPublic(o.monitoringTokenFile, status, log))
+	streams := newStreams(o.audio, apiParts{db: apiDB, watcher: watcher, proxies: hooks.TrustedProxies, registry: registry, log: log})
+	status.Handle("cleanup-stats", streams.janitor)
 	webhooks := webhook.New(hooks)
 	defer webhooks.Close()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return watcher.Run(ctx) })
 	tenants.run(ctx, group)
+	group.Go(func() error { return streams.run(ctx) })
 	group.Go(func() error {
-		return server.Run(ctx, server.Options{Listen: o.listen, InternalListen: o.internalListen, Public: route(webhooks, tenants.handler),
-			Internal: internalHandler(registry, status), Ready: readiness(db, watcher, tenants.settled()), DrainDelay: o.drainDelay, Grace: o.grace,
+		return server.Run(ctx, server.Options{Listen: o.listen, InternalListen: o.internalListen, Public: route(webhooks, streams.handler, tenants.handler),
+			Internal: internalHandler(registry, status, streams.janitor.Profile()), Ready: readiness(db, watcher, tenants.settled()), DrainDelay: o.drainDelay, Grace: o.grace, Finish: streams.drain,
 			TLSCertFile: o.tlsCertFile, TLSKeyFile: o.tlsKeyFile, Log: log})
 	})
 	return group.Wait()
@@ -147,9 +152,11 @@ func registerConfigs(r *prometheus.Registry, w *watch.Watcher) {
 			Help: "Tenant configs that this pod cannot read as they are now; the last good one stays in force."}, unreadable))
 }
 
-func internalHandler(registry *prometheus.Registry, status http.Handler) http.Handler {
+// internalHandler answers whoever reaches the pod itself. A heap profile is for nobody else.
+func internalHandler(registry *prometheus.Registry, status, heapProfile http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(monitoring.PathPrefix, status)
+	mux.Handle(monitoring.PathPrefix+"heap-profile", heapProfile)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
 }

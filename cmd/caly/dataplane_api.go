@@ -181,14 +181,17 @@ func (a *tenantAPI) run(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return a.mail.Run(ctx) })
 }
 
-// route gives webhooks to the one and everything else to the other.
-func route(webhooks, rest http.Handler) http.Handler {
+// route gives webhooks to the first, audio to the second and everything else to the third.
+func route(webhooks, streams, rest http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/webhooks/") {
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/webhooks/"):
 			webhooks.ServeHTTP(w, r)
-			return
+		case strings.HasPrefix(r.URL.Path, "/audio/"):
+			streams.ServeHTTP(w, r)
+		default:
+			rest.ServeHTTP(w, r)
 		}
-		rest.ServeHTTP(w, r)
 	})
 }
 

@@ -26,6 +26,9 @@ func (r *Reconciler) readSecrets(ctx context.Context, s *scope) (err error) {
 	if err := r.readVerifiers(ctx, s); err != nil {
 		return err
 	}
+	if err := r.readHeaders(ctx, s); err != nil {
+		return err
+	}
 	conditions.Set(s.tenant, v1alpha1.ConditionCredentialsValid, metav1.ConditionTrue, v1alpha1.ReasonCredentialsValid, "every Secret is there with the keys it needs")
 	return nil
 }
@@ -76,11 +79,15 @@ func (r *Reconciler) compile(_ context.Context, s *scope) error {
 	if err != nil {
 		return err
 	}
+	streams, err := audio(s, verifiers)
+	if err != nil {
+		return err
+	}
 	id := s.tenant.ID()
 	s.config = &tenantconfig.Tenant{Version: tenantconfig.Version, ID: id, UID: string(s.tenant.UID), Generation: s.tenant.Generation,
 		Suspended: s.suspended(), AccountSID: spec.Exotel.AccountSID, PhoneNumbers: spec.Exotel.PhoneNumbers,
 		TimeZone: spec.Exotel.TimeZone, AllowedSourceHosts: hosts,
-		Webhooks: verifiers, Freshness: duration(spec.Webhooks.Freshness, tenantconfig.DefaultFreshness), Auth: accounts, Storage: storage(s)}
+		Webhooks: verifiers, Freshness: duration(spec.Webhooks.Freshness, tenantconfig.DefaultFreshness), Auth: accounts, Storage: storage(s), Audio: streams}
 	s.upload = &tenantconfig.Upload{Version: tenantconfig.Version, ID: id, ExotelKey: value(s.exotel, "apiKey"),
 		ExotelToken: value(s.exotel, "apiToken"), AllowedSourceHosts: hosts, Bucket: spec.Recordings.Bucket,
 		Endpoint: spec.Recordings.Endpoint, Region: spec.Recordings.Region, AccessKeyID: value(s.bucket, "accessKeyID"),

@@ -189,8 +189,11 @@ func (r *Reconciler) tenantsOf(ctx context.Context, o client.Object) []reconcile
 
 func secretNames(t *v1alpha1.Tenant) []string {
 	names := []string{t.Spec.Exotel.CredentialsSecretRef.Name, t.Spec.Recordings.CredentialsSecretRef.Name}
-	for _, v := range verifierSecrets(&t.Spec.Webhooks) {
+	for _, v := range verifierSecrets(&t.Spec) {
 		names = append(names, v.ref.Name)
+	}
+	if a := t.Spec.Audio; a != nil && a.HeadersSecretRef != nil {
+		names = append(names, a.HeadersSecretRef.Name)
 	}
 	return names
 }

@@ -221,6 +221,11 @@ func TestSecretNames(t *testing.T) {
 	if diff := cmp.Diff([]string{"e", "s"}, secretNames(s.tenant)); diff != "" {
 		t.Errorf("without a signature (-want +got):\n%s", diff)
 	}
+	s.tenant.Spec.Audio = &v1alpha1.AudioSpec{HeadersSecretRef: &v1alpha1.SecretReference{Name: "headers"}, Verification: &v1alpha1.AudioVerification{
+		TokenSecretRef: &v1alpha1.SecretReference{Name: "audio-tokens"}, BasicAuthSecretRef: &v1alpha1.SecretReference{Name: "audio-users"}}}
+	if diff := cmp.Diff([]string{"e", "s", "audio-tokens", "audio-users", "headers"}, secretNames(s.tenant)); diff != "" {
+		t.Errorf("with audio (-want +got):\n%s", diff)
+	}
 }
 
 func TestStillGood(t *testing.T) {

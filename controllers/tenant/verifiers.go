@@ -23,7 +23,8 @@ type verifierSecret struct {
 }
 
 // verifierSecrets are the Secrets of the verifiers that the spec names, in a fixed order.
-func verifierSecrets(w *v1alpha1.WebhooksSpec) (list []verifierSecret) {
+func verifierSecrets(spec *v1alpha1.TenantSpec) (list []verifierSecret) {
+	w := &spec.Webhooks
 	if w.Signature != nil {
 		list = append(list, verifierSecret{fieldSignature, "signing secret", w.Signature.SecretRef, signingFault})
 	}
@@ -36,7 +37,7 @@ func verifierSecrets(w *v1alpha1.WebhooksSpec) (list []verifierSecret) {
 	if w.BasicAuth != nil {
 		list = append(list, verifierSecret{fieldBasic, "password", w.BasicAuth.SecretRef, passwordFault})
 	}
-	return list
+	return append(list, audioSecrets(spec.Audio)...)
 }
 
 // Fields of the spec that name the verifiers' Secrets.
@@ -50,7 +51,7 @@ const (
 // readVerifiers reads the Secrets of the verifiers and checks every value in them.
 func (r *Reconciler) readVerifiers(ctx context.Context, s *scope) error {
 	s.verifiers = map[string]*corev1.Secret{}
-	for _, v := range verifierSecrets(&s.tenant.Spec.Webhooks) {
+	for _, v := range verifierSecrets(&s.tenant.Spec) {
 		secret, err := r.readSecret(ctx, s, v.field, v.ref)
 		if err != nil {
 			return err

@@ -182,7 +182,7 @@ func TestVerifierSecrets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newScope()
 			allVerifiers(&s.tenant.Spec.Webhooks, "")
-			for _, v := range verifierSecrets(&s.tenant.Spec.Webhooks) {
+			for _, v := range verifierSecrets(&s.tenant.Spec) {
 				if v.ref.Name != tc.secret {
 					continue
 				}

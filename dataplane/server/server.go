@@ -28,6 +28,9 @@ type Options struct {
 	Ready func(context.Context) error
 	// DrainDelay is how long the pod goes on taking requests while it says that it is not ready; Grace bounds what follows.
 	DrainDelay, Grace time.Duration
+	// Finish, if there is one, ends what handlers took their connections over for, which Grace does not wait for; metrics and probes are
+	// answered until it returns.
+	Finish func()
 	// MaxConns bounds the public listener's connections; 0 means 4096. Beyond it those that are idle make room.
 	MaxConns int
 	// TLSCertFile and TLSKeyFile, in PEM, let the public listener speak TLS; both or neither. Replaced files are in force within seconds.
@@ -90,7 +93,11 @@ func Run(ctx context.Context, o Options) error {
 	draining.Store(true)
 	o.Log.Info("draining", "delay", o.DrainDelay, "grace", o.Grace)
 	sleep(stopped, o.DrainDelay)
-	return errors.Join(shutdown(outside, o.Grace), shutdown(inside, time.Second), group.Wait())
+	err = shutdown(outside, o.Grace)
+	if o.Finish != nil {
+		o.Finish()
+	}
+	return errors.Join(err, shutdown(inside, time.Second), group.Wait())
 }
 
 // newServer bounds what a peer can hold: headers, their time, a request's whole time, idle connections.

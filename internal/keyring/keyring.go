@@ -81,6 +81,7 @@ const (
 	PurposeEmailCode = "email-code"
 	PurposeMail      = "mail"
 	PurposeRateLimit = "rate-limit"
+	PurposeStream    = "stream-token"
 )
 
 // Derive returns 32 bytes that follow from the ring's secret and the purpose alone (HKDF-SHA256): other purposes, other keys.

@@ -15,6 +15,21 @@ import (
 // DNS answers that change and literal addresses all pass through it. No proxy: it would dial for us. It keeps so many idle
 // connections.
 func NewTransport(allowed []netip.Prefix, idle int) *http.Transport {
+	return &http.Transport{
+		DialContext:            NewDialer(allowed).DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    10 * time.Second,
+		ResponseHeaderTimeout:  30 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+		IdleConnTimeout:        30 * time.Second,
+		MaxIdleConns:           idle,
+		MaxIdleConnsPerHost:    idle,
+		DisableCompression:     true, // the bytes as they are
+	}
+}
+
+// NewDialer dials public addresses and the allowed ranges only, checked on the address of every dial.
+func NewDialer(allowed []netip.Prefix) *net.Dialer {
 	var v4, v6 []netip.Prefix
 	for _, p := range allowed {
 		if p.Addr().Is4() {
@@ -25,16 +40,5 @@ func NewTransport(allowed []netip.Prefix, idle int) *http.Transport {
 	}
 	// Which ports may be dialled is the policy's business.
 	guard := ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...))
-	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second, Control: guard.Safe}
-	return &http.Transport{
-		DialContext:            dialer.DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout:    10 * time.Second,
-		ResponseHeaderTimeout:  30 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-		IdleConnTimeout:        30 * time.Second,
-		MaxIdleConns:           idle,
-		MaxIdleConnsPerHost:    idle,
-		DisableCompression:     true, // the bytes as they are
-	}
+	return &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second, Control: guard.Safe}
 }

@@ -18,6 +18,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 	// Group=voice.caly.dev, Version=v1alpha1
 	case v1alpha1.SchemeGroupVersion.WithKind("AudioSpec"):
 		return &apiv1alpha1.AudioSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("AudioVerification"):
+		return &apiv1alpha1.AudioVerificationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("AuthLimitsSpec"):
 		return &apiv1alpha1.AuthLimitsSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("AuthSpec"):

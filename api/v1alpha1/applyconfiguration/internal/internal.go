@@ -23,16 +23,53 @@ func Parser() *typed.Parser {
 var parserOnce sync.Once
 var parser *typed.Parser
 var schemaYAML = typed.YAMLObject(`types:
+- name: com.github.caly-dev.caly.api.v1alpha1.AudioProtocol
+  scalar: string
 - name: com.github.caly-dev.caly.api.v1alpha1.AudioSpec
   map:
     fields:
     - name: agentURL
       type:
         scalar: string
+    - name: headersSecretRef
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.SecretReference
     - name: maxStreams
       type:
         scalar: numeric
       default: 200
+    - name: protocol
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.AudioProtocol
+      default: exotel
+    - name: reconnect
+      type:
+        scalar: boolean
+    - name: verification
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.AudioVerification
+- name: com.github.caly-dev.caly.api.v1alpha1.AudioVerification
+  map:
+    fields:
+    - name: allowedCIDRs
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: basicAuthSecretRef
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.SecretReference
+    - name: oneTimeToken
+      type:
+        scalar: boolean
+    - name: require
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.WebhookRequirement
+      default: Any
+    - name: tokenSecretRef
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.SecretReference
 - name: com.github.caly-dev.caly.api.v1alpha1.AuthLimitsSpec
   map:
     fields:

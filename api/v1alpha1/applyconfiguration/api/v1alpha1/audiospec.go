@@ -2,6 +2,10 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/caly-dev/caly/api/v1alpha1"
+)
+
 // AudioSpecApplyConfiguration represents a declarative configuration of the AudioSpec type for use
 // with apply.
 //
@@ -11,6 +15,17 @@ type AudioSpecApplyConfiguration struct {
 	AgentURL *string `json:"agentURL,omitempty"`
 	// maxStreams bounds the Tenant's audio streams at once, over all pods. Defaults to 200.
 	MaxStreams *int32 `json:"maxStreams,omitempty"`
+	// protocol that the agent speaks: exotel, as it comes; twilio, that of Twilio Media Streams; or pcm, binary frames of 16-bit
+	// samples. Defaults to exotel.
+	Protocol *apiv1alpha1.AudioProtocol `json:"protocol,omitempty"`
+	// headersSecretRef names the Secret with the headers of the handshake with the agent: every key is a header's name. At most 16.
+	HeadersSecretRef *SecretReferenceApplyConfiguration `json:"headersSecretRef,omitempty"`
+	// reconnect connects once more to an agent whose connection broke in the middle of a call. It is told the start again, and
+	// must know that it may have been told before. Defaults to false.
+	Reconnect *bool `json:"reconnect,omitempty"`
+	// verification says how streams prove themselves. Defaults to those of the webhooks' verifiers that look at no body: token,
+	// basicAuth and allowedCIDRs; without any of those all streams are refused.
+	Verification *AudioVerificationApplyConfiguration `json:"verification,omitempty"`
 }
 
 // AudioSpecApplyConfiguration constructs a declarative configuration of the AudioSpec type for use with
@@ -32,5 +47,37 @@ func (b *AudioSpecApplyConfiguration) WithAgentURL(value string) *AudioSpecApply
 // If called multiple times, the MaxStreams field is set to the value of the last call.
 func (b *AudioSpecApplyConfiguration) WithMaxStreams(value int32) *AudioSpecApplyConfiguration {
 	b.MaxStreams = &value
+	return b
+}
+
+// WithProtocol sets the Protocol field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Protocol field is set to the value of the last call.
+func (b *AudioSpecApplyConfiguration) WithProtocol(value apiv1alpha1.AudioProtocol) *AudioSpecApplyConfiguration {
+	b.Protocol = &value
+	return b
+}
+
+// WithHeadersSecretRef sets the HeadersSecretRef field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the HeadersSecretRef field is set to the value of the last call.
+func (b *AudioSpecApplyConfiguration) WithHeadersSecretRef(value *SecretReferenceApplyConfiguration) *AudioSpecApplyConfiguration {
+	b.HeadersSecretRef = value
+	return b
+}
+
+// WithReconnect sets the Reconnect field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Reconnect field is set to the value of the last call.
+func (b *AudioSpecApplyConfiguration) WithReconnect(value bool) *AudioSpecApplyConfiguration {
+	b.Reconnect = &value
+	return b
+}
+
+// WithVerification sets the Verification field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Verification field is set to the value of the last call.
+func (b *AudioSpecApplyConfiguration) WithVerification(value *AudioVerificationApplyConfiguration) *AudioSpecApplyConfiguration {
+	b.Verification = value
 	return b
 }

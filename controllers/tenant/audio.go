@@ -1,0 +1,125 @@
+package tenant
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// Fields of the spec that name the audio's Secrets.
+const (
+	fieldAudioToken   = "audio.verification.tokenSecretRef" //nolint:gosec // the name of a field
+	fieldAudioBasic   = "audio.verification.basicAuthSecretRef"
+	fieldAudioHeaders = "audio.headersSecretRef"
+)
+
+// defaultMaxStreams and defaultProtocol are the API server's, for objects made before.
+const (
+	defaultMaxStreams = 200
+	defaultProtocol   = v1alpha1.AudioProtocolExotel
+)
+
+// audioSecrets are the Secrets of the verifiers of audio.
+func audioSecrets(a *v1alpha1.AudioSpec) (list []verifierSecret) {
+	if a == nil || a.Verification == nil {
+		return nil
+	}
+	if ref := a.Verification.TokenSecretRef; ref != nil {
+		list = append(list, verifierSecret{fieldAudioToken, "token", *ref, tokenFault})
+	}
+	if ref := a.Verification.BasicAuthSecretRef; ref != nil {
+		list = append(list, verifierSecret{fieldAudioBasic, "password", *ref, passwordFault})
+	}
+	return list
+}
+
+// readHeaders reads the headers that the agent is sent, and checks each of them.
+func (r *Reconciler) readHeaders(ctx context.Context, s *scope) error {
+	a := s.tenant.Spec.Audio
+	if a == nil || a.HeadersSecretRef == nil {
+		return nil
+	}
+	secret, err := r.readSecret(ctx, s, fieldAudioHeaders, *a.HeadersSecretRef)
+	if err != nil {
+		return err
+	}
+	if n := len(secret.Data); n == 0 || n > tenantconfig.MaxHeaders {
+		return invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing, "Secret %q, named by spec.%s, has %d keys and may have 1 to %d, each the name of a header",
+			secret.Name, fieldAudioHeaders, n, tenantconfig.MaxHeaders)
+	}
+	for _, name := range slices.Sorted(maps.Keys(secret.Data)) {
+		if fault := tenantconfig.HeaderFault(name, string(secret.Data[name])); fault != "" {
+			return invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing, "key %q of Secret %q, named by spec.%s, %s", name, secret.Name, fieldAudioHeaders, fault)
+		}
+	}
+	s.headers = secret
+	return nil
+}
+
+// audio compiles where streams go; nil if the tenant takes none. The webhooks' verifiers are those that count without any of its own.
+func audio(s *scope, webhooks *tenantconfig.Webhooks) (*tenantconfig.Audio, error) {
+	spec := s.tenant.Spec.Audio
+	if spec == nil {
+		return nil, nil
+	}
+	a := &tenantconfig.Audio{AgentURL: spec.AgentURL, Protocol: string(orDefault(spec.Protocol, defaultProtocol)),
+		Reconnect: spec.Reconnect != nil && *spec.Reconnect, MaxStreams: int(spec.MaxStreams)}
+	if a.MaxStreams == 0 {
+		a.MaxStreams = defaultMaxStreams
+	}
+	if s.headers != nil {
+		a.Headers = make(map[string]tenantconfig.Sensitive, len(s.headers.Data))
+		for name := range s.headers.Data {
+			a.Headers[name] = value(s.headers, name)
+		}
+	}
+	v := spec.Verification
+	a.OneTimeToken = v != nil && v.OneTimeToken != nil && *v.OneTimeToken
+	own, err := audioVerifiers(s, v)
+	if a.Verifiers = own; own == nil {
+		a.Verifiers = bodiless(webhooks)
+	}
+	return a, err
+}
+
+// audioVerifiers compiles the audio's own; nil if there is none.
+func audioVerifiers(s *scope, spec *v1alpha1.AudioVerification) (*tenantconfig.Webhooks, error) {
+	if spec == nil {
+		return nil, nil
+	}
+	w := &tenantconfig.Webhooks{RequireAll: spec.Require == v1alpha1.RequireAll}
+	for _, c := range spec.AllowedCIDRs {
+		p, err := netip.ParsePrefix(c)
+		if err != nil {
+			return nil, stalled(v1alpha1.ReasonInvalidSpec, "spec.audio.verification.allowedCIDRs: %q is not a range such as 203.0.113.0/24", c)
+		}
+		w.AllowedCIDRs = append(w.AllowedCIDRs, p.Masked())
+	}
+	if spec.TokenSecretRef != nil {
+		w.Token = &tenantconfig.Token{Query: tenantconfig.DefaultTokenQuery, Secrets: values(s.verifiers[fieldAudioToken])}
+	}
+	if spec.BasicAuthSecretRef != nil {
+		w.Basic = basicAuth(s.verifiers[fieldAudioBasic])
+	}
+	if !w.Configured() {
+		return nil, nil
+	}
+	return w, nil
+}
+
+// bodiless are the verifiers that look at no body, since streams have none; nil if none is left. Where all verifiers are required and
+// one of them looks at a body, those that are left would be fewer than was asked for: then there are none.
+func bodiless(w *tenantconfig.Webhooks) *tenantconfig.Webhooks {
+	if w == nil || (w.RequireAll && (w.Signature != nil || w.Standard != nil)) {
+		return nil
+	}
+	b := &tenantconfig.Webhooks{RequireAll: w.RequireAll, Token: w.Token, Basic: w.Basic, AllowedCIDRs: w.AllowedCIDRs}
+	if !b.Configured() {
+		return nil
+	}
+	return b
+}

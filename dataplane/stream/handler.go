@@ -1,0 +1,138 @@
+// Package stream is the endpoint of Exotel's audio streams: it lets them in and bridges them to the agents of their tenants.
+package stream
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caly-dev/caly/dataplane/audio"
+	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/internal/netguard"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// PathPrefix of the endpoint.
+const PathPrefix = "/audio/exotel/"
+
+// retryAfter of what a pod has no room for.
+const retryAfter = 2 * time.Second
+
+// Sessions let streams in. *live.Registry is one.
+type Sessions interface {
+	Admit(ctx context.Context, t *tenantconfig.Tenant, limit int, s live.Stream) (*live.Live, error)
+}
+
+// Options of a Handler. Zero durations and numbers are the defaults.
+type Options struct {
+	// Tenants returns the tenants known now.
+	Tenants  func() *tenantconfig.Snapshot
+	Sessions Sessions
+	// Key of the one-time tokens, equal in all pods; nil while there is none.
+	Key func() []byte
+	// TrustedProxies whose X-Forwarded headers are believed.
+	TrustedProxies []netip.Prefix
+	// AllowedAgents are ranges, other than public ones, that agents may have their addresses in.
+	AllowedAgents []netip.Prefix
+	// DialWithin bounds the connection to the agent; 5 s by default: Exotel waits 10 s for the whole handshake.
+	DialWithin time.Duration
+	// MaxHandshakes at once; 512 by default. What is beyond is sent away before anything is looked at.
+	MaxHandshakes int
+	// Bridge has what all bridges share: budget, times.
+	Bridge  audio.Options
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+	now     func() time.Time
+}
+
+func (o *Options) setDefaults() {
+	if o.DialWithin <= 0 {
+		o.DialWithin = 5 * time.Second
+	}
+	if o.MaxHandshakes <= 0 {
+		o.MaxHandshakes = 512
+	}
+	if o.now == nil {
+		o.now = time.Now
+	}
+}
+
+// Handler is the endpoint.
+type Handler struct {
+	o        Options
+	m        *metrics
+	dialer   audio.Dialer
+	places   chan struct{}
+	draining atomic.Bool
+	bridges  sync.WaitGroup
+}
+
+// New makes the endpoint.
+func New(o Options) *Handler {
+	o.setDefaults()
+	h := &Handler{o: o, m: newMetrics(o.Metrics), places: make(chan struct{}, o.MaxHandshakes),
+		dialer: audio.Dialer{NetDial: netguard.NewDialer(o.AllowedAgents).DialContext}}
+	h.o.Bridge.Observer = h.m.audio.Observer()
+	return h
+}
+
+// Drain sends away whatever comes from now on. Streams that live go on.
+func (h *Handler) Drain() { h.draining.Store(true) }
+
+// Wait waits for the bridges; whoever calls it has ended the streams, and Drain before.
+func (h *Handler) Wait() { h.bridges.Wait() }
+
+// ServeHTTP answers a handshake, or a question for a stream's URL.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	err := h.serve(w, r)
+	if err == nil {
+		return
+	}
+	var p *refusal
+	if !errors.As(err, &p) {
+		p = &refusal{problem.New(problem.Internal, "the stream could not begin").WithCause(err), reasonInternal}
+	}
+	h.m.refused[p.reason].Inc()
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+	}
+	p.Write(w, w.Header().Get("X-Request-Id"))
+}
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
+	arrived := time.Now()
+	to, err := route(r)
+	if err != nil {
+		return err
+	}
+	r.Pattern = to.pattern // what the log may tell of the path
+	if h.draining.Load() {
+		return refuse(reasonDraining, problem.New(problem.Unavailable, "this pod is shutting down; try again").WithRetryAfter(retryAfter))
+	}
+	select {
+	case h.places <- struct{}{}:
+		defer func() { <-h.places }()
+	default:
+		return refuse(reasonBusy, problem.New(problem.Unavailable, "too many handshakes at once; try again").WithRetryAfter(retryAfter))
+	}
+	if to.url {
+		return h.answerURL(w, r, to)
+	}
+	return h.open(w, r, to, arrived)
+}
+
+// refusal is a problem, and what is counted.
+type refusal struct {
+	*problem.Problem
+	reason string
+}
+
+func refuse(reason string, p *problem.Problem) error { return &refusal{p, reason} }

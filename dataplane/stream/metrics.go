@@ -1,0 +1,76 @@
+package stream
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caly-dev/caly/dataplane/audio"
+	"github.com/caly-dev/caly/dataplane/auth"
+)
+
+// Reasons of a refusal, besides those of package auth: a closed set, for log and metric.
+const (
+	reasonPath           = "path"
+	reasonMethod         = "method"
+	reasonNoWebSocket    = "no_websocket"
+	reasonHandshake      = "handshake"
+	reasonBody           = "body"
+	reasonNoCall         = "no_call"
+	reasonNoKey          = "no_key"
+	reasonUnknown        = "unknown_tenant"
+	reasonSuspended      = "suspended"
+	reasonNoOneTimeToken = "no_one_time_token"
+	reasonWrongToken     = "wrong_one_time_token"
+	reasonExpiredToken   = "expired_one_time_token"
+	reasonUsedToken      = "used_one_time_token"
+	reasonOtherCall      = "other_call"
+	reasonTenantLimit    = "tenant_limit"
+	reasonPodLimit       = "pod_limit"
+	reasonBusy           = "busy"
+	reasonDraining       = "draining"
+	reasonAgent          = "agent"
+	reasonDatabase       = "database"
+	reasonInternal       = "internal"
+)
+
+func reasons() []string {
+	return append(auth.Reasons(), reasonPath, reasonMethod, reasonNoWebSocket, reasonHandshake, reasonBody, reasonNoCall, reasonNoKey, reasonUnknown,
+		reasonSuspended, reasonNoOneTimeToken, reasonWrongToken, reasonExpiredToken, reasonUsedToken, reasonOtherCall, reasonTenantLimit, reasonPodLimit,
+		reasonBusy, reasonDraining, reasonAgent, reasonDatabase, reasonInternal)
+}
+
+// Why agents were not reached.
+const (
+	dialTimeout     = "timeout"
+	dialRefused     = "refused"
+	dialUnreachable = "unreachable"
+)
+
+type metrics struct {
+	audio     *audio.Metrics
+	refused   map[string]prometheus.Counter
+	dials     map[string]prometheus.Counter
+	handshake prometheus.Histogram
+	live      prometheus.Gauge
+	urls      prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	opts := func(name, help string) prometheus.Opts {
+		return prometheus.Opts{Namespace: "caly", Subsystem: "stream", Name: name, Help: help}
+	}
+	refused := prometheus.NewCounterVec(prometheus.CounterOpts(opts("refused_total", "Streams and questions for a URL that were refused, by reason.")), []string{"reason"})
+	dials := prometheus.NewCounterVec(prometheus.CounterOpts(opts("agent_dial_failures_total", "Connections to agents that failed, by reason.")), []string{"reason"})
+	m := &metrics{audio: audio.NewMetrics(r), refused: map[string]prometheus.Counter{}, dials: map[string]prometheus.Counter{},
+		live: prometheus.NewGauge(prometheus.GaugeOpts(opts("live", "Streams that are bridged now."))),
+		urls: prometheus.NewCounter(prometheus.CounterOpts(opts("urls_total", "Questions for a stream's URL that were answered."))),
+		handshake: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "caly", Subsystem: "stream", Name: "handshake_seconds",
+			Help: "Time from a stream's request to its upgrade, the agent's included.", Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}})}
+	for _, reason := range reasons() {
+		m.refused[reason] = refused.WithLabelValues(reason)
+	}
+	for _, reason := range []string{dialTimeout, dialRefused, dialUnreachable} {
+		m.dials[reason] = dials.WithLabelValues(reason)
+	}
+	r.MustRegister(refused, dials, m.live, m.urls, m.handshake)
+	return m
+}

@@ -1,0 +1,141 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/caly-dev/caly/dataplane/audio"
+	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/internal/agent"
+	"github.com/caly-dev/caly/internal/exotel/agentstream"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// open begins a stream: the agent first, so that one that is away fails the handshake and Exotel's flow goes on, and a one-time token
+// is still good for Exotel's second try; then the session; then the upgrade.
+func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, arrived time.Time) error {
+	g, err := h.verified(r, to, nil)
+	if err != nil {
+		return err
+	}
+	a := g.tenant.Audio
+	codec, err := agent.New(agent.Protocol(a.Protocol))
+	if err != nil {
+		return err
+	}
+	peer, err := h.dial(r.Context(), a)
+	if err != nil {
+		return refuse(reasonAgent, problem.New(problem.UpstreamFailure, "the tenant's agent did not take the call").WithCause(err))
+	}
+	session, err := h.admit(r.Context(), g)
+	if err != nil {
+		_ = peer.Close()
+		return err
+	}
+	conn, err := audio.Upgrade(w, r, audio.ConnOptions{})
+	if err != nil { // answered already
+		_ = peer.Close()
+		session.End(context.WithoutCancel(r.Context()), nil)
+		h.m.refused[reasonHandshake].Inc()
+		return nil
+	}
+	h.m.handshake.Observe(time.Since(arrived).Seconds())
+	o := h.o.Bridge
+	o.Codec, o.SampleRate = codec, rateOf(r.URL.Query())
+	if a.Reconnect {
+		o.Redial = func(ctx context.Context) (*audio.Conn, error) { return h.dial(ctx, a) }
+	}
+	// Apart from the request, whose buffers and stack are then free while the call lasts.
+	h.bridges.Go(func() { h.run(session, g.token, o, conn, peer) })
+	return nil
+}
+
+// run bridges a stream until it ends.
+func (h *Handler) run(session *live.Live, token oneTime, o audio.Options, conn, peer *audio.Conn) {
+	ctx, cut := context.WithCancelCause(session.Context())
+	defer cut(nil)
+	h.m.live.Inc()
+	defer h.m.live.Dec()
+	o.Started = func(info agentstream.StartInfo) {
+		session.Started(info)
+		if token.callSID != "" && info.CallSID != token.callSID {
+			h.m.refused[reasonOtherCall].Inc()
+			cut(&audio.Cut{Reason: audio.ProtocolError, Code: websocket.ClosePolicyViolation})
+		}
+	}
+	end := audio.New(o).Run(ctx, conn, peer)
+	h.m.audio.Ended(end)
+	session.End(context.Background(), end)
+	h.o.Log.Info("a stream ended", "session", session.ID(), "reason", string(end.Reason), "side", string(end.Side), "code", end.Code)
+}
+
+// admit has a session for the stream. That the token is used once, over all pods, is the row's unique key.
+func (h *Handler) admit(ctx context.Context, g guest) (*live.Live, error) {
+	a := g.tenant.Audio
+	s := live.Stream{CallSID: g.token.callSID, Address: g.request.ClientIP, Agent: hostOf(a.AgentURL), TokenID: g.token.id}
+	session, err := h.o.Sessions.Admit(ctx, g.tenant, a.MaxStreams, s)
+	busy := problem.New(problem.Unavailable, "there is no room for another stream now").WithRetryAfter(retryAfter)
+	switch {
+	case err == nil:
+		return session, nil
+	case errors.Is(err, live.ErrTenantLimit):
+		return nil, refuse(reasonTenantLimit, busy)
+	case errors.Is(err, live.ErrPodLimit):
+		return nil, refuse(reasonPodLimit, busy)
+	case errors.Is(err, live.ErrDraining):
+		return nil, refuse(reasonDraining, busy)
+	case errors.Is(err, live.ErrTokenUsed):
+		return nil, refuse(reasonUsedToken, problem.New(problem.InvalidSignature, "the stream's secret was not accepted"))
+	}
+	h.o.Log.Error("a stream's session could not be kept: the stream is refused", "tenant", g.tenant.ID, "error", err)
+	return nil, refuse(reasonDatabase, busy)
+}
+
+// dial connects to the agent. Its errors name no URL, which may hold a key.
+func (h *Handler) dial(ctx context.Context, a *tenantconfig.Audio) (*audio.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, h.o.DialWithin)
+	defer cancel()
+	header := make(http.Header, len(a.Headers))
+	for name, value := range a.Headers {
+		header.Set(name, value.Reveal())
+	}
+	conn, resp, err := h.dialer.Dial(ctx, a.AgentURL, header) //nolint:bodyclose // its body is a copy in memory
+	if err == nil {
+		return conn, nil
+	}
+	reason := dialUnreachable
+	switch {
+	case resp != nil:
+		reason = dialRefused
+	case errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil:
+		reason = dialTimeout
+	}
+	h.m.dials[reason].Inc()
+	h.o.Log.Warn("the agent did not take a call", "agent", hostOf(a.AgentURL), "reason", reason)
+	return nil, errors.New(reason)
+}
+
+func hostOf(agentURL string) string {
+	u, err := url.Parse(agentURL)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+// rateOf is what the query says until the start does; 0 is the bridge's default.
+func rateOf(query url.Values) int {
+	rate, _ := strconv.Atoi(query.Get(sampleRate))
+	switch rate {
+	case 8000, 16000, 24000:
+		return rate
+	}
+	return 0
+}

@@ -1,0 +1,218 @@
+package stream
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/internal/agent"
+	"github.com/caly-dev/caly/internal/agent/agenttest"
+	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// TestCalls : a call through the endpoint to an agent, in each protocol and rate, and everything comes back.
+func TestCalls(t *testing.T) {
+	for name, tc := range map[string]struct {
+		protocol agent.Protocol
+		rate     int
+	}{
+		"exotel": {agent.Exotel, 0}, "exotel at 16 kHz": {agent.Exotel, 16000}, "pcm": {agent.PCM, 0}, "pcm at 24 kHz": {agent.PCM, 24000},
+		"twilio": {agent.Twilio, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, agenttest.Options{Protocol: tc.protocol}, nil)
+			report, err := r.call(r.url+"/"+token, func(s *exoteltest.Stream) {
+				s.Rate = tc.rate
+				if tc.protocol == agent.Twilio { // mu-law loses what the codec's own tests look at
+					s.Expect = nil
+				}
+			})
+			if err != nil || !report.Echo.Whole() || report.Invalid != 0 {
+				t.Fatalf("%v, echo %+v, %s", err, report.Echo, report.Problem)
+			}
+			r.eventually("the session has ended", func() bool { return r.live.Live() == 0 })
+			r.eventually("the agent has seen the call", func() bool { return len(r.agent.Calls()) == 1 })
+			call := r.agent.Calls()[0]
+			if call.Header.Get("X-Agent-Key") != "opens the agent" || call.Problem != "" || call.Start.CallID != "call1" {
+				t.Errorf("the agent saw %+v", call)
+			}
+			if n := value(t, r.h.m.handshake); n != 1 {
+				t.Errorf("%v handshakes are measured", n)
+			}
+			if strings.Contains(r.log.String(), token) {
+				t.Error("the token is in the log")
+			}
+		})
+	}
+}
+
+// TestVerifiers : each of them, and its refusal.
+func TestVerifiers(t *testing.T) {
+	basic := &tenantconfig.BasicAuth{Users: []tenantconfig.User{{Name: "exotel", Password: password}}}
+	withUser := func(user, pass string) func(string) string {
+		return func(u string) string {
+			parsed, _ := url.Parse(u)
+			parsed.User = url.UserPassword(user, pass)
+			return parsed.String()
+		}
+	}
+	as := func(suffix string) func(string) string { return func(u string) string { return u + suffix } }
+	onlyBasic := func(a *tenantconfig.Audio) { a.Verifiers = &tenantconfig.Webhooks{Basic: basic} }
+	from := func(cidr string) func(*tenantconfig.Audio) {
+		return func(a *tenantconfig.Audio) {
+			a.Verifiers = &tenantconfig.Webhooks{AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix(cidr)}}
+		}
+	}
+	r := newRig(t, agenttest.Options{}, nil)
+	original := r.tenant
+	for name, tc := range map[string]struct {
+		audio      func(*tenantconfig.Audio)
+		url        func(string) string
+		wantReason string // empty: let in
+	}{
+		"token in the path":    {nil, as("/" + token), ""},
+		"token in the query":   {nil, as("?token=" + token), ""},
+		"no token":             {nil, as(""), "missing_token"},
+		"wrong token":          {nil, as("/" + strings.Repeat("x", 32)), "wrong_token"},
+		"password":             {onlyBasic, withUser("exotel", password), ""},
+		"wrong password":       {onlyBasic, withUser("exotel", "another password"), "wrong_basic_auth"},
+		"no password":          {onlyBasic, as(""), "missing_basic_auth"},
+		"address":              {from("127.0.0.0/8"), as(""), ""},
+		"another address":      {from("203.0.113.0/24"), as(""), "address_not_allowed"},
+		"no verifier":          {func(a *tenantconfig.Audio) { a.Verifiers = nil }, as("/" + token), "no_verifier"},
+		"one-time required":    {func(a *tenantconfig.Audio) { a.OneTimeToken = true }, as("/" + token), "no_one_time_token"},
+		"unknown tenant":       {nil, func(u string) string { return strings.Replace(u, "acme", "nobody", 1) + "/" + token }, "unknown_tenant"},
+		"unknown and one-time": {nil, func(u string) string { return strings.Replace(u, "acme", "nobody", 1) + "/ot1.abc" }, "unknown_tenant"},
+		"forged one-time":      {nil, as("/ot1." + strings.Repeat("A", 80)), "wrong_one_time_token"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.set(original)
+			if tc.audio != nil {
+				r.audio(tc.audio)
+			}
+			before := 0.0
+			if tc.wantReason != "" {
+				before = r.refused(tc.wantReason)
+			}
+			_, err := r.call(tc.url(r.url), nil)
+			var refused *exoteltest.HandshakeError
+			switch {
+			case tc.wantReason == "" && err != nil:
+				t.Error(err)
+			case tc.wantReason != "" && (!errors.As(err, &refused) || refused.Status != http.StatusUnauthorized):
+				t.Errorf("got %v, want 401", err)
+			case tc.wantReason != "" && r.refused(tc.wantReason) <= before: // Exotel tries twice
+				t.Errorf("%s is not counted", tc.wantReason)
+			}
+		})
+	}
+}
+
+// TestRefusals : what is no stream, or for which there is no room.
+func TestRefusals(t *testing.T) {
+	for name, tc := range map[string]struct {
+		agent      agenttest.Options
+		change     func(*Options, *live.Options)
+		audio      func(*tenantconfig.Audio)
+		prepare    func(*rig)
+		wantStatus int
+		wantReason string
+	}{
+		"suspended":               {prepare: func(r *rig) { t := r.tenant; t.Suspended = true; r.set(t) }, wantStatus: 403, wantReason: reasonSuspended},
+		"draining":                {prepare: func(r *rig) { r.h.Drain() }, wantStatus: 503, wantReason: reasonDraining},
+		"over the tenant's limit": {audio: func(a *tenantconfig.Audio) { a.MaxStreams = 0 }, wantStatus: 503, wantReason: reasonTenantLimit},
+		"over the pod's limit": {change: func(_ *Options, l *live.Options) { l.MaxStreams = 1 },
+			prepare: func(r *rig) {
+				session, err := r.live.Admit(r.t.Context(), &r.tenant, 10, live.Stream{})
+				if err != nil {
+					r.t.Fatal(err)
+				}
+				r.t.Cleanup(func() { session.End(r.t.Context(), nil) })
+			}, wantStatus: 503, wantReason: reasonPodLimit},
+		"agent refuses": {agent: agenttest.Options{Refuse: 403}, wantStatus: 502, wantReason: reasonAgent},
+		"agent is away": {prepare: func(r *rig) { r.agent.Close() }, wantStatus: 502, wantReason: reasonAgent},
+		"agent is slow": {agent: agenttest.Options{HandshakeDelay: 3 * time.Second},
+			change: func(o *Options, _ *live.Options) { o.DialWithin = 100 * time.Millisecond }, wantStatus: 502, wantReason: reasonAgent},
+		"agent's address":  {change: func(o *Options, _ *live.Options) { o.AllowedAgents = nil }, wantStatus: 502, wantReason: reasonAgent},
+		"too many at once": {prepare: func(r *rig) { r.h.places = make(chan struct{}) }, wantStatus: 503, wantReason: reasonBusy},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, tc.agent, tc.change)
+			if tc.audio != nil {
+				r.audio(tc.audio)
+			}
+			if tc.prepare != nil {
+				tc.prepare(r)
+			}
+			_, err := r.call(r.url+"/"+token, nil)
+			var refused *exoteltest.HandshakeError
+			if !errors.As(err, &refused) || refused.Status != tc.wantStatus || r.refused(tc.wantReason) < 1 {
+				t.Errorf("got %v, want %d for %s", err, tc.wantStatus, tc.wantReason)
+			}
+		})
+	}
+}
+
+// TestHostile : what is no handshake of a stream is answered, and nothing is redirected.
+func TestHostile(t *testing.T) {
+	r := newRig(t, agenttest.Options{}, nil)
+	base := strings.TrimSuffix(r.url, "acme/support")
+	for name, tc := range map[string]struct {
+		method, url string
+		want        int
+	}{
+		"no upgrade":        {"GET", r.url + "/" + token, http.StatusUpgradeRequired},
+		"post":              {"POST", r.url + "/" + token, http.StatusMethodNotAllowed},
+		"no tenant":         {"GET", base + "acme", http.StatusNotFound},
+		"empty parts":       {"GET", base + "//x", http.StatusNotFound},
+		"too long a path":   {"GET", r.url + "/a/b", http.StatusNotFound},
+		"trailing slash":    {"GET", r.url + "/", http.StatusNotFound},
+		"delete the url":    {"DELETE", r.url + "/url", http.StatusMethodNotAllowed},
+		"url without token": {"GET", r.url + "/url?CallSid=c", http.StatusUnauthorized},
+		"url without call":  {"GET", r.url + "/url?token=" + token, http.StatusBadRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			resp := r.get(tc.method, tc.url, "", "")
+			if resp.StatusCode != tc.want || resp.Header.Get("Content-Type") != "application/problem+json" {
+				t.Errorf("answered %d %s, want %d", resp.StatusCode, resp.Header.Get("Content-Type"), tc.want)
+			}
+		})
+	}
+}
+
+// TestCutInTheMidst : a live call ends when its tenant is suspended, and when the pod drains beyond its grace.
+func TestCutInTheMidst(t *testing.T) {
+	for name, tc := range map[string]struct {
+		do       func(*rig)
+		wantCode int
+	}{
+		"suspended": {func(r *rig) { t := r.tenant; t.Suspended = true; r.set(t) }, 1008},
+		"drained":   {func(r *rig) { r.h.Drain(); r.live.Drain(50 * time.Millisecond) }, 1001},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, agenttest.Options{}, nil)
+			var report exoteltest.Report
+			var err error
+			var calling sync.WaitGroup
+			calling.Go(func() {
+				report, err = r.call(r.url+"/"+token, func(s *exoteltest.Stream) { s.Duration, s.Linger, s.Expect = 20*time.Second, 0, nil })
+			})
+			r.eventually("the call is live", func() bool { return value(t, r.h.m.live) == 1 && r.agent.Live() == 1 })
+			tc.do(r)
+			calling.Wait()
+			if err != nil || report.Code != tc.wantCode {
+				t.Errorf("it ended with %v, code %d, want %d", err, report.Code, tc.wantCode)
+			}
+			r.eventually("nothing is left", func() bool {
+				return value(t, r.h.m.live) == 0 && r.live.Live() == 0 && r.agent.Live() == 0
+			})
+		})
+	}
+}

@@ -1,0 +1,180 @@
+package stream
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/internal/agent"
+	"github.com/caly-dev/caly/internal/agent/agenttest"
+	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+const (
+	token    = "0123456789abcdef0123456789abcdef"
+	password = "correct horse battery"
+)
+
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+
+// rig is a pod's endpoint on a real database, with a tenant's agent.
+type rig struct {
+	t       *testing.T
+	h       *Handler
+	url     string // of the tenant's streams
+	agent   *agenttest.Server
+	tenants atomic.Pointer[tenantconfig.Snapshot]
+	tenant  tenantconfig.Tenant
+	live    *live.Registry
+	now     atomic.Pointer[time.Time]
+	log     *lockedBuffer
+}
+
+// lockedBuffer is a log that several goroutines write.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+// Write appends.
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+// String is all of it.
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func newRig(t *testing.T, agentOptions agenttest.Options, change func(*Options, *live.Options)) *rig {
+	t.Helper()
+	server, err := agenttest.NewServer(agentOptions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	pg := pgtest.New(t)
+	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	protocol := agentOptions.Protocol
+	if protocol == "" {
+		protocol = agent.Exotel
+	}
+	r := &rig{t: t, agent: server, log: &lockedBuffer{}}
+	r.set(tenantconfig.Tenant{ID: "acme/support", UID: "1", Audio: &tenantconfig.Audio{AgentURL: server.URL(), Protocol: string(protocol), MaxStreams: 10,
+		Headers:   map[string]tenantconfig.Sensitive{"X-Agent-Key": "opens the agent"},
+		Verifiers: &tenantconfig.Webhooks{Token: &tenantconfig.Token{Query: "token", Secrets: []tenantconfig.Sensitive{token}}}}})
+	sessions := live.Options{Store: db, Pod: "pod", Tenants: r.tenants.Load, LookEvery: 20 * time.Millisecond}
+	o := Options{Tenants: r.tenants.Load, Key: func() []byte { return []byte("the ring's") }, AllowedAgents: loopback, DialWithin: time.Second,
+		Log: slog.New(slog.NewTextHandler(r.log, nil)), Metrics: prometheus.NewPedanticRegistry(), now: r.clock}
+	if change != nil {
+		change(&o, &sessions)
+	}
+	r.live = live.New(sessions)
+	o.Sessions = r.live
+	r.h = New(o)
+	front := httptest.NewServer(r.h)
+	t.Cleanup(front.Close)
+	r.url = strings.Replace(front.URL, "http", "ws", 1) + PathPrefix + "acme/support"
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = r.live.Run(ctx) })
+	t.Cleanup(func() { r.h.Drain(); cancel(); running.Wait(); r.h.Wait() })
+	return r
+}
+
+func (r *rig) clock() time.Time {
+	if now := r.now.Load(); now != nil {
+		return *now
+	}
+	return time.Now()
+}
+
+// set puts a tenant in force, beside another one with the same secrets.
+func (r *rig) set(t tenantconfig.Tenant) {
+	r.tenant = t
+	other := t
+	other.ID, other.UID = "globex/sales", "2"
+	r.tenants.Store(tenantconfig.NewSnapshot(&t, &other))
+}
+
+// audio changes the tenant's.
+func (r *rig) audio(change func(*tenantconfig.Audio)) {
+	t, a := r.tenant, *r.tenant.Audio
+	change(&a)
+	t.Audio = &a
+	r.set(t)
+}
+
+// call talks for a moment and hears the echo.
+func (r *rig) call(url string, change func(*exoteltest.Stream)) (exoteltest.Report, error) {
+	s := exoteltest.Stream{URL: url, Audio: exoteltest.Noise(1600), Linger: 5 * time.Second, CallSID: "call1"}
+	s.Expect = s.Audio
+	if change != nil {
+		change(&s)
+	}
+	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	defer cancel()
+	return s.Run(ctx)
+}
+
+func (r *rig) refused(reason string) float64 { return value(r.t, r.h.m.refused[reason]) }
+
+// value of a counter or gauge, or how often a histogram was told.
+func value(t *testing.T, m prometheus.Metric) float64 {
+	t.Helper()
+	var out dto.Metric
+	if err := m.Write(&out); err != nil {
+		t.Fatal(err)
+	}
+	return out.GetCounter().GetValue() + out.GetGauge().GetValue() + float64(out.GetHistogram().GetSampleCount())
+}
+
+func (r *rig) eventually(what string, is func() bool) {
+	r.t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// get asks for a URL over plain HTTP.
+func (r *rig) get(method, url, body, contentType string) *http.Response {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(r.t.Context(), method, strings.Replace(url, "ws", "http", 1), strings.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = resp.Body.Close() })
+	return resp
+}

@@ -1,0 +1,58 @@
+package stream
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/caly-dev/caly/dataplane/problem"
+)
+
+// destination is what a path names.
+type destination struct {
+	tenantID string
+	token    string
+	url      bool   // the question for a stream's URL
+	pattern  string // the path without what is particular to it
+}
+
+// urlPart is the last element but a token of the path that answers a stream's URL. It is too short to be a token.
+const urlPart = "url"
+
+// route takes the path apart by hand: a mux would redirect, and answer apart what is no path of a tenant.
+func route(r *http.Request) (destination, error) {
+	path, ours := strings.CutPrefix(r.URL.Path, PathPrefix)
+	to, ok := parsePath(strings.Split(path, "/"))
+	switch {
+	case !ours || !ok:
+		return to, refuse(reasonPath, problem.New(problem.NotFound, "no such stream: the path is "+PathPrefix+
+			"{namespace}/{tenant}, or .../url, and the token behind it if there is one"))
+	case r.Method != http.MethodGet && (!to.url || r.Method != http.MethodPost):
+		allowed := "GET"
+		if to.url {
+			allowed = "GET, POST"
+		}
+		return to, refuse(reasonMethod, problem.New(problem.NotFound, "streams are asked for with "+allowed).
+			WithStatus(http.StatusMethodNotAllowed).WithHeader("Allow", allowed))
+	case !to.url && !websocket.IsWebSocketUpgrade(r):
+		return to, refuse(reasonNoWebSocket, problem.New(problem.Validation, "this is a WebSocket: ask for an upgrade").
+			WithStatus(http.StatusUpgradeRequired).WithHeader("Upgrade", "websocket"))
+	}
+	return to, nil
+}
+
+func parsePath(parts []string) (to destination, ok bool) {
+	if len(parts) < 2 || parts[0] == "" || parts[1] == "" {
+		return to, false
+	}
+	to.tenantID, to.pattern = parts[0]+"/"+parts[1], PathPrefix+"{namespace}/{tenant}"
+	parts = parts[2:]
+	if len(parts) > 0 && parts[0] == urlPart {
+		to.url, to.pattern, parts = true, to.pattern+"/"+urlPart, parts[1:]
+	}
+	if len(parts) == 1 {
+		to.token, to.pattern = parts[0], to.pattern+"/{token}"
+	}
+	return to, len(parts) == 0 || (len(parts) == 1 && to.token != "")
+}

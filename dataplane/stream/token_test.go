@@ -1,0 +1,142 @@
+package stream
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/internal/agent/agenttest"
+	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// TestToken : what a token opens, and for how long.
+func TestToken(t *testing.T) {
+	key, now := []byte("key"), time.Unix(1700000000, 0)
+	good := mint(key, "acme/support", "call1", now)
+	for name, tc := range map[string]struct {
+		key           string
+		tenant, token string
+		at            time.Duration
+		want          string
+	}{
+		"good":               {"key", "acme/support", good, 0, ""},
+		"at the last moment": {"key", "acme/support", good, tokenLifetime - 1, ""},
+		"too late":           {"key", "acme/support", good, tokenLifetime, reasonExpiredToken},
+		"other tenant":       {"key", "globex/sales", good, 0, reasonWrongToken},
+		"other key":          {"yek", "acme/support", good, 0, reasonWrongToken},
+		"no key":             {"", "acme/support", mint(nil, "acme/support", "call1", now), 0, reasonWrongToken},
+		"cut":                {"key", "acme/support", good[:len(good)-2], 0, reasonWrongToken},
+		"longer":             {"key", "acme/support", good + "AAAA", 0, reasonWrongToken},
+		"much too long":      {"key", "acme/support", good + strings.Repeat("A", 4096), 0, reasonWrongToken},
+		"no base64":          {"key", "acme/support", tokenPrefix + "%%%", 0, reasonWrongToken},
+		"empty":              {"key", "acme/support", "", 0, reasonWrongToken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, fault := openToken([]byte(tc.key), tc.tenant, tc.token, now.Add(tc.at))
+			if fault != tc.want || (fault == "") != (got.callSID == "call1" && len(got.id) == 2*nonceSize) {
+				t.Errorf("got %+v, %q, want %q", got, fault, tc.want)
+			}
+		})
+	}
+	if mint(key, "acme/support", "call1", now) == good {
+		t.Error("two tokens are one")
+	}
+}
+
+func FuzzOpenToken(f *testing.F) {
+	now := time.Unix(1700000000, 0)
+	good := mint([]byte("key"), "acme/support", "call1", now)
+	f.Add(good)
+	f.Add(tokenPrefix)
+	f.Fuzz(func(t *testing.T, token string) {
+		if got, fault := openToken([]byte("key"), "acme/support", token, now); fault == "" && (token != good && got.callSID != "call1") {
+			t.Errorf("%q opens %+v", token, got)
+		}
+	})
+}
+
+// TestDynamicURL : what Exotel is answered, by whatever way it asks.
+func TestDynamicURL(t *testing.T) {
+	r := newRig(t, agenttest.Options{}, nil)
+	const form = "application/x-www-form-urlencoded"
+	for name, tc := range map[string]struct {
+		method, suffix, body, contentType string
+		want                              int
+	}{
+		"get":              {"GET", "/url?CallSid=call1&token=" + token, "", "", 200},
+		"token in path":    {"GET", "/url/" + token + "?call_sid=call1", "", "", 200},
+		"form":             {"POST", "/url/" + token, "CallSid=call1", form, 200},
+		"form broken":      {"POST", "/url/" + token, "CallSid=%zz", form, 400},
+		"json":             {"POST", "/url/" + token, `{"CallSid":"call1"}`, "application/json", 400},
+		"call id too long": {"GET", "/url/" + token + "?CallSid=" + strings.Repeat("c", 129), "", "", 400},
+		"too large":        {"POST", "/url/" + token, strings.Repeat("a", maxBody+1), form, 413},
+		"wrong token":      {"GET", "/url/" + token[1:] + "?CallSid=call1", "", "", 401},
+		"a one-time token": {"GET", "/url/" + mint(r.h.o.Key(), "acme/support", "call1", time.Now()) + "?CallSid=call1", "", "", 401},
+	} {
+		t.Run(name, func(t *testing.T) {
+			resp := r.get(tc.method, r.url+tc.suffix, tc.body, tc.contentType)
+			if resp.StatusCode != tc.want {
+				t.Fatalf("answered %d, want %d", resp.StatusCode, tc.want)
+			}
+			if tc.want != http.StatusOK {
+				return
+			}
+			var answer map[string]string
+			if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+				t.Fatal(err)
+			}
+			token, ours := strings.CutPrefix(answer["url"], r.url+"/")
+			got, fault := openToken(r.h.o.Key(), "acme/support", token, time.Now())
+			if diff := cmp.Diff("call1", got.callSID); !ours || fault != "" || diff != "" || len(answer) != 1 {
+				t.Errorf("answered %v, %s %s", answer, fault, diff)
+			}
+		})
+	}
+}
+
+// TestOneTime : a token opens one stream, of its call and its tenant, in its minute.
+func TestOneTime(t *testing.T) {
+	r := newRig(t, agenttest.Options{RefuseTimes: 1, Refuse: 503}, nil)
+	r.audio(func(a *tenantconfig.Audio) { a.OneTimeToken = true })
+	mintNow := func() string { return mint(r.h.o.Key(), "acme/support", "call1", time.Now()) }
+	try := func(url string, want int) {
+		t.Helper()
+		report, err := r.call(url, nil)
+		var refused *exoteltest.HandshakeError
+		switch {
+		case want == 0 && (err != nil || !report.Echo.Whole()):
+			t.Errorf("%v, %+v", err, report.Echo)
+		case want != 0 && (!errors.As(err, &refused) || refused.Status != want):
+			t.Errorf("got %v, want %d", err, want)
+		}
+	}
+	first := r.url + "/" + mintNow()
+	try(first, 0) // the agent refuses once, and it is still good for Exotel's second try
+	if n := value(t, r.h.m.dials[dialRefused]); n != 1 {
+		t.Errorf("%v refusals of the agent are counted", n)
+	}
+	try(first, 401)
+	if r.refused(reasonUsedToken) < 1 {
+		t.Error("the second use is not counted")
+	}
+	try(strings.Replace(r.url, "acme/support", "globex/sales", 1)+"/"+mintNow(), 401)
+	try(strings.Replace(r.url, "ws", "http", 1)+"/url?token="+token+"&CallSid=call1", 0)
+	late := mintNow()
+	later := time.Now().Add(2 * time.Minute)
+	r.now.Store(&later)
+	try(r.url+"/"+late, 401)
+	r.now.Store(nil)
+	if r.refused(reasonExpiredToken) < 1 {
+		t.Error("the late use is not counted")
+	}
+	report, err := r.call(r.url+"/"+mintNow(), func(s *exoteltest.Stream) { s.CallSID, s.Duration = "call2", 10*time.Second })
+	if err != nil || report.Code != 1008 || r.refused(reasonOtherCall) != 1 {
+		t.Errorf("another call's stream ended with %v, code %d", err, report.Code)
+	}
+}

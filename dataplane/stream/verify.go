@@ -1,0 +1,72 @@
+package stream
+
+import (
+	"net/http"
+
+	"github.com/caly-dev/caly/dataplane/auth"
+	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// guest is who was verified.
+type guest struct {
+	tenant  *tenantconfig.Tenant
+	request *auth.Request
+	token   oneTime // empty without one
+}
+
+// verified returns the tenant of a request. An unknown tenant, one without audio and a wrong secret are refused alike, so that nobody
+// learns from outside which tenants exist.
+func (h *Handler) verified(r *http.Request, to destination, body []byte) (guest, error) {
+	g := guest{request: auth.NewRequest(r, body, to.token, h.o.TrustedProxies, h.o.now())}
+	g.tenant, _ = h.o.Tenants().Tenant(to.tenantID)
+	known := g.tenant != nil && g.tenant.Audio != nil
+	var verifiers *tenantconfig.Webhooks
+	if known {
+		verifiers = g.tenant.Audio.Verifiers
+	}
+	var fault string
+	switch {
+	case !to.url && looksOneTime(to.token):
+		g.token, fault = h.present(to, g.request, verifiers)
+		if !known {
+			fault = reasonUnknown
+		}
+	default:
+		fault = h.hear(g, verifiers)
+		if known && fault == "" && !to.url && g.tenant.Audio.OneTimeToken {
+			fault = reasonNoOneTimeToken
+		}
+	}
+	switch {
+	case fault != "":
+		h.o.Log.Warn("refused a stream", "tenant", to.tenantID[:min(len(to.tenantID), 128)], "route", to.pattern, "reason", fault)
+		return g, refuse(fault, problem.New(problem.InvalidSignature, "the stream's secret was not accepted"))
+	case g.tenant.Suspended:
+		return g, refuse(reasonSuspended, problem.New(problem.Forbidden, "the tenant is suspended"))
+	}
+	return g, nil
+}
+
+// hear has what the verifiers say; empty: they accept.
+func (h *Handler) hear(g guest, verifiers *tenantconfig.Webhooks) (fault string) {
+	v := auth.Verify(verifiers, g.request)
+	switch {
+	case g.tenant == nil || g.tenant.Audio == nil:
+		return reasonUnknown
+	case !v.OK:
+		return v.Reason
+	}
+	return ""
+}
+
+// present reads a one-time token. It stands for all verifiers but the address, where that is required too.
+func (h *Handler) present(to destination, r *auth.Request, verifiers *tenantconfig.Webhooks) (oneTime, string) {
+	t, fault := openToken(h.o.Key(), to.tenantID, to.token, r.Now)
+	if fault == "" && verifiers != nil && verifiers.RequireAll && len(verifiers.AllowedCIDRs) > 0 {
+		if v := auth.Verify(&tenantconfig.Webhooks{AllowedCIDRs: verifiers.AllowedCIDRs}, r); !v.OK {
+			fault = v.Reason
+		}
+	}
+	return t, fault
+}
