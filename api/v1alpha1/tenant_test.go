@@ -87,20 +87,28 @@ type ruleCase struct {
 func tenantRules() map[string]ruleCase {
 	ok := refusal{}
 	return map[string]ruleCase{
-		"name as long as may be":        {fields{"metadata.name": strings.Repeat("a", 40)}, ok},
-		"name too long":                 {fields{"metadata.name": strings.Repeat("a", 41)}, refusal{"<nil>", "metadata.name of a Tenant must be at most 40 characters"}},
-		"no exotel":                     {fields{"spec.exotel": nil}, refusal{"spec.exotel", "Required value"}},
-		"no recordings":                 {fields{"spec.recordings": nil}, refusal{"spec.recordings", "Required value"}},
-		"no webhooks":                   {fields{"spec.webhooks": nil}, refusal{"spec.webhooks", "Required value"}},
-		"unknown deletion policy":       {fields{"spec.deletionPolicy": "Keep"}, refusal{"spec.deletionPolicy", `"Retain", "Delete"`}},
-		"audio without an agent":        {fields{"spec.audio.maxStreams": int64(1)}, refusal{"spec.audio.agentURL", "Required value"}},
-		"agent over plain ws":           {fields{"spec.audio.agentURL": "ws://bot.acme.example"}, ok},
-		"agent over http":               {fields{"spec.audio.agentURL": "https://bot.acme.example"}, refusal{"spec.audio.agentURL", "audio.agentURL must be an absolute ws(s) URL"}},
-		"agent without a host":          {fields{"spec.audio.agentURL": "wss:///stream"}, refusal{"spec.audio.agentURL", "such as wss://bot.acme.example/stream"}},
-		"agent's URL is no URL":         {fields{"spec.audio.agentURL": "bot"}, refusal{"spec.audio.agentURL", "audio.agentURL must be an absolute ws(s) URL"}},
-		"agent's URL with credentials":  {fields{"spec.audio.agentURL": "wss://key:token@bot.acme.example"}, refusal{"spec.audio.agentURL", "audio.agentURL must not carry credentials"}},
-		"agent's URL empty":             {fields{"spec.audio.agentURL": ""}, refusal{"spec.audio.agentURL", "at least 1"}},
-		"agent's URL much too long":     {fields{"spec.audio.agentURL": "wss://h/" + strings.Repeat("a", 2048)}, refusal{"spec.audio.agentURL", "2048"}},
+		"name as long as may be":       {fields{"metadata.name": strings.Repeat("a", 40)}, ok},
+		"name too long":                {fields{"metadata.name": strings.Repeat("a", 41)}, refusal{"<nil>", "metadata.name of a Tenant must be at most 40 characters"}},
+		"no exotel":                    {fields{"spec.exotel": nil}, refusal{"spec.exotel", "Required value"}},
+		"no recordings":                {fields{"spec.recordings": nil}, refusal{"spec.recordings", "Required value"}},
+		"no webhooks":                  {fields{"spec.webhooks": nil}, refusal{"spec.webhooks", "Required value"}},
+		"unknown deletion policy":      {fields{"spec.deletionPolicy": "Keep"}, refusal{"spec.deletionPolicy", `"Retain", "Delete"`}},
+		"audio without an agent":       {fields{"spec.audio.maxStreams": int64(1)}, refusal{"spec.audio.agentURL", "Required value"}},
+		"agent over plain ws":          {fields{"spec.audio.agentURL": "ws://bot.acme.example"}, ok},
+		"agent over http":              {fields{"spec.audio.agentURL": "https://bot.acme.example"}, refusal{"spec.audio.agentURL", "audio.agentURL must be an absolute ws(s) URL"}},
+		"agent without a host":         {fields{"spec.audio.agentURL": "wss:///stream"}, refusal{"spec.audio.agentURL", "such as wss://bot.acme.example/stream"}},
+		"agent's URL is no URL":        {fields{"spec.audio.agentURL": "bot"}, refusal{"spec.audio.agentURL", "audio.agentURL must be an absolute ws(s) URL"}},
+		"agent's URL with credentials": {fields{"spec.audio.agentURL": "wss://key:token@bot.acme.example"}, refusal{"spec.audio.agentURL", "audio.agentURL must not carry credentials"}},
+		"agent's URL empty":            {fields{"spec.audio.agentURL": ""}, refusal{"spec.audio.agentURL", "at least 1"}},
+		"agent's URL much too long":    {fields{"spec.audio.agentURL": "wss://h/" + strings.Repeat("a", 2048)}, refusal{"spec.audio.agentURL", "2048"}},
+		"agent's CA":                   {fields{"spec.audio": map[string]any{"agentURL": "wss://bot.acme.example", "caSecretRef": map[string]any{"name": "ca"}}}, ok},
+		"agent's CA over plain ws": {fields{"spec.audio": map[string]any{"agentURL": "ws://bot.acme.example", "caSecretRef": map[string]any{"name": "ca"}}},
+			refusal{"spec.audio", "audio.caSecretRef is for an agent whose audio.agentURL is a wss URL"}},
+		"unknown agent's protocol":      {fields{"spec.audio": map[string]any{"agentURL": "wss://bot.acme.example", "protocol": "sip"}}, refusal{"spec.audio.protocol", `"exotel", "twilio", "pcm"`}},
+		"audio verified by nothing":     {audioVerification(map[string]any{"require": "All"}), refusal{"spec.audio.verification", "needs one or more of tokenSecretRef"}},
+		"audio without one-time token":  {audioVerification(map[string]any{"oneTimeToken": false}), refusal{"spec.audio.verification", "needs one or more of tokenSecretRef"}},
+		"audio with one-time token":     {audioVerification(map[string]any{"oneTimeToken": true}), ok},
+		"audio from everywhere":         {audioVerification(map[string]any{"allowedCIDRs": []any{"0.0.0.0/0"}}), refusal{"spec.audio.verification.allowedCIDRs[0]", "/8 at the widest"}},
 		"most audio streams":            {audio(100000), ok},
 		"no audio streams":              {audio(0), refusal{"spec.audio.maxStreams", "greater than or equal to 1"}},
 		"more audio streams than is so": {audio(100001), refusal{"spec.audio.maxStreams", "less than or equal to 100000"}},
@@ -109,6 +117,10 @@ func tenantRules() map[string]ruleCase {
 
 func audio(streams int64) fields {
 	return fields{"spec.audio": map[string]any{"agentURL": "wss://bot.acme.example", "maxStreams": streams}}
+}
+
+func audioVerification(v map[string]any) fields {
+	return fields{"spec.audio": map[string]any{"agentURL": "wss://bot.acme.example", "verification": v}}
 }
 
 func exotelRules() map[string]ruleCase {

@@ -200,6 +200,7 @@ type AudioVerification struct {
 }
 
 // AudioSpec says where live audio goes.
+// +kubebuilder:validation:XValidation:rule="!has(self.caSecretRef) || (isURL(self.agentURL) && url(self.agentURL).getScheme() == 'wss')",message="audio.caSecretRef is for an agent whose audio.agentURL is a wss URL: a ws URL knows no certificate"
 type AudioSpec struct {
 	// agentURL is the WebSocket server of the Tenant's voice agent.
 	// +required
@@ -222,6 +223,11 @@ type AudioSpec struct {
 	// headersSecretRef names the Secret with the headers of the handshake with the agent: every key is a header's name. At most 16.
 	// +optional
 	HeadersSecretRef *SecretReference `json:"headersSecretRef,omitempty"`
+	// caSecretRef names the Secret whose key ca.crt holds, in PEM, the certificates of the authorities that sign the agent's, at
+	// most 64 KiB: for an agent behind a private authority. No other is trusted then. A Secret that cert-manager made for the
+	// agent has this key. Defaults to the authorities that the public Internet trusts.
+	// +optional
+	CASecretRef *SecretReference `json:"caSecretRef,omitempty"`
 	// reconnect connects once more to an agent whose connection broke in the middle of a call. It is told the start again, and
 	// must know that it may have been told before. Defaults to false.
 	// +optional

@@ -17,6 +17,11 @@ func (in *AudioSpec) DeepCopyInto(out *AudioSpec) {
 		*out = new(SecretReference)
 		**out = **in
 	}
+	if in.CASecretRef != nil {
+		in, out := &in.CASecretRef, &out.CASecretRef
+		*out = new(SecretReference)
+		**out = **in
+	}
 	if in.Reconnect != nil {
 		in, out := &in.Reconnect, &out.Reconnect
 		*out = new(bool)

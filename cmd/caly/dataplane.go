@@ -113,8 +113,8 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	group.Go(func() error { return streams.run(ctx) })
 	group.Go(func() error {
 		return server.Run(ctx, server.Options{Listen: o.listen, InternalListen: o.internalListen, Public: route(webhooks, streams.handler, tenants.handler),
-			Internal: internalHandler(registry, status, streams.janitor.Profile()), Ready: readiness(db, watcher, tenants.settled()), DrainDelay: o.drainDelay, Grace: o.grace, Finish: streams.drain,
-			TLSCertFile: o.tlsCertFile, TLSKeyFile: o.tlsKeyFile, Log: log})
+			Internal: internalHandler(registry, status, streams.janitor.Profile()), Ready: readiness(db, watcher, tenants.settled()),
+			DrainDelay: o.drainDelay, Grace: o.grace, Finish: streams.drain, TLSCertFile: o.tlsCertFile, TLSKeyFile: o.tlsKeyFile, Log: log})
 	})
 	return group.Wait()
 }

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -15,6 +17,7 @@ const (
 	fieldAudioToken   = "audio.verification.tokenSecretRef" //nolint:gosec // the name of a field
 	fieldAudioBasic   = "audio.verification.basicAuthSecretRef"
 	fieldAudioHeaders = "audio.headersSecretRef"
+	fieldAudioCA      = "audio.caSecretRef"
 )
 
 // defaultMaxStreams and defaultProtocol are the API server's, for objects made before.
@@ -60,6 +63,24 @@ func (r *Reconciler) readHeaders(ctx context.Context, s *scope) error {
 	return nil
 }
 
+// readCA reads the authorities that sign the agent's certificate.
+func (r *Reconciler) readCA(ctx context.Context, s *scope) error {
+	a := s.tenant.Spec.Audio
+	if a == nil || a.CASecretRef == nil {
+		return nil
+	}
+	const key = corev1.ServiceAccountRootCAKey
+	secret, err := r.readSecret(ctx, s, fieldAudioCA, *a.CASecretRef, key)
+	if err != nil {
+		return err
+	}
+	if fault := tenantconfig.CAFault(string(secret.Data[key])); fault != "" {
+		return invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing, "key %q of Secret %q, named by spec.%s, %s", key, secret.Name, fieldAudioCA, fault)
+	}
+	s.agentCA = secret
+	return nil
+}
+
 // audio compiles where streams go; nil if the tenant takes none. The webhooks' verifiers are those that count without any of its own.
 func audio(s *scope, webhooks *tenantconfig.Webhooks) (*tenantconfig.Audio, error) {
 	spec := s.tenant.Spec.Audio
@@ -76,6 +97,9 @@ func audio(s *scope, webhooks *tenantconfig.Webhooks) (*tenantconfig.Audio, erro
 		for name := range s.headers.Data {
 			a.Headers[name] = value(s.headers, name)
 		}
+	}
+	if s.agentCA != nil {
+		a.CABundle = string(s.agentCA.Data[corev1.ServiceAccountRootCAKey])
 	}
 	v := spec.Verification
 	a.OneTimeToken = v != nil && v.OneTimeToken != nil && *v.OneTimeToken

@@ -195,5 +195,8 @@ func secretNames(t *v1alpha1.Tenant) []string {
 	if a := t.Spec.Audio; a != nil && a.HeadersSecretRef != nil {
 		names = append(names, a.HeadersSecretRef.Name)
 	}
+	if a := t.Spec.Audio; a != nil && a.CASecretRef != nil {
+		names = append(names, a.CASecretRef.Name)
+	}
 	return names
 }

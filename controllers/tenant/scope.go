@@ -23,6 +23,7 @@ type scope struct {
 	exotel, bucket *corev1.Secret            // readSecrets
 	verifiers      map[string]*corev1.Secret // readSecrets: by the field that names them
 	headers        *corev1.Secret            // readHeaders: those of the agent's handshake; nil without any
+	agentCA        *corev1.Secret            // readCA: who signs the agent's certificate; nil: whoever the system trusts
 	config         *tenantconfig.Tenant      // compile
 	upload         *tenantconfig.Upload      // compile, but for the database URL: ensureRole
 	released       bool                      // release: the finalizer is gone, there is nothing left to write to

@@ -221,9 +221,10 @@ func TestSecretNames(t *testing.T) {
 	if diff := cmp.Diff([]string{"e", "s"}, secretNames(s.tenant)); diff != "" {
 		t.Errorf("without a signature (-want +got):\n%s", diff)
 	}
-	s.tenant.Spec.Audio = &v1alpha1.AudioSpec{HeadersSecretRef: &v1alpha1.SecretReference{Name: "headers"}, Verification: &v1alpha1.AudioVerification{
+	s.tenant.Spec.Audio = &v1alpha1.AudioSpec{HeadersSecretRef: &v1alpha1.SecretReference{Name: "headers"},
+		CASecretRef: &v1alpha1.SecretReference{Name: "ca"}, Verification: &v1alpha1.AudioVerification{
 		TokenSecretRef: &v1alpha1.SecretReference{Name: "audio-tokens"}, BasicAuthSecretRef: &v1alpha1.SecretReference{Name: "audio-users"}}}
-	if diff := cmp.Diff([]string{"e", "s", "audio-tokens", "audio-users", "headers"}, secretNames(s.tenant)); diff != "" {
+	if diff := cmp.Diff([]string{"e", "s", "audio-tokens", "audio-users", "headers", "ca"}, secretNames(s.tenant)); diff != "" {
 		t.Errorf("with audio (-want +got):\n%s", diff)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"runtime"
@@ -16,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
+	"github.com/caly-dev/caly/internal/wstest"
 )
 
 // memory is a connection whose peer has said all that it will say; what is written is kept.
@@ -117,8 +117,8 @@ func FuzzSeal(f *testing.F) {
 			applyMask(h.mask, came[h.size:])
 		}
 		again := seal(came, h.size, opBinary, masked)
-		r := &raw{t: t, br: bufio.NewReader(bytes.NewReader(again)), client: !masked}
-		got, err := r.read()
+		r := wstest.Reader(t, bytes.NewReader(again), !masked)
+		got, err := r.Read()
 		if err != nil || got.First != 0x82 || got.Payload != payload {
 			t.Errorf("read back as %+v, %v", got, err)
 		}
@@ -163,11 +163,11 @@ func TestRelayAllocatesNothing(t *testing.T) {
 	through := func(n int) {
 		for range n {
 			exotel.write(up)
-			if _, err := io.ReadFull(agent.br, back[:len(up)]); err != nil {
+			if err := agent.Full(back[:len(up)]); err != nil {
 				t.Fatal(err)
 			}
 			agent.write(down)
-			if _, err := io.ReadFull(exotel.br, back[:len(down)]); err != nil {
+			if err := exotel.Full(back[:len(down)]); err != nil {
 				t.Fatal(err)
 			}
 		}

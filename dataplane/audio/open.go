@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"sync"
@@ -87,6 +88,9 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return feeder{Conn: l, c: h.c}, rw, nil
 }
 
+// ErrTLS says that a peer's certificate or its TLS will not do.
+var ErrTLS = errors.New("audio: no TLS with the peer: its certificate must be for its host, in time, and signed by somebody who is trusted")
+
 // Dialer connects to agents.
 type Dialer struct {
 	ConnOptions
@@ -149,7 +153,10 @@ func (h *handshake) secure(ctx context.Context, network, address string) (net.Co
 	}
 	secured := tls.Client(l, config)
 	conn := h.opened(l, secured)
-	return conn, secured.HandshakeContext(ctx)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return conn, fmt.Errorf("%w: %w", ErrTLS, err)
+	}
+	return conn, nil
 }
 
 // connect makes a link, which a cancelled context closes: gorilla heeds the deadline alone.

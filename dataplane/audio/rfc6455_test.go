@@ -1,7 +1,6 @@
 package audio
 
 import (
-	"encoding/binary"
 	"io"
 	"net"
 	"net/http"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/caly-dev/caly/internal/wstest"
 )
 
 // either runs a case with each side in the role of the one that misbehaves.
@@ -18,7 +19,7 @@ func either(t *testing.T, test func(t *testing.T, r *rig, from, to *raw)) {
 	t.Helper()
 	for _, name := range []string{"from Exotel", "from the agent"} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, quick(), ConnOptions{MaxFrame: 64 << 10}, nil)
+			r := newRig(t, quick(), ConnOptions{}, nil)
 			exotel, agent := r.call()
 			exotel.text(connected, start)
 			agent.expect(connected, start)
@@ -85,77 +86,24 @@ func TestManyInOnePacket(t *testing.T) {
 
 // TestViolations : who breaks the protocol is closed with the code that RFC 6455 names; the call ends for the other side in order.
 func TestViolations(t *testing.T) {
-	unmask := func(r *raw, first byte, payload string) []byte { return frameBytes(first, !r.client, payload) }
-	for name, tc := range map[string]struct {
-		send     func(r *raw) []byte
-		wantCode int
-	}{
-		"reserved bit 1":          {func(r *raw) []byte { return frameBytes(0xc1, r.client, dtmf) }, websocket.CloseProtocolError},
-		"reserved bit 2":          {func(r *raw) []byte { return frameBytes(0xa1, r.client, dtmf) }, websocket.CloseProtocolError},
-		"reserved bit 3":          {func(r *raw) []byte { return frameBytes(0x91, r.client, dtmf) }, websocket.CloseProtocolError},
-		"reserved data opcode":    {func(r *raw) []byte { return frameBytes(0x83, r.client, dtmf) }, websocket.CloseProtocolError},
-		"reserved control opcode": {func(r *raw) []byte { return frameBytes(0x8b, r.client, "") }, websocket.CloseProtocolError},
-		"masked the wrong way":    {func(r *raw) []byte { return unmask(r, 0x81, dtmf) }, websocket.CloseProtocolError},
-		"a ping in parts":         {func(r *raw) []byte { return frameBytes(0x09, r.client, "") }, websocket.CloseProtocolError},
-		"a long ping":             {func(r *raw) []byte { return frameBytes(0x89, r.client, strings.Repeat("x", 126)) }, websocket.CloseProtocolError},
-		"a part of nothing":       {func(r *raw) []byte { return frameBytes(0x80, r.client, dtmf) }, websocket.CloseProtocolError},
-		"a message inside another": {func(r *raw) []byte {
-			return append(frameBytes(0x01, r.client, "{"), frameBytes(0x81, r.client, dtmf)...)
-		}, websocket.CloseProtocolError},
-		"a close of one byte":     {func(r *raw) []byte { return frameBytes(0x88, r.client, "\x03") }, 0},
-		"a close with a bad code": {func(r *raw) []byte { return frameBytes(0x88, r.client, "\x03\xed") }, websocket.CloseProtocolError},
-		"a close with bad UTF-8":  {func(r *raw) []byte { return frameBytes(0x88, r.client, "\x03\xe8\xff") }, websocket.CloseProtocolError},
-		"too large":               {func(r *raw) []byte { return frameBytes(0x81, r.client, speech(1, 50_000)) }, websocket.CloseMessageTooBig},
-		"too large in parts": {func(r *raw) []byte {
-			return append(frameBytes(0x01, r.client, strings.Repeat(" ", 40_000)), frameBytes(0x00, r.client, strings.Repeat(" ", 40_000))...)
-		}, websocket.CloseMessageTooBig},
-		"a length beyond int64": {func(r *raw) []byte {
-			mask := byte(0)
-			if r.client {
-				mask = 0x80
-			}
-			return append(binary.BigEndian.AppendUint64([]byte{0x81, mask | 127}, 1<<63|5), "abcdabcdabcd"...)
-		}, 0},
-		"bad UTF-8": {func(r *raw) []byte { return frameBytes(0x81, r.client, `{"event":"`+"\xff"+`"}`) }, websocket.CloseInvalidFramePayloadData},
-		"bad UTF-8 in parts": {func(r *raw) []byte {
-			return append(frameBytes(0x01, r.client, `{"event":"`+"\xe0"), frameBytes(0x80, r.client, `"}`)...)
-		}, websocket.CloseInvalidFramePayloadData},
-		"not JSON, again and again": {func(r *raw) (all []byte) {
-			for range maxRefused {
-				all = append(all, frameBytes(0x82, r.client, "\x00\x01\x02")...)
-			}
-			return all
-		}, websocket.CloseInvalidFramePayloadData},
-		"a flood of pings": {func(r *raw) (all []byte) {
-			for range maxControls + 1 {
-				all = append(all, frameBytes(0x89, r.client, "")...)
-			}
-			return all
-		}, websocket.ClosePolicyViolation},
-		"a flood of pongs": {func(r *raw) (all []byte) {
-			for range maxControls + 1 {
-				all = append(all, frameBytes(0x8a, r.client, "")...)
-			}
-			return all
-		}, websocket.ClosePolicyViolation},
-	} {
+	for name, tc := range wstest.Violations() {
 		t.Run(name, func(t *testing.T) {
 			either(t, func(t *testing.T, r *rig, from, to *raw) {
-				from.write(tc.send(from))
+				_, _ = from.Write(tc.Frames(from.client)) // it may be closed before it took all
 				codes := make(chan int, 1)
 				go func() { codes <- to.expectClose() }()
-				if got := from.expectClose(); tc.wantCode != 0 && got != tc.wantCode {
-					t.Errorf("closed with %d, want %d", got, tc.wantCode)
+				if got := from.expectClose(); tc.Code != 0 && got != tc.Code {
+					t.Errorf("closed with %d, want %d", got, tc.Code)
 				}
 				want := websocket.CloseGoingAway
-				if to.client || tc.wantCode == 0 && name == "a close of one byte" {
+				if to.client || tc.Ended {
 					want = websocket.CloseNormalClosure
 				}
 				if got := <-codes; got != want {
 					t.Errorf("the other side was closed with %d, want %d", got, want)
 				}
 				e := r.end()
-				if tc.wantCode != 0 && e.Reason != ProtocolError {
+				if !tc.Ended && e.Reason != ProtocolError {
 					t.Errorf("ended with %s: %v", e.Reason, e.Err)
 				}
 				wantSide := ExotelSide

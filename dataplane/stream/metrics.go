@@ -28,6 +28,7 @@ const (
 	reasonBusy           = "busy"
 	reasonDraining       = "draining"
 	reasonAgent          = "agent"
+	reasonGone           = "client_gone"
 	reasonDatabase       = "database"
 	reasonInternal       = "internal"
 )
@@ -35,15 +36,21 @@ const (
 func reasons() []string {
 	return append(auth.Reasons(), reasonPath, reasonMethod, reasonNoWebSocket, reasonHandshake, reasonBody, reasonNoCall, reasonNoKey, reasonUnknown,
 		reasonSuspended, reasonNoOneTimeToken, reasonWrongToken, reasonExpiredToken, reasonUsedToken, reasonOtherCall, reasonTenantLimit, reasonPodLimit,
-		reasonBusy, reasonDraining, reasonAgent, reasonDatabase, reasonInternal)
+		reasonBusy, reasonDraining, reasonAgent, reasonGone, reasonDatabase, reasonInternal)
 }
 
 // Why agents were not reached.
 const (
 	dialTimeout     = "timeout"
-	dialRefused     = "refused"
+	dialRefused     = "refused"   // it answered, but with something else than a WebSocket
+	dialForbidden   = "forbidden" // its address is none that agents may have
+	dialTLS         = "tls"
 	dialUnreachable = "unreachable"
 )
+
+func dialReasons() []string {
+	return []string{dialTimeout, dialRefused, dialForbidden, dialTLS, dialUnreachable}
+}
 
 type metrics struct {
 	audio     *audio.Metrics
@@ -68,7 +75,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	for _, reason := range reasons() {
 		m.refused[reason] = refused.WithLabelValues(reason)
 	}
-	for _, reason := range []string{dialTimeout, dialRefused, dialUnreachable} {
+	for _, reason := range dialReasons() {
 		m.dials[reason] = dials.WithLabelValues(reason)
 	}
 	r.MustRegister(refused, dials, m.live, m.urls, m.handshake)

@@ -3,11 +3,13 @@ package stream
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"time"
 
+	"code.dny.dev/ssrf"
 	"github.com/gorilla/websocket"
 
 	"github.com/caly-dev/caly/dataplane/audio"
@@ -31,7 +33,10 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 		return err
 	}
 	peer, err := h.dial(r.Context(), a)
-	if err != nil {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return refuse(reasonGone, problem.New(problem.Unavailable, "the handshake was given up"))
+	case err != nil:
 		return refuse(reasonAgent, problem.New(problem.UpstreamFailure, "the tenant's agent did not take the call").WithCause(err))
 	}
 	session, err := h.admit(r.Context(), g)
@@ -94,32 +99,51 @@ func (h *Handler) admit(ctx context.Context, g guest) (*live.Live, error) {
 	case errors.Is(err, live.ErrTokenUsed):
 		return nil, refuse(reasonUsedToken, problem.New(problem.InvalidSignature, "the stream's secret was not accepted"))
 	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return nil, refuse(reasonGone, busy)
+	}
 	h.o.Log.Error("a stream's session could not be kept: the stream is refused", "tenant", g.tenant.ID, "error", err)
 	return nil, refuse(reasonDatabase, busy)
 }
 
 // dial connects to the agent. Its errors name no URL, which may hold a key.
 func (h *Handler) dial(ctx context.Context, a *tenantconfig.Audio) (*audio.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, h.o.DialWithin)
+	bounded, cancel := context.WithTimeout(ctx, h.o.DialWithin)
 	defer cancel()
 	header := make(http.Header, len(a.Headers))
 	for name, value := range a.Headers {
 		header.Set(name, value.Reveal())
 	}
-	conn, resp, err := h.dialer.Dial(ctx, a.AgentURL, header) //nolint:bodyclose // its body is a copy in memory
-	if err == nil {
-		return conn, nil
-	}
-	reason := dialUnreachable
+	dialer := h.dialer
+	dialer.TLS = a.TLS()
+	conn, resp, err := dialer.Dial(bounded, a.AgentURL, header) //nolint:bodyclose // its body is a copy in memory
 	switch {
-	case resp != nil:
-		reason = dialRefused
-	case errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil:
-		reason = dialTimeout
+	case err == nil:
+		return conn, nil
+	case errors.Is(ctx.Err(), context.Canceled): // the call has gone, the agent need not be at fault
+		return nil, ctx.Err()
+	}
+	status, reason := 0, whyNot(bounded, err)
+	if resp != nil {
+		status, reason = resp.StatusCode, dialRefused
 	}
 	h.m.dials[reason].Inc()
-	h.o.Log.Warn("the agent did not take a call", "agent", hostOf(a.AgentURL), "reason", reason)
+	h.o.Log.Warn("the agent did not take a call", "agent", hostOf(a.AgentURL), "reason", reason, "status", status)
 	return nil, errors.New(reason)
+}
+
+// whyNot is the reason of a connection that was not made.
+func whyNot(ctx context.Context, err error) string {
+	var network net.Error
+	switch {
+	case errors.Is(err, ssrf.ErrProhibitedIP):
+		return dialForbidden
+	case ctx.Err() != nil, errors.As(err, &network) && network.Timeout():
+		return dialTimeout
+	case errors.Is(err, audio.ErrTLS):
+		return dialTLS
+	}
+	return dialUnreachable
 }
 
 func hostOf(agentURL string) string {

@@ -42,6 +42,9 @@ type rig struct {
 	live    *live.Registry
 	now     atomic.Pointer[time.Time]
 	log     *lockedBuffer
+
+	pg       *pgtest.Server
+	registry *prometheus.Registry
 }
 
 // lockedBuffer is a log that several goroutines write.
@@ -81,13 +84,13 @@ func newRig(t *testing.T, agentOptions agenttest.Options, change func(*Options, 
 	if protocol == "" {
 		protocol = agent.Exotel
 	}
-	r := &rig{t: t, agent: server, log: &lockedBuffer{}}
+	r := &rig{t: t, agent: server, log: &lockedBuffer{}, pg: pg, registry: prometheus.NewPedanticRegistry()}
 	r.set(tenantconfig.Tenant{ID: "acme/support", UID: "1", Audio: &tenantconfig.Audio{AgentURL: server.URL(), Protocol: string(protocol), MaxStreams: 10,
 		Headers:   map[string]tenantconfig.Sensitive{"X-Agent-Key": "opens the agent"},
 		Verifiers: &tenantconfig.Webhooks{Token: &tenantconfig.Token{Query: "token", Secrets: []tenantconfig.Sensitive{token}}}}})
 	sessions := live.Options{Store: db, Pod: "pod", Tenants: r.tenants.Load, LookEvery: 20 * time.Millisecond}
 	o := Options{Tenants: r.tenants.Load, Key: func() []byte { return []byte("the ring's") }, AllowedAgents: loopback, DialWithin: time.Second,
-		Log: slog.New(slog.NewTextHandler(r.log, nil)), Metrics: prometheus.NewPedanticRegistry(), now: r.clock}
+		Log: slog.New(slog.NewTextHandler(r.log, nil)), Metrics: r.registry, now: r.clock}
 	if change != nil {
 		change(&o, &sessions)
 	}

@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/gorilla/websocket"
-
 	"github.com/caly-dev/caly/dataplane/problem"
 )
 
@@ -35,9 +33,8 @@ func route(r *http.Request) (destination, error) {
 		}
 		return to, refuse(reasonMethod, problem.New(problem.NotFound, "streams are asked for with "+allowed).
 			WithStatus(http.StatusMethodNotAllowed).WithHeader("Allow", allowed))
-	case !to.url && !websocket.IsWebSocketUpgrade(r):
-		return to, refuse(reasonNoWebSocket, problem.New(problem.Validation, "this is a WebSocket: ask for an upgrade").
-			WithStatus(http.StatusUpgradeRequired).WithHeader("Upgrade", "websocket"))
+	case !to.url:
+		return to, checkHandshake(r)
 	}
 	return to, nil
 }

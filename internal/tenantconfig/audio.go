@@ -27,6 +27,8 @@ type Audio struct {
 	Protocol string `json:"protocol"`
 	// Headers of the handshake with the agent.
 	Headers map[string]Sensitive `json:"headers,omitempty"`
+	// CABundle has the certificates, in PEM, of those who may have signed the agent's; empty: whoever the system trusts.
+	CABundle string `json:"caBundle,omitempty"`
 	// Reconnect once to an agent whose connection broke.
 	Reconnect bool `json:"reconnect,omitempty"`
 	// MaxStreams at once, over all pods.
@@ -62,6 +64,9 @@ func (a *Audio) check() error {
 		if fault := HeaderFault(name, a.Headers[name].Reveal()); fault != "" {
 			return fmt.Errorf("the agent's header %q %s", name, fault)
 		}
+	}
+	if fault := CAFault(a.CABundle); a.CABundle != "" && fault != "" {
+		return errors.New("the config's caBundle " + fault)
 	}
 	if a.Verifiers != nil && (a.Verifiers.Signature != nil || a.Verifiers.Standard != nil) {
 		return errors.New("a verifier of audio looks at a body, and streams have none")

@@ -31,6 +31,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: agentURL
       type:
         scalar: string
+    - name: caSecretRef
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.SecretReference
     - name: headersSecretRef
       type:
         namedType: com.github.caly-dev.caly.api.v1alpha1.SecretReference

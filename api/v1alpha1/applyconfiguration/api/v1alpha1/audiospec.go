@@ -20,6 +20,10 @@ type AudioSpecApplyConfiguration struct {
 	Protocol *apiv1alpha1.AudioProtocol `json:"protocol,omitempty"`
 	// headersSecretRef names the Secret with the headers of the handshake with the agent: every key is a header's name. At most 16.
 	HeadersSecretRef *SecretReferenceApplyConfiguration `json:"headersSecretRef,omitempty"`
+	// caSecretRef names the Secret whose key ca.crt holds, in PEM, the certificates of the authorities that sign the agent's, at
+	// most 64 KiB: for an agent behind a private authority. No other is trusted then. A Secret that cert-manager made for the
+	// agent has this key. Defaults to the authorities that the public Internet trusts.
+	CASecretRef *SecretReferenceApplyConfiguration `json:"caSecretRef,omitempty"`
 	// reconnect connects once more to an agent whose connection broke in the middle of a call. It is told the start again, and
 	// must know that it may have been told before. Defaults to false.
 	Reconnect *bool `json:"reconnect,omitempty"`
@@ -63,6 +67,14 @@ func (b *AudioSpecApplyConfiguration) WithProtocol(value apiv1alpha1.AudioProtoc
 // If called multiple times, the HeadersSecretRef field is set to the value of the last call.
 func (b *AudioSpecApplyConfiguration) WithHeadersSecretRef(value *SecretReferenceApplyConfiguration) *AudioSpecApplyConfiguration {
 	b.HeadersSecretRef = value
+	return b
+}
+
+// WithCASecretRef sets the CASecretRef field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the CASecretRef field is set to the value of the last call.
+func (b *AudioSpecApplyConfiguration) WithCASecretRef(value *SecretReferenceApplyConfiguration) *AudioSpecApplyConfiguration {
+	b.CASecretRef = value
 	return b
 }
 

@@ -1,0 +1,245 @@
+package stream
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/wstest"
+)
+
+// TestMalformedHandshakes : each is answered with a problem before anything is done for it: no agent is dialled, no session begins.
+func TestMalformedHandshakes(t *testing.T) {
+	r := newWireRig(t, nil)
+	good := wstest.Request(r.path)
+	without := func(header string) string {
+		before, rest, _ := strings.Cut(good, header)
+		_, after, _ := strings.Cut(rest, "\r\n")
+		return before + after
+	}
+	instead := func(old, with string) string { return strings.Replace(good, old, with, 1) }
+	for name, tc := range map[string]struct {
+		request    string
+		wantStatus int
+		wantReason string
+	}{
+		"old version":         {instead("Version: 13", "Version: 8"), 426, reasonHandshake},
+		"version to come":     {instead("Version: 13", "Version: 14"), 426, reasonHandshake},
+		"no version":          {without("Sec-WebSocket-Version"), 426, reasonHandshake},
+		"no key":              {without("Sec-WebSocket-Key"), 400, reasonHandshake},
+		"short key":           {instead(wstest.Key, "c2hvcnQ="), 400, reasonHandshake},
+		"long key":            {instead(wstest.Key, wstest.Key[:22]+"AAAA"), 400, reasonHandshake},
+		"key in no base64":    {instead(wstest.Key, "dGhlIHNhbXBsZSBub25j*Q=="), 400, reasonHandshake},
+		"HTTP/1.0":            {instead("HTTP/1.1", "HTTP/1.0"), 400, reasonHandshake},
+		"with a body":         {good + "Content-Length: 2\r\n", 400, reasonHandshake},
+		"with a chunked body": {good + "Transfer-Encoding: chunked\r\n", 400, reasonHandshake},
+		"no upgrade":          {without("Upgrade"), 426, reasonNoWebSocket},
+		"upgrade elsewhere":   {instead("Upgrade: websocket", "Upgrade: h2c"), 426, reasonNoWebSocket},
+		"no connection":       {without("Connection"), 426, reasonNoWebSocket},
+		"connection closes":   {instead("Connection: Upgrade", "Connection: close"), 426, reasonNoWebSocket},
+		"post":                {instead("GET", "POST"), 405, reasonMethod},
+		"put":                 {instead("GET", "PUT"), 405, reasonMethod},
+		"path escapes":        {instead(r.path, "/audio/exotel/acme%2fsupport/"+token+"/x/y"), 404, reasonPath},
+		"dots":                {instead(r.path, PathPrefix+"acme/../globex/sales/x"), 404, reasonPath},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := r.refused(tc.wantReason)
+			resp, err := wstest.Connect(t, r.address).Ask(tc.request + "\r\n")
+			if err == nil {
+				err = isProblem(resp, tc.wantStatus)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			if tc.wantStatus == 426 && resp.Header.Get("Upgrade") != "websocket" {
+				t.Error("426 without Upgrade")
+			}
+			if n := r.refused(tc.wantReason) - before; n != 1 {
+				t.Errorf("%v are counted as %s", n, tc.wantReason)
+			}
+		})
+	}
+	r.untouched()
+}
+
+// untouched : nothing was done: no agent dialled, no session ever, no place taken.
+func (r *wireRig) untouched() {
+	r.t.Helper()
+	r.nothingLeft()
+	if rows := r.rows(""); len(rows) != 0 {
+		r.t.Errorf("there were sessions: %+v", rows)
+	}
+	type deadline interface{ SetDeadline(time.Time) error }
+	_ = r.agents.(deadline).SetDeadline(time.Now().Add(time.Millisecond))
+	if c, err := r.agents.Accept(); err == nil {
+		_ = c.Close()
+		r.t.Error("the agent was dialled")
+	}
+}
+
+// TestHandshakesOfAllKinds : what RFC 6455 and 7692 let a client add is no hindrance, and nothing is agreed to that we do not do.
+func TestHandshakesOfAllKinds(t *testing.T) {
+	r := newWireRig(t, nil)
+	good := wstest.Request(r.path)
+	for name, request := range map[string]string{
+		"plain":            good,
+		"subprotocols":     good + "Sec-WebSocket-Protocol: chat, superchat\r\n",
+		"compression":      good + "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
+		"a browser's":      good + "Origin: https://evil.example\r\nCookie: a=b\r\n",
+		"more to upgrade":  strings.Replace(good, "Upgrade: websocket", "Upgrade: h2c, WebSocket", 1),
+		"more connection":  strings.Replace(good, "Connection: Upgrade", "Connection: keep-alive, upgrade", 1),
+		"casing":           strings.NewReplacer("Connection", "CONNECTION", "Upgrade", "uPGRADE", "Sec-WebSocket-Key", "sec-websocket-key").Replace(good),
+		"HTTP/1.1 in full": strings.Replace(good, "GET /", "GET http://x/", 1),
+		"many versions":    strings.Replace(good, "Version: 13", "Version: 8, 13", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.t = t
+			answered := make(chan *wstest.Peer, 1)
+			go func() { answered <- r.answer() }()
+			exotel := wstest.Connect(t, r.address)
+			resp, err := exotel.Ask(request + "\r\n")
+			agent := <-answered
+			if err != nil || resp.StatusCode != http.StatusSwitchingProtocols || agent == nil {
+				t.Fatalf("answered %+v, %v", resp, err)
+			}
+			for _, header := range []string{"Sec-Websocket-Protocol", "Sec-Websocket-Extensions"} {
+				if got := resp.Header.Get(header); got != "" {
+					t.Errorf("%s: %s was agreed to", header, got)
+				}
+			}
+			exotel.Text(connected, startOf("call"), dtmf)
+			agent.Expect(connected, startOf("call"), dtmf)
+			exotel.Text(stop)
+			closedWith(agent)
+			closedWith(exotel)
+			r.nothingLeft()
+		})
+	}
+}
+
+// TestPipelined : bytes behind the handshake are no WebSocket's; the agent, which was there already, is let go.
+func TestPipelined(t *testing.T) {
+	r := newWireRig(t, nil)
+	exotel := wstest.Connect(t, r.address)
+	exotel.Bytes([]byte(wstest.Request(r.path) + "\r\n" + string(wstest.FrameBytes(0x81, true, connected))))
+	agent := r.answer()
+	if _, err := agent.Read(); err == nil {
+		t.Error("the agent was told something")
+	}
+	if _, err := exotel.Read(); err == nil {
+		t.Error("the connection was taken")
+	}
+	r.nothingLeft()
+	if rows := r.rows(""); len(rows) != 1 || rows[0].Reason != live.ReasonFailed || r.refused(reasonHandshake) != 1 {
+		t.Errorf("the session: %+v", rows)
+	}
+}
+
+// TestClientGoes : a client that goes while its agent is dialled leaves no session, and no blame for the agent.
+func TestClientGoes(t *testing.T) {
+	r := newWireRig(t, func(o *Options, _ *live.Options) { o.DialWithin = time.Minute })
+	exotel := wstest.Connect(t, r.address)
+	exotel.Bytes([]byte(wstest.Request(r.path) + "\r\n"))
+	agent, err := r.accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(r.h.places); n != 1 {
+		t.Errorf("%d places are taken while the agent is dialled", n)
+	}
+	exotel.Reset()
+	_ = agent.SetReadDeadline(time.Now().Add(wstest.Patience))
+	if _, err := io.Copy(io.Discard, agent); errors.Is(err, io.ErrNoProgress) || isTimeout(err) {
+		t.Errorf("the agent's connection is still there: %v", err)
+	}
+	r.nothingLeft()
+	blamed := 0.0
+	for _, reason := range dialReasons() {
+		blamed += value(t, r.h.m.dials[reason])
+	}
+	if len(r.rows("")) != 0 || r.refused(reasonGone) != 1 || blamed != 0 {
+		t.Errorf("sessions %+v, %v counted as gone, %v of the agent", r.rows(""), r.refused(reasonGone), blamed)
+	}
+}
+
+func isTimeout(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// TestPlaces : handshakes whose agents hang take all places; more are sent away at once, and what was taken is given back.
+func TestPlaces(t *testing.T) {
+	r := newWireRig(t, func(o *Options, _ *live.Options) { o.MaxHandshakes, o.DialWithin = 3, time.Second })
+	var hanging []*wstest.Peer
+	for range 3 {
+		p := wstest.Connect(t, r.address)
+		p.Bytes([]byte(wstest.Request(r.path) + "\r\n"))
+		hanging = append(hanging, p)
+	}
+	r.eventually("all places are taken", func() bool { return len(r.h.places) == 3 })
+	resp, err := wstest.Connect(t, r.address).Ask(wstest.Request(r.path) + "\r\n")
+	if err != nil || isProblem(resp, http.StatusServiceUnavailable) != nil || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("one too many was answered %+v, %v", resp, err)
+	}
+	for _, p := range hanging {
+		if resp, err := p.Ask(""); err != nil || isProblem(resp, http.StatusBadGateway) != nil {
+			t.Errorf("a hanging agent's was answered %+v, %v", resp, err)
+		}
+	}
+	r.nothingLeft()
+	if got := value(t, r.h.m.dials[dialTimeout]); got != 3 {
+		t.Errorf("%v time-outs are counted", got)
+	}
+	r.audio(func(a *tenantconfig.Audio) { a.AgentURL = r.agent.URL() })
+	if _, err := r.call(r.url+"/"+token, nil); err != nil {
+		t.Errorf("the next call: %v", err)
+	}
+}
+
+// TestNoSecrets : whatever is refused, no secret of it is in the log, a metric or an answer.
+func TestNoSecrets(t *testing.T) {
+	r := newWireRig(t, nil)
+	const wrong = "a-wrong-secret-that-nobody-may-read"
+	oneTimeToken := mint(r.h.o.Key(), "globex/sales", "call", time.Now())
+	var said strings.Builder
+	for _, request := range []string{
+		wstest.Request(PathPrefix + "acme/support/" + wrong),
+		wstest.Request(PathPrefix + "acme/support?token=" + wrong),
+		wstest.Request(PathPrefix + "acme/support/" + oneTimeToken),
+		wstest.Request(PathPrefix + "acme/support/url/" + wrong + "?CallSid=c"),
+		wstest.Request(PathPrefix+"acme/support") + "Authorization: Basic " + wrong + "\r\n",
+		wstest.Request(PathPrefix + wrong + "/x/y/z/" + wrong),
+	} {
+		resp, err := wstest.Connect(t, r.address).Ask(request + "\r\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said.Write(body)
+	}
+	_ = r.agents.Close() // an agent that is away, whose URL has a key
+	if resp, err := wstest.Connect(t, r.address).Ask(wstest.Request(r.path) + "\r\n"); err != nil || isProblem(resp, http.StatusBadGateway) != nil {
+		t.Errorf("answered %+v, %v", resp, err)
+	}
+	said.WriteString(r.log.String())
+	families, err := r.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		said.WriteString(f.String())
+	}
+	for _, secret := range []string{wrong, oneTimeToken, token, "opens the agent", "hush"} {
+		if strings.Contains(said.String(), secret) {
+			t.Errorf("%q is told", secret)
+		}
+	}
+}

@@ -1,0 +1,277 @@
+package stream
+
+import (
+	"encoding/binary"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/dataplane/audio"
+	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/internal/wstest"
+)
+
+// eitherSide runs a case with each peer in the role of the one that misbehaves, and looks at what is left behind.
+func eitherSide(t *testing.T, r *wireRig, want audio.Reason, test func(t *testing.T, from, to *wstest.Peer)) {
+	t.Helper()
+	for name, fromAgent := range map[string]bool{"from Exotel": false, "from the agent": true} {
+		t.Run(name, func(t *testing.T) {
+			r.t = t
+			callSID := strings.NewReplacer(" ", "-", "/", "-").Replace(t.Name())
+			before := r.ends(want)
+			from, to := r.begin(callSID)
+			if fromAgent {
+				from, to = to, from
+			}
+			test(t, from, to)
+			r.nothingLeft()
+			if diff := cmp.Diff([]row{{Reason: string(want), Ended: true}}, r.rows(callSID)); diff != "" {
+				t.Errorf("the session's row (-want +got):\n%s", diff)
+			}
+			if n := r.ends(want) - before; n != 1 {
+				t.Errorf("%v ends of %s are counted", n, want)
+			}
+		})
+	}
+}
+
+// TestViolations : who breaks RFC 6455 is closed with its code; the other side is told why, the session has its end, and nothing is left.
+func TestViolations(t *testing.T) {
+	r := newWireRig(t, nil)
+	for name, tc := range wstest.Violations() {
+		if tc.Ended {
+			continue // it is a close
+		}
+		t.Run(name, func(t *testing.T) {
+			eitherSide(t, r, audio.ProtocolError, func(t *testing.T, from, to *wstest.Peer) {
+				told := make(chan closed, 1)
+				go func() { told <- closedWith(to) }()
+				_, _ = from.Write(tc.Frames(from.Client)) // it may be closed before it took all
+				if got := closedWith(from); tc.Code != 0 && got.Code != tc.Code {
+					t.Errorf("closed with %+v, want %d", got, tc.Code)
+				}
+				want := closed{1001, "protocol_error"}
+				if to.Client {
+					want.Code = 1000 // Exotel's flow goes on
+				}
+				if diff := cmp.Diff(want, <-told); diff != "" {
+					t.Errorf("the other side was told (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+type closed struct {
+	Code int
+	Text string
+}
+
+func closedWith(p *wstest.Peer) closed {
+	code, text := p.Closed()
+	return closed{code, text}
+}
+
+// TestCloseCodes : of every code that there is, which end a call in order and which break the protocol.
+func TestCloseCodes(t *testing.T) {
+	r := newWireRig(t, nil)
+	for code, valid := range wstest.CloseCodes() {
+		for name, payload := range map[string]string{"bare": "", "with a text": "so long, ünd fare well"} {
+			t.Run(name, func(t *testing.T) {
+				r.t = t
+				callSID := "close"
+				exotel, agent := r.begin(callSID)
+				exotel.Send(0x88, string(binary.BigEndian.AppendUint16(nil, uint16(code)))+payload) //nolint:gosec // all fit
+				want, wantSelf := closed{1000, "call_ended"}, code
+				switch {
+				case !valid:
+					want, wantSelf = closed{1001, "protocol_error"}, 1002
+				case code >= 1011 && code <= 1013: // it fell over
+					want = closed{1001, "exotel_lost"}
+				}
+				if diff := cmp.Diff(want, closedWith(agent)); diff != "" {
+					t.Errorf("%d: the agent was told (-want +got):\n%s", code, diff)
+				}
+				if got := closedWith(exotel); got.Code != wantSelf {
+					t.Errorf("%d was answered %+v, want %d", code, got, wantSelf)
+				}
+				r.nothingLeft()
+			})
+		}
+	}
+}
+
+// TestAgentsCloseCodes : only an agent that fell over or restarts is lost; the others ended the call on purpose. Exotel's flow goes on.
+func TestAgentsCloseCodes(t *testing.T) {
+	r := newWireRig(t, nil)
+	for code, valid := range wstest.CloseCodes() {
+		exotel, agent := r.begin("call")
+		agent.Send(0x88, string(binary.BigEndian.AppendUint16(nil, uint16(code)))) //nolint:gosec // all fit
+		want := closed{1000, "agent_closed"}
+		switch {
+		case !valid:
+			want.Text = "protocol_error"
+		case code == 1001 || code >= 1011 && code <= 1013:
+			want.Text = "agent_lost"
+		}
+		if diff := cmp.Diff(want, closedWith(exotel)); diff != "" {
+			t.Errorf("%d: Exotel was told (-want +got):\n%s", code, diff)
+		}
+	}
+	r.nothingLeft()
+}
+
+// TestTolerated : what RFC 6455 allows, however rare, arrives whole and in order.
+func TestTolerated(t *testing.T) {
+	r := newWireRig(t, nil)
+	long := `{"event":"media","stream_sid":"s1","media":{"payload":"` + strings.Repeat("AAAA", 100_000/3) + `"}}`
+	for name, tc := range map[string]struct {
+		send func(p *wstest.Peer)
+		want []string
+	}{
+		"in parts, with control frames between": {func(p *wstest.Peer) {
+			p.Send(0x01, dtmf[:5])
+			p.Send(0x89, "still there?")
+			p.Send(0x00, "", dtmf[5:9])
+			p.Send(0x8a, "unasked")
+			p.Send(0x80, dtmf[9:])
+		}, []string{dtmf}},
+		"in parts of a byte": {func(p *wstest.Peer) {
+			p.Send(0x01, "")
+			p.Send(0x00, strings.Split(dtmf, "")...)
+			p.Send(0x80, "")
+		}, []string{dtmf}},
+		"bytewise": {func(p *wstest.Peer) {
+			for _, b := range append(wstest.FrameBytes(0x81, p.Client, dtmf), wstest.FrameBytes(0x81, p.Client, media(1))...) {
+				p.Bytes([]byte{b})
+			}
+		}, []string{dtmf, media(1)}},
+		"many in one packet": {func(p *wstest.Peer) { p.Text(media(1), dtmf, media(2), media(3)) }, []string{media(1), dtmf, media(2), media(3)}},
+		"Exotel's largest":   {func(p *wstest.Peer) { p.Text(long, dtmf) }, []string{long, dtmf}},
+		"as many pings as a peer may send": {func(p *wstest.Peer) {
+			p.Send(0x89, make([]string, 99)...)
+			p.Text(dtmf)
+		}, []string{dtmf}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eitherSide(t, r, audio.CallEnded, func(_ *testing.T, from, to *wstest.Peer) {
+				tc.send(from)
+				to.Expect(tc.want...)
+				if from.Client {
+					from.Text(stop)
+				} else {
+					to.Text(stop)
+				}
+				closedWith(from)
+				closedWith(to)
+			})
+		})
+	}
+}
+
+// TestPings : each is answered with its own data, and never reaches the other side.
+func TestPings(t *testing.T) {
+	r := newWireRig(t, nil)
+	exotel, agent := r.begin("call")
+	for _, p := range []*wstest.Peer{exotel, agent} {
+		for _, data := range []string{"", "a", strings.Repeat("x", 125)} {
+			p.Send(0x89, data)
+			if f, err := p.Read(); err != nil || f != (wstest.Frame{First: 0x8a, Payload: data}) {
+				t.Errorf("a ping with %q was answered %+v, %v", data, f, err)
+			}
+		}
+	}
+	exotel.Text(dtmf)
+	agent.Expect(dtmf)
+}
+
+// TestGone : peers that go without a word.
+func TestGone(t *testing.T) {
+	r := newWireRig(t, nil)
+	for name, tc := range map[string]struct {
+		exotel, agent func(*wstest.Peer)
+		want          audio.Reason
+		wantTold      int
+	}{
+		"Exotel resets":            {exotel: (*wstest.Peer).Reset, want: audio.ExotelLost, wantTold: 1001},
+		"Exotel ends":              {exotel: func(p *wstest.Peer) { _ = p.Close() }, want: audio.ExotelLost, wantTold: 1001},
+		"Exotel half-closes":       {exotel: halfClose, want: audio.ExotelLost, wantTold: 1001},
+		"Exotel, within a frame":   {exotel: cutFrame, want: audio.ExotelLost, wantTold: 1001},
+		"Exotel, within a message": {exotel: cutMessage, want: audio.ExotelLost, wantTold: 1001},
+		"agent resets":             {agent: (*wstest.Peer).Reset, want: audio.AgentLost, wantTold: 1000},
+		"agent ends":               {agent: func(p *wstest.Peer) { _ = p.Close() }, want: audio.AgentLost, wantTold: 1000},
+		"agent half-closes":        {agent: halfClose, want: audio.AgentLost, wantTold: 1000},
+		"agent, within a frame":    {agent: cutFrame, want: audio.AgentLost, wantTold: 1000},
+		"agent, within a message":  {agent: cutMessage, want: audio.AgentLost, wantTold: 1000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.t = t
+			exotel, agent := r.begin("call " + name)
+			other := exotel
+			if tc.exotel != nil {
+				tc.exotel(exotel)
+				other = agent
+			} else {
+				tc.agent(agent)
+			}
+			if diff := cmp.Diff(closed{tc.wantTold, string(tc.want)}, closedWith(other)); diff != "" {
+				t.Errorf("the other side was told (-want +got):\n%s", diff)
+			}
+			r.nothingLeft()
+			if diff := cmp.Diff([]row{{Reason: string(tc.want), Ended: true}}, r.rows("call "+name)); diff != "" {
+				t.Errorf("the session's row (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func halfClose(p *wstest.Peer) { _ = p.Conn.(*net.TCPConn).CloseWrite() }
+
+func cutFrame(p *wstest.Peer) {
+	p.Bytes(wstest.FrameBytes(0x81, p.Client, media(1))[:100])
+	_ = p.Close()
+}
+
+func cutMessage(p *wstest.Peer) {
+	p.Send(0x01, media(1)[:100])
+	_ = p.Close()
+}
+
+// TestDead : a peer that is there and answers nothing, not even a ping, is found.
+func TestDead(t *testing.T) {
+	for name, exotelDies := range map[string]bool{"Exotel": true, "agent": false} {
+		t.Run(name, func(t *testing.T) {
+			r := newWireRig(t, func(o *Options, _ *live.Options) {
+				o.Bridge.PingEvery, o.Bridge.PongWithin = 300*time.Millisecond, 200*time.Millisecond
+			})
+			exotel, agent := r.begin("call")
+			alive, want := exotel, closed{1000, string(audio.AgentLost)}
+			if exotelDies {
+				alive, want = agent, closed{1001, string(audio.ExotelLost)}
+			}
+			if diff := cmp.Diff(want, answering(alive)); diff != "" {
+				t.Errorf("the other side was told (-want +got):\n%s", diff)
+			}
+			r.nothingLeft()
+		})
+	}
+}
+
+// answering answers pings until it is closed.
+func answering(p *wstest.Peer) closed {
+	for {
+		f, err := p.Read()
+		switch {
+		case err != nil:
+			return closed{}
+		case f.First == 0x89:
+			p.Send(0x8a, f.Payload)
+		case f.First == 0x88:
+			p.Send(0x88, f.Payload)
+			return closed{int(binary.BigEndian.Uint16([]byte(f.Payload))), f.Payload[2:]}
+		}
+	}
+}

@@ -1,0 +1,86 @@
+package tenantconfig
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+)
+
+// authority is a certificate in PEM.
+func authority(t testing.TB) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+// TestCAFault : what can be verified with, and that nothing of what cannot is quoted.
+func TestCAFault(t *testing.T) {
+	one, other := authority(t), authority(t)
+	block := func(kind string) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: []byte("hush")}))
+	}
+	for name, tc := range map[string]struct{ bundle, want string }{
+		"one":               {one, ""},
+		"two, with remarks": {"# old\n" + one + "# new\n" + other, ""},
+		"empty":             {"", "not whole certificates"},
+		"no PEM":            {"hush", "not whole certificates"},
+		"cut":               {one[:len(one)-30], "not whole certificates"},
+		"the second cut":    {one + other[:len(other)-30], "not whole certificates"},
+		"the first cut":     {one[:100] + "\n" + other, "not whole certificates"},
+		"a key":             {one + block("EC PRIVATE KEY"), "private key"},
+		"a request":         {block("CERTIFICATE REQUEST"), "something else"},
+		"no certificate":    {block("CERTIFICATE"), "cannot be read"},
+		"too long":          {strings.Repeat(one, 1+MaxCABundle/len(one)), "longer than 65536"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := CAFault(tc.bundle)
+			if (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) || strings.Contains(got, "hush") {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestCABundleCounts : a config's bundle is checked, is in its digest, and takes the place of the system's.
+func TestCABundleCounts(t *testing.T) {
+	a := goodAudio()
+	if a.TLS().RootCAs != nil {
+		t.Error("without a bundle the system's authorities are not trusted")
+	}
+	without := Tenant{ID: "acme/support", Audio: a}.Digest()
+	a.CABundle = authority(t)
+	if err := a.check(); err != nil || a.TLS().RootCAs == nil {
+		t.Errorf("a good bundle: %v", err)
+	}
+	if (Tenant{ID: "acme/support", Audio: a}).Digest() == without {
+		t.Error("the bundle is not in the digest")
+	}
+	a.CABundle = "hush"
+	if err := a.check(); err == nil || strings.Contains(err.Error(), "hush") {
+		t.Errorf("a bad bundle: %v", err)
+	}
+}
+
+func FuzzCAFault(f *testing.F) {
+	f.Add(authority(f))
+	f.Add("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n")
+	f.Fuzz(func(t *testing.T, bundle string) {
+		if CAFault(bundle) == "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(bundle)) {
+			t.Errorf("%q was taken, and nobody is trusted", bundle)
+		}
+	})
+}
