@@ -35,6 +35,37 @@ refuse "httpRoute.parentRefs is needed" --set httpRoute.enabled=true
 refuse "mail.from is needed" --set mail.address=smtp.example.com:587
 refuse "/api/mode" --set api.mode=test
 refuse "publicURL" --set publicURL=ftp://example.com
+refuse "/dataplane/maxStreams" --set dataplane.maxStreams=0
+refuse "/dataplane/cleanupInterval" --set dataplane.cleanupInterval=never
+refuse "/dataplane/allowedAgentCIDRs" --set 'dataplane.allowedAgentCIDRs={10.0.0.1}'
+refuse "minReplicas must not be above maxReplicas" --set dataplane.autoscaling.enabled=true,dataplane.autoscaling.minReplicas=11
+refuse "streamsPerPod must not be above" --set dataplane.autoscaling.enabled=true,dataplane.maxStreams=700
+
+# expect TEMPLATE TEXT ARGS...: what is rendered of a template must have the text; with "!" in front it must not.
+expect() {
+  local template=$1 text=$2 rendered not=has
+  shift 2
+  if [[ $text == '!'* ]]; then text=${text#!} not=lacks; fi
+  rendered=$(render --show-only "templates/$template.yaml" "$@")
+  if [[ $not == has && $rendered != *"$text"* || $not == lacks && $rendered == *"$text"* ]]; then
+    echo "rendered with ${*:-the defaults}, $template.yaml $([[ $not == has ]] && echo lacks || echo has) '$text'" >&2
+    exit 1
+  fi
+}
+# A pod may end as slowly as its slowest part: 5 s before SIGTERM, the longer of requests (5 + 20) and streams, 20 s for the rest.
+expect dataplane "terminationGracePeriodSeconds: 85"
+expect dataplane "terminationGracePeriodSeconds: 50" --set dataplane.streamGraceSeconds=10
+expect dataplane "terminationGracePeriodSeconds: 3625" --set dataplane.streamGraceSeconds=3600
+expect dataplane "--stream-grace=3600s" --set dataplane.streamGraceSeconds=3600
+expect dataplane "replicas: 2"
+expect dataplane "rollingUpdate: {maxUnavailable: 0, maxSurge: 1}"
+expect dataplane "kind: PodDisruptionBudget"
+expect dataplane "!kind: PodDisruptionBudget" --set dataplane.replicas=1
+expect dataplane "!replicas: " --set dataplane.autoscaling.enabled=true
+expect dataplane "kind: PodDisruptionBudget" --set dataplane.autoscaling.enabled=true,dataplane.replicas=1
+expect routes "timeouts: {request: 0s" --values "$chart/ci/full-values.yaml"
+expect routes "!timeouts:" --values "$chart/ci/full-values.yaml" --set httpRoute.streamTimeout=
+expect routes "path: /audio/exotel" --set ingress.enabled=true,ingress.host=caly.example.com
 
 # Who may do what must not grow unseen: the data plane reads the work namespace's Secrets and nothing else.
 rights=$(render --show-only templates/rbac-dataplane.yaml)

@@ -22,10 +22,12 @@ import (
 )
 
 type streamOptions struct {
-	url, urlFile, caFile, wav, quoting, expectEcho, digits string
-	quirks                                                 []string
-	calls, rate                                            int
-	pace, duration, linger, ramp                           time.Duration
+	url, urlFile, tenant, server, secretFile string
+	caFile, wav, quoting, expectEcho, digits string
+	oneTime                                  bool
+	quirks                                   []string
+	calls, rate                              int
+	pace, duration, linger, ramp             time.Duration
 }
 
 // What --expect-echo takes.
@@ -43,11 +45,17 @@ func newSimulateStreamCommand() *cobra.Command {
 		Long: "Every call is a WebSocket of its own that sends audio in real time. Prints a line for each call and one for all:\n" +
 			"frames, what came back equal, wrong or not at all, latency from a frame's sending to its return, gaps that the caller hears, close codes.\n" +
 			"Ends with 1 when a call could not be opened or ended before its time, or something that was to come back is missing.\n" +
-			"An address with credentials or a token belongs into --url-file, or CALY_URL: others can see arguments.",
+			"With --tenant the address and the first secrets that let streams in are read from the cluster of the current kubeconfig;\n" +
+			"with --server besides, the address is made without one, and --secret-file has the Tenant's token.\n" +
+			"Another address with credentials or a token belongs into --url-file, or CALY_URL: others can see arguments.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return stream(cmd, o) }}
 	f := cmd.Flags()
 	f.StringVar(&o.url, "url", "", "address as in Exotel's applet: ws, wss, or http, https of an endpoint that answers with one")
 	f.StringVar(&o.urlFile, "url-file", "", "file with that address")
+	f.StringVar(&o.tenant, "tenant", "", "namespace/name of a Tenant to stream to, in place of an address")
+	f.StringVar(&o.server, "server", "", "where the data plane of --tenant is reached, such as wss://caly.example.com; without it, as the cluster says")
+	f.StringVar(&o.secretFile, "secret-file", "", "file with a token of --tenant, for --server")
+	f.BoolVar(&o.oneTime, "one-time", false, "ask for an address with a one-time token before each call of --tenant, as Exotel does with a dynamic URL")
 	f.StringVar(&o.caFile, "ca-file", "", "file with certificates to trust beside the system's")
 	f.StringVar(&o.wav, "wav", "", "file to play: PCM, 16 bits, mono, at 8, 16 or 24 kHz; noise without")
 	f.IntVar(&o.calls, "calls", 1, "how many calls at once")
@@ -65,7 +73,7 @@ func newSimulateStreamCommand() *cobra.Command {
 }
 
 func stream(cmd *cobra.Command, o streamOptions) error {
-	s, err := o.stream()
+	s, err := o.stream(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -99,7 +107,7 @@ func runStreams(ctx context.Context, s exoteltest.Stream, o streamOptions) []out
 }
 
 // stream is what every call does.
-func (o streamOptions) stream() (exoteltest.Stream, error) {
+func (o streamOptions) stream(ctx context.Context) (exoteltest.Stream, error) {
 	s := exoteltest.Stream{Rate: o.rate, Pace: o.pace, Duration: o.duration, Linger: o.linger, Digits: o.digits, Quoting: exoteltest.Quoting(o.quoting)}
 	if o.calls < 1 {
 		return s, errors.New("--calls must be at least 1")
@@ -114,7 +122,7 @@ func (o streamOptions) stream() (exoteltest.Stream, error) {
 		return s, fmt.Errorf("--quoting %q is neither numbers nor strings", o.quoting)
 	}
 	var err error
-	if s.URL, err = o.address(); err != nil {
+	if s.URL, err = o.address(ctx); err != nil {
 		return s, err
 	}
 	if s.Quirks, err = quirksOf(o.quirks); err != nil {
@@ -130,13 +138,25 @@ func (o streamOptions) stream() (exoteltest.Stream, error) {
 	return s, err
 }
 
-func (o streamOptions) address() (string, error) {
+func (o streamOptions) address(ctx context.Context) (string, error) {
+	if o.tenant == "" && (o.server != "" || o.secretFile != "" || o.oneTime) {
+		return "", errors.New("--server, --secret-file and --one-time are for --tenant: give the namespace/name of one")
+	}
 	address, err := readLine(o.urlFile)
 	if err != nil {
 		return "", err
 	}
-	if (address == "") == (o.url == "") {
-		return "", errors.New("nowhere to call: give --url or --url-file, one of them")
+	given := 0
+	for _, a := range []string{address, o.url, o.tenant} {
+		if a != "" {
+			given++
+		}
+	}
+	if given != 1 {
+		return "", errors.New("nowhere to call: give --url, --url-file or --tenant, one of them")
+	}
+	if o.tenant != "" {
+		return o.tenantAddress(ctx)
 	}
 	if u, err := url.Parse(o.url); err == nil && u.User != nil && os.Getenv("CALY_URL") != o.url {
 		return "", errors.New("--url carries credentials, which others can see: put it into a file, and give that with --url-file")

@@ -187,8 +187,8 @@ func TestSimulateStreamFails(t *testing.T) {
 		args []string
 		says string
 	}{
-		"nowhere":              {nil, "give --url or --url-file, one of them"},
-		"two places":           {[]string{to, "--url-file=" + write(t, "ws://topsecret")}, "give --url or --url-file, one of them"},
+		"nowhere":              {nil, "give --url, --url-file or --tenant, one of them"},
+		"two places":           {[]string{to, "--url-file=" + write(t, "ws://topsecret")}, "give --url, --url-file or --tenant, one of them"},
 		"no such file of URLs": {[]string{"--url-file=/nowhere/url"}, "/nowhere/url"},
 		"a password in argv":   {[]string{"--url=wss://key:topsecret@example.com/"}, "give that with --url-file"},
 		"no calls":             {[]string{to, "--calls=0"}, "--calls must be at least 1"},

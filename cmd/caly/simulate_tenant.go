@@ -31,31 +31,37 @@ func splitTenant(id string) (namespace, name string, err error) {
 	return namespace, name, nil
 }
 
-// lookUpTenant reads where a Tenant's webhooks go, and what its verifiers ask for.
-func lookUpTenant(ctx context.Context, id, event string) (target, error) {
+// readTenant reads a Tenant of the current kubeconfig's cluster.
+func readTenant(ctx context.Context, id string) (client.Client, *v1alpha1.Tenant, error) {
 	ns, name, err := splitTenant(id)
 	if err != nil {
-		return target{}, err
+		return nil, nil, err
 	}
 	cfg, err := ctrl.GetConfig()
 	if err != nil {
-		return target{}, err
+		return nil, nil, err
 	}
 	scheme, err := newScheme()
 	if err != nil {
-		return target{}, err
+		return nil, nil, err
 	}
 	c, err := client.New(cfg, client.Options{Scheme: scheme})
 	if err != nil {
-		return target{}, err
+		return nil, nil, err
 	}
 	var t v1alpha1.Tenant
-	if err := c.Get(ctx, client.ObjectKey{Namespace: ns, Name: name}, &t); err != nil {
+	return c, &t, c.Get(ctx, client.ObjectKey{Namespace: ns, Name: name}, &t)
+}
+
+// lookUpTenant reads where a Tenant's webhooks go, and what its verifiers ask for.
+func lookUpTenant(ctx context.Context, id, event string) (target, error) {
+	c, t, err := readTenant(ctx, id)
+	if err != nil {
 		return target{}, err
 	}
-	to := target{url: webhookURL(&t, event)}
+	to := target{url: webhookURL(t, event)}
 	if to.url == "" {
-		return target{}, fmt.Errorf("tenant %s has no webhook address yet: see kubectl describe tenant -n %s %s", id, ns, name)
+		return target{}, fmt.Errorf("tenant %s has no webhook address yet: see kubectl describe tenant -n %s %s", id, t.Namespace, t.Name)
 	}
 	if zone, err := time.LoadLocation(t.Spec.Exotel.TimeZone); err == nil && t.Spec.Exotel.TimeZone != "" {
 		to.zone = zone
@@ -63,7 +69,7 @@ func lookUpTenant(ctx context.Context, id, event string) (target, error) {
 	if ranges := t.Spec.Webhooks.AllowedCIDRs; len(ranges) > 0 {
 		to.hint = "tenant " + id + " takes webhooks from " + strings.Join(ranges, ", ") + ": send from there, or add this machine's address to allowedCIDRs"
 	}
-	to.proofs, err = proofs(ctx, c, &t)
+	to.proofs, err = proofs(ctx, c, t)
 	return to, err
 }
 

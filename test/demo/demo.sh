@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
-# The main job end to end on this machine: a real cluster, PostgreSQL, an S3 server, the chart, two Tenants, 40 calls.
+# The main job end to end on this machine: a real cluster, PostgreSQL, an S3 server, the chart, two Tenants, 40 calls with recordings,
+# and 20 live calls to an agent.
 #
-# Ends with the line "demo: 40 of 40 recordings verified" and status 0; anything else is a failure, with its reason.
+# Ends with the line "demo: 40 of 40 recordings verified, 20 of 20 live calls echoed sample by sample" and status 0; anything else is a
+# failure, with its reason.
 # It may be run again: it then builds nothing and begins with fresh Tenants. `make demo-down` removes everything.
 set -euo pipefail
 # shellcheck source=test/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 CALLS=20 # for each Tenant
+STREAMS=20 # live calls, of one Tenant
 SOURCE_PORT=17090
-SIMULATOR=""
+AGENT_PORT=17091
+HELPERS=() # processes that end with this script
 
 # namespace tenant account bucket secret-of-bucket
 TENANTS=(
@@ -27,22 +31,24 @@ main() {
 	start_servers
 	install_chart
 	start_simulator
+	start_agent
 	make_tenants
 	place_calls
 	watch_progress
 	verify
+	live_calls
 	sign_in
 	what_next
-	echo "demo: $((CALLS * 2)) of $((CALLS * 2)) recordings verified"
+	echo "demo: $((CALLS * 2)) of $((CALLS * 2)) recordings verified, $STREAMS of $STREAMS live calls echoed sample by sample"
 }
 
 # finish ends what this script started and says where it stopped.
 finish() {
-	local status=$?
-	if [[ -n $SIMULATOR ]]; then
-		kill "$SIMULATOR" 2>/dev/null || true
-		wait "$SIMULATOR" 2>/dev/null || true
-	fi
+	local status=$? pid
+	for pid in "${HELPERS[@]}"; do
+		kill "$pid" 2>/dev/null || true
+		wait "$pid" 2>/dev/null || true
+	done
 	if [[ $status != 0 ]]; then
 		diagnose >&2 || true
 		echo "demo: failed while $STEP; what is up stays up for a look, 'make demo-down' removes it" >&2
@@ -55,14 +61,26 @@ start_simulator() {
 	printf 'demo-%s' "$(random 8)" >"$DEMO/api-key"
 	random 16 >"$DEMO/api-token"
 	bin/caly simulate server --listen "$HOSTIP:$SOURCE_PORT" --api-key-file "$DEMO/api-key" --api-token-file "$DEMO/api-token" >"$DEMO/simulator.log" 2>&1 &
-	SIMULATOR=$!
+	HELPERS+=($!)
+	answers $! "$SOURCE_PORT" || die "the simulator does not answer: $(tail -n 3 "$DEMO/simulator.log")"
+}
+
+start_agent() {
+	step "starting an agent that echoes at ws://$HOSTIP:$AGENT_PORT, in the place of a tenant's own"
+	bin/caly agent echo --listen "$HOSTIP:$AGENT_PORT" >"$DEMO/agent.log" 2>&1 &
+	HELPERS+=($!)
+	answers $! "$AGENT_PORT" || die "the agent does not answer: $(tail -n 3 "$DEMO/agent.log")"
+}
+
+# answers PID PORT: waits until the process listens.
+answers() {
 	local _
 	for _ in $(seq 50); do
-		(exec 3<>"/dev/tcp/$HOSTIP/$SOURCE_PORT") 2>/dev/null && return
-		kill -0 "$SIMULATOR" 2>/dev/null || break
+		(exec 3<>"/dev/tcp/$HOSTIP/$2") 2>/dev/null && return
+		kill -0 "$1" 2>/dev/null || break
 		sleep 0.1
 	done
-	die "the simulator does not answer: $(tail -n 3 "$DEMO/simulator.log")"
+	return 1
 }
 
 make_tenants() {
@@ -78,9 +96,11 @@ make_tenants() {
 		bucket "$bucket"
 		random 32 >"$DEMO/webhook-$ns"
 		random 32 >"$DEMO/token-$ns"
+		random 32 >"$DEMO/audio-$ns"
 		secret "$ns" "$ns-exotel" "apiKey=$DEMO/api-key" "apiToken=$DEMO/api-token"
 		secret "$ns" "$ns-webhook" "current=$DEMO/webhook-$ns"
 		secret "$ns" "$ns-webhook-token" "current=$DEMO/token-$ns" # one of the two Tenants names it
+		secret "$ns" "$ns-audio" "current=$DEMO/audio-$ns"             # and the other this one
 		secret "$ns" "$bucket_secret" "accessKeyID=$DEMO/access-key" "secretAccessKey=$DEMO/secret-key"
 	done < <(printf '%s\n' "${TENANTS[@]}")
 	# The overlay is written for the address that this machine has for pods; in kind it is another one.
@@ -150,6 +170,25 @@ verify() {
 	done < <(printf '%s\n' "${TENANTS[@]}")
 }
 
+# live_calls streams audio as Exotel does: to the data plane's Service, on to the agent, and back. Every sample is compared.
+live_calls() {
+	step "streaming $STREAMS live calls to acme/support's agent, through ws://$NODE:$NODE_PORT/audio/exotel/acme/support" "6 s of audio"
+	bin/caly simulate stream --tenant acme/support --server "ws://$NODE:$NODE_PORT" --secret-file "$DEMO/audio-acme" \
+		--calls "$STREAMS" --duration 6s --expect-echo --linger 10s >"$DEMO/streams" 2>"$DEMO/streams.log" &
+	local pid=$! _ pods=""
+	HELPERS+=("$pid")
+	for _ in $(seq 20); do
+		pods=$(kubectl -n caly-system exec deploy/caly-operator -- /caly sessions list --tenant acme/support -o json | grep -oE '"pod": ?"[^"]*"' | cut -d'"' -f4 || true)
+		[[ $(wc -l <<<"$pods") == "$STREAMS" ]] && break
+		kill -0 "$pid" 2>/dev/null || break
+		sleep 0.1
+	done
+	printf 'demo: [%3d s]   caly sessions list: %s\n' "$SECONDS" "$(sort <<<"$pods" | uniq -c | awk '{ printf "%s%d in %s", (NR > 1 ? ", " : ""), $1, $2 }')"
+	wait "$pid" || die "not every live call came back whole: $(tail -n 1 "$DEMO/streams") $(tail -n 3 "$DEMO/streams.log")"
+	printf 'demo: [%3d s]   %s\n' "$SECONDS" "$(tail -n 1 "$DEMO/streams")"
+	grep -q "^$STREAMS calls, 0 failed, 0 ended early, 0 incomplete" "$DEMO/streams" || die "not every live call came back whole: $(tail -n 1 "$DEMO/streams")"
+}
+
 # sign_in makes the first admin of a tenant, as the platform does, and fetches a recording through the tenant API.
 sign_in() {
 	step "making an admin of acme/support, signing in, and fetching a recording through the tenant API"
@@ -191,6 +230,7 @@ what_next() {
 		  kubectl -n acme describe tenant support              # conditions, webhook addresses, events
 		  kubectl explain tenant.spec.recordings
 		  kubectl -n caly-work get jobs,pods                   # the upload Jobs, while there is work
+		  bin/caly agent echo --listen $HOSTIP:$AGENT_PORT & bin/caly simulate stream --tenant acme/support   # another live call
 		  http://$NODE:$NODE_PORT/docs                         # the tenant API; admin@acme.example has its password in $DEMO/admin-password
 		  docs/tutorial.md does this by hand; make demo-down removes everything
 

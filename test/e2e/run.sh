@@ -19,10 +19,12 @@ main() {
 	build_image
 	start_servers
 	export CALY_E2E_SMTP="$HOSTIP:17025" # the suite's own server, while a test needs one
-	CHART_ARGS=(--set "mail.address=$CALY_E2E_SMTP" --set mail.from=caly@example.com --set mail.tls=none)
+	CALY_E2E_STREAM_GRACE=30 # seconds; most calls of the suite are shorter
+	CHART_ARGS=(--set "mail.address=$CALY_E2E_SMTP" --set mail.from=caly@example.com --set mail.tls=none
+		--set "dataplane.streamGraceSeconds=$CALY_E2E_STREAM_GRACE")
 	install_chart
 	CALY_E2E_DSN=$("$CLUSTER/postgres.sh" dsn operator)
-	export CALY_E2E_DSN CALY_E2E_WEBHOOKS="http://$NODE:$NODE_PORT" CALY_E2E_HOST_IP="$HOSTIP"
+	export CALY_E2E_STREAM_GRACE CALY_E2E_DSN CALY_E2E_WEBHOOKS="http://$NODE:$NODE_PORT" CALY_E2E_HOST_IP="$HOSTIP"
 	step "running the suite" "about 4 minutes"
 	go test -tags e2e -count=1 -timeout 20m -v "$@" ./test/e2e/ | grep --line-buffered -Ev '^=== (RUN|PAUSE|CONT|NAME)'
 	step "the suite passed"

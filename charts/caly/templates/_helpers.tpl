@@ -122,5 +122,5 @@ tls: {{ . }}
 
 {{/* What the outside may ask the data plane for. */}}
 {{- define "caly.publicPaths" -}}
-[/webhooks/exotel, /api, /t, /docs, /openapi.json, /.well-known/jwks.json]
+[/webhooks/exotel, /audio/exotel, /api, /t, /docs, /openapi.json, /.well-known/jwks.json]
 {{- end -}}

@@ -1,0 +1,294 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/websocket"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/caly-dev/caly/internal/agent/agenttest"
+	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+)
+
+// speech is what every call says, and is to hear again.
+var speech = exoteltest.Noise(8000 * 2)
+
+// line is a Tenant that takes live calls, and its agent, an echo in the process of the test.
+type line struct {
+	*tenant
+	agent *agenttest.Server
+	token string
+}
+
+// newLine makes a Tenant that may have so many live calls, and waits until every data-plane pod takes them.
+func newLine(t *testing.T, limit int) *line {
+	t.Helper()
+	agent, err := agenttest.NewServer(agenttest.Options{Listen: shared.hostIP + ":0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(agent.Close)
+	x := &line{tenant: newTenant(t, tenantOptions{source: newSource(t).url}), agent: agent, token: randomHex(16)}
+	x.secretOf(t, "audio", map[string]string{"current": x.token})
+	x.change(t, fmt.Sprintf(`{"audio":{"agentURL":%q,"maxStreams":%d,"verification":{"tokenSecretRef":{"name":"audio"}}}}`, agent.URL(), limit))
+	taken := 0 // in a row: connections are spread over the pods by chance
+	eventually(t, time.Minute, "every pod takes the Tenant's calls", func(ctx context.Context) (bool, string) {
+		for ; taken < 10; taken++ {
+			if _, err := (exoteltest.Stream{URL: x.url(), Audio: speech[:320]}).Run(ctx); err != nil {
+				taken = 0
+				return false, err.Error()
+			}
+		}
+		return true, ""
+	})
+	x.waitLive(t, 0)
+	return x
+}
+
+func (x *line) url() string {
+	return "ws" + strings.TrimPrefix(x.webhooks, "http") + "/audio/exotel/" + x.id() + "/" + x.token
+}
+
+// call is one as long as given, that waits for its whole echo.
+func (x *line) call(d time.Duration) exoteltest.Stream {
+	return exoteltest.Stream{URL: x.url(), Audio: speech, Expect: speech, Duration: d, Pace: 100 * time.Millisecond, Linger: 20 * time.Second}
+}
+
+// placed are calls under way.
+type placed struct {
+	reports []exoteltest.Report
+	errs    []error
+	group   sync.WaitGroup
+}
+
+// place has n calls at once, begun within a second.
+func (x *line) place(ctx context.Context, n int, s exoteltest.Stream) *placed {
+	p := &placed{reports: make([]exoteltest.Report, n), errs: make([]error, n)}
+	for i := range n {
+		p.group.Go(func() {
+			time.Sleep(time.Second * time.Duration(i) / time.Duration(n)) // Exotel does not begin hundreds in one millisecond
+			p.reports[i], p.errs[i] = s.Run(ctx)
+		})
+	}
+	return p
+}
+
+// whole waits for the calls, and checks that each said all it had to say and heard it again, sample by sample. Whether its goodbye was
+// answered does not matter then.
+func (p *placed) whole(t *testing.T) {
+	t.Helper()
+	p.group.Wait()
+	for i, r := range p.reports {
+		if err := p.errs[i]; err != nil || !r.HungUp || !r.Echo.Whole() || r.Sent.Bytes == 0 || r.Invalid > 0 {
+			t.Errorf("call %d: %v, ended by itself: %t after %s with %d, %d bytes sent, echo %+v, %d messages invalid", i, err, r.HungUp, r.Lasted, r.Code, r.Sent.Bytes,
+				r.Echo, r.Invalid)
+		}
+	}
+}
+
+// sessions are the Tenant's rows by the reason of their end, which is empty for those that live.
+func (x *line) sessions(ctx context.Context, pod string) (map[string]int, error) {
+	rows, err := x.db.Query(ctx, `SELECT end_reason, count(*) FROM stream_sessions WHERE tenant = $1 AND ($2 = '' OR pod = $2) GROUP BY 1`, x.id(), pod)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	counts := map[string]int{}
+	for rows.Next() {
+		var reason string
+		var n int
+		if err := rows.Scan(&reason, &n); err != nil {
+			return nil, err
+		}
+		counts[reason] = n
+	}
+	return counts, rows.Err()
+}
+
+// waitLive waits until the database and the agent know of n live calls.
+func (x *line) waitLive(t *testing.T, n int) {
+	t.Helper()
+	eventually(t, 30*time.Second, fmt.Sprintf("%d calls are live", n), func(ctx context.Context) (bool, string) {
+		counts, err := x.sessions(ctx, "")
+		return err == nil && counts[""] == n && x.agent.Live() == n, fmt.Sprintf("%d rows, %d at the agent, %v", counts[""], x.agent.Live(), err)
+	})
+}
+
+// TestStreams has 20 calls through the Service, in each way that Exotel writes: every sample comes back, and every call has its row.
+func TestStreams(t *testing.T) {
+	x := newLine(t, 100)
+	before := x.agent.Started()
+	var all []*placed
+	for _, quoting := range []exoteltest.Quoting{exoteltest.Numbers, exoteltest.Strings} {
+		for _, pace := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond} {
+			s := x.call(4 * time.Second)
+			s.Quoting, s.Pace = quoting, pace
+			all = append(all, x.place(t.Context(), 5, s))
+		}
+	}
+	for _, p := range all {
+		p.whole(t)
+	}
+	x.waitLive(t, 0)
+	var calls, sent, back, dropped int
+	if err := x.db.QueryRow(t.Context(), `SELECT count(*), sum(frames_to_agent), sum(frames_to_exotel), sum(dropped_to_agent + dropped_to_exotel) FROM stream_sessions
+		WHERE tenant = $1 AND end_reason = 'call_ended' AND frames_to_agent > 10`, x.id()).Scan(&calls, &sent, &back, &dropped); err != nil {
+		t.Fatal(err)
+	}
+	// The agent is sent connected, start and stop besides, and sends audio alone.
+	if want := 10*200 + 10*40; calls != 20 || sent != want+3*20 || back != want || dropped != 0 || x.agent.Started()-before != 20 {
+		t.Errorf("%d calls, %d frames there, %d back, %d dropped; the agent had %d", calls, sent, back, dropped, x.agent.Started()-before)
+	}
+}
+
+// TestRollingUpdate replaces all data-plane pods during 200 live calls: those that last less than the grace end by themselves, a longer one
+// has the grace at least, and new ones find a pod at any time.
+func TestRollingUpdate(t *testing.T) {
+	grace := streamGrace(t)
+	x := newLine(t, 1000)
+	const short = 20 * time.Second
+	if grace <= short {
+		t.Fatalf("the pods' grace is %s, and must be longer than a call of %s", grace, short)
+	}
+	calls, long := x.place(t.Context(), 200, x.call(short)), x.place(t.Context(), 10, x.call(10*time.Minute))
+	x.waitLive(t, 210)
+	ctx, stop := context.WithCancel(t.Context())
+	meanwhile := make(chan int)
+	go func() { meanwhile <- x.callUntil(ctx, t) }()
+	began := time.Now()
+	x.restart(t, "caly-dataplane")
+	t.Logf("the new pods had taken over after %s, with %d of the first calls at the agent", time.Since(began).Round(time.Millisecond), x.agent.Live())
+	calls.whole(t)
+	long.group.Wait()
+	ended := time.Since(began)
+	stop()
+	if n := <-meanwhile; n < 20 {
+		t.Errorf("only %d calls were placed meanwhile: too few to show anything", n)
+	}
+	for i, r := range long.reports {
+		if long.errs[i] != nil || r.Code != websocket.CloseGoingAway || r.Lasted < grace {
+			t.Errorf("long call %d: %v, ended with %d after %s", i, long.errs[i], r.Code, r.Lasted)
+		}
+	}
+	if ended < grace {
+		t.Errorf("the last long call ended %s after the update began, want %s at least", ended, grace)
+	}
+	x.waitLive(t, 0)
+	counts, err := x.sessions(t.Context(), "")
+	if err != nil || counts["drained"] != 10 || counts["orphaned"] != 0 {
+		t.Errorf("the rows say %v, %v", counts, err)
+	}
+}
+
+// callUntil has one short call after the other, and returns how many. Each must succeed.
+func (x *line) callUntil(ctx context.Context, t *testing.T) (n int) {
+	for ctx.Err() == nil {
+		r, err := x.call(300 * time.Millisecond).Run(ctx)
+		if ctx.Err() != nil {
+			return n
+		}
+		if err != nil || !r.HungUp || !r.Echo.Whole() {
+			t.Errorf("a call during the update: %v, ended with %d, echo %+v", err, r.Code, r.Echo)
+		}
+		n++
+	}
+	return n
+}
+
+// TestDataPlanePodCrashes kills a pod in the midst of 300 calls: the other pods end its sessions within a minute, its calls' sockets are gone
+// on both sides, and the Tenant may have exactly as many new calls as it lost. The calls of other pods notice nothing.
+func TestDataPlanePodCrashes(t *testing.T) {
+	const limit = 300
+	x := newLine(t, limit)
+	ctx, hangUp := context.WithCancel(t.Context())
+	defer hangUp()
+	calls := x.place(ctx, limit, x.call(10*time.Minute))
+	x.waitLive(t, limit)
+	victim, lost := x.busiest(t)
+	died := time.Now()
+	kill(t, x.client, victim) // for good, so that no container after it tidies up
+	crash(t, victim)
+	eventually(t, 10*time.Second, "the agent's sockets of the dead pod are gone", func(context.Context) (bool, string) {
+		return x.agent.Live() == limit-lost, fmt.Sprintf("%d of %d live", x.agent.Live(), limit-lost)
+	})
+	if code := x.refusedWith(t.Context()); code != http.StatusServiceUnavailable {
+		t.Errorf("before the sessions are ended, a call more is answered %d, want 503", code)
+	}
+	eventually(t, time.Minute, "other pods have ended the sessions", func(ctx context.Context) (bool, string) {
+		counts, err := x.sessions(ctx, victim.Name)
+		return err == nil && counts["orphaned"] == lost && counts[""] == 0, fmt.Sprint(counts, err)
+	})
+	t.Logf("%d sessions of %d were ended after %s", lost, limit, time.Since(died).Round(time.Millisecond))
+	more := x.place(ctx, lost, x.call(10*time.Minute))
+	x.waitLive(t, limit)
+	if code := x.refusedWith(t.Context()); code != http.StatusServiceUnavailable {
+		t.Errorf("a call over the limit is answered %d, want 503", code)
+	}
+	hangUp()
+	calls.group.Wait()
+	more.group.Wait()
+	got := map[string]int{}
+	for i, r := range append(calls.reports, more.reports...) {
+		if err := append(calls.errs, more.errs...)[i]; err != nil || r.Echo.Wrong+r.Echo.Lost+r.Echo.Extra > 0 {
+			t.Errorf("call %d: %v, echo %+v", i, err, r.Echo)
+		}
+		got[fmt.Sprintf("hung up: %t, code %d", r.HungUp, r.Code)]++
+	}
+	if d := cmp.Diff(map[string]int{"hung up: true, code 1000": limit, "hung up: false, code 1006": lost}, got); d != "" {
+		t.Errorf("how calls ended (-want +got):\n%s", d)
+	}
+	x.waitLive(t, 0)
+}
+
+// busiest is the data-plane pod with the most live calls of the Tenant, and how many.
+func (x *line) busiest(t *testing.T) (*corev1.Pod, int) {
+	t.Helper()
+	var name string
+	var n int
+	if err := x.db.QueryRow(t.Context(), `SELECT pod, count(*) FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL GROUP BY 1 ORDER BY 2 DESC LIMIT 1`,
+		x.id()).Scan(&name, &n); err != nil {
+		t.Fatal(err)
+	}
+	return x.pod(t, releaseNamespace, name), n
+}
+
+// refusedWith is the status that a call is answered, 0 if it is let in.
+func (x *line) refusedWith(ctx context.Context) int {
+	_, err := exoteltest.Stream{URL: x.url(), Audio: speech[:320]}.Run(ctx)
+	var refused *exoteltest.HandshakeError
+	if errors.As(err, &refused) {
+		return refused.Status
+	}
+	return 0
+}
+
+// TestSuspendedTenantHangsUp : live calls of a Tenant that is suspended end within seconds, and it gets no new ones.
+func TestSuspendedTenantHangsUp(t *testing.T) {
+	x := newLine(t, 100)
+	calls := x.place(t.Context(), 10, x.call(10*time.Minute))
+	x.waitLive(t, 10)
+	x.change(t, `{"suspend":true}`)
+	x.waitLive(t, 0)
+	calls.group.Wait()
+	for i, r := range calls.reports {
+		if calls.errs[i] != nil || r.Code != websocket.ClosePolicyViolation || r.Echo.Wrong+r.Echo.Lost > 0 {
+			t.Errorf("call %d: %v, ended with %d, echo %+v", i, calls.errs[i], r.Code, r.Echo)
+		}
+	}
+	if counts, err := x.sessions(t.Context(), ""); err != nil || counts["suspended"] != 10 {
+		t.Errorf("the rows say %v, %v", counts, err)
+	}
+	if code := x.refusedWith(t.Context()); code != http.StatusForbidden {
+		t.Errorf("a new call is answered %d, want 403", code)
+	}
+}
