@@ -223,7 +223,7 @@ func TestSecretNames(t *testing.T) {
 	}
 	s.tenant.Spec.Audio = &v1alpha1.AudioSpec{HeadersSecretRef: &v1alpha1.SecretReference{Name: "headers"},
 		CASecretRef: &v1alpha1.SecretReference{Name: "ca"}, Verification: &v1alpha1.AudioVerification{
-		TokenSecretRef: &v1alpha1.SecretReference{Name: "audio-tokens"}, BasicAuthSecretRef: &v1alpha1.SecretReference{Name: "audio-users"}}}
+			TokenSecretRef: &v1alpha1.SecretReference{Name: "audio-tokens"}, BasicAuthSecretRef: &v1alpha1.SecretReference{Name: "audio-users"}}}
 	if diff := cmp.Diff([]string{"e", "s", "audio-tokens", "audio-users", "headers", "ca"}, secretNames(s.tenant)); diff != "" {
 		t.Errorf("with audio (-want +got):\n%s", diff)
 	}
