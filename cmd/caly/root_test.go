@@ -67,6 +67,8 @@ func TestEveryCommandRefusesWhatItDoesNotKnow(t *testing.T) {
 			argument = `"nonsense" is not the id of an event`
 		case "caly user disable", "caly user enable", "caly user revoke":
 			argument = "the email must be an email address"
+		case "caly sessions close":
+			argument = `"nonsense" is no id of a stream`
 		}
 		for word, says := range map[string]string{"--nonsense": "unknown flag: --nonsense", "nonsense": argument} {
 			r := execute(t, append(append([]string{}, path...), word)...)
