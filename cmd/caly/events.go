@@ -29,11 +29,7 @@ func newEventsCommand() *cobra.Command {
 
 // openEvents connects as the operator does.
 func openEvents(cmd *cobra.Command, file string) (*store.DB, error) {
-	dsn, err := databaseURL(file)
-	if err != nil {
-		return nil, err
-	}
-	return store.Open(cmd.Context(), dsn, store.Options{Component: "operator", MaxConns: 2, ApplicationName: "caly-events"})
+	return openOperator(cmd.Context(), file, "caly-events")
 }
 
 // eventFilter is a store.EventFilter as flags spell it.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
+	"github.com/caly-dev/caly/internal/store"
 )
 
 // version is set when a release is linked.
@@ -42,6 +44,15 @@ func newVersionCommand() *cobra.Command {
 	return &cobra.Command{Use: "version", Short: "Print the version", Args: cli.NoArgs, Run: func(cmd *cobra.Command, _ []string) {
 		cmd.Println(version)
 	}}
+}
+
+// openOperator connects as the operator does, for a command that people run; PostgreSQL shows it by the name.
+func openOperator(ctx context.Context, urlFile, name string) (*store.DB, error) {
+	dsn, err := databaseURL(urlFile)
+	if err != nil {
+		return nil, err
+	}
+	return store.Open(ctx, dsn, store.Options{Component: "operator", MaxConns: 2, ApplicationName: name})
 }
 
 // databaseURL reads the database's URL from a file or from CALY_DATABASE_URL: never from argv, which others can see.

@@ -32,11 +32,7 @@ func (o *sessionsOptions) open(cmd *cobra.Command) (*store.DB, error) {
 			return nil, cli.UsageError(nil, err)
 		}
 	}
-	dsn, err := databaseURL(o.file)
-	if err != nil {
-		return nil, err
-	}
-	return store.Open(cmd.Context(), dsn, store.Options{Component: "operator", MaxConns: 2, ApplicationName: "caly-sessions"})
+	return openOperator(cmd.Context(), o.file, "caly-sessions")
 }
 
 // maxSessionsListed bounds a list.

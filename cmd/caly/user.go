@@ -42,11 +42,7 @@ func (o *userOptions) open(cmd *cobra.Command) (*store.DB, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	dsn, err := databaseURL(o.file)
-	if err != nil {
-		return nil, err
-	}
-	return store.Open(cmd.Context(), dsn, store.Options{Component: "operator", MaxConns: 2, ApplicationName: "caly-user"})
+	return openOperator(cmd.Context(), o.file, "caly-user")
 }
 
 // parseEmail returns an error of usage, which quotes nothing: people type passwords into the wrong place.

@@ -3,7 +3,6 @@ package tenant
 import (
 	"context"
 	"maps"
-	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -116,12 +115,9 @@ func audioVerifiers(s *scope, spec *v1alpha1.AudioVerification) (*tenantconfig.W
 		return nil, nil
 	}
 	w := &tenantconfig.Webhooks{RequireAll: spec.Require == v1alpha1.RequireAll}
-	for _, c := range spec.AllowedCIDRs {
-		p, err := netip.ParsePrefix(c)
-		if err != nil {
-			return nil, stalled(v1alpha1.ReasonInvalidSpec, "spec.audio.verification.allowedCIDRs: %q is not a range such as 203.0.113.0/24", c)
-		}
-		w.AllowedCIDRs = append(w.AllowedCIDRs, p.Masked())
+	var err error
+	if w.AllowedCIDRs, err = ranges("audio.verification.allowedCIDRs", spec.AllowedCIDRs); err != nil {
+		return nil, err
 	}
 	if spec.TokenSecretRef != nil {
 		w.Token = &tenantconfig.Token{Query: tenantconfig.DefaultTokenQuery, Secrets: values(s.verifiers[fieldAudioToken])}

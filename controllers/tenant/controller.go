@@ -192,11 +192,12 @@ func secretNames(t *v1alpha1.Tenant) []string {
 	for _, v := range verifierSecrets(&t.Spec) {
 		names = append(names, v.ref.Name)
 	}
-	if a := t.Spec.Audio; a != nil && a.HeadersSecretRef != nil {
-		names = append(names, a.HeadersSecretRef.Name)
-	}
-	if a := t.Spec.Audio; a != nil && a.CASecretRef != nil {
-		names = append(names, a.CASecretRef.Name)
+	if a := t.Spec.Audio; a != nil {
+		for _, ref := range []*v1alpha1.SecretReference{a.HeadersSecretRef, a.CASecretRef} {
+			if ref != nil {
+				names = append(names, ref.Name)
+			}
+		}
 	}
 	return names
 }

@@ -16,16 +16,25 @@ import (
 // defaultTolerance of a timestamp.
 const defaultTolerance = 5 * time.Minute
 
+// ranges parses the address ranges of a field of the spec; nil if there is none.
+func ranges(field string, cidrs []string) (list []netip.Prefix, err error) {
+	for _, c := range cidrs {
+		p, err := netip.ParsePrefix(c)
+		if err != nil {
+			return nil, stalled(v1alpha1.ReasonInvalidSpec, "spec.%s: %q is not a range such as 203.0.113.0/24", field, c)
+		}
+		list = append(list, p.Masked())
+	}
+	return list, nil
+}
+
 // webhooks compiles the verifiers; nil if there is none.
 func webhooks(s *scope) (*tenantconfig.Webhooks, error) {
 	spec := s.tenant.Spec.Webhooks
 	w := &tenantconfig.Webhooks{RequireAll: spec.Require == v1alpha1.RequireAll}
-	for _, c := range spec.AllowedCIDRs {
-		p, err := netip.ParsePrefix(c)
-		if err != nil {
-			return nil, stalled(v1alpha1.ReasonInvalidSpec, "spec.webhooks.allowedCIDRs: %q is not a range such as 203.0.113.0/24", c)
-		}
-		w.AllowedCIDRs = append(w.AllowedCIDRs, p.Masked())
+	var err error
+	if w.AllowedCIDRs, err = ranges("webhooks.allowedCIDRs", spec.AllowedCIDRs); err != nil {
+		return nil, err
 	}
 	if spec.Signature != nil {
 		w.Signature = signature(spec.Signature, s.verifiers[fieldSignature])

@@ -29,14 +29,15 @@ func (h *Handler) verified(r *http.Request, to destination, body []byte) (guest,
 	switch {
 	case !to.url && looksOneTime(to.token):
 		g.token, fault = h.present(to, g.request, verifiers)
-		if !known {
-			fault = reasonUnknown
-		}
 	default:
-		fault = h.hear(g, verifiers)
-		if known && fault == "" && !to.url && g.tenant.Audio.OneTimeToken {
+		if v := auth.Verify(verifiers, g.request); !v.OK {
+			fault = v.Reason
+		} else if !to.url && g.tenant.Audio.OneTimeToken { // whoever has verifiers has audio
 			fault = reasonNoOneTimeToken
 		}
+	}
+	if !known { // whatever was said, and after as much work
+		fault = reasonUnknown
 	}
 	switch {
 	case fault != "":
@@ -46,18 +47,6 @@ func (h *Handler) verified(r *http.Request, to destination, body []byte) (guest,
 		return g, refuse(reasonSuspended, problem.New(problem.Forbidden, "the tenant is suspended"))
 	}
 	return g, nil
-}
-
-// hear has what the verifiers say; empty: they accept.
-func (h *Handler) hear(g guest, verifiers *tenantconfig.Webhooks) (fault string) {
-	v := auth.Verify(verifiers, g.request)
-	switch {
-	case g.tenant == nil || g.tenant.Audio == nil:
-		return reasonUnknown
-	case !v.OK:
-		return v.Reason
-	}
-	return ""
 }
 
 // present reads a one-time token. It stands for all verifiers but the address, where that is required too.

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/caly-dev/caly/internal/wstest"
 )
 
 // rig is a relay as a process of its own, and the calls through it; their two ends are here.
@@ -151,22 +152,4 @@ func newCall(exotel, agent net.Conn) *call {
 }
 
 // frame is one text frame.
-func frame(payload string, masked bool) []byte {
-	b := []byte{0x81, 0}
-	if n := len(payload); n < 126 {
-		b[1] = byte(n)
-	} else {
-		b[1] = 126
-		b = binary.BigEndian.AppendUint16(b, uint16(n))
-	}
-	if !masked {
-		return append(b, payload...)
-	}
-	b[1] |= 0x80
-	key := [4]byte{0x37, 0xfa, 0x21, 0x3d}
-	b = append(b, key[:]...)
-	for i := range len(payload) {
-		b = append(b, payload[i]^key[i%4])
-	}
-	return b
-}
+func frame(payload string, masked bool) []byte { return wstest.FrameBytes(0x81, masked, payload) }
