@@ -76,11 +76,12 @@ type Bridge struct {
 	pulse   pulse
 	reader  sync.WaitGroup // of the agent's socket
 
-	mu      sync.Mutex
-	verdict *verdict           // the first one counts
-	cancel  context.CancelFunc // of a redial
-	ended   atomic.Bool
-	again   bool // there was a second connection
+	mu       sync.Mutex
+	verdict  *verdict           // the first one counts
+	deadline time.Time          // of the end
+	cancel   context.CancelFunc // of a redial
+	ended    atomic.Bool
+	again    bool // there was a second connection
 }
 
 // New makes a bridge, which runs once.
@@ -112,8 +113,18 @@ func (b *Bridge) relay(ctx context.Context, exotel, agentConn *Conn) {
 	b.reader.Wait()
 	b.pulse.stop()
 	stop()
-	_ = exotel.Close()
-	_ = b.agent.Load().Close()
+	b.part()
+}
+
+// part closes both connections, once what still waits for them is written: the close frame is behind it.
+func (b *Bridge) part() {
+	sides := []*Conn{b.exotel, b.agent.Load()}
+	for _, c := range sides {
+		c.link.flush(b.deadline)
+	}
+	for _, c := range sides {
+		_ = c.Close()
+	}
 }
 
 func (b *Bridge) report() *End {
@@ -141,11 +152,11 @@ func (b *Bridge) end(v verdict) {
 	if b.cancel != nil {
 		b.cancel()
 	}
-	deadline := time.Now().Add(b.o.CloseWithin)
+	b.deadline = time.Now().Add(b.o.CloseWithin)
 	b.toExotel.closeWith(v.exotelCode, string(v.reason))
 	b.toAgent.closeWith(v.agentCode, string(v.reason))
-	b.exotel.stopReading(deadline)
-	b.agent.Load().stopReading(deadline)
+	b.exotel.stopReading(b.deadline)
+	b.agent.Load().stopReading(b.deadline)
 }
 
 // setRate tells the lanes how much audio the budget is; 16-bit mono.

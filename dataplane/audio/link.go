@@ -189,6 +189,16 @@ func (l *link) Close() error {
 	return nil
 }
 
+// flush waits until nothing is pending, but not beyond a deadline. Close loses what is.
+func (l *link) flush(deadline time.Time) {
+	if !l.busy() {
+		return
+	}
+	late := time.AfterFunc(time.Until(deadline), func() { l.fail(errSlow) })
+	defer late.Stop()
+	l.wait()
+}
+
 // wait returns once nothing of the link runs. It must have been closed.
 func (l *link) wait() { l.workers.Wait() }
 

@@ -179,6 +179,25 @@ func TestClear(t *testing.T) {
 	}
 }
 
+// TestSlowGoodbye : a side that was slow and then ends the call still has its close answered, behind what it had not read.
+func TestSlowGoodbye(t *testing.T) {
+	for name, toAgent := range map[string]bool{"the agent": true, "Exotel": false} {
+		t.Run(name, func(t *testing.T) {
+			s := stall(t, Options{CloseWithin: patience}, ConnOptions{WriteTimeout: patience}, toAgent)
+			s.fill(t)
+			s.settle(t)
+			s.to.closeWith(websocket.CloseNormalClosure, "")
+			if code := s.from.expectClose(); code != websocket.CloseNormalClosure {
+				t.Errorf("the other side was told %d", code)
+			}
+			if code := s.to.expectClose(); code != websocket.CloseNormalClosure {
+				t.Errorf("it was told %d, want its own code", code)
+			}
+			s.r.end()
+		})
+	}
+}
+
 // TestSlowEnds : a side that takes nothing for too long, or lets control frames pile up, ends the call; the other side is told in order.
 func TestSlowEnds(t *testing.T) {
 	for name, tc := range map[string]struct {
