@@ -97,6 +97,17 @@ func (c *Conn) Close() error {
 	return err
 }
 
+// Refuse ends a connection that is not bridged: its peer is told the code and the reason, and has so long to answer.
+func (c *Conn) Refuse(code int, reason string, within time.Duration) {
+	deadline := time.Now().Add(within)
+	_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), deadline)
+	c.stopReading(deadline)
+	for err := error(nil); err == nil; _, err = c.next() { // what comes until then would have the socket reset, and the reason lost
+	}
+	c.link.flush(deadline)
+	_ = c.Close()
+}
+
 // RemoteAddr is the peer's address.
 func (c *Conn) RemoteAddr() net.Addr { return c.link.RemoteAddr() }
 

@@ -42,7 +42,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 	session, err := h.admit(r.Context(), g)
 	if err != nil {
 		_ = peer.Close()
-		return err
+		return h.turnAway(w, r, err)
 	}
 	conn, err := audio.Upgrade(w, r, audio.ConnOptions{})
 	if err != nil { // answered already
@@ -59,6 +59,23 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 	}
 	// Apart from the request, whose buffers and stack are then free while the call lasts.
 	h.bridges.Go(func() { h.run(session, g.token, o, conn, peer) })
+	return nil
+}
+
+// partWithin is how long a stream that is turned away has to answer.
+const partWithin = 2 * time.Second
+
+// turnAway tells a stream beyond its tenant's limit so with a close code: a refused handshake is tried again at once, perhaps at another
+// pod, but this limit is one over all pods. Other refusals are answered as they are.
+func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, reason error) error {
+	var p *refusal
+	if !errors.As(reason, &p) || p.reason != reasonTenantLimit {
+		return reason
+	}
+	h.m.refused[p.reason].Inc()
+	if conn, err := audio.Upgrade(w, r, audio.ConnOptions{}); err == nil { // else it was answered
+		conn.Refuse(websocket.CloseTryAgainLater, reasonTenantLimit, partWithin)
+	}
 	return nil
 }
 

@@ -5,16 +5,20 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/caly-dev/caly/dataplane/session/live"
 	"github.com/caly-dev/caly/internal/agent"
 	"github.com/caly-dev/caly/internal/agent/agenttest"
 	"github.com/caly-dev/caly/internal/exotel/exoteltest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/wstest"
 )
 
 // TestCalls : a call through the endpoint to an agent, in each protocol and rate, and everything comes back.
@@ -127,7 +131,6 @@ func TestRefusals(t *testing.T) {
 	}{
 		"suspended":               {prepare: func(r *rig) { t := r.tenant; t.Suspended = true; r.set(t) }, wantStatus: 403, wantReason: reasonSuspended},
 		"draining":                {prepare: func(r *rig) { r.h.Drain() }, wantStatus: 503, wantReason: reasonDraining},
-		"over the tenant's limit": {audio: func(a *tenantconfig.Audio) { a.MaxStreams = 0 }, wantStatus: 503, wantReason: reasonTenantLimit},
 		"over the pod's limit": {change: func(_ *Options, l *live.Options) { l.MaxStreams = 1 },
 			prepare: func(r *rig) {
 				session, err := r.live.Admit(r.t.Context(), &r.tenant, 10, live.Stream{})
@@ -155,6 +158,46 @@ func TestRefusals(t *testing.T) {
 			var refused *exoteltest.HandshakeError
 			if !errors.As(err, &refused) || refused.Status != tc.wantStatus || r.refused(tc.wantReason) < 1 {
 				t.Errorf("got %v, want %d for %s", err, tc.wantStatus, tc.wantReason)
+			}
+		})
+	}
+}
+
+// TestTenantLimit : a stream beyond the limit of its tenant is told so with a close code; its peer need not be kind. Nothing is left of it.
+func TestTenantLimit(t *testing.T) {
+	r := newWireRig(t, nil)
+	r.audio(func(a *tenantconfig.Audio) { a.MaxStreams = 0 })
+	for name, tc := range map[string]struct {
+		peer func(*wstest.Peer) closed
+		want closed
+	}{
+		"one that answers": {closedWith, closed{1013, "tenant_limit"}},
+		"one that has begun to talk": {func(p *wstest.Peer) closed {
+			p.Text(connected, startOf("c"), media(1), media(2))
+			return closedWith(p)
+		}, closed{1013, "tenant_limit"}},
+		"one that says nothing": {func(p *wstest.Peer) closed {
+			f, _ := p.Read()
+			_, err := p.Read() // until it is closed
+			return closed{int(f.First), strconv.FormatBool(err != nil)}
+		}, closed{0x88, "true"}},
+		"one that goes": {func(p *wstest.Peer) closed { p.Reset(); return closed{} }, closed{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.t = t
+			before := r.refused(reasonTenantLimit)
+			dialled := make(chan *wstest.Peer, 1)
+			go func() { dialled <- r.answer() }()
+			peer := wstest.Dial(t, r.address, r.path)
+			if diff := cmp.Diff(tc.want, tc.peer(peer)); diff != "" {
+				t.Errorf("it was told (-want +got):\n%s", diff)
+			}
+			if _, err := (<-dialled).Read(); err == nil {
+				t.Error("the agent heard of it")
+			}
+			r.nothingLeft()
+			if n := r.refused(reasonTenantLimit) - before; n != 1 || len(r.rows("")) != 0 {
+				t.Errorf("%v refusals are counted, and %d rows written", n, len(r.rows("")))
 			}
 		})
 	}

@@ -83,13 +83,12 @@ func (x *line) place(ctx context.Context, n int, s exoteltest.Stream) *placed {
 	return p
 }
 
-// whole waits for the calls, and checks that each said all it had to say and heard it again, sample by sample. Whether its goodbye was
-// answered does not matter then.
+// whole waits for the calls, and checks that each said all it had to say and heard it again, sample by sample, with an orderly end.
 func (p *placed) whole(t *testing.T) {
 	t.Helper()
 	p.group.Wait()
 	for i, r := range p.reports {
-		if err := p.errs[i]; err != nil || !r.HungUp || !r.Echo.Whole() || r.Sent.Bytes == 0 || r.Invalid > 0 {
+		if err := p.errs[i]; err != nil || !r.HungUp || r.Code != websocket.CloseNormalClosure || !r.Echo.Whole() || r.Sent.Bytes == 0 || r.Invalid > 0 {
 			t.Errorf("call %d: %v, ended by itself: %t after %s with %d, %d bytes sent, echo %+v, %d messages invalid", i, err, r.HungUp, r.Lasted, r.Code, r.Sent.Bytes,
 				r.Echo, r.Invalid)
 		}
@@ -221,8 +220,8 @@ func TestDataPlanePodCrashes(t *testing.T) {
 	eventually(t, 10*time.Second, "the agent's sockets of the dead pod are gone", func(context.Context) (bool, string) {
 		return x.agent.Live() == limit-lost, fmt.Sprintf("%d of %d live", x.agent.Live(), limit-lost)
 	})
-	if code := x.refusedWith(t.Context()); code != http.StatusServiceUnavailable {
-		t.Errorf("before the sessions are ended, a call more is answered %d, want 503", code)
+	if code := x.refusedWith(t.Context()); code != websocket.CloseTryAgainLater {
+		t.Errorf("before the sessions are ended, a call more is answered %d, want 1013", code)
 	}
 	eventually(t, time.Minute, "other pods have ended the sessions", func(ctx context.Context) (bool, string) {
 		counts, err := x.sessions(ctx, victim.Name)
@@ -231,8 +230,8 @@ func TestDataPlanePodCrashes(t *testing.T) {
 	t.Logf("%d sessions of %d were ended after %s", lost, limit, time.Since(died).Round(time.Millisecond))
 	more := x.place(ctx, lost, x.call(10*time.Minute))
 	x.waitLive(t, limit)
-	if code := x.refusedWith(t.Context()); code != http.StatusServiceUnavailable {
-		t.Errorf("a call over the limit is answered %d, want 503", code)
+	if code := x.refusedWith(t.Context()); code != websocket.CloseTryAgainLater {
+		t.Errorf("a call over the limit is answered %d, want 1013", code)
 	}
 	hangUp()
 	calls.group.Wait()
@@ -262,12 +261,15 @@ func (x *line) busiest(t *testing.T) (*corev1.Pod, int) {
 	return x.pod(t, releaseNamespace, name), n
 }
 
-// refusedWith is the status that a call is answered, 0 if it is let in.
+// refusedWith is the status that a call is answered, or the code that it is closed with at once; 0 if it is let in.
 func (x *line) refusedWith(ctx context.Context) int {
-	_, err := exoteltest.Stream{URL: x.url(), Audio: speech[:320]}.Run(ctx)
+	r, err := exoteltest.Stream{URL: x.url(), Audio: speech[:320], Duration: time.Minute}.Run(ctx)
 	var refused *exoteltest.HandshakeError
-	if errors.As(err, &refused) {
+	switch {
+	case errors.As(err, &refused):
 		return refused.Status
+	case err == nil && !r.HungUp:
+		return r.Code
 	}
 	return 0
 }
