@@ -1,0 +1,149 @@
+package stream
+
+import (
+	"bufio"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/dataplane/audio"
+	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/wstest"
+)
+
+// TestAgentsAnswers : whatever an agent answers a handshake but a WebSocket is the call's refusal in time, and no session begins. It is
+// followed nowhere.
+func TestAgentsAnswers(t *testing.T) {
+	elsewhere := listen(t)
+	r := newWireRig(t, func(o *Options, _ *live.Options) { o.DialWithin = 700 * time.Millisecond })
+	for name, tc := range map[string]struct {
+		answer string
+		stay   bool // the connection is held open
+		want   string
+	}{
+		"unauthorized":   {answer: "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n", want: dialRefused},
+		"unavailable":    {answer: "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 4\r\n\r\nbusy", want: dialRefused},
+		"body, no end":   {answer: "HTTP/1.1 500 Oops\r\n\r\n" + strings.Repeat("x", 8<<10), stay: true, want: dialRefused},
+		"redirect":       {answer: "HTTP/1.1 302 Found\r\nLocation: ws://" + elsewhere.Addr().String() + "/\r\nContent-Length: 0\r\n\r\n", want: dialRefused},
+		"not upgraded":   {answer: "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", want: dialRefused},
+		"another key":    {answer: "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n", want: dialRefused},
+		"garbage":        {answer: "SSH-2.0-OpenSSH_9.6\r\n\r\n", want: dialUnreachable},
+		"half an answer": {answer: "HTTP/1.1 101 Switching", want: dialUnreachable},
+		"no end of it":   {answer: "HTTP/1.1 101 x\r\n" + strings.Repeat("X-Long: "+strings.Repeat("x", 1000)+"\r\n", 100), stay: true, want: dialUnreachable},
+		"nothing":        {want: dialUnreachable},
+		"silence":        {stay: true, want: dialTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.t = t
+			before, refused := value(t, r.h.m.dials[tc.want]), r.refused(reasonAgent)
+			done := make(chan struct{})
+			go func() { defer close(done); r.answerWith(tc.answer, tc.stay) }()
+			resp, err := wstest.Connect(t, r.address).Ask(wstest.Request(r.path) + "\r\n")
+			if err == nil {
+				err = isProblem(resp, http.StatusBadGateway)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			<-done
+			if n, m := value(t, r.h.m.dials[tc.want])-before, r.refused(reasonAgent)-refused; n != 1 || m != 1 {
+				t.Errorf("%v dials are counted as %s, %v refusals", n, tc.want, m)
+			}
+			r.nothingLeft()
+			if len(r.rows("")) != 0 {
+				t.Error("there was a session")
+			}
+		})
+	}
+	_ = elsewhere.(*net.TCPListener).SetDeadline(time.Now().Add(time.Millisecond))
+	if c, err := elsewhere.Accept(); err == nil {
+		_ = c.Close()
+		t.Error("the redirect was followed")
+	}
+	if log := r.log.String(); strings.Contains(log, "hush") || strings.Contains(log, "opens the agent") {
+		t.Error("a secret of the agent is in the log")
+	}
+}
+
+// answerWith is an agent that says no more than this.
+func (r *wireRig) answerWith(answer string, stay bool) {
+	c, err := r.accept()
+	if err != nil {
+		r.t.Error(err)
+		return
+	}
+	defer func() { _ = c.Close() }()
+	if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+		r.t.Error(err)
+		return
+	}
+	_, _ = c.Write([]byte(answer)) // the reader may have had enough
+	if stay {
+		_ = c.SetReadDeadline(time.Now().Add(wstest.Patience))
+		_, _ = c.Read(make([]byte, 1)) // until it is closed
+	}
+}
+
+// TestReconnect : an agent that falls over is dialled once more, is told of the stream again, and goes on with it; the second time is the last.
+func TestReconnect(t *testing.T) {
+	for name, tc := range map[string]struct {
+		breaks    func(*wstest.Peer)
+		reconnect bool
+		want      row
+		wantCode  int
+	}{
+		"reset":         {(*wstest.Peer).Reset, true, row{string(audio.AgentLost), true, true}, 1000},
+		"restart":       {func(p *wstest.Peer) { p.CloseWith(1012, "restart") }, true, row{string(audio.AgentLost), true, true}, 1000},
+		"not wanted":    {(*wstest.Peer).Reset, false, row{string(audio.AgentLost), true, false}, 1000},
+		"on purpose":    {func(p *wstest.Peer) { p.CloseWith(1000, "") }, true, row{string(audio.AgentClosed), true, false}, 1000},
+		"a wrong frame": {func(p *wstest.Peer) { p.Send(0xc1, "x") }, true, row{string(audio.ProtocolError), true, false}, 1000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newWireRig(t, nil)
+			r.audio(func(a *tenantconfig.Audio) { a.Reconnect = tc.reconnect })
+			exotel, agent := r.begin("call")
+			exotel.Text(media(1))
+			agent.Expect(media(1))
+			if tc.want.Reconnected {
+				again := make(chan *wstest.Peer, 1)
+				go func() { again <- r.answer() }()
+				tc.breaks(agent)
+				if agent = <-again; agent == nil {
+					t.FailNow()
+				}
+				exotel.Text(dtmf)
+				agent.Expect(connected, startOf("call"), dtmf)
+				agent.Text(media(2))
+				exotel.Expect(media(2))
+			}
+			tc.breaks(agent)
+			if got := closedWith(exotel); got.Code != tc.wantCode || got.Text != tc.want.Reason {
+				t.Errorf("Exotel was told %+v", got)
+			}
+			r.nothingLeft()
+			if diff := cmp.Diff([]row{tc.want}, r.rows("call")); diff != "" {
+				t.Errorf("the session's row (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestReconnectInVain : while an agent does not come back, the call waits for it no longer than it may.
+func TestReconnectInVain(t *testing.T) {
+	r := newWireRig(t, func(o *Options, _ *live.Options) { o.Bridge.RedialWithin = 200 * time.Millisecond })
+	r.audio(func(a *tenantconfig.Audio) { a.Reconnect = true })
+	exotel, agent := r.begin("call")
+	agent.Reset() // and whoever dials is not answered
+	if got := closedWith(exotel); got != (closed{1000, string(audio.AgentLost)}) {
+		t.Errorf("Exotel was told %+v", got)
+	}
+	r.nothingLeft()
+	if n := value(t, r.h.m.dials[dialTimeout]); n != 1 {
+		t.Errorf("%v dials are counted as given up", n)
+	}
+}
