@@ -1,0 +1,135 @@
+package tenant
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"maps"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testenv"
+)
+
+// certificate of an authority, in PEM.
+func certificate(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+// withAgent names every Secret that audio may have.
+func withAgent(t *v1alpha1.Tenant) {
+	ref := func(name string) *v1alpha1.SecretReference { return &v1alpha1.SecretReference{Name: "agent-" + name} }
+	t.Spec.Audio = &v1alpha1.AudioSpec{AgentURL: "wss://bot.acme.example/stream", HeadersSecretRef: ref("headers"), CASecretRef: ref("ca"),
+		Verification: &v1alpha1.AudioVerification{TokenSecretRef: ref("tokens"), BasicAuthSecretRef: ref("users")}}
+}
+
+func agentSecrets(t *testing.T) map[string]map[string]string {
+	t.Helper()
+	return map[string]map[string]string{
+		"headers": {"X-Agent-Key": "opens-the-agent", "Authorization": "Bearer of-the-agent"},
+		"ca":      {"ca.crt": certificate(t)},
+		"tokens":  {"current": "token-of-the-audio-01"},
+		"users":   {"exotel": "password-of-the-audio"},
+	}
+}
+
+// TestAudioStalls : a Secret of the audio's that goes bad stalls the Tenant with what to do about it; the last good config stays in force,
+// and what was mended is live without anything else being touched.
+func TestAudioStalls(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	good := agentSecrets(t)
+	for name, data := range good {
+		r.putSecret(t, "agent-"+name, data)
+	}
+	tenant := r.ready(t, "support", withAgent)
+	inForce := r.config(t, tenant).Audio
+	if inForce == nil || inForce.CABundle != good["ca"]["ca.crt"] || inForce.Headers["X-Agent-Key"].Reveal() != "opens-the-agent" {
+		t.Fatalf("as compiled: %+v", inForce)
+	}
+	many := map[string]string{}
+	for i := range tenantconfig.MaxHeaders + 1 {
+		many[fmt.Sprintf("X-%02d", i)] = "x"
+	}
+	for _, step := range []struct {
+		secret string
+		data   map[string]string
+		want   []string
+	}{
+		{"headers", map[string]string{}, []string{"has 0 keys and may have 1 to 16"}},
+		{"headers", many, []string{"has 17 keys"}},
+		{"headers", map[string]string{"Sec-WebSocket-Key": "key-of-the-handshake"}, []string{`key "Sec-WebSocket-Key"`, "belongs to the handshake"}},
+		{"headers", map[string]string{"Host": "elsewhere.example"}, []string{`key "Host"`, "belongs to the handshake"}},
+		{"headers", map[string]string{"X-Key": "key-with-a-break\n"}, []string{`key "X-Key"`, "--from-literal"}},
+		{"headers", map[string]string{"X-Key": "two\r\nX-More: lines"}, []string{"control character"}},
+		{"ca", map[string]string{"tls.crt": "of-the-wrong-key"}, []string{`"ca.crt"`}},
+		{"ca", map[string]string{"ca.crt": "no-certificate-at-all"}, []string{`"ca.crt"`, "-----BEGIN CERTIFICATE-----"}},
+		{"ca", map[string]string{"ca.crt": good["ca"]["ca.crt"] + "-----BEGIN CERTIFICATE-----\nhalf-of-another"}, []string{"not whole certificates"}},
+		{"tokens", map[string]string{"current": "too-sh0rt"}, []string{`key "current"`, "shorter than 16"}},
+		{"users", map[string]string{"exotel": "too-sh0rt"}, []string{`key "exotel"`, "shorter than 12"}},
+	} {
+		r.putSecret(t, "agent-"+step.secret, step.data)
+		parts := append(step.want, fmt.Sprintf("%q", "agent-"+step.secret), "spec.audio.")
+		r.until(t, tenant, both(stalledFor(v1alpha1.ReasonSecretKeyMissing, parts...),
+			has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v1alpha1.ReasonSecretKeyMissing, parts...)))
+		if now := r.config(t, tenant).Audio; now == nil || now.CABundle != inForce.CABundle || !maps.Equal(now.Headers, inForce.Headers) {
+			t.Errorf("%s: not the last good config", step.secret)
+		}
+		r.putSecret(t, "agent-"+step.secret, good[step.secret])
+		r.until(t, tenant, isReady)
+	}
+}
+
+// TestAudioRotates : a new header, and a new authority, are in the config that pods read soon after they are in the Secret.
+func TestAudioRotates(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	for name, data := range agentSecrets(t) {
+		r.putSecret(t, "agent-"+name, data)
+	}
+	tenant := r.ready(t, "support", withAgent)
+	ca := certificate(t)
+	r.putSecret(t, "agent-headers", map[string]string{"X-Agent-Key": "opens-the-agent-next"})
+	r.putSecret(t, "agent-ca", map[string]string{"ca.crt": ca})
+	testenv.Eventually(t, tenantconfig.RefreshDelay, func() error {
+		a := r.config(t, tenant).Audio
+		if got := a.Headers["X-Agent-Key"].Reveal(); got != "opens-the-agent-next" || len(a.Headers) != 1 || a.CABundle != ca {
+			return fmt.Errorf("the config has %d headers, the old ones: %t, the old authority: %t", len(a.Headers), strings.HasSuffix(got, "agent"), a.CABundle != ca)
+		}
+		return nil
+	})
+}
+
+// TestAudioSecretMissing : the Tenant waits for a Secret of its agent's that is not there yet, says which, and is ready once it is.
+func TestAudioSecretMissing(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	r.putSecrets(t, "support", r.goodSecrets())
+	tenant := r.newTenant("support")
+	withAgent(tenant)
+	r.create(t, tenant)
+	for _, name := range []string{"tokens", "users", "headers", "ca"} {
+		r.until(t, tenant, has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound, "spec.audio."))
+		r.putSecret(t, "agent-"+name, agentSecrets(t)[name])
+	}
+	r.until(t, tenant, isReady)
+}
