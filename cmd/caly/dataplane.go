@@ -39,12 +39,12 @@ type dataplaneOptions struct {
 
 func newDataplaneCommand() *cobra.Command {
 	var o dataplaneOptions
-	cmd := &cobra.Command{Use: "dataplane", Short: "Answer Exotel's webhooks and the tenants' API", Args: cli.NoArgs,
+	cmd := &cobra.Command{Use: "dataplane", Short: "Answer Exotel's webhooks, audio streams and the tenants' API", Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDataplane(cmd.Context(), o) }}
 	f := cmd.Flags()
 	f.StringVar(&o.databaseURLFile, "database-url-file", "", "file with the data plane's database URL (or CALY_DATABASE_URL)")
 	f.StringVar(&o.workNamespace, "work-namespace", "caly-work", "namespace of the tenant configs")
-	f.StringVar(&o.listen, "listen", ":8080", "address for webhooks and the API")
+	f.StringVar(&o.listen, "listen", ":8080", "address for webhooks, audio streams and the API")
 	f.StringVar(&o.internalListen, "internal-listen", ":8081", "address for probes, metrics and monitoring")
 	f.DurationVar(&o.drainDelay, "drain-delay", 5*time.Second, "how long to go on serving after SIGTERM while not ready")
 	f.DurationVar(&o.grace, "grace", 20*time.Second, "how long requests under way may take after that")

@@ -35,7 +35,8 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 type rig struct {
 	t       *testing.T
 	h       *Handler
-	url     string // of the tenant's streams
+	url     string        // of the tenant's streams
+	another func() string // serves a second pod, and returns its url
 	agent   *agenttest.Server
 	tenants atomic.Pointer[tenantconfig.Snapshot]
 	tenant  tenantconfig.Tenant
@@ -94,17 +95,28 @@ func newRig(t *testing.T, agentOptions agenttest.Options, change func(*Options, 
 	if change != nil {
 		change(&o, &sessions)
 	}
-	r.live = live.New(sessions)
-	o.Sessions = r.live
-	r.h = New(o)
-	front := httptest.NewServer(r.h)
+	r.h, r.live, r.url = pod(t, o, sessions)
+	r.another = func() string {
+		o.Metrics, sessions.Pod = prometheus.NewPedanticRegistry(), "another"
+		_, _, url := pod(t, o, sessions)
+		return url
+	}
+	return r
+}
+
+// pod serves the endpoint until the test ends.
+func pod(t *testing.T, o Options, sessions live.Options) (*Handler, *live.Registry, string) {
+	t.Helper()
+	registry := live.New(sessions)
+	o.Sessions = registry
+	h := New(o)
+	front := httptest.NewServer(h)
 	t.Cleanup(front.Close)
-	r.url = strings.Replace(front.URL, "http", "ws", 1) + PathPrefix + "acme/support"
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { _ = r.live.Run(ctx) })
-	t.Cleanup(func() { r.h.Drain(); cancel(); running.Wait(); r.h.Wait() })
-	return r
+	running.Go(func() { _ = registry.Run(ctx) })
+	t.Cleanup(func() { h.Drain(); cancel(); running.Wait(); h.Wait() })
+	return h, registry, strings.Replace(front.URL, "http", "ws", 1) + PathPrefix + "acme/support"
 }
 
 func (r *rig) clock() time.Time {

@@ -140,3 +140,24 @@ func TestOneTime(t *testing.T) {
 		t.Errorf("another call's stream ended with %v, code %d", err, report.Code)
 	}
 }
+
+// TestTokenOfAnotherPod : what one pod answered opens a stream at whichever pod Exotel comes to, and then none at any.
+func TestTokenOfAnotherPod(t *testing.T) {
+	r := newRig(t, agenttest.Options{}, nil)
+	another := r.another()
+	resp := r.get("GET", r.url+"/url?token="+token+"&CallSid=call1", "", "")
+	var answer struct{ URL string }
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	there := strings.Replace(answer.URL, r.url, another, 1)
+	if report, err := r.call(there, nil); err != nil || !report.Echo.Whole() || there == answer.URL {
+		t.Errorf("%v, echo %+v", err, report.Echo)
+	}
+	for _, url := range []string{answer.URL, there} {
+		var refused *exoteltest.HandshakeError
+		if _, err := r.call(url, nil); !errors.As(err, &refused) || refused.Status != 401 {
+			t.Errorf("the second time: %v", err)
+		}
+	}
+}
