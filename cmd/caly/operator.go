@@ -179,7 +179,7 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 		Policy: keyring.Policy{Period: o.signingKeyPeriod}, Metrics: keyringctl.NewMetrics(metrics.Registry)}); err != nil {
 		return err
 	}
-	for _, keep := range []manager.RunnableFunc{keepPartitions(db), keepTidy(db)} {
+	for _, keep := range []manager.RunnableFunc{keepPartitions(db), newTidier(sweeps(db), metrics.Registry).keep} {
 		if err := mgr.Add(keep); err != nil {
 			return err
 		}

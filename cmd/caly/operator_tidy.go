@@ -4,9 +4,9 @@ import (
 	"context"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/caly-dev/caly/internal/store"
 )
@@ -23,31 +23,71 @@ const (
 	streamsKept = 30 * 24 * time.Hour
 )
 
-// keepTidy removes what has expired: codes, tokens, sessions, limits, mail and streams that are done with.
-func keepTidy(db *store.DB) manager.RunnableFunc {
-	return func(ctx context.Context) error {
-		wait.UntilWithContext(ctx, func(ctx context.Context) { tidy(ctx, db) }, tidyEvery)
-		return nil
+// sweep removes what has expired of a kind.
+type sweep struct {
+	kind string
+	do   func(context.Context) (int64, error)
+}
+
+func sweeps(db *store.DB) []sweep {
+	return []sweep{
+		{"rate_limits", func(ctx context.Context) (int64, error) { return db.SweepHits(ctx, tidyRows) }},
+		{"revocations", func(ctx context.Context) (int64, error) { return db.SweepRevocations(ctx, revocationsKept) }},
+		{"mail", func(ctx context.Context) (int64, error) { return db.SweepMail(ctx, mailKept, tidyRows) }},
+		{"streams", func(ctx context.Context) (int64, error) { return db.SweepStreams(ctx, streamsKept, tidyRows) }},
+		{"accounts", func(ctx context.Context) (int64, error) { return db.SweepAccounts(ctx, store.DefaultKeep, tidyRows) }},
 	}
 }
 
-func tidy(ctx context.Context, db *store.DB) {
-	var removed int64
-	for _, sweep := range []func() (int64, error){
-		func() (int64, error) { return db.SweepHits(ctx, tidyRows) },
-		func() (int64, error) { return db.SweepRevocations(ctx, revocationsKept) },
-		func() (int64, error) { return db.SweepMail(ctx, mailKept, tidyRows) },
-		func() (int64, error) { return db.SweepStreams(ctx, streamsKept, tidyRows) },
-		func() (int64, error) { return db.SweepAccounts(ctx, store.DefaultKeep, tidyRows) },
-	} {
-		n, err := sweep()
-		removed += n
-		if err != nil {
-			if ctx.Err() == nil {
-				log.FromContext(ctx).Error(err, "remove rows that have expired; tried again", "after", tidyEvery)
-			}
+// tidier removes what has expired: codes, tokens, sessions, limits, mail and streams that are done with.
+type tidier struct {
+	sweeps  []sweep
+	removed *prometheus.CounterVec
+	failed  *prometheus.CounterVec
+	last    prometheus.Gauge
+}
+
+func newTidier(list []sweep, reg prometheus.Registerer) *tidier {
+	t := &tidier{sweeps: list,
+		removed: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caly", Subsystem: "tidy", Name: "removed_rows_total",
+			Help: "Rows that had expired and were removed, by kind."}, []string{"kind"}),
+		failed: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caly", Subsystem: "tidy", Name: "failures_total",
+			Help: "Times that rows of a kind could not be removed; they are tried again a minute later."}, []string{"kind"}),
+		last: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "caly", Subsystem: "tidy", Name: "last_success_timestamp_seconds",
+			Help: "When all that had expired was removed last; 0 in a replica that does not lead."})}
+	for _, s := range list {
+		t.removed.WithLabelValues(s.kind)
+		t.failed.WithLabelValues(s.kind)
+	}
+	reg.MustRegister(t.removed, t.failed, t.last)
+	return t
+}
+
+// keep tidies until ctx is done.
+func (t *tidier) keep(ctx context.Context) error {
+	wait.UntilWithContext(ctx, t.tidy, tidyEvery)
+	return nil
+}
+
+// tidy does all sweeps once. One that fails does not keep the others from their work.
+func (t *tidier) tidy(ctx context.Context) {
+	whole := true
+	for _, s := range t.sweeps {
+		n, err := s.do(ctx)
+		t.removed.WithLabelValues(s.kind).Add(float64(n))
+		if ctx.Err() != nil {
 			return
 		}
+		if err != nil {
+			whole = false
+			t.failed.WithLabelValues(s.kind).Inc()
+			log.FromContext(ctx).Error(err, "rows that have expired cannot be removed; tried again", "kind", s.kind, "after", tidyEvery)
+		}
+		if n > 0 {
+			log.FromContext(ctx).V(1).Info("removed rows that have expired", "kind", s.kind, "rows", n)
+		}
 	}
-	log.FromContext(ctx).V(1).Info("removed rows that have expired", "rows", removed)
+	if whole {
+		t.last.SetToCurrentTime()
+	}
 }
