@@ -92,6 +92,12 @@ var calls = map[string]func(o *property) call{
 	},
 	"getRecording":      func(o *property) call { return call{params: fill(o.keptOne), other: 404} },
 	"downloadRecording": func(o *property) call { return call{params: fill(o.keptOne), other: 404} },
+	"listStreams": func(o *property) call {
+		return call{queries: []string{"", "?live=true&callSid=" + o.callSID, "?cursor=" + o.cursors["/api/streams"]}, other: 200}
+	},
+	"getStream":    func(o *property) call { return call{params: fill(o.stream), other: 404} },
+	"closeStream":  func(o *property) call { return call{params: fill(o.stream), own: 202, other: 404} },
+	"closeStreams": func(*property) call { return call{own: 202, other: 202} }, // one's own
 	"listAudit": func(o *property) call {
 		return call{queries: []string{"", "?actor=" + o.staff[store.RoleAdmin].User.ID, "?cursor=" + o.cursors["/api/audit"]}, other: 200}
 	},
@@ -102,6 +108,7 @@ var calls = map[string]func(o *property) call{
 	"inviteUser": func(o *property) call {
 		return call{body: fields{"email": o.staff[store.RoleViewer].email, "role": store.RoleViewer}, own: 409, other: 201}
 	},
+	"revokeUserSessions": func(o *property) call { return call{params: fill(o.staff[store.RoleViewer].User.ID), other: 404} },
 	"changeUser": func(o *property) call {
 		return call{params: fill(o.staff[store.RoleViewer].User.ID), body: fields{"disabled": true}, other: 404}
 	},

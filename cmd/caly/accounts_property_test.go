@@ -28,6 +28,7 @@ type property struct {
 	callSID                  string
 	queuedRecording, keptOne string            // recordings' ids
 	object                   string            // the kept one's contents
+	stream                   string            // the id of a live one
 	ownersSession            string            // the id of other
 	cursors                  map[string]string // of each list's second page, by path
 }
@@ -68,7 +69,7 @@ func (p *platform) endow(t *testing.T, s *s3test.Server, tenant string, storage 
 	domain := "@" + short + ".example"
 	o := &property{tenant: tenant, domain: domain[1:], staff: map[string]person{}, cursors: map[string]string{},
 		waiting: "waiting" + domain, forgetful: "forgetful" + domain, callSID: "call-of-" + short,
-		queuedRecording: idOf(short, "1"), keptOne: idOf(short, "2"), object: "the sound of " + short}
+		queuedRecording: idOf(short, "1"), keptOne: idOf(short, "2"), object: "the sound of " + short, stream: store.NewID()}
 	for _, role := range []string{store.RoleAdmin, store.RoleAgent, store.RoleViewer} {
 		o.staff[role] = p.hire(t, tenant, role+domain, role)
 	}
@@ -84,7 +85,11 @@ func (p *platform) endow(t *testing.T, s *s3test.Server, tenant string, storage 
 	p.post(t, tenant, "forgot-password", fields{"email": o.forgetful}).want(t, 202)
 	o.resetToken = p.mailTo(t, o.forgetful, subjectReset).secret(t)
 	p.record(t, s, o, storage)
-	for _, path := range []string{"/api/calls", "/api/recordings", "/api/audit", "/api/users"} {
+	for _, id := range []string{o.stream, store.NewID()} { // no janitor ends them meanwhile
+		p.exec(t, `INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, last_seen_at) VALUES ($1, $2, $3, 'pod', 'bot', now() + interval '1 hour')`,
+			o.tenant, id, o.callSID)
+	}
+	for _, path := range []string{"/api/calls", "/api/recordings", "/api/streams", "/api/audit", "/api/users"} {
 		o.cursors[path], _ = jsonAt(p.as(t, o.owner.AccessToken, "GET", path+"?limit=1", nil).want(t, 200).body, "nextCursor").(string)
 		if o.cursors[path] == "" {
 			t.Fatalf("%s has no second page", path)
@@ -126,7 +131,7 @@ func (p *platform) record(t *testing.T, s *s3test.Server, o *property, storage f
 
 // marks are texts that nobody of another tenant may ever see.
 func (o *property) marks() []string {
-	all := []string{o.tenant, o.domain, o.callSID, o.queuedRecording, o.keptOne, o.ownersSession, o.owner.User.ID}
+	all := []string{o.tenant, o.domain, o.callSID, o.queuedRecording, o.keptOne, o.ownersSession, o.owner.User.ID, o.stream}
 	for _, somebody := range o.staff {
 		all = append(all, somebody.User.ID)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -76,6 +77,16 @@ type streamView struct {
 	StartedAt  time.Time `json:"startedAt"`
 	LastSeenAt time.Time `json:"lastSeenAt"`
 	Closing    bool      `json:"closing"`
+	// As of LastSeenAt.
+	ToAgent  countsView `json:"toAgent"`
+	ToExotel countsView `json:"toExotel"`
+}
+
+// countsView are the counts of one direction in JSON.
+type countsView struct {
+	Frames  int64 `json:"frames"`
+	Bytes   int64 `json:"bytes"`
+	Dropped int64 `json:"dropped"`
 }
 
 // printSessions prints a list, which may have one too many.
@@ -83,7 +94,8 @@ func printSessions(cmd *cobra.Command, list []store.StreamSession, limit int, ou
 	views := []streamView{}
 	for _, s := range list[:min(len(list), limit)] {
 		views = append(views, streamView{ID: s.ID, Tenant: s.Tenant, CallSID: s.CallSID, StreamSID: s.StreamSID, Pod: s.Pod, Agent: s.Agent,
-			StartedAt: s.StartedAt.UTC(), LastSeenAt: s.LastSeenAt.UTC(), Closing: s.Closing})
+			StartedAt: s.StartedAt.UTC(), LastSeenAt: s.LastSeenAt.UTC(), Closing: s.Closing,
+			ToAgent: countsView(s.ToAgent), ToExotel: countsView(s.ToExotel)})
 	}
 	more := len(list) > limit
 	if output == "json" {
@@ -92,9 +104,10 @@ func printSessions(cmd *cobra.Command, list []store.StreamSession, limit int, ou
 			More     bool         `json:"more,omitempty"`
 		}{views, more})
 	}
-	err := printTable(cmd.OutOrStdout(), "TENANT\tCALL\tPOD\tAGENT\tSTARTED\tSEEN\tCLOSING\tID", views, func(v streamView) string {
-		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%t\t%s", clean(v.Tenant), clean(v.CallSID), clean(v.Pod), clean(v.Agent),
-			v.StartedAt.Format(time.RFC3339), v.LastSeenAt.Format(time.RFC3339), v.Closing, v.ID)
+	err := printTable(cmd.OutOrStdout(), "TENANT\tCALL\tPOD\tAGENT\tSTARTED\tSEEN\tTO AGENT\tTO EXOTEL\tDROPPED\tCLOSING\tID", views, func(v streamView) string {
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%t\t%s", clean(v.Tenant), clean(v.CallSID), clean(v.Pod), clean(v.Agent),
+			v.StartedAt.Format(time.RFC3339), v.LastSeenAt.Format(time.RFC3339), v.ToAgent.Frames, v.ToExotel.Frames,
+			v.ToAgent.Dropped+v.ToExotel.Dropped, v.Closing, v.ID)
 	})
 	if more {
 		cmd.PrintErrln("there are more: raise --limit, or give --tenant")
@@ -116,7 +129,7 @@ func newSessionsCloseCommand(o *sessionsOptions) *cobra.Command {
 			}
 			defer db.Close()
 			if all {
-				n, err := db.RequestStreamsClose(cmd.Context(), o.tenant)
+				n, err := db.CloseStreams(cmd.Context(), o.tenant, store.Origin{})
 				if err == nil {
 					cmd.Printf("%d streams of %s will be closed\n", n, o.tenant)
 				}
@@ -150,9 +163,9 @@ func checkClose(tenant string, all bool, ids []string) error {
 func closeSessions(cmd *cobra.Command, db *store.DB, tenant string, ids []string) error {
 	var missing []string
 	for _, id := range ids {
-		ref, err := db.RequestStreamClose(cmd.Context(), tenant, id)
+		ref, err := closeSession(cmd.Context(), db, tenant, id)
 		switch {
-		case errors.Is(err, store.ErrNotFound):
+		case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrStreamEnded):
 			missing = append(missing, id)
 		case err != nil:
 			return err
@@ -164,4 +177,15 @@ func closeSessions(cmd *cobra.Command, db *store.DB, tenant string, ids []string
 		return fmt.Errorf("no live stream has the id %s: caly sessions list shows those that there are", strings.Join(missing, ", "))
 	}
 	return nil
+}
+
+// closeSession asks for the end of one, of a tenant or of whichever has the id.
+func closeSession(ctx context.Context, db *store.DB, tenant, id string) (ref store.StreamRef, err error) {
+	if tenant == "" {
+		if tenant, err = db.TenantOfStream(ctx, id); err != nil {
+			return ref, err
+		}
+	}
+	s, err := db.CloseStream(ctx, tenant, id, store.Origin{})
+	return s.StreamRef, err
 }

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/caly-dev/caly/dataplane/audio"
 	"github.com/caly-dev/caly/dataplane/session/live"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -17,7 +19,7 @@ import (
 func (a *accounts) streams() (acme, acme2, globex *live.Live) {
 	a.t.Helper()
 	snapshot := tenantconfig.NewSnapshot(&tenantconfig.Tenant{ID: "acme/support"}, &tenantconfig.Tenant{ID: "globex/sales"})
-	pod := live.New(live.Options{Store: a.db, Pod: "pod-1", Tenants: func() *tenantconfig.Snapshot { return snapshot }})
+	pod := live.New(live.Options{Store: a.db, Pod: "pod-1", HeartbeatEvery: 50 * time.Millisecond, Tenants: func() *tenantconfig.Snapshot { return snapshot }})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = pod.Run(ctx) })
@@ -80,6 +82,25 @@ func TestSessionsList(t *testing.T) {
 		time.Since(v.StartedAt).Abs() > time.Minute || v.Closing {
 		t.Errorf("%+v", v)
 	}
+	first.Measured(func() (toAgent, toExotel audio.Counts) {
+		return audio.Counts{Frames: 11, Bytes: 12, Dropped: 13}, audio.Counts{Frames: 14, Bytes: 15, Dropped: 16}
+	})
+	waitFor(t, "the heartbeat writes no counts", func() bool {
+		return a.count(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND dropped_to_exotel = 16`, first.ID()) == 1
+	})
+	r = execute(t, "sessions", "list", "--output=json", "--limit=1")
+	if err := json.Unmarshal([]byte(r.out), &out); err != nil || out.Sessions[0].ToAgent != (countsView{11, 12, 13}) || out.Sessions[0].ToExotel != (countsView{14, 15, 16}) {
+		t.Errorf("%q, %v", r.out, err)
+	}
+	if r := execute(t, "sessions", "list", "--limit=1"); !slices.Equal([]string{"11", "14", "29", "false", first.ID()}, lastFields(r.out, 5)) {
+		t.Errorf("the table is %q", r.out)
+	}
+}
+
+// lastFields are those of a text.
+func lastFields(text string, n int) []string {
+	fields := strings.Fields(text)
+	return fields[max(len(fields)-n, 0):]
 }
 
 // ended tells whether a session has ended for the reason.
@@ -90,7 +111,7 @@ func (a *accounts) ended(l *live.Live, reason string) bool {
 // waitEnd is until a person's wish has come true.
 func (a *accounts) waitEnd(l *live.Live) {
 	a.t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !a.ended(l, live.ReasonClosed); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(15 * time.Second); !a.ended(l, string(audio.Closed)); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			a.t.Fatalf("the stream %s is not closed", l.ID())
 		}
@@ -122,6 +143,13 @@ func TestSessionsClose(t *testing.T) {
 	}
 	if theirs.Context().Err() != nil {
 		t.Error("another tenant's was closed too")
+	}
+	if n := a.count(`SELECT count(*)::int FROM audit_log WHERE tenant = 'acme/support' AND actor_id IS NULL AND outcome = 'success' AND
+		(action = 'stream_closed' AND reason = 'stream ' || $1 OR action = 'streams_closed' AND reason = 'live streams: 1')`, first.ID()); n != 2 {
+		t.Errorf("%d rows of the audit log tell of it, want 2", n)
+	}
+	if n := a.count(`SELECT count(*)::int FROM audit_log WHERE action LIKE 'stream%'`); n != 2 {
+		t.Errorf("%d rows of the audit log tell of streams, want 2", n)
 	}
 }
 

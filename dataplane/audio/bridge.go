@@ -131,13 +131,19 @@ func (b *Bridge) report() *End {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	v := b.verdict
-	e := &End{Reason: v.reason, Side: v.side, Code: v.code, Err: v.err, Start: b.opening.info, Reconnected: b.again,
-		ToAgent: b.toAgent.counts(), ToExotel: b.toExotel.counts()}
-	e.ToAgent.Refused, e.ToExotel.Refused = uint64(b.fromExotel.refused), uint64(b.fromAgent.refused)
+	e := &End{Reason: v.reason, Side: v.side, Code: v.code, Err: v.err, Start: b.opening.info, Reconnected: b.again}
+	e.ToAgent, e.ToExotel = b.Counts()
 	for i := range e.Oddities {
 		e.Oddities[i] = b.fromExotel.oddities[i] + b.fromAgent.oddities[i]
 	}
 	return e
+}
+
+// Counts are those of both directions until now. Anybody may ask, at any time: it takes what the frames count anyway.
+func (b *Bridge) Counts() (toAgent, toExotel Counts) {
+	toAgent, toExotel = b.toAgent.counts(), b.toExotel.counts()
+	toAgent.Refused, toExotel.Refused = b.fromExotel.refused.Load(), b.fromAgent.refused.Load()
+	return toAgent, toExotel
 }
 
 // end tells both sides, behind everything that waits for them. The readers go on until the sides have closed, or CloseWithin is over.

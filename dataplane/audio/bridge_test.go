@@ -3,10 +3,13 @@ package audio
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/websocket"
+
+	"github.com/caly-dev/caly/internal/wstest"
 )
 
 // TestRelay : every byte arrives, in order, in both directions, whatever the sizes.
@@ -44,6 +47,60 @@ func TestRelay(t *testing.T) {
 	}
 }
 
+// TestCounts : a bridge tells what it has counted while it runs, to whoever asks at whatever time, and in the end the same.
+func TestCounts(t *testing.T) {
+	bridge := make(chan *Bridge, 1)
+	r := newRig(t, quick(), ConnOptions{}, nil)
+	r.made = func(b *Bridge) { bridge <- b }
+	exotel, agent := r.call()
+	b := <-bridge
+	done := make(chan struct{})
+	var asking sync.WaitGroup
+	asking.Go(func() { // all the time; the race detector looks on
+		var last [2]Counts
+		for {
+			toAgent, toExotel := b.Counts()
+			if toAgent.Frames < last[0].Frames || toAgent.Bytes < last[0].Bytes || toExotel.Frames < last[1].Frames || toAgent.Refused < last[0].Refused {
+				t.Errorf("the counts fell from %+v to %+v, %+v", last, toAgent, toExotel)
+			}
+			last = [2]Counts{toAgent, toExotel}
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	})
+	exotel.text(connected, start, "{", speech(1, 320), dtmf) // of which one is malformed
+	agent.expect(connected, start, speech(1, 320), dtmf)
+	agent.text(speech(2, 640), "[")
+	exotel.expect(speech(2, 640))
+	size := func(frames ...string) (n uint64) {
+		for _, f := range frames {
+			n += uint64(len(wstest.FrameBytes(0x81, false, f)))
+		}
+		return n
+	}
+	const masked = 4 // a client masks: the key is in every frame to the agent
+	want := [2]Counts{{Frames: 4, Bytes: size(connected, start, speech(1, 320), dtmf) + 4*masked, Refused: 1}, {Frames: 1, Bytes: size(speech(2, 640)), Refused: 1}}
+	var got [2]Counts
+	waitFor(t, "all is counted", func() bool {
+		got[0], got[1] = b.Counts()
+		return got == want
+	})
+	exotel.text(stop)
+	agent.expect(stop)
+	go agent.expectClose()
+	exotel.expectClose()
+	e := r.end()
+	close(done)
+	asking.Wait()
+	got[0], got[1] = b.Counts()
+	if diff := cmp.Diff([2]Counts{e.ToAgent, e.ToExotel}, got); diff != "" || e.ToAgent.Frames != want[0].Frames+1 {
+		t.Errorf("after its end, %+v (-end +got):\n%s", want, diff)
+	}
+}
+
 // TestEnds : who ends a call how, and what the other side is told.
 func TestEnds(t *testing.T) {
 	normal, away := websocket.CloseNormalClosure, websocket.CloseGoingAway
@@ -78,6 +135,10 @@ func TestEnds(t *testing.T) {
 			wantReason: AgentLost, wantSide: AgentSide, wantExotel: normal},
 		"the pod drains": {do: func(r *rig, _, _ *raw) { r.cut(errors.New("shutting down")) },
 			wantReason: Drained, wantExotel: away, wantAgent: away},
+		"a person closes": {do: func(r *rig, _, _ *raw) { r.cut(&Cut{Reason: Closed, Code: normal}) },
+			wantReason: Closed, wantExotel: normal, wantAgent: normal},
+		"its row has ended": {do: func(r *rig, _, _ *raw) { r.cut(&Cut{Reason: Orphaned}) },
+			wantReason: Orphaned, wantExotel: away, wantAgent: away},
 		"the tenant is suspended": {do: func(r *rig, _, _ *raw) { r.cut(&Cut{Reason: Suspended, Code: websocket.ClosePolicyViolation}) },
 			wantReason: Suspended, wantExotel: websocket.ClosePolicyViolation, wantAgent: websocket.ClosePolicyViolation},
 		"the call is too long": {do: func(r *rig, _, _ *raw) { r.cut(fmt.Errorf("an hour is over: %w", &Cut{Reason: Limit, Code: normal})) },

@@ -33,13 +33,17 @@ const (
 	Drained Reason = "drained"
 	// Suspended : the tenant was suspended or deleted.
 	Suspended Reason = "suspended"
+	// Closed : a person closed it.
+	Closed Reason = "closed"
+	// Orphaned : its row had ended, because its pod was out of the database's reach for too long.
+	Orphaned Reason = "orphaned"
 	// Limit : the stream was longer or larger than it may be.
 	Limit Reason = "limit"
 )
 
 // Reasons are all of them, for metrics.
 func Reasons() []Reason {
-	return []Reason{CallEnded, AgentClosed, AgentLost, ExotelLost, Slow, ProtocolError, Drained, Suspended, Limit}
+	return []Reason{CallEnded, AgentClosed, AgentLost, ExotelLost, Slow, ProtocolError, Drained, Suspended, Closed, Orphaned, Limit}
 }
 
 // Side is one of the two peers.

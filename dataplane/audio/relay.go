@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/caly-dev/caly/internal/agent"
@@ -17,7 +18,7 @@ const maxRefused = 16
 type inbound struct {
 	scanner  agentstream.Scanner
 	oddities [agentstream.Oddities]uint32 // a session's frames at 50 a second reach 2^32 after years
-	refused  uint32
+	refused  atomic.Uint64                // its reader alone adds to it
 	inRow    uint32
 }
 
@@ -124,7 +125,7 @@ func (in *inbound) scan(f frame, o *Observer) (agentstream.Message, error) {
 // refuse leaves a malformed frame out. Text that is not UTF-8 ends the connection at once, as RFC 6455 section 8.1 demands; other
 // mistakes do when there are too many in a row.
 func (in *inbound) refuse(f frame, err error, o *DirectionObserver) error {
-	in.refused++
+	in.refused.Add(1)
 	o.Refused.Add(1)
 	if f.op == opText && !utf8.Valid(f.payload()) {
 		return fmt.Errorf("%w: a text frame that is not UTF-8", errMalformed)
@@ -152,7 +153,7 @@ func (b *Bridge) translate(m agentstream.Message, audio int) error {
 	b.opening.mu.Unlock()
 	switch {
 	case errors.Is(err, agent.ErrFrame):
-		b.fromExotel.refused++
+		b.fromExotel.refused.Add(1)
 		b.o.Observer.ToAgent.Refused.Add(1)
 		return nil
 	case err != nil:

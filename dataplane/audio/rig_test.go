@@ -41,6 +41,7 @@ type rig struct {
 	ends   chan *End
 	cut    context.CancelCauseFunc
 	listen net.Listener
+	made   func(*Bridge) // is told of each bridge; nil: nobody is
 }
 
 // newRig starts one; configure may change the options of each bridge.
@@ -79,7 +80,11 @@ func newRig(t *testing.T, o Options, co ConnOptions, configure func(r *rig, o *O
 		if configure != nil {
 			configure(r, &own)
 		}
-		running.Go(func() { r.ends <- New(own).Run(ctx, exotel, agent) })
+		b := New(own)
+		if r.made != nil {
+			r.made(b)
+		}
+		running.Go(func() { r.ends <- b.Run(ctx, exotel, agent) })
 	}))
 	t.Cleanup(func() {
 		cut(nil)

@@ -17,7 +17,7 @@ type Event struct {
 	Action    string    `json:"action"`
 	Outcome   string    `json:"outcome" enum:"success,failure"`
 	ActorID   string    `json:"actorId,omitempty" doc:"The user who did it. Absent where nobody was signed in, or the platform did it."`
-	Subject   string    `json:"subject,omitempty" doc:"The email of the account that it was done to."`
+	Subject   string    `json:"subject,omitempty" doc:"The email of the account that it was done to. Absent for a stream, whose id is in reason."`
 	SessionID string    `json:"sessionId,omitempty"`
 	Address   string    `json:"address,omitempty" doc:"Where the request came from."`
 	Device    string    `json:"device,omitempty" doc:"What the client called itself."`
@@ -37,7 +37,7 @@ func eventOf(r store.AuditRow) Event {
 type auditQuery struct {
 	Paging
 	Span
-	Action  string `query:"action" enum:"register,verify_email,login,refresh_reuse,logout,logout_all,session_revoked,sessions_revoked,password_reset_requested,password_reset,password_changed,user_created,user_invited,user_disabled,user_enabled,user_role_changed"` //nolint:lll // a tag is one line
+	Action  string `query:"action" enum:"register,verify_email,login,refresh_reuse,logout,logout_all,session_revoked,sessions_revoked,password_reset_requested,password_reset,password_changed,user_created,user_invited,user_disabled,user_enabled,user_role_changed,stream_closed,streams_closed"` //nolint:lll // a tag is one line
 	Outcome string `query:"outcome" enum:"success,failure"`
 	Actor   string `query:"actor" pattern:"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$" doc:"The id of the user who did it."`
 }

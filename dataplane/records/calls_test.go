@@ -116,7 +116,7 @@ func TestPages(t *testing.T) {
 	for path, tc := range map[string]struct {
 		field string
 		want  int
-	}{"/api/calls": {"callSid", 23}, "/api/recordings": {"id", 23}, "/api/audit": {"id", 23 + 3}, "/api/users": {"email", 23 + 3}} {
+	}{"/api/calls": {"callSid", 23}, "/api/recordings": {"id", 23}, "/api/streams": {"id", 23}, "/api/audit": {"id", 23 + 3}, "/api/users": {"email", 23 + 3}} {
 		t.Run(path, func(t *testing.T) {
 			r := newRig(t)
 			for n := range 23 {
@@ -124,6 +124,7 @@ func TestPages(t *testing.T) {
 				r.insertCall(t, acme, fmt.Sprintf("c%02d", n), at)
 				r.insertRecording(t, acme, recordingID(n), "c", []string{"pending", "uploaded", "failed"}[n%3], "b", "acme/support/k", at)
 				r.exec(t, `INSERT INTO audit_log (tenant, action, outcome, at) VALUES ($1, 'login', 'success', $2)`, acme, at)
+				r.insertStream(t, acme, streamID(n), "c", []string{"", "call_ended"}[n%2], at)
 				r.exec(t, `INSERT INTO users (tenant, id, email, role) VALUES ($1, gen_random_uuid(), $2, 'viewer')`, acme, fmt.Sprintf("p%02d@acme.example", n))
 			}
 			var seen []string

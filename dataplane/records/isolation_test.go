@@ -41,20 +41,27 @@ func TestOtherTenantsAreOutOfReach(t *testing.T) {
 	r.fill(t, acme, "acme-word", recordingID(1))
 	r.fill(t, globex, "globex-word", recordingID(2))
 	agent := r.people[bearer(globex, "agent")]
+	r.insertStream(t, acme, streamID(1), "acme-word", "", ago(time.Hour))
+	r.insertStream(t, globex, streamID(2), "globex-word", "", ago(time.Hour))
 	cases := map[string]crossed{
-		"listCalls":         {"GET", "/api/calls", "", 200},
-		"getCall":           {"GET", "/api/calls/globex-word", "", 404},
-		"listRecordings":    {"GET", "/api/recordings", "", 200},
-		"getRecording":      {"GET", "/api/recordings/" + recordingID(2), "", 404},
-		"downloadRecording": {"GET", "/api/recordings/" + recordingID(2) + "/download", "", 404},
-		"getTenant":         {"GET", "/api/tenant", "", 200},
-		"getUsage":          {"GET", "/api/tenant/usage", "", 200},
-		"listAudit":         {"GET", "/api/audit", "", 200},
-		"listUsers":         {"GET", "/api/users", "", 200},
-		"inviteUser":        {"POST", "/api/users", `{"email":"agent@globex.sales.example","role":"viewer"}`, 201}, // another account of that email
-		"changeUser":        {"PATCH", "/api/users/" + agent, `{"role":"admin","disabled":true}`, 404},
+		"listCalls":          {"GET", "/api/calls", "", 200},
+		"getCall":            {"GET", "/api/calls/globex-word", "", 404},
+		"listRecordings":     {"GET", "/api/recordings", "", 200},
+		"getRecording":       {"GET", "/api/recordings/" + recordingID(2), "", 404},
+		"downloadRecording":  {"GET", "/api/recordings/" + recordingID(2) + "/download", "", 404},
+		"getTenant":          {"GET", "/api/tenant", "", 200},
+		"getUsage":           {"GET", "/api/tenant/usage", "", 200},
+		"listAudit":          {"GET", "/api/audit", "", 200},
+		"listUsers":          {"GET", "/api/users", "", 200},
+		"inviteUser":         {"POST", "/api/users", `{"email":"agent@globex.sales.example","role":"viewer"}`, 201}, // another account of that email
+		"changeUser":         {"PATCH", "/api/users/" + agent, `{"role":"admin","disabled":true}`, 404},
+		"revokeUserSessions": {"DELETE", "/api/users/" + agent + "/sessions", "", 404},
+		"listStreams":        {"GET", "/api/streams", "", 200},
+		"getStream":          {"GET", "/api/streams/" + streamID(2), "", 404},
+		"closeStream":        {"DELETE", "/api/streams/" + streamID(2), "", 404},
+		"closeStreams":       {"POST", "/api/streams/close", "", 202}, // acme's own
 	}
-	theirs := []string{"globex-word", globex, agent, r.people[bearer(globex, "admin")], r.people[bearer(globex, "viewer")]}
+	theirs := []string{"globex-word", globex, agent, streamID(2), r.people[bearer(globex, "admin")], r.people[bearer(globex, "viewer")]}
 	var covered []string
 	for id, c := range cases {
 		covered = append(covered, id)
@@ -73,6 +80,7 @@ func TestOtherTenantsAreOutOfReach(t *testing.T) {
 		t.Errorf("operations (-there +tested):\n%s", diff)
 	}
 	for query, want := range map[string]int{"/api/calls?from=%2B918047491899": 2, "/api/recordings?callSid=globex-word": 0, "/api/recordings?callSid=shared": 1,
+		"/api/streams?callSid=globex-word": 0, "/api/streams?live=true": 1,
 		"/api/audit?actor=" + agent: 0} {
 		var got items
 		if r.get(t, query, bearer(acme, "admin"), &got); len(got.Items) != want {
@@ -88,6 +96,9 @@ func TestOtherTenantsAreOutOfReach(t *testing.T) {
 		`SELECT count(*)::int FROM users WHERE tenant = 'globex/sales' AND role = 'agent' AND disabled_at IS NULL AND id = '` + agent + `'`: 1,
 		`SELECT count(*)::int FROM audit_log WHERE tenant = 'globex/sales'`:                                                                 4, // three hired, one login
 		`SELECT count(*)::int FROM mail_outbox WHERE tenant = 'globex/sales'`:                                                               0,
+		`SELECT count(*)::int FROM revocations WHERE tenant = 'globex/sales'`:                                                               0,
+		`SELECT count(*)::int FROM stream_sessions WHERE tenant = 'globex/sales' AND close_requested_at IS NULL`:                            1,
+		`SELECT count(*)::int FROM stream_sessions WHERE tenant = 'acme/support' AND close_requested_at IS NULL`:                            0,
 	})
 }
 
@@ -102,6 +113,8 @@ func TestRoles(t *testing.T) {
 		{"GET", "/api/calls", "", all}, {"GET", "/api/calls/c0", "", all}, {"GET", "/api/recordings", "", all},
 		{"GET", "/api/recordings/" + recordingID(1), "", all}, {"GET", "/api/recordings/" + recordingID(1) + "/download", "", staff}, {"GET", "/api/tenant", "", all},
 		{"GET", "/api/tenant/usage", "", admins}, {"GET", "/api/audit", "", admins}, {"GET", "/api/users", "", admins},
+		{"GET", "/api/streams", "", all}, {"GET", "/api/streams/" + streamID(1), "", all}, {"DELETE", "/api/streams/" + streamID(1), "", admins},
+		{"POST", "/api/streams/close", "", admins}, {"DELETE", "/api/users/" + store.NewID() + "/sessions", "", admins},
 		{"POST", "/api/users", `{}`, admins}, {"PATCH", "/api/users/" + store.NewID(), `{}`, admins},
 	} {
 		for _, role := range all {

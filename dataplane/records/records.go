@@ -1,5 +1,5 @@
-// Package records is the part of the tenant API that shows what a tenant has: calls, recordings and links to download them, usage, the
-// audit log, and the people, whom its admins invite and change.
+// Package records is the part of the tenant API that shows what a tenant has: calls, audio streams, which its admins may close,
+// recordings and links to download them, usage, the audit log, and the people, whom its admins invite, change and sign out.
 package records
 
 import (
@@ -41,7 +41,7 @@ func Register(a *api.API, o Options) {
 		o.Now = time.Now
 	}
 	h := handlers{o}
-	for _, add := range []func(*api.API){h.calls, h.recordings, h.tenant, h.audit, h.users} {
+	for _, add := range []func(*api.API){h.calls, h.streams, h.recordings, h.tenant, h.audit, h.users} {
 		add(a)
 	}
 }

@@ -37,6 +37,14 @@ type rig struct {
 	db *store.DB
 	// people are the ids of the tenants' users, by bearer.
 	people map[string]string
+	// revoked are the users that this pod shuts out.
+	revoked revoked
+}
+
+type revoked struct{ users []string }
+
+func (r *revoked) Revoke(tenant, userID, sessionID string) {
+	r.users = append(r.users, tenant+" "+userID+sessionID)
 }
 
 func bearer(tenant, role string) string { return tenant + " " + role }
@@ -52,7 +60,7 @@ func newRig(t *testing.T) *rig {
 	r := &rig{Rig: apitest.New(func(o *api.Options) { o.Mode = api.Development }), pg: pg, db: db, people: map[string]string{}}
 	ring := keyring.New(time.Now())
 	accounts := account.New(account.Options{Store: db, Hasher: password.NewHasher(password.Options{}), Ring: func() *keyring.Ring { return ring }})
-	records.Register(r.API, records.Options{Store: db, Inviter: accounts, Now: func() time.Time { return now }})
+	records.Register(r.API, records.Options{Store: db, Inviter: accounts, Revoker: &r.revoked, Now: func() time.Time { return now }})
 	r.Know(r.Tenant, tenantNamed(globex))
 	for _, tenant := range []string{acme, globex} {
 		for _, role := range []string{store.RoleAdmin, store.RoleAgent, store.RoleViewer} {

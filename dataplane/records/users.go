@@ -39,6 +39,16 @@ type inviteIn struct {
 	}
 }
 
+type userPath struct {
+	ID string `path:"id" pattern:"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"`
+}
+
+type revokedOut struct {
+	Body struct {
+		Ended int `json:"ended" doc:"So many sessions were ended."`
+	}
+}
+
 type changeIn struct {
 	ID   string `path:"id" pattern:"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"`
 	Body struct {
@@ -60,6 +70,10 @@ func (h handlers) users(a *api.API) {
 		Summary:     "Change somebody's role, or disable an account",
 		Description: "Access tokens of before are good no more. The last admin who can sign in stays one.",
 		Errors:      []problem.Code{problem.NotFound, problem.Conflict}}, h.changeUser)
+	api.Register(a, api.Operation{Method: http.MethodDelete, Path: "/api/users/{id}/sessions", ID: "revokeUserSessions", Tag: usersTag, Access: admins,
+		Summary:     "End all login sessions of somebody",
+		Description: "Neither refresh nor access tokens of before are good any more. Whoever knows the password may sign in anew: to keep somebody out, disable the account.",
+		Errors:      []problem.Code{problem.NotFound}}, h.revokeUserSessions)
 }
 
 func (h handlers) listUsers(ctx context.Context, in *usersQuery) (*list[Person], error) {
@@ -108,6 +122,20 @@ func (h handlers) changeUser(ctx context.Context, in *changeIn) (*personOut, err
 		h.Revoker.Revoke(tenant, in.ID, "")
 	}
 	return &personOut{personOf(u)}, nil
+}
+
+func (h handlers) revokeUserSessions(ctx context.Context, in *userPath) (*revokedOut, error) {
+	tenant := tenantOf(ctx)
+	n, err := h.Store.RevokeUser(ctx, tenant, in.ID, nil, originOf(ctx))
+	if err != nil {
+		return nil, found("user", err)
+	}
+	if h.Revoker != nil {
+		h.Revoker.Revoke(tenant, in.ID, "")
+	}
+	out := &revokedOut{}
+	out.Body.Ended = n
+	return out, nil
 }
 
 // originOf is who asks, and from where.

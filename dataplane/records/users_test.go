@@ -91,6 +91,48 @@ func TestInviteAndChange(t *testing.T) {
 	})
 }
 
+// TestRevokeUserSessions : an admin signs somebody out everywhere, who is not otherwise changed.
+func TestRevokeUserSessions(t *testing.T) {
+	r := newRig(t)
+	admin, agent := bearer(acme, "admin"), r.people[bearer(acme, "agent")]
+	r.session(t, agent)
+	r.session(t, agent)
+	r.session(t, r.people[bearer(acme, "viewer")])
+	for name, tc := range map[string]struct {
+		bearer, id string
+		status     int
+		code       string
+	}{
+		"as an agent, of oneself": {bearer(acme, "agent"), agent, 403, "forbidden"},
+		"as a viewer":             {bearer(acme, "viewer"), agent, 403, "forbidden"},
+		"as another tenant's":     {bearer(globex, "admin"), agent, 404, "not_found"},
+		"unknown":                 {admin, store.NewID(), 404, "not_found"},
+		"no id":                   {admin, "jane", 400, "validation"},
+	} {
+		if a := r.ask("DELETE", "/api/users/"+tc.id+"/sessions", tc.bearer, ""); a.Status != tc.status || a.Code() != tc.code {
+			t.Errorf("%s: %d %s", name, a.Status, a.Body)
+		}
+	}
+	r.counts(t, map[string]int{`SELECT count(*)::int FROM login_sessions WHERE ended_at IS NULL`: 3, `SELECT count(*)::int FROM revocations`: 0})
+	for _, want := range []int{2, 0} {
+		a := r.ask("DELETE", "/api/users/"+agent+"/sessions", admin, "")
+		var got struct{ Ended int }
+		if a.JSON(t, &got); a.Status != 200 || got.Ended != want {
+			t.Errorf("%d %s, want %d", a.Status, a.Body, want)
+		}
+	}
+	r.counts(t, map[string]int{
+		`SELECT count(*)::int FROM login_sessions WHERE end_reason = 'revoked' AND user_id = '` + agent + `'`:                                       2,
+		`SELECT count(*)::int FROM login_sessions WHERE ended_at IS NULL`:                                                                           1,
+		`SELECT count(*)::int FROM revocations WHERE user_id = '` + agent + `'`:                                                                     2,
+		`SELECT count(*)::int FROM users WHERE disabled_at IS NULL AND id = '` + agent + `'`:                                                        1,
+		`SELECT count(*)::int FROM audit_log WHERE action = 'sessions_revoked' AND actor_id = '` + r.people[admin] + `' AND subject LIKE 'agent@%'`: 2,
+	})
+	if diff := cmp.Diff([]string{acme + " " + agent, acme + " " + agent}, r.revoked.users); diff != "" {
+		t.Errorf("shut out on this pod (-want +got):\n%s", diff)
+	}
+}
+
 // session is one that is alive.
 func (r *rig) session(t *testing.T, user string) {
 	t.Helper()

@@ -92,7 +92,9 @@ func (h *Handler) run(session *live.Live, token oneTime, o audio.Options, conn, 
 			cut(&audio.Cut{Reason: audio.ProtocolError, Code: websocket.ClosePolicyViolation})
 		}
 	}
-	end := audio.New(o).Run(ctx, conn, peer)
+	bridge := audio.New(o)
+	session.Measured(bridge.Counts)
+	end := bridge.Run(ctx, conn, peer)
 	h.m.audio.Ended(end)
 	session.End(context.Background(), end)
 	h.o.Log.Info("a stream ended", "session", session.ID(), "reason", string(end.Reason), "side", string(end.Side), "code", end.Code)

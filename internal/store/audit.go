@@ -25,13 +25,15 @@ const (
 	ActionUserDisabled           = "user_disabled"
 	ActionUserEnabled            = "user_enabled"
 	ActionUserRoleChanged        = "user_role_changed"
+	ActionStreamClosed           = "stream_closed"
+	ActionStreamsClosed          = "streams_closed"
 )
 
 // Actions returns the closed set, in no order.
 func Actions() []string {
 	return []string{ActionRegister, ActionVerifyEmail, ActionLogin, ActionRefreshReuse, ActionLogout, ActionLogoutAll, ActionSessionRevoked,
 		ActionSessionsRevoked, ActionPasswordResetRequested, ActionPasswordReset, ActionPasswordChanged, ActionUserCreated, ActionUserInvited,
-		ActionUserDisabled, ActionUserEnabled, ActionUserRoleChanged}
+		ActionUserDisabled, ActionUserEnabled, ActionUserRoleChanged, ActionStreamClosed, ActionStreamsClosed}
 }
 
 // Outcomes of an audit row.

@@ -44,6 +44,28 @@ func streaming() map[string]call {
 			n, _, err := db.ReapStreams(ctx, []string{acme}, time.Minute, 10)
 			return one(n, err)
 		},
+		"StreamSessions": func(ctx context.Context, db *store.DB) (any, error) {
+			list, _, err := db.StreamSessions(ctx, acme, store.StreamFilter{CallSID: bothCall})
+			return one(len(list), err)
+		},
+		"StreamByID": func(ctx context.Context, db *store.DB) (any, error) { return db.StreamByID(ctx, acme, bothStream) },
+		"CloseStream": func(ctx context.Context, db *store.DB) (any, error) {
+			another := store.NewStream{ID: store.NewID(), Pod: "pod"}
+			if err := db.AdmitStream(ctx, acme, another, 10); err != nil {
+				return nil, err
+			}
+			return db.CloseStream(ctx, acme, another.ID, store.Origin{ActorID: bothUser})
+		},
+		"CloseStreams": func(ctx context.Context, db *store.DB) (any, error) {
+			if err := db.AdmitStream(ctx, acme, store.NewStream{ID: store.NewID(), Pod: "pod"}, 10); err != nil {
+				return nil, err
+			}
+			n, err := db.CloseStreams(ctx, acme, store.Origin{ActorID: bothUser})
+			if n != 2 && err == nil {
+				err = fmt.Errorf("%d are being closed", n)
+			}
+			return n, err
+		},
 		"PodStreams": func(ctx context.Context, db *store.DB) (any, error) {
 			return only(db.PodStreams(ctx, []string{acme}, "pod", 10))
 		},

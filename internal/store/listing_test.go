@@ -380,32 +380,38 @@ func TestAPageReadsAPage(t *testing.T) {
 		`INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, finished_by, created_at) SELECT $1, lpad(to_hex(n), 16, '0'), 'c' || n,
 			'https://x', 'failed', 1, 'pod', now() - n * interval '1 second' FROM generate_series(20001, 40000) n`,
 		`INSERT INTO audit_log (tenant, action, outcome, at) SELECT $1, 'login', 'success', now() - n * interval '1 second' FROM generate_series(1, 20000) n`,
+		`INSERT INTO stream_sessions (tenant, id, call_sid, pod, started_at, ended_at, end_reason) SELECT $1, gen_random_uuid(), 'c' || n % 100, 'pod',
+			now() - n * interval '1 second', now(), 'call_ended' FROM generate_series(1, 20000) n`,
 	} {
 		f.exec(t, sql, acme)
 	}
 	f.exec(t, `ANALYZE`)
-	const read = `SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0)::int FROM pg_stat_user_tables WHERE relname ~ '^(calls|recordings|recording_history.*|audit_log)$'`
+	const read = `SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0)::int FROM pg_stat_user_tables
+		WHERE relname ~ '^(calls|recordings|recording_history.*|audit_log|stream_sessions)$'`
 	db, err := store.Open(t.Context(), f.pg.DataplaneDSN, store.Options{Component: "dataplane", MaxConns: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	before := f.one(t, read)
-	page, audit := store.Page{Limit: 50}, store.Page{Limit: 50}
+	page, audit, streams := store.Page{Limit: 50}, store.Page{Limit: 50}, store.Page{Limit: 50}
 	for range 8 { // from the sixth on a prepared statement may have a plan for any argument
 		c, _, err1 := db.Calls(t.Context(), acme, store.CallFilter{Page: page})
 		r, _, err2 := db.ListRecordings(t.Context(), acme, store.RecordingFilter{Page: page})
 		a, _, err3 := db.ListAudit(t.Context(), acme, store.AuditFilter{Page: audit})
-		if err := errors.Join(err1, err2, err3); err != nil || len(c)+len(r)+len(a) != 150 {
-			t.Fatalf("%d calls, %d recordings, %d audit rows, %v", len(c), len(r), len(a), err)
+		s, _, err4 := db.StreamSessions(t.Context(), acme, store.StreamFilter{Page: streams})
+		ofCall, _, err5 := db.StreamSessions(t.Context(), acme, store.StreamFilter{CallSID: "c7", Page: store.Page{Limit: 50}})
+		if err := errors.Join(err1, err2, err3, err4, err5); err != nil || len(c)+len(r)+len(a)+len(s)+len(ofCall) != 250 {
+			t.Fatalf("%d calls, %d recordings, %d audit rows, %d and %d streams, %v", len(c), len(r), len(a), len(s), len(ofCall), err)
 		}
+		streams.After = store.Position{At: s[49].StartedAt, ID: s[49].ID}
 		page.After, audit.After = store.Position{At: c[49].CreatedAt, ID: c[49].SID}, a[49].Position()
 	}
 	db.Close() // tells the server's statistics
 	testenv.Eventually(t, 10*time.Second, func() error {
 		if n := f.one(t, read) - before; n == 0 {
 			return errors.New("not told yet")
-		} else if n > 8*4*55 {
-			t.Errorf("24 pages of 50 rows read %d rows", n)
+		} else if n > 8*6*55 {
+			t.Errorf("40 pages of 50 rows read %d rows", n)
 		}
 		return nil
 	})

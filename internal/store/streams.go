@@ -67,26 +67,35 @@ func (d *DB) AdmitStream(ctx context.Context, tenant string, n NewStream, limit 
 // StreamRef names a stream session.
 type StreamRef struct{ Tenant, ID string }
 
-// StreamBeat is a sign of life of a stream, with what Exotel has told of it by now.
+// StreamBeat is a sign of life of a stream, with what Exotel has told of it and what it has counted by now.
 type StreamBeat struct {
 	StreamRef
 	CallSID, StreamSID string
+	ToAgent, ToExotel  StreamCounts
 }
+
+// beatStreamsSQL locks the rows in their order before it changes them, as CloseStreams does: neither waits for what the other waits for.
+const beatStreamsSQL = `UPDATE stream_sessions s SET last_seen_at = clock_timestamp(), stream_sid = coalesce(nullif(b.stream_sid, ''), s.stream_sid),
+		call_sid = coalesce(nullif(b.call_sid, ''), s.call_sid), frames_to_agent = b.n1, bytes_to_agent = b.n2, dropped_to_agent = b.n3,
+		frames_to_exotel = b.n4, bytes_to_exotel = b.n5, dropped_to_exotel = b.n6
+	FROM (SELECT u.* FROM stream_sessions l JOIN unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
+			$8::bigint[], $9::bigint[], $10::bigint[]) u (tenant, id, call_sid, stream_sid, n1, n2, n3, n4, n5, n6) ON l.tenant = u.tenant AND l.id = u.id
+		WHERE l.ended_at IS NULL ORDER BY l.tenant, l.id FOR NO KEY UPDATE OF l) b
+	WHERE s.tenant = b.tenant AND s.id = b.id AND s.ended_at IS NULL
+	RETURNING s.tenant, s.id::text, s.close_requested_at IS NOT NULL`
 
 // HeartbeatStreams notes that streams live, in one statement, and returns those that it found alive: whether somebody wants them
 // closed. The others have ended, or have no row.
 func (d *DB) HeartbeatStreams(ctx context.Context, beats []StreamBeat) (map[StreamRef]bool, error) {
 	var tenants, ids, calls, sids []string
+	var n countColumns
 	for _, b := range beats {
 		tenants, ids, calls, sids = append(tenants, b.Tenant), append(ids, b.ID), append(calls, b.CallSID), append(sids, b.StreamSID)
+		n.add(b.ToAgent, b.ToExotel)
 	}
 	alive := make(map[StreamRef]bool, len(beats))
 	err := d.inTenants(ctx, distinct(tenants), func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `UPDATE stream_sessions s SET last_seen_at = clock_timestamp(), stream_sid = coalesce(nullif(b.stream_sid, ''), s.stream_sid),
-				call_sid = coalesce(nullif(b.call_sid, ''), s.call_sid)
-			FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[]) b (tenant, id, call_sid, stream_sid)
-			WHERE s.tenant = b.tenant AND s.id = b.id AND s.ended_at IS NULL
-			RETURNING s.tenant, s.id::text, s.close_requested_at IS NOT NULL`, tenants, ids, calls, sids)
+		rows, err := tx.Query(ctx, beatStreamsSQL, tenants, ids, calls, sids, n[0], n[1], n[2], n[3], n[4], n[5])
 		if err != nil {
 			return err
 		}

@@ -22,7 +22,7 @@ type StreamEnd struct {
 }
 
 // EndStreams ends stream sessions in one statement, and returns how many had not ended before. Of one that was ended as an orphan while
-// it was alive, what is known now takes the place of that.
+// it was alive, what is known now takes the place of that. An end without counts leaves those of the last heartbeat.
 func (d *DB) EndStreams(ctx context.Context, ends []StreamEnd) (n int64, err error) {
 	if len(ends) == 0 {
 		return 0, nil
@@ -31,8 +31,9 @@ func (d *DB) EndStreams(ctx context.Context, ends []StreamEnd) (n int64, err err
 	err = d.inTenants(ctx, distinct(c.tenants), func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `UPDATE stream_sessions s SET ended_at = greatest(s.started_at, least(coalesce(e.at, now()), now())), end_reason = e.reason,
 				call_sid = coalesce(nullif(e.call_sid, ''), s.call_sid), stream_sid = coalesce(nullif(e.stream_sid, ''), s.stream_sid), reconnected = e.reconnected,
-				frames_to_agent = e.n[1], bytes_to_agent = e.n[2], dropped_to_agent = e.n[3],
-				frames_to_exotel = e.n[4], bytes_to_exotel = e.n[5], dropped_to_exotel = e.n[6]
+				frames_to_agent = greatest(s.frames_to_agent, e.n[1]), bytes_to_agent = greatest(s.bytes_to_agent, e.n[2]),
+				dropped_to_agent = greatest(s.dropped_to_agent, e.n[3]), frames_to_exotel = greatest(s.frames_to_exotel, e.n[4]),
+				bytes_to_exotel = greatest(s.bytes_to_exotel, e.n[5]), dropped_to_exotel = greatest(s.dropped_to_exotel, e.n[6])
 			FROM (SELECT tenant, id, call_sid, stream_sid, at, reason, reconnected, ARRAY[n1, n2, n3, n4, n5, n6] AS n
 				FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::boolean[],
 					$8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[])
@@ -50,7 +51,16 @@ type endColumns struct {
 	tenants, ids, calls, sids, reasons []string
 	at                                 []*time.Time
 	reconnected                        []bool
-	n                                  [6][]int64
+	n                                  countColumns
+}
+
+// countColumns are counts as unnest takes them: those of the direction to the agent first.
+type countColumns [6][]int64
+
+func (c *countColumns) add(toAgent, toExotel StreamCounts) {
+	for i, v := range []int64{toAgent.Frames, toAgent.Bytes, toAgent.Dropped, toExotel.Frames, toExotel.Bytes, toExotel.Dropped} {
+		c[i] = append(c[i], v)
+	}
 }
 
 func columnsOf(ends []StreamEnd) (c endColumns) {
@@ -61,9 +71,7 @@ func columnsOf(ends []StreamEnd) (c endColumns) {
 		}
 		c.tenants, c.ids, c.calls, c.sids = append(c.tenants, e.Tenant), append(c.ids, e.ID), append(c.calls, e.CallSID), append(c.sids, e.StreamSID)
 		c.reasons, c.at, c.reconnected = append(c.reasons, e.Reason), append(c.at, at), append(c.reconnected, e.Reconnected)
-		for i, v := range []int64{e.ToAgent.Frames, e.ToAgent.Bytes, e.ToAgent.Dropped, e.ToExotel.Frames, e.ToExotel.Bytes, e.ToExotel.Dropped} {
-			c.n[i] = append(c.n[i], v)
-		}
+		c.n.add(e.ToAgent, e.ToExotel)
 	}
 	return c
 }

@@ -133,10 +133,12 @@ func TestStreamHeartbeat(t *testing.T) {
 	gone := store.StreamRef{Tenant: globex, ID: a.ID} // another's id is no row of this one's
 	f.exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '1 minute'`)
 	f.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, ended.ID)
-	if ref, err := f.oper.RequestStreamClose(t.Context(), acme, closing.ID); err != nil || ref != closing {
-		t.Fatal(ref, err)
+	if s, err := f.oper.CloseStream(t.Context(), acme, closing.ID, store.Origin{}); err != nil || s.StreamRef != closing {
+		t.Fatal(s, err)
 	}
-	beats := []store.StreamBeat{{StreamRef: a, CallSID: "told", StreamSID: "s1"}, {StreamRef: b}, {StreamRef: ended}, {StreamRef: closing}, {StreamRef: gone}}
+	counts := store.StreamCounts{Frames: 1, Bytes: 2, Dropped: 3}
+	beats := []store.StreamBeat{{StreamRef: a, CallSID: "told", StreamSID: "s1", ToAgent: counts, ToExotel: store.StreamCounts{Frames: 4, Bytes: 5, Dropped: 6}},
+		{StreamRef: b}, {StreamRef: ended}, {StreamRef: closing}, {StreamRef: gone}}
 	for range 2 { // a heartbeat that has nothing to tell takes nothing back
 		alive, err := f.dataplane.HeartbeatStreams(t.Context(), beats)
 		if diff := cmp.Diff(map[store.StreamRef]bool{a: false, b: false, closing: true}, alive); diff != "" || err != nil {
@@ -149,6 +151,10 @@ func TestStreamHeartbeat(t *testing.T) {
 	}
 	if n := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'told' AND stream_sid = 's1'`); n != 1 {
 		t.Errorf("what Exotel told is in %d rows", n)
+	}
+	if n := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND
+		(frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel, dropped_to_exotel) = (1, 2, 3, 4, 5, 6)`, a.ID); n != 1 {
+		t.Error("what the stream has counted is not in its row")
 	}
 	list, err := f.dataplane.StreamsToClose(t.Context(), []string{acme, globex}, "pod")
 	if diff := cmp.Diff([]store.StreamRef{closing}, list); diff != "" || err != nil {
@@ -290,22 +296,17 @@ func TestLiveStreams(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	if _, err := f.oper.RequestStreamClose(t.Context(), globex, first.ID); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("another's: %v", err)
-	}
-	if n, err := f.oper.RequestStreamsClose(t.Context(), acme); n != 2 || err != nil {
-		t.Errorf("%d are to be closed, %v", n, err)
-	}
-	if n := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE close_requested_at IS NOT NULL`); n != 2 {
-		t.Errorf("%d rows say so", n)
-	}
-	if _, err := f.dataplane.EndStreams(t.Context(), []store.StreamEnd{{StreamRef: first, Reason: "closed"}}); err != nil {
-		t.Error(err)
-	}
-	if _, err := f.oper.RequestStreamClose(t.Context(), "", first.ID); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("one that has ended: %v", err)
-	}
+	f.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'closed' WHERE id = $1`, first.ID)
 	if diff := cmp.Diff([]store.StreamRef{second}, refs(acme, 10)); diff != "" {
 		t.Errorf("live (-want +got):\n%s", diff)
+	}
+	for ref, want := range map[store.StreamRef]string{first: "", second: acme, theirs: globex, {ID: store.NewID()}: ""} {
+		tenant, err := f.oper.TenantOfStream(t.Context(), ref.ID)
+		if tenant != want || (want == "") != errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%v is of %q, %v, want %q", ref, tenant, err, want)
+		}
+	}
+	if tenant, err := f.dataplane.TenantOfStream(t.Context(), second.ID); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("a data-plane pod is told %q, %v", tenant, err)
 	}
 }

@@ -37,29 +37,16 @@ type Stream struct {
 	TokenID string
 }
 
-// Reasons that rows have besides those of bridges.
-const (
-	// ReasonClosed : a person closed it.
-	ReasonClosed = "closed"
-	// ReasonOrphaned : its row had ended, because its pod was out of the database's reach for too long.
-	ReasonOrphaned = store.EndOrphaned
-	// ReasonFailed : it ended before there was a bridge.
-	ReasonFailed = "failed"
-)
+// ReasonFailed : it ended before there was a bridge. All other reasons that rows have are those of bridges.
+const ReasonFailed = "failed"
 
-// The cuts. Bridges know no end by a person or for want of a row: the rows do.
+// The cuts: why the registry ends a stream.
 var (
-	cutSuspended = cut{string(audio.Suspended), &audio.Cut{Reason: audio.Suspended, Code: websocket.ClosePolicyViolation}}
-	cutClosed    = cut{ReasonClosed, &audio.Cut{Reason: audio.Drained, Code: websocket.CloseNormalClosure}}
-	cutOrphaned  = cut{ReasonOrphaned, &audio.Cut{Reason: audio.Drained}}
-	cutDrained   = cut{string(audio.Drained), &audio.Cut{Reason: audio.Drained}}
+	cutSuspended = &audio.Cut{Reason: audio.Suspended, Code: websocket.ClosePolicyViolation}
+	cutClosed    = &audio.Cut{Reason: audio.Closed, Code: websocket.CloseNormalClosure}
+	cutOrphaned  = &audio.Cut{Reason: audio.Orphaned}
+	cutDrained   = &audio.Cut{Reason: audio.Drained}
 )
-
-// cut is why the registry ends a stream: for the row, and for the bridge.
-type cut struct {
-	reason string
-	cause  *audio.Cut
-}
 
 // Live is a stream that was let in. It must be ended.
 type Live struct {
@@ -71,7 +58,8 @@ type Live struct {
 
 	mu                 sync.Mutex
 	callSID, streamSID string
-	cut                string // the first reason for which the registry wanted its end
+	measure            func() (toAgent, toExotel audio.Counts)
+	cut                audio.Reason // the first for which the registry wanted its end
 	ended              bool
 	row                bool // it has one
 }
@@ -91,6 +79,13 @@ func (l *Live) Started(info agentstream.StartInfo) {
 		l.callSID = bounded(info.CallSID)
 	}
 	l.streamSID = bounded(info.StreamSID)
+}
+
+// Measured tells how to ask the stream for its counts, which every heartbeat writes from then on.
+func (l *Live) Measured(counts func() (toAgent, toExotel audio.Counts)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.measure = counts
 }
 
 // End ends the session; nil is a stream that had no bridge. When the database does not answer before ctx is over, or in 5 s, the end is
@@ -119,13 +114,12 @@ func (l *Live) finish(e *audio.End) (end store.StreamEnd, first bool) {
 	l.ended = true
 	l.cancel(nil)
 	end = store.StreamEnd{StreamRef: l.ref, CallSID: l.callSID, StreamSID: l.streamSID, At: time.Now(), Reason: ReasonFailed}
-	if e != nil {
+	switch {
+	case e != nil: // one that ended by itself just before it was cut off says so
 		end.Reason, end.Reconnected = string(e.Reason), e.Reconnected
 		end.ToAgent, end.ToExotel = countsOf(e.ToAgent), countsOf(e.ToExotel)
-	}
-	// A bridge that ended by itself just before it was cut off says so.
-	if l.cut != "" && (e == nil || e.Reason == audio.Drained || e.Reason == audio.Suspended) {
-		end.Reason = l.cut
+	case l.cut != "":
+		end.Reason = string(l.cut)
 	}
 	return end, true
 }
@@ -135,15 +129,15 @@ func countsOf(c audio.Counts) store.StreamCounts {
 }
 
 // stop cancels the stream; the first time counts.
-func (l *Live) stop(c cut) (first bool) {
+func (l *Live) stop(c *audio.Cut) (first bool) {
 	l.mu.Lock()
 	first = l.cut == "" && !l.ended
 	if first {
-		l.cut = c.reason
+		l.cut = c.Reason
 	}
 	l.mu.Unlock()
 	if first {
-		l.cancel(c.cause)
+		l.cancel(c)
 	}
 	return first
 }
@@ -157,8 +151,13 @@ func (l *Live) admitted() bool {
 
 func (l *Live) beat() store.StreamBeat {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	return store.StreamBeat{StreamRef: l.ref, CallSID: l.callSID, StreamSID: l.streamSID}
+	b, measure := store.StreamBeat{StreamRef: l.ref, CallSID: l.callSID, StreamSID: l.streamSID}, l.measure
+	l.mu.Unlock()
+	if measure != nil { // with the lock free: it is the stream's own code
+		toAgent, toExotel := measure()
+		b.ToAgent, b.ToExotel = countsOf(toAgent), countsOf(toExotel)
+	}
+	return b
 }
 
 // maxID bounds what Exotel calls a call or a stream: the column's bound, in characters; theirs have 32.

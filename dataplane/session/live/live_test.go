@@ -15,6 +15,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/audio"
 	"github.com/caly-dev/caly/dataplane/session/live"
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
+	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -102,10 +103,10 @@ func TestCuts(t *testing.T) {
 			audio.Cut{Reason: audio.Suspended, Code: websocket.ClosePolicyViolation}, "suspended"},
 		"closed by a person": {func(r *rig, l *live.Live) {
 			r.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, l.ID())
-		}, audio.Cut{Reason: audio.Drained, Code: websocket.CloseNormalClosure}, "closed"},
+		}, audio.Cut{Reason: audio.Closed, Code: websocket.CloseNormalClosure}, "closed"},
 		"ended by a janitor": {func(r *rig, l *live.Live) {
 			r.change(`UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, l.ID())
-		}, audio.Cut{Reason: audio.Drained}, "orphaned"},
+		}, audio.Cut{Reason: audio.Orphaned}, "orphaned"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
@@ -163,6 +164,65 @@ func TestEnd(t *testing.T) {
 	l = r.admit(p, acme)
 	if l.End(t.Context(), nil); r.reason(l) != live.ReasonFailed {
 		t.Errorf("without a bridge the row says %q", r.reason(l))
+	}
+}
+
+// TestCountsInHeartbeats : the row tells while it lives what the stream has counted, of each direction, and an end without counts takes
+// none of it back. Streams beside it have their own.
+func TestCountsInHeartbeats(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", live.Options{})
+	l, theirs, silent := r.admit(p, acme), r.admit(p, globex), r.admit(p, acme)
+	var frames atomic.Uint64
+	frames.Store(1)
+	l.Measured(func() (toAgent, toExotel audio.Counts) {
+		n := frames.Load()
+		l.Started(agentstream.StartInfo{StreamSID: "s"}) // whoever is asked may speak to the session
+		return audio.Counts{Frames: n, Bytes: 2 * n, Dropped: 3 * n, StaleMarks: 9, Refused: 9}, audio.Counts{Frames: 4 * n, Bytes: 5 * n, Dropped: 6 * n}
+	})
+	theirs.Measured(func() (toAgent, toExotel audio.Counts) { return audio.Counts{Frames: 70}, audio.Counts{Bytes: 80} })
+	has := func(l *live.Live, counts ...int64) bool {
+		return r.one(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND ARRAY[frames_to_agent, bytes_to_agent, dropped_to_agent,
+			frames_to_exotel, bytes_to_exotel, dropped_to_exotel] = $2::bigint[]`, l.ID(), counts) == 1
+	}
+	eventually(t, "the first counts are written", func() bool { return has(l, 1, 2, 3, 4, 5, 6) && has(theirs, 70, 0, 0, 0, 80, 0) })
+	frames.Store(10)
+	eventually(t, "the counts grow", func() bool { return has(l, 10, 20, 30, 40, 50, 60) })
+	if !has(silent, 0, 0, 0, 0, 0, 0) {
+		t.Error("a stream that nobody measures counts something")
+	}
+	l.End(t.Context(), nil)
+	theirs.End(t.Context(), &audio.End{Reason: audio.CallEnded, ToAgent: audio.Counts{Frames: 71, Dropped: 1}, ToExotel: audio.Counts{Frames: 1, Bytes: 81}})
+	if !has(l, 10, 20, 30, 40, 50, 60) || !has(theirs, 71, 0, 1, 1, 81, 0) {
+		t.Error("the ends have other counts")
+	}
+}
+
+// TestCloseAcrossPods : two pods on one database, and a third that is asked to close: the pod that has the stream hears of it, and no other
+// stream is cut off.
+func TestCloseAcrossPods(t *testing.T) {
+	r := newRig(t)
+	a, b := r.pod("a", live.Options{HeartbeatEvery: time.Hour}), r.pod("b", live.Options{LookEvery: time.Hour})
+	onA, stays, onB, theirs := r.admit(a, acme), r.admit(a, acme), r.admit(b, acme), r.admit(b, globex)
+	for _, l := range []*live.Live{onA, onB} { // found by the look of the one, and by the heartbeat of the other
+		if _, err := r.db.CloseStream(t.Context(), acme.ID, l.ID(), store.Origin{}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(audio.Cut{Reason: audio.Closed, Code: websocket.CloseNormalClosure}, bridge(t, l)); diff != "" || r.reason(l) != "closed" {
+			t.Errorf("the row says %q, the cut (-want +got):\n%s", r.reason(l), diff)
+		}
+	}
+	if stays.Context().Err() != nil || theirs.Context().Err() != nil {
+		t.Error("others were cut off too")
+	}
+	if n, err := r.db.CloseStreams(t.Context(), acme.ID, store.Origin{}); n != 1 || err != nil {
+		t.Errorf("%d are being closed, %v", n, err)
+	}
+	if bridge(t, stays); theirs.Context().Err() != nil || a.Live() != 0 || b.Live() != 1 {
+		t.Errorf("%d and %d live", a.Live(), b.Live())
+	}
+	if _, err := r.db.CloseStream(t.Context(), acme.ID, onA.ID(), store.Origin{}); !errors.Is(err, store.ErrStreamEnded) {
+		t.Errorf("one that has ended: %v", err)
 	}
 }
 

@@ -20,7 +20,7 @@ const (
 
 type metrics struct {
 	admissions map[string]prometheus.Counter
-	cuts       map[string]prometheus.Counter
+	cuts       map[audio.Reason]prometheus.Counter
 	lost       prometheus.Counter
 	failures   prometheus.Counter
 }
@@ -31,7 +31,7 @@ func newMetrics(reg prometheus.Registerer, r *Registry) *metrics {
 	cuts := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caly", Subsystem: "stream_sessions", Name: "cuts_total",
 		Help: "Streams that were cut off, by reason: suspended (the tenant, or gone), closed (by a person), orphaned (the row had ended), drained."},
 		[]string{"reason"})
-	m := &metrics{admissions: map[string]prometheus.Counter{}, cuts: map[string]prometheus.Counter{},
+	m := &metrics{admissions: map[string]prometheus.Counter{}, cuts: map[audio.Reason]prometheus.Counter{},
 		lost: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "caly", Subsystem: "stream_sessions", Name: "ends_lost_total",
 			Help: "Ends that could not be written, and were too many to keep. A janitor ends their sessions as orphans."}),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "caly", Subsystem: "stream_sessions", Name: "heartbeat_failures_total",
@@ -39,8 +39,8 @@ func newMetrics(reg prometheus.Registerer, r *Registry) *metrics {
 	for _, o := range []string{outcomeAdmitted, outcomeTenantLimit, outcomePodLimit, outcomeDraining, outcomeTokenUsed, outcomeError} {
 		m.admissions[o] = admissions.WithLabelValues(o)
 	}
-	for _, reason := range []string{string(audio.Suspended), string(audio.Drained), ReasonClosed, ReasonOrphaned} {
-		m.cuts[reason] = cuts.WithLabelValues(reason)
+	for _, reason := range []audio.Reason{audio.Suspended, audio.Drained, audio.Closed, audio.Orphaned} {
+		m.cuts[reason] = cuts.WithLabelValues(string(reason))
 	}
 	if reg != nil {
 		reg.MustRegister(admissions, cuts, m.lost, m.failures,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/caly-dev/caly/dataplane/audio"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -78,13 +79,13 @@ func (r *Registry) beats() []store.StreamBeat {
 	return beats
 }
 
-func (r *Registry) cut(ref store.StreamRef, c cut) {
+func (r *Registry) cut(ref store.StreamRef, c *audio.Cut) {
 	r.mu.Lock()
 	l := r.streams[ref]
 	r.mu.Unlock()
 	if l != nil && l.stop(c) {
-		r.m.cuts[c.reason].Inc()
-		r.o.Log.Info("a stream is cut off", "tenant", ref.Tenant, "session", ref.ID, "reason", c.reason)
+		r.m.cuts[c.Reason].Inc()
+		r.o.Log.Info("a stream is cut off", "tenant", ref.Tenant, "session", ref.ID, "reason", string(c.Reason))
 	}
 }
 
@@ -225,7 +226,7 @@ func (r *Registry) without(refs []store.StreamRef) []store.StreamEnd {
 	var dead []store.StreamEnd
 	for _, ref := range refs {
 		if r.streams[ref] == nil && !waits[ref] {
-			dead = append(dead, store.StreamEnd{StreamRef: ref, Reason: ReasonOrphaned})
+			dead = append(dead, store.StreamEnd{StreamRef: ref, Reason: store.EndOrphaned})
 		}
 	}
 	return dead
@@ -248,7 +249,7 @@ func (r *Registry) endRows(ctx context.Context, dead []store.StreamEnd) (total i
 func (r *Registry) orphans() (n int) {
 	for _, l := range r.all() {
 		l.mu.Lock()
-		if l.cut == ReasonOrphaned {
+		if l.cut == audio.Orphaned {
 			n++
 		}
 		l.mu.Unlock()

@@ -1,0 +1,87 @@
+package stream
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caly-dev/caly/dataplane/audio"
+	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// TestEndedFromOutside : a call that a person closes, and one whose row a janitor has ended, end as what they are: for both sides, in the
+// row, and in the metric. While they talk their counts are in the database.
+func TestEndedFromOutside(t *testing.T) {
+	r := newWireRig(t, func(_ *Options, l *live.Options) { l.HeartbeatEvery = 20 * time.Millisecond })
+	db, err := store.Open(t.Context(), r.pg.DataplaneDSN, store.Options{Component: "dataplane", MaxConns: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	orphan := func(id string) error {
+		conn, err := pgx.Connect(t.Context(), r.pg.AdminDSN)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = conn.Close(t.Context()) }()
+		_, err = conn.Exec(t.Context(), `UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, id)
+		return err
+	}
+	for reason, tc := range map[audio.Reason]struct {
+		code int
+		end  func(id string) error
+	}{
+		audio.Closed: {1000, func(id string) error {
+			_, err := db.CloseStream(t.Context(), r.tenant.ID, id, store.Origin{})
+			return err
+		}},
+		audio.Orphaned: {1001, orphan},
+	} {
+		t.Run(string(reason), func(t *testing.T) {
+			r.t = t
+			callSID := "call-" + string(reason)
+			exotel, agent := r.begin(callSID)
+			exotel.Text(media(1))
+			agent.Expect(media(1))
+			agent.Text(media(2))
+			exotel.Expect(media(2))
+			s := r.counted(db, callSID, 3, 1)
+			if err := tc.end(s.ID); err != nil {
+				t.Fatal(err)
+			}
+			told := make(chan closed, 1)
+			go func() { told <- closedWith(agent) }()
+			want := closed{tc.code, string(reason)}
+			if diff := cmp.Diff([]closed{want, want}, []closed{closedWith(exotel), <-told}); diff != "" {
+				t.Errorf("the sides were told (-want +got):\n%s", diff)
+			}
+			r.nothingLeft()
+			if diff := cmp.Diff([]row{{Reason: string(reason), Ended: true}}, r.rows(callSID)); diff != "" {
+				t.Errorf("the session's row (-want +got):\n%s", diff)
+			}
+			if s := r.counted(db, callSID, 3, 1); s.ToAgent.Bytes == 0 || s.ToExotel.Bytes == 0 {
+				t.Errorf("its bytes are not in the row: %+v", s)
+			}
+			if n, drained := r.ends(reason), r.ends(audio.Drained); n != 1 || drained != 0 {
+				t.Errorf("%v ends of %s are counted, and %v of drained", n, reason, drained)
+			}
+		})
+	}
+}
+
+// counted is a call's session once its row has so many frames.
+func (r *wireRig) counted(db *store.DB, callSID string, toAgent, toExotel int64) (s store.StreamSession) {
+	r.t.Helper()
+	r.eventually("the frames are in the row", func() bool {
+		list, _, err := db.StreamSessions(r.t.Context(), r.tenant.ID, store.StreamFilter{CallSID: callSID})
+		if err != nil || len(list) != 1 {
+			return false
+		}
+		s = list[0]
+		return s.ToAgent.Frames == toAgent && s.ToExotel.Frames == toExotel
+	})
+	return s
+}

@@ -1,0 +1,71 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ErrStreamEnded : the stream has ended, so there is nothing to close.
+const ErrStreamEnded refusal = "the stream has ended"
+
+// CloseStream asks the pod of a tenant's live stream to close it, and returns the session as it is then. Asked once more it changes
+// nothing, and no row is added to the audit log. ErrNotFound when the tenant has no such stream, ErrStreamEnded when it is not live.
+func (d *DB) CloseStream(ctx context.Context, tenant, id string, by Origin) (s StreamSession, err error) {
+	if !ValidID(id) {
+		return s, ErrNotFound
+	}
+	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
+		if s, err = lockStream(ctx, tx, tenant, id); err != nil || s.Closing {
+			return err
+		}
+		if !s.EndedAt.IsZero() {
+			return ErrStreamEnded
+		}
+		if _, err := tx.Exec(ctx, `UPDATE stream_sessions SET close_requested_at = now() WHERE tenant = $1 AND id = $2`, tenant, id); err != nil {
+			return err
+		}
+		s.Closing = true
+		a := by.success(ActionStreamClosed, "")
+		a.Reason = "stream " + id
+		return insertAudit(ctx, tx, tenant, a)
+	})
+	return s, err
+}
+
+// lockStream reads a stream session that the transaction is about to change.
+func lockStream(ctx context.Context, tx pgx.Tx, tenant, id string) (s StreamSession, err error) {
+	rows, err := tx.Query(ctx, `SELECT `+streamColumns+` FROM stream_sessions WHERE tenant = $1 AND id = $2 FOR NO KEY UPDATE`, tenant, id)
+	if err != nil {
+		return s, err
+	}
+	return pgx.CollectExactlyOneRow(rows, scanStreamSession)
+}
+
+// CloseStreams asks the pods to close all live streams of a tenant, and returns how many that are: those of which it was asked before
+// too. A row is added to the audit log if there were others. A stream that is let in at the same moment may stay.
+func (d *DB) CloseStreams(ctx context.Context, tenant string, by Origin) (closing int, err error) {
+	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
+		var asked int
+		// In the order in which heartbeats lock them. What was asked for before is counted as the statement found it.
+		err := tx.QueryRow(ctx, `WITH live AS (SELECT id FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL AND close_requested_at IS NULL
+				ORDER BY id FOR NO KEY UPDATE),
+			asked AS (UPDATE stream_sessions s SET close_requested_at = now() FROM live WHERE s.tenant = $1 AND s.id = live.id RETURNING 1)
+			SELECT asked.n, asked.n + (SELECT count(*) FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL AND close_requested_at IS NOT NULL)
+			FROM (SELECT count(*) AS n FROM asked) asked`, tenant).Scan(&asked, &closing)
+		if err != nil || asked == 0 {
+			return err
+		}
+		a := by.success(ActionStreamsClosed, "")
+		a.Reason = fmt.Sprintf("live streams: %d", asked)
+		return insertAudit(ctx, tx, tenant, a)
+	})
+	return closing, err
+}
+
+// TenantOfStream names the tenant of a live stream by its id alone. ErrNotFound when none is live. Only the operator may.
+func (d *DB) TenantOfStream(ctx context.Context, id string) (tenant string, err error) {
+	err = d.pool.QueryRow(ctx, `SELECT tenant FROM stream_sessions WHERE ended_at IS NULL AND id = $1::uuid`, id).Scan(&tenant)
+	return tenant, explain(err)
+}

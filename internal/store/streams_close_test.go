@@ -1,0 +1,176 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// who is an admin who closes streams.
+func who() store.Origin {
+	return store.Origin{ActorID: bothUser, SessionID: bothSession, Address: netip.MustParseAddr("203.0.113.7"), Device: "curl", RequestID: "r1"}
+}
+
+// trail is a tenant's audit log, newest first, without ids and times.
+func (f *fixture) trail(t *testing.T, tenant string) (trail []store.Audit) {
+	t.Helper()
+	rows, _, err := f.dataplane.ListAudit(t.Context(), tenant, store.AuditFilter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows {
+		trail = append(trail, r.Audit)
+	}
+	return trail
+}
+
+func (f *fixture) asked(t *testing.T) int {
+	t.Helper()
+	return f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE close_requested_at IS NOT NULL`)
+}
+
+var byAddress = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+
+// TestCloseStream : a live stream is asked to end, once, with a row of who did it; what is none is refused and changes nothing.
+func TestCloseStream(t *testing.T) {
+	f := newFixture(t)
+	ref, other, ended, theirs := f.admit(t, acme, "a"), f.admit(t, acme, "b"), f.admit(t, acme, "a"), f.admit(t, globex, "a")
+	f.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended' WHERE id = $1`, ended.ID)
+	for name, tc := range map[string]struct {
+		tenant, id string
+		want       error
+	}{
+		"another tenant's": {acme, theirs.ID, store.ErrNotFound},
+		"by another":       {globex, ref.ID, store.ErrNotFound},
+		"unknown":          {acme, store.NewID(), store.ErrNotFound},
+		"no id":            {acme, "1' OR true--", store.ErrNotFound},
+		"ended":            {acme, ended.ID, store.ErrStreamEnded},
+	} {
+		if _, err := f.dataplane.CloseStream(t.Context(), tc.tenant, tc.id, who()); !errors.Is(err, tc.want) {
+			t.Errorf("%s: %v, want %v", name, err, tc.want)
+		}
+	}
+	if n := f.asked(t); n != 0 || len(f.trail(t, acme))+len(f.trail(t, globex)) != 0 {
+		t.Fatalf("%d were asked to end all the same", n)
+	}
+	for range 2 { // once more is the same
+		s, err := f.dataplane.CloseStream(t.Context(), acme, ref.ID, who())
+		if err != nil || s.StreamRef != ref || !s.Closing || s.Pod != "a" {
+			t.Errorf("%+v, %v", s, err)
+		}
+	}
+	if s, err := f.oper.CloseStream(t.Context(), acme, other.ID, store.Origin{}); err != nil || s.StreamRef != other || !s.Closing {
+		t.Errorf("by the platform: %+v, %v", s, err)
+	}
+	want := []store.Audit{
+		{Action: store.ActionStreamClosed, Outcome: store.OutcomeSuccess, Reason: "stream " + other.ID},
+		{Origin: who(), Action: store.ActionStreamClosed, Outcome: store.OutcomeSuccess, Reason: "stream " + ref.ID},
+	}
+	if diff := cmp.Diff(want, f.trail(t, acme), byAddress); diff != "" || f.asked(t) != 2 || len(f.trail(t, globex)) != 0 {
+		t.Errorf("%d were asked to end; audit log (-want +got):\n%s", f.asked(t), diff)
+	}
+}
+
+// TestCloseStreams : all that are live of one tenant, and one row for those that were not asked before.
+func TestCloseStreams(t *testing.T) {
+	f := newFixture(t)
+	refs := []store.StreamRef{f.admit(t, acme, "a"), f.admit(t, acme, "b"), f.admit(t, acme, "b"), f.admit(t, acme, "a")}
+	theirs := f.admit(t, globex, "a")
+	f.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended' WHERE id = $1`, refs[3].ID)
+	if _, err := f.dataplane.CloseStream(t.Context(), acme, refs[0].ID, who()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if n, err := f.dataplane.CloseStreams(t.Context(), acme, who()); n != 3 || err != nil {
+			t.Errorf("%d are being closed, %v, want 3", n, err)
+		}
+	}
+	if n, err := f.dataplane.CloseStreams(t.Context(), "no/body", who()); n != 0 || err != nil {
+		t.Errorf("of nobody: %d, %v", n, err)
+	}
+	if n, err := f.dataplane.CloseStreams(t.Context(), acme+","+globex, who()); n != 0 || err == nil {
+		t.Errorf("of two at once: %d, %v", n, err)
+	}
+	want := []store.Audit{
+		{Origin: who(), Action: store.ActionStreamsClosed, Outcome: store.OutcomeSuccess, Reason: "live streams: 2"},
+		{Origin: who(), Action: store.ActionStreamClosed, Outcome: store.OutcomeSuccess, Reason: "stream " + refs[0].ID},
+	}
+	if diff := cmp.Diff(want, f.trail(t, acme), byAddress); diff != "" {
+		t.Errorf("audit log (-want +got):\n%s", diff)
+	}
+	list, err := f.dataplane.StreamsToClose(t.Context(), []string{acme, globex}, "b")
+	if diff := cmp.Diff(map[store.StreamRef]bool{refs[1]: true, refs[2]: true}, set(list)); diff != "" || err != nil {
+		t.Errorf("a pod has to close, %v (-want +got):\n%s", err, diff)
+	}
+	if s, err := f.dataplane.StreamByID(t.Context(), globex, theirs.ID); err != nil || s.Closing {
+		t.Errorf("another's: %+v, %v", s, err)
+	}
+}
+
+func set(list []store.StreamRef) map[store.StreamRef]bool {
+	m := map[store.StreamRef]bool{}
+	for _, ref := range list {
+		m[ref] = true
+	}
+	return m
+}
+
+// TestCloseIsWithItsAuditRow : where the audit log takes no row, nothing is closed.
+func TestCloseIsWithItsAuditRow(t *testing.T) {
+	f := newFixture(t)
+	ref := f.admit(t, acme, "a")
+	f.exec(t, `REVOKE INSERT ON audit_log FROM caly_dataplane`)
+	if _, err := f.dataplane.CloseStream(t.Context(), acme, ref.ID, who()); err == nil {
+		t.Error("one is closed without a row")
+	}
+	if _, err := f.dataplane.CloseStreams(t.Context(), acme, who()); err == nil {
+		t.Error("all are closed without a row")
+	}
+	if n := f.asked(t); n != 0 {
+		t.Errorf("%d were asked to end", n)
+	}
+}
+
+// TestCloseAmidHeartbeats : heartbeats of many streams, in any order, and closes of the same do not wait for each other in a circle.
+func TestCloseAmidHeartbeats(t *testing.T) {
+	f := newFixture(t)
+	f.exec(t, `INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a' FROM generate_series(1, 400)`, acme, globex)
+	var beats []store.StreamBeat
+	for _, name := range query[string](t, f.pg.AdminDSN, `SELECT tenant || ' ' || id FROM stream_sessions`) {
+		tenant, id, _ := strings.Cut(name, " ")
+		beats = append(beats, store.StreamBeat{StreamRef: store.StreamRef{Tenant: tenant, ID: id}})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	var group sync.WaitGroup
+	group.Go(func() {
+		for ctx.Err() == nil {
+			rand.Shuffle(len(beats), func(i, j int) { beats[i], beats[j] = beats[j], beats[i] })
+			if alive, err := f.dataplane.HeartbeatStreams(t.Context(), beats); len(alive) != 800 || err != nil {
+				t.Errorf("a heartbeat finds %d, %v", len(alive), err)
+				return
+			}
+		}
+	})
+	for _, tenant := range []string{acme, globex} {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				if n, err := f.dataplane.CloseStreams(t.Context(), tenant, who()); n != 400 || err != nil {
+					t.Errorf("%d of %s are being closed, %v", n, tenant, err)
+					return
+				}
+				f.exec(t, `UPDATE stream_sessions SET close_requested_at = NULL WHERE tenant = $1 AND id IN (SELECT id FROM stream_sessions WHERE tenant = $1 ORDER BY id FOR UPDATE)`, tenant)
+			}
+		})
+	}
+	group.Wait()
+}
