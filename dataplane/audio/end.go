@@ -37,7 +37,7 @@ const (
 	Closed Reason = "closed"
 	// Orphaned : its row had ended, because its pod was out of the database's reach for too long.
 	Orphaned Reason = "orphaned"
-	// Limit : the stream was longer or larger than it may be.
+	// Limit : the stream was longer than any call may be.
 	Limit Reason = "limit"
 )
 

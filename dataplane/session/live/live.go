@@ -45,6 +45,7 @@ var (
 	cutSuspended = &audio.Cut{Reason: audio.Suspended, Code: websocket.ClosePolicyViolation}
 	cutClosed    = &audio.Cut{Reason: audio.Closed, Code: websocket.CloseNormalClosure}
 	cutOrphaned  = &audio.Cut{Reason: audio.Orphaned}
+	cutOld       = &audio.Cut{Reason: audio.Limit, Code: websocket.CloseNormalClosure}
 	cutDrained   = &audio.Cut{Reason: audio.Drained}
 )
 
@@ -53,6 +54,7 @@ type Live struct {
 	registry *Registry
 	ref      store.StreamRef
 	uid      string // of the Tenant
+	began    time.Time
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
 

@@ -129,6 +129,27 @@ func TestCuts(t *testing.T) {
 	}
 }
 
+// TestMaxAge : a stream that outlives every call is ended in order, one that is younger is not.
+func TestMaxAge(t *testing.T) {
+	r := newRig(t)
+	const age = 2 * time.Second
+	p := r.pod("a", live.Options{MaxAge: age})
+	begin := time.Now()
+	old := r.admit(p, acme)
+	time.Sleep(age / 2)
+	young := r.admit(p, acme)
+	if diff := cmp.Diff(audio.Cut{Reason: audio.Limit, Code: websocket.CloseNormalClosure}, bridge(t, old)); diff != "" || time.Since(begin) < age {
+		t.Errorf("after %s, the cut (-want +got):\n%s", time.Since(begin), diff)
+	}
+	if young.Context().Err() != nil && time.Since(begin) < age*3/2 {
+		t.Error("the younger one was ended too")
+	}
+	if got := r.reason(old); got != "limit" || p.value(t, "caly_stream_sessions_cuts_total", "limit") < 1 {
+		t.Errorf("the row says %q, or nothing is counted", got)
+	}
+	young.End(t.Context(), nil)
+}
+
 // TestCloseIsFoundBetweenHeartbeats : people do not wait for one, nor for one to end streams of a tenant that is suspended.
 func TestCloseIsFoundBetweenHeartbeats(t *testing.T) {
 	r := newRig(t)
@@ -351,7 +372,7 @@ func TestReconcile(t *testing.T) {
 // TestChurn : streams that come and go in every way leave no row and no place behind.
 func TestChurn(t *testing.T) {
 	r := newRig(t)
-	p := r.pod("a", live.Options{HeartbeatEvery: 5 * time.Millisecond, LookEvery: 5 * time.Millisecond})
+	p := r.pod("a", live.Options{HeartbeatEvery: 100 * time.Millisecond, LookEvery: 50 * time.Millisecond}) // each bounds its own statement too
 	var group sync.WaitGroup
 	slots := make(chan struct{}, 20)
 	for i := range 200 {

@@ -29,7 +29,7 @@ func newMetrics(reg prometheus.Registerer, r *Registry) *metrics {
 	admissions := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caly", Subsystem: "stream_sessions", Name: "admissions_total",
 		Help: "Streams that wanted in, by outcome: admitted, tenant_limit, pod_limit, draining, token_used, error (of the database)."}, []string{"outcome"})
 	cuts := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caly", Subsystem: "stream_sessions", Name: "cuts_total",
-		Help: "Streams that were cut off, by reason: suspended (the tenant, or gone), closed (by a person), orphaned (the row had ended), drained."},
+		Help: "Streams that were cut off, by reason: suspended (the tenant, or gone), closed (by a person), orphaned (the row had ended), drained, limit (of age)."},
 		[]string{"reason"})
 	m := &metrics{admissions: map[string]prometheus.Counter{}, cuts: map[audio.Reason]prometheus.Counter{},
 		lost: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "caly", Subsystem: "stream_sessions", Name: "ends_lost_total",
@@ -39,7 +39,7 @@ func newMetrics(reg prometheus.Registerer, r *Registry) *metrics {
 	for _, o := range []string{outcomeAdmitted, outcomeTenantLimit, outcomePodLimit, outcomeDraining, outcomeTokenUsed, outcomeError} {
 		m.admissions[o] = admissions.WithLabelValues(o)
 	}
-	for _, reason := range []audio.Reason{audio.Suspended, audio.Drained, audio.Closed, audio.Orphaned} {
+	for _, reason := range []audio.Reason{audio.Suspended, audio.Drained, audio.Closed, audio.Orphaned, audio.Limit} {
 		m.cuts[reason] = cuts.WithLabelValues(string(reason))
 	}
 	if reg != nil {

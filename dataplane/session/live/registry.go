@@ -36,6 +36,8 @@ type Options struct {
 	HeartbeatEvery time.Duration
 	// LookEvery is how often the registry looks for tenants that were suspended and streams that somebody wants closed; 1 s by default.
 	LookEvery time.Duration
+	// MaxAge is how long a stream may live; 65 min by default: Exotel ends its own after 60.
+	MaxAge time.Duration
 	// EndWithin bounds the writing of an end, and what Run does after its context is over; 5 s by default.
 	EndWithin time.Duration
 	// MaxKept bounds the ends that wait for the database; 10,000 by default. What is over that is ended by a janitor as an orphan.
@@ -49,7 +51,7 @@ func (o *Options) setDefaults() {
 	for _, d := range []struct {
 		option *time.Duration
 		value  time.Duration
-	}{{&o.HeartbeatEvery, 10 * time.Second}, {&o.LookEvery, time.Second}, {&o.EndWithin, 5 * time.Second}} {
+	}{{&o.HeartbeatEvery, 10 * time.Second}, {&o.LookEvery, time.Second}, {&o.MaxAge, 65 * time.Minute}, {&o.EndWithin, 5 * time.Second}} {
 		if *d.option <= 0 {
 			*d.option = d.value
 		}
@@ -100,7 +102,7 @@ func (r *Registry) Admit(ctx context.Context, t *tenantconfig.Tenant, limit int,
 }
 
 func (r *Registry) admit(ctx context.Context, t *tenantconfig.Tenant, limit int, s Stream) (*Live, error) {
-	l := &Live{registry: r, ref: store.StreamRef{Tenant: t.ID, ID: store.NewID()}, uid: t.UID, callSID: bounded(s.CallSID)}
+	l := &Live{registry: r, ref: store.StreamRef{Tenant: t.ID, ID: store.NewID()}, uid: t.UID, began: time.Now(), callSID: bounded(s.CallSID)}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	// It is known before its row is there, so that nobody takes the row for one without a stream.
 	if err := r.enter(l); err != nil {

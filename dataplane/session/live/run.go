@@ -23,6 +23,7 @@ func (r *Registry) Run(ctx context.Context) error {
 			r.heartbeat(ctx)
 		case <-look.C:
 			r.cutSuspended()
+			r.cutOld()
 			r.cutClosed(ctx)
 		}
 	}
@@ -95,6 +96,15 @@ func (r *Registry) cutSuspended() {
 	for _, l := range r.all() {
 		if t, ok := tenants.Tenant(l.ref.Tenant); !ok || t.Suspended || t.UID != l.uid {
 			r.cut(l.ref, cutSuspended)
+		}
+	}
+}
+
+// cutOld ends the streams that have lived for longer than any call does: their peers have forgotten them.
+func (r *Registry) cutOld() {
+	for _, l := range r.all() {
+		if time.Since(l.began) > r.o.MaxAge {
+			r.cut(l.ref, cutOld)
 		}
 	}
 }
