@@ -81,7 +81,7 @@ func start(t *testing.T, j *Janitor) (stop func()) {
 
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !is(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within 15 s: %s", what)
 		}
@@ -204,7 +204,7 @@ func TestKilledPod(t *testing.T) {
 	tenant := &tenantconfig.Tenant{ID: acme}
 	snapshot := tenantconfig.NewSnapshot(tenant)
 	pod := func(name string) *live.Registry {
-		return live.New(live.Options{Store: db, Pod: name, Tenants: func() *tenantconfig.Snapshot { return snapshot }, HeartbeatEvery: 20 * time.Millisecond})
+		return live.New(live.Options{Store: db, Pod: name, Tenants: func() *tenantconfig.Snapshot { return snapshot }, HeartbeatEvery: 300 * time.Millisecond})
 	}
 	killed, here := pod("killed"), pod("here")
 	ctx, cancel := context.WithCancel(context.Background())
@@ -220,8 +220,8 @@ func TestKilledPod(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one := New(Options{Store: db, Registry: here, Tenants: snapshot.IDs, ReapEvery: 20 * time.Millisecond, Unseen: time.Second})
-	two := New(Options{Store: db, Registry: here, Tenants: snapshot.IDs, ReapEvery: 20 * time.Millisecond, Unseen: time.Second})
+	one := New(Options{Store: db, Registry: here, Tenants: snapshot.IDs, ReapEvery: 300 * time.Millisecond, Unseen: 2 * time.Second})
+	two := New(Options{Store: db, Registry: here, Tenants: snapshot.IDs, ReapEvery: 300 * time.Millisecond, Unseen: 2 * time.Second})
 	start(t, one)
 	start(t, two)
 	eventually(t, "300 are ended", func() bool { return one.Stats().SessionsCleanedUp+two.Stats().SessionsCleanedUp >= 300 })
