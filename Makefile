@@ -58,6 +58,14 @@ deps: ## Install what the tests need from Debian's packages, and build the test 
 test: deps ## Install what is needed and run every test
 	@hack/test.sh
 
+.PHONY: test-interop
+test-interop: ## Call and be called by other WebSocket libraries, which this installs: ws for Node.js, websockets for Python
+	@test/interop/run.sh
+
+.PHONY: test-load
+test-load: deps ## Run the tests of audio streams in full size: 1,000 calls, a killed data plane, 30 minutes of churn
+	@test/load.sh
+
 .PHONY: e2e
 e2e: ## Run the end-to-end suite on the local cluster (root)
 	@test/e2e/run.sh
@@ -86,6 +94,10 @@ bench-auth: build ## Measure tokens, authenticated calls beside a flood of wrong
 .PHONY: bench-relay
 bench-relay: ## Compare the audio bridge with a TCP proxy, gws and gorilla's defaults
 	@test/bench/relay.sh
+
+.PHONY: bench-streams
+bench-streams: deps ## Measure how many calls a data plane carries, with frames of 20 and 100 ms
+	@test/load.sh knee
 
 .PHONY: bench-pipeline
 bench-pipeline: ## Measure the pipeline on the local cluster beside one Job for each recording (root)

@@ -18,8 +18,8 @@ import (
 
 const audioToken = "token-of-the-audio-streams"
 
-// withAudio gives the pod's tenant audio that goes to an agent.
-func (d *dataPlanePod) withAudio(agentURL string) {
+// withAudio gives the pod's tenant audio that goes to an agent, and so many streams.
+func (d *dataPlanePod) withAudio(agentURL string, maxStreams int) {
 	d.t.Helper()
 	env := testenv.Get(d.t)
 	var secret corev1.Secret
@@ -31,7 +31,7 @@ func (d *dataPlanePod) withAudio(agentURL string) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	tenant.Audio = &tenantconfig.Audio{AgentURL: agentURL, Protocol: "exotel", MaxStreams: 2,
+	tenant.Audio = &tenantconfig.Audio{AgentURL: agentURL, Protocol: "exotel", MaxStreams: maxStreams,
 		Verifiers: &tenantconfig.Webhooks{Token: &tenantconfig.Token{Secrets: []tenantconfig.Sensitive{audioToken}}}}
 	if secret.Data[tenantconfig.Key], err = tenantconfig.EncodeTenant(*tenant); err != nil {
 		d.t.Fatal(err)
@@ -49,7 +49,7 @@ func TestLiveCallOutlivesTheSignal(t *testing.T) {
 	}
 	defer server.Close()
 	d := newDataPlanePod(t, pgtest.New(t))
-	d.withAudio(server.URL())
+	d.withAudio(server.URL(), 2)
 	const grace = 4 * time.Second
 	d.args = append(d.args, "--allowed-agent-cidrs=127.0.0.0/8", "--stream-grace="+grace.String())
 	p := d.start()

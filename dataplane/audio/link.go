@@ -199,7 +199,7 @@ func (l *link) flush(deadline time.Time) {
 	l.wait()
 }
 
-// wait returns once nothing of the link runs. It must have been closed.
+// wait returns once nothing of the link runs; without flush it must have been closed.
 func (l *link) wait() { l.workers.Wait() }
 
 // SetWriteDeadline does nothing: Write never waits, and the goroutine has the link's own time limit.

@@ -47,6 +47,12 @@ type rig struct {
 // newRig starts one; configure may change the options of each bridge.
 func newRig(t *testing.T, o Options, co ConnOptions, configure func(r *rig, o *Options)) *rig {
 	t.Helper()
+	return newRigBehind(t, o, co, configure, func(l net.Listener) net.Listener { return l })
+}
+
+// newRigBehind starts one whose server's listener is wrapped.
+func newRigBehind(t *testing.T, o Options, co ConnOptions, configure func(r *rig, o *Options), wrap func(net.Listener) net.Listener) *rig {
+	t.Helper()
 	ctx, cut := context.WithCancelCause(t.Context())
 	r := &rig{t: t, agents: make(chan net.Conn, 1000), ends: make(chan *End, 1000), cut: cut}
 	var err error
@@ -64,7 +70,7 @@ func newRig(t *testing.T, o Options, co ConnOptions, configure func(r *rig, o *O
 		}
 	})
 	var running sync.WaitGroup
-	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	r.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		agent, err := r.dial(req.Context(), co)
 		if err != nil {
 			t.Errorf("dial the agent: %v", err)
@@ -86,6 +92,8 @@ func newRig(t *testing.T, o Options, co ConnOptions, configure func(r *rig, o *O
 		}
 		running.Go(func() { r.ends <- b.Run(ctx, exotel, agent) })
 	}))
+	r.server.Listener = wrap(r.server.Listener)
+	r.server.Start()
 	t.Cleanup(func() {
 		cut(nil)
 		running.Wait()

@@ -42,15 +42,22 @@ func stall(t *testing.T, o Options, co ConnOptions, toAgent bool) *stalled {
 	return s
 }
 
-// fill sends audio until the bridge has to drop some.
+// fill sends audio until the bridge has to drop some, and the destination has taken none of it for a while: a machine that is busy with
+// something else looks the same at first.
 func (s *stalled) fill(t *testing.T) {
 	t.Helper()
+	quiet, before := 0, int64(-1)
 	waitFor(t, "audio is dropped", func() bool {
 		for range 20 {
 			s.from.text(speech(s.sent, 3200))
 			s.sent++
 		}
-		return s.dropped.n.Load() > 0
+		time.Sleep(20 * time.Millisecond)
+		passed := s.passed.n.Load()
+		if quiet++; passed != before || s.dropped.n.Load() == 0 {
+			quiet, before = 0, passed
+		}
+		return quiet == 20
 	})
 }
 
@@ -153,14 +160,14 @@ func TestClear(t *testing.T) {
 	s.from.text(speech(60_001, 320), mark("fresh"))
 	s.settle(t)
 	var got []string
-	highest := -1
+	heard := 0
 	for len(got) == 0 || got[len(got)-1] != mark("fresh") {
 		f, err := s.to.read()
 		if err != nil {
 			t.Fatal(err)
 		}
 		if n := numberOf(f.Payload); n >= 0 && n < 60_000 && len(got) == 0 {
-			highest = n // it was in the kernel's hands before the clear came
+			heard++ // it was in the kernel's hands before the clear came
 			continue
 		}
 		got = append(got, f.Payload)
@@ -174,8 +181,8 @@ func TestClear(t *testing.T) {
 	if e.ToExotel.StaleMarks != 2 {
 		t.Errorf("%d marks were taken back, want 2", e.ToExotel.StaleMarks)
 	}
-	if want := uint64(s.sent - highest); e.ToExotel.Dropped != want { // those after the highest, and the one between the marks
-		t.Errorf("%d frames of audio were taken back, want %d", e.ToExotel.Dropped, want)
+	if want := uint64(s.sent + 1 - heard); e.ToExotel.Dropped != want { // with the one between the marks
+		t.Errorf("%d frames of audio were dropped or taken back, want %d", e.ToExotel.Dropped, want)
 	}
 }
 

@@ -3,9 +3,11 @@ package server
 import (
 	"container/list"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -18,7 +20,7 @@ const (
 
 // limited is a listener whose connections are bounded. One beyond the bound takes the place of the one that has been idle for
 // longest: peers that hold connections without a use for them cannot keep the others out. While all are in use it waits, and
-// those behind it wait in the kernel's queue.
+// those behind it wait in the kernel's queue. One that a handler took over, as audio streams are, counts no longer: it is the handler's.
 type limited struct {
 	net.Listener
 	slots chan struct{}
@@ -111,6 +113,9 @@ func (l *limited) note(conn net.Conn, state http.ConnState) {
 		c.move(l.fresh)
 	case http.StateIdle:
 		c.move(l.idle)
+	case http.StateHijacked: // it is whose handler took it over; that bounds what it holds
+		c.move(nil)
+		c.leave()
 	default:
 		c.move(nil)
 	}
@@ -144,8 +149,19 @@ func (c *slotConn) move(to *list.List) {
 	}
 }
 
-// Close frees the slot, once.
+// leave frees the slot, once.
+func (c *slotConn) leave() { c.once.Do(func() { <-c.free }) }
+
+// Close frees the slot, where it has one still.
 func (c *slotConn) Close() error {
-	c.once.Do(func() { <-c.free })
+	c.leave()
 	return c.Conn.Close()
+}
+
+// SyscallConn lets whoever takes the connection over read and write its descriptor directly, as an audio stream does.
+func (c *slotConn) SyscallConn() (syscall.RawConn, error) {
+	if system, ok := c.Conn.(syscall.Conn); ok {
+		return system.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
 }

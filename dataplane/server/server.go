@@ -31,7 +31,8 @@ type Options struct {
 	// Finish, if there is one, ends what handlers took their connections over for, which Grace does not wait for; metrics and probes are
 	// answered until it returns.
 	Finish func()
-	// MaxConns bounds the public listener's connections; 0 means 4096. Beyond it those that are idle make room.
+	// MaxConns bounds the public listener's connections; 0 means 4096. Beyond it those that are idle make room. Those that handlers took
+	// over do not count.
 	MaxConns int
 	// TLSCertFile and TLSKeyFile, in PEM, let the public listener speak TLS; both or neither. Replaced files are in force within seconds.
 	TLSCertFile, TLSKeyFile string

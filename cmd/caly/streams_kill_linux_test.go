@@ -1,0 +1,87 @@
+package main
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/internal/agent/agenttest"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+)
+
+// TestStreamsOfAKilledPod : a data plane dies with kill -9 and all its calls. Another one ends their sessions as orphans within a minute,
+// and the tenant's limit, which was exact before, is free again to the last place. With 300 calls: make test-load.
+func TestStreamsOfAKilledPod(t *testing.T) {
+	t.Parallel() // it waits for most of its minute
+	calls := sized(t, "CALY_LOAD_KILLED_CALLS", 60, strconv.Atoi)
+	agent, err := agenttest.NewServer(agenttest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(agent.Close)
+	killed := newStreamPod(t, pgtest.New(t), "killed", agent.URL(), calls).run()
+	other := killed.beside("other").run()
+	f, err := killed.calls(calls, "killed", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.Close)
+	if err := f.Talk(t.Context(), 3*time.Second, patience).Err(); err != nil {
+		t.Error(err)
+	}
+	if code := other.handshake(); code != 503 {
+		t.Errorf("one more than the tenant may have was answered %d by another pod", code)
+	}
+	waitFor(t, "the call that was refused is still at the agent", func() bool { return agent.Live() == calls })
+	if err := killed.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now()
+	killed.end()
+	if end := f.Listen(t.Context(), patience); !cmp.Equal(map[int]int{1006: calls}, end.Codes) {
+		t.Errorf("Exotel's side was closed with %v", end.Codes)
+	}
+	waitFor(t, "the agent has sockets of a pod that is dead", func() bool { return agent.Live() == 0 })
+	if code := other.handshake(); code != 503 {
+		t.Errorf("before the orphans were found one more stream was answered %d", code)
+	}
+	orphaned := other.awaitOrphans(t, calls, at)
+	t.Logf("%d sessions of a pod that was killed were ended %s later, on %s", calls, orphaned.Round(100*time.Millisecond), machine())
+	again, err := other.calls(calls, "again", 0)
+	if err != nil {
+		t.Fatalf("the tenant's places are not free: %v", err)
+	}
+	t.Cleanup(again.Close)
+	if code := other.handshake(); code != 503 {
+		t.Errorf("one more than the tenant may have was answered %d afterwards", code)
+	}
+	if err := again.Talk(t.Context(), time.Second, patience).Err(); err != nil {
+		t.Error(err)
+	}
+	if end := again.HangUp(t.Context(), patience); !cmp.Equal(map[int]int{1000: calls}, end.Codes) {
+		t.Errorf("closed with %v", end.Codes)
+	}
+	waitFor(t, "sessions have no end", func() bool { return other.sessions(t, "ended_at IS NULL") == 0 })
+	if n := other.sessions(t, "pod = 'other' AND end_reason = 'call_ended'"); n != calls {
+		t.Errorf("%d sessions of the other pod ended in order, want %d", n, calls)
+	}
+}
+
+// awaitOrphans waits until the dead pod's sessions are ended as such, all of them and no other, and tells how long that took.
+func (s *streamPod) awaitOrphans(t *testing.T, calls int, since time.Time) time.Duration {
+	t.Helper()
+	const within = 75 * time.Second // a minute, on a machine that may be busy
+	for s.sessions(t, "ended_at IS NULL") > 0 {
+		if time.Since(since) > within {
+			t.Fatalf("after %s %d sessions of the dead pod live", within, s.sessions(t, "ended_at IS NULL"))
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	took := time.Since(since)
+	if n := s.sessions(t, "pod = 'killed' AND end_reason = 'orphaned'"); n != calls {
+		t.Errorf("%d sessions were ended as orphans, want %d", n, calls)
+	}
+	return took
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/internal/exotel/exoteltest/fleet"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+)
+
+// sums over the sessions of a run.
+type sums struct{ Rows, Calls, Ended, ToAgent, ToExotel, Dropped int64 }
+
+// TestStreamsUnderLoad : many calls at once through a data plane and an agent of their own processes. Every frame comes back, to the call
+// that said it, in order and byte by byte; every session is kept, and ends once. With 1,000 calls for a minute: make test-load.
+func TestStreamsUnderLoad(t *testing.T) {
+	calls, lasts := sized(t, "CALY_LOAD_CALLS", 50, strconv.Atoi), sized(t, "CALY_LOAD_FOR", 3*time.Second, time.ParseDuration)
+	pace := sized(t, "CALY_LOAD_PACE", 20*time.Millisecond, time.ParseDuration)
+	echo, address := echoAgent(t)
+	straight, err := fleet.Dial(t.Context(), fleet.Options{Address: address, Path: "/stream", Calls: calls, Pace: pace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone := straight.Talk(t.Context(), min(lasts, 10*time.Second), patience)
+	straight.Close()
+	if err := alone.Err(); err != nil {
+		t.Errorf("without a data plane: %v", err)
+	}
+	pod := newStreamPod(t, pgtest.New(t), "loaded", "ws://"+address+"/stream", calls).run()
+	empty := pod.resident()
+	f, err := pod.calls(calls, "load", pace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.Close)
+	if n := pod.sessions(t, "ended_at IS NULL"); n != calls || pod.metric("caly_stream_live") != float64(calls) {
+		t.Errorf("%d sessions are kept, %g streams live, want %d", n, pod.metric("caly_stream_live"), calls)
+	}
+	if code := pod.handshake(); code != 503 {
+		t.Errorf("one more than the tenant may have was answered %d", code)
+	}
+	begin, before, agentBefore := time.Now(), pod.cpu(), echo.cpu()
+	r := f.Talk(t.Context(), lasts, patience)
+	spent, took := pod.cpu()-before, time.Since(begin)
+	t.Logf("%d calls with frames of %s for %s on %s: %d frames there and back, %d equal, %d wrong, %d missing; round trip p50 %s p99 %s, straight to the agent p50 %s p99 %s; "+
+		"sent at most %s late", calls, pace, lasts, machine(), r.Sent, r.Equal, r.Wrong, r.Missing, r.Quantile(.5), r.Quantile(.99), alone.Quantile(.5), alone.Quantile(.99), r.Late)
+	t.Logf("the data plane took %.2f of a core, %.0f us of CPU in a second of a call, %.1f KiB of memory for a call beside %d KiB; the agent %.2f of a core",
+		spent.Seconds()/took.Seconds(), spent.Seconds()*1e6/took.Seconds()/float64(calls), float64(pod.resident()-empty)/float64(calls), empty,
+		(echo.cpu()-agentBefore).Seconds()/took.Seconds())
+	if err := r.Err(); err != nil {
+		t.Error(err)
+	}
+	if end := f.HangUp(t.Context(), patience); !cmp.Equal(map[int]int{1000: calls}, end.Codes) {
+		t.Errorf("closed with %v", end.Codes)
+	}
+	waitFor(t, "sessions have no end", func() bool { return pod.sessions(t, "ended_at IS NULL") == 0 })
+	var got sums
+	pod.query(t, []any{&got.Rows, &got.Calls, &got.Ended, &got.ToAgent, &got.ToExotel, &got.Dropped}, `SELECT count(*), count(DISTINCT call_sid),
+		count(*) FILTER (WHERE end_reason = 'call_ended' AND pod = 'loaded' AND stream_sid = call_sid), sum(frames_to_agent)::bigint,
+		sum(frames_to_exotel)::bigint, sum(dropped_to_agent + dropped_to_exotel)::bigint FROM stream_sessions`)
+	n := int64(calls) // of each, connected, start and stop besides
+	if diff := cmp.Diff(sums{Rows: n, Calls: n, Ended: n, ToAgent: r.Sent + 3*n, ToExotel: r.Sent}, got); diff != "" {
+		t.Errorf("the sessions (-want +got):\n%s", diff)
+	}
+	waitFor(t, "streams are left", func() bool { return pod.metric("caly_stream_live") == 0 })
+}

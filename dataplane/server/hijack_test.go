@@ -1,0 +1,97 @@
+package server
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+	"testing"
+)
+
+// newTaken is a server with room for so many connections whose handler takes over those that ask for it.
+func newTaken(t *testing.T, room int) (b *bounded, taken chan net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, taken = &bounded{t: t, addr: l.Addr().String(), l: limit(l, room)}, make(chan net.Conn, 100)
+	s := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/take" {
+			_, _ = io.WriteString(w, "ok")
+			return
+		}
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nContent-Length: 0\r\n\r\n")
+		taken <- c
+	}))
+	served := make(chan error, 1)
+	go func() { served <- serve(s, b.l) }()
+	t.Cleanup(func() {
+		_ = s.Close()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return b, taken
+}
+
+const take = "GET /take HTTP/1.1\r\nHost: x\r\n\r\n"
+
+// TestTakenConnectionsDoNotCount : as many streams as there is room for connections, and webhooks are answered still.
+func TestTakenConnectionsDoNotCount(t *testing.T) {
+	const room = 2
+	b, taken := newTaken(t, room)
+	var streams []net.Conn
+	for range 5 * room {
+		if err := b.answered(b.dial(take)); err != nil {
+			t.Fatalf("stream %d: %v", len(streams), err)
+		}
+		streams = append(streams, <-taken)
+	}
+	for range 2 * room {
+		if err := b.answered(b.dial(quick)); err != nil {
+			t.Fatalf("beside %d streams a webhook: %v", len(streams), err)
+		}
+	}
+	for _, c := range streams { // must free no slot a second time
+		_ = c.Close()
+	}
+	if err := b.answered(b.dial(quick)); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return len(b.l.slots) <= room })
+	if n := len(b.l.slots); n == 0 {
+		t.Errorf("%d slots are taken by idle connections, want some", n)
+	}
+}
+
+// TestTakenConnectionIsTheSystems : whoever takes one over reaches its descriptor, without which each frame of a stream costs a goroutine.
+func TestTakenConnectionIsTheSystems(t *testing.T) {
+	b, taken := newTaken(t, 1)
+	peer := b.dial(take)
+	if err := b.answered(peer); err != nil {
+		t.Fatal(err)
+	}
+	c := <-taken
+	defer func() { _ = c.Close() }()
+	system, ok := c.(syscall.Conn)
+	if !ok {
+		t.Fatalf("a %T hides its descriptor", c)
+	}
+	raw, err := system.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wrote int
+	if err := raw.Write(func(fd uintptr) bool { wrote, err = syscall.Write(int(fd), []byte("direct")); return true }); err != nil || wrote != 6 {
+		t.Errorf("wrote %d bytes to it, %v", wrote, err)
+	}
+	if _, err := (&slotConn{Conn: struct{ net.Conn }{c}}).SyscallConn(); err == nil {
+		t.Error("a connection that is none of the system's has a descriptor")
+	}
+}
