@@ -73,9 +73,11 @@ func (k knee) measure(t *testing.T, pod *streamPod, echo *process, address strin
 	r := f.Talk(t.Context(), k.lasts, patience)
 	took := time.Since(begin).Seconds()
 	cores, agent, own := (pod.cpu()-before).Seconds()/took, (echo.cpu()-agentBefore).Seconds()/took, (ownCPU()-ownBefore).Seconds()/took
-	t.Logf("%5d %8.0f %7s %7s %7s %7s   %.2f %.2f %.2f   %5.1f   %5.1f   %5.0f", calls, float64(2*r.Sent)/took, brief(r.Quantile(.5)), brief(r.Quantile(.99)),
-		brief(alone.Quantile(.5)), brief(alone.Quantile(.99)), cores, agent, own, cores*took*1e6/float64(2*r.Sent), float64(pod.resident()-empty)/float64(calls),
-		float64(calls)/cores)
+	frames := float64(2 * r.Sent) // there and back
+	each := cores * took / frames
+	t.Logf("%5d %8.0f %7s %7s %7s %7s   %.2f %.2f %.2f   %5.1f   %5.1f   %5.0f", calls, frames/took, brief(r.Quantile(.5)), brief(r.Quantile(.99)),
+		brief(alone.Quantile(.5)), brief(alone.Quantile(.99)), cores, agent, own, each*1e6, float64(pod.resident()-empty)/float64(calls),
+		pace.Seconds()/2/each)
 	end := f.HangUp(t.Context(), patience)
 	waitFor(t, "streams are left", func() bool { return pod.metric("caly_stream_live") == 0 })
 	switch {

@@ -207,18 +207,21 @@ func (t *thread) take(c *call, first byte, payload []byte) {
 	}
 }
 
-// hear compares a message with the next one that is to come back.
+// hear compares a message with the next one that is to come back. Where a later one came, those before it are lost.
 func (t *thread) hear(c *call, first byte, message []byte) {
-	if first != 0x81 || c.came >= c.sent || !c.is(message, t.payloads.of(c, c.came)) {
+	n := c.came
+	for first == 0x81 && n < c.sent && !c.is(message, t.payloads.of(c, n)) {
+		n++
+	}
+	if first != 0x81 || n == c.sent {
 		t.report.Wrong++
-		if c.came < c.sent {
-			c.came++
-		}
+		c.came = min(c.came+1, c.sent)
 		return
 	}
+	t.report.Missing += int64(n - c.came)
 	t.report.Equal++
-	t.report.RoundTrip = append(t.report.RoundTrip, t.now()-c.at[c.came%underWay])
-	c.came++
+	t.report.RoundTrip = append(t.report.RoundTrip, t.now()-c.at[n%underWay])
+	c.came = n + 1
 }
 
 func (t *thread) over(c *call, code int) {
