@@ -51,7 +51,7 @@ func newStreamPod(t *testing.T, pg *pgtest.Server, name, agentURL string, maxStr
 // run starts it, and waits until it is ready.
 func (s *streamPod) run() *streamPod {
 	s.dataPlanePod.t.Helper()
-	s.process = s.dataPlanePod.start()
+	s.process = s.start()
 	waitFor(s.dataPlanePod.t, "the data plane is not ready", s.ready)
 	return s
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,7 +89,7 @@ func TestAudioStalls(t *testing.T) {
 		{"users", map[string]string{"exotel": "too-sh0rt"}, []string{`key "exotel"`, "shorter than 12"}},
 	} {
 		r.putSecret(t, "agent-"+step.secret, step.data)
-		parts := append(step.want, fmt.Sprintf("%q", "agent-"+step.secret), "spec.audio.")
+		parts := slices.Concat(step.want, []string{fmt.Sprintf("%q", "agent-"+step.secret), "spec.audio."})
 		r.until(t, tenant, both(stalledFor(v1alpha1.ReasonSecretKeyMissing, parts...),
 			has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v1alpha1.ReasonSecretKeyMissing, parts...)))
 		if now := r.config(t, tenant).Audio; now == nil || now.CABundle != inForce.CABundle || !maps.Equal(now.Headers, inForce.Headers) {

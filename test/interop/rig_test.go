@@ -140,8 +140,8 @@ func (r *rig) ended(t *testing.T, callSID string) (found []row) {
 // newCall is a client's options for a call of its own that says all the pieces, hears them again and then ends as Exotel does.
 func (r *rig) newCall(pieces [][]byte) (callSID string, o options) {
 	callSID = fmt.Sprintf("call%04d", r.calls.Add(1))
-	o = options{URL: r.url(), Echoes: len(pieces), Stop: fmt.Sprintf(`{"event":"stop","sequence_number":%d,"stream_sid":"s1","stop":{"call_sid":%q,"account_sid":"a1","reason":"callended"}}`,
-		len(pieces)+2, callSID)}
+	o = options{URL: r.url(), Echoes: len(pieces), Stop: fmt.Sprintf(`{"event":"stop","sequence_number":%d,"stream_sid":"s1",`+
+		`"stop":{"call_sid":%q,"account_sid":"a1","reason":"callended"}}`, len(pieces)+2, callSID)}
 	o.Messages = []string{`{"event":"connected"}`, fmt.Sprintf(`{"event":"start","sequence_number":1,"stream_sid":"s1","start":{"stream_sid":"s1","call_sid":%q,`+
 		`"account_sid":"a1","from":"+919876543210","to":"+911234567890","custom_parameters":{"k":"v"},`+
 		`"media_format":{"encoding":"raw","sample_rate":"8000","bit_rate":"128"}}}`, callSID)}
