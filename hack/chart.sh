@@ -36,6 +36,7 @@ refuse "mail.from is needed" --set mail.address=smtp.example.com:587
 refuse "/api/mode" --set api.mode=test
 refuse "publicURL" --set publicURL=ftp://example.com
 refuse "/dataplane/maxStreams" --set dataplane.maxStreams=0
+refuse "/dataplane/maxCaptureBytes" --set dataplane.maxCaptureBytes=1
 refuse "/dataplane/cleanupInterval" --set dataplane.cleanupInterval=never
 refuse "/dataplane/allowedAgentCIDRs" --set 'dataplane.allowedAgentCIDRs={10.0.0.1}'
 refuse "minReplicas must not be above maxReplicas" --set dataplane.autoscaling.enabled=true,dataplane.autoscaling.minReplicas=11
@@ -52,11 +53,13 @@ expect() {
     exit 1
   fi
 }
-# A pod may end as slowly as its slowest part: 5 s before SIGTERM, the longer of requests (5 + 20) and streams, 20 s for the rest.
-expect dataplane "terminationGracePeriodSeconds: 85"
-expect dataplane "terminationGracePeriodSeconds: 50" --set dataplane.streamGraceSeconds=10
-expect dataplane "terminationGracePeriodSeconds: 3625" --set dataplane.streamGraceSeconds=3600
+# A pod may end as slowly as its slowest part: 5 s before SIGTERM, the longer of requests (5 + 20) and streams, 35 s for the rest.
+expect dataplane "terminationGracePeriodSeconds: 100"
+expect dataplane "terminationGracePeriodSeconds: 65" --set dataplane.streamGraceSeconds=10
+expect dataplane "terminationGracePeriodSeconds: 3640" --set dataplane.streamGraceSeconds=3600
 expect dataplane "--stream-grace=3600s" --set dataplane.streamGraceSeconds=3600
+expect dataplane "emptyDir: {sizeLimit: 2415919104}"
+expect dataplane "--max-capture-bytes=4294967296" --values "$chart/ci/full-values.yaml"
 expect dataplane "replicas: 2"
 expect dataplane "rollingUpdate: {maxUnavailable: 0, maxSurge: 1}"
 expect dataplane "kind: PodDisruptionBudget"

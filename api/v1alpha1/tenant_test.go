@@ -94,6 +94,8 @@ func tenantRules() map[string]ruleCase {
 		"no webhooks":                  {fields{"spec.webhooks": nil}, refusal{"spec.webhooks", "Required value"}},
 		"unknown deletion policy":      {fields{"spec.deletionPolicy": "Keep"}, refusal{"spec.deletionPolicy", `"Retain", "Delete"`}},
 		"audio without an agent":       {fields{"spec.audio.maxStreams": int64(1)}, refusal{"spec.audio.agentURL", "Required value"}},
+		"capture":                      {fields{"spec.audio.agentURL": "wss://bot.acme.example", "spec.audio.capture.enabled": true}, ok},
+		"capture of nothing":           {fields{"spec.audio.agentURL": "wss://bot.acme.example", "spec.audio.capture": map[string]any{}}, refusal{"spec.audio.capture.enabled", "Required value"}},
 		"agent over plain ws":          {fields{"spec.audio.agentURL": "ws://bot.acme.example"}, ok},
 		"agent over http":              {fields{"spec.audio.agentURL": "https://bot.acme.example"}, refusal{"spec.audio.agentURL", "audio.agentURL must be an absolute ws(s) URL"}},
 		"agent without a host":         {fields{"spec.audio.agentURL": "wss:///stream"}, refusal{"spec.audio.agentURL", "such as wss://bot.acme.example/stream"}},

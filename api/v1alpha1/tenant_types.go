@@ -236,6 +236,19 @@ type AudioSpec struct {
 	// basicAuth and allowedCIDRs; without any of those all streams are refused.
 	// +optional
 	Verification *AudioVerification `json:"verification,omitempty"`
+	// capture records streams while they run, into the bucket of spec.recordings. Without it nothing is recorded here.
+	// +optional
+	Capture *AudioCapture `json:"capture,omitempty"`
+}
+
+// AudioCapture says whether streams are recorded.
+type AudioCapture struct {
+	// enabled records both directions of every stream into a WAV file of two channels, the caller left and the agent right, which
+	// goes to the bucket of spec.recordings, with its credentials and key template, while the call runs. It is listed as a recording
+	// of the call, beside Exotel's. The credentials then reach the data-plane pods too. The law may ask you to tell the caller.
+	// Defaults to false.
+	// +required
+	Enabled *bool `json:"enabled,omitempty"`
 }
 
 // DeletionPolicy says what happens to a Tenant's rows and objects when the Tenant goes.

@@ -103,7 +103,10 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	tenants := newTenantAPI(settings, apiParts{db: apiDB, watcher: watcher, proxies: hooks.TrustedProxies, registry: registry, log: log})
 	status := tenants.monitoring(watcher)
 	tenants.handler.Handle(monitoring.PathPrefix, monitoring.NewPublic(o.monitoringTokenFile, status, log))
-	streams := newStreams(o.audio, apiParts{db: apiDB, watcher: watcher, proxies: hooks.TrustedProxies, registry: registry, log: log})
+	streams, err := newStreams(o.audio, apiParts{db: apiDB, watcher: watcher, proxies: hooks.TrustedProxies, registry: registry, log: log})
+	if err != nil {
+		return err
+	}
 	status.Handle("cleanup-stats", streams.janitor)
 	webhooks := webhook.New(hooks)
 	defer webhooks.Close()

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
+	"github.com/caly-dev/caly/dataplane/capture"
 	"github.com/caly-dev/caly/dataplane/janitor"
 	"github.com/caly-dev/caly/dataplane/session/live"
 	endpoint "github.com/caly-dev/caly/dataplane/stream"
@@ -26,6 +27,10 @@ type audioOptions struct {
 	agents     []netip.Prefix // check reads them
 	grace      time.Duration
 	cleanup    time.Duration
+
+	captureDir      string
+	maxCaptures     int
+	maxCaptureBytes int64
 }
 
 func (o *audioOptions) addTo(f *pflag.FlagSet) {
@@ -34,12 +39,18 @@ func (o *audioOptions) addTo(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.agentCIDRs, "allowed-agent-cidrs", nil, "private address ranges that the tenants' agents may be in")
 	f.DurationVar(&o.grace, "stream-grace", time.Minute, "how long live audio streams may go on after SIGTERM")
 	f.DurationVar(&o.cleanup, "cleanup-interval", 30*time.Minute, "time between two cleanups of streams, sessions and memory")
+	f.StringVar(&o.captureDir, "capture-dir", "", "directory of this pod alone for the captures of audio streams on their way to buckets; without it no stream is captured")
+	f.IntVar(&o.maxCaptures, "max-captures", 200, "audio streams that are captured at once in this pod; those beyond go on uncaptured")
+	f.Int64Var(&o.maxCaptureBytes, "max-capture-bytes", 2<<30, "bytes that --capture-dir may hold, half of them for one tenant; a capture that finds no room ends before its call")
 }
 
 // check returns errors of usage, and fills in what the flags left open.
 func (o *audioOptions) check() (err error) {
 	if o.maxStreams < 1 || o.grace < 0 || o.cleanup < time.Second {
 		return usage("--max-streams must be at least 1, --stream-grace not negative, and --cleanup-interval at least 1s")
+	}
+	if o.maxCaptures < 1 || o.maxCaptureBytes < 16<<20 {
+		return usage("--max-captures must be at least 1, and --max-capture-bytes at least 16777216")
 	}
 	if o.agents, err = cli.ParseCIDRs("allowed-agent-cidrs", o.agentCIDRs); err != nil {
 		return err
@@ -58,29 +69,44 @@ type streams struct {
 	handler  *endpoint.Handler
 	sessions *live.Registry
 	janitor  *janitor.Janitor
+	captures *capture.Captures // nil without a directory
 	grace    time.Duration
 	drained  sync.Once
 }
 
-func newStreams(o audioOptions, p apiParts) *streams {
-	s := &streams{grace: o.grace}
+func newStreams(o audioOptions, p apiParts) (s *streams, err error) {
+	s = &streams{grace: o.grace}
+	if o.captureDir != "" {
+		s.captures, err = capture.New(capture.Options{Store: p.db, Pod: o.pod, Dir: o.captureDir, Tenants: p.watcher.Snapshot, MaxCaptures: o.maxCaptures,
+			MaxBytes: o.maxCaptureBytes, Log: p.log, Registerer: p.registry})
+		if err != nil {
+			return nil, err
+		}
+	}
 	s.sessions = live.New(live.Options{Store: p.db, Pod: o.pod, Tenants: p.watcher.Snapshot, MaxStreams: o.maxStreams, Log: p.log, Registerer: p.registry})
 	s.handler = endpoint.New(endpoint.Options{Tenants: p.watcher.Snapshot, Sessions: s.sessions, Key: derived(p.watcher.Ring, keyring.PurposeStream),
-		TrustedProxies: p.proxies, AllowedAgents: o.agents, Log: p.log, Metrics: p.registry})
+		TrustedProxies: p.proxies, AllowedAgents: o.agents, Captures: s.captures, Log: p.log, Metrics: p.registry})
 	s.janitor = janitor.New(janitor.Options{Store: p.db, Registry: s.sessions, Tenants: func() []string { return p.watcher.Snapshot().IDs() },
 		Every: o.cleanup, Log: p.log, Registerer: p.registry})
-	return s
+	return s, nil
 }
 
-// run keeps the sessions, and cleans up after those of others, until ctx is done and the streams have ended. The janitor stops last:
-// what it leaves is left for good.
+// run keeps the sessions, and cleans up after those of others, until ctx is done and the streams have ended. Their captures then have a
+// while to reach the buckets, beside the janitor, which stops last of the sessions: what it leaves is left for good.
 func (s *streams) run(ctx context.Context) error {
 	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
 	cleaning, stopCleaning := context.WithCancel(context.WithoutCancel(ctx))
 	context.AfterFunc(ctx, func() { s.drain(); stopKeeping() })
 	var group errgroup.Group
 	group.Go(func() error { return s.janitor.Run(cleaning) })
+	capturing, stopCapturing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopCapturing()
+	if s.captures != nil {
+		group.Go(func() error { return s.captures.Run(capturing) })
+	}
 	err := s.sessions.Run(keeping)
+	s.handler.Wait()
+	stopCapturing()
 	stopCleaning()
 	return errors.Join(err, group.Wait())
 }

@@ -21,6 +21,11 @@ const audioToken = "token-of-the-audio-streams"
 // withAudio gives the pod's tenant audio that goes to an agent, and so many streams.
 func (d *dataPlanePod) withAudio(agentURL string, maxStreams int) {
 	d.t.Helper()
+	d.withAudioAnd(agentURL, maxStreams, func(*tenantconfig.Tenant) {})
+}
+
+func (d *dataPlanePod) withAudioAnd(agentURL string, maxStreams int, change func(*tenantconfig.Tenant)) {
+	d.t.Helper()
 	env := testenv.Get(d.t)
 	var secret corev1.Secret
 	key := client.ObjectKey{Namespace: strings.TrimPrefix(d.args[1], "--work-namespace="), Name: tenantconfig.SecretName(tenantconfig.PrefixTenant, "acme/support")}
@@ -33,6 +38,7 @@ func (d *dataPlanePod) withAudio(agentURL string, maxStreams int) {
 	}
 	tenant.Audio = &tenantconfig.Audio{AgentURL: agentURL, Protocol: "exotel", MaxStreams: maxStreams,
 		Verifiers: &tenantconfig.Webhooks{Token: &tenantconfig.Token{Secrets: []tenantconfig.Sensitive{audioToken}}}}
+	change(tenant)
 	if secret.Data[tenantconfig.Key], err = tenantconfig.EncodeTenant(*tenant); err != nil {
 		d.t.Fatal(err)
 	}

@@ -21,6 +21,8 @@ const (
 	mailKept = 7 * 24 * time.Hour
 	// streamsKept is for people who look for what became of a call.
 	streamsKept = 30 * 24 * time.Hour
+	// capturesUnseen is long enough for any pod that could still bring one to its end.
+	capturesUnseen = 24 * time.Hour
 )
 
 // sweep removes what has expired of a kind.
@@ -35,6 +37,7 @@ func sweeps(db *store.DB) []sweep {
 		{"revocations", func(ctx context.Context) (int64, error) { return db.SweepRevocations(ctx, revocationsKept) }},
 		{"mail", func(ctx context.Context) (int64, error) { return db.SweepMail(ctx, mailKept, tidyRows) }},
 		{"streams", func(ctx context.Context) (int64, error) { return db.SweepStreams(ctx, streamsKept, tidyRows) }},
+		{"captures", func(ctx context.Context) (int64, error) { return db.SweepCaptures(ctx, capturesUnseen, tidyRows) }},
 		{"accounts", func(ctx context.Context) (int64, error) { return db.SweepAccounts(ctx, store.DefaultKeep, tidyRows) }},
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/websocket"
 
 	"github.com/caly-dev/caly/internal/agent/agenttest"
 	"github.com/caly-dev/caly/internal/store/pgtest"
@@ -31,8 +32,8 @@ func TestStreamsOfAKilledPod(t *testing.T) {
 	if err := f.Talk(t.Context(), 3*time.Second, patience).Err(); err != nil {
 		t.Error(err)
 	}
-	if code := other.handshake(); code != 503 {
-		t.Errorf("one more than the tenant may have was answered %d by another pod", code)
+	if code := other.refusal(); code != websocket.CloseTryAgainLater {
+		t.Errorf("one more than the tenant may have was refused with %d by another pod", code)
 	}
 	waitFor(t, "the call that was refused is still at the agent", func() bool { return agent.Live() == calls })
 	if err := killed.cmd.Process.Kill(); err != nil {
@@ -44,8 +45,8 @@ func TestStreamsOfAKilledPod(t *testing.T) {
 		t.Errorf("Exotel's side was closed with %v", end.Codes)
 	}
 	waitFor(t, "the agent has sockets of a pod that is dead", func() bool { return agent.Live() == 0 })
-	if code := other.handshake(); code != 503 {
-		t.Errorf("before the orphans were found one more stream was answered %d", code)
+	if code := other.refusal(); code != websocket.CloseTryAgainLater {
+		t.Errorf("before the orphans were found one more stream was refused with %d", code)
 	}
 	orphaned := other.awaitOrphans(t, calls, at)
 	t.Logf("%d sessions of a pod that was killed were ended %s later, on %s", calls, orphaned.Round(100*time.Millisecond), machine())
@@ -54,8 +55,8 @@ func TestStreamsOfAKilledPod(t *testing.T) {
 		t.Fatalf("the tenant's places are not free: %v", err)
 	}
 	t.Cleanup(again.Close)
-	if code := other.handshake(); code != 503 {
-		t.Errorf("one more than the tenant may have was answered %d afterwards", code)
+	if code := other.refusal(); code != websocket.CloseTryAgainLater {
+		t.Errorf("one more than the tenant may have was refused with %d afterwards", code)
 	}
 	if err := again.Talk(t.Context(), time.Second, patience).Err(); err != nil {
 		t.Error(err)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/websocket"
 
 	"github.com/caly-dev/caly/internal/exotel/exoteltest/fleet"
 	"github.com/caly-dev/caly/internal/store/pgtest"
@@ -39,8 +40,8 @@ func TestStreamsUnderLoad(t *testing.T) {
 	if n := pod.sessions(t, "ended_at IS NULL"); n != calls || pod.metric("caly_stream_live") != float64(calls) {
 		t.Errorf("%d sessions are kept, %g streams live, want %d", n, pod.metric("caly_stream_live"), calls)
 	}
-	if code := pod.handshake(); code != 503 {
-		t.Errorf("one more than the tenant may have was answered %d", code)
+	if code := pod.refusal(); code != websocket.CloseTryAgainLater {
+		t.Errorf("one more than the tenant may have was refused with %d", code)
 	}
 	begin, before, agentBefore := time.Now(), pod.cpu(), echo.cpu()
 	r := f.Talk(t.Context(), lasts, patience)

@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/caly-dev/caly/internal/exotel/exoteltest/fleet"
@@ -78,21 +79,26 @@ func (s *streamPod) calls(n int, name string, pace time.Duration) (*fleet.Fleet,
 	return fleet.Dial(s.dataPlanePod.t.Context(), fleet.Options{Address: s.public, Path: streamPath, Calls: n, Name: name, Pace: pace})
 }
 
-// handshake is how one is answered: 101, or why not. A stream that it opens ends at once.
-func (s *streamPod) handshake() int {
-	req, err := http.NewRequestWithContext(s.dataPlanePod.t.Context(), http.MethodGet, "http://"+s.public+streamPath, nil)
-	if err != nil {
+// refusal is how one more stream is refused: the code that it is closed with, or the status of its handshake; 0 if it is let in.
+func (s *streamPod) refusal() int {
+	ctx, cancel := context.WithTimeout(s.dataPlanePod.t.Context(), patience)
+	defer cancel()
+	conn, resp, err := websocket.DefaultDialer.DialContext(ctx, "ws://"+s.public+streamPath, nil) //nolint:bodyclose // its body is a copy in memory
+	switch {
+	case err == nil:
+	case resp != nil:
+		return resp.StatusCode
+	default:
+		s.dataPlanePod.t.Error(err)
 		return 0
 	}
-	for name, value := range map[string]string{"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="} {
-		req.Header.Set(name, value)
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetReadDeadline(time.Now().Add(patience / 2))
+	_, _, err = conn.ReadMessage() // a stream that was let in is told nothing
+	if closed := (*websocket.CloseError)(nil); errors.As(err, &closed) {
+		return closed.Code
 	}
-	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
-	if err != nil {
-		return 0
-	}
-	_ = resp.Body.Close()
-	return resp.StatusCode
+	return 0
 }
 
 // metric is a sample's value as the pod tells it; -1 if it does not.

@@ -100,6 +100,9 @@ func audio(s *scope, webhooks *tenantconfig.Webhooks) (*tenantconfig.Audio, erro
 	if s.agentCA != nil {
 		a.CABundle = string(s.agentCA.Data[corev1.ServiceAccountRootCAKey])
 	}
+	if captures(spec) {
+		a.Capture = &tenantconfig.Capture{KeyTemplate: s.tenant.Spec.Recordings.KeyTemplate}
+	}
 	v := spec.Verification
 	a.OneTimeToken = v != nil && v.OneTimeToken != nil && *v.OneTimeToken
 	own, err := audioVerifiers(s, v)
@@ -107,6 +110,11 @@ func audio(s *scope, webhooks *tenantconfig.Webhooks) (*tenantconfig.Audio, erro
 		a.Verifiers = bodiless(webhooks)
 	}
 	return a, err
+}
+
+// captures tells whether streams are captured.
+func captures(a *v1alpha1.AudioSpec) bool {
+	return a != nil && a.Capture != nil && a.Capture.Enabled != nil && *a.Capture.Enabled
 }
 
 // audioVerifiers compiles the audio's own; nil if there is none.

@@ -35,9 +35,10 @@ func limits(spec *v1alpha1.AuthLimitsSpec) map[string]tenantconfig.Limit {
 	return out
 }
 
-// storage is what links to download recordings are signed with: for a Tenant whose people can ask for one, and no other.
+// storage is what links to download recordings are signed with, and captures are stored with: for a Tenant whose people can ask for a
+// link or whose streams are captured, and no other.
 func storage(s *scope) *tenantconfig.Storage {
-	if s.tenant.Spec.Auth == nil {
+	if s.tenant.Spec.Auth == nil && !captures(s.tenant.Spec.Audio) {
 		return nil
 	}
 	r := s.tenant.Spec.Recordings

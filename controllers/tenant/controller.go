@@ -45,6 +45,7 @@ type Store interface {
 	UploadDSN(role, password string) (string, error)
 	SuspendTenant(ctx context.Context, tenant string, suspended bool) error
 	HasUploads(ctx context.Context, tenant string) (bool, error)
+	HasLiveCaptures(ctx context.Context, tenant string) (bool, error)
 	DeleteTenant(ctx context.Context, tenant string) error
 }
 

@@ -96,8 +96,16 @@ func (r *Reconciler) uploadsEnded(ctx context.Context, s *scope) error {
 	return &verdict{reason: v1alpha1.ReasonDeleting, message: "waiting for the last upload pod to end", retry: time.Second}
 }
 
-// deleteData removes objects and rows. Without the credentials it cannot know what is in the bucket, and says so.
+// deleteData removes objects and rows. Without the credentials it cannot know what is in the bucket, and says so. Data-plane pods that have
+// captures of the Tenant's last calls are waited for, so that none comes to the bucket after the others are deleted.
 func (r *Reconciler) deleteData(ctx context.Context, s *scope) error {
+	capturing, err := r.Store.HasLiveCaptures(ctx, s.tenant.ID())
+	if err != nil {
+		return err
+	}
+	if capturing {
+		return &verdict{reason: v1alpha1.ReasonDeleting, message: "waiting for the captures of the last calls to end", retry: 5 * time.Second}
+	}
 	upload, err := r.lastUpload(ctx, s)
 	if err != nil {
 		return err

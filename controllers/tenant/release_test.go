@@ -247,6 +247,24 @@ func TestDeletionWaitsForUploadPods(t *testing.T) {
 	}
 }
 
+// TestDeletionWaitsForCaptures : a data-plane pod that has a capture of the last call is waited for, and one that is gone is not.
+func TestDeletionWaitsForCaptures(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	tenant := r.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+	r.one(t, `INSERT INTO captures (tenant, id, session, pod, state, bucket, object_key)
+		VALUES ($1, '00000000000000a1', gen_random_uuid(), 'pod', 'recording', 'b', 'k') RETURNING 1`, tenant.ID())
+	id := tenant.DeepCopy()
+	r.delete(t, tenant)
+	r.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, "waiting for the captures of the last calls to end"))
+	r.one(t, `UPDATE captures SET last_seen_at = now() - interval '3 minutes' RETURNING 1`)
+	r.untilGone(t, tenant)
+	r.nothingLeft(t, id)
+	if n := r.one(t, `SELECT count(*) FROM captures WHERE tenant = $1`, id.ID()); n != 0 {
+		t.Errorf("%d captures are there still", n)
+	}
+}
+
 // TestDeletionWithoutTheStore : it says what holds the Tenant, and Retain lets it go.
 func TestDeletionWithoutTheStore(t *testing.T) {
 	r := newRig(t)

@@ -45,6 +45,10 @@ func newScope() *scope {
 		verifiers: map[string]*corev1.Secret{fieldSignature: secret("z", "last", "a", "first")}}
 }
 
+func capturing(yes bool) *v1alpha1.AudioSpec {
+	return &v1alpha1.AudioSpec{AgentURL: "wss://bot.test", Capture: &v1alpha1.AudioCapture{Enabled: &yes}}
+}
+
 func TestCompile(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change     func(*scope)
@@ -76,6 +80,13 @@ func TestCompile(t *testing.T) {
 			wantTenant: func(c *tenantconfig.Tenant) { c.Auth, c.Storage = wantAuth(), wantStorage() }},
 		"accounts, all said": {change: func(s *scope) { s.tenant.Spec.Auth = fullAuth() },
 			wantTenant: func(c *tenantconfig.Tenant) { c.Auth, c.Storage = wantFullAuth(), wantStorage() }},
+		"capture": {change: func(s *scope) { s.tenant.Spec.Audio = capturing(true) }, wantTenant: func(c *tenantconfig.Tenant) {
+			c.Storage = wantStorage()
+			c.Audio = &tenantconfig.Audio{AgentURL: "wss://bot.test", Protocol: "exotel", MaxStreams: 200, Capture: &tenantconfig.Capture{KeyTemplate: "{{.RecordingID}}"}}
+		}},
+		"no capture": {change: func(s *scope) { s.tenant.Spec.Audio = capturing(false) }, wantTenant: func(c *tenantconfig.Tenant) {
+			c.Audio = &tenantconfig.Audio{AgentURL: "wss://bot.test", Protocol: "exotel", MaxStreams: 200}
+		}},
 		"an origin that is none": {change: func(s *scope) {
 			s.tenant.Spec.Auth = &v1alpha1.AuthSpec{AllowedOrigins: []string{"https://desk.acme.example:99999"}}
 		}, wantError: `spec.auth.allowedOrigins: "https://desk.acme.example:99999" names a port above 65535`},

@@ -33,6 +33,8 @@ type Options struct {
 	Observer *Observer
 	// Started is called with what Exotel told of the stream, before the agent gets it. It must not wait.
 	Started func(agentstream.StartInfo)
+	// Tap is told of the call's audio; nil if nobody listens.
+	Tap Tap
 }
 
 // silent is the observer of bridges that have none.
@@ -89,7 +91,7 @@ func New(o Options) *Bridge {
 	o.setDefaults()
 	b := &Bridge{o: o}
 	b.toAgent = lane{budget: o.Budget, sink: sink{observer: &o.Observer.ToAgent}}
-	b.toExotel = lane{budget: o.Budget, sink: sink{observer: &o.Observer.ToExotel}}
+	b.toExotel = lane{budget: o.Budget, sink: sink{observer: &o.Observer.ToExotel}, outlet: outletOf(o.Tap)}
 	b.fromAgent.scanner.FromAgent = true
 	b.setRate(b.o.SampleRate)
 	return b

@@ -33,6 +33,7 @@ const (
 type lane struct {
 	budget time.Duration
 	sink   sink
+	outlet *outlet // nil if nobody listens
 
 	mu      sync.Mutex
 	conn    *Conn // nil while there is no connection: everything waits
@@ -92,6 +93,9 @@ func (l *lane) write(i item) {
 		l.conn.link.fail(err)
 		l.sink.dropped(i.kind)
 		return
+	}
+	if l.outlet != nil {
+		l.outlet.passed(i.kind, i.data)
 	}
 	f := flight{bytes: len(i.data), came: i.came}
 	if l.conn.link.busy() { // some of it waits; the link asks for more once it is written

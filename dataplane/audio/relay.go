@@ -50,6 +50,10 @@ func (b *Bridge) exotelSent(f frame) error {
 		if err := apart(func() error { return b.start(m) }); err != nil {
 			return err
 		}
+	case agentstream.Media:
+		if b.o.Tap != nil {
+			b.o.Tap.Caller(m.Payload, b.exotel.came)
+		}
 	}
 	if err := b.forward(f, m); err != nil {
 		b.end(agentEnded(err))

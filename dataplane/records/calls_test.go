@@ -55,8 +55,9 @@ func TestCall(t *testing.T) {
 		"conversationSeconds": 7.0, "createdAt": at, "updatedAt": at,
 		"streams": []any{map[string]any{"streamSid": "s0", "status": "completed", "durationSeconds": 9.0}},
 		"recordings": []any{
-			map[string]any{"id": recordingID(2), "callSid": "c0", "state": "pending", "attempts": 0.0, "createdAt": "2026-03-10T14:59:00Z", "nextTryAt": "2026-03-10T14:59:00Z"},
-			map[string]any{"id": recordingID(1), "callSid": "c0", "state": "uploaded", "attempts": 1.0, "size": 11.0,
+			map[string]any{"id": recordingID(2), "callSid": "c0", "source": "exotel", "state": "pending", "attempts": 0.0,
+				"createdAt": "2026-03-10T14:59:00Z", "nextTryAt": "2026-03-10T14:59:00Z"},
+			map[string]any{"id": recordingID(1), "callSid": "c0", "source": "exotel", "state": "uploaded", "attempts": 1.0, "size": 11.0,
 				"sha256": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "createdAt": at, "finishedAt": later}}}
 	delete(got, "$schema")
 	if diff := cmp.Diff(want, got); diff != "" {

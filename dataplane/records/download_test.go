@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/objectstore/s3test"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -114,5 +116,46 @@ func TestNoLinkToAnother(t *testing.T) {
 	defer func() { _ = resp.Body.Close() }()
 	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusForbidden || strings.Contains(string(body), "globex's") {
 		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+}
+
+// TestCapture : a capture is a recording like any other, says who recorded it, and is downloaded the same way.
+func TestCapture(t *testing.T) {
+	r, s := newRig(t), s3test.New(t)
+	bucket := s.NewBucket(t)
+	r.storeAt(s, bucket)
+	put(t, s, bucket, "acme/support/c1-capture-s1.wav", "RIFF")
+	for n, state := range []string{"uploaded", "recording", "failed"} {
+		r.exec(t, `INSERT INTO captures (tenant, id, session, call_sid, pod, state, bucket, object_key, size, error_code, created_at, finished_at) VALUES
+			($1, $2, gen_random_uuid(), 'c1', 'pod', $3, $4, 'acme/support/c1-capture-s1.wav', 4, CASE WHEN $3 = 'failed' THEN 'PodLost' ELSE '' END, $5,
+				CASE WHEN $3 <> 'recording' THEN now() END)`, acme, recordingID(n), state, bucket, ago(time.Duration(n)*time.Hour))
+	}
+	r.insertRecording(t, acme, recordingID(7), "c1", "uploaded", bucket, "acme/support/a.mp3", ago(9*time.Hour))
+	var got items
+	r.get(t, "/api/recordings?callSid=c1", bearer(acme, "viewer"), &got)
+	for field, want := range map[string][]string{"source": {"capture", "capture", "capture", "exotel"}, "state": {"uploaded", "uploading", "failed", "uploaded"},
+		"id": {recordingID(0), recordingID(1), recordingID(2), recordingID(7)}} {
+		if diff := cmp.Diff(want, got.all(field)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", field, diff)
+		}
+	}
+	var l link
+	r.get(t, "/api/recordings/"+recordingID(0)+"/download", bearer(acme, "agent"), &l)
+	resp, err := http.Get(l.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || string(body) != "RIFF" {
+		t.Errorf("%d %q", resp.StatusCode, body)
+	}
+	for n, detail := range map[int]string{1: "not uploaded yet", 2: "could not be uploaded"} {
+		if a := r.ask("GET", "/api/recordings/"+recordingID(n)+"/download", bearer(acme, "admin"), ""); a.Status != 409 || !strings.Contains(string(a.Body), detail) {
+			t.Errorf("%d: %d %s", n, a.Status, a.Body)
+		}
+	}
+	if a := r.ask("GET", "/api/recordings/"+recordingID(0), bearer(globex, "admin"), ""); a.Status != 404 {
+		t.Errorf("another tenant: %d %s", a.Status, a.Body)
 	}
 }

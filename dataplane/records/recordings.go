@@ -17,19 +17,20 @@ const uploading = "uploading"
 type Recording struct {
 	ID         string    `json:"id"`
 	CallSID    string    `json:"callSid"`
+	Source     string    `json:"source" enum:"exotel,capture" doc:"Who recorded it: Exotel, or Caly while the call's audio stream ran, the caller left and the agent right."`
 	State      string    `json:"state" enum:"pending,uploading,uploaded,failed"`
 	Attempts   int       `json:"attempts" doc:"Attempts to upload it that ended."`
 	NextTryAt  time.Time `json:"nextTryAt,omitzero" doc:"When the next attempt is due, of a pending one."`
-	ErrorCode  string    `json:"errorCode,omitempty" doc:"Why the last attempt failed, in a word."`
+	ErrorCode  string    `json:"errorCode,omitempty" doc:"Why the last attempt failed, in a word; of a capture that is uploaded, why it is shorter than its call."`
 	Error      string    `json:"error,omitempty"`
 	Size       int64     `json:"size,omitempty" doc:"In bytes, once it is uploaded."`
-	SHA256     string    `json:"sha256,omitempty" doc:"In hex, once it is uploaded."`
+	SHA256     string    `json:"sha256,omitempty" doc:"In hex, once it is uploaded; not of a capture that was sent in parts."`
 	CreatedAt  time.Time `json:"createdAt" doc:"When it was heard of first."`
 	FinishedAt time.Time `json:"finishedAt,omitzero" doc:"When it was uploaded, or given up."`
 }
 
 func recordingOf(r store.Recording) Recording {
-	out := Recording{ID: r.ID, CallSID: r.CallSID, State: string(r.State), Attempts: r.Attempts, ErrorCode: r.LastErrorCode, Error: r.LastError, Size: r.Size,
+	out := Recording{ID: r.ID, CallSID: r.CallSID, Source: sourceOf(r), State: string(r.State), Attempts: r.Attempts, ErrorCode: r.LastErrorCode, Error: r.LastError, Size: r.Size,
 		SHA256: r.SHA256, CreatedAt: utc(r.CreatedAt), FinishedAt: utc(r.FinishedAt)}
 	switch r.State {
 	case store.StatePending:
@@ -39,6 +40,13 @@ func recordingOf(r store.Recording) Recording {
 	case store.StateUploaded, store.StateFailed:
 	}
 	return out
+}
+
+func sourceOf(r store.Recording) string {
+	if r.Captured {
+		return "capture"
+	}
+	return "exotel"
 }
 
 type recordingsQuery struct {

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/dataplane/audio"
+	"github.com/caly-dev/caly/dataplane/capture"
 	"github.com/caly-dev/caly/dataplane/problem"
 	"github.com/caly-dev/caly/dataplane/session/live"
 	"github.com/caly-dev/caly/internal/netguard"
@@ -46,6 +47,8 @@ type Options struct {
 	DialWithin time.Duration
 	// MaxHandshakes at once; 512 by default. What is beyond is sent away before anything is looked at.
 	MaxHandshakes int
+	// Captures record streams of tenants that want that; nil records none.
+	Captures *capture.Captures
 	// Bridge has what all bridges share: budget, times.
 	Bridge  audio.Options
 	Log     *slog.Logger

@@ -13,6 +13,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/caly-dev/caly/dataplane/audio"
+	"github.com/caly-dev/caly/dataplane/capture"
 	"github.com/caly-dev/caly/dataplane/problem"
 	"github.com/caly-dev/caly/dataplane/session/live"
 	"github.com/caly-dev/caly/internal/agent"
@@ -57,8 +58,10 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 	if a.Reconnect {
 		o.Redial = func(ctx context.Context) (*audio.Conn, error) { return h.dial(ctx, a) }
 	}
+	captured, token := h.o.Captures.Begin(g.tenant, session.ID(), o.SampleRate), g.token
+	o.Tap = captured.Tap()
 	// Apart from the request, whose buffers and stack are then free while the call lasts.
-	h.bridges.Go(func() { h.run(session, g.token, o, conn, peer) })
+	h.bridges.Go(func() { h.run(session, captured, token, o, conn, peer) })
 	return nil
 }
 
@@ -80,13 +83,14 @@ func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, reason error)
 }
 
 // run bridges a stream until it ends.
-func (h *Handler) run(session *live.Live, token oneTime, o audio.Options, conn, peer *audio.Conn) {
+func (h *Handler) run(session *live.Live, captured *capture.Capture, token oneTime, o audio.Options, conn, peer *audio.Conn) {
 	ctx, cut := context.WithCancelCause(session.Context())
 	defer cut(nil)
 	h.m.live.Inc()
 	defer h.m.live.Dec()
 	o.Started = func(info agentstream.StartInfo) {
 		session.Started(info)
+		captured.Started(info)
 		if token.callSID != "" && info.CallSID != token.callSID {
 			h.m.refused[reasonOtherCall].Inc()
 			cut(&audio.Cut{Reason: audio.ProtocolError, Code: websocket.ClosePolicyViolation})
@@ -95,6 +99,7 @@ func (h *Handler) run(session *live.Live, token oneTime, o audio.Options, conn, 
 	bridge := audio.New(o)
 	session.Measured(bridge.Counts)
 	end := bridge.Run(ctx, conn, peer)
+	captured.End()
 	h.m.audio.Ended(end)
 	session.End(context.Background(), end)
 	h.o.Log.Info("a stream ended", "session", session.ID(), "reason", string(end.Reason), "side", string(end.Side), "code", end.Code)

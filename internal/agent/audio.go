@@ -20,7 +20,7 @@ type format struct {
 }
 
 func formatOf(start agentstream.StartInfo) (format, error) {
-	f := format{rate: start.SampleRate, ulaw: isULaw(start.Encoding)}
+	f := format{rate: start.SampleRate, ulaw: IsULaw(start.Encoding)}
 	switch f.rate {
 	case 0:
 		f.rate = defaultRate
@@ -31,8 +31,8 @@ func formatOf(start agentstream.StartInfo) (format, error) {
 	return f, nil
 }
 
-// isULaw knows mulaw, x-mulaw, ulaw and PCMU, with or without a rate behind.
-func isULaw(encoding string) bool {
+// IsULaw knows mulaw, x-mulaw, ulaw and PCMU, with or without a rate behind.
+func IsULaw(encoding string) bool {
 	e := strings.ToLower(encoding)
 	return strings.Contains(e, "ulaw") || strings.Contains(e, "pcmu")
 }

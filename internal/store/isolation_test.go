@@ -55,6 +55,8 @@ const seed = `
 	INSERT INTO rate_limits (tenant, key, hits, expires_at) VALUES ($TENANT, repeat('h', 32)::bytea, ARRAY[now(), now(), now()], now() + interval '1 hour');
 	INSERT INTO mail_outbox (tenant, event_key, template, recipient, sealed, expires_at) VALUES ($TENANT, 'both', $WORD, 'x', '', now() + interval '1 hour');
 	INSERT INTO audit_log (tenant, action, outcome, subject) VALUES ($TENANT, 'login', 'success', $WORD);
+	INSERT INTO captures (tenant, id, session, call_sid, pod, state, bucket, object_key, error, last_seen_at)
+		VALUES ($TENANT, '00000000000000fd', '44444444-4444-4444-8444-444444444444', 'both', 'pod', 'recording', 'b', 'k', $WORD, now() - interval '1 hour');
 	INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, last_seen_at, close_requested_at)
 		VALUES ($TENANT, '44444444-4444-4444-8444-444444444444', 'both', 'pod', $WORD, now() - interval '1 hour', now());`
 
@@ -199,9 +201,10 @@ func policyRefused(err error) bool {
 
 // notOfTenants are the methods that data-plane pods do not call: the operator's, the upload pods', and those about the connection.
 var notOfTenants = []string{"AddRetries", "Backlogs", "Claim", "Close", "Complete", "DeadEvents", "DeleteTenant", "DropUploadRole", "EnsureHistoryPartitions",
-	"EnsureUploadRole", "Enqueue", "Event", "Events", "Fail", "HasUploads", "Heartbeat", "KnownCalls", "KnowsTenant", "MarkUploadStarted", "MarkViewed", "Ping", "SweepAccounts",
+	"EnsureUploadRole", "Enqueue", "Event", "Events", "Fail", "HasLiveCaptures", "HasUploads", "Heartbeat", "KnownCalls", "KnowsTenant", "MarkUploadStarted", "MarkViewed", "Ping",
+	"SweepAccounts",
 	"SweepRevocations", "ReapLeases", "Recordings", "Release", "Replay", "Retry", "RetryLater", "RetryTotals", "SuspendTenant", "Suspects", "SweepHits",
-	"SweepMail", "Unviewed", "UploadDSN", "LiveStreams", "TenantOfStream", "SweepStreams"}
+	"SweepMail", "Unviewed", "UploadDSN", "LiveStreams", "TenantOfStream", "SweepStreams", "SweepCaptures"}
 
 // call is a method called for acme with ids that globex has too. It returns what the method did.
 type call func(ctx context.Context, db *store.DB) (any, error)
@@ -359,6 +362,9 @@ func TestMethodsKeepToTheirTenant(t *testing.T) {
 	for name, c := range streaming() {
 		calls[name] = c
 	}
+	for name, c := range capturing() {
+		calls[name] = c
+	}
 	for name, c := range mailOf(f, t) {
 		calls[name] = c
 	}
@@ -377,7 +383,7 @@ func TestMethodsKeepToTheirTenant(t *testing.T) {
 				t.Errorf("it changed another's rows (-before +after):\n%s", diff)
 			}
 			_, reads := reading()[name]
-			reads = reads || slices.Contains([]string{"PodStreams", "StreamsToClose", "StreamSessions", "StreamByID"}, name)
+			reads = reads || slices.Contains([]string{"PodStreams", "StreamsToClose", "StreamSessions", "StreamByID", "OpenCapture"}, name)
 			if changed := !cmp.Equal(mine, f.digests(t, acme)); changed == (reads || strings.HasPrefix(name, "other's ")) {
 				t.Errorf("its own rows were changed: %v", changed)
 			}

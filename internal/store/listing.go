@@ -150,7 +150,8 @@ func (d *DB) CallBySID(ctx context.Context, tenant, sid string) (c CallWithAll, 
 		b.Queue(fmt.Sprintf(`SELECT stream_sid, status, disconnected_by, error, detailed_status, duration_seconds FROM call_streams
 			WHERE tenant = $1 AND call_sid = $2 ORDER BY stream_sid LIMIT %d`, maxStreams), tenant, sid).Query(collect(&c.Streams, scanStream))
 		// A call knows the ids of its recordings, and those are indexed.
-		b.Queue(`WITH k AS (SELECT unnest(recording_ids) AS id FROM calls WHERE tenant = $1 AND call_sid = $2)`+recordingsOf, tenant, sid).
+		b.Queue(`WITH k AS (SELECT unnest(recording_ids) AS id FROM calls WHERE tenant = $1 AND call_sid = $2
+			UNION ALL (SELECT id FROM captures WHERE tenant = $1 AND call_sid = $2 ORDER BY created_at DESC LIMIT 16))`+recordingsOf, tenant, sid).
 			Query(collect(&c.Recordings, scanRecording))
 	})
 	return c, err

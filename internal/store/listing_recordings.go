@@ -15,13 +15,15 @@ type RecordingFilter struct {
 	CallSID string
 }
 
-// recordingsOf reads the recordings with the ids of k of the tenant $1: from the queue or else the newest from the history.
+// recordingsOf reads the recordings with the ids of k of the tenant $1: from the queue or else the newest from the history, or captures.
 var recordingsOf = `
 	SELECT * FROM (
 		SELECT ` + queueColumns("r") + ` FROM recordings r WHERE r.tenant = $1 AND r.id IN (SELECT id FROM k)
 		UNION ALL
 		SELECT * FROM (SELECT DISTINCT ON (h.id) ` + historyColumns + ` FROM recording_history h WHERE h.tenant = $1 AND h.id IN (SELECT id FROM k)
 			AND NOT EXISTS (SELECT FROM recordings r WHERE r.tenant = $1 AND r.id = h.id) ORDER BY h.id, h.finished_at DESC) newest
+		UNION ALL
+		SELECT ` + captureColumns + ` FROM captures c WHERE c.tenant = $1 AND c.id IN (SELECT id FROM k)
 	) found ORDER BY created_at DESC, id DESC`
 
 // RecordingByID reads a recording of a tenant. ErrNotFound when there is none.
@@ -35,8 +37,8 @@ func (d *DB) RecordingByID(ctx context.Context, tenant, id string) (r Recording,
 	return r, err
 }
 
-// ListRecordings lists a tenant's recordings over queue and history, the newest first, and tells whether there are more. One that
-// goes from the one to the other meanwhile keeps its place.
+// ListRecordings lists a tenant's recordings over queue, history and captures, the newest first, and tells whether there are more. One
+// that goes from the one to the other meanwhile keeps its place.
 func (d *DB) ListRecordings(ctx context.Context, tenant string, f RecordingFilter) (list []Recording, more bool, err error) {
 	sql, args := f.sql(tenant)
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
@@ -53,6 +55,7 @@ func (f RecordingFilter) sql(tenant string) (sql string, args []any) {
 	w.match("call_sid", f.CallSID)
 	order := fmt.Sprintf(" ORDER BY created_at DESC, id DESC LIMIT %d", f.rows())
 	queue := `(SELECT ` + queueColumns("r") + ` FROM recordings r WHERE ` + w.String()
+	captures := `(SELECT ` + captureColumns + ` FROM captures c WHERE ` + w.String()
 	history := `(SELECT ` + historyColumns + ` FROM recording_history h WHERE ` + w.String()
 	if !f.Since.IsZero() {
 		history += " AND finished_at >= $2" // Since once more: what was queued then ended no earlier, and this chooses partitions
@@ -62,11 +65,12 @@ func (f RecordingFilter) sql(tenant string) (sql string, args []any) {
 	case StatePending:
 		parts = []string{queue + " AND lease_owner IS NULL"}
 	case StateLeased:
-		parts = []string{queue + " AND lease_owner IS NOT NULL"}
+		parts = []string{queue + " AND lease_owner IS NOT NULL", captures + " AND state = 'recording'"}
 	case StateUploaded, StateFailed:
-		parts = []string{history + " AND state = '" + string(f.State) + "'"}
+		in := " AND state = '" + string(f.State) + "'"
+		parts = []string{history + in, captures + in}
 	default:
-		parts = []string{queue, history}
+		parts = []string{queue, history, captures}
 	}
 	return "SELECT * FROM (" + strings.Join(parts, order+") UNION ALL ") + order + ")) listed" + order, w.args
 }

@@ -16,18 +16,22 @@ func queueColumns(alias string) string {
 	a := alias + "."
 	return a + "tenant, " + a + "id, " + a + "call_sid, " + a + "source_url, CASE WHEN " + a + "lease_owner IS NULL THEN 'pending' ELSE 'leased' END, " +
 		a + "attempts, " + a + "max_attempts, " + a + "available_at, " + a + "last_error_code, " + a + "last_error, ''::text, ''::text, 0::bigint, ''::text, " +
-		a + "created_at, NULL::timestamptz, " + a + "upload_started_at IS NOT NULL, " + a + "has_view"
+		a + "created_at, NULL::timestamptz, " + a + "upload_started_at IS NOT NULL, " + a + "has_view, false"
 }
 
 const historyColumns = `h.tenant, h.id, h.call_sid, h.source_url, h.state, h.attempts, h.attempts, h.finished_at, h.last_error_code, h.last_error,
-	h.bucket, h.object_key, h.size, h.sha256, h.created_at, h.finished_at, true, h.has_view`
+	h.bucket, h.object_key, h.size, h.sha256, h.created_at, h.finished_at, true, h.has_view, false`
+
+// captureColumns are a capture's, as those of a recording.
+const captureColumns = `c.tenant, c.id, c.call_sid, ''::text, CASE c.state WHEN 'recording' THEN 'leased' ELSE c.state END, 0, 0, c.created_at,
+	c.error_code, c.error, c.bucket, c.object_key, c.size, c.sha256, c.created_at, c.finished_at, true, true, true`
 
 func scanRecording(row pgx.CollectableRow) (Recording, error) {
 	var r Recording
 	var state string
 	var finished *time.Time
 	err := row.Scan(&r.Tenant, &r.ID, &r.CallSID, &r.SourceURL, &state, &r.Attempts, &r.MaxAttempts, &r.AvailableAt, &r.LastErrorCode,
-		&r.LastError, &r.Bucket, &r.Key, &r.Size, &r.SHA256, &r.CreatedAt, &finished, &r.UploadStarted, &r.HasView)
+		&r.LastError, &r.Bucket, &r.Key, &r.Size, &r.SHA256, &r.CreatedAt, &finished, &r.UploadStarted, &r.HasView, &r.Captured)
 	r.State = RecordingState(state)
 	if finished != nil {
 		r.FinishedAt = *finished
@@ -67,9 +71,10 @@ func (d *DB) Recordings(ctx context.Context, keys []RecordingKey) (map[Recording
 }
 
 // Retry puts a failed recording back into the queue with all its attempts; one that waits there becomes due at once.
-// ErrNotFound when there is neither.
+// ErrNotFound when there is neither, and ErrCapture when it was captured here.
 func (d *DB) Retry(ctx context.Context, tenant, id string) error {
 	var n int
+	var captured bool
 	err := d.pool.QueryRow(ctx, `
 		WITH last AS (
 			SELECT tenant, id, max(finished_at) AS finished_at FROM recording_history WHERE tenant = $1 AND id = $2 GROUP BY 1, 2),
@@ -81,14 +86,17 @@ func (d *DB) Retry(ctx context.Context, tenant, id string) error {
 			SELECT tenant, id, call_sid, source_url, now(), has_view, created_at FROM gone RETURNING 1),
 		due AS (
 			UPDATE recordings SET available_at = least(available_at, now()), attempts = 0 WHERE tenant = $1 AND id = $2 RETURNING 1)
-		SELECT (SELECT count(*) FROM again) + (SELECT count(*) FROM due)`, tenant, id).Scan(&n)
-	if err != nil {
+		SELECT (SELECT count(*) FROM again) + (SELECT count(*) FROM due),
+			EXISTS (SELECT FROM captures WHERE tenant = $1 AND id = $2)`, tenant, id).Scan(&n, &captured)
+	switch {
+	case err != nil:
 		return explain(err)
+	case n > 0:
+		return nil
+	case captured:
+		return ErrCapture
 	}
-	if n == 0 {
-		return ErrNotFound
-	}
-	return nil
+	return ErrNotFound
 }
 
 // Unviewed returns a tenant's recordings in the given states that no CallRecording was made of, oldest first.
@@ -195,14 +203,15 @@ func (d *DB) SuspendTenant(ctx context.Context, tenant string, suspended bool) e
 // HasUploads tells whether an object of the tenant may be in its bucket.
 func (d *DB) HasUploads(ctx context.Context, tenant string) (has bool, err error) {
 	err = d.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM recording_history WHERE tenant = $1 AND state = 'uploaded')
-		OR EXISTS (SELECT FROM recordings WHERE tenant = $1 AND upload_started_at IS NOT NULL)`, tenant).Scan(&has)
+		OR EXISTS (SELECT FROM recordings WHERE tenant = $1 AND upload_started_at IS NOT NULL)
+		OR EXISTS (SELECT FROM captures WHERE tenant = $1 AND state <> 'failed')`, tenant).Scan(&has)
 	return has, explain(err)
 }
 
 // tenantTables hold the rows of tenants; what others refer to comes last.
 var tenantTables = []string{"recordings", "recording_history", "call_events", "call_streams", "calls",
 	"email_codes", "password_reset_tokens", "login_sessions", "refresh_token_blacklist", "users",
-	"revocations", "rate_limits", "mail_outbox", "audit_log", "stream_sessions", "tenants"}
+	"revocations", "rate_limits", "mail_outbox", "audit_log", "captures", "stream_sessions", "tenants"}
 
 // DeleteTenant removes every row of a tenant, in batches, so that no transaction grows with the tenant.
 func (d *DB) DeleteTenant(ctx context.Context, tenant string) error {

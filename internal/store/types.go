@@ -133,6 +133,8 @@ type Recording struct {
 	UploadStarted bool
 	// HasView: a CallRecording was made of it.
 	HasView bool
+	// Captured here from an audio stream: Exotel has no such recording.
+	Captured bool
 }
 
 // Result is a verified upload.

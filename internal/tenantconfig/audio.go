@@ -7,6 +7,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -37,7 +40,39 @@ type Audio struct {
 	Verifiers *Webhooks `json:"verifiers,omitempty"`
 	// OneTimeToken refuses streams without one: the verifiers then open nothing but the question for the URL.
 	OneTimeToken bool `json:"oneTimeToken,omitempty"`
+	// Capture streams, both directions, into the tenant's bucket; nil: it does not want that.
+	Capture *Capture `json:"capture,omitempty"`
 }
+
+// Capture is how a tenant's streams are captured. Storage is where to.
+type Capture struct {
+	// KeyTemplate makes the object's key.
+	KeyTemplate string `json:"keyTemplate"`
+}
+
+// CaptureKey is where the capture of a stream goes, which began at a time. The recordings of Exotel have other ids.
+func CaptureKey(tenantID string, c *Capture, callSID, session string, began time.Time) (string, error) {
+	return expand(c.KeyTemplate, tenantID, keyFields{plainSID(callSID), "capture-" + session, began.UTC().Format("2006/01/02")}, ".wav")
+}
+
+// CaptureID is the id of a stream's capture, among the ids of recordings.
+func CaptureID(session string) string { return RecordingID("capture", session) }
+
+// plainSID is an id of a call as a key takes it: whoever opens a stream may say that the call has any.
+func plainSID(callSID string) string {
+	plain := strings.Map(func(r rune) rune {
+		if r < utf8.RuneSelf && (r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r)) {
+			return r
+		}
+		return '-'
+	}, callSID)
+	if plain == "" {
+		return "unknown"
+	}
+	return plain[:min(len(plain), maxPlainSID)]
+}
+
+const maxPlainSID = 64
 
 // Protocols of agents.
 var audioProtocols = []string{"exotel", "twilio", "pcm"}
@@ -70,6 +105,11 @@ func (a *Audio) check() error {
 	}
 	if a.Verifiers != nil && (a.Verifiers.Signature != nil || a.Verifiers.Standard != nil) {
 		return errors.New("a verifier of audio looks at a body, and streams have none")
+	}
+	if a.Capture != nil {
+		if err := ParseKeyTemplate(a.Capture.KeyTemplate); err != nil {
+			return err
+		}
 	}
 	return a.Verifiers.check()
 }

@@ -3,6 +3,7 @@ package tenantconfig
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func goodAudio() *Audio {
@@ -30,6 +31,8 @@ func TestAudioCheck(t *testing.T) {
 		"empty":            {func(a *Audio) { a.Headers["X-A"] = "" }, "empty"},
 		"too long":         {func(a *Audio) { a.Headers["X-A"] = Sensitive(strings.Repeat("h", MaxHeaderLength+1)) }, "longer than"},
 		"signature":        {func(a *Audio) { a.Verifiers.Standard = &StandardWebhooks{} }, "looks at a body"},
+		"capture":          {func(a *Audio) { a.Capture = &Capture{KeyTemplate: "{{.RecordingID}}"} }, ""},
+		"capture's key":    {func(a *Audio) { a.Capture = &Capture{KeyTemplate: "{{.CallSID}}"} }, "must contain {{.RecordingID}}"},
 		"bad verifier":     {func(a *Audio) { a.Verifiers.Token.Secrets = []Sensitive{"hush"} }, "shorter"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -58,6 +61,8 @@ func TestAudioDigest(t *testing.T) {
 		},
 		"verifier": func(a *Audio) { a.Verifiers.Token.Secrets[0] = "fedcba9876543210" },
 		"one time": func(a *Audio) { a.OneTimeToken = true },
+		"capture":  func(a *Audio) { a.Capture = &Capture{KeyTemplate: "{{.RecordingID}}"} },
+		"key":      func(a *Audio) { a.Capture = &Capture{KeyTemplate: "{{.Date}}/{{.RecordingID}}"} },
 	} {
 		d := digest(change)
 		if other, known := seen[d]; known {
@@ -69,5 +74,64 @@ func TestAudioDigest(t *testing.T) {
 		if strings.Contains(v.Reveal(), "key") {
 			t.Error("the digest holds a header")
 		}
+	}
+}
+
+// capturing is a tenant without accounts whose streams are captured.
+func capturing() Tenant {
+	t := withAccounts()
+	t.Auth, t.Audio = nil, goodAudio()
+	t.Audio.Capture = &Capture{KeyTemplate: "{{.RecordingID}}"}
+	return t
+}
+
+// TestCaptureNeedsStorage : and storage somebody who needs it.
+func TestCaptureNeedsStorage(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*Tenant)
+		want   string
+	}{
+		"both":           {func(*Tenant) {}, ""},
+		"no storage":     {func(t *Tenant) { t.Storage = nil }, "no storage for it"},
+		"no capture":     {func(t *Tenant) { t.Audio.Capture = nil }, "storage without auth or capture"},
+		"no audio":       {func(t *Tenant) { t.Audio = nil }, "storage without auth or capture"},
+		"no credentials": {func(t *Tenant) { t.Storage.AccessKeyID = "" }, "or credentials"},
+	} {
+		tenant := capturing()
+		tc.change(&tenant)
+		data, err := EncodeTenant(tenant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := DecodeTenant(data)
+		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v, want %q", name, err, tc.want)
+		}
+		if err == nil && (got.Audio.Capture.KeyTemplate != "{{.RecordingID}}" || got.Storage == nil) {
+			t.Errorf("%s: %+v", name, got.Audio)
+		}
+	}
+}
+
+// TestCaptureKey : below the tenant's prefix whatever the call says that it is, and no recording's of Exotel.
+func TestCaptureKey(t *testing.T) {
+	began := time.Date(2026, 3, 9, 23, 30, 0, 0, time.FixedZone("", -3600))
+	for callSID, want := range map[string]string{
+		"c1":                     "acme/support/2026/03/10/c1/capture-s1.wav",
+		"":                       "acme/support/2026/03/10/unknown/capture-s1.wav",
+		"../../globex":           "acme/support/2026/03/10/------globex/capture-s1.wav",
+		"a\x00नम":                "acme/support/2026/03/10/a---/capture-s1.wav",
+		strings.Repeat("x", 500): "acme/support/2026/03/10/" + strings.Repeat("x", 64) + "/capture-s1.wav",
+	} {
+		got, err := CaptureKey("acme/support", &Capture{KeyTemplate: "{{.Date}}/{{.CallSID}}/{{.RecordingID}}"}, callSID, "s1", began)
+		if err != nil || got != want {
+			t.Errorf("%q: %q, %v, want %q", callSID, got, err, want)
+		}
+	}
+	if _, err := CaptureKey("acme/support", &Capture{KeyTemplate: "{{.Nothing}}"}, "c1", "s1", began); err == nil {
+		t.Error("a template that is none made a key")
+	}
+	if a, b := CaptureID("s1"), CaptureID("s2"); len(a) != 16 || a == b || a == RecordingID("s1", "s1") {
+		t.Errorf("ids %s and %s", a, b)
 	}
 }

@@ -61,7 +61,7 @@ type Limit struct {
 	Window   time.Duration `json:"window"`
 }
 
-// Storage is where a tenant's recordings lie, for links to download them.
+// Storage is where a tenant's recordings lie, for links to download them, and for captures.
 type Storage struct {
 	// Bucket, Endpoint (URL), Region of the store, with its credentials.
 	Bucket          string    `json:"bucket"`

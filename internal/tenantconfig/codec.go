@@ -43,8 +43,12 @@ func DecodeTenant(data []byte) (*Tenant, error) {
 	if err := t.Webhooks.check(); err != nil {
 		return nil, err
 	}
-	if t.Auth == nil && t.Storage != nil {
-		return nil, errors.New("the config has storage without auth, so nobody is to use its credentials")
+	capturing := t.Audio != nil && t.Audio.Capture != nil
+	switch {
+	case t.Auth == nil && !capturing && t.Storage != nil:
+		return nil, errors.New("the config has storage without auth or capture, so nobody is to use its credentials")
+	case capturing && t.Storage == nil:
+		return nil, errors.New("the config has audio to capture and no storage for it")
 	}
 	if err := errors.Join(t.Auth.Check(), t.Storage.check(), t.Audio.check()); err != nil {
 		return nil, err

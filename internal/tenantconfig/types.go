@@ -2,8 +2,9 @@
 // work namespace, and how the pods read it.
 //
 // Two Secrets per tenant, so that each reader holds what it needs: the tenant config for data-plane pods (how to verify
-// webhooks; for a tenant with accounts also how people sign in, and the bucket credentials that links to download are signed
-// with) and the upload config for the tenant's own upload pods (Exotel, bucket and database credentials).
+// webhooks; for a tenant with accounts also how people sign in, and for one with accounts or captured streams the bucket
+// credentials that links to download are signed with, and captures are stored with) and the upload config for the tenant's own
+// upload pods (Exotel, bucket and database credentials).
 package tenantconfig
 
 import (
@@ -77,7 +78,7 @@ type Tenant struct {
 	AllowedSourceHosts []string `json:"allowedSourceHosts"`
 	// Auth is how the tenant's people sign in; nil: it has no accounts.
 	Auth *Auth `json:"auth,omitempty"`
-	// Storage is where the recordings lie, only with Auth.
+	// Storage is where the recordings lie, only with Auth or captured Audio.
 	Storage *Storage `json:"storage,omitempty"`
 	// Audio is where live audio goes; nil: the tenant takes no streams.
 	Audio *Audio `json:"audio,omitempty"`

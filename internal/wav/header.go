@@ -1,7 +1,13 @@
 // Package wav writes calls as WAV files while they run, and reads the files that a simulated caller speaks.
 package wav
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
+
+// HeaderSize is how many bytes of a call's file are no audio.
+const HeaderSize = headerSize
 
 const (
 	headerSize = 44
@@ -12,6 +18,23 @@ const (
 	pcmFormat  = 1
 	extensible = 0xFFFE
 )
+
+// CallHeader of a call's file with so many bytes of audio of both sides. Beyond 4 GiB, half a day at 24 kHz, it says that the size is unknown.
+func CallHeader(rate int, data int64) []byte {
+	if data > math.MaxUint32-headerSize {
+		data = unknown
+	}
+	return header(rate, int(channels), uint32(data))
+}
+
+// SizeOf reads how many bytes of audio a call's file has by its header; unknown is not ok, nor is what is no such header.
+func SizeOf(h []byte) (data int64, ok bool) {
+	if len(h) < headerSize || string(h[:4]) != "RIFF" || string(h[36:40]) != "data" {
+		return 0, false
+	}
+	size := binary.LittleEndian.Uint32(h[40:])
+	return int64(size), size != unknown
+}
 
 // header of a file with so many bytes of audio, or unknown.
 func header(rate, channels int, data uint32) []byte {

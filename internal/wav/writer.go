@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"time"
 )
 
@@ -140,14 +139,8 @@ func (w *Writer) Close(at time.Duration) error {
 	return nil
 }
 
-// Header for what has been written. Beyond 4 GiB, half a day at 24 kHz, its size is unknown.
-func (w *Writer) Header() []byte {
-	size := 4 * int64(w.written)
-	if size > math.MaxUint32-headerSize {
-		size = unknown
-	}
-	return header(w.rate, int(channels), uint32(size))
-}
+// Header for what has been written.
+func (w *Writer) Header() []byte { return CallHeader(w.rate, 4*int64(w.written)) }
 
 // Dropped tells how many samples were left out because too much was to be kept.
 func (w *Writer) Dropped() int { return w.dropped }

@@ -16,6 +16,8 @@ import (
 func ForKind(kind schema.GroupVersionKind) interface{} {
 	switch kind {
 	// Group=voice.caly.dev, Version=v1alpha1
+	case v1alpha1.SchemeGroupVersion.WithKind("AudioCapture"):
+		return &apiv1alpha1.AudioCaptureApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("AudioSpec"):
 		return &apiv1alpha1.AudioSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("AudioVerification"):

@@ -23,6 +23,12 @@ func Parser() *typed.Parser {
 var parserOnce sync.Once
 var parser *typed.Parser
 var schemaYAML = typed.YAMLObject(`types:
+- name: com.github.caly-dev.caly.api.v1alpha1.AudioCapture
+  map:
+    fields:
+    - name: enabled
+      type:
+        scalar: boolean
 - name: com.github.caly-dev.caly.api.v1alpha1.AudioProtocol
   scalar: string
 - name: com.github.caly-dev.caly.api.v1alpha1.AudioSpec
@@ -34,6 +40,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: caSecretRef
       type:
         namedType: com.github.caly-dev.caly.api.v1alpha1.SecretReference
+    - name: capture
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.AudioCapture
     - name: headersSecretRef
       type:
         namedType: com.github.caly-dev.caly.api.v1alpha1.SecretReference

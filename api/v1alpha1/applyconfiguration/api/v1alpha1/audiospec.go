@@ -30,6 +30,8 @@ type AudioSpecApplyConfiguration struct {
 	// verification says how streams prove themselves. Defaults to those of the webhooks' verifiers that look at no body: token,
 	// basicAuth and allowedCIDRs; without any of those all streams are refused.
 	Verification *AudioVerificationApplyConfiguration `json:"verification,omitempty"`
+	// capture records streams while they run, into the bucket of spec.recordings. Without it nothing is recorded here.
+	Capture *AudioCaptureApplyConfiguration `json:"capture,omitempty"`
 }
 
 // AudioSpecApplyConfiguration constructs a declarative configuration of the AudioSpec type for use with
@@ -91,5 +93,13 @@ func (b *AudioSpecApplyConfiguration) WithReconnect(value bool) *AudioSpecApplyC
 // If called multiple times, the Verification field is set to the value of the last call.
 func (b *AudioSpecApplyConfiguration) WithVerification(value *AudioVerificationApplyConfiguration) *AudioSpecApplyConfiguration {
 	b.Verification = value
+	return b
+}
+
+// WithCapture sets the Capture field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Capture field is set to the value of the last call.
+func (b *AudioSpecApplyConfiguration) WithCapture(value *AudioCaptureApplyConfiguration) *AudioSpecApplyConfiguration {
+	b.Capture = value
 	return b
 }

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/caly-dev/caly/cmd/internal/cli"
+	"github.com/caly-dev/caly/internal/agent/agenttest"
+	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/objectstore/s3test"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/wav"
+)
+
+// TestCaptureOutlivesTheSignal : a call that is captured while its pod is told to end is whole in the bucket when the process has ended.
+func TestCaptureOutlivesTheSignal(t *testing.T) {
+	server, err := agenttest.NewServer(agenttest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	s3 := s3test.New(t)
+	bucket := s3.NewBucket(t)
+	pg := pgtest.New(t)
+	d := newDataPlanePod(t, pg)
+	d.withAudioAnd(server.URL(), 2, func(tenant *tenantconfig.Tenant) {
+		tenant.Audio.Capture = &tenantconfig.Capture{KeyTemplate: "{{.RecordingID}}"}
+		tenant.Storage = &tenantconfig.Storage{Bucket: bucket, Endpoint: s3.Endpoint, Region: s3.Region,
+			AccessKeyID: tenantconfig.Sensitive(s3.AccessKey), SecretAccessKey: tenantconfig.Sensitive(s3.SecretKey)}
+	})
+	d.args = append(d.args, "--allowed-agent-cidrs=127.0.0.0/8", "--stream-grace=3s", "--capture-dir="+t.TempDir())
+	p := d.start()
+	waitFor(t, "the data plane is not ready", d.ready)
+	said := exoteltest.Noise(8000)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := (exoteltest.Stream{URL: "ws://" + d.public + "/audio/exotel/acme/support/" + audioToken, Audio: said, Duration: time.Minute}).Run(t.Context())
+		ended <- err
+	}()
+	waitFor(t, "no call is live", func() bool { return server.Live() == 1 })
+	p.terminate()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if code := p.end(); code != 0 {
+		t.Errorf("it ends with %d: %s", code, p.errs.String())
+	}
+	if said := p.out.String() + p.errs.String(); strings.Contains(said, s3.SecretKey) || strings.Contains(said, "panic") {
+		t.Errorf("it says %s", said)
+	}
+	client, err := minio.New(strings.TrimPrefix(s3.Endpoint, "http://"), &minio.Options{Creds: credentials.NewStaticV4(s3.AccessKey, s3.SecretKey, "")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	for o := range client.ListObjects(t.Context(), bucket, minio.ListObjectsOptions{Recursive: true}) {
+		keys = append(keys, o.Key)
+	}
+	if len(keys) != 1 || !strings.HasPrefix(keys[0], "acme/support/capture-") {
+		t.Fatalf("the bucket has %v", keys)
+	}
+	object, err := client.GetObject(t.Context(), bucket, keys[0], minio.GetObjectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = object.Close() }()
+	var file bytes.Buffer
+	if _, err := file.ReadFrom(object); err != nil {
+		t.Fatal(err)
+	}
+	if size, ok := wav.SizeOf(file.Bytes()); !ok || size < 2*16000*2 || int(size) != file.Len()-wav.HeaderSize {
+		t.Errorf("it has %d bytes, and says %d, %v", file.Len(), size, ok)
+	}
+}
+
+// TestCaptureFlags : bounds that are none are errors of usage.
+func TestCaptureFlags(t *testing.T) {
+	for _, arg := range []string{"--max-captures=0", "--max-capture-bytes=1000"} {
+		r := execute(t, "dataplane", "--work-namespace=w", arg)
+		var exit *cli.ExitError
+		if !errors.As(r.err, &exit) || exit.Code != cli.ExitUsage || !strings.Contains(r.err.Error(), "--max-capture") {
+			t.Errorf("%s: %v", arg, r.err)
+		}
+	}
+}

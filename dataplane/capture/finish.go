@@ -1,0 +1,330 @@
+package capture
+
+import (
+	"context"
+	"crypto/md5" //nolint:gosec // it is what an ETag is
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"time"
+
+	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/wav"
+)
+
+// bring sees a capture whose call has ended through to its end: in the bucket, failed, or another pod's. Until done it may be called again.
+func (t *tape) bring(ctx context.Context) (done bool, err error) {
+	err = t.finish(ctx)
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, errLost):
+		t.abandon()
+		return true, nil
+	case !t.m.Ended.IsZero() && time.Since(t.m.Ended) > t.c.o.GiveUpAfter:
+		gaveUp := t.giveUp(ctx, CodeStorageFailed, fmt.Sprintf("the capture could not be brought to bucket %q in %s: %v", t.m.Bucket, t.c.o.GiveUpAfter, err))
+		return gaveUp == nil, gaveUp
+	}
+	return false, err
+}
+
+// finish brings what is left.
+func (t *tape) finish(ctx context.Context) error {
+	if err := t.ensureRow(ctx); err != nil {
+		return err
+	}
+	if err := t.seal(ctx); err != nil {
+		return err
+	}
+	if t.m.Size <= wav.HeaderSize {
+		return t.failed(ctx)
+	}
+	b, err := t.bucket()
+	if err != nil {
+		return err
+	}
+	if t.m.UploadID == "" && t.m.Size <= partSize {
+		return t.putWhole(ctx, b)
+	}
+	return t.putParts(ctx, b)
+}
+
+// failed ends a capture of which there is nothing.
+func (t *tape) failed(ctx context.Context) error {
+	code, message := t.m.Code, t.m.Message
+	if code == "" {
+		code, message = CodePodLost, "the process that captured the call ended before it had written any of it"
+	}
+	return t.giveUp(ctx, code, message)
+}
+
+// seal makes the file whole: its size is known then.
+func (t *tape) seal(ctx context.Context) error {
+	if !t.m.Ended.IsZero() {
+		return nil
+	}
+	size, err := t.length(ctx)
+	if err != nil {
+		return err
+	}
+	t.m.Size, t.m.Ended = size, time.Now()
+	if code, message := t.shortened(); code != "" {
+		t.m.Code, t.m.Message = code, message
+	}
+	_ = t.save() // a disk may be full: then the next process finds the size once more
+	return nil
+}
+
+// length of the file: all segments but the last are full, and the last is on disk or, if none was begun after it, in the bucket.
+func (t *tape) length(ctx context.Context) (int64, error) {
+	last, err := t.spool.highest()
+	if err != nil || last == 0 {
+		return 0, err
+	}
+	size, err := t.spool.trim(last)
+	if err != nil {
+		return 0, err
+	}
+	total := int64(last-1)*partSize + size
+	if t.m.UploadID == "" || size < partSize {
+		return total, nil
+	}
+	b, err := t.bucket()
+	if err != nil {
+		return 0, err
+	}
+	parts, err := t.parts(ctx, b)
+	if errors.Is(err, objectstore.ErrNoUpload) {
+		return total, nil
+	}
+	for _, p := range parts {
+		total = max(total, int64(p.Number-1)*partSize+p.Size)
+	}
+	return total, err
+}
+
+func (t *tape) parts(ctx context.Context, b *objectstore.Bucket) (parts []objectstore.Part, err error) {
+	err = t.c.request(ctx, func(ctx context.Context) (err error) {
+		parts, err = b.Parts(ctx, t.m.Key, t.m.UploadID)
+		return err
+	})
+	return parts, err
+}
+
+// title writes the header with the size.
+func (t *tape) title() error {
+	return t.spool.putHeader(wav.CallHeader(t.m.Rate, t.m.Size-wav.HeaderSize))
+}
+
+// untitle writes the header of a file whose size is unknown.
+func (t *tape) untitle() error { return t.spool.putHeader(wav.CallHeader(t.m.Rate, math.MaxInt64)) }
+
+// putWhole sends a file of one segment.
+func (t *tape) putWhole(ctx context.Context, b *objectstore.Bucket) error {
+	if err := t.title(); err != nil {
+		return err
+	}
+	f, err := os.Open(t.spool.segment(1))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	sha, sum := sha256.New(), md5.New() //nolint:gosec // it is what an ETag is
+	if _, err := io.Copy(io.MultiWriter(sha, sum), f); err != nil {
+		return err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	digest, etag := hex.EncodeToString(sha.Sum(nil)), ""
+	err = t.c.request(ctx, func(ctx context.Context) (err error) {
+		etag, err = b.Put(ctx, t.m.Key, f, t.m.Size, contentType, nil)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("send the file: %w", err)
+	}
+	if etag != hex.EncodeToString(sum.Sum(nil)) { // of a store that encrypts, say: only the object itself tells
+		if err := t.readBack(ctx, b, digest); err != nil {
+			return err
+		}
+	}
+	return t.uploaded(ctx, b, digest)
+}
+
+// readBack compares the object with what was sent.
+func (t *tape) readBack(ctx context.Context, b *objectstore.Bucket, want string) error {
+	return t.c.request(ctx, func(ctx context.Context) error {
+		r, err := b.Get(ctx, t.m.Key)
+		if err != nil {
+			return fmt.Errorf("read the object back: %w", err)
+		}
+		defer func() { _ = r.Close() }()
+		sha := sha256.New()
+		if _, err := io.Copy(sha, io.LimitReader(r, t.m.Size+1)); err != nil {
+			return fmt.Errorf("read the object back: %w", err)
+		}
+		if hex.EncodeToString(sha.Sum(nil)) != want {
+			return errors.New("the object is not what was sent; it is sent again")
+		}
+		return nil
+	})
+}
+
+// putParts sends the parts that the bucket has not, the first once more with its header, and makes a file of them.
+func (t *tape) putParts(ctx context.Context, b *objectstore.Bucket) error {
+	if err := t.ensureUpload(ctx, b); err != nil {
+		return err
+	}
+	there, err := t.parts(ctx, b)
+	if errors.Is(err, objectstore.ErrNoUpload) {
+		return t.withoutUpload(ctx, b)
+	}
+	if err != nil {
+		return fmt.Errorf("list the parts: %w", err)
+	}
+	if err := t.sendRest(ctx, b, there); err != nil {
+		return err
+	}
+	parts, err := t.parts(ctx, b)
+	if err != nil {
+		return fmt.Errorf("list the parts: %w", err)
+	}
+	if size := sizeOf(parts); size != t.m.Size {
+		return t.giveUp(ctx, CodeUploadLost, fmt.Sprintf("the bucket has %d bytes of %d, and the rest is nowhere any more", size, t.m.Size))
+	}
+	err = t.c.request(ctx, func(ctx context.Context) error { return b.CompleteUpload(ctx, t.m.Key, t.m.UploadID, parts) })
+	if err != nil && !errors.Is(err, objectstore.ErrNoUpload) {
+		return fmt.Errorf("complete the upload in parts: %w", err)
+	}
+	return t.uploaded(ctx, b, "")
+}
+
+func sizeOf(parts []objectstore.Part) (size int64) {
+	for _, p := range parts {
+		size += p.Size
+	}
+	return size
+}
+
+// sendRest sends what the bucket does not have. The first part goes before the others if it was never sent, and once more behind them, with
+// the size: so whatever the bucket has at any moment plays, and a header with a size is right.
+func (t *tape) sendRest(ctx context.Context, b *objectstore.Bucket, there []objectstore.Part) error {
+	sizes := make(map[int]int64, len(there))
+	for _, p := range there {
+		sizes[p.Number] = p.Size
+	}
+	if sizes[1] == 0 {
+		if err := errors.Join(t.untitle(), t.sendPart(ctx, b, 1)); err != nil {
+			return err
+		}
+	}
+	for n := 2; int64(n-1)*partSize < t.m.Size; n++ {
+		want := min(partSize, t.m.Size-int64(n-1)*partSize)
+		if !t.spool.has(n) || sizes[n] == want {
+			continue // what is nowhere shows in the sum
+		}
+		if err := t.sendPart(ctx, b, n); err != nil {
+			return err
+		}
+	}
+	return errors.Join(t.title(), t.sendPart(ctx, b, 1))
+}
+
+// withoutUpload : it was completed, and the answer lost; or somebody gave it up, such as a lifecycle rule of the bucket.
+func (t *tape) withoutUpload(ctx context.Context, b *objectstore.Bucket) error {
+	ok, _, err := t.c.inspect(ctx, b, t.m.Key, t.m.Size)
+	switch {
+	case err != nil:
+		return err
+	case ok:
+		return t.uploaded(ctx, b, "")
+	}
+	for n := 1; int64(n-1)*partSize < t.m.Size; n++ {
+		if !t.spool.has(n) {
+			return t.giveUp(ctx, CodeUploadLost, "the upload in parts was ended by somebody else, with what had been sent: is there a lifecycle rule of the bucket?")
+		}
+	}
+	t.m.UploadID = "" // all is here still: from the start
+	return errors.New("the upload in parts was ended by somebody else; it is begun anew")
+}
+
+// uploaded ends the capture, if the object is what was sent.
+func (t *tape) uploaded(ctx context.Context, b *objectstore.Bucket, sha string) error {
+	ok, size, err := t.c.inspect(ctx, b, t.m.Key, t.m.Size)
+	if err != nil {
+		return fmt.Errorf("look at the object: %w", err)
+	}
+	if !ok {
+		return fmt.Errorf("the object has %d bytes and the capture %d", size, t.m.Size)
+	}
+	if err := t.abortOthers(ctx, b); err != nil {
+		return fmt.Errorf("end other uploads in parts of the capture: %w", err)
+	}
+	end := store.CaptureEnd{Size: t.m.Size, SHA256: sha, Code: t.m.Code, Message: t.m.Message}
+	if err := t.end(ctx, end); err != nil {
+		return err
+	}
+	t.c.m.bytes.Add(float64(t.m.Size))
+	outcome := outcomeUploaded
+	if t.m.Code != "" {
+		outcome = outcomeCut
+	}
+	t.c.m.ended(outcome)
+	return nil
+}
+
+// end writes the row's end, and gives the disk back.
+func (t *tape) end(ctx context.Context, e store.CaptureEnd) error {
+	switch err := t.c.o.Store.FinishCapture(ctx, t.m.ref(), t.c.o.Pod, e); {
+	case errors.Is(err, store.ErrLeaseLost):
+		return errLost
+	case err != nil:
+		return fmt.Errorf("write the capture's end: %w", err)
+	}
+	if err := t.spool.remove(); err != nil { // it is found at the next start, and has no row then
+		t.c.o.Log.Warn("what is left of a capture on the disk could not be removed", "error", err)
+	}
+	return nil
+}
+
+// giveUp fails the capture. What the bucket has of it is given up first.
+func (t *tape) giveUp(ctx context.Context, code, message string) error {
+	t.discard(ctx)
+	if err := t.end(ctx, store.CaptureEnd{Failed: true, Code: code, Message: message}); err != nil {
+		return err
+	}
+	t.c.m.ended(outcomeFailed)
+	t.c.o.Log.Warn("a capture is lost", "tenant", t.m.Tenant, "session", t.m.Session, "code", code, "reason", message)
+	return nil
+}
+
+// discard ends the upload in parts, as far as the bucket answers.
+func (t *tape) discard(ctx context.Context) {
+	if t.m.UploadID == "" && !t.m.Doubt {
+		return
+	}
+	b, err := t.bucket()
+	if err == nil && t.m.UploadID != "" {
+		err = b.AbortUpload(ctx, t.m.Key, t.m.UploadID)
+	}
+	if err == nil {
+		err = t.abortOthers(ctx, b)
+	}
+	if err != nil {
+		t.c.o.Log.Warn("an upload in parts of a capture that is lost could not be ended: a lifecycle rule of the bucket should end old ones",
+			"tenant", t.m.Tenant, "bucket", t.m.Bucket, "key", t.m.Key, "error", err)
+	}
+}
+
+// abandon leaves the capture to the pod that has it.
+func (t *tape) abandon() {
+	_ = t.spool.remove() // what stays is found at the next start
+	t.c.m.ended(outcomeLost)
+	t.c.o.Log.Warn("a capture is another pod's now", "tenant", t.m.Tenant, "session", t.m.Session)
+}

@@ -1,0 +1,46 @@
+package capture
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Outcomes of captures.
+const (
+	outcomeUploaded = "uploaded"
+	outcomeCut      = "cut"
+	outcomeFailed   = "failed"
+	outcomeRefused  = "refused"
+	outcomeEmpty    = "empty"
+	outcomeLost     = "lost"
+)
+
+type metrics struct {
+	outcomes       map[string]prometheus.Counter
+	bytes, dropped prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer, c *Captures) *metrics {
+	ended := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caly", Subsystem: "captures", Name: "ended_total",
+		Help: "Captures that ended, by outcome: uploaded, cut (uploaded, and shorter than the call), failed, refused (no room for another), " +
+			"empty (the stream had no audio), lost (another pod took it over)."}, []string{"outcome"})
+	m := &metrics{outcomes: map[string]prometheus.Counter{},
+		bytes: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "caly", Subsystem: "captures", Name: "bytes_total",
+			Help: "Bytes of captures that are in buckets."}),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "caly", Subsystem: "captures", Name: "dropped_frames_total",
+			Help: "Frames of audio that captures lack, because the disk was too slow or the frame no audio. The calls had them."})}
+	for _, o := range []string{outcomeUploaded, outcomeCut, outcomeFailed, outcomeRefused, outcomeEmpty, outcomeLost} {
+		m.outcomes[o] = ended.WithLabelValues(o)
+	}
+	if reg == nil {
+		return m
+	}
+	gauge := func(name, help string, f func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "caly", Subsystem: "captures", Name: name, Help: help}, f)
+	}
+	reg.MustRegister(ended, m.bytes, m.dropped,
+		gauge("live", "Calls that are captured now.", func() float64 { live, _ := c.count(); return float64(live) }),
+		gauge("waiting", "Captures whose calls have ended and that are not in their buckets yet.",
+			func() float64 { _, waiting := c.count(); return float64(waiting) }),
+		gauge("spool_bytes", "Bytes of the spool that are in use.", func() float64 { return float64(c.budget.inUse()) }))
+	return m
+}
+
+func (m *metrics) ended(outcome string) { m.outcomes[outcome].Inc() }

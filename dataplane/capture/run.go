@@ -1,0 +1,324 @@
+package capture
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// load finds what a process before this one left on the disk.
+func (c *Captures) load() error {
+	if err := os.MkdirAll(c.o.Dir, 0o700); err != nil {
+		return fmt.Errorf("the spool of captures: %w; --capture-dir must name a directory that this pod may write", err)
+	}
+	entries, err := os.ReadDir(c.o.Dir)
+	if err != nil {
+		return fmt.Errorf("the spool of captures: %w", err)
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), spoolName("")) {
+			continue
+		}
+		dir := filepath.Join(c.o.Dir, e.Name())
+		t, err := c.restore(dir)
+		if err != nil {
+			c.o.Log.Warn("what is left of a capture cannot be read, and is removed", "directory", dir, "error", err)
+			_ = os.RemoveAll(dir)
+			continue
+		}
+		c.waiting[t.m.ref()] = t
+	}
+	return nil
+}
+
+// restore reads one. It holds its place in the spool, whether there is room or not.
+func (c *Captures) restore(dir string) (*tape, error) {
+	data, err := os.ReadFile(filepath.Join(dir, metaName)) //nolint:gosec // of our own directory
+	if err != nil {
+		return nil, err
+	}
+	t := &tape{c: c}
+	if err := json.Unmarshal(data, &t.m); err != nil {
+		return nil, err
+	}
+	if spoolName(t.m.ID) != filepath.Base(dir) || t.m.Tenant == "" {
+		return nil, fmt.Errorf("it says that it is capture %q of tenant %q", t.m.ID, t.m.Tenant)
+	}
+	t.spool = &spool{dir: dir, tenant: t.m.Tenant, budget: c.budget}
+	var bytes int64
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		if info, err := f.Info(); err == nil && strings.HasSuffix(f.Name(), segmentExt) {
+			bytes += info.Size()
+		}
+	}
+	t.spool.charged = max(bytes, leastCharge)
+	c.budget.occupy(t.m.Tenant, t.spool.charged)
+	t.opened.Store(true)
+	t.rowed.Store(t.m.Rowed)
+	return t, nil
+}
+
+// Run keeps the rows alive, tries again what did not reach its bucket, and ends captures of pods that are gone, until ctx is over. Then it
+// lets what is under way end, for StopWithin, and leaves the rest to other pods. Captures of streams must have ended before.
+func (c *Captures) Run(ctx context.Context) error {
+	heartbeat, sweep := time.NewTicker(c.o.HeartbeatEvery), time.NewTicker(c.o.SweepEvery)
+	defer heartbeat.Stop()
+	defer sweep.Stop()
+	var sweeping chan struct{} // closed when the sweep has ended: a bucket that hangs must not keep the heartbeat
+	start := func() {
+		select {
+		case <-sweeping:
+		default:
+			if sweeping != nil {
+				return
+			}
+		}
+		done := make(chan struct{})
+		sweeping = done
+		c.work.Go(func() { defer close(done); c.sweep(ctx) })
+	}
+	c.beat(ctx)
+	start()
+	for {
+		select {
+		case <-ctx.Done():
+			c.stop()
+			return nil
+		case <-heartbeat.C:
+			c.beat(ctx)
+		case <-sweep.C:
+			start()
+		}
+	}
+}
+
+// stop lets what is under way end, and tells other pods of the rest.
+func (c *Captures) stop() {
+	c.mu.Lock()
+	c.stopped = true
+	c.mu.Unlock()
+	done := make(chan struct{})
+	go func() { c.work.Wait(); close(done) }()
+	timer := time.NewTimer(c.o.StopWithin)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+	c.cancel()
+	<-done
+	c.transport.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(context.Background(), refuseWithin)
+	defer cancel()
+	refs := c.refs()
+	if err := c.o.Store.ReleaseCaptures(ctx, c.o.Pod, refs); err != nil && len(refs) > 0 {
+		c.o.Log.Warn("captures could not be left to other pods at once: they find them later", "captures", len(refs), "error", err)
+	}
+}
+
+// refs of what has a row.
+func (c *Captures) refs() (refs []store.CaptureRef) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.live {
+		if s.tape.rowed.Load() {
+			refs = append(refs, s.tape.m.ref())
+		}
+	}
+	for _, tapes := range []map[store.CaptureRef]*tape{c.waiting, c.busy} {
+		for ref, t := range tapes {
+			if t.rowed.Load() {
+				refs = append(refs, ref)
+			}
+		}
+	}
+	return refs
+}
+
+// beat says that the captures are in good hands. One that is another pod's ends.
+func (c *Captures) beat(parent context.Context) {
+	ctx, cancel := context.WithTimeout(parent, c.o.HeartbeatEvery)
+	defer cancel()
+	refs := c.refs()
+	held, err := c.o.Store.HeartbeatCaptures(ctx, c.o.Pod, refs)
+	if err != nil {
+		c.answered(false)
+		if parent.Err() == nil {
+			c.o.Log.Warn("the database did not take the heartbeat of this pod's captures: they go on, and it is tried again", "error", err, "captures", len(refs))
+		}
+		return
+	}
+	var live []*Capture
+	c.mu.Lock()
+	for s := range c.live {
+		live = append(live, s)
+	}
+	c.mu.Unlock()
+	for _, s := range live {
+		for _, ref := range refs {
+			if ref == s.tape.m.ref() && !held[ref] && s.tape.rowed.Load() && !s.hasEnded() {
+				s.lose()
+			}
+		}
+	}
+}
+
+func (s *Capture) hasEnded() bool {
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// hold, letGo and wait keep account of the captures whose calls have ended.
+func (c *Captures) hold(t *tape) { c.move(t, true, false) }
+
+func (c *Captures) letGo(t *tape) { c.move(t, false, false) }
+
+func (c *Captures) wait(t *tape) { c.move(t, false, true) }
+
+func (c *Captures) move(t *tape, busy, waiting bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ref := t.m.ref()
+	delete(c.busy, ref)
+	delete(c.waiting, ref)
+	if busy {
+		c.busy[ref] = t
+	}
+	if waiting {
+		c.waiting[ref] = t
+	}
+}
+
+// claimed at once.
+const claimed = 20
+
+// sweep tries again what waits on this disk, then ends captures of pods that are gone. Of a tenant whose bucket does not answer one is tried.
+func (c *Captures) sweep(ctx context.Context) {
+	failed := map[string]bool{}
+	for _, t := range c.due() {
+		if ctx.Err() != nil {
+			return
+		}
+		if failed[t.m.Tenant] && time.Since(t.m.Ended) < c.o.GiveUpAfter {
+			continue
+		}
+		done, err := t.bring(ctx)
+		if done {
+			c.letGo(t)
+			continue
+		}
+		failed[t.m.Tenant] = true
+		if ctx.Err() == nil {
+			c.o.Log.Warn("a capture did not reach its bucket yet; it is tried again", "tenant", t.m.Tenant, "session", t.m.Session, "error", err,
+				"after", c.o.SweepEvery)
+		}
+	}
+	c.claim(ctx, failed)
+}
+
+// due are those that wait.
+func (c *Captures) due() (list []*tape) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.waiting {
+		list = append(list, t)
+	}
+	return list
+}
+
+// claim ends captures of pods that are gone. Whoever cannot reach the database is seen by nobody, and that may be all pods: for as long
+// after it is back they have the time to say that they live.
+func (c *Captures) claim(ctx context.Context, failed map[string]bool) {
+	limit := claimed
+	if c.answered(true) < c.o.Unseen {
+		limit = 0
+	}
+	rows, err := c.o.Store.ClaimCaptures(ctx, c.able(), c.o.Pod, c.o.Unseen, limit)
+	if err != nil {
+		c.answered(false)
+		if ctx.Err() == nil {
+			c.o.Log.Warn("captures of pods that are gone cannot be looked for; tried again", "error", err, "after", c.o.SweepEvery)
+		}
+		return
+	}
+	for _, row := range rows {
+		if ctx.Err() != nil || failed[row.Tenant] || c.has(row.CaptureRef) {
+			continue // it is this pod's, whose heartbeats were late; or nothing is heard of it again, and it is claimed later
+		}
+		if err := c.rescue(ctx, row); err != nil {
+			failed[row.Tenant] = true
+			if c.abandoned(ctx, row, err) {
+				continue
+			}
+			c.o.Log.Warn("the capture of a pod that is gone could not be ended yet; it is tried again", "tenant", row.Tenant, "session", row.Session,
+				"error", err, "after", c.o.Unseen)
+		}
+	}
+}
+
+// answered notes whether the database did, and returns for how long it has.
+func (c *Captures) answered(yes bool) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !yes:
+		c.attended = time.Time{}
+		return 0
+	case c.attended.IsZero():
+		c.attended = time.Now()
+	}
+	return time.Since(c.attended)
+}
+
+// has tells whether the capture is on this pod's disk.
+func (c *Captures) has(ref store.CaptureRef) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.live {
+		if s.tape.m.ref() == ref {
+			return true
+		}
+	}
+	return c.waiting[ref] != nil || c.busy[ref] != nil
+}
+
+// rescueWithin is how long after its begin the capture of a pod that is gone is tried: longer than any call.
+const rescueWithin = 48 * time.Hour
+
+// abandoned fails a capture of a pod that is gone once it was tried for long.
+func (c *Captures) abandoned(ctx context.Context, row store.Capture, cause error) bool {
+	if time.Since(row.CreatedAt) < rescueWithin {
+		return false
+	}
+	err := c.o.Store.FinishCapture(ctx, row.CaptureRef, c.o.Pod, store.CaptureEnd{Failed: true, Code: CodeStorageFailed,
+		Message: fmt.Sprintf("its pod was gone, and bucket %q could not be asked for what it has of the capture: %v", row.Bucket, cause)})
+	if err == nil {
+		c.m.ended(outcomeFailed)
+	}
+	return err == nil
+}
+
+// able are the tenants whose buckets this pod knows.
+func (c *Captures) able() (ids []string) {
+	tenants := c.o.Tenants()
+	for _, id := range tenants.IDs() {
+		if t, ok := tenants.Tenant(id); ok && t.Storage != nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}

@@ -1,0 +1,222 @@
+package capture
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// Codes of rows, besides those of the bucket's faults.
+const (
+	// CodeNoRoom : the pod had as many captures as it may.
+	CodeNoRoom = "NoRoom"
+	// CodeSpoolFull : the pod's spool, or the tenant's part of it, was full.
+	CodeSpoolFull = "SpoolFull"
+	// CodeSpoolFailed : the disk did not take the audio.
+	CodeSpoolFailed = "SpoolFailed"
+	// CodeTooLong : the call was longer than an upload can be.
+	CodeTooLong = "TooLong"
+	// CodePodLost : the pod was gone before all was in the bucket.
+	CodePodLost = "PodLost"
+	// CodeStorageFailed : the bucket did not take it for as long as it was tried.
+	CodeStorageFailed = "StorageFailed"
+	// CodeUploadLost : somebody else ended the upload in parts.
+	CodeUploadLost = "UploadLost"
+	// CodeKeyInvalid : the tenant's key template makes no key of this call.
+	CodeKeyInvalid = "KeyInvalid"
+)
+
+const metaName = "meta.json"
+
+// errLost : another pod has the capture now, or it was ended.
+var errLost = errors.New("another pod has the capture now, or it was ended")
+
+// meta is what a process after this one must know of a capture on disk. It holds no secret.
+type meta struct {
+	Tenant   string    `json:"tenant"`
+	ID       string    `json:"id"`
+	Session  string    `json:"session"`
+	CallSID  string    `json:"callSid"`
+	Bucket   string    `json:"bucket"`
+	Key      string    `json:"key"`
+	UploadID string    `json:"uploadId,omitempty"`
+	Created  time.Time `json:"created"`
+	Rate     int       `json:"rate"`
+	// Rowed : its row was written.
+	Rowed bool `json:"rowed,omitempty"`
+	// Doubt that no other upload in parts of the key was begun: the answer to one was not seen.
+	Doubt bool `json:"doubt,omitempty"`
+	// Size of the whole file in bytes, once the call has ended.
+	Size int64 `json:"size,omitempty"`
+	// Ended is when.
+	Ended time.Time `json:"ended,omitzero"`
+	// Code and Message say why it ended before its call.
+	Code    string `json:"code,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+func (m *meta) ref() store.CaptureRef { return store.CaptureRef{Tenant: m.Tenant, ID: m.ID} }
+
+func (m *meta) row(pod string) store.Capture {
+	return store.Capture{CaptureRef: m.ref(), Session: m.Session, CallSID: m.CallSID, Pod: pod, Bucket: m.Bucket, Key: m.Key, CreatedAt: m.Created}
+}
+
+// tape is a capture on its way from the disk to the bucket. Once its call has ended one goroutine has it at a time.
+type tape struct {
+	c       *Captures
+	m       meta // the sender's alone, once open
+	spool   *spool
+	storage *tenantconfig.Storage // as it was when the call began
+	opened  atomic.Bool           // there is something on disk
+	rowed   atomic.Bool           // it has a row, in this pod's name
+	checked bool                  // it was looked whether that is so still
+	noted   bool                  // the row knows the upload
+	sent    int                   // segments
+
+	mu  sync.Mutex
+	why error // it ended before its call did
+}
+
+func newTape(c *Captures, t *tenantconfig.Tenant, session string) *tape {
+	id := tenantconfig.CaptureID(session)
+	tp := &tape{c: c, storage: t.Storage, m: meta{Tenant: t.ID, ID: id, Session: session, Bucket: t.Storage.Bucket, Created: time.Now()}}
+	tp.m.Key = t.Audio.Capture.KeyTemplate // made a key when the call is known
+	tp.spool = &spool{dir: filepath.Join(c.o.Dir, spoolName(id)), tenant: t.ID, budget: c.budget}
+	return tp
+}
+
+func spoolName(id string) string { return "capture-" + id }
+
+// open makes the place on disk.
+func (t *tape) open(callSID string, rate int) error {
+	t.m.CallSID, t.m.Rate = boundedSID(callSID), rate
+	key, err := tenantconfig.CaptureKey(t.m.Tenant, &tenantconfig.Capture{KeyTemplate: t.m.Key}, callSID, t.m.Session, t.m.Created)
+	if err != nil {
+		return &refusedKey{err}
+	}
+	t.m.Key = key
+	if !t.spool.charge(leastCharge) {
+		return errSpoolFull
+	}
+	if err := os.Mkdir(t.spool.dir, 0o700); err != nil {
+		return err
+	}
+	if err := t.save(); err != nil {
+		return err
+	}
+	t.opened.Store(true)
+	return nil
+}
+
+type refusedKey struct{ error }
+
+// boundedSID is an id as its column takes it.
+func boundedSID(s string) string {
+	const most = 128
+	var out []rune
+	for _, r := range s {
+		if r != 0 && len(out) < most {
+			out = append(out, r)
+		}
+	}
+	return string(out)
+}
+
+// save writes what a process after this one must know.
+func (t *tape) save() error {
+	data, err := json.Marshal(t.m)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(t.spool.dir, metaName)
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// cutShort notes why the capture ended before its call. The first reason counts.
+func (t *tape) cutShort(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.why == nil {
+		t.why = err
+	}
+}
+
+func (t *tape) shortened() (code, message string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.why == nil {
+		return "", ""
+	}
+	code = CodeSpoolFailed
+	var key *refusedKey
+	switch {
+	case errors.Is(t.why, errSpoolFull):
+		code = CodeSpoolFull
+	case errors.Is(t.why, errTooLong):
+		code = CodeTooLong
+	case errors.As(t.why, &key):
+		code = CodeKeyInvalid
+	}
+	return code, "the capture ended before its call: " + t.why.Error()
+}
+
+// bucket of the tape, with the credentials that the tenant has now or, if its config is gone, had when the call began.
+func (t *tape) bucket() (*objectstore.Bucket, error) {
+	return t.c.bucket(t.m.Tenant, t.m.Bucket, t.storage)
+}
+
+var errNoStorage = errors.New("this pod does not know the tenant's bucket: it captures no more, or is gone")
+
+func (c *Captures) bucket(tenant, name string, s *tenantconfig.Storage) (*objectstore.Bucket, error) {
+	if t, ok := c.o.Tenants().Tenant(tenant); ok && t.Storage != nil && (s == nil || t.Storage.Bucket == name) {
+		s = t.Storage
+	}
+	if s == nil {
+		return nil, errNoStorage
+	}
+	return objectstore.New(objectstore.Config{Endpoint: s.Endpoint, Region: s.Region, Bucket: name,
+		AccessKeyID: s.AccessKeyID.Reveal(), SecretAccessKey: s.SecretAccessKey.Reveal()}, c.transport)
+}
+
+// request bounds one request.
+func (c *Captures) request(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, c.o.RequestWithin)
+	defer cancel()
+	return f(ctx)
+}
+
+// ensureRow has the row written, before the bucket has anything.
+func (t *tape) ensureRow(ctx context.Context) error {
+	if _, known := t.c.o.Tenants().Tenant(t.m.Tenant); t.checked && known {
+		return nil // of a tenant that is gone the rows may be gone too, and what came to the bucket then would stay there
+	}
+	if !t.m.Rowed {
+		if err := t.c.o.Store.BeginCapture(ctx, t.m.row(t.c.o.Pod)); err != nil {
+			return fmt.Errorf("keep the capture's row: %w", err)
+		}
+		t.m.Rowed = true
+		_ = t.save() // without it the row is asked for once more
+	}
+	// Of a process before this one: another pod may have it by now.
+	if _, err := t.c.o.Store.OpenCapture(ctx, t.m.ref(), t.c.o.Pod); errors.Is(err, store.ErrNotFound) {
+		return errLost
+	} else if err != nil {
+		return fmt.Errorf("look for the capture's row: %w", err)
+	}
+	t.rowed.Store(true)
+	t.checked = true
+	return nil
+}

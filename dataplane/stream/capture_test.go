@@ -1,0 +1,185 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/caly-dev/caly/dataplane/capture"
+	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/internal/agent"
+	"github.com/caly-dev/caly/internal/agent/agenttest"
+	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/objectstore/s3test"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/wav"
+)
+
+// captureRig is a rig whose tenant's streams are captured into a real bucket.
+type captureRig struct {
+	*rig
+	s3     *s3test.Server
+	bucket string
+	db     *store.DB
+}
+
+func newCaptureRig(t *testing.T, protocol agent.Protocol, change func(*capture.Options)) *captureRig {
+	t.Helper()
+	c := &captureRig{s3: s3test.New(t)}
+	c.bucket = c.s3.NewBucket(t)
+	var captures *capture.Captures
+	c.rig = newRig(t, agenttest.Options{Protocol: protocol}, func(o *Options, sessions *live.Options) {
+		c.db = sessions.Store.(*store.DB)
+		options := capture.Options{Store: c.db, Pod: "pod", Dir: t.TempDir(), Tenants: o.Tenants, HeartbeatEvery: time.Second, SweepEvery: 100 * time.Millisecond}
+		if change != nil {
+			change(&options)
+		}
+		var err error
+		if captures, err = capture.New(options); err != nil {
+			t.Fatal(err)
+		}
+		o.Captures = captures
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = captures.Run(ctx) })
+	t.Cleanup(func() { c.h.Wait(); cancel(); running.Wait() }) // after what the rig ends
+	tenant := c.tenant
+	tenant.Storage = &tenantconfig.Storage{Bucket: c.bucket, Endpoint: c.s3.Endpoint, Region: c.s3.Region,
+		AccessKeyID: tenantconfig.Sensitive(c.s3.AccessKey), SecretAccessKey: tenantconfig.Sensitive(c.s3.SecretKey)}
+	c.set(tenant)
+	c.audio(func(a *tenantconfig.Audio) {
+		a.Capture = &tenantconfig.Capture{KeyTemplate: "{{.CallSID}}-{{.RecordingID}}"}
+	})
+	return c
+}
+
+// recording waits for the only one of a tenant.
+func (c *captureRig) recording() store.Recording {
+	c.t.Helper()
+	var list []store.Recording
+	c.eventually("the recording has ended", func() bool {
+		var err error
+		list, _, err = c.db.ListRecordings(c.t.Context(), "acme/support", store.RecordingFilter{})
+		return err == nil && len(list) == 1 && list[0].State != store.StateLeased
+	})
+	return list[0]
+}
+
+// channels reads an object of the bucket.
+func (c *captureRig) channels(key string) (rate int, left, right []byte) {
+	c.t.Helper()
+	client, err := minio.New(strings.TrimPrefix(c.s3.Endpoint, "http://"), &minio.Options{Creds: credentials.NewStaticV4(c.s3.AccessKey, c.s3.SecretKey, "")})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	body, err := client.GetObject(c.t.Context(), c.bucket, key, minio.GetObjectOptions{})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer func() { _ = body.Close() }()
+	data, err := io.ReadAll(body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if size, ok := wav.SizeOf(data); !ok || int(size) != len(data)-wav.HeaderSize {
+		c.t.Fatalf("the file has %d bytes, and says %d, %v", len(data), size, ok)
+	}
+	for frame := data[wav.HeaderSize:]; len(frame) >= 4; frame = frame[4:] {
+		left, right = append(left, frame[:2]...), append(right, frame[2:4]...)
+	}
+	return int(binary.LittleEndian.Uint32(data[24:])), left, right
+}
+
+// spoken leaves out the silent samples, which stand for time.
+func spoken(pcm []byte) (out []byte) {
+	for ; len(pcm) >= 2; pcm = pcm[2:] {
+		if pcm[0] != 0 || pcm[1] != 0 {
+			out = append(out, pcm[:2]...)
+		}
+	}
+	return out
+}
+
+// TestCapture : what Exotel sent is the left channel and what it was sent the right one, sample for sample, whatever the agent speaks.
+func TestCapture(t *testing.T) {
+	for _, tc := range []struct {
+		protocol agent.Protocol
+		rate     int
+		exact    bool // the agent's protocol keeps the samples
+	}{{agent.Exotel, 8000, true}, {agent.PCM, 16000, true}, {agent.Twilio, 8000, false}} {
+		t.Run(string(tc.protocol), func(t *testing.T) {
+			c := newCaptureRig(t, tc.protocol, nil)
+			said := exoteltest.Noise(2 * tc.rate) // a second
+			report, err := c.call(c.url+"/"+token, func(s *exoteltest.Stream) {
+				s.Audio, s.Rate, s.CallSID, s.Keep, s.Expect = said, tc.rate, "call1", true, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := c.recording()
+			if r.State != store.StateUploaded || r.CallSID != "call1" || !r.Captured || !strings.HasPrefix(r.Key, "acme/support/call1-capture-") || r.LastErrorCode != "" {
+				t.Fatalf("the recording: %+v", r)
+			}
+			rate, left, right := c.channels(r.Key)
+			if rate != tc.rate {
+				t.Errorf("the rate is %d", rate)
+			}
+			if !bytes.Equal(spoken(left), spoken(said)) {
+				t.Errorf("the caller's side has %d bytes of %d, or others", len(spoken(left)), len(spoken(said)))
+			}
+			heard := spoken(right)
+			if want := spoken(report.Audio); tc.exact && (!bytes.HasPrefix(want, heard) || len(heard) < len(want)*3/4) || len(heard) == 0 {
+				t.Errorf("the agent's side has %d bytes of %d, or others", len(heard), len(want))
+			}
+		})
+	}
+}
+
+// TestCaptureOff : a tenant that does not want it has no recording.
+func TestCaptureOff(t *testing.T) {
+	c := newCaptureRig(t, agent.Exotel, nil)
+	c.audio(func(a *tenantconfig.Audio) { a.Capture = nil })
+	if _, err := c.call(c.url+"/"+token, nil); err != nil {
+		t.Fatal(err)
+	}
+	if list, _, err := c.db.ListRecordings(t.Context(), "acme/support", store.RecordingFilter{}); err != nil || len(list) != 0 {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+// TestCaptureFails : a call whose capture finds neither room nor bucket goes on as any other.
+func TestCaptureFails(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*capture.Options)
+		away   bool
+		want   string
+	}{
+		"no place on the disk": {change: func(o *capture.Options) { o.MaxBytes = 1 }, want: capture.CodeSpoolFull},
+		"no bucket": {change: func(o *capture.Options) {
+			o.GiveUpAfter, o.FinishWithin, o.RequestWithin = time.Second, time.Second, time.Second
+		}, away: true, want: capture.CodeStorageFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCaptureRig(t, agent.Exotel, tc.change)
+			if tc.away {
+				c.s3.Stop(t)
+			}
+			if _, err := c.call(c.url+"/"+token, nil); err != nil {
+				t.Errorf("the call: %v", err)
+			}
+			if r := c.recording(); r.State != store.StateFailed || r.LastErrorCode != tc.want {
+				t.Errorf("the recording: %+v", r)
+			}
+		})
+	}
+}
