@@ -1,40 +1,19 @@
 package tenant
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"maps"
-	"math/big"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/certtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testenv"
 )
-
-// certificate of an authority, in PEM.
-func certificate(t *testing.T) string {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-}
 
 // withAgent names every Secret that audio may have.
 func withAgent(t *v1alpha1.Tenant) {
@@ -47,7 +26,7 @@ func agentSecrets(t *testing.T) map[string]map[string]string {
 	t.Helper()
 	return map[string]map[string]string{
 		"headers": {"X-Agent-Key": "opens-the-agent", "Authorization": "Bearer of-the-agent"},
-		"ca":      {"ca.crt": certificate(t)},
+		"ca":      {"ca.crt": certtest.New(t).PEM},
 		"tokens":  {"current": "token-of-the-audio-01"},
 		"users":   {"exotel": "password-of-the-audio"},
 	}
@@ -108,7 +87,7 @@ func TestAudioRotates(t *testing.T) {
 		r.putSecret(t, "agent-"+name, data)
 	}
 	tenant := r.ready(t, "support", withAgent)
-	ca := certificate(t)
+	ca := certtest.New(t).PEM
 	r.putSecret(t, "agent-headers", map[string]string{"X-Agent-Key": "opens-the-agent-next"})
 	r.putSecret(t, "agent-ca", map[string]string{"ca.crt": ca})
 	testenv.Eventually(t, tenantconfig.RefreshDelay, func() error {

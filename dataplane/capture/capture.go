@@ -214,7 +214,7 @@ func (s *Capture) refuse() {
 	defer cancel()
 	info, _ := s.queue.started()
 	row := s.tape.m.row(s.c.o.Pod)
-	row.CallSID = boundedSID(info.CallSID)
+	row.CallSID = store.BoundedSID(info.CallSID)
 	if err := s.c.o.Store.RefuseCapture(ctx, row, CodeNoRoom, "the call was not captured: its pod had as many captures as it may (--max-captures)"); err != nil {
 		s.c.o.Log.Warn("a call was not captured, and no row tells of it", "tenant", row.Tenant, "session", row.Session, "error", err)
 	}

@@ -158,27 +158,16 @@ func (c *Captures) beat(parent context.Context) {
 		}
 		return
 	}
-	var live []*Capture
+	asked := make(map[store.CaptureRef]bool, len(refs))
+	for _, ref := range refs {
+		asked[ref] = true
+	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	for s := range c.live {
-		live = append(live, s)
-	}
-	c.mu.Unlock()
-	for _, s := range live {
-		for _, ref := range refs {
-			if ref == s.tape.m.ref() && !held[ref] && s.tape.rowed.Load() && !s.hasEnded() {
-				s.lose()
-			}
+		if ref := s.tape.m.ref(); asked[ref] && !held[ref] && !closed(s.ended) {
+			s.lose()
 		}
-	}
-}
-
-func (s *Capture) hasEnded() bool {
-	select {
-	case <-s.ended:
-		return true
-	default:
-		return false
 	}
 }
 

@@ -25,7 +25,7 @@ func (s *Capture) send() {
 	s.sendFull()
 	t := s.tape
 	switch {
-	case s.isCut():
+	case closed(s.cut):
 		t.abandon()
 		return
 	case !t.opened.Load():
@@ -78,9 +78,10 @@ func (s *Capture) sendFull() {
 // lose ends the capture of which another pod has the row.
 func (s *Capture) lose() { s.cutOnce.Do(func() { close(s.cut) }) }
 
-func (s *Capture) isCut() bool {
+// closed tells whether a channel is.
+func closed(c <-chan struct{}) bool {
 	select {
-	case <-s.cut:
+	case <-c:
 		return true
 	default:
 		return false

@@ -99,7 +99,7 @@ func spoolName(id string) string { return "capture-" + id }
 
 // open makes the place on disk.
 func (t *tape) open(callSID string, rate int) error {
-	t.m.CallSID, t.m.Rate = boundedSID(callSID), rate
+	t.m.CallSID, t.m.Rate = store.BoundedSID(callSID), rate
 	key, err := tenantconfig.CaptureKey(t.m.Tenant, &tenantconfig.Capture{KeyTemplate: t.m.Key}, callSID, t.m.Session, t.m.Created)
 	if err != nil {
 		return &refusedKey{err}
@@ -119,18 +119,6 @@ func (t *tape) open(callSID string, rate int) error {
 }
 
 type refusedKey struct{ error }
-
-// boundedSID is an id as its column takes it.
-func boundedSID(s string) string {
-	const most = 128
-	var out []rune
-	for _, r := range s {
-		if r != 0 && len(out) < most {
-			out = append(out, r)
-		}
-	}
-	return string(out)
-}
 
 // save writes what a process after this one must know.
 func (t *tape) save() error {

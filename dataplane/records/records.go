@@ -108,3 +108,8 @@ func found(what string, err error) error {
 }
 
 func tenantOf(ctx context.Context) string { return api.TenantOf(ctx).ID }
+
+// uuidPath names what has a UUID: a user, a stream.
+type uuidPath struct {
+	ID string `path:"id" pattern:"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"`
+}

@@ -71,10 +71,6 @@ func (q *streamsQuery) filter() (f store.StreamFilter, err error) {
 	return f, err
 }
 
-type streamPath struct {
-	ID string `path:"id" pattern:"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"`
-}
-
 type streamOut struct{ Body StreamSession }
 
 type closingOut struct {
@@ -113,7 +109,7 @@ func (h handlers) listStreams(ctx context.Context, in *streamsQuery) (*list[Stre
 	return listOf(rows, more, streamSessionOf, func(s store.StreamSession) store.Position { return store.Position{At: s.StartedAt, ID: s.ID} }), nil
 }
 
-func (h handlers) getStream(ctx context.Context, in *streamPath) (*streamOut, error) {
+func (h handlers) getStream(ctx context.Context, in *uuidPath) (*streamOut, error) {
 	s, err := h.Store.StreamByID(ctx, tenantOf(ctx), in.ID)
 	if err != nil {
 		return nil, found("stream", err)
@@ -121,7 +117,7 @@ func (h handlers) getStream(ctx context.Context, in *streamPath) (*streamOut, er
 	return &streamOut{streamSessionOf(s)}, nil
 }
 
-func (h handlers) closeStream(ctx context.Context, in *streamPath) (*streamOut, error) {
+func (h handlers) closeStream(ctx context.Context, in *uuidPath) (*streamOut, error) {
 	s, err := h.Store.CloseStream(ctx, tenantOf(ctx), in.ID, originOf(ctx))
 	if errors.Is(err, store.ErrStreamEnded) {
 		return nil, problem.New(problem.Conflict, "the stream has ended already: there is nothing to close")

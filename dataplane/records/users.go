@@ -39,10 +39,6 @@ type inviteIn struct {
 	}
 }
 
-type userPath struct {
-	ID string `path:"id" pattern:"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"`
-}
-
 type revokedOut struct {
 	Body struct {
 		Ended int `json:"ended" doc:"So many sessions were ended."`
@@ -124,7 +120,7 @@ func (h handlers) changeUser(ctx context.Context, in *changeIn) (*personOut, err
 	return &personOut{personOf(u)}, nil
 }
 
-func (h handlers) revokeUserSessions(ctx context.Context, in *userPath) (*revokedOut, error) {
+func (h handlers) revokeUserSessions(ctx context.Context, in *uuidPath) (*revokedOut, error) {
 	tenant := tenantOf(ctx)
 	n, err := h.Store.RevokeUser(ctx, tenant, in.ID, nil, originOf(ctx))
 	if err != nil {

@@ -8,36 +8,15 @@ import (
 	"testing"
 )
 
-// newTaken is a server with room for so many connections whose handler takes over those that ask for it.
-func newTaken(t *testing.T, room int) (b *bounded, taken chan net.Conn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// take has a handler take over its connection.
+func (b *bounded) take(w http.ResponseWriter) {
+	c, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		t.Fatal(err)
+		b.t.Error(err)
+		return
 	}
-	b, taken = &bounded{t: t, addr: l.Addr().String(), l: limit(l, room)}, make(chan net.Conn, 100)
-	s := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/take" {
-			_, _ = io.WriteString(w, "ok")
-			return
-		}
-		c, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nContent-Length: 0\r\n\r\n")
-		taken <- c
-	}))
-	served := make(chan error, 1)
-	go func() { served <- serve(s, b.l) }()
-	t.Cleanup(func() {
-		_ = s.Close()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-	return b, taken
+	_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nContent-Length: 0\r\n\r\n")
+	b.taken <- c
 }
 
 const take = "GET /take HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -45,13 +24,13 @@ const take = "GET /take HTTP/1.1\r\nHost: x\r\n\r\n"
 // TestTakenConnectionsDoNotCount : as many streams as there is room for connections, and webhooks are answered still.
 func TestTakenConnectionsDoNotCount(t *testing.T) {
 	const room = 2
-	b, taken := newTaken(t, room)
+	b := newBounded(t, room)
 	var streams []net.Conn
 	for range 5 * room {
 		if err := b.answered(b.dial(take)); err != nil {
 			t.Fatalf("stream %d: %v", len(streams), err)
 		}
-		streams = append(streams, <-taken)
+		streams = append(streams, <-b.taken)
 	}
 	for range 2 * room {
 		if err := b.answered(b.dial(quick)); err != nil {
@@ -72,12 +51,12 @@ func TestTakenConnectionsDoNotCount(t *testing.T) {
 
 // TestTakenConnectionIsTheSystems : whoever takes one over reaches its descriptor, without which each frame of a stream costs a goroutine.
 func TestTakenConnectionIsTheSystems(t *testing.T) {
-	b, taken := newTaken(t, 1)
+	b := newBounded(t, 1)
 	peer := b.dial(take)
 	if err := b.answered(peer); err != nil {
 		t.Fatal(err)
 	}
-	c := <-taken
+	c := <-b.taken
 	defer func() { _ = c.Close() }()
 	system, ok := c.(syscall.Conn)
 	if !ok {

@@ -12,11 +12,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-// bounded is a server with room for so many connections. It answers /slow once finish is closed.
+// bounded is a server with room for so many connections. It answers /slow once finish is closed, and takes over those that ask for /take.
 type bounded struct {
 	t      *testing.T
 	addr   string
 	finish chan struct{}
+	taken  chan net.Conn
 	l      *limited
 }
 
@@ -26,10 +27,14 @@ func newBounded(t *testing.T, room int) *bounded {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bounded{t: t, addr: l.Addr().String(), finish: make(chan struct{}), l: limit(l, room)}
+	b := &bounded{t: t, addr: l.Addr().String(), finish: make(chan struct{}), taken: make(chan net.Conn, 100), l: limit(l, room)}
 	s := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/slow" {
+		switch r.URL.Path {
+		case "/slow":
 			<-b.finish
+		case "/take":
+			b.take(w)
+			return
 		}
 		_, _ = io.WriteString(w, "ok")
 	}))

@@ -2,8 +2,6 @@ package upload
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +18,7 @@ import (
 type bucket interface {
 	Put(ctx context.Context, key string, r io.Reader, size int64, contentType string, meta map[string]string) (string, error)
 	Stat(ctx context.Context, key string) (objectstore.Info, error)
-	Get(ctx context.Context, key string) (io.ReadCloser, error)
+	Digest(ctx context.Context, key string, most int64, buf []byte) (n int64, sha256 string, err error)
 	Remove(ctx context.Context, key string) error
 }
 
@@ -224,19 +222,13 @@ func (t *transfer) verify(ctx context.Context, s sums, etag string) (*store.Resu
 
 // readBack is for a store whose ETags are no digests: only the object itself tells.
 func (t *transfer) readBack(ctx context.Context, s sums) (*store.Result, error) {
-	r, err := t.bucket.Get(ctx, t.key)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = r.Close() }()
-	h := sha256.New()
 	buf := copyBuffers.Get().(*[]byte) // the pool makes nothing else
 	defer copyBuffers.Put(buf)
-	n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{io.LimitReader(r, s.size+1)}, *buf)
+	n, got, err := t.bucket.Digest(ctx, t.key, s.size+1, *buf)
 	if err != nil {
 		return nil, err
 	}
-	if n != s.size || hex.EncodeToString(h.Sum(nil)) != s.sha256 {
+	if n != s.size || got != s.sha256 {
 		return nil, resilience.Retryable(mismatch("the object's bytes are not the recording's"))
 	}
 	return t.result(s), nil

@@ -7,6 +7,8 @@ package objectstore
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -138,6 +140,18 @@ func (b *Bucket) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 		return nil, b.explain(err)
 	}
 	return body, nil
+}
+
+// Digest reads at most so many bytes of an object, and returns how many and their SHA-256 in hex. It makes a buffer of its own if buf is nil.
+func (b *Bucket) Digest(ctx context.Context, key string, most int64, buf []byte) (n int64, sum string, err error) {
+	r, err := b.Get(ctx, key)
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { _ = r.Close() }()
+	h := sha256.New()
+	n, err = io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{io.LimitReader(r, most)}, buf)
+	return n, hex.EncodeToString(h.Sum(nil)), err
 }
 
 // explain turns the client's error into one that package resilience can classify.

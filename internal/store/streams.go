@@ -165,3 +165,21 @@ func distinct(list []string) []string {
 	}
 	return out
 }
+
+// maxSID bounds what Exotel calls a call or a stream: the column's bound, in characters; theirs have 32.
+const maxSID = 128
+
+// BoundedSID makes text that a column takes of what somebody sent.
+func BoundedSID(s string) string {
+	out := make([]rune, 0, min(len(s), maxSID))
+	for _, r := range s {
+		if len(out) == maxSID {
+			break
+		}
+		if r == 0 {
+			continue // PostgreSQL knows no such character
+		}
+		out = append(out, r) // bytes that are no text come as U+FFFD
+	}
+	return string(out)
+}

@@ -243,25 +243,39 @@ func (p *Peer) Closed() (code int, text string) {
 
 // FrameBytes is a frame as it goes over the wire, whatever it is.
 func FrameBytes(first byte, masked bool, payload string) []byte {
-	b := []byte{first, 0}
+	return AppendFrame(nil, first, masked, []byte(payload))
+}
+
+// mask of all frames: any will do, if it is not zero.
+const mask = 0x3d21fa37_3d21fa37
+
+// AppendFrame appends a frame to dst, without an allocation where there is room.
+func AppendFrame(dst []byte, first byte, masked bool, payload []byte) []byte {
+	flag := byte(0)
+	if masked {
+		flag = 0x80
+	}
+	dst = append(dst, first)
 	switch n := len(payload); {
 	case n < 126:
-		b[1] = byte(n)
+		dst = append(dst, flag|byte(n))
 	case n < 1<<16:
-		b[1] = 126
-		b = binary.BigEndian.AppendUint16(b, uint16(n))
+		dst = binary.BigEndian.AppendUint16(append(dst, flag|126), uint16(n))
 	default:
-		b[1] = 127
-		b = binary.BigEndian.AppendUint64(b, uint64(n))
+		dst = binary.BigEndian.AppendUint64(append(dst, flag|127), uint64(n))
 	}
 	if !masked {
-		return append(b, payload...)
+		return append(dst, payload...)
 	}
-	b[1] |= 0x80
-	key := [4]byte{0x37, 0xfa, 0x21, 0x3d}
-	b = append(b, key[:]...)
-	for i := range len(payload) {
-		b = append(b, payload[i]^key[i%4])
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(mask&0xffffffff))
+	at := len(dst)
+	dst = append(dst, payload...)
+	b := dst[at:]
+	for ; len(b) >= 8; b = b[8:] {
+		binary.LittleEndian.PutUint64(b, binary.LittleEndian.Uint64(b)^mask)
 	}
-	return b
+	for i := range b {
+		b[i] ^= byte(uint64(mask) >> (8 * i)) //nolint:gosec // the lowest byte
+	}
+	return dst
 }

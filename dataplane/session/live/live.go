@@ -78,9 +78,9 @@ func (l *Live) Started(info agentstream.StartInfo) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if info.CallSID != "" {
-		l.callSID = bounded(info.CallSID)
+		l.callSID = store.BoundedSID(info.CallSID)
 	}
-	l.streamSID = bounded(info.StreamSID)
+	l.streamSID = store.BoundedSID(info.StreamSID)
 }
 
 // Measured tells how to ask the stream for its counts, which every heartbeat writes from then on.
@@ -160,22 +160,4 @@ func (l *Live) beat() store.StreamBeat {
 		b.ToAgent, b.ToExotel = countsOf(toAgent), countsOf(toExotel)
 	}
 	return b
-}
-
-// maxID bounds what Exotel calls a call or a stream: the column's bound, in characters; theirs have 32.
-const maxID = 128
-
-// bounded makes text that a column takes of what somebody sent.
-func bounded(s string) string {
-	out := make([]rune, 0, min(len(s), maxID))
-	for _, r := range s {
-		if len(out) == maxID {
-			break
-		}
-		if r == 0 {
-			continue // PostgreSQL knows no such character
-		}
-		out = append(out, r) // bytes that are no text come as U+FFFD
-	}
-	return string(out)
 }

@@ -102,7 +102,7 @@ func (r *Registry) Admit(ctx context.Context, t *tenantconfig.Tenant, limit int,
 }
 
 func (r *Registry) admit(ctx context.Context, t *tenantconfig.Tenant, limit int, s Stream) (*Live, error) {
-	l := &Live{registry: r, ref: store.StreamRef{Tenant: t.ID, ID: store.NewID()}, uid: t.UID, began: time.Now(), callSID: bounded(s.CallSID)}
+	l := &Live{registry: r, ref: store.StreamRef{Tenant: t.ID, ID: store.NewID()}, uid: t.UID, began: time.Now(), callSID: store.BoundedSID(s.CallSID)}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	// It is known before its row is there, so that nobody takes the row for one without a stream.
 	if err := r.enter(l); err != nil {

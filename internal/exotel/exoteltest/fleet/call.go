@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -16,6 +15,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/caly-dev/caly/internal/wstest"
 )
 
 // underWay bounds the frames of a call that have not come back.
@@ -116,34 +117,9 @@ func handshake(conn net.Conn, o Options) error {
 	return nil
 }
 
-// mask of all frames: any will do, if it is not zero.
-const mask = 0x9137fa21_9137fa21
-
 // frame appends a client's frame.
 func frame(dst []byte, first byte, payload []byte) []byte {
-	dst = append(dst, first)
-	switch n := len(payload); {
-	case n < 126:
-		dst = append(dst, 0x80|byte(n))
-	case n < 1<<16:
-		dst = binary.BigEndian.AppendUint16(append(dst, 0x80|126), uint16(n)) //nolint:gosec // it fits
-	default:
-		dst = binary.BigEndian.AppendUint64(append(dst, 0x80|127), uint64(n))
-	}
-	dst = binary.LittleEndian.AppendUint32(dst, uint32(mask&0xffffffff))
-	at := len(dst)
-	dst = append(dst, payload...)
-	for b := dst[at:]; len(b) > 0; {
-		if len(b) < 8 {
-			for i := range b {
-				b[i] ^= byte(uint64(mask) >> (8 * i)) //nolint:gosec // the lowest byte
-			}
-			break
-		}
-		binary.LittleEndian.PutUint64(b, binary.LittleEndian.Uint64(b)^mask)
-		b = b[8:]
-	}
-	return dst
+	return wstest.AppendFrame(dst, first, true, payload)
 }
 
 // media appends the next message of a call, unmasked.
