@@ -141,9 +141,14 @@ type Capture struct {
 	cutOnce  sync.Once
 }
 
+// Wants tells whether the tenant's streams are to be captured.
+func (c *Captures) Wants(t *tenantconfig.Tenant) bool {
+	return c != nil && t.Audio != nil && t.Audio.Capture != nil && t.Storage != nil
+}
+
 // Begin captures a stream, if its tenant wants that. The rate counts until Started tells one.
 func (c *Captures) Begin(t *tenantconfig.Tenant, session string, rate int) *Capture {
-	if c == nil || t.Audio == nil || t.Audio.Capture == nil || t.Storage == nil {
+	if !c.Wants(t) {
 		return nil
 	}
 	if rate <= 0 {

@@ -27,7 +27,7 @@ const (
 	// CodeTooLong : the call was longer than an upload can be.
 	CodeTooLong = "TooLong"
 	// CodePodLost : the pod was gone before all was in the bucket.
-	CodePodLost = "PodLost"
+	CodePodLost = store.CodePodLost
 	// CodeStorageFailed : the bucket did not take it for as long as it was tried.
 	CodeStorageFailed = "StorageFailed"
 	// CodeUploadLost : somebody else ended the upload in parts.

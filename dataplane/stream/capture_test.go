@@ -183,3 +183,45 @@ func TestCaptureFails(t *testing.T) {
 		})
 	}
 }
+
+// silentStore is a database that a pod's captures do not reach until it is open.
+type silentStore struct {
+	*store.DB
+	open chan struct{}
+}
+
+func (s *silentStore) BeginCapture(ctx context.Context, c store.Capture) error {
+	select {
+	case <-s.open:
+		return s.DB.BeginCapture(ctx, c)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// TestCaptureOfASilentPod : a captured call whose pod is held for gone before the capture has a row is known to be lost; if the pod lives, it is not.
+func TestCaptureOfASilentPod(t *testing.T) {
+	open := make(chan struct{})
+	c := newCaptureRig(t, agent.Exotel, func(o *capture.Options) { o.Store = &silentStore{DB: o.Store.(*store.DB), open: open} })
+	talk := make(chan error, 1)
+	go func() {
+		_, err := c.call(c.url+"/"+token, func(s *exoteltest.Stream) { s.Duration, s.Expect, s.Linger = time.Second, nil, 0 })
+		talk <- err
+	}()
+	c.eventually("the session is held for an orphan", func() bool {
+		n, _, err := c.db.ReapStreams(t.Context(), []string{"acme/support"}, 0, 10)
+		return err == nil && n == 1
+	})
+	if r := c.recording(); r.State != store.StateFailed || r.LastErrorCode != capture.CodePodLost || r.LastError == "" {
+		t.Errorf("while nothing is heard of the pod: %+v", r)
+	}
+	if err := <-talk; err != nil {
+		t.Error(err)
+	}
+	close(open)
+	var r store.Recording
+	c.eventually("it is uploaded after all", func() bool { r = c.recording(); return r.State == store.StateUploaded })
+	if _, left, _ := c.channels(r.Key); r.LastErrorCode != "" || len(spoken(left)) < 8000 {
+		t.Errorf("the recording: %+v, and the caller speaks in %d bytes", r, len(spoken(left)))
+	}
+}

@@ -108,7 +108,7 @@ func (h *Handler) run(session *live.Live, captured *capture.Capture, token oneTi
 // admit has a session for the stream. That the token is used once, over all pods, is the row's unique key.
 func (h *Handler) admit(ctx context.Context, g guest) (*live.Live, error) {
 	a := g.tenant.Audio
-	s := live.Stream{CallSID: g.token.callSID, Address: g.request.ClientIP, Agent: hostOf(a.AgentURL), TokenID: g.token.id}
+	s := live.Stream{CallSID: g.token.callSID, Address: g.request.ClientIP, Agent: hostOf(a.AgentURL), TokenID: g.token.id, Captured: h.o.Captures.Wants(g.tenant)}
 	session, err := h.o.Sessions.Admit(ctx, g.tenant, a.MaxStreams, s)
 	busy := problem.New(problem.Unavailable, "there is no room for another stream now").WithRetryAfter(retryAfter)
 	switch {

@@ -14,6 +14,15 @@ const ErrCapture refusal = "the recording was captured while its call ran, so th
 // CodeCaptureAbandoned says of a capture that no pod has brought it to its end.
 const CodeCaptureAbandoned = "Abandoned"
 
+// CodePodLost says of a capture that its pod was gone before all of it was in the bucket.
+const CodePodLost = "PodLost"
+
+// lostCapturesSQL fails, of the stream sessions that a statement has ended as orphans, the captures that have no row: their pod was gone before
+// it had made one. Should it live after all, BeginCapture takes the row back.
+const lostCapturesSQL = `lost AS (INSERT INTO captures (tenant, id, session, call_sid, pod, state, error_code, error, created_at, finished_at)
+	SELECT tenant, capture_id, id, call_sid, pod, 'failed', '` + CodePodLost + `', 'the call was captured, and its pod was gone before any of it was kept',
+		started_at, now() FROM ended WHERE capture_id <> '' AND end_reason = '` + EndOrphaned + `' ON CONFLICT (tenant, id) DO NOTHING)`
+
 // CaptureRef names a capture.
 type CaptureRef struct{ Tenant, ID string }
 
@@ -50,11 +59,13 @@ func (e CaptureEnd) state() string {
 	return string(StateUploaded)
 }
 
-// BeginCapture keeps that a capture is being made. Once more is harmless.
+// BeginCapture keeps that a capture is being made. Once more is harmless. One that was held for lost while its pod was only silent begins again.
 func (d *DB) BeginCapture(ctx context.Context, c Capture) error {
 	return d.oneTrip(ctx, c.Tenant, func(b *pgx.Batch) {
 		b.Queue(`INSERT INTO captures (tenant, id, session, call_sid, pod, state, bucket, object_key, created_at)
-			VALUES ($1, $2, $3::uuid, $4, $5, 'recording', $6, $7, $8) ON CONFLICT (tenant, id) DO NOTHING`,
+			VALUES ($1, $2, $3::uuid, $4, $5, 'recording', $6, $7, $8) ON CONFLICT (tenant, id) DO UPDATE SET state = excluded.state, call_sid = excluded.call_sid,
+				bucket = excluded.bucket, object_key = excluded.object_key, error_code = '', error = '', last_seen_at = now(), finished_at = NULL
+			WHERE captures.pod = excluded.pod AND captures.state = 'failed' AND captures.error_code = '`+CodePodLost+`' AND captures.bucket = ''`,
 			c.Tenant, c.ID, c.Session, c.CallSID, c.Pod, c.Bucket, c.Key, c.CreatedAt)
 	})
 }

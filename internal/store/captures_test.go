@@ -176,3 +176,100 @@ func TestSweepCaptures(t *testing.T) {
 		t.Error("a tenant's id that is none was taken")
 	}
 }
+
+// TestLostCaptures : a captured stream that ends as an orphan before its capture has a row has one then, that says so; whoever ends it. Other ends
+// write none, and a row that is there stays.
+func TestLostCaptures(t *testing.T) {
+	const id = "00000000000000a1"
+	end := func(reason string) func(*fixture, store.StreamRef) error {
+		return func(f *fixture, ref store.StreamRef) error {
+			_, err := f.dataplane.EndStreams(t.Context(), []store.StreamEnd{{StreamRef: ref, Reason: reason}})
+			return err
+		}
+	}
+	reap := func(f *fixture, _ store.StreamRef) error {
+		_, _, err := f.dataplane.ReapStreams(t.Context(), []string{acme}, 45*time.Second, 10)
+		return err
+	}
+	for name, tc := range map[string]struct {
+		captureID string
+		begun     bool
+		end       func(*fixture, store.StreamRef) error
+		want      map[string]int // rows by state and code
+	}{
+		"its pod is gone":          {id, false, reap, map[string]int{"failed PodLost": 1}},
+		"its container is another": {id, false, end(store.EndOrphaned), map[string]int{"failed PodLost": 1}},
+		"its tenant is nobody's": {id, false, func(f *fixture, _ store.StreamRef) error {
+			_, err := f.oper.SweepStreams(t.Context(), time.Hour, 10)
+			return err
+		}, map[string]int{"failed PodLost": 1}},
+		"its capture has a row":        {id, true, reap, map[string]int{"recording ": 1}},
+		"it was not captured":          {"", false, reap, map[string]int{}},
+		"its call ended without a row": {id, false, end("call_ended"), map[string]int{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			ref := store.StreamRef{Tenant: acme, ID: store.NewID()}
+			if err := f.dataplane.AdmitStream(t.Context(), acme, store.NewStream{ID: ref.ID, CallSID: "c1", Pod: "gone", CaptureID: tc.captureID}, 10); err != nil {
+				t.Fatal(err)
+			}
+			f.exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '2 hours'`)
+			if tc.begun {
+				f.capture(t, acme, id, "gone")
+			}
+			for range 2 { // an end that is repeated changes nothing
+				if err := tc.end(f, ref); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got := map[string]int{}
+			for _, row := range query[string](t, f.pg.AdminDSN, `SELECT state || ' ' || error_code FROM captures WHERE tenant = 'acme/support' AND id = '00000000000000a1'`) {
+				got[row]++
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("rows (-want +got):\n%s", diff)
+			}
+			if n := f.one(t, `SELECT count(*)::int FROM captures WHERE session <> $1::uuid AND NOT $2`, ref.ID, tc.begun); n != 0 {
+				t.Errorf("%d rows are of another stream", n)
+			}
+		})
+	}
+}
+
+// TestLostCaptureBeginsAgain : a pod that was held for gone, and lives, takes its capture back before anything of it is in the bucket; nobody else does.
+func TestLostCaptureBeginsAgain(t *testing.T) {
+	f := newFixture(t)
+	c := store.Capture{CaptureRef: store.CaptureRef{Tenant: acme, ID: "00000000000000a1"}, Session: store.NewID(), CallSID: "c1", Pod: "silent", Bucket: "b", Key: "k",
+		CreatedAt: time.Now()}
+	if err := f.dataplane.AdmitStream(t.Context(), acme, store.NewStream{ID: c.Session, Pod: c.Pod, CaptureID: c.ID}, 10); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := f.dataplane.ReapStreams(t.Context(), []string{acme}, 0, 10); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	lost, err := f.dataplane.RecordingByID(t.Context(), acme, c.ID)
+	if err != nil || lost.State != store.StateFailed || lost.LastErrorCode != store.CodePodLost || lost.LastError == "" || !lost.Captured {
+		t.Errorf("lost: %+v, %v", lost, err)
+	}
+	for _, pod := range []string{"another", "silent", "silent"} {
+		c.Pod = pod
+		if err := f.dataplane.BeginCapture(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.dataplane.OpenCapture(t.Context(), c.CaptureRef, pod); (pod == "another") != errors.Is(err, store.ErrNotFound) || pod == "silent" && err != nil {
+			t.Errorf("pod %s has it: %v", pod, err)
+		}
+	}
+	if n := f.one(t, `SELECT count(*)::int FROM captures WHERE state = 'recording' AND call_sid = 'c1' AND error_code || error = '' AND object_key = 'k'`); n != 1 {
+		t.Error("it is not what it would have been")
+	}
+	if err := f.dataplane.FinishCapture(t.Context(), c.CaptureRef, c.Pod, store.CaptureEnd{Failed: true, Code: store.CodePodLost}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.dataplane.BeginCapture(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if n := f.one(t, `SELECT count(*)::int FROM captures WHERE state = 'failed'`); n != 1 {
+		t.Error("one that has ended for good began again")
+	}
+}

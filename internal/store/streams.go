@@ -30,13 +30,15 @@ type NewStream struct {
 	Address netip.Addr
 	// TokenID of the one-time token that let it in; empty without one.
 	TokenID string
+	// CaptureID of the capture that its pod makes of it; empty if it is not captured.
+	CaptureID string
 }
 
 // admitStreamSQL counts no further than to the limit. The lock of the statement before makes it exact: this one sees what whoever had
 // the lock before has committed.
-const admitStreamSQL = `INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, address, token_id)
-	SELECT $1, $2::uuid, $3, $4, $5, $6, nullif($7, '')
-	WHERE (SELECT count(*) FROM (SELECT FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL LIMIT $8) live) < $8`
+const admitStreamSQL = `INSERT INTO stream_sessions (tenant, id, call_sid, pod, agent, address, token_id, capture_id)
+	SELECT $1, $2::uuid, $3, $4, $5, $6, nullif($7, ''), $8
+	WHERE (SELECT count(*) FROM (SELECT FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL LIMIT $9) live) < $9`
 
 // lockStreamsSQL serializes the admissions of one tenant, until the transaction ends. Ends need no lock: they only make room.
 const lockStreamsSQL = `SELECT pg_advisory_xact_lock(hashtextextended('caly.streams ' || $1, 0))`
@@ -51,7 +53,7 @@ func (d *DB) AdmitStream(ctx context.Context, tenant string, n NewStream, limit 
 	}
 	err := d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		b.Queue(lockStreamsSQL, tenant)
-		b.Queue(admitStreamSQL, tenant, n.ID, n.CallSID, n.Pod, n.Agent, address, n.TokenID, max(limit, 0)).Exec(func(tag pgconn.CommandTag) error {
+		b.Queue(admitStreamSQL, tenant, n.ID, n.CallSID, n.Pod, n.Agent, address, n.TokenID, n.CaptureID, max(limit, 0)).Exec(func(tag pgconn.CommandTag) error {
 			if tag.RowsAffected() == 0 {
 				return ErrStreamLimit
 			}
@@ -144,12 +146,10 @@ func (d *DB) ReapStreams(ctx context.Context, tenants []string, unseen time.Dura
 		if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock(hashtextextended('caly.streams.reap', 0))`).Scan(&ran); err != nil || !ran {
 			return err
 		}
-		tag, err := tx.Exec(ctx, `UPDATE stream_sessions s SET ended_at = now(), end_reason = $3
-			FROM (SELECT tenant, id FROM stream_sessions WHERE ended_at IS NULL AND last_seen_at < now() - $1::interval
-				LIMIT $2 FOR UPDATE SKIP LOCKED) dead
-			WHERE s.tenant = dead.tenant AND s.id = dead.id`, unseen, limit, EndOrphaned)
-		ended = int(tag.RowsAffected())
-		return err
+		return tx.QueryRow(ctx, `WITH ended AS (UPDATE stream_sessions s SET ended_at = now(), end_reason = '`+EndOrphaned+`'
+				FROM (SELECT tenant, id FROM stream_sessions WHERE ended_at IS NULL AND last_seen_at < now() - $1::interval
+					LIMIT $2 FOR UPDATE SKIP LOCKED) dead
+				WHERE s.tenant = dead.tenant AND s.id = dead.id RETURNING s.*), `+lostCapturesSQL+` SELECT count(*) FROM ended`, unseen, limit).Scan(&ended)
 	})
 	return ended, ran, err
 }

@@ -29,7 +29,7 @@ func (d *DB) EndStreams(ctx context.Context, ends []StreamEnd) (n int64, err err
 	}
 	c := columnsOf(ends)
 	err = d.inTenants(ctx, distinct(c.tenants), func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `UPDATE stream_sessions s SET ended_at = greatest(s.started_at, least(coalesce(e.at, now()), now())), end_reason = e.reason,
+		return tx.QueryRow(ctx, `WITH ended AS (UPDATE stream_sessions s SET ended_at = greatest(s.started_at, least(coalesce(e.at, now()), now())), end_reason = e.reason,
 				call_sid = coalesce(nullif(e.call_sid, ''), s.call_sid), stream_sid = coalesce(nullif(e.stream_sid, ''), s.stream_sid), reconnected = e.reconnected,
 				frames_to_agent = greatest(s.frames_to_agent, e.n[1]), bytes_to_agent = greatest(s.bytes_to_agent, e.n[2]),
 				dropped_to_agent = greatest(s.dropped_to_agent, e.n[3]), frames_to_exotel = greatest(s.frames_to_exotel, e.n[4]),
@@ -38,10 +38,9 @@ func (d *DB) EndStreams(ctx context.Context, ends []StreamEnd) (n int64, err err
 				FROM unnest($1::text[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::boolean[],
 					$8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[])
 					u (tenant, id, call_sid, stream_sid, at, reason, reconnected, n1, n2, n3, n4, n5, n6)) e
-			WHERE s.tenant = e.tenant AND s.id = e.id AND (s.ended_at IS NULL OR s.end_reason = $14)`,
-			c.tenants, c.ids, c.calls, c.sids, c.at, c.reasons, c.reconnected, c.n[0], c.n[1], c.n[2], c.n[3], c.n[4], c.n[5], EndOrphaned)
-		n = tag.RowsAffected()
-		return err
+			WHERE s.tenant = e.tenant AND s.id = e.id AND (s.ended_at IS NULL OR s.end_reason = '`+EndOrphaned+`') RETURNING s.*), `+lostCapturesSQL+`
+			SELECT count(*) FROM ended`,
+			c.tenants, c.ids, c.calls, c.sids, c.at, c.reasons, c.reconnected, c.n[0], c.n[1], c.n[2], c.n[3], c.n[4], c.n[5]).Scan(&n)
 	})
 	return n, err
 }

@@ -35,6 +35,8 @@ type Stream struct {
 	Agent string
 	// TokenID of the one-time token that it came with; empty without one.
 	TokenID string
+	// Captured : its row tells so from the start. Should the pod go before the capture has a row of its own, it is known to be lost.
+	Captured bool
 }
 
 // ReasonFailed : it ended before there was a bridge. All other reasons that rows have are those of bridges.

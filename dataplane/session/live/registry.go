@@ -109,8 +109,11 @@ func (r *Registry) admit(ctx context.Context, t *tenantconfig.Tenant, limit int,
 		l.cancel(err)
 		return nil, err
 	}
-	err := r.o.Store.AdmitStream(ctx, t.ID, store.NewStream{ID: l.ref.ID, CallSID: l.callSID, Pod: r.o.Pod, Agent: s.Agent, Address: s.Address,
-		TokenID: s.TokenID}, limit)
+	row := store.NewStream{ID: l.ref.ID, CallSID: l.callSID, Pod: r.o.Pod, Agent: s.Agent, Address: s.Address, TokenID: s.TokenID}
+	if s.Captured {
+		row.CaptureID = tenantconfig.CaptureID(l.ref.ID)
+	}
+	err := r.o.Store.AdmitStream(ctx, t.ID, row, limit)
 	if err == nil {
 		l.mu.Lock()
 		l.row = true
