@@ -3,6 +3,7 @@ package tenant
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -236,5 +237,62 @@ func TestGoneMeanwhile(t *testing.T) {
 	res, err := r.direct().Reconcile(context.Background(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: r.ns, Name: "gone"}})
 	if err != nil || res != (ctrl.Result{}) {
 		t.Errorf("got %v, %v; want nothing", res, err)
+	}
+}
+
+// oldClient reads a Tenant as it was, as a cache does that is behind.
+type oldClient struct {
+	client.Client
+	tenant *v1alpha1.Tenant
+}
+
+func (c *oldClient) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	if t, ok := o.(*v1alpha1.Tenant); ok {
+		c.tenant.DeepCopyInto(t)
+		return nil
+	}
+	return c.Client.Get(ctx, key, o, opts...)
+}
+
+// TestReadTooEarly : what was decided on an old Tenant is not written, is no error, and is decided once more.
+func TestReadTooEarly(t *testing.T) {
+	r := newRig(t)
+	for name, read := range map[string]func(*testing.T, *v1alpha1.Tenant){
+		"before its finalizer": func(*testing.T, *v1alpha1.Tenant) {},
+		"with its finalizer": func(t *testing.T, o *v1alpha1.Tenant) {
+			r.change(t, o, func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} })
+		},
+		"being deleted": func(t *testing.T, o *v1alpha1.Tenant) {
+			r.change(t, o, func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} })
+			if err := r.Client.Delete(t.Context(), o); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tenant := r.newTenant("t" + strings.ReplaceAll(name, " ", "-"))
+			r.putSecrets(t, tenant.Name, r.goodSecrets())
+			r.create(t, tenant)
+			read(t, tenant)
+			old := tenant.DeepCopy()
+			r.change(t, tenant, func(o *v1alpha1.Tenant) { o.Labels = map[string]string{"somebody": "else"} })
+			behind := r.direct()
+			behind.Client = &oldClient{Client: r.Client, tenant: old}
+			req := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)}
+			ctx := log.IntoContext(t.Context(), r.logger())
+			if res, err := behind.Reconcile(ctx, req); err != nil || res.RequeueAfter <= 0 {
+				t.Errorf("on the old one: %+v, %v; want another turn", res, err)
+			}
+			var now v1alpha1.Tenant
+			if err := r.Client.Get(t.Context(), req.NamespacedName, &now); err != nil || now.ResourceVersion != tenant.ResourceVersion {
+				t.Errorf("the Tenant was written: %v", err)
+			}
+			if res, err := r.direct().Reconcile(ctx, req); err != nil {
+				t.Errorf("on what is there: %+v, %v", res, err)
+			}
+		})
 	}
 }

@@ -87,15 +87,32 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 			break
 		}
 	}
+	if errors.Is(err, errStale) {
+		return again, nil
+	}
 	result, err = s.conclude(err)
 	if s.released {
 		return result, err
 	}
 	patched := r.patchStatus(ctx, s)
-	if err == nil && apierrors.IsConflict(patched) {
-		return ctrl.Result{RequeueAfter: 100 * time.Millisecond}, nil // somebody else wrote meanwhile: once more, on what is there now
+	if err == nil && errors.Is(patched, errStale) {
+		return again, nil
 	}
 	return result, errors.Join(err, patched)
+}
+
+// errStale : somebody else wrote the Tenant meanwhile.
+var errStale = errors.New("the Tenant has changed since it was read")
+
+// again is once more, on what is there now.
+var again = ctrl.Result{RequeueAfter: 100 * time.Millisecond}
+
+// stale tells conflicts from other errors.
+func stale(err error) error {
+	if apierrors.IsConflict(err) {
+		return errStale
+	}
+	return err
 }
 
 // patchStatus writes the status once, if it changed, and tells of what changed.
@@ -107,7 +124,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, s *scope) error {
 	// It replaces all conditions though, one of which is another's too: it must not be based on old ones.
 	err := r.Client.Status().Patch(ctx, s.tenant.DeepCopy(), client.MergeFromWithOptions(s.before, client.MergeFromWithOptimisticLock{}))
 	if err != nil {
-		return client.IgnoreNotFound(err)
+		return stale(client.IgnoreNotFound(err))
 	}
 	r.tell(s)
 	return nil
@@ -134,7 +151,7 @@ func (r *Reconciler) addFinalizer(ctx context.Context, s *scope) error {
 	controllerutil.AddFinalizer(s.tenant, v1alpha1.FinalizerTenant)
 	// A merge patch replaces the whole list, so it must not be based on an old one.
 	if err := r.Client.Patch(ctx, s.tenant, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
-		return err
+		return stale(err)
 	}
 	s.before.ObjectMeta = *s.tenant.ObjectMeta.DeepCopy()
 	return nil

@@ -79,7 +79,7 @@ func (r *Reconciler) removeFinalizer(ctx context.Context, s *scope) error {
 	base := s.tenant.DeepCopy()
 	controllerutil.RemoveFinalizer(s.tenant, v1alpha1.FinalizerTenant)
 	if err := r.Client.Patch(ctx, s.tenant, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
-		return err
+		return stale(err)
 	}
 	s.released = true
 	return nil
