@@ -117,15 +117,25 @@ func TestOperatorKilled(t *testing.T) {
 	for i, r := range recs {
 		x.announce(t, []recording{r})
 		if i%7 == 3 {
-			list, err := pods(t.Context(), x.client, releaseNamespace, client.MatchingLabels{v1alpha1.LabelComponent: "operator"})
-			if err != nil || len(list) == 0 {
-				t.Fatalf("no operator pod found: %v", err)
-			}
-			kill(t, x.client, &list[0])
+			kill(t, x.client, x.operator(t))
 		}
 	}
 	x.waitUploaded(t, calls, 3*time.Minute)
 	src.verify(t, x, recs)
+}
+
+// operator is its pod. For a moment after the last one was killed there is none.
+func (x *tenant) operator(t *testing.T) (pod *corev1.Pod) {
+	t.Helper()
+	eventually(t, 30*time.Second, "there is an operator's pod", func(ctx context.Context) (bool, string) {
+		list, err := pods(ctx, x.client, releaseNamespace, client.MatchingLabels{v1alpha1.LabelComponent: "operator"})
+		if err != nil || len(list) == 0 {
+			return false, fmt.Sprintf("%d pods, %v", len(list), err)
+		}
+		pod = &list[0]
+		return true, ""
+	})
+	return pod
 }
 
 // TestStorageOutage cuts the bucket off while recordings come in, and gives it back.
