@@ -143,7 +143,8 @@ type RecordingsSpec struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=64
 	MaxParallelism int32 `json:"maxParallelism,omitempty"`
-	// resources says which recordings get a CallRecording: All, Failed or None. Defaults to All.
+	// resources says which recordings get a CallRecording: All, Failed or None. All is as many as there is room for: at most 500 of a
+	// Tenant at once, unless the operator was told another bound. Defaults to All.
 	// +optional
 	// +kubebuilder:default=All
 	Resources ResourcesPolicy `json:"resources,omitempty"`

@@ -427,7 +427,7 @@ func TestQueuedByHandIsViewed(t *testing.T) {
 	r := newRig(t)
 	tenant := r.tenant(t)
 	r.reconcile(t, r.apply(t, "by-hand"))
-	left, err := r.db.Unviewed(t.Context(), tenant.ID(), []store.RecordingState{rowPending}, 10)
+	left, err := r.db.Unviewed(t.Context(), tenant.ID(), store.Wanted{Queued: true, Limit: 10})
 	if err != nil || len(left) != 0 {
 		t.Errorf("intake would make CallRecordings of %v, %v", left, err)
 	}

@@ -28,9 +28,13 @@ const fieldOwner = client.FieldOwner("caly-intake")
 // API server sees a bounded rate.
 const perRound = 20
 
+// uploadedSince is how long ago an upload may have ended of which a CallRecording is made still: a quick one ends between two rounds, and many do
+// while another operator takes over.
+const uploadedSince = 10 * time.Minute
+
 // Store is what intake needs of PostgreSQL.
 type Store interface {
-	Unviewed(ctx context.Context, tenant string, states []store.RecordingState, limit int) ([]store.Recording, error)
+	Unviewed(ctx context.Context, tenant string, w store.Wanted) ([]store.Recording, error)
 	MarkViewed(ctx context.Context, keys []store.RecordingKey) error
 }
 
@@ -79,12 +83,11 @@ func (i *Intake) round(ctx context.Context) error {
 	var errs []error
 	for n := range tenants.Items {
 		t := &tenants.Items[(n+i.rounds)%len(tenants.Items)]
-		room := min(perRound, i.MaxPerTenant-perTenant[t.ID()], i.MaxTotal-total)
-		states := statesFor(t)
-		if room <= 0 || len(states) == 0 {
+		wanted := i.wanted(t, perTenant[t.ID()], total)
+		if wanted.Limit <= 0 {
 			continue
 		}
-		made, err := i.make(ctx, t, states, room)
+		made, err := i.make(ctx, t, wanted)
 		total += made
 		if err != nil {
 			errs = append(errs, fmt.Errorf("tenant %s: %w", t.ID(), err))
@@ -106,21 +109,23 @@ func (i *Intake) count(ctx context.Context) (perTenant map[string]int, total int
 	return perTenant, len(list.Items), nil
 }
 
-func statesFor(t *v1alpha1.Tenant) []store.RecordingState {
-	switch {
-	case !t.DeletionTimestamp.IsZero():
-		return nil
-	case t.Spec.Recordings.Resources == v1alpha1.ResourcesNone:
-		return nil
-	case t.Spec.Recordings.Resources == v1alpha1.ResourcesFailed:
-		return []store.RecordingState{store.StateFailed}
+// wanted of a tenant that has so many CallRecordings, of so many in all. What is uploaded already gets one while half of the places are free: the rest
+// is for what people may have to do something about.
+func (i *Intake) wanted(t *v1alpha1.Tenant, has, total int) store.Wanted {
+	r := t.Spec.Recordings
+	if !t.DeletionTimestamp.IsZero() || r.Resources == v1alpha1.ResourcesNone {
+		return store.Wanted{}
 	}
-	return []store.RecordingState{store.StatePending, store.StateLeased, store.StateFailed}
+	w := store.Wanted{Limit: min(perRound, i.MaxPerTenant-has, i.MaxTotal-total), Queued: r.Resources != v1alpha1.ResourcesFailed, Failed: true}
+	if w.Queued && (r.TTLAfterFinished == nil || r.TTLAfterFinished.Duration > 0) { // else it would be deleted at once
+		w.Uploaded, w.Since = min(i.MaxPerTenant/2-has, i.MaxTotal/2-total), uploadedSince
+	}
+	return w
 }
 
 // make applies a CallRecording for each row and then marks the rows. Ended in between, it applies the same again.
-func (i *Intake) make(ctx context.Context, t *v1alpha1.Tenant, states []store.RecordingState, room int) (made int, err error) {
-	rows, err := i.Store.Unviewed(ctx, t.ID(), states, room)
+func (i *Intake) make(ctx context.Context, t *v1alpha1.Tenant, w store.Wanted) (made int, err error) {
+	rows, err := i.Store.Unviewed(ctx, t.ID(), w)
 	if err != nil {
 		return 0, err
 	}

@@ -89,11 +89,13 @@ func TestResources(t *testing.T) {
 		change func(*v1alpha1.Tenant)
 		want   []string // of the states that the recordings are in
 	}{
-		"by default":    {func(*v1alpha1.Tenant) {}, []string{"failed", "leased", "pending"}},
-		"All":           {func(o *v1alpha1.Tenant) { o.Spec.Recordings.Resources = v1alpha1.ResourcesAll }, []string{"failed", "leased", "pending"}},
-		"Failed":        {func(o *v1alpha1.Tenant) { o.Spec.Recordings.Resources = v1alpha1.ResourcesFailed }, []string{"failed"}},
-		"None":          {func(o *v1alpha1.Tenant) { o.Spec.Recordings.Resources = v1alpha1.ResourcesNone }, nil},
-		"being deleted": {func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} }, nil},
+		"by default": {func(*v1alpha1.Tenant) {}, []string{"failed", "leased", "pending", "uploaded"}},
+		"All": {func(o *v1alpha1.Tenant) { o.Spec.Recordings.Resources = v1alpha1.ResourcesAll },
+			[]string{"failed", "leased", "pending", "uploaded"}},
+		"All, for a moment": {func(o *v1alpha1.Tenant) { o.Spec.Recordings.TTLAfterFinished = &metav1.Duration{} }, []string{"failed", "leased", "pending"}},
+		"Failed":            {func(o *v1alpha1.Tenant) { o.Spec.Recordings.Resources = v1alpha1.ResourcesFailed }, []string{"failed"}},
+		"None":              {func(o *v1alpha1.Tenant) { o.Spec.Recordings.Resources = v1alpha1.ResourcesNone }, nil},
+		"being deleted":     {func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} }, nil},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -113,6 +115,52 @@ func TestResources(t *testing.T) {
 			slices.Sort(got)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("CallRecordings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestUploadedLeaveRoom : what was uploaded before a round came gets its CallRecordings, and at most half of the room; what is pending comes first.
+func TestUploadedLeaveRoom(t *testing.T) {
+	tests := map[string]struct {
+		uploaded, pending      int
+		maxTotal, maxPerTenant int
+		want                   []map[string]int // CallRecordings by the state of their recordings, after each round
+	}{
+		"room for all":      {5, 3, 1000, 1000, []map[string]int{{"pending": 3, "uploaded": 5}}},
+		"more than a round": {15, 15, 1000, 1000, []map[string]int{{"pending": 15, "uploaded": 5}, {"pending": 15, "uploaded": 15}}},
+		"a tenant's bound":  {15, 3, 1000, 20, []map[string]int{{"pending": 3, "uploaded": 10}, {"pending": 3, "uploaded": 10}}},
+		"the total":         {15, 3, 20, 1000, []map[string]int{{"pending": 3, "uploaded": 10}, {"pending": 3, "uploaded": 10}}},
+		"half is taken":     {15, 11, 1000, 20, []map[string]int{{"pending": 11, "uploaded": 9}, {"pending": 11, "uploaded": 9}}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.in.MaxTotal, r.in.MaxPerTenant = tt.maxTotal, tt.maxPerTenant
+			tenant := r.tenant(t, "support")
+			pods := r.uploads(t, tenant.ID())
+			for i := range tt.uploaded {
+				id := r.enqueue(t, tenant.ID(), fmt.Sprintf("uploaded-%d", i))
+				if _, err := pods.Claim(t.Context(), "pod", 1, time.Minute); err != nil {
+					t.Fatal(err)
+				}
+				if err := pods.Complete(t.Context(), "pod", id, store.Result{Bucket: "b", Key: "k", SHA256: strings.Repeat("a", 64)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := range tt.pending {
+				r.enqueue(t, tenant.ID(), fmt.Sprintf("pending-%d", i))
+			}
+			for i, want := range tt.want {
+				r.round(t)
+				got := map[string]int{}
+				for _, o := range r.views(t, "support") {
+					state, _, _ := strings.Cut(o.Spec.CallSID, "-")
+					got[state]++
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("after round %d (-want +got):\n%s", i+1, diff)
+				}
 			}
 		})
 	}

@@ -99,19 +99,30 @@ func (d *DB) Retry(ctx context.Context, tenant, id string) error {
 	return ErrNotFound
 }
 
-// Unviewed returns a tenant's recordings in the given states that no CallRecording was made of, oldest first.
-func (d *DB) Unviewed(ctx context.Context, tenant string, states []RecordingState, limit int) ([]Recording, error) {
-	queue, failed := false, false
-	for _, s := range states {
-		queue = queue || s == StatePending || s == StateLeased
-		failed = failed || s == StateFailed
-	}
+// Wanted says of which recordings CallRecordings are to be made.
+type Wanted struct {
+	// Queued are those that wait or are being uploaded.
+	Queued bool
+	Failed bool
+	// Uploaded bounds those that were uploaded since.
+	Uploaded int
+	Since    time.Duration
+	// Limit of all.
+	Limit int
+}
+
+// Unviewed returns those of a tenant's recordings that are wanted and no CallRecording was made of: first the queued ones, then the failed, then the
+// uploaded, each oldest first.
+func (d *DB) Unviewed(ctx context.Context, tenant string, w Wanted) ([]Recording, error) {
 	rows, err := d.pool.Query(ctx, `
 		(SELECT `+queueColumns("r")+` FROM recordings r WHERE $2 AND r.tenant = $1 AND NOT r.has_view ORDER BY r.created_at LIMIT $4)
 		UNION ALL
 		(SELECT `+historyColumns+` FROM recording_history h WHERE $3 AND h.tenant = $1 AND NOT h.has_view AND h.state = 'failed'
 			ORDER BY h.finished_at LIMIT $4)
-		LIMIT $4`, tenant, queue, failed, limit)
+		UNION ALL
+		(SELECT `+historyColumns+` FROM recording_history h WHERE h.tenant = $1 AND NOT h.has_view AND h.state = 'uploaded'
+			AND h.finished_at > now() - $6::interval ORDER BY h.finished_at LIMIT $5)
+		LIMIT $4`, tenant, w.Queued, w.Failed, w.Limit, max(w.Uploaded, 0), w.Since)
 	if err != nil {
 		return nil, explain(err)
 	}

@@ -426,26 +426,41 @@ func TestHistoryPartitions(t *testing.T) {
 func TestViews(t *testing.T) {
 	f := newFixture(t)
 	ctx := t.Context()
-	ids := f.enqueue(t, acme, 3)
+	ids := f.enqueue(t, acme, 6)
 	if err := f.oper.MarkViewed(ctx, []store.RecordingKey{{Tenant: acme, ID: ids[0]}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.upload.Claim(ctx, "w", 3, time.Minute); err != nil {
+	if _, err := f.upload.Claim(ctx, "w", 6, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.upload.Fail(ctx, "w", ids[1], "x", "y"); err != nil {
 		t.Fatal(err)
 	}
+	for _, id := range []string{ids[0], ids[2], ids[3], ids[4]} {
+		if err := f.upload.Complete(ctx, "w", id, store.Result{Bucket: "b", Key: "k", SHA256: strings.Repeat("a", 64)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id, ago := range map[string]string{ids[2]: "11 minutes", ids[3]: "1 minute"} {
+		f.exec(t, `UPDATE recording_history SET finished_at = now() - $2::interval WHERE id = $1`, id, ago)
+	}
+	const since = 10 * time.Minute
 	for name, tc := range map[string]struct {
-		states []store.RecordingState
+		wanted store.Wanted
 		want   []string
 	}{
-		"all":    {[]store.RecordingState{store.StatePending, store.StateLeased, store.StateFailed}, []string{ids[2], ids[1]}},
-		"failed": {[]store.RecordingState{store.StateFailed}, []string{ids[1]}},
-		"none":   {nil, nil},
+		"all":                  {store.Wanted{Queued: true, Failed: true, Uploaded: 10, Since: since, Limit: 10}, []string{ids[5], ids[1], ids[3], ids[4]}},
+		"queued first":         {store.Wanted{Queued: true, Failed: true, Uploaded: 10, Since: since, Limit: 3}, []string{ids[5], ids[1], ids[3]}},
+		"queued":               {store.Wanted{Queued: true, Limit: 10}, []string{ids[5]}},
+		"failed":               {store.Wanted{Failed: true, Limit: 10}, []string{ids[1]}},
+		"uploaded":             {store.Wanted{Uploaded: 10, Since: since, Limit: 10}, []string{ids[3], ids[4]}},
+		"uploaded long ago":    {store.Wanted{Uploaded: 10, Since: time.Hour, Limit: 10}, []string{ids[2], ids[3], ids[4]}},
+		"so many uploaded":     {store.Wanted{Queued: true, Uploaded: 1, Since: since, Limit: 10}, []string{ids[5], ids[3]}},
+		"no room for uploaded": {store.Wanted{Queued: true, Uploaded: -3, Since: since, Limit: 10}, []string{ids[5]}},
+		"none":                 {store.Wanted{Limit: 10}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			list, err := f.oper.Unviewed(ctx, acme, tc.states, 10)
+			list, err := f.oper.Unviewed(ctx, acme, tc.wanted)
 			var got []string
 			for _, r := range list {
 				got = append(got, r.ID)

@@ -29,7 +29,8 @@ type RecordingsSpecApplyConfiguration struct {
 	AllowedSourceHosts []string `json:"allowedSourceHosts,omitempty"`
 	// maxParallelism bounds the upload pods that work for this Tenant at once. Defaults to 4.
 	MaxParallelism *int32 `json:"maxParallelism,omitempty"`
-	// resources says which recordings get a CallRecording: All, Failed or None. Defaults to All.
+	// resources says which recordings get a CallRecording: All, Failed or None. All is as many as there is room for: at most 500 of a
+	// Tenant at once, unless the operator was told another bound. Defaults to All.
 	Resources *apiv1alpha1.ResourcesPolicy `json:"resources,omitempty"`
 	// ttlAfterFinished is how long a finished CallRecording is kept, 0s to 168h. The recording itself stays. Defaults to 1h.
 	TTLAfterFinished *v1.Duration `json:"ttlAfterFinished,omitempty"`
