@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -169,6 +170,33 @@ func TestCloseAmidHeartbeats(t *testing.T) {
 					return
 				}
 				f.exec(t, `UPDATE stream_sessions SET close_requested_at = NULL WHERE tenant = $1 AND id IN (SELECT id FROM stream_sessions WHERE tenant = $1 ORDER BY id FOR UPDATE)`, tenant)
+			}
+		})
+	}
+	group.Wait()
+}
+
+// TestEndsAtOnce : ends of the same streams, each in another order, as of a pod that comes back and one that closes after it, do not wait for each
+// other in a circle.
+func TestEndsAtOnce(t *testing.T) {
+	f := newFixture(t)
+	f.exec(t, `INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a' FROM generate_series(1, 200)`, acme, globex)
+	var ends []store.StreamEnd
+	for _, name := range query[string](t, f.pg.AdminDSN, `SELECT tenant || ' ' || id FROM stream_sessions`) {
+		tenant, id, _ := strings.Cut(name, " ")
+		ends = append(ends, store.StreamEnd{StreamRef: store.StreamRef{Tenant: tenant, ID: id}, Reason: store.EndOrphaned}) // which may be ended again
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for mine := slices.Clone(ends); ctx.Err() == nil; {
+				rand.Shuffle(len(mine), func(i, j int) { mine[i], mine[j] = mine[j], mine[i] })
+				if n, err := f.dataplane.EndStreams(t.Context(), mine); n != 400 || err != nil {
+					t.Errorf("%d are ended, %v", n, err)
+					return
+				}
 			}
 		})
 	}
