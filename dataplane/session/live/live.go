@@ -66,6 +66,7 @@ type Live struct {
 	cut                audio.Reason // the first for which the registry wanted its end
 	ended              bool
 	row                bool // it has one
+	told               bool // and knows which call it is of
 }
 
 // ID of the session.
@@ -75,7 +76,7 @@ func (l *Live) ID() string { return l.ref.ID }
 // its row is no more, or the pod drains beyond its grace.
 func (l *Live) Context() context.Context { return l.ctx }
 
-// Started notes what Exotel told of the stream; the next heartbeat writes it. It does not wait.
+// Started notes what Exotel told of the stream, for its row. It does not wait.
 func (l *Live) Started(info agentstream.StartInfo) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -151,6 +152,20 @@ func (l *Live) admitted() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.row
+}
+
+// untold tells whether the row does not know yet what Exotel told of the stream.
+func (l *Live) untold() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.row && !l.told && l.streamSID != ""
+}
+
+// tell notes that the row knows what the heartbeat says.
+func (l *Live) tell(b store.StreamBeat) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.told = l.told || b.StreamSID != ""
 }
 
 func (l *Live) beat() store.StreamBeat {

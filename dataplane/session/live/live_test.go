@@ -162,6 +162,30 @@ func TestCloseIsFoundBetweenHeartbeats(t *testing.T) {
 	bridge(t, l)
 }
 
+// TestStartIsToldBetweenHeartbeats : which call a stream is of stands in its row a moment after its start, and is written once.
+func TestStartIsToldBetweenHeartbeats(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", live.Options{HeartbeatEvery: time.Hour})
+	l, silent := r.admit(p, acme), r.admit(p, acme)
+	l.Started(agentstream.StartInfo{CallSID: "c1", StreamSID: "s1"})
+	eventually(t, "its row knows the call", func() bool {
+		return r.one(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND call_sid = 'c1' AND stream_sid = 's1'`, l.ID()) == 1
+	})
+	r.change(`UPDATE stream_sessions SET last_seen_at = 'epoch'`)
+	r.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, silent.ID())
+	bridge(t, silent) // a look later
+	if n := r.one(`SELECT count(*)::int FROM stream_sessions WHERE last_seen_at = 'epoch'`); n != 2 {
+		t.Errorf("of two rows %d were not written again", n)
+	}
+	// Of a row that is no more it hears as early.
+	gone := r.admit(p, acme)
+	r.change(`DELETE FROM stream_sessions WHERE id = $1`, gone.ID())
+	gone.Started(agentstream.StartInfo{CallSID: "c2", StreamSID: "s2"})
+	if c := bridge(t, gone); c.Reason != audio.Orphaned {
+		t.Errorf("without a row it ends as %s", c.Reason)
+	}
+}
+
 // TestEnd : what the row says of a stream, and that the first end counts.
 func TestEnd(t *testing.T) {
 	r := newRig(t)

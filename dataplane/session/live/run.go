@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/caly-dev/caly/dataplane/audio"
@@ -25,6 +26,7 @@ func (r *Registry) Run(ctx context.Context) error {
 			r.cutSuspended()
 			r.cutOld()
 			r.cutClosed(ctx)
+			r.beatStarted(ctx)
 		}
 	}
 }
@@ -35,7 +37,7 @@ func (r *Registry) heartbeat(parent context.Context) {
 	defer cancel()
 	err := r.writeKept(ctx)
 	if err == nil {
-		err = r.beat(ctx)
+		err = r.beat(ctx, (*Live).admitted)
 	}
 	if err != nil && parent.Err() == nil {
 		r.m.failures.Inc()
@@ -47,15 +49,19 @@ func (r *Registry) heartbeat(parent context.Context) {
 // maxBeats of one statement.
 const maxBeats = 5000
 
-func (r *Registry) beat(ctx context.Context) error {
-	beats := r.beats()
-	for len(beats) > 0 {
-		n := min(len(beats), maxBeats)
-		alive, err := r.o.Store.HeartbeatStreams(ctx, beats[:n])
+// beat tells the database of the streams that are chosen, which must have a row.
+func (r *Registry) beat(ctx context.Context, chosen func(*Live) bool) error {
+	streams := slices.DeleteFunc(r.all(), func(l *Live) bool { return !chosen(l) })
+	for some := range slices.Chunk(streams, maxBeats) {
+		beats := make([]store.StreamBeat, len(some))
+		for i, l := range some {
+			beats[i] = l.beat()
+		}
+		alive, err := r.o.Store.HeartbeatStreams(ctx, beats)
 		if err != nil {
 			return err
 		}
-		for _, b := range beats[:n] {
+		for i, b := range beats {
 			closing, known := alive[b.StreamRef]
 			switch {
 			case !known:
@@ -63,21 +69,18 @@ func (r *Registry) beat(ctx context.Context) error {
 			case closing:
 				r.cut(b.StreamRef, cutClosed)
 			}
+			some[i].tell(b)
 		}
-		beats = beats[n:]
 	}
 	return nil
 }
 
-// beats of the streams that have a row.
-func (r *Registry) beats() []store.StreamBeat {
-	var beats []store.StreamBeat
-	for _, l := range r.all() {
-		if l.admitted() {
-			beats = append(beats, l.beat())
-		}
-	}
-	return beats
+// beatStarted has the rows of streams that have started since the last look know their calls: people look for them by those, and of a pod that is
+// gone before its next heartbeat nobody else could tell.
+func (r *Registry) beatStarted(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, r.o.LookEvery)
+	defer cancel()
+	_ = r.beat(ctx, (*Live).untold) // the heartbeat tells that the database is away
 }
 
 func (r *Registry) cut(ref store.StreamRef, c *audio.Cut) {
@@ -221,7 +224,7 @@ func (r *Registry) Reconcile(ctx context.Context) (rows, streams int, err error)
 		return rows, 0, err
 	}
 	before := r.orphans()
-	err = r.beat(ctx)
+	err = r.beat(ctx, (*Live).admitted)
 	return rows, r.orphans() - before, err
 }
 
