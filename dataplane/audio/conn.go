@@ -53,6 +53,8 @@ type Conn struct {
 
 	came  time.Duration // when the last bytes came
 	heard atomic.Int64  // the same, for others
+
+	parted atomic.Bool // a close frame was written: nothing may follow it
 }
 
 func newConn(l *link, wire net.Conn, server bool, limit int64) *Conn {

@@ -36,6 +36,14 @@ func (f feeder) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Write is gorilla's, of control frames.
+func (f feeder) Write(p []byte) (int, error) {
+	if len(p) > 0 && p[0] == 0x80|opClose {
+		f.c.parted.Store(true)
+	}
+	return f.Conn.Write(p)
+}
+
 // measure finds how long what gorilla reads next is.
 func (c *Conn) measure() error {
 	if c.greeting {

@@ -5,10 +5,11 @@ import (
 	"math/rand/v2"
 )
 
-// Opcodes of RFC 6455 that whole messages begin with.
+// Opcodes of RFC 6455: two that whole messages begin with, and the end.
 const (
 	opText   = 1
 	opBinary = 2
+	opClose  = 8
 )
 
 // maxHeader is the longest frame header: two bytes, a 64-bit length and a mask.

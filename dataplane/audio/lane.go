@@ -74,7 +74,7 @@ func (i item) class() int {
 func (l *lane) send(kind agentstream.Kind, frame []byte, audio int, came time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closing {
+	if l.closing || l.conn != nil && l.conn.parted.Load() {
 		return nil // what comes after the end
 	}
 	if kind == agentstream.Clear && l.clear() {
@@ -120,16 +120,21 @@ func (f flight) landed(s *sink) {
 func (l *lane) enqueue(i item) error {
 	class := i.class()
 	if class == controls && (l.frames[controls] == maxQueuedControls || l.bytes[controls]+len(i.data) > maxControlBytes) {
-		if l.conn == nil {
-			return errSlow
-		}
-		l.conn.link.fail(errSlow)
-		return nil
+		return l.tooMuch()
 	}
 	i.data = bytes.Clone(i.data)
 	l.queue = append(l.queue, i)
 	l.account(i, 1)
 	l.trim(i.came)
+	return nil
+}
+
+// tooMuch waits that must not be dropped.
+func (l *lane) tooMuch() error {
+	if l.conn == nil {
+		return errSlow
+	}
+	l.conn.link.fail(errSlow)
 	return nil
 }
 
@@ -237,6 +242,9 @@ func (l *lane) next(c *Conn) bool {
 		l.flying.landed(&l.sink)
 		l.flying = flight{}
 	}
+	if l.conn == c && c.parted.Load() { // its peer closed, and was answered at once
+		l.discard()
+	}
 	if l.conn != c || len(l.queue) == 0 {
 		return !c.link.rest()
 	}
@@ -257,6 +265,17 @@ func (l *lane) pop() {
 	}
 	l.account(i, -1)
 	l.write(i)
+}
+
+// discard drops what waits.
+func (l *lane) discard() {
+	for _, i := range l.queue {
+		if i.close == 0 {
+			l.account(i, -1)
+			l.sink.dropped(i.kind)
+		}
+	}
+	l.queue = nil
 }
 
 // setRate tells how many bytes of audio make a second.

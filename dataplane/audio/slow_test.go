@@ -186,7 +186,8 @@ func TestClear(t *testing.T) {
 	}
 }
 
-// TestSlowGoodbye : a side that was slow and then ends the call still has its close answered, behind what it had not read.
+// TestSlowGoodbye : a side that was slow and then ends the call still has its close answered, behind what is on its way. Nothing follows it, and the
+// call has ended then.
 func TestSlowGoodbye(t *testing.T) {
 	for name, toAgent := range map[string]bool{"the agent": true, "Exotel": false} {
 		t.Run(name, func(t *testing.T) {
@@ -199,6 +200,9 @@ func TestSlowGoodbye(t *testing.T) {
 			}
 			if code := s.to.expectClose(); code != websocket.CloseNormalClosure {
 				t.Errorf("it was told %d, want its own code", code)
+			}
+			if f, err := s.to.read(); err == nil {
+				t.Errorf("after its close came %#x with %d bytes", f.First, len(f.Payload))
 			}
 			s.r.end()
 		})
