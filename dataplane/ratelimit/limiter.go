@@ -98,10 +98,14 @@ func (l *Limiter) Take(ctx context.Context, t *tenantconfig.Tenant, name Name, k
 	return l.counted(d, outcomeFallback)
 }
 
-// Blocked tells of a key that is known to be refused, without work of the database; false: a try may be let through.
+// Blocked refuses, and counts, a try whose key is known to be refused, without work of the database; false: it may be let through.
 func (l *Limiter) Blocked(t *tenantconfig.Tenant, name Name, key string) (Decision, bool) {
 	k, _ := l.hash(t.ID, name, key)
-	return l.refusal(k, name, l.limitOf(t, name))
+	d, refused := l.refusal(k, name, l.limitOf(t, name))
+	if refused {
+		l.counted(d, outcomeBlocked)
+	}
+	return d, refused
 }
 
 // limitOf is the tenant's limit, else the platform's, else the default.

@@ -131,7 +131,7 @@ func TestBlockedCostsNothing(t *testing.T) {
 	if n := p.asked.Load(); n != 1 {
 		t.Errorf("the database was asked %d times, want once", n)
 	}
-	if diff := cmp.Diff(map[string]float64{outcomeRefused: 1, outcomeBlocked: 50}, p.outcomes(t, Login)); diff != "" {
+	if diff := cmp.Diff(map[string]float64{outcomeRefused: 1, outcomeBlocked: 51}, p.outcomes(t, Login)); diff != "" {
 		t.Errorf("outcomes (-want +got):\n%s", diff)
 	}
 	p.clock.advance(time.Hour)
