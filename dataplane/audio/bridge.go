@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/agent"
+	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 )
 
@@ -35,6 +36,8 @@ type Options struct {
 	Started func(agentstream.StartInfo)
 	// Tap is told of the call's audio; nil if nobody listens.
 	Tap Tap
+	// Memory is what all bridges share for what waits; nil has no bound but each bridge's own.
+	Memory *budget.Budget
 }
 
 // silent is the observer of bridges that have none.
@@ -90,8 +93,8 @@ type Bridge struct {
 func New(o Options) *Bridge {
 	o.setDefaults()
 	b := &Bridge{o: o}
-	b.toAgent = lane{budget: o.Budget, sink: sink{observer: &o.Observer.ToAgent}}
-	b.toExotel = lane{budget: o.Budget, sink: sink{observer: &o.Observer.ToExotel}, outlet: outletOf(o.Tap)}
+	b.toAgent = lane{budget: o.Budget, sink: sink{observer: &o.Observer.ToAgent}, room: o.Memory.Share(freeQueued)}
+	b.toExotel = lane{budget: o.Budget, sink: sink{observer: &o.Observer.ToExotel}, outlet: outletOf(o.Tap), room: o.Memory.Share(freeQueued)}
 	b.fromAgent.scanner.FromAgent = true
 	b.setRate(b.o.SampleRate)
 	return b
@@ -127,6 +130,8 @@ func (b *Bridge) part() {
 	for _, c := range sides {
 		_ = c.Close()
 	}
+	b.toAgent.release()
+	b.toExotel.release()
 }
 
 func (b *Bridge) report() *End {

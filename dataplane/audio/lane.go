@@ -8,6 +8,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 )
 
@@ -17,14 +18,20 @@ const (
 	maxQueuedMedia    = 2048
 	maxQueuedControls = 64 // frames that are never dropped; a side that lets more wait is lost
 	maxControlBytes   = 512 << 10
+	// freeQueued is what each lane may hold in any case: seconds of audio. What is beyond it comes out of the memory that all calls share.
+	freeQueued = 64 << 10
 )
+
+// SharedMemory is what may wait for the slow sides of all calls of a pod, in bytes, beside what each has for itself.
+const SharedMemory = 64 << 20
 
 // lane carries one direction to its destination, in order. A frame is written directly while nothing waits; else it waits in the queue,
 // which the link's goroutine empties.
 //
 // What is dropped: the oldest media, once more than the budget of audio waits and the oldest has waited for as long. (An agent that
 // speaks faster than real time into a healthy network is not slow: its audio may be in our hands for a moment.) Beyond maxQueuedAudio
-// bytes the oldest goes whatever its age. A single frame is never too much.
+// bytes, or where the calls together have used up their memory, the oldest goes whatever its age. A single frame is never too much, as long as
+// there is memory.
 // Control frames are never dropped; too many of them end the call.
 //
 // Clear drops all media that waits, and every mark behind such media: it would tell that audio was played which never was. Marks with
@@ -34,6 +41,7 @@ type lane struct {
 	budget time.Duration
 	sink   sink
 	outlet *outlet // nil if nobody listens
+	room   budget.Share
 
 	mu      sync.Mutex
 	conn    *Conn // nil while there is no connection: everything waits
@@ -122,6 +130,13 @@ func (l *lane) enqueue(i item) error {
 	if class == controls && (l.frames[controls] == maxQueuedControls || l.bytes[controls]+len(i.data) > maxControlBytes) {
 		return l.tooMuch()
 	}
+	if !l.makeRoom(len(i.data)) {
+		if class == media {
+			l.sink.dropped(i.kind)
+			return nil
+		}
+		return l.tooMuch()
+	}
 	i.data = bytes.Clone(i.data)
 	l.queue = append(l.queue, i)
 	l.account(i, 1)
@@ -138,12 +153,30 @@ func (l *lane) tooMuch() error {
 	return nil
 }
 
+// makeRoom drops the oldest media for as long as there is no memory for so many bytes more. It reports false when there is none even then.
+func (l *lane) makeRoom(bytes int) bool {
+	for !l.room.Resize(int64(l.waiting() + bytes)) {
+		oldest := slices.IndexFunc(l.queue, func(i item) bool { return i.kind == agentstream.Media })
+		if oldest < 0 {
+			return false
+		}
+		l.drop(oldest)
+	}
+	return true
+}
+
+// waiting is in bytes.
+func (l *lane) waiting() int { return l.bytes[controls] + l.bytes[media] }
+
 // account keeps the totals; sign is 1 for an item that comes and -1 for one that goes.
 func (l *lane) account(i item, sign int) {
 	class := i.class()
 	l.frames[class] += sign
 	l.bytes[class] += sign * len(i.data)
 	l.audio += sign * i.audio
+	if sign < 0 {
+		l.room.Resize(int64(l.waiting()))
+	}
 }
 
 // trim drops the oldest media beyond the budget.
@@ -265,6 +298,14 @@ func (l *lane) pop() {
 	}
 	l.account(i, -1)
 	l.write(i)
+}
+
+// release drops what waits at the end of the call, and gives its memory back.
+func (l *lane) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closing = true
+	l.discard()
 }
 
 // discard drops what waits.

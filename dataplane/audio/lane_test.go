@@ -16,6 +16,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/caly-dev/caly/internal/agent"
+	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 )
 
@@ -207,4 +208,59 @@ func TestUpgradeRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLaneMemory : what the calls share runs out, and the lanes drop their oldest audio; each keeps what is its own, and gives the rest back.
+func TestLaneMemory(t *testing.T) {
+	const frame = 16 << 10
+	shared := budget.New(3 * frame)
+	lanes := make([]lane, 2)
+	for i := range lanes {
+		lanes[i] = lane{rate: 16_000, budget: 200 * time.Millisecond, sink: sink{observer: &silent.ToAgent}, room: shared.Share(freeQueued)}
+	}
+	fill := func(l *lane, n int) {
+		for range n {
+			if err := l.send(agentstream.Media, make([]byte, frame), 1, 0); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	own := freeQueued / frame
+	check := func(when string, first, second int, used int64) {
+		t.Helper()
+		if len(lanes[0].queue) != first || len(lanes[1].queue) != second || shared.InUse() != used {
+			t.Errorf("%s: %d and %d frames wait, and %d bytes of the shared memory are used; want %d, %d, %d", when, len(lanes[0].queue), len(lanes[1].queue),
+				shared.InUse(), first, second, used)
+		}
+	}
+	fill(&lanes[0], own)
+	check("its own", own, 0, 0)
+	fill(&lanes[0], 10)
+	check("all that is shared", own+3, 0, 3*frame)
+	fill(&lanes[1], 10)
+	check("the other has its own", own+3, own, 3*frame)
+	if a, b := lanes[0].sink.Dropped, lanes[1].sink.Dropped; a != 7 || b != uint64(10-own) {
+		t.Errorf("%d and %d are dropped", a, b)
+	}
+	if err := lanes[1].send(agentstream.Mark, make([]byte, 64), 0, 0); err != nil || len(lanes[1].queue) != own || lanes[1].queue[own-1].kind != agentstream.Mark {
+		t.Errorf("a mark takes the place of audio: %v, %d wait", err, len(lanes[1].queue))
+	}
+	if err := lanes[1].send(agentstream.Clear, make([]byte, 64), 0, 0); err != nil {
+		t.Error(err)
+	}
+	check("a clear on the one side", own+3, 1, 3*frame) // the mark went with its audio
+	if err := lanes[0].send(agentstream.Clear, make([]byte, 64), 0, 0); err != nil {
+		t.Error(err)
+	}
+	check("and on the other", 1, 1, 0)
+	if err := lanes[0].send(agentstream.Media, make([]byte, freeQueued+4*frame), 1, 0); err != nil || len(lanes[0].queue) != 1 {
+		t.Errorf("a frame larger than there is memory: %v, %d wait", err, len(lanes[0].queue))
+	}
+	if err := lanes[0].send(agentstream.Other, make([]byte, freeQueued+4*frame), 0, 0); !errors.Is(err, errSlow) {
+		t.Errorf("one that must not be dropped: %v", err)
+	}
+	fill(&lanes[0], own+2)
+	lanes[0].release()
+	fill(&lanes[0], own+2)
+	check("after the end", 0, 1, 0)
 }

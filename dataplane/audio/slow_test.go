@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/caly-dev/caly/internal/budget"
 )
 
 // tally is a Counter that a test can read while the call lasts.
@@ -360,4 +363,46 @@ func tcpPair(t *testing.T) (client, server net.Conn) {
 	}
 	t.Cleanup(func() { _, _ = client.Close(), server.Close() })
 	return client, server
+}
+
+// TestMemoryIsShared : many calls whose agents flood them while Exotel does not read hold no more together than they may, a call beside them
+// loses nothing, and all of it is given back.
+func TestMemoryIsShared(t *testing.T) {
+	const most = 256 << 10
+	memory := budget.New(most)
+	var dropped tally
+	r := newRig(t, quick(), ConnOptions{WriteTimeout: patience}, func(_ *rig, o *Options) {
+		o.Memory, o.Observer = memory, NewObserver(Observer{ToExotel: DirectionObserver{Dropped: &dropped}})
+	})
+	var flooding sync.WaitGroup
+	var floods []*raw
+	for range 8 {
+		_, agent := r.call()
+		floods = append(floods, agent)
+		flooding.Go(func() {
+			for f := frameBytes(0x81, false, speech(1, 3200)); ; {
+				if _, err := agent.Write(f); err != nil {
+					return
+				}
+			}
+		})
+	}
+	used := int64(0)
+	waitFor(t, "the memory is used up", func() bool { used = max(used, memory.InUse()); return dropped.n.Load() > 1000 && used > most/2 })
+	exotel, agent := r.call()
+	exotel.text(connected, start)
+	agent.expect(connected, start)
+	for i := range 100 {
+		agent.text(speech(i, 320))
+		exotel.expect(speech(i, 320))
+	}
+	if now := memory.InUse(); now > most {
+		t.Errorf("%d bytes are in use, of %d", now, most)
+	}
+	for _, a := range floods {
+		_ = a.Close()
+	}
+	flooding.Wait()
+	r.cut(nil)
+	waitFor(t, "all of it is given back", func() bool { return len(r.ends) == 9 && memory.InUse() == 0 })
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/dataplane/audio"
+	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/store"
@@ -97,7 +98,8 @@ func (o *Options) setDefaults() {
 type Captures struct {
 	o         Options
 	m         *metrics
-	budget    *budget
+	budget    *spoolBudget
+	memory    *budget.Budget
 	transport *http.Transport
 	ctx       context.Context // of all work; it is over when Run has ended
 	cancel    context.CancelFunc
@@ -114,7 +116,7 @@ type Captures struct {
 // New makes them, with what the spool has of a process before this one. Run keeps them.
 func New(o Options) (*Captures, error) {
 	o.setDefaults()
-	c := &Captures{o: o, budget: newBudget(o.MaxBytes), transport: objectstore.NewTransport(16), live: map[*Capture]bool{},
+	c := &Captures{o: o, budget: newBudget(o.MaxBytes), memory: budget.New(sharedMemory), transport: objectstore.NewTransport(16), live: map[*Capture]bool{},
 		waiting: map[store.CaptureRef]*tape{}, busy: map[store.CaptureRef]*tape{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.m = newMetrics(o.Registerer, c)
@@ -156,7 +158,7 @@ func (c *Captures) Begin(t *tenantconfig.Tenant, session string, rate int) *Capt
 	}
 	s := &Capture{c: c, tape: newTape(c, t, session), full: make(chan struct{}, 1), ended: make(chan struct{}), recorded: make(chan struct{}),
 		cut: make(chan struct{}), recorder: recorder{rate: rate, origin: c.o.now()}}
-	s.queue.wake = make(chan struct{}, 1)
+	s.queue.wake, s.queue.room = make(chan struct{}, 1), c.memory.Share(2*wakeAt)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.live) >= c.o.MaxCaptures || c.stopped {

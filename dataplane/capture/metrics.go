@@ -25,7 +25,7 @@ func newMetrics(reg prometheus.Registerer, c *Captures) *metrics {
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "caly", Subsystem: "captures", Name: "bytes_total",
 			Help: "Bytes of captures that are in buckets."}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "caly", Subsystem: "captures", Name: "dropped_frames_total",
-			Help: "Frames of audio that captures lack, because the disk was too slow or the frame no audio. The calls had them."})}
+			Help: "Frames of audio that captures lack, because the disk was too slow, the frame no audio, or there was no memory for it. The calls had them."})}
 	for _, o := range []string{outcomeUploaded, outcomeCut, outcomeFailed, outcomeRefused, outcomeEmpty, outcomeLost} {
 		m.outcomes[o] = ended.WithLabelValues(o)
 	}
@@ -39,6 +39,8 @@ func newMetrics(reg prometheus.Registerer, c *Captures) *metrics {
 		gauge("live", "Calls that are captured now.", func() float64 { live, _ := c.count(); return float64(live) }),
 		gauge("waiting", "Captures whose calls have ended and that are not in their buckets yet.",
 			func() float64 { _, waiting := c.count(); return float64(waiting) }),
+		gauge("memory_bytes", "Bytes of the memory that captures share, in use for audio that waits for the disk or for its time.",
+			func() float64 { return float64(c.memory.InUse()) }),
 		gauge("spool_bytes", "Bytes of the spool that are in use.", func() float64 { return float64(c.budget.inUse()) }))
 	return m
 }

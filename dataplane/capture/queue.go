@@ -3,7 +3,9 @@ package capture
 import (
 	"sync"
 	"time"
+	"unsafe"
 
+	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 )
 
@@ -14,6 +16,8 @@ const (
 	wakeAt = 64 << 10
 	// roomToKeep between two looks; more is given back.
 	roomToKeep = 64 << 10
+	// sharedMemory is what all captures of a pod share for audio that waits, in bytes: for the disk, or for its time. Each has a little for itself.
+	sharedMemory = 64 << 20
 )
 
 type kind uint8
@@ -36,6 +40,11 @@ type batch struct {
 	text    []byte
 }
 
+const entrySize = int(unsafe.Sizeof(entry{}))
+
+// size is in bytes.
+func (b batch) size() int { return len(b.text) + len(b.entries)*entrySize }
+
 // queue is what the bridge told and the recorder has not written. It is the tap: nothing in it waits, and once it has grown to what a
 // call needs nothing is allocated.
 type queue struct {
@@ -43,6 +52,8 @@ type queue struct {
 
 	mu      sync.Mutex
 	in      batch
+	out     int // bytes that the recorder took last
+	room    budget.Share
 	dropped int64
 	info    agentstream.StartInfo
 	known   bool // info is
@@ -64,7 +75,7 @@ func (q *queue) add(k kind, payload []byte, at time.Duration) {
 	switch {
 	case q.closed:
 		return
-	case len(q.in.text)+len(payload) > maxQueued || len(q.in.entries) >= maxQueued/64:
+	case len(q.in.text)+len(payload) > maxQueued, len(q.in.entries) >= maxQueued/64, !q.room.Resize(int64(q.out + q.in.size() + entrySize + len(payload))):
 		q.dropped++
 		return
 	}
@@ -90,7 +101,7 @@ func (q *queue) started() (agentstream.StartInfo, bool) {
 	return q.info, q.known
 }
 
-// take returns what waits, and how much was dropped since the last time. The room of old is used again.
+// take returns what waits, and how much was dropped since the last time. The room of old, which was taken last, is used again.
 func (q *queue) take(old batch) (b batch, dropped int64) {
 	if cap(old.text) > roomToKeep {
 		old = batch{}
@@ -99,6 +110,8 @@ func (q *queue) take(old batch) (b batch, dropped int64) {
 	defer q.mu.Unlock()
 	b, dropped = q.in, q.dropped
 	q.in, q.dropped = batch{entries: old.entries[:0], text: old.text[:0]}, 0
+	q.out = b.size()
+	q.room.Resize(int64(q.out))
 	return b, dropped
 }
 
@@ -106,5 +119,6 @@ func (q *queue) take(old batch) (b batch, dropped int64) {
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.closed, q.in = true, batch{}
+	q.closed, q.in, q.out = true, batch{}, 0
+	q.room.Resize(0)
 }

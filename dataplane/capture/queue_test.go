@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/caly-dev/caly/dataplane/audio"
+	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/wav"
@@ -40,6 +41,40 @@ func TestQueueBounds(t *testing.T) {
 	q.Agent(frame, 0)
 	if b, dropped = q.take(b); len(b.entries) != 0 || dropped != 0 {
 		t.Errorf("after its end %d wait, %d were dropped", len(b.entries), dropped)
+	}
+}
+
+// TestQueuesShare : queues that are behind hold no more together than they may, what the recorder has taken included; each has its own besides.
+func TestQueuesShare(t *testing.T) {
+	const free, most = 10_000, 20_000
+	memory := budget.New(most)
+	one, two := newQueue(), newQueue()
+	one.room, two.room = memory.Share(free), memory.Share(free)
+	frame := bytes.Repeat([]byte("A"), 984) // 1000 bytes with its entry
+	say := func(q *queue, n int) (kept int) {
+		before := len(q.in.entries)
+		for range n {
+			q.Agent(frame, 0)
+		}
+		return len(q.in.entries) - before
+	}
+	if n := say(one, 100); n != 30 || memory.InUse() != most {
+		t.Errorf("the first keeps %d, and %d bytes are in use", n, memory.InUse())
+	}
+	if n := say(two, 100); n != 10 {
+		t.Errorf("the second keeps %d of its own", n)
+	}
+	b, dropped := one.take(batch{})
+	if n := say(one, 100); n != 0 || dropped != 70 {
+		t.Errorf("while the recorder has it, %d more are kept; %d were dropped", n, dropped)
+	}
+	b, _ = one.take(b)
+	if n := say(one, 100); len(b.entries) != 0 || n != 30 {
+		t.Errorf("once it is written, %d are kept", n)
+	}
+	one.close()
+	if two.close(); memory.InUse() != 0 {
+		t.Errorf("%d bytes are in use in the end", memory.InUse())
 	}
 }
 

@@ -25,7 +25,7 @@ type recorder struct {
 	file    *wav.Writer   // nil before there is anything to write
 	raw     []byte
 	samples []int16
-	bad     int64 // payloads that were no audio
+	lacking int64 // messages that are not in the file, or not whole: they were no audio, or there was no memory
 }
 
 // record takes what the queue has, until the call ends.
@@ -33,6 +33,7 @@ func (s *Capture) record() {
 	defer close(s.recorded)
 	defer s.tape.spool.close()
 	defer s.queue.close()
+	defer s.recorder.discard()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	var b batch
@@ -72,9 +73,9 @@ func (s *Capture) look(b batch) (batch, error) {
 		}
 	}
 	err := s.recorder.write(b)
-	if dropped += s.recorder.bad; dropped > 0 {
+	if dropped += s.recorder.lacking; dropped > 0 {
 		s.c.m.dropped.Add(float64(dropped))
-		s.recorder.bad = 0
+		s.recorder.lacking = 0
 	}
 	if err == nil {
 		err = s.tape.spool.flush()
@@ -94,8 +95,11 @@ func (s *Capture) open() (err error) {
 	if err := s.tape.open(info.CallSID, r.rate); err != nil {
 		return err
 	}
-	r.file, err = wav.NewWriter(s.tape.spool, r.rate)
-	return err
+	if r.file, err = wav.NewWriter(s.tape.spool, r.rate); err != nil {
+		return err
+	}
+	r.file.Within(s.c.memory)
+	return nil
 }
 
 // poke the sender.
@@ -103,6 +107,13 @@ func (s *Capture) poke() {
 	select {
 	case s.full <- struct{}{}:
 	default:
+	}
+}
+
+// discard gives back what was not written.
+func (r *recorder) discard() {
+	if r.file != nil {
+		r.file.Discard()
 	}
 }
 
@@ -120,15 +131,19 @@ func (r *recorder) write(b batch) error {
 		}
 		pcm, err := r.decode(payload)
 		if err != nil {
-			r.bad++
+			r.lacking++
 			continue
 		}
 		channel := wav.Caller
 		if e.kind == fromAgent {
 			channel = wav.Agent
 		}
+		before := r.file.Dropped()
 		if err := r.file.Write(channel, at, pcm); err != nil {
 			return err
+		}
+		if r.file.Dropped() > before {
+			r.lacking++
 		}
 	}
 	return nil

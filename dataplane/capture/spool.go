@@ -32,17 +32,17 @@ var (
 )
 
 // budget of bytes on the disk.
-type budget struct {
+type spoolBudget struct {
 	mu    sync.Mutex
 	most  int64
 	used  int64
 	users map[string]int64 // by tenant
 }
 
-func newBudget(most int64) *budget { return &budget{most: most, users: map[string]int64{}} }
+func newBudget(most int64) *spoolBudget { return &spoolBudget{most: most, users: map[string]int64{}} }
 
 // take n bytes for a tenant; false if there is no room.
-func (b *budget) take(tenant string, n int64) bool {
+func (b *spoolBudget) take(tenant string, n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.used+n > b.most || b.users[tenant]+n > (b.most+1)/2 {
@@ -53,22 +53,22 @@ func (b *budget) take(tenant string, n int64) bool {
 }
 
 // occupy takes what is there already, whether there is room or not.
-func (b *budget) occupy(tenant string, n int64) {
+func (b *spoolBudget) occupy(tenant string, n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.add(tenant, n)
 }
 
-func (b *budget) give(tenant string, n int64) { b.occupy(tenant, -n) }
+func (b *spoolBudget) give(tenant string, n int64) { b.occupy(tenant, -n) }
 
-func (b *budget) add(tenant string, n int64) {
+func (b *spoolBudget) add(tenant string, n int64) {
 	b.used += n
 	if b.users[tenant] += n; b.users[tenant] == 0 {
 		delete(b.users, tenant)
 	}
 }
 
-func (b *budget) inUse() int64 {
+func (b *spoolBudget) inUse() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.used
@@ -79,7 +79,7 @@ func (b *budget) inUse() int64 {
 type spool struct {
 	dir    string
 	tenant string
-	budget *budget
+	budget *spoolBudget
 
 	mu      sync.Mutex
 	file    *os.File

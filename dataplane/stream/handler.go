@@ -17,6 +17,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/capture"
 	"github.com/caly-dev/caly/dataplane/problem"
 	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/netguard"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -49,7 +50,7 @@ type Options struct {
 	MaxHandshakes int
 	// Captures record streams of tenants that want that; nil records none.
 	Captures *capture.Captures
-	// Bridge has what all bridges share: budget, times.
+	// Bridge has what all bridges share: budget, times, memory.
 	Bridge  audio.Options
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
@@ -62,6 +63,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.MaxHandshakes <= 0 {
 		o.MaxHandshakes = 512
+	}
+	if o.Bridge.Memory == nil {
+		o.Bridge.Memory = budget.New(audio.SharedMemory)
 	}
 	if o.now == nil {
 		o.now = time.Now
@@ -81,7 +85,7 @@ type Handler struct {
 // New makes the endpoint.
 func New(o Options) *Handler {
 	o.setDefaults()
-	h := &Handler{o: o, m: newMetrics(o.Metrics), places: make(chan struct{}, o.MaxHandshakes),
+	h := &Handler{o: o, m: newMetrics(o.Metrics, o.Bridge.Memory), places: make(chan struct{}, o.MaxHandshakes),
 		dialer: audio.Dialer{NetDial: netguard.NewDialer(o.AllowedAgents).DialContext}}
 	h.o.Bridge.Observer = h.m.audio.Observer()
 	return h

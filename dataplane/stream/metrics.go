@@ -5,6 +5,7 @@ import (
 
 	"github.com/caly-dev/caly/dataplane/audio"
 	"github.com/caly-dev/caly/dataplane/auth"
+	"github.com/caly-dev/caly/internal/budget"
 )
 
 // Reasons of a refusal, besides those of package auth: a closed set, for log and metric.
@@ -61,7 +62,7 @@ type metrics struct {
 	urls      prometheus.Counter
 }
 
-func newMetrics(r prometheus.Registerer) *metrics {
+func newMetrics(r prometheus.Registerer, memory *budget.Budget) *metrics {
 	opts := func(name, help string) prometheus.Opts {
 		return prometheus.Opts{Namespace: "caly", Subsystem: "stream", Name: name, Help: help}
 	}
@@ -78,6 +79,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	for _, reason := range dialReasons() {
 		m.dials[reason] = dials.WithLabelValues(reason)
 	}
-	r.MustRegister(refused, dials, m.live, m.urls, m.handshake)
+	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("memory_bytes", "Bytes of the memory that all streams share, in use for what waits for slow sides.")),
+		func() float64 { return float64(memory.InUse()) })
+	r.MustRegister(refused, dials, m.live, m.urls, m.handshake, waiting)
 	return m
 }

@@ -6,10 +6,10 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/internal/budget"
 )
 
 const (
@@ -18,53 +18,32 @@ const (
 	sharedMemory = 64 << 20
 )
 
-// budget is memory, in bytes, that all large bodies share.
-type budget struct{ left atomic.Int64 }
-
-func newBudget(n int64) *budget {
-	b := &budget{}
-	b.left.Store(n)
-	return b
-}
-
-func (b *budget) take(n int64) bool {
-	if b.left.Add(-n) < 0 {
-		b.left.Add(n)
-		return false
-	}
-	return true
-}
-
 var errNoMemory = errors.New("the budget for bodies is used up")
 
-// charged is a body of which all beyond freeBody is charged to the budget.
+// charged is a body that has a share of the memory.
 type charged struct {
 	io.Reader
-	budget       *budget
-	total, taken int64
+	share budget.Share
+	total int64
 }
 
-// Read fails with errNoMemory once the budget is used up.
+// Read fails with errNoMemory once there is none left.
 func (c *charged) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
-	c.total += int64(n)
-	if over := c.total - freeBody - c.taken; over > 0 {
-		if !c.budget.take(over) {
-			return 0, errNoMemory
-		}
-		c.taken += over
+	if c.total += int64(n); !c.share.Resize(c.total) {
+		return 0, errNoMemory
 	}
 	return n, err
 }
 
-func (c *charged) free() { c.budget.left.Add(c.taken) }
+func (c *charged) free() { c.share.Resize(0) }
 
 // body reads it whole. free must be called when it is needed no longer, also after an error.
 func (h *Handler) body(w http.ResponseWriter, r *http.Request) (body []byte, free func(), err error) {
 	if r.ContentLength == 0 {
 		return nil, func() {}, nil
 	}
-	in := &charged{Reader: http.MaxBytesReader(w, r.Body, h.o.MaxBody), budget: h.memory}
+	in := &charged{Reader: http.MaxBytesReader(w, r.Body, h.o.MaxBody), share: h.memory.Share(freeBody)}
 	buffer := bytes.NewBuffer(make([]byte, 0, min(max(r.ContentLength, 0)+bytes.MinRead, freeBody)))
 	_, err = buffer.ReadFrom(in)
 	if errors.Is(err, errNoMemory) {

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/ingest"
 	"github.com/caly-dev/caly/internal/store"
@@ -45,7 +46,7 @@ type Handler struct {
 	o       Options
 	m       *metrics
 	gate    *gate
-	memory  *budget
+	memory  *budget.Budget
 	commits *committer
 }
 
@@ -61,7 +62,7 @@ func New(o Options) *Handler {
 		o.Workers = 2
 	}
 	m := newMetrics()
-	h := &Handler{o: o, m: m, gate: newGate(o.MaxInFlight), memory: newBudget(sharedMemory),
+	h := &Handler{o: o, m: m, gate: newGate(o.MaxInFlight), memory: budget.New(sharedMemory),
 		commits: newCommitter(o.Store, o.Workers, o.MaxInFlight, o.Log, m)}
 	m.register(o.Metrics, h)
 	return h

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/caly-dev/caly/internal/budget"
 )
 
 func TestSplitQuery(t *testing.T) {
@@ -32,26 +34,26 @@ func TestSplitQuery(t *testing.T) {
 
 // TestBudget : what large bodies hold is bounded, given back, and never in the way of small ones.
 func TestBudget(t *testing.T) {
-	b := newBudget(100)
+	b := budget.New(100)
 	read := func(n int) (*charged, error) {
-		c := &charged{Reader: strings.NewReader(strings.Repeat("a", n)), budget: b}
+		c := &charged{Reader: strings.NewReader(strings.Repeat("a", n)), share: b.Share(freeBody)}
 		_, err := io.Copy(io.Discard, io.MultiReader(c)) // without WriterTo
 		return c, err
 	}
 	large, err := read(freeBody + 100)
-	if err != nil || b.left.Load() != 0 {
-		t.Fatalf("%v, %d bytes left, want none", err, b.left.Load())
+	if err != nil || b.InUse() != 100 {
+		t.Fatalf("%v, %d bytes in use, want all", err, b.InUse())
 	}
 	other, err := read(freeBody + 1)
 	if !errors.Is(err, errNoMemory) {
 		t.Errorf("beyond the budget: %v", err)
 	}
-	if small, err := read(freeBody); err != nil || small.taken != 0 {
-		t.Errorf("a small body: %v, took %d", err, small.taken)
+	if _, err := read(freeBody); err != nil || b.InUse() != 100 {
+		t.Errorf("a small body: %v, and %d bytes are in use", err, b.InUse())
 	}
 	other.free()
 	large.free()
-	if b.left.Load() != 100 {
-		t.Errorf("%d bytes left, want all", b.left.Load())
+	if b.InUse() != 0 {
+		t.Errorf("%d bytes are still in use", b.InUse())
 	}
 }

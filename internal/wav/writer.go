@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/caly-dev/caly/internal/budget"
 )
 
 // Channel of a call's file.
@@ -26,6 +28,8 @@ const (
 	ahead = time.Minute
 	// chunk is how much is written at once, in samples of both channels.
 	chunk = 1024
+	// usual is the audio that each file may keep in any case, of both sides together; what is beyond it comes out of the memory that it shares.
+	usual = 2 * time.Second
 )
 
 // ErrClosed is what a Writer answers after its Close.
@@ -37,7 +41,7 @@ var ErrClosed = errors.New("wav: the file is finished")
 // the file (size 0xFFFFFFFF). Close puts the right sizes there if the file can be written at a position (io.WriterAt); where it cannot, as
 // in an upload, Header has the right one for whoever can still replace the beginning, and the file is good without it, too.
 //
-// At most a minute of each side is in memory, usually half a second. A Writer is not for concurrent use.
+// At most a minute of each side is in memory, usually half a second; Within bounds what many keep together. A Writer is not for concurrent use.
 type Writer struct {
 	w       io.Writer
 	rate    int
@@ -46,6 +50,7 @@ type Writer struct {
 	now     int // the latest time that was told, in samples
 	dropped int
 	out     []byte
+	room    budget.Share
 	closed  bool
 	err     error
 }
@@ -59,6 +64,19 @@ func NewWriter(w io.Writer, rate int) (*Writer, error) {
 		return nil, fmt.Errorf("wav: write the header: %w", err)
 	}
 	return &Writer{w: w, rate: rate, out: make([]byte, 0, chunk*4)}, nil
+}
+
+// Within has what the writer keeps beyond the usual come out of a budget. Audio for which there is no memory is dropped and counted. Close gives it back,
+// and so does Discard.
+func (w *Writer) Within(b *budget.Budget) *Writer {
+	w.room = b.Share(int64(4 * w.samples(usual)))
+	return w
+}
+
+// Discard gives back what the writer holds. Nothing is written any more.
+func (w *Writer) Discard() {
+	w.closed, w.lanes = true, [channels]lane{}
+	w.room.Resize(0)
 }
 
 // samples of a time from the start.
@@ -75,8 +93,20 @@ func (w *Writer) Write(c Channel, at time.Duration, pcm []byte) error {
 		l.half = false
 		l.silence(gap)
 	}
-	w.dropped += l.add(pcm, w.samples(ahead))
+	most := w.samples(ahead)
+	if !w.room.Resize(w.kept() + int64(len(pcm))) {
+		most = 0 // no more than is there
+	}
+	w.dropped += l.add(pcm, most)
 	return nil
+}
+
+// kept is in bytes.
+func (w *Writer) kept() (n int64) {
+	for i := range w.lanes {
+		n += int64(len(w.lanes[i].data))
+	}
+	return n
 }
 
 // Clear drops the agent's audio that was not heard at a time: Exotel was told to forget it.
@@ -85,6 +115,7 @@ func (w *Writer) Clear(at time.Duration) error {
 		return err
 	}
 	w.lanes[Agent].cut(w.samples(at) - w.written)
+	w.room.Resize(w.kept())
 	return nil
 }
 
@@ -118,6 +149,7 @@ func (w *Writer) flush(to int) error {
 	for i := range w.lanes {
 		w.lanes[i].tidy()
 	}
+	w.room.Resize(w.kept())
 	return w.err
 }
 
@@ -127,7 +159,7 @@ func (w *Writer) Close(at time.Duration) error {
 		return err
 	}
 	err := w.flush(max(w.now, w.written+w.lanes[Caller].len(), w.written+w.lanes[Agent].len()))
-	w.closed = true
+	w.Discard()
 	if err != nil {
 		return err
 	}

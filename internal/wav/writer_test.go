@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/caly-dev/caly/internal/budget"
 )
 
 // parsed is a file as a player sees it.
@@ -246,6 +248,47 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	if w.Dropped() == 0 {
 		t.Error("nothing was dropped, the test tests nothing")
+	}
+}
+
+// TestMemoryIsShared: files whose agents speak far ahead keep no more together than they may, and what is dropped is counted; each has its usual room.
+func TestMemoryIsShared(t *testing.T) {
+	memory := budget.New(160_000) // ten seconds of one side
+	for name, end := range map[string]func(*Writer) error{
+		"closed":    func(w *Writer) error { return w.Close(30 * time.Second) },
+		"discarded": func(w *Writer) error { w.Discard(); return nil },
+		"cleared":   func(w *Writer) error { return w.Clear(0) },
+		"written":   func(w *Writer) error { return w.Write(Caller, time.Minute, tone(1, 20)) },
+	} {
+		var file bytes.Buffer
+		one, two := newWriter(t, &file, 8000).Within(memory), newWriter(t, io.Discard, 8000).Within(memory)
+		second := tone(3, 1000)
+		for range 30 {
+			must(t, one.Write(Agent, 0, second))
+		}
+		// Two seconds of both sides are its own, which are four of one.
+		if n := one.lanes[Agent].len(); n != 14*8000 || one.Dropped() != 16*8000 || memory.InUse() != 160_000 {
+			t.Errorf("%s: %d samples are kept, %d dropped, %d bytes in use", name, n, one.Dropped(), memory.InUse())
+		}
+		must(t, two.Write(Caller, 0, second))
+		must(t, two.Write(Agent, 0, second))
+		if two.Dropped() != 0 {
+			t.Errorf("%s: another file lost %d samples", name, two.Dropped())
+		}
+		must(t, end(one))
+		if memory.InUse() != 0 {
+			t.Errorf("%s: %d bytes are in use", name, memory.InUse())
+		}
+		if name == "closed" {
+			if d := cmp.Diff([]run{{3, 14_000}, {0, 16_000}}, runs(parse(t, file.Bytes()).Right)); d != "" {
+				t.Errorf("the agent's side (-want +got):\n%s", d)
+			}
+		}
+		two.Discard()
+	}
+	w := newWriter(t, io.Discard, 8000)
+	if w.Discard(); !errors.Is(w.Write(Caller, 0, tone(1, 20)), ErrClosed) {
+		t.Error("a discarded file takes audio")
 	}
 }
 

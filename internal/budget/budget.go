@@ -1,0 +1,62 @@
+// Package budget bounds memory that many share: each has a little of its own, and what it needs beyond that comes out of one budget.
+package budget
+
+import "sync/atomic"
+
+// Budget is a number of bytes. A nil one has no bound.
+type Budget struct {
+	most int64
+	used atomic.Int64
+}
+
+// New makes a budget of so many bytes.
+func New(most int64) *Budget { return &Budget{most: most} }
+
+// InUse is how much is taken now, in bytes.
+func (b *Budget) InUse() int64 {
+	if b == nil {
+		return 0
+	}
+	return b.used.Load()
+}
+
+func (b *Budget) take(n int64) bool {
+	if b == nil {
+		return true
+	}
+	if b.used.Add(n) > b.most {
+		b.used.Add(-n)
+		return false
+	}
+	return true
+}
+
+func (b *Budget) give(n int64) {
+	if b != nil {
+		b.used.Add(-n)
+	}
+}
+
+// Share is what one of many has of a budget. It is for one goroutine at a time, and must be resized to 0 in the end.
+type Share struct {
+	budget     *Budget
+	free, held int64
+}
+
+// Share of which so many bytes are free: they are nobody else's, and not counted.
+func (b *Budget) Share(free int64) Share { return Share{budget: b, free: free} }
+
+// Resize makes room for so many bytes in all. It reports false, and changes nothing, when the budget has no room; to shrink is always possible.
+func (s *Share) Resize(bytes int64) bool {
+	need := max(0, bytes-s.free)
+	switch {
+	case need > s.held:
+		if !s.budget.take(need - s.held) {
+			return false
+		}
+	case need < s.held:
+		s.budget.give(s.held - need)
+	}
+	s.held = need
+	return true
+}

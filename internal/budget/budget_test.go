@@ -1,0 +1,56 @@
+package budget
+
+import (
+	"sync"
+	"testing"
+)
+
+// TestShare : what is free is not counted, what is beyond it is, up to the bound; a refusal changes nothing.
+func TestShare(t *testing.T) {
+	b := New(100)
+	one, two := b.Share(10), b.Share(10)
+	for i, tc := range []struct {
+		share *Share
+		bytes int64
+		want  bool
+		used  int64
+	}{
+		{&one, 10, true, 0}, {&one, 11, true, 1}, {&one, 110, true, 100}, {&one, 111, false, 100}, {&two, 10, true, 100}, {&two, 11, false, 100},
+		{&one, 60, true, 50}, {&two, 60, true, 100}, {&two, 61, false, 100}, {&one, 0, true, 50}, {&two, 5, true, 0}, {&two, 0, true, 0},
+	} {
+		if got := tc.share.Resize(tc.bytes); got != tc.want || b.InUse() != tc.used {
+			t.Errorf("step %d: %t, and %d are in use; want %t and %d", i, got, b.InUse(), tc.want, tc.used)
+		}
+	}
+}
+
+// TestNoBudget : without one there is no bound.
+func TestNoBudget(t *testing.T) {
+	var b *Budget
+	s := b.Share(10)
+	if !s.Resize(1<<40) || !s.Resize(0) || b.InUse() != 0 {
+		t.Error("a bound was found")
+	}
+}
+
+// TestTogether : many at once never hold more than there is, and give all of it back.
+func TestTogether(t *testing.T) {
+	b := New(1000)
+	var group sync.WaitGroup
+	for i := range 16 {
+		group.Go(func() {
+			s := b.Share(0)
+			for n := range 5000 {
+				s.Resize(int64(n * (i + 1) % 300))
+				if used := b.InUse(); used > 1000+16*300 { // others may be about to find that there is no room
+					t.Errorf("%d are in use", used)
+				}
+			}
+			s.Resize(0)
+		})
+	}
+	group.Wait()
+	if b.InUse() != 0 {
+		t.Errorf("%d are in use in the end", b.InUse())
+	}
+}
