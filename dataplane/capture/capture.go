@@ -20,6 +20,7 @@ import (
 	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -62,6 +63,8 @@ type Options struct {
 	FinishWithin time.Duration
 	// StopWithin bounds what Run does after its context is over; 15 s by default.
 	StopWithin time.Duration
+	// Breakers of the buckets; nil makes some that try each request once: what else is tried again is told above.
+	Breakers *resilience.Registry
 	// GiveUpAfter is how long after its call's end a capture is tried; 6 h by default.
 	GiveUpAfter time.Duration
 	Log         *slog.Logger
@@ -116,6 +119,10 @@ type Captures struct {
 // New makes them, with what the spool has of a process before this one. Run keeps them.
 func New(o Options) (*Captures, error) {
 	o.setDefaults()
+	if o.Breakers == nil {
+		o.Breakers = resilience.NewRegistry(resilience.Options{Policy: resilience.Policy{MaxAttempts: 1}}, o.Registerer)
+		o.Breakers.Announce(dependency)
+	}
 	c := &Captures{o: o, budget: newBudget(o.MaxBytes), memory: budget.New(sharedMemory), transport: objectstore.NewTransport(16), live: map[*Capture]bool{},
 		waiting: map[store.CaptureRef]*tape{}, busy: map[store.CaptureRef]*tape{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())

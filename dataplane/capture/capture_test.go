@@ -271,6 +271,19 @@ func TestUnsafeCall(t *testing.T) {
 	}
 }
 
+// TestBreakersByDefault : a pod has them, and their metric is there before they open.
+func TestBreakersByDefault(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("one", t.TempDir(), func(o *Options) { o.Breakers = nil })
+	if n := counter(t, p, "caly_circuit_breaker_opened_total"); n != 0 {
+		t.Errorf("%v have opened", n)
+	}
+	c := p.call(acme, "call1")
+	c.talk(time.Second)
+	c.End()
+	r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
+}
+
 func counter(t *testing.T, p *pod, name string) float64 {
 	t.Helper()
 	families, err := p.registry.Gather()

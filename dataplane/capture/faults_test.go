@@ -3,6 +3,7 @@ package capture
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -108,6 +109,48 @@ func TestBucketAway(t *testing.T) {
 	r.same(r.object(acme, "long", long.session), long.file(nil))
 	r.same(r.object(globex, "short", short.session), short.file(nil))
 	r.noUploads()
+	r.spoolEmpty(p)
+}
+
+// TestBreaker : a bucket that has failed several times in a row is left alone for a while, by all captures of its tenant; another tenant's is not.
+func TestBreaker(t *testing.T) {
+	r := newRig(t)
+	var asked atomic.Int64
+	var broken atomic.Bool
+	broken.Store(true)
+	r.through(func(q *http.Request) s3test.Fault {
+		if !strings.Contains(q.URL.Path, "/acme/") {
+			return s3test.Pass
+		}
+		asked.Add(1)
+		if broken.Load() {
+			return s3test.Refuse
+		}
+		return s3test.Pass
+	})
+	p := r.pod("one", t.TempDir(), func(o *Options) {
+		o.FinishWithin, o.Breakers = time.Millisecond, breakers(3*time.Second, o.Registerer)
+	})
+	var waiting []*call
+	for i := range 10 {
+		c := p.call(acme, fmt.Sprintf("call%d", i))
+		c.talk(5 * time.Second)
+		c.End()
+		waiting = append(waiting, c)
+	}
+	r.eventually("the breaker opens", func() bool { return p.o.Breakers.Counts()[dependency].BreakerOpened == 1 })
+	before := asked.Load()
+	other := p.call(globex, "call")
+	other.talk(5 * time.Second)
+	other.End()
+	r.settled(other.session, row{State: "uploaded", Size: int64(len(other.file(nil))), Digest: true})
+	if again := asked.Load() - before; again > 10 { // those that were under way
+		t.Errorf("it was asked %d times more", again)
+	}
+	broken.Store(false)
+	for _, c := range waiting {
+		r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
+	}
 	r.spoolEmpty(p)
 }
 

@@ -23,12 +23,12 @@ func (c *Captures) rescue(ctx context.Context, row store.Capture) error {
 	if err != nil {
 		return fmt.Errorf("list the uploads in parts: %w", err)
 	}
-	best, parts, err := c.longest(ctx, b, row.Key, ids)
+	best, parts, err := c.longest(ctx, b, row, ids)
 	if err != nil {
 		return fmt.Errorf("list the parts: %w", err)
 	}
 	if len(parts) > 0 {
-		err := c.request(ctx, func(ctx context.Context) error { return b.CompleteUpload(ctx, row.Key, best, parts) })
+		err := c.request(ctx, row.Tenant, func(ctx context.Context) error { return b.CompleteUpload(ctx, row.Key, best, parts) })
 		if err != nil && !errors.Is(err, objectstore.ErrNoUpload) {
 			return fmt.Errorf("complete the upload in parts: %w", err)
 		}
@@ -37,7 +37,7 @@ func (c *Captures) rescue(ctx context.Context, row store.Capture) error {
 		if id == best && len(parts) > 0 {
 			continue
 		}
-		if err := b.AbortUpload(ctx, row.Key, id); err != nil {
+		if err := c.request(ctx, row.Tenant, func(ctx context.Context) error { return b.AbortUpload(ctx, row.Key, id) }); err != nil {
 			return err
 		}
 	}
@@ -46,7 +46,7 @@ func (c *Captures) rescue(ctx context.Context, row store.Capture) error {
 
 // uploadsOf are the uploads in parts of a capture, by its row and by its key: the row may not know the one that was begun last.
 func (c *Captures) uploadsOf(ctx context.Context, b *objectstore.Bucket, row store.Capture) (ids []string, err error) {
-	err = c.request(ctx, func(ctx context.Context) (err error) {
+	err = c.request(ctx, row.Tenant, func(ctx context.Context) (err error) {
 		ids, err = b.Uploads(ctx, row.Key)
 		return err
 	})
@@ -65,11 +65,11 @@ func (c *Captures) uploadsOf(ctx context.Context, b *objectstore.Bucket, row sto
 }
 
 // longest is the upload that has the most.
-func (c *Captures) longest(ctx context.Context, b *objectstore.Bucket, key string, ids []string) (best string, most []objectstore.Part, err error) {
+func (c *Captures) longest(ctx context.Context, b *objectstore.Bucket, row store.Capture, ids []string) (best string, most []objectstore.Part, err error) {
 	for _, id := range ids {
 		var parts []objectstore.Part
-		err := c.request(ctx, func(ctx context.Context) (err error) {
-			parts, err = b.Parts(ctx, key, id)
+		err := c.request(ctx, row.Tenant, func(ctx context.Context) (err error) {
+			parts, err = b.Parts(ctx, row.Key, id)
 			return err
 		})
 		if errors.Is(err, objectstore.ErrNoUpload) {
@@ -97,7 +97,7 @@ func unbroken(parts []objectstore.Part) []objectstore.Part {
 
 // settle writes the row's end, by what is in the bucket.
 func (c *Captures) settle(ctx context.Context, b *objectstore.Bucket, row store.Capture) error {
-	ok, size, err := c.inspect(ctx, b, row.Key, -1)
+	ok, size, err := c.inspect(ctx, b, row.Tenant, row.Key, -1)
 	if err != nil {
 		return fmt.Errorf("look at the object: %w", err)
 	}
@@ -105,7 +105,7 @@ func (c *Captures) settle(ctx context.Context, b *objectstore.Bucket, row store.
 	outcome := outcomeUploaded
 	switch {
 	case !ok && size > 0:
-		if err := b.Remove(ctx, row.Key); err != nil {
+		if err := c.request(ctx, row.Tenant, func(ctx context.Context) error { return b.Remove(ctx, row.Key) }); err != nil {
 			return fmt.Errorf("remove what was sent of the object: %w", err)
 		}
 		fallthrough
@@ -130,9 +130,9 @@ func (c *Captures) settle(ctx context.Context, b *objectstore.Bucket, row store.
 
 // inspect tells whether the object is a whole file: of the size that is wanted or, with want -1, of the one that its header says. Then a
 // negative size is that of a file whose header says none.
-func (c *Captures) inspect(ctx context.Context, b *objectstore.Bucket, key string, want int64) (ok bool, size int64, err error) {
+func (c *Captures) inspect(ctx context.Context, b *objectstore.Bucket, tenant, key string, want int64) (ok bool, size int64, err error) {
 	var info objectstore.Info
-	err = c.request(ctx, func(ctx context.Context) (err error) {
+	err = c.request(ctx, tenant, func(ctx context.Context) (err error) {
 		info, err = b.Stat(ctx, key)
 		return err
 	})
@@ -146,7 +146,7 @@ func (c *Captures) inspect(ctx context.Context, b *objectstore.Bucket, key strin
 		return info.Size == want, info.Size, nil
 	}
 	var head []byte
-	err = c.request(ctx, func(ctx context.Context) (err error) {
+	err = c.request(ctx, tenant, func(ctx context.Context) (err error) {
 		head, err = b.Head(ctx, key, wav.HeaderSize)
 		return err
 	})

@@ -24,6 +24,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 	"github.com/caly-dev/caly/internal/objectstore/s3test"
+	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -100,7 +101,12 @@ type pod struct {
 func fast(config storageConfig, db Store, name, dir string) Options {
 	tenants := config.tenants()
 	return Options{Store: db, Pod: name, Dir: dir, Tenants: func() *tenantconfig.Snapshot { return tenants }, HeartbeatEvery: 500 * time.Millisecond,
-		SweepEvery: 50 * time.Millisecond, Unseen: 4 * time.Second, RequestWithin: 20 * time.Second, StopWithin: 20 * time.Second}
+		SweepEvery: 50 * time.Millisecond, Unseen: 4 * time.Second, RequestWithin: 20 * time.Second, StopWithin: 20 * time.Second, Breakers: breakers(100*time.Millisecond, nil)}
+}
+
+// breakers that leave a bucket alone for so long.
+func breakers(openFor time.Duration, reg prometheus.Registerer) *resilience.Registry {
+	return resilience.NewRegistry(resilience.Options{OpenFor: openFor, Policy: resilience.Policy{MaxAttempts: 1}}, reg)
 }
 
 func (r *rig) pod(name, dir string, change func(*Options)) *pod {

@@ -179,11 +179,16 @@ func (c *Captures) bucket(tenant, name string, s *tenantconfig.Storage) (*object
 		AccessKeyID: s.AccessKeyID.Reveal(), SecretAccessKey: s.SecretAccessKey.Reveal()}, c.transport)
 }
 
-// request bounds one request.
-func (c *Captures) request(ctx context.Context, f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, c.o.RequestWithin)
-	defer cancel()
-	return f(ctx)
+// dependency is what the breakers call a bucket, as everywhere.
+const dependency = "s3"
+
+// request bounds one request of the tenant's bucket, and refuses it while the bucket has failed several times in a row.
+func (c *Captures) request(ctx context.Context, tenant string, f func(context.Context) error) error {
+	return c.o.Breakers.Do(ctx, tenant, dependency, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, c.o.RequestWithin)
+		defer cancel()
+		return f(ctx)
+	})
 }
 
 // ensureRow has the row written, before the bucket has anything.

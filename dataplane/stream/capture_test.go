@@ -208,10 +208,13 @@ func TestCaptureOfASilentPod(t *testing.T) {
 		_, err := c.call(c.url+"/"+token, func(s *exoteltest.Stream) { s.Duration, s.Expect, s.Linger = time.Second, nil, 0 })
 		talk <- err
 	}()
-	c.eventually("the session is held for an orphan", func() bool {
-		n, _, err := c.db.ReapStreams(t.Context(), []string{"acme/support"}, 0, 10)
-		return err == nil && n == 1
+	c.eventually("its row knows the call", func() bool { // so the next heartbeat, which would cut it off, is seconds away
+		list, _, err := c.db.StreamSessions(t.Context(), "acme/support", store.StreamFilter{Live: true, CallSID: "call1"})
+		return err == nil && len(list) == 1
 	})
+	if n, _, err := c.db.ReapStreams(t.Context(), []string{"acme/support"}, 0, 10); n != 1 || err != nil {
+		t.Fatalf("%d sessions are held for orphans, %v", n, err)
+	}
 	if r := c.recording(); r.State != store.StateFailed || r.LastErrorCode != capture.CodePodLost || r.LastError == "" {
 		t.Errorf("while nothing is heard of the pod: %+v", r)
 	}

@@ -80,6 +80,13 @@ func (r *Registry) Counts() map[string]Counts {
 	return r.stats.snapshot()
 }
 
+// Announce has the metrics of dependencies begin at zero: a rate needs that before the first failure.
+func (r *Registry) Announce(dependencies ...string) {
+	for _, d := range dependencies {
+		r.stats.add(d, Counts{})
+	}
+}
+
 // Stats returns a snapshot over all dependencies.
 func (r *Registry) Stats() Stats { return StatsOf(r.stats.snapshot()) }
 

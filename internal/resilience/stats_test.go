@@ -32,6 +32,24 @@ func TestCounts(t *testing.T) {
 	}
 }
 
+// What is announced is there from the start, and counts on.
+func TestAnnounce(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	r := NewRegistry(Options{FailureThreshold: 1, Policy: Policy{MaxAttempts: 1}}, reg)
+	r.Announce("s3")
+	want := map[string]float64{"caly_retries_total s3": 0, "caly_retried_calls_total s3 failure": 0, "caly_retried_calls_total s3 success": 0,
+		"caly_circuit_breaker_opened_total s3": 0}
+	if d := cmp.Diff(want, gathered(t, reg)); d != "" {
+		t.Errorf("before the first call (-want +got):\n%s", d)
+	}
+	_ = r.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown}}).call)
+	r.Announce("s3")
+	want["caly_circuit_breaker_opened_total s3"] = 1
+	if d := cmp.Diff(want, gathered(t, reg)); d != "" {
+		t.Errorf("after a failure (-want +got):\n%s", d)
+	}
+}
+
 func gathered(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	t.Helper()
 	families, err := reg.Gather()
