@@ -23,9 +23,13 @@ main() {
 	CHART_ARGS=(--set "mail.address=$CALY_E2E_SMTP" --set mail.from=caly@example.com --set mail.tls=none
 		--set "dataplane.streamGraceSeconds=$CALY_E2E_STREAM_GRACE")
 	install_chart
+	CALY_E2E_AUTOSCALER=$DEMO/autoscaler.yaml # of the chart, for the test that applies it
+	helm template caly charts/caly --namespace caly-system --show-only templates/dataplane-autoscaler.yaml --set "publicURL=http://$NODE:$NODE_PORT" \
+		--set dataplane.autoscaling.enabled=true,dataplane.autoscaling.maxReplicas=3,dataplane.autoscaling.streamsPerPod=20 \
+		>"$CALY_E2E_AUTOSCALER"
 	CALY_E2E_DSN=$("$CLUSTER/postgres.sh" dsn operator)
-	export CALY_E2E_STREAM_GRACE CALY_E2E_DSN CALY_E2E_WEBHOOKS="http://$NODE:$NODE_PORT" CALY_E2E_HOST_IP="$HOSTIP"
-	step "running the suite" "about 4 minutes"
+	export CALY_E2E_STREAM_GRACE CALY_E2E_AUTOSCALER CALY_E2E_DSN CALY_E2E_WEBHOOKS="http://$NODE:$NODE_PORT" CALY_E2E_HOST_IP="$HOSTIP"
+	step "running the suite" "about 9 minutes"
 	go test -tags e2e -count=1 -timeout 20m -v "$@" ./test/e2e/ | grep --line-buffered -Ev '^=== (RUN|PAUSE|CONT|NAME)'
 	step "the suite passed"
 }
