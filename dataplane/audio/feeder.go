@@ -36,7 +36,7 @@ func (f feeder) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Write is gorilla's, of control frames.
+// Write is gorilla's, of the handshake and of control frames.
 func (f feeder) Write(p []byte) (int, error) {
 	if len(p) > 0 && p[0] == 0x80|opClose {
 		f.c.parted.Store(true)

@@ -31,7 +31,7 @@ var (
 	errTooLong   = fmt.Errorf("the capture is longer than %d parts", objectstore.MaxParts)
 )
 
-// budget of bytes on the disk.
+// spoolBudget is bytes on the disk.
 type spoolBudget struct {
 	mu    sync.Mutex
 	most  int64
