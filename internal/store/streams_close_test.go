@@ -141,14 +141,23 @@ func TestCloseIsWithItsAuditRow(t *testing.T) {
 	}
 }
 
+// streams are all that have a row.
+func (f *fixture) streams(t *testing.T) (refs []store.StreamRef) {
+	t.Helper()
+	for _, name := range query[string](t, f.pg.AdminDSN, `SELECT tenant || ' ' || id FROM stream_sessions`) {
+		tenant, id, _ := strings.Cut(name, " ")
+		refs = append(refs, store.StreamRef{Tenant: tenant, ID: id})
+	}
+	return refs
+}
+
 // TestCloseAmidHeartbeats : heartbeats of many streams, in any order, and closes of the same do not wait for each other in a circle.
 func TestCloseAmidHeartbeats(t *testing.T) {
 	f := newFixture(t)
 	f.exec(t, `INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a' FROM generate_series(1, 400)`, acme, globex)
 	var beats []store.StreamBeat
-	for _, name := range query[string](t, f.pg.AdminDSN, `SELECT tenant || ' ' || id FROM stream_sessions`) {
-		tenant, id, _ := strings.Cut(name, " ")
-		beats = append(beats, store.StreamBeat{StreamRef: store.StreamRef{Tenant: tenant, ID: id}})
+	for _, ref := range f.streams(t) {
+		beats = append(beats, store.StreamBeat{StreamRef: ref})
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
@@ -182,9 +191,8 @@ func TestEndsAtOnce(t *testing.T) {
 	f := newFixture(t)
 	f.exec(t, `INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a' FROM generate_series(1, 200)`, acme, globex)
 	var ends []store.StreamEnd
-	for _, name := range query[string](t, f.pg.AdminDSN, `SELECT tenant || ' ' || id FROM stream_sessions`) {
-		tenant, id, _ := strings.Cut(name, " ")
-		ends = append(ends, store.StreamEnd{StreamRef: store.StreamRef{Tenant: tenant, ID: id}, Reason: store.EndOrphaned}) // which may be ended again
+	for _, ref := range f.streams(t) {
+		ends = append(ends, store.StreamEnd{StreamRef: ref, Reason: store.EndOrphaned}) // which may be ended again
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
