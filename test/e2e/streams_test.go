@@ -244,9 +244,13 @@ func TestDataPlanePodCrashes(t *testing.T) {
 		if err := append(calls.errs, more.errs...)[i]; err != nil || r.Echo.Wrong+r.Echo.Lost+r.Echo.Extra > 0 {
 			t.Errorf("call %d: %v, echo %+v", i, err, r.Echo)
 		}
-		got[fmt.Sprintf("hung up: %t, code %d", r.HungUp, r.Code)]++
+		end := fmt.Sprintf("hung up: %t, code %d", r.HungUp, r.Code)
+		if !r.HungUp && (r.Code == websocket.CloseAbnormalClosure || r.Code == websocket.CloseTryAgainLater) {
+			end = "lost" // one whose handshake was not answered yet has tried again, as Exotel does, and its place was not free
+		}
+		got[end]++
 	}
-	if d := cmp.Diff(map[string]int{"hung up: true, code 1000": limit, "hung up: false, code 1006": lost}, got); d != "" {
+	if d := cmp.Diff(map[string]int{"hung up: true, code 1000": limit, "lost": lost}, got); d != "" {
 		t.Errorf("how calls ended (-want +got):\n%s", d)
 	}
 	x.waitLive(t, 0)
