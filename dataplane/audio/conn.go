@@ -35,8 +35,9 @@ func now() time.Duration { return time.Since(epoch) }
 type Conn struct {
 	ws     *websocket.Conn
 	link   *link
-	wire   net.Conn // the link, or TLS on it
-	server bool     // we are: the peer's frames are masked
+	wire   net.Conn    // the link, or TLS on it
+	server bool        // we are: the peer's frames are masked
+	parted atomic.Bool // a close frame was written: nothing may follow it
 	limit  int64
 
 	// Of the reader alone.
@@ -53,8 +54,6 @@ type Conn struct {
 
 	came  time.Duration // when the last bytes came
 	heard atomic.Int64  // the same, for others
-
-	parted atomic.Bool // a close frame was written: nothing may follow it
 }
 
 func newConn(l *link, wire net.Conn, server bool, limit int64) *Conn {
