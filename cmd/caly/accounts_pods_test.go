@@ -1,20 +1,16 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/caly-dev/caly/internal/certtest"
 )
 
 // TestTestRoutes : what tries the frame itself is not there in production, whatever the token, and in development is for whoever has the one
@@ -167,22 +163,8 @@ func askTLS(t *testing.T, client *http.Client, address string) error {
 // newCertificate is one of 127.0.0.1, in PEM, and who trusts it.
 func newCertificate(t *testing.T) (cert, key string, trusted *x509.CertPool) {
 	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	cert, key = certtest.Pair(t, time.Now().UnixNano())
 	trusted = x509.NewCertPool()
-	trusted.AppendCertsFromPEM(certPEM)
-	return string(certPEM), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})), trusted
+	trusted.AppendCertsFromPEM([]byte(cert))
+	return cert, key, trusted
 }

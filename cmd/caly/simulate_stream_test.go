@@ -3,14 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
-	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"regexp"
@@ -22,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caly-dev/caly/internal/agent/agenttest"
+	"github.com/caly-dev/caly/internal/certtest"
 	"github.com/caly-dev/caly/internal/exotel/exoteltest"
 	"github.com/caly-dev/caly/internal/wav"
 )
@@ -81,24 +75,8 @@ func newAgent(t *testing.T, o agenttest.Options) *agenttest.Server {
 // certificate of a host, and its key, in files.
 func certificate(t *testing.T) (cert, key string) {
 	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := func(kind string, data []byte) string {
-		return write(t, string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: data})))
-	}
-	return file("CERTIFICATE", der), file("PRIVATE KEY", pkcs8)
+	cert, key = certtest.Pair(t, 1)
+	return write(t, cert), write(t, key)
 }
 
 // wavFile of noise.
