@@ -55,11 +55,7 @@ func TestAutoscaling(t *testing.T) {
 // autoscaler applies the chart's, as run.sh has rendered it but with less patience before a pod goes, until the test ends.
 func (x *line) autoscaler(t *testing.T) *autoscalingv2.HorizontalPodAutoscaler {
 	t.Helper()
-	v, err := need("CALY_E2E_AUTOSCALER")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.Open(v["CALY_E2E_AUTOSCALER"])
+	f, err := os.Open(setting(t, "CALY_E2E_AUTOSCALER"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +165,7 @@ func metricOfPods(ctx context.Context, namespace string, selector labels.Selecto
 	line := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`)
 	items := []any{}
 	for _, p := range pods.Items {
-		text, err := shared.kube.CoreV1().Pods(p.Namespace).ProxyGet("http", p.Name, "8081", "/metrics", nil).DoRaw(ctx)
+		text, err := shared.metricsOf(ctx, &p)
 		found := line.FindSubmatch(text)
 		if err != nil || found == nil {
 			continue

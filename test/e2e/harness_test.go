@@ -71,6 +71,16 @@ func need(names ...string) (map[string]string, error) {
 	return values, nil
 }
 
+// setting is one that a single test needs.
+func setting(t *testing.T, name string) string {
+	t.Helper()
+	v, err := need(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v[name]
+}
+
 func connect(ctx context.Context) (*env, error) {
 	v, err := need("KUBECONFIG", "CALY_E2E_DSN", "CALY_S3_ENDPOINT", "CALY_S3_ACCESS_KEY", "CALY_S3_SECRET_KEY", "CALY_E2E_WEBHOOKS", "CALY_E2E_HOST_IP")
 	if err != nil {

@@ -5,7 +5,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"os"
 	"strconv"
 	"testing"
 	"time"
@@ -18,13 +17,10 @@ import (
 // streamGrace is what the suite's installation gives live calls when a pod ends.
 func streamGrace(t *testing.T) time.Duration {
 	t.Helper()
-	v, err := need("CALY_E2E_STREAM_GRACE")
+	text := setting(t, "CALY_E2E_STREAM_GRACE")
+	seconds, err := strconv.Atoi(text)
 	if err != nil {
-		t.Fatal(err)
-	}
-	seconds, err := strconv.Atoi(v["CALY_E2E_STREAM_GRACE"])
-	if err != nil {
-		t.Fatalf("CALY_E2E_STREAM_GRACE is %q, and no number of seconds", os.Getenv("CALY_E2E_STREAM_GRACE"))
+		t.Fatalf("CALY_E2E_STREAM_GRACE is %q, and no number of seconds", text)
 	}
 	return time.Duration(seconds) * time.Second
 }

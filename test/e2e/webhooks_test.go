@@ -85,7 +85,12 @@ func TestRefusalIsCounted(t *testing.T) {
 	})
 }
 
-// refused is how often all data-plane pods refused a webhook for a reason. Their internal port is reached through the API server.
+// metricsOf a data-plane pod, whose internal port is reached through the API server.
+func (e *env) metricsOf(ctx context.Context, p *corev1.Pod) ([]byte, error) {
+	return e.kube.CoreV1().Pods(p.Namespace).ProxyGet("http", p.Name, "8081", "/metrics", nil).DoRaw(ctx)
+}
+
+// refused is how often all data-plane pods refused a webhook for a reason.
 func (e *env) refused(t *testing.T, reason string) (total int) {
 	t.Helper()
 	list, err := pods(t.Context(), e.client, releaseNamespace, client.MatchingLabels{v1alpha1.LabelComponent: "dataplane"})
@@ -94,7 +99,7 @@ func (e *env) refused(t *testing.T, reason string) (total int) {
 	}
 	series := regexp.MustCompile(`(?m)^caly_webhook_refused_total\{reason="` + reason + `"\} (\d+)$`)
 	for _, p := range list {
-		text, err := e.kube.CoreV1().Pods(p.Namespace).ProxyGet("http", p.Name, "8081", "/metrics", nil).DoRaw(t.Context())
+		text, err := e.metricsOf(t.Context(), &p)
 		if err != nil {
 			t.Fatalf("the metrics of %s: %v", p.Name, err)
 		}
