@@ -174,9 +174,7 @@ func (l *lane) account(i item, sign int) {
 	l.frames[class] += sign
 	l.bytes[class] += sign * len(i.data)
 	l.audio += sign * i.audio
-	if sign < 0 {
-		l.room.Resize(int64(l.waiting()))
-	}
+	l.room.Resize(int64(l.waiting()))
 }
 
 // trim drops the oldest media beyond the budget.
@@ -274,9 +272,9 @@ func (l *lane) next(c *Conn) bool {
 	if l.conn == c {
 		l.flying.landed(&l.sink)
 		l.flying = flight{}
-	}
-	if l.conn == c && c.parted.Load() { // its peer closed, and was answered at once
-		l.discard()
+		if c.parted.Load() { // its peer closed, and was answered at once
+			l.discard()
+		}
 	}
 	if l.conn != c || len(l.queue) == 0 {
 		return !c.link.rest()

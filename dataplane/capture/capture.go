@@ -89,6 +89,10 @@ func (o *Options) setDefaults() {
 	if o.MaxBytes <= 0 {
 		o.MaxBytes = 2 << 30
 	}
+	if o.Breakers == nil {
+		o.Breakers = resilience.NewRegistry(resilience.Options{Policy: resilience.Policy{MaxAttempts: 1}}, o.Registerer)
+		o.Breakers.Announce(dependency)
+	}
 	if o.now == nil {
 		o.now = audio.Now
 	}
@@ -119,10 +123,6 @@ type Captures struct {
 // New makes them, with what the spool has of a process before this one. Run keeps them.
 func New(o Options) (*Captures, error) {
 	o.setDefaults()
-	if o.Breakers == nil {
-		o.Breakers = resilience.NewRegistry(resilience.Options{Policy: resilience.Policy{MaxAttempts: 1}}, o.Registerer)
-		o.Breakers.Announce(dependency)
-	}
 	c := &Captures{o: o, budget: newBudget(o.MaxBytes), memory: budget.New(sharedMemory), transport: objectstore.NewTransport(16), live: map[*Capture]bool{},
 		waiting: map[store.CaptureRef]*tape{}, busy: map[store.CaptureRef]*tape{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())

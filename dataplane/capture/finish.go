@@ -109,7 +109,7 @@ func (t *tape) length(ctx context.Context) (int64, error) {
 }
 
 func (t *tape) parts(ctx context.Context, b *objectstore.Bucket) (parts []objectstore.Part, err error) {
-	err = t.c.request(ctx, t.m.Tenant, func(ctx context.Context) (err error) {
+	err = t.request(ctx, func(ctx context.Context) (err error) {
 		parts, err = b.Parts(ctx, t.m.Key, t.m.UploadID)
 		return err
 	})
@@ -142,7 +142,7 @@ func (t *tape) putWhole(ctx context.Context, b *objectstore.Bucket) error {
 		return err
 	}
 	digest, etag := hex.EncodeToString(sha.Sum(nil)), ""
-	err = t.c.request(ctx, t.m.Tenant, func(ctx context.Context) (err error) {
+	err = t.request(ctx, func(ctx context.Context) (err error) {
 		etag, err = b.Put(ctx, t.m.Key, f, t.m.Size, contentType, nil)
 		return err
 	})
@@ -159,7 +159,7 @@ func (t *tape) putWhole(ctx context.Context, b *objectstore.Bucket) error {
 
 // readBack compares the object with what was sent.
 func (t *tape) readBack(ctx context.Context, b *objectstore.Bucket, want string) error {
-	return t.c.request(ctx, t.m.Tenant, func(ctx context.Context) error {
+	return t.request(ctx, func(ctx context.Context) error {
 		_, got, err := b.Digest(ctx, t.m.Key, t.m.Size+1, nil)
 		if err != nil {
 			return fmt.Errorf("read the object back: %w", err)
@@ -193,7 +193,7 @@ func (t *tape) putParts(ctx context.Context, b *objectstore.Bucket) error {
 	if size := sizeOf(parts); size != t.m.Size {
 		return t.giveUp(ctx, CodeUploadLost, fmt.Sprintf("the bucket has %d bytes of %d, and the rest is nowhere any more", size, t.m.Size))
 	}
-	err = t.c.request(ctx, t.m.Tenant, func(ctx context.Context) error { return b.CompleteUpload(ctx, t.m.Key, t.m.UploadID, parts) })
+	err = t.request(ctx, func(ctx context.Context) error { return b.CompleteUpload(ctx, t.m.Key, t.m.UploadID, parts) })
 	if err != nil && !errors.Is(err, objectstore.ErrNoUpload) {
 		return fmt.Errorf("complete the upload in parts: %w", err)
 	}
@@ -306,7 +306,7 @@ func (t *tape) discard(ctx context.Context) {
 	}
 	b, err := t.bucket()
 	if err == nil && t.m.UploadID != "" {
-		err = t.c.request(ctx, t.m.Tenant, func(ctx context.Context) error { return b.AbortUpload(ctx, t.m.Key, t.m.UploadID) })
+		err = t.request(ctx, func(ctx context.Context) error { return b.AbortUpload(ctx, t.m.Key, t.m.UploadID) })
 	}
 	if err == nil {
 		err = t.abortOthers(ctx, b)

@@ -168,7 +168,7 @@ func (t *tape) beginUpload(ctx context.Context, b *objectstore.Bucket) error {
 	before := t.m.Doubt
 	t.m.Doubt = true
 	_ = t.save() // a full disk must not keep its capture from leaving it
-	err := t.c.request(ctx, t.m.Tenant, func(ctx context.Context) (err error) {
+	err := t.request(ctx, func(ctx context.Context) (err error) {
 		t.m.UploadID, err = b.BeginUpload(ctx, t.m.Key, contentType)
 		return err
 	})
@@ -186,7 +186,7 @@ func (t *tape) abortOthers(ctx context.Context, b *objectstore.Bucket) error {
 		return nil
 	}
 	var ids []string
-	err := t.c.request(ctx, t.m.Tenant, func(ctx context.Context) (err error) {
+	err := t.request(ctx, func(ctx context.Context) (err error) {
 		ids, err = b.Uploads(ctx, t.m.Key)
 		return err
 	})
@@ -194,7 +194,7 @@ func (t *tape) abortOthers(ctx context.Context, b *objectstore.Bucket) error {
 		return err
 	}
 	for _, id := range ids {
-		if err := t.c.request(ctx, t.m.Tenant, func(ctx context.Context) error { return b.AbortUpload(ctx, t.m.Key, id) }); err != nil {
+		if err := t.request(ctx, func(ctx context.Context) error { return b.AbortUpload(ctx, t.m.Key, id) }); err != nil {
 			return err
 		}
 	}
@@ -211,7 +211,7 @@ func (t *tape) sendPart(ctx context.Context, b *objectstore.Bucket, number int) 
 	if err != nil {
 		return err
 	}
-	err = t.c.request(ctx, t.m.Tenant, func(ctx context.Context) error {
+	err = t.request(ctx, func(ctx context.Context) error {
 		return b.PutPart(ctx, t.m.Key, t.m.UploadID, number, f, info.Size())
 	})
 	if err != nil {

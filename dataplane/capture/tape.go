@@ -191,6 +191,11 @@ func (c *Captures) request(ctx context.Context, tenant string, f func(context.Co
 	})
 }
 
+// request is one of the tape's bucket.
+func (t *tape) request(ctx context.Context, f func(context.Context) error) error {
+	return t.c.request(ctx, t.m.Tenant, f)
+}
+
 // ensureRow has the row written, before the bucket has anything.
 func (t *tape) ensureRow(ctx context.Context) error {
 	if _, known := t.c.o.Tenants().Tenant(t.m.Tenant); t.checked && known {

@@ -82,7 +82,7 @@ func (l *Limiter) Take(ctx context.Context, t *tenantconfig.Tenant, name Name, k
 	limit := l.limitOf(t, name)
 	k, shared := l.hash(t.ID, name, key)
 	if d, refused := l.refusal(k, name, limit); refused {
-		return l.counted(d, outcomeBlocked)
+		return d
 	}
 	if shared {
 		if d, ok := l.ask(ctx, t.ID, name, ticket{key: k, limit: limit}); ok {
@@ -101,11 +101,7 @@ func (l *Limiter) Take(ctx context.Context, t *tenantconfig.Tenant, name Name, k
 // Blocked refuses, and counts, a try whose key is known to be refused, without work of the database; false: it may be let through.
 func (l *Limiter) Blocked(t *tenantconfig.Tenant, name Name, key string) (Decision, bool) {
 	k, _ := l.hash(t.ID, name, key)
-	d, refused := l.refusal(k, name, l.limitOf(t, name))
-	if refused {
-		l.counted(d, outcomeBlocked)
-	}
-	return d, refused
+	return l.refusal(k, name, l.limitOf(t, name))
 }
 
 // limitOf is the tenant's limit, else the platform's, else the default.
@@ -133,9 +129,13 @@ func (l *Limiter) hash(tenant string, name Name, key string) (sum hash, shared b
 	return sum, shared
 }
 
+// refusal counts a try of a key that is known to be refused; false: it is not.
 func (l *Limiter) refusal(k hash, name Name, limit Limit) (Decision, bool) {
 	wait := l.local.blockedFor(k, limit, l.Now())
-	return Decision{Name: name, Limit: limit, RetryAfter: wait, Reset: wait}, wait > 0
+	if wait <= 0 {
+		return Decision{}, false
+	}
+	return l.counted(Decision{Name: name, Limit: limit, RetryAfter: wait, Reset: wait}, outcomeBlocked), true
 }
 
 // ask the database, together with those who ask the same; false: it did not answer.
