@@ -30,11 +30,12 @@ build: ## Build bin/caly and bin/caly-upload
 .PHONY: image
 image: build ## Write the OCI image to dist/caly.tar, without Docker
 	@mkdir -p dist
-	@go run -C hack/image . --binary $(CURDIR)/bin/caly --also $(CURDIR)/bin/caly-upload --tag $(IMAGE) --out $(CURDIR)/dist/caly.tar
+	@go run -C hack/image . --binary $(CURDIR)/bin/caly --also $(CURDIR)/bin/caly-upload --tag $(IMAGE) --out $(CURDIR)/dist/caly.tar \
+		--license $(CURDIR)/LICENSE --license $(CURDIR)/THIRD_PARTY_NOTICES
 	@echo "wrote dist/caly.tar ($(IMAGE))"
 
 .PHONY: generate
-generate: ## Generate CRDs, deepcopy, apply configurations and RBAC
+generate: ## Generate CRDs, deepcopy, apply configurations, RBAC and THIRD_PARTY_NOTICES
 	@hack/generate.sh
 
 .PHONY: check-generated

@@ -68,7 +68,8 @@ build_image() {
 	[[ -s $IMAGE_FILE ]] && return
 	mkdir -p dist
 	rm -f dist/caly-demo-*.tar
-	go run -C hack/image . --binary "$ROOT/bin/caly" --also "$ROOT/bin/caly-upload" --tag "localhost/caly:$TAG" --out "$IMAGE_FILE.tmp"
+	go run -C hack/image . --binary "$ROOT/bin/caly" --also "$ROOT/bin/caly-upload" --tag "localhost/caly:$TAG" --out "$IMAGE_FILE.tmp" \
+		--license "$ROOT/LICENSE" --license "$ROOT/THIRD_PARTY_NOTICES"
 	mv "$IMAGE_FILE.tmp" "$IMAGE_FILE"
 }
 

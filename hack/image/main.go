@@ -37,6 +37,7 @@ var epoch = time.Unix(0, 0).UTC()
 
 type options struct {
 	binary, also, tag, out, entrypoint, caBundle string
+	licenses                                     []string
 	user                                         int
 }
 
@@ -48,6 +49,10 @@ func main() {
 	flag.StringVar(&o.out, "out", "", "archive to write")
 	flag.StringVar(&o.entrypoint, "entrypoint", "", "absolute path of the binary inside the image (default: / and its name)")
 	flag.StringVar(&o.caBundle, "ca-certificates", "/"+caPath, "CA certificates to put into the image; left out when the file is missing")
+	flag.Func("license", "text file to put into the folder /licenses; may be repeated", func(file string) error {
+		o.licenses = append(o.licenses, file)
+		return nil
+	})
 	flag.IntVar(&o.user, "user", 65532, "numeric user and group that the image runs as")
 	flag.Parse()
 	if err := run(o); err != nil {
@@ -172,6 +177,13 @@ func layer(o options) ([]byte, error) {
 	w.file(strings.TrimPrefix(o.entrypoint, "/"), 0o755, program)
 	if second != nil {
 		w.file(filepath.Base(o.also), 0o755, second)
+	}
+	for _, file := range o.licenses {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("--license: %w", err)
+		}
+		w.file("licenses/"+filepath.Base(file), 0o644, content)
 	}
 	if err := w.close(); err != nil {
 		return nil, fmt.Errorf("layer: %w", err)

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -88,6 +90,65 @@ func TestRunWritesALoadableImage(t *testing.T) {
 	}
 	if _, ok := got["tmp/"]; !ok {
 		t.Error("no /tmp")
+	}
+}
+
+func TestLicensesAreInTheImage(t *testing.T) {
+	o := testOptions(t)
+	for _, name := range []string{"LICENSE", "THIRD_PARTY_NOTICES"} {
+		file := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(file, []byte("text of "+name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		o.licenses = append(o.licenses, file)
+	}
+	content, err := layer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := entries(t, bytes.NewReader(content))
+	for _, name := range []string{"LICENSE", "THIRD_PARTY_NOTICES"} {
+		if string(got["licenses/"+name]) != "text of "+name {
+			t.Errorf("licenses/%s is %q", name, got["licenses/"+name])
+		}
+	}
+	o.licenses = append(o.licenses, filepath.Join(t.TempDir(), "missing"))
+	if _, err := layer(o); err == nil {
+		t.Error("no error for a licence file that does not exist")
+	}
+}
+
+// TestBaseImagesArePinned checks that each image that a build starts from is named by its digest: a tag can be moved.
+func TestBaseImagesArePinned(t *testing.T) {
+	const root = "../.."
+	content, err := os.ReadFile(filepath.Join(root, "Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pinned := regexp.MustCompile(`^\S+:\S+@sha256:[0-9a-f]{64}$`)
+	stages := map[string]bool{"scratch": true}
+	for line := range strings.Lines(string(content)) {
+		words := slices.DeleteFunc(strings.Fields(line), func(word string) bool {
+			return strings.HasPrefix(word, "--platform=")
+		})
+		switch {
+		case len(words) >= 2 && words[0] == "FROM":
+			if !stages[words[1]] && !pinned.MatchString(words[1]) {
+				t.Errorf("Dockerfile: %q names an image without its digest", words[1])
+			}
+			if len(words) == 4 {
+				stages[words[3]] = true
+			}
+		case len(words) >= 2 && words[0] == "COPY" && strings.HasPrefix(words[1], "--from="):
+			if from := strings.TrimPrefix(words[1], "--from="); !stages[from] && !pinned.MatchString(from) {
+				t.Errorf("Dockerfile: %q names an image without its digest", from)
+			}
+		}
+	}
+	for _, name := range []string{"LICENSE", "THIRD_PARTY_NOTICES"} {
+		if !strings.Contains(string(content), name) {
+			t.Errorf("Dockerfile does not copy %s into the image", name)
+		}
 	}
 }
 
