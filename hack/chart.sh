@@ -37,6 +37,7 @@ refuse "/api/mode" --set api.mode=test
 refuse "publicURL" --set publicURL=ftp://example.com
 refuse "/dataplane/maxStreams" --set dataplane.maxStreams=0
 refuse "/dataplane/maxCaptureBytes" --set dataplane.maxCaptureBytes=1
+refuse "/dataplane/passwordHashMemory" --set dataplane.passwordHashMemory=1
 refuse "/dataplane/cleanupInterval" --set dataplane.cleanupInterval=never
 refuse "/dataplane/allowedAgentCIDRs" --set 'dataplane.allowedAgentCIDRs={10.0.0.1}'
 refuse "minReplicas must not be above maxReplicas" --set dataplane.autoscaling.enabled=true,dataplane.autoscaling.minReplicas=11
@@ -60,6 +61,8 @@ expect dataplane "terminationGracePeriodSeconds: 3640" --set dataplane.streamGra
 expect dataplane "--stream-grace=3600s" --set dataplane.streamGraceSeconds=3600
 expect dataplane "emptyDir: {sizeLimit: 2415919104}"
 expect dataplane "--max-capture-bytes=4294967296" --values "$chart/ci/full-values.yaml"
+expect dataplane "--password-hash-memory=0"
+expect dataplane "--password-hash-memory=67108864" --values "$chart/ci/full-values.yaml"
 expect dataplane "replicas: 2"
 expect dataplane "rollingUpdate: {maxUnavailable: 0, maxSurge: 1}"
 expect dataplane "kind: PodDisruptionBudget"

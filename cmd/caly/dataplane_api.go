@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 
@@ -37,6 +38,7 @@ type apiOptions struct {
 	issuer, audience string
 	tenantFrom       []string
 	limit            []string
+	hashMemory       int64
 	smtp             mail.Options
 	smtpTLS          string
 }
@@ -47,6 +49,8 @@ func (o *apiOptions) addTo(f *pflag.FlagSet) {
 	f.StringVar(&o.audience, "token-audience", "caly", "whom access tokens are for")
 	f.StringSliceVar(&o.tenantFrom, "tenant-from", []string{"path", "host", "header"}, "what may name a request's tenant")
 	f.StringArrayVar(&o.limit, "limit", nil, "a limit other than the built-in one, as login=6/15m; may be given several times")
+	f.Int64Var(&o.hashMemory, "password-hash-memory", 0,
+		"bytes that hashing passwords may take at once; 0: a quarter of what the memory limit leaves to it")
 	f.StringVar(&o.smtp.Address, "smtp-address", "", "host:port of the SMTP server; without it flows that send mail are answered 503")
 	f.StringVar(&o.smtp.From, "smtp-from", "", "whom mail comes from")
 	f.StringVar(&o.smtpTLS, "smtp-tls", string(mail.StartTLSMandatory), "starttls-mandatory, starttls-opportunistic, implicit or none")
@@ -69,6 +73,9 @@ func (o apiOptions) settings() (s apiSettings, err error) {
 	}
 	if o.issuer == "" || o.audience == "" {
 		return s, usage("--token-issuer and --token-audience must not be empty")
+	}
+	if o.hashMemory != 0 && o.hashMemory < minHashMemory {
+		return s, usage("--password-hash-memory must be 0, or at least %d: one hash takes that", minHashMemory)
 	}
 	s.apiOptions = o
 	if s.limits, err = o.platformLimits(); err != nil {
@@ -126,7 +133,9 @@ type apiParts struct {
 
 func newTenantAPI(o apiSettings, p apiParts) *tenantAPI {
 	tenants := func() []string { return p.watcher.Snapshot().WithAccounts() }
-	a := &tenantAPI{hasher: password.NewHasher(password.Options{})}
+	memory := hashMemory(o.hashMemory, os.DirFS("/"), debug.SetMemoryLimit(-1))
+	a := &tenantAPI{hasher: password.NewHasher(password.Options{Memory: memory})}
+	p.log.Info("passwords are hashed within a share of the memory", "bytes", memory, "atOnce", a.hasher.Slots())
 	a.revocations = token.NewRevocations(token.RevocationOptions{Store: p.db, Tenants: tenants, Log: p.log, Metrics: p.registry})
 	a.tokens = token.New(token.Options{Issuer: o.issuer, Audience: o.audience, Ring: p.watcher.Ring, Revocations: a.revocations, Log: p.log, Metrics: p.registry})
 	a.mail = outbox.New(outbox.Options{Sender: o.sender, Key: derived(p.watcher.Ring, keyring.PurposeMail), Tenants: tenants, Store: p.db, Registerer: p.registry, Log: p.log})
@@ -208,6 +217,8 @@ func (a *tenantAPI) monitoring(w *watch.Watcher) *monitoring.Handler {
 			}
 			return map[string]any{"ready": true}
 		}),
-		monitoring.NewSection("passwords", func(context.Context) any { return map[string]int{"waiting": a.hasher.Waiting()} }),
+		monitoring.NewSection("passwords", func(context.Context) any {
+			return map[string]int{"waiting": a.hasher.Waiting(), "atOnce": a.hasher.Slots()}
+		}),
 		monitoring.NewSection("mail", func(context.Context) any { return map[string]bool{"enabled": a.mail.Enabled()} }))
 }

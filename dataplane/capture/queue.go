@@ -20,6 +20,9 @@ const (
 	sharedMemory = 64 << 20
 )
 
+// SharedMemory is the memory that all captures of a pod share, in bytes.
+const SharedMemory = sharedMemory
+
 type kind uint8
 
 const (

@@ -18,6 +18,9 @@ const (
 	sharedMemory = 64 << 20
 )
 
+// SharedMemory is the memory that all bodies of a pod share, in bytes.
+const SharedMemory = sharedMemory
+
 var errNoMemory = errors.New("the budget for bodies is used up")
 
 // charged is a body that has a share of the memory.

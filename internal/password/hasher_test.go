@@ -125,10 +125,85 @@ func TestWaitIsBounded(t *testing.T) {
 	})
 }
 
-func TestDefaultsLeaveHalfOfTheCPUs(t *testing.T) {
-	for procs, want := range map[int]int{1: 1, 2: 1, 3: 1, 8: 4} {
-		if got := slotsFor(procs); got != want {
-			t.Errorf("%d CPUs: %d slots, want %d", procs, got, want)
-		}
+func TestSlotsFor(t *testing.T) {
+	for name, tc := range map[string]struct {
+		procs  int
+		memory int64
+		want   int
+	}{
+		"one CPU":                         {procs: 1, memory: DefaultMemory, want: 1},
+		"three CPUs":                      {procs: 3, memory: DefaultMemory, want: 1},
+		"half of the CPUs":                {procs: 8, memory: DefaultMemory, want: 4},
+		"64 CPUs, a small share":          {procs: 64, memory: 80 << 20, want: 4},
+		"96 CPUs, the default":            {procs: 96, memory: DefaultMemory, want: 6},
+		"96 CPUs, a large share":          {procs: 96, memory: 8 << 30, want: 48},
+		"a share below one hash's memory": {procs: 96, memory: 1, want: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := slotsFor(tc.procs, tc.memory, Default); got != tc.want {
+				t.Errorf("%d slots, want %d", got, tc.want)
+			}
+		})
 	}
+}
+
+// TestStoredParametersCountTheirMemory checks that hashes of more memory than new ones run in smaller numbers, and that
+// one runs alone.
+func TestStoredParametersCountTheirMemory(t *testing.T) {
+	for name, tc := range map[string]struct {
+		memory, weight int64
+		want           int
+	}{
+		"the memory of new hashes":         {memory: 80 << 20, weight: 19 << 20, want: 4},
+		"a stored hash of 64 MiB":          {memory: 160 << 20, weight: 64 << 20, want: 2},
+		"a stored hash larger than all of": {memory: 32 << 20, weight: 32 << 20, want: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := NewHasher(Options{Slots: 8, Memory: tc.memory})
+			entered := 0
+			for h.tryEnter(tc.weight) {
+				entered++
+			}
+			if entered != tc.want || len(h.slots) != tc.want {
+				t.Fatalf("%d hashes run at once in %d slots, want %d", entered, len(h.slots), tc.want)
+			}
+			for range entered {
+				h.leave(tc.weight)
+			}
+			if !h.memory.TryAcquire(tc.memory) || len(h.slots) != 0 {
+				t.Error("memory or slots are still taken")
+			}
+		})
+	}
+}
+
+// TestLargeStoredHashRunsAlone checks that a password whose stored hash needs more than all of the memory can still be
+// verified.
+func TestLargeStoredHashRunsAlone(t *testing.T) {
+	h := NewHasher(Options{Params: cheap, Memory: 1 << 20})
+	if ok, _, err := h.Verify(t.Context(), "password", reference); err != nil || !ok {
+		t.Errorf("%v, %v; want the stored hash to match", ok, err)
+	}
+}
+
+// TestWaitForMemoryIsBounded checks that a hash that finds a slot but no memory gives its slot back, in time.
+func TestWaitForMemoryIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := NewHasher(Options{Params: cheap, Slots: 2, Memory: 96 << 10, Wait: 3 * time.Second})
+		if !h.tryEnter(64 << 10) {
+			t.Fatal("the first finds no memory")
+		}
+		before := time.Now()
+		_, err := h.Hash(t.Context(), good)
+		if waited := time.Since(before); !errors.Is(err, ErrBusy) || waited != 3*time.Second {
+			t.Errorf("%v after %s, want ErrBusy after 3s", err, waited)
+		}
+		if h.Waiting() != 0 || len(h.slots) != 1 {
+			t.Errorf("%d wait and %d slots are taken, want 0 and 1", h.Waiting(), len(h.slots))
+		}
+		h.leave(64 << 10)
+		if _, err := h.Hash(t.Context(), good); err != nil {
+			t.Errorf("with memory free: %v", err)
+		}
+	})
 }

@@ -21,6 +21,9 @@ type Params struct {
 	Threads      uint8
 }
 
+// bytes is the memory that one hash takes.
+func (p Params) bytes() int64 { return int64(p.Memory) << 10 }
+
 // Default is OWASP's recommendation of least memory: about 20 ms and 19 MiB.
 var Default = Params{Memory: 19 << 10, Time: 2, Threads: 1}
 
