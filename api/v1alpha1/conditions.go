@@ -15,6 +15,9 @@ const (
 	ConditionStorageReachable = "StorageReachable"
 	// ConditionSuspended says that the Tenant is suspended by its spec.
 	ConditionSuspended = "Suspended"
+	// ConditionVerifierMissing is True while the Secret of a verifier does not exist or has an empty value. It is absent
+	// otherwise.
+	ConditionVerifierMissing = "VerifierMissing"
 	// ConditionBackfillSucceeded says whether the last search for calls whose webhooks were lost succeeded. It has no part in Ready.
 	ConditionBackfillSucceeded = "BackfillSucceeded"
 )
@@ -31,6 +34,11 @@ const (
 	ReasonSecretNotFound = "SecretNotFound"
 	// ReasonSecretKeyMissing : a Secret exists and lacks a key, or what the key holds is empty, too weak, or cannot be used.
 	ReasonSecretKeyMissing = "SecretKeyMissing"
+	// ReasonVerifierGracePeriod is the reason while the published config still accepts the last secrets of a deleted or
+	// emptied Secret.
+	ReasonVerifierGracePeriod = "VerifierGracePeriod"
+	// ReasonVerifierClosed is the reason once the published config accepts no secret of a deleted or emptied Secret.
+	ReasonVerifierClosed = "VerifierClosed"
 	// ReasonCredentialsValid : all Secrets are there with what they need.
 	ReasonCredentialsValid = "CredentialsValid"
 	// ReasonBucketReachable : the bucket answered.

@@ -75,6 +75,8 @@ func (r *Reconciler) apply(ctx context.Context, s *scope) error {
 	if err := r.applySecret(ctx, s, tenantconfig.PrefixTenant, v1alpha1.SecretTypeTenantConfig, "tenant-config", config); err != nil {
 		return err
 	}
+	s.applied = true
+	conditions.Delete(s.tenant, v1alpha1.ConditionVerifierMissing)
 	s.tenant.Status.WebhookURLs = r.webhookURLs(s.tenant) // they work from now on, whatever becomes of the bucket
 	return nil
 }
@@ -93,17 +95,24 @@ func (r *Reconciler) suspendConfig(ctx context.Context, s *scope) error {
 	if !s.suspended() {
 		return nil
 	}
+	return r.changeConfig(ctx, s, func(config *tenantconfig.Tenant) (changed bool) {
+		changed, config.Suspended = !config.Suspended, true
+		return changed
+	})
+}
+
+// changeConfig changes the published config in place, if there is one. The function reports whether it changed it.
+func (r *Reconciler) changeConfig(ctx context.Context, s *scope, change func(*tenantconfig.Tenant) bool) error {
 	var secret corev1.Secret
 	key := client.ObjectKey{Namespace: r.WorkNamespace, Name: tenantconfig.SecretName(tenantconfig.PrefixTenant, s.tenant.ID())}
 	if err := r.APIReader.Get(ctx, key, &secret); err != nil {
 		return client.IgnoreNotFound(err)
 	}
 	config, err := tenantconfig.DecodeTenant(secret.Data[tenantconfig.Key])
-	unreadable := err != nil // then apply writes it anew
-	if unreadable || config.Suspended {
+	unreadable := err != nil // then apply replaces it
+	if unreadable || !change(config) {
 		return nil
 	}
-	config.Suspended = true
 	data, err := tenantconfig.EncodeTenant(*config)
 	if err != nil {
 		return err

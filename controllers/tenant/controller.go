@@ -65,7 +65,10 @@ type Reconciler struct {
 	WorkNamespace string
 	// PublicURL is where Exotel reaches the data plane.
 	PublicURL string
-	probes    probeCache
+	// VerifierGrace is how long a verifier accepts its last secrets after its Secret was deleted or emptied.
+	// 0 is DefaultVerifierGrace.
+	VerifierGrace time.Duration
+	probes        probeCache
 }
 
 // step is one phase of a reconcile. A *verdict as its error ends it with a condition; any other error is tried again.
@@ -90,9 +93,22 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if errors.Is(err, errStale) {
 		return again, nil
 	}
-	result, err = s.conclude(err)
+	return r.finish(ctx, s, err)
+}
+
+// finish writes what the steps found into the status. A reconcile that did not write the config closes the verifiers of
+// deleted Secrets.
+func (r *Reconciler) finish(ctx context.Context, s *scope, steps error) (ctrl.Result, error) {
+	var closing error
+	if !s.applied && s.tenant.DeletionTimestamp.IsZero() {
+		closing = r.closeVerifiers(ctx, s)
+	}
+	result, err := s.conclude(steps)
 	if s.released {
 		return result, err
+	}
+	if err = errors.Join(err, closing); s.wake > 0 && (result.RequeueAfter == 0 || s.wake < result.RequeueAfter) {
+		result.RequeueAfter = s.wake
 	}
 	patched := r.patchStatus(ctx, s)
 	if err == nil && errors.Is(patched, errStale) {

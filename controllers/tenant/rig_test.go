@@ -55,6 +55,7 @@ type rig struct {
 	bucket   string
 	buckets  *counting
 	logs     *safeBuffer
+	grace    time.Duration // of verifiers; 0: the default
 
 	mu     sync.Mutex
 	hidden []string // every value that was ever in a Tenant's Secret
@@ -112,7 +113,7 @@ func (r *rig) start(t *testing.T) (stop func()) {
 
 func (r *rig) reconciler(mgr ctrl.Manager) *Reconciler {
 	return &Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("caly-operator"), Store: r.db,
-		Buckets: r.buckets, WorkNamespace: r.work, PublicURL: "https://voice.example/"}
+		Buckets: r.buckets, WorkNamespace: r.work, PublicURL: "https://voice.example/", VerifierGrace: r.grace}
 }
 
 func (r *rig) logger() logr.Logger {

@@ -28,6 +28,8 @@ type scope struct {
 	upload         *tenantconfig.Upload      // compile, but for the database URL: ensureRole
 	released       bool                      // release: the finalizer is gone, there is nothing left to write to
 	requeueAfter   time.Duration             // probe
+	applied        bool                      // apply: the config is the one of this spec
+	wake           time.Duration             // closeVerifiers: the rest of a grace period; 0: none runs
 }
 
 func (s *scope) suspended() bool { return s.tenant.Spec.Suspend != nil && *s.tenant.Spec.Suspend }

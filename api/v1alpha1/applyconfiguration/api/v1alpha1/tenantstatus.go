@@ -14,6 +14,7 @@ type TenantStatusApplyConfiguration struct {
 	// observedGeneration is the generation that the last successful reconcile saw.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// conditions of the Tenant: Ready; Reconciling and Stalled while true; CredentialsValid; StorageReachable; Suspended while true;
+	// VerifierMissing while the Secret of a verifier does not exist or is empty;
 	// BackfillSucceeded with spec.exotel.backfill.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// webhookURLs are the addresses to give to Exotel.
