@@ -13,7 +13,7 @@ const (
 	ConditionCredentialsValid = "CredentialsValid"
 	// ConditionStorageReachable says whether the Tenant's bucket answered with the Tenant's credentials.
 	ConditionStorageReachable = "StorageReachable"
-	// ConditionSuspended says that the Tenant is suspended by its spec.
+	// ConditionSuspended says that the Tenant is suspended, by its spec or by the platform.
 	ConditionSuspended = "Suspended"
 	// ConditionVerifierMissing is True while the Secret of a verifier does not exist or has an empty value. It is absent
 	// otherwise.
@@ -28,6 +28,9 @@ const (
 	ReasonReady = "Ready"
 	// ReasonSuspended : spec.suspend is true; webhooks are refused and uploads wait.
 	ReasonSuspended = "Suspended"
+	// ReasonPlatformSuspended is for a Tenant that an annotation of its Namespace suspends. The effect is that of
+	// ReasonSuspended.
+	ReasonPlatformSuspended = "PlatformSuspended"
 	// ReasonInvalidSpec : a field cannot be compiled; the message names it.
 	ReasonInvalidSpec = "InvalidSpec"
 	// ReasonSecretNotFound : a Secret that the spec names does not exist.
@@ -90,6 +93,9 @@ const (
 	FinalizerTenant = "voice.caly.dev/tenant"
 	// AnnotationRetry on a failed CallRecording asks for one more round of attempts whenever its value changes.
 	AnnotationRetry = "voice.caly.dev/retry"
+	// AnnotationSuspend on a Namespace suspends all of its Tenants; its value is the reason. With "." and the name of a
+	// Tenant appended it suspends that Tenant alone. The author of a Tenant cannot edit the Namespace.
+	AnnotationSuspend = "voice.caly.dev/suspend"
 	// LabelTenant carries the name of the Tenant.
 	LabelTenant = "voice.caly.dev/tenant"
 	// LabelTenantNamespace carries the namespace of the Tenant on objects that live elsewhere.

@@ -266,6 +266,7 @@ const (
 // TenantSpec is what the platform engineer wants of a Tenant.
 type TenantSpec struct {
 	// suspend refuses the Tenant's webhooks and whatever its accounts ask for, and keeps its uploads waiting, until it is false again.
+	// The platform suspends a Tenant by an annotation of its Namespace, which this field does not undo.
 	// +optional
 	Suspend *bool `json:"suspend,omitempty"`
 	// exotel is the Tenant's Exotel account.
@@ -379,7 +380,7 @@ type WebhookURL struct {
 // +kubebuilder:resource:shortName=tnt,categories=caly
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
-// +kubebuilder:printcolumn:name="Suspended",type=boolean,JSONPath=`.spec.suspend`
+// +kubebuilder:printcolumn:name="Suspended",type=string,JSONPath=`.status.conditions[?(@.type=="Suspended")].reason`
 // +kubebuilder:printcolumn:name="Bucket",type=string,JSONPath=`.spec.recordings.bucket`
 // +kubebuilder:printcolumn:name="Backlog",type=integer,JSONPath=`.status.backlog`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`

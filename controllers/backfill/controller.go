@@ -22,6 +22,7 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/suspension"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -108,8 +109,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	r.Metrics.succeeded(t.ID(), m.status.LastSuccessTime)
-	if !wanted(&t) {
-		return ctrl.Result{}, nil // a change of the Tenant comes back here
+	if ok, err := r.wanted(ctx, &t); err != nil || !ok {
+		return ctrl.Result{}, err // a change of the Tenant comes back here; the end of a suspension changes its status
 	}
 	if wait := time.Until(m.due(&t)); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
@@ -117,11 +118,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return r.look(ctx, &t, m)
 }
 
-// wanted tells whether a Tenant is to be looked after: not while it is suspended, goes away or is not ready.
-func wanted(t *v1alpha1.Tenant) bool {
-	suspended := t.Spec.Suspend != nil && *t.Spec.Suspend
-	return t.DeletionTimestamp.IsZero() && !suspended && t.Spec.Exotel.Backfill != nil &&
-		apimeta.IsStatusConditionTrue(t.Status.Conditions, v1alpha1.ConditionReady)
+// wanted reports whether a Tenant needs backfill: not while it is suspended, being deleted or not ready.
+func (r *Reconciler) wanted(ctx context.Context, t *v1alpha1.Tenant) (bool, error) {
+	if !t.DeletionTimestamp.IsZero() || t.Spec.Exotel.Backfill == nil ||
+		!apimeta.IsStatusConditionTrue(t.Status.Conditions, v1alpha1.ConditionReady) {
+		return false, nil
+	}
+	s, err := suspension.Of(ctx, t, r.Client, r.APIReader)
+	return !s.Suspended(), err
 }
 
 // stillWanted asks again, in the middle of a run.
@@ -130,7 +134,10 @@ func (r *Reconciler) stillWanted(ctx context.Context, was *v1alpha1.Tenant) (boo
 	if err := r.Client.Get(ctx, client.ObjectKeyFromObject(was), &t); err != nil {
 		return false, client.IgnoreNotFound(err)
 	}
-	return t.UID == was.UID && wanted(&t), nil
+	if t.UID != was.UID {
+		return false, nil
+	}
+	return r.wanted(ctx, &t)
 }
 
 // forget lets go of what is known of a Tenant that is gone.

@@ -332,6 +332,12 @@ func TestLeftAlone(t *testing.T) {
 		}, func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
 			r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Suspend = nil })
 		}},
+		"suspended by the platform": {func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			r.annotate(t, v1alpha1.AnnotationSuspend+"."+tenant.Name, `"unpaid"`)
+		}, func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			r.annotate(t, v1alpha1.AnnotationSuspend+"."+tenant.Name, "null")
+			r.poke(t, tenant, 1) // as the tenant controller does when it removes the condition
+		}},
 		"not ready": {func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) { r.setReady(t, tenant, false) },
 			func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) { r.setReady(t, tenant, true) }},
 		"no backfill": {func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
@@ -366,6 +372,9 @@ func TestStoppedInTheMiddle(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *rig, *v1alpha1.Tenant){
 		"suspended": func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
 			r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Suspend = new(true) })
+		},
+		"suspended by the platform": func(t *testing.T, r *rig, _ *v1alpha1.Tenant) {
+			r.annotate(t, v1alpha1.AnnotationSuspend, `"unpaid"`)
 		},
 		"deleted": func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
 			if err := r.Client.Delete(t.Context(), tenant); err != nil {

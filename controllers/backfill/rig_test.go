@@ -199,6 +199,16 @@ func (r *rig) putSecret(t *testing.T, name, token string) {
 	}
 }
 
+// annotate sets an annotation of the rig's Namespace to a JSON value.
+func (r *rig) annotate(t *testing.T, key, value string) {
+	t.Helper()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.ns}}
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%s}}}`, key, value)
+	if err := r.Client.Patch(t.Context(), ns, client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // update applies f to the Tenant as it is now.
 func (r *rig) update(t *testing.T, tenant *v1alpha1.Tenant, f func(*v1alpha1.Tenant)) {
 	t.Helper()

@@ -24,12 +24,14 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/suspension"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // +kubebuilder:rbac:groups=voice.caly.dev,resources=tenants,verbs=get;list;watch;update;patch
 // +kubebuilder:rbac:groups=voice.caly.dev,resources=tenants/status;tenants/finalizers,verbs=update;patch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // secretIndex finds the Tenants that name a Secret.
@@ -173,20 +175,23 @@ func (r *Reconciler) addFinalizer(ctx context.Context, s *scope) error {
 	return nil
 }
 
-func (r *Reconciler) suspend(ctx context.Context, s *scope) error {
-	suspended := s.suspended()
-	if suspended {
-		conditions.Set(s.tenant, v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended, "spec.suspend is true: webhooks are refused and uploads wait")
+// suspend finds out whether the Tenant is suspended and stops what must stop.
+func (r *Reconciler) suspend(ctx context.Context, s *scope) (err error) {
+	if s.suspension, err = suspension.Of(ctx, s.tenant, r.Client, r.APIReader); err != nil {
+		return err
+	}
+	if s.suspended() {
+		conditions.Set(s.tenant, v1alpha1.ConditionSuspended, metav1.ConditionTrue, s.suspension.Reason, s.suspension.Message)
 	} else {
 		conditions.Delete(s.tenant, v1alpha1.ConditionSuspended)
 	}
 	if err := r.suspendConfig(ctx, s); err != nil {
 		return err
 	}
-	return r.Store.SuspendTenant(ctx, s.tenant.ID(), suspended)
+	return r.Store.SuspendTenant(ctx, s.tenant.ID(), s.suspended())
 }
 
-// SetupWithManager watches Tenants, and the Secrets they name by metadata alone.
+// SetupWithManager watches Tenants, and by metadata alone the Secrets they name and their Namespaces.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	index := func(o client.Object) []string { return secretNames(o.(*v1alpha1.Tenant)) }
 	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.Tenant{}, secretIndex, index); err != nil {
@@ -196,6 +201,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	// same a loop.
 	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Tenant{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Named("tenant").WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tenantsOf), builder.OnlyMetadata).
+		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.tenantsIn),
+										builder.WithPredicates(predicate.AnnotationChangedPredicate{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 8}). // one that waits for a store that is away keeps no other waiting
 		Complete(r)
 }
@@ -215,6 +222,20 @@ func (r *Reconciler) tenantsOf(ctx context.Context, o client.Object) []reconcile
 		return nil
 	}
 	var reqs []reconcile.Request
+	for i := range list.Items {
+		reqs = append(reqs, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+	}
+	return reqs
+}
+
+// tenantsIn maps a Namespace to its Tenants: its annotations may suspend them.
+func (r *Reconciler) tenantsIn(ctx context.Context, o client.Object) []reconcile.Request {
+	var list v1alpha1.TenantList
+	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetName())); err != nil {
+		log.FromContext(ctx).Error(err, "list the Tenants of a Namespace", "namespace", o.GetName())
+		return nil
+	}
+	reqs := make([]reconcile.Request, 0, len(list.Items))
 	for i := range list.Items {
 		reqs = append(reqs, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/suspension"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -30,9 +31,11 @@ type scope struct {
 	requeueAfter   time.Duration             // probe
 	applied        bool                      // apply: the config is the one of this spec
 	wake           time.Duration             // closeVerifiers: the rest of a grace period; 0: none runs
+	suspension     suspension.Suspension     // suspend
 }
 
-func (s *scope) suspended() bool { return s.tenant.Spec.Suspend != nil && *s.tenant.Spec.Suspend }
+// suspended reports whether the Tenant is suspended, by its spec or by the platform.
+func (s *scope) suspended() bool { return s.suspension.Suspended() }
 
 // verdict ends a reconcile with a condition, instead of an error that is tried again and again.
 type verdict struct {

@@ -13,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
@@ -57,9 +56,8 @@ func TestCompile(t *testing.T) {
 		wantError  string
 	}{
 		"as it is": {},
-		"suspended": {change: func(s *scope) { s.tenant.Spec.Suspend = ptr.To(true) },
+		"suspended": {change: func(s *scope) { s.suspension.Reason = v1alpha1.ReasonSuspended },
 			wantTenant: func(c *tenantconfig.Tenant) { c.Suspended = true }},
-		"suspend is false": {change: func(s *scope) { s.tenant.Spec.Suspend = ptr.To(false) }},
 		"hosts of its own": {change: func(s *scope) { s.tenant.Spec.Recordings.AllowedSourceHosts = []string{"a.test"} },
 			wantTenant: func(c *tenantconfig.Tenant) { c.AllowedSourceHosts = []string{"a.test"} },
 			wantUpload: func(u *tenantconfig.Upload) { u.AllowedSourceHosts = []string{"a.test"} }},

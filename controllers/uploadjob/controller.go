@@ -18,6 +18,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/suspension"
 )
 
 // Store is what the controller needs of PostgreSQL.
@@ -63,7 +64,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, err
 	}
-	d, err := r.decide(ctx, stateOf(&t, job, err == nil, backlog, time.Now()), job.Name)
+	now := stateOf(&t, job, err == nil, backlog, time.Now())
+	suspended, err := suspension.Of(ctx, &t, r.Client, r.live)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	now.wanted = now.wanted && !suspended.Suspended()
+	d, err := r.decide(ctx, now, job.Name)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

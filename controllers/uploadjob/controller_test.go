@@ -8,7 +8,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -101,6 +103,33 @@ func TestSuspendedTenantHasNoJob(t *testing.T) {
 		t.Error("a suspended tenant got a Job")
 	}
 	suspend(false)
+	r.waitForPods(t, tenant, 1)
+}
+
+// TestPlatformSuspendedTenantHasNoJob annotates the Namespace. Neither the spec nor the status of the Tenant
+// says that it is suspended.
+func TestPlatformSuspendedTenantHasNoJob(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 0)
+	tenant := r.tenant(t, "support", func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(false) })
+	r.enqueue(t, tenant.ID(), 1)
+	r.waitForPods(t, tenant, 1)
+	annotate := func(value string) {
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.ns}}
+		patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%s}}}`, v1alpha1.AnnotationSuspend, value)
+		if err := r.Patch(t.Context(), ns, client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
+			t.Fatal(err)
+		}
+		r.setDigest(t, tenant, "compiled "+value) // the tenant controller writes the status then
+	}
+	annotate(`"unpaid"`)
+	r.waitForPods(t, tenant, 0)
+	r.enqueue(t, tenant.ID(), 1)
+	r.waitForBacklog(t, tenant, 2) // looked at since, with work to do
+	if r.job(t, tenant) != nil {
+		t.Error("a suspended tenant got a Job")
+	}
+	annotate("null")
 	r.waitForPods(t, tenant, 1)
 }
 

@@ -45,10 +45,13 @@ type state struct {
 	deleting    bool
 }
 
+// stateOf returns the state of a Tenant that is not suspended.
 func stateOf(t *v1alpha1.Tenant, job *batchv1.Job, exists bool, b store.Backlog, now time.Time) state {
 	s := state{
-		wanted: t.DeletionTimestamp.IsZero() && (t.Spec.Suspend == nil || !*t.Spec.Suspend) && t.Status.ConfigDigest != "",
-		ready:  b.Ready, maxParallel: 4, exists: exists,
+		wanted:      t.DeletionTimestamp.IsZero() && t.Status.ConfigDigest != "",
+		ready:       b.Ready,
+		maxParallel: 4,
+		exists:      exists,
 	}
 	if p := t.Spec.Recordings.MaxParallelism; p != 0 {
 		s.maxParallel = p

@@ -74,10 +74,11 @@ func TestStateOf(t *testing.T) {
 		job    *batchv1.Job
 		want   state
 	}{
-		"a new tenant":        {func(*v1alpha1.Tenant) {}, nil, state{maxParallel: 4, ready: 7}},
-		"a compiled one":      {func(t *v1alpha1.Tenant) { t.Status.ConfigDigest = "d" }, nil, state{wanted: true, maxParallel: 4, ready: 7}},
-		"suspended":           {func(t *v1alpha1.Tenant) { t.Status.ConfigDigest, t.Spec.Suspend = "d", ptr.To(true) }, nil, state{maxParallel: 4, ready: 7}},
-		"no longer suspended": {func(t *v1alpha1.Tenant) { t.Status.ConfigDigest, t.Spec.Suspend = "d", ptr.To(false) }, nil, state{wanted: true, maxParallel: 4, ready: 7}},
+		"a new tenant": {func(*v1alpha1.Tenant) {}, nil, state{maxParallel: 4, ready: 7}},
+		"a compiled one": {
+			tenant: func(t *v1alpha1.Tenant) { t.Status.ConfigDigest = "d" },
+			want:   state{wanted: true, maxParallel: 4, ready: 7},
+		},
 		"being deleted": {func(t *v1alpha1.Tenant) { t.Status.ConfigDigest, t.DeletionTimestamp = "d", ptr.To(metav1.Now()) }, nil,
 			state{maxParallel: 4, ready: 7}},
 		"a bound of its own": {func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 9 }, nil, state{maxParallel: 9, ready: 7}},
