@@ -35,6 +35,7 @@ type dataplaneOptions struct {
 	monitoringTokenFile            string
 	api                            apiOptions
 	audio                          audioOptions
+	pools                          poolOptions
 }
 
 func newDataplaneCommand() *cobra.Command {
@@ -59,6 +60,7 @@ func newDataplaneCommand() *cobra.Command {
 	f.StringVar(&o.monitoringTokenFile, "monitoring-token-file", "", "file with the token that opens /api/monitoring to the outside")
 	o.api.addTo(f)
 	o.audio.addTo(f)
+	o.pools.addTo(f)
 	return cmd
 }
 
@@ -69,24 +71,18 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 		return err
 	}
 	settings, err := o.api.settings()
-	if err := errors.Join(err, o.audio.check()); err != nil {
+	if err := errors.Join(err, o.audio.check(), o.pools.check()); err != nil {
 		return err
 	}
 	dsn, err := databaseURL(o.databaseURLFile)
 	if err != nil {
 		return err
 	}
-	db, err := store.Open(ctx, dsn, store.Options{Component: "dataplane", MaxConns: 16})
+	db, err := openPools(ctx, dsn, o.pools, o.commitWorkers)
 	if err != nil {
 		return err
 	}
-	defer db.Close()
-	// Apart, so that neither the API nor webhooks take the other's connections.
-	apiDB, err := store.Open(ctx, dsn, store.Options{Component: "dataplane", MaxConns: 16, ApplicationName: "caly-dataplane-api"})
-	if err != nil {
-		return err
-	}
-	defer apiDB.Close()
+	defer db.close()
 	cfg, err := ctrl.GetConfig()
 	if err != nil {
 		return err
@@ -99,11 +95,12 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	watcher := watch.New(client, o.workNamespace, log)
 	registry := newMetricsRegistry()
 	registerConfigs(registry, watcher)
-	hooks.Tenants, hooks.Store, hooks.Log, hooks.Metrics = watcher.Snapshot, db, log, registry
-	tenants := newTenantAPI(settings, apiParts{db: apiDB, watcher: watcher, proxies: hooks.TrustedProxies, registry: registry, log: log})
+	hooks.Tenants, hooks.Store, hooks.Log, hooks.Metrics = watcher.Snapshot, db.ingest, log, registry
+	parts := apiParts{db: db, watcher: watcher, proxies: hooks.TrustedProxies, registry: registry, log: log}
+	tenants := newTenantAPI(settings, parts)
 	status := tenants.monitoring(watcher)
 	tenants.handler.Handle(monitoring.PathPrefix, monitoring.NewPublic(o.monitoringTokenFile, status, log))
-	streams, err := newStreams(o.audio, apiParts{db: apiDB, watcher: watcher, proxies: hooks.TrustedProxies, registry: registry, log: log})
+	streams, err := newStreams(o.audio, parts)
 	if err != nil {
 		return err
 	}
@@ -116,7 +113,8 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	group.Go(func() error { return streams.run(ctx) })
 	group.Go(func() error {
 		return server.Run(ctx, server.Options{Listen: o.listen, InternalListen: o.internalListen, Public: route(webhooks, streams.handler, tenants.handler),
-			Internal: internalHandler(registry, status, streams.janitor.Profile()), Ready: readiness(db, watcher, tenants.settled()),
+			Internal:   internalHandler(registry, status, streams.janitor.Profile()),
+			Ready:      readiness(db.ingest, watcher, tenants.settled()),
 			DrainDelay: o.drainDelay, Grace: o.grace, Finish: streams.drain, TLSCertFile: o.tlsCertFile, TLSKeyFile: o.tlsKeyFile, Log: log})
 	})
 	return group.Wait()

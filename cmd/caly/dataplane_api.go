@@ -27,7 +27,6 @@ import (
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/mail"
 	"github.com/caly-dev/caly/internal/password"
-	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/tenantconfig/watch"
 )
@@ -124,7 +123,7 @@ type tenantAPI struct {
 
 // apiParts are what it shares with the webhooks.
 type apiParts struct {
-	db       *store.DB
+	db       *pools
 	watcher  *watch.Watcher
 	proxies  []netip.Prefix
 	registry *prometheus.Registry
@@ -136,16 +135,42 @@ func newTenantAPI(o apiSettings, p apiParts) *tenantAPI {
 	memory := hashMemory(o.hashMemory, os.DirFS("/"), debug.SetMemoryLimit(-1))
 	a := &tenantAPI{hasher: password.NewHasher(password.Options{Memory: memory})}
 	p.log.Info("passwords are hashed within a share of the memory", "bytes", memory, "atOnce", a.hasher.Slots())
-	a.revocations = token.NewRevocations(token.RevocationOptions{Store: p.db, Tenants: tenants, Log: p.log, Metrics: p.registry})
+	a.revocations = token.NewRevocations(token.RevocationOptions{
+		Store:   p.db.limits,
+		Tenants: tenants,
+		Log:     p.log,
+		Metrics: p.registry,
+	})
 	a.tokens = token.New(token.Options{Issuer: o.issuer, Audience: o.audience, Ring: p.watcher.Ring, Revocations: a.revocations, Log: p.log, Metrics: p.registry})
-	a.mail = outbox.New(outbox.Options{Sender: o.sender, Key: derived(p.watcher.Ring, keyring.PurposeMail), Tenants: tenants, Store: p.db, Registerer: p.registry, Log: p.log})
-	limiter := ratelimit.New(ratelimit.Options{Store: p.db, Key: derived(p.watcher.Ring, keyring.PurposeRateLimit), Limits: o.limits, Registerer: p.registry, Log: p.log})
+	a.mail = outbox.New(outbox.Options{
+		Sender:     o.sender,
+		Key:        derived(p.watcher.Ring, keyring.PurposeMail),
+		Tenants:    tenants,
+		Store:      p.db.api,
+		Registerer: p.registry,
+		Log:        p.log,
+	})
+	limiter := ratelimit.New(ratelimit.Options{
+		Store:      p.db.limits,
+		Key:        derived(p.watcher.Ring, keyring.PurposeRateLimit),
+		Limits:     o.limits,
+		Registerer: p.registry,
+		Log:        p.log,
+	})
 	a.handler = api.New(api.Options{Tenants: p.watcher.Snapshot, Tokens: a.tokens, Limiter: limiter, TenantFrom: o.tenantFrom, TrustedProxies: p.proxies,
 		Mode: api.Mode(o.mode), TestToken: tenantconfig.Sensitive(os.Getenv("DEV_TEST_TOKEN")), Log: p.log, Metrics: p.registry})
-	accounts := account.New(account.Options{Store: p.db, Tokens: a.tokens, Limiter: limiter, Hasher: a.hasher, Ring: p.watcher.Ring, Revoker: a.revocations,
-		Mail: a.mail, Log: p.log})
+	accounts := account.New(account.Options{
+		Store:   p.db.api,
+		Tokens:  a.tokens,
+		Limiter: limiter,
+		Hasher:  a.hasher,
+		Ring:    p.watcher.Ring,
+		Revoker: a.revocations,
+		Mail:    a.mail,
+		Log:     p.log,
+	})
 	account.Register(a.handler, accounts)
-	records.Register(a.handler, records.Options{Store: p.db, Inviter: accounts, Revoker: a.revocations})
+	records.Register(a.handler, records.Options{Store: p.db.api, Inviter: accounts, Revoker: a.revocations})
 	a.handler.Handle("/.well-known/jwks.json", a.tokens.JWKS())
 	return a
 }

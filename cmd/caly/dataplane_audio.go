@@ -77,17 +77,33 @@ type streams struct {
 func newStreams(o audioOptions, p apiParts) (s *streams, err error) {
 	s = &streams{grace: o.grace}
 	if o.captureDir != "" {
-		s.captures, err = capture.New(capture.Options{Store: p.db, Pod: o.pod, Dir: o.captureDir, Tenants: p.watcher.Snapshot, MaxCaptures: o.maxCaptures,
-			MaxBytes: o.maxCaptureBytes, Log: p.log, Registerer: p.registry})
+		s.captures, err = capture.New(capture.Options{
+			Store:       p.db.live,
+			Pod:         o.pod,
+			Dir:         o.captureDir,
+			Tenants:     p.watcher.Snapshot,
+			MaxCaptures: o.maxCaptures,
+			MaxBytes:    o.maxCaptureBytes,
+			Log:         p.log,
+			Registerer:  p.registry,
+		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	s.sessions = live.New(live.Options{Store: p.db, Pod: o.pod, Tenants: p.watcher.Snapshot, MaxStreams: o.maxStreams, Log: p.log, Registerer: p.registry})
+	s.sessions = live.New(live.Options{
+		Store:      p.db.live,
+		Pod:        o.pod,
+		Tenants:    p.watcher.Snapshot,
+		MaxStreams: o.maxStreams,
+		Log:        p.log,
+		Registerer: p.registry,
+	})
 	s.handler = endpoint.New(endpoint.Options{Tenants: p.watcher.Snapshot, Sessions: s.sessions, Key: derived(p.watcher.Ring, keyring.PurposeStream),
 		TrustedProxies: p.proxies, AllowedAgents: o.agents, Captures: s.captures, Log: p.log, Metrics: p.registry})
-	s.janitor = janitor.New(janitor.Options{Store: p.db, Registry: s.sessions, Tenants: func() []string { return p.watcher.Snapshot().IDs() },
-		Every: o.cleanup, Log: p.log, Registerer: p.registry})
+	s.janitor = janitor.New(janitor.Options{Store: p.db.live, Registry: s.sessions,
+		Tenants: func() []string { return p.watcher.Snapshot().IDs() },
+		Every:   o.cleanup, Log: p.log, Registerer: p.registry})
 	return s, nil
 }
 

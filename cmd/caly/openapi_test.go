@@ -27,7 +27,13 @@ func document(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newTenantAPI(settings, apiParts{db: new(store.DB), watcher: watch.New(nil, "", log), registry: prometheus.NewRegistry(), log: log}).handler.Document()
+	parts := apiParts{
+		db:       &pools{api: new(store.DB), limits: new(store.DB)},
+		watcher:  watch.New(nil, "", log),
+		registry: prometheus.NewRegistry(),
+		log:      log,
+	}
+	return newTenantAPI(settings, parts).handler.Document()
 }
 
 // TestOpenAPICopy : the copy in the documentation is what is served.

@@ -18,6 +18,9 @@ import (
 // databaseRetry is when to come again while PostgreSQL is away.
 const databaseRetry = 5 * time.Second
 
+// busyRetry is the Retry-After of a request that its tenant has no database connection for.
+const busyRetry = time.Second
+
 // These are huma's own hooks, and package variables: with them its errors are problems, in answers and in the document, its lists are
 // never null, as marshal writes them, and names differ by case.
 func init() {
@@ -45,6 +48,9 @@ func classify(err error) *problem.Problem {
 	switch {
 	case errors.As(err, &p):
 		return p
+	case errors.Is(err, store.ErrTenantBusy):
+		return problem.New(problem.Unavailable, "too many requests of this tenant are in progress; retry later").
+			WithRetryAfter(busyRetry).WithCause(err)
 	case errors.Is(err, store.ErrUnavailable):
 		return problem.New(problem.Database, "the database does not answer; send this again").WithRetryAfter(databaseRetry).WithCause(err)
 	case errors.Is(err, context.DeadlineExceeded):

@@ -40,6 +40,8 @@ func TestErrors(t *testing.T) {
 		"a service behind": {problem.New(problem.UpstreamFailure, "the bucket refused").WithCause(errSecret).WithRetryAfter(90 * time.Second),
 			502, "upstream_failure", "90", true},
 		"a problem of an unknown code": {problem.New("made_up", "").WithCause(errSecret), 500, "internal", "", true},
+		"the tenant is busy": {fmt.Errorf("list: %w: %w", store.ErrTenantBusy, errSecret),
+			503, "unavailable", "1", false},
 	} {
 		for _, mode := range []api.Mode{"", api.Production, api.Development} {
 			t.Run(name+", "+string(mode), func(t *testing.T) {

@@ -168,7 +168,9 @@ func (l *Limiter) take(ctx context.Context, tenant string, t ticket, tries int) 
 	got, err := l.Store.TakeHits(ctx, store.HitTake{Tenant: tenant, Key: t.key, Wanted: tries, Max: t.limit.Requests,
 		Window: t.limit.Window, Timeout: l.Patience * 4 / 5})
 	if err != nil {
-		l.circuit.failed(l.Now(), err)
+		if !errors.Is(err, store.ErrTenantBusy) { // else the database answers the other tenants
+			l.circuit.failed(l.Now(), err)
+		}
 		l.metrics.fallback.Inc()
 		return store.HitsTaken{}, err
 	}

@@ -1,10 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/caly-dev/caly/internal/fair"
 	"github.com/caly-dev/caly/migrations"
 )
 
@@ -23,12 +26,20 @@ type Options struct {
 	MaxConns int32
 	// ApplicationName is shown in pg_stat_activity; empty means "caly-" and the component.
 	ApplicationName string
+	// StatementTimeout ends a statement that takes longer; 0 means 15 s.
+	StatementTimeout time.Duration
+	// Shared bounds the connections that one tenant's transactions hold at once to fair.Share(MaxConns). Transactions of
+	// several tenants are not bounded.
+	Shared bool
+	// MaxWaiting bounds the transactions of one tenant that wait for a shared connection; 0 means unlimited.
+	MaxWaiting int
 }
 
 // DB is a bounded pool of connections to a database whose schema is the one this binary needs.
 type DB struct {
 	pool *pgxpool.Pool
 	dsn  string
+	gate *fair.Gate // nil without Options.Shared
 }
 
 // Open connects, and refuses a database whose schema is older or newer than this binary needs (ErrSchema), and a role that
@@ -48,13 +59,17 @@ func Open(ctx context.Context, dsn string, o Options) (*DB, error) {
 	}
 	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
 	cfg.ConnConfig.RuntimeParams["application_name"] = name
-	cfg.ConnConfig.RuntimeParams["statement_timeout"] = "15000"
+	timeout := cmp.Or(o.StatementTimeout, 15*time.Second)
+	cfg.ConnConfig.RuntimeParams["statement_timeout"] = strconv.FormatInt(timeout.Milliseconds(), 10)
 	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "15000"
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", explain(err))
 	}
 	db := &DB{pool: pool, dsn: dsn}
+	if o.Shared {
+		db.gate = fair.NewGate(fair.Options{Places: int(cfg.MaxConns), MaxWaiting: o.MaxWaiting})
+	}
 	if err := db.verify(ctx, o.Component); err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("database %s on %s:%d as %s: %w", cfg.ConnConfig.Database, cfg.ConnConfig.Host, cfg.ConnConfig.Port, cfg.ConnConfig.User, err)

@@ -23,6 +23,11 @@ func (d *DB) inTenants(ctx context.Context, tenants []string, fn func(pgx.Tx) er
 	if err != nil {
 		return err
 	}
+	leave, err := d.enter(ctx, tenants)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	return explainOnce(pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, setTenant, set); err != nil {
 			return err
@@ -41,10 +46,34 @@ func (d *DB) oneTrip(ctx context.Context, tenant string, add func(*pgx.Batch)) e
 	if err != nil {
 		return err
 	}
+	leave, err := d.enter(ctx, []string{tenant})
+	if err != nil {
+		return err
+	}
+	defer leave()
 	var b pgx.Batch
 	b.Queue(setTenant, set)
 	add(&b)
 	return explainOnce(d.pool.SendBatch(ctx, &b).Close())
+}
+
+// ErrTenantBusy is returned when a tenant's own transactions hold its share of the connections, and as many as may
+// wait are waiting or the context ended first.
+const ErrTenantBusy refusal = "the tenant's own requests hold its share of the database connections; retry later"
+
+// enter waits until a transaction of one tenant may take a connection.
+func (d *DB) enter(ctx context.Context, tenants []string) (leave func(), err error) {
+	if d.gate == nil || len(tenants) != 1 {
+		return func() {}, nil
+	}
+	leave, err = d.gate.Acquire(ctx, tenants[0])
+	switch {
+	case errors.Is(err, context.Canceled):
+		return nil, err
+	case err != nil:
+		return nil, ErrTenantBusy
+	}
+	return leave, nil
 }
 
 func tenantSetting(tenants []string) (string, error) {

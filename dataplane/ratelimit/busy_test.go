@@ -1,0 +1,36 @@
+package ratelimit
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// busyFor answers one tenant that its own requests hold its share of the connections.
+type busyFor struct {
+	Store
+	tenant string
+}
+
+func (b busyFor) TakeHits(ctx context.Context, t store.HitTake) (store.HitsTaken, error) {
+	if t.Tenant == b.tenant {
+		return store.HitsTaken{}, store.ErrTenantBusy
+	}
+	return b.Store.TakeHits(ctx, t)
+}
+
+// TestBusyTenantLeavesTheLimitsOfOthers decides for a busy tenant in the pod, and for all other tenants in the
+// database.
+func TestBusyTenantLeavesTheLimitsOfOthers(t *testing.T) {
+	p := newPod(busyFor{newFake(), "globex/sales"}, time.Second, nil)
+	noisy, quiet := &tenantconfig.Tenant{ID: "globex/sales"}, &tenantconfig.Tenant{ID: "acme/support"}
+	if d := p.Take(t.Context(), noisy, API, "user"); !d.Fallback || !d.Allowed {
+		t.Errorf("the busy tenant: %+v", d)
+	}
+	if d := p.Take(t.Context(), quiet, API, "user"); d.Fallback || !d.Allowed {
+		t.Errorf("the other tenant: %+v", d)
+	}
+}
