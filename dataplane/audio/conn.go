@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/caly-dev/caly/internal/budget"
 )
 
 // maxFrame bounds a message, unless options say less. Exotel's largest is 100,000 bytes of audio, which is 133 KB as text.
@@ -38,7 +40,8 @@ type Conn struct {
 	wire   net.Conn    // the link, or TLS on it
 	server bool        // we are: the peer's frames are masked
 	parted atomic.Bool // a close frame was written: nothing may follow it
-	limit  int64
+	most   int64       // bytes of a message
+	limit  readLimit
 
 	// Of the reader alone.
 	buf      *buffer // holds unread bytes [r:w); nil while there are none
@@ -51,13 +54,22 @@ type Conn struct {
 	message  *buffer
 	controls int
 	window   time.Duration
+	memory   budget.Share // of the buffers that are not small
+	charged  int64        // for them
 
 	came  time.Duration // when the last bytes came
 	heard atomic.Int64  // the same, for others
 }
 
-func newConn(l *link, wire net.Conn, server bool, limit int64) *Conn {
-	c := &Conn{link: l, wire: wire, server: server, limit: limit}
+func newConn(l *link, wire net.Conn, server bool, o ConnOptions) *Conn {
+	c := &Conn{
+		link:   l,
+		wire:   wire,
+		server: server,
+		most:   o.MaxFrame,
+		limit:  readLimit{within: o.MessageWithin},
+		memory: o.Memory.Share(0),
+	}
 	if wire == net.Conn(l) {
 		c.readRaw = l.raw
 	}
@@ -68,7 +80,7 @@ func newConn(l *link, wire net.Conn, server bool, limit int64) *Conn {
 // adopt takes what gorilla made of the connection.
 func (c *Conn) adopt(ws *websocket.Conn) {
 	c.ws = ws
-	ws.SetReadLimit(c.limit)
+	ws.SetReadLimit(c.most)
 	ws.SetPingHandler(func(data string) error {
 		if err := c.control(); err != nil {
 			return err
@@ -121,15 +133,28 @@ type frame struct {
 
 func (f frame) payload() []byte { return f.buf[f.at:] }
 
-// next waits for a message.
+// next waits for a message. After an error there is no other one, and no memory is held.
 func (c *Conn) next() (frame, error) {
-	c.message.give()
-	c.message = nil
+	if c.message != nil {
+		c.discard(c.message)
+		c.message = nil
+	}
+	f, err := c.receiveMessage()
+	if err != nil {
+		c.release()
+		c.discard(c.message)
+		c.message = nil
+	}
+	return f, err
+}
+
+func (c *Conn) receiveMessage() (frame, error) {
+	c.limit.unit = 0
 	h, err := c.header()
 	if err != nil {
 		return frame{}, err
 	}
-	if !h.wholeMessage() || h.masked != c.server || h.length > c.limit || h.length < 0 {
+	if !h.wholeMessage() || h.masked != c.server || h.length > c.most || h.length < 0 {
 		return c.viaGorilla()
 	}
 	total := h.size + int(h.length)
@@ -162,17 +187,11 @@ func (c *Conn) viaGorilla() (frame, error) {
 			return frame{}, err
 		}
 		if n == len(c.message.b) {
-			c.message = grow(c.message, 0, n, 2*n)
+			if c.message, err = c.enlarge(c.message, maxHeader+int(c.most)+1); err != nil { // one more: for the end
+				return frame{}, err
+			}
 		}
 	}
-}
-
-// grow returns a buffer of at least size bytes that begins with old's [r:w).
-func grow(old *buffer, r, w, size int) *buffer {
-	b := takeBuffer(size)
-	copy(b.b, old.b[r:w])
-	old.give()
-	return b
 }
 
 // header waits for a frame's header, which it leaves where it is.
@@ -201,15 +220,22 @@ func (c *Conn) want(n int) error {
 
 // fill waits for bytes of a unit that has n of them. Nothing is held while it waits for the first.
 func (c *Conn) fill(n int) error {
-	switch {
-	case c.w == c.r:
+	switch have := c.w - c.r; {
+	case have == 0:
 		c.release()
-	case n > len(c.buf.b):
-		c.buf, c.r, c.w = grow(c.buf, c.r, c.w, n), 0, c.w-c.r
+	case have == len(c.buf.b):
+		larger, err := c.enlarge(c.buf, n)
+		if err != nil {
+			return err
+		}
+		c.buf = larger
 	case c.r+n > len(c.buf.b):
 		c.r, c.w = 0, copy(c.buf.b, c.buf.b[c.r:c.w])
 	}
-	err := c.read()
+	if c.w > c.r && c.limit.unit == 0 {
+		c.limit.unit = c.came
+	}
+	err := c.receive()
 	if err == nil {
 		c.came = now()
 		c.heard.Store(int64(c.came))
@@ -218,7 +244,7 @@ func (c *Conn) fill(n int) error {
 }
 
 func (c *Conn) release() {
-	c.buf.give()
+	c.discard(c.buf)
 	c.buf, c.r, c.w = nil, 0, 0
 }
 

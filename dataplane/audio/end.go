@@ -27,6 +27,10 @@ const (
 	ExotelLost Reason = "exotel_lost"
 	// Slow : a side did not read for longer than it may, or so slowly that control frames piled up.
 	Slow Reason = "slow"
+	// SlowSender is the reason of a side that took longer than 10 s to send one message.
+	SlowSender Reason = "slow_sender"
+	// NoMemory is the reason of a side that needed more of the memory that streams share than there was.
+	NoMemory Reason = "no_memory"
 	// ProtocolError : a side broke RFC 6455, sent what is not its protocol, or flooded.
 	ProtocolError Reason = "protocol_error"
 	// Drained : the pod is shutting down.
@@ -43,7 +47,10 @@ const (
 
 // Reasons are all of them, for metrics.
 func Reasons() []Reason {
-	return []Reason{CallEnded, AgentClosed, AgentLost, ExotelLost, Slow, ProtocolError, Drained, Suspended, Closed, Orphaned, Limit}
+	return []Reason{
+		CallEnded, AgentClosed, AgentLost, ExotelLost, Slow, SlowSender, NoMemory, ProtocolError,
+		Drained, Suspended, Closed, Orphaned, Limit,
+	}
 }
 
 // Side is one of the two peers.
@@ -135,6 +142,10 @@ func judge(err error, lost Reason) verdict {
 		v.reason = reasonOfCode(closed.Code, lost)
 	case errors.Is(err, errSlow):
 		v.reason = Slow
+	case errors.Is(err, errSlowSender):
+		v.reason = SlowSender
+	case errors.Is(err, errNoMemory):
+		v.reason = NoMemory
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, errSilent),
 		errors.As(err, &system), errors.As(err, &network):
 		v.reason = lost
@@ -162,8 +173,10 @@ func ownCode(err error) int {
 	switch {
 	case errors.Is(err, errMalformed):
 		return websocket.CloseInvalidFramePayloadData
-	case errors.Is(err, errSlow), errors.Is(err, errFlood), errors.Is(err, errSilent):
+	case errors.Is(err, errSlow), errors.Is(err, errFlood), errors.Is(err, errSilent), errors.Is(err, errSlowSender):
 		return websocket.ClosePolicyViolation
+	case errors.Is(err, errNoMemory): // RFC 6455's registry: the server is overloaded
+		return websocket.CloseTryAgainLater
 	}
 	return websocket.CloseNormalClosure
 }

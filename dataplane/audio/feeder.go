@@ -33,6 +33,9 @@ func (f feeder) Read(p []byte) (int, error) {
 	if c.r == c.w {
 		c.release()
 	}
+	if c.left == 0 && !c.limit.open {
+		c.limit.unit = 0
+	}
 	return n, nil
 }
 
@@ -53,14 +56,23 @@ func (c *Conn) measure() error {
 	if err != nil {
 		return err
 	}
+	if c.limit.unit == 0 {
+		c.limit.unit = c.came
+	}
+	if h.data() {
+		c.limit.open = !h.final()
+	}
 	c.left = int64(h.size)
-	if h.length > 0 && h.length <= c.limit { // else gorilla refuses the frame after its header
+	if h.length > 0 && h.length <= c.most { // else gorilla refuses the frame after its header
 		c.left += h.length
 	}
 	return nil
 }
 
 var errGreeting = errors.New("audio: the agent's answer to the handshake has no end: agentURL must name a WebSocket server")
+
+// maxGreetingLines bounds the answer to our handshake. A parsed header field takes many times the memory of its text.
+const maxGreetingLines = 128
 
 // measureGreeting finds the end of an HTTP response's header. The body of a refusal is gorilla's too.
 func (c *Conn) measureGreeting() error {
@@ -70,6 +82,9 @@ func (c *Conn) measureGreeting() error {
 			return err
 		}
 		got := c.buf.b[c.r:c.w]
+		if bytes.Count(got, []byte("\n")) > maxGreetingLines {
+			return errGreeting
+		}
 		if at := bytes.Index(got, []byte("\r\n\r\n")); at >= 0 {
 			c.left = int64(at + 4)
 			if !bytes.HasPrefix(got, []byte("HTTP/1.1 101")) {

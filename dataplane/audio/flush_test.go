@@ -47,7 +47,7 @@ func TestFlush(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ours, theirs := net.Pipe()
 			defer func() { _ = theirs.Close() }()
-			l := newLink(ours, patience)
+			l := newLink(ours, ConnOptions{WriteTimeout: patience})
 			l.flush(time.Now().Add(-time.Hour)) // nothing is pending
 			if n, err := l.Write([]byte("goodbye")); n != 7 || err != nil {
 				t.Fatalf("wrote %d, %v", n, err)

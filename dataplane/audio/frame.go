@@ -60,6 +60,12 @@ func (h header) wholeMessage() bool {
 	return h.first == 0x80|opText || h.first == 0x80|opBinary
 }
 
+// data reports whether the frame is one of a message: its first one, or a continuation.
+func (h header) data() bool { return h.first&0x08 == 0 }
+
+// final reports whether the frame has the FIN bit.
+func (h header) final() bool { return h.first&0x80 != 0 }
+
 // seal writes a header in front of buf[at:] and returns the frame. There must be room for maxHeader bytes, or for the header that the
 // payload came with. A masked frame's payload is masked in place.
 func seal(buf []byte, at int, op byte, masked bool) []byte {

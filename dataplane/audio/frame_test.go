@@ -14,6 +14,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 	"github.com/caly-dev/caly/internal/wstest"
 )
@@ -21,11 +22,18 @@ import (
 // memory is a connection whose peer has said all that it will say; what is written is kept.
 type memory struct {
 	net.Conn
-	from *bytes.Reader
-	to   bytes.Buffer
+	from  *bytes.Reader
+	chunk int // the most that one read returns; 0: no bound
+	to    bytes.Buffer
 }
 
-func (m *memory) Read(p []byte) (int, error)  { return m.from.Read(p) }
+func (m *memory) Read(p []byte) (int, error) {
+	if m.chunk > 0 && m.chunk < len(p) {
+		p = p[:m.chunk]
+	}
+	return m.from.Read(p)
+}
+
 func (m *memory) Write(p []byte) (int, error) { return m.to.Write(p) }
 func (m *memory) Close() error                { return nil }
 
@@ -55,24 +63,38 @@ func handshakeRequest(t *testing.T) *http.Request {
 	return r
 }
 
-// FuzzConn : whatever a peer sends, a Conn reads the messages that gorilla reads, and ends where gorilla ends.
+// FuzzConn tests that a Conn reads the messages that gorilla reads and ends where gorilla ends, whatever a peer sends
+// and however it is cut, and that nothing stays charged. The limit is more than two small buffers, so that buffers
+// grow.
 func FuzzConn(f *testing.F) {
+	const limit = 40_000
 	for _, seed := range [][]byte{
 		frameBytes(0x81, true, connected),
 		append(frameBytes(0x81, true, connected), frameBytes(0x82, true, speech(1, 3200))...),
 		append(append(frameBytes(0x01, true, "ab"), frameBytes(0x89, true, "x")...), frameBytes(0x80, true, "cd")...),
 		frameBytes(0x88, true, "\x03\xe8bye"), frameBytes(0x81, true, strings.Repeat("x", 5000)), frameBytes(0xc1, true, "x"),
 		frameBytes(0x81, false, "x"), {0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4}, frameBytes(0x81, true, "x")[:4],
+		append(frameBytes(0x81, true, long(limit)), frameBytes(0x81, true, dtmf)...), frameBytes(0x81, true, long(limit+1)),
+		append(frameBytes(0x01, true, long(limit-2)), frameBytes(0x80, true, "ab")...), announce(0x81, true, limit),
+		append(frameBytes(0x01, true, long(20_000)), frameBytes(0x80, true, long(20_001))...),
 	} {
-		f.Add(seed)
+		for _, chunk := range []uint16{0, 1, 1460, smallBuffer - 1} {
+			f.Add(seed, chunk)
+		}
 	}
-	f.Fuzz(func(t *testing.T, sent []byte) {
-		const limit = 4096
-		ours, err := Upgrade(takeover{m: &memory{from: bytes.NewReader(sent)}}, handshakeRequest(t), ConnOptions{MaxFrame: limit})
+	f.Fuzz(func(t *testing.T, sent []byte, chunk uint16) {
+		shared := budget.New(SharedMemory)
+		from := &memory{from: bytes.NewReader(sent), chunk: int(chunk)}
+		ours, err := Upgrade(takeover{m: from}, handshakeRequest(t), ConnOptions{MaxFrame: limit, Memory: shared})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = ours.Close() }()
+		defer func() {
+			_ = ours.Close()
+			if used := shared.InUse(); used != 0 {
+				t.Errorf("%d bytes are in use after the end", used)
+			}
+		}()
 		theirs, err := (&websocket.Upgrader{ReadBufferSize: 1024}).Upgrade(takeover{m: &memory{from: bytes.NewReader(sent)}}, handshakeRequest(t), nil)
 		if err != nil {
 			t.Fatal(err)

@@ -22,7 +22,8 @@ const (
 	freeQueued = 64 << 10
 )
 
-// SharedMemory is what may wait for the slow sides of all calls of a pod, in bytes, beside what each has for itself.
+// SharedMemory is what the streams of a pod share for frames that wait for slow sides and for long messages in
+// progress, in bytes. Each stream has a little of its own in addition to that.
 const SharedMemory = 64 << 20
 
 // lane carries one direction to its destination, in order. A frame is written directly while nothing waits; else it waits in the queue,

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/caly-dev/caly/internal/budget"
 )
 
 // maxPending bounds what a socket has not taken: one frame that was cut in the middle, and control frames.
@@ -25,14 +27,20 @@ type link struct {
 
 	mu      sync.Mutex
 	pending []byte
-	writing bool // the goroutine lives
+	out     int          // bytes that the goroutine is writing
+	memory  budget.Share // of pending and out
+	writing bool         // the goroutine lives
 	err     error
 	more    func() bool // writes what else waits; false when there is nothing, after it called rest
 	workers sync.WaitGroup
 }
 
-func newLink(c net.Conn, timeout time.Duration) *link {
-	l := &link{Conn: c, timeout: timeout}
+// freePending is what each link may hold in any case: a usual frame, cut in the middle. The shared memory is charged
+// for what exceeds it.
+const freePending = smallBuffer
+
+func newLink(c net.Conn, o ConnOptions) *link {
+	l := &link{Conn: c, timeout: o.WriteTimeout, memory: o.Memory.Share(freePending)}
 	if s, ok := c.(syscall.Conn); ok {
 		l.raw, _ = s.SyscallConn()
 	}
@@ -93,6 +101,9 @@ func (l *link) Write(p []byte) (n int, err error) {
 	if len(l.pending)+len(p)-n > maxPending {
 		return n, l.failLocked(errSlow)
 	}
+	if !l.memory.Resize(int64(l.out + len(l.pending) + len(p) - n)) {
+		return n, l.failLocked(errNoMemory)
+	}
 	l.pending = append(l.pending, p[n:]...)
 	if !l.writing {
 		l.writing = true
@@ -106,7 +117,11 @@ func (l *link) drain() {
 	for {
 		l.mu.Lock()
 		p, err := l.pending, l.err
-		l.pending = nil
+		l.pending, l.out = nil, len(p)
+		if err != nil {
+			l.out = 0
+		}
+		l.memory.Resize(int64(l.out))
 		more := l.more
 		l.mu.Unlock()
 		switch {
@@ -114,8 +129,7 @@ func (l *link) drain() {
 			return
 		case len(p) > 0:
 			if err := l.writeAll(p); err != nil {
-				l.fail(err)
-				return
+				l.fail(err) // and the next round gives up what waits
 			}
 		case more == nil:
 			if l.rest() {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/caly-dev/caly/internal/budget"
 )
 
 // writeTimeout is how long a peer may take nothing.
@@ -21,6 +23,11 @@ const writeTimeout = 5 * time.Second
 type ConnOptions struct {
 	MaxFrame     int64         // bytes of one message; 256 KiB by default, which it may not exceed
 	WriteTimeout time.Duration // how long the peer may take nothing; 5 s by default
+	// MessageWithin is how long the peer may take to send one message, from its first byte to its last; 10 s by
+	// default.
+	MessageWithin time.Duration
+	// Memory is charged for what a connection holds beyond its small buffers; nil has no bound.
+	Memory *budget.Budget
 }
 
 func (o ConnOptions) withDefaults() ConnOptions {
@@ -29,6 +36,9 @@ func (o ConnOptions) withDefaults() ConnOptions {
 	}
 	if o.WriteTimeout <= 0 {
 		o.WriteTimeout = writeTimeout
+	}
+	if o.MessageWithin <= 0 {
+		o.MessageWithin = messageWithin
 	}
 	return o
 }
@@ -83,8 +93,8 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, errEager
 	}
 	_ = conn.SetDeadline(time.Time{}) // those of net/http
-	l := newLink(conn, h.o.WriteTimeout)
-	h.c = newConn(l, l, true, h.o.MaxFrame)
+	l := newLink(conn, h.o)
+	h.c = newConn(l, l, true, h.o)
 	return feeder{Conn: l, c: h.c}, rw, nil
 }
 
@@ -165,13 +175,13 @@ func (h *handshake) connect(ctx context.Context, network, address string) (*link
 	if err != nil {
 		return nil, err
 	}
-	l := newLink(conn, h.WriteTimeout)
+	l := newLink(conn, h.ConnOptions)
 	h.released = context.AfterFunc(ctx, func() { _ = l.Close() })
 	return l, nil
 }
 
 func (h *handshake) opened(l *link, wire net.Conn) net.Conn {
-	h.c = newConn(l, wire, false, h.MaxFrame)
+	h.c = newConn(l, wire, false, h.ConnOptions)
 	h.c.greeting = true
 	return feeder{Conn: wire, c: h.c}
 }

@@ -64,11 +64,9 @@ func (c *Conn) silentSince(t time.Duration) bool { return time.Duration(c.heard.
 
 // why is what really ended a connection: its reader sees no more than that it is closed.
 func (c *Conn) why(err error) error {
-	if failure := c.link.failure(); failure != nil && (errors.Is(failure, errSlow) || errors.Is(failure, errSilent)) {
+	failure := c.link.failure()
+	if errors.Is(failure, errSlow) || errors.Is(failure, errSilent) || errors.Is(failure, errNoMemory) {
 		return failure
 	}
 	return err
 }
-
-// stopReading lets the reader go on until a deadline.
-func (c *Conn) stopReading(deadline time.Time) { _ = c.link.SetReadDeadline(deadline) }

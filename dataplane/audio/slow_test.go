@@ -328,7 +328,7 @@ func TestGoodbyeIsHeard(t *testing.T) {
 // TestConnClosesWhatWaits : a link whose peer does not read can be closed at once.
 func TestConnClosesWhatWaits(t *testing.T) {
 	client, server := tcpPair(t)
-	l := newLink(client, patience)
+	l := newLink(client, ConnOptions{WriteTimeout: patience})
 	for range 4 {
 		if _, err := l.Write(make([]byte, maxPending/4)); err != nil {
 			break

@@ -151,8 +151,8 @@ func attached(t *testing.T, l *lane) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	link := newLink(own, time.Second)
-	c := newConn(link, link, true, maxFrame)
+	link := newLink(own, ConnOptions{WriteTimeout: time.Second})
+	c := newConn(link, link, true, ConnOptions{}.withDefaults())
 	t.Cleanup(func() { _ = c.Close(); _ = peer.Close() })
 	if err := l.attach(c, nil); err != nil {
 		t.Fatal(err)

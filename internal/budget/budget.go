@@ -7,10 +7,15 @@ import "sync/atomic"
 type Budget struct {
 	most int64
 	used atomic.Int64
+	of   *Budget // the larger budget that this one is a part of; nil: none
 }
 
 // New makes a budget of so many bytes.
 func New(most int64) *Budget { return &Budget{most: most} }
+
+// Part returns a budget of at most so many bytes, each of which comes out of b too. One that uses a part cannot use up
+// all of b.
+func (b *Budget) Part(most int64) *Budget { return &Budget{most: most, of: b} }
 
 // InUse is how much is taken now, in bytes.
 func (b *Budget) InUse() int64 {
@@ -28,12 +33,17 @@ func (b *Budget) take(n int64) bool {
 		b.used.Add(-n)
 		return false
 	}
+	if !b.of.take(n) {
+		b.used.Add(-n)
+		return false
+	}
 	return true
 }
 
 func (b *Budget) give(n int64) {
 	if b != nil {
 		b.used.Add(-n)
+		b.of.give(n)
 	}
 }
 

@@ -24,6 +24,31 @@ func TestShare(t *testing.T) {
 	}
 }
 
+// TestPart tests that a part is bounded by itself and by the whole, and that a refusal changes neither.
+func TestPart(t *testing.T) {
+	whole := New(100)
+	a, b := whole.Part(60), whole.Part(60)
+	one, two := a.Share(0), b.Share(0)
+	for i, tc := range []struct {
+		share               *Share
+		bytes               int64
+		want                bool
+		wantA, wantB, wantW int64
+	}{
+		{share: &one, bytes: 61, want: false},
+		{share: &one, bytes: 60, want: true, wantA: 60, wantW: 60},
+		{share: &two, bytes: 41, want: false, wantA: 60, wantW: 60},
+		{share: &two, bytes: 40, want: true, wantA: 60, wantB: 40, wantW: 100},
+		{share: &one, bytes: 0, want: true, wantB: 40, wantW: 40},
+		{share: &two, bytes: 0, want: true},
+	} {
+		got := tc.share.Resize(tc.bytes)
+		if got != tc.want || a.InUse() != tc.wantA || b.InUse() != tc.wantB || whole.InUse() != tc.wantW {
+			t.Errorf("step %d: %t, %d and %d of %d are in use", i, got, a.InUse(), b.InUse(), whole.InUse())
+		}
+	}
+}
+
 // TestNoBudget : without one there is no bound.
 func TestNoBudget(t *testing.T) {
 	var b *Budget
