@@ -78,8 +78,29 @@ type Handler struct {
 	m        *metrics
 	dialer   audio.Dialer
 	places   chan struct{}
+	memory   tenantMemory
 	draining atomic.Bool
 	bridges  sync.WaitGroup
+}
+
+// tenantMemory is what each tenant's streams may use of the memory that all streams share: half of it, so that no
+// tenant uses up all of it.
+type tenantMemory struct {
+	shared *budget.Budget
+	mu     sync.Mutex
+	parts  map[string]*budget.Budget // by tenant; a part stays: it is a few bytes, and only tenants with a stream have one
+}
+
+// of returns the part of a tenant.
+func (m *tenantMemory) of(tenantID string) *budget.Budget {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	part := m.parts[tenantID]
+	if part == nil {
+		part = m.shared.Part(audio.SharedMemory / 2)
+		m.parts[tenantID] = part
+	}
+	return part
 }
 
 // New makes the endpoint.
@@ -87,6 +108,7 @@ func New(o Options) *Handler {
 	o.setDefaults()
 	h := &Handler{o: o, m: newMetrics(o.Metrics, o.Bridge.Memory), places: make(chan struct{}, o.MaxHandshakes),
 		dialer: audio.Dialer{NetDial: netguard.NewDialer(o.AllowedAgents).DialContext}}
+	h.memory = tenantMemory{shared: o.Bridge.Memory, parts: map[string]*budget.Budget{}}
 	h.o.Bridge.Observer = h.m.audio.Observer()
 	return h
 }

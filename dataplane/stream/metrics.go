@@ -79,7 +79,8 @@ func newMetrics(r prometheus.Registerer, memory *budget.Budget) *metrics {
 	for _, reason := range dialReasons() {
 		m.dials[reason] = dials.WithLabelValues(reason)
 	}
-	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("memory_bytes", "Bytes of the memory that all streams share, in use for what waits for slow sides.")),
+	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("memory_bytes",
+		"Bytes of the memory that all streams share, in use for what waits for slow sides and for long messages.")),
 		func() float64 { return float64(memory.InUse()) })
 	r.MustRegister(refused, dials, m.live, m.urls, m.handshake, waiting)
 	return m

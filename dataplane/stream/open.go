@@ -17,6 +17,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/problem"
 	"github.com/caly-dev/caly/dataplane/session/live"
 	"github.com/caly-dev/caly/internal/agent"
+	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -33,7 +34,8 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 	if err != nil {
 		return err
 	}
-	peer, err := h.dial(r.Context(), a)
+	memory := h.memory.of(g.tenant.ID)
+	peer, err := h.dial(r.Context(), a, memory)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return refuse(reasonGone, problem.New(problem.Unavailable, "the handshake was given up"))
@@ -45,7 +47,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 		_ = peer.Close()
 		return h.turnAway(w, r, err)
 	}
-	conn, err := audio.Upgrade(w, r, audio.ConnOptions{})
+	conn, err := audio.Upgrade(w, r, audio.ConnOptions{Memory: memory})
 	if err != nil { // answered already
 		_ = peer.Close()
 		session.End(context.WithoutCancel(r.Context()), nil)
@@ -54,9 +56,9 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 	}
 	h.m.handshake.Observe(time.Since(arrived).Seconds())
 	o := h.o.Bridge
-	o.Codec, o.SampleRate = codec, rateOf(r.URL.Query())
+	o.Codec, o.SampleRate, o.Memory = codec, rateOf(r.URL.Query()), memory
 	if a.Reconnect {
-		o.Redial = func(ctx context.Context) (*audio.Conn, error) { return h.dial(ctx, a) }
+		o.Redial = func(ctx context.Context) (*audio.Conn, error) { return h.dial(ctx, a, memory) }
 	}
 	captured, token := h.o.Captures.Begin(g.tenant, session.ID(), o.SampleRate), g.token
 	o.Tap = captured.Tap()
@@ -131,7 +133,7 @@ func (h *Handler) admit(ctx context.Context, g guest) (*live.Live, error) {
 }
 
 // dial connects to the agent. Its errors name no URL, which may hold a key.
-func (h *Handler) dial(ctx context.Context, a *tenantconfig.Audio) (*audio.Conn, error) {
+func (h *Handler) dial(ctx context.Context, a *tenantconfig.Audio, memory *budget.Budget) (*audio.Conn, error) {
 	bounded, cancel := context.WithTimeout(ctx, h.o.DialWithin)
 	defer cancel()
 	header := make(http.Header, len(a.Headers))
@@ -140,6 +142,7 @@ func (h *Handler) dial(ctx context.Context, a *tenantconfig.Audio) (*audio.Conn,
 	}
 	dialer := h.dialer
 	dialer.TLS = a.TLS()
+	dialer.Memory = memory
 	conn, resp, err := dialer.Dial(bounded, a.AgentURL, header) //nolint:bodyclose // its body is a copy in memory
 	switch {
 	case err == nil:
