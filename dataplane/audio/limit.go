@@ -88,9 +88,9 @@ func (c *Conn) stopReading(deadline time.Time) {
 	_ = c.link.SetReadDeadline(deadline)
 }
 
-// enlarge returns a larger buffer for a unit of n bytes of which old, which is full, holds the first ones. A buffer is
-// never more than twice as long as what has arrived: what a header announces costs nothing. Of more than a small buffer
-// the shared memory is charged.
+// enlarge returns a larger buffer for a unit of n bytes. The old buffer is full of its first bytes. A buffer is at most
+// twice as long as what has arrived: what a header announces costs nothing. The shared memory is charged for more than
+// a small buffer.
 func (c *Conn) enlarge(old *buffer, n int) (*buffer, error) {
 	have := len(old.b)
 	size := sizeIndex(min(n, 2*have))

@@ -13,8 +13,8 @@ type Budget struct {
 // New makes a budget of so many bytes.
 func New(most int64) *Budget { return &Budget{most: most} }
 
-// Part returns a budget of at most so many bytes, each of which comes out of b too. One that uses a part cannot use up
-// all of b.
+// Part returns a budget of at most this many bytes. Every byte of it also counts against b, so that the users of a part
+// cannot use up all of b.
 func (b *Budget) Part(most int64) *Budget { return &Budget{most: most, of: b} }
 
 // InUse is how much is taken now, in bytes.
