@@ -82,6 +82,26 @@ func TestFailedJobIsLeftAloneForAWhile(t *testing.T) {
 	}
 }
 
+// TestJobBeyondItsDeadlineIsReplacedAtOnce ends a Job as the Job controller ends one with a pod that hangs.
+func TestJobBeyondItsDeadlineIsReplacedAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 0)
+	tenant := r.tenant(t, "support")
+	r.enqueue(t, tenant.ID(), 1)
+	first := r.waitForPods(t, tenant, 1)
+	ended := time.Now()
+	r.finishFor(t, first, batchv1.JobFailed, batchv1.JobReasonDeadlineExceeded, ended)
+	eventually(t, func() string {
+		if j := r.job(t, tenant); j == nil || j.UID == first.UID {
+			return "the Job is not replaced"
+		}
+		return ""
+	})
+	if waited := time.Since(ended); waited >= failedPause {
+		t.Errorf("it was replaced after %s, like a Job whose configuration is wrong", waited)
+	}
+}
+
 func TestSuspendedTenantHasNoJob(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 0)

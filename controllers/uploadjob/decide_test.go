@@ -95,6 +95,14 @@ func TestStateOf(t *testing.T) {
 		"a failed Job": {func(*v1alpha1.Tenant) {}, &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{
 			condition(batchv1.JobFailed, corev1.ConditionTrue, now.Add(-time.Second))}}},
 			state{maxParallel: 4, ready: 7, exists: true, finished: true, failedFor: time.Second}},
+		"a Job beyond its deadline": {func(*v1alpha1.Tenant) {}, &batchv1.Job{Status: batchv1.JobStatus{
+			Conditions: []batchv1.JobCondition{{
+				Type:               batchv1.JobFailed,
+				Status:             corev1.ConditionTrue,
+				Reason:             batchv1.JobReasonDeadlineExceeded,
+				LastTransitionTime: metav1.NewTime(now.Add(-time.Second)),
+			}},
+		}}, state{maxParallel: 4, ready: 7, exists: true, finished: true}},
 		"a Job that failed by a clock ahead of ours": {func(*v1alpha1.Tenant) {}, &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{
 			condition(batchv1.JobFailed, corev1.ConditionTrue, now.Add(time.Second))}}},
 			state{maxParallel: 4, ready: 7, exists: true, finished: true, failedFor: 1}},

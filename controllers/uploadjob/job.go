@@ -3,6 +3,7 @@ package uploadjob
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +24,28 @@ const (
 	metricsPort = 8080
 )
 
+// Times of an upload Job.
+const (
+	// turn is the time after which a pod claims no more recordings. Its Job then ends, and tenants that wait get its pods.
+	turn = 5 * time.Minute
+	// minTransfer and minSpeed, in bytes a second, decide how long one recording may take.
+	minTransfer = time.Hour
+	minSpeed    = 300 << 10
+	// startup is the time that scheduling and starting a pod may take, including the pull of its image.
+	startup = 10 * time.Minute
+)
+
+// transferTimeout is the longest time of one recording: enough for the largest one at the least speed.
+func (r *Reconciler) transferTimeout() time.Duration {
+	return max(minTransfer, time.Duration(r.MaxRecordingBytes/minSpeed)*time.Second)
+}
+
+// deadline is the longest time of a Job. A pod may start until the first one ends, which is one turn after the start,
+// and then has a turn and a transfer of its own. A Job that takes longer has a pod that hangs.
+func (r *Reconciler) deadline() time.Duration {
+	return startup + 2*turn + r.transferTimeout()
+}
+
 // newJob is a tenant's upload Job: pods that drain one queue and exit. Once one of them has found the queue empty, the Job
 // starts no more.
 func (r *Reconciler) newJob(t *v1alpha1.Tenant, parallelism int32) *batchv1.Job {
@@ -33,6 +56,7 @@ func (r *Reconciler) newJob(t *v1alpha1.Tenant, parallelism int32) *batchv1.Job 
 		Spec: batchv1.JobSpec{
 			Parallelism:             ptr.To(parallelism),
 			BackoffLimit:            ptr.To[int32](6),
+			ActiveDeadlineSeconds:   ptr.To(int64(r.deadline().Seconds())),
 			TTLSecondsAfterFinished: ptr.To[int32](600), // should this operator not be there to remove it
 			PodFailurePolicy:        failurePolicy(),
 			Template:                corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: r.podSpec(t)},
@@ -76,7 +100,12 @@ func (r *Reconciler) podSpec(t *v1alpha1.Tenant) corev1.PodSpec {
 }
 
 func (r *Reconciler) args() []string {
-	args := []string{fmt.Sprintf("--config=%s/%s", configDir, tenantconfig.Key), fmt.Sprintf("--metrics-listen=:%d", metricsPort)}
+	args := []string{
+		fmt.Sprintf("--config=%s/%s", configDir, tenantconfig.Key),
+		fmt.Sprintf("--metrics-listen=:%d", metricsPort),
+		"--max-run=" + turn.String(),
+		"--transfer-timeout=" + r.transferTimeout().String(),
+	}
 	if r.MaxRecordingBytes > 0 {
 		args = append(args, fmt.Sprintf("--max-size=%d", r.MaxRecordingBytes))
 	}

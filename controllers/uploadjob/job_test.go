@@ -3,6 +3,7 @@ package uploadjob
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
@@ -90,8 +91,33 @@ func TestJobNamesNeverMeet(t *testing.T) {
 	}
 }
 
+// TestDeadlineCoversTheLargestRecording derives the Job's deadline from the size of a recording.
+func TestDeadlineCoversTheLargestRecording(t *testing.T) {
+	for name, tc := range map[string]struct {
+		maxBytes                   int64
+		wantTransfer, wantDeadline time.Duration
+	}{
+		"the upload pod's own bound": {0, time.Hour, 80 * time.Minute},
+		"1 GiB":                      {1 << 30, time.Hour, 80 * time.Minute},
+		"5 GiB":                      {5 << 30, 17476 * time.Second, 18676 * time.Second},
+	} {
+		r := &Reconciler{MaxRecordingBytes: tc.maxBytes}
+		job := r.newJob(&v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: "acme", Name: "support"}}, 1)
+		got := time.Duration(ptr.Deref(job.Spec.ActiveDeadlineSeconds, 0)) * time.Second
+		if r.transferTimeout() != tc.wantTransfer || got != tc.wantDeadline {
+			t.Errorf("%s: %s for a transfer and %s for the Job, want %s and %s", name, r.transferTimeout(), got,
+				tc.wantTransfer, tc.wantDeadline)
+		}
+	}
+}
+
 func TestArgs(t *testing.T) {
-	always := []string{"--config=/etc/caly/upload/config.json", "--metrics-listen=:8080"}
+	always := []string{
+		"--config=/etc/caly/upload/config.json",
+		"--metrics-listen=:8080",
+		"--max-run=5m0s",
+		"--transfer-timeout=1h0m0s",
+	}
 	tests := map[string]struct {
 		r    *Reconciler
 		want []string

@@ -274,6 +274,12 @@ func (r *rig) waitForNothingReady(t *testing.T, tenant *v1alpha1.Tenant) {
 // finish ends a Job, as the Job controller would.
 func (r *rig) finish(t *testing.T, j *batchv1.Job, kind batchv1.JobConditionType, at time.Time) {
 	t.Helper()
+	r.finishFor(t, j, kind, "Test", at)
+}
+
+// finishFor ends a Job with a reason.
+func (r *rig) finishFor(t *testing.T, j *batchv1.Job, kind batchv1.JobConditionType, reason string, at time.Time) {
+	t.Helper()
 	before := map[batchv1.JobConditionType]batchv1.JobConditionType{
 		batchv1.JobComplete: batchv1.JobSuccessCriteriaMet, batchv1.JobFailed: batchv1.JobFailureTarget}[kind]
 	j.Status.StartTime = ptr.To(metav1.NewTime(at.Add(-time.Minute)))
@@ -281,8 +287,12 @@ func (r *rig) finish(t *testing.T, j *batchv1.Job, kind batchv1.JobConditionType
 		j.Status.CompletionTime = ptr.To(metav1.NewTime(at))
 	}
 	for _, k := range []batchv1.JobConditionType{before, kind} {
-		j.Status.Conditions = append(j.Status.Conditions, batchv1.JobCondition{Type: k, Status: corev1.ConditionTrue, Reason: "Test",
-			LastTransitionTime: metav1.NewTime(at)})
+		j.Status.Conditions = append(j.Status.Conditions, batchv1.JobCondition{
+			Type:               k,
+			Status:             corev1.ConditionTrue,
+			Reason:             reason,
+			LastTransitionTime: metav1.NewTime(at),
+		})
 	}
 	if err := r.Status().Update(t.Context(), j); err != nil {
 		t.Fatal(err)

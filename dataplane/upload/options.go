@@ -23,6 +23,9 @@ type Options struct {
 	Concurrency int
 	// IdleExit ends the run when there has been nothing to do for so long; 10 s.
 	IdleExit time.Duration
+	// MaxRun is the time after which the run claims nothing more. It ends when the recordings that it holds are settled,
+	// so that other tenants get their turn. 0 means unlimited.
+	MaxRun time.Duration
 	// Lease on a recording, renewed at every third of it; 60 s.
 	Lease time.Duration
 	// AllowHTTP and AllowedCIDRs are the platform's concessions on where recordings may come from.

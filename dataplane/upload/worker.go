@@ -78,14 +78,20 @@ var errShutdown = errors.New("the worker is ending")
 // claimLoop keeps the slots filled until ctx ends (nil), nothing is left to do (nil), or it makes no sense to go on.
 func (w *worker) claimLoop(ctx context.Context) error {
 	busy, idleSince, awaySince := 0, time.Now(), time.Time{}
+	began := idleSince
 	for {
 		wait := w.o.Poll
+		leaving := w.o.MaxRun > 0 && time.Since(began) >= w.o.MaxRun
+		if leaving && busy == 0 {
+			w.log.Info("the run has had its time; another one continues", "after", w.o.MaxRun)
+			return nil
+		}
 		if err := w.trouble.err(); err != nil {
 			return err
 		}
 		if until := w.trouble.pausedUntil(); time.Now().Before(until) {
 			wait, idleSince = time.Until(until), time.Now()
-		} else if free := w.o.Concurrency - busy; free > 0 {
+		} else if free := w.o.Concurrency - busy; free > 0 && !leaving {
 			recs, err := w.db.Claim(ctx, w.o.Owner, free, w.o.Lease)
 			if ctx.Err() != nil {
 				w.giveBack(recs)

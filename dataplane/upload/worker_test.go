@@ -307,6 +307,33 @@ func TestStorageOutage(t *testing.T) {
 	t.Fatal("the pod did not end")
 }
 
+// TestRunEndsAfterItsTime ends a run with a queue that is not empty. The recordings in progress are settled and no
+// other is touched.
+func TestRunEndsAfterItsTime(t *testing.T) {
+	noLeak(t)
+	r := newRig(t)
+	r.o.Concurrency, r.o.MaxRun = 1, 30*time.Millisecond
+	var ids []string
+	for i := range 60 {
+		id, _ := r.queue(fmt.Sprintf("sid%d", i), 100_000)
+		ids = append(ids, id)
+	}
+	if err := r.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	states := map[store.RecordingState]int{}
+	for _, id := range ids {
+		rec := r.recording(id)
+		states[rec.State]++
+		if rec.State == store.StatePending && rec.Attempts != 0 {
+			t.Errorf("recording %s lost an attempt", id)
+		}
+	}
+	if states[store.StateUploaded] == 0 || states[store.StatePending] == 0 || len(states) != 2 {
+		t.Errorf("the states are %v, want some uploaded and all others pending", states)
+	}
+}
+
 // TestTenantWideFaults : what is wrong for the whole tenant burns no attempt, and the exit code says whether to try again.
 func TestTenantWideFaults(t *testing.T) {
 	tests := map[string]struct {

@@ -43,6 +43,10 @@ func NewUploadCommand() *cobra.Command {
 	f.StringVar(&o.Owner, "owner", "", "name of this worker on its leases, unique (default: host name and process id)")
 	f.IntVar(&o.Concurrency, "concurrency", 8, "recordings to move at once")
 	f.DurationVar(&o.IdleExit, "idle-exit", 10*time.Second, "end after so long without work")
+	f.DurationVar(&o.MaxRun, "max-run", 0,
+		"end after this time, once the recordings in progress are settled (default: unlimited)")
+	f.DurationVar(&o.TransferTimeout, "transfer-timeout", time.Hour,
+		"longest time of one recording; the next attempt starts again")
 	f.DurationVar(&o.Lease, "lease", time.Minute, "how long a recording is reserved; renewed at every third of it")
 	f.Int64Var(&o.MaxSize, "max-size", 1<<30, "largest recording in bytes")
 	f.StringSliceVar(&o.cidrs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from")
