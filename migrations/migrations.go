@@ -43,7 +43,7 @@ func Latest() int64 {
 // Up applies every pending migration, each in a transaction of its own. Several processes may call it at once: one works,
 // the others wait for it.
 func Up(ctx context.Context, dsn string, log *slog.Logger) error {
-	return withProvider(ctx, dsn, func(p *goose.Provider) error {
+	return withProvider(ctx, dsn, log, func(p *goose.Provider) error {
 		results, err := p.Up(ctx)
 		for _, r := range results {
 			log.Info("applied migration", "version", r.Source.Version, "file", r.Source.Path, "took", r.Duration.Round(time.Millisecond))
@@ -63,7 +63,7 @@ func Up(ctx context.Context, dsn string, log *slog.Logger) error {
 // Status tells which migrations are applied.
 func Status(ctx context.Context, dsn string) ([]Row, error) {
 	var rows []Row
-	err := withProvider(ctx, dsn, func(p *goose.Provider) error {
+	err := withProvider(ctx, dsn, slog.New(slog.DiscardHandler), func(p *goose.Provider) error {
 		status, err := p.Status(ctx)
 		if err != nil {
 			return explain("read the migrations' status", err)
@@ -76,12 +76,19 @@ func Status(ctx context.Context, dsn string) ([]Row, error) {
 	return rows, err
 }
 
-func withProvider(ctx context.Context, dsn string, fn func(*goose.Provider) error) error {
+// withProvider connects and calls fn. Warnings of the server are logged: a migration warns of what it leaves to a
+// person.
+func withProvider(ctx context.Context, dsn string, log *slog.Logger, fn func(*goose.Provider) error) error {
 	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return errors.New("the database URL cannot be read: it must look like postgres://user:password@host:5432/database")
 	}
 	cfg.ConnectTimeout = 10 * time.Second
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		if n.SeverityUnlocalized == "WARNING" {
+			log.Warn("PostgreSQL warns", "warning", n.Message)
+		}
+	}
 	db := stdlib.OpenDB(*cfg)
 	defer func() { _ = db.Close() }()
 	if err := db.PingContext(ctx); err != nil {

@@ -29,22 +29,28 @@ var quiet = slog.New(slog.DiscardHandler)
 // TestFiles : each is one transaction, can be taken back, and follows the one before.
 func TestFiles(t *testing.T) {
 	files, err := fs.Glob(migrations.FS, "*.sql")
-	if err != nil || int64(len(files)) != migrations.Latest() {
-		t.Fatalf("%d files (%v) and the newest version is %d", len(files), err, migrations.Latest())
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files (%v)", len(files), err)
 	}
-	for i, name := range files {
+	last := int64(0)
+	for _, name := range files {
 		text, err := fs.ReadFile(migrations.FS, name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if version, err := goose.NumericComponent(name); err != nil || version != int64(i+1) {
-			t.Errorf("%s has version %d (%v), want %d", name, version, err, i+1)
+		version, err := goose.NumericComponent(name)
+		if err != nil || version <= last {
+			t.Errorf("%s has version %d (%v), want one above %d", name, version, err, last)
 		}
+		last = version
 		for want, times := range map[string]int{"-- +goose Up\n": 1, "-- +goose Down\n": 1, "NO TRANSACTION": 0} {
 			if got := bytes.Count(text, []byte(want)); got != times {
 				t.Errorf("%s holds %q %d times, want %d", name, want, got, times)
 			}
 		}
+	}
+	if last != migrations.Latest() {
+		t.Errorf("the newest version is %d and the last file's %d", migrations.Latest(), last)
 	}
 }
 
@@ -74,7 +80,11 @@ func TestUp(t *testing.T) {
 	if v, complete := version(t, pg.OwnerDSN); v != 0 || complete {
 		t.Errorf("an empty database is at version %d, complete %v", v, complete)
 	}
-	for _, applied := range []string{fmt.Sprintf(`"applied":%d}`, migrations.Latest()), `"applied":0}`} {
+	files, err := fs.Glob(migrations.FS, "*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, applied := range []string{fmt.Sprintf(`"applied":%d}`, len(files)), `"applied":0}`} {
 		var logged bytes.Buffer
 		if err := migrations.Up(t.Context(), pg.OwnerDSN, slog.New(slog.NewJSONHandler(&logged, nil))); err != nil {
 			t.Fatal(err)

@@ -174,7 +174,16 @@ func (r *rig) direct() *Reconciler {
 func TestEndedBetweenSteps(t *testing.T) {
 	r := newRig(t)
 	first := r.direct()
-	steps := []step{first.addFinalizer, first.suspend, first.readSecrets, first.compile, first.ensureRole, first.apply, first.probe}
+	steps := []step{
+		first.addFinalizer,
+		first.suspend,
+		first.readSecrets,
+		first.compile,
+		first.ensureRole,
+		first.limitRole,
+		first.apply,
+		first.probe,
+	}
 	for done := range len(steps) + 1 {
 		t.Run(fmt.Sprintf("after %d steps", done), func(t *testing.T) {
 			name := fmt.Sprintf("t%d", done)
@@ -193,7 +202,7 @@ func TestEndedBetweenSteps(t *testing.T) {
 			}
 			r.until(t, tenant, isReady)
 			r.loginWorks(t, tenant)
-			if applied := done >= 6; applied && r.upload(t, tenant).DatabaseURL != s.upload.DatabaseURL {
+			if applied := done >= 7; applied && r.upload(t, tenant).DatabaseURL != s.upload.DatabaseURL {
 				t.Error("the database password that the first operator had written did not stay")
 			}
 		})

@@ -43,6 +43,7 @@ const reprobe = 5 * time.Minute
 // Store is what the controller needs of PostgreSQL.
 type Store interface {
 	EnsureUploadRole(ctx context.Context, tenant, password string) (role string, err error)
+	LimitUploadRole(ctx context.Context, tenant string, pods int) error
 	DropUploadRole(ctx context.Context, tenant string) error
 	UploadDSN(role, password string) (string, error)
 	SuspendTenant(ctx context.Context, tenant string, suspended bool) error
@@ -83,7 +84,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	s := &scope{tenant: &t, before: t.DeepCopy()}
-	steps := []step{r.addFinalizer, r.suspend, r.readSecrets, r.compile, r.ensureRole, r.apply, r.probe, r.publish}
+	steps := []step{
+		r.addFinalizer, r.suspend, r.readSecrets, r.compile, r.ensureRole, r.limitRole, r.apply, r.probe, r.publish,
+	}
 	if !t.DeletionTimestamp.IsZero() {
 		steps = []step{r.release}
 	}

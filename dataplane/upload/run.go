@@ -25,7 +25,10 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return &ConfigError{err}
 	}
-	db, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Component: "upload", MaxConns: 2})
+	db, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{
+		Component: "upload",
+		MaxConns:  store.ConnectionsOfUploadPod,
+	})
 	if err != nil {
 		if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrSchema) || ctx.Err() != nil {
 			return err // a migration may be under way

@@ -167,6 +167,9 @@ func explain(err error) error {
 
 func explainServer(pg *pgconn.PgError) error {
 	text := fmt.Sprintf("PostgreSQL says: %s (%s)", pg.Message, pg.Code)
+	if pg.Code == "55P03" { // a lock was not available within lock_timeout
+		return fmt.Errorf("%w: %s", ErrUnavailable, text)
+	}
 	switch pg.Code[:2] {
 	case "08", "57", "53", "58", "25", "40": // connection, intervention, resources, system, read-only standby, deadlock
 		return fmt.Errorf("%w: %s", ErrUnavailable, text)

@@ -24,6 +24,18 @@ func (d *DB) EnsureUploadRole(ctx context.Context, tenant, password string) (rol
 	return role, explain(err)
 }
 
+// ConnectionsOfUploadPod bounds the connections that one upload pod opens.
+const ConnectionsOfUploadPod = 2
+
+// LimitUploadRole bounds the connections of a tenant's upload role to what that number of pods needs. The pods of a
+// Job's successor may start while those of the Job end, and a few connections are left over. It changes nothing for a
+// tenant that has no role.
+func (d *DB) LimitUploadRole(ctx context.Context, tenant string, pods int) error {
+	connections := 2*pods*ConnectionsOfUploadPod + 4*ConnectionsOfUploadPod
+	_, err := d.pool.Exec(ctx, `SELECT caly_limit_upload_role($1, $2)`, tenant, connections)
+	return explain(err)
+}
+
 // DropUploadRole removes the role; connections that it still has see no rows from then on.
 func (d *DB) DropUploadRole(ctx context.Context, tenant string) error {
 	_, err := d.pool.Exec(ctx, `SELECT caly_drop_upload_role($1)`, tenant)
