@@ -35,6 +35,7 @@ versitygw|s3|github.com/versity/versitygw|github.com/versity/versitygw/cmd/versi
 helm|helm|helm.sh/helm/v4|helm.sh/helm/v4/cmd/helm|helm|2 min
 kubeconform|kubeconform|github.com/yannh/kubeconform|github.com/yannh/kubeconform/cmd/kubeconform|kubeconform|10 s
 coredns|coredns|github.com/coredns/coredns|github.com/coredns/coredns|coredns|2 min
+netpol|netpol|sigs.k8s.io/kube-network-policies|.|netpol|30 s
 pause|../pause||.|pause.tar|5 s
 '
 # Only this much of a Kubernetes is needed by tests that talk to an API server and run no pod.
@@ -97,7 +98,8 @@ module_sum() {
 	if [[ $1 == ../pause ]]; then
 		cat "$dir"/*.go "$dir/go.mod" "$CLUSTER_SRC"/../../hack/image/{main.go,go.mod,go.sum} | sha256sum
 	else
-		cat "$dir/go.mod" "$dir/go.sum" | sha256sum
+		# Some folders hold a program of their own, which uses the module.
+		find "$dir" -maxdepth 1 \( -name go.mod -o -name go.sum -o -name '*.go' \) -print0 | sort -z | xargs -0 cat | sha256sum
 	fi
 }
 

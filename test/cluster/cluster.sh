@@ -28,9 +28,12 @@ ETCD=http://127.0.0.1:12379
 CGROUP=caly-cluster
 NFT_TABLE=caly_cluster
 CNI_NETWORK=caly-cluster
+# Packets wait in this netfilter queue for the verdict of the network policies.
+NETPOL_CHAIN=CALY-NETPOL
+NETPOL_QUEUE=100
 SOCKET=$DIR/containerd/containerd.sock
 # In the order of starting; `down` goes backwards.
-DAEMONS=(etcd kube-apiserver kube-controller-manager kube-scheduler containerd coredns kubelet kube-proxy)
+DAEMONS=(etcd kube-apiserver kube-controller-manager kube-scheduler containerd coredns netpol kubelet kube-proxy)
 # kubelet, kube-proxy and this script write these; `down` puts the old values back.
 SYSCTLS=(net.ipv4.ip_forward vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops
 	kernel.keys.root_maxkeys kernel.keys.root_maxbytes net.netfilter.nf_conntrack_max
@@ -100,6 +103,7 @@ Tests without pods need neither: '$CLUSTER_SRC/build.sh envtest' builds an API s
 	fi
 	need_command ip iproute2
 	need_command nft nftables
+	need_command iptables iptables
 	need_command openssl openssl
 	require_kernel
 }
@@ -115,8 +119,15 @@ require_kernel() {
 	done
 	unshare --net true 2>/dev/null || missing+=("network namespaces")
 	if ! nft -c add table ip "$NFT_TABLE" 2>/dev/null; then missing+=("nftables"); fi
+	netfilter_queue_works || missing+=("netfilter queues (xt_NFQUEUE), which the network policies need")
 	if ip link add caly-probe0 type veth peer name caly-probe1 2>/dev/null; then ip link del caly-probe0; else missing+=("veth devices"); fi
 	((${#missing[@]} == 0)) || die "this machine's kernel does not offer: $(printf '%s; ' "${missing[@]}")use kind, or a machine where they are allowed"
+}
+
+# netfilter_queue_works tries a rule in a network namespace that goes with the command.
+netfilter_queue_works() {
+	unshare --net iptables -t mangle -A POSTROUTING -m addrtype ! --src-type LOCAL -m conntrack --ctstate NEW \
+		-j NFQUEUE --queue-num "$NETPOL_QUEUE" 2>/dev/null
 }
 
 require_ports() {
@@ -128,7 +139,7 @@ require_ports() {
 up_node() {
 	require_ports
 	"$CLUSTER_SRC/build.sh" etcd kube-apiserver kubectl kube-controller-manager kube-scheduler kubelet kube-proxy containerd \
-		containerd-shim-runc-v2 ctr runc cni-ptp cni-loopback cni-host-local cni-portmap coredns pause >"$DIR/bin"
+		containerd-shim-runc-v2 ctr runc cni-ptp cni-loopback cni-host-local cni-portmap coredns netpol pause >"$DIR/bin"
 	BIN=$(cat "$DIR/bin")
 	SECONDS=0
 	remember_host
@@ -137,6 +148,7 @@ up_node() {
 	start_control_plane
 	start_containerd
 	start_dns
+	start_network_policies
 	start_kubelet
 	start_proxy
 	wait_for 60 "the node becomes Ready" kubelet node_ready
@@ -186,12 +198,13 @@ make_certificates() {
 	certificate kubelet-client /CN=kube-apiserver-kubelet-client
 	certificate admin /O=system:masters/CN=admin
 	certificate coredns /CN=system:coredns
+	certificate netpol /CN=system:netpol
 	local name
 	for name in kube-controller-manager kube-scheduler kube-proxy; do certificate "$name" "/CN=system:$name"; done
 	openssl ecparam -name prime256v1 -genkey -noout -out sa.key
 	openssl ec -in sa.key -pubout -out sa.pub 2>/dev/null
 	cd "$DIR"
-	for name in kube-controller-manager kube-scheduler kubelet kube-proxy coredns; do kubeconfig "$name" >"$DIR/config/$name.kubeconfig"; done
+	for name in kube-controller-manager kube-scheduler kubelet kube-proxy coredns netpol; do kubeconfig "$name" >"$DIR/config/$name.kubeconfig"; done
 	(umask 077 && kubeconfig admin >"$KUBECONFIG_FILE")
 }
 
@@ -253,6 +266,8 @@ grant() {
 	kubectl create clusterrolebinding caly:node-proxier --clusterrole=system:node-proxier --user=system:kube-proxy >/dev/null
 	kubectl create clusterrole caly:coredns --verb=list,watch --resource=services,pods,namespaces,endpointslices.discovery.k8s.io >/dev/null
 	kubectl create clusterrolebinding caly:coredns --clusterrole=caly:coredns --user=system:coredns >/dev/null
+	kubectl create clusterrole caly:netpol --verb=list,watch --resource=pods,namespaces,networkpolicies.networking.k8s.io >/dev/null
+	kubectl create clusterrolebinding caly:netpol --clusterrole=caly:netpol --user=system:netpol >/dev/null
 }
 
 start_containerd() {
@@ -421,6 +436,25 @@ add_dns_service() {
 	K
 }
 
+# The CNI plugin knows no NetworkPolicy. Every first packet from a pod, to another pod or to this machine, and every one to a pod from
+# elsewhere, waits for the engine's verdict. What this machine itself sends to its pods is free, as on every node: the kubelet's probes.
+# Without the engine nothing passes.
+start_network_policies() {
+	start netpol "$BIN/netpol" --kubeconfig "$DIR/config/netpol.kubeconfig" --node "$NODE" --queue "$NETPOL_QUEUE"
+	wait_for 30 "the network policies are enforced" netpol grep -q "^ *$NETPOL_QUEUE " /proc/net/netfilter/nfnetlink_queue
+	iptables-restore --noflush <<-K
+		*mangle
+		:$NETPOL_CHAIN - [0:0]
+		-A $NETPOL_CHAIN -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN
+		-A $NETPOL_CHAIN -m addrtype --src-type LOCAL -j RETURN
+		-A $NETPOL_CHAIN -j NFQUEUE --queue-num $NETPOL_QUEUE
+		-A INPUT -s $POD_CIDR -j $NETPOL_CHAIN
+		-A POSTROUTING -s $POD_CIDR -j $NETPOL_CHAIN
+		-A POSTROUTING ! -s $POD_CIDR -d $POD_CIDR -j $NETPOL_CHAIN
+		COMMIT
+	K
+}
+
 # --- status -------------------------------------------------------------------------------------------------------------
 
 provider() { cat "$DIR/provider" 2>/dev/null || true; }
@@ -558,6 +592,7 @@ remove_sockets() {
 
 remove_network() {
 	local table link
+	remove_network_policies
 	# Only tables that were not there before: kube-proxy or portmap may also serve somebody else.
 	for table in "ip $NFT_TABLE" "ip kube-proxy" "ip6 kube-proxy" "ip cni_hostport" "ip6 cni_hostport" "inet cni_hostport"; do
 		if ! grep -qxF "table $table" "$DIR/nft.before" 2>/dev/null; then
@@ -570,6 +605,21 @@ remove_network() {
 	while read -r link; do ip link del "$link" 2>/dev/null || true; done < <(ip -o route show 2>/dev/null | awk '/^10\.244\./ { for (i = 1; i < NF; i++) if ($i == "dev") print $(i + 1) }' | grep '^veth' || true)
 	{ grep -lsF "$DIR/" /var/lib/cni/results/* || true; } | xargs -r rm -f
 	find /var/log/containers -type l -lname "$DIR/*" -delete 2>/dev/null || true
+}
+
+# remove_network_policies removes the rules, and the table when it was not there before and nothing else is in it.
+remove_network_policies() {
+	have iptables || return 0
+	{
+		iptables -t mangle -D INPUT -s "$POD_CIDR" -j "$NETPOL_CHAIN"
+		iptables -t mangle -D POSTROUTING -s "$POD_CIDR" -j "$NETPOL_CHAIN"
+		iptables -t mangle -D POSTROUTING ! -s "$POD_CIDR" -d "$POD_CIDR" -j "$NETPOL_CHAIN"
+		iptables -t mangle -F "$NETPOL_CHAIN"
+		iptables -t mangle -X "$NETPOL_CHAIN"
+	} 2>/dev/null || true
+	if ! grep -qxF "table ip mangle" "$DIR/nft.before" 2>/dev/null && ! iptables -t mangle -S 2>/dev/null | grep -q '^-[AN]'; then
+		nft delete table ip mangle 2>/dev/null || true
+	fi
 }
 
 remove_cgroups() {
