@@ -102,6 +102,21 @@ func Verify(cfg *tenantconfig.Webhooks, r *Request) Verdict {
 	return v
 }
 
+// AcceptsHead reports whether the tenant's verifiers accept the request whatever its body is. If it does not, Verify
+// with the body decides.
+func AcceptsHead(cfg *tenantconfig.Webhooks, r *Request) bool {
+	if !cfg.Configured() || cfg.RequireAll && (cfg.Signature != nil || cfg.Standard != nil) {
+		return false
+	}
+	head := *cfg
+	head.Signature, head.Standard = nil, nil
+	findings := hear(&head, r)
+	if cfg.RequireAll {
+		return allOf(findings).OK
+	}
+	return anyOf(findings).OK
+}
+
 // hear has the findings of all verifiers, in a fixed order.
 func hear(cfg *tenantconfig.Webhooks, r *Request) []finding {
 	findings := make([]finding, 0, 5)

@@ -209,3 +209,38 @@ func TestMissingTellsNothing(t *testing.T) {
 		})
 	}
 }
+
+// TestAcceptsHead goes through every choice of verifiers and of those that are satisfied. A request is accepted
+// without its body only if it is accepted whatever its body is, and always if no configured verifier reads the body.
+func TestAcceptsHead(t *testing.T) {
+	all := proofs()
+	const readsBody = 0b00011 // the first two
+	for configured := range 1 << len(all) {
+		for satisfied := range 1 << len(all) {
+			cfg, r := &tenantconfig.Webhooks{}, post(statusBody, "Content-Type", form)
+			for i, p := range all {
+				if configured>>i&1 == 1 {
+					p.configure(cfg)
+				}
+				if satisfied>>i&1 == 1 {
+					p.good(r)
+				} else {
+					p.bad(r)
+				}
+			}
+			for _, cfg.RequireAll = range []bool{false, true} {
+				head, other := *r, *r
+				head.Body, other.Body = nil, []byte("another body")
+				accepted, whole := auth.AcceptsHead(cfg, &head), auth.Verify(cfg, r).OK
+				if accepted && (!whole || !auth.Verify(cfg, &other).OK) {
+					t.Errorf("verifiers %05b, satisfied %05b, all %t: accepted without a body that it needs",
+						configured, satisfied, cfg.RequireAll)
+				}
+				if configured&readsBody == 0 && accepted != whole {
+					t.Errorf("verifiers %05b, satisfied %05b, all %t: %t without the body, %t with it",
+						configured, satisfied, cfg.RequireAll, accepted, whole)
+				}
+			}
+		}
+	}
+}
