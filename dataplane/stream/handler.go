@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caly-dev/caly/dataplane/admission"
 	"github.com/caly-dev/caly/dataplane/audio"
 	"github.com/caly-dev/caly/dataplane/capture"
 	"github.com/caly-dev/caly/dataplane/problem"
@@ -24,6 +25,9 @@ import (
 
 // PathPrefix of the endpoint.
 const PathPrefix = "/audio/exotel/"
+
+// tenantShare is the share of the places that one tenant has at most: a quarter.
+const tenantShare = 4
 
 // retryAfter of what a pod has no room for.
 const retryAfter = 2 * time.Second
@@ -46,8 +50,12 @@ type Options struct {
 	AllowedAgents []netip.Prefix
 	// DialWithin bounds the connection to the agent; 5 s by default: Exotel waits 10 s for the whole handshake.
 	DialWithin time.Duration
-	// MaxHandshakes at once; 512 by default. What is beyond is sent away before anything is looked at.
+	// MaxHandshakes is the maximum number of handshakes in progress, and that of questions for a URL whose body is
+	// read; 512 by default. One tenant has at most a quarter of them.
 	MaxHandshakes int
+	// BodyWithin is how long the body of a question for a URL may take to arrive; 5 s by default. Exotel waits 10 s
+	// for the answer.
+	BodyWithin time.Duration
 	// Captures record streams of tenants that want that; nil records none.
 	Captures *capture.Captures
 	// Bridge has what all bridges share: budget, times, memory.
@@ -64,6 +72,9 @@ func (o *Options) setDefaults() {
 	if o.MaxHandshakes <= 0 {
 		o.MaxHandshakes = 512
 	}
+	if o.BodyWithin <= 0 {
+		o.BodyWithin = 5 * time.Second
+	}
 	if o.Bridge.Memory == nil {
 		o.Bridge.Memory = budget.New(audio.SharedMemory)
 	}
@@ -77,7 +88,9 @@ type Handler struct {
 	o        Options
 	m        *metrics
 	dialer   audio.Dialer
-	places   chan struct{}
+	places   *admission.Gate // of handshakes, which are verified
+	bodies   *admission.Gate // of questions for a URL whose body is read
+	redials  *admission.Gate // of second connections to agents
 	memory   tenantMemory
 	draining atomic.Bool
 	bridges  sync.WaitGroup
@@ -106,8 +119,19 @@ func (m *tenantMemory) of(tenantID string) *budget.Budget {
 // New makes the endpoint.
 func New(o Options) *Handler {
 	o.setDefaults()
-	h := &Handler{o: o, m: newMetrics(o.Metrics, o.Bridge.Memory), places: make(chan struct{}, o.MaxHandshakes),
-		dialer: audio.Dialer{NetDial: netguard.NewDialer(o.AllowedAgents).DialContext}}
+	gate := func(name string) *admission.Gate {
+		g := admission.New(admission.Options{Places: o.MaxHandshakes, Share: tenantShare})
+		g.Register(o.Metrics, name)
+		return g
+	}
+	h := &Handler{
+		o:       o,
+		m:       newMetrics(o.Metrics, o.Bridge.Memory),
+		places:  gate("stream"),
+		bodies:  gate("stream_url"),
+		redials: gate("stream_redial"),
+		dialer:  audio.Dialer{NetDial: netguard.NewDialer(o.AllowedAgents).DialContext},
+	}
 	h.memory = tenantMemory{shared: o.Bridge.Memory, parts: map[string]*budget.Budget{}}
 	h.o.Bridge.Observer = h.m.audio.Observer()
 	return h
@@ -146,16 +170,19 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	if h.draining.Load() {
 		return refuse(reasonDraining, problem.New(problem.Unavailable, "this pod is shutting down; try again").WithRetryAfter(retryAfter))
 	}
-	select {
-	case h.places <- struct{}{}:
-		defer func() { <-h.places }()
-	default:
-		return refuse(reasonBusy, problem.New(problem.Unavailable, "too many handshakes at once; try again").WithRetryAfter(retryAfter))
-	}
 	if to.url {
 		return h.answerURL(w, r, to)
 	}
 	return h.open(w, r, to, arrived)
+}
+
+// busy refuses a request for which there is no place.
+func busy(err error) error {
+	reason, detail := reasonBusy, "too many handshakes are in progress; retry later"
+	if errors.Is(err, admission.ErrShare) {
+		reason, detail = reasonTenantBusy, "too many handshakes of this tenant or client are in progress; retry later"
+	}
+	return refuse(reason, problem.New(problem.Unavailable, detail).WithRetryAfter(retryAfter))
 }
 
 // refusal is a problem, and what is counted.

@@ -149,7 +149,7 @@ func TestClientGoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(r.h.places); n != 1 {
+	if n := r.h.places.InUse(); n != 1 {
 		t.Errorf("%d places are taken while the agent is dialled", n)
 	}
 	exotel.Reset()
@@ -172,16 +172,17 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// TestPlaces : handshakes whose agents hang take all places; more are sent away at once, and what was taken is given back.
+// TestPlaces tests that handshakes whose agent hangs take a quarter of the places, that more are refused at once,
+// and that the places are given back.
 func TestPlaces(t *testing.T) {
-	r := newWireRig(t, func(o *Options, _ *live.Options) { o.MaxHandshakes, o.DialWithin = 3, time.Second })
+	r := newWireRig(t, func(o *Options, _ *live.Options) { o.MaxHandshakes, o.DialWithin = 12, time.Second })
 	var hanging []*wstest.Peer
 	for range 3 {
 		p := wstest.Connect(t, r.address)
 		p.Bytes([]byte(wstest.Request(r.path) + "\r\n"))
 		hanging = append(hanging, p)
 	}
-	r.eventually("all places are taken", func() bool { return len(r.h.places) == 3 })
+	r.eventually("the tenant's places are taken", func() bool { return r.h.places.InUse() == 3 })
 	resp, err := wstest.Connect(t, r.address).Ask(wstest.Request(r.path) + "\r\n")
 	if err != nil || isProblem(resp, http.StatusServiceUnavailable) != nil || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("one too many was answered %+v, %v", resp, err)

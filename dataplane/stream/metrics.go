@@ -27,6 +27,7 @@ const (
 	reasonTenantLimit    = "tenant_limit"
 	reasonPodLimit       = "pod_limit"
 	reasonBusy           = "busy"
+	reasonTenantBusy     = "tenant_busy"
 	reasonDraining       = "draining"
 	reasonAgent          = "agent"
 	reasonGone           = "client_gone"
@@ -37,7 +38,7 @@ const (
 func reasons() []string {
 	return append(auth.Reasons(), reasonPath, reasonMethod, reasonNoWebSocket, reasonHandshake, reasonBody, reasonNoCall, reasonNoKey, reasonUnknown,
 		reasonSuspended, reasonNoOneTimeToken, reasonWrongToken, reasonExpiredToken, reasonUsedToken, reasonOtherCall, reasonTenantLimit, reasonPodLimit,
-		reasonBusy, reasonDraining, reasonAgent, reasonGone, reasonDatabase, reasonInternal)
+		reasonBusy, reasonTenantBusy, reasonDraining, reasonAgent, reasonGone, reasonDatabase, reasonInternal)
 }
 
 // Why agents were not reached.

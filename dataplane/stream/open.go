@@ -12,6 +12,7 @@ import (
 	"code.dny.dev/ssrf"
 	"github.com/gorilla/websocket"
 
+	"github.com/caly-dev/caly/dataplane/admission"
 	"github.com/caly-dev/caly/dataplane/audio"
 	"github.com/caly-dev/caly/dataplane/capture"
 	"github.com/caly-dev/caly/dataplane/problem"
@@ -34,6 +35,11 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 	if err != nil {
 		return err
 	}
+	place, err := h.places.Take(nil, admission.Tenant(g.tenant.ID)) // only now: an unverified request takes none
+	if err != nil {
+		return busy(err)
+	}
+	defer place.Leave()
 	memory := h.memory.of(g.tenant.ID)
 	peer, err := h.dial(r.Context(), a, memory)
 	switch {
@@ -58,7 +64,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 	o := h.o.Bridge
 	o.Codec, o.SampleRate, o.Memory = codec, rateOf(r.URL.Query()), memory
 	if a.Reconnect {
-		o.Redial = func(ctx context.Context) (*audio.Conn, error) { return h.dial(ctx, a, memory) }
+		o.Redial = func(ctx context.Context) (*audio.Conn, error) { return h.redial(ctx, g.tenant, memory) }
 	}
 	captured, token := h.o.Captures.Begin(g.tenant, session.ID(), o.SampleRate), g.token
 	o.Tap = captured.Tap()
@@ -130,6 +136,16 @@ func (h *Handler) admit(ctx context.Context, g guest) (*live.Live, error) {
 	}
 	h.o.Log.Error("a stream's session could not be kept: the stream is refused", "tenant", g.tenant.ID, "error", err)
 	return nil, refuse(reasonDatabase, busy)
+}
+
+// redial connects to the agent again, as soon as the tenant has a place for that.
+func (h *Handler) redial(ctx context.Context, t *tenantconfig.Tenant, memory *budget.Budget) (*audio.Conn, error) {
+	place, err := h.redials.Wait(ctx, admission.Tenant(t.ID))
+	if err != nil {
+		return nil, err
+	}
+	defer place.Leave()
+	return h.dial(ctx, t.Audio, memory)
 }
 
 // dial connects to the agent. Its errors name no URL, which may hold a key.

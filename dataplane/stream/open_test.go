@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caly-dev/caly/dataplane/admission"
 	"github.com/caly-dev/caly/dataplane/session/live"
 	"github.com/caly-dev/caly/internal/agent"
 	"github.com/caly-dev/caly/internal/agent/agenttest"
@@ -143,8 +144,16 @@ func TestRefusals(t *testing.T) {
 		"agent is away": {prepare: func(r *rig) { r.agent.Close() }, wantStatus: 502, wantReason: reasonAgent},
 		"agent is slow": {agent: agenttest.Options{HandshakeDelay: 3 * time.Second},
 			change: func(o *Options, _ *live.Options) { o.DialWithin = 100 * time.Millisecond }, wantStatus: 502, wantReason: reasonAgent},
-		"agent's address":  {change: func(o *Options, _ *live.Options) { o.AllowedAgents = nil }, wantStatus: 502, wantReason: reasonAgent},
-		"too many at once": {prepare: func(r *rig) { r.h.places = make(chan struct{}) }, wantStatus: 503, wantReason: reasonBusy},
+		"agent's address": {
+			change:     func(o *Options, _ *live.Options) { o.AllowedAgents = nil },
+			wantStatus: http.StatusBadGateway,
+			wantReason: reasonAgent,
+		},
+		"too many at once": {
+			prepare:    func(r *rig) { r.h.places = admission.New(admission.Options{}) },
+			wantStatus: http.StatusServiceUnavailable,
+			wantReason: reasonBusy,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, tc.agent, tc.change)

@@ -7,8 +7,12 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
+	"time"
 
+	"github.com/caly-dev/caly/dataplane/admission"
+	"github.com/caly-dev/caly/dataplane/auth"
 	"github.com/caly-dev/caly/dataplane/problem"
 )
 
@@ -20,13 +24,9 @@ const sampleRate = "sample-rate"
 
 // answerURL tells Exotel where the stream of a call goes, with a token for that stream.
 func (h *Handler) answerURL(w http.ResponseWriter, r *http.Request, to destination) error {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := h.body(w, r, to)
 	if err != nil {
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
-			return refuse(reasonBody, problem.New(problem.PayloadTooLarge, "the question has more than 64 KiB"))
-		}
-		return refuse(reasonBody, problem.New(problem.Validation, "the question did not arrive whole"))
+		return err
 	}
 	g, err := h.verified(r, to, body)
 	if err != nil {
@@ -52,6 +52,39 @@ func (h *Handler) answerURL(w http.ResponseWriter, r *http.Request, to destinati
 	_ = json.NewEncoder(w).Encode(map[string]string{"url": u.String()}) // the peer may have gone
 	h.m.urls.Inc()
 	return nil
+}
+
+// body reads the body of a question. It holds a place meanwhile: that of the tenant, where the verifiers accept the
+// request without its body, or one of those for strangers. An unknown tenant, and one that will refuse the question,
+// are answered after the body too, so that the order tells nobody which tenants exist.
+func (h *Handler) body(w http.ResponseWriter, r *http.Request, to destination) ([]byte, error) {
+	if r.ContentLength == 0 {
+		return nil, nil
+	}
+	request := auth.NewRequest(r, nil, to.token, h.o.TrustedProxies, h.o.now())
+	holder := admission.Address(request.ClientIP)
+	t, known := h.o.Tenants().Tenant(to.tenantID)
+	if known && t.Audio != nil && auth.AcceptsHead(t.Audio.Verifiers, request) {
+		holder = admission.Tenant(t.ID)
+	}
+	place, err := h.bodies.Enter(w, holder)
+	if err != nil {
+		return nil, busy(err)
+	}
+	defer place.Leave()
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.o.BodyWithin)) // a recorder has none
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var large *http.MaxBytesError
+	switch {
+	case err == nil:
+		return body, nil
+	case errors.As(err, &large):
+		return nil, refuse(reasonBody, problem.New(problem.PayloadTooLarge, "the question has more than 64 KiB"))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		late := problem.New(problem.Timeout, "the body did not arrive in time").WithStatus(http.StatusRequestTimeout)
+		return nil, refuse(reasonBody, late)
+	}
+	return nil, refuse(reasonBody, problem.New(problem.Validation, "the request body was truncated"))
 }
 
 // callSIDOf finds the call in the query or the form, in whatever casing.

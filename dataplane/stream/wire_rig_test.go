@@ -118,7 +118,8 @@ func (r *wireRig) rows(callSID string) []row {
 func (r *wireRig) nothingLeft() {
 	r.t.Helper()
 	r.eventually("nothing is left", func() bool {
-		if value(r.t, r.h.m.live) != 0 || r.live.Live() != 0 || len(r.h.places) != 0 {
+		places := r.h.places.InUse() + r.h.bodies.InUse() + r.h.redials.InUse()
+		if value(r.t, r.h.m.live) != 0 || r.live.Live() != 0 || places != 0 {
 			return false
 		}
 		for _, row := range r.rows("") {
