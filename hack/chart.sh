@@ -73,6 +73,29 @@ expect routes "timeouts: {request: 0s" --values "$chart/ci/full-values.yaml"
 expect routes "!timeouts:" --values "$chart/ci/full-values.yaml" --set httpRoute.streamTimeout=
 expect routes "path: /audio/exotel" --set ingress.enabled=true,ingress.host=caly.example.com
 
+# Who may reach what: one policy for each component, one for the rest of the work namespace. No rule is empty, which would allow everything.
+[[ $(render --show-only templates/networkpolicies.yaml | grep -c '^kind: NetworkPolicy') == 4 ]] || { echo "the chart has not four NetworkPolicies" >&2; exit 1; }
+expect networkpolicies "app.kubernetes.io/component: upload
+      app.kubernetes.io/managed-by: caly
+  policyTypes: [Ingress, Egress]
+  egress:"
+expect networkpolicies "podSelector: {}
+  policyTypes: [Ingress, Egress]"
+expect networkpolicies "- 169.254.0.0/16"
+expect networkpolicies "kubernetes.io/metadata.name: monitoring"
+expect networkpolicies "!: []"
+expect networkpolicies "!port: 587"
+expect networkpolicies "port: 587" --values "$chart/ci/full-values.yaml"
+expect networkpolicies "cidr: \"10.2.0.0/16\"" --values "$chart/ci/full-values.yaml"
+expect networkpolicies "!port: 8081" --set networkPolicies.monitoring.from=null
+if render --set networkPolicies.enabled=false | grep '^kind: NetworkPolicy' >/dev/null; then
+  echo "the chart makes NetworkPolicies that are switched off" >&2
+  exit 1
+fi
+refuse "/networkPolicies/database/ports" --set 'networkPolicies.database.ports={}'
+refuse "/networkPolicies/database" --set networkPolicies.database.port=5432
+refuse "/networkPolicies/dataplane/from/0" --set 'networkPolicies.dataplane.from[0].cidr=10.0.0.0/8'
+
 # Who may do what must not grow unseen: the data plane reads the work namespace's Secrets and nothing else.
 rights=$(render --show-only templates/rbac-dataplane.yaml)
 if [[ $(grep -cE '^ +verbs: ' <<<"$rights") != 1 || $rights != *'verbs: [get, list, watch]'* ]]; then

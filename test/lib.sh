@@ -48,7 +48,7 @@ step() {
 
 build_tools() {
 	local names=(all) missing
-	if kind_answers && [[ ${CALY_PROVIDER:-} != node ]]; then names=(kubectl helm versitygw); fi
+	if kind_answers && [[ ${CALY_PROVIDER:-} != node ]]; then names=(kubectl helm versitygw pause); fi
 	missing=$("$CLUSTER/build.sh" --list | grep -c 'missing$' || true)
 	if [[ ${names[0]} == all && $missing != 0 ]]; then
 		step "building the cluster's programs" "$missing to build; all of them take 15 to 20 minutes on two cores, once"
@@ -117,12 +117,28 @@ install_chart() {
 		secret caly-system "caly-database-$role" "url=$DEMO/dsn-$role"
 	done
 	NODE=$(kubectl get nodes -o 'jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}')
-	helm upgrade --install caly charts/caly --namespace caly-system --wait --timeout 4m \
+	network_values >"$DEMO/network.yaml"
+	helm upgrade --install caly charts/caly --namespace caly-system --wait --timeout 4m --values "$DEMO/network.yaml" \
 		--set image.repository=localhost/caly --set "image.tag=$TAG" --set "publicURL=http://$NODE:$NODE_PORT" \
 		--set sources.allowHTTP=true --set "sources.allowedCIDRs={$HOSTIP/32}" --set "dataplane.allowedAgentCIDRs={$HOSTIP/32}" \
 		--set dataplane.service.type=NodePort --set "dataplane.service.nodePort=$NODE_PORT" "${CHART_ARGS[@]}" >"$DEMO/helm.log" ||
 		die "helm could not install the chart; see above and $DEMO/helm.log"
 	kubectl -n caly-system get deployments,services
+}
+
+# network_values prints the chart's values for this cluster's network: all servers are on the machine itself, on ports of their own.
+network_values() {
+	cat <<-K
+		networkPolicies:
+		  dns:
+		    to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}}, {ipBlock: {cidr: $HOSTIP/32}}]
+		    ports: [53, 10053]
+		  database:
+		    to: [{ipBlock: {cidr: $HOSTIP/32}}]
+		    ports: [17432]
+		  mail:
+		    to: [{ipBlock: {cidr: $HOSTIP/32}}]
+	K
 }
 
 random() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }

@@ -18,6 +18,7 @@ main() {
 	build_tools
 	build_image
 	start_servers
+	"$CLUSTER/cluster.sh" load-image "$BIN/pause.tar" >/dev/null 2>&1 || die "the image of the probe pods cannot be loaded"
 	export CALY_E2E_SMTP="$HOSTIP:17025" # the suite's own server, while a test needs one
 	CALY_E2E_STREAM_GRACE=30 # seconds; most calls of the suite are shorter
 	CHART_ARGS=(--set "mail.address=$CALY_E2E_SMTP" --set mail.from=caly@example.com --set mail.tls=none

@@ -63,6 +63,17 @@ app.kubernetes.io/component: {{ .component }}
 {{- .Values.workNamespace.name -}}
 {{- end -}}
 
+{{/* The namespace that upload pods run in. */}}
+{{- define "caly.uploadNamespace" -}}
+{{- include "caly.workNamespace" . -}}
+{{- end -}}
+
+{{/* The labels that the operator gives upload pods. */}}
+{{- define "caly.uploadSelector" -}}
+app.kubernetes.io/component: upload
+app.kubernetes.io/managed-by: caly
+{{- end -}}
+
 {{- define "caly.podSecurityContext" -}}
 runAsNonRoot: true
 runAsUser: 65532
