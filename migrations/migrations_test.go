@@ -26,7 +26,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// TestFiles : each is one transaction, can be taken back, and follows the one before.
+// TestFiles looks at each file: it is one transaction, can be taken back, and its number is greater than the one
+// before.
 func TestFiles(t *testing.T) {
 	files, err := fs.Glob(migrations.FS, "*.sql")
 	if err != nil || len(files) == 0 {
@@ -141,7 +142,55 @@ func TestDownAndUp(t *testing.T) {
 	}
 }
 
-// objects are the tables and functions of the schema public.
+// objects are the tables and functions of the schema public. TestRequireLabels applies the migration that stores
+// whether an installation is new, with and without a Tenant in the database. The owner of the tables is not a
+// superuser, so that row-level security binds it.
+func TestRequireLabels(t *testing.T) {
+	for name, tc := range map[string]struct {
+		before string
+		want   bool
+	}{
+		"a new installation":                    {want: true},
+		"an installation with a Tenant already": {before: `INSERT INTO tenants (tenant) VALUES ('acme/support')`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pg := pgtest.NewEmpty(t)
+			p := provider(t, pg.OwnerDSN)
+			if _, err := p.UpTo(t.Context(), 17); err != nil {
+				t.Fatal(err)
+			}
+			admin := connect(t, pg.AdminDSN)
+			if _, err := admin.Exec(t.Context(), tc.before); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.Up(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			var got, forced bool
+			err := admin.QueryRow(t.Context(), `SELECT require_labels,
+				(SELECT relforcerowsecurity FROM pg_class WHERE relname = 'tenants') FROM installation`).Scan(&got, &forced)
+			if err != nil || got != tc.want || !forced {
+				t.Errorf("labels are required: %v, want %v; row-level security is forced: %v; %v", got, tc.want, forced, err)
+			}
+		})
+	}
+}
+
+func provider(t *testing.T, dsn string) *goose.Provider {
+	t.Helper()
+	cfg, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := stdlib.OpenDB(*cfg)
+	t.Cleanup(func() { _ = db.Close() })
+	p, err := goose.NewProvider(goose.DialectPostgres, db, migrations.FS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 func objects(t *testing.T, pg *pgtest.Server) []string {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), pg.AdminDSN)

@@ -37,6 +37,9 @@ const (
 	ReasonSecretNotFound = "SecretNotFound"
 	// ReasonSecretKeyMissing : a Secret exists and lacks a key, or what the key holds is empty, too weak, or cannot be used.
 	ReasonSecretKeyMissing = "SecretKeyMissing"
+	// ReasonDataOfPredecessor is the reason while rows of a deleted Tenant of the same name exist and the platform has not
+	// decided about them.
+	ReasonDataOfPredecessor = "DataOfPredecessor"
 	// ReasonVerifierGracePeriod is the reason while the published config still accepts the last secrets of a deleted or
 	// emptied Secret.
 	ReasonVerifierGracePeriod = "VerifierGracePeriod"
@@ -96,6 +99,9 @@ const (
 	// AnnotationSuspend on a Namespace suspends all of its Tenants; its value is the reason. With "." and the name of a
 	// Tenant appended it suspends that Tenant alone. The author of a Tenant cannot edit the Namespace.
 	AnnotationSuspend = "voice.caly.dev/suspend"
+	// AnnotationPredecessor on a Namespace holds the platform's decisions about the rows of deleted Tenants, separated by
+	// commas: "adopt:UID" gives the rows to the new Tenant of the same name, "delete:UID" deletes them.
+	AnnotationPredecessor = "voice.caly.dev/predecessor"
 	// LabelTenant carries the name of the Tenant.
 	LabelTenant = "voice.caly.dev/tenant"
 	// LabelTenantNamespace carries the namespace of the Tenant on objects that live elsewhere.

@@ -411,6 +411,10 @@ type TenantList struct {
 // ID is the Tenant's id in rows, keys and metrics: namespace/name.
 func (t *Tenant) ID() string { return t.Namespace + "/" + t.Name }
 
+// Compiled reports whether the operator has ever written a config for this Tenant object. Before that the rows of its
+// ID may be those of a predecessor.
+func (t *Tenant) Compiled() bool { return len(t.Status.WebhookURLs) > 0 || t.Status.ConfigDigest != "" }
+
 // GetConditions returns the object's conditions.
 func (t *Tenant) GetConditions() []metav1.Condition { return t.Status.Conditions }
 

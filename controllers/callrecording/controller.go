@@ -168,7 +168,12 @@ func (r *Reconciler) findTenant(ctx context.Context, s *scope) error {
 	return client.IgnoreNotFound(err)
 }
 
+// findRow reads the row, unless it may be one of the Tenant's predecessor.
 func (r *Reconciler) findRow(ctx context.Context, s *scope) error {
+	if s.tenant != nil && !s.tenant.Compiled() {
+		conditions.MarkReconciling(s.obj, v1alpha1.ReasonTenantNotReady, "the Tenant is not ready yet: see its conditions")
+		return errStop
+	}
 	key := keyOf(s.obj)
 	rows, err := r.Store.Recordings(ctx, []store.RecordingKey{key})
 	s.row = rows[key]
@@ -301,7 +306,8 @@ func retryLimiter() workqueue.TypedRateLimiter[reconcile.Request] {
 // tenantChanged passes what may matter to a CallRecording, and not the backlog, which changes every few seconds.
 var tenantChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	was, is := e.ObjectOld.(*v1alpha1.Tenant), e.ObjectNew.(*v1alpha1.Tenant)
-	return was.UID != is.UID || was.Generation != is.Generation || was.Status.ConfigDigest != is.Status.ConfigDigest
+	return was.UID != is.UID || was.Generation != is.Generation || was.Status.ConfigDigest != is.Status.ConfigDigest ||
+		was.Compiled() != is.Compiled()
 }}
 
 // ofTenant maps a Tenant to its CallRecordings: those that wait for it, those that must say it is gone, those whose time it sets.

@@ -113,7 +113,7 @@ func (i *Intake) count(ctx context.Context) (perTenant map[string]int, total int
 // is for what people may have to do something about.
 func (i *Intake) wanted(t *v1alpha1.Tenant, has, total int) store.Wanted {
 	r := t.Spec.Recordings
-	if !t.DeletionTimestamp.IsZero() || r.Resources == v1alpha1.ResourcesNone {
+	if !t.DeletionTimestamp.IsZero() || !t.Compiled() || r.Resources == v1alpha1.ResourcesNone {
 		return store.Wanted{}
 	}
 	w := store.Wanted{Limit: min(perRound, i.MaxPerTenant-has, i.MaxTotal-total), Queued: r.Resources != v1alpha1.ResourcesFailed, Failed: true}

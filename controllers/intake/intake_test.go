@@ -382,3 +382,21 @@ func TestLoopGoesOnAfterAnErrorAndEnds(t *testing.T) {
 		t.Error("every replica would make CallRecordings")
 	}
 }
+
+// TestNotCompiled: until a Tenant was compiled, the rows of its ID may be those of a predecessor. It gets no
+// CallRecording of them.
+func TestNotCompiled(t *testing.T) {
+	r := newRig(t)
+	tenant := r.tenant(t, "support")
+	r.setDigest(t, tenant, "")
+	r.enqueue(t, tenant.ID(), "call of a predecessor")
+	r.round(t)
+	if len(r.applied) != 0 {
+		t.Fatalf("made %v of rows that may be a predecessor's", r.applied)
+	}
+	r.setDigest(t, tenant, "compiled")
+	r.round(t)
+	if len(r.applied) != 1 {
+		t.Errorf("made %v once it was compiled, want one", r.applied)
+	}
+}

@@ -88,7 +88,18 @@ func (r *rig) tenant(t *testing.T, name string, change ...func(*v1alpha1.Tenant)
 	if err := r.Create(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
+	r.setDigest(t, o, "compiled")
 	return o
+}
+
+// setDigest sets what the tenant controller writes once it has compiled a Tenant.
+func (r *rig) setDigest(t *testing.T, o *v1alpha1.Tenant, digest string) {
+	t.Helper()
+	base := o.DeepCopy()
+	o.Status.ConfigDigest = digest
+	if err := r.Status().Patch(t.Context(), o, client.MergeFrom(base)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // enqueue queues a recording of a call and returns its id.

@@ -176,6 +176,7 @@ func TestEndedBetweenSteps(t *testing.T) {
 	first := r.direct()
 	steps := []step{
 		first.addFinalizer,
+		first.claim,
 		first.suspend,
 		first.readSecrets,
 		first.compile,
@@ -202,7 +203,7 @@ func TestEndedBetweenSteps(t *testing.T) {
 			}
 			r.until(t, tenant, isReady)
 			r.loginWorks(t, tenant)
-			if applied := done >= 7; applied && r.upload(t, tenant).DatabaseURL != s.upload.DatabaseURL {
+			if applied := done >= 8; applied && r.upload(t, tenant).DatabaseURL != s.upload.DatabaseURL {
 				t.Error("the database password that the first operator had written did not stay")
 			}
 		})

@@ -46,6 +46,11 @@ type Store interface {
 	LimitUploadRole(ctx context.Context, tenant string, pods int) error
 	DropUploadRole(ctx context.Context, tenant string) error
 	UploadDSN(role, password string) (string, error)
+	// ClaimTenant records the UID of the Tenant object, unless the rows belong to another one, and returns the recorded
+	// UID.
+	ClaimTenant(ctx context.Context, tenant, uid string, compiled bool) (owner string, err error)
+	AdoptTenant(ctx context.Context, tenant, predecessor, uid string) error
+	EndAccess(ctx context.Context, tenant string) error
 	SuspendTenant(ctx context.Context, tenant string, suspended bool) error
 	HasUploads(ctx context.Context, tenant string) (bool, error)
 	HasLiveCaptures(ctx context.Context, tenant string) (bool, error)
@@ -85,7 +90,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	}
 	s := &scope{tenant: &t, before: t.DeepCopy()}
 	steps := []step{
-		r.addFinalizer, r.suspend, r.readSecrets, r.compile, r.ensureRole, r.limitRole, r.apply, r.probe, r.publish,
+		r.addFinalizer, r.claim, r.suspend, r.readSecrets, r.compile, r.ensureRole, r.limitRole, r.apply, r.probe, r.publish,
 	}
 	if !t.DeletionTimestamp.IsZero() {
 		steps = []step{r.release}

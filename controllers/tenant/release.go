@@ -44,14 +44,21 @@ func (r *Reconciler) release(ctx context.Context, s *scope) error {
 
 func (r *Reconciler) releaseLive(ctx context.Context, s *scope) error {
 	id := s.tenant.ID()
-	meta := func(prefix string) metav1.ObjectMeta {
-		return metav1.ObjectMeta{Namespace: r.WorkNamespace, Name: tenantconfig.SecretName(prefix, id)}
+	// The rows of a predecessor are not this Tenant's to delete. Nothing was published of them.
+	owner, err := r.owner(ctx, s)
+	if err != nil {
+		return err
+	}
+	if owner != string(s.tenant.UID) {
+		return r.removeFinalizer(ctx, s)
 	}
 	if err := r.Store.SuspendTenant(ctx, id, true); err != nil {
 		return err
 	}
-	err := r.deleteManaged(ctx, &corev1.Secret{ObjectMeta: meta(tenantconfig.PrefixTenant)}, &batchv1.Job{ObjectMeta: meta(tenantconfig.PrefixUpload)})
-	if err != nil {
+	if err := r.deleteManaged(ctx, r.published(id)...); err != nil {
+		return err
+	}
+	if err := r.Store.EndAccess(ctx, id); err != nil {
 		return err
 	}
 	if err := r.uploadsEnded(ctx, s); err != nil {
@@ -68,7 +75,7 @@ func (r *Reconciler) releaseLive(ctx context.Context, s *scope) error {
 	if err := r.deleteViews(ctx, s); err != nil {
 		return err
 	}
-	if err := r.deleteManaged(ctx, &corev1.Secret{ObjectMeta: meta(tenantconfig.PrefixUpload)}); err != nil {
+	if err := r.deleteManaged(ctx, r.uploadConfig(id)); err != nil {
 		return err
 	}
 	r.probes.forget(id)

@@ -196,7 +196,8 @@ func TestDeletionOfWhatNeverWorked(t *testing.T) {
 	r.nothingLeft(t, id)
 }
 
-// TestComeBack : a Tenant made anew under the name of one that was deleted works at once, on the rows that stayed.
+// TestComeBack creates a Tenant under the name of a deleted one whose rows the platform gave to it before. It works
+// at once.
 func TestComeBack(t *testing.T) {
 	r := newRig(t)
 	r.start(t)
@@ -205,6 +206,7 @@ func TestComeBack(t *testing.T) {
 	old := r.config(t, tenant).UID
 	r.delete(t, tenant)
 	r.untilGone(t, tenant)
+	r.decide(t, "adopt:"+old)
 	tenant = r.ready(t, "support")
 	r.suspended(t, tenant, false)
 	if got := r.config(t, tenant).UID; got == old || got != string(tenant.UID) {

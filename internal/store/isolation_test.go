@@ -200,7 +200,9 @@ func policyRefused(err error) bool {
 }
 
 // notOfTenants are the methods that data-plane pods do not call: the operator's, the upload pods', and those about the connection.
-var notOfTenants = []string{"AddRetries", "Backlogs", "Claim", "Close", "Complete", "DeadEvents", "DeleteTenant", "DropUploadRole", "EnsureHistoryPartitions",
+var notOfTenants = []string{"AdoptTenant", "ClaimTenant", "EndAccess", "RequireLabels",
+	"AddRetries", "Backlogs", "Claim", "Close", "Complete", "DeadEvents", "DeleteTenant", "DropUploadRole",
+	"EnsureHistoryPartitions",
 	"EnsureUploadRole", "Enqueue", "Event", "Events", "Fail", "HasLiveCaptures", "HasUploads", "Heartbeat",
 	"KnownCalls", "KnowsTenant",
 	"LimitUploadRole", "MarkUploadStarted", "MarkViewed", "Ping",

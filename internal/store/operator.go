@@ -228,14 +228,8 @@ var tenantTables = []string{"recordings", "recording_history", "call_events", "c
 func (d *DB) DeleteTenant(ctx context.Context, tenant string) error {
 	for _, table := range tenantTables {
 		sql := `DELETE FROM ` + table + ` WHERE (tableoid, ctid) IN (SELECT tableoid, ctid FROM ` + table + ` WHERE tenant = $1 LIMIT 5000)`
-		for {
-			tag, err := d.pool.Exec(ctx, sql, tenant)
-			if err != nil {
-				return explain(err)
-			}
-			if tag.RowsAffected() == 0 {
-				break
-			}
+		if err := d.repeat(ctx, sql, tenant); err != nil {
+			return err
 		}
 	}
 	return d.forgetRetries(ctx, tenant)

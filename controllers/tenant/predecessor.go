@@ -1,0 +1,124 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// Decisions about a predecessor's rows, in the annotation of the Namespace.
+const (
+	adopt  = "adopt"
+	remove = "delete"
+)
+
+// claim records the UID of the Tenant with its rows. Rows of a predecessor, a deleted Tenant of the same name, stay
+// out of reach until the platform decides: the Tenant is Stalled and nothing is published.
+func (r *Reconciler) claim(ctx context.Context, s *scope) error {
+	for range 2 { // a decision changes the owner
+		owner, err := r.owner(ctx, s)
+		if err != nil || owner == string(s.tenant.UID) {
+			return err
+		}
+		decision, err := r.decision(ctx, s.tenant.Namespace, owner)
+		if err != nil {
+			return err
+		}
+		if decision == "" {
+			return r.isolate(ctx, s, owner)
+		}
+		if err := r.settle(ctx, s, decision, owner); err != nil {
+			return err
+		}
+	}
+	return errStale
+}
+
+// owner returns the UID of the Tenant that the rows belong to.
+func (r *Reconciler) owner(ctx context.Context, s *scope) (string, error) {
+	return r.Store.ClaimTenant(ctx, s.tenant.ID(), string(s.tenant.UID), s.tenant.Compiled())
+}
+
+// decision reads what the platform decided about the rows of a predecessor; empty: nothing yet. The Namespace holds
+// it, since the author of a Tenant must not be able to take over the rows of another customer who had the namespace
+// before.
+func (r *Reconciler) decision(ctx context.Context, namespace, predecessor string) (string, error) {
+	ns := &metav1.PartialObjectMetadata{}
+	ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: namespace}, ns); err != nil {
+		return "", client.IgnoreNotFound(err)
+	}
+	for part := range strings.SplitSeq(ns.Annotations[v1alpha1.AnnotationPredecessor], ",") {
+		verb, uid, _ := strings.Cut(strings.TrimSpace(part), ":")
+		if uid == predecessor && (verb == adopt || verb == remove) {
+			return verb, nil
+		}
+	}
+	return "", nil
+}
+
+// settle gives the predecessor's rows to the Tenant, or deletes them.
+func (r *Reconciler) settle(ctx context.Context, s *scope, decision, predecessor string) error {
+	log.FromContext(ctx).Info("the platform decided about the rows of a predecessor",
+		"decision", decision, "predecessor", predecessor)
+	if decision == remove {
+		return r.Store.DeleteTenant(ctx, s.tenant.ID())
+	}
+	err := r.Store.AdoptTenant(ctx, s.tenant.ID(), predecessor, string(s.tenant.UID))
+	if errors.Is(err, store.ErrNotFound) {
+		return errStale
+	}
+	return err
+}
+
+// isolate removes what gives access to a predecessor's rows, and stalls the Tenant.
+func (r *Reconciler) isolate(ctx context.Context, s *scope, predecessor string) error {
+	id := s.tenant.ID()
+	if err := r.Store.SuspendTenant(ctx, id, true); err != nil {
+		return err
+	}
+	// The predecessor's release deleted all of this, unless its finalizer was removed by hand.
+	if err := r.deleteManaged(ctx, r.published(id)...); err != nil {
+		return err
+	}
+	if err := r.Store.DropUploadRole(ctx, id); err != nil {
+		return err
+	}
+	if err := r.deleteManaged(ctx, r.uploadConfig(id)); err != nil {
+		return err
+	}
+	if err := r.deleteViews(ctx, s); err != nil {
+		return err
+	}
+	s.tenant.Status.WebhookURLs, s.tenant.Status.ConfigDigest = nil, ""
+	return &verdict{
+		reason:  v1alpha1.ReasonDataOfPredecessor,
+		stalled: true,
+		message: fmt.Sprintf("rows of a deleted Tenant %s (UID %s) exist; nothing is published until the platform decides "+
+			"about them: kubectl annotate --overwrite namespace %s %s=%s:%s, or %s:%s to delete them",
+			id, predecessor, s.tenant.Namespace, v1alpha1.AnnotationPredecessor, adopt, predecessor, remove, predecessor),
+	}
+}
+
+// published are the objects of the work namespace that let the data plane and upload pods work for a tenant.
+func (r *Reconciler) published(id string) []client.Object {
+	config := metav1.ObjectMeta{Namespace: r.WorkNamespace, Name: tenantconfig.SecretName(tenantconfig.PrefixTenant, id)}
+	job := metav1.ObjectMeta{Namespace: r.WorkNamespace, Name: tenantconfig.SecretName(tenantconfig.PrefixUpload, id)}
+	return []client.Object{&corev1.Secret{ObjectMeta: config}, &batchv1.Job{ObjectMeta: job}}
+}
+
+func (r *Reconciler) uploadConfig(id string) client.Object {
+	name := tenantconfig.SecretName(tenantconfig.PrefixUpload, id)
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.WorkNamespace, Name: name}}
+}

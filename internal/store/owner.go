@@ -1,0 +1,140 @@
+package store
+
+import (
+	"context"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// EndTenant is the reason of login sessions that ended with their Tenant.
+const EndTenant = "tenant_deleted"
+
+// unrecorded begins the identifier of a predecessor whose UID nobody recorded. The UID of the Tenant that found its
+// rows follows.
+const unrecorded = "unrecorded-"
+
+// dataTables hold what a successor could reach of a predecessor. Rows of the other tables are counters and expire.
+var dataTables = []string{
+	"users",
+	"calls",
+	"call_events",
+	"call_streams",
+	"recordings",
+	"recording_history",
+	"captures",
+	"stream_sessions",
+	"audit_log",
+	"mail_outbox",
+}
+
+// ClaimTenant records that the rows of a tenant belong to the Tenant object with this UID, unless they belong to
+// another one. It returns the UID that they belong to. Where nobody recorded it, the rows belong to the Tenant if it
+// was compiled before, and to an unknown predecessor otherwise. A predecessor without any data is replaced.
+func (d *DB) ClaimTenant(ctx context.Context, tenant, uid string, compiled bool) (owner string, err error) {
+	owner, err = d.tenantOwner(ctx, tenant)
+	if err != nil || owner == uid {
+		return owner, err
+	}
+	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
+		owner, err = claim(ctx, tx, tenant, uid, compiled)
+		return err
+	})
+	return owner, err
+}
+
+// tenantOwner returns the recorded UID; it is empty without a row.
+func (d *DB) tenantOwner(ctx context.Context, tenant string) (owner string, err error) {
+	err = d.pool.QueryRow(ctx, `SELECT coalesce((SELECT uid FROM tenants WHERE tenant = $1), '')`, tenant).Scan(&owner)
+	return owner, explain(err)
+}
+
+func claim(ctx context.Context, tx pgx.Tx, tenant, uid string, compiled bool) (owner string, err error) {
+	if _, err = tx.Exec(ctx, `INSERT INTO tenants (tenant) VALUES ($1) ON CONFLICT DO NOTHING`, tenant); err != nil {
+		return "", err
+	}
+	err = tx.QueryRow(ctx, `SELECT uid FROM tenants WHERE tenant = $1 FOR UPDATE`, tenant).Scan(&owner)
+	if err != nil || owner == uid {
+		return owner, err
+	}
+	mine := owner == "" && compiled
+	if !mine {
+		holds, err := holdsData(ctx, tx, tenant)
+		if err != nil || (holds && owner != "") {
+			return owner, err
+		}
+		mine = !holds
+	}
+	if owner = uid; !mine {
+		owner = unrecorded + uid
+	}
+	_, err = tx.Exec(ctx, `UPDATE tenants SET uid = $2, updated_at = now() WHERE tenant = $1`, tenant, owner)
+	return owner, err
+}
+
+func holdsData(ctx context.Context, tx pgx.Tx, tenant string) (holds bool, err error) {
+	parts := make([]string, 0, len(dataTables))
+	for _, table := range dataTables {
+		parts = append(parts, `EXISTS (SELECT FROM `+table+` WHERE tenant = $1)`)
+	}
+	err = tx.QueryRow(ctx, `SELECT `+strings.Join(parts, ` OR `), tenant).Scan(&holds)
+	return holds, err
+}
+
+// AdoptTenant gives the rows of a predecessor to the Tenant object with this UID. ErrNotFound when they do not belong
+// to the predecessor any more. The predecessor's login sessions and codes end first.
+func (d *DB) AdoptTenant(ctx context.Context, tenant, predecessor, uid string) error {
+	if err := d.EndAccess(ctx, tenant); err != nil {
+		return err
+	}
+	tag, err := d.pool.Exec(ctx, `UPDATE tenants SET uid = $3, updated_at = now() WHERE tenant = $1 AND uid = $2`,
+		tenant, predecessor, uid)
+	if err == nil && tag.RowsAffected() == 0 {
+		return ErrNotFound
+	}
+	return explain(err)
+}
+
+// endAccess are the statements that end what gives access to a tenant. Each works on at most 5000 rows and is
+// repeated until it finds none.
+var endAccess = []string{
+	`UPDATE login_sessions SET ended_at = now(), end_reason = '` + EndTenant + `' WHERE ctid IN (
+		SELECT ctid FROM login_sessions WHERE tenant = $1 AND ended_at IS NULL LIMIT 5000)`,
+	`DELETE FROM email_codes WHERE ctid IN (SELECT ctid FROM email_codes WHERE tenant = $1 LIMIT 5000)`,
+	`DELETE FROM password_reset_tokens WHERE ctid IN (
+		SELECT ctid FROM password_reset_tokens WHERE tenant = $1 LIMIT 5000)`,
+	`UPDATE mail_outbox SET state = 'failed', last_error = 'the Tenant was deleted', sealed = '', lease_owner = NULL,
+		lease_until = NULL, finished_at = now() WHERE ctid IN (
+		SELECT ctid FROM mail_outbox WHERE tenant = $1 AND state IN ('pending', 'sending') LIMIT 5000)`,
+}
+
+// EndAccess ends the login sessions of a tenant with their refresh tokens, its codes, its reset tokens and the mail
+// that carries them, and revokes all access tokens. It is the operator's.
+func (d *DB) EndAccess(ctx context.Context, tenant string) error {
+	for _, sql := range endAccess {
+		if err := d.repeat(ctx, sql, tenant); err != nil {
+			return err
+		}
+	}
+	return d.Revoke(ctx, tenant, "", "")
+}
+
+// repeat executes a statement on a tenant until it changes no row.
+func (d *DB) repeat(ctx context.Context, sql, tenant string) error {
+	for {
+		tag, err := d.pool.Exec(ctx, sql, tenant)
+		if err != nil {
+			return explain(err)
+		}
+		if tag.RowsAffected() == 0 {
+			return nil
+		}
+	}
+}
+
+// RequireLabels reports whether Secrets that Tenants name need a label by default: an installation that had no Tenant
+// when the database learned of it requires labels, an older one does not.
+func (d *DB) RequireLabels(ctx context.Context) (require bool, err error) {
+	err = d.pool.QueryRow(ctx, `SELECT require_labels FROM installation`).Scan(&require)
+	return require, explain(err)
+}
