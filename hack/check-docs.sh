@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fails when the reference leaves out a name that people meet (reasons, metrics, codes, events, flags, chart values), or a link leads nowhere.
+# Fails when the reference leaves out a name that people meet (reasons, metrics, codes, events, flags, chart values), a link leads nowhere, or
+# the threat model names a test that does not exist.
 #
 #   hack/check-docs.sh [ROOT]     ROOT is another copy of the repository; default: this one
 set -euo pipefail
@@ -47,6 +48,18 @@ anchors() {
   sed -nE 's/^#+ +(.*)/\1/p' "$1" | tr '[:upper:]' '[:lower:]' | sed -E 's/[^a-z0-9 _-]//g; s/ /-/g'
 }
 
+# tests are those that a page names as proofs, as `folder.TestName`: each must exist.
+tests() {
+  local name folder function
+  while read -r name; do
+    folder=${name%.*} function=${name##*.}
+    grep -qsE "^func ${function}\\(" "$folder"/*_test.go || complain "docs/security.md names the test $name, which does not exist"
+  done < <(grep -oE '`[a-z0-9/]+\.(Test|Fuzz|Benchmark)[A-Za-z0-9_]+`' docs/security.md | tr -d '`' | sort -u)
+  # A name without its folder would not be checked.
+  while read -r name; do complain "docs/security.md names the test $name without its folder"; done < <(
+    grep -oE '(^|[^.A-Za-z0-9])(Test|Fuzz|Benchmark)[A-Z][A-Za-z0-9_]+' docs/security.md | sort -u || true)
+}
+
 links() {
   local file link path anchor
   while read -r file; do
@@ -60,7 +73,7 @@ links() {
         complain "$file: the link $link leads to no heading"
       fi
     done < <(grep -oE '\]\([^) ]+\)' "$file" | sed -E 's/^\]\((.*)\)$/\1/' | grep -vE '^[a-z]+:' || true)
-  done < <(printf '%s\n' README.md CONTRIBUTING.md charts/caly/README.md && find docs -name '*.md' | sort)
+  done < <(printf '%s\n' README.md CONTRIBUTING.md SECURITY.md charts/caly/README.md && find docs -name '*.md' | sort)
 }
 
 named "condition" < <(constants Condition api/v1alpha1/conditions.go)
@@ -74,6 +87,7 @@ named "fault code" < <(constants Code dataplane/upload/fault.go)
 named "problem code" < <(sed -nE 's/^\s+[A-Za-z]+\s+Code = "([a-z_]+)"$/\1/p' dataplane/problem/problem.go)
 named "metric" < <(metrics)
 named "chart value" < <(sed -nE 's/^([A-Za-z]+):.*/\1/p' charts/caly/values.yaml)
+tests
 links
 
 if [[ $failed != 0 ]]; then
