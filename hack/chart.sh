@@ -40,6 +40,7 @@ refuse "/dataplane/maxCaptureBytes" --set dataplane.maxCaptureBytes=1
 refuse "/dataplane/passwordHashMemory" --set dataplane.passwordHashMemory=1
 refuse "/dataplane/cleanupInterval" --set dataplane.cleanupInterval=never
 refuse "/dataplane/allowedAgentCIDRs" --set 'dataplane.allowedAgentCIDRs={10.0.0.1}'
+refuse "/storage/allowedCIDRs" --set 'storage.allowedCIDRs={10.0.0.1}'
 refuse "minReplicas must not be above maxReplicas" --set dataplane.autoscaling.enabled=true,dataplane.autoscaling.minReplicas=11
 refuse "streamsPerPod must not be above" --set dataplane.autoscaling.enabled=true,dataplane.maxStreams=700
 
@@ -54,6 +55,13 @@ expect() {
     exit 1
   fi
 }
+# Where stores may be is the platform's decision, and all programs that ask them know it. Upload pods get the operator's.
+expect operator "!STORAGE"
+expect operator '{name: CALY_ALLOWED_STORAGE_CIDRS, value: "10.3.0.0/16,fd03::/16"}' --set 'storage.allowedCIDRs={10.3.0.0/16,fd03::/16}'
+expect operator '{name: CALY_ALLOW_HTTP_STORAGE, value: "true"}' --set storage.allowHTTP=true
+expect dataplane "!storage"
+expect dataplane "--allowed-storage-cidrs=10.3.0.0/16" --set 'storage.allowedCIDRs={10.3.0.0/16}'
+expect dataplane "--allow-http-storage" --set storage.allowHTTP=true
 # A pod may end as slowly as its slowest part: 5 s before SIGTERM, the longer of requests (5 + 20) and streams, 35 s for the rest.
 expect dataplane "terminationGracePeriodSeconds: 100"
 expect dataplane "terminationGracePeriodSeconds: 65" --set dataplane.streamGraceSeconds=10

@@ -121,6 +121,7 @@ install_chart() {
 	helm upgrade --install caly charts/caly --namespace caly-system --wait --timeout 4m --values "$DEMO/network.yaml" \
 		--set image.repository=localhost/caly --set "image.tag=$TAG" --set "publicURL=http://$NODE:$NODE_PORT" \
 		--set sources.allowHTTP=true --set "sources.allowedCIDRs={$HOSTIP/32}" --set "dataplane.allowedAgentCIDRs={$HOSTIP/32}" \
+		--set storage.allowHTTP=true --set "storage.allowedCIDRs={$HOSTIP/32}" \
 		--set dataplane.service.type=NodePort --set "dataplane.service.nodePort=$NODE_PORT" "${CHART_ARGS[@]}" >"$DEMO/helm.log" ||
 		die "helm could not install the chart; see above and $DEMO/helm.log"
 	kubectl -n caly-system get deployments,services

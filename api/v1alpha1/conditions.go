@@ -55,6 +55,8 @@ const (
 	ReasonAccessDenied = "AccessDenied"
 	// ReasonEndpointUnreachable : the endpoint did not answer; tried again with backoff.
 	ReasonEndpointUnreachable = "EndpointUnreachable"
+	// ReasonEndpointNotAllowed is for an endpoint that the platform does not allow: plain http, or a private address.
+	ReasonEndpointNotAllowed = "EndpointNotAllowed"
 	// ReasonConfigFailed : the tenant config or the database credential could not be written.
 	ReasonConfigFailed = "ConfigFailed"
 	// ReasonDeleting : the Tenant is being deleted and its data released as deletionPolicy says.

@@ -102,7 +102,9 @@ type RecordingsSpec struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9][a-z0-9.-]*[a-z0-9]$`
 	Bucket string `json:"bucket,omitempty"`
-	// endpoint of the S3-compatible store, scheme and host without a path, such as https://s3.ap-southeast-1.wasabisys.com.
+	// endpoint of the S3-compatible store, scheme and host without a path, such as
+	// https://s3.ap-southeast-1.wasabisys.com. Plain http and private addresses are refused unless the platform
+	// allows them.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048

@@ -17,6 +17,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/session/live"
 	endpoint "github.com/caly-dev/caly/dataplane/stream"
 	"github.com/caly-dev/caly/internal/keyring"
+	"github.com/caly-dev/caly/internal/objectstore"
 )
 
 // audioOptions are the flags of audio streams.
@@ -31,6 +32,9 @@ type audioOptions struct {
 	captureDir      string
 	maxCaptures     int
 	maxCaptureBytes int64
+
+	storage cli.StorageFlags
+	stores  objectstore.Policy // check reads it
 }
 
 func (o *audioOptions) addTo(f *pflag.FlagSet) {
@@ -41,6 +45,7 @@ func (o *audioOptions) addTo(f *pflag.FlagSet) {
 	f.DurationVar(&o.cleanup, "cleanup-interval", 30*time.Minute, "time between two cleanups of streams, sessions and memory")
 	f.StringVar(&o.captureDir, "capture-dir", "", "directory of this pod alone for the captures of audio streams on their way to buckets; without it no stream is captured")
 	f.IntVar(&o.maxCaptures, "max-captures", 200, "audio streams that are captured at once in this pod; those beyond go on uncaptured")
+	o.storage.AddTo(f)
 	f.Int64Var(&o.maxCaptureBytes, "max-capture-bytes", 2<<30, "bytes that --capture-dir may hold, half of them for one tenant; a capture that finds no room ends before its call")
 }
 
@@ -53,6 +58,9 @@ func (o *audioOptions) check() (err error) {
 		return usage("--max-captures must be at least 1, and --max-capture-bytes at least 16777216")
 	}
 	if o.agents, err = cli.ParseCIDRs("allowed-agent-cidrs", o.agentCIDRs); err != nil {
+		return err
+	}
+	if o.stores, err = o.storage.Policy(); err != nil {
 		return err
 	}
 	if o.pod == "" {
@@ -84,6 +92,7 @@ func newStreams(o audioOptions, p apiParts) (s *streams, err error) {
 			Tenants:     p.watcher.Snapshot,
 			MaxCaptures: o.maxCaptures,
 			MaxBytes:    o.maxCaptureBytes,
+			Stores:      o.stores,
 			Log:         p.log,
 			Registerer:  p.registry,
 		})

@@ -35,7 +35,8 @@ func TestCaptureOutlivesTheSignal(t *testing.T) {
 		tenant.Storage = &tenantconfig.Storage{Bucket: bucket, Endpoint: s3.Endpoint, Region: s3.Region,
 			AccessKeyID: tenantconfig.Sensitive(s3.AccessKey), SecretAccessKey: tenantconfig.Sensitive(s3.SecretKey)}
 	})
-	d.args = append(d.args, "--allowed-agent-cidrs=127.0.0.0/8", "--stream-grace=3s", "--capture-dir="+t.TempDir())
+	d.args = append(d.args, "--allowed-agent-cidrs=127.0.0.0/8", "--allow-http-storage",
+		"--allowed-storage-cidrs=127.0.0.0/8", "--stream-grace=3s", "--capture-dir="+t.TempDir())
 	p := d.start()
 	waitFor(t, "the data plane is not ready", d.ready)
 	said := exoteltest.Noise(8000)

@@ -32,6 +32,7 @@ import (
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/monitoring"
 	"github.com/caly-dev/caly/internal/netguard"
+	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -47,6 +48,7 @@ type operatorOptions struct {
 	maxViews, maxViewsPerTenant, maxPods      int
 	maxRecordingBytes                         int64
 	signingKeyPeriod                          time.Duration
+	storage                                   cli.StorageFlags
 }
 
 func newOperatorCommand() *cobra.Command {
@@ -66,6 +68,7 @@ func newOperatorCommand() *cobra.Command {
 	f.BoolVar(&o.leaderElect, "leader-elect", false, "let one of several replicas work at a time")
 	f.BoolVar(&o.allowHTTP, "allow-http-sources", false, "let recordings come, and Exotel's API be asked, over plain http")
 	f.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from and Exotel's API be in")
+	o.storage.AddTo(f)
 	f.IntVar(&o.maxViews, "max-callrecordings", 2000, "bound on CallRecordings in the cluster")
 	f.IntVar(&o.maxViewsPerTenant, "max-callrecordings-per-tenant", 500, "bound on CallRecordings of one tenant")
 	f.Int64Var(&o.maxRecordingBytes, "max-recording-bytes", 1<<30, "largest recording that is uploaded")
@@ -78,6 +81,9 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 	ctrl.SetLogger(logr.FromSlogHandler(cli.NewLogger().Handler()))
 	cidrs, err := cli.ParseCIDRs("allowed-source-cidrs", o.sourceCIDRs)
 	if err != nil {
+		return err
+	}
+	if _, err := o.storage.Policy(); err != nil {
 		return err
 	}
 	if err := (keyring.Policy{Period: o.signingKeyPeriod}).Check(); err != nil {
@@ -150,14 +156,30 @@ func cacheOptions(o operatorOptions) cache.Options {
 
 func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []netip.Prefix, registry *resilience.Registry) error {
 	recorder := mgr.GetEventRecorder("caly-operator")
+	storage, err := o.storage.Policy()
+	if err != nil {
+		return err
+	}
+	buckets := tenant.S3{Registry: registry, Transport: objectstore.NewTransport(storage, 8)}
 	tenants := &tenant.Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Store: db,
-		Buckets: tenant.S3{Registry: registry}, WorkNamespace: o.workNamespace, PublicURL: o.publicURL}
+		Buckets: buckets, WorkNamespace: o.workNamespace, PublicURL: o.publicURL}
 	if err := tenants.SetupWithManager(mgr); err != nil {
 		return err
 	}
-	jobs := &uploadjob.Reconciler{Client: mgr.GetClient(), Store: db, WorkNamespace: o.workNamespace, Image: o.uploadImage,
-		PullPolicy: corev1.PullPolicy(o.uploadPullPolicy), ServiceAccount: o.uploadServiceAccount, AllowHTTP: o.allowHTTP,
-		SourceCIDRs: o.sourceCIDRs, MaxRecordingBytes: o.maxRecordingBytes, MaxPods: int32(min(o.maxPods, 10_000))} //nolint:gosec // bounded here
+	jobs := &uploadjob.Reconciler{
+		Client:            mgr.GetClient(),
+		Store:             db,
+		WorkNamespace:     o.workNamespace,
+		Image:             o.uploadImage,
+		PullPolicy:        corev1.PullPolicy(o.uploadPullPolicy),
+		ServiceAccount:    o.uploadServiceAccount,
+		AllowHTTP:         o.allowHTTP,
+		SourceCIDRs:       o.sourceCIDRs,
+		AllowHTTPStorage:  o.storage.AllowHTTP,
+		StorageCIDRs:      o.storage.CIDRs,
+		MaxRecordingBytes: o.maxRecordingBytes,
+		MaxPods:           int32(min(o.maxPods, 10_000)), //nolint:gosec // bounded here
+	}
 	if err := jobs.SetupWithManager(mgr); err != nil {
 		return err
 	}

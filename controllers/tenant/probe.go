@@ -8,6 +8,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
@@ -87,6 +88,8 @@ func (c *probeCache) forget(id string) {
 type S3 struct {
 	// Registry of breakers, so that a store that is away is not asked at every reconcile; nil asks each time, once.
 	Registry *resilience.Registry
+	// Transport to the stores; nil allows public ones alone.
+	Transport *objectstore.Transport
 }
 
 func (s S3) do(ctx context.Context, u *tenantconfig.Upload, fn func(context.Context) error) error {
@@ -99,16 +102,29 @@ func (s S3) do(ctx context.Context, u *tenantconfig.Upload, fn func(context.Cont
 
 // Probe asks the tenant's bucket.
 func (s S3) Probe(ctx context.Context, u *tenantconfig.Upload) error {
-	b, err := open(u)
+	b, err := s.open(u)
+	var refused *objectstore.PolicyError
+	if errors.As(err, &refused) {
+		return objectstore.NotAllowed(refused)
+	}
 	if err != nil {
 		return err
 	}
-	return s.do(ctx, u, b.Probe)
+	return s.do(ctx, u, func(ctx context.Context) error {
+		err := b.Probe(ctx)
+		var p *objectstore.ProbeError
+		if errors.As(err, &p) && p.Reason == objectstore.EndpointUnreachable { // the Tenant's author must not learn why
+			log.FromContext(ctx).Info("a Tenant's store does not answer", "tenant", u.ID, "endpoint", u.Endpoint, "cause",
+				objectstore.Detail(err))
+		}
+		return err
+	})
 }
 
-// DeletePrefix removes the objects below a prefix, and the uploads that were never finished there.
+// DeletePrefix removes the objects below a prefix, and the uploads that were never finished there. It returns
+// objectstore.ErrUnfinished if it must be called again.
 func (s S3) DeletePrefix(ctx context.Context, u *tenantconfig.Upload, prefix string) error {
-	b, err := open(u)
+	b, err := s.open(u)
 	if err != nil {
 		return err
 	}
@@ -121,7 +137,12 @@ func (s S3) DeletePrefix(ctx context.Context, u *tenantconfig.Upload, prefix str
 	})
 }
 
-func open(u *tenantconfig.Upload) (*objectstore.Bucket, error) {
-	return objectstore.New(objectstore.Config{Endpoint: u.Endpoint, Region: u.Region, Bucket: u.Bucket,
-		AccessKeyID: u.AccessKeyID.Reveal(), SecretAccessKey: u.SecretAccessKey.Reveal()}, nil)
+func (s S3) open(u *tenantconfig.Upload) (*objectstore.Bucket, error) {
+	return objectstore.New(objectstore.Config{
+		Endpoint:        u.Endpoint,
+		Region:          u.Region,
+		Bucket:          u.Bucket,
+		AccessKeyID:     u.AccessKeyID.Reveal(),
+		SecretAccessKey: u.SecretAccessKey.Reveal(),
+	}, s.Transport)
 }

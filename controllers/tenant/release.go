@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -118,9 +120,14 @@ func (r *Reconciler) deleteData(ctx context.Context, s *scope) error {
 		return err
 	}
 	if upload != nil {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 		defer cancel()
-		if err := r.Buckets.DeletePrefix(ctx, upload, tenantconfig.KeyPrefix(s.tenant.ID())); err != nil {
+		err := r.Buckets.DeletePrefix(ctx, upload, tenantconfig.KeyPrefix(s.tenant.ID()))
+		if errors.Is(err, objectstore.ErrUnfinished) { // other Tenants have their turn between two rounds
+			return &verdict{reason: v1alpha1.ReasonDeleting, message: "deleting the objects in bucket " + upload.Bucket,
+				retry: 2 * time.Second}
+		}
+		if err != nil {
 			return &verdict{reason: v1alpha1.ReasonDeleting, retry: 30 * time.Second,
 				message: fmt.Sprintf("the objects in bucket %s could not be deleted: %v; mend that, or set spec.deletionPolicy to Retain to keep them", upload.Bucket, err)}
 		}

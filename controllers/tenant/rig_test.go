@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -29,6 +30,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/objectstore/s3test"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
@@ -61,6 +63,12 @@ type rig struct {
 	hidden []string // every value that was ever in a Tenant's Secret
 }
 
+// loopback allows the stores of tests.
+func loopback() *objectstore.Transport {
+	return objectstore.NewTransport(objectstore.Policy{AllowHTTP: true,
+		AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, 2)
+}
+
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	e := testenv.Get(t)
@@ -69,7 +77,7 @@ func newRig(t *testing.T) *rig {
 	r.bucket = r.s3.NewBucket(t)
 	// Few and quick tries, so that what is away is found away at once.
 	registry := resilience.NewRegistry(resilience.Options{Policy: resilience.Policy{MaxAttempts: 2, BaseDelay: time.Millisecond}}, nil)
-	r.buckets = &counting{S3: S3{Registry: registry}, probes: map[string]int{}}
+	r.buckets = &counting{S3: S3{Registry: registry, Transport: loopback()}, probes: map[string]int{}}
 	return r
 }
 

@@ -329,7 +329,8 @@ func TestS3(t *testing.T) {
 	u := &tenantconfig.Upload{ID: "acme/support", Endpoint: server.Endpoint, Region: server.Region, Bucket: server.NewBucket(t),
 		AccessKeyID: tenantconfig.Sensitive(server.AccessKey), SecretAccessKey: tenantconfig.Sensitive(server.SecretKey)}
 	quick := resilience.Options{FailureThreshold: 1, OpenFor: time.Hour, Policy: resilience.Policy{MaxAttempts: 1}}
-	for name, buckets := range map[string]S3{"with breakers": {Registry: resilience.NewRegistry(quick, nil)}, "without": {}} {
+	for name, buckets := range map[string]S3{"with breakers": {Registry: resilience.NewRegistry(quick, nil),
+		Transport: loopback()}, "without": {Transport: loopback()}} {
 		t.Run(name, func(t *testing.T) {
 			if err := buckets.Probe(t.Context(), u); err != nil {
 				t.Errorf("Probe: %v", err)
@@ -355,7 +356,7 @@ func TestS3(t *testing.T) {
 func TestMendedEndpoint(t *testing.T) {
 	server := s3test.New(t)
 	quick := resilience.Options{FailureThreshold: 1, OpenFor: time.Hour, Policy: resilience.Policy{MaxAttempts: 1}}
-	r := &Reconciler{Buckets: S3{Registry: resilience.NewRegistry(quick, nil)}}
+	r := &Reconciler{Buckets: S3{Registry: resilience.NewRegistry(quick, nil), Transport: loopback()}}
 	s := newScope()
 	s.upload = &tenantconfig.Upload{ID: "acme/support", Endpoint: "http://127.0.0.1:1", Region: server.Region, Bucket: server.NewBucket(t),
 		AccessKeyID: tenantconfig.Sensitive(server.AccessKey), SecretAccessKey: tenantconfig.Sensitive(server.SecretKey)}

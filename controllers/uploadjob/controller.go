@@ -39,6 +39,9 @@ type Reconciler struct {
 	// AllowHTTP and SourceCIDRs are the platform's part of the source policy.
 	AllowHTTP   bool
 	SourceCIDRs []string
+	// AllowHTTPStorage and StorageCIDRs are what the platform allows of the stores that Tenants name.
+	AllowHTTPStorage bool
+	StorageCIDRs     []string
 	// MaxRecordingBytes bounds one recording; 0 leaves it to the upload pods.
 	MaxRecordingBytes int64
 	// MaxPods bounds the upload pods of all tenants together; 0 means 64.

@@ -115,5 +115,11 @@ func (r *Reconciler) args() []string {
 	if len(r.SourceCIDRs) > 0 {
 		args = append(args, "--allowed-source-cidrs="+strings.Join(r.SourceCIDRs, ","))
 	}
+	if r.AllowHTTPStorage {
+		args = append(args, "--allow-http-storage")
+	}
+	if len(r.StorageCIDRs) > 0 {
+		args = append(args, "--allowed-storage-cidrs="+strings.Join(r.StorageCIDRs, ","))
+	}
 	return args
 }

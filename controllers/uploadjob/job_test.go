@@ -122,10 +122,14 @@ func TestArgs(t *testing.T) {
 		r    *Reconciler
 		want []string
 	}{
-		"the default":    {&Reconciler{}, nil},
-		"plain http":     {&Reconciler{AllowHTTP: true}, []string{"--allow-http-sources"}},
-		"a bound":        {&Reconciler{MaxRecordingBytes: 5000}, []string{"--max-size=5000"}},
-		"private ranges": {&Reconciler{SourceCIDRs: []string{"10.0.0.0/8", "fd00::/8"}}, []string{"--allowed-source-cidrs=10.0.0.0/8,fd00::/8"}},
+		"the default":          {&Reconciler{}, nil},
+		"plain http":           {&Reconciler{AllowHTTP: true}, []string{"--allow-http-sources"}},
+		"a bound":              {&Reconciler{MaxRecordingBytes: 5000}, []string{"--max-size=5000"}},
+		"plain http to stores": {&Reconciler{AllowHTTPStorage: true}, []string{"--allow-http-storage"}},
+		"private stores": {&Reconciler{StorageCIDRs: []string{"10.3.0.0/16", "fd03::/16"}},
+			[]string{"--allowed-storage-cidrs=10.3.0.0/16,fd03::/16"}},
+		"private ranges": {&Reconciler{SourceCIDRs: []string{"10.0.0.0/8", "fd00::/8"}},
+			[]string{"--allowed-source-cidrs=10.0.0.0/8,fd00::/8"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -10,7 +10,6 @@ package capture
 import (
 	"context"
 	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 
@@ -50,6 +49,8 @@ type Options struct {
 	MaxCaptures int
 	// MaxBytes of the spool; 2 GiB by default. A tenant gets half of it at most. A capture for which there is no room ends.
 	MaxBytes int64
+	// Stores is what the platform allows of the stores that tenants name.
+	Stores objectstore.Policy
 	// HeartbeatEvery is how often rows are told that their captures are in good hands; 10 s by default.
 	HeartbeatEvery time.Duration
 	// SweepEvery is how often what could not be brought to a bucket is tried again, and captures of pods that are gone are looked for;
@@ -107,7 +108,7 @@ type Captures struct {
 	m         *metrics
 	budget    *spoolBudget
 	memory    *budget.Budget
-	transport *http.Transport
+	transport *objectstore.Transport
 	ctx       context.Context // of all work; it is over when Run has ended
 	cancel    context.CancelFunc
 	work      sync.WaitGroup
@@ -123,8 +124,15 @@ type Captures struct {
 // New makes them, with what the spool has of a process before this one. Run keeps them.
 func New(o Options) (*Captures, error) {
 	o.setDefaults()
-	c := &Captures{o: o, budget: newBudget(o.MaxBytes), memory: budget.New(sharedMemory), transport: objectstore.NewTransport(16), live: map[*Capture]bool{},
-		waiting: map[store.CaptureRef]*tape{}, busy: map[store.CaptureRef]*tape{}}
+	c := &Captures{
+		o:         o,
+		budget:    newBudget(o.MaxBytes),
+		memory:    budget.New(sharedMemory),
+		transport: objectstore.NewTransport(o.Stores, 16),
+		live:      map[*Capture]bool{},
+		waiting:   map[store.CaptureRef]*tape{},
+		busy:      map[store.CaptureRef]*tape{},
+	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.m = newMetrics(o.Registerer, c)
 	if err := c.load(); err != nil {

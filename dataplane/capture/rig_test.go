@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,6 +24,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
+	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/objectstore/s3test"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
@@ -97,10 +99,14 @@ type pod struct {
 	end      func()
 }
 
+// loopback allows the stores of tests.
+var loopback = objectstore.Policy{AllowHTTP: true, AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+
 // fast are options of a pod that does at once what others do now and then.
 func fast(config storageConfig, db Store, name, dir string) Options {
 	tenants := config.tenants()
-	return Options{Store: db, Pod: name, Dir: dir, Tenants: func() *tenantconfig.Snapshot { return tenants }, HeartbeatEvery: 500 * time.Millisecond,
+	return Options{Store: db, Pod: name, Dir: dir, Tenants: func() *tenantconfig.Snapshot { return tenants },
+		Stores: loopback, HeartbeatEvery: 500 * time.Millisecond,
 		SweepEvery: 50 * time.Millisecond, Unseen: 4 * time.Second, RequestWithin: 20 * time.Second, StopWithin: 20 * time.Second, Breakers: breakers(100*time.Millisecond, nil)}
 }
 

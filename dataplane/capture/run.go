@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -212,8 +213,9 @@ func (c *Captures) sweep(ctx context.Context) {
 		}
 		failed[t.m.Tenant] = true
 		if ctx.Err() == nil {
-			c.o.Log.Warn("a capture did not reach its bucket yet; it is tried again", "tenant", t.m.Tenant, "session", t.m.Session, "error", err,
-				"after", c.o.SweepEvery)
+			c.o.Log.Warn("a capture did not reach its bucket yet; it is tried again", "tenant", t.m.Tenant, "session",
+				t.m.Session,
+				"error", objectstore.Detail(err), "after", c.o.SweepEvery)
 		}
 	}
 	c.claim(ctx, failed)
@@ -254,7 +256,7 @@ func (c *Captures) claim(ctx context.Context, failed map[string]bool) {
 				continue
 			}
 			c.o.Log.Warn("the capture of a pod that is gone could not be ended yet; it is tried again", "tenant", row.Tenant, "session", row.Session,
-				"error", err, "after", c.o.Unseen)
+				"error", objectstore.Detail(err), "after", c.o.Unseen)
 		}
 	}
 }

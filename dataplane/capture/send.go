@@ -42,7 +42,8 @@ func (s *Capture) send() {
 			return
 		}
 		if !pause(ctx, wait, nil) {
-			s.c.o.Log.Warn("a capture did not reach its bucket yet; it is tried again", "tenant", t.m.Tenant, "session", t.m.Session, "error", err)
+			s.c.o.Log.Warn("a capture did not reach its bucket yet; it is tried again", "tenant", t.m.Tenant,
+				"session", t.m.Session, "error", objectstore.Detail(err))
 			s.c.wait(t)
 			return
 		}
@@ -65,7 +66,7 @@ func (s *Capture) sendFull() {
 		case err != nil:
 			wait = min(max(2*wait, firstWait), maxWait)
 			s.c.o.Log.Warn("a part of a capture did not reach its bucket; it is tried again", "tenant", s.tape.m.Tenant,
-				"session", s.tape.m.Session, "error", err, "after", wait)
+				"session", s.tape.m.Session, "error", objectstore.Detail(err), "after", wait)
 			if pause(s.c.ctx, wait, s.recorded) {
 				s.poke()
 			}

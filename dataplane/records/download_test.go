@@ -3,6 +3,7 @@ package records_test
 import (
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,10 @@ import (
 // put makes an object, past every check.
 func put(t *testing.T, s *s3test.Server, bucket, key, data string) {
 	t.Helper()
-	b, err := objectstore.New(objectstore.Config{Endpoint: s.Endpoint, Region: s.Region, Bucket: bucket, AccessKeyID: s.AccessKey, SecretAccessKey: s.SecretKey}, nil)
+	b, err := objectstore.New(objectstore.Config{Endpoint: s.Endpoint, Region: s.Region, Bucket: bucket,
+		AccessKeyID: s.AccessKey, SecretAccessKey: s.SecretKey},
+		objectstore.NewTransport(objectstore.Policy{AllowHTTP: true,
+			AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, 2))
 	if err != nil {
 		t.Fatal(err)
 	}

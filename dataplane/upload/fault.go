@@ -95,7 +95,17 @@ func storageFault(err error) *fault {
 			text: fmt.Sprintf("the bucket refused the credentials (%v): correct the Secret that spec.recordings.credentialsSecretRef names, or what its key may do", err)}
 	}
 	return &fault{kind: later, code: CodeStorageUnavailable, cause: err,
-		text: fmt.Sprintf("the object could not be stored: %v; it will be tried again", withoutURL(err)), wait: retryAfter(err)}
+		text: fmt.Sprintf("the object could not be stored: %v; it will be tried again", storageCause(err)),
+		wait: retryAfter(err)}
+}
+
+// storageCause is as much of an error as the Tenant's author may see.
+func storageCause(err error) error {
+	var none *objectstore.NoAnswerError
+	if errors.As(err, &none) {
+		return none
+	}
+	return withoutURL(err)
 }
 
 // requestFault is for a request that got no answer.

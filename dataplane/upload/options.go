@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/resilience"
 )
 
@@ -31,6 +32,8 @@ type Options struct {
 	// AllowHTTP and AllowedCIDRs are the platform's concessions on where recordings may come from.
 	AllowHTTP    bool
 	AllowedCIDRs []netip.Prefix
+	// Stores is what the platform allows of the stores that tenants name.
+	Stores objectstore.Policy
 	// MaxSize of a recording in bytes; 1 GiB.
 	MaxSize int64
 	// Registry of breakers; one is made when nil.

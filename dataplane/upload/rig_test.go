@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/objectstore/s3test"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
@@ -73,6 +74,7 @@ func newRig(t testing.TB) *rig {
 	r.o = Options{Owner: "test", Concurrency: 4, IdleExit: 200 * time.Millisecond, Lease: 3 * time.Second, AllowHTTP: true,
 		AllowedCIDRs: loopback, Poll: 20 * time.Millisecond, FaultPause: 50 * time.Millisecond, SourceStall: 2 * time.Second,
 		StorageStall: 5 * time.Second, DatabasePatience: 5 * time.Second}
+	r.o.Stores = objectstore.Policy{AllowHTTP: true, AllowedCIDRs: loopback}
 	return r
 }
 

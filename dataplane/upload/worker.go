@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -227,6 +228,9 @@ func (w *worker) settleFault(ctx context.Context, log *slog.Logger, rec *store.R
 	d := decide(*rec, f, time.Now(), wait)
 	w.metrics.end(f.code)
 	log = log.With("code", f.code, "reason", f.text)
+	if f.code == CodeStorageUnavailable && f.cause != nil {
+		log = log.With("cause", objectstore.Detail(f.cause))
+	}
 	err := w.settle(ctx, func(ctx context.Context) error {
 		if d.Fail {
 			return w.db.Fail(ctx, w.o.Owner, rec.ID, f.code, f.text)

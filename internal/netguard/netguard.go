@@ -30,6 +30,15 @@ func NewTransport(allowed []netip.Prefix, idle int) *http.Transport {
 
 // NewDialer dials public addresses and the allowed ranges only, checked on the address of every dial.
 func NewDialer(allowed []netip.Prefix) *net.Dialer {
+	return &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second, Control: newGuard(allowed).Safe}
+}
+
+// Allowed reports whether a dialer of NewDialer connects to an address.
+func Allowed(allowed []netip.Prefix, addr netip.Addr) bool {
+	return newGuard(allowed).SafeAddr(addr.WithZone("")) == nil
+}
+
+func newGuard(allowed []netip.Prefix) *ssrf.Guardian {
 	var v4, v6 []netip.Prefix
 	for _, p := range allowed {
 		if p.Addr().Is4() {
@@ -39,6 +48,5 @@ func NewDialer(allowed []netip.Prefix) *net.Dialer {
 		}
 	}
 	// Which ports may be dialled is the policy's business.
-	guard := ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...))
-	return &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second, Control: guard.Safe}
+	return ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...))
 }

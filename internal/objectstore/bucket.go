@@ -12,15 +12,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
-
-	"github.com/caly-dev/caly/internal/resilience"
 )
 
 // PartSize is how long each part of an upload of unknown length is, but the last. S3 allows no less than 5 MiB; more
@@ -61,13 +57,16 @@ type Info struct {
 	Multipart bool
 }
 
-// New returns a bucket; it makes no connection. transport may be nil for one of its own.
-func New(c Config, transport *http.Transport) (*Bucket, error) {
+// New returns a bucket; it makes no connection. A nil transport stands for one with an empty Policy.
+func New(c Config, transport *Transport) (*Bucket, error) {
 	if transport == nil {
-		transport = NewTransport(64)
+		transport = NewTransport(Policy{}, 64)
 	}
 	core, err := newCore(c, transport)
 	if err != nil {
+		return nil, err
+	}
+	if err := transport.check(core.EndpointURL()); err != nil {
 		return nil, err
 	}
 	b := &Bucket{core: *core, name: c.Bucket, host: core.EndpointURL().Host, buffers: make(chan []byte, partBuffers)}
@@ -106,24 +105,6 @@ func region(r string) string {
 	return r
 }
 
-// NewTransport is a transport for S3 with every wait bounded and up to idle connections kept.
-func NewTransport(idle int) *http.Transport {
-	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           inPieces(dialer.DialContext),
-		TLSHandshakeTimeout:   10 * time.Second,
-		ResponseHeaderTimeout: 2 * time.Minute, // from the last byte sent: the store may have a gigabyte to put together
-		ExpectContinueTimeout: time.Second,
-		IdleConnTimeout:       30 * time.Second,
-		MaxIdleConns:          idle,
-		MaxIdleConnsPerHost:   idle,
-		DisableCompression:    true,
-		WriteBufferSize:       16 << 10,
-		ReadBufferSize:        4 << 10, // answers are short
-	}
-}
-
 // Stat asks for an object's size and ETag.
 func (b *Bucket) Stat(ctx context.Context, key string) (Info, error) {
 	o, err := b.core.StatObject(ctx, b.name, key, minio.StatObjectOptions{})
@@ -135,7 +116,7 @@ func (b *Bucket) Stat(ctx context.Context, key string) (Info, error) {
 
 // Get streams an object. ErrNotFound may come from the first Read.
 func (b *Bucket) Get(ctx context.Context, key string) (io.ReadCloser, error) {
-	body, _, _, err := b.core.GetObject(ctx, b.name, key, minio.GetObjectOptions{})
+	body, _, _, err := b.core.GetObject(withObject(ctx), b.name, key, minio.GetObjectOptions{})
 	if err != nil {
 		return nil, b.explain(err)
 	}
@@ -151,18 +132,5 @@ func (b *Bucket) Digest(ctx context.Context, key string, most int64, buf []byte)
 	defer func() { _ = r.Close() }()
 	h := sha256.New()
 	n, err = io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{io.LimitReader(r, most)}, buf)
-	return n, hex.EncodeToString(h.Sum(nil)), err
-}
-
-// explain turns the client's error into one that package resilience can classify.
-func (b *Bucket) explain(err error) error {
-	var answer minio.ErrorResponse
-	if !errors.As(err, &answer) || answer.StatusCode == 0 {
-		return err
-	}
-	switch answer.Code {
-	case "NoSuchKey", "NotFound":
-		return ErrNotFound
-	}
-	return &resilience.HTTPError{Host: b.host, Status: answer.StatusCode, Code: answer.Code}
+	return n, hex.EncodeToString(h.Sum(nil)), b.explain(err)
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"os"
 	"testing"
 
@@ -25,6 +26,9 @@ import (
 func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
+
+// loopback allows the stores of tests.
+var loopback = objectstore.Policy{AllowHTTP: true, AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
 
 // fixture is a bucket on a server of its own, and a plain client to look behind the package's back.
 type fixture struct {
@@ -49,7 +53,7 @@ func (f *fixture) open(t *testing.T, change func(*objectstore.Config)) *objectst
 	if change != nil {
 		change(&c)
 	}
-	transport := objectstore.NewTransport(8)
+	transport := objectstore.NewTransport(loopback, 8)
 	t.Cleanup(transport.CloseIdleConnections)
 	b, err := objectstore.New(c, transport)
 	if err != nil {
@@ -334,7 +338,7 @@ func TestNewRefuses(t *testing.T) {
 func TestNoGoroutineStays(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	f := newFixture(t)
-	transport := objectstore.NewTransport(8)
+	transport := objectstore.NewTransport(loopback, 8)
 	b, err := objectstore.New(objectstore.Config{Endpoint: f.Endpoint, Region: f.Region, AccessKeyID: f.AccessKey, SecretAccessKey: f.SecretKey, Bucket: f.bucket}, transport)
 	if err != nil {
 		t.Fatal(err)

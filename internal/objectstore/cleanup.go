@@ -11,24 +11,43 @@ import (
 // errPrefix guards against a caller's empty string, which would mean the whole bucket.
 var errPrefix = errors.New("refused to clean up a whole bucket: a prefix is needed")
 
-// AbortIncomplete gives up every upload in parts that was begun under the prefix and not completed.
+// ErrUnfinished is the error of a cleanup that ended at its bounds: there is more to remove, and the next call
+// removes it.
+var ErrUnfinished = errors.New("there is more to remove than one cleanup removes")
+
+// Bounds of one cleanup, so that a store whose listing has no end holds a worker for a short time only.
+const (
+	maxAborts  = 1000
+	maxBatches = 20
+	maxPages   = 2 * maxBatches
+)
+
+// AbortIncomplete gives up the uploads in parts that were begun under the prefix and not completed. It returns
+// ErrUnfinished if it must be called again.
 func (b *Bucket) AbortIncomplete(ctx context.Context, prefix string) error {
 	if prefix == "" {
 		return errPrefix
 	}
 	var keyMarker, idMarker string
-	for {
+	for aborted := 0; ; {
 		page, err := b.core.ListMultipartUploads(ctx, b.name, prefix, keyMarker, idMarker, "", 1000)
 		if err != nil {
 			return b.explain(err)
 		}
 		for _, u := range page.Uploads {
-			if err := b.abort(ctx, u.Key, u.UploadID); err != nil {
+			if aborted++; aborted > maxAborts {
+				return ErrUnfinished
+			}
+			// abort goes on after the context's end
+			if err := errors.Join(ctx.Err(), b.abort(ctx, u.Key, u.UploadID)); err != nil {
 				return err
 			}
 		}
 		if !page.IsTruncated || page.NextKeyMarker == "" {
 			return nil
+		}
+		if len(page.Uploads) == 0 || page.NextKeyMarker == keyMarker && page.NextUploadIDMarker == idMarker {
+			return ErrUnfinished // such a listing could go on for ever
 		}
 		keyMarker, idMarker = page.NextKeyMarker, page.NextUploadIDMarker
 	}
@@ -46,15 +65,17 @@ func (b *Bucket) Remove(ctx context.Context, key string) error {
 // deleteBatch is how many objects S3 deletes in one request.
 const deleteBatch = 1000
 
-// DeletePrefix removes every object under the prefix and returns how many. It may be called again after a failure.
+// DeletePrefix removes the objects under the prefix and returns how many. It may be called again after a failure,
+// and must be after ErrUnfinished.
 func (b *Bucket) DeletePrefix(ctx context.Context, prefix string) (n int, err error) {
 	if prefix == "" {
 		return 0, errPrefix
 	}
 	ctx, stop := context.WithCancel(ctx) // ends the listing when a deletion fails
 	defer stop()
-	batch := make([]minio.ObjectInfo, 0, deleteBatch)
-	for o := range b.core.Client.ListObjects(ctx, b.name, minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
+	batch, batches := make([]minio.ObjectInfo, 0, deleteBatch), 0
+	for o := range b.core.Client.ListObjects(withRequests(ctx, maxPages), b.name,
+		minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
 		if o.Err != nil {
 			return n, b.explain(o.Err)
 		}
@@ -62,6 +83,9 @@ func (b *Bucket) DeletePrefix(ctx context.Context, prefix string) (n int, err er
 			done, err := b.deleteObjects(ctx, batch)
 			if n += done; err != nil {
 				return n, err
+			}
+			if batches++; batches == maxBatches {
+				return n, ErrUnfinished
 			}
 			batch = batch[:0]
 		}
@@ -84,7 +108,7 @@ func (b *Bucket) deleteObjects(ctx context.Context, objects []minio.ObjectInfo) 
 		case r.Err == nil:
 			n++
 		case err == nil: // one is enough to say, and the channel must be drained
-			err = fmt.Errorf("delete %s: %w", r.ObjectName, b.explain(r.Err))
+			err = fmt.Errorf("delete objects: %w", b.explain(r.Err)) // the name is the store's own words
 		}
 	}
 	return n, err

@@ -48,10 +48,15 @@ func (b *Bucket) PutPart(ctx context.Context, key, id string, number int, r io.R
 	return b.explainUpload(err)
 }
 
+// maxPartPages bounds the listing of an upload's parts.
+const maxPartPages = 100
+
+var errParts = resilience.Abort(errors.New("the store lists more parts than an upload has"))
+
 // Parts lists what is there of an upload, in its order.
 func (b *Bucket) Parts(ctx context.Context, key, id string) (parts []Part, err error) {
 	marker := 0
-	for {
+	for range maxPartPages {
 		page, err := b.core.ListObjectParts(ctx, b.name, key, id, marker, 1000)
 		if err != nil {
 			return nil, b.explainUpload(err)
@@ -59,11 +64,15 @@ func (b *Bucket) Parts(ctx context.Context, key, id string) (parts []Part, err e
 		for _, p := range page.ObjectParts {
 			parts = append(parts, Part{Number: p.PartNumber, Size: p.Size, ETag: p.ETag})
 		}
+		if len(parts) > MaxParts {
+			return nil, errParts
+		}
 		if !page.IsTruncated || page.NextPartNumberMarker <= marker {
 			return parts, nil
 		}
 		marker = page.NextPartNumberMarker
 	}
+	return nil, errParts
 }
 
 // CompleteUpload makes an object of the parts. After a lost answer ErrNoUpload may mean that it was done.
@@ -79,14 +88,17 @@ func (b *Bucket) CompleteUpload(ctx context.Context, key, id string, parts []Par
 // AbortUpload gives an upload up; it need not be there.
 func (b *Bucket) AbortUpload(ctx context.Context, key, id string) error { return b.abort(ctx, key, id) }
 
-// Uploads lists the ids of the uploads in parts of a key that are neither completed nor given up, at most 1000.
+// maxUploads of one key. A capture that is tried again leaves one behind now and then.
+const maxUploads = 100
+
+// Uploads lists the ids of the uploads in parts of a key that are neither completed nor given up, at most maxUploads.
 func (b *Bucket) Uploads(ctx context.Context, key string) (ids []string, err error) {
 	page, err := b.core.ListMultipartUploads(ctx, b.name, key, "", "", "", 1000)
 	if err != nil {
 		return nil, b.explain(err)
 	}
 	for _, u := range page.Uploads {
-		if u.Key == key {
+		if u.Key == key && len(ids) < maxUploads {
 			ids = append(ids, u.UploadID)
 		}
 	}

@@ -48,8 +48,8 @@ func TestBodiesGoOutInPieces(t *testing.T) {
 				got <- body
 			}))
 			defer server.Close()
-			transport := objectstore.NewTransport(1)
-			transport.TLSClientConfig = server.Client().Transport.(*http.Transport).TLSClientConfig
+			transport := objectstore.NewTransport(loopback, 1)
+			transport.SetTLS(server.Client().Transport.(*http.Transport).TLSClientConfig)
 			defer transport.CloseIdleConnections()
 			want := audio(tc.size)
 			src := &asked{r: bytes.NewReader(want)}

@@ -18,6 +18,7 @@ const (
 	BucketNotFound      Reason = "BucketNotFound"
 	AccessDenied        Reason = "AccessDenied"
 	EndpointUnreachable Reason = "EndpointUnreachable"
+	EndpointNotAllowed  Reason = "EndpointNotAllowed"
 )
 
 // ProbeError says what is wrong with a bucket and what to do.
@@ -33,20 +34,21 @@ func (e *ProbeError) Error() string { return e.Message }
 // Unwrap returns the cause.
 func (e *ProbeError) Unwrap() error { return e.err }
 
-// Probe returns *ProbeError unless the endpoint answers, knows the bucket and takes the credentials. It lists one object
-// rather than asking HEAD, which needs the same right, since only an answer with a body says what is wrong.
+// Probe returns *ProbeError unless the endpoint answers, knows the bucket and takes the credentials. It lists one
+// object rather than asking HEAD, which needs the same right, since only an answer with a body says what is wrong.
+// It makes one request.
 func (b *Bucket) Probe(ctx context.Context) error {
-	ctx, stop := context.WithCancel(ctx) // ends the listing after its first answer
+	ctx, stop := context.WithCancel(withListing(withRequests(ctx, 1))) // ends the listing after its first answer
 	defer stop()
 	first, found := <-b.core.Client.ListObjects(ctx, b.name, minio.ListObjectsOptions{MaxKeys: 1})
-	if found && first.Err != nil {
+	if found && first.Err != nil && !errors.Is(first.Err, errRequests) { // a first page without a key is an answer too
 		return b.probeError(b.explain(first.Err))
 	}
 	if found {
 		return nil
 	}
 	if err := ctx.Err(); err != nil {
-		return b.probeError(err)
+		return b.probeError(&NoAnswerError{Host: b.host, cause: resilience.Retryable(err)})
 	}
 	return nil
 }
@@ -61,16 +63,24 @@ func (b *Bucket) probeError(err error) *ProbeError {
 			"correct the Secret that spec.recordings.credentialsSecretRef names, or what its key may do", b.host, b.name, code(err))
 	default:
 		e.Reason = EndpointUnreachable
-		e.Message = fmt.Sprintf("bucket %q cannot be reached at %s: %v; correct spec.recordings.endpoint, or wait for the service", b.name, b.host, err)
+		e.Message = fmt.Sprintf("bucket %q: %v; correct spec.recordings.endpoint, or wait for the service. A store "+
+			"with a private address "+
+			"must be in the platform's storage.allowedCIDRs; the operator's log has the cause", b.name, err)
 	}
 	return e
+}
+
+// NotAllowed returns the *ProbeError for an endpoint that the platform's Policy does not allow.
+func NotAllowed(err *PolicyError) *ProbeError {
+	return &ProbeError{Reason: EndpointNotAllowed, Message: fmt.Sprintf("spec.recordings.endpoint: %v", err), err: err}
 }
 
 // ConfigFault tells whether an error means that the bucket or its credentials are wrong for every object: BucketNotFound
 // or AccessDenied, otherwise "".
 func ConfigFault(err error) Reason {
+	var none *NoAnswerError
 	var answer *resilience.HTTPError
-	if !errors.As(err, &answer) {
+	if errors.As(err, &none) || !errors.As(err, &answer) { // the status of another service says nothing about the bucket
 		return ""
 	}
 	switch answer.Code {

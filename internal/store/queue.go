@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -108,9 +110,16 @@ func (d *DB) held(ctx context.Context, sql string, args ...any) error {
 	return nil
 }
 
-// bounded keeps an error's text to what a status can show.
+// bounded returns as much of an error's text as a status can show, without control characters: parts of it may be
+// another host's words, and PostgreSQL takes neither a zero byte nor broken UTF-8.
 func bounded(s string) string {
 	const most = 1000
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, ""))
 	runes := []rune(s)
 	if len(runes) > most {
 		return string(runes[:most]) + " ..."

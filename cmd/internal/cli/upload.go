@@ -19,6 +19,7 @@ import (
 type uploadOptions struct {
 	upload.Options
 	cidrs         []string
+	storage       StorageFlags
 	metricsListen string
 }
 
@@ -51,6 +52,7 @@ func NewUploadCommand() *cobra.Command {
 	f.Int64Var(&o.MaxSize, "max-size", 1<<30, "largest recording in bytes")
 	f.StringSliceVar(&o.cidrs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from")
 	f.BoolVar(&o.AllowHTTP, "allow-http-sources", false, "let recordings come over plain http")
+	o.storage.AddTo(f)
 	f.StringVar(&o.metricsListen, "metrics-listen", "", "address to serve /metrics on (default: none)")
 	return cmd
 }
@@ -58,6 +60,9 @@ func NewUploadCommand() *cobra.Command {
 func runUpload(ctx context.Context, o uploadOptions) error {
 	cidrs, err := ParseCIDRs("allowed-source-cidrs", o.cidrs)
 	if err != nil {
+		return &ExitError{upload.ExitConfig, err}
+	}
+	if o.Stores, err = o.storage.Policy(); err != nil {
 		return &ExitError{upload.ExitConfig, err}
 	}
 	o.AllowedCIDRs, o.Log = cidrs, NewLogger()

@@ -116,7 +116,8 @@ func (r *rig) runCaly(ctx context.Context, round int) (usage, error) {
 	}
 	before := r.source.served.Load()
 	u, err := measure(ctx, r.o.caly, []string{"--config", r.config, "--concurrency", fmt.Sprint(r.o.parallel),
-		"--idle-exit", "1ms", "--allow-http-sources", "--allowed-source-cidrs", "127.0.0.0/8"}, nil)
+		"--idle-exit", "1ms", "--allow-http-sources", "--allowed-source-cidrs", "127.0.0.0/8",
+		"--allow-http-storage", "--allowed-storage-cidrs", "127.0.0.0/8"}, nil)
 	if err != nil {
 		return u, err
 	}

@@ -14,7 +14,9 @@ import (
 type RecordingsSpecApplyConfiguration struct {
 	// bucket that receives the recordings. It must exist.
 	Bucket *string `json:"bucket,omitempty"`
-	// endpoint of the S3-compatible store, scheme and host without a path, such as https://s3.ap-southeast-1.wasabisys.com.
+	// endpoint of the S3-compatible store, scheme and host without a path, such as
+	// https://s3.ap-southeast-1.wasabisys.com. Plain http and private addresses are refused unless the platform
+	// allows them.
 	Endpoint *string `json:"endpoint,omitempty"`
 	// region of the bucket, as the store's signatures need it.
 	Region *string `json:"region,omitempty"`
