@@ -209,6 +209,18 @@ func (p *Place) forget() {
 	}
 }
 
+// Receiving says that the body is being read, at the pace at which the peer sends it. Received or Leave must follow.
+func (p *Place) Receiving() {
+	if p == nil {
+		return
+	}
+	p.gate.mu.Lock()
+	defer p.gate.mu.Unlock()
+	if !p.left && p.w != nil {
+		p.wait(false)
+	}
+}
+
 // Received says that the body has arrived: the request waits for no peer now.
 func (p *Place) Received() {
 	if p == nil {

@@ -83,6 +83,9 @@ func (a *API) authenticate(v *visit) *problem.Problem {
 	v.facts.tenant = t
 	v.facts.principal = &Principal{Tenant: t.ID, UserID: claims.UserID, SessionID: claims.SessionID, Role: claims.Role, Claims: claims}
 	a.allowOrigin(v.w, v.r, t)
+	if err := v.facts.place.Verified(t.ID); err != nil {
+		return overloaded(err)
+	}
 	return nil
 }
 

@@ -3,16 +3,20 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/caly-dev/caly/dataplane/admission"
 	"github.com/caly-dev/caly/dataplane/problem"
 )
+
+// tenantShare is the share of the requests in progress that one tenant has at most: a quarter.
+const tenantShare = 4
 
 // API answers the tenant API's requests. It is immutable once it serves.
 type API struct {
@@ -21,7 +25,7 @@ type API struct {
 	mux      *http.ServeMux
 	raw      []rawRoute
 	from     map[string]bool // what may name a tenant
-	inFlight atomic.Int64
+	gate     *admission.Gate
 	m        *metrics
 	document func() asset // made at the first request, when all operations are there
 	page     func() asset
@@ -31,6 +35,10 @@ type API struct {
 func New(o Options) *API {
 	o = o.withDefaults()
 	a := &API{o: o, mux: http.NewServeMux(), from: map[string]bool{}, m: newMetrics(o.Metrics)}
+	a.gate = admission.New(admission.Options{Places: o.MaxInFlight, Share: tenantShare})
+	if o.Metrics != nil {
+		a.gate.Register(o.Metrics, "api")
+	}
 	for _, from := range o.TenantFrom {
 		a.from[from] = true
 	}
@@ -58,17 +66,46 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.ServeHTTP(w, r)
 		return
 	}
-	if a.inFlight.Add(1) > int64(a.o.MaxInFlight) {
-		a.inFlight.Add(-1)
-		a.m.fail(problem.Unavailable)
+	f := a.newFacts(w, r)
+	place, err := a.gate.Take(w, admission.Address(f.client))
+	if err != nil {
 		problem.Unread(w, r)
-		problem.New(problem.Unavailable, "there is more to do than can be done now; send this again").WithRetryAfter(time.Second).
-			Write(w, w.Header().Get(requestIDHeader))
+		a.m.fail(problem.Unavailable)
+		overloaded(err).Write(w, f.requestID)
 		return
 	}
-	defer a.inFlight.Add(-1)
-	a.serve(w, r)
+	defer place.Leave()
+	f.place = place
+	a.serve(&answer{ResponseWriter: w, place: place}, r, f)
 }
+
+// overloaded answers a request for which there is no place.
+func overloaded(err error) *problem.Problem {
+	detail := "the server is busy; retry later"
+	if errors.Is(err, admission.ErrShare) {
+		detail = "too many requests of this tenant or client are in progress; retry later"
+	}
+	return problem.New(problem.Unavailable, detail).WithRetryAfter(time.Second)
+}
+
+// answer is a response whose place can be taken from a peer that does not read it.
+type answer struct {
+	http.ResponseWriter
+	place   *admission.Place
+	started bool
+}
+
+// Write implements http.ResponseWriter.
+func (a *answer) Write(b []byte) (int, error) {
+	if !a.started {
+		a.started = true
+		a.place.Answering()
+	}
+	return a.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 func (a *API) beside(r *http.Request) http.Handler {
 	for _, route := range a.raw {

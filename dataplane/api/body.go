@@ -40,6 +40,8 @@ func (a *API) readBody(v *visit) *problem.Problem {
 
 // slurp reads the body in bounded time.
 func (v *visit) slurp(timeout time.Duration) ([]byte, error) {
+	v.facts.place.Receiving()
+	defer v.facts.place.Received()
 	_ = http.NewResponseController(v.w).SetReadDeadline(time.Now().Add(timeout)) // a recorder has none
 	return io.ReadAll(http.MaxBytesReader(v.w, v.r.Body, v.op.MaxBody))
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/caly-dev/caly/dataplane/admission"
 	"github.com/caly-dev/caly/dataplane/auth"
 	"github.com/caly-dev/caly/dataplane/token"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -35,6 +36,7 @@ type facts struct {
 	client    netip.Addr           // by serve, as all that follows
 	device    string
 	requestID string
+	place     *admission.Place
 }
 
 type factsKey struct{}

@@ -48,7 +48,8 @@ type Options struct {
 	Timeout time.Duration
 	// BodyTimeout is how long a body may take to arrive; 0 means 5 s.
 	BodyTimeout time.Duration
-	// MaxInFlight bounds the requests in work; 0 means 1024. Those beyond are answered 503.
+	// MaxInFlight is the maximum number of requests in progress; 0 means 1024. Those beyond are answered 503. One
+	// tenant, or one client that is not signed in, has at most a quarter of them.
 	MaxInFlight int
 	// Mode is Production unless it says otherwise.
 	Mode Mode

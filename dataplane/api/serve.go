@@ -12,8 +12,7 @@ import (
 )
 
 // serve answers what is not beside the operations.
-func (a *API) serve(w http.ResponseWriter, r *http.Request) {
-	f := a.newFacts(w, r)
+func (a *API) serve(w http.ResponseWriter, r *http.Request, f *facts) {
 	inner := r.WithContext(context.WithValue(r.Context(), factsKey{}, f))
 	inner.URL, f.naming = a.names(r)
 	a.secure(w, r)

@@ -1,0 +1,168 @@
+package api_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caly-dev/caly/dataplane/api"
+	"github.com/caly-dev/caly/dataplane/api/apitest"
+	"github.com/caly-dev/caly/dataplane/server"
+)
+
+const slotPatience = 20 * time.Second
+
+// eventually waits until a condition holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(slotPatience); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// serveSlots serves an API with few places over a real connection.
+func serveSlots(t *testing.T, places int) (r *apitest.Rig, address string) {
+	t.Helper()
+	r = newRig(func(o *api.Options) { o.MaxInFlight, o.BodyTimeout = places, slotPatience })
+	s := httptest.NewServer(server.Middleware(r.API, quiet))
+	t.Cleanup(s.Close)
+	return r, s.Listener.Addr().String()
+}
+
+// slowBody sends the head of a request, and one byte of its body.
+func slowBody(t *testing.T, address, head string) {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_, err = fmt.Fprintf(c, "POST /api/auth/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+
+		"Content-Length: 100\r\n%s\r\n{", head)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSlowBodies tests that requests whose bodies do not arrive do not keep out requests of people who are signed
+// in, and that they give their places to public requests.
+func TestSlowBodies(t *testing.T) {
+	const places = 8
+	r, address := serveSlots(t, places)
+	for range 2 * places {
+		slowBody(t, address, "X-Caly-Tenant: acme/support\r\n")
+	}
+	time.Sleep(100 * time.Millisecond) // the slow ones are in, or refused: either way is right
+	for range 2 * places {
+		get := func(path, bearer string) int {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("X-Caly-Tenant", r.Tenant.ID)
+			if bearer != "" {
+				req.Header.Set("Authorization", "Bearer "+bearer)
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			return resp.StatusCode
+		}
+		eventually(t, "a public request is answered", func() bool { return get("/api/auth/who", "") == http.StatusOK })
+		eventually(t, "a request of a person is answered", func() bool {
+			return get("/api/things/1", "good") == http.StatusOK
+		})
+	}
+}
+
+// TestTenantShare tests that one tenant's requests in progress leave places for another tenant.
+func TestTenantShare(t *testing.T) {
+	const places = 8
+	r := newRig(func(o *api.Options) { o.MaxInFlight = places })
+	other := tenantNamed("globex/sales")
+	r.Know(r.Tenant, other)
+	r.Tokens.Add("other", apitest.ClaimsOf(other, "user-3", "session-3", "agent"))
+	started, finish := make(chan struct{}, places), make(chan struct{})
+	api.Register(r.API, api.Operation{
+		Method: http.MethodGet, Path: "/api/slow", ID: "slow", Tag: "things", Access: api.SignedIn, Summary: "Be slow",
+	}, func(context.Context, *struct{}) (*struct{}, error) {
+		started <- struct{}{}
+		<-finish
+		return nil, nil //nolint:nilnil // 204
+	})
+	var requests sync.WaitGroup
+	for range places / 4 {
+		requests.Go(func() {
+			if a := r.Do(t, "GET", "/api/slow", "good", nil); a.Status != http.StatusNoContent {
+				t.Errorf("within the share: %d %s", a.Status, a.Body)
+			}
+		})
+		<-started
+	}
+	a := r.Do(t, "GET", "/api/things/1", "good", nil)
+	if a.Status != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" {
+		t.Errorf("beyond the share: %d %s", a.Status, a.Body)
+	}
+	if a := r.Send(request("GET", "/api/things/1", "Authorization: Bearer other")); a.Status != http.StatusOK {
+		t.Errorf("another tenant: %d %s", a.Status, a.Body)
+	}
+	close(finish)
+	requests.Wait()
+	if a := r.Do(t, "GET", "/api/things/1", "good", nil); a.Status != http.StatusOK {
+		t.Errorf("afterwards: %d %s", a.Status, a.Body)
+	}
+}
+
+// pipes is a listener whose connections have no buffer: a write waits until the peer reads.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+func (p *pipes) Close() error   { close(p.done); return nil }
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// TestSlowReaders tests that clients that do not read a large answer give their places to others.
+func TestSlowReaders(t *testing.T) {
+	const places = 4
+	r := newRig(func(o *api.Options) { o.MaxInFlight = places })
+	listener := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+	s := &http.Server{Handler: server.Middleware(r.API, quiet), ReadHeaderTimeout: slotPatience}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(listener) }()
+	t.Cleanup(func() {
+		_ = s.Close()
+		<-served //nolint:errcheck // it says that it was closed
+	})
+	for range places * 3 / 4 { // all that strangers may have
+		ours, theirs := net.Pipe()
+		t.Cleanup(func() { _ = ours.Close() })
+		listener.conns <- theirs
+		if _, err := fmt.Fprint(ours, "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ours.Read(make([]byte, 1)); err != nil { // the answer has begun
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "another request is answered", func() bool {
+		return r.Do(t, "GET", "/api/auth/who", "", nil).Status == http.StatusOK
+	})
+}
