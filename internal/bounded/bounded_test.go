@@ -1,0 +1,253 @@
+package bounded_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/url"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/internal/bounded"
+)
+
+var wide = bounded.Limits{Values: 1 << 20, Depth: 9_000, Text: 1 << 20, Total: 4 << 20}
+
+func text(name, s string) bounded.Value { return bounded.Value{Kind: '"', Name: name, Text: s} }
+
+func TestJSON(t *testing.T) {
+	narrow := bounded.Limits{Values: 6, Depth: 2, Text: 4, Total: 12}
+	object := func(items ...bounded.Value) bounded.Value { return bounded.Value{Kind: '{', Items: items} }
+	for name, tc := range map[string]struct {
+		input   string
+		only    bounded.Names
+		want    bounded.Value
+		wantErr error
+	}{
+		"every kind": {input: `{"t":true,"n":null,"0":-1,"s":"x","l":[]}`, want: object(bounded.Value{Kind: '0', Name: "0",
+			Text: "-1"},
+			bounded.Value{Kind: '[', Name: "l"}, bounded.Value{Kind: 'n', Name: "n"}, text("s", "x"), bounded.Value{Kind: 't',
+				Name: "t", Text: "true"})},
+		"the last of a name":   {input: `{"a":{"x":1},"b":"2","a":"3"}`, want: object(text("a", "3"), text("b", "2"))},
+		"text after the value": {input: `{"a":"1"} and more`, want: object(text("a", "1"))},
+		"escapes":              {input: `{"a":"\u00e9\n"}`, want: object(text("a", "é\n"))},
+		"invalid UTF-8":        {input: "{\"a\":\"\xff\"}", want: object(text("a", "\ufffd"))},
+		"only some": {input: `{"a":"1234","b":{"c":"2","d":"1234","e":{}}}`, only: bounded.Names{"b": {"c": nil}},
+			want: object(bounded.Value{Kind: '{', Name: "b", Items: []bounded.Value{text("c", "2")}})},
+		"as deep as allowed": {input: `[[1]]`, want: bounded.Value{Kind: '[', Items: []bounded.Value{{Kind: '[',
+			Items: []bounded.Value{{Kind: '0', Text: "1"}}}}}},
+		"too deep": {input: `{"a":[[1]]}`, wantErr: bounded.ErrTooDeep, want: object(bounded.Value{Kind: '[',
+			Name: "a", Items: []bounded.Value{{Kind: '['}}})},
+		"too many nulls": {input: `[null,null,null,null,null,null]`, wantErr: bounded.ErrTooLarge,
+			want: bounded.Value{Kind: '[', Items: slices.Repeat([]bounded.Value{{Kind: 'n'}}, 5)}},
+		"a long name":   {input: `{"abcde":1}`, wantErr: bounded.ErrTooLarge, want: object()},
+		"a long value":  {input: `{"a":"abcde"}`, wantErr: bounded.ErrTooLarge, want: object()},
+		"a long number": {input: `{"a":12345}`, wantErr: bounded.ErrTooLarge, want: object()},
+		"much text": {input: `["abcd","abcd","abcd","a"]`, wantErr: bounded.ErrTooLarge,
+			want: bounded.Value{Kind: '[', Items: slices.Repeat([]bounded.Value{text("", "abcd")}, 3)}},
+		"cut": {input: `{"a":"1","b":"`, wantErr: bounded.ErrMalformed, want: object(text("a", "1"))},
+		"cut in an object": {input: `{"a":{"b":"1",`, wantErr: bounded.ErrMalformed,
+			want: object(bounded.Value{Kind: '{', Name: "a", Items: []bounded.Value{text("b", "1")}})},
+		"nothing":  {wantErr: bounded.ErrMalformed},
+		"no value": {input: `}`, wantErr: bounded.ErrMalformed},
+		"the wrong end": {input: `[1}`, wantErr: bounded.ErrMalformed, want: bounded.Value{Kind: '[',
+			Items: []bounded.Value{{Kind: '0', Text: "1"}}}},
+		"a name without quote": {input: `{a:1}`, wantErr: bounded.ErrMalformed, want: object()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := bounded.JSON([]byte(tc.input), narrow, tc.only)
+			if !errors.Is(err, tc.wantErr) {
+				t.Errorf("error %v, want %v", err, tc.wantErr)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("value (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestForm(t *testing.T) {
+	narrow := bounded.Limits{Values: 3, Text: 4, Total: 8}
+	for name, tc := range map[string]struct {
+		input   string
+		only    bounded.Names
+		want    []bounded.Pair
+		wantErr error
+	}{
+		"in order": {input: "b=1&&a=2&b=%2B+", want: []bounded.Pair{{Name: "b", Value: "1"}, {Name: "a",
+			Value: "2"}, {Name: "b", Value: "+ "}}},
+		"without a value": {input: "a&=b", want: []bounded.Pair{{Name: "a"}, {Value: "b"}}},
+		"empty":           {},
+		"only some": {input: "abcd=efghijkl&a=1", only: bounded.Names{"a": nil}, want: []bounded.Pair{{Name: "a",
+			Value: "1"}}},
+		"unwanted and broken": {input: "a=1&b=%2", only: bounded.Names{"a": nil}, want: []bounded.Pair{{Name: "a",
+			Value: "1"}}, wantErr: bounded.ErrMalformed},
+		"too many": {input: "a&a&a&a", want: []bounded.Pair{{Name: "a"}, {Name: "a"}, {Name: "a"}},
+			wantErr: bounded.ErrTooLarge},
+		"a long name":       {input: "abcde=1", wantErr: bounded.ErrTooLarge},
+		"a long value":      {input: "a=abcde", wantErr: bounded.ErrTooLarge},
+		"a very long value": {input: "a=" + strings.Repeat("b", 100), wantErr: bounded.ErrTooLarge},
+		"much text": {input: "abcd=abcd&a", want: []bounded.Pair{{Name: "abcd", Value: "abcd"}},
+			wantErr: bounded.ErrTooLarge},
+		"a broken escape": {input: "a=%zz", wantErr: bounded.ErrMalformed},
+		"a semicolon":     {input: "a=1;b=2", wantErr: bounded.ErrMalformed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := bounded.Form(tc.input, narrow, tc.only)
+			if !errors.Is(err, tc.wantErr) {
+				t.Errorf("error %v, want %v", err, tc.wantErr)
+			}
+			if diff := cmp.Diff(tc.want, got[:len(got):len(got)]); diff != "" && len(got)+len(tc.want) > 0 {
+				t.Errorf("fields (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestMemory checks that hostile input of 1 MiB leaves little in memory.
+func TestMemory(t *testing.T) {
+	limits := bounded.Limits{Values: 2048, Depth: 6, Text: 64 << 10, Total: 256 << 10}
+	fill := func(s string) string { return strings.Repeat(s, 1<<20/len(s)) }
+	for name, input := range map[string]string{
+		"objects":       `{"a":[` + fill(`{"":0},`),
+		"lists":         fill(`[`),
+		"deep objects":  fill(`{"a":`),
+		"numbers":       `[` + fill(`0,`),
+		"names":         `{` + fill(`"a":0,`),
+		"one string":    `{"a":"` + fill(`b`) + `"}`,
+		"escapes":       `["` + fill(`\u00e9`) + `"]`,
+		"invalid UTF-8": `["` + fill("\xff") + `"]`,
+		"fields":        fill("a&"),
+		"escaped":       fill("%61=%62&"),
+		"one field":     "a=" + fill("%62"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			data := []byte(input)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, _ = bounded.JSON(data, limits, nil)
+			_, _ = bounded.Form(input, limits, nil)
+			runtime.ReadMemStats(&after)
+			bytes := after.TotalAlloc - before.TotalAlloc
+			if bytes > 2<<20 {
+				t.Errorf("1 MiB of input allocates %d bytes", bytes)
+			}
+		})
+	}
+}
+
+// flat writes a value as the names and values of a form: a[b][0]=c.
+func flat(into map[string]string, prefix string, v bounded.Value) {
+	switch v.Kind {
+	case '{', '[':
+		for i, item := range v.Items {
+			key := item.Name
+			if v.Kind == '[' {
+				key = string(rune('0' + i))
+			}
+			flat(into, prefix+"["+key+"]", item)
+		}
+	case 'n':
+	default:
+		into[prefix] = string(v.Kind) + v.Text
+	}
+}
+
+// flatAny does the same for what encoding/json makes of the input.
+func flatAny(into map[string]string, prefix string, v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			flatAny(into, prefix+"["+key+"]", v[key])
+		}
+	case []any:
+		for i, item := range v {
+			flatAny(into, prefix+"["+string(rune('0'+i))+"]", item)
+		}
+	case string:
+		into[prefix] = `"` + v
+	case json.Number:
+		into[prefix] = "0" + v.String()
+	case bool:
+		into[prefix] = map[bool]string{true: "ttrue", false: "ffalse"}[v]
+	}
+}
+
+// FuzzJSON compares the reader with encoding/json.
+func FuzzJSON(f *testing.F) {
+	for _, s := range []string{`{"a":{"b":[1,2.50,-1e9,"x",true,null]},"a":2}`, `[[[]]]`, `"\ud83d\ude00\ud800\u0000"`,
+		"\"\xff\xc3\"", `{"a":1}}`, `{"a":1`, ` null`,
+		`{"":{"":""},"[a]":1}`, `{"a":[{"":0},{"":0}]}`, `01`, `{"a":"\x"}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, err := bounded.JSON(data, wide, nil)
+		decoder := json.NewDecoder(bytes.NewReader(data))
+		decoder.UseNumber()
+		var v any
+		if wantErr := decoder.Decode(&v); (err == nil) != (wantErr == nil) && !errors.Is(err, bounded.ErrTooDeep) &&
+			!errors.Is(err, bounded.ErrTooLarge) {
+			t.Fatalf("%q: error %v, encoding/json says %v", data, err, wantErr)
+		}
+		tight := bounded.Limits{Values: 20, Depth: 3, Text: 30, Total: 100}
+		if small, smallErr := bounded.JSON(data, tight, nil); smallErr == nil && err == nil {
+			if diff := cmp.Diff(got, small); diff != "" {
+				t.Fatalf("%q: tight limits change the value (-wide +tight):\n%s", data, diff)
+			}
+		} else if size(small) > tight.Total {
+			t.Fatalf("%q: %d bytes of text within limits of %d", data, size(small), tight.Total)
+		}
+		if err != nil {
+			return
+		}
+		have, want := map[string]string{}, map[string]string{}
+		flat(have, "", got)
+		flatAny(want, "", v)
+		if diff := cmp.Diff(want, have); diff != "" {
+			t.Fatalf("%q (-encoding/json +bounded):\n%s", data, diff)
+		}
+	})
+}
+
+func size(v bounded.Value) int {
+	n := len(v.Name) + len(v.Text)
+	for _, item := range v.Items {
+		n += size(item)
+	}
+	return n
+}
+
+// FuzzForm compares the reader with net/url.
+func FuzzForm(f *testing.F) {
+	for _, s := range []string{"a=1&b=2&a=3", "&&a", "a=%zz", "a;b=1", "%61=+%2b", "=", "a=b=c"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		pairs, err := bounded.Form(raw, wide, nil)
+		values, wantErr := url.ParseQuery(raw)
+		if errors.Is(err, bounded.ErrTooLarge) {
+			return
+		}
+		if (err == nil) != (wantErr == nil) {
+			t.Fatalf("%q: error %v, net/url says %v", raw, err, wantErr)
+		}
+		if _, some := bounded.Form(raw, wide, bounded.Names{"a": nil}); (some == nil) != (err == nil) {
+			t.Fatalf("%q: error %v of some fields, %v of all", raw, some, err)
+		}
+		if err != nil {
+			return
+		}
+		got := url.Values{}
+		for _, p := range pairs {
+			got.Add(p.Name, p.Value)
+		}
+		if diff := cmp.Diff(values, got); diff != "" {
+			t.Fatalf("%q (-net/url +bounded):\n%s", raw, diff)
+		}
+	})
+}

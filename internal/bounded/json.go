@@ -1,0 +1,182 @@
+package bounded
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Value is a value of JSON.
+type Value struct {
+	// Kind is '{', '[', '"', '0' (a number), 't', 'f' or 'n' (null).
+	Kind byte
+	// Name is the name of a member of an object.
+	Name string
+	// Text is a string without its quotes, or a number or boolean as written.
+	Text string
+	// Items are the elements of a list in their order, or the members of an object in the order of their names. Of
+	// members with the same name Items has the last.
+	Items []Value
+}
+
+// JSON reads the value at the start of data, as encoding/json does: what follows the value is ignored, and invalid
+// UTF-8 becomes U+FFFD. After an error it returns what lies before the error.
+func JSON(data []byte, limits Limits, only Names) (Value, error) {
+	return newReader(data, limits).read(0, true, only)
+}
+
+// Document reads data as JSON does, and returns ErrMalformed if anything but white space follows the value.
+func Document(data []byte, limits Limits, only Names) (Value, error) {
+	r := newReader(data, limits)
+	v, err := r.read(0, true, only)
+	if err != nil {
+		return v, err
+	}
+	if _, err := r.decoder.ReadToken(); !errors.Is(err, io.EOF) {
+		return v, ErrMalformed
+	}
+	return v, nil
+}
+
+type reader struct {
+	meter
+	decoder *jsontext.Decoder
+}
+
+func newReader(data []byte, limits Limits) *reader {
+	return &reader{
+		meter: meter{Limits: limits},
+		decoder: jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true),
+			jsontext.AllowInvalidUTF8(true)),
+	}
+}
+
+// read reads one value. A value that is not kept has a kind and nothing else.
+func (r *reader) read(depth int, keep bool, only Names) (Value, error) {
+	if depth > r.Depth {
+		return Value{}, ErrTooDeep
+	}
+	if err := r.value(); err != nil {
+		return Value{}, err
+	}
+	v := Value{Kind: byte(r.decoder.PeekKind())}
+	if v.Kind == '{' || v.Kind == '[' {
+		return v, r.items(&v, depth, keep, only)
+	}
+	raw, err := r.decoder.ReadValue()
+	if err != nil {
+		return Value{}, syntax(err)
+	}
+	if !keep || v.Kind == 'n' {
+		return v, nil
+	}
+	if v.Text, err = r.unquote(raw); err != nil {
+		return Value{}, err
+	}
+	return v, nil
+}
+
+// items reads a list or an object.
+func (r *reader) items(v *Value, depth int, keep bool, only Names) error {
+	_, err := r.decoder.ReadToken()
+	for err == nil && r.decoder.PeekKind() != '}' && r.decoder.PeekKind() != ']' {
+		err = r.item(v, depth, keep, only)
+	}
+	if v.Kind == '{' {
+		v.Items = lastOfEach(v.Items)
+	}
+	if err != nil {
+		return syntax(err)
+	}
+	_, err = r.decoder.ReadToken()
+	return syntax(err)
+}
+
+// item reads an element of a list, or a member of an object with its name.
+func (r *reader) item(v *Value, depth int, keep bool, only Names) (err error) {
+	name, below := "", Names(nil)
+	if v.Kind == '{' {
+		if name, below, keep, err = r.name(keep, only); err != nil {
+			return err
+		}
+	}
+	item, err := r.read(depth+1, keep, below)
+	if keep && item.Kind != 0 {
+		item.Name = name
+		v.Items = append(v.Items, item)
+	}
+	return err
+}
+
+// name reads the name of a member, and reports whether its value is wanted.
+func (r *reader) name(keep bool, only Names) (name string, below Names, wanted bool, err error) {
+	raw, err := r.decoder.ReadValue()
+	if err != nil || !keep {
+		return "", nil, false, err
+	}
+	if name, err = r.unquote(raw); err != nil {
+		return "", nil, false, err
+	}
+	below, wanted = only[name]
+	if !wanted && only != nil {
+		r.total -= len(name)
+	}
+	return name, below, wanted || only == nil, nil
+}
+
+// unquote returns the text of a string, a number or a boolean.
+func (r *reader) unquote(raw jsontext.Value) (text string, err error) {
+	switch {
+	case len(raw) > 6*r.Text+2: // an escaped byte takes six, and there are two quotes
+		return "", ErrTooLarge
+	case raw[0] != '"':
+		text = string(raw)
+	case bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw):
+		text = string(raw[1 : len(raw)-1])
+	default:
+		plain, _ := jsontext.AppendUnquote(nil, raw) // the error says that invalid UTF-8 was replaced
+		text = string(plain)
+	}
+	return text, r.text(len(text))
+}
+
+// lastOfEach sorts members by their names, and of those with the same name it leaves the last.
+func lastOfEach(members []Value) []Value {
+	slices.SortStableFunc(members, func(a, b Value) int { return strings.Compare(a.Name, b.Name) })
+	kept := members[:0]
+	for i, m := range members {
+		if i+1 == len(members) || members[i+1].Name != m.Name {
+			kept = append(kept, m)
+		}
+	}
+	return kept
+}
+
+// Member returns the member of an object with a name. A value that is not an object has no members.
+func (v Value) Member(name string) (Value, bool) {
+	if v.Kind != '{' {
+		return Value{}, false
+	}
+	i, found := slices.BinarySearchFunc(v.Items, name, func(m Value, name string) int {
+		return strings.Compare(m.Name,
+			name)
+	})
+	if !found {
+		return Value{}, false
+	}
+	return v.Items[i], true
+}
+
+// syntax returns ErrMalformed for an error of the decoder.
+func syntax(err error) error {
+	var at *jsontext.SyntacticError
+	if errors.As(err, &at) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return ErrMalformed
+	}
+	return err
+}
