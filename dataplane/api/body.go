@@ -21,6 +21,10 @@ import (
 // maxDepth of a body's lists and objects in each other.
 const maxDepth = 16
 
+// maxTokens of a body: its names, its values and the brackets around them. A value takes much more memory than its
+// text.
+const maxTokens = 2048
+
 // readBody reads a body whole and holds it to what JSON strictly is, before huma holds it to the operation's schema.
 func (a *API) readBody(v *visit) *problem.Problem {
 	if !v.takesBody || v.r.ContentLength == 0 {
@@ -72,7 +76,10 @@ func explainBody(err error, limit int64) *problem.Problem {
 // checkJSON refuses what decoders disagree about: names given twice, text that is no UTF-8, data after the end, and great depth.
 func checkJSON(body []byte) *problem.Problem {
 	d := jsontext.NewDecoder(bytes.NewReader(body))
-	for {
+	for tokens := 0; ; tokens++ {
+		if tokens == maxTokens {
+			return badBody("", fmt.Sprintf("it has more than %d names, values and brackets", maxTokens))
+		}
 		if _, err := d.ReadToken(); err != nil {
 			return notJSON(err)
 		}

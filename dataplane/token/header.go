@@ -6,7 +6,12 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/json"
+
+	"github.com/caly-dev/caly/internal/bounded"
 )
+
+// headerLimits are far above what Mint writes.
+var headerLimits = bounded.Limits{Values: 32, Depth: 3, Text: 4096, Total: 8192}
 
 // readHeader returns the id of the key that a token names. The token must read exactly as Mint writes one: compact, in canonical base64,
 // with alg, kid and typ in its header and nothing else. A header that names a key's whereabouts (jku, x5u, jwk), an extension (crit, b64)
@@ -25,6 +30,9 @@ func readHeader(raw string) (kid string, err error) {
 		if i == 0 {
 			header = decoded
 		}
+	}
+	if _, err := bounded.Document(header, headerLimits, nil); err != nil {
+		return "", &Error{Malformed}
 	}
 	fields := map[string]any{}
 	if err := json.Unmarshal(header, &fields); err != nil {

@@ -14,6 +14,12 @@ type reference struct {
 	sid, payload string
 }
 
+// object is what encoding/json makes of an object.
+func object(raw []byte) (members map[string]json.RawMessage, ok bool) {
+	err := json.Unmarshal(raw, &members)
+	return members, err == nil && members != nil
+}
+
 func text(raw json.RawMessage) string {
 	var s string
 	if json.Unmarshal(raw, &s) != nil {

@@ -1,11 +1,12 @@
 package agentstream
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/caly-dev/caly/internal/bounded"
 )
 
 // StartInfo is what "start" tells about a stream. Empty fields were not told.
@@ -21,15 +22,23 @@ type StartInfo struct {
 // maxCustom bounds the custom parameters that are kept.
 const maxCustom = 16
 
-// fields is an object whose keys may come in either casing, and whose values as strings or numbers.
-type fields map[string]json.RawMessage
+// limits of a "start" message. Exotel's have about 20 values.
+var limits = bounded.Limits{Values: 1024, Depth: 16, Text: 16 << 10, Total: 64 << 10}
+
+// startNames are the only members of a message that are kept in memory. Nil keeps all members below.
+var startNames = bounded.Names{"event": nil, "stream_sid": nil, "streamSid": nil, "start": {
+	"stream_sid": nil, "streamSid": nil, "call_sid": nil, "callSid": nil, "account_sid": nil, "accountSid": nil,
+	"from": nil, "to": nil,
+	"media_format": nil, "mediaFormat": nil, "custom_parameters": nil, "customParameters": nil,
+}}
 
 // ParseStart reads a "start" message, in either casing, numbers quoted or not.
 func ParseStart(raw []byte) (StartInfo, error) {
-	message, ok := object(raw)
-	if !ok || !utf8.Valid(raw) {
+	v, err := bounded.Document(raw, limits, startNames)
+	if err != nil || v.Kind != '{' || !utf8.Valid(raw) {
 		return StartInfo{}, ErrMalformed
 	}
+	message := fields(v)
 	if event := message.text("event"); event != "start" {
 		return StartInfo{}, fmt.Errorf("agentstream: %.32q is not a start message", event)
 	}
@@ -52,40 +61,32 @@ func ParseStart(raw []byte) (StartInfo, error) {
 	return info, nil
 }
 
-func object(raw []byte) (fields, bool) {
-	var f fields
-	err := json.Unmarshal(raw, &f)
-	return f, err == nil && f != nil
-}
+// fields is an object whose keys may come in either casing, and whose values as strings or numbers.
+type fields bounded.Value
 
 // object is the first of these keys that is an object; an empty one if none is.
 func (f fields) object(keys ...string) fields {
 	for _, k := range keys {
-		if inner, ok := object(f[k]); ok {
-			return inner
+		if inner, ok := bounded.Value(f).Member(k); ok && inner.Kind == '{' {
+			return fields(inner)
 		}
 	}
-	return nil
+	return fields{}
 }
 
 // text is the first of these keys that holds text or a number.
 func (f fields) text(keys ...string) string {
 	for _, k := range keys {
-		if s := scalarText(f[k]); s != "" {
-			return s
+		if v, _ := bounded.Value(f).Member(k); scalarText(v) != "" {
+			return v.Text
 		}
 	}
 	return ""
 }
 
-func scalarText(raw json.RawMessage) string {
-	var s string
-	if json.Unmarshal(raw, &s) == nil {
-		return s
-	}
-	var n json.Number
-	if json.Unmarshal(raw, &n) == nil {
-		return n.String()
+func scalarText(v bounded.Value) string {
+	if v.Kind == '"' || v.Kind == '0' {
+		return v.Text
 	}
 	return ""
 }
@@ -103,18 +104,18 @@ func hertz(s string) int {
 	return n
 }
 
-// custom keeps at most maxCustom parameters: which ones is of no matter, since nobody sends as many.
+// custom returns at most maxCustom parameters, in the order of their names. Exotel sends fewer.
 func custom(f fields) map[string]string {
-	if len(f) == 0 {
+	if len(f.Items) == 0 {
 		return nil
 	}
-	out := make(map[string]string, min(len(f), maxCustom))
-	for k, raw := range f {
+	out := make(map[string]string, min(len(f.Items), maxCustom))
+	for _, v := range f.Items {
 		if len(out) == maxCustom {
 			break
 		}
-		if s := scalarText(raw); s != "" {
-			out[k] = s
+		if s := scalarText(v); s != "" {
+			out[v.Name] = s
 		}
 	}
 	return out
