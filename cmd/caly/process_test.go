@@ -57,6 +57,12 @@ func start(t *testing.T, env []string, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startFile(t, file, env, args...)
+}
+
+// startFile starts the program from a file.
+func startFile(t *testing.T, file string, env []string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, cmd: exec.Command(file, args...), ended: make(chan struct{})}
 	p.cmd.Env = append([]string{asProgram + "=1", "HOME=" + t.TempDir()}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.errs
@@ -141,20 +147,27 @@ type dataPlanePod struct {
 	env, args        []string
 }
 
-func newDataPlanePod(t *testing.T, pg *pgtest.Server) *dataPlanePod {
+// Further tenants may be given.
+func newDataPlanePod(t *testing.T, pg *pgtest.Server, further ...tenantconfig.Tenant) *dataPlanePod {
 	t.Helper()
 	env := testenv.Get(t)
 	ns := env.NewNamespace(t)
-	data, err := tenantconfig.EncodeTenant(tenantconfig.Tenant{Version: tenantconfig.Version, ID: "acme/support", AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
-		Freshness: tenantconfig.DefaultFreshness, Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1,
-			Secrets: []tenantconfig.Sensitive{signingSecret}}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: tenantconfig.SecretName(tenantconfig.PrefixTenant, "acme/support")},
-		Type: v1alpha1.SecretTypeTenantConfig, Data: map[string][]byte{tenantconfig.Key: data}}
-	if err := env.Client.Create(t.Context(), secret); err != nil {
-		t.Fatal(err)
+	tenant := tenantconfig.Tenant{Version: tenantconfig.Version, ID: "acme/support",
+		AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
+		Freshness:          tenantconfig.DefaultFreshness,
+		Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1,
+			Secrets: []tenantconfig.Sensitive{signingSecret}}}}
+	for _, tenant := range append(further, tenant) {
+		data, err := tenantconfig.EncodeTenant(tenant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ns,
+			Name: tenantconfig.SecretName(tenantconfig.PrefixTenant, tenant.ID)},
+			Type: v1alpha1.SecretTypeTenantConfig, Data: map[string][]byte{tenantconfig.Key: data}}
+		if err := env.Client.Create(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
 	}
 	d := &dataPlanePod{t: t, public: nobody(t), internal: nobody(t), env: []string{"KUBECONFIG=" + kubeconfig(t), "CALY_DATABASE_URL=" + pg.DataplaneDSN}}
 	d.args = []string{"dataplane", "--work-namespace=" + ns, "--listen=" + d.public, "--internal-listen=" + d.internal, "--drain-delay=1s", "--grace=20s"}

@@ -10,10 +10,10 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
+	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -91,36 +91,37 @@ func formPairs(r *Request) ([][2]string, bool) {
 	}
 	switch kind {
 	case "application/x-www-form-urlencoded":
-		return urlencodedPairs(string(r.Body))
+		return urlencodedPairs(r.Body)
 	case "multipart/form-data":
 		return multipartPairs(r.Body, params["boundary"])
 	}
 	return nil, false
 }
 
-func urlencodedPairs(body string) (pairs [][2]string, ok bool) {
-	for part := range strings.SplitSeq(body, "&") {
-		if part == "" {
-			continue
-		}
-		name, value, _ := strings.Cut(part, "=")
-		n, nameErr := url.QueryUnescape(name)
-		v, valueErr := url.QueryUnescape(value)
-		if nameErr != nil || valueErr != nil || strings.Contains(part, ";") {
-			return nil, false // another reader may take it apart in another way
-		}
-		pairs = append(pairs, [2]string{n, v})
-	}
-	return pairs, true
-}
+// Bounds of a form whose fields are signed. No webhook comes near them.
+const (
+	maxParts = 1000
+	maxText  = 256 << 10 // bytes of all names and values
+)
 
-// maxParts of a multipart body: more than any webhook has, few enough to hold.
-const maxParts = 1000
+func urlencodedPairs(body []byte) (list [][2]string, ok bool) {
+	// A reader may read a field with ";" or a broken escape in another way, so a form with one is not accepted.
+	pairs, err := bounded.Form(body, bounded.Limits{Values: maxParts, Text: maxText, Total: maxText}, nil)
+	if err != nil {
+		return nil, false
+	}
+	list = make([][2]string, 0, len(pairs))
+	for _, p := range pairs {
+		list = append(list, [2]string{p.Name, p.Value})
+	}
+	return list, true
+}
 
 func multipartPairs(body []byte, boundary string) (pairs [][2]string, ok bool) {
 	if boundary == "" {
 		return nil, false
 	}
+	left := maxText
 	for reader := multipart.NewReader(bytes.NewReader(body), boundary); len(pairs) <= maxParts; {
 		part, err := reader.NextRawPart()
 		if err == io.EOF { //nolint:errorlint // NextRawPart returns it as it is at the end; a wrapped one is a body that broke off
@@ -129,8 +130,8 @@ func multipartPairs(body []byte, boundary string) (pairs [][2]string, ok bool) {
 		if err != nil || part.FormName() == "" || part.FileName() != "" || part.Header.Get("Content-Transfer-Encoding") != "" {
 			return nil, false
 		}
-		value, err := io.ReadAll(part)
-		if err != nil {
+		value, err := io.ReadAll(io.LimitReader(part, int64(left)+1))
+		if left -= len(value) + len(part.FormName()); err != nil || left < 0 {
 			return nil, false
 		}
 		pairs = append(pairs, [2]string{part.FormName(), string(value)})

@@ -47,6 +47,7 @@ type Handler struct {
 	m       *metrics
 	gate    *gate
 	memory  *budget.Budget
+	pool    pool
 	commits *committer
 }
 
@@ -63,6 +64,7 @@ func New(o Options) *Handler {
 	}
 	m := newMetrics()
 	h := &Handler{o: o, m: m, gate: newGate(o.MaxInFlight), memory: budget.New(sharedMemory),
+		pool:    pool{largest: int(o.MaxBody) + 1},
 		commits: newCommitter(o.Store, o.Workers, o.MaxInFlight, o.Log, m)}
 	m.register(o.Metrics, h)
 	return h
@@ -102,14 +104,15 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (store.Outcome, 
 		return 0, unread(w, r, err)
 	}
 	defer visit.leave()
-	body, free, err := h.body(w, r)
-	defer free()
+	body, err := h.body(w, r)
+	defer body.free()
 	visit.arrived()
 	if err != nil {
 		return 0, err
 	}
 	tenant, delivery, err := h.verified(r, to, body)
 	if err != nil {
+		body.reuse()
 		return 0, err
 	}
 	event, err := ingest.Build(tenant, h.o.Sources, delivery)

@@ -19,15 +19,15 @@ func splitQuery(raw, secret string) (fields, kept string) {
 	if raw == "" {
 		return "", ""
 	}
-	var toRead, toKeep []string
-	for _, pair := range strings.Split(raw, "&") {
+	var toRead, toKeep pairs
+	for pair := range strings.SplitSeq(raw, "&") {
 		name, value, _ := strings.Cut(pair, "=")
 		plain, err := url.QueryUnescape(name)
 		if err == nil && isSecret(name, plain, secret) {
-			toKeep = append(toKeep, name+"=redacted")
+			toKeep.add(name + "=redacted")
 			continue
 		}
-		toRead = append(toRead, pair) // broken ones too: the reader must refuse them
+		toRead.add(pair) // broken ones too: the reader must refuse them
 		text, badValue := url.QueryUnescape(value)
 		if err != nil || badValue != nil || strings.Contains(pair, ";") {
 			continue
@@ -35,9 +35,23 @@ func splitQuery(raw, secret string) (fields, kept string) {
 		if strings.Contains(text, "@") {
 			pair = name + "=" + url.QueryEscape(credentials.ReplaceAllString(text, "://redacted@"))
 		}
-		toKeep = append(toKeep, pair)
+		toKeep.add(pair)
 	}
-	return strings.Join(toRead, "&"), strings.Join(toKeep, "&")
+	return toRead.String(), toKeep.String()
+}
+
+// pairs is a raw query that is being written.
+type pairs struct {
+	strings.Builder
+	any bool
+}
+
+func (p *pairs) add(pair string) {
+	if p.any {
+		p.WriteByte('&')
+	}
+	p.WriteString(pair)
+	p.any = true
 }
 
 func isSecret(name, plain, secret string) bool {

@@ -35,21 +35,23 @@ func TestSplitQuery(t *testing.T) {
 // TestBudget : what large bodies hold is bounded, given back, and never in the way of small ones.
 func TestBudget(t *testing.T) {
 	b := budget.New(100)
-	read := func(n int) (*charged, error) {
-		c := &charged{Reader: strings.NewReader(strings.Repeat("a", n)), share: b.Share(freeBody)}
-		_, err := io.Copy(io.Discard, io.MultiReader(c)) // without WriterTo
-		return c, err
+	read := func(n int64) (*received, error) {
+		r := &received{share: b.Share(freeMemory), pool: &pool{largest: freeMemory + 100}}
+		return r, r.readFrom(io.MultiReader(strings.NewReader(strings.Repeat("a", int(n)))), n+1)
 	}
-	large, err := read(freeBody + 100)
+	large, err := read(freeMemory + 99)
 	if err != nil || b.InUse() != 100 {
 		t.Fatalf("%v, %d bytes in use, want all", err, b.InUse())
 	}
-	other, err := read(freeBody + 1)
+	other, err := read(freeMemory + 1)
 	if !errors.Is(err, errNoMemory) {
 		t.Errorf("beyond the budget: %v", err)
 	}
-	if _, err := read(freeBody); err != nil || b.InUse() != 100 {
+	if _, err := read(firstRead - 1); err != nil || b.InUse() != 100 {
 		t.Errorf("a small body: %v, and %d bytes are in use", err, b.InUse())
+	}
+	if large.charge(1) == nil || b.InUse() != 100 {
+		t.Errorf("fields beyond the budget are read, and %d bytes are in use", b.InUse())
 	}
 	other.free()
 	large.free()

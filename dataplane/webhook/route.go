@@ -30,7 +30,7 @@ type destination struct {
 // route takes the path apart itself: a ServeMux pattern would answer a doubled slash with a redirect.
 func route(r *http.Request) (destination, error) {
 	path, ours := strings.CutPrefix(r.URL.Path, PathPrefix)
-	to, ok := parsePath(strings.Split(path, "/"))
+	to, ok := parsePath(strings.SplitN(path, "/", maxElements+1))
 	if !ours || !ok {
 		return to, problem.New(problem.NotFound, "no such webhook: the path is "+PathPrefix+
 			"{namespace}/{tenant}/{status|passthru|leg|...}, and the token behind it if there is one")
@@ -41,6 +41,9 @@ func route(r *http.Request) (destination, error) {
 	}
 	return to, nil
 }
+
+// maxElements of a path after PathPrefix: namespace, tenant, event and token.
+const maxElements = 4
 
 func parsePath(parts []string) (to destination, ok bool) {
 	to.pattern = PathPrefix

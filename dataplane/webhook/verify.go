@@ -13,9 +13,13 @@ import (
 
 // verified returns the tenant whose webhook this is, and what of the request may be believed. An unknown tenant and a wrong
 // signature are refused alike, so that nobody learns from outside which tenants exist.
-func (h *Handler) verified(r *http.Request, to destination, body []byte) (*tenantconfig.Tenant, ingest.Delivery, error) {
-	now := time.Now()
+func (h *Handler) verified(r *http.Request, to destination, in *received) (*tenantconfig.Tenant, ingest.Delivery,
+	error) {
+	now, body := time.Now(), in.bytes
 	all := exotel.Request{Method: r.Method, RawQuery: r.URL.RawQuery, ContentType: r.Header.Get("Content-Type"), Body: body}
+	if err := in.charge(exotel.Weight(all)); err != nil {
+		return nil, ingest.Delivery{}, err
+	}
 	tenant, reason := find(h.o.Tenants(), to, all)
 	var verifiers *tenantconfig.Webhooks
 	if tenant != nil {

@@ -1,6 +1,11 @@
 package exotel
 
-import "strings"
+import (
+	"slices"
+	"strings"
+
+	"github.com/caly-dev/caly/internal/bounded"
+)
 
 // accountNames are the spellings of an account's id.
 var accountNames = []string{"AccountSid", "AccountSID", "ExotelAccountSid", "account_sid", "data[account_sid]", "event_data[data][account_sid]"}
@@ -12,16 +17,46 @@ type Claim struct {
 	PhoneNumbers [][]string
 }
 
-// ReadClaim reads what names the account or the called number. Errors are *ParseError.
+// exoPhoneNames and partyNames are the spellings of numbers that may be the ExoPhone: those that say so, then those
+// of the call's two ends.
+var (
+	exoPhoneNames = []string{"PhoneNumberSid", "data[exophone]", "event_data[data][exophone]"}
+	partyNames    = []string{"To", "CallTo", "From", "CallFrom"}
+)
+
+// claimNames are the only fields that a claim is read from.
+var claimNames = namesOf(accountNames, exoPhoneNames, partyNames)
+
+// namesOf returns the names of fields for a reader, both as a form writes them and as nested JSON does.
+func namesOf(lists ...[]string) bounded.Names {
+	top := bounded.Names{}
+	for _, name := range slices.Concat(lists...) {
+		top[name] = bounded.Names{}
+		at := top
+		for word := range strings.SplitSeq(strings.ReplaceAll(name, "]", ""), "[") {
+			if at[word] == nil {
+				at[word] = bounded.Names{}
+			}
+			at = at[word]
+		}
+	}
+	return top
+}
+
+// maxClaimBody is how much of a body a claim is read from, in bytes.
+const maxClaimBody = 64 << 10
+
+// ReadClaim reads what names the account or the called number, in the first 64 KiB of the body. Nothing else is read,
+// since nobody has verified the request yet. Errors are *ParseError.
 func ReadClaim(r Request) (Claim, error) {
-	p, err := parseParams(r)
-	if err != nil {
+	whole := len(r.Body)
+	r.Body = r.Body[:min(whole, maxClaimBody)]
+	p, err := parseParams(r, claimNames)
+	if err != nil && (p == nil || len(r.Body) == whole) {
 		return Claim{}, err
 	}
-	return Claim{AccountSID: p.first(accountNames...), PhoneNumbers: [][]string{
-		p.numbers("PhoneNumberSid", "data[exophone]", "event_data[data][exophone]"),
-		p.numbers("To", "CallTo", "From", "CallFrom"),
-	}}, nil
+	return Claim{AccountSID: p.first(accountNames...), PhoneNumbers: [][]string{p.numbers(exoPhoneNames...),
+		p.numbers(partyNames...)}}, nil
 }
 
 func (p params) numbers(names ...string) []string {

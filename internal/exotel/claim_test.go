@@ -1,6 +1,7 @@
 package exotel
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,8 +17,16 @@ func TestReadClaim(t *testing.T) {
 		"account in a query": {Request{Method: "GET", RawQuery: "AccountSid=acme1"}, Claim{AccountSID: "acme1", PhoneNumbers: [][]string{nil, nil}}},
 		"ExoPhone first": {form("PhoneNumberSid=08047491899&To=09123456789&From=09876543210"),
 			Claim{PhoneNumbers: [][]string{{"+918047491899"}, {"+919123456789", "+919876543210"}}}},
-		"passthru": {Request{Method: "GET", RawQuery: "CallFrom=09876543210&CallTo=08047491899"}, Claim{PhoneNumbers: [][]string{nil, {"+918047491899", "+919876543210"}}}},
-		"nothing":  {form("CallSid=c1&To=sip:bot@example.com"), Claim{PhoneNumbers: [][]string{nil, nil}}},
+		"passthru": {Request{Method: "GET", RawQuery: "CallFrom=09876543210&CallTo=08047491899"},
+			Claim{PhoneNumbers: [][]string{nil, {"+918047491899", "+919876543210"}}}},
+		"early in a large form": {form("AccountSid=acme1&x=" + strings.Repeat("a=1&", 1<<18)), Claim{AccountSID: "acme1",
+			PhoneNumbers: [][]string{nil, nil}}},
+		"early in large JSON": {Request{ContentType: "application/json", Body: []byte(`{"AccountSid":"acme1","x":"` +
+			strings.Repeat("a", 1<<20) + `"}`)},
+			Claim{AccountSID: "acme1", PhoneNumbers: [][]string{nil, nil}}},
+		"multipart": {multi(t, "x", strings.Repeat("a", maxValue+1), "AccountSid", "acme1"), Claim{AccountSID: "",
+			PhoneNumbers: [][]string{nil, nil}}},
+		"nothing": {form("CallSid=c1&To=sip:bot@example.com"), Claim{PhoneNumbers: [][]string{nil, nil}}},
 	} {
 		got, err := ReadClaim(tc.req)
 		if err != nil {
@@ -26,6 +35,10 @@ func TestReadClaim(t *testing.T) {
 		if diff := cmp.Diff(tc.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
+	}
+	late := form("x=" + strings.Repeat("a", maxClaimBody) + "&AccountSid=acme1")
+	if got, err := ReadClaim(late); err != nil || got.AccountSID != "" {
+		t.Errorf("a name after the first 64 KiB is read: %+v, %v", got, err)
 	}
 	if got, err := ReadClaim(form("AccountSid=%zz")); err == nil {
 		t.Errorf("a broken body claims %+v", got)

@@ -62,7 +62,7 @@ func isID(s string) bool {
 // ParseEvent reads a StatusCallback, a Passthru or a leg event in every documented spelling. Times without a zone are in loc.
 // Errors are *ParseError.
 func ParseEvent(kind string, r Request, loc *time.Location) (*Event, error) {
-	p, err := parseParams(r)
+	p, err := parseParams(r, nil)
 	if err != nil {
 		return nil, err
 	}

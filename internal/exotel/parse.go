@@ -4,17 +4,17 @@
 package exotel
 
 import (
-	"encoding/json"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"mime"
 	"mime/multipart"
-	"net/url"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/caly-dev/caly/internal/bounded"
 )
 
 // Kinds of webhooks.
@@ -27,13 +27,20 @@ const (
 	KindLeg = "leg"
 )
 
-// Bounds of one request; more is no webhook of Exotel's.
+// Bounds of one request. Exotel's webhooks stay far below them.
 const (
 	maxFields = 512
-	maxValue  = 64 << 10 // bytes
+	maxName   = 256           // bytes
+	maxValue  = 64 << 10      // bytes
+	maxText   = 256 << 10     // bytes of all names and values
+	maxValues = 2048          // fields that occur twice, nulls, lists and objects included
+	maxParts  = maxFields + 1 // the end included
 	maxDepth  = 6
 	maxCallID = 64
 )
+
+// limits are the bounds of a query, a body, or a field that holds JSON.
+var limits = bounded.Limits{Values: maxValues, Depth: maxDepth, Text: maxValue, Total: maxText}
 
 // Request is a webhook as received.
 type Request struct {
@@ -60,127 +67,153 @@ func (e *ParseError) Error() string { return e.Message }
 // params is the merged query and body. Nested values have bracketed keys: Legs[0][Status].
 type params map[string]string
 
-// parseParams merges query and body; the body wins where both name a field.
-func parseParams(r Request) (params, error) {
+// parseParams merges query and body; the body wins where both name a field. Nil names keep every field.
+func parseParams(r Request, only bounded.Names) (params, error) {
 	p := params{}
-	query, err := url.ParseQuery(r.RawQuery)
-	if err != nil {
-		return nil, &ParseError{"malformed_query", "the query cannot be read as name=value pairs"}
-	}
-	if err := p.addAll(query); err != nil {
-		return nil, err
+	if err := addForm(p, r.RawQuery, only); err != nil {
+		return nil, explain(err, "malformed_query", "the query cannot be read as name=value pairs")
 	}
 	if len(r.Body) == 0 {
 		return p, nil
 	}
-	return p, p.addBody(r)
+	return p, p.addBody(r, only)
 }
 
-func (p params) addBody(r Request) error {
+func (p params) addBody(r Request, only bounded.Names) error {
+	switch media, boundary := mediaType(r); media {
+	case mediaMultipart:
+		return explain(p.addMultipart(r.Body, boundary, only), malformedBody,
+			"the body cannot be read as multipart/form-data")
+	case mediaJSON:
+		return explain(p.addJSON(r.Body, only), malformedBody, "the body cannot be read as a JSON object")
+	}
+	return explain(addForm(p, r.Body, only), malformedBody, "the body cannot be read as a form")
+}
+
+// Media types that a body is read as. Everything else is read as a form.
+const (
+	mediaMultipart = "multipart/form-data"
+	mediaJSON      = "application/json"
+	malformedBody  = "malformed_body"
+)
+
+// mediaType returns what to read the body as, and the boundary of its parts.
+func mediaType(r Request) (media, boundary string) {
 	media, attrs, err := mime.ParseMediaType(r.ContentType)
-	if err != nil {
-		media = ""
-	}
 	switch {
-	case media == "multipart/form-data":
-		return p.addMultipart(r.Body, attrs["boundary"])
-	case media == "application/json" || strings.HasSuffix(media, "+json") || looksLikeJSON(r.Body):
-		return p.addJSON(r.Body)
+	case err == nil && media == mediaMultipart:
+		return mediaMultipart, attrs["boundary"]
+	case err == nil && (media == mediaJSON || strings.HasSuffix(media, "+json")) || looksLikeJSON(r.Body):
+		return mediaJSON, ""
 	}
-	form, err := url.ParseQuery(string(r.Body))
-	if err != nil {
-		return &ParseError{"malformed_body", "the body cannot be read as a form"}
-	}
-	return p.addAll(form)
+	return "", ""
 }
 
 func looksLikeJSON(b []byte) bool {
-	return strings.HasPrefix(strings.TrimLeft(string(b[:min(len(b), 64)]), " \t\r\n"), "{")
+	return bytes.HasPrefix(bytes.TrimLeft(b[:min(len(b), 64)], " \t\r\n"), []byte("{"))
 }
 
-func (p params) addAll(values url.Values) error {
-	for k, v := range values {
-		if err := p.add(k, v[len(v)-1]); err != nil {
+// explain makes a *ParseError of an error of package bounded.
+func explain(err error, code, message string) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, bounded.ErrTooDeep):
+		return &ParseError{malformedBody, fmt.Sprintf("the body is nested deeper than %d levels", maxDepth)}
+	case errors.Is(err, bounded.ErrTooLarge):
+		return &ParseError{"too_many_fields",
+			fmt.Sprintf("the request has more than %d fields, one of more than %d bytes, or more than %d bytes in all",
+				maxFields, maxValue, maxText)}
+	}
+	return &ParseError{code, message}
+}
+
+func addForm[T ~string | ~[]byte](p params, raw T, only bounded.Names) error {
+	pairs, err := bounded.Form(raw, limits, only)
+	for _, pair := range pairs {
+		if err := p.add(pair.Name, pair.Value); err != nil {
 			return err
 		}
 	}
-	return nil
+	return err
 }
 
-func (p params) add(key, value string) error {
-	if len(p) >= maxFields || len(key) > 256 || len(value) > maxValue {
-		return &ParseError{"too_many_fields", fmt.Sprintf("the request has more than %d fields or one of more than %d bytes", maxFields, maxValue)}
+func (p params) add(name, value string) error {
+	if _, known := p[name]; !known && len(p) >= maxFields || len(name) > maxName || len(value) > maxValue {
+		return bounded.ErrTooLarge
 	}
-	p[key] = value
+	p[name] = value
 	return nil
 }
 
-func (p params) addMultipart(body []byte, boundary string) error {
-	malformed := &ParseError{"malformed_body", "the body cannot be read as multipart/form-data"}
+func (p params) addMultipart(body []byte, boundary string, only bounded.Names) error {
 	if boundary == "" {
-		return malformed
+		return bounded.ErrMalformed
 	}
-	reader := multipart.NewReader(strings.NewReader(string(body)), boundary)
-	for {
+	reader, total := multipart.NewReader(bytes.NewReader(body), boundary), 0
+	for range maxParts {
 		part, err := reader.NextPart()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
-			return malformed
+			return bounded.ErrMalformed
+		}
+		name := part.FormName()
+		if _, wanted := only[name]; name == "" || !wanted && only != nil {
+			continue
 		}
 		value, err := io.ReadAll(io.LimitReader(part, maxValue+1))
 		if err != nil {
-			return malformed
+			return bounded.ErrMalformed
 		}
-		if part.FormName() == "" {
-			continue
+		if total += len(name) + len(value); total > maxText {
+			return bounded.ErrTooLarge
 		}
-		if err := p.add(part.FormName(), string(value)); err != nil {
+		if err := p.add(name, string(value)); err != nil {
 			return err
 		}
 	}
+	return bounded.ErrTooLarge
 }
 
-func (p params) addJSON(body []byte) error {
-	dec := json.NewDecoder(strings.NewReader(string(body)))
-	dec.UseNumber()
-	var v map[string]any
-	if err := dec.Decode(&v); err != nil {
-		return &ParseError{"malformed_body", "the body cannot be read as a JSON object"}
+func (p params) addJSON(body []byte, only bounded.Names) error {
+	v, err := bounded.JSON(body, limits, only)
+	if v.Kind != '{' && v.Kind != 'n' {
+		return bounded.ErrMalformed
 	}
-	return p.flatten("", v, 0)
+	return errors.Join(err, p.flatten("", v))
 }
 
-// flatten spells nested JSON as a form would: Legs[0][Status].
-func (p params) flatten(prefix string, v any, depth int) error {
-	if depth > maxDepth {
-		return &ParseError{"malformed_body", fmt.Sprintf("the body is nested deeper than %d levels", maxDepth)}
-	}
-	switch v := v.(type) {
-	case map[string]any:
-		for _, k := range slices.Sorted(maps.Keys(v)) { // in order: a name may be spelled twice, nested and flat
-			e, key := v[k], k
-			if prefix != "" {
-				key = prefix + "[" + k + "]"
-			}
-			if err := p.flatten(key, e, depth+1); err != nil {
-				return err
-			}
+// flatten spells nested JSON as a form would: Legs[0][Status]. A field may be spelled twice, nested and flat. The
+// order of the members decides.
+func (p params) flatten(prefix string, v bounded.Value) error {
+	for i, item := range v.Items {
+		name := item.Name
+		if v.Kind == '[' {
+			name = strconv.Itoa(i)
 		}
-	case []any:
-		for i, e := range v {
-			if err := p.flatten(fmt.Sprintf("%s[%d]", prefix, i), e, depth+1); err != nil {
-				return err
-			}
+		if prefix != "" || v.Kind == '[' {
+			name = prefix + "[" + name + "]"
 		}
-	case nil:
-	case string:
-		return p.add(prefix, v)
-	default: // json.Number, bool
-		return p.add(prefix, fmt.Sprint(v))
+		if len(name) > maxName {
+			return bounded.ErrTooLarge
+		}
+		if err := p.flattenItem(name, item); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+func (p params) flattenItem(name string, v bounded.Value) error {
+	switch v.Kind {
+	case 'n':
+		return nil
+	case '{', '[':
+		return p.flatten(name, v)
+	}
+	return p.add(name, v.Text)
 }
 
 // expandStream spells Stream={"StreamSID":...} as Stream[StreamSID]=... where Exotel sent it as JSON in a string.
@@ -189,13 +222,14 @@ func (p params) expandStream() {
 	if !ok {
 		return
 	}
-	var v map[string]any
-	dec := json.NewDecoder(strings.NewReader(raw))
-	dec.UseNumber()
-	if dec.Decode(&v) == nil {
-		delete(p, "Stream")
-		_ = p.flatten("Stream", v, 1) // what does not fit the bounds is left out; the raw event is kept anyway
+	inner := limits
+	inner.Depth-- // the field is a level of its own
+	v, err := bounded.JSON([]byte(raw), inner, nil)
+	if errors.Is(err, bounded.ErrMalformed) || v.Kind != '{' && v.Kind != 'n' {
+		return
 	}
+	delete(p, "Stream")
+	_ = p.flatten("Stream", v) // what exceeds the bounds is left out; the raw event is stored anyway
 }
 
 // first returns the first of the named fields that is neither empty nor a null in words.

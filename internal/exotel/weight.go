@@ -1,0 +1,45 @@
+package exotel
+
+import (
+	"bytes"
+	"strings"
+)
+
+// Estimates of what a part of a request takes in memory, in bytes: a value of JSON, a field with its place in a map,
+// and a header of a part.
+const (
+	valueWeight  = 128
+	fieldWeight  = 96
+	headerWeight = 128
+	maxHeaders   = 10_000 // that mime/multipart reads of one part
+)
+
+// Weight returns how much memory it takes, at most, to read a request's fields, in bytes. The body itself is not
+// included.
+func Weight(r Request) int64 {
+	n := formWeight(len(r.RawQuery), strings.Count(r.RawQuery, "&"))
+	if len(r.Body) == 0 {
+		return n
+	}
+	switch media, _ := mediaType(r); media {
+	case mediaMultipart:
+		colons := bytes.Count(r.Body, []byte(":"))
+		return n + int64(min(len(r.Body), maxText)+min(colons, maxFields)*fieldWeight+min(colons, maxHeaders)*headerWeight)
+	case mediaJSON:
+		values := 1
+		for _, sign := range []string{",", "[", "{"} {
+			values += bytes.Count(r.Body, []byte(sign))
+		}
+		// A byte of invalid UTF-8 becomes three.
+		return n + int64(min(3*len(r.Body), maxText)+min(values, maxValues)*valueWeight+min(values, maxFields)*fieldWeight)
+	}
+	return n + formWeight(len(r.Body), bytes.Count(r.Body, []byte("&")))
+}
+
+// formWeight counts the text twice: as a string, and without its escapes.
+func formWeight(size, separators int) int64 {
+	if size == 0 {
+		return 0
+	}
+	return int64(size + min(size, maxText) + min(separators+1, maxValues)*fieldWeight)
+}
