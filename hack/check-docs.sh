@@ -51,6 +51,7 @@ anchors() {
 # tests are those that a page names as proofs, as `folder.TestName`: each must exist.
 tests() {
   local name folder function
+  # shellcheck disable=SC2016 # the backticks are the page's
   while read -r name; do
     folder=${name%.*} function=${name##*.}
     grep -qsE "^func ${function}\\(" "$folder"/*_test.go || complain "docs/security.md names the test $name, which does not exist"
