@@ -31,17 +31,17 @@ func TestHashMemory(t *testing.T) {
 		"the chart's 512 MiB": {
 			root:         container(512 << 20),
 			runtimeLimit: 512 << 20 / 10 * 9,
-			want:         (512<<20/10*9 - 192<<20) / 4,
-			wantSlots:    3,
+			want:         (512<<20/10*9 - 144<<20) / 4,
+			wantSlots:    4,
 		},
 		"the container's limit alone": {
 			root:         container(1 << 30),
 			runtimeLimit: math.MaxInt64,
-			want:         208 << 20,
-			wantSlots:    10,
+			want:         220 << 20,
+			wantSlots:    11,
 		},
-		"GOMEMLIMIT alone":    {runtimeLimit: 1 << 30, want: 208 << 20, wantSlots: 10},
-		"the smaller of both": {root: container(16 << 30), runtimeLimit: 1 << 30, want: 208 << 20, wantSlots: 10},
+		"GOMEMLIMIT alone":    {runtimeLimit: 1 << 30, want: 220 << 20, wantSlots: 11},
+		"the smaller of both": {root: container(16 << 30), runtimeLimit: 1 << 30, want: 220 << 20, wantSlots: 11},
 		"no limit":            {runtimeLimit: math.MaxInt64, want: password.DefaultMemory, wantSlots: 6},
 		"a limit below the budgets": {
 			root:         container(128 << 20),
@@ -52,7 +52,7 @@ func TestHashMemory(t *testing.T) {
 		"64 GiB: half of the CPUs": {
 			root:         container(64 << 30),
 			runtimeLimit: math.MaxInt64,
-			want:         (64<<30 - 192<<20) / 4,
+			want:         (64<<30 - 144<<20) / 4,
 			wantSlots:    48,
 		},
 		"the flag's, whatever is read": {
