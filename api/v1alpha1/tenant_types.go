@@ -139,7 +139,8 @@ type RecordingsSpec struct {
 	// +kubebuilder:validation:items:MaxLength=255
 	// +kubebuilder:validation:items:Pattern=`^(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$`
 	AllowedSourceHosts []string `json:"allowedSourceHosts,omitempty"`
-	// maxParallelism bounds the upload pods that work for this Tenant at once. Defaults to 4.
+	// maxParallelism bounds the upload pods that work for this Tenant at once. The platform's bound, in status.limits,
+	// may be lower. Defaults to 4.
 	// +optional
 	// +kubebuilder:default=4
 	// +kubebuilder:validation:Minimum=1
@@ -212,7 +213,8 @@ type AudioSpec struct {
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['ws','wss'] && url(self).getHostname() != ''",message="audio.agentURL must be an absolute ws(s) URL, such as wss://bot.acme.example/stream"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^:/?#]+://[^/?#]*@')",message="audio.agentURL must not carry credentials: everybody who may read the Tenant would see them"
 	AgentURL string `json:"agentURL,omitempty"`
-	// maxStreams bounds the Tenant's audio streams at once, over all pods. Defaults to 200.
+	// maxStreams bounds the Tenant's audio streams at once, over all pods. The platform's bound, in status.limits, may be
+	// lower. Defaults to 200.
 	// +optional
 	// +kubebuilder:default=200
 	// +kubebuilder:validation:Minimum=1
@@ -323,9 +325,30 @@ type TenantStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Backlog *int32 `json:"backlog,omitempty"`
+	// lastUploadJobTime is when the operator last created an upload Job. Tenants that wait for upload pods get them in
+	// this order.
+	// +optional
+	LastUploadJobTime *metav1.Time `json:"lastUploadJobTime,omitempty"`
+	// limits are the Tenant's limits as they hold: the smaller one of the spec's and the platform's.
+	// +optional
+	Limits *Limits `json:"limits,omitempty"`
 	// backfill tells of the last look at Exotel's Call Details. Absent without spec.exotel.backfill.
 	// +optional
 	Backfill *BackfillStatus `json:"backfill,omitempty"`
+}
+
+// Limits are the limits of a Tenant as they hold.
+//
+// +kubebuilder:validation:MinProperties=1
+type Limits struct {
+	// maxParallelism is the largest number of upload pods at once.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	MaxParallelism int32 `json:"maxParallelism,omitempty"`
+	// maxStreams is the largest number of audio streams at once, over all pods. Absent without spec.audio.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	MaxStreams int32 `json:"maxStreams,omitempty"`
 }
 
 // BackfillStatus is what the search for calls whose webhooks were lost has done.

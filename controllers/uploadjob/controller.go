@@ -2,13 +2,17 @@
 package uploadjob
 
 import (
+	"cmp"
 	"context"
+	"math"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -46,6 +50,8 @@ type Reconciler struct {
 	MaxRecordingBytes int64
 	// MaxPods bounds the upload pods of all tenants together; 0 means 64.
 	MaxPods int32
+	// MaxPerTenant bounds the upload pods of one tenant, whatever its spec says; 0 means a quarter of MaxPods.
+	MaxPerTenant int32
 
 	poller poller
 	live   client.Reader // SetupWithManager: past the cache
@@ -73,7 +79,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	now.wanted = now.wanted && !suspended.Suspended()
-	d, err := r.decide(ctx, now, job.Name)
+	d, err := r.decide(ctx, now, &t)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -82,14 +88,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 // decide asks the cache first. Before pods are started it asks the API server too: the cache may lack a Job that was made
 // for another tenant a moment ago, and what is over the bound would stay so.
-func (r *Reconciler) decide(ctx context.Context, s state, name string) (decision, error) {
-	var d decision
+func (r *Reconciler) decide(ctx context.Context, s state, t *v1alpha1.Tenant) (decision, error) {
+	s.free = math.MaxInt32
+	d := decide(s)
+	if d.do != create && d.do != scale {
+		return d, nil
+	}
 	for _, reader := range []client.Reader{r.Client, r.live} {
-		used, err := podsOfOthers(ctx, reader, r.WorkNamespace, name)
+		all, err := r.claimants(ctx, reader)
 		if err != nil {
 			return decision{}, err
 		}
-		s.free = r.maxPods() - used
+		s.free = allowance(r.bounds(), withSelf(all, t, s), t.ID())
 		if d = decide(s); d.do != create && d.do != scale {
 			break
 		}
@@ -105,12 +115,8 @@ func sooner(a, b time.Duration) time.Duration {
 	return a
 }
 
-func (r *Reconciler) maxPods() int32 {
-	if r.MaxPods == 0 {
-		return 64
-	}
-	return r.MaxPods
-}
+// bounds of the upload pods.
+func (r *Reconciler) bounds() bounds { return boundsOf(cmp.Or(r.MaxPods, defaultPods), r.MaxPerTenant) }
 
 func (r *Reconciler) act(ctx context.Context, t *v1alpha1.Tenant, job *batchv1.Job, d decision) error {
 	switch d.do {
@@ -119,7 +125,10 @@ func (r *Reconciler) act(ctx context.Context, t *v1alpha1.Tenant, job *batchv1.J
 		if apierrors.IsAlreadyExists(err) {
 			return nil // a stale cache: the Job's own event brings us back
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return r.noteGrant(ctx, t, time.Now())
 	case scale:
 		base := job.DeepCopy()
 		job.Spec.Parallelism = &d.parallelism
@@ -130,19 +139,11 @@ func (r *Reconciler) act(ctx context.Context, t *v1alpha1.Tenant, job *batchv1.J
 	return nil
 }
 
-// podsOfOthers counts the pods that the other tenants' Jobs may have now.
-func podsOfOthers(ctx context.Context, reader client.Reader, namespace, name string) (int32, error) {
-	var jobs batchv1.JobList
-	if err := reader.List(ctx, &jobs, client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelComponent: "upload"}); err != nil {
-		return 0, err
-	}
-	var n int32
-	for i := range jobs.Items {
-		if j := &jobs.Items[i]; j.Name != name && !finished(j) && j.Spec.Parallelism != nil {
-			n += *j.Spec.Parallelism
-		}
-	}
-	return n, nil
+// noteGrant records when the Tenant got its Job: tenants that wait are served in this order, also by the next operator.
+func (r *Reconciler) noteGrant(ctx context.Context, t *v1alpha1.Tenant, at time.Time) error {
+	base := t.DeepCopy()
+	t.Status.LastUploadJobTime = ptr.To(metav1.NewTime(at))
+	return client.IgnoreNotFound(r.Client.Status().Patch(ctx, t, client.MergeFrom(base)))
 }
 
 // reportBacklog writes the Tenant's backlog when it changed, at most every few seconds. It returns when to come back for a

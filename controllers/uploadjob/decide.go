@@ -37,7 +37,7 @@ type state struct {
 	wanted      bool // the Tenant is there, not suspended, and its config was compiled
 	ready       int  // recordings that can be claimed now
 	maxParallel int32
-	free        int32 // pods that the global bound leaves, set when they were counted
+	free        int32 // pods that the tenant may have, set when all tenants' were counted
 	exists      bool
 	parallelism int32
 	finished    bool

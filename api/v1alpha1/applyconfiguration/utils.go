@@ -40,6 +40,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.CallRecordingStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ExotelSpec"):
 		return &apiv1alpha1.ExotelSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Limits"):
+		return &apiv1alpha1.LimitsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ObjectStatus"):
 		return &apiv1alpha1.ObjectStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RateLimitSpec"):

@@ -292,6 +292,15 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: string
       default: Asia/Kolkata
+- name: com.github.caly-dev.caly.api.v1alpha1.Limits
+  map:
+    fields:
+    - name: maxParallelism
+      type:
+        scalar: numeric
+    - name: maxStreams
+      type:
+        scalar: numeric
 - name: com.github.caly-dev.caly.api.v1alpha1.ObjectStatus
   map:
     fields:
@@ -478,6 +487,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: configDigest
       type:
         scalar: string
+    - name: lastUploadJobTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: limits
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.Limits
     - name: observedGeneration
       type:
         scalar: numeric

@@ -13,7 +13,8 @@ import (
 type AudioSpecApplyConfiguration struct {
 	// agentURL is the WebSocket server of the Tenant's voice agent.
 	AgentURL *string `json:"agentURL,omitempty"`
-	// maxStreams bounds the Tenant's audio streams at once, over all pods. Defaults to 200.
+	// maxStreams bounds the Tenant's audio streams at once, over all pods. The platform's bound, in status.limits, may be
+	// lower. Defaults to 200.
 	MaxStreams *int32 `json:"maxStreams,omitempty"`
 	// protocol that the agent speaks: exotel, as it comes; twilio, that of Twilio Media Streams; or pcm, binary frames of 16-bit
 	// samples. Defaults to exotel.

@@ -29,7 +29,8 @@ type RecordingsSpecApplyConfiguration struct {
 	// allowedSourceHosts are the hosts that a recording may be fetched from, each a host name or "*." and a domain, with an
 	// optional port. Defaults to Exotel's own hosts.
 	AllowedSourceHosts []string `json:"allowedSourceHosts,omitempty"`
-	// maxParallelism bounds the upload pods that work for this Tenant at once. Defaults to 4.
+	// maxParallelism bounds the upload pods that work for this Tenant at once. The platform's bound, in status.limits,
+	// may be lower. Defaults to 4.
 	MaxParallelism *int32 `json:"maxParallelism,omitempty"`
 	// resources says which recordings get a CallRecording: All, Failed or None. All is as many as there is room for: at most 500 of a
 	// Tenant at once, unless the operator was told another bound. Defaults to All.

@@ -3,6 +3,7 @@
 package v1alpha1
 
 import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	v1 "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
@@ -23,6 +24,11 @@ type TenantStatusApplyConfiguration struct {
 	ConfigDigest *string `json:"configDigest,omitempty"`
 	// backlog is the number of recordings that wait for upload, counted up to 1000, when the upload Job was last looked at.
 	Backlog *int32 `json:"backlog,omitempty"`
+	// lastUploadJobTime is when the operator last created an upload Job. Tenants that wait for upload pods get them in
+	// this order.
+	LastUploadJobTime *metav1.Time `json:"lastUploadJobTime,omitempty"`
+	// limits are the Tenant's limits as they hold: the smaller one of the spec's and the platform's.
+	Limits *LimitsApplyConfiguration `json:"limits,omitempty"`
 	// backfill tells of the last look at Exotel's Call Details. Absent without spec.exotel.backfill.
 	Backfill *BackfillStatusApplyConfiguration `json:"backfill,omitempty"`
 }
@@ -80,6 +86,22 @@ func (b *TenantStatusApplyConfiguration) WithConfigDigest(value string) *TenantS
 // If called multiple times, the Backlog field is set to the value of the last call.
 func (b *TenantStatusApplyConfiguration) WithBacklog(value int32) *TenantStatusApplyConfiguration {
 	b.Backlog = &value
+	return b
+}
+
+// WithLastUploadJobTime sets the LastUploadJobTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the LastUploadJobTime field is set to the value of the last call.
+func (b *TenantStatusApplyConfiguration) WithLastUploadJobTime(value metav1.Time) *TenantStatusApplyConfiguration {
+	b.LastUploadJobTime = &value
+	return b
+}
+
+// WithLimits sets the Limits field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Limits field is set to the value of the last call.
+func (b *TenantStatusApplyConfiguration) WithLimits(value *LimitsApplyConfiguration) *TenantStatusApplyConfiguration {
+	b.Limits = value
 	return b
 }
 
