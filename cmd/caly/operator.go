@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -49,6 +50,8 @@ type operatorOptions struct {
 	maxRecordingBytes                         int64
 	signingKeyPeriod                          time.Duration
 	storage                                   cli.StorageFlags
+	maxParallelism                            int
+	maxStreamsPerTenant                       int
 }
 
 func newOperatorCommand() *cobra.Command {
@@ -73,6 +76,10 @@ func newOperatorCommand() *cobra.Command {
 	f.IntVar(&o.maxViewsPerTenant, "max-callrecordings-per-tenant", 500, "bound on CallRecordings of one tenant")
 	f.Int64Var(&o.maxRecordingBytes, "max-recording-bytes", 1<<30, "largest recording that is uploaded")
 	f.IntVar(&o.maxPods, "max-upload-pods", 64, "bound on upload pods of all tenants")
+	f.IntVar(&o.maxParallelism, "max-parallelism", 0,
+		"bound on the upload pods of one tenant, whatever its Tenant says (default: a quarter of --max-upload-pods)")
+	f.IntVar(&o.maxStreamsPerTenant, "max-streams-per-tenant", 10_000,
+		"bound on the audio streams of one tenant over all pods, whatever its Tenant says; 0 means unlimited")
 	f.DurationVar(&o.signingKeyPeriod, "signing-key-period", keyring.Policy{}.WithDefaults().Period, "how long a key signs access tokens before the next one does")
 	return cmd
 }
@@ -88,6 +95,9 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 	}
 	if err := (keyring.Policy{Period: o.signingKeyPeriod}).Check(); err != nil {
 		return cli.UsageError(nil, fmt.Errorf("--signing-key-period: %w", err))
+	}
+	if o.maxParallelism < 0 || o.maxStreamsPerTenant < 0 {
+		return cli.UsageError(nil, errors.New("--max-parallelism and --max-streams-per-tenant must not be negative"))
 	}
 	dsn, err := databaseURL(o.databaseURLFile)
 	if err != nil {
@@ -161,8 +171,14 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 		return err
 	}
 	buckets := tenant.S3{Registry: registry, Transport: objectstore.NewTransport(storage, 8)}
+	maxPods := int32(min(o.maxPods, 10_000))               //nolint:gosec // bounded here
+	maxParallelism := int32(min(o.maxParallelism, 10_000)) //nolint:gosec // bounded here
+	ceilings := tenant.Ceilings{
+		MaxParallelism: uploadjob.Ceiling(maxPods, maxParallelism),
+		MaxStreams:     int32(min(o.maxStreamsPerTenant, 1_000_000)), //nolint:gosec // bounded here
+	}
 	tenants := &tenant.Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Store: db,
-		Buckets: buckets, WorkNamespace: o.workNamespace, PublicURL: o.publicURL}
+		Buckets: buckets, WorkNamespace: o.workNamespace, PublicURL: o.publicURL, Ceilings: ceilings}
 	if err := tenants.SetupWithManager(mgr); err != nil {
 		return err
 	}
@@ -178,7 +194,8 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 		AllowHTTPStorage:  o.storage.AllowHTTP,
 		StorageCIDRs:      o.storage.CIDRs,
 		MaxRecordingBytes: o.maxRecordingBytes,
-		MaxPods:           int32(min(o.maxPods, 10_000)), //nolint:gosec // bounded here
+		MaxPods:           maxPods,
+		MaxPerTenant:      maxParallelism,
 	}
 	if err := jobs.SetupWithManager(mgr); err != nil {
 		return err

@@ -86,6 +86,7 @@ func (r *Reconciler) compile(_ context.Context, s *scope) error {
 	if err != nil {
 		return err
 	}
+	r.limit(s, streams)
 	id := s.tenant.ID()
 	s.config = &tenantconfig.Tenant{Version: tenantconfig.Version, ID: id, UID: string(s.tenant.UID), Generation: s.tenant.Generation,
 		Suspended: s.suspended(), AccountSID: spec.Exotel.AccountSID, PhoneNumbers: spec.Exotel.PhoneNumbers,

@@ -73,6 +73,8 @@ type Reconciler struct {
 	WorkNamespace string
 	// PublicURL is where Exotel reaches the data plane.
 	PublicURL string
+	// Ceilings are the platform's bounds on limits of the spec.
+	Ceilings Ceilings
 	// VerifierGrace is how long a verifier accepts its last secrets after its Secret was deleted or emptied.
 	// 0 is DefaultVerifierGrace.
 	VerifierGrace time.Duration
