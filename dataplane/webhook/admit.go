@@ -1,89 +1,46 @@
 package webhook
 
 import (
-	"container/list"
+	"errors"
 	"net/http"
-	"sync"
 	"time"
 
+	"github.com/caly-dev/caly/dataplane/admission"
+	"github.com/caly-dev/caly/dataplane/auth"
 	"github.com/caly-dev/caly/dataplane/problem"
 )
 
-// patience with a body while others wait at the gate.
-const patience = time.Second
+// tenantShare is the share of the webhooks in progress that one tenant has at most: half of them.
+const tenantShare = 2
 
-// gate bounds the webhooks in work. When it is full, whoever has been sending a body for longer than patience gives up its
-// place: senders of slow bodies cannot keep the others out.
-type gate struct {
-	mu      sync.Mutex
-	room    int
-	inWork  int
-	readers *list.List // of visits whose body is still to come, the oldest in front
-}
-
-// visit is one webhook in work.
-type visit struct {
-	gate  *gate
-	w     http.ResponseWriter
-	since time.Time
-	place *list.Element // nil once its body is there, or it was sent away
-}
-
-func newGate(room int) *gate { return &gate{room: room, readers: list.New()} }
-
-// enter returns a problem when the gate is full. Otherwise leave must follow.
-func (g *gate) enter(w http.ResponseWriter) (*visit, error) {
-	now := time.Now()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.inWork >= g.room && !g.sendAway(now) {
-		return nil, problem.New(problem.Unavailable, "there is more to do than can be done now; send this again").WithRetryAfter(time.Second)
+// enter returns a place for a webhook whose body is not read yet. The place counts for the tenant if its verifiers
+// accept the webhook whatever the body is; else it counts for the client until the body is verified.
+func (h *Handler) enter(w http.ResponseWriter, r *http.Request, to destination) (*admission.Place, error) {
+	request := auth.NewRequest(r, nil, to.token, h.o.TrustedProxies, time.Now())
+	holder := admission.Address(request.ClientIP)
+	if t, known := h.o.Tenants().Tenant(to.tenantID); known && auth.AcceptsHead(t.Webhooks, request) {
+		holder = admission.Tenant(t.ID)
 	}
-	g.inWork++
-	v := &visit{gate: g, w: w, since: now}
-	v.place = g.readers.PushBack(v)
-	return v, nil
-}
-
-// sendAway breaks off the oldest body that is overdue.
-func (g *gate) sendAway(now time.Time) bool {
-	front := g.readers.Front()
-	if front == nil {
-		return false
+	place, err := h.gate.Enter(w, holder)
+	if err != nil {
+		return nil, overloaded(err)
 	}
-	v := front.Value.(*visit) //nolint:forcetypeassert // nothing else is in the list
-	if now.Sub(v.since) < patience {
-		return false
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.o.BodyWithin)) // a recorder has none
+	return place, nil
+}
+
+// bodyReceived says that the body is there: the place cannot be taken away, and no deadline runs while the event is
+// committed.
+func bodyReceived(w http.ResponseWriter, place *admission.Place) {
+	place.Received()
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // a recorder has none
+}
+
+// overloaded answers a webhook for which there is no place.
+func overloaded(err error) error {
+	detail := "the server is busy; retry later"
+	if errors.Is(err, admission.ErrShare) {
+		detail = "too many webhooks of this tenant or client are in progress; retry later"
 	}
-	// While the lock is held the handler has not returned, so the connection is still its own.
-	_ = http.NewResponseController(v.w).SetReadDeadline(now)
-	v.forget()
-	return true
-}
-
-func (g *gate) size() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.inWork
-}
-
-func (v *visit) forget() {
-	if v.place != nil {
-		v.gate.readers.Remove(v.place)
-		v.place = nil
-	}
-}
-
-// arrived says that the body is there.
-func (v *visit) arrived() {
-	v.gate.mu.Lock()
-	defer v.gate.mu.Unlock()
-	v.forget()
-}
-
-func (v *visit) leave() {
-	v.gate.mu.Lock()
-	defer v.gate.mu.Unlock()
-	v.forget()
-	v.gate.inWork--
+	return problem.New(problem.Unavailable, detail).WithRetryAfter(time.Second)
 }

@@ -123,7 +123,7 @@ func TestSlowBodiesDoNotStarveOthers(t *testing.T) {
 	srv := httptest.NewServer(handlerWith(t, webhook.Options{Store: &fake{outcome: store.Applied}, MaxInFlight: 4, Metrics: registry}))
 	t.Cleanup(srv.Close)
 	var slow []net.Conn
-	for n := 1; n <= 4; n++ {
+	for n := 1; n <= 3; n++ { // as many as may be unverified
 		slow = append(slow, headers(t, srv, "CallSid="))
 		for deadline := time.Now().Add(10 * time.Second); inFlight(t, registry) < float64(n) && time.Now().Before(deadline); {
 			time.Sleep(time.Millisecond)
@@ -173,6 +173,49 @@ func TestChunkedBodyWithoutEnd(t *testing.T) {
 		}
 		if status != http.StatusServiceUnavailable || time.Now().After(deadline) {
 			t.Fatalf("the next webhook is answered %d", status)
+		}
+	}
+}
+
+// TestTenantShare tests that the webhooks of one tenant that wait for their commit leave places for another tenant.
+func TestTenantShare(t *testing.T) {
+	const places = 8
+	s := newHeldUp(t)
+	registry := prometheus.NewRegistry()
+	srv := httptest.NewServer(handlerWith(t, webhook.Options{Store: s, MaxInFlight: places, Metrics: registry}))
+	t.Cleanup(srv.Close)
+	wait := func(metric string, want float64) {
+		t.Helper()
+		deadline := time.Now().Add(10 * time.Second)
+		for ; metricOf(t, registry, metric) != want; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s is %v, want %v", metric, metricOf(t, registry, metric), want)
+			}
+		}
+	}
+	var first []net.Conn
+	for n := range places / 2 {
+		first = append(first, headers(t, srv, statusBody))
+		wait("caly_webhook_verified_total", float64(n+1))
+	}
+	if status, retry := answer(t, headers(t, srv, statusBody)); status != http.StatusServiceUnavailable || retry == "" {
+		t.Errorf("a webhook beyond the share is answered %d, Retry-After %q", status, retry)
+	}
+	wait("caly_webhook_in_flight", places/2)
+	answered := make(chan int, 1)
+	go func() {
+		path := strings.Replace(statusPath, "acme/support", "globex/sales", 1)
+		status, _, _ := do(t, "POST", srv.URL+path, sign("a signing secret of globex", statusBody), statusBody)
+		answered <- status
+	}()
+	wait("caly_webhook_in_flight", places/2+1)
+	s.release()
+	if status := <-answered; status != http.StatusOK {
+		t.Errorf("another tenant's webhook is answered %d", status)
+	}
+	for _, c := range first {
+		if status, _ := answer(t, c); status != http.StatusOK {
+			t.Errorf("a webhook within the share is answered %d", status)
 		}
 	}
 }

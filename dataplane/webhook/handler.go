@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caly-dev/caly/dataplane/admission"
 	"github.com/caly-dev/caly/dataplane/problem"
 	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/exotel"
@@ -29,8 +30,11 @@ type Options struct {
 	Store   Ingester
 	// MaxBody in bytes; 0 means 1 MiB.
 	MaxBody int64
-	// MaxInFlight bounds the webhooks in work; one beyond it is sent away before its body is read. 0 means 1024.
+	// MaxInFlight is the maximum number of webhooks in progress; one beyond it is rejected before its body is read. One
+	// tenant has at most half of them. 0 means 1024.
 	MaxInFlight int
+	// BodyWithin is how long a body may take to arrive; 0 means 10 s. Exotel waits 15 s for the answer.
+	BodyWithin time.Duration
 	// Workers is how many transactions run at once; 0 means 2.
 	Workers int
 	// TrustedProxies whose X-Forwarded headers are believed.
@@ -45,7 +49,7 @@ type Options struct {
 type Handler struct {
 	o       Options
 	m       *metrics
-	gate    *gate
+	gate    *admission.Gate
 	memory  *budget.Budget
 	pool    pool
 	commits *committer
@@ -59,13 +63,21 @@ func New(o Options) *Handler {
 	if o.MaxInFlight == 0 {
 		o.MaxInFlight = 1024
 	}
+	if o.BodyWithin == 0 {
+		o.BodyWithin = 10 * time.Second
+	}
 	if o.Workers == 0 {
 		o.Workers = 2
 	}
 	m := newMetrics()
-	h := &Handler{o: o, m: m, gate: newGate(o.MaxInFlight), memory: budget.New(sharedMemory),
+	h := &Handler{
+		o:       o,
+		m:       m,
+		gate:    admission.New(admission.Options{Places: o.MaxInFlight, Share: tenantShare}),
+		memory:  budget.New(sharedMemory),
 		pool:    pool{largest: int(o.MaxBody) + 1},
-		commits: newCommitter(o.Store, o.Workers, o.MaxInFlight, o.Log, m)}
+		commits: newCommitter(o.Store, o.Workers, o.MaxInFlight, o.Log, m),
+	}
 	m.register(o.Metrics, h)
 	return h
 }
@@ -99,22 +111,26 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (store.Outcome, 
 	}
 	r.Pattern = to.pattern // what the log may tell of the path
 	h.m.received.WithLabelValues(to.kind).Inc()
-	visit, err := h.gate.enter(w)
+	place, err := h.enter(w, r, to)
 	if err != nil {
 		return 0, unread(w, r, err)
 	}
-	defer visit.leave()
+	defer place.Leave()
 	body, err := h.body(w, r)
 	defer body.free()
-	visit.arrived()
 	if err != nil {
 		return 0, err
 	}
+	bodyReceived(w, place)
 	tenant, delivery, err := h.verified(r, to, body)
 	if err != nil {
 		body.reuse()
 		return 0, err
 	}
+	if err := place.Verified(tenant.ID); err != nil {
+		return 0, overloaded(err)
+	}
+	h.m.verified.Inc()
 	event, err := ingest.Build(tenant, h.o.Sources, delivery)
 	var refused *exotel.ParseError
 	if errors.As(err, &refused) {

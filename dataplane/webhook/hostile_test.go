@@ -196,9 +196,7 @@ func TestOversizedBody(t *testing.T) {
 // TestBodyThatNeverEnds : a sender that stops in the middle is told so and let go.
 func TestBodyThatNeverEnds(t *testing.T) {
 	f := &fake{}
-	srv := httptest.NewUnstartedServer(newHandler(t, f, 0))
-	srv.Config.ReadTimeout = 200 * time.Millisecond
-	srv.Start()
+	srv := httptest.NewServer(handlerWith(t, webhook.Options{Store: f, BodyWithin: 200 * time.Millisecond}))
 	defer srv.Close()
 	c, err := net.Dial("tcp", srv.Listener.Addr().String())
 	if err != nil {

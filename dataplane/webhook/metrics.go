@@ -22,7 +22,7 @@ func newMetrics() *metrics {
 	}
 	return &metrics{
 		received: counter("received_total", "Webhooks on a known path, by kind: status, passthru, leg.", "kind"),
-		verified: prometheus.NewCounter(options("verified_total", "Webhooks that proved where they come from.")),
+		verified: prometheus.NewCounter(options("verified_total", "Webhooks that are verified and got a place.")),
 		events: counter("events_total", "Events committed, by outcome: applied, duplicate, changed_duplicate (a known event with other fields, "+
 			"which had no effect), dead (kept with a reason, not applied).", "outcome"),
 		rejected: counter("rejected_total", "Webhooks answered with a problem, by its code.", "code"),
@@ -44,8 +44,10 @@ func (m *metrics) register(r prometheus.Registerer, h *Handler) {
 	for _, reason := range append(auth.Reasons(), reasonUnknown, reasonAmbiguous) {
 		m.refused.WithLabelValues(reason) // a rate needs the zero before the first
 	}
+	h.gate.Register(r, "webhook")
 	r.MustRegister(m.received, m.verified, m.events, m.rejected, m.refused, m.ack, m.batch,
-		gauge("in_flight", "Webhooks in work: being read, verified or waiting for their commit.", func() float64 { return float64(h.gate.size()) }),
+		gauge("in_flight", "Webhooks in work: being read, verified or waiting for their commit.",
+			func() float64 { return float64(h.gate.InUse()) }),
 		gauge("oldest_waiting_seconds", "How long the oldest event has waited for its commit; 0 when none waits.", h.commits.oldest))
 }
 

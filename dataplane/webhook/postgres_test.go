@@ -105,14 +105,19 @@ func TestTenantsShareATransaction(t *testing.T) {
 }
 
 func inFlight(t *testing.T, registry *prometheus.Registry) float64 {
+	return metricOf(t, registry, "caly_webhook_in_flight")
+}
+
+// metricOf returns the value of a counter or gauge.
+func metricOf(t *testing.T, registry *prometheus.Registry, name string) float64 {
 	families, err := registry.Gather()
 	if err != nil {
 		t.Error(err)
 		return 0
 	}
 	for _, f := range families {
-		if f.GetName() == "caly_webhook_in_flight" {
-			return f.GetMetric()[0].GetGauge().GetValue()
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue() + f.GetMetric()[0].GetCounter().GetValue()
 		}
 	}
 	return 0

@@ -34,7 +34,6 @@ func (h *Handler) verified(r *http.Request, to destination, in *received) (*tena
 	case tenant.Suspended:
 		return nil, ingest.Delivery{}, problem.New(problem.Forbidden, "the tenant is suspended")
 	}
-	h.m.verified.Inc()
 	fields, kept := splitQuery(r.URL.RawQuery, tokenName(verifiers))
 	d := ingest.Delivery{Kind: to.kind, Source: ingest.SourceWebhook, ContentType: all.ContentType, Raw: body, Query: kept, ReceivedAt: now}
 	d.Fields = believed(verdict, all, fields)
