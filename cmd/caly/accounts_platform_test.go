@@ -22,6 +22,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	keyringctl "github.com/caly-dev/caly/controllers/keyring"
+	"github.com/caly-dev/caly/dataplane/ratelimit"
 	"github.com/caly-dev/caly/dataplane/token"
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/mail/smtptest"
@@ -69,8 +70,8 @@ type setup struct {
 
 // wideLimits let a test try as often as it likes.
 func wideLimits() (args []string) {
-	for _, name := range tenantconfig.LimitNames() {
-		args = append(args, "--limit="+name+"=1000/1s")
+	for _, name := range ratelimit.Names() {
+		args = append(args, "--limit="+string(name)+"=1000/1s")
 	}
 	return args
 }

@@ -48,7 +48,7 @@ func (s *Service) Login(ctx context.Context, t *tenantconfig.Tenant, raw, pw str
 // failed counts a wrong password against the address, and writes it down. Beyond what an address may get wrong it is refused as one try too
 // many, and not written down: so many rows, and no more, can anybody make.
 func (s *Service) failed(ctx context.Context, t *tenantconfig.Tenant, action, email, why string) error {
-	if err := s.take(ctx, t, limited{ratelimit.LoginFailures, addressKey(originOf(ctx).Address)}); err != nil {
+	if err := s.take(ctx, t, byAddress(ratelimit.LoginFailures, "", originOf(ctx).Address)...); err != nil {
 		return err
 	}
 	return s.audit(ctx, t, action, email, why)
@@ -57,24 +57,21 @@ func (s *Service) failed(ctx context.Context, t *tenantconfig.Tenant, action, em
 // admitLogin counts the try, once there is a place for it: one that nobody will hash costs the database nothing. The failures of an address are
 // looked at, and counted only once it has failed.
 func (s *Service) admitLogin(ctx context.Context, t *tenantconfig.Tenant, email string, by store.Origin) (leave func(), err error) {
-	address := addressKey(by.Address)
-	login := loginLimit(email, address)
-	if err := s.blocked(t, limited{ratelimit.LoginFailures, address}, login); err != nil {
+	logins := byAddress(ratelimit.Login, email+"\x00", by.Address)
+	if err := s.blocked(t, append(byAddress(ratelimit.LoginFailures, "", by.Address), logins...)...); err != nil {
 		return nil, err
 	}
-	leave, ok := s.logins.enter(address, email)
+	leave, ok := s.logins.enter(networkKey(by.Address), email)
 	if !ok {
 		return nil, busy(password.ErrBusy)
 	}
-	if d := s.Limiter.Take(ctx, t, login.name, login.key); !d.Allowed { // whether it is blocked was looked at above
-		leave()
-		return nil, tooMany(d)
+	for _, login := range logins { // whether one is blocked was looked at above
+		if d := s.Limiter.Take(ctx, t, login.name, login.key); !d.Allowed {
+			leave()
+			return nil, tooMany(d)
+		}
 	}
 	return leave, nil
-}
-
-func loginLimit(email, address string) limited {
-	return limited{ratelimit.Login, email + "\x00" + address}
 }
 
 // authenticate checks a password, and says for the audit log why it fails. newHash is set when the stored one should be made anew.

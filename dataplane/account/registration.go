@@ -22,7 +22,7 @@ func (s *Service) Register(ctx context.Context, t *tenantconfig.Tenant, email, p
 	if err := s.canMail(); err != nil {
 		return err
 	}
-	limits := []limited{{ratelimit.API, addressKey(by.Address)}, {ratelimit.Register, addressKey(by.Address)}}
+	limits := append(byAddress(ratelimit.API, "", by.Address), byAddress(ratelimit.Register, "", by.Address)...)
 	if err := s.blocked(t, limits...); err != nil {
 		return err
 	}
@@ -30,7 +30,10 @@ func (s *Service) Register(ctx context.Context, t *tenantconfig.Tenant, email, p
 	if err != nil {
 		return err
 	}
-	if err := s.take(ctx, t, limits...); err != nil {
+	if err := s.take(ctx, t, append(limits, limited{ratelimit.RegisterMail, email})...); err != nil {
+		return err
+	}
+	if err := s.takeOfTenant(ctx, t, ratelimit.TenantRegister, store.ActionRegister); err != nil {
 		return err
 	}
 	defer s.settle(ctx, time.Now())
@@ -84,7 +87,11 @@ func (s *Service) VerifyEmail(ctx context.Context, t *tenantconfig.Tenant, raw, 
 	if err != nil {
 		return invalid("email", err.Error())
 	}
-	if err := s.take(ctx, t, limited{ratelimit.API, addressKey(by.Address)}, limited{ratelimit.Verify, email}); err != nil {
+	limits := append(byAddress(ratelimit.API, "", by.Address), limited{ratelimit.Verify, email})
+	if err := s.take(ctx, t, limits...); err != nil {
+		return err
+	}
+	if err := s.takeOfTenant(ctx, t, ratelimit.TenantVerify, store.ActionVerifyEmail); err != nil {
 		return err
 	}
 	defer s.settle(ctx, time.Now())
@@ -135,8 +142,12 @@ func (s *Service) ResendCode(ctx context.Context, t *tenantconfig.Tenant, raw st
 	if err != nil {
 		return invalid("email", err.Error())
 	}
-	err = s.take(ctx, t, limited{ratelimit.API, addressKey(originOf(ctx).Address)}, limited{ratelimit.Resend, email})
-	if err != nil {
+	limits := append(byAddress(ratelimit.API, "", originOf(ctx).Address), limited{ratelimit.Resend, email},
+		limited{ratelimit.RegisterMail, email})
+	if err := s.take(ctx, t, limits...); err != nil {
+		return err
+	}
+	if err := s.takeOfTenant(ctx, t, ratelimit.TenantRegister, store.ActionRegister); err != nil {
 		return err
 	}
 	defer s.settle(ctx, time.Now())

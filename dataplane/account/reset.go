@@ -23,7 +23,8 @@ func (s *Service) ForgotPassword(ctx context.Context, t *tenantconfig.Tenant, ra
 	if err != nil {
 		return invalid("email", err.Error())
 	}
-	if err := s.take(ctx, t, limited{ratelimit.API, addressKey(by.Address)}, limited{ratelimit.Forgot, email}); err != nil {
+	limits := append(byAddress(ratelimit.API, "", by.Address), limited{ratelimit.Forgot, email})
+	if err := s.take(ctx, t, limits...); err != nil {
 		return err
 	}
 	defer s.settle(ctx, time.Now())
@@ -43,7 +44,7 @@ func (s *Service) ForgotPassword(ctx context.Context, t *tenantconfig.Tenant, ra
 // ResetPassword sets a password by a token, once. Every session ends.
 func (s *Service) ResetPassword(ctx context.Context, t *tenantconfig.Tenant, token, pw string) error {
 	by := originOf(ctx)
-	if err := s.take(ctx, t, limited{ratelimit.Reset, addressKey(by.Address)}); err != nil {
+	if err := s.take(ctx, t, byAddress(ratelimit.Reset, "", by.Address)...); err != nil {
 		return err
 	}
 	ring, err := s.ring()

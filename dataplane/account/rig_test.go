@@ -110,8 +110,8 @@ func (b *brokenMinter) Mint(c token.Claims) (string, error) {
 // wide lets tests try as often as they like.
 func wide() map[string]tenantconfig.Limit {
 	limits := map[string]tenantconfig.Limit{}
-	for _, name := range tenantconfig.LimitNames() {
-		limits[name] = tenantconfig.Limit{Requests: tenantconfig.MaxLimitRequests, Window: time.Minute}
+	for _, name := range ratelimit.Names() {
+		limits[string(name)] = tenantconfig.Limit{Requests: tenantconfig.MaxLimitRequests, Window: time.Minute}
 	}
 	return limits
 }

@@ -4,6 +4,8 @@ package account
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -103,6 +105,9 @@ func (s *Service) canMail() error {
 
 // posted tells that a flow wrote mail, unless it failed.
 func (s *Service) posted(err error) error {
+	if errors.Is(err, store.ErrMailFull) {
+		return problem.New(problem.Unavailable, "too much mail waits to be sent; retry later").WithRetryAfter(time.Minute)
+	}
 	if err == nil && s.Mail != nil {
 		s.Mail.Kick()
 	}
@@ -137,6 +142,28 @@ func addressKey(a netip.Addr) string {
 	return a.String()
 }
 
+// networkKey is what the tries of a client's network are counted by: a /48 of IPv6, which is what a provider gives one
+// customer at most, and otherwise the address.
+func networkKey(a netip.Addr) string {
+	a = a.Unmap().WithZone("")
+	if a.Is6() {
+		if p, err := a.Prefix(48); err == nil {
+			return p.String()
+		}
+	}
+	return a.String()
+}
+
+// byAddress is a limit that counts the tries of the client's address, and of its network where that is larger. prefix
+// is what the key has before the address.
+func byAddress(name ratelimit.Name, prefix string, a netip.Addr) []limited {
+	limits := []limited{{name, prefix + addressKey(a)}}
+	if a.Unmap().Is6() {
+		limits = append(limits, limited{name.Network(), prefix + networkKey(a)})
+	}
+	return limits
+}
+
 // limited is one limit and the key that it counts.
 type limited struct {
 	name ratelimit.Name
@@ -164,6 +191,37 @@ func (s *Service) blocked(t *tenantconfig.Tenant, limits ...limited) error {
 		}
 	}
 	return nil
+}
+
+// takeOfTenant counts a try under a limit of the whole tenant. Beyond it, each network of addresses still has the tries
+// of TenantBeyond: an attacker can use up the tenant's limit, and not the tries of the tenant's people.
+//
+// action is what is tried, for the audit log.
+func (s *Service) takeOfTenant(ctx context.Context, t *tenantconfig.Tenant, name ratelimit.Name, action string) error {
+	d, used := s.Limiter.Blocked(t, name, "")
+	if !used {
+		d = s.Limiter.Take(ctx, t, name, "")
+	}
+	if d.Allowed {
+		return nil
+	}
+	s.alert(ctx, t, d, action)
+	return s.take(ctx, t, limited{ratelimit.TenantBeyond, string(name) + "\x00" + networkKey(originOf(ctx).Address)})
+}
+
+// alert writes to the audit log that a limit of the tenant is used up, once an hour over all pods.
+func (s *Service) alert(ctx context.Context, t *tenantconfig.Tenant, d ratelimit.Decision, action string) {
+	if _, told := s.Limiter.Blocked(t, ratelimit.TenantAlert, string(d.Name)); told {
+		return
+	}
+	if !s.Limiter.Take(ctx, t, ratelimit.TenantAlert, string(d.Name)).Allowed {
+		return
+	}
+	reason := fmt.Sprintf("%s: %d in %s are used up", d.Name, d.Limit.Requests, d.Limit.Window)
+	s.Log.WarnContext(ctx, "a limit of a tenant is used up", "tenant", t.ID, "limit", d.Name)
+	if err := s.audit(ctx, t, action, "", reason); err != nil {
+		s.Log.WarnContext(ctx, "a limit of a tenant is used up, which the audit log lacks", "tenant", t.ID, "error", err)
+	}
 }
 
 func tooMany(d ratelimit.Decision) error {

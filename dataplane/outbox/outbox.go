@@ -62,6 +62,7 @@ type Dispatcher struct {
 	Options
 	kick    chan struct{}
 	metrics *metrics
+	turns   turns
 }
 
 // New makes a dispatcher.
@@ -142,10 +143,25 @@ func (d *Dispatcher) pause(ctx context.Context, length time.Duration) {
 // jittered is a length of time or up to half of it less, so that pods do not move in step.
 func jittered(d time.Duration) time.Duration { return d - rand.N(d/2+1) } //nolint:gosec // spreads load
 
-// claim leases one message.
+// claim leases one message: of a tenant whose turn it is, or else of any, with which a new round begins.
 func (d *Dispatcher) claim(ctx context.Context) (store.QueuedMail, bool) {
 	tenants := d.Tenants()
 	if len(tenants) == 0 || len(d.Key()) == 0 {
+		return store.QueuedMail{}, false
+	}
+	waiting := d.turns.waiting(tenants)
+	if len(waiting) < len(tenants) {
+		if m, ok := d.claimOf(ctx, waiting); ok || ctx.Err() != nil {
+			return m, ok
+		}
+		d.turns.begin()
+	}
+	return d.claimOf(ctx, tenants)
+}
+
+// claimOf leases one message of some tenants.
+func (d *Dispatcher) claimOf(ctx context.Context, tenants []string) (store.QueuedMail, bool) {
+	if len(tenants) == 0 {
 		return store.QueuedMail{}, false
 	}
 	c, err := d.Store.ClaimMail(ctx, tenants, d.Owner, d.Lease, 1)
@@ -166,6 +182,7 @@ func (d *Dispatcher) claim(ctx context.Context) (store.QueuedMail, bool) {
 	if len(c.Mail) == 0 {
 		return store.QueuedMail{}, false
 	}
+	d.turns.had(c.Mail[0].Tenant)
 	return c.Mail[0], true
 }
 

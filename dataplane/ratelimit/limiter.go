@@ -106,6 +106,10 @@ func (l *Limiter) Blocked(t *tenantconfig.Tenant, name Name, key string) (Decisi
 
 // limitOf is the tenant's limit, else the platform's, else the default.
 func (l *Limiter) limitOf(t *tenantconfig.Tenant, name Name) Limit {
+	return name.limit(func(base Name) Limit { return l.configured(t, base) })
+}
+
+func (l *Limiter) configured(t *tenantconfig.Tenant, name Name) Limit {
 	if t.Auth != nil {
 		if limit, ok := t.Auth.Limits[string(name)]; ok {
 			return limit

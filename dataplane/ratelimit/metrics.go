@@ -22,7 +22,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m := &metrics{decisions: map[Name]map[string]prometheus.Counter{}, fallback: prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "caly", Subsystem: "ratelimit", Name: "fallback_total",
 		Help: "Questions that the database did not answer in time. After each the pod decides by itself for a second."})}
-	for _, name := range Names() {
+	names := append(Names(), TenantAlert)
+	for _, name := range addressNames {
+		names = append(names, name.Network())
+	}
+	for _, name := range names {
 		m.decisions[name] = map[string]prometheus.Counter{}
 		for _, outcome := range []string{outcomeAllowed, outcomeRefused, outcomeBlocked, outcomeFallback} {
 			m.decisions[name][outcome] = decisions.WithLabelValues(string(name), outcome)

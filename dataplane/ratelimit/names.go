@@ -28,7 +28,46 @@ const (
 	Refresh       Name = "refresh"       // client address
 	LoginFailures Name = "loginFailures" // client address; taken by logins that failed
 	API           Name = "api"           // user id, or client address of who is not signed in
+
+	RegisterMail   Name = "registerMail"   // email; taken by registrations and by codes that are sent again
+	TenantRegister Name = "tenantRegister" // the tenant; taken by the same
+	TenantVerify   Name = "tenantVerify"   // the tenant; taken by tries of codes
+	TenantBeyond   Name = "tenantBeyond"   // limit of the tenant that is used up, and the client's network
 )
+
+// TenantAlert limits how often a limit of a tenant that is used up is reported. Its key is the limit. Nobody can
+// override it.
+const TenantAlert Name = "tenantAlert"
+
+// platformNames are the limits that a tenant cannot override: they bound what one tenant costs the others.
+var platformNames = []Name{RegisterMail, TenantRegister, TenantVerify, TenantBeyond}
+
+// ofNetworks is the end of the names of limits that count networks of addresses.
+const ofNetworks = "Network"
+
+// networkFactor is the number of addresses whose tries one network may make. A network holds 65,536 of what counts as
+// an address, and a single customer of a provider may have all of them.
+const networkFactor = 4
+
+// addressNames are the limits whose key is or has a client address, and that count its network too. Renewals do not: a
+// refresh token cannot be guessed, and a provider may have its customers in one network.
+var addressNames = []Name{Login, Register, Reset, LoginFailures, API}
+
+// Network is the limit that counts the same tries by the network of the client's address.
+func (n Name) Network() Name { return n + ofNetworks }
+
+// limit is the limit of a name, under a way to look up those that can be overridden.
+func (n Name) limit(of func(Name) Limit) Limit {
+	if n == TenantAlert {
+		return Limit{Requests: 1, Window: time.Hour}
+	}
+	base, network := strings.CutSuffix(string(n), ofNetworks)
+	limit := of(Name(base))
+	if network {
+		limit.Requests = min(limit.Requests*networkFactor, tenantconfig.MaxLimitRequests)
+	}
+	return limit
+}
 
 // DefaultLimits are in force where neither the tenant nor the platform says otherwise.
 var DefaultLimits = map[Name]Limit{
@@ -41,6 +80,11 @@ var DefaultLimits = map[Name]Limit{
 	Refresh:       {Requests: 600, Window: 15 * time.Minute},
 	LoginFailures: {Requests: 100, Window: 15 * time.Minute},
 	API:           {Requests: 100, Window: 15 * time.Minute},
+
+	RegisterMail:   {Requests: 10, Window: 24 * time.Hour},
+	TenantRegister: {Requests: 300, Window: time.Hour},
+	TenantVerify:   {Requests: 100, Window: time.Hour},
+	TenantBeyond:   {Requests: 1, Window: time.Hour},
 }
 
 // Names returns all names, sorted.

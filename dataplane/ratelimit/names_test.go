@@ -100,3 +100,69 @@ func TestHeaders(t *testing.T) {
 		})
 	}
 }
+
+func TestNetworkLimits(t *testing.T) {
+	of := func(limits map[Name]Limit) func(Name) Limit { return func(n Name) Limit { return limits[n] } }
+	for name, tc := range map[string]struct {
+		name Name
+		base Limit
+		want Limit
+	}{
+		"an address": {
+			name: Register,
+			base: Limit{Requests: 5, Window: time.Minute},
+			want: Limit{Requests: 5, Window: time.Minute},
+		},
+		"its network": {
+			name: Register.Network(),
+			base: Limit{Requests: 5, Window: time.Minute},
+			want: Limit{Requests: 20, Window: time.Minute},
+		},
+		"a network's most": {
+			name: Register.Network(),
+			base: Limit{Requests: 900, Window: time.Minute},
+			want: Limit{Requests: 1000, Window: time.Minute},
+		},
+		"an alert, whatever": {
+			name: TenantAlert,
+			base: Limit{Requests: 900, Window: time.Minute},
+			want: Limit{Requests: 1, Window: time.Hour},
+		},
+		"a tenant as a whole": {
+			name: TenantVerify,
+			base: Limit{Requests: 9, Window: time.Minute},
+			want: Limit{Requests: 9, Window: time.Minute},
+		},
+		"beyond a tenant's": {
+			name: TenantBeyond,
+			base: Limit{Requests: 1, Window: time.Hour},
+			want: Limit{Requests: 1, Window: time.Hour},
+		},
+		"a network of a login": {
+			name: Login.Network(),
+			base: Limit{Requests: 6, Window: time.Hour},
+			want: Limit{Requests: 24, Window: time.Hour},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := Name(strings.TrimSuffix(string(tc.name), ofNetworks))
+			if got := tc.name.limit(of(map[Name]Limit{base: tc.base})); got != tc.want {
+				t.Errorf("%+v, want %+v", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestEveryLimitIsCounted checks that no limit that is taken lacks a metric.
+func TestEveryLimitIsCounted(t *testing.T) {
+	p := newPod(newFake(), 0, nil)
+	names := append(Names(), TenantAlert)
+	for _, name := range addressNames {
+		names = append(names, name.Network())
+	}
+	for _, name := range names {
+		if d := p.Take(t.Context(), acme, name, "k"); !d.Allowed || p.outcomes(t, name)[outcomeAllowed] != 1 {
+			t.Errorf("%s: %+v, %v", name, d, p.outcomes(t, name))
+		}
+	}
+}

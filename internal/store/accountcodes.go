@@ -53,7 +53,7 @@ func (d *DB) Register(ctx context.Context, tenant string, r Registration, by Ori
 		if err != nil {
 			return err
 		}
-		if err := addMail(ctx, tx, tenant, choose(fresh && known, r.Verify, r.Exists)); err != nil {
+		if err := addAskedMail(ctx, tx, tenant, choose(fresh && known, r.Verify, r.Exists)); err != nil {
 			return err
 		}
 		a := by.success(ActionRegister, r.User.Email)
@@ -71,7 +71,7 @@ func (d *DB) Resend(ctx context.Context, tenant, email string, code EmailCode, m
 		if err != nil {
 			return err
 		}
-		return addMail(ctx, tx, tenant, choose(waits, mail, other))
+		return addAskedMail(ctx, tx, tenant, choose(waits, mail, other))
 	})
 }
 

@@ -294,3 +294,59 @@ func TestSweepMail(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestMailOfATenantIsBounded checks that what anyone can ask for is refused while much of the tenant's mail waits, that
+// other tenants do not notice, and that mail which waits for nobody does not count.
+func TestMailOfATenantIsBounded(t *testing.T) {
+	o := newOutbox(t)
+	o.exec(`INSERT INTO mail_outbox (tenant, event_key, template, recipient, sealed, state, expires_at)
+		SELECT $1, 'full' || n, 'verify_email', 'x', '', CASE WHEN n <= 5 THEN 'sent' ELSE 'pending' END,
+			now() + interval '1 hour'
+		FROM generate_series(1, $2) AS n`, acme, store.MaxWaitingMail+5)
+	mail := func(event string) *store.OutboxMail {
+		return &store.OutboxMail{
+			EventKey:  event,
+			Template:  "verify_email",
+			Recipient: "x",
+			Sealed:    []byte{},
+			ExpiresAt: time.Now().Add(time.Hour),
+		}
+	}
+	ask := map[string]func(tenant, event string) error{
+		"register": func(tenant, event string) error {
+			r := store.Registration{
+				User: store.NewUser{
+					ID:           store.NewID(),
+					Email:        event + "@example.com",
+					PasswordHash: "hash",
+					Role:         store.RoleViewer,
+				},
+				Code:   store.EmailCode{Hash: make([]byte, 32), Lifetime: time.Minute},
+				Verify: mail(event),
+				Exists: mail(event),
+			}
+			return o.db.Register(t.Context(), tenant, r, store.Origin{})
+		},
+		"resend": func(tenant, event string) error {
+			code := store.EmailCode{Hash: make([]byte, 32), Lifetime: time.Minute}
+			return o.db.Resend(t.Context(), tenant, "nobody@example.com", code, mail(event), mail(event))
+		},
+		"forgot": func(tenant, event string) error {
+			token := store.ResetToken{Hash: make([]byte, 32), Lifetime: time.Minute}
+			return o.db.RequestReset(t.Context(), tenant, "nobody@example.com", token, mail(event), mail(event), store.Origin{})
+		},
+	}
+	o.exec(`DELETE FROM mail_outbox WHERE event_key = 'full1005'`) // one is left
+	for name, f := range ask {
+		if err := f(globex, name); err != nil {
+			t.Errorf("%s of another tenant: %v", name, err)
+		}
+		if err := f(acme, name); err != nil {
+			t.Errorf("%s with room for one: %v", name, err)
+		}
+		if err := f(acme, name+"-more"); !errors.Is(err, store.ErrMailFull) {
+			t.Errorf("%s without room: %v, want ErrMailFull", name, err)
+		}
+		o.exec(`DELETE FROM mail_outbox WHERE tenant = $1 AND event_key = $2`, acme, name)
+	}
+}

@@ -19,6 +19,25 @@ type OutboxMail struct {
 	ExpiresAt time.Time
 }
 
+// MaxWaitingMail is the mail of one tenant that may wait to be sent when a request asks for more: a tenant whose mail
+// nobody takes must not fill the table that all tenants share.
+const MaxWaitingMail = 1000
+
+// addAskedMail is addMail for mail that anyone can ask for. ErrMailFull when too much of the tenant's mail waits. Mail
+// of what was done to an account is never refused.
+func addAskedMail(ctx context.Context, tx pgx.Tx, tenant string, m *OutboxMail) error {
+	var waiting int
+	err := tx.QueryRow(ctx, `SELECT count(*) FROM (SELECT FROM mail_outbox
+		WHERE tenant = $1 AND state IN ('pending', 'sending') LIMIT $2) AS waiting`, tenant, MaxWaitingMail).Scan(&waiting)
+	if err != nil {
+		return err
+	}
+	if waiting >= MaxWaitingMail {
+		return ErrMailFull
+	}
+	return addMail(ctx, tx, tenant, m)
+}
+
 // addMail puts mail into the outbox. Mail for an event that has some already is dropped; nil is none.
 func addMail(ctx context.Context, tx pgx.Tx, tenant string, m *OutboxMail) error {
 	if m == nil {

@@ -14,7 +14,7 @@ func (d *DB) RequestReset(ctx context.Context, tenant, email string, token Reset
 		if err != nil {
 			return err
 		}
-		if err := addMail(ctx, tx, tenant, choose(known, mail, other)); err != nil {
+		if err := addAskedMail(ctx, tx, tenant, choose(known, mail, other)); err != nil {
 			return err
 		}
 		a := by.success(ActionPasswordResetRequested, email)

@@ -20,6 +20,8 @@ func (r refusal) Error() string { return string(r) }
 const (
 	// ErrEmailTaken : the tenant has an account with that email.
 	ErrEmailTaken refusal = "an account with this email exists"
+	// ErrMailFull is returned when too much of the tenant's mail waits to be sent.
+	ErrMailFull refusal = "too much mail of this tenant waits to be sent"
 	// ErrLastAdmin : it would leave the tenant without an admin who can sign in.
 	ErrLastAdmin refusal = "it is the tenant's last admin who can sign in"
 )
