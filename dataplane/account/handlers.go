@@ -152,8 +152,8 @@ func (h handlers) signingIn(a *api.API) {
 		})
 	api.Register(a, api.Operation{Method: http.MethodPost, Path: "/api/auth/refresh", ID: "refresh", Tag: tag, Access: api.Public,
 		Summary: "Refresh the tokens",
-		Description: "Takes a refresh token and gives new tokens. The old one is good for ten seconds more, and then once, in case the answer was lost. " +
-			"Used again after that, it ends the session.",
+		Description: "Takes a refresh token and gives new tokens. The old one is valid for ten seconds more, and then " +
+			"once within an hour, in case the answer was lost. Used again after that, it ends the session.",
 		Errors: []problem.Code{problem.InvalidToken, problem.RateLimited}},
 		func(ctx context.Context, in *refreshBody) (*tokensOut, error) {
 			return tokensOf(h.s.Refresh(ctx, api.TenantOf(ctx), in.Body.RefreshToken))

@@ -103,6 +103,16 @@ func TestAnswerIsLost(t *testing.T) {
 	}
 }
 
+// TestRecoveryIsLimitedInTime checks that the token before the current one ends the session when it comes too late.
+func TestRecoveryIsLimitedInTime(t *testing.T) {
+	r, first := signedIn(t)
+	second := r.refresh(t, first.RefreshToken).tokens(t)
+	r.ago(t, session.RecoveryInterval+time.Minute)
+	r.refresh(t, first.RefreshToken).want(t, "the token before, too late", 401, "invalid_token")
+	r.refresh(t, second.RefreshToken).want(t, "the current one, after that", 401, "invalid_token")
+	r.ended(t, "2")
+}
+
 // TestSecondRecoveryInARow : once an answer is lost; twice somebody else has the token.
 func TestSecondRecoveryInARow(t *testing.T) {
 	r, first := signedIn(t)

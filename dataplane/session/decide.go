@@ -15,6 +15,11 @@ import (
 // ReuseInterval is for how long after a rotation everyone with the token before it is given the current one.
 const ReuseInterval = 10 * time.Second
 
+// RecoveryInterval is how long after a rotation a client that lost its answer may recover, once, with the token before
+// it. An access token is valid for an hour at most, so a client that is in use asks again within that time. A token
+// that comes later is treated as stolen.
+const RecoveryInterval = time.Hour
+
 // DefaultIdle ends a session that was not used for so long.
 const DefaultIdle = 14 * 24 * time.Hour
 
@@ -34,6 +39,8 @@ func Decide(tenant string, tok refreshtoken.Token, st store.RefreshState, idle t
 		return store.RotateEnd
 	case st.Now.Sub(st.RotatedAt) <= ReuseInterval:
 		return store.RotateKeep
+	case st.Now.Sub(st.RotatedAt) > RecoveryInterval:
+		return store.RotateEnd
 	// A client loses an answer now and then. Two in a row are a client and a thief, who take turns.
 	case st.Recovered >= st.Counter-1:
 		return store.RotateEnd

@@ -58,6 +58,10 @@ func TestDecide(t *testing.T) {
 		"one behind, at the interval's end":           {4, state(ReuseInterval), store.RotateKeep},
 		"one behind, before it (the clock went back)": {4, state(-time.Second), store.RotateKeep},
 		"one behind, after it":                        {4, state(ReuseInterval + 1), store.RotateRecover},
+		"one behind, as late as may be":               {4, state(RecoveryInterval), store.RotateRecover},
+		"one behind, too late":                        {4, state(RecoveryInterval + 1), store.RotateEnd},
+		"one behind, a week later":                    {4, state(7 * 24 * time.Hour), store.RotateEnd},
+		"current, a week later":                       {5, state(7 * 24 * time.Hour), store.RotateAdvance},
 		"after it, recovered two ago":                 {4, with(time.Hour, func(st *store.RefreshState) { st.Recovered = 3 }), store.RotateRecover},
 		"after it, recovered one ago":                 {4, with(time.Hour, func(st *store.RefreshState) { st.Recovered = 4 }), store.RotateEnd},
 		"after it, recovered already":                 {4, with(time.Hour, func(st *store.RefreshState) { st.Recovered = 5 }), store.RotateEnd},
@@ -124,6 +128,9 @@ func (m *model) use(generation int, now time.Time) store.Rotation {
 		return store.RotateEnd
 	case now.Sub(m.given[current-1]) <= ReuseInterval:
 		return store.RotateKeep
+	case now.Sub(m.given[current-1]) > RecoveryInterval:
+		m.ended = true
+		return store.RotateEnd
 	case slices.Contains(m.recovered, current) || slices.Contains(m.recovered, current-1):
 		m.ended = true
 		return store.RotateEnd
@@ -140,7 +147,8 @@ func TestDecideAgreesWithTheModel(t *testing.T) {
 		m := model{given: []time.Time{now}}
 		st := store.RefreshState{Session: store.LoginSession{ID: id, ExpiresAt: start.Add(1 << 62)}, Key: key, Counter: 1, RotatedAt: now}
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
-			now = now.Add(time.Duration(rapid.SampledFrom([]int{0, 1, 9, 10, 11, 60}).Draw(t, "seconds")) * time.Second)
+			seconds := rapid.SampledFrom([]int{0, 1, 9, 10, 11, 60, 3599, 3600, 3601}).Draw(t, "seconds")
+			now = now.Add(time.Duration(seconds) * time.Second)
 			behind := rapid.SampledFrom([]int{0, 0, 0, 1, 1, 1, 2, 5}).Draw(t, "behind")
 			generation := max(m.current()-behind, 1)
 			st.Now, st.Session.LastSeenAt = now, now
