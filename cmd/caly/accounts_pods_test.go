@@ -64,8 +64,8 @@ func (p *platform) testPanic(t *testing.T, pod *accountsPod, ping int, bearer st
 // TestMonitoring : the internal port answers anybody, the public one whoever has the operator's token, which may be replaced.
 func TestMonitoring(t *testing.T) {
 	t.Parallel()
-	const path = "/api/monitoring/status"
-	tokenFile := file(t, "first\n")
+	const path, first, second = "/api/monitoring/status", "first-token-of-all", "second-token-of-all"
+	tokenFile := file(t, first+"\n")
 	p := newPlatform(t, setup{})
 	without, with := p.pods[0], p.addPod(t, setup{args: []string{"--monitoring-token-file=" + tokenFile}})
 	ask := func(pod *accountsPod, bearer string) answer {
@@ -77,19 +77,19 @@ func TestMonitoring(t *testing.T) {
 			t.Errorf("the internal port answers %d %s", code, body)
 		}
 	}
-	for _, bearer := range []string{"", "first"} {
+	for _, bearer := range []string{"", first} {
 		ask(without, bearer).want(t, 404, "not_found")
 	}
 	ask(with, "").want(t, 401, "authentication")
-	ask(with, "second").want(t, 401, "invalid_token")
-	ask(with, "first").want(t, 200)
-	replace(t, tokenFile, "second\n")
-	within(t, 5*time.Second, "the new token is not taken", func() bool { return ask(with, "second").status == 200 })
-	ask(with, "first").want(t, 401, "invalid_token")
+	ask(with, second).want(t, 401, "invalid_token")
+	ask(with, first).want(t, 200)
+	replace(t, tokenFile, second+"\n")
+	within(t, 5*time.Second, "the new token is not taken", func() bool { return ask(with, second).status == 200 })
+	ask(with, first).want(t, 401, "invalid_token")
 	if err := os.Remove(tokenFile); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 5*time.Second, "without a token it is still there", func() bool { return ask(with, "second").status == 404 })
+	within(t, 5*time.Second, "without a token it is still there", func() bool { return ask(with, second).status == 404 })
 }
 
 // replace puts another file in the place of one, as a mounted Secret is replaced.

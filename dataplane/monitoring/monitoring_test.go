@@ -117,17 +117,20 @@ func TestPublic(t *testing.T) {
 		authorization string
 		want          int
 	}{
-		"no file":             {"", "Bearer sesame", 404},
-		"a missing file":      {"-", "Bearer sesame", 404},
+		"no file":             {"", "Bearer sesame-open-sesame", 404},
+		"a missing file":      {"-", "Bearer sesame-open-sesame", 404},
 		"an empty file":       {" \n", "Bearer ", 404},
 		"a file too long":     {strings.Repeat("x", maxToken+1), "Bearer " + strings.Repeat("x", maxToken+1), 404},
-		"no token":            {"sesame", "", 401},
-		"another scheme":      {"sesame", "Basic sesame", 401},
-		"an empty token":      {"sesame", "Bearer ", 401},
-		"another token":       {"sesame", "Bearer sesam", 401},
-		"a longer token":      {"sesame", "Bearer sesame2", 401},
-		"the token":           {"sesame", "Bearer sesame", 200},
-		"the token of a line": {"sesame\n", "bearer sesame", 200},
+		"15 bytes":            {"sesame-open-ses", "Bearer sesame-open-ses", 404},
+		"16 bytes":            {"sesame-open-sesa", "Bearer sesame-open-sesa", 200},
+		"15 and spaces":       {"sesame-open-ses    ", "Bearer sesame-open-ses", 404},
+		"no token":            {"sesame-open-sesame", "", 401},
+		"another scheme":      {"sesame-open-sesame", "Basic sesame-open-sesame", 401},
+		"an empty token":      {"sesame-open-sesame", "Bearer ", 401},
+		"another token":       {"sesame-open-sesame", "Bearer sesame-open-sesam", 401},
+		"a longer token":      {"sesame-open-sesame", "Bearer sesame-open-sesame2", 401},
+		"the token":           {"sesame-open-sesame", "Bearer sesame-open-sesame", 200},
+		"the token of a line": {"sesame-open-sesame\n", "bearer sesame-open-sesame", 200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := tc.file
@@ -156,22 +159,23 @@ func write(t *testing.T, path, text string) {
 
 // TestRotation : a file that is replaced is in force at the next request, and so is its end. The log is told once, and no token.
 func TestRotation(t *testing.T) {
+	const first, second = "first-token-of-all", "second-token-of-all"
 	var log bytes.Buffer
 	path := filepath.Join(t.TempDir(), "token")
-	write(t, path, "first")
+	write(t, path, first)
 	h := NewPublic(path, New(0), slog.New(slog.NewTextHandler(&log, nil)))
 	status := func(token string) int { return get(h, "GET", "/api/monitoring/status", "Bearer "+token).Code }
 	check := func(when string, wantFirst, wantSecond int) {
 		t.Helper()
 		for range 3 {
-			if a, b := status("first"), status("second"); a != wantFirst || b != wantSecond {
+			if a, b := status(first), status(second); a != wantFirst || b != wantSecond {
 				t.Errorf("%s: %d and %d, want %d and %d", when, a, b, wantFirst, wantSecond)
 			}
 		}
 	}
 	check("at first", 200, 401)
 	replacement := path + ".new"
-	write(t, replacement, "second") // as long as a Secret's new file: it replaces the old one by a rename
+	write(t, replacement, second) // as long as a Secret's new file: it replaces the old one by a rename
 	if err := os.Rename(replacement, path); err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +184,7 @@ func TestRotation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, replacement, "first ") // of the same size and time
+	write(t, replacement, first+" ") // of the same size and time
 	if err := errors.Join(os.Chtimes(replacement, info.ModTime(), info.ModTime()), os.Rename(replacement, path)); err != nil {
 		t.Fatal(err)
 	}
@@ -189,10 +193,11 @@ func TestRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("after it was removed", 404, 404)
-	write(t, path, "first")
+	write(t, path, first)
 	check("after it is back", 200, 401)
-	if lines := strings.Count(log.String(), "\n"); lines != 1 || strings.Contains(log.String(), "first") || strings.Contains(log.String(), "second") {
-		t.Errorf("the log has %d lines: %s", lines, log.String())
+	text := log.String()
+	if lines := strings.Count(text, "\n"); lines != 1 || strings.Contains(text, first) || strings.Contains(text, second) {
+		t.Errorf("the log has %d lines: %s", lines, text)
 	}
 }
 
@@ -201,7 +206,7 @@ func TestFurtherPaths(t *testing.T) {
 	h := New(0, fixed("build", "v1"))
 	h.Handle("cleanup-stats", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("further")) }))
 	path := filepath.Join(t.TempDir(), "token")
-	write(t, path, "sesame")
+	write(t, path, "sesame-open-sesame")
 	public := NewPublic(path, h, quiet)
 	for name, tc := range map[string]struct {
 		handler             http.Handler
@@ -214,7 +219,7 @@ func TestFurtherPaths(t *testing.T) {
 		"under it":            {h, "GET", "cleanup-stats/x", "", 404},
 		"the status still is": {h, "GET", "status", "", 200},
 		"outside":             {public, "GET", "cleanup-stats", "", 401},
-		"with the token":      {public, "GET", "cleanup-stats", "Bearer sesame", 200},
+		"with the token":      {public, "GET", "cleanup-stats", "Bearer sesame-open-sesame", 200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := get(tc.handler, tc.method, PathPrefix+tc.path, tc.token)
@@ -222,5 +227,32 @@ func TestFurtherPaths(t *testing.T) {
 				t.Errorf("answered %d %s", w.Code, w.Body)
 			}
 		})
+	}
+}
+
+// TestShortToken checks that a token that can be guessed is reported at the start, without the token, and that a longer
+// one in its place is accepted.
+func TestShortToken(t *testing.T) {
+	const short, long = "sesame", "sesame-open-sesame"
+	var log bytes.Buffer
+	path := filepath.Join(t.TempDir(), "token")
+	write(t, path, short)
+	h := NewPublic(path, New(0), slog.New(slog.NewTextHandler(&log, nil)))
+	said := log.String()
+	named := strings.Contains(said, "has 6 bytes and needs at least 16") && strings.Contains(said, path)
+	if !named || strings.Contains(said, `"`+short) {
+		t.Errorf("logged %q", said)
+	}
+	for range 3 {
+		if w := get(h, "GET", "/api/monitoring/status", "Bearer "+short); w.Code != http.StatusNotFound {
+			t.Errorf("a short token: %d, want 404", w.Code)
+		}
+	}
+	write(t, path, long)
+	if w := get(h, "GET", "/api/monitoring/status", "Bearer "+long); w.Code != http.StatusOK {
+		t.Errorf("a long token: %d, want 200", w.Code)
+	}
+	if log.String() != said {
+		t.Errorf("logged again: %q", log.String())
 	}
 }

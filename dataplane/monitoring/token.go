@@ -18,6 +18,9 @@ import (
 // maxToken bounds what is read of a token's file, and a token, in bytes.
 const maxToken = 4 << 10
 
+// minToken is the shortest token that is accepted, in bytes. A shorter one can be guessed.
+const minToken = 16
+
 // Public lets those through to a handler who have the operator's token. While there is none, nothing is there.
 type Public struct {
 	file *tokenFile
@@ -25,8 +28,11 @@ type Public struct {
 }
 
 // NewPublic guards a handler by the token in a file, which is read again whenever it changes. A path of "" means no token.
+// A token that is not accepted is logged at once.
 func NewPublic(path string, next http.Handler, log *slog.Logger) *Public {
-	return &Public{&tokenFile{path: path, log: log}, next}
+	p := &Public{&tokenFile{path: path, log: log}, next}
+	p.file.digest()
+	return p
 }
 
 // ServeHTTP answers 404 without a configured token, and 401 to any other than that.
@@ -81,8 +87,12 @@ func (f *tokenFile) digest() ([sha256.Size]byte, bool) {
 func (f *tokenFile) read(info os.FileInfo) {
 	text, err := readSome(f.path)
 	token := bytes.TrimSpace(text)
-	if err == nil && (len(token) == 0 || len(text) > maxToken) {
-		err = fmt.Errorf("it is empty, or longer than %d bytes", maxToken)
+	switch {
+	case err != nil:
+	case len(text) > maxToken:
+		err = fmt.Errorf("the token is longer than %d bytes; make a shorter one", maxToken)
+	case len(token) < minToken:
+		err = fmt.Errorf("the token has %d bytes and needs at least %d; make a longer one at random", len(token), minToken)
 	}
 	if err != nil {
 		f.forget(err)

@@ -2,8 +2,8 @@ package outbox
 
 import "sync"
 
-// turns are the tenants that have had a message sent in this round. Each tenant has one turn in a round, so that the mail of
-// one tenant does not delay that of the others, however much of it waits. Each pod has rounds of its own.
+// turns are the tenants that have had a message sent in this round. Each tenant has one turn in a round, so that the
+// mail of one tenant does not delay that of the others, however much of it waits. Each pod has rounds of its own.
 type turns struct {
 	mu   sync.Mutex
 	done map[string]bool
