@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/caly-dev/caly/internal/budget"
 )
 
 const (
@@ -26,6 +28,8 @@ type limited struct {
 	slots chan struct{}
 	done  chan struct{}
 	once  sync.Once
+	// memory is what the headers of its connections share.
+	memory *budget.Budget
 
 	mu sync.Mutex
 	// idle are between two requests; fresh have not sent their first one's headers. The longest so is in front.
@@ -33,7 +37,14 @@ type limited struct {
 }
 
 func limit(l net.Listener, n int) *limited {
-	return &limited{Listener: l, slots: make(chan struct{}, n), done: make(chan struct{}), idle: list.New(), fresh: list.New()}
+	return &limited{
+		Listener: l,
+		slots:    make(chan struct{}, n),
+		done:     make(chan struct{}),
+		memory:   budget.New(headerMemory),
+		idle:     list.New(),
+		fresh:    list.New(),
+	}
 }
 
 // Accept waits for a connection, then for its slot.
@@ -46,7 +57,7 @@ func (l *limited) Accept() (net.Conn, error) {
 		_ = c.Close()
 		return nil, net.ErrClosed
 	}
-	return &slotConn{Conn: c, free: l.slots}, nil
+	return &slotConn{Conn: c, free: l.slots, listener: l, memory: l.share()}, nil
 }
 
 // admit takes a slot. It fails once the listener is closed.
@@ -112,11 +123,16 @@ func (l *limited) note(conn net.Conn, state http.ConnState) {
 	case http.StateNew:
 		c.move(l.fresh)
 	case http.StateIdle:
+		c.forgetHeader() // of a request that was answered
 		c.move(l.idle)
 	case http.StateHijacked: // it is whose handler took it over; that bounds what it holds
 		c.move(nil)
+		c.forgetHeader()
 		c.leave()
-	default:
+	case http.StateClosed:
+		c.move(nil)
+		c.forgetHeader()
+	default: // the parsed header lives as long as its request: what it was charged stays
 		c.move(nil)
 	}
 }
@@ -132,10 +148,14 @@ type slotConn struct {
 	free chan struct{}
 	once sync.Once
 
+	listener *limited
+
 	// The listener's lock guards these.
-	in    *list.List // nil while it is in use
-	place *list.Element
-	since time.Time
+	header int64        // bytes of the header that arrives, or of the request in progress
+	memory budget.Share // for it
+	in     *list.List   // nil while it is in use
+	place  *list.Element
+	since  time.Time
 }
 
 // move puts it at the end of a list; nil is none.
