@@ -37,6 +37,8 @@ const (
 	ReasonSecretNotFound = "SecretNotFound"
 	// ReasonSecretKeyMissing : a Secret exists and lacks a key, or what the key holds is empty, too weak, or cannot be used.
 	ReasonSecretKeyMissing = "SecretKeyMissing"
+	// ReasonSecretNotLabelled is the reason while a Secret that the spec names lacks the label that the platform requires.
+	ReasonSecretNotLabelled = "SecretNotLabelled"
 	// ReasonDataOfPredecessor is the reason while rows of a deleted Tenant of the same name exist and the platform has not
 	// decided about them.
 	ReasonDataOfPredecessor = "DataOfPredecessor"

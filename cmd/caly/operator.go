@@ -35,6 +35,7 @@ import (
 	"github.com/caly-dev/caly/internal/netguard"
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/secretlabel"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -52,6 +53,8 @@ type operatorOptions struct {
 	storage                                   cli.StorageFlags
 	maxParallelism                            int
 	maxStreamsPerTenant                       int
+	requireSecretLabel                        string
+	secretLabel                               secretlabel.Label // runOperator: what requireSecretLabel stands for
 }
 
 func newOperatorCommand() *cobra.Command {
@@ -81,6 +84,9 @@ func newOperatorCommand() *cobra.Command {
 	f.IntVar(&o.maxStreamsPerTenant, "max-streams-per-tenant", 10_000,
 		"bound on the audio streams of one tenant over all pods, whatever its Tenant says; 0 means unlimited")
 	f.DurationVar(&o.signingKeyPeriod, "signing-key-period", keyring.Policy{}.WithDefaults().Period, "how long a key signs access tokens before the next one does")
+	f.StringVar(&o.requireSecretLabel, "require-secret-label", secretlabel.Auto,
+		"label key=value that a Secret needs before a Tenant may name it; none: no label; auto: "+
+			secretlabel.Default.String()+" unless the installation had Tenants before this setting existed")
 	return cmd
 }
 
@@ -115,6 +121,9 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 			return err
 		}
 	}
+	if o.secretLabel, err = secretLabel(ctx, db, o.requireSecretLabel); err != nil {
+		return err
+	}
 	mgr, err := newManager(o, stats)
 	if err != nil {
 		return err
@@ -123,6 +132,21 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 		return err
 	}
 	return mgr.Start(ctx)
+}
+
+// secretLabel returns the label that Secrets of Tenants need, and logs it: what "auto" stands for is in the database.
+func secretLabel(ctx context.Context, db *store.DB, setting string) (secretlabel.Label, error) {
+	label, err := secretlabel.Resolve(ctx, setting, db.RequireLabels)
+	if err != nil {
+		return label, cli.UsageError(nil, fmt.Errorf("--require-secret-label: %w", err))
+	}
+	if label == (secretlabel.Label{}) {
+		ctrl.Log.Info("a Tenant may name every Secret of its namespace; set --require-secret-label to change that",
+			"label", secretlabel.Default.String())
+		return label, nil
+	}
+	ctrl.Log.Info("a Tenant may name only Secrets with the required label", "label", label.String())
+	return label, nil
 }
 
 func newManager(o operatorOptions, stats http.Handler) (ctrl.Manager, error) {
@@ -178,7 +202,8 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 		MaxStreams:     int32(min(o.maxStreamsPerTenant, 1_000_000)), //nolint:gosec // bounded here
 	}
 	tenants := &tenant.Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Store: db,
-		Buckets: buckets, WorkNamespace: o.workNamespace, PublicURL: o.publicURL, Ceilings: ceilings}
+		Buckets: buckets, WorkNamespace: o.workNamespace, PublicURL: o.publicURL, Ceilings: ceilings,
+		SecretLabel: o.secretLabel}
 	if err := tenants.SetupWithManager(mgr); err != nil {
 		return err
 	}
@@ -207,7 +232,7 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 	}
 	fill := &backfill.Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Store: db, Registry: registry,
 		Sources: tenantconfig.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: cidrs}, Transport: netguard.NewTransport(cidrs, 8),
-		Metrics: backfill.NewMetrics(metrics.Registry)}
+		Metrics: backfill.NewMetrics(metrics.Registry), SecretLabel: o.secretLabel}
 	if err := fill.SetupWithManager(mgr); err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func (r *Reconciler) readCredentials(ctx context.Context, t *v1alpha1.Tenant) (*
 	if apierrors.IsNotFound(err) || (err == nil && (len(secret.Data["apiKey"]) == 0 || len(secret.Data["apiToken"]) == 0)) {
 		return nil, nil
 	}
-	if err != nil {
+	if err != nil || !r.SecretLabel.Allows(secret.Labels) {
 		return nil, err
 	}
 	return &credentials{base: baseURL(t), key: calldetails.Secret(secret.Data["apiKey"]), token: calldetails.Secret(secret.Data["apiToken"])}, nil

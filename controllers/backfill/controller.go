@@ -21,6 +21,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/secretlabel"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/suspension"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -76,6 +77,8 @@ type Reconciler struct {
 	Registry *resilience.Registry
 	// Sources is the platform's part of the policy: for recordings, and for the API's address alike.
 	Sources tenantconfig.SourcePolicy
+	// SecretLabel is the label that the Secret with the Exotel credentials needs.
+	SecretLabel secretlabel.Label
 	// Transport to the API. It must not lead into the platform's own network: Tenants name the address.
 	Transport http.RoundTripper
 	Metrics   *Metrics

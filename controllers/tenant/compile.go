@@ -45,6 +45,11 @@ func (r *Reconciler) readSecret(ctx context.Context, s *scope, field string, ref
 	if err != nil {
 		return nil, err
 	}
+	if !r.SecretLabel.Allows(secret.Labels) {
+		return nil, invalidCredentials(s, v1alpha1.ReasonSecretNotLabelled,
+			"Secret %q, named by spec.%s, lacks the label that allows a Tenant to use it: kubectl -n %s label secret %s %s",
+			ref.Name, field, s.tenant.Namespace, ref.Name, r.SecretLabel)
+	}
 	for _, k := range keys {
 		if len(secret.Data[k]) == 0 {
 			return nil, invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing, "Secret %q, named by spec.%s, lacks the key %q or it is empty: add it", ref.Name, field, k)

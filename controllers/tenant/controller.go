@@ -24,6 +24,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/secretlabel"
 	"github.com/caly-dev/caly/internal/suspension"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -75,6 +76,8 @@ type Reconciler struct {
 	PublicURL string
 	// Ceilings are the platform's bounds on limits of the spec.
 	Ceilings Ceilings
+	// SecretLabel is the label that every Secret needs that a Tenant names.
+	SecretLabel secretlabel.Label
 	// VerifierGrace is how long a verifier accepts its last secrets after its Secret was deleted or emptied.
 	// 0 is DefaultVerifierGrace.
 	VerifierGrace time.Duration

@@ -33,6 +33,7 @@ import (
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/objectstore/s3test"
 	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/secretlabel"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -58,6 +59,7 @@ type rig struct {
 	buckets  *counting
 	logs     *safeBuffer
 	grace    time.Duration // of verifiers; 0: the default
+	label    secretlabel.Label
 
 	mu     sync.Mutex
 	hidden []string // every value that was ever in a Tenant's Secret
@@ -121,7 +123,8 @@ func (r *rig) start(t *testing.T) (stop func()) {
 
 func (r *rig) reconciler(mgr ctrl.Manager) *Reconciler {
 	return &Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("caly-operator"), Store: r.db,
-		Buckets: r.buckets, WorkNamespace: r.work, PublicURL: "https://voice.example/", VerifierGrace: r.grace}
+		Buckets: r.buckets, WorkNamespace: r.work, PublicURL: "https://voice.example/",
+		VerifierGrace: r.grace, SecretLabel: r.label}
 }
 
 func (r *rig) logger() logr.Logger {

@@ -102,6 +102,7 @@ make_tenants() {
 		secret "$ns" "$ns-webhook-token" "current=$DEMO/token-$ns" # one of the two Tenants names it
 		secret "$ns" "$ns-audio" "current=$DEMO/audio-$ns"             # and the other this one
 		secret "$ns" "$bucket_secret" "accessKeyID=$DEMO/access-key" "secretAccessKey=$DEMO/secret-key"
+		kubectl -n "$ns" label --overwrite secret --all voice.caly.dev/use=tenant >/dev/null
 	done < <(printf '%s\n' "${TENANTS[@]}")
 	# The overlay is written for the address that this machine has for pods; in kind it is another one.
 	kubectl kustomize config/demo | sed "s/10\.99\.0\.1/$HOSTIP/g" | kubectl apply -f - >/dev/null

@@ -187,7 +187,9 @@ func (x *tenant) create(t *testing.T, o client.Object) {
 
 func (x *tenant) secretOf(t *testing.T, name string, data map[string]string) {
 	t.Helper()
-	x.create(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: x.ns, Name: name}, StringData: data})
+	labels := map[string]string{"voice.caly.dev/use": "tenant"}
+	meta := metav1.ObjectMeta{Namespace: x.ns, Name: name, Labels: labels}
+	x.create(t, &corev1.Secret{ObjectMeta: meta, StringData: data})
 }
 
 // remove deletes the Tenant and then its namespace, so that the finalizer is run while the Secrets are still there.

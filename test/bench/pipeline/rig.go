@@ -202,7 +202,8 @@ func (r *rig) prepare(ctx context.Context) error {
 		"exotel": {"apiKey": "key", "apiToken": "token"}, "webhook": {"current": random(16)},
 		"bucket": {"accessKeyID": r.o.s3Key, "secretAccessKey": r.o.s3Secret},
 	} {
-		if err := r.c.Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.name, Name: name}, StringData: data}); err != nil {
+		meta := metav1.ObjectMeta{Namespace: r.name, Name: name, Labels: map[string]string{"voice.caly.dev/use": "tenant"}}
+		if err := r.c.Create(ctx, &corev1.Secret{ObjectMeta: meta, StringData: data}); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,84 @@
+package tenant
+
+import (
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/secretlabel"
+)
+
+// setLabel sets the label that Tenants' Secrets need, or another value of it.
+func (r *rig) setLabel(t *testing.T, secret, value string) {
+	t.Helper()
+	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:%q}}}`, secretlabel.Default.Key, value)
+	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: secret}}
+	if err := r.Client.Patch(t.Context(), s, client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSecretLabel has a Tenant name Secrets of every kind: each needs the label before any of it is compiled.
+func TestSecretLabel(t *testing.T) {
+	r := newRig(t)
+	r.label = secretlabel.Default
+	r.start(t)
+	r.putSecrets(t, "support", r.goodSecrets())
+	r.putVerifiers(t)
+	tenant := r.newTenant("support")
+	allVerifiers(&tenant.Spec.Webhooks, "verifiers-")
+	withAgent(tenant)
+	r.create(t, tenant)
+	for _, secret := range []string{
+		"support-exotel", "support-bucket", "verifiers-signing", "verifiers-standard", "verifiers-tokens", "verifiers-users",
+		"agent-tokens", "agent-users", "agent-headers", "agent-ca",
+	} {
+		command := fmt.Sprintf("kubectl -n %s label secret %s voice.caly.dev/use=tenant", r.ns, secret)
+		r.until(t, tenant, both(stalledFor(v1alpha1.ReasonSecretNotLabelled, command),
+			has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v1alpha1.ReasonSecretNotLabelled, command)))
+		r.unpublished(t, tenant)
+		r.setLabel(t, secret, "tenant")
+	}
+	r.until(t, tenant, isReady)
+}
+
+// unpublished wants no config of the tenant in the work namespace.
+func (r *rig) unpublished(t *testing.T, tenant *v1alpha1.Tenant) {
+	t.Helper()
+	for _, prefix := range []string{"tenant", "upload"} {
+		if r.secret(t, prefix, tenant) != nil {
+			t.Errorf("the %s config is published", prefix)
+		}
+	}
+}
+
+// TestSecretOfAnotherUse has the author of a Tenant that works name a Secret that is not meant for Tenants, as the
+// headers of an agent of their own. The agent is not sent it.
+func TestSecretOfAnotherUse(t *testing.T) {
+	r := newRig(t)
+	r.label = secretlabel.Default
+	r.start(t)
+	r.putSecrets(t, "support", r.goodSecrets())
+	for kind := range r.goodSecrets() {
+		r.setLabel(t, "support-"+kind, "tenant")
+	}
+	tenant := r.newTenant("support")
+	r.create(t, tenant)
+	r.until(t, tenant, isReady)
+	r.putSecret(t, "database-admin", map[string]string{"X-Password": "of-another-program"})
+	r.setLabel(t, "database-admin", "database")
+	r.change(t, tenant, func(t *v1alpha1.Tenant) {
+		t.Spec.Audio = &v1alpha1.AudioSpec{
+			AgentURL:         "wss://bot.acme.example/stream",
+			HeadersSecretRef: &v1alpha1.SecretReference{Name: "database-admin"},
+		}
+	})
+	r.until(t, tenant, stalledFor(v1alpha1.ReasonSecretNotLabelled, "database-admin"))
+	if config := r.config(t, tenant); config.Audio != nil || config.Webhooks == nil {
+		t.Errorf("not the last good config: audio %v, webhooks %v", config.Audio, config.Webhooks)
+	}
+}
