@@ -92,6 +92,7 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 		return err
 	}
 	server.TuneMemory()
+	warnOfOwn(log, hooks.TrustedProxies)
 	watcher := watch.New(client, o.workNamespace, log)
 	registry := newMetricsRegistry()
 	registerConfigs(registry, watcher)
