@@ -82,6 +82,7 @@ type Reconciler struct {
 	// 0 is DefaultVerifierGrace.
 	VerifierGrace time.Duration
 	probes        probeCache
+	stores        storeQueue
 }
 
 // step is one phase of a reconcile. A *verdict as its error ends it with a condition; any other error is tried again.
@@ -108,7 +109,19 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if errors.Is(err, errStale) {
 		return again, nil
 	}
+	var later *postponed
+	if errors.As(err, &later) {
+		return ctrl.Result{RequeueAfter: sooner(later.after, s.wake)}, nil
+	}
 	return r.finish(ctx, s, err)
+}
+
+// sooner returns the shorter one of two waits. It ignores a second wait of 0.
+func sooner(a, b time.Duration) time.Duration {
+	if b > 0 {
+		return min(a, b)
+	}
+	return a
 }
 
 // finish writes what the steps found into the status. A reconcile that did not write the config closes the verifiers of
@@ -215,8 +228,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Tenant{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Named("tenant").WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tenantsOf), builder.OnlyMetadata).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.tenantsIn),
-										builder.WithPredicates(predicate.AnnotationChangedPredicate{})).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 8}). // one that waits for a store that is away keeps no other waiting
+			builder.WithPredicates(predicate.AnnotationChangedPredicate{})).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Complete(r)
 }
 

@@ -21,6 +21,11 @@ import (
 func (r *Reconciler) probe(ctx context.Context, s *scope) error {
 	key := probeKey(s.upload)
 	if !r.probes.fresh(s.tenant.ID(), key) {
+		leave, err := r.stores.enter(ctx, s.tenant.Namespace)
+		if err != nil {
+			return err
+		}
+		defer leave()
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		if err := r.Buckets.Probe(ctx, s.upload); err != nil {

@@ -120,9 +120,14 @@ func (r *Reconciler) deleteData(ctx context.Context, s *scope) error {
 		return err
 	}
 	if upload != nil {
+		leave, err := r.stores.enter(ctx, s.tenant.Namespace)
+		if err != nil {
+			return err
+		}
+		defer leave()
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 		defer cancel()
-		err := r.Buckets.DeletePrefix(ctx, upload, tenantconfig.KeyPrefix(s.tenant.ID()))
+		err = r.Buckets.DeletePrefix(ctx, upload, tenantconfig.KeyPrefix(s.tenant.ID()))
 		if errors.Is(err, objectstore.ErrUnfinished) { // other Tenants have their turn between two rounds
 			return &verdict{reason: v1alpha1.ReasonDeleting, message: "deleting the objects in bucket " + upload.Bucket,
 				retry: 2 * time.Second}
