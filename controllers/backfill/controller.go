@@ -5,6 +5,7 @@ package backfill
 import (
 	"context"
 	"net/http"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/fair"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/secretlabel"
 	"github.com/caly-dev/caly/internal/store"
@@ -84,13 +86,31 @@ type Reconciler struct {
 	Metrics   *Metrics
 	// Interval is the least time between two requests of one account; 0 means 300 ms, which is Exotel's limit.
 	Interval time.Duration
-	// Workers is how many Tenants are looked after at once; 0 means 4.
+	// Workers is how many Tenants are looked after at once; 0 means 16. The Tenants of one namespace get a quarter of
+	// them: its author can create many Tenants, whose APIs are slow.
 	Workers int
 	Limits  Limits
 
 	accounts accounts
 	memory   memory
+	once     sync.Once
+	gate     *fair.Gate
 }
+
+// runs is the gate of the runs, with a share for each namespace.
+func (r *Reconciler) runs() *fair.Gate {
+	r.once.Do(func() { r.gate = fair.NewGate(fair.Options{Places: r.workers()}) })
+	return r.gate
+}
+
+func (r *Reconciler) workers() int {
+	if r.Workers <= 0 {
+		return defaultWorkers
+	}
+	return r.Workers
+}
+
+const defaultWorkers = 16
 
 // Reconcile looks after one Tenant, if it is time to.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
@@ -151,12 +171,8 @@ func (r *Reconciler) forget(id string) {
 
 // SetupWithManager watches Tenants, and by metadata alone the Secrets with their Exotel credentials.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	workers := r.Workers
-	if workers <= 0 {
-		workers = 4
-	}
 	return ctrl.NewControllerManagedBy(mgr).Named("backfill").For(&v1alpha1.Tenant{}).
-		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: r.workers()}).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tenantsOf), builder.OnlyMetadata).
 		Complete(r)
 }

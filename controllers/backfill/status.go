@@ -22,6 +22,11 @@ import (
 
 // look runs once and says what came of it.
 func (r *Reconciler) look(ctx context.Context, t *v1alpha1.Tenant, m *remembered) (ctrl.Result, error) {
+	leave, ok := r.runs().TryAcquire(t.Namespace)
+	if !ok {
+		return ctrl.Result{RequeueAfter: time.Second}, nil
+	}
+	defer leave()
 	creds, err := r.readCredentials(ctx, t)
 	if err != nil {
 		return ctrl.Result{}, err

@@ -13,8 +13,8 @@ import (
 const (
 	// workers reconcile Tenants at once. Those that wait for a store leave some free for Tenants that need none.
 	workers = 16
-	// storeCalls bounds the reconciles that wait for tenants' stores, storeCallsPerNamespace those of one namespace. An author can create
-	// many Tenants, whose stores do not answer, in one namespace.
+	// storeCalls bounds the reconciles that wait for tenants' stores, storeCallsPerNamespace those of one namespace. An
+	// author can create many Tenants, whose stores do not answer, in one namespace.
 	storeCalls             = 12
 	storeCallsPerNamespace = 2
 	// storePatience is how long a reconcile waits for its turn before its Tenant is reconciled again later.

@@ -38,8 +38,8 @@ type task struct {
 	due    time.Time
 }
 
-// simulate runs the workers of the controller on probes. The noisy Tenants come again for ever. It returns how long each quiet Tenant waits
-// from its creation, one every second, to the end of its probe.
+// simulate runs the workers of the controller on probes. The noisy Tenants come again for ever. It returns how long
+// each quiet Tenant waits from its creation, one every second, to the end of its probe.
 func simulate(t *testing.T, noisy, quiet int) (waits []time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -97,8 +97,8 @@ func simulate(t *testing.T, noisy, quiet int) (waits []time.Duration) {
 	return waits
 }
 
-// TestHangingStoresDelayNoOtherNamespace compares, in virtual time, the p99 of Tenants while the stores of 100 Tenants of another namespace
-// hang, with their p99 alone.
+// TestHangingStoresDelayNoOtherNamespace compares, in virtual time, the p99 of Tenants while the stores of 100
+// Tenants of another namespace hang, with their p99 alone.
 func TestHangingStoresDelayNoOtherNamespace(t *testing.T) {
 	const quiet = 100
 	alone, noisy := simulate(t, 0, quiet), simulate(t, 100, quiet)
