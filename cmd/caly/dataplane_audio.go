@@ -39,12 +39,14 @@ type audioOptions struct {
 
 func (o *audioOptions) addTo(f *pflag.FlagSet) {
 	f.StringVar(&o.pod, "pod-name", "", "name that no other pod has, for the sessions of audio streams (default: POD_NAME, or the host's name)")
-	f.IntVar(&o.maxStreams, "max-streams", 2000, "audio streams at once in this pod; those beyond are answered 503")
+	f.IntVar(&o.maxStreams, "max-streams", 2000,
+		"audio streams at once in this pod, three quarters for one namespace; those beyond are answered 503")
 	f.StringSliceVar(&o.agentCIDRs, "allowed-agent-cidrs", nil, "private address ranges that the tenants' agents may be in")
 	f.DurationVar(&o.grace, "stream-grace", time.Minute, "how long live audio streams may go on after SIGTERM")
 	f.DurationVar(&o.cleanup, "cleanup-interval", 30*time.Minute, "time between two cleanups of streams, sessions and memory")
 	f.StringVar(&o.captureDir, "capture-dir", "", "directory of this pod alone for the captures of audio streams on their way to buckets; without it no stream is captured")
-	f.IntVar(&o.maxCaptures, "max-captures", 200, "audio streams that are captured at once in this pod; those beyond go on uncaptured")
+	f.IntVar(&o.maxCaptures, "max-captures", 200,
+		"streams captured at once in this pod, three quarters for one namespace; those beyond go on uncaptured")
 	o.storage.AddTo(f)
 	f.Int64Var(&o.maxCaptureBytes, "max-capture-bytes", 2<<30, "bytes that --capture-dir may hold, half of them for one tenant; a capture that finds no room ends before its call")
 }

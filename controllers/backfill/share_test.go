@@ -25,7 +25,8 @@ func (n *noSecrets) Get(_ context.Context, key client.ObjectKey, _ client.Object
 	return apierrors.NewNotFound(schema.GroupResource{Resource: "secrets"}, key.Name)
 }
 
-// TestNamespaceHoldsAQuarterOfTheRuns puts off the fifth run of a namespace, before anything is read for it, and no run of another one.
+// TestNamespaceHoldsAQuarterOfTheRuns puts off the fifth run of a namespace, before anything is read for it, and no
+// run of another one.
 func TestNamespaceHoldsAQuarterOfTheRuns(t *testing.T) {
 	secrets := &noSecrets{}
 	r := &Reconciler{APIReader: secrets}

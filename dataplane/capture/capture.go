@@ -10,6 +10,7 @@ package capture
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,7 +46,8 @@ type Options struct {
 	Dir string
 	// Tenants are those that the pod knows now.
 	Tenants func() *tenantconfig.Snapshot
-	// MaxCaptures at once, of calls that run; 200 by default. Further calls are not captured.
+	// MaxCaptures at once, of calls that run; 200 by default, three quarters of them for the tenants of one namespace.
+	// Further calls are not captured.
 	MaxCaptures int
 	// MaxBytes of the spool; 2 GiB by default. A tenant gets half of it at most. A capture for which there is no room ends.
 	MaxBytes int64
@@ -152,10 +154,12 @@ type Capture struct {
 	full     chan struct{} // there may be something to send
 	ended    chan struct{}
 	endOnce  sync.Once
-	closedAt time.Duration
-	recorded chan struct{} // the spool has all
-	cut      chan struct{} // closed when another pod has it
-	cutOnce  sync.Once
+	// namespace of the tenant, whose captures share a bound.
+	namespace string
+	closedAt  time.Duration
+	recorded  chan struct{} // the spool has all
+	cut       chan struct{} // closed when another pod has it
+	cutOnce   sync.Once
 }
 
 // Wants tells whether the tenant's streams are to be captured.
@@ -176,7 +180,8 @@ func (c *Captures) Begin(t *tenantconfig.Tenant, session string, rate int) *Capt
 	s.queue.wake, s.queue.room = make(chan struct{}, 1), c.memory.Share(2*wakeAt)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.live) >= c.o.MaxCaptures || c.stopped {
+	s.namespace, _, _ = strings.Cut(t.ID, "/")
+	if len(c.live) >= c.o.MaxCaptures || c.ofNamespace(s.namespace) >= c.o.MaxCaptures-c.o.MaxCaptures/4 || c.stopped {
 		s.refused = true
 		return s
 	}
@@ -184,6 +189,16 @@ func (c *Captures) Begin(t *tenantconfig.Tenant, session string, rate int) *Capt
 	c.work.Go(s.record)
 	c.work.Go(s.send)
 	return s
+}
+
+// ofNamespace returns how many captures the tenants of a namespace have. c.mu is held.
+func (c *Captures) ofNamespace(namespace string) (n int) {
+	for s := range c.live {
+		if s.namespace == namespace {
+			n++
+		}
+	}
+	return n
 }
 
 // Tap for the bridge; nil if nothing is captured.
@@ -237,7 +252,9 @@ func (s *Capture) refuse() {
 	info, _ := s.queue.started()
 	row := s.tape.m.row(s.c.o.Pod)
 	row.CallSID = store.BoundedSID(info.CallSID)
-	if err := s.c.o.Store.RefuseCapture(ctx, row, CodeNoRoom, "the call was not captured: its pod had as many captures as it may (--max-captures)"); err != nil {
+	err := s.c.o.Store.RefuseCapture(ctx, row, CodeNoRoom,
+		"the call was not captured: its pod had as many captures as it may, in all or of one namespace (--max-captures)")
+	if err != nil {
 		s.c.o.Log.Warn("a call was not captured, and no row tells of it", "tenant", row.Tenant, "session", row.Session, "error", err)
 	}
 }

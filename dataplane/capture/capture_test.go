@@ -2,6 +2,7 @@ package capture
 
 import (
 	"encoding/base64"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -161,6 +162,26 @@ func TestNothing(t *testing.T) {
 	if s := none.Begin(tenant, store.NewID(), 0); s.Tap() != nil {
 		t.Error("no captures capture")
 	}
+}
+
+// TestNamespaceLeavesCapturesToOthers captures three quarters of a pod's captures for one namespace, and the others
+// for other namespaces.
+func TestNamespaceLeavesCapturesToOthers(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("one", t.TempDir(), func(o *Options) { o.MaxCaptures = 4 })
+	var calls []*call
+	for i, tenant := range []string{acme, acme, acme, acme, globex} {
+		calls = append(calls, p.call(tenant, fmt.Sprintf("call%d", i)))
+	}
+	var captured []bool
+	for _, c := range calls {
+		captured = append(captured, c.Tap() != nil)
+		c.End()
+	}
+	if diff := cmp.Diff([]bool{true, true, true, false, true}, captured); diff != "" {
+		t.Errorf("captured (-want +got):\n%s", diff)
+	}
+	r.settled(calls[3].session, row{State: "failed", Code: CodeNoRoom})
 }
 
 // TestNoRoom : a call beyond the bound goes on uncaptured, and a row says why. Its end makes room.

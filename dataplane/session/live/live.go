@@ -19,8 +19,9 @@ import (
 var (
 	// ErrTenantLimit : the tenant has as many streams as it may, over all pods.
 	ErrTenantLimit = errors.New("the tenant has as many streams as it may")
-	// ErrPodLimit : this pod has as many streams as it may; another may have room.
-	ErrPodLimit = errors.New("the pod has as many streams as it may")
+	// ErrPodLimit is returned while this pod has as many streams as it may, in all or of one namespace. Another pod may
+	// have room.
+	ErrPodLimit = errors.New("the pod has as many streams as it may, in all or of one namespace")
 	// ErrDraining : this pod is shutting down.
 	ErrDraining = errors.New("the pod is shutting down")
 	// ErrTokenUsed : the one-time token let a stream in before.

@@ -64,7 +64,7 @@ func TestAdmit(t *testing.T) {
 // TestPodLimitIsExact : of 200 at once.
 func TestPodLimitIsExact(t *testing.T) {
 	r := newRig(t)
-	p := r.pod("a", live.Options{MaxStreams: 20, HeartbeatEvery: time.Millisecond})
+	p := r.pod("a", live.Options{MaxStreams: 20, MaxPerNamespace: 20, HeartbeatEvery: time.Millisecond})
 	var admitted atomic.Int32
 	var group sync.WaitGroup
 	for range 200 {
@@ -84,6 +84,32 @@ func TestPodLimitIsExact(t *testing.T) {
 	if n := r.one(`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`); n != 20 || admitted.Load() != 20 || p.Live() != 20 {
 		t.Errorf("%d were let in, %d rows, %d live, want 20", admitted.Load(), n, p.Live())
 	}
+}
+
+// TestNamespaceLeavesPlacesToOthers admits three quarters of a pod's streams for one namespace, and the others for
+// other namespaces.
+func TestNamespaceLeavesPlacesToOthers(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", live.Options{MaxStreams: 8})
+	sibling := &tenantconfig.Tenant{ID: "acme/sales", UID: "3"}
+	r.tenants.Store(tenantconfig.NewSnapshot(acme, globex, sibling))
+	var streams []*live.Live
+	for _, tenant := range []*tenantconfig.Tenant{acme, acme, acme, sibling, sibling, sibling} {
+		streams = append(streams, r.admit(p, tenant))
+	}
+	for _, tenant := range []*tenantconfig.Tenant{acme, sibling} {
+		if _, err := p.Admit(t.Context(), tenant, 100, live.Stream{}); !errors.Is(err, live.ErrPodLimit) {
+			t.Errorf("the seventh stream of a namespace, of %s: %v", tenant.ID, err)
+		}
+	}
+	for range 2 {
+		r.admit(p, globex)
+	}
+	if _, err := p.Admit(t.Context(), globex, 100, live.Stream{}); !errors.Is(err, live.ErrPodLimit) {
+		t.Errorf("the ninth stream of the pod: %v", err)
+	}
+	streams[0].End(t.Context(), nil)
+	r.admit(p, sibling)
 }
 
 // TestCuts : what ends a stream, what the bridge is told, and what the row.

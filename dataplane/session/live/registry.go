@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +33,9 @@ type Options struct {
 	Tenants func() *tenantconfig.Snapshot
 	// MaxStreams of this pod; 1000 by default.
 	MaxStreams int
+	// MaxPerNamespace bounds the streams that the tenants of one namespace have in this pod; three quarters of
+	// MaxStreams by default.
+	MaxPerNamespace int
 	// HeartbeatEvery is how often rows are told that they live; 10 s by default. The janitors give rows 45 s.
 	HeartbeatEvery time.Duration
 	// LookEvery is how often the registry looks for tenants that were suspended and streams that somebody wants closed; 1 s by default.
@@ -59,6 +63,9 @@ func (o *Options) setDefaults() {
 	if o.MaxStreams <= 0 {
 		o.MaxStreams = 1000
 	}
+	if o.MaxPerNamespace <= 0 {
+		o.MaxPerNamespace = o.MaxStreams - o.MaxStreams/4
+	}
 	if o.MaxKept <= 0 {
 		o.MaxKept = 10_000
 	}
@@ -74,6 +81,7 @@ type Registry struct {
 
 	mu       sync.Mutex
 	streams  map[store.StreamRef]*Live
+	used     map[string]int // streams by namespace
 	draining bool
 	kept     []store.StreamEnd // the database has not taken them yet
 	changed  chan struct{}     // closed and made anew whenever a stream ends
@@ -82,7 +90,7 @@ type Registry struct {
 // New makes a registry. Run keeps it.
 func New(o Options) *Registry {
 	o.setDefaults()
-	r := &Registry{o: o, streams: map[store.StreamRef]*Live{}, changed: make(chan struct{})}
+	r := &Registry{o: o, streams: map[store.StreamRef]*Live{}, used: map[string]int{}, changed: make(chan struct{})}
 	r.m = newMetrics(o.Registerer, r)
 	return r
 }
@@ -141,19 +149,31 @@ func (r *Registry) enter(l *Live) error {
 	switch {
 	case r.draining:
 		return ErrDraining
-	case len(r.streams) >= r.o.MaxStreams:
+	case len(r.streams) >= r.o.MaxStreams, r.used[namespaceOf(l)] >= r.o.MaxPerNamespace:
 		return ErrPodLimit
 	}
 	r.streams[l.ref] = l
+	r.used[namespaceOf(l)]++
 	return nil
 }
 
 func (r *Registry) forget(l *Live) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.streams, l.ref)
+	if r.streams[l.ref] == l {
+		delete(r.streams, l.ref)
+		if r.used[namespaceOf(l)]--; r.used[namespaceOf(l)] <= 0 {
+			delete(r.used, namespaceOf(l))
+		}
+	}
 	close(r.changed)
 	r.changed = make(chan struct{})
+}
+
+// namespaceOf returns the namespace of a stream's tenant. Its author can create many Tenants.
+func namespaceOf(l *Live) string {
+	namespace, _, _ := strings.Cut(l.ref.Tenant, "/")
+	return namespace
 }
 
 // all streams now.
