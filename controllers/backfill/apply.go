@@ -3,8 +3,7 @@ package backfill
 import (
 	"context"
 	"errors"
-
-	"sigs.k8s.io/controller-runtime/pkg/log"
+	"fmt"
 
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
 	"github.com/caly-dev/caly/internal/ingest"
@@ -12,13 +11,13 @@ import (
 )
 
 // add makes an event of a call; of nil, and of one of another account, it makes none.
-func (n *run) add(ctx context.Context, found []store.Event, c *calldetails.Call) []store.Event {
+func (n *run) add(found []store.Event, c *calldetails.Call) []store.Event {
 	if c == nil {
 		return found
 	}
 	e, err := ingest.FromCall(n.config, n.r.Sources, c, c.Raw)
 	if err != nil {
-		log.FromContext(ctx).Info("a call that Exotel told of is left out", "tenant", n.tenant.ID(), "why", err.Error())
+		n.leaveOut(err)
 		return found
 	}
 	return append(found, e)
@@ -52,7 +51,7 @@ func (n *run) ingest(ctx context.Context, found []store.Event) error {
 		}
 		return nil
 	case reason != "" && found[0].DeadReason == "":
-		log.FromContext(ctx).Error(err, "a call that Exotel told of cannot be applied", "tenant", n.tenant.ID(), "call", found[0].CallSID)
+		n.leaveOut(fmt.Errorf("call %s is stored as a dead event: %w", found[0].CallSID, err))
 		found[0].DeadReason = reason
 		return n.ingest(ctx, found)
 	}

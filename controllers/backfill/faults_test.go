@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -458,5 +459,47 @@ func TestPoison(t *testing.T) {
 	}
 	if _, single := r.sent.count(); single != 0 {
 		t.Errorf("%d calls were asked for again", single)
+	}
+}
+
+// TestLyingAPI asks an API that a Tenant named and that is not Exotel. However many records it lists, a run logs
+// one line about them.
+func TestLyingAPI(t *testing.T) {
+	for name, tc := range map[string]struct {
+		records     int
+		wantStatus  metav1.ConditionStatus
+		wantReason  string
+		wantMessage string
+		wantLine    string
+	}{
+		"more records than a page has": {2_000_000, metav1.ConditionFalse, v1alpha1.ReasonBackfillUnavailable,
+			"more than 1000 calls", ""},
+		"records that are not calls": {900, metav1.ConditionTrue, v1alpha1.ReasonBackfillSucceeded, "", "calls=900"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, exoteltest.Options{})
+			page := `{"Metadata":{"NextPageUri":null},"Calls":[0` + strings.Repeat(",0", tc.records-1) + `]}`
+			api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_,
+					_ = w.Write([]byte(page))
+			}))
+			defer api.Close()
+			tenant := r.tenant(t, "acme", func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL = api.URL })
+			r.start(t)
+			r.until(t, tenant, tc.wantStatus, tc.wantReason)
+			var live v1alpha1.Tenant
+			if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), &live); err != nil {
+				t.Fatal(err)
+			}
+			c := apimeta.FindStatusCondition(live.Status.Conditions, v1alpha1.ConditionBackfillSucceeded)
+			if !strings.Contains(c.Message, tc.wantMessage) || len(c.Message) > 1000 {
+				t.Errorf("the message is %q, want %q in it", c.Message, tc.wantMessage)
+			}
+			lines := strings.Count(r.logs.String(), "listed are left out")
+			if want := min(len(tc.wantLine), 1); lines != want || !strings.Contains(r.logs.String(), tc.wantLine) {
+				t.Errorf("%d lines about calls that are left out, want %d with %q:\n%.3000s", lines, want, tc.wantLine,
+					r.logs.String())
+			}
+		})
 	}
 }

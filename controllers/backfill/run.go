@@ -46,6 +46,25 @@ type run struct {
 	// reached is up to when calls were created that were looked at.
 	reached        time.Time
 	checked, found int
+
+	// left are records and calls that were left out; why is the reason for the first of them.
+	left int
+	why  error
+}
+
+// leaveOut counts what cannot be used, since a line for each would be as many lines as the API wants.
+func (n *run) leaveOut(err error) {
+	if n.left++; n.left == 1 {
+		n.why = err
+	}
+}
+
+// tellLeftOut logs what was left out, in one line for a run.
+func (n *run) tellLeftOut(ctx context.Context) {
+	if n.left > 0 {
+		log.FromContext(ctx).Info("calls that Exotel listed are left out", "tenant", n.tenant.ID(), "calls", n.left,
+			"first", n.why.Error())
+	}
 }
 
 // do looks at the suspects and then at all calls of the window. An error other than errBounds and errStopped is Exotel's or the
@@ -79,7 +98,7 @@ func (n *run) suspects(ctx context.Context) error {
 		if err != nil {
 			return errors.Join(err, n.apply(ctx, found))
 		}
-		found = n.add(ctx, found, c)
+		found = n.add(found, c)
 	}
 	if len(list) < n.limits.Suspects {
 		n.suspect = store.Suspect{}
@@ -111,7 +130,10 @@ func (n *run) list(ctx context.Context, w window) error {
 	for c, err := range n.client.Calls(ctx, w.filter(location(n.tenant))) {
 		if err != nil {
 			if broken(err) {
-				log.FromContext(ctx).Info("a call's record cannot be read and is left out", "tenant", n.tenant.ID(), "why", err.Error())
+				n.leaveOut(err)
+				if n.checked++; n.checked >= n.limits.Calls {
+					return errors.Join(errBounds, n.take(ctx, page))
+				}
 				continue
 			}
 			return errors.Join(err, n.take(ctx, page))
@@ -171,7 +193,7 @@ func (n *run) collect(ctx context.Context, calls []calldetails.Call, known map[s
 			if err != nil {
 				return i, found, err
 			}
-			found = n.add(ctx, found, c)
+			found = n.add(found, c)
 		}
 		n.checked++
 	}

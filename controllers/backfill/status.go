@@ -67,6 +67,7 @@ func (r *Reconciler) execute(ctx context.Context, t *v1alpha1.Tenant, m *remembe
 	limited, cancel := context.WithTimeout(ctx, n.limits.Time)
 	defer cancel()
 	err := n.do(limited)
+	n.tellLeftOut(ctx)
 	switch {
 	case ctx.Err() != nil || errors.Is(err, errStopped):
 		r.Metrics.runs.WithLabelValues(resultStopped).Inc()

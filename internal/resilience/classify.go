@@ -164,7 +164,7 @@ func RetryAfter(h http.Header, now time.Time) time.Duration {
 		return time.Duration(min(max(n, 0), 86400)) * time.Second
 	}
 	if at, err := http.ParseTime(v); err == nil {
-		return max(at.Sub(now), 0)
+		return min(max(at.Sub(now), 0), 24*time.Hour)
 	}
 	return 0
 }

@@ -84,7 +84,8 @@ func FuzzRetryAfter(f *testing.F) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for in, want := range map[string]time.Duration{
 		"": 0, "0": 0, "5": 5 * time.Second, "-5": 0, "999999999999": 24 * time.Hour, "soon": 0,
-		now.Add(time.Minute).Format(http.TimeFormat): time.Minute, now.Add(-time.Minute).Format(http.TimeFormat): 0,
+		now.AddDate(7000, 0, 0).Format(http.TimeFormat): 24 * time.Hour,
+		now.Add(time.Minute).Format(http.TimeFormat):    time.Minute, now.Add(-time.Minute).Format(http.TimeFormat): 0,
 	} {
 		if got := RetryAfter(http.Header{"Retry-After": {in}}, now); got != want {
 			f.Errorf("RetryAfter(%q) = %s, want %s", in, got, want)
@@ -92,7 +93,7 @@ func FuzzRetryAfter(f *testing.F) {
 		f.Add(in)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if d := RetryAfter(http.Header{"Retry-After": {s}}, now); d < 0 {
+		if d := RetryAfter(http.Header{"Retry-After": {s}}, now); d < 0 || d > 24*time.Hour {
 			t.Errorf("RetryAfter(%q) = %s", s, d)
 		}
 	})

@@ -17,6 +17,10 @@ import (
 const (
 	maxLegs = 64
 	maxText = 8 << 10 // bytes of one field
+	// maxRecord is how many bytes one record may have. One of a call with eight legs has 3 KiB.
+	maxRecord = 256 << 10
+	// maxRecords of one page. Pages of 100 are asked for.
+	maxRecords = 1000
 	// maxSeconds is more than any call lasts; a larger number is nonsense and read as none.
 	maxSeconds = 7 * 24 * 3600
 )
@@ -103,19 +107,38 @@ type wireLegs []Leg
 
 // UnmarshalJSON reads [{"Leg":{...}}] and, as in webhooks, [{...}].
 func (l *wireLegs) UnmarshalJSON(b []byte) error {
-	var items []json.RawMessage
 	if len(b) == 0 || b[0] != '[' {
 		return nil
 	}
-	if err := json.Unmarshal(b, &items); err != nil {
+	items, _, err := elements(b, maxLegs)
+	if err != nil {
 		return err
 	}
-	for _, item := range items[:min(len(items), maxLegs)] {
+	for _, item := range items {
 		if leg, ok := decodeLeg(item); ok {
 			*l = append(*l, leg)
 		}
 	}
 	return nil
+}
+
+// elements returns the first elements of a JSON array, and whether there are more than most. Those are not decoded.
+func elements(b []byte, most int) (list []json.RawMessage, more bool, err error) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	if _, err := d.Token(); err != nil {
+		return nil, false, err
+	}
+	for d.More() {
+		if len(list) == most {
+			return list, true, nil
+		}
+		var item json.RawMessage
+		if err := d.Decode(&item); err != nil {
+			return nil, false, err
+		}
+		list = append(list, item)
+	}
+	return list, false, nil
 }
 
 func decodeLeg(b []byte) (Leg, bool) {
@@ -181,7 +204,37 @@ func decodeSingle(b []byte, loc *time.Location) (Call, error) {
 	if len(w.Call) == 0 {
 		return Call{}, errors.New("the answer has no Call")
 	}
-	return decodeCall(w.Call, loc)
+	return decodeRecord(w.Call, loc)
+}
+
+// decodeRecord reads a record as it came, which has a bound. Decode has none: it reads what was stored.
+func decodeRecord(b []byte, loc *time.Location) (Call, error) {
+	if len(b) > maxRecord {
+		return Call{}, fmt.Errorf("the record has more than %d bytes", maxRecord)
+	}
+	return decodeCall(b, loc)
+}
+
+var errRecords = fmt.Errorf("the page has more than %d calls, and %d were asked for", maxRecords, maxPageSize)
+
+// wireRecords are the records of a page.
+type wireRecords []json.RawMessage
+
+// UnmarshalJSON returns errRecords if there are too many, before they are in memory.
+func (r *wireRecords) UnmarshalJSON(b []byte) error {
+	*r = nil
+	if string(b) == "null" {
+		return nil
+	}
+	if len(b) == 0 || b[0] != '[' {
+		return &json.UnmarshalTypeError{} // Unmarshal fills in the field
+	}
+	list, more, err := elements(b, maxRecords)
+	if more {
+		return errRecords
+	}
+	*r = list
+	return err
 }
 
 // page is one answer about many calls. Its records are decoded one by one, so that one that is broken hides no other.
@@ -195,9 +248,11 @@ func decodePage(b []byte) (page, error) {
 		Metadata *struct {
 			NextPageURI text `json:"NextPageUri"`
 		}
-		Calls []json.RawMessage
+		Calls wireRecords
 	}
-	if err := json.Unmarshal(b, &w); err != nil {
+	if err := json.Unmarshal(b, &w); errors.Is(err, errRecords) {
+		return page{}, err
+	} else if err != nil {
 		return page{}, notJSON(b, err)
 	}
 	if w.Metadata == nil {
