@@ -25,7 +25,9 @@ type CallRecordingSpec struct {
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_-]+$`
 	CallSID string `json:"callSID,omitempty"`
-	// sourceURL is where Exotel serves the recording. Its host must be one that the Tenant allows.
+	// sourceURL is where Exotel serves the recording. Its host must be one that the Tenant allows. The operator
+	// writes it without its query, which may hold a signature. Everybody who may read CallRecordings can use a signed
+	// URL that is written here.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048

@@ -16,6 +16,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	v1alpha1ac "github.com/caly-dev/caly/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -161,7 +162,7 @@ func view(t *v1alpha1.Tenant, row store.Recording) *v1alpha1ac.CallRecordingAppl
 	return v1alpha1ac.CallRecording(Name(t.Name, row.ID), t.Namespace).
 		WithLabels(map[string]string{v1alpha1.LabelTenant: t.Name, v1alpha1.LabelOrigin: v1alpha1.OriginIntake}).
 		WithSpec(v1alpha1ac.CallRecordingSpec().WithTenantRef(v1alpha1ac.TenantReference().WithName(t.Name)).
-			WithCallSID(row.CallSID).WithSourceURL(row.SourceURL))
+			WithCallSID(row.CallSID).WithSourceURL(exotel.WithoutQuery(row.SourceURL))) // a signature would admit every reader
 }
 
 // Name of the CallRecording that intake makes of a recording: the same every time.

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,6 +21,7 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	v1alpha1ac "github.com/caly-dev/caly/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 func TestBounds(t *testing.T) {
@@ -212,6 +214,32 @@ func TestView(t *testing.T) {
 	labels := map[string]string{v1alpha1.LabelTenant: longest, v1alpha1.LabelOrigin: v1alpha1.OriginIntake}
 	if diff := cmp.Diff(labels, got.Labels); diff != "" {
 		t.Errorf("labels (-want +got):\n%s", diff)
+	}
+}
+
+// TestViewHasNoSignature queues a recording with a signed URL. Its CallRecording has the URL without the
+// signature, and shows the same recording; the row keeps the whole URL, which the upload needs.
+func TestViewHasNoSignature(t *testing.T) {
+	r := newRig(t)
+	tenant := r.tenant(t, "support")
+	const plain = "https://s3-ap-south-1.amazonaws.com/exotelrecordings/call-1.mp3"
+	const signed = plain + "?X-Amz-Credential=AKIA&X-Amz-Signature=SECRET#SECRET"
+	id := tenantconfig.RecordingID("call-1", signed)
+	if _, err := r.db.Enqueue(t.Context(), tenant.ID(), "call-1", store.NewRecording{ID: id,
+		SourceURL: signed}); err != nil {
+		t.Fatal(err)
+	}
+	r.round(t)
+	got := r.views(t, "support")["support-"+id]
+	if got.Spec.SourceURL != plain || tenantconfig.RecordingID(got.Spec.CallSID, got.Spec.SourceURL) != id {
+		t.Errorf("the CallRecording has %q, want %q", got.Spec.SourceURL, plain)
+	}
+	if text, err := json.Marshal(got); err != nil || strings.Contains(string(text), "SECRET") {
+		t.Errorf("%s, %v; want no part of the signature", text, err)
+	}
+	key := store.RecordingKey{Tenant: tenant.ID(), ID: id}
+	if rows, err := r.db.Recordings(t.Context(), []store.RecordingKey{key}); err != nil || rows[key].SourceURL != signed {
+		t.Errorf("the row has %q, %v; want %q", rows[key].SourceURL, err, signed)
 	}
 }
 

@@ -98,7 +98,8 @@ func (r *Reconciler) compile(_ context.Context, s *scope) error {
 		TimeZone: spec.Exotel.TimeZone, AllowedSourceHosts: hosts,
 		Webhooks: verifiers, Freshness: duration(spec.Webhooks.Freshness, tenantconfig.DefaultFreshness), Auth: accounts, Storage: storage(s), Audio: streams}
 	s.upload = &tenantconfig.Upload{Version: tenantconfig.Version, ID: id, ExotelKey: value(s.exotel, "apiKey"),
-		ExotelToken: value(s.exotel, "apiToken"), AllowedSourceHosts: hosts, Bucket: spec.Recordings.Bucket,
+		ExotelToken: value(s.exotel, "apiToken"), ExotelAPI: spec.Exotel.APIBaseURL, AllowedSourceHosts: hosts,
+		Bucket:   spec.Recordings.Bucket,
 		Endpoint: spec.Recordings.Endpoint, Region: spec.Recordings.Region, AccessKeyID: value(s.bucket, "accessKeyID"),
 		SecretAccessKey: value(s.bucket, "secretAccessKey"), KeyTemplate: spec.Recordings.KeyTemplate}
 	return nil

@@ -58,6 +58,10 @@ func TestCompile(t *testing.T) {
 		"as it is": {},
 		"suspended": {change: func(s *scope) { s.suspension.Reason = v1alpha1.ReasonSuspended },
 			wantTenant: func(c *tenantconfig.Tenant) { c.Suspended = true }},
+		"an API of its own": {
+			change:     func(s *scope) { s.tenant.Spec.Exotel.APIBaseURL = "https://exotel.example" },
+			wantUpload: func(u *tenantconfig.Upload) { u.ExotelAPI = "https://exotel.example" },
+		},
 		"hosts of its own": {change: func(s *scope) { s.tenant.Spec.Recordings.AllowedSourceHosts = []string{"a.test"} },
 			wantTenant: func(c *tenantconfig.Tenant) { c.AllowedSourceHosts = []string{"a.test"} },
 			wantUpload: func(u *tenantconfig.Upload) { u.AllowedSourceHosts = []string{"a.test"} }},

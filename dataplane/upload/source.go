@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -28,9 +29,11 @@ const maxRedirects = 3
 type source struct {
 	policy     tenantconfig.SourcePolicy
 	key, token tenantconfig.Sensitive
-	client     *http.Client
-	registry   *resilience.Registry
-	tenant     string
+	// api is the address that the Tenant names for Exotel's API; nil if it names none.
+	api      *url.URL
+	client   *http.Client
+	registry *resilience.Registry
+	tenant   string
 	// stall is how long a body may bring no byte.
 	stall time.Duration
 	// resumed counts reopened bodies.
@@ -39,6 +42,9 @@ type source struct {
 
 func newSource(cfg *tenantconfig.Upload, policy tenantconfig.SourcePolicy, transport http.RoundTripper, registry *resilience.Registry, stall time.Duration) *source {
 	s := &source{policy: policy, key: cfg.ExotelKey, token: cfg.ExotelToken, registry: registry, tenant: cfg.ID, stall: stall, resumed: func() {}}
+	if api, err := url.Parse(cfg.ExotelAPI); err == nil && api.Host != "" {
+		s.api = api
+	}
 	s.client = &http.Client{Transport: transport, CheckRedirect: s.checkRedirect}
 	return s
 }
@@ -52,7 +58,7 @@ func (s *source) checkRedirect(req *http.Request, via []*http.Request) error {
 		return err
 	}
 	req.Header.Del("Referer") // it would carry the signature of a signed URL
-	if !sameOrigin(req.URL, via[0].URL) || leftOrigin(via) || !takesCredentials(req.URL) {
+	if !sameOrigin(req.URL, via[0].URL) || leftOrigin(via) || !s.takesCredentials(req.URL) {
 		req.Header.Del("Authorization")
 	}
 	return nil
@@ -95,7 +101,7 @@ func (s *source) once(ctx context.Context, rawURL string, extra http.Header, wan
 	}
 	req.Header.Set("User-Agent", "caly-upload")
 	req.Header.Set("Accept-Encoding", "identity")
-	if s.key != "" && takesCredentials(req.URL) {
+	if s.key != "" && s.takesCredentials(req.URL) {
 		req.SetBasicAuth(s.key.Reveal(), s.token.Reveal())
 	}
 	resp, err := s.client.Do(req)
@@ -110,15 +116,26 @@ func (s *source) once(ctx context.Context, rawURL string, extra http.Header, wan
 	return nil, answerFault(resp)
 }
 
-// takesCredentials tells whether an allowed URL is to be asked with Exotel's credentials. S3 is not: it serves public or
-// signed URLs, refuses a second kind of authentication, and is not Exotel's.
-func takesCredentials(u *url.URL) bool {
-	host := strings.ToLower(u.Hostname())
-	if host == "amazonaws.com" || strings.HasSuffix(host, ".amazonaws.com") {
-		return false
+// takesCredentials reports whether an allowed URL is asked with Exotel's credentials: Exotel's own hosts over
+// https, and the address that the Tenant names for Exotel's API, which gets them from backfill too. A signed URL
+// needs none, and every other host, such as S3's, is not Exotel's.
+func (s *source) takesCredentials(u *url.URL) bool {
+	return !exotel.IsSigned(u) && (exotel.IsHost(u) || s.api != nil && sameService(u, s.api))
+}
+
+// sameService reports whether two URLs lead to the same port of the same host, with the same scheme.
+func sameService(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && portOf(a) == portOf(b)
+}
+
+func portOf(u *url.URL) string {
+	switch {
+	case u.Port() != "":
+		return u.Port()
+	case u.Scheme == "http":
+		return "80"
 	}
-	q := u.Query()
-	return !q.Has("X-Amz-Signature") && !q.Has("Signature")
+	return "443"
 }
 
 // answerFault reads what little of the answer helps to judge it and closes it.

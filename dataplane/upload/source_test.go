@@ -26,6 +26,9 @@ func newTestSource(t testing.TB, allowed []netip.Prefix, hosts ...string) *sourc
 	transport := netguard.NewTransport(allowed, 4)
 	t.Cleanup(transport.CloseIdleConnections)
 	cfg := &tenantconfig.Upload{ID: tenant, ExotelKey: "key", ExotelToken: "token"}
+	if len(hosts) > 0 { // the first is the Tenant's own Exotel
+		cfg.ExotelAPI = "http://" + hosts[0]
+	}
 	return newSource(cfg, tenantconfig.SourcePolicy{Hosts: hosts, AllowHTTP: true, AllowedCIDRs: allowed}, transport, quick(), 300*time.Millisecond)
 }
 
@@ -158,13 +161,16 @@ func TestCredentialsStayHome(t *testing.T) {
 		path string
 		want []hop
 	}{
-		"plain":                    {"/audio", []hop{{"home", "basic", ""}}},
-		"signed":                   {"/audio?X-Amz-Signature=abc", []hop{{"home", "", ""}}},
-		"signed the old way":       {"/audio?AWSAccessKeyId=a&Signature=abc", []hop{{"home", "", ""}}},
-		"redirect at home":         {"/same", []hop{{"home", "basic", ""}, {"home", "basic", ""}}},
-		"redirect to a signed URL": {"/signed-by-redirect", []hop{{"home", "basic", ""}, {"home", "", ""}}},
-		"redirect to another host": {"/cross", []hop{{"home", "basic", ""}, {"away", "", ""}}},
-		"redirect there and back":  {"/there-and-back", []hop{{"home", "basic", ""}, {"away", "", ""}, {"home", "", ""}}},
+		"plain":                     {"/audio", []hop{{"home", "basic", ""}}},
+		"signed":                    {"/audio?X-Amz-Signature=abc", []hop{{"home", "", ""}}},
+		"signed the old way":        {"/audio?AWSAccessKeyId=a&Signature=abc", []hop{{"home", "", ""}}},
+		"redirect at home":          {"/same", []hop{{"home", "basic", ""}, {"home", "basic", ""}}},
+		"redirect to a signed URL":  {"/signed-by-redirect", []hop{{"home", "basic", ""}, {"home", "", ""}}},
+		"signed for Google":         {"/audio?x-goog-signature=abc", []hop{{"home", "", ""}}},
+		"signed for Azure":          {"/audio?sv=1&sig=abc", []hop{{"home", "", ""}}},
+		"signed behind a semicolon": {"/audio?a=b;X-Amz-Signature=abc", []hop{{"home", "", ""}}},
+		"redirect to another host":  {"/cross", []hop{{"home", "basic", ""}, {"away", "", ""}}},
+		"redirect there and back":   {"/there-and-back", []hop{{"home", "basic", ""}, {"away", "", ""}, {"home", "", ""}}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -178,10 +184,40 @@ func TestCredentialsStayHome(t *testing.T) {
 			}
 		})
 	}
-	for host, want := range map[string]bool{"recordings.exotel.com": true, "s3-ap-south-1.amazonaws.com": false,
-		"bucket.S3.ap-south-1.AMAZONAWS.com": false, "amazonaws.com.exotel.com": true} {
-		if got := takesCredentials(&url.URL{Scheme: "https", Host: host}); got != want {
-			t.Errorf("takesCredentials(%s) = %v", host, got)
+	elsewhere := newTestSource(t, loopback, "exotel.example", hostOf(home)) // the list allows home, which is not Exotel's
+	hops = nil
+	if _, err := read(elsewhere, home.URL+"/audio", t); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]hop{{"home", "", ""}}, hops); d != "" {
+		t.Errorf("a host of the list that is not Exotel's (-want +got):\n%s", d)
+	}
+}
+
+// TestTakesCredentials decides by the URL alone.
+func TestTakesCredentials(t *testing.T) {
+	for raw, want := range map[string]bool{
+		"https://recordings.exotel.com/a.mp3":                    true,
+		"https://recordings.exotel.in/a.mp3":                     true,
+		"http://recordings.exotel.com/a.mp3":                     false,
+		"https://recordings.exotel.com/a.mp3?X-Goog-Signature=a": false,
+		"https://recordings.exotel.com.evil.example/a.mp3":       false,
+		"https://s3-ap-south-1.amazonaws.com/a.mp3":              false,
+		"https://amazonaws.com.exotel.com/a.mp3":                 true,
+		"https://storage.googleapis.com/a.mp3":                   false,
+		"http://api.example:8080/a.mp3":                          true,
+		"http://API.example:8080/a.mp3":                          true,
+		"http://api.example:8080/a.mp3?sig=a":                    false,
+		"http://api.example/a.mp3":                               false,
+		"https://api.example:8080/a.mp3":                         false,
+		"http://api.example:8080@evil.example/a.mp3":             false,
+	} {
+		u, err := url.Parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := newTestSource(t, nil, "api.example:8080").takesCredentials(u); got != want {
+			t.Errorf("takesCredentials(%s) = %v", raw, got)
 		}
 	}
 }

@@ -89,9 +89,11 @@ type Upload struct {
 	Version int `json:"version"`
 	// ID is namespace/name.
 	ID string `json:"id"`
-	// Exotel credentials: sent to the allowed source hosts, but to no S3 service and with no signed URL.
+	// Exotel credentials: sent to Exotel's own hosts and to ExotelAPI, and with no signed URL.
 	ExotelKey   Sensitive `json:"exotelKey"`
 	ExotelToken Sensitive `json:"exotelToken"`
+	// ExotelAPI is the address that the Tenant names for Exotel's API; empty for a region's.
+	ExotelAPI string `json:"exotelAPI,omitempty"`
 	// AllowedSourceHosts of recordings: host, "*.domain", optional port.
 	AllowedSourceHosts []string `json:"allowedSourceHosts"`
 	// Bucket, Endpoint (URL), Region of the store, with its credentials.

@@ -93,7 +93,8 @@ func (r *rig) writeConfig(ctx context.Context) error {
 		return err
 	}
 	data, err := tenantconfig.EncodeUpload(tenantconfig.Upload{
-		Version: tenantconfig.Version, ID: tenantID, ExotelKey: "key", ExotelToken: "token",
+		Version: tenantconfig.Version, ID: tenantID, ExotelKey: "key", ExotelToken: "token", ExotelAPI: "http://" +
+			r.source.host,
 		AllowedSourceHosts: []string{r.source.host}, Bucket: bucket, Endpoint: r.o.s3Endpoint, Region: region,
 		AccessKeyID: tenantconfig.Sensitive(r.o.s3Key), SecretAccessKey: tenantconfig.Sensitive(r.o.s3Secret),
 		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}", DatabaseURL: tenantconfig.Sensitive(dsn),
