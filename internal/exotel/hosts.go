@@ -19,7 +19,8 @@ func IsHost(u *url.URL) bool {
 	return false
 }
 
-// signatures are query parameters of signed URLs: of Amazon (two versions), Google (two), Azure, Alibaba, Tencent, and CloudFront.
+// signatures are query parameters of signed URLs: of Amazon (two versions), Google (two), Azure, Alibaba, Tencent,
+// and CloudFront.
 var signatures = map[string]bool{
 	"x-amz-signature":      true,
 	"x-amz-credential":     true,
@@ -54,7 +55,8 @@ func IsSigned(u *url.URL) bool {
 	return false
 }
 
-// WithoutQuery returns a URL without its query and fragment, which may hold a signature. It does not parse, so that it reads every text.
+// WithoutQuery returns a URL without its query and fragment, which may hold a signature. It does not parse, so
+// that it reads every text.
 func WithoutQuery(rawURL string) string {
 	if i := strings.IndexAny(rawURL, "?#"); i >= 0 {
 		return rawURL[:i]

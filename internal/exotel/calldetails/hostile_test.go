@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestHugeAnswers asks an API that answers with as much as fits into the bound of a body. A Tenant names the API, so it is not Exotel.
-// The listing ends with one error, and decoding allocates a small multiple of the body.
+// TestHugeAnswers asks an API that answers with as much as fits into the bound of a body. A Tenant names the API,
+// so it is not Exotel. The listing ends with one error, and decoding allocates a small multiple of the body.
 func TestHugeAnswers(t *testing.T) {
 	fill := func(begin, one, end string) string {
 		return begin + one[1:] + strings.Repeat(one, (maxBody-len(begin)-len(end))/len(one)-1) + end
@@ -34,7 +34,9 @@ func TestHugeAnswers(t *testing.T) {
 		"other fields": fill(`{"Call":{"Sid":"c1","Other":[`, ",0", `]}}`),
 	}
 	server := func(t *testing.T, body string) *Client {
-		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(body))
+		}))
 		t.Cleanup(s.Close)
 		return newClient(t, config(t, s.URL))
 	}
