@@ -64,6 +64,9 @@ type Verdict struct {
 	// CoversQuery and CoversBody tell which parts of an accepted request may be believed. Whoever has seen one signed body
 	// can put another query beside it.
 	CoversQuery, CoversBody bool
+	// SignedDigest is a SHA-256 of the bytes that the accepted signature covers. It depends on nothing that a sender
+	// without the secret can change. Nil: no signature was accepted.
+	SignedDigest []byte
 }
 
 // finding is what one verifier says. It covers something only if it has no reason to refuse.
@@ -71,6 +74,8 @@ type finding struct {
 	refusal     string // one of Reasons; empty: accepted
 	missing     bool   // the refusal is that what this verifier looks for is not there
 	query, body bool   // what it covers
+	digest      []byte // of the signed bytes; nil: the verifier signs nothing
+	whole       bool   // the digest is of the body, or of the query in its place, alone
 }
 
 func refuse(reason string) finding { return finding{refusal: reason} }
@@ -97,6 +102,7 @@ func Verify(cfg *tenantconfig.Webhooks, r *Request) Verdict {
 		v = allOf(findings)
 	}
 	if !v.OK {
+		v.SignedDigest = nil
 		v.Reason, v.Missing = refusal(findings), bare(r)
 	}
 	return v
@@ -145,6 +151,7 @@ func anyOf(findings []finding) (v Verdict) {
 		v.CoversQuery = v.CoversQuery || (f.refusal == "" && f.query)
 		v.CoversBody = v.CoversBody || (f.refusal == "" && f.body)
 	}
+	v.SignedDigest = signedDigest(findings)
 	return v
 }
 
@@ -154,7 +161,18 @@ func allOf(findings []finding) Verdict {
 	for _, f := range findings {
 		ok, query, body = ok && f.refusal == "", query && f.query, body && f.body
 	}
-	return Verdict{OK: ok, CoversQuery: ok && query, CoversBody: ok && body}
+	return Verdict{OK: ok, CoversQuery: ok && query, CoversBody: ok && body, SignedDigest: signedDigest(findings)}
+}
+
+// signedDigest returns the digest of what an accepted signature covers. Verifiers that sign the whole body or query
+// agree on it, so that nobody can change it by leaving out one of two signatures.
+func signedDigest(findings []finding) (digest []byte) {
+	for _, f := range findings {
+		if f.refusal == "" && f.digest != nil && (digest == nil || f.whole) {
+			digest = f.digest
+		}
+	}
+	return digest
 }
 
 // refusal is the reason that tells most: that of a verifier that found something wrong, before that of one that found nothing.

@@ -44,7 +44,7 @@ func verifySignature(cfg *tenantconfig.Signature, r *Request) finding {
 	case signed.refusal != "": // only who can sign is told of the time
 		return refuse(signed.refusal)
 	}
-	return finding{query: signed.query, body: signed.body}
+	return signed.accepted()
 }
 
 // matches tells whether any of the sums is the HMAC of the parts under any of the secrets. All are tried and each is compared in

@@ -40,7 +40,7 @@ func verifyStandard(cfg *tenantconfig.StandardWebhooks, r *Request) finding {
 	case stale != "": // only who can sign is told of the time
 		return refuse(stale)
 	}
-	return finding{query: signed.query, body: signed.body}
+	return signed.accepted()
 }
 
 // standardSums are the sums of the header's signatures of version 1; others, such as the asymmetric v1a, are passed over. None

@@ -24,7 +24,8 @@ func newMetrics() *metrics {
 		received: counter("received_total", "Webhooks on a known path, by kind: status, passthru, leg.", "kind"),
 		verified: prometheus.NewCounter(options("verified_total", "Webhooks that are verified and got a place.")),
 		events: counter("events_total", "Events committed, by outcome: applied, duplicate, changed_duplicate (a known event with other fields, "+
-			"which had no effect), dead (kept with a reason, not applied).", "outcome"),
+			"which had no effect), replayed (signed bytes of another event, which had no effect), dead (kept with a reason, "+
+			"not applied).", "outcome"),
 		rejected: counter("rejected_total", "Webhooks answered with a problem, by its code.", "code"),
 		refused:  counter("refused_total", "Webhooks that did not prove where they come from, by the exact reason.", "reason"),
 		ack: histogram("ack_seconds", "Time from a webhook's headers to its 200, COMMIT included.",
@@ -59,6 +60,8 @@ func outcomeName(o store.Outcome) string {
 		return "duplicate"
 	case store.ChangedDuplicate:
 		return "changed_duplicate"
+	case store.Replayed:
+		return "replayed"
 	}
 	return "dead"
 }

@@ -36,7 +36,7 @@ func (h *Handler) verified(r *http.Request, to destination, in *received) (*tena
 	}
 	fields, kept := splitQuery(r.URL.RawQuery, tokenName(verifiers))
 	d := ingest.Delivery{Kind: to.kind, Source: ingest.SourceWebhook, ContentType: all.ContentType, Raw: body, Query: kept, ReceivedAt: now}
-	d.Fields = believed(verdict, all, fields)
+	d.Fields, d.SignedDigest = believed(verdict, all, fields), verdict.SignedDigest
 	d.Fields.EventSID = r.Header.Get(exotel.EventSIDHeader)
 	return tenant, d, nil
 }

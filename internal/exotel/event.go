@@ -3,6 +3,7 @@ package exotel
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -50,7 +51,11 @@ type Event struct {
 	legs    []string // leg fields, sorted, for the dedup key
 	step    []string // what sets one Passthru of a call apart from the next
 	content [32]byte
+	begun   time.Time // when the call was made or began
 }
+
+// Begun returns when the call was made or began. Where At is zero it is the only time that the event tells.
+func (e *Event) Begun() time.Time { return e.begun }
 
 // isID tells whether s is of letters, digits, '-' and '_' alone.
 func isID(s string) bool {
@@ -81,14 +86,32 @@ func ParseEvent(kind string, r Request, loc *time.Location) (*Event, error) {
 	if e.Stream != nil {
 		e.RecordingURL = cmp.Or(e.RecordingURL, e.Stream.RecordingURL)
 	}
-	e.At = ParseTime(p.first("DateUpdated"), loc)
+	e.At, e.begun = p.times(kind, loc)
 	if kind == KindPassthru {
-		e.At = ParseTime(p.first("CurrentTime", "Created"), loc)
 		e.step = p.step()
 	}
 	e.State = StateOf(e.Status, e.EventType)
 	e.ConversationSeconds = seconds(p.first("ConversationDuration", "Legs[0][OnCallDuration]"))
 	return e, e.check()
+}
+
+// ownTimes are the fields in which each kind tells its own time.
+var ownTimes = map[string][]string{KindStatus: {"DateUpdated"}, KindPassthru: {"CurrentTime", "Created"},
+	KindLeg: {"event_timestamp"}}
+
+// times returns an event's own time and the beginning of its call. A request that comes as another kind than it was
+// sent as has no field of that kind, so the fields of every kind are read.
+func (p params) times(kind string, loc *time.Location) (at, begun time.Time) {
+	names := slices.Concat(ownTimes[kind], []string{"DateUpdated", "CurrentTime", "event_timestamp", "EndTime",
+		"data[end_time]",
+		"event_data[data][end_time]", "event_data[end_time]"})
+	for _, name := range names {
+		if at = ParseTime(p.first(name), loc); !at.IsZero() {
+			break
+		}
+	}
+	return at, ParseTime(p.first("StartTime", "DateCreated", "Created", "data[start_time]", "event_data[data][start_time]",
+		"event_data[start_time]"), loc)
 }
 
 func (e *Event) check() error {

@@ -41,6 +41,7 @@ func terminal() *Event {
 		Kind: KindStatus, CallSID: "80bfbec2d78bbbf10fb851f4fa165211", EventType: "terminal", Status: "completed", State: StateCompleted,
 		Direction: "outbound-api", From: "09876543210", To: "09123456789",
 		StartedAt: time.Date(2024, 1, 15, 14, 25, 12, 0, ist), EndedAt: time.Date(2024, 1, 15, 14, 30, 45, 0, ist),
+		At:                  time.Date(2024, 1, 15, 14, 30, 45, 0, ist),
 		ConversationSeconds: 320, CustomField: "order_12345", RecordingURL: "https://recordings.exotel.com/a.mp3",
 	}
 }
@@ -74,6 +75,10 @@ func TestParseEvent(t *testing.T) {
 		"offset in the time": {KindStatus, form("CallSid=c1&StartTime=2022-11-03+22:54:40%2B05:30"),
 			&Event{Kind: KindStatus, CallSID: "c1", StartedAt: time.Date(2022, 11, 3, 22, 54, 40, 0, ist)}},
 		"status tells its own time": {KindStatus, form("CallSid=c1&DateUpdated=2024-01-15+14:30:45&DateCreated=2024-01-15+14:25:10"),
+			&Event{Kind: KindStatus, CallSID: "c1", At: time.Date(2024, 1, 15, 14, 30, 45, 0, ist)}},
+		"status sent as a passthru": {KindPassthru, form("CallSid=c1&DateUpdated=2024-01-15+14:30:45"),
+			&Event{Kind: KindPassthru, CallSID: "c1", At: time.Date(2024, 1, 15, 14, 30, 45, 0, ist)}},
+		"passthru sent as a status": {KindStatus, form("CallSid=c1&CurrentTime=2024-01-15+14:30:45"),
 			&Event{Kind: KindStatus, CallSID: "c1", At: time.Date(2024, 1, 15, 14, 30, 45, 0, ist)}},
 		"passthru tells its own time": {KindPassthru, form("CallSid=c1&CurrentTime=2024-01-15+14:30:45&Created=2024-01-15+14:25:10"),
 			&Event{Kind: KindPassthru, CallSID: "c1", At: time.Date(2024, 1, 15, 14, 30, 45, 0, ist)}},

@@ -36,6 +36,8 @@ const (
 	maxPark = 2 * time.Hour
 	// maxAhead is how far an event's time may lie ahead: clocks go wrong, and zones are taken for others.
 	maxAhead = 24 * time.Hour
+	// maxCall is how long a call may last, where its beginning is the only time that an event tells.
+	maxCall = 24 * time.Hour
 	// unknownCall stands for the id of a call or stream that could not be read.
 	unknownCall = store.UnreadCall
 )
@@ -50,7 +52,8 @@ var states = map[exotel.State]store.CallState{
 // one that names none no event can be made, which is an *exotel.ParseError.
 func Build(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, d Delivery) (store.Event, error) {
 	e := store.Event{Tenant: t.ID, Kind: d.Kind, Source: d.Source, ContentType: bound(d.ContentType, maxContentType), Raw: d.Raw,
-		Query: bound(d.Query, maxQuery), CoversQuery: d.Fields.RawQuery != "", CoversBody: len(d.Fields.Body) > 0}
+		SignedDigest: d.SignedDigest, Query: bound(d.Query, maxQuery), CoversQuery: d.Fields.RawQuery != "",
+		CoversBody: len(d.Fields.Body) > 0}
 	parsed, err := exotel.ParseEvent(d.Kind, d.Fields, location(t.TimeZone))
 	if err != nil {
 		return unreadable(e, d, err)
@@ -66,7 +69,8 @@ func Build(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, d Delivery
 		urls = append(urls, parsed.Stream.RecordingURL)
 	}
 	addRecordings(&e, t, sources, notAfter(parsed.AvailableAt, d.ReceivedAt.Add(maxPark)), urls...)
-	if !fresh(t.Freshness, parsed.At, d.ReceivedAt) {
+	if !fresh(t.Freshness, parsed.At, d.ReceivedAt) || parsed.At.IsZero() && !begunLately(t.Freshness, parsed.Begun(),
+		d.ReceivedAt) {
 		e.DeadReason = DeadStale
 	}
 	return e, nil
@@ -119,6 +123,14 @@ func fresh(window time.Duration, at, received time.Time) bool {
 		return true
 	}
 	return !at.Before(received.Add(-window)) && !at.After(received.Add(maxAhead))
+}
+
+// begunLately stands in for fresh where an event tells only when its call began: a call may last for a day.
+func begunLately(window time.Duration, begun, received time.Time) bool {
+	if window <= 0 {
+		return true
+	}
+	return fresh(window+maxCall, begun, received)
 }
 
 func notAfter(t, limit time.Time) time.Time {

@@ -127,6 +127,11 @@ func TestFreshness(t *testing.T) {
 		"stale passthru":             {exotel.KindPassthru, "CurrentTime=" + at(-2*time.Hour) + "&Created=" + at(0), time.Hour, "", "stale"},
 		"passthru of an old call":    {exotel.KindPassthru, "CurrentTime=" + at(0) + "&Created=" + at(-2*time.Hour), time.Hour, "", ""},
 		"passthru without its time":  {exotel.KindPassthru, "Created=" + at(-2*time.Hour), time.Hour, "", "stale"},
+		"stale status as a passthru": {exotel.KindPassthru, "DateUpdated=" + at(-2*time.Hour), time.Hour, "", "stale"},
+		"stale passthru as a status": {exotel.KindStatus, "CurrentTime=" + at(-2*time.Hour), time.Hour, "", "stale"},
+		"stale end of the call":      {exotel.KindPassthru, "EndTime=" + at(-2*time.Hour), time.Hour, "", "stale"},
+		"a long call":                {exotel.KindStatus, "StartTime=" + at(-20*time.Hour), time.Hour, "", ""},
+		"a call of two days ago":     {exotel.KindStatus, "StartTime=" + at(-48*time.Hour), time.Hour, "", "stale"},
 		"stale with a wrong address": {exotel.KindStatus, "DateUpdated=" + at(-2*time.Hour) + "&RecordingUrl=http://10.0.0.1/", time.Hour, "", "stale"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -35,6 +35,7 @@ const seed = `
 	INSERT INTO calls (tenant, call_sid, custom_field, recording_ids) VALUES ($TENANT, 'both', $WORD, '{00000000000000ff}');
 	INSERT INTO call_events (tenant, call_sid, kind, dedup_key, source, raw, applied_at) VALUES ($TENANT, 'both', 'status', repeat('h', 32)::bytea, $WORD, '', now());
 	INSERT INTO call_streams (tenant, call_sid, stream_sid, error) VALUES ($TENANT, 'both', 's', $WORD);
+	INSERT INTO signed_repeats (tenant, digest) VALUES ($TENANT, repeat('h', 32)::bytea);
 	INSERT INTO recordings (tenant, id, call_sid, source_url, last_error) VALUES ($TENANT, '00000000000000ff', 'both', 'https://x', $WORD);
 	INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, last_error, finished_by, created_at)
 		VALUES ($TENANT, '00000000000000fe', 'both', 'https://x', 'failed', 1, $WORD, 'pod', now());

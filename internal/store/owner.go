@@ -20,6 +20,7 @@ var dataTables = []string{
 	"calls",
 	"call_events",
 	"call_streams",
+	"signed_repeats",
 	"recordings",
 	"recording_history",
 	"captures",

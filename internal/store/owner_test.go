@@ -59,7 +59,7 @@ func TestClaimLooksAtEveryTable(t *testing.T) {
 		"refresh_token_blacklist", "retry_statistics", "revocations", "tenants", "upload_roles"}
 	tables := slices.DeleteFunc(f.tables(t), func(table string) bool { return slices.Contains(counters, table) })
 	want := []string{"audit_log", "call_events", "call_streams", "calls", "captures", "mail_outbox", "recording_history",
-		"recordings", "stream_sessions", "users"}
+		"recordings", "signed_repeats", "stream_sessions", "users"}
 	if diff := cmp.Diff(want, tables); diff != "" {
 		t.Fatalf("tables with data of tenants (-want +got): decide about each new one\n%s", diff)
 	}

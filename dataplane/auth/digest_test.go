@@ -1,0 +1,43 @@
+package auth_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"testing"
+
+	"github.com/caly-dev/caly/dataplane/auth"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// TestSignedDigest checks that the digest of signed bytes depends on them alone, however they are sent.
+func TestSignedDigest(t *testing.T) {
+	ofBody := sha256.Sum256([]byte(statusBody))
+	for name, s := range signedRequests() {
+		r := s.r()
+		v := auth.Verify(s.cfg, r)
+		want := sha256.Sum256(r.Body)
+		if !v.OK || len(v.SignedDigest) != sha256.Size || bytes.Equal(v.SignedDigest, want[:]) == s.url {
+			t.Errorf("%s: %+v, want the digest of the body unless the URL is signed too", name, v)
+		}
+	}
+	signature := hex.EncodeToString(mac(sha1Scheme, firstSecret, statusBody))
+	asQuery := post("", "X-Exotel-Signature", signature)
+	asQuery.Method, asQuery.URL = http.MethodGet, mustURL("https://voice.example/webhooks/exotel/passthru?"+statusBody)
+	both, r := signatureOf(sha1Scheme, firstSecret), post(statusBody, "X-Exotel-Signature", signature)
+	both.Token = &tenantconfig.Token{Secrets: sensitive("a token of acme")}
+	r.PathToken = "a token of acme"
+	for name, v := range map[string]auth.Verdict{
+		"in a query":   auth.Verify(signatureOf(sha1Scheme, firstSecret), asQuery),
+		"with a token": auth.Verify(both, r),
+	} {
+		if !bytes.Equal(v.SignedDigest, ofBody[:]) {
+			t.Errorf("%s: %x, want %x", name, v.SignedDigest, ofBody)
+		}
+	}
+	r.Header.Del("X-Exotel-Signature")
+	if v := auth.Verify(both, r); !v.OK || v.SignedDigest != nil {
+		t.Errorf("under a token alone: %+v, want no digest", v)
+	}
+}
