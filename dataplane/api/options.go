@@ -42,6 +42,8 @@ type Options struct {
 	Limiter Limiter
 	// TenantFrom is what may name a tenant, of path, host and header; empty: all three.
 	TenantFrom []string
+	// PlatformHosts are the platform's own hosts. They name no tenant, whatever a tenant's config says.
+	PlatformHosts tenantconfig.HostPatterns
 	// TrustedProxies whose X-Forwarded headers are believed.
 	TrustedProxies []netip.Prefix
 	// Timeout of a request; 0 means 10 s.

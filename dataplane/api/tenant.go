@@ -56,7 +56,7 @@ func (a *API) names(r *http.Request) (*url.URL, naming) {
 	}
 	if a.from[FromHost] {
 		host := strings.TrimSuffix(strings.ToLower(auth.OutsideURL(r, a.o.TrustedProxies).Hostname()), ".")
-		if t, ok := a.o.Tenants().ByHost(host); ok {
+		if t, ok := a.o.Tenants().ByHost(host); ok && !a.o.PlatformHosts.Match(host) {
 			n = n.with(t.ID)
 		}
 	}

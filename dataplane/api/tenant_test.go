@@ -118,3 +118,30 @@ func TestForwardedHost(t *testing.T) {
 		t.Errorf("answered %d %s", a.Status, a.Body)
 	}
 }
+
+// TestHostOfThePlatformNamesNoTenant gives a tenant the host of the platform. Requests to the host that name another
+// tenant by their path are answered all the same.
+func TestHostOfThePlatformNamesNoTenant(t *testing.T) {
+	const path = "/t/acme/sales/api/auth/who"
+	for name, tc := range map[string]struct {
+		platform   tenantconfig.HostPatterns
+		wantStatus int
+	}{
+		"a host of the tenant's": {
+			wantStatus: 400,
+		},
+		"a host of the platform": {
+			platform:   tenantconfig.HostPatterns{"support.example"},
+			wantStatus: 200,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(func(o *api.Options) { o.PlatformHosts = tc.platform })
+			hosts("support.example")(r.Tenant)
+			r.Know(r.Tenant, tenantNamed("acme/sales"))
+			if got := r.Send(request("GET", path, "Host: support.example")); got.Status != tc.wantStatus {
+				t.Errorf("answered %d %s, want %d", got.Status, got.Body, tc.wantStatus)
+			}
+		})
+	}
+}

@@ -67,6 +67,16 @@ func (p params) numbers(names ...string) []string {
 	return list
 }
 
+// SameNumber returns one spelling for all telephone numbers in E.164 that E164 returns for a common text. Ten digits
+// are read with and without India's prefix, so +918047491899 and +8047491899 are the same number here: the owner of
+// one of them must own the other.
+func SameNumber(e164 string) string {
+	if digits := strings.TrimPrefix(e164, "+"); len(digits) == 10 && digits[0] != '0' {
+		return "+91" + digits
+	}
+	return e164
+}
+
 // E164 is a number as Exotel writes it, with each country's prefix that it may be short of: national with a leading 0 or ten
 // digits mean India, and a plus sign becomes a space in a query that was not escaped.
 func E164(number string) []string {

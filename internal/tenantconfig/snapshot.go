@@ -1,46 +1,82 @@
 package tenantconfig
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Snapshot is the tenants that a pod knows at one moment. It never changes.
+//
+// The operator gives each name to one tenant. A snapshot does not rely on it: of several tenants with one name the
+// oldest keeps it, so that a new tenant takes nothing from the others.
 type Snapshot struct {
 	tenants  map[string]*Tenant
-	accounts map[string][]*Tenant // by Exotel's AccountSID
-	numbers  map[string][]*Tenant // by telephone number in E.164
-	hosts    map[string]*Tenant   // by host name; nil where several claim it
+	accounts map[string][]*Tenant // by Exotel's AccountSID, the oldest first
+	numbers  map[string]*Tenant   // by telephone number in E.164
+	hosts    map[string]*Tenant   // by host name
 }
 
 // NewSnapshot makes a snapshot of the tenants.
 func NewSnapshot(tenants ...*Tenant) *Snapshot {
-	s := &Snapshot{tenants: make(map[string]*Tenant, len(tenants)), accounts: map[string][]*Tenant{},
-		numbers: map[string][]*Tenant{}, hosts: map[string]*Tenant{}}
+	s := &Snapshot{
+		tenants:  make(map[string]*Tenant, len(tenants)),
+		accounts: map[string][]*Tenant{},
+		numbers:  map[string]*Tenant{},
+		hosts:    map[string]*Tenant{},
+	}
 	for _, t := range tenants {
 		s.tenants[t.ID] = t
 	}
-	for _, t := range s.tenants {
+	for _, t := range s.oldestFirst() {
 		if t.AccountSID != "" {
-			s.accounts[t.AccountSID] = append(s.accounts[t.AccountSID], t)
+			s.addAccount(t)
 		}
-		for _, n := range t.PhoneNumbers {
-			if !slices.Contains(s.numbers[n], t) {
-				s.numbers[n] = append(s.numbers[n], t)
+		for _, number := range t.PhoneNumbers {
+			claim(s.numbers, number, t)
+		}
+		if t.Auth == nil {
+			continue
+		}
+		for _, host := range t.Auth.Hosts {
+			if !ReservedHost(host) {
+				claim(s.hosts, host, t)
 			}
 		}
-		s.claimHosts(t)
 	}
 	return s
 }
 
-func (s *Snapshot) claimHosts(t *Tenant) {
-	if t.Auth == nil {
-		return
+// oldestFirst returns the tenants by age. Configs of an earlier version have no age and come first.
+func (s *Snapshot) oldestFirst() []*Tenant {
+	list := make([]*Tenant, 0, len(s.tenants))
+	for _, t := range s.tenants {
+		list = append(list, t)
 	}
-	for _, h := range t.Auth.Hosts {
-		if other, claimed := s.hosts[h]; claimed && other != t {
-			s.hosts[h] = nil // nobody's from here on
-			continue
-		}
-		s.hosts[h] = t
+	slices.SortFunc(list, func(a, b *Tenant) int {
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.UID, b.UID), cmp.Compare(a.ID, b.ID))
+	})
+	return list
+}
+
+// claim gives a name to a tenant unless an older tenant has it. Of two configs without an age a pod cannot tell which
+// is right: then the name is nobody's.
+func claim(names map[string]*Tenant, name string, t *Tenant) {
+	owner, taken := names[name]
+	switch {
+	case !taken:
+		names[name] = t
+	case owner != t && t.Created.IsZero():
+		names[name] = nil
+	}
+}
+
+// addAccount adds a tenant to those of its account: the owner, tenants that share it, and configs of an earlier
+// version, which do not say so.
+func (s *Snapshot) addAccount(t *Tenant) {
+	list := s.accounts[t.AccountSID]
+	owned := slices.ContainsFunc(list, func(other *Tenant) bool { return !other.SharesAccount })
+	if t.SharesAccount || t.Created.IsZero() || !owned {
+		s.accounts[t.AccountSID] = append(list, t)
 	}
 }
 
@@ -50,24 +86,22 @@ func (s *Snapshot) Tenant(id string) (*Tenant, bool) {
 	return t, ok
 }
 
-// ByAccount returns the tenants of an account of Exotel's, in no order. The result must not be changed.
+// ByAccount returns the tenants of an account of Exotel's, the oldest first. The result must not be changed.
 func (s *Snapshot) ByAccount(sid string) []*Tenant { return s.accounts[sid] }
 
-// ByNumber returns the tenants that have any of the telephone numbers, each once, in no order.
+// ByNumber returns the tenants that have any of the telephone numbers, each once, in the order of the numbers.
 func (s *Snapshot) ByNumber(e164 ...string) []*Tenant {
 	var found []*Tenant
-	for _, n := range e164 {
-		for _, t := range s.numbers[n] {
-			if !slices.Contains(found, t) {
-				found = append(found, t)
-			}
+	for _, number := range e164 {
+		if t := s.numbers[number]; t != nil && !slices.Contains(found, t) {
+			found = append(found, t)
 		}
 	}
 	return found
 }
 
-// ByHost returns the tenant that has a host name, in lower case and without a port; false if none has it, or several: whoever
-// claims another's name must not be handed its people's passwords, and a pod cannot tell which of them is right.
+// ByHost returns the tenant that has a host name, in lower case and without a port. It returns false if no tenant has
+// it.
 func (s *Snapshot) ByHost(host string) (*Tenant, bool) {
 	t := s.hosts[host]
 	return t, t != nil

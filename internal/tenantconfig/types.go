@@ -62,10 +62,15 @@ type Tenant struct {
 	UID string `json:"uid"`
 	// Generation of the Tenant that was compiled.
 	Generation int64 `json:"generation"`
+	// Created is when the Tenant was created. Of two configs with one name, the older one keeps it. Zero in a config that
+	// an operator of an earlier version wrote.
+	Created time.Time `json:"created,omitzero"`
 	// Suspended refuses webhooks, and whatever asks for an account.
 	Suspended bool `json:"suspended,omitempty"`
-	// AccountSID of Exotel.
+	// AccountSID of Exotel. Empty if the account belongs to another tenant.
 	AccountSID string `json:"accountSID"`
+	// SharesAccount reports that the tenant shares the account with its owner.
+	SharesAccount bool `json:"sharesAccount,omitempty"`
 	// PhoneNumbers in E.164.
 	PhoneNumbers []string `json:"phoneNumbers,omitempty"`
 	// TimeZone is an IANA name for times without a zone.
