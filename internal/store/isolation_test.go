@@ -209,6 +209,8 @@ var notOfTenants = []string{"AdoptTenant", "ClaimTenant", "EndAccess", "RequireL
 	"LimitUploadRole", "MarkUploadStarted", "MarkViewed", "Ping",
 	"SweepAccounts",
 	"SweepRevocations", "ReapLeases", "Recordings", "Release", "Replay", "Retry", "RetryLater", "RetryTotals", "SuspendTenant", "Suspects", "SweepHits",
+	"ClaimNames", "HeldNames", "NameHolders", "NamesSeeded", "ReleaseNames", "SeedNames",
+	"ShareAccount", "TenantsWithNames",
 	"SweepMail", "Unviewed", "UploadDSN", "LiveStreams", "TenantOfStream", "SweepStreams", "SweepCaptures"}
 
 // call is a method called for acme with ids that globex has too. It returns what the method did.

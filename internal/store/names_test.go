@@ -1,0 +1,180 @@
+package store_test
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/caly-dev/caly/internal/store"
+)
+
+func host(name string) store.Name { return store.Name{Kind: store.NameHost, Name: name} }
+
+var sharedAccount = store.Name{Kind: store.NameAccount, Name: "acme1"}
+
+// claims gives names to a tenant and returns those that it holds then.
+func (f *fixture) claims(t *testing.T, tenant, uid string, names ...store.Name) []store.Name {
+	t.Helper()
+	held, err := f.oper.ClaimNames(t.Context(), tenant, uid, names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return held
+}
+
+// releases takes all names from a tenant except those to keep.
+func (f *fixture) releases(t *testing.T, tenant, uid string, keep ...store.Name) []store.Name {
+	t.Helper()
+	released, err := f.oper.ReleaseNames(t.Context(), tenant, uid, keep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return released
+}
+
+func TestNamesHaveOneOwner(t *testing.T) {
+	f := newFixture(t)
+	a, b := host("a.example"), host("b.example")
+	check := func(what string, got []store.Name, want ...store.Name) {
+		t.Helper()
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	check("the first claim", f.claims(t, acme, "u1", a, a), a)
+	check("the same claim again", f.claims(t, acme, "u1", a), a)
+	check("a later claim of another tenant", f.claims(t, globex, "u2", a, b), b)
+	check("names of another kind", f.claims(t, globex, "u2", store.Name{Kind: store.NameNumber, Name: "a.example"}),
+		b, store.Name{Kind: store.NameNumber, Name: "a.example"})
+	check("a release by another Tenant of the same name", f.releases(t, acme, "u0"))
+	check("a release that keeps all", f.releases(t, acme, "u1", a))
+	check("a release", f.releases(t, acme, "u1"), a)
+	check("a claim after the release", f.claims(t, globex, "u2", a),
+		a, b, store.Name{Kind: store.NameNumber, Name: "a.example"})
+	check("a claim of a Tenant created again under the name", f.claims(t, globex, "u3", a), a)
+	held, err := f.oper.HeldNames(t.Context(), globex, "u2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("the names of its predecessor", held)
+}
+
+func TestAccountIsShared(t *testing.T) {
+	f := newFixture(t)
+	f.claims(t, acme, "u1", sharedAccount)
+	owner := store.NameHolder{
+		Tenant: acme,
+		UID:    "u1",
+	}
+	sharer := store.NameHolder{
+		Tenant: globex,
+		UID:    "u2",
+	}
+	share := func(owner store.NameHolder, want bool) {
+		t.Helper()
+		if got, err := f.oper.ShareAccount(t.Context(), "acme1", owner, sharer); err != nil || got != want {
+			t.Fatalf("shared %v, %v; want %v", got, err, want)
+		}
+	}
+	holders := func(want ...store.NameHolder) {
+		t.Helper()
+		got, err := f.oper.NameHolders(t.Context(), sharedAccount)
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Fatalf("holders: %v (-want +got):\n%s", err, diff)
+		}
+	}
+	share(store.NameHolder{Tenant: acme, UID: "u0"}, false)
+	holders(owner)
+	share(owner, true)
+	holders(owner, store.NameHolder{Tenant: globex, UID: "u2", Shared: true})
+	if held := f.claims(t, "initech/it", "u3", sharedAccount); len(held) != 0 {
+		t.Errorf("a third tenant holds %v without a share", held)
+	}
+	f.releases(t, acme, "u1")
+	holders(sharer) // the owner now
+	if held := f.claims(t, acme, "u1", sharedAccount); len(held) != 0 {
+		t.Errorf("the former owner holds %v", held)
+	}
+}
+
+func TestSeedNames(t *testing.T) {
+	f := newFixture(t)
+	published := []store.NameClaim{
+		{
+			Tenant: acme,
+			UID:    "u1",
+			Names:  []store.Name{sharedAccount, host("a.example"), host("a.example")},
+		},
+		{
+			Tenant: globex,
+			UID:    "u2",
+			Names:  []store.Name{sharedAccount, host("a.example"), host("b.example")},
+		},
+	}
+	for range 2 { // the second time changes nothing
+		if err := f.oper.SeedNames(t.Context(), published); err != nil {
+			t.Fatal(err)
+		}
+		got := query[string](t, f.pg.AdminDSN, `SELECT tenant || ' ' || name || ' ' || shared FROM tenant_names ORDER BY 1`)
+		want := []string{
+			acme + " a.example false", acme + " acme1 false",
+			globex + " acme1 true", globex + " b.example false",
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("names (-want +got):\n%s", diff)
+		}
+		slices.Reverse(published)
+	}
+}
+
+// TestNamesAtOnce claims the same names from several operators at once, and checks after each round that every name
+// has one owner and that no tenant lost a name to another.
+func TestNamesAtOnce(t *testing.T) {
+	f := newFixture(t)
+	const tenants, rounds = 6, 40
+	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test that can be repeated
+	holder := map[store.Name]string{}
+	for round := range rounds {
+		wants := make([][]store.Name, tenants)
+		for i := range wants {
+			for range random.IntN(4) {
+				wants[i] = append(wants[i], host(fmt.Sprintf("h%d.example", random.IntN(5))))
+			}
+		}
+		held := make([][]store.Name, tenants)
+		var group sync.WaitGroup
+		for i := range wants {
+			group.Go(func() {
+				id := fmt.Sprintf("acme/t%d", i)
+				held[i] = f.claims(t, id, "u", wants[i]...)
+				f.releases(t, id, "u", wants[i]...)
+			})
+		}
+		group.Wait()
+		next := map[store.Name]string{}
+		for i := range wants {
+			id := fmt.Sprintf("acme/t%d", i)
+			for _, name := range held[i] {
+				if !slices.Contains(wants[i], name) {
+					continue // released
+				}
+				if other, taken := next[name]; taken {
+					t.Fatalf("round %d: %s and %s hold %s", round, other, id, name.Name)
+				}
+				next[name] = id
+			}
+			for _, name := range wants[i] {
+				if holder[name] == id && next[name] != id {
+					t.Fatalf("round %d: %s lost %s, which it held and still wants, to %q", round, id, name.Name, next[name])
+				}
+			}
+		}
+		holder = maps.Clone(next)
+	}
+}
