@@ -90,7 +90,8 @@ type AuthSpec struct {
 	// +kubebuilder:validation:items:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="auth.allowedEmailDomains are domains such as acme.example, in lower case and without an @"
 	AllowedEmailDomains []string `json:"allowedEmailDomains,omitempty"`
 	// hosts are host names that belong to this Tenant: a request to one of them is for this Tenant and no other. A name
-	// that several Tenants claim belongs to none of them. The DNS and the certificate are up to the platform.
+	// that another Tenant holds, and a name of the platform, is not given to this Tenant: NameTaken, NameNotAllowed. The
+	// DNS and the certificate are up to the platform.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1

@@ -18,6 +18,9 @@ const (
 	// ConditionVerifierMissing is True while the Secret of a verifier does not exist or has an empty value. It is absent
 	// otherwise.
 	ConditionVerifierMissing = "VerifierMissing"
+	// ConditionNamesHeld says whether the Tenant holds every account, telephone number and host of its spec. Each of them
+	// belongs to one Tenant.
+	ConditionNamesHeld = "NamesHeld"
 	// ConditionBackfillSucceeded says whether the last search for calls whose webhooks were lost succeeded. It has no part in Ready.
 	ConditionBackfillSucceeded = "BackfillSucceeded"
 )
@@ -31,6 +34,14 @@ const (
 	// ReasonPlatformSuspended is for a Tenant that an annotation of its Namespace suspends. The effect is that of
 	// ReasonSuspended.
 	ReasonPlatformSuspended = "PlatformSuspended"
+	// ReasonNamesHeld is for a Tenant that holds every name of its spec.
+	ReasonNamesHeld = "NamesHeld"
+	// ReasonNameTaken is for a Tenant whose spec has an account, a telephone number or a host that another Tenant holds.
+	// Its config is published without the name.
+	ReasonNameTaken = "NameTaken"
+	// ReasonNameNotAllowed is for a Tenant whose spec has a host that the platform uses itself, or does not allow for the
+	// Namespace. Its config is published without the host.
+	ReasonNameNotAllowed = "NameNotAllowed"
 	// ReasonInvalidSpec : a field cannot be compiled; the message names it.
 	ReasonInvalidSpec = "InvalidSpec"
 	// ReasonSecretNotFound : a Secret that the spec names does not exist.
@@ -106,6 +117,9 @@ const (
 	// AnnotationPredecessor on a Namespace holds the platform's decisions about the rows of deleted Tenants, separated by
 	// commas: "adopt:UID" gives the rows to the new Tenant of the same name, "delete:UID" deletes them.
 	AnnotationPredecessor = "voice.caly.dev/predecessor"
+	// AnnotationAllowedHosts on a Namespace lists the hosts that its Tenants may have: host names, and "*." with a domain
+	// for every name below it, separated by commas. Without the annotation they may have any but the platform's own.
+	AnnotationAllowedHosts = "voice.caly.dev/allowed-hosts"
 	// LabelTenant carries the name of the Tenant.
 	LabelTenant = "voice.caly.dev/tenant"
 	// LabelTenantNamespace carries the namespace of the Tenant on objects that live elsewhere.

@@ -42,7 +42,8 @@ type BackfillSpec struct {
 // ExotelSpec is the Tenant's Exotel account.
 // +kubebuilder:validation:XValidation:rule="!(has(self.region) && has(self.apiBaseURL))",message="set exotel.region or exotel.apiBaseURL, not both"
 type ExotelSpec struct {
-	// accountSID of the Exotel account, as in the API's path /v1/Accounts/{accountSID}.
+	// accountSID of the Exotel account, as in the API's path /v1/Accounts/{accountSID}. Another Tenant may have the same
+	// account if Exotel accepts the credentials of both, and both list their phoneNumbers. Otherwise it is NameTaken.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
@@ -61,7 +62,8 @@ type ExotelSpec struct {
 	// credentialsSecretRef names the Secret with the keys apiKey and apiToken.
 	// +required
 	CredentialsSecretRef SecretReference `json:"credentialsSecretRef,omitempty,omitzero"`
-	// phoneNumbers are the Tenant's ExoPhones in E.164 form, used to find the Tenant of a call.
+	// phoneNumbers are the Tenant's ExoPhones in E.164 form, used to find the Tenant of a call. Each number belongs to one
+	// Tenant.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1

@@ -37,6 +37,7 @@ type apiOptions struct {
 	issuer, audience string
 	tenantFrom       []string
 	limit            []string
+	hosts            []string
 	hashMemory       int64
 	smtp             mail.Options
 	smtpTLS          string
@@ -47,6 +48,8 @@ func (o *apiOptions) addTo(f *pflag.FlagSet) {
 	f.StringVar(&o.issuer, "token-issuer", "https://localhost", "who issues access tokens: where the data plane is reached")
 	f.StringVar(&o.audience, "token-audience", "caly", "whom access tokens are for")
 	f.StringSliceVar(&o.tenantFrom, "tenant-from", []string{"path", "host", "header"}, "what may name a request's tenant")
+	f.StringSliceVar(&o.hosts, "platform-hosts", nil,
+		"the platform's own hosts, which name no tenant; *.domain is every name below it")
 	f.StringArrayVar(&o.limit, "limit", nil, "a limit other than the built-in one, as login=6/15m; may be given several times")
 	f.Int64Var(&o.hashMemory, "password-hash-memory", 0,
 		"bytes that hashing passwords may take at once; 0: a quarter of what the memory limit leaves to it")
@@ -63,6 +66,8 @@ type apiSettings struct {
 	apiOptions
 	limits map[ratelimit.Name]ratelimit.Limit
 	sender outbox.Sender
+
+	platformHosts tenantconfig.HostPatterns
 }
 
 // settings returns errors of usage.
@@ -75,6 +80,9 @@ func (o apiOptions) settings() (s apiSettings, err error) {
 	}
 	if o.hashMemory != 0 && o.hashMemory < minHashMemory {
 		return s, usage("--password-hash-memory must be 0, or at least %d: one hash takes that", minHashMemory)
+	}
+	if s.platformHosts, err = tenantconfig.ParseHostPatterns("", o.hosts); err != nil {
+		return s, usage("--platform-hosts: %v", err)
 	}
 	s.apiOptions = o
 	if s.limits, err = o.platformLimits(); err != nil {
@@ -157,8 +165,18 @@ func newTenantAPI(o apiSettings, p apiParts) *tenantAPI {
 		Registerer: p.registry,
 		Log:        p.log,
 	})
-	a.handler = api.New(api.Options{Tenants: p.watcher.Snapshot, Tokens: a.tokens, Limiter: limiter, TenantFrom: o.tenantFrom, TrustedProxies: p.proxies,
-		Mode: api.Mode(o.mode), TestToken: tenantconfig.Sensitive(os.Getenv("DEV_TEST_TOKEN")), Log: p.log, Metrics: p.registry})
+	a.handler = api.New(api.Options{
+		Tenants:        p.watcher.Snapshot,
+		Tokens:         a.tokens,
+		Limiter:        limiter,
+		TenantFrom:     o.tenantFrom,
+		PlatformHosts:  o.platformHosts,
+		TrustedProxies: p.proxies,
+		Mode:           api.Mode(o.mode),
+		TestToken:      tenantconfig.Sensitive(os.Getenv("DEV_TEST_TOKEN")),
+		Log:            p.log,
+		Metrics:        p.registry,
+	})
 	accounts := account.New(account.Options{
 		Store:   p.db.api,
 		Tokens:  a.tokens,

@@ -47,6 +47,7 @@ type operatorOptions struct {
 	metricsAddress, probeAddress              string
 	leaderElect, allowHTTP                    bool
 	sourceCIDRs, watchNamespaces              []string
+	platformHosts, trustedExotelHosts         []string
 	maxViews, maxViewsPerTenant, maxPods      int
 	maxRecordingBytes                         int64
 	signingKeyPeriod                          time.Duration
@@ -66,6 +67,10 @@ func newOperatorCommand() *cobra.Command {
 	f.StringVar(&o.workNamespace, "work-namespace", "caly-work", "namespace of tenant configs and upload Jobs")
 	f.StringSliceVar(&o.watchNamespaces, "watch-namespaces", nil, "namespaces that Tenants live in (default: all)")
 	f.StringVar(&o.publicURL, "public-url", "https://localhost", "where Exotel reaches the data plane")
+	f.StringSliceVar(&o.platformHosts, "platform-hosts", nil,
+		"hosts that no Tenant may have, in addition to that of --public-url; *.domain is every name below it")
+	f.StringSliceVar(&o.trustedExotelHosts, "trusted-exotel-hosts", nil,
+		"hosts of exotel.apiBaseURL whose answers prove access to an account, in addition to Exotel's own")
 	f.StringVar(&o.uploadImage, "upload-image", "caly:dev", "image of the upload pods")
 	f.StringVar(&o.uploadPullPolicy, "upload-pull-policy", "IfNotPresent", "pull policy of the upload pods")
 	f.StringVar(&o.uploadServiceAccount, "upload-service-account", "caly-upload", "service account of the upload pods, without rights")
@@ -201,9 +206,19 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 		MaxParallelism: uploadjob.Ceiling(maxPods, maxParallelism),
 		MaxStreams:     int32(min(o.maxStreamsPerTenant, 1_000_000)), //nolint:gosec // bounded here
 	}
+	hosts, err := tenantconfig.ParseHostPatterns(o.publicURL, o.platformHosts)
+	if err != nil {
+		return cli.UsageError(nil, fmt.Errorf("--platform-hosts: %w", err))
+	}
 	tenants := &tenant.Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Store: db,
-		Buckets: buckets, WorkNamespace: o.workNamespace, PublicURL: o.publicURL, Ceilings: ceilings,
-		SecretLabel: o.secretLabel}
+		Buckets: buckets, WorkNamespace: o.workNamespace, PublicURL: o.publicURL, PlatformHosts: hosts, Ceilings: ceilings,
+		SecretLabel: o.secretLabel,
+		Accounts: tenant.ExotelAccounts{
+			Registry:     registry,
+			Transport:    netguard.NewTransport(cidrs, 8),
+			TrustedHosts: o.trustedExotelHosts,
+			AllowHTTP:    o.allowHTTP,
+		}}
 	if err := tenants.SetupWithManager(mgr); err != nil {
 		return err
 	}

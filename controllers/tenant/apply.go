@@ -132,10 +132,14 @@ func (r *Reconciler) applySecret(ctx context.Context, s *scope, prefix, kind, co
 }
 
 // publish says that all is in place.
-func (r *Reconciler) publish(_ context.Context, s *scope) error {
+func (r *Reconciler) publish(ctx context.Context, s *scope) error {
 	t := s.tenant
-	t.Status.ObservedGeneration = t.Generation
 	t.Status.ConfigDigest = s.config.Digest()
+	if v := s.namesVerdict(); v != nil {
+		r.logHolders(ctx, s)
+		return v
+	}
+	t.Status.ObservedGeneration = t.Generation
 	message := "webhooks are accepted and recordings are uploaded"
 	if s.suspended() {
 		message = "suspended: webhooks are refused and uploads wait"

@@ -13,6 +13,7 @@ import (
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
@@ -166,7 +167,19 @@ func TestRestart(t *testing.T) {
 
 // direct is a reconciler without a manager, to end it between two steps.
 func (r *rig) direct() *Reconciler {
-	return &Reconciler{Client: r.Client, APIReader: r.Client, Recorder: events.NewFakeRecorder(16), Store: r.db, Buckets: r.buckets,
+	// Without a cache there is no index: the API server lists all Tenants of the rig.
+	unindexed := interceptor.NewClient(r.Client, interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			var o client.ListOptions
+			o.ApplyOptions(opts)
+			if o.FieldSelector != nil {
+				o.FieldSelector, o.Namespace = nil, r.ns
+			}
+			return c.List(ctx, list, &o)
+		},
+	})
+	return &Reconciler{Client: unindexed, APIReader: r.Client, Recorder: events.NewFakeRecorder(16), Store: r.db,
+		Buckets:       r.buckets,
 		WorkNamespace: r.work, PublicURL: "https://voice.example"}
 }
 
@@ -176,13 +189,16 @@ func TestEndedBetweenSteps(t *testing.T) {
 	first := r.direct()
 	steps := []step{
 		first.addFinalizer,
+		first.claimNames,
 		first.claim,
 		first.suspend,
 		first.readSecrets,
+		first.shareAccount,
 		first.compile,
 		first.ensureRole,
 		first.limitRole,
 		first.apply,
+		first.releaseNames,
 		first.probe,
 	}
 	for done := range len(steps) + 1 {
@@ -203,7 +219,7 @@ func TestEndedBetweenSteps(t *testing.T) {
 			}
 			r.until(t, tenant, isReady)
 			r.loginWorks(t, tenant)
-			if applied := done >= 8; applied && r.upload(t, tenant).DatabaseURL != s.upload.DatabaseURL {
+			if applied := done >= 10; applied && r.upload(t, tenant).DatabaseURL != s.upload.DatabaseURL {
 				t.Error("the database password that the first operator had written did not stay")
 			}
 		})
@@ -290,7 +306,7 @@ func TestReadTooEarly(t *testing.T) {
 			old := tenant.DeepCopy()
 			r.change(t, tenant, func(o *v1alpha1.Tenant) { o.Labels = map[string]string{"somebody": "else"} })
 			behind := r.direct()
-			behind.Client = &oldClient{Client: r.Client, tenant: old}
+			behind.Client = &oldClient{Client: behind.Client, tenant: old}
 			req := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)}
 			ctx := log.IntoContext(t.Context(), r.logger())
 			if res, err := behind.Reconcile(ctx, req); err != nil || res.RequeueAfter <= 0 {

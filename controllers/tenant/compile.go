@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -87,6 +89,9 @@ func (r *Reconciler) compile(_ context.Context, s *scope) error {
 	if err != nil {
 		return err
 	}
+	if accounts != nil {
+		accounts.Hosts = s.heldOnly(store.NameHost)
+	}
 	streams, err := audio(s, verifiers)
 	if err != nil {
 		return err
@@ -94,8 +99,10 @@ func (r *Reconciler) compile(_ context.Context, s *scope) error {
 	r.limit(s, streams)
 	id := s.tenant.ID()
 	s.config = &tenantconfig.Tenant{Version: tenantconfig.Version, ID: id, UID: string(s.tenant.UID), Generation: s.tenant.Generation,
-		Suspended: s.suspended(), AccountSID: spec.Exotel.AccountSID, PhoneNumbers: spec.Exotel.PhoneNumbers,
-		TimeZone: spec.Exotel.TimeZone, AllowedSourceHosts: hosts,
+		Created: s.tenant.CreationTimestamp.UTC(), Suspended: s.suspended(),
+		AccountSID: strings.Join(s.heldOnly(store.NameAccount), ""), SharesAccount: s.names.shared,
+		PhoneNumbers: s.heldOnly(store.NameNumber),
+		TimeZone:     spec.Exotel.TimeZone, AllowedSourceHosts: hosts,
 		Webhooks: verifiers, Freshness: duration(spec.Webhooks.Freshness, tenantconfig.DefaultFreshness), Auth: accounts, Storage: storage(s), Audio: streams}
 	s.upload = &tenantconfig.Upload{Version: tenantconfig.Version, ID: id, ExotelKey: value(s.exotel, "apiKey"),
 		ExotelToken: value(s.exotel, "apiToken"), ExotelAPI: spec.Exotel.APIBaseURL, AllowedSourceHosts: hosts,

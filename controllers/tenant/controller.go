@@ -4,6 +4,7 @@ package tenant
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,10 +18,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
@@ -56,6 +59,7 @@ type Store interface {
 	HasUploads(ctx context.Context, tenant string) (bool, error)
 	HasLiveCaptures(ctx context.Context, tenant string) (bool, error)
 	DeleteTenant(ctx context.Context, tenant string) error
+	NameStore
 }
 
 // Buckets asks the stores of tenants. Errors carry a *objectstore.ProbeError where the answer was clear.
@@ -78,6 +82,14 @@ type Reconciler struct {
 	Ceilings Ceilings
 	// SecretLabel is the label that every Secret needs that a Tenant names.
 	SecretLabel secretlabel.Label
+	// PlatformHosts are the platform's own hosts, which no Tenant may have.
+	PlatformHosts tenantconfig.HostPatterns
+	// Accounts asks Exotel whether two Tenants may share an account; nil: none may.
+	Accounts Accounts
+
+	woken   chan event.GenericEvent // SetupWithManager: Tenants whose name was released
+	seeding sync.Mutex
+	seeded  bool // seedNames: the names of an earlier version are claimed
 	// VerifierGrace is how long a verifier accepts its last secrets after its Secret was deleted or emptied.
 	// 0 is DefaultVerifierGrace.
 	VerifierGrace time.Duration
@@ -96,7 +108,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	}
 	s := &scope{tenant: &t, before: t.DeepCopy()}
 	steps := []step{
-		r.addFinalizer, r.claim, r.suspend, r.readSecrets, r.compile, r.ensureRole, r.limitRole, r.apply, r.probe, r.publish,
+		r.addFinalizer, r.claimNames, r.claim, r.suspend, r.readSecrets, r.shareAccount, r.compile, r.ensureRole,
+		r.limitRole, r.apply, r.releaseNames, r.probe, r.publish,
 	}
 	if !t.DeletionTimestamp.IsZero() {
 		steps = []step{r.release}
@@ -219,8 +232,13 @@ func (r *Reconciler) suspend(ctx context.Context, s *scope) (err error) {
 
 // SetupWithManager watches Tenants, and by metadata alone the Secrets they name and their Namespaces.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	r.woken = make(chan event.GenericEvent, 1024)
+	indexer := mgr.GetFieldIndexer()
+	if err := indexer.IndexField(context.Background(), &v1alpha1.Tenant{}, nameIndex, indexNames); err != nil {
+		return err
+	}
 	index := func(o client.Object) []string { return secretNames(o.(*v1alpha1.Tenant)) }
-	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.Tenant{}, secretIndex, index); err != nil {
+	if err := indexer.IndexField(context.Background(), &v1alpha1.Tenant{}, secretIndex, index); err != nil {
 		return err
 	}
 	// Without the predicate each status that is written would be a reason to reconcile, and a probe whose error never reads the
@@ -229,6 +247,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Named("tenant").WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tenantsOf), builder.OnlyMetadata).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.tenantsIn),
 			builder.WithPredicates(predicate.AnnotationChangedPredicate{})).
+		WatchesRawSource(source.Channel(r.woken, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Complete(r)
 }

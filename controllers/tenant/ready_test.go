@@ -41,9 +41,20 @@ func TestReady(t *testing.T) {
 		}
 	}
 	config := r.config(t, tenant)
-	wantConfig := &tenantconfig.Tenant{Version: tenantconfig.Version, ID: tenant.ID(), UID: string(tenant.UID), Generation: 1, AccountSID: "acme1",
-		PhoneNumbers: []string{"+918047491899"}, TimeZone: "Asia/Kolkata", AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
-		Freshness: 72 * time.Hour, Webhooks: signedWith("webhook-secret-0123456789")}
+	created := tenant.CreationTimestamp.UTC()
+	wantConfig := &tenantconfig.Tenant{
+		Version:            tenantconfig.Version,
+		ID:                 tenant.ID(),
+		UID:                string(tenant.UID),
+		Generation:         1,
+		Created:            created,
+		AccountSID:         "acme1",
+		PhoneNumbers:       []string{"+918047491899"},
+		TimeZone:           "Asia/Kolkata",
+		AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
+		Freshness:          72 * time.Hour,
+		Webhooks:           signedWith("webhook-secret-0123456789"),
+	}
 	if diff := cmp.Diff(wantConfig, config); diff != "" {
 		t.Errorf("tenant config (-want +got):\n%s", diff)
 	}

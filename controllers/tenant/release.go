@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -46,13 +47,20 @@ func (r *Reconciler) release(ctx context.Context, s *scope) error {
 
 func (r *Reconciler) releaseLive(ctx context.Context, s *scope) error {
 	id := s.tenant.ID()
+	holders, err := r.Store.NameHolders(ctx, namesOf(s.tenant)[0].Name)
+	if err != nil {
+		return err
+	}
+	if len(holders) > 0 && holders[0].Tenant != id {
+		return r.forget(ctx, s) // the objects of the work namespace are another Tenant's
+	}
 	// The rows of a predecessor are not this Tenant's to delete. Nothing was published of them.
 	owner, err := r.owner(ctx, s)
 	if err != nil {
 		return err
 	}
 	if owner != string(s.tenant.UID) {
-		return r.removeFinalizer(ctx, s)
+		return r.forget(ctx, s)
 	}
 	if err := r.Store.SuspendTenant(ctx, id, true); err != nil {
 		return err
@@ -81,6 +89,14 @@ func (r *Reconciler) releaseLive(ctx context.Context, s *scope) error {
 		return err
 	}
 	r.probes.forget(id)
+	return r.forget(ctx, s)
+}
+
+// forget releases the names of a Tenant and removes its finalizer.
+func (r *Reconciler) forget(ctx context.Context, s *scope) error {
+	if err := r.dropNames(ctx, s.tenant, nil); err != nil {
+		return err
+	}
 	return r.removeFinalizer(ctx, s)
 }
 
@@ -217,6 +233,33 @@ func (w *Sweeper) sweep(ctx context.Context) error {
 		if err := w.sweepSecret(ctx, &secrets.Items[i]); err != nil {
 			return err
 		}
+	}
+	return w.sweepNames(ctx)
+}
+
+// sweepNames releases the names of Tenants that do not exist any more. A Tenant that cannot be read keeps its names.
+func (w *Sweeper) sweepNames(ctx context.Context) error {
+	holders, err := w.Store.TenantsWithNames(ctx)
+	if err != nil {
+		return err
+	}
+	for _, h := range holders {
+		namespace, name, _ := strings.Cut(h.Tenant, "/")
+		var t v1alpha1.Tenant
+		key := client.ObjectKey{Namespace: namespace, Name: name}
+		if err := w.Client.Get(ctx, key, &t); err == nil && string(t.UID) == h.UID {
+			continue
+		}
+		err := w.APIReader.Get(ctx, key, &t)
+		if client.IgnoreNotFound(err) != nil || (err == nil && string(t.UID) == h.UID) {
+			continue
+		}
+		released, err := w.Store.ReleaseNames(ctx, h.Tenant, h.UID, nil)
+		if err != nil {
+			return err
+		}
+		log.FromContext(ctx).Info("released the names of a Tenant that was deleted", "tenant", h.Tenant,
+			"names", len(released))
 	}
 	return nil
 }

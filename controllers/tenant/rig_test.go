@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -58,6 +59,7 @@ type rig struct {
 	bucket   string
 	buckets  *counting
 	logs     *safeBuffer
+	prover   Accounts      // nil: Exotel is not asked
 	grace    time.Duration // of verifiers; 0: the default
 	label    secretlabel.Label
 
@@ -124,7 +126,8 @@ func (r *rig) start(t *testing.T) (stop func()) {
 func (r *rig) reconciler(mgr ctrl.Manager) *Reconciler {
 	return &Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("caly-operator"), Store: r.db,
 		Buckets: r.buckets, WorkNamespace: r.work, PublicURL: "https://voice.example/",
-		VerifierGrace: r.grace, SecretLabel: r.label}
+		VerifierGrace: r.grace, SecretLabel: r.label,
+		Accounts: r.prover, PlatformHosts: tenantconfig.HostPatterns{"voice.example", "*.platform.example"}}
 }
 
 func (r *rig) logger() logr.Logger {
@@ -224,7 +227,15 @@ func (r *rig) putSecrets(t *testing.T, tenant string, all secrets) {
 func (r *rig) newTenant(name string) *v1alpha1.Tenant {
 	t := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}}
 	ref := func(kind string) v1alpha1.SecretReference { return v1alpha1.SecretReference{Name: name + "-" + kind} }
-	t.Spec.Exotel = v1alpha1.ExotelSpec{AccountSID: "acme1", CredentialsSecretRef: ref("exotel"), PhoneNumbers: []string{"+918047491899"}}
+	t.Spec.Exotel = v1alpha1.ExotelSpec{
+		AccountSID:           "acme1",
+		CredentialsSecretRef: ref("exotel"),
+		PhoneNumbers:         []string{"+918047491899"},
+	}
+	if name != "support" { // each name belongs to one Tenant
+		t.Spec.Exotel.AccountSID = "of-" + name
+		t.Spec.Exotel.PhoneNumbers[0] = fmt.Sprintf("+9180%08d", crc32.ChecksumIEEE([]byte(name))%1e8)
+	}
 	t.Spec.Webhooks.Signature = &v1alpha1.SignatureSpec{SecretRef: ref("webhook")}
 	t.Spec.Recordings = v1alpha1.RecordingsSpec{Bucket: r.bucket, Endpoint: r.s3.Endpoint, Region: r.s3.Region, CredentialsSecretRef: ref("bucket")}
 	return t

@@ -32,6 +32,7 @@ type scope struct {
 	applied        bool                      // apply: the config is the one of this spec
 	wake           time.Duration             // closeVerifiers: the rest of a grace period; 0: none runs
 	suspension     suspension.Suspension     // suspend
+	names          nameClaims                // claimNames, shareAccount
 }
 
 // suspended reports whether the Tenant is suspended, by its spec or by the platform.

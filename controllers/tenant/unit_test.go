@@ -39,7 +39,8 @@ func newScope() *scope {
 		}
 		return s
 	}
-	return &scope{tenant: t, before: t.DeepCopy(), exotel: secret("apiKey", "k", "apiToken", "t"),
+	none := nameClaims{held: map[store.Name]bool{}}
+	return &scope{tenant: t, before: t.DeepCopy(), names: none, exotel: secret("apiKey", "k", "apiToken", "t"),
 		bucket:    secret("accessKeyID", "a", "secretAccessKey", "s"),
 		verifiers: map[string]*corev1.Secret{fieldSignature: secret("z", "last", "a", "first")}}
 }
@@ -102,6 +103,9 @@ func TestCompile(t *testing.T) {
 			s := newScope()
 			if tc.change != nil {
 				tc.change(s)
+			}
+			for _, n := range namesOf(s.tenant) {
+				s.names.held[n.Name] = true
 			}
 			err := (&Reconciler{}).compile(t.Context(), s)
 			if tc.wantError != "" {

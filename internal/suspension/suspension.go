@@ -32,6 +32,15 @@ func (s Suspension) Suspended() bool { return s.Reason != "" }
 // Of returns whether a Tenant is suspended, by its spec or by the annotations of its Namespace. It reads only the
 // metadata of the Namespace: from the cache, and from the API server if the cache does not have it yet.
 func Of(ctx context.Context, t *v1alpha1.Tenant, cached, live client.Reader) (Suspension, error) {
+	annotations, err := Annotations(ctx, t, cached, live)
+	if err != nil {
+		return Suspension{}, err
+	}
+	return decide(t, annotations), nil
+}
+
+// Annotations returns the annotations of a Tenant's Namespace, which the platform writes.
+func Annotations(ctx context.Context, t *v1alpha1.Tenant, cached, live client.Reader) (map[string]string, error) {
 	var ns metav1.PartialObjectMetadata
 	ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
 	err := cached.Get(ctx, client.ObjectKey{Name: t.Namespace}, &ns)
@@ -39,9 +48,9 @@ func Of(ctx context.Context, t *v1alpha1.Tenant, cached, live client.Reader) (Su
 		err = live.Get(ctx, client.ObjectKey{Name: t.Namespace}, &ns)
 	}
 	if err != nil {
-		return Suspension{}, fmt.Errorf("read the annotations of Namespace %s: %w", t.Namespace, err)
+		return nil, fmt.Errorf("read the annotations of Namespace %s: %w", t.Namespace, err)
 	}
-	return decide(t, ns.Annotations), nil
+	return ns.Annotations, nil
 }
 
 // decide returns whether a Tenant is suspended, from its spec and the annotations of its Namespace. The platform

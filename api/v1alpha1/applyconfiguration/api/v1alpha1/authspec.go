@@ -24,7 +24,8 @@ type AuthSpecApplyConfiguration struct {
 	// already stay.
 	AllowedEmailDomains []string `json:"allowedEmailDomains,omitempty"`
 	// hosts are host names that belong to this Tenant: a request to one of them is for this Tenant and no other. A name
-	// that several Tenants claim belongs to none of them. The DNS and the certificate are up to the platform.
+	// that another Tenant holds, and a name of the platform, is not given to this Tenant: NameTaken, NameNotAllowed. The
+	// DNS and the certificate are up to the platform.
 	Hosts []string `json:"hosts,omitempty"`
 	// allowedOrigins are the origins of web pages whose scripts may use the API, exactly as browsers send them:
 	// https://host[:port], or http for localhost alone. Absent: none.
