@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -38,6 +39,8 @@ import (
 type Store interface {
 	KnownCalls(ctx context.Context, tenant string, callSIDs []string) (map[string]store.Known, error)
 	Suspects(ctx context.Context, tenant string, from, to time.Time, after store.Suspect, limit int) ([]store.Suspect, error)
+	NameHolders(ctx context.Context, name store.Name) ([]store.NameHolder, error)
+	HeldNames(ctx context.Context, tenant, uid string) ([]store.Name, error)
 	IngestBatch(ctx context.Context, events []store.Event) ([]store.Outcome, error)
 }
 
@@ -144,11 +147,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // wanted reports whether a Tenant needs backfill: not while it is suspended, being deleted or not ready.
 func (r *Reconciler) wanted(ctx context.Context, t *v1alpha1.Tenant) (bool, error) {
 	if !t.DeletionTimestamp.IsZero() || t.Spec.Exotel.Backfill == nil ||
-		!apimeta.IsStatusConditionTrue(t.Status.Conditions, v1alpha1.ConditionReady) {
+		!works(t) {
 		return false, nil
 	}
 	s, err := suspension.Of(ctx, t, r.Client, r.APIReader)
 	return !s.Suspended(), err
+}
+
+// works reports whether a Tenant is Ready, or would be if it held every name of its spec.
+func works(t *v1alpha1.Tenant) bool {
+	ready := apimeta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionReady)
+	return ready != nil && (ready.Status == metav1.ConditionTrue || ready.Reason == v1alpha1.ReasonNameTaken ||
+		ready.Reason == v1alpha1.ReasonNameNotAllowed)
 }
 
 // stillWanted asks again, in the middle of a run.

@@ -232,6 +232,9 @@ func TestTwoTenantsOfOneAccount(t *testing.T) {
 		return func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.PhoneNumbers = []string{n} }
 	}
 	one, two, none := r.tenant(t, "one", number("+918047491899")), r.tenant(t, "two", number("+918047491900")), r.tenant(t, "none")
+	for _, tenant := range []*v1alpha1.Tenant{one, two, none} {
+		r.hold(t, tenant)
+	}
 	want := map[string]bool{}
 	for i := range 12 {
 		c := r.placed(fmt.Sprintf("call%04d", i), begun(i))
@@ -270,6 +273,27 @@ func TestTwoTenantsOfOneAccount(t *testing.T) {
 	n := len(r.sent.times)
 	if took := r.sent.times[n-1].Sub(r.sent.times[0]); n < 14 || took < time.Duration(n-1)*every-every/2 {
 		t.Errorf("%d requests of three Tenants within %s, want %s between two", n, took, every)
+	}
+}
+
+// TestAccountOfAnother is about a Tenant whose spec has the account and the number of another one. It gets no call, and
+// the holder of the account loses none.
+func TestAccountOfAnother(t *testing.T) {
+	r := newRig(t, exoteltest.Options{})
+	r.placeMany(3)
+	holder := r.tenant(t, "acme")
+	r.hold(t, holder)
+	evil := r.tenant(t, "evil", func(o *v1alpha1.Tenant) { o.Spec.Exotel.PhoneNumbers = []string{"+918047491899"} })
+	r.start(t)
+	r.succeeded(t, holder)
+	if err := r.complete(t, holder, 3); err != nil {
+		t.Error(err)
+	}
+	r.poke(t, evil, 2)
+	for id := range rows(t, r.pg) {
+		if strings.HasPrefix(id, evil.ID()+" ") {
+			t.Errorf("%s has a call of the account", id)
+		}
 	}
 }
 

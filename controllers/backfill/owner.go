@@ -2,39 +2,57 @@ package backfill
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
+	"github.com/caly-dev/caly/internal/store"
 )
 
 // owner tells which of an account's calls are a Tenant's. Where the Tenant shares the account with others, their calls are none
 // of its business: the ExoPhone decides, and what no Tenant's number tells stays where a webhook put it.
 type owner struct {
-	shared       bool
-	mine, others []string // phone numbers
+	shared bool
+	mine   []string // phone numbers that the Tenant holds
 }
 
+// errNotHeld is for a Tenant whose account another Tenant holds.
+var errNotHeld = errors.New("another Tenant holds the account")
+
+// ownerOf asks who holds the Tenant's account. What other Tenants only have in their specs does not count.
 func (r *Reconciler) ownerOf(ctx context.Context, t *v1alpha1.Tenant) (owner, error) {
-	var list v1alpha1.TenantList
-	if err := r.Client.List(ctx, &list); err != nil {
+	account := store.Name{
+		Kind: store.NameAccount,
+		Name: strings.ToLower(t.Spec.Exotel.AccountSID),
+	}
+	holders, err := r.Store.NameHolders(ctx, account)
+	if err != nil || len(holders) == 0 {
 		return owner{}, err
 	}
-	o := owner{mine: t.Spec.Exotel.PhoneNumbers}
-	for i := range list.Items {
-		other := &list.Items[i]
-		if other.UID != t.UID && accountKey(other) == accountKey(t) {
-			o.shared = true
-			o.others = append(o.others, other.Spec.Exotel.PhoneNumbers...)
+	holds := slices.ContainsFunc(holders, func(h store.NameHolder) bool { return h.Tenant == t.ID() })
+	switch {
+	case !holds:
+		return owner{}, errNotHeld
+	case len(holders) == 1:
+		return owner{}, nil
+	}
+	held, err := r.Store.HeldNames(ctx, t.ID(), string(t.UID))
+	if err != nil {
+		return owner{}, err
+	}
+	o := owner{shared: true}
+	for _, number := range t.Spec.Exotel.PhoneNumbers {
+		if slices.Contains(held, store.Name{Kind: store.NameNumber, Name: exotel.SameNumber(number)}) {
+			o.mine = append(o.mine, number)
 		}
 	}
 	return o, nil
 }
 
-// owns tells whether a call is the Tenant's; known says that a webhook of it came to the Tenant.
+// owns reports whether a call is the Tenant's; known says that a webhook of it came to the Tenant.
 func (o owner) owns(c *calldetails.Call, known bool) bool {
-	if !o.shared || known {
-		return true
-	}
-	return slices.ContainsFunc(o.mine, c.Uses) && !slices.ContainsFunc(o.others, c.Uses)
+	return !o.shared || known || slices.ContainsFunc(o.mine, c.Uses)
 }

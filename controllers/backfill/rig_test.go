@@ -175,6 +175,33 @@ func (r *rig) tenant(t *testing.T, name string, change ...func(*v1alpha1.Tenant)
 	return tenant
 }
 
+// hold gives a Tenant its account, with a share if another Tenant has it already, and its numbers.
+func (r *rig) hold(t *testing.T, tenant *v1alpha1.Tenant) {
+	t.Helper()
+	account := store.Name{
+		Kind: store.NameAccount,
+		Name: tenant.Spec.Exotel.AccountSID,
+	}
+	names := []store.Name{account}
+	for _, number := range tenant.Spec.Exotel.PhoneNumbers {
+		names = append(names, store.Name{Kind: store.NameNumber, Name: number})
+	}
+	if _, err := r.db.ClaimNames(t.Context(), tenant.ID(), string(tenant.UID), names); err != nil {
+		t.Fatal(err)
+	}
+	holders, err := r.db.NameHolders(t.Context(), account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sharer := store.NameHolder{
+		Tenant: tenant.ID(),
+		UID:    string(tenant.UID),
+	}
+	if _, err := r.db.ShareAccount(t.Context(), account.Name, holders[0], sharer); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (r *rig) setReady(t *testing.T, tenant *v1alpha1.Tenant, ready bool) {
 	t.Helper()
 	base := tenant.DeepCopy()

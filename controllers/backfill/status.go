@@ -20,6 +20,9 @@ import (
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
 )
 
+// notHeldRetry is how soon a Tenant is looked at again whose account another Tenant holds.
+const notHeldRetry = time.Minute
+
 // look runs once and says what came of it.
 func (r *Reconciler) look(ctx context.Context, t *v1alpha1.Tenant, m *remembered) (ctrl.Result, error) {
 	leave, ok := r.runs().TryAcquire(t.Namespace)
@@ -49,7 +52,11 @@ func (r *Reconciler) look(ctx context.Context, t *v1alpha1.Tenant, m *remembered
 		m.refused = creds.digest(t)
 		r.conclude(t, m, n, verdict{result: resultRefused, reason: v1alpha1.ReasonInvalidSpec, message: err.Error()})
 	default:
-		if n.owner, err = r.ownerOf(ctx, t); err != nil {
+		n.owner, err = r.ownerOf(ctx, t)
+		if errors.Is(err, errNotHeld) {
+			return ctrl.Result{RequeueAfter: notHeldRetry}, nil
+		}
+		if err != nil {
 			return ctrl.Result{}, err
 		}
 		if !r.execute(ctx, t, m, n, creds) {

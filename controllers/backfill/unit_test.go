@@ -135,8 +135,7 @@ func TestOwner(t *testing.T) {
 	}{
 		"alone":                     {owner{mine: []string{"+918047491899"}}, "08000000000", false, true},
 		"mine":                      {owner{shared: true, mine: []string{"+918047491899"}}, "08047491899", false, true},
-		"theirs":                    {owner{shared: true, mine: []string{"+918047491899"}, others: []string{"+918047491900"}}, "08047491900", false, false},
-		"both's":                    {owner{shared: true, mine: []string{"+918047491899"}, others: []string{"+918047491899"}}, "08047491899", false, false},
+		"theirs":                    {owner{shared: true, mine: []string{"+918047491899"}}, "08047491900", false, false},
 		"nobody's":                  {owner{shared: true, mine: []string{"+918047491899"}}, "08000000000", false, false},
 		"nobody's, but it is known": {owner{shared: true}, "08000000000", true, true},
 		"hidden":                    {owner{shared: true, mine: []string{"+918047491899"}}, "0XXXXXX1899", false, false},
