@@ -56,6 +56,23 @@ app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 {{- end -}}
 
+{{/* The platform's own hosts, separated by commas. A wildcard of the HTTPRoute is where tenants' hosts are, and is not one of them. */}}
+{{- define "caly.platformHosts" -}}
+{{- $hosts := list (urlParse (include "caly.publicURL" .)).hostname -}}
+{{- $hosts = append $hosts (printf "%s-dataplane.%s" (include "caly.fullname" .) .Release.Namespace) -}}
+{{- if .Values.ingress.enabled -}}
+{{- $hosts = append $hosts .Values.ingress.host -}}
+{{- end -}}
+{{- if .Values.httpRoute.enabled -}}
+{{- range .Values.httpRoute.hostnames -}}
+{{- if not (hasPrefix "*" .) -}}
+{{- $hosts = append $hosts . -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- concat $hosts .Values.platformHosts | compact | uniq | join "," -}}
+{{- end -}}
+
 {{- define "caly.workNamespace" -}}
 {{- if eq .Values.workNamespace.name .Release.Namespace -}}
 {{- fail (printf "workNamespace.name must differ from the release's namespace %q: whoever may read tenant configs must not read the operator's database credentials" .Release.Namespace) -}}
