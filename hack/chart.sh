@@ -30,6 +30,8 @@ refuse() {
 }
 refuse "additional properties 'imagee' not allowed" --set imagee.tag=x
 refuse "workNamespace.name must differ" --set workNamespace.name=caly-system
+refuse "uploadNamespace.name is" --set uploadNamespace.name=caly-system
+refuse "uploadNamespace.name is" --set uploadNamespace.name=caly-work
 refuse "ingress.host is needed" --set ingress.enabled=true
 refuse "httpRoute.parentRefs is needed" --set httpRoute.enabled=true
 refuse "mail.from is needed" --set mail.address=smtp.example.com:587
@@ -81,8 +83,9 @@ expect routes "timeouts: {request: 0s" --values "$chart/ci/full-values.yaml"
 expect routes "!timeouts:" --values "$chart/ci/full-values.yaml" --set httpRoute.streamTimeout=
 expect routes "path: /audio/exotel" --set ingress.enabled=true,ingress.host=caly.example.com
 
-# Who may reach what: one policy for each component, one for the rest of the work namespace. No rule is empty, which would allow everything.
-[[ $(render --show-only templates/networkpolicies.yaml | grep -c '^kind: NetworkPolicy') == 4 ]] || { echo "the chart has not four NetworkPolicies" >&2; exit 1; }
+# Who may reach what: one policy for each component, one for the rest of the work namespace and of the upload namespace.
+# No rule is empty, which would allow everything.
+[[ $(render --show-only templates/networkpolicies.yaml | grep -c '^kind: NetworkPolicy') == 5 ]] || { echo "the chart must have five NetworkPolicies" >&2; exit 1; }
 expect networkpolicies "app.kubernetes.io/component: upload
       app.kubernetes.io/managed-by: caly
   policyTypes: [Ingress, Egress]

@@ -33,7 +33,7 @@ diagnose() {
 	echo "--- state of the cluster"
 	kubectl get tenants -A -o wide
 	kubectl -n caly-system get pods
-	kubectl -n caly-work get jobs,pods
+	kubectl -n caly-uploads get jobs,pods
 	local component
 	for component in operator dataplane; do
 		echo "--- last words of the $component"

@@ -52,15 +52,29 @@ func TestDiscovery(t *testing.T) {
 func TestTable(t *testing.T) {
 	e := testenv.Get(t)
 	ns := e.NewNamespace(t)
-	tenant := object(t, ns, minimalTenant, fields{"spec.suspend": true})
+	tenant := object(t, ns, minimalTenant, nil)
 	recording := object(t, ns, minimalRecording, nil)
 	for _, o := range []client.Object{tenant, recording} {
 		if err := create(t, o); err != nil {
 			t.Fatal(err)
 		}
 	}
-	ready := []any{map[string]any{"type": "Ready", "status": "False", "reason": "SecretNotFound", "message": "create it", "lastTransitionTime": "2026-01-02T03:04:05Z"}}
-	tenant.Object["status"] = map[string]any{"backlog": int64(7), "conditions": ready}
+	const since = "2026-01-02T03:04:05Z"
+	ready := []any{map[string]any{
+		"type":               "Ready",
+		"status":             "False",
+		"reason":             "SecretNotFound",
+		"message":            "create it",
+		"lastTransitionTime": since,
+	}}
+	suspended := map[string]any{
+		"type":               "Suspended",
+		"status":             "True",
+		"reason":             "PlatformSuspended",
+		"message":            "unpaid",
+		"lastTransitionTime": since,
+	}
+	tenant.Object["status"] = map[string]any{"backlog": int64(7), "conditions": append(ready, suspended)}
 	recording.Object["status"] = map[string]any{"phase": "Failed", "attempts": int64(3), "conditions": ready,
 		"object": map[string]any{"bucket": "acme", "key": "acme/k.mp3", "size": int64(11), "sha256": sha256hex}}
 	for _, o := range []client.Object{tenant, recording} {
@@ -69,8 +83,15 @@ func TestTable(t *testing.T) {
 		}
 	}
 	want := map[string]map[string]any{
-		"tenants": {"Name": "support", "Ready": "False", "Reason": "SecretNotFound", "Suspended": true, "Bucket": "acme-recordings",
-			"Backlog": float64(7), "Message": "create it"},
+		"tenants": {
+			"Name":      "support",
+			"Ready":     "False",
+			"Reason":    "SecretNotFound",
+			"Suspended": "PlatformSuspended",
+			"Bucket":    "acme-recordings",
+			"Backlog":   float64(7),
+			"Message":   "create it",
+		},
 		"callrecordings": {"Name": "by-hand", "Tenant": "support", "Call": "b6cf1d1c6ec8f9b1", "Phase": "Failed", "Attempts": float64(3),
 			"Size": float64(11), "Key": "acme/k.mp3", "Message": "create it"},
 	}

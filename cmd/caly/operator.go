@@ -41,21 +41,22 @@ import (
 )
 
 type operatorOptions struct {
-	databaseURLFile, workNamespace, publicURL string
-	uploadImage, uploadPullPolicy             string
-	uploadServiceAccount                      string
-	metricsAddress, probeAddress              string
-	leaderElect, allowHTTP                    bool
-	sourceCIDRs, watchNamespaces              []string
-	platformHosts, trustedExotelHosts         []string
-	maxViews, maxViewsPerTenant, maxPods      int
-	maxRecordingBytes                         int64
-	signingKeyPeriod                          time.Duration
-	storage                                   cli.StorageFlags
-	maxParallelism                            int
-	maxStreamsPerTenant                       int
-	requireSecretLabel                        string
-	secretLabel                               secretlabel.Label // runOperator: what requireSecretLabel stands for
+	databaseURLFile, publicURL           string
+	workNamespace, uploadNamespace       string
+	uploadImage, uploadPullPolicy        string
+	uploadServiceAccount                 string
+	metricsAddress, probeAddress         string
+	leaderElect, allowHTTP               bool
+	sourceCIDRs, watchNamespaces         []string
+	platformHosts, trustedExotelHosts    []string
+	maxViews, maxViewsPerTenant, maxPods int
+	maxRecordingBytes                    int64
+	signingKeyPeriod                     time.Duration
+	storage                              cli.StorageFlags
+	maxParallelism                       int
+	maxStreamsPerTenant                  int
+	requireSecretLabel                   string
+	secretLabel                          secretlabel.Label // runOperator: what requireSecretLabel stands for
 }
 
 func newOperatorCommand() *cobra.Command {
@@ -64,7 +65,9 @@ func newOperatorCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return runOperator(cmd.Context(), o) }}
 	f := cmd.Flags()
 	f.StringVar(&o.databaseURLFile, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)")
-	f.StringVar(&o.workNamespace, "work-namespace", "caly-work", "namespace of tenant configs and upload Jobs")
+	f.StringVar(&o.workNamespace, "work-namespace", "caly-work", "namespace of the configs that the data plane reads")
+	f.StringVar(&o.uploadNamespace, "upload-namespace", "caly-uploads",
+		"namespace of upload configs and upload Jobs; the data plane must not be able to read it")
 	f.StringSliceVar(&o.watchNamespaces, "watch-namespaces", nil, "namespaces that Tenants live in (default: all)")
 	f.StringVar(&o.publicURL, "public-url", "https://localhost", "where Exotel reaches the data plane")
 	f.StringSliceVar(&o.platformHosts, "platform-hosts", nil,
@@ -180,10 +183,12 @@ func newManager(o operatorOptions, stats http.Handler) (ctrl.Manager, error) {
 	return mgr, mgr.AddReadyzCheck("ping", healthz.Ping)
 }
 
-// cacheOptions narrow the caches to where Tenants live, and that of Jobs to the work namespace.
+// cacheOptions narrow the caches to where Tenants live, and that of Jobs to the upload namespace.
 func cacheOptions(o operatorOptions) cache.Options {
 	c := cache.Options{DefaultTransform: cache.TransformStripManagedFields(),
-		ByObject: map[client.Object]cache.ByObject{&batchv1.Job{}: {Namespaces: map[string]cache.Config{o.workNamespace: {}}}}}
+		ByObject: map[client.Object]cache.ByObject{
+			&batchv1.Job{}: {Namespaces: map[string]cache.Config{o.uploadNamespace: {}}},
+		}}
 	for _, ns := range o.watchNamespaces {
 		if c.DefaultNamespaces == nil {
 			c.DefaultNamespaces = map[string]cache.Config{}
@@ -211,8 +216,9 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 		return cli.UsageError(nil, fmt.Errorf("--platform-hosts: %w", err))
 	}
 	tenants := &tenant.Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Store: db,
-		Buckets: buckets, WorkNamespace: o.workNamespace, PublicURL: o.publicURL, PlatformHosts: hosts, Ceilings: ceilings,
-		SecretLabel: o.secretLabel,
+		Buckets: buckets, WorkNamespace: o.workNamespace, UploadNamespace: o.uploadNamespace,
+		PublicURL: o.publicURL, PlatformHosts: hosts,
+		Ceilings: ceilings, SecretLabel: o.secretLabel,
 		Accounts: tenant.ExotelAccounts{
 			Registry:     registry,
 			Transport:    netguard.NewTransport(cidrs, 8),
@@ -225,7 +231,7 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 	jobs := &uploadjob.Reconciler{
 		Client:            mgr.GetClient(),
 		Store:             db,
-		WorkNamespace:     o.workNamespace,
+		UploadNamespace:   o.uploadNamespace,
 		Image:             o.uploadImage,
 		PullPolicy:        corev1.PullPolicy(o.uploadPullPolicy),
 		ServiceAccount:    o.uploadServiceAccount,
@@ -263,7 +269,14 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 			return err
 		}
 	}
-	return mgr.Add(&tenant.Sweeper{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Store: db, WorkNamespace: o.workNamespace, Every: 10 * time.Minute})
+	return mgr.Add(&tenant.Sweeper{
+		Client:          mgr.GetClient(),
+		APIReader:       mgr.GetAPIReader(),
+		Store:           db,
+		WorkNamespace:   o.workNamespace,
+		UploadNamespace: o.uploadNamespace,
+		Every:           10 * time.Minute,
+	})
 }
 
 // keepPartitions makes the history's partitions of the coming months, at once and then every day.

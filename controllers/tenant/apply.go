@@ -25,8 +25,7 @@ const FieldOwner = client.FieldOwner("caly-operator")
 // made anew only when that is gone or unreadable.
 func (r *Reconciler) ensureRole(ctx context.Context, s *scope) error {
 	var secret corev1.Secret
-	key := client.ObjectKey{Namespace: r.WorkNamespace, Name: tenantconfig.SecretName(tenantconfig.PrefixUpload, s.tenant.ID())}
-	err := r.APIReader.Get(ctx, key, &secret)
+	err := r.APIReader.Get(ctx, r.uploadKey(s.tenant.ID()), &secret)
 	if client.IgnoreNotFound(err) != nil {
 		return err
 	}
@@ -69,10 +68,10 @@ func (r *Reconciler) apply(ctx context.Context, s *scope) error {
 	if err != nil {
 		return stalled(v1alpha1.ReasonInvalidSpec, "%v", err)
 	}
-	if err := r.applySecret(ctx, s, tenantconfig.PrefixUpload, v1alpha1.SecretTypeUploadConfig, "upload-config", upload); err != nil {
+	if err := r.applySecret(ctx, s, r.uploadKey(s.tenant.ID()), v1alpha1.SecretTypeUploadConfig, upload); err != nil {
 		return err
 	}
-	if err := r.applySecret(ctx, s, tenantconfig.PrefixTenant, v1alpha1.SecretTypeTenantConfig, "tenant-config", config); err != nil {
+	if err := r.applySecret(ctx, s, r.configKey(s.tenant.ID()), v1alpha1.SecretTypeTenantConfig, config); err != nil {
 		return err
 	}
 	s.applied = true
@@ -104,7 +103,7 @@ func (r *Reconciler) suspendConfig(ctx context.Context, s *scope) error {
 // changeConfig changes the published config in place, if there is one. The function reports whether it changed it.
 func (r *Reconciler) changeConfig(ctx context.Context, s *scope, change func(*tenantconfig.Tenant) bool) error {
 	var secret corev1.Secret
-	key := client.ObjectKey{Namespace: r.WorkNamespace, Name: tenantconfig.SecretName(tenantconfig.PrefixTenant, s.tenant.ID())}
+	key := r.configKey(s.tenant.ID())
 	if err := r.APIReader.Get(ctx, key, &secret); err != nil {
 		return client.IgnoreNotFound(err)
 	}
@@ -117,18 +116,49 @@ func (r *Reconciler) changeConfig(ctx context.Context, s *scope, change func(*te
 	if err != nil {
 		return err
 	}
-	return r.applySecret(ctx, s, tenantconfig.PrefixTenant, v1alpha1.SecretTypeTenantConfig, "tenant-config", data)
+	return r.applySecret(ctx, s, key, v1alpha1.SecretTypeTenantConfig, data)
 }
 
-func (r *Reconciler) applySecret(ctx context.Context, s *scope, prefix, kind, component string, data []byte) error {
-	ac := corev1ac.Secret(tenantconfig.SecretName(prefix, s.tenant.ID()), r.WorkNamespace).WithType(corev1.SecretType(kind)).
-		WithLabels(map[string]string{v1alpha1.LabelTenant: s.tenant.Name, v1alpha1.LabelTenantNamespace: s.tenant.Namespace,
-			v1alpha1.LabelComponent: component, "app.kubernetes.io/managed-by": "caly"}).
+// components of the Secrets, by type, for their labels.
+var components = map[corev1.SecretType]string{
+	v1alpha1.SecretTypeTenantConfig: "tenant-config",
+	v1alpha1.SecretTypeUploadConfig: componentUploadConfig,
+}
+
+const componentUploadConfig = "upload-config"
+
+func (r *Reconciler) applySecret(
+	ctx context.Context, s *scope, key client.ObjectKey, kind corev1.SecretType, data []byte,
+) error {
+	ac := corev1ac.Secret(key.Name, key.Namespace).
+		WithType(kind).
+		WithLabels(map[string]string{
+			v1alpha1.LabelTenant:           s.tenant.Name,
+			v1alpha1.LabelTenantNamespace:  s.tenant.Namespace,
+			v1alpha1.LabelComponent:        components[kind],
+			"app.kubernetes.io/managed-by": "caly",
+		}).
 		WithData(map[string][]byte{tenantconfig.Key: data})
 	if err := r.Client.Apply(ctx, ac, FieldOwner, client.ForceOwnership); err != nil {
-		return fmt.Errorf("write Secret %s/%s: %w", r.WorkNamespace, *ac.Name, err)
+		return fmt.Errorf("write Secret %s: %w", key, err)
 	}
 	return nil
+}
+
+// configKey names the Secret with the config that data-plane pods read.
+func (r *Reconciler) configKey(tenantID string) client.ObjectKey {
+	return client.ObjectKey{
+		Namespace: r.WorkNamespace,
+		Name:      tenantconfig.SecretName(tenantconfig.PrefixTenant, tenantID),
+	}
+}
+
+// uploadKey names the Secret with the config that the tenant's upload pods mount, and the Job of those pods.
+func (r *Reconciler) uploadKey(tenantID string) client.ObjectKey {
+	return client.ObjectKey{
+		Namespace: r.UploadNamespace,
+		Name:      tenantconfig.SecretName(tenantconfig.PrefixUpload, tenantID),
+	}
 }
 
 // publish says that all is in place.
@@ -148,7 +178,7 @@ func (r *Reconciler) publish(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// deleteManaged deletes objects of the work namespace that are already gone or go now.
+// deleteManaged deletes objects of the operator. One that does not exist is not an error.
 func (r *Reconciler) deleteManaged(ctx context.Context, objs ...client.Object) error {
 	for _, o := range objs {
 		if err := r.Client.Delete(ctx, o, client.PropagationPolicy("Background")); err != nil && !apierrors.IsNotFound(err) {

@@ -180,7 +180,7 @@ func (r *rig) direct() *Reconciler {
 	})
 	return &Reconciler{Client: unindexed, APIReader: r.Client, Recorder: events.NewFakeRecorder(16), Store: r.db,
 		Buckets:       r.buckets,
-		WorkNamespace: r.work, PublicURL: "https://voice.example"}
+		WorkNamespace: r.work, UploadNamespace: r.uploads, PublicURL: "https://voice.example"}
 }
 
 // TestEndedBetweenSteps ends the operator after each of its steps; the next one brings the Tenant to the same end.

@@ -70,12 +70,15 @@ type Buckets interface {
 
 // Reconciler of Tenants.
 type Reconciler struct {
-	Client        client.Client
-	APIReader     client.Reader // Secrets are read past the cache: they are not ours to keep
-	Recorder      events.EventRecorder
-	Store         Store
-	Buckets       Buckets
+	Client    client.Client
+	APIReader client.Reader // Secrets are read past the cache: they are not ours to keep
+	Recorder  events.EventRecorder
+	Store     Store
+	Buckets   Buckets
+	// WorkNamespace is where the configs of the data plane are.
 	WorkNamespace string
+	// UploadNamespace is where upload configs and upload Jobs are. The data plane cannot read it.
+	UploadNamespace string
 	// PublicURL is where Exotel reaches the data plane.
 	PublicURL string
 	// Ceilings are the platform's bounds on limits of the spec.
@@ -254,7 +257,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 
 // tenantsOf maps a Secret to the Tenants that name it, or whose config it is.
 func (r *Reconciler) tenantsOf(ctx context.Context, o client.Object) []reconcile.Request {
-	if o.GetNamespace() == r.WorkNamespace {
+	if o.GetNamespace() == r.WorkNamespace || o.GetNamespace() == r.UploadNamespace {
 		l := o.GetLabels()
 		if l[v1alpha1.LabelTenant] == "" {
 			return nil

@@ -311,7 +311,7 @@ func TestForeignObjectIsLeftAlone(t *testing.T) {
 	}
 	stop()
 	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
-		Namespace: r.work,
+		Namespace: r.uploads,
 		Name:      tenantconfig.SecretName(tenantconfig.PrefixUpload, evil.ID()),
 	}}
 	r.create(t, foreign)

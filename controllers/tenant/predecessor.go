@@ -14,7 +14,6 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // Decisions about a predecessor's rows, in the annotation of the Namespace.
@@ -111,14 +110,18 @@ func (r *Reconciler) isolate(ctx context.Context, s *scope, predecessor string) 
 	}
 }
 
-// published are the objects of the work namespace that let the data plane and upload pods work for a tenant.
+// published are the objects that let the data plane and upload pods work for a tenant.
 func (r *Reconciler) published(id string) []client.Object {
-	config := metav1.ObjectMeta{Namespace: r.WorkNamespace, Name: tenantconfig.SecretName(tenantconfig.PrefixTenant, id)}
-	job := metav1.ObjectMeta{Namespace: r.WorkNamespace, Name: tenantconfig.SecretName(tenantconfig.PrefixUpload, id)}
-	return []client.Object{&corev1.Secret{ObjectMeta: config}, &batchv1.Job{ObjectMeta: job}}
+	return []client.Object{
+		&corev1.Secret{ObjectMeta: metaOf(r.configKey(id))},
+		&batchv1.Job{ObjectMeta: metaOf(r.uploadKey(id))},
+	}
 }
 
 func (r *Reconciler) uploadConfig(id string) client.Object {
-	name := tenantconfig.SecretName(tenantconfig.PrefixUpload, id)
-	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.WorkNamespace, Name: name}}
+	return &corev1.Secret{ObjectMeta: metaOf(r.uploadKey(id))}
+}
+
+func metaOf(key client.ObjectKey) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}
 }

@@ -4,25 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// +kubebuilder:rbac:groups=batch,namespace=caly-work,resources=jobs,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",namespace=caly-work,resources=secrets,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups="",namespace=caly-work,resources=pods,verbs=get;list;watch
+// +kubebuilder:rbac:groups=batch,namespace=caly-work,resources=jobs,verbs=list;delete
+// +kubebuilder:rbac:groups="",namespace=caly-work,resources=pods,verbs=list
+// +kubebuilder:rbac:groups="",namespace=caly-uploads,resources=secrets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=batch,namespace=caly-uploads,resources=jobs,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",namespace=caly-uploads,resources=pods,verbs=get;list;watch
 
 // release lets a Tenant go: no more webhooks, no more uploads, then its data as deletionPolicy says, then the finalizer.
 // Each part can be repeated, since the operator may be ended after any of them.
@@ -112,13 +110,26 @@ func (r *Reconciler) removeFinalizer(ctx context.Context, s *scope) error {
 
 // uploadsEnded waits for the Tenant's last upload pod, so that none writes an object after the others are deleted.
 func (r *Reconciler) uploadsEnded(ctx context.Context, s *scope) error {
-	var pods corev1.PodList
-	err := r.APIReader.List(ctx, &pods, client.InNamespace(r.WorkNamespace), client.Limit(1), client.MatchingLabels{
-		v1alpha1.LabelTenant: s.tenant.Name, v1alpha1.LabelTenantNamespace: s.tenant.Namespace, v1alpha1.LabelComponent: "upload"})
-	if err != nil || len(pods.Items) == 0 {
-		return err
+	// Pods of an earlier version ran in the work namespace.
+	for _, namespace := range []string{r.UploadNamespace, r.WorkNamespace} {
+		var pods corev1.PodList
+		err := r.APIReader.List(ctx, &pods, client.InNamespace(namespace), client.Limit(1), client.MatchingLabels{
+			v1alpha1.LabelTenant:          s.tenant.Name,
+			v1alpha1.LabelTenantNamespace: s.tenant.Namespace,
+			v1alpha1.LabelComponent:       "upload",
+		})
+		if err != nil {
+			return err
+		}
+		if len(pods.Items) > 0 {
+			return &verdict{
+				reason:  v1alpha1.ReasonDeleting,
+				message: "waiting for the last upload pod to end",
+				retry:   time.Second,
+			}
+		}
 	}
-	return &verdict{reason: v1alpha1.ReasonDeleting, message: "waiting for the last upload pod to end", retry: time.Second}
+	return nil
 }
 
 // deleteData removes objects and rows. Without the credentials it cannot know what is in the bucket, and says so. Data-plane pods that have
@@ -160,8 +171,7 @@ func (r *Reconciler) deleteData(ctx context.Context, s *scope) error {
 // namespace is deleted. Where it is lost itself, it is compiled once more. It is nil when nothing was ever uploaded.
 func (r *Reconciler) lastUpload(ctx context.Context, s *scope) (*tenantconfig.Upload, error) {
 	var secret corev1.Secret
-	key := client.ObjectKey{Namespace: r.WorkNamespace, Name: tenantconfig.SecretName(tenantconfig.PrefixUpload, s.tenant.ID())}
-	err := r.APIReader.Get(ctx, key, &secret)
+	err := r.APIReader.Get(ctx, r.uploadKey(s.tenant.ID()), &secret)
 	if client.IgnoreNotFound(err) != nil {
 		return nil, err
 	}
@@ -194,94 +204,4 @@ func (r *Reconciler) deleteViews(ctx context.Context, s *scope) error {
 		}
 	}
 	return err
-}
-
-// Sweeper removes what a Tenant that is gone left in the work namespace: its finalizer was taken off by hand, say.
-type Sweeper struct {
-	Client        client.Client
-	APIReader     client.Reader
-	Store         Store
-	WorkNamespace string
-	Every         time.Duration
-}
-
-// NeedLeaderElection makes it run on the leader alone.
-func (*Sweeper) NeedLeaderElection() bool { return true }
-
-// Start sweeps at once and then on the interval, until ctx is done.
-func (w *Sweeper) Start(ctx context.Context) error {
-	tick := time.NewTicker(w.Every)
-	defer tick.Stop()
-	for {
-		if err := w.sweep(ctx); err != nil && ctx.Err() == nil {
-			log.FromContext(ctx).Error(err, "sweep the work namespace; it is tried again", "after", w.Every)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
-}
-
-func (w *Sweeper) sweep(ctx context.Context) error {
-	var secrets corev1.SecretList
-	if err := w.APIReader.List(ctx, &secrets, client.InNamespace(w.WorkNamespace), client.MatchingLabels{"app.kubernetes.io/managed-by": "caly"}); err != nil {
-		return err
-	}
-	for i := range secrets.Items {
-		if err := w.sweepSecret(ctx, &secrets.Items[i]); err != nil {
-			return err
-		}
-	}
-	return w.sweepNames(ctx)
-}
-
-// sweepNames releases the names of Tenants that do not exist any more. A Tenant that cannot be read keeps its names.
-func (w *Sweeper) sweepNames(ctx context.Context) error {
-	holders, err := w.Store.TenantsWithNames(ctx)
-	if err != nil {
-		return err
-	}
-	for _, h := range holders {
-		namespace, name, _ := strings.Cut(h.Tenant, "/")
-		var t v1alpha1.Tenant
-		key := client.ObjectKey{Namespace: namespace, Name: name}
-		if err := w.Client.Get(ctx, key, &t); err == nil && string(t.UID) == h.UID {
-			continue
-		}
-		err := w.APIReader.Get(ctx, key, &t)
-		if client.IgnoreNotFound(err) != nil || (err == nil && string(t.UID) == h.UID) {
-			continue
-		}
-		released, err := w.Store.ReleaseNames(ctx, h.Tenant, h.UID, nil)
-		if err != nil {
-			return err
-		}
-		log.FromContext(ctx).Info("released the names of a Tenant that was deleted", "tenant", h.Tenant,
-			"names", len(released))
-	}
-	return nil
-}
-
-func (w *Sweeper) sweepSecret(ctx context.Context, secret *corev1.Secret) error {
-	ns, name := secret.Labels[v1alpha1.LabelTenantNamespace], secret.Labels[v1alpha1.LabelTenant]
-	if ns == "" || name == "" {
-		return nil
-	}
-	err := w.APIReader.Get(ctx, client.ObjectKey{Namespace: ns, Name: name}, &v1alpha1.Tenant{})
-	if !apierrors.IsNotFound(err) {
-		return err
-	}
-	log.FromContext(ctx).Info("removing what a Tenant that is gone left behind", "tenant", ns+"/"+name, "secret", secret.Name)
-	if secret.Type == v1alpha1.SecretTypeUploadConfig {
-		job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: w.WorkNamespace, Name: secret.Name}}
-		if err := w.Client.Delete(ctx, job, client.PropagationPolicy("Background")); client.IgnoreNotFound(err) != nil {
-			return err
-		}
-		if err := w.Store.DropUploadRole(ctx, ns+"/"+name); err != nil {
-			return err
-		}
-	}
-	return client.IgnoreNotFound(w.Client.Delete(ctx, secret))
 }

@@ -121,7 +121,7 @@ func (r *rig) nothingLeft(t *testing.T, tenant *v1alpha1.Tenant) {
 		}
 	}
 	job := &batchv1.Job{}
-	err := r.Client.Get(t.Context(), client.ObjectKey{Namespace: r.work, Name: tenantconfig.SecretName(tenantconfig.PrefixUpload, tenant.ID())}, job)
+	err := r.Client.Get(t.Context(), r.uploadKey(tenant), job)
 	if !apierrors.IsNotFound(err) && job.DeletionTimestamp.IsZero() {
 		t.Errorf("the upload Job is left (%v)", err)
 	}
@@ -130,9 +130,17 @@ func (r *rig) nothingLeft(t *testing.T, tenant *v1alpha1.Tenant) {
 	}
 }
 
+// uploadKey names the upload config and the upload Job of a Tenant.
+func (r *rig) uploadKey(tenant *v1alpha1.Tenant) client.ObjectKey {
+	return client.ObjectKey{
+		Namespace: r.uploads,
+		Name:      tenantconfig.SecretName(tenantconfig.PrefixUpload, tenant.ID()),
+	}
+}
+
 func (r *rig) uploadJob(t *testing.T, tenant *v1alpha1.Tenant) *batchv1.Job {
 	t.Helper()
-	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, Name: tenantconfig.SecretName(tenantconfig.PrefixUpload, tenant.ID())}}
+	job := &batchv1.Job{ObjectMeta: metaOf(r.uploadKey(tenant))}
 	job.Spec.Suspend = ptr.To(true)
 	job.Spec.Template.Spec = podSpec()
 	r.create(t, job)
@@ -217,13 +225,25 @@ func TestComeBack(t *testing.T) {
 	}
 }
 
-// TestDeletionWaitsForUploadPods : a pod that still runs could write an object after the others were deleted.
+// TestDeletionWaitsForUploadPods : a pod that still runs could write an object after the others were deleted. Pods of
+// an earlier version run in the work namespace.
 func TestDeletionWaitsForUploadPods(t *testing.T) {
-	r := newRig(t)
+	t.Run("upload namespace", func(t *testing.T) {
+		r := newRig(t)
+		testDeletionWaits(t, r, r.uploads)
+	})
+	t.Run("work namespace", func(t *testing.T) {
+		r := newRig(t)
+		testDeletionWaits(t, r, r.work)
+	})
+}
+
+func testDeletionWaits(t *testing.T, r *rig, namespace string) {
+	t.Helper()
 	r.start(t)
 	tenant := r.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
 	r.fill(t, tenant)
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, Name: "upload-1", Labels: map[string]string{
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "upload-1", Labels: map[string]string{
 		v1alpha1.LabelTenant: "support", v1alpha1.LabelTenantNamespace: r.ns, v1alpha1.LabelComponent: "upload"}}, Spec: podSpec()}
 	other := pod.DeepCopy()
 	other.Name, other.Labels[v1alpha1.LabelTenant] = "upload-2", "another" // keeps nobody waiting
@@ -423,6 +443,55 @@ func TestReleaseOfAnOldReading(t *testing.T) {
 	r.loginWorks(t, tenant)
 }
 
+func (r *rig) sweeper(db Store) *Sweeper {
+	return &Sweeper{
+		Client:          r.Client,
+		APIReader:       r.Client,
+		Store:           db,
+		WorkNamespace:   r.work,
+		UploadNamespace: r.uploads,
+		Every:           time.Hour,
+	}
+}
+
+// TestSweeperMovesUploads tests that upload configs and Jobs which an earlier version had in the work namespace, where
+// the data plane can read them, are removed, and nothing else is.
+func TestSweeperMovesUploads(t *testing.T) {
+	r := newRig(t)
+	stop := r.start(t)
+	tenant := r.ready(t, "support")
+	stop()
+	misplaced := r.secret(t, tenantconfig.PrefixUpload, tenant)
+	misplaced.ObjectMeta = metav1.ObjectMeta{Namespace: r.work, Name: misplaced.Name, Labels: misplaced.Labels}
+	r.create(t, misplaced)
+	oldJob := r.uploadJob(t, tenant).DeepCopy()
+	oldJob.ObjectMeta = metav1.ObjectMeta{Namespace: r.work, Name: oldJob.Name}
+	oldJob.Spec.Selector, oldJob.Spec.Template.Labels = nil, nil
+	r.create(t, oldJob)
+	if err := r.sweeper(r.db).sweep(log.IntoContext(t.Context(), r.logger())); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []client.Object{misplaced, oldJob} {
+		err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o)
+		if !apierrors.IsNotFound(err) && o.GetDeletionTimestamp().IsZero() {
+			t.Errorf("%T is left in the work namespace (%v)", o, err)
+		}
+	}
+	if r.secret(t, tenantconfig.PrefixTenant, tenant) == nil || r.secret(t, tenantconfig.PrefixUpload, tenant) == nil {
+		t.Error("a Secret of the Tenant was removed")
+	}
+	r.loginWorks(t, tenant)
+	var list corev1.SecretList
+	if err := r.Client.List(t.Context(), &list, client.InNamespace(r.work)); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range list.Items {
+		if s.Type == v1alpha1.SecretTypeUploadConfig {
+			t.Errorf("Secret %s with upload credentials is in the namespace that the data plane reads", s.Name)
+		}
+	}
+}
+
 // noRole is the real store, but away when the role is to be dropped.
 type noRole struct{ *store.DB }
 
@@ -442,7 +511,7 @@ func TestSweeper(t *testing.T) {
 	r.delete(t, gone)
 	r.untilGone(t, gone)
 
-	sweeper := &Sweeper{Client: r.Client, APIReader: r.Client, Store: r.db, WorkNamespace: r.work, Every: time.Hour}
+	sweeper := r.sweeper(r.db)
 	ctx, cancel := context.WithCancel(log.IntoContext(t.Context(), r.logger()))
 	ended := make(chan error, 1)
 	go func() { ended <- sweeper.Start(ctx) }()
@@ -479,7 +548,7 @@ func TestSweeperTriesAgain(t *testing.T) {
 	r.delete(t, tenant)
 	r.untilGone(t, tenant)
 	ctx := log.IntoContext(t.Context(), r.logger())
-	sweeper := &Sweeper{Client: r.Client, APIReader: r.Client, Store: noRole{r.db}, WorkNamespace: r.work}
+	sweeper := r.sweeper(noRole{r.db})
 	if err := sweeper.sweep(ctx); !errors.Is(err, store.ErrUnavailable) {
 		t.Fatalf("sweep: %v", err)
 	}

@@ -52,16 +52,18 @@ const soon = 15 * time.Second
 // rig is everything around the reconciler, for real: API server, database and object store, each with room of its own.
 type rig struct {
 	*testenv.Env
-	ns, work string
-	pg       *pgtest.Server
-	db       *store.DB
-	s3       *s3test.Server
-	bucket   string
-	buckets  *counting
-	logs     *safeBuffer
-	prover   Accounts      // nil: Exotel is not asked
-	grace    time.Duration // of verifiers; 0: the default
-	label    secretlabel.Label
+	ns      string // of Tenants
+	work    string // of tenant configs
+	uploads string // of upload configs and Jobs
+	pg      *pgtest.Server
+	db      *store.DB
+	s3      *s3test.Server
+	bucket  string
+	buckets *counting
+	logs    *safeBuffer
+	prover  Accounts      // nil: Exotel is not asked
+	grace   time.Duration // of verifiers; 0: the default
+	label   secretlabel.Label
 
 	mu     sync.Mutex
 	hidden []string // every value that was ever in a Tenant's Secret
@@ -76,7 +78,15 @@ func loopback() *objectstore.Transport {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	e := testenv.Get(t)
-	r := &rig{Env: e, ns: e.NewNamespace(t), work: e.NewNamespace(t), pg: pgtest.New(t), s3: s3test.New(t), logs: &safeBuffer{}}
+	r := &rig{
+		Env:     e,
+		ns:      e.NewNamespace(t),
+		work:    e.NewNamespace(t),
+		uploads: e.NewNamespace(t),
+		pg:      pgtest.New(t),
+		s3:      s3test.New(t),
+		logs:    &safeBuffer{},
+	}
 	r.db = r.openStore(t)
 	r.bucket = r.s3.NewBucket(t)
 	// Few and quick tries, so that what is away is found away at once.
@@ -100,7 +110,7 @@ func (r *rig) start(t *testing.T) (stop func()) {
 	t.Helper()
 	mgr, err := manager.New(r.Config, manager.Options{Scheme: r.Scheme, Logger: r.logger(), Metrics: server.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
-		Cache:      cache.Options{DefaultNamespaces: map[string]cache.Config{r.ns: {}, r.work: {}}},
+		Cache:      cache.Options{DefaultNamespaces: map[string]cache.Config{r.ns: {}, r.work: {}, r.uploads: {}}},
 		Client:     client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
 	})
 	if err != nil {
@@ -125,7 +135,7 @@ func (r *rig) start(t *testing.T) (stop func()) {
 
 func (r *rig) reconciler(mgr ctrl.Manager) *Reconciler {
 	return &Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("caly-operator"), Store: r.db,
-		Buckets: r.buckets, WorkNamespace: r.work, PublicURL: "https://voice.example/",
+		Buckets: r.buckets, WorkNamespace: r.work, UploadNamespace: r.uploads, PublicURL: "https://voice.example/",
 		VerifierGrace: r.grace, SecretLabel: r.label,
 		Accounts: r.prover, PlatformHosts: tenantconfig.HostPatterns{"voice.example", "*.platform.example"}}
 }
@@ -162,7 +172,7 @@ func (r *rig) verify(t *testing.T) {
 func (r *rig) secretValues(t *testing.T) []string {
 	t.Helper()
 	var list corev1.SecretList
-	if err := r.Client.List(context.Background(), &list, client.InNamespace(r.work)); err != nil {
+	if err := r.Client.List(context.Background(), &list, client.InNamespace(r.uploads)); err != nil {
 		t.Fatal(err)
 	}
 	r.mu.Lock()
@@ -356,11 +366,16 @@ func (r *rig) delete(t *testing.T, o client.Object) {
 	}
 }
 
-// secret is one of the two Secrets of the tenant in the work namespace; nil when it is not there.
+// secret returns one of the two Secrets of the tenant, or nil if it does not exist.
 func (r *rig) secret(t *testing.T, prefix string, tenant *v1alpha1.Tenant) *corev1.Secret {
 	t.Helper()
 	s := &corev1.Secret{}
-	err := r.Client.Get(t.Context(), client.ObjectKey{Namespace: r.work, Name: tenantconfig.SecretName(prefix, tenant.ID())}, s)
+	namespace := r.work
+	if prefix == tenantconfig.PrefixUpload {
+		namespace = r.uploads
+	}
+	key := client.ObjectKey{Namespace: namespace, Name: tenantconfig.SecretName(prefix, tenant.ID())}
+	err := r.Client.Get(t.Context(), key, s)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}

@@ -33,9 +33,10 @@ type Store interface {
 
 // Reconciler of the tenants' upload Jobs.
 type Reconciler struct {
-	Client        client.Client
-	Store         Store
-	WorkNamespace string
+	Client client.Client
+	Store  Store
+	// UploadNamespace is where upload configs and upload Jobs are.
+	UploadNamespace string
 	// Image, PullPolicy and ServiceAccount of the upload pods.
 	Image          string
 	PullPolicy     corev1.PullPolicy

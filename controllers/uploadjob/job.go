@@ -52,7 +52,11 @@ func (r *Reconciler) newJob(t *v1alpha1.Tenant, parallelism int32) *batchv1.Job 
 	labels := map[string]string{v1alpha1.LabelTenant: t.Name, v1alpha1.LabelTenantNamespace: t.Namespace,
 		v1alpha1.LabelComponent: "upload", "app.kubernetes.io/name": "caly", "app.kubernetes.io/managed-by": "caly"}
 	return &batchv1.Job{
-		ObjectMeta: metav1.ObjectMeta{Namespace: r.WorkNamespace, Name: tenantconfig.SecretName(tenantconfig.PrefixUpload, t.ID()), Labels: labels},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: r.UploadNamespace,
+			Name:      tenantconfig.SecretName(tenantconfig.PrefixUpload, t.ID()),
+			Labels:    labels,
+		},
 		Spec: batchv1.JobSpec{
 			Parallelism:             ptr.To(parallelism),
 			BackoffLimit:            ptr.To[int32](6),

@@ -44,7 +44,7 @@ func TestJobIsAdmittedWhereRestrictedIsEnforced(t *testing.T) {
 
 func TestJobHoldsNoMoreThanItsTenantsConfig(t *testing.T) {
 	tenant := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: "acme", Name: "support"}}
-	r := &Reconciler{WorkNamespace: "work", Image: "caly:1", ServiceAccount: "caly-upload"}
+	r := &Reconciler{UploadNamespace: "work", Image: "caly:1", ServiceAccount: "caly-upload"}
 	job := r.newJob(tenant, 3)
 	spec := job.Spec.Template.Spec
 	name := tenantconfig.SecretName(tenantconfig.PrefixUpload, "acme/support")

@@ -130,7 +130,8 @@ func setUp(t *testing.T) *rig {
 }
 
 func (r *rig) reconciler(maxPods int32) *Reconciler {
-	return &Reconciler{Client: r.Client, live: r.Client, Store: r.db, WorkNamespace: r.work, Image: "caly:test", PullPolicy: corev1.PullIfNotPresent,
+	return &Reconciler{Client: r.Client, live: r.Client, Store: r.db, UploadNamespace: r.work,
+		Image: "caly:test", PullPolicy: corev1.PullIfNotPresent,
 		ServiceAccount: "caly-upload", AllowHTTP: true, SourceCIDRs: []string{"10.0.0.0/8", "fd00::/8"}, MaxPods: maxPods,
 		MaxPerTenant: 4}
 }

@@ -135,7 +135,7 @@ func turns(b bounds, all []claimant) []string {
 // reader.
 func (r *Reconciler) claimants(ctx context.Context, jobs client.Reader) ([]claimant, error) {
 	var list batchv1.JobList
-	if err := jobs.List(ctx, &list, client.InNamespace(r.WorkNamespace), uploadJobs,
+	if err := jobs.List(ctx, &list, client.InNamespace(r.UploadNamespace), uploadJobs,
 		client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
 	}

@@ -194,7 +194,8 @@ func (d *DB) ReapLeases(ctx context.Context) (int, error) {
 				available_at = now() + CASE WHEN attempts = 0 THEN interval '0' ELSE least(interval '15 s' * 2 ^ least(attempts, 10), interval '15 min') END
 			FROM dead WHERE NOT dead.last AND r.tenant = dead.tenant AND r.id = dead.id)
 		SELECT count(*) FROM dead`, CodeLeaseExpired,
-		"the upload pod that held it went away without a word: see the pods of the work namespace, their memory above all").Scan(&n)
+		"the upload pod that held it ended without a report: "+
+			"see the pods of the upload namespace, their memory first").Scan(&n)
 	return n, explain(err)
 }
 

@@ -1,10 +1,11 @@
-// Package tenantconfig is what the operator compiles from a Tenant and its Secrets, how it is written into Secrets of the
-// work namespace, and how the pods read it.
+// Package tenantconfig is what the operator compiles from a Tenant and its Secrets, how it is written into Secrets, and
+// how the pods read it.
 //
 // Two Secrets per tenant, so that each reader holds what it needs: the tenant config for data-plane pods (how to verify
 // webhooks; for a tenant with accounts also how people sign in, and for one with accounts or captured streams the bucket
 // credentials that links to download are signed with, and captures are stored with) and the upload config for the tenant's own
-// upload pods (Exotel, bucket and database credentials).
+// upload pods (Exotel, bucket and database credentials). The upload config is in a namespace that the data plane cannot
+// read.
 package tenantconfig
 
 import (
@@ -129,7 +130,7 @@ func withoutQuery(u string) string {
 	return u
 }
 
-// SecretName is the name of a tenant's Secret or Job in the work namespace: a prefix and a digest of the tenant's id, since
+// SecretName is the name of a tenant's Secret or Job: a prefix and a digest of the tenant's id, since
 // "a-b/c" and "a/b-c" would meet in any plain joining.
 func SecretName(prefix, tenantID string) string {
 	sum := sha256.Sum256([]byte(tenantID))

@@ -230,7 +230,7 @@ what_next() {
 		  kubectl get caly -A                                  # Tenants and CallRecordings
 		  kubectl -n acme describe tenant support              # conditions, webhook addresses, events
 		  kubectl explain tenant.spec.recordings
-		  kubectl -n caly-work get jobs,pods                   # the upload Jobs, while there is work
+		  kubectl -n caly-uploads get jobs,pods                   # the upload Jobs, while there is work
 		  bin/caly agent echo --listen $HOSTIP:$AGENT_PORT & bin/caly simulate stream --tenant acme/support   # another live call
 		  http://$NODE:$NODE_PORT/docs                         # the tenant API; admin@acme.example has its password in $DEMO/admin-password
 		  docs/tutorial.md does this by hand; make demo-down removes everything

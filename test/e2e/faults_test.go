@@ -95,7 +95,7 @@ func uploadPodEnds(t *testing.T, end func(*testing.T, *tenant, *corev1.Pod)) {
 	x.announce(t, recs)
 	var victim corev1.Pod
 	eventually(t, time.Minute, "an upload pod is in the middle of a file", func(ctx context.Context) (bool, string) {
-		list, err := pods(ctx, x.client, workNamespace, uploadPodsOf(x))
+		list, err := pods(ctx, x.client, uploadNamespace, uploadPodsOf(x))
 		if err != nil || len(list) == 0 {
 			return false, fmt.Sprintf("%d pods, %v", len(list), err)
 		}

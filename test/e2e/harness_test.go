@@ -34,6 +34,7 @@ import (
 const (
 	releaseNamespace = "caly-system"
 	workNamespace    = "caly-work"
+	uploadNamespace  = "caly-uploads"
 )
 
 // env is the installation under test.

@@ -41,8 +41,8 @@ func TestNetworkPolicies(t *testing.T) {
 	}
 	uploadLabels := map[string]string{v1alpha1.LabelComponent: "upload", "app.kubernetes.io/managed-by": "caly"}
 	store := startProbe(t, neighbour, map[string]string{"app": "store"}) // another tenant's, in the cluster
-	upload := startProbe(t, workNamespace, uploadLabels)
-	unknown := startProbe(t, workNamespace, map[string]string{"app": "unknown"})
+	upload := startProbe(t, uploadNamespace, uploadLabels)
+	unknown := startProbe(t, uploadNamespace, map[string]string{"app": "unknown"})
 	operator := startProbe(t, releaseNamespace, labels("operator"))
 	dataplane := startProbe(t, releaseNamespace, labels("dataplane"))
 	scraper := startProbe(t, monitoring, nil)

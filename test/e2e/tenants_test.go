@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -61,14 +62,18 @@ func (x *tenant) deleteAndWait(t *testing.T) {
 	})
 }
 
-// nothingLeft checks the work namespace for the Tenant's Secrets, and PostgreSQL for its role.
+// nothingLeft checks both namespaces for the Tenant's Secrets, and PostgreSQL for its role.
 func (x *tenant) nothingLeft(t *testing.T) {
 	t.Helper()
-	var secrets corev1.SecretList
 	labels := client.MatchingLabels{v1alpha1.LabelTenant: x.name, v1alpha1.LabelTenantNamespace: x.ns}
 	eventually(t, 30*time.Second, "its Secrets are gone", func(ctx context.Context) (bool, string) {
-		err := x.client.List(ctx, &secrets, client.InNamespace(workNamespace), labels)
-		return err == nil && len(secrets.Items) == 0, fmt.Sprint(len(secrets.Items), err)
+		var configs, uploads corev1.SecretList
+		err := errors.Join(
+			x.client.List(ctx, &configs, client.InNamespace(workNamespace), labels),
+			x.client.List(ctx, &uploads, client.InNamespace(uploadNamespace), labels),
+		)
+		left := len(configs.Items) + len(uploads.Items)
+		return err == nil && left == 0, fmt.Sprint(left, err)
 	})
 	var roles int
 	err := x.db.QueryRow(t.Context(), `SELECT count(*) FROM upload_roles WHERE tenant = $1`, x.id()).Scan(&roles)
@@ -88,7 +93,7 @@ func TestIsolation(t *testing.T) {
 	b.announce(t, src.recordings(b, 2, 10_000))
 	var pod corev1.Pod
 	eventually(t, time.Minute, "an upload pod of the first tenant is there", func(ctx context.Context) (bool, string) {
-		list, err := pods(ctx, a.client, workNamespace, uploadPodsOf(a))
+		list, err := pods(ctx, a.client, uploadNamespace, uploadPodsOf(a))
 		if err == nil && len(list) > 0 {
 			pod = list[0]
 		}
@@ -98,6 +103,7 @@ func TestIsolation(t *testing.T) {
 		t.Errorf("the pod mounts the Secrets %v, want %v", got, want)
 	}
 	a.noAPIAccess(t, &pod)
+	a.dataplaneReadsNoUploads(t)
 	a.rowsOfAnother(t, b)
 }
 
@@ -121,8 +127,8 @@ func (x *tenant) noAPIAccess(t *testing.T, p *corev1.Pod) {
 	}
 	for _, verb := range []string{"get", "list"} {
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-			User:               "system:serviceaccount:" + workNamespace + ":" + p.Spec.ServiceAccountName,
-			ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: workNamespace, Verb: verb, Resource: "secrets"},
+			User:               "system:serviceaccount:" + uploadNamespace + ":" + p.Spec.ServiceAccountName,
+			ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: uploadNamespace, Verb: verb, Resource: "secrets"},
 		}}
 		x.create(t, review)
 		if review.Status.Allowed {
@@ -131,11 +137,41 @@ func (x *tenant) noAPIAccess(t *testing.T, p *corev1.Pod) {
 	}
 }
 
+// dataplaneReadsNoUploads tests that the data plane may read tenant configs, and no upload credentials.
+func (x *tenant) dataplaneReadsNoUploads(t *testing.T) {
+	t.Helper()
+	for namespace, want := range map[string]bool{workNamespace: true, uploadNamespace: false, releaseNamespace: false} {
+		for _, verb := range []string{"get", "list", "watch"} {
+			review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+				User: "system:serviceaccount:" + releaseNamespace + ":caly-dataplane",
+				ResourceAttributes: &authorizationv1.ResourceAttributes{
+					Namespace: namespace,
+					Verb:      verb,
+					Resource:  "secrets",
+				},
+			}}
+			x.create(t, review)
+			if review.Status.Allowed != want {
+				t.Errorf("the data plane may %s secrets in %s: %v, want %v", verb, namespace, review.Status.Allowed, want)
+			}
+		}
+	}
+	var configs corev1.SecretList
+	if err := x.client.List(t.Context(), &configs, client.InNamespace(workNamespace)); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range configs.Items {
+		if s.Type == v1alpha1.SecretTypeUploadConfig {
+			t.Errorf("Secret %s with upload credentials is in the namespace that the data plane reads", s.Name)
+		}
+	}
+}
+
 // rowsOfAnother connects as x's upload role and tries to see the other's rows.
 func (x *tenant) rowsOfAnother(t *testing.T, other *tenant) {
 	t.Helper()
 	var s corev1.Secret
-	key := client.ObjectKey{Namespace: workNamespace, Name: tenantconfig.SecretName(tenantconfig.PrefixUpload, x.id())}
+	key := client.ObjectKey{Namespace: uploadNamespace, Name: tenantconfig.SecretName(tenantconfig.PrefixUpload, x.id())}
 	if err := x.client.Get(t.Context(), key, &s); err != nil {
 		t.Fatal(err)
 	}

@@ -80,9 +80,13 @@ app.kubernetes.io/component: {{ .component }}
 {{- .Values.workNamespace.name -}}
 {{- end -}}
 
-{{/* The namespace that upload pods run in. */}}
+{{/* The namespace that upload pods run in. The data plane cannot read its Secrets. */}}
 {{- define "caly.uploadNamespace" -}}
-{{- include "caly.workNamespace" . -}}
+{{- $name := (.Values.uploadNamespace).name | default "caly-uploads" -}}
+{{- if or (eq $name .Release.Namespace) (eq $name .Values.workNamespace.name) -}}
+{{- fail (printf "uploadNamespace.name is %q: it must differ from workNamespace.name and from the release's namespace, since the data plane must not read upload credentials" $name) -}}
+{{- end -}}
+{{- $name -}}
 {{- end -}}
 
 {{/* The labels that the operator gives upload pods. */}}
