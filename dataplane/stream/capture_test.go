@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/caly-dev/caly/internal/agent"
 	"github.com/caly-dev/caly/internal/agent/agenttest"
 	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/objectstore/s3test"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -39,7 +41,18 @@ func newCaptureRig(t *testing.T, protocol agent.Protocol, change func(*capture.O
 	var captures *capture.Captures
 	c.rig = newRig(t, agenttest.Options{Protocol: protocol}, func(o *Options, sessions *live.Options) {
 		c.db = sessions.Store.(*store.DB)
-		options := capture.Options{Store: c.db, Pod: "pod", Dir: t.TempDir(), Tenants: o.Tenants, HeartbeatEvery: time.Second, SweepEvery: 100 * time.Millisecond}
+		options := capture.Options{
+			Store:          c.db,
+			Pod:            "pod",
+			Dir:            t.TempDir(),
+			Tenants:        o.Tenants,
+			HeartbeatEvery: time.Second,
+			SweepEvery:     100 * time.Millisecond,
+			Stores: objectstore.Policy{
+				AllowHTTP:    true,
+				AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+			},
+		}
 		if change != nil {
 			change(&options)
 		}

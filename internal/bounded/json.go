@@ -163,8 +163,7 @@ func (v Value) Member(name string) (Value, bool) {
 		return Value{}, false
 	}
 	i, found := slices.BinarySearchFunc(v.Items, name, func(m Value, name string) int {
-		return strings.Compare(m.Name,
-			name)
+		return strings.Compare(m.Name, name)
 	})
 	if !found {
 		return Value{}, false
