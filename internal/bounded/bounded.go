@@ -21,7 +21,10 @@ type Limits struct {
 }
 
 // Names are the names of members that a reader keeps, with the names below each. Nil keeps every member.
-type Names map[string]Names
+type Names map[string]*Members
+
+// Members are the names that a reader keeps below a member. A nil pointer keeps all of them.
+type Members struct{ Names Names }
 
 // Errors of the readers.
 var (
@@ -72,11 +75,13 @@ func Form[T ~string | ~[]byte](raw T, limits Limits, only Names) ([]Pair, error)
 }
 
 func form[T ~string | ~[]byte](m *meter, raw T, only Names) (pairs []Pair, err error) {
-	for start, end := 0, 0; start < len(raw); start = end + 1 {
-		for end = start; end < len(raw) && raw[end] != '&'; {
+	for start := 0; start < len(raw); {
+		end := start
+		for end < len(raw) && raw[end] != '&' {
 			end++
 		}
 		part := raw[start:end]
+		start = end + 1
 		if len(part) == 0 {
 			continue
 		}

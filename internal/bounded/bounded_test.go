@@ -37,7 +37,7 @@ func TestJSON(t *testing.T) {
 		"text after the value": {input: `{"a":"1"} and more`, want: object(text("a", "1"))},
 		"escapes":              {input: `{"a":"\u00e9\n"}`, want: object(text("a", "é\n"))},
 		"invalid UTF-8":        {input: "{\"a\":\"\xff\"}", want: object(text("a", "\ufffd"))},
-		"only some": {input: `{"a":"1234","b":{"c":"2","d":"1234","e":{}}}`, only: bounded.Names{"b": {"c": nil}},
+		"only some": {input: `{"a":"1234","b":{"c":"2","d":"1234","e":{}}}`, only: bounded.Names{"b": {Names: bounded.Names{"c": nil}}},
 			want: object(bounded.Value{Kind: '{', Name: "b", Items: []bounded.Value{text("c", "2")}})},
 		"as deep as allowed": {input: `[[1]]`, want: bounded.Value{Kind: '[', Items: []bounded.Value{{Kind: '[',
 			Items: []bounded.Value{{Kind: '0', Text: "1"}}}}}},

@@ -122,7 +122,10 @@ func (r *reader) name(keep bool, only Names) (name string, below Names, wanted b
 	if name, err = r.unquote(raw); err != nil {
 		return "", nil, false, err
 	}
-	below, wanted = only[name]
+	members, wanted := only[name]
+	if members != nil {
+		below = members.Names
+	}
 	if !wanted && only != nil {
 		r.total -= len(name)
 	}

@@ -31,13 +31,13 @@ var claimNames = namesOf(accountNames, exoPhoneNames, partyNames)
 func namesOf(lists ...[]string) bounded.Names {
 	top := bounded.Names{}
 	for _, name := range slices.Concat(lists...) {
-		top[name] = bounded.Names{}
+		top[name] = &bounded.Members{Names: bounded.Names{}}
 		at := top
 		for word := range strings.SplitSeq(strings.ReplaceAll(name, "]", ""), "[") {
 			if at[word] == nil {
-				at[word] = bounded.Names{}
+				at[word] = &bounded.Members{Names: bounded.Names{}}
 			}
-			at = at[word]
+			at = at[word].Names
 		}
 	}
 	return top
