@@ -94,7 +94,7 @@ func (b *received) readFrom(in io.Reader, longest int64) error {
 		}
 		n, err := in.Read(b.bytes[len(b.bytes):cap(b.bytes)])
 		b.bytes = b.bytes[:len(b.bytes)+n]
-		if err == io.EOF { //nolint:errorlint // readers return it as it is; a wrapped one is a truncated body
+		if err == io.EOF { // readers return it as it is; a wrapped one is a truncated body
 			return nil
 		}
 		if err != nil {

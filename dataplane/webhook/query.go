@@ -48,9 +48,9 @@ type pairs struct {
 
 func (p *pairs) add(pair string) {
 	if p.any {
-		p.WriteByte('&')
+		_ = p.WriteByte('&') // never fails
 	}
-	p.WriteString(pair)
+	_, _ = p.WriteString(pair) // never fails
 	p.any = true
 }
 
