@@ -21,6 +21,8 @@ type poolOptions struct {
 const (
 	// limitConnections is the number of connections for rate limits and revocations. Their statements are short.
 	limitConnections = 4
+	// idleLiveConnections are kept open for live calls: no call waits for a new connection.
+	idleLiveConnections = 2
 	// maxPool bounds the connections of one pool.
 	maxPool = 1000
 	// maxWaitingRequests bounds the API transactions of one tenant that wait for a connection.
@@ -77,6 +79,7 @@ func openPools(ctx context.Context, dsn string, o poolOptions, commitWorkers int
 		{&p.live, store.Options{
 			ApplicationName: "caly-dataplane-live",
 			MaxConns:        int32(o.live), //nolint:gosec // checked
+			MinIdleConns:    idleLiveConnections,
 			Shared:          true,
 		}},
 		{&p.api, store.Options{

@@ -24,6 +24,8 @@ type Options struct {
 	Component string
 	// MaxConns bounds the pool; 0 means 8.
 	MaxConns int32
+	// MinIdleConns is the number of connections that are kept open for the next statements.
+	MinIdleConns int32
 	// ApplicationName is shown in pg_stat_activity; empty means "caly-" and the component.
 	ApplicationName string
 	// StatementTimeout ends a statement that takes longer; 0 means 15 s.
@@ -53,6 +55,7 @@ func Open(ctx context.Context, dsn string, o Options) (*DB, error) {
 	if o.MaxConns > 0 {
 		cfg.MaxConns = o.MaxConns
 	}
+	cfg.MinIdleConns = o.MinIdleConns
 	name := o.ApplicationName
 	if name == "" {
 		name = "caly-" + o.Component
