@@ -15,8 +15,7 @@ const tenantShare = 2
 
 // enter returns a place for a webhook whose body is not read yet. The place counts for the tenant if its verifiers
 // accept the webhook whatever the body is; else it counts for the client until the body is verified.
-func (h *Handler) enter(w http.ResponseWriter, r *http.Request, to destination) (*admission.Place, error) {
-	request := auth.NewRequest(r, nil, to.token, h.o.TrustedProxies, time.Now())
+func (h *Handler) enter(w http.ResponseWriter, request *auth.Request, to destination) (*admission.Place, error) {
 	holder := admission.Address(request.ClientIP)
 	if t, known := h.o.Tenants().Tenant(to.tenantID); known && auth.AcceptsHead(t.Webhooks, request) {
 		holder = admission.Tenant(t.ID)

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/dataplane/admission"
+	"github.com/caly-dev/caly/dataplane/auth"
 	"github.com/caly-dev/caly/dataplane/problem"
 	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/exotel"
@@ -111,7 +112,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (store.Outcome, 
 	}
 	r.Pattern = to.pattern // what the log may tell of the path
 	h.m.received.WithLabelValues(to.kind).Inc()
-	place, err := h.enter(w, r, to)
+	request := auth.NewRequest(r, nil, to.token, h.o.TrustedProxies, time.Now())
+	place, err := h.enter(w, request, to)
 	if err != nil {
 		return 0, unread(w, r, err)
 	}
@@ -122,7 +124,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (store.Outcome, 
 		return 0, err
 	}
 	bodyReceived(w, place)
-	tenant, delivery, err := h.verified(r, to, body)
+	request.Body, request.Now = body.bytes, time.Now()
+	tenant, delivery, err := h.verified(r, request, to, body)
 	if err != nil {
 		body.reuse()
 		return 0, err

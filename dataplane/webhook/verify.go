@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"net/http"
-	"time"
 
 	"github.com/caly-dev/caly/dataplane/auth"
 	"github.com/caly-dev/caly/dataplane/problem"
@@ -13,9 +12,10 @@ import (
 
 // verified returns the tenant whose webhook this is, and what of the request may be believed. An unknown tenant and a wrong
 // signature are refused alike, so that nobody learns from outside which tenants exist.
-func (h *Handler) verified(r *http.Request, to destination, in *received) (*tenantconfig.Tenant, ingest.Delivery,
-	error) {
-	now, body := time.Now(), in.bytes
+func (h *Handler) verified(
+	r *http.Request, request *auth.Request, to destination, in *received,
+) (*tenantconfig.Tenant, ingest.Delivery, error) {
+	now, body := request.Now, request.Body
 	all := exotel.Request{Method: r.Method, RawQuery: r.URL.RawQuery, ContentType: r.Header.Get("Content-Type"), Body: body}
 	if err := in.charge(exotel.Weight(all)); err != nil {
 		return nil, ingest.Delivery{}, err
@@ -25,7 +25,7 @@ func (h *Handler) verified(r *http.Request, to destination, in *received) (*tena
 	if tenant != nil {
 		verifiers, to.tenantID = tenant.Webhooks, tenant.ID
 	}
-	verdict := auth.Verify(verifiers, auth.NewRequest(r, body, to.token, h.o.TrustedProxies, now))
+	verdict := auth.Verify(verifiers, request)
 	switch {
 	case tenant == nil:
 		return nil, ingest.Delivery{}, h.refuse(to, reason, verdict.Missing)
