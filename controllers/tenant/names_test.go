@@ -33,21 +33,6 @@ func withExotel(account string, numbers ...string) func(*v1alpha1.Tenant) {
 	return func(t *v1alpha1.Tenant) { t.Spec.Exotel.AccountSID, t.Spec.Exotel.PhoneNumbers = account, numbers }
 }
 
-// publish makes a Tenant with its Secrets and waits for what is wanted of it.
-func (r *rig) publish(
-	t *testing.T, name string, want func(*v1alpha1.Tenant) error, change ...func(*v1alpha1.Tenant),
-) *v1alpha1.Tenant {
-	t.Helper()
-	r.putSecrets(t, name, r.goodSecrets())
-	tenant := r.newTenant(name)
-	for _, f := range change {
-		f(tenant)
-	}
-	r.create(t, tenant)
-	r.until(t, tenant, want)
-	return tenant
-}
-
 // lacks wants a Tenant that is stalled for a name, whose config is published all the same.
 func lacks(reason string, parts ...string) func(*v1alpha1.Tenant) error {
 	return func(t *v1alpha1.Tenant) error {

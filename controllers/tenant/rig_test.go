@@ -261,13 +261,21 @@ func (r *rig) create(t *testing.T, o client.Object) {
 // ready makes a Tenant with its Secrets and waits until it is ready.
 func (r *rig) ready(t *testing.T, name string, change ...func(*v1alpha1.Tenant)) *v1alpha1.Tenant {
 	t.Helper()
+	return r.publish(t, name, isReady, change...)
+}
+
+// publish makes a Tenant with its Secrets and waits for what is wanted of it.
+func (r *rig) publish(
+	t *testing.T, name string, want func(*v1alpha1.Tenant) error, change ...func(*v1alpha1.Tenant),
+) *v1alpha1.Tenant {
+	t.Helper()
 	r.putSecrets(t, name, r.goodSecrets())
 	tenant := r.newTenant(name)
 	for _, f := range change {
 		f(tenant)
 	}
 	r.create(t, tenant)
-	r.until(t, tenant, isReady)
+	r.until(t, tenant, want)
 	return tenant
 }
 
