@@ -64,8 +64,8 @@ type Verdict struct {
 	// CoversQuery and CoversBody tell which parts of an accepted request may be believed. Whoever has seen one signed body
 	// can put another query beside it.
 	CoversQuery, CoversBody bool
-	// SignedDigest is a SHA-256 of the bytes that the accepted signature covers. It depends on nothing that a sender
-	// without the secret can change. Nil: no signature was accepted.
+	// SignedDigest is a SHA-256 of the bytes that the accepted signature covers, or of the id that is signed with them.
+	// It depends on nothing that a sender without the secret can change. Nil: no signature was accepted.
 	SignedDigest []byte
 }
 
@@ -74,7 +74,7 @@ type finding struct {
 	refusal     string // one of Reasons; empty: accepted
 	missing     bool   // the refusal is that what this verifier looks for is not there
 	query, body bool   // what it covers
-	digest      []byte // of the signed bytes; nil: the verifier signs nothing
+	digest      []byte // of the signed bytes, or of their id; nil: the verifier signs nothing
 	whole       bool   // the digest is of the body, or of the query in its place, alone
 }
 
@@ -130,7 +130,11 @@ func hear(cfg *tenantconfig.Webhooks, r *Request) []finding {
 		findings = append(findings, verifySignature(cfg.Signature, r))
 	}
 	if cfg.Standard != nil {
-		findings = append(findings, verifyStandard(cfg.Standard, r))
+		f := verifyStandard(cfg.Standard, r)
+		if cfg.Signature == nil { // else an attacker could leave out the id, or the other signature
+			f = f.identified(r)
+		}
+		findings = append(findings, f)
 	}
 	if cfg.Token != nil {
 		findings = append(findings, verifyToken(cfg.Token, r))

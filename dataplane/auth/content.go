@@ -26,8 +26,8 @@ type content struct {
 	whole       []byte // the body, or the query in its place, where all of it is signed; nil otherwise
 }
 
-// accepted is the finding that the signature is right. A time of signing and an id are not part of its digest: a
-// sender signs a repeat of an event again.
+// accepted is the finding that the signature is right. A time of signing is not part of its digest: a sender signs a
+// repeat of an event again.
 func (c content) accepted() finding {
 	f := finding{query: c.query, body: c.body, whole: c.whole != nil}
 	if f.whole {

@@ -214,8 +214,8 @@ func (c *committer) ingest(batch []*pending) (outcomes []store.Outcome, err erro
 	}
 	for i, o := range outcomes {
 		if o == store.Replayed {
-			c.log.Warn("ignored a webhook whose signed bytes were received before as another event", "tenant", events[i].Tenant,
-				"call", events[i].CallSID, "kind", events[i].Kind)
+			c.log.Warn("ignored a webhook whose signed bytes or webhook-id were received before as another event",
+				"tenant", events[i].Tenant, "call", events[i].CallSID, "kind", events[i].Kind)
 		}
 		if o == store.Dead {
 			c.log.Warn("kept an event that cannot be applied", "tenant", events[i].Tenant, "call", events[i].CallSID, "reason", events[i].DeadReason)

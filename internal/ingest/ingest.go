@@ -25,7 +25,7 @@ type Delivery struct {
 	// ContentType, Raw and Query (its secrets redacted) are the request as received, to be kept.
 	ContentType, Query string
 	Raw                []byte
-	// SignedDigest is a SHA-256 of the bytes that a signature covers; nil if nothing is signed.
+	// SignedDigest is a SHA-256 of the bytes that a signature covers, or of their id; nil if nothing is signed.
 	SignedDigest []byte
 	// ReceivedAt is when it came.
 	ReceivedAt time.Time

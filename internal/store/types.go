@@ -34,8 +34,8 @@ type Event struct {
 	DedupKey [32]byte
 	// ContentDigest is over all that was said: a delivery under a known key with another digest was changed on its way.
 	ContentDigest [32]byte
-	// SignedDigest is a SHA-256 of the bytes that the sender's signature covers; nil if nothing is signed. A tenant has
-	// one event of each.
+	// SignedDigest is a SHA-256 of the bytes that the sender's signature covers, or of their id; nil if nothing is
+	// signed. A tenant has one event of each.
 	SignedDigest []byte
 	// Source is "webhook" or "backfill".
 	Source string
@@ -113,7 +113,8 @@ const (
 	Dead
 	// ChangedDuplicate : it had been received before with another content; that was counted, and nothing else changed.
 	ChangedDuplicate
-	// Replayed means that the same signed bytes had been received before as another event. Nothing was changed.
+	// Replayed means that the same signed bytes, or their id, had been received before as another event. Nothing was
+	// changed.
 	Replayed
 )
 
