@@ -1,22 +1,18 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caly-dev/caly/internal/store"
-)
-
-// Bounds of one transaction. A batch beyond them gains nothing more and makes those in it wait.
-const (
-	maxBatch      = 128     // events
-	maxBatchBytes = 4 << 20 // of bodies; one event may be as long as a body may be
 )
 
 // commitTimeout bounds one transaction.
@@ -27,25 +23,27 @@ type Ingester interface {
 	IngestBatch(context.Context, []store.Event) ([]store.Outcome, error)
 }
 
-// committer lets concurrent handlers share transactions. There is no timer: whatever waits when a commit returns goes into the next
-// one, so that a lone event is not delayed and a flood costs few commits.
+// committer lets concurrent handlers share transactions. No timer runs: the events that wait when a commit returns
+// are in the next one, so a lone event is not delayed and a flood costs few commits. If more events wait than one
+// transaction takes, the tenants take turns.
 type committer struct {
-	store       Ingester
-	log         *slog.Logger
-	m           *metrics
-	queue       chan *pending
-	since       []atomic.Int64 // by worker: when the first event of its batch was queued, in Unix nanoseconds; 0 without a batch
-	stop, ended chan struct{}
-	once        sync.Once
-	wg          sync.WaitGroup
+	store Ingester
+	log   *slog.Logger
+	m     *metrics
+	queue *fairQueue
+	// since is, by worker, when the oldest event of its batch was queued, in Unix nanoseconds; 0 without a batch.
+	since []atomic.Int64
+	wg    sync.WaitGroup
 }
 
 // pending is one event on its way.
 type pending struct {
 	event  store.Event
-	queued time.Time
-	done   chan result // has room for the one result, so that nobody waits for a handler that has gone
-	gone   atomic.Bool // the handler has told the sender to come again
+	queued int64       // in Unix nanoseconds
+	done   chan result // has room for the one result, so that no worker waits for a handler that has given up
+	// queue is that of its tenant while it waits, and next the event after it; under the lock of the fairQueue.
+	queue *tenantQueue
+	next  *pending
 }
 
 type result struct {
@@ -61,10 +59,9 @@ type panicError struct{ value any }
 // Error says what it was.
 func (e *panicError) Error() string { return fmt.Sprintf("the store panicked: %v", e.value) }
 
-// newCommitter makes one with so many transactions at once and room for so many events to wait. It must be closed.
-func newCommitter(s Ingester, workers, room int, log *slog.Logger, m *metrics) *committer {
-	c := &committer{store: s, log: log, m: m, queue: make(chan *pending, room), since: make([]atomic.Int64, workers),
-		stop: make(chan struct{}), ended: make(chan struct{})}
+// newCommitter makes a committer with this many transactions at once. It must be closed.
+func newCommitter(s Ingester, workers int, log *slog.Logger, m *metrics) *committer {
+	c := &committer{store: s, log: log, m: m, queue: newFairQueue(), since: make([]atomic.Int64, workers)}
 	for i := range workers {
 		c.wg.Go(func() { c.work(&c.since[i]) })
 	}
@@ -73,102 +70,50 @@ func newCommitter(s Ingester, workers, room int, log *slog.Logger, m *metrics) *
 
 // close ends once what was queued is settled. A commit that comes later fails.
 func (c *committer) close() {
-	c.once.Do(func() {
-		close(c.stop)
-		c.wg.Wait()
-		close(c.ended)
-	})
+	c.queue.close()
+	c.wg.Wait()
 }
 
 // commit returns after COMMIT, or with an error after which the sender must come again.
 func (c *committer) commit(ctx context.Context, e store.Event) (store.Outcome, error) {
-	p := &pending{event: e, queued: time.Now(), done: make(chan result, 1)}
-	select {
-	case c.queue <- p:
-	case <-c.ended:
+	p := &pending{event: e, queued: time.Now().UnixNano(), done: make(chan result, 1)}
+	if !c.queue.add(p) {
 		return 0, errClosed
-	case <-ctx.Done():
-		return 0, ctx.Err()
 	}
 	select {
 	case r := <-p.done:
 		return r.outcome, r.err
-	case <-c.ended:
-	case <-ctx.Done(): // it may be committed all the same, which is harmless: the repeat is a duplicate
-		p.gone.Store(true)
+	case <-ctx.Done(): // a batch that has the event commits it, which is harmless: the repeat is a duplicate
+		c.queue.remove(p)
 		return 0, ctx.Err()
-	}
-	select {
-	case r := <-p.done:
-		return r.outcome, r.err
-	default: // queued when the last worker had looked
-		return 0, errClosed
 	}
 }
 
-// oldest is how long the oldest event has waited, in seconds. The queue is in order, so a worker always has it.
+// oldest is how long the oldest event has waited, in seconds: in the queue or in a batch.
 func (c *committer) oldest() float64 {
-	var longest time.Duration
+	now := time.Now().UnixNano()
+	first := now
+	if at := c.queue.oldest(); at != 0 {
+		first = at
+	}
 	for i := range c.since {
 		if at := c.since[i].Load(); at != 0 {
-			longest = max(longest, time.Since(time.Unix(0, at)))
+			first = min(first, at)
 		}
 	}
-	return longest.Seconds()
+	return time.Duration(now - first).Seconds()
 }
 
 func (c *committer) work(since *atomic.Int64) {
 	batch := make([]*pending, 0, maxBatch)
-	for p := c.next(); p != nil; p = c.next() {
-		batch = c.gather(append(batch[:0], p))
-		since.Store(p.queued.UnixNano())
+	for batch = c.queue.take(batch); len(batch) > 0; batch = c.queue.take(batch[:0]) {
+		oldest := slices.MinFunc(batch, func(a, b *pending) int { return cmp.Compare(a.queued, b.queued) })
+		since.Store(oldest.queued)
 		c.m.batch.Observe(float64(len(batch)))
 		c.settle(batch)
 		since.Store(0)
 		clear(batch)
 	}
-}
-
-// next waits for an event; nil once the committer is closed and nothing waits any longer.
-func (c *committer) next() *pending {
-	for {
-		select {
-		case p := <-c.queue:
-			if !p.gone.Load() {
-				return p
-			}
-		case <-c.stop:
-			return c.waiting()
-		}
-	}
-}
-
-// waiting returns an event if one waits whose handler does too.
-func (c *committer) waiting() *pending {
-	for {
-		select {
-		case p := <-c.queue:
-			if !p.gone.Load() {
-				return p
-			}
-		default:
-			return nil
-		}
-	}
-}
-
-// gather takes what waits, without waiting.
-func (c *committer) gather(batch []*pending) []*pending {
-	bytes := len(batch[0].event.Raw)
-	for len(batch) < maxBatch && bytes < maxBatchBytes {
-		p := c.waiting()
-		if p == nil {
-			break
-		}
-		batch = append(batch, p)
-		bytes += len(p.event.Raw)
-	}
-	return batch
 }
 
 // settle commits a batch and wakes its handlers. When it is refused for something in it, each half is tried by itself, until the

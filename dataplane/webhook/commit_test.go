@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -65,11 +66,14 @@ type committing struct {
 	results map[string]result
 }
 
-func inBubble(t *testing.T, s *scripted, workers, room int, test func(*testing.T, *committing)) {
+func inBubble(t *testing.T, s *scripted, workers int, test func(*testing.T, *committing)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s.may = make(chan struct{})
-		c := &committing{committer: newCommitter(s, workers, room, slog.New(slog.DiscardHandler), newMetrics()), results: map[string]result{}}
+		c := &committing{
+			committer: newCommitter(s, workers, slog.New(slog.DiscardHandler), newMetrics()),
+			results:   map[string]result{},
+		}
 		defer c.close()
 		test(t, c)
 	})
@@ -108,7 +112,7 @@ func (c *committing) outcomes() map[store.Outcome]int {
 
 func TestLoneEventIsNotDelayed(t *testing.T) {
 	s := &scripted{}
-	inBubble(t, s, 2, 8, func(t *testing.T, c *committing) {
+	inBubble(t, s, 2, func(t *testing.T, c *committing) {
 		close(s.may)
 		start := time.Now()
 		for range 3 {
@@ -127,7 +131,7 @@ func TestLoneEventIsNotDelayed(t *testing.T) {
 
 func TestConcurrentEventsShareTransactions(t *testing.T) {
 	s := &scripted{}
-	inBubble(t, s, 1, 1000, func(t *testing.T, c *committing) {
+	inBubble(t, s, 1, func(t *testing.T, c *committing) {
 		c.sendMany(t.Context(), 300)
 		if n := c.outcomes(); len(n) != 0 {
 			t.Errorf("handlers woke before the store returned: %v", n)
@@ -145,7 +149,7 @@ func TestConcurrentEventsShareTransactions(t *testing.T) {
 
 func TestBatchOfLargeBodies(t *testing.T) {
 	s := &scripted{}
-	inBubble(t, s, 1, 10, func(t *testing.T, c *committing) {
+	inBubble(t, s, 1, func(t *testing.T, c *committing) {
 		c.send(t.Context(), store.Event{CallSID: "first"})
 		synctest.Wait()
 		for i := range 6 {
@@ -171,7 +175,7 @@ func TestPoison(t *testing.T) {
 		}
 		return nil
 	}
-	inBubble(t, s, 1, 64, func(t *testing.T, c *committing) {
+	inBubble(t, s, 1, func(t *testing.T, c *committing) {
 		c.sendMany(t.Context(), 20)
 		c.send(t.Context(), store.Event{CallSID: "field", Call: store.Call{CustomField: "x"}, Stream: &store.Stream{SID: "s"}, Recordings: []store.NewRecording{{ID: "r"}}})
 		synctest.Wait()
@@ -202,7 +206,7 @@ func TestDefectOfTheStore(t *testing.T) {
 		}
 		return nil
 	}
-	inBubble(t, s, 1, 64, func(t *testing.T, c *committing) {
+	inBubble(t, s, 1, func(t *testing.T, c *committing) {
 		c.sendMany(t.Context(), 20)
 		close(s.may)
 		synctest.Wait()
@@ -221,7 +225,7 @@ func TestStoreFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := &scripted{}
 			s.answer = func([]store.Event) error { return err }
-			inBubble(t, s, 1, 64, func(t *testing.T, c *committing) {
+			inBubble(t, s, 1, func(t *testing.T, c *committing) {
 				c.sendMany(t.Context(), 20)
 				close(s.may)
 				synctest.Wait()
@@ -241,7 +245,7 @@ func TestStoreFails(t *testing.T) {
 // TestStoreHangs : one transaction has its time, then its senders are told, and the next one is tried.
 func TestStoreHangs(t *testing.T) {
 	s := &scripted{}
-	inBubble(t, s, 1, 64, func(t *testing.T, c *committing) {
+	inBubble(t, s, 1, func(t *testing.T, c *committing) {
 		c.send(t.Context(), store.Event{CallSID: "c1"})
 		time.Sleep(3 * time.Second)
 		if got := c.oldest(); got != 3 {
@@ -265,7 +269,7 @@ func TestStoreHangs(t *testing.T) {
 // TestHandlerGivesUp : its event is left out if it still waits, and never holds up the others.
 func TestHandlerGivesUp(t *testing.T) {
 	s := &scripted{}
-	inBubble(t, s, 1, 64, func(t *testing.T, c *committing) {
+	inBubble(t, s, 1, func(t *testing.T, c *committing) {
 		impatient, cancel := context.WithCancel(t.Context())
 		c.send(impatient, store.Event{CallSID: "under way"})
 		synctest.Wait()
@@ -290,19 +294,35 @@ func TestHandlerGivesUp(t *testing.T) {
 	})
 }
 
-func TestQueueIsBounded(t *testing.T) {
+// TestQueueHoldsNoEventOfAHandlerThatGaveUp bounds the queue by the handlers, whatever the order in which they give up.
+func TestQueueHoldsNoEventOfAHandlerThatGaveUp(t *testing.T) {
 	s := &scripted{}
-	inBubble(t, s, 1, 2, func(t *testing.T, c *committing) {
-		c.sendMany(t.Context(), 2)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if _, err := c.commit(ctx, store.Event{CallSID: "beyond"}); !errors.Is(err, context.DeadlineExceeded) || len(c.queue) != 2 {
-			t.Errorf("beyond the bound: %v, %d in the queue", err, len(c.queue))
+	inBubble(t, s, 1, func(t *testing.T, c *committing) {
+		c.sendMany(t.Context(), 2) // of no tenant
+		var giveUp []context.CancelFunc
+		for i := range 100 {
+			ctx, cancel := context.WithCancel(t.Context())
+			giveUp = append(giveUp, cancel)
+			c.send(ctx, store.Event{Tenant: fmt.Sprint("t", i%3), CallSID: fmt.Sprint("impatient", i)})
+		}
+		synctest.Wait()
+		for _, i := range rand.Perm(len(giveUp)) {
+			giveUp[i]()
+			synctest.Wait()
+			if r := c.results[fmt.Sprint("impatient", i)]; !errors.Is(r.err, context.Canceled) {
+				t.Errorf("the handler that gave up: %+v", r)
+			}
+		}
+		if n := c.queue.waiting; n != 2 {
+			t.Errorf("%d events wait, want 2", n)
 		}
 		close(s.may)
 		synctest.Wait()
-		if n := c.outcomes(); n[store.Applied] != 3 {
-			t.Errorf("outcomes: %v", n)
+		if n := c.outcomes(); n[store.Applied] != 3 || len(c.queue.tenants) != 0 || c.queue.last != nil {
+			t.Errorf("outcomes: %v; the queue holds %d tenants", n, len(c.queue.tenants))
+		}
+		if d := cmp.Diff([]int{1, 2}, s.sizes()); d != "" {
+			t.Errorf("transactions (-want +got):\n%s", d)
 		}
 	})
 }
@@ -310,7 +330,7 @@ func TestQueueIsBounded(t *testing.T) {
 // TestClose : what was queued is settled, what comes later fails, and no goroutine stays.
 func TestClose(t *testing.T) {
 	s := &scripted{}
-	inBubble(t, s, 2, 64, func(t *testing.T, c *committing) {
+	inBubble(t, s, 2, func(t *testing.T, c *committing) {
 		c.sendMany(t.Context(), 10)
 		go c.close()
 		synctest.Wait()

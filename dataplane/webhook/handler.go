@@ -77,7 +77,7 @@ func New(o Options) *Handler {
 		gate:    admission.New(admission.Options{Places: o.MaxInFlight, Share: tenantShare}),
 		memory:  budget.New(sharedMemory),
 		pool:    pool{largest: int(o.MaxBody) + 1},
-		commits: newCommitter(o.Store, o.Workers, o.MaxInFlight, o.Log, m),
+		commits: newCommitter(o.Store, o.Workers, o.Log, m),
 	}
 	m.register(o.Metrics, h)
 	return h
