@@ -32,7 +32,8 @@ type RateLimitSpec struct {
 //
 // +kubebuilder:validation:MinProperties=1
 type AuthLimitsSpec struct {
-	// login bounds tries to sign in, for each email and address together. The platform's own: 6 in 15m.
+	// login bounds tries to sign in, for each email and address together. A right password does not count. The
+	// platform's own: 6 in 15m.
 	// +optional
 	Login *RateLimitSpec `json:"login,omitempty"`
 	// loginFailures bounds failed tries to sign in, for each address, whatever the email. The platform's own: 100 in 15m.
@@ -41,7 +42,8 @@ type AuthLimitsSpec struct {
 	// register bounds registrations, for each address. The platform's own: 5 in 15m.
 	// +optional
 	Register *RateLimitSpec `json:"register,omitempty"`
-	// verify bounds tries to verify an email by its code, for each email. The platform's own: 5 in 5m.
+	// verify bounds tries to verify an email by its code, for each email. A right code does not count. The platform's
+	// own: 5 in 5m.
 	// +optional
 	Verify *RateLimitSpec `json:"verify,omitempty"`
 	// resend bounds how often a code is sent again, for each email. The platform's own: 3 in 2m.
@@ -50,13 +52,15 @@ type AuthLimitsSpec struct {
 	// forgot bounds mails with a link to set a new password, for each email. The platform's own: 3 in 15m.
 	// +optional
 	Forgot *RateLimitSpec `json:"forgot,omitempty"`
-	// reset bounds tries to set a new password by such a link, for each address. The platform's own: 20 in 15m.
+	// reset bounds tries to set a new password by such a link, for each address. A right link does not count. The
+	// platform's own: 20 in 15m.
 	// +optional
 	Reset *RateLimitSpec `json:"reset,omitempty"`
 	// refresh bounds renewals of access tokens, for each address. The platform's own: 600 in 15m.
 	// +optional
 	Refresh *RateLimitSpec `json:"refresh,omitempty"`
-	// api bounds all other requests, for each user, or address where nobody is signed in. The platform's own: 100 in 15m.
+	// api bounds all other requests and logins with a right password, for each user, or address where nobody is signed
+	// in. The platform's own: 100 in 15m.
 	// +optional
 	API *RateLimitSpec `json:"api,omitempty"`
 }

@@ -169,6 +169,8 @@ func (unlimited) Blocked(*tenantconfig.Tenant, ratelimit.Name, string) (ratelimi
 	return ratelimit.Decision{}, false
 }
 
+func (unlimited) Return(context.Context, *tenantconfig.Tenant, ratelimit.Decision, string) {}
+
 // setPassword uses a token as the data plane does.
 func (a *accounts) setPassword(t *testing.T, token string) error {
 	t.Helper()

@@ -20,7 +20,7 @@ func (s *Service) Login(ctx context.Context, t *tenantconfig.Tenant, raw, pw str
 	if err != nil {
 		return session.Tokens{}, invalid("email", err.Error())
 	}
-	leave, err := s.admitLogin(ctx, t, email, by)
+	tries, leave, err := s.admitLogin(ctx, t, email, by)
 	if err != nil {
 		return session.Tokens{}, err
 	}
@@ -33,7 +33,7 @@ func (s *Service) Login(ctx context.Context, t *tenantconfig.Tenant, raw, pw str
 		return session.Tokens{}, err
 	}
 	if why == "" {
-		tokens, err := s.sessions.Start(ctx, t, user.User.ID, user.PasswordHash, newHash, by)
+		tokens, err := s.begin(ctx, t, user, newHash, tries)
 		if !errors.Is(err, session.ErrLoginChanged) {
 			return tokens, err
 		}
@@ -43,6 +43,21 @@ func (s *Service) Login(ctx context.Context, t *tenantconfig.Tenant, raw, pw str
 		return session.Tokens{}, err
 	}
 	return session.Tokens{}, problem.New(problem.Authentication, "the email and the password do not fit, or the email is not verified yet")
+}
+
+// begin starts the session of a user whose password was right. The login counts as a request of the user, and no longer
+// as a guess. ErrLoginChanged as session.Manager.Start has it.
+func (s *Service) begin(
+	ctx context.Context, t *tenantconfig.Tenant, c store.Credentials, newHash string, tries []counted,
+) (session.Tokens, error) {
+	if err := s.take(ctx, t, limited{ratelimit.API, c.User.ID}); err != nil {
+		return session.Tokens{}, err
+	}
+	tokens, err := s.sessions.Start(ctx, t, c.User.ID, c.PasswordHash, newHash, originOf(ctx))
+	if err == nil {
+		s.forgive(ctx, t, tries)
+	}
+	return tokens, err
 }
 
 // failed counts a wrong password against the address, and writes it down. Beyond what an address may get wrong it is refused as one try too
@@ -56,22 +71,22 @@ func (s *Service) failed(ctx context.Context, t *tenantconfig.Tenant, action, em
 
 // admitLogin counts the try, once there is a place for it: one that nobody will hash costs the database nothing. The failures of an address are
 // looked at, and counted only once it has failed.
-func (s *Service) admitLogin(ctx context.Context, t *tenantconfig.Tenant, email string, by store.Origin) (leave func(), err error) {
+func (s *Service) admitLogin(ctx context.Context, t *tenantconfig.Tenant, email string, by store.Origin) (
+	tries []counted, leave func(), err error,
+) {
 	logins := byAddress(ratelimit.Login, email+"\x00", by.Address)
 	if err := s.blocked(t, append(byAddress(ratelimit.LoginFailures, "", by.Address), logins...)...); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	leave, ok := s.logins.enter(networkKey(by.Address), email)
 	if !ok {
-		return nil, busy(password.ErrBusy)
+		return nil, nil, busy(password.ErrBusy)
 	}
-	for _, login := range logins { // whether one is blocked was looked at above
-		if d := s.Limiter.Take(ctx, t, login.name, login.key); !d.Allowed {
-			leave()
-			return nil, tooMany(d)
-		}
+	if tries, err = s.count(ctx, t, logins...); err != nil {
+		leave()
+		return nil, nil, err
 	}
-	return leave, nil
+	return tries, leave, nil
 }
 
 // authenticate checks a password, and says for the audit log why it fails. newHash is set when the stored one should be made anew.

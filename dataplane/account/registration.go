@@ -33,7 +33,7 @@ func (s *Service) Register(ctx context.Context, t *tenantconfig.Tenant, email, p
 	if err := s.take(ctx, t, append(limits, limited{ratelimit.RegisterMail, email})...); err != nil {
 		return err
 	}
-	if err := s.takeOfTenant(ctx, t, ratelimit.TenantRegister, store.ActionRegister); err != nil {
+	if _, err := s.countOfTenant(ctx, t, ratelimit.TenantRegister, store.ActionRegister); err != nil {
 		return err
 	}
 	defer s.settle(ctx, time.Now())
@@ -87,11 +87,11 @@ func (s *Service) VerifyEmail(ctx context.Context, t *tenantconfig.Tenant, raw, 
 	if err != nil {
 		return invalid("email", err.Error())
 	}
-	limits := append(byAddress(ratelimit.API, "", by.Address), limited{ratelimit.Verify, email})
-	if err := s.take(ctx, t, limits...); err != nil {
+	if err := s.take(ctx, t, byAddress(ratelimit.API, "", by.Address)...); err != nil {
 		return err
 	}
-	if err := s.takeOfTenant(ctx, t, ratelimit.TenantVerify, store.ActionVerifyEmail); err != nil {
+	tries, err := s.countCode(ctx, t, email)
+	if err != nil {
 		return err
 	}
 	defer s.settle(ctx, time.Now())
@@ -104,11 +104,25 @@ func (s *Service) VerifyEmail(ctx context.Context, t *tenantconfig.Tenant, raw, 
 		return err
 	}
 	good, err := s.Store.VerifyEmail(ctx, t.ID, email, codeHash(ring, t.ID, email, code), confirmed, by)
-	if err == nil && !good {
+	switch {
+	case err != nil:
+		return err
+	case !good:
 		return invalid("code", "is wrong or has expired: ask for a new one, and mind that five wrong ones use a code up; who registered more than once "+
 			"must send the password that was given last, too")
 	}
-	return err
+	s.forgive(ctx, t, tries)
+	return nil
+}
+
+// countCode counts a try of a code for an email.
+func (s *Service) countCode(ctx context.Context, t *tenantconfig.Tenant, email string) ([]counted, error) {
+	tries, err := s.count(ctx, t, limited{ratelimit.Verify, email})
+	if err != nil {
+		return nil, err
+	}
+	ofTenant, err := s.countOfTenant(ctx, t, ratelimit.TenantVerify, store.ActionVerifyEmail)
+	return append(tries, ofTenant...), err
 }
 
 // wrongPassword is the stored hash of nobody's password.
@@ -147,7 +161,7 @@ func (s *Service) ResendCode(ctx context.Context, t *tenantconfig.Tenant, raw st
 	if err := s.take(ctx, t, limits...); err != nil {
 		return err
 	}
-	if err := s.takeOfTenant(ctx, t, ratelimit.TenantRegister, store.ActionRegister); err != nil {
+	if _, err := s.countOfTenant(ctx, t, ratelimit.TenantRegister, store.ActionRegister); err != nil {
 		return err
 	}
 	defer s.settle(ctx, time.Now())

@@ -44,7 +44,8 @@ func (s *Service) ForgotPassword(ctx context.Context, t *tenantconfig.Tenant, ra
 // ResetPassword sets a password by a token, once. Every session ends.
 func (s *Service) ResetPassword(ctx context.Context, t *tenantconfig.Tenant, token, pw string) error {
 	by := originOf(ctx)
-	if err := s.take(ctx, t, byAddress(ratelimit.Reset, "", by.Address)...); err != nil {
+	tries, err := s.count(ctx, t, byAddress(ratelimit.Reset, "", by.Address)...)
+	if err != nil {
 		return err
 	}
 	ring, err := s.ring()
@@ -67,6 +68,7 @@ func (s *Service) ResetPassword(ctx context.Context, t *tenantconfig.Tenant, tok
 	if err != nil {
 		return badReset(err)
 	}
+	s.forgive(ctx, t, tries)
 	s.revoke(t, ended...)
 	return nil
 }
@@ -85,7 +87,7 @@ func (s *Service) ChangePassword(ctx context.Context, t *tenantconfig.Tenant, cu
 	if err != nil {
 		return gone(err)
 	}
-	leave, err := s.admitLogin(ctx, t, c.User.Email, by)
+	tries, leave, err := s.admitLogin(ctx, t, c.User.Email, by)
 	if err != nil {
 		return err
 	}
@@ -116,6 +118,7 @@ func (s *Service) ChangePassword(ctx context.Context, t *tenantconfig.Tenant, cu
 		return problem.New(problem.Conflict, "the password was changed meanwhile")
 	}
 	if err == nil {
+		s.forgive(ctx, t, tries)
 		s.revoke(t, ended...)
 	}
 	return err

@@ -34,6 +34,7 @@ const (
 type Limiter interface {
 	Take(ctx context.Context, t *tenantconfig.Tenant, name ratelimit.Name, key string) ratelimit.Decision
 	Blocked(t *tenantconfig.Tenant, name ratelimit.Name, key string) (ratelimit.Decision, bool)
+	Return(ctx context.Context, t *tenantconfig.Tenant, d ratelimit.Decision, key string)
 }
 
 // Mail sends what is in the outbox. *outbox.Dispatcher is one.
@@ -170,18 +171,39 @@ type limited struct {
 	key  string
 }
 
+// counted is a try that was counted under a limit.
+type counted struct {
+	decision ratelimit.Decision
+	key      string
+}
+
 // take counts a try under each limit in turn, and refuses it at the first that is used up. Those that are known to be are looked at before
 // any is counted: a client that is blocked costs no work.
 func (s *Service) take(ctx context.Context, t *tenantconfig.Tenant, limits ...limited) error {
+	_, err := s.count(ctx, t, limits...)
+	return err
+}
+
+// count is take for a try that forgive may take back.
+func (s *Service) count(ctx context.Context, t *tenantconfig.Tenant, limits ...limited) (tries []counted, err error) {
 	if err := s.blocked(t, limits...); err != nil {
-		return err
+		return nil, err
 	}
 	for _, l := range limits {
-		if d := s.Limiter.Take(ctx, t, l.name, l.key); !d.Allowed {
-			return tooMany(d)
+		d := s.Limiter.Take(ctx, t, l.name, l.key)
+		if !d.Allowed {
+			return nil, tooMany(d)
 		}
+		tries = append(tries, counted{d, l.key})
 	}
-	return nil
+	return tries, nil
+}
+
+// forgive takes back what was counted for a try that turned out to be right: only wrong ones are guesses.
+func (s *Service) forgive(ctx context.Context, t *tenantconfig.Tenant, tries []counted) {
+	for _, c := range tries {
+		s.Limiter.Return(ctx, t, c.decision, c.key)
+	}
 }
 
 func (s *Service) blocked(t *tenantconfig.Tenant, limits ...limited) error {
@@ -193,20 +215,23 @@ func (s *Service) blocked(t *tenantconfig.Tenant, limits ...limited) error {
 	return nil
 }
 
-// takeOfTenant counts a try under a limit of the whole tenant. Beyond it, each network of addresses still has the tries
-// of TenantBeyond: an attacker can use up the tenant's limit, and not the tries of the tenant's people.
+// countOfTenant counts a try under a limit of the whole tenant. Beyond it, each network of addresses still has the
+// tries of TenantBeyond: an attacker can use up the tenant's limit, and not the tries of the tenant's people.
 //
 // action is what is tried, for the audit log.
-func (s *Service) takeOfTenant(ctx context.Context, t *tenantconfig.Tenant, name ratelimit.Name, action string) error {
+func (s *Service) countOfTenant(ctx context.Context, t *tenantconfig.Tenant, name ratelimit.Name, action string) (
+	tries []counted, err error,
+) {
 	d, used := s.Limiter.Blocked(t, name, "")
 	if !used {
 		d = s.Limiter.Take(ctx, t, name, "")
 	}
 	if d.Allowed {
-		return nil
+		return []counted{{decision: d}}, nil
 	}
 	s.alert(ctx, t, d, action)
-	return s.take(ctx, t, limited{ratelimit.TenantBeyond, string(name) + "\x00" + networkKey(originOf(ctx).Address)})
+	beyond := string(name) + "\x00" + networkKey(originOf(ctx).Address)
+	return s.count(ctx, t, limited{ratelimit.TenantBeyond, beyond})
 }
 
 // alert writes to the audit log that a limit of the tenant is used up, once an hour over all pods.

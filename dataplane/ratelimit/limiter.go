@@ -25,6 +25,7 @@ const defaultPatience = time.Second
 // Store keeps the sliding logs. *store.DB is one.
 type Store interface {
 	TakeHits(ctx context.Context, take store.HitTake) (store.HitsTaken, error)
+	ReturnHit(ctx context.Context, ret store.HitReturn) error
 }
 
 // Options of New.

@@ -87,6 +87,17 @@ func (l *local) note(k hash, limit Limit, granted int, now time.Time) {
 	})
 }
 
+// giveBack drops the latest hit of a key, which then has room for another.
+func (l *local) giveBack(k hash) {
+	l.blocked.peek(k, func(*block) int { return 0 })
+	l.logs.peek(k, func(h *log) int {
+		if n := len(*h); n > 0 {
+			*h = (*h)[:n-1]
+		}
+		return keyWeight + cap(*h)
+	})
+}
+
 // slide drops the hits up to and at a time.
 func (h *log) slide(to time.Duration) {
 	n, _ := slices.BinarySearchFunc(*h, to, func(hit, to time.Duration) int {

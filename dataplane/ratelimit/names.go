@@ -31,7 +31,7 @@ const (
 
 	RegisterMail   Name = "registerMail"   // email; taken by registrations and by codes that are sent again
 	TenantRegister Name = "tenantRegister" // the tenant; taken by the same
-	TenantVerify   Name = "tenantVerify"   // the tenant; taken by tries of codes
+	TenantVerify   Name = "tenantVerify"   // the tenant; taken by wrong codes
 	TenantBeyond   Name = "tenantBeyond"   // limit of the tenant that is used up, and the client's network
 )
 

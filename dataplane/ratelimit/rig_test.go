@@ -155,6 +155,16 @@ func (f *fake) TakeHits(ctx context.Context, t store.HitTake) (store.HitsTaken, 
 	return f.hits.take(t.Key, Limit{Requests: t.Max, Window: t.Window}, t.Wanted, time.Now()), nil
 }
 
+func (f *fake) ReturnHit(_ context.Context, r store.HitReturn) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.down {
+		return errDown
+	}
+	f.hits.giveBack(r.Key)
+	return nil
+}
+
 func (f *fake) setDown(down bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -201,7 +201,7 @@ func policyRefused(err error) bool {
 }
 
 // notOfTenants are the methods that data-plane pods do not call: the operator's, the upload pods', and those about the connection.
-var notOfTenants = []string{"AdoptTenant", "ClaimTenant", "EndAccess", "RequireLabels",
+var notOfTenants = []string{"AdoptTenant", "ReplaceTenant", "ClaimTenant", "EndAccess", "RequireLabels",
 	"AddRetries", "Backlogs", "Claim", "Close", "Complete", "DeadEvents", "DeleteTenant", "DropUploadRole",
 	"EnsureHistoryPartitions",
 	"EnsureUploadRole", "Enqueue", "Event", "Events", "Fail", "HasLiveCaptures", "HasUploads", "Heartbeat",
@@ -345,6 +345,9 @@ func writing() map[string]call {
 			st, _, err := db.RotateSession(ctx, acme, bothSession, bothHash, func(store.RefreshState) store.Rotation { return store.RotateEnd }, nil, by)
 			return st, err
 		},
+		"ReturnHit": only(func(ctx context.Context, db *store.DB) error {
+			return db.ReturnHit(ctx, store.HitReturn{Tenant: acme, Key: [32]byte(bothHash), Timeout: time.Second})
+		}),
 		"TakeHits": func(ctx context.Context, db *store.DB) (any, error) {
 			return db.TakeHits(ctx, store.HitTake{Tenant: acme, Key: [32]byte(bothHash), Wanted: 1, Max: 9, Window: time.Hour, Timeout: time.Second})
 		},

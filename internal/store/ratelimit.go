@@ -43,6 +43,23 @@ func (d *DB) TakeHits(ctx context.Context, t HitTake) (HitsTaken, error) {
 	return got, err
 }
 
+// HitReturn gives back one hit of a key.
+type HitReturn struct {
+	Tenant string
+	Key    [32]byte
+	// Timeout bounds the statement in the server, lock waits included.
+	Timeout time.Duration
+}
+
+// ReturnHit removes the latest hit of a key. Which of several hits it is makes no difference to their number.
+func (d *DB) ReturnHit(ctx context.Context, r HitReturn) error {
+	return d.oneTrip(ctx, r.Tenant, func(b *pgx.Batch) {
+		b.Queue(`SELECT set_config('statement_timeout', $1::bigint::text, true)`, r.Timeout.Milliseconds())
+		b.Queue(`UPDATE rate_limits SET hits = trim_array(hits, 1) WHERE tenant = $1 AND key = $2 AND hits <> '{}'`,
+			r.Tenant, r.Key[:])
+	})
+}
+
 // SweepHits removes rows in which no hit counts any more, up to limit, and returns how many. It is the operator's.
 func (d *DB) SweepHits(ctx context.Context, limit int) (int64, error) {
 	tag, err := d.pool.Exec(ctx, `

@@ -7,23 +7,27 @@ package v1alpha1
 //
 // AuthLimitsSpec are the limits that differ from the platform's. They are counted over all pods.
 type AuthLimitsSpecApplyConfiguration struct {
-	// login bounds tries to sign in, for each email and address together. The platform's own: 6 in 15m.
+	// login bounds tries to sign in, for each email and address together. A right password does not count. The
+	// platform's own: 6 in 15m.
 	Login *RateLimitSpecApplyConfiguration `json:"login,omitempty"`
 	// loginFailures bounds failed tries to sign in, for each address, whatever the email. The platform's own: 100 in 15m.
 	LoginFailures *RateLimitSpecApplyConfiguration `json:"loginFailures,omitempty"`
 	// register bounds registrations, for each address. The platform's own: 5 in 15m.
 	Register *RateLimitSpecApplyConfiguration `json:"register,omitempty"`
-	// verify bounds tries to verify an email by its code, for each email. The platform's own: 5 in 5m.
+	// verify bounds tries to verify an email by its code, for each email. A right code does not count. The platform's
+	// own: 5 in 5m.
 	Verify *RateLimitSpecApplyConfiguration `json:"verify,omitempty"`
 	// resend bounds how often a code is sent again, for each email. The platform's own: 3 in 2m.
 	Resend *RateLimitSpecApplyConfiguration `json:"resend,omitempty"`
 	// forgot bounds mails with a link to set a new password, for each email. The platform's own: 3 in 15m.
 	Forgot *RateLimitSpecApplyConfiguration `json:"forgot,omitempty"`
-	// reset bounds tries to set a new password by such a link, for each address. The platform's own: 20 in 15m.
+	// reset bounds tries to set a new password by such a link, for each address. A right link does not count. The
+	// platform's own: 20 in 15m.
 	Reset *RateLimitSpecApplyConfiguration `json:"reset,omitempty"`
 	// refresh bounds renewals of access tokens, for each address. The platform's own: 600 in 15m.
 	Refresh *RateLimitSpecApplyConfiguration `json:"refresh,omitempty"`
-	// api bounds all other requests, for each user, or address where nobody is signed in. The platform's own: 100 in 15m.
+	// api bounds all other requests and logins with a right password, for each user, or address where nobody is signed
+	// in. The platform's own: 100 in 15m.
 	API *RateLimitSpecApplyConfiguration `json:"api,omitempty"`
 }
 

@@ -1,0 +1,88 @@
+package ratelimit
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caly-dev/caly/internal/store/pgtest"
+)
+
+// TestReturnedTriesDoNotCount checks that a try that is given back leaves room for one more, on every pod, and that no
+// more tries than the limit are out at any moment.
+func TestReturnedTriesDoNotCount(t *testing.T) {
+	pg := pgtest.New(t)
+	limits := map[Name]Limit{Login: {Requests: 6, Window: time.Hour}}
+	pods := []*pod{newPod(openDB(t, pg), patient, limits), newPod(openDB(t, pg), patient, limits)}
+	ctx := t.Context()
+	for i := range 20 {
+		p := pods[i%2]
+		d := p.Take(ctx, acme, Login, "k")
+		if !d.Allowed || d.Remaining != 5 {
+			t.Fatalf("try %d: %+v, want the first of six", i, d)
+		}
+		p.Return(ctx, acme, d, "k")
+	}
+	var out, most, through atomic.Int32
+	var all sync.WaitGroup
+	for range 200 {
+		all.Go(func() {
+			d := pods[0].Take(ctx, acme, Login, "k")
+			if !d.Allowed {
+				return
+			}
+			through.Add(1)
+			for n := out.Add(1); ; {
+				old := most.Load()
+				if n <= old || most.CompareAndSwap(old, n) {
+					break
+				}
+			}
+			time.Sleep(time.Millisecond)
+			out.Add(-1)
+			pods[0].Return(ctx, acme, d, "k")
+		})
+	}
+	all.Wait()
+	if m, n := most.Load(), through.Load(); m > 6 || n < 6 {
+		t.Errorf("%d tries were out at once and %d let through, want at most and at least 6", m, n)
+	}
+	for i := range 7 { // all of them were returned
+		if d := pods[1].Take(ctx, acme, Login, "k"); d.Allowed != (i < 6) {
+			t.Errorf("wrong try %d: %+v", i, d)
+		}
+	}
+}
+
+// TestReturnUnblocks checks that the pod that knows a key to be used up lets one more try through after a return, and
+// that a decision of the pod's own is returned to the pod alone.
+func TestReturnUnblocks(t *testing.T) {
+	f := newFake()
+	p := newPod(f, time.Minute, map[Name]Limit{Login: {Requests: 1, Window: time.Hour}})
+	first := p.Take(t.Context(), acme, Login, "k")
+	if d := p.Take(t.Context(), acme, Login, "k"); !first.Allowed || d.Allowed {
+		t.Fatalf("%+v and %+v, want one try", first, d)
+	}
+	p.Return(t.Context(), acme, first, "k")
+	f.setDown(true)
+	alone := p.Take(t.Context(), acme, Login, "k")
+	if !alone.Allowed || !alone.Fallback {
+		t.Fatalf("%+v, want the pod's own leave", alone)
+	}
+	f.setDown(false)
+	p.Return(t.Context(), acme, alone, "k")
+	p.clock.advance(time.Second)
+	kept := p.Take(t.Context(), acme, Login, "k")
+	if !kept.Allowed || kept.Fallback {
+		t.Fatalf("%+v, want the database's leave", kept)
+	}
+	f.setDown(true)
+	p.Return(t.Context(), acme, kept, "k")
+	if d := p.Take(t.Context(), acme, Login, "k"); d.Allowed {
+		t.Errorf("%+v: a try that the database did not take back does not count", d)
+	}
+	if p.log.count("a right try counts against its limit") != 1 {
+		t.Error("nothing is logged about it")
+	}
+}
