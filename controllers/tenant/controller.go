@@ -54,6 +54,7 @@ type Store interface {
 	// UID.
 	ClaimTenant(ctx context.Context, tenant, uid string, compiled bool) (owner string, err error)
 	AdoptTenant(ctx context.Context, tenant, predecessor, uid string) error
+	ReplaceTenant(ctx context.Context, tenant, predecessor, uid string) error
 	EndAccess(ctx context.Context, tenant string) error
 	SuspendTenant(ctx context.Context, tenant string, suspended bool) error
 	HasUploads(ctx context.Context, tenant string) (bool, error)

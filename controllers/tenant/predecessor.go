@@ -71,10 +71,11 @@ func (r *Reconciler) decision(ctx context.Context, namespace, predecessor string
 func (r *Reconciler) settle(ctx context.Context, s *scope, decision, predecessor string) error {
 	log.FromContext(ctx).Info("the platform decided about the rows of a predecessor",
 		"decision", decision, "predecessor", predecessor)
+	settle := r.Store.AdoptTenant
 	if decision == remove {
-		return r.Store.DeleteTenant(ctx, s.tenant.ID())
+		settle = r.Store.ReplaceTenant
 	}
-	err := r.Store.AdoptTenant(ctx, s.tenant.ID(), predecessor, string(s.tenant.UID))
+	err := settle(ctx, s.tenant.ID(), predecessor, string(s.tenant.UID))
 	if errors.Is(err, store.ErrNotFound) {
 		return errStale
 	}

@@ -94,14 +94,21 @@ func TestPredecessor(t *testing.T) {
 		wantReady bool
 		wantUsers int
 		wantCalls int
+		wantAudit string // action of the audit log
 	}{
-		"no decision":                     {decision: "", wantUsers: 1, wantCalls: 2},
-		"a decision without a UID":        {decision: "adopt", wantUsers: 1, wantCalls: 2},
-		"a decision about another UID":    {decision: "adopt:0a3ac4a8", wantUsers: 1, wantCalls: 2},
-		"an unknown decision":             {decision: "keep:$UID", wantUsers: 1, wantCalls: 2},
-		"adopt":                           {decision: "adopt:$UID", wantReady: true, wantUsers: 1, wantCalls: 2},
-		"adopt, next to another decision": {decision: "delete:0a3a, adopt:$UID", wantReady: true, wantUsers: 1, wantCalls: 2},
-		"delete":                          {decision: "delete:$UID", wantReady: true},
+		"no decision":                  {decision: "", wantUsers: 1, wantCalls: 2},
+		"a decision without a UID":     {decision: "adopt", wantUsers: 1, wantCalls: 2},
+		"a decision about another UID": {decision: "adopt:0a3ac4a8", wantUsers: 1, wantCalls: 2},
+		"an unknown decision":          {decision: "keep:$UID", wantUsers: 1, wantCalls: 2},
+		"adopt": {
+			decision: "adopt:$UID", wantReady: true, wantUsers: 1, wantCalls: 2,
+			wantAudit: "predecessor_adopted",
+		},
+		"adopt, next to another decision": {
+			decision: "delete:0a3a, adopt:$UID", wantReady: true, wantUsers: 1, wantCalls: 2,
+			wantAudit: "predecessor_adopted",
+		},
+		"delete": {decision: "delete:$UID", wantReady: true, wantAudit: "predecessor_deleted"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
@@ -124,10 +131,27 @@ func TestPredecessor(t *testing.T) {
 			if users != tc.wantUsers || calls != tc.wantCalls {
 				t.Errorf("%d users and %d calls, want %d and %d", users, calls, tc.wantUsers, tc.wantCalls)
 			}
+			r.decided(t, tenant, tc.wantAudit, predecessor)
 			if n := r.access(t, tenant.ID()); n != 0 {
 				t.Errorf("%d sessions, codes, tokens and mails of the predecessor are left", n)
 			}
 		})
+	}
+}
+
+// decided wants one row of the audit log about a predecessor, and none where the action is empty.
+func (r *rig) decided(t *testing.T, tenant *v1alpha1.Tenant, action, predecessor string) {
+	t.Helper()
+	want := 0
+	if action != "" {
+		want = 1
+	}
+	all := r.one(t, `SELECT count(*) FROM audit_log WHERE tenant = $1 AND action LIKE 'predecessor%'`, tenant.ID())
+	right := r.one(t, `SELECT count(*) FROM audit_log
+		WHERE tenant = $1 AND action = $2 AND reason = $3 AND outcome = 'success'`,
+		tenant.ID(), action, "UID "+predecessor)
+	if all != want || right != want {
+		t.Errorf("%d rows of the audit log are about the predecessor and %d right, want %d", all, right, want)
 	}
 }
 

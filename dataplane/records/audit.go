@@ -37,14 +37,21 @@ func eventOf(r store.AuditRow) Event {
 type auditQuery struct {
 	Paging
 	Span
-	Action  string `query:"action" enum:"register,verify_email,login,refresh_reuse,logout,logout_all,session_revoked,sessions_revoked,password_reset_requested,password_reset,password_changed,user_created,user_invited,user_disabled,user_enabled,user_role_changed,stream_closed,streams_closed"` //nolint:lll // a tag is one line
+	Action api.OneOf[auditActions] `query:"action"`
+
 	Outcome string `query:"outcome" enum:"success,failure"`
 	Actor   string `query:"actor" pattern:"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$" doc:"The id of the user who did it."`
 }
 
+// auditActions is the set of actions.
+type auditActions struct{}
+
+// Values returns it.
+func (auditActions) Values() []string { return store.Actions() }
+
 func (q *auditQuery) filter() (f store.AuditFilter, err error) {
 	f.Page, err = page(q.Paging, q.Span)
-	f.Action, f.Outcome, f.ActorID = q.Action, q.Outcome, q.Actor
+	f.Action, f.Outcome, f.ActorID = string(q.Action), q.Outcome, q.Actor
 	if err == nil && q.Cursor != "" {
 		if _, bad := strconv.ParseInt(f.After.ID, 10, 64); bad != nil {
 			err = invalid("cursor", "is that of another list")

@@ -27,13 +27,16 @@ const (
 	ActionUserRoleChanged        = "user_role_changed"
 	ActionStreamClosed           = "stream_closed"
 	ActionStreamsClosed          = "streams_closed"
+	ActionPredecessorAdopted     = "predecessor_adopted"
+	ActionPredecessorDeleted     = "predecessor_deleted"
 )
 
 // Actions returns the closed set, in no order.
 func Actions() []string {
 	return []string{ActionRegister, ActionVerifyEmail, ActionLogin, ActionRefreshReuse, ActionLogout, ActionLogoutAll, ActionSessionRevoked,
 		ActionSessionsRevoked, ActionPasswordResetRequested, ActionPasswordReset, ActionPasswordChanged, ActionUserCreated, ActionUserInvited,
-		ActionUserDisabled, ActionUserEnabled, ActionUserRoleChanged, ActionStreamClosed, ActionStreamsClosed}
+		ActionUserDisabled, ActionUserEnabled, ActionUserRoleChanged, ActionStreamClosed, ActionStreamsClosed,
+		ActionPredecessorAdopted, ActionPredecessorDeleted}
 }
 
 // Outcomes of an audit row.

@@ -223,10 +223,19 @@ func (d *DB) HasUploads(ctx context.Context, tenant string) (has bool, err error
 // tenantTables hold the rows of tenants; what others refer to comes last.
 var tenantTables = []string{"recordings", "recording_history", "call_events", "signed_repeats", "call_streams", "calls",
 	"email_codes", "password_reset_tokens", "login_sessions", "refresh_token_blacklist", "users",
-	"revocations", "rate_limits", "mail_outbox", "audit_log", "captures", "stream_sessions", "tenants"}
+	"revocations", "rate_limits", "mail_outbox", "audit_log", "captures", "stream_sessions"}
 
 // DeleteTenant removes every row of a tenant, in batches, so that no transaction grows with the tenant.
 func (d *DB) DeleteTenant(ctx context.Context, tenant string) error {
+	if err := d.deleteRows(ctx, tenant); err != nil {
+		return err
+	}
+	_, err := d.pool.Exec(ctx, `DELETE FROM tenants WHERE tenant = $1`, tenant)
+	return explain(err)
+}
+
+// deleteRows removes every row of a tenant but the one that names its owner.
+func (d *DB) deleteRows(ctx context.Context, tenant string) error {
 	for _, table := range tenantTables {
 		sql := `DELETE FROM ` + table + ` WHERE (tableoid, ctid) IN (SELECT tableoid, ctid FROM ` + table + ` WHERE tenant = $1 LIMIT 5000)`
 		if err := d.repeat(ctx, sql, tenant); err != nil {

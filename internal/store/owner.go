@@ -88,12 +88,40 @@ func (d *DB) AdoptTenant(ctx context.Context, tenant, predecessor, uid string) e
 	if err := d.EndAccess(ctx, tenant); err != nil {
 		return err
 	}
-	tag, err := d.pool.Exec(ctx, `UPDATE tenants SET uid = $3, updated_at = now() WHERE tenant = $1 AND uid = $2`,
-		tenant, predecessor, uid)
-	if err == nil && tag.RowsAffected() == 0 {
+	return d.succeed(ctx, tenant, predecessor, uid, ActionPredecessorAdopted)
+}
+
+// ReplaceTenant deletes the rows of a predecessor, its audit log included, and records the Tenant object with this UID
+// as the owner of what comes. ErrNotFound when they do not belong to the predecessor any more.
+func (d *DB) ReplaceTenant(ctx context.Context, tenant, predecessor, uid string) error {
+	owner, err := d.tenantOwner(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	if owner != predecessor {
 		return ErrNotFound
 	}
-	return explain(err)
+	if err := d.deleteRows(ctx, tenant); err != nil {
+		return err
+	}
+	return d.succeed(ctx, tenant, predecessor, uid, ActionPredecessorDeleted)
+}
+
+// succeed records the new owner of a tenant's rows, and in the audit log what was decided about the predecessor's.
+func (d *DB) succeed(ctx context.Context, tenant, predecessor, uid, action string) error {
+	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `UPDATE tenants SET uid = $3, updated_at = now() WHERE tenant = $1 AND uid = $2`,
+			tenant, predecessor, uid)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			return ErrNotFound
+		}
+		row := Origin{}.success(action, "")
+		row.Reason = "UID " + predecessor
+		return insertAudit(ctx, tx, tenant, row)
+	})
 }
 
 // endAccess are the statements that end what gives access to a tenant. Each works on at most 5000 rows and is
