@@ -157,7 +157,12 @@ func TestGate(t *testing.T) {
 }
 
 func TestExitCode(t *testing.T) {
-	for want, err := range map[int]error{0: nil, ExitTransient: store.ErrUnavailable, ExitConfig: fmt.Errorf("x: %w", &ConfigError{io.EOF})} {
+	for want, err := range map[int]error{
+		0:              nil,
+		ExitTransient:  store.ErrUnavailable,
+		ExitConfig:     fmt.Errorf("x: %w", &ConfigError{io.EOF}),
+		ExitTerminated: ErrTerminated,
+	} {
 		if got := ExitCode(err); got != want {
 			t.Errorf("ExitCode(%v) = %d, want %d", err, got, want)
 		}

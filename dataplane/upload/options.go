@@ -27,6 +27,8 @@ type Options struct {
 	// MaxRun is the time after which the run claims nothing more. It ends when the recordings that it holds are settled,
 	// so that other tenants get their turn. 0 means unlimited.
 	MaxRun time.Duration
+	// Drain is how long the recordings in progress may go on once ctx has ended; 0: they are handed back at once.
+	Drain time.Duration
 	// Lease on a recording, renewed at every third of it; 60 s.
 	Lease time.Duration
 	// AllowHTTP and AllowedCIDRs are the platform's concessions on where recordings may come from.
@@ -88,11 +90,16 @@ func setDefault[T int | int64 | time.Duration](v *T, d T) {
 	}
 }
 
-// Exit codes of the upload pod. The Job's podFailurePolicy fails the Job on ExitConfig without another pod.
+// Exit codes of the upload pod. The Job's podFailurePolicy fails the Job on ExitConfig without another pod, and ignores
+// ExitTerminated.
 const (
-	ExitTransient = 1
-	ExitConfig    = 64 // EX_USAGE of sysexits.h
+	ExitTransient  = 1
+	ExitConfig     = 64 // EX_USAGE of sysexits.h
+	ExitTerminated = 75 // EX_TEMPFAIL
 )
+
+// ErrTerminated is the error of a run that was told to end before the queue was empty.
+var ErrTerminated = errors.New("terminated before the queue was empty; another run continues")
 
 // ConfigError says that no pod can work until somebody changes the Tenant, its Secrets or the release.
 type ConfigError struct{ Err error }
@@ -111,6 +118,8 @@ func ExitCode(err error) int {
 		return 0
 	case errors.As(err, &c):
 		return ExitConfig
+	case errors.Is(err, ErrTerminated):
+		return ExitTerminated
 	}
 	return ExitTransient
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// Run works until the queue is idle or ctx ends, both of which are success, or until the tenant's bucket, source or
-// database stays away: see ExitCode.
+// Run works until the queue is idle, which is success, until ctx ends, which is ErrTerminated, or until the tenant's
+// bucket, source or database stays unreachable: see ExitCode.
 func Run(ctx context.Context, o Options) error {
 	o = o.withDefaults()
 	cfg, err := readConfig(o.ConfigPath)

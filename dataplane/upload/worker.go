@@ -55,29 +55,48 @@ func newWorker(o Options, cfg *tenantconfig.Upload, db queue) *worker {
 
 // run ends with every lease handed back and no goroutine left.
 func (w *worker) run(ctx context.Context) error {
-	work, stop := context.WithCancelCause(ctx)
+	work, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	beats, beatsEnded := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(beatsEnded)
 		w.heartbeats(beats)
 	}()
-	err := w.claimLoop(work)
+	err := w.claimLoop(ctx, work)
+	if err == nil && ctx.Err() != nil {
+		err = ErrTerminated
+		w.drain()
+	}
 	stop(errShutdown)
 	w.wg.Wait()
 	close(beats)
 	<-beatsEnded
 	w.handBack()
 	w.reportRetries()
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrTerminated) {
 		w.log.Error("giving up", "error", err)
 	}
 	return err
 }
 
+// drain waits for the recordings in progress, for a bounded time.
+func (w *worker) drain() {
+	w.log.Info("terminated; the recordings in progress may go on", "count", len(w.leases.ids()), "for", w.o.Drain)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.wg.Wait()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(w.o.Drain):
+	}
+}
+
 var errShutdown = errors.New("the worker is ending")
 
 // claimLoop keeps the slots filled until ctx ends (nil), nothing is left to do (nil), or it makes no sense to go on.
-func (w *worker) claimLoop(ctx context.Context) error {
+// The recordings are moved under work.
+func (w *worker) claimLoop(ctx, work context.Context) error {
 	busy, idleSince, awaySince := 0, time.Now(), time.Time{}
 	began := idleSince
 	for {
@@ -101,7 +120,7 @@ func (w *worker) claimLoop(ctx context.Context) error {
 			if awaySince, err = w.patience(awaySince, err); err != nil {
 				return err
 			}
-			w.begin(ctx, recs)
+			w.begin(work, recs)
 			if busy += len(recs); busy > 0 || !awaySince.IsZero() {
 				idleSince = time.Now()
 			}

@@ -413,8 +413,8 @@ func TestTerminated(t *testing.T) {
 			waitFor(t, "the middle of the file", func() bool { return second.Load() || !q.NoLength && r.exotel.BytesServed() > 100_000 })
 			begun := time.Now()
 			cancel()
-			if err := ends(t, ended, 10*time.Second); err != nil {
-				t.Errorf("ended with %v, want success", err)
+			if err := ends(t, ended, 10*time.Second); !errors.Is(err, ErrTerminated) {
+				t.Errorf("ended with %v, want %v", err, ErrTerminated)
 			}
 			if took := time.Since(begun); took > 3*time.Second {
 				t.Errorf("it took %s to end", took)
@@ -431,6 +431,45 @@ func TestTerminated(t *testing.T) {
 			r.wantUploaded(id, path, size)
 		})
 	}
+}
+
+// TestDrain tells a pod to end in the middle of two files. The one that ends in time is uploaded by this pod, and the
+// other one handed back; nothing new is claimed.
+func TestDrain(t *testing.T) {
+	const size = 300_000
+	noLeak(t)
+	r := newRig(t)
+	r.o.Concurrency, r.o.Drain, r.o.Lease = 2, 4*time.Second, time.Second // leases are renewed meanwhile
+	short, shortPath := r.queue("short", size)
+	long, longPath := r.queue("long", size)
+	r.exotel.Set(shortPath, exoteltest.Quirks{BytesPerSecond: 150_000})
+	r.exotel.Set(longPath, exoteltest.Quirks{BytesPerSecond: 10_000})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- r.run(ctx) }()
+	waitFor(t, "both files are under way", func() bool {
+		leased := r.recording(short).State == store.StateLeased && r.recording(long).State == store.StateLeased
+		return leased && r.exotel.BytesServed() > 20_000
+	})
+	next, nextPath := r.queue("next", size)
+	cancel()
+	if err := ends(t, ended, 10*time.Second); !errors.Is(err, ErrTerminated) || ExitCode(err) != ExitTerminated {
+		t.Errorf("ended with %v, want %v", err, ErrTerminated)
+	}
+	r.wantUploaded(short, shortPath, size)
+	r.wantNoLeftovers()
+	for _, id := range []string{long, next} {
+		if rec := r.recording(id); rec.State != store.StatePending || rec.Attempts != 0 {
+			t.Errorf("%s is %s after %d attempts, want pending after 0", rec.CallSID, rec.State, rec.Attempts)
+		}
+	}
+	r.exotel.Set(longPath, exoteltest.Quirks{})
+	if err := r.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.wantUploaded(long, longPath, size)
+	r.wantUploaded(next, nextPath, size)
 }
 
 // ends waits for a run to end and returns how.

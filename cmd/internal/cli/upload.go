@@ -30,8 +30,9 @@ func NewUploadCommand() *cobra.Command {
 		Use:   "upload",
 		Short: "Upload one tenant's recordings until there are none left",
 		Long: "Upload one tenant's recordings until there are none left.\n\n" +
-			"Exit codes: 0 nothing left to do, or told to end; 1 something was away for too long, start it again;\n" +
-			"64 somebody must mend the Tenant, its Secrets or the release first.",
+			"Exit codes: 0 nothing left to do; 1 something was unreachable for too long, start it again;\n" +
+			"64 a person must correct the Tenant, its Secrets or the release first;\n" +
+			"75 terminated by a signal before the queue was empty.",
 		Args:          NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -46,6 +47,8 @@ func NewUploadCommand() *cobra.Command {
 	f.DurationVar(&o.IdleExit, "idle-exit", 10*time.Second, "end after so long without work")
 	f.DurationVar(&o.MaxRun, "max-run", 0,
 		"end after this time, once the recordings in progress are settled (default: unlimited)")
+	f.DurationVar(&o.Drain, "drain", 0,
+		"after SIGTERM, go on with the recordings in progress for this time (default: hand them back at once)")
 	f.DurationVar(&o.TransferTimeout, "transfer-timeout", time.Hour,
 		"longest time of one recording; the next attempt starts again")
 	f.DurationVar(&o.Lease, "lease", time.Minute, "how long a recording is reserved; renewed at every third of it")
