@@ -88,11 +88,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 }
 
 // decide asks the cache first. Before pods are started it asks the API server too: the cache may lack a Job that was made
-// for another tenant a moment ago, and what is over the bound would stay so.
+// for another tenant a moment ago, and pods over the bound would stay.
 func (r *Reconciler) decide(ctx context.Context, s state, t *v1alpha1.Tenant) (decision, error) {
-	s.free = math.MaxInt32
+	s.free, s.share = math.MaxInt32, math.MaxInt32
 	d := decide(s)
-	if d.do != create && d.do != scale {
+	if !s.runs() && d.do != create {
 		return d, nil
 	}
 	for _, reader := range []client.Reader{r.Client, r.live} {
@@ -100,8 +100,9 @@ func (r *Reconciler) decide(ctx context.Context, s state, t *v1alpha1.Tenant) (d
 		if err != nil {
 			return decision{}, err
 		}
-		s.free = allowance(r.bounds(), withSelf(all, t, s), t.ID())
-		if d = decide(s); d.do != create && d.do != scale {
+		all = withSelf(all, t, s)
+		s.free, s.share = allowance(r.bounds(), all, t.ID()), share(r.bounds(), all, t.ID())
+		if d = decide(s); !d.starts(s) {
 			break
 		}
 	}

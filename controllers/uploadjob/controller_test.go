@@ -189,6 +189,21 @@ func TestTenantsShareTheGlobalBound(t *testing.T) {
 	r.waitForPods(t, lesser, 4)
 }
 
+// TestRunningJobGivesUpPods shrinks a Job when another tenant comes, to the share that both have of the 5 pods of their
+// namespace.
+func TestRunningJobGivesUpPods(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 6)
+	noisy, quiet := r.tenant(t, "noisy"), r.tenant(t, "quiet")
+	r.enqueue(t, noisy.ID(), 220)
+	first := r.waitForPods(t, noisy, 4)
+	r.enqueue(t, quiet.ID(), 220)
+	if shrunk := r.waitForPods(t, noisy, 3); shrunk.UID != first.UID {
+		t.Error("the Job was replaced, not scaled")
+	}
+	r.waitForPods(t, quiet, 2)
+}
+
 // staleCache has no Job that the API server has.
 func staleCache() interceptor.Funcs {
 	return interceptor.Funcs{

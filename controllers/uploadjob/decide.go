@@ -1,10 +1,12 @@
 package uploadjob
 
 import (
+	"cmp"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/store"
@@ -32,37 +34,44 @@ type decision struct {
 	after       time.Duration
 }
 
+// starts reports whether the decision starts pods.
+func (d decision) starts(s state) bool {
+	return d.do == create || d.do == scale && d.parallelism > s.parallelism
+}
+
 // state is what a decision is made from.
 type state struct {
 	wanted      bool // the Tenant is there, not suspended, and its config was compiled
 	ready       int  // recordings that can be claimed now
 	maxParallel int32
 	free        int32 // pods that the tenant may have, set when all tenants' were counted
+	share       int32 // its fair share of all pods, likewise
 	exists      bool
-	parallelism int32
+	parallelism int32 // of the Job
+	pods        int32 // that the Job has or may start
+	grows       bool  // the Job follows its parallelism, until a pod has succeeded
 	finished    bool
 	failedFor   time.Duration // how long ago the Job failed; 0 if it did not
 	deleting    bool
 }
+
+// runs reports whether the tenant has a Job that has not ended.
+func (s state) runs() bool { return s.exists && !s.finished && !s.deleting }
 
 // stateOf returns the state of a Tenant that is not suspended.
 func stateOf(t *v1alpha1.Tenant, job *batchv1.Job, exists bool, b store.Backlog, now time.Time) state {
 	s := state{
 		wanted:      t.DeletionTimestamp.IsZero() && t.Status.ConfigDigest != "",
 		ready:       b.Ready,
-		maxParallel: 4,
+		maxParallel: limitOf(t),
 		exists:      exists,
-	}
-	if p := t.Spec.Recordings.MaxParallelism; p != 0 {
-		s.maxParallel = p
 	}
 	if !exists {
 		return s
 	}
 	s.deleting, s.finished = !job.DeletionTimestamp.IsZero(), finished(job)
-	if job.Spec.Parallelism != nil {
-		s.parallelism = *job.Spec.Parallelism
-	}
+	s.parallelism, s.pods = ptr.Deref(job.Spec.Parallelism, 0), podsOf(job)
+	s.grows = job.Status.Succeeded == 0
 	for _, c := range job.Status.Conditions {
 		// A Job that reached its deadline is replaced at once: a pod hung, and the configuration is not at fault.
 		if c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue && c.Reason != batchv1.JobReasonDeadlineExceeded {
@@ -72,9 +81,24 @@ func stateOf(t *v1alpha1.Tenant, job *batchv1.Job, exists bool, b store.Backlog,
 	return s
 }
 
-// decide is the whole policy. Parallelism is raised while a Job runs and never lowered: its pods end by themselves.
+// limitOf returns how many pods the Tenant's spec allows.
+func limitOf(t *v1alpha1.Tenant) int32 {
+	return cmp.Or(t.Spec.Recordings.MaxParallelism, defaultMaxParallelism)
+}
+
+// defaultMaxParallelism is the API server's, for objects made before.
+const defaultMaxParallelism = 4
+
+// podsFor returns how many pods a backlog is worth.
+func podsFor(ready int, limit int32) int32 {
+	return min(int32(min((ready+perPod-1)/perPod, 1<<20)), limit) //nolint:gosec // bounded here
+}
+
+// decide is the whole policy. While a Job runs, its parallelism is raised with the backlog. It is lowered only to the
+// tenant's share, when other tenants need pods; otherwise pods end by themselves.
 func decide(s state) decision {
-	want := min(int32(min((s.ready+perPod-1)/perPod, 1<<20)), s.maxParallel, s.free) //nolint:gosec // bounded just before
+	share := max(s.share, 1)
+	want := min(podsFor(s.ready, s.maxParallel), s.free, share)
 	switch {
 	case s.deleting:
 		return decision{}
@@ -84,13 +108,15 @@ func decide(s state) decision {
 		return decision{after: failedPause - s.failedFor}
 	case s.finished:
 		return decision{do: remove}
+	case s.exists && s.grows && share < s.parallelism:
+		return decision{do: scale, parallelism: share}
 	case !s.wanted || s.ready == 0:
 		return decision{}
 	case want < 1 && !s.exists:
 		return decision{after: 5 * time.Second} // the bound is used up by others
 	case !s.exists:
 		return decision{do: create, parallelism: want}
-	case want > s.parallelism:
+	case s.grows && want > s.parallelism:
 		return decision{do: scale, parallelism: want}
 	}
 	return decision{}

@@ -49,13 +49,35 @@ func TestDecide(t *testing.T) {
 		"failed, being deleted": {func(s *state) {
 			s.ready, s.exists, s.finished, s.deleting, s.failedFor = 9, true, true, true, time.Hour
 		}, decision{}},
-		"a tenant that may have one":      {func(s *state) { s.ready, s.maxParallel = 1000, 1 }, pods(1)},
-		"a bound below its running pods":  {func(s *state) { s.ready, s.maxParallel, s.exists, s.parallelism = 1000, 1, true, 4 }, decision{}},
+		"a tenant that may have one": {func(s *state) { s.ready, s.maxParallel = 1000, 1 }, pods(1)},
+		"a bound below its running pods": {func(s *state) {
+			s.ready, s.maxParallel, s.exists, s.parallelism = 1000, 1, true, 4
+		}, decision{}},
+		"the share is the bound":   {func(s *state) { s.ready, s.maxParallel, s.share = 1000, 64, 9 }, pods(9)},
+		"no share, and a free pod": {func(s *state) { s.ready, s.share = 1000, 0 }, pods(1)},
+		"a Job with more than its share": {func(s *state) {
+			s.ready, s.exists, s.parallelism, s.share = 1000, true, 4, 2
+		}, decision{do: scale, parallelism: 2}},
+		"more than its share, all leased": {func(s *state) {
+			s.exists, s.parallelism, s.share = true, 4, 2
+		}, decision{do: scale, parallelism: 2}},
+		"a Job keeps one pod": {func(s *state) {
+			s.exists, s.parallelism, s.share = true, 4, 0
+		}, decision{do: scale, parallelism: 1}},
+		"a Job whose pods have begun to end": {func(s *state) {
+			s.ready, s.exists, s.parallelism, s.share, s.grows = 1000, true, 4, 2, false
+		}, decision{}},
+		"such a Job does not grow": {func(s *state) {
+			s.ready, s.exists, s.parallelism, s.grows = 1000, true, 1, false
+		}, decision{}},
+		"more than its share, finished": {func(s *state) {
+			s.exists, s.finished, s.parallelism, s.share = true, true, 4, 2
+		}, decision{do: remove}},
 		"exactly the room that is needed": {func(s *state) { s.ready, s.free = 200, 4 }, pods(4)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := state{wanted: true, maxParallel: 4, free: 64}
+			s := state{wanted: true, maxParallel: 4, free: 64, share: 64, grows: true}
 			tt.change(&s)
 			if got := decide(s); got != tt.want {
 				t.Errorf("decide(%+v) = %+v, want %+v", s, got, tt.want)
@@ -83,18 +105,39 @@ func TestStateOf(t *testing.T) {
 			state{maxParallel: 4, ready: 7}},
 		"a bound of its own": {func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 9 }, nil, state{maxParallel: 9, ready: 7}},
 		"a running Job": {func(*v1alpha1.Tenant) {}, &batchv1.Job{Spec: batchv1.JobSpec{Parallelism: ptr.To[int32](3)}},
-			state{maxParallel: 4, ready: 7, exists: true, parallelism: 3}},
-		"a Job without a parallelism": {func(*v1alpha1.Tenant) {}, &batchv1.Job{}, state{maxParallel: 4, ready: 7, exists: true}},
+			state{maxParallel: 4, ready: 7, exists: true, parallelism: 3, pods: 3, grows: true}},
+		"a Job with pods that are deleted": {
+			tenant: func(*v1alpha1.Tenant) {},
+			job: &batchv1.Job{
+				Spec:   batchv1.JobSpec{Parallelism: ptr.To[int32](2)},
+				Status: batchv1.JobStatus{Active: 2, Terminating: ptr.To[int32](3)},
+			},
+			want: state{maxParallel: 4, ready: 7, exists: true, parallelism: 2, pods: 5, grows: true},
+		},
+		"a Job whose pods begin to end": {
+			tenant: func(*v1alpha1.Tenant) {},
+			job: &batchv1.Job{
+				Spec:   batchv1.JobSpec{Parallelism: ptr.To[int32](4)},
+				Status: batchv1.JobStatus{Active: 1, Succeeded: 3},
+			},
+			want: state{maxParallel: 4, ready: 7, exists: true, parallelism: 4, pods: 1},
+		},
+		"a Job without a parallelism": {
+			tenant: func(*v1alpha1.Tenant) {},
+			job:    &batchv1.Job{},
+			want:   state{maxParallel: 4, ready: 7, exists: true, grows: true},
+		},
 		"a Job being deleted": {func(*v1alpha1.Tenant) {}, &batchv1.Job{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: ptr.To(metav1.Now())}},
-			state{maxParallel: 4, ready: 7, exists: true, deleting: true}},
+			state{maxParallel: 4, ready: 7, exists: true, deleting: true, grows: true}},
 		"a Job that is about to fail": {func(*v1alpha1.Tenant) {}, &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{
 			condition(batchv1.JobFailureTarget, corev1.ConditionTrue, now), condition(batchv1.JobFailed, corev1.ConditionFalse, now)}}},
-			state{maxParallel: 4, ready: 7, exists: true}},
+			state{maxParallel: 4, ready: 7, exists: true, grows: true}},
 		"a complete Job": {func(*v1alpha1.Tenant) {}, &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{
-			condition(batchv1.JobComplete, corev1.ConditionTrue, now)}}}, state{maxParallel: 4, ready: 7, exists: true, finished: true}},
+			condition(batchv1.JobComplete, corev1.ConditionTrue, now)}}},
+			state{maxParallel: 4, ready: 7, exists: true, finished: true, grows: true}},
 		"a failed Job": {func(*v1alpha1.Tenant) {}, &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{
 			condition(batchv1.JobFailed, corev1.ConditionTrue, now.Add(-time.Second))}}},
-			state{maxParallel: 4, ready: 7, exists: true, finished: true, failedFor: time.Second}},
+			state{maxParallel: 4, ready: 7, exists: true, finished: true, grows: true, failedFor: time.Second}},
 		"a Job beyond its deadline": {func(*v1alpha1.Tenant) {}, &batchv1.Job{Status: batchv1.JobStatus{
 			Conditions: []batchv1.JobCondition{{
 				Type:               batchv1.JobFailed,
@@ -102,10 +145,10 @@ func TestStateOf(t *testing.T) {
 				Reason:             batchv1.JobReasonDeadlineExceeded,
 				LastTransitionTime: metav1.NewTime(now.Add(-time.Second)),
 			}},
-		}}, state{maxParallel: 4, ready: 7, exists: true, finished: true}},
+		}}, state{maxParallel: 4, ready: 7, exists: true, finished: true, grows: true}},
 		"a Job that failed by a clock ahead of ours": {func(*v1alpha1.Tenant) {}, &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{
 			condition(batchv1.JobFailed, corev1.ConditionTrue, now.Add(time.Second))}}},
-			state{maxParallel: 4, ready: 7, exists: true, finished: true, failedFor: 1}},
+			state{maxParallel: 4, ready: 7, exists: true, finished: true, grows: true, failedFor: 1}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -15,8 +15,13 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// ConfigExitCode is how an upload pod says that its configuration is at fault: no other pod would fare better.
-const ConfigExitCode = 64
+// Exit codes of an upload pod.
+const (
+	// ConfigExitCode means that the configuration is at fault: no other pod would fare better.
+	ConfigExitCode = 64
+	// TerminatedExitCode means that the pod was terminated before the queue was empty.
+	TerminatedExitCode = 75
+)
 
 const (
 	configDir = "/etc/caly/upload"
@@ -31,6 +36,9 @@ const (
 	// minTransfer and minSpeed, in bytes a second, decide how long one recording may take.
 	minTransfer = time.Hour
 	minSpeed    = 300 << 10
+	// drain is how long a terminated pod may go on with the recordings in progress, and grace what it has in all.
+	drain = 90 * time.Second
+	grace = drain + 30*time.Second
 	// startup is the time that scheduling and starting a pod may take, including the pull of its image.
 	startup = 10 * time.Minute
 )
@@ -68,11 +76,20 @@ func (r *Reconciler) newJob(t *v1alpha1.Tenant, parallelism int32) *batchv1.Job 
 	}
 }
 
-// failurePolicy ends the Job at once where the configuration is at fault, and counts no eviction against it.
+// failurePolicy ends the Job at once where the configuration is at fault. It counts neither evictions against the Job
+// nor pods that were deleted because the parallelism was lowered. Such a pod must not end with success either: the Job
+// controller would leave the others alone from then on.
 func failurePolicy() *batchv1.PodFailurePolicy {
+	onExit := func(code int32) *batchv1.PodFailurePolicyOnExitCodesRequirement {
+		return &batchv1.PodFailurePolicyOnExitCodesRequirement{
+			ContainerName: ptr.To("upload"),
+			Operator:      batchv1.PodFailurePolicyOnExitCodesOpIn,
+			Values:        []int32{code},
+		}
+	}
 	return &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{
-		{Action: batchv1.PodFailurePolicyActionFailJob, OnExitCodes: &batchv1.PodFailurePolicyOnExitCodesRequirement{
-			ContainerName: ptr.To("upload"), Operator: batchv1.PodFailurePolicyOnExitCodesOpIn, Values: []int32{ConfigExitCode}}},
+		{Action: batchv1.PodFailurePolicyActionFailJob, OnExitCodes: onExit(ConfigExitCode)},
+		{Action: batchv1.PodFailurePolicyActionIgnore, OnExitCodes: onExit(TerminatedExitCode)},
 		{Action: batchv1.PodFailurePolicyActionIgnore, OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{
 			{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}},
 	}}
@@ -84,7 +101,7 @@ func (r *Reconciler) podSpec(t *v1alpha1.Tenant) corev1.PodSpec {
 		ServiceAccountName:            r.ServiceAccount,
 		AutomountServiceAccountToken:  ptr.To(false),
 		EnableServiceLinks:            ptr.To(false),
-		TerminationGracePeriodSeconds: ptr.To[int64](30),
+		TerminationGracePeriodSeconds: ptr.To(int64(grace.Seconds())),
 		SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](65532), FSGroup: ptr.To[int64](65532),
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
 		Containers: []corev1.Container{{
@@ -108,6 +125,7 @@ func (r *Reconciler) args() []string {
 		fmt.Sprintf("--config=%s/%s", configDir, tenantconfig.Key),
 		fmt.Sprintf("--metrics-listen=:%d", metricsPort),
 		"--max-run=" + turn.String(),
+		"--drain=" + drain.String(),
 		"--transfer-timeout=" + r.transferTimeout().String(),
 	}
 	if r.MaxRecordingBytes > 0 {

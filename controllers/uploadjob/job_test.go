@@ -66,11 +66,21 @@ func TestJobHoldsNoMoreThanItsTenantsConfig(t *testing.T) {
 	if len(spec.Containers) != 1 || len(spec.InitContainers) != 0 || len(spec.Containers[0].EnvFrom) != 0 {
 		t.Error("there is more than the upload container, or it takes its environment from elsewhere")
 	}
+	exit := func(code int32) *batchv1.PodFailurePolicyOnExitCodesRequirement {
+		return &batchv1.PodFailurePolicyOnExitCodesRequirement{
+			ContainerName: ptr.To(spec.Containers[0].Name),
+			Operator:      batchv1.PodFailurePolicyOnExitCodesOpIn,
+			Values:        []int32{code},
+		}
+	}
 	policy := &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{
-		{Action: batchv1.PodFailurePolicyActionFailJob, OnExitCodes: &batchv1.PodFailurePolicyOnExitCodesRequirement{
-			ContainerName: ptr.To(spec.Containers[0].Name), Operator: batchv1.PodFailurePolicyOnExitCodesOpIn, Values: []int32{64}}},
+		{Action: batchv1.PodFailurePolicyActionFailJob, OnExitCodes: exit(64)},
+		{Action: batchv1.PodFailurePolicyActionIgnore, OnExitCodes: exit(75)},
 		{Action: batchv1.PodFailurePolicyActionIgnore, OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{
 			{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}}}}
+	if seconds := ptr.Deref(spec.TerminationGracePeriodSeconds, 0); seconds != 120 {
+		t.Errorf("a pod has %d s to end, want the 90 s of --drain and 30 s more", seconds)
+	}
 	if diff := cmp.Diff(policy, job.Spec.PodFailurePolicy); diff != "" {
 		t.Errorf("failure policy (-want +got):\n%s", diff)
 	}
@@ -116,6 +126,7 @@ func TestArgs(t *testing.T) {
 		"--config=/etc/caly/upload/config.json",
 		"--metrics-listen=:8080",
 		"--max-run=5m0s",
+		"--drain=1m30s",
 		"--transfer-timeout=1h0m0s",
 	}
 	tests := map[string]struct {

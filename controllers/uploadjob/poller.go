@@ -77,7 +77,7 @@ func (p *poller) poll(ctx context.Context, reap bool) error {
 }
 
 // take keeps the new backlogs and returns the tenants to look at: those with work that can be claimed, whose Job may have
-// ended since, and those whose numbers changed.
+// ended since, those that may have to give up pods for others, and those whose numbers changed.
 func (p *poller) take(list []store.Backlog) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -85,7 +85,7 @@ func (p *poller) take(list []store.Backlog) []string {
 	var wake []string
 	for _, b := range list {
 		next[b.Tenant] = b
-		if old := p.latest[b.Tenant]; b.Ready > 0 || old.Ready != b.Ready || old.Leased != b.Leased {
+		if old := p.latest[b.Tenant]; b.Ready > 0 || b.Leased > 0 || old.Leased > 0 || old.Ready > 0 {
 			wake = append(wake, b.Tenant)
 		}
 	}

@@ -28,13 +28,17 @@ func TestTake(t *testing.T) {
 		rounds [][]store.Backlog
 		want   []string // woken by the last round
 	}{
-		"nothing":                         {[][]store.Backlog{nil}, nil},
-		"the first look":                  {[][]store.Backlog{{b("a/x", 1, 0), b("a/y", 0, 1)}}, []string{"a/x", "a/y"}},
-		"the same again, with work":       {[][]store.Backlog{{b("a/x", 1, 0)}, {b("a/x", 1, 0)}}, []string{"a/x"}},
-		"the same again, without":         {[][]store.Backlog{{b("a/x", 0, 3)}, {b("a/x", 0, 3)}}, nil},
-		"a change, without work":          {[][]store.Backlog{{b("a/x", 0, 3)}, {b("a/x", 0, 2)}}, []string{"a/x"}},
-		"drained":                         {[][]store.Backlog{{b("a/x", 3, 0)}, {b("a/x", 0, 0)}}, []string{"a/x"}},
-		"gone":                            {[][]store.Backlog{{b("a/x", 3, 0), b("a/y", 0, 1)}, {b("a/y", 0, 1)}}, []string{"a/x"}},
+		"nothing":                   {[][]store.Backlog{nil}, nil},
+		"the first look":            {[][]store.Backlog{{b("a/x", 1, 0), b("a/y", 0, 1)}}, []string{"a/x", "a/y"}},
+		"the same again, with work": {[][]store.Backlog{{b("a/x", 1, 0)}, {b("a/x", 1, 0)}}, []string{"a/x"}},
+		"the same again, all taken": {[][]store.Backlog{{b("a/x", 0, 3)}, {b("a/x", 0, 3)}}, []string{"a/x"}},
+		"the same again, without":   {[][]store.Backlog{{b("a/x", 0, 0)}, {b("a/x", 0, 0)}}, nil},
+		"a change, without work":    {[][]store.Backlog{{b("a/x", 0, 3)}, {b("a/x", 0, 2)}}, []string{"a/x"}},
+		"drained":                   {[][]store.Backlog{{b("a/x", 3, 0)}, {b("a/x", 0, 0)}}, []string{"a/x"}},
+		"gone": {[][]store.Backlog{
+			{b("a/x", 3, 0), b("a/y", 0, 0)},
+			{b("a/y", 0, 0)},
+		}, []string{"a/x"}},
 		"gone for longer":                 {[][]store.Backlog{{b("a/x", 3, 0)}, nil, nil}, nil},
 		"only waiting, none can be taken": {[][]store.Backlog{{b("a/x", 0, 0)}}, nil},
 	}

@@ -8,6 +8,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
@@ -41,8 +42,10 @@ const defaultPods = 64
 // claimant is a tenant that has upload pods or waits for them.
 type claimant struct {
 	namespace, id string
-	// pods that its Job may have now.
+	// pods that its Job has or may start.
 	pods int32
+	// wants is the number of pods that it has work for, pods included.
+	wants int32
 	// waiting is true for a tenant that has work and no Job.
 	waiting bool
 	// granted is when its last Job was created.
@@ -83,52 +86,95 @@ func allowance(b bounds, all []claimant, id string) int32 {
 	return max(min(free, namespace, b.perTenant), 0)
 }
 
-// turns returns the tenants that wait, in the order in which they get a pod. The next one is always of the namespace
-// with the fewest pods. Among those, the namespace and then the tenant whose last Job is longest ago comes first.
-// Tenants whose namespaces have as many pods as they may are left out.
+// turns returns the tenants that wait, in the order in which they get a pod. Tenants whose namespaces have as many
+// pods as they may are left out.
 func turns(b bounds, all []claimant) []string {
-	type group struct {
-		name    string
-		pods    int32
-		granted time.Time
-		waiting []claimant
+	first := slices.Clone(all)
+	for i := range first {
+		first[i].wants = first[i].pods
+		if first[i].waiting {
+			first[i].wants = first[i].pods + 1
+		}
 	}
-	groups := map[string]*group{}
-	for _, c := range all {
-		g := groups[c.namespace]
+	return deal(b, b.total, first)
+}
+
+// share returns the tenant's part of all pods if they were given out now. A tenant that has pods keeps at least one.
+// The result is at most what the tenant wants.
+func share(b bounds, all []claimant, id string) int32 {
+	kept := slices.Clone(all)
+	left, own := b.total, int32(0)
+	for i := range kept {
+		c := &kept[i]
+		c.pods, c.wants = min(c.pods, 1), min(c.wants, b.perTenant)
+		c.granted = time.Time{} // the shares stay when a Job is created
+		left -= c.pods
+		if c.id == id {
+			own = c.pods
+		}
+	}
+	for _, next := range deal(b, left, kept) {
+		if next == id {
+			own++
+		}
+	}
+	return own
+}
+
+// group is the tenants of one namespace.
+type group struct {
+	name    string
+	pods    int32
+	granted time.Time
+	short   []*claimant // those that want more pods than they have
+}
+
+// deal gives out at most n pods, one at a time, until every tenant has what it wants. It returns who gets them. The
+// next pod always goes to the namespace with the fewest pods, and there to the tenant with the fewest pods. Among
+// those, the namespace and then the tenant whose last Job is longest ago comes first.
+func deal(b bounds, n int32, all []claimant) (order []string) {
+	groups := groupsOf(all)
+	for range max(n, 0) {
+		groups = slices.DeleteFunc(groups, func(g *group) bool { return len(g.short) == 0 || g.pods >= b.perNamespace })
+		if len(groups) == 0 {
+			break
+		}
+		g := slices.MinFunc(groups, func(x, y *group) int {
+			return cmp.Or(cmp.Compare(x.pods, y.pods), x.granted.Compare(y.granted), cmp.Compare(x.name, y.name))
+		})
+		c := slices.MinFunc(g.short, func(x, y *claimant) int {
+			return cmp.Or(cmp.Compare(x.pods, y.pods), x.granted.Compare(y.granted), cmp.Compare(x.id, y.id))
+		})
+		order = append(order, c.id)
+		g.pods++
+		c.pods++
+		if c.pods >= c.wants {
+			g.short = slices.DeleteFunc(g.short, func(x *claimant) bool { return x == c })
+		}
+	}
+	return order
+}
+
+// groupsOf sorts tenants by namespace. It changes the tenants as pods are given to them.
+func groupsOf(all []claimant) (list []*group) {
+	byName := map[string]*group{}
+	for i := range all {
+		c := &all[i]
+		g := byName[c.namespace]
 		if g == nil {
 			g = &group{name: c.namespace}
-			groups[c.namespace] = g
+			byName[c.namespace] = g
+			list = append(list, g)
 		}
 		g.pods += c.pods
 		if c.granted.After(g.granted) {
 			g.granted = c.granted
 		}
-		if c.waiting {
-			g.waiting = append(g.waiting, c)
+		if c.pods < c.wants {
+			g.short = append(g.short, c)
 		}
 	}
-	var queue []*group
-	for _, g := range groups {
-		slices.SortFunc(g.waiting, func(x, y claimant) int {
-			return cmp.Or(x.granted.Compare(y.granted), cmp.Compare(x.id, y.id))
-		})
-		queue = append(queue, g)
-	}
-	var order []string
-	for len(order) < int(b.total) {
-		queue = slices.DeleteFunc(queue, func(g *group) bool { return len(g.waiting) == 0 || g.pods >= b.perNamespace })
-		if len(queue) == 0 {
-			break
-		}
-		next := slices.MinFunc(queue, func(x, y *group) int {
-			return cmp.Or(cmp.Compare(x.pods, y.pods), x.granted.Compare(y.granted), cmp.Compare(x.name, y.name))
-		})
-		order = append(order, next.waiting[0].id)
-		next.waiting = next.waiting[1:]
-		next.pods++
-	}
-	return order
+	return list
 }
 
 // claimants lists the tenants that have pods or wait for them. The Tenants come from the cache, the Jobs from the
@@ -139,35 +185,47 @@ func (r *Reconciler) claimants(ctx context.Context, jobs client.Reader) ([]claim
 		client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
 	}
-	byID := map[string]*claimant{}
-	var all []*claimant
-	for i := range list.Items {
-		j := &list.Items[i]
-		l := j.Labels
-		c := &claimant{namespace: l[v1alpha1.LabelTenantNamespace], granted: j.CreationTimestamp.Time}
-		c.id = c.namespace + "/" + l[v1alpha1.LabelTenant]
-		if !finished(j) && j.Spec.Parallelism != nil {
-			c.pods = *j.Spec.Parallelism
-		}
-		byID[c.id] = c
-		all = append(all, c)
-	}
 	var tenants v1alpha1.TenantList
 	if err := r.Client.List(ctx, &tenants, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
 	}
+	byID := map[string]*v1alpha1.Tenant{}
 	for i := range tenants.Items {
-		t := &tenants.Items[i]
-		if byID[t.ID()] != nil {
-			continue
-		}
-		c := &claimant{namespace: t.Namespace, id: t.ID(), waiting: mayHaveJob(t) && r.poller.backlog(t.ID()).Ready > 0}
-		if at := t.Status.LastUploadJobTime; at != nil {
-			c.granted = at.Time
-		}
-		all = append(all, c)
+		byID[tenants.Items[i].ID()] = &tenants.Items[i]
 	}
-	return values(all), nil
+	var all []claimant
+	for i := range list.Items {
+		c := r.withJob(&list.Items[i], byID)
+		all = append(all, c)
+		delete(byID, c.id)
+	}
+	for _, t := range byID {
+		all = append(all, r.withoutJob(t))
+	}
+	return all, nil
+}
+
+// withJob returns the tenant of a Job.
+func (r *Reconciler) withJob(j *batchv1.Job, tenants map[string]*v1alpha1.Tenant) claimant {
+	c := claimant{namespace: j.Labels[v1alpha1.LabelTenantNamespace], granted: j.CreationTimestamp.Time, pods: podsOf(j)}
+	c.id = c.namespace + "/" + j.Labels[v1alpha1.LabelTenant]
+	c.wants = c.pods
+	if t := tenants[c.id]; t != nil && c.pods > 0 {
+		c.wants = max(c.pods, podsFor(r.poller.backlog(c.id).Ready, limitOf(t)))
+	}
+	return c
+}
+
+// withoutJob returns a Tenant that has no Job.
+func (r *Reconciler) withoutJob(t *v1alpha1.Tenant) claimant {
+	c := claimant{namespace: t.Namespace, id: t.ID()}
+	if ready := r.poller.backlog(c.id).Ready; mayHaveJob(t) && ready > 0 {
+		c.waiting, c.wants = true, podsFor(ready, limitOf(t))
+	}
+	if at := t.Status.LastUploadJobTime; at != nil {
+		c.granted = at.Time
+	}
+	return c
 }
 
 // withSelf replaces what the lists say of the tenant by what its own reconcile has read.
@@ -177,18 +235,24 @@ func withSelf(all []claimant, t *v1alpha1.Tenant, s state) []claimant {
 		self.granted = at.Time
 	}
 	if s.exists && !s.finished {
-		self.pods = s.parallelism
+		self.pods = s.pods
 	}
+	self.wants = max(self.pods, podsFor(s.ready, s.maxParallel))
 	all = slices.DeleteFunc(all, func(c claimant) bool { return c.id == self.id })
 	return append(all, self)
 }
 
-func values(list []*claimant) []claimant {
-	out := make([]claimant, len(list))
-	for i, c := range list {
-		out[i] = *c
+// podsOf returns how many pods a Job has or may start. A Job with a pod that ended well starts no more. Pods that are
+// being deleted count until they have ended.
+func podsOf(j *batchv1.Job) int32 {
+	if finished(j) {
+		return 0
 	}
-	return out
+	running := j.Status.Active + ptr.Deref(j.Status.Terminating, 0)
+	if j.Status.Succeeded > 0 {
+		return running
+	}
+	return max(running, ptr.Deref(j.Spec.Parallelism, 0))
 }
 
 var uploadJobs = client.MatchingLabels{v1alpha1.LabelComponent: "upload"}

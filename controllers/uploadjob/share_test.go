@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// several returns tenants of a namespace with these numbers of pods. -1 is a tenant that waits.
+// several returns tenants of a namespace with these numbers of pods and endless backlogs. -1 is a tenant that waits.
 func several(namespace string, pods ...int32) (list []claimant) {
 	for i, n := range pods {
-		c := claimant{namespace: namespace, id: fmt.Sprintf("%s/%d", namespace, i), pods: n}
+		c := claimant{namespace: namespace, id: fmt.Sprintf("%s/%d", namespace, i), pods: n, wants: 64}
 		if n < 0 {
 			c.pods, c.waiting = 0, true
 		}
@@ -76,51 +76,125 @@ func TestBoundsOf(t *testing.T) {
 	}
 }
 
-// cluster simulates Jobs in steps. Each Job lives for jobSteps.
+func TestShare(t *testing.T) {
+	wants := func(n int32, c []claimant) []claimant {
+		for i := range c {
+			c[i].wants = n
+		}
+		return c
+	}
+	all64, two := bounds{64, 64, 64}, bounds{2, 2, 2}
+	full := func(c ...claimant) []claimant { return append(several("a", 64), c...) }
+	many := func(c ...claimant) []claimant { return append(several("a", 16, 16, 16, 16), c...) }
+	waits := several("b", -1)
+	for name, tc := range map[string]struct {
+		b    bounds
+		all  []claimant
+		id   string
+		want int32
+	}{
+		"alone, it keeps its pods":                 {all64, several("a", 64), "a/0", 64},
+		"alone, it may grow":                       {all64, several("a", 1), "a/0", 64},
+		"no more than it wants":                    {all64, wants(3, several("a", 1)), "a/0", 3},
+		"half, when another one waits":             {all64, full(waits...), "a/0", 32},
+		"half, for the one that waits":             {all64, full(waits...), "b/0", 32},
+		"what the other one leaves":                {all64, full(wants(2, several("b", -1))...), "a/0", 62},
+		"namespaces are equal":                     {all64, many(waits...), "b/0", 32},
+		"tenants of a namespace are equal":         {all64, many(waits...), "a/3", 8},
+		"a Job keeps one pod":                      {two, append(several("b", 1, -1), several("a", 1)...), "a/0", 1},
+		"nothing is left for the one that waits":   {two, append(several("b", 1, -1), several("a", 1)...), "b/1", 0},
+		"a namespace has three quarters at most":   {boundsOf(64, 0), many(), "a/0", 12},
+		"the platform's bound for one tenant":      {boundsOf(64, 0), several("a", 64), "a/0", 16},
+		"one that ended has none":                  {all64, wants(0, several("a", 0)), "a/0", 0},
+		"an unknown tenant":                        {all64, several("a", 1), "b/0", 0},
+		"the total was lowered: one pod for each":  {two, several("a", 1, 1, 1), "a/2", 1},
+		"the total was lowered: one is not enough": {two, several("a", 5, 1, 1), "a/0", 1},
+	} {
+		if got := share(tc.b, tc.all, tc.id); got != tc.want {
+			t.Errorf("%s: %d pods, want %d", name, got, tc.want)
+		}
+	}
+}
+
+// cluster simulates Jobs in steps. Each Job lives for jobSteps. A pod that is deleted ends drainSteps later.
 type cluster struct {
 	t     *testing.T
 	b     bounds
 	now   int
 	all   []claimant
-	ends  map[string]int
-	waits map[string]int // the longest wait of each tenant, in steps
+	ends  map[string]int   // when the Job ends
+	drain map[string][]int // when pods that were deleted end
+	waits map[string][]int // the waits of each tenant, in steps
 	since map[string]int
 }
 
-const jobSteps = 5
+const (
+	jobSteps   = 5
+	drainSteps = 2
+)
 
-func newCluster(t *testing.T, total int32) *cluster {
-	return &cluster{t: t, b: boundsOf(total, 0), ends: map[string]int{}, waits: map[string]int{}, since: map[string]int{}}
+func newCluster(t *testing.T, b bounds) *cluster {
+	return &cluster{t: t, b: b, ends: map[string]int{}, drain: map[string][]int{}, waits: map[string][]int{},
+		since: map[string]int{}}
 }
 
 // add adds tenants with an endless backlog.
 func (c *cluster) add(namespace string, tenants int) {
 	for i := range tenants {
-		c.all = append(c.all, claimant{namespace: namespace, id: fmt.Sprintf("%s/%d", namespace, i), waiting: true})
-		c.since[c.all[len(c.all)-1].id] = c.now
+		id := fmt.Sprintf("%s/%d", namespace, i)
+		c.all = append(c.all, claimant{namespace: namespace, id: id, wants: 64, waiting: true})
+		c.since[id] = c.now
 	}
 }
 
-// step ends Jobs, and lets every tenant ask for pods in a random order, as reconciles come.
-func (c *cluster) step(greedy int32) {
+// pods returns what the tenant's Job may have; deleted pods are not counted.
+func (c *cluster) pods(id string) int32 {
+	i := slices.IndexFunc(c.all, func(t claimant) bool { return t.id == id })
+	return c.all[i].pods - int32(len(c.drain[id])) //nolint:gosec // at most 64
+}
+
+// longest returns the longest wait of a tenant.
+func (c *cluster) longest(id string) int { return slices.Max(append(c.waits[id], 0)) }
+
+// step ends Jobs and pods, and lets every tenant ask for pods in a random order, as reconciles come.
+func (c *cluster) step() {
 	c.now++
 	for i := range c.all {
-		if t := &c.all[i]; t.pods > 0 && c.ends[t.id] <= c.now {
-			t.pods, t.waiting, c.since[t.id] = 0, true, c.now
+		t := &c.all[i]
+		if t.pods > 0 && c.ends[t.id] <= c.now {
+			t.pods, t.waiting, c.since[t.id], c.drain[t.id] = 0, true, c.now, nil
 		}
+		before := len(c.drain[t.id])
+		c.drain[t.id] = slices.DeleteFunc(c.drain[t.id], func(at int) bool { return at <= c.now })
+		t.pods -= int32(before - len(c.drain[t.id])) //nolint:gosec // at most 64
 	}
 	for _, i := range rand.Perm(len(c.all)) {
-		t := &c.all[i]
-		n := min(allowance(c.b, c.all, t.id), greedy)
-		if n <= t.pods {
-			continue
-		}
-		if t.waiting {
-			c.waits[t.id] = max(c.waits[t.id], c.now-c.since[t.id])
-			c.ends[t.id], t.granted, t.waiting = c.now+jobSteps, time.Unix(int64(c.now), 0), false
-		}
-		t.pods = n
+		c.reconcile(&c.all[i])
 	}
+	c.check()
+}
+
+func (c *cluster) reconcile(t *claimant) {
+	s := state{wanted: true, ready: 64 * perPod, maxParallel: t.wants, exists: t.pods > 0, grows: true, pods: t.pods,
+		parallelism: c.pods(t.id), free: allowance(c.b, c.all, t.id), share: share(c.b, c.all, t.id)}
+	d := decide(s)
+	switch {
+	case d.do == create:
+		c.waits[t.id] = append(c.waits[t.id], c.now-c.since[t.id])
+		c.ends[t.id], t.granted, t.waiting = c.now+jobSteps, time.Unix(int64(c.now), 0), false
+		t.pods = d.parallelism
+	case d.do == scale && d.parallelism < s.parallelism:
+		for range s.parallelism - d.parallelism {
+			c.drain[t.id] = append(c.drain[t.id], c.now+drainSteps)
+		}
+	case d.do == scale:
+		t.pods += d.parallelism - s.parallelism
+	}
+}
+
+// check tests that the bounds hold.
+func (c *cluster) check() {
+	c.t.Helper()
 	var used int32
 	byNamespace := map[string]int32{}
 	for _, t := range c.all {
@@ -134,6 +208,46 @@ func (c *cluster) step(greedy int32) {
 		if n > c.b.perNamespace {
 			c.t.Fatalf("namespace %s has %d pods of %d", ns, n, c.b.perNamespace)
 		}
+	}
+}
+
+// TestNewTenantGetsItsShare lets one tenant take all pods. Then a tenant of another namespace comes, whose share is
+// half of them.
+func TestNewTenantGetsItsShare(t *testing.T) {
+	c := newCluster(t, bounds{64, 64, 64})
+	c.add("noisy", 1)
+	c.step()
+	if n := c.pods("noisy/0"); n != 64 {
+		t.Fatalf("the noisy tenant has %d pods, want 64", n)
+	}
+	c.add("quiet", 1)
+	for range drainSteps + 1 {
+		c.step()
+	}
+	if noisy, quiet := c.pods("noisy/0"), c.pods("quiet/0"); noisy != 32 || quiet != 32 {
+		t.Errorf("after %d steps they have %d and %d pods, want 32 each", drainSteps+1, noisy, quiet)
+	}
+	for range 100 {
+		c.step()
+	}
+}
+
+// TestNoisyTenantDelaysNoOther compares the p99 of other tenants' waits for a pod, while one tenant has an endless
+// backlog, with their p99 alone.
+func TestNoisyTenantDelaysNoOther(t *testing.T) {
+	p99 := func(noisy int) int {
+		c := newCluster(t, boundsOf(64, 0))
+		c.add("noisy", noisy)
+		c.add("quiet", 2)
+		for range 2000 {
+			c.step()
+		}
+		all := slices.Concat(c.waits["quiet/0"], c.waits["quiet/1"])
+		slices.Sort(all)
+		return all[len(all)*99/100] + 1 // the step of the start counts too
+	}
+	if alone, noisy := p99(0), p99(1); noisy*10 > alone*12 {
+		t.Errorf("p99 is %d steps with a noisy tenant, %d alone", noisy, alone)
 	}
 }
 
@@ -151,18 +265,18 @@ func TestNewTenantGetsAPodSoon(t *testing.T) {
 		"sixty authors with two noisy ones each": {60, 2, jobSteps + 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newCluster(t, 64)
+			c := newCluster(t, boundsOf(64, 0))
 			for i := range tc.namespaces {
 				c.add(fmt.Sprintf("noisy%d", i), tc.tenants)
 			}
 			for range 23 {
-				c.step(64)
+				c.step()
 			}
 			c.add("quiet", 1)
 			for range 50 {
-				c.step(64)
+				c.step()
 			}
-			if wait := c.waits["quiet/0"]; wait > tc.wantSteps {
+			if wait := c.longest("quiet/0"); wait > tc.wantSteps {
 				t.Errorf("it waited %d steps, want at most %d; a Job lives for %d", wait, tc.wantSteps, jobSteps)
 			}
 		})
@@ -171,16 +285,16 @@ func TestNewTenantGetsAPodSoon(t *testing.T) {
 
 // TestNobodyStarves gives every tenant its turn, also in a namespace with many.
 func TestNobodyStarves(t *testing.T) {
-	c := newCluster(t, 8)
+	c := newCluster(t, boundsOf(8, 0))
 	c.add("many", 40)
 	c.add("few", 2)
 	c.add("one", 1)
 	for range 400 {
-		c.step(8)
+		c.step()
 	}
 	for _, tenant := range c.all {
 		// 5 of 8 pods at least are for the 40 tenants of one namespace: 8 turns.
-		if wait := max(c.waits[tenant.id], c.now-c.since[tenant.id]-jobSteps); wait > 12*jobSteps {
+		if wait := max(c.longest(tenant.id), c.now-c.since[tenant.id]-jobSteps); wait > 12*jobSteps {
 			t.Errorf("%s waited %d steps", tenant.id, wait)
 		}
 	}
