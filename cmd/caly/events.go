@@ -107,25 +107,24 @@ func parseEventID(s string) (int64, error) {
 
 // eventView is an event in JSON.
 type eventView struct {
-	ID             int64     `json:"id"`
-	ReceivedAt     time.Time `json:"receivedAt"`
-	Tenant         string    `json:"tenant"`
-	CallSID        string    `json:"callSID"`
-	Kind           string    `json:"kind"`
-	EventType      string    `json:"eventType,omitempty"`
-	Source         string    `json:"source"`
-	DeadReason     string    `json:"deadReason,omitempty"`
-	ChangedReplays int       `json:"changedReplays,omitempty"`
+	ID         int64     `json:"id"`
+	ReceivedAt time.Time `json:"receivedAt"`
+	Tenant     string    `json:"tenant"`
+	CallSID    string    `json:"callSID"`
+	Kind       string    `json:"kind"`
+	EventType  string    `json:"eventType,omitempty"`
+	Source     string    `json:"source"`
+	DeadReason string    `json:"deadReason,omitempty"`
 }
 
 func viewOf(e store.KeptEvent) eventView {
 	return eventView{ID: e.ID, ReceivedAt: e.ReceivedAt.UTC(), Tenant: e.Tenant, CallSID: e.CallSID, Kind: e.Kind, EventType: e.EventType, Source: e.Source,
-		DeadReason: e.Reason, ChangedReplays: e.ChangedReplays}
+		DeadReason: e.Reason}
 }
 
 func newEventsListCommand(file *string) *cobra.Command {
 	var f eventFilter
-	var all, changed bool
+	var all bool
 	var output string
 	cmd := &cobra.Command{Use: "list", Short: "List the dead events, the newest first", Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -136,11 +135,8 @@ func newEventsListCommand(file *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			switch {
-			case all:
+			if all {
 				filter.Which = store.AllEvents
-			case changed:
-				filter.Which = store.ChangedEvents
 			}
 			db, err := openEvents(cmd, *file)
 			if err != nil {
@@ -151,7 +147,6 @@ func newEventsListCommand(file *string) *cobra.Command {
 		}}
 	f.addTo(cmd, 100)
 	cmd.Flags().BoolVar(&all, "all", false, "list applied events too")
-	cmd.Flags().BoolVar(&changed, "changed", false, "list events that were delivered again with another content, dead or not")
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
 	return cmd
 }
@@ -181,8 +176,9 @@ func listEvents(cmd *cobra.Command, db *store.DB, filter store.EventFilter, outp
 			Before int64       `json:"before,omitempty"` // of the next page
 		}{views, next})
 	}
-	err := printTable(cmd.OutOrStdout(), "ID\tRECEIVED\tTENANT\tCALL\tKIND\tREASON\tCHANGED", views, func(v eventView) string {
-		return fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%s\t%d", v.ID, v.ReceivedAt.Format(time.RFC3339), v.Tenant, clean(v.CallSID), kindOf(v), dash(v.DeadReason), v.ChangedReplays)
+	err := printTable(cmd.OutOrStdout(), "ID\tRECEIVED\tTENANT\tCALL\tKIND\tREASON", views, func(v eventView) string {
+		return fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%s", v.ID, v.ReceivedAt.Format(time.RFC3339), v.Tenant, clean(v.CallSID),
+			kindOf(v), dash(v.DeadReason))
 	})
 	if next > 0 {
 		cmd.PrintErrf("there may be more: add --before=%d\n", next)

@@ -185,18 +185,16 @@ func (r *replayer) one(ctx context.Context, id int64) (replayResult, error) {
 	if e.CallSID != "" {
 		result.CallSID = e.CallSID
 	}
-	result.settle(id, done)
+	result.settle(done)
 	return result, err
 }
 
-func (r *replayResult) settle(id int64, done store.Replay) {
-	switch {
-	case done.Outcome == store.Applied:
+func (r *replayResult) settle(done store.Replay) {
+	switch done.Outcome {
+	case store.Applied:
 		r.Result = resultApplied
-	case done.Outcome == store.Duplicate && done.Of == id:
+	case store.Duplicate:
 		r.Result, r.Message = resultDuplicate, "it was applied before"
-	case done.Outcome == store.Duplicate:
-		r.Result, r.Message = resultDuplicate, fmt.Sprintf("it says what event %d says", done.Of)
 	default:
 		r.Result, r.Reason = resultDead, done.Reason
 	}

@@ -98,9 +98,6 @@ func showEvent(cmd *cobra.Command, e store.KeptEvent, output string) error {
 	if e.Reason != "" {
 		state = "dead: " + e.Reason
 	}
-	if e.ChangedReplays > 0 {
-		state += fmt.Sprintf("; delivered again %d times with another content, without effect", e.ChangedReplays)
-	}
 	rows := [][2]string{{"Event", fmt.Sprint(e.ID)}, {"Received", v.ReceivedAt.Format(time.RFC3339)}, {"Tenant", e.Tenant}, {"Call", e.CallSID}, {"Kind", kindOf(v.eventView)},
 		{"Source", e.Source}, {"State", state}}
 	if v.Advice != "" {

@@ -31,8 +31,7 @@ type content struct {
 func (c content) accepted() finding {
 	f := finding{query: c.query, body: c.body, whole: c.whole != nil}
 	if f.whole {
-		sum := sha256.Sum256(c.whole)
-		f.digest = sum[:]
+		f.digest = wholeDigest(c.whole)
 		return f
 	}
 	h := sha256.New()
@@ -41,6 +40,30 @@ func (c content) accepted() finding {
 	}
 	f.digest = h.Sum(nil)
 	return f
+}
+
+// wholeDigest is a SHA-256 of what is signed, without the boundary of a multipart body: a sender makes another one at
+// each delivery. The boundary is read from the bytes themselves, since an attacker can change the Content-Type.
+func wholeDigest(signed []byte) []byte {
+	h := sha256.New()
+	if boundary := delimiter(signed); boundary != nil {
+		for part := range bytes.SplitSeq(signed, boundary) {
+			_, _ = fmt.Fprintf(h, "%d:%s", len(part), part) // a hash never fails
+		}
+		return h.Sum(nil)
+	}
+	_, _ = h.Write(signed)
+	return h.Sum(nil)
+}
+
+// delimiter returns the first line of a multipart body, which is "--" and its boundary of at most 70 bytes (RFC 2046);
+// nil for any other.
+func delimiter(body []byte) []byte {
+	line, _, found := bytes.Cut(body, []byte("\r\n"))
+	if !found || len(line) < 3 || len(line) > 72 || !bytes.HasPrefix(line, []byte("--")) {
+		return nil
+	}
+	return line
 }
 
 func signedContent(cfg *tenantconfig.Signature, r *Request) content {

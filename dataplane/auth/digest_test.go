@@ -38,6 +38,18 @@ func TestSignedDigest(t *testing.T) {
 			t.Errorf("%s: %x, want %x", name, v.SignedDigest, ofBody)
 		}
 	}
+	multipart := func(boundary, value string) []byte {
+		body := "--" + boundary + "\r\nContent-Disposition: form-data; name=\"CallSid\"\r\n\r\n" + value +
+			"\r\n--" + boundary + "--\r\n"
+		s := post(body, "X-Exotel-Signature", hex.EncodeToString(mac(sha1Scheme, firstSecret, body)))
+		return auth.Verify(signatureOf(sha1Scheme, firstSecret), s).SignedDigest
+	}
+	if a, b := multipart("x", "c1"), multipart("------yz", "c1"); a == nil || !bytes.Equal(a, b) {
+		t.Errorf("%x and %x, want one digest whatever the boundary", a, b)
+	}
+	if bytes.Equal(multipart("x", "c1"), multipart("x", "c2")) {
+		t.Error("two bodies have one digest")
+	}
 	r.Header.Del("X-Exotel-Signature")
 	if v := auth.Verify(both, r); !v.OK || v.SignedDigest != nil {
 		t.Errorf("under a token alone: %+v, want no digest", v)

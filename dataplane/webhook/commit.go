@@ -159,7 +159,7 @@ func (c *committer) ingest(batch []*pending) (outcomes []store.Outcome, err erro
 	}
 	for i, o := range outcomes {
 		if o == store.Replayed {
-			c.log.Warn("ignored a webhook whose signed bytes or webhook-id were received before as another event",
+			c.log.Warn("ignored a webhook whose signed bytes or webhook-id were received before as another kind",
 				"tenant", events[i].Tenant, "call", events[i].CallSID, "kind", events[i].Kind)
 		}
 		if o == store.Dead {

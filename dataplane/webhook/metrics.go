@@ -23,9 +23,8 @@ func newMetrics() *metrics {
 	return &metrics{
 		received: counter("received_total", "Webhooks on a known path, by kind: status, passthru, leg.", "kind"),
 		verified: prometheus.NewCounter(options("verified_total", "Webhooks that are verified and got a place.")),
-		events: counter("events_total", "Events committed, by outcome: applied, duplicate, changed_duplicate (a known event with other fields, "+
-			"which had no effect), replayed (signed bytes or webhook-id of another event, which had no "+
-			"effect), dead (kept with a reason, "+
+		events: counter("events_total", "Events committed, by outcome: applied, duplicate, replayed (signed bytes or "+
+			"webhook-id that were received before as another kind, without effect), dead (stored with a reason, "+
 			"not applied).", "outcome"),
 		rejected: counter("rejected_total", "Webhooks answered with a problem, by its code.", "code"),
 		refused:  counter("refused_total", "Webhooks that did not prove where they come from, by the exact reason.", "reason"),
@@ -59,8 +58,6 @@ func outcomeName(o store.Outcome) string {
 		return "applied"
 	case store.Duplicate:
 		return "duplicate"
-	case store.ChangedDuplicate:
-		return "changed_duplicate"
 	case store.Replayed:
 		return "replayed"
 	}

@@ -123,23 +123,27 @@ func metricOf(t *testing.T, registry *prometheus.Registry, name string) float64 
 	return 0
 }
 
-// TestChangedDuplicate : a replay with another field is answered 200, has no effect, and is counted.
-func TestChangedDuplicate(t *testing.T) {
+// TestChangedDelivery checks that a delivery with another field is an event of its own, and that an equal one is not.
+func TestChangedDelivery(t *testing.T) {
 	_, db, look := realStore(t)
 	registry := prometheus.NewRegistry()
 	h := handlerWith(t, webhook.Options{Store: db, Metrics: registry})
-	for _, body := range []string{"CallSid=c1&Status=completed&To=0912", "CallSid=c1&Status=completed&To=0912", "CallSid=c1&Status=completed&To=0666"} {
+	const first = "CallSid=c1&Status=completed"
+	for _, body := range []string{first, first, first + "&ConversationDuration=40"} {
 		if w := post(h, statusPath, sign(secret, body), body); w.Code != http.StatusOK {
 			t.Fatalf("answered %d %s", w.Code, w.Body)
 		}
 	}
-	for _, outcome := range []string{"applied", "duplicate", "changed_duplicate"} {
-		if n := counted(t, registry, "caly_webhook_events_total", outcome); n != 1 {
-			t.Errorf("%v are %s, want 1", n, outcome)
-		}
+	got := map[string]float64{}
+	for _, outcome := range []string{"applied", "duplicate", "replayed"} {
+		got[outcome] = counted(t, registry, "caly_webhook_events_total", outcome)
 	}
-	if got := look(`SELECT to_number || ' ' || (SELECT changed_replays FROM call_events) FROM calls`); got != "0912 1" {
-		t.Errorf("number and replays: %s, want those of the first and 1", got)
+	if diff := cmp.Diff(map[string]float64{"applied": 2, "duplicate": 1, "replayed": 0}, got); diff != "" {
+		t.Errorf("outcomes (-want +got):\n%s", diff)
+	}
+	got40 := look(`SELECT conversation_seconds || ' ' || (SELECT count(*) FROM call_events) FROM calls`)
+	if got40 != "40 2" {
+		t.Errorf("talk time and events: %s, want 40 2", got40)
 	}
 }
 

@@ -174,7 +174,12 @@ func TestMergedFields(t *testing.T) {
 // TestMetrics : every outcome is counted under its name, and every metric says what it is.
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	for outcome, name := range map[store.Outcome]string{store.Applied: "applied", store.Duplicate: "duplicate", store.ChangedDuplicate: "changed_duplicate", store.Dead: "dead"} {
+	for outcome, name := range map[store.Outcome]string{
+		store.Applied:   "applied",
+		store.Duplicate: "duplicate",
+		store.Replayed:  "replayed",
+		store.Dead:      "dead",
+	} {
 		registry := prometheus.NewRegistry()
 		h := handlerWith(t, webhook.Options{Store: &fake{outcome: outcome}, Metrics: registry})
 		post(h, statusPath, sign(secret, statusBody), statusBody)

@@ -10,31 +10,22 @@ import (
 	"strings"
 )
 
-// DedupKey is the same for every delivery of one event, and for no other: a digest of the parsed fields, since a multipart
-// body carries another boundary at each attempt. Only leg events have an id, which then is all that counts.
+// DedupKey is the same for every delivery of one event, and for no other. It is a digest of the parsed fields, since a
+// multipart body carries another boundary at each attempt. Leg events have an id, which is all that counts of them.
 func (e *Event) DedupKey(tenant string) [32]byte {
 	h := sha256.New()
 	if e.EventSID != "" {
 		writeFields(h, tenant, e.Kind, "event_sid", e.EventSID)
-		return [32]byte(h.Sum(nil))
+	} else {
+		writeFields(h, tenant, e.Kind)
+		e.fields.write(h)
 	}
-	// A presigned URL changes its query at each answer.
-	writeFields(h, tenant, e.Kind, e.CallSID, e.EventType, strings.ToLower(e.Status), withoutQuery(e.RecordingURL))
-	writeFields(h, e.legs...)
-	if s := e.Stream; s != nil {
-		writeFields(h, "stream", s.SID, strings.ToLower(s.Status), withoutQuery(s.RecordingURL))
-	}
-	writeFields(h, e.step...)
 	return [32]byte(h.Sum(nil))
 }
 
-// ContentDigest is over all that was said, in whatever spelling: two deliveries of one event differ in it only if somebody
-// changed a field on the way.
-func (e *Event) ContentDigest() [32]byte { return e.content }
-
-// digest covers every field but those that differ from one delivery of an event to the next.
-func (p params) digest() [32]byte {
-	h := sha256.New()
+// write hashes every field but those that differ from one delivery of an event to the next: the time of the request,
+// and the query of a presigned URL.
+func (p params) write(h hash.Hash) {
 	for _, name := range slices.Sorted(maps.Keys(p)) {
 		value := strings.TrimSpace(p[name])
 		if value == "" || name == "CurrentTime" {
@@ -45,18 +36,6 @@ func (p params) digest() [32]byte {
 		}
 		writeFields(h, name, value)
 	}
-	return [32]byte(h.Sum(nil))
-}
-
-// step is what tells two Passthru applets of one call's flow apart, beside what every event's key holds.
-func (p params) step() []string {
-	var step []string
-	for _, name := range []string{"CallType", "DialCallStatus", "digits", "flow_id"} {
-		if v := p.first(name); v != "" {
-			step = append(step, name, v)
-		}
-	}
-	return step
 }
 
 func withoutQuery(u string) string {

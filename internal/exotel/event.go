@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -48,10 +47,8 @@ type Event struct {
 	// Stream is what was said of an audio stream after its end.
 	Stream *Stream
 
-	legs    []string // leg fields, sorted, for the dedup key
-	step    []string // what sets one Passthru of a call apart from the next
-	content [32]byte
-	begun   time.Time // when the call was made or began
+	fields params    // all that was sent, for the dedup key
+	begun  time.Time // when the call was made or began
 }
 
 // Begun returns when the call was made or began. Where At is zero it is the only time that the event tells.
@@ -81,15 +78,12 @@ func ParseEvent(kind string, r Request, loc *time.Location) (*Event, error) {
 		From: p.first("From", "CallFrom"), To: p.first("To", "CallTo"), StartedAt: ParseTime(p.first("StartTime"), loc),
 		EndedAt: ParseTime(p.first("EndTime"), loc), AvailableAt: ParseTime(p.first("RecordingAvailableBy"), loc),
 		CustomField: p.first("CustomField"), Digits: unquote(p.first("digits", "Digits")), Stream: p.stream(),
-		RecordingURL: p.first("RecordingUrl", "RecordingURL"), AccountSID: p.first(accountNames...), legs: legFields(p), content: p.digest(),
+		RecordingURL: p.first("RecordingUrl", "RecordingURL"), AccountSID: p.first(accountNames...), fields: p,
 	}
 	if e.Stream != nil {
 		e.RecordingURL = cmp.Or(e.RecordingURL, e.Stream.RecordingURL)
 	}
 	e.At, e.begun = p.times(kind, loc)
-	if kind == KindPassthru {
-		e.step = p.step()
-	}
 	e.State = StateOf(e.Status, e.EventType)
 	e.ConversationSeconds = seconds(p.first("ConversationDuration", "Legs[0][OnCallDuration]"))
 	return e, e.check()
@@ -160,17 +154,6 @@ func seconds(s string) int {
 		return 0
 	}
 	return int(f)
-}
-
-func legFields(p params) []string {
-	var legs []string
-	for k, v := range p {
-		if strings.HasPrefix(k, "Legs[") {
-			legs = append(legs, k+"="+v)
-		}
-	}
-	sort.Strings(legs)
-	return legs
 }
 
 // unquote strips the double quotes in which Exotel wraps what the caller pressed.

@@ -18,7 +18,7 @@ func parseLeg(p params, header string, loc *time.Location) (*Event, error) {
 		Kind: KindLeg, CallSID: data("leg_sid"), EventSID: p.first("event_sid"), EventType: name,
 		Status: data("state"), State: legState(data("state"), name), Direction: DirectionOf(data("direction")), AccountSID: data("account_sid"),
 		StartedAt: ParseTime(data("start_time"), loc), EndedAt: ParseTime(data("end_time"), loc), CustomField: p.first("action_custom_parameter"),
-		content: p.digest(),
+		fields: p,
 	}
 	e.At, e.begun = p.times(KindLeg, loc)
 	switch e.Direction { // where it is not said, nobody knows which of the two called

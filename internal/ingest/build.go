@@ -52,14 +52,17 @@ var states = map[exotel.State]store.CallState{
 // one that names none no event can be made, which is an *exotel.ParseError.
 func Build(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, d Delivery) (store.Event, error) {
 	e := store.Event{Tenant: t.ID, Kind: d.Kind, Source: d.Source, ContentType: bound(d.ContentType, maxContentType), Raw: d.Raw,
-		SignedDigest: d.SignedDigest, Query: bound(d.Query, maxQuery), CoversQuery: d.Fields.RawQuery != "",
-		CoversBody: len(d.Fields.Body) > 0}
+		Query: bound(d.Query, maxQuery), CoversQuery: d.Fields.RawQuery != "", CoversBody: len(d.Fields.Body) > 0}
 	parsed, err := exotel.ParseEvent(d.Kind, d.Fields, location(t.TimeZone))
 	if err != nil {
 		return unreadable(e, d, err)
 	}
 	e.CallSID, e.EventType = parsed.CallSID, bound(parsed.EventType, maxWord)
-	e.DedupKey, e.ContentDigest = parsed.DedupKey(t.ID), parsed.ContentDigest()
+	if d.SignedDigest != nil {
+		e.DedupKey = signedKey(t.ID, d.SignedDigest)
+	} else {
+		e.DedupKey = parsed.DedupKey(t.ID)
+	}
 	e.Call = store.Call{State: states[parsed.State], Direction: parsed.Direction, From: bound(parsed.From, maxNumber), To: bound(parsed.To, maxNumber),
 		StartedAt: parsed.StartedAt, EndedAt: parsed.EndedAt, ConversationSeconds: parsed.ConversationSeconds,
 		CustomField: bound(parsed.CustomField, maxText)}
@@ -83,8 +86,18 @@ func unreadable(e store.Event, d Delivery, err error) (store.Event, error) {
 		return store.Event{}, err
 	}
 	e.DeadReason, e.CallSID = refused.Code, unknownCall
+	if d.SignedDigest != nil {
+		e.DedupKey = signedKey(e.Tenant, d.SignedDigest)
+		return e, nil
+	}
 	e.DedupKey = sha256.Sum256(append([]byte(e.Tenant+"\x00"+e.Kind+"\x00"+d.Fields.RawQuery+"\x00"), d.Fields.Body...))
 	return e, nil
+}
+
+// signedKey is the dedup key of signed bytes. The kind is not part of it: a replay under another path is not a new
+// event.
+func signedKey(tenant string, digest []byte) [32]byte {
+	return sha256.Sum256(append([]byte(tenant+"\x00signed\x00"), digest...))
 }
 
 // addRecordings queues the recordings that the event names, each once. If the tenant does not allow one of the URLs the event is dead.

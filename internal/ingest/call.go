@@ -32,8 +32,8 @@ func FromCall(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, c *call
 	if c.Over() {
 		e.EventType = "terminal"
 	}
-	e.ContentDigest = said(c, &e.Call)
-	e.DedupKey = sha256.Sum256(append([]byte(SourceBackfill+"\x00"+t.ID+"\x00"+c.SID+"\x00"), e.ContentDigest[:]...))
+	content := said(c, &e.Call)
+	e.DedupKey = sha256.Sum256(append([]byte(SourceBackfill+"\x00"+t.ID+"\x00"+c.SID+"\x00"), content[:]...))
 	addRecordings(&e, t, sources, time.Time{}, c.RecordingURL)
 	return e, nil
 }

@@ -42,8 +42,6 @@ type Which int
 const (
 	// DeadEvents : those that could not be applied.
 	DeadEvents Which = iota
-	// ChangedEvents : those that were delivered again with another content.
-	ChangedEvents
 	// AllEvents : every one.
 	AllEvents
 )
@@ -65,7 +63,6 @@ type KeptEvent struct {
 	ID                                               int64
 	Tenant, CallSID, Kind, EventType, Source, Reason string // Reason is why it is dead, empty once it is applied
 	ReceivedAt                                       time.Time
-	ChangedReplays                                   int
 	ContentType, Query                               string
 	CoversQuery, CoversBody                          bool
 	// Size of the request's body.
@@ -74,8 +71,8 @@ type KeptEvent struct {
 	Raw []byte
 }
 
-const eventColumns = `id, tenant, call_sid, kind, event_type, source, coalesce(dead_reason, ''), received_at, changed_replays, content_type, query,
-	covered, length(raw)`
+const eventColumns = `id, tenant, call_sid, kind, event_type, source, coalesce(dead_reason, ''), received_at,
+	content_type, query, covered, length(raw)`
 
 // Events lists events, the newest first, without their bodies.
 func (d *DB) Events(ctx context.Context, f EventFilter) ([]KeptEvent, error) {
@@ -102,8 +99,6 @@ func (f EventFilter) sql() (where string, args []any) {
 	switch f.Which {
 	case DeadEvents:
 		terms = append(terms, "dead_reason IS NOT NULL")
-	case ChangedEvents:
-		terms = append(terms, "changed_replays > 0")
 	case AllEvents:
 	}
 	for _, c := range []struct{ term, value string }{{"tenant = $%d", f.Tenant}, {"call_sid = $%d", f.CallSID}, {"dead_reason = $%d", f.Reason}} {
@@ -138,8 +133,8 @@ func (d *DB) Event(ctx context.Context, id int64) (KeptEvent, error) {
 
 func scanEvent(row pgx.CollectableRow) (e KeptEvent, err error) {
 	var covered int
-	err = row.Scan(&e.ID, &e.Tenant, &e.CallSID, &e.Kind, &e.EventType, &e.Source, &e.Reason, &e.ReceivedAt, &e.ChangedReplays, &e.ContentType,
-		&e.Query, &covered, &e.Size, &e.Raw)
+	err = row.Scan(&e.ID, &e.Tenant, &e.CallSID, &e.Kind, &e.EventType, &e.Source, &e.Reason, &e.ReceivedAt,
+		&e.ContentType, &e.Query, &covered, &e.Size, &e.Raw)
 	if covered == 0 {
 		covered = coversQuery
 		if e.Size > 0 {

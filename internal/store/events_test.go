@@ -44,16 +44,10 @@ func ids(list []store.KeptEvent) (ids []int64) {
 
 func TestEvents(t *testing.T) {
 	f := newFixture(t)
-	changed := newEvent(acme, "c1", "answered", store.CallInProgress, "")
-	f.keep(t, changed, store.Applied)                              // 1
-	f.keep(t, deadEvent(acme, "c1", "stale"), store.Dead)          // 2
-	f.keep(t, deadEvent(globex, "c1", "stale"), store.Dead)        // 3
-	f.keep(t, deadEvent(acme, "c2", "malformed_body"), store.Dead) // 4
-	changed.ContentDigest = [32]byte{1}
-	f.exec(t, `UPDATE call_events SET content_digest = sha256('x') WHERE id = 1`)
-	if o, err := f.dataplane.Ingest(t.Context(), changed); err != nil || o != store.ChangedDuplicate {
-		t.Fatalf("ingest of another content: %v, %v", o, err)
-	}
+	f.keep(t, newEvent(acme, "c1", "answered", store.CallInProgress, ""), store.Applied) // 1
+	f.keep(t, deadEvent(acme, "c1", "stale"), store.Dead)                                // 2
+	f.keep(t, deadEvent(globex, "c1", "stale"), store.Dead)                              // 3
+	f.keep(t, deadEvent(acme, "c2", "malformed_body"), store.Dead)                       // 4
 	f.exec(t, `WITH n AS (SELECT id, row_number() OVER (ORDER BY id) AS n FROM call_events)
 		UPDATE call_events e SET received_at = '2026-01-01 00:00Z'::timestamptz + n.n * interval '1 hour' FROM n WHERE n.id = e.id`)
 	first := int64(f.one(t, `SELECT min(id) FROM call_events`))
@@ -64,7 +58,6 @@ func TestEvents(t *testing.T) {
 	}{
 		"dead":               {store.EventFilter{}, []int64{4, 3, 2}},
 		"all":                {store.EventFilter{Which: store.AllEvents}, []int64{4, 3, 2, 1}},
-		"changed":            {store.EventFilter{Which: store.ChangedEvents}, []int64{1}},
 		"of a tenant":        {store.EventFilter{Tenant: acme}, []int64{4, 2}},
 		"of a call":          {store.EventFilter{Which: store.AllEvents, Tenant: acme, CallSID: "c1"}, []int64{2, 1}},
 		"for a reason":       {store.EventFilter{Reason: "stale"}, []int64{3, 2}},
@@ -292,7 +285,7 @@ func TestReplay(t *testing.T) {
 					t.Errorf("%d calls and %d recordings, want %d and %d", calls, recs, tc.wantCalls, tc.wantRecs)
 				}
 				if tc.want.Outcome == store.Applied { // the second time there is nothing left to do
-					tc.want = store.Replay{Outcome: store.Duplicate, Of: id}
+					tc.want = store.Replay{Outcome: store.Duplicate}
 				}
 			}
 		})
@@ -318,7 +311,7 @@ func TestReplayAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if d := cmp.Diff(map[store.Replay]int{{Outcome: store.Applied}: 1, {Outcome: store.Duplicate, Of: id}: 19}, got); d != "" {
+	if d := cmp.Diff(map[store.Replay]int{{Outcome: store.Applied}: 1, {Outcome: store.Duplicate}: 19}, got); d != "" {
 		t.Errorf("outcomes (-want +got):\n%s", d)
 	}
 	if n := f.one(t, `SELECT count(*) FROM recordings`); n != 1 {
@@ -329,28 +322,22 @@ func TestReplayAtOnce(t *testing.T) {
 // TestReplayOfTheUnread : two deliveries that could not be read, each under a key of its own, prove to be one event.
 func TestReplayOfTheUnread(t *testing.T) {
 	f := newFixture(t)
-	var kept []int64
-	for i := range 2 {
-		e := store.Event{Tenant: acme, CallSID: store.UnreadCall, Kind: "status", Source: "webhook", Raw: []byte("raw"), DeadReason: "malformed_body",
-			DedupKey: sha256.Sum256([]byte{byte(i)})}
-		kept = append(kept, f.keep(t, e, store.Dead))
-	}
+	unread := store.Event{Tenant: acme, CallSID: store.UnreadCall, Kind: "status", Source: "webhook", Raw: []byte("raw"),
+		DeadReason: "malformed_body", DedupKey: sha256.Sum256([]byte("of what was received"))}
+	kept := f.keep(t, unread, store.Dead)
 	e := newEvent(acme, "c1", "terminal", store.CallCompleted, source)
-	e.ContentDigest = [32]byte{1}
-	for i, want := range []store.Replay{{Outcome: store.Applied}, {Outcome: store.Duplicate, Of: kept[0]}} {
-		if got, err := f.oper.Replay(t.Context(), kept[i], e, false); err != nil || got != want {
-			t.Errorf("the delivery %d: %+v, %v; want %+v", i, got, err, want)
+	for i, want := range []store.Outcome{store.Applied, store.Duplicate} {
+		if got, err := f.oper.Replay(t.Context(), kept, e, false); err != nil || got.Outcome != want {
+			t.Errorf("replay %d: %+v, %v; want %v", i, got, err, want)
 		}
 	}
-	// A delivery that comes late is a duplicate of it, too, and one of another content is told apart.
-	for digest, want := range map[byte]store.Outcome{1: store.Duplicate, 2: store.ChangedDuplicate} {
-		e.ContentDigest = [32]byte{digest}
-		if o, err := f.dataplane.Ingest(t.Context(), e); err != nil || o != want {
-			t.Errorf("a late delivery: %v, %v; want %v", o, err, want)
-		}
+	if o, err := f.dataplane.Ingest(t.Context(), unread); err != nil || o != store.Duplicate {
+		t.Errorf("a late delivery: %v, %v; want a duplicate", o, err)
 	}
-	if n := f.one(t, `SELECT count(*) FROM call_events WHERE call_sid = 'c1' AND event_type = 'terminal' AND dead_reason IS NULL`); n != 2 {
-		t.Errorf("%d events are settled, want both", n)
+	applied := `SELECT count(*) FROM call_events
+		WHERE call_sid = 'c1' AND event_type = 'terminal' AND dead_reason IS NULL`
+	if n := f.one(t, applied); n != 1 {
+		t.Errorf("%d events are applied, want 1", n)
 	}
 	if n := f.one(t, `SELECT count(*) FROM recordings`); n != 1 {
 		t.Errorf("%d recordings, want 1", n)
@@ -392,7 +379,6 @@ func TestDryRunLeavesNoTrace(t *testing.T) {
 		"still dead":   {id, stale, store.Replay{Outcome: store.Dead, Reason: "stale"}},
 		"refused":      {id, bad, store.Replay{Outcome: store.Dead, Reason: store.DeadRefused}},
 		"read at last": {unread, newEvent(acme, "c9", "answered", 3, ""), store.Replay{Outcome: store.Applied}},
-		"known":        {unread, good, store.Replay{Outcome: store.Duplicate, Of: id}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := f.oper.Replay(t.Context(), tc.id, tc.e, true)

@@ -51,8 +51,8 @@ func spread(got []int16, place []int, events []Event, b *batch) []Outcome {
 		switch {
 		case !taken[at]:
 			outcomes[i] = Outcome(got[at])
-		case events[i].ContentDigest != b.digests[at]:
-			outcomes[i] = ChangedDuplicate
+		case events[i].Kind != b.kind[at]:
+			outcomes[i] = Replayed
 		default:
 			outcomes[i] = Duplicate
 		}
@@ -62,17 +62,16 @@ func spread(got []int16, place []int, events []Event, b *batch) []Outcome {
 }
 
 const ingestBatch = `SELECT caly_ingest_batch($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,
-	$24,$25,$26,$27,$28,$29,$30,$31,$32,$33)`
+	$24,$25,$26,$27,$28,$29,$30,$31)`
 
 // batch holds events by column, as caly_ingest_batch takes them.
 type batch struct {
 	tenant, callSID, kind, eventType, source, contentType, query, dead []string
-	dedup, content, raw, signed                                        [][]byte
+	dedup, raw                                                         [][]byte
 	covered, state                                                     []int16
 	direction, from, to, custom                                        []string
 	started, ended                                                     []*time.Time
 	seconds                                                            []int32
-	digests                                                            [][32]byte
 
 	recEvent      []int32 // counted from 1, as PostgreSQL does
 	recID, recURL []string
@@ -87,9 +86,8 @@ func (b *batch) add(e *Event) {
 	b.tenant, b.callSID, b.kind = append(b.tenant, e.Tenant), append(b.callSID, e.CallSID), append(b.kind, e.Kind)
 	b.eventType, b.source = append(b.eventType, e.EventType), append(b.source, e.Source)
 	b.contentType, b.query, b.dead = append(b.contentType, e.ContentType), append(b.query, e.Query), append(b.dead, e.DeadReason)
-	b.dedup, b.content, b.raw = append(b.dedup, e.DedupKey[:]), append(b.content, e.ContentDigest[:]), append(b.raw, nonNil(e.Raw))
-	b.covered, b.signed = append(b.covered, e.covered()), append(b.signed, e.SignedDigest)
-	b.digests = append(b.digests, e.ContentDigest)
+	b.dedup, b.raw = append(b.dedup, e.DedupKey[:]), append(b.raw, nonNil(e.Raw))
+	b.covered = append(b.covered, e.covered())
 	b.state, b.direction = append(b.state, int16(e.Call.State)), append(b.direction, e.Call.Direction)
 	b.from, b.to, b.custom = append(b.from, e.Call.From), append(b.to, e.Call.To), append(b.custom, e.Call.CustomField)
 	b.started, b.ended = append(b.started, timeOrNil(e.Call.StartedAt)), append(b.ended, timeOrNil(e.Call.EndedAt))
@@ -113,8 +111,9 @@ func (b *batch) addStream(event int32, s *Stream) {
 }
 
 func (b *batch) args() []any {
-	return append([]any{b.tenant, b.callSID, b.kind, b.eventType, b.dedup, b.content, b.source, b.contentType, b.query, b.raw, b.dead,
-		b.covered}, append(b.said(), b.signed)...)
+	received := []any{b.tenant, b.callSID, b.kind, b.eventType, b.dedup, b.source, b.contentType, b.query, b.raw, b.dead,
+		b.covered}
+	return append(received, b.said()...)
 }
 
 // said is what the events say of calls, recordings and streams.

@@ -32,8 +32,6 @@ type Replay struct {
 	Outcome Outcome
 	// Reason that it is dead for now.
 	Reason string
-	// Of is the event that it is a duplicate of: another one that says the same, or itself when it was applied before.
-	Of int64
 }
 
 // errDryRun takes back what was tried.
@@ -43,9 +41,6 @@ var errDryRun = errors.New("dry run")
 // been applied already, and nothing is done. With dryRun all of it is tried and taken back. ErrNotFound when there is no such event.
 func (d *DB) Replay(ctx context.Context, id int64, e Event, dryRun bool) (Replay, error) {
 	r, err := d.replay(ctx, id, e, dryRun)
-	if isCode(err, "23505") { // the same event came in another way at this moment: now it is found
-		r, err = d.replay(ctx, id, e, dryRun)
-	}
 	if reason := DeadReason(err); reason != "" && e.DeadReason == "" {
 		e.DeadReason = reason
 		return d.replay(ctx, id, e, dryRun)
@@ -80,16 +75,16 @@ func replayIn(ctx context.Context, tx pgx.Tx, id int64, e *Event) (Replay, error
 	case err != nil:
 		return Replay{}, err
 	case !dead:
-		return Replay{Outcome: Duplicate, Of: id}, nil
+		return Replay{Outcome: Duplicate}, nil
 	case e.DeadReason != "":
 		_, err := tx.Exec(ctx, `UPDATE call_events SET dead_reason = $2 WHERE id = $1`, id, e.DeadReason)
 		return Replay{Outcome: Dead, Reason: e.DeadReason}, err
 	}
-	if callSID == UnreadCall {
-		// Its key was made of the raw request, since nothing else was known; now it may prove to be an event that is known.
-		of, err := name(ctx, tx, id, e)
-		if err != nil || of != id {
-			return Replay{Outcome: Duplicate, Of: of}, err
+	if callSID == UnreadCall { // it can be read at last; its key stays, so that a late delivery is still a duplicate
+		_, err := tx.Exec(ctx, `UPDATE call_events SET call_sid = $2, event_type = $3 WHERE id = $1`,
+			id, e.CallSID, e.EventType)
+		if err != nil {
+			return Replay{}, err
 		}
 	}
 	var b batch
@@ -100,22 +95,4 @@ func replayIn(ctx context.Context, tx pgx.Tx, id int64, e *Event) (Replay, error
 	_, err = tx.Exec(ctx, `SELECT caly_apply_batch('{1}', $1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22)`,
 		append([]any{b.tenant, b.callSID}, b.said()...)...)
 	return Replay{Outcome: Applied}, err
-}
-
-// name gives an event that can be read at last its call and key, and returns its id; or, if another one has that key, settles it
-// without effect and returns the other's.
-func name(ctx context.Context, tx pgx.Tx, id int64, e *Event) (int64, error) {
-	of := id
-	err := tx.QueryRow(ctx, `SELECT id FROM call_events WHERE tenant = $1 AND dedup_key = $2`, e.Tenant, e.DedupKey[:]).Scan(&of)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return 0, err
-	}
-	if of != id {
-		_, err := tx.Exec(ctx, `UPDATE call_events SET applied_at = now(), dead_reason = NULL, call_sid = $2, event_type = $3 WHERE id = $1`,
-			id, e.CallSID, e.EventType)
-		return of, err
-	}
-	_, err = tx.Exec(ctx, `UPDATE call_events SET call_sid = $2, event_type = $3, dedup_key = $4, content_digest = $5 WHERE id = $1`,
-		id, e.CallSID, e.EventType, e.DedupKey[:], e.ContentDigest[:])
-	return id, err
 }

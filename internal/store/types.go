@@ -32,11 +32,6 @@ type Event struct {
 	EventType string
 	// DedupKey is the same for every delivery of one event, and for no other: a SHA-256.
 	DedupKey [32]byte
-	// ContentDigest is over all that was said: a delivery under a known key with another digest was changed on its way.
-	ContentDigest [32]byte
-	// SignedDigest is a SHA-256 of the bytes that the sender's signature covers, or of their id; nil if nothing is
-	// signed. A tenant has one event of each.
-	SignedDigest []byte
 	// Source is "webhook" or "backfill".
 	Source string
 	// ContentType and Raw are the request as received.
@@ -111,9 +106,7 @@ const (
 	Duplicate
 	// Dead : it is new, could not be applied and was kept with its reason.
 	Dead
-	// ChangedDuplicate : it had been received before with another content; that was counted, and nothing else changed.
-	ChangedDuplicate
-	// Replayed means that the same signed bytes, or their id, had been received before as another event. Nothing was
+	// Replayed means that the same signed bytes, or their id, had been received before as another kind. Nothing was
 	// changed.
 	Replayed
 )

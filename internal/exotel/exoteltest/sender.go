@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -145,7 +147,7 @@ func Encode(fields url.Values, how Spelling) (body []byte, contentType string, e
 	case Multipart:
 		var b bytes.Buffer
 		w := multipart.NewWriter(&b)
-		for k := range fields {
+		for _, k := range slices.Sorted(maps.Keys(fields)) { // a retry repeats what was sent
 			if err := w.WriteField(k, fields.Get(k)); err != nil {
 				return nil, "", err
 			}

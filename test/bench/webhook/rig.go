@@ -122,8 +122,8 @@ func (r *rig) prepare(ctx context.Context) error {
 		return err
 	}
 	script := fmt.Sprintf(`\set r random(1, 9223372036854775807)
-INSERT INTO bench_events (tenant, call_sid, kind, event_type, dedup_key, content_digest, source, content_type, query, raw, applied_at)
-VALUES ('%s', lpad(to_hex((:r)::bigint), 32, '0'), 'status', 'terminal', sha256(int8send((:r)::bigint)), sha256(int8send((:r)::bigint)), 'webhook',
+INSERT INTO bench_events (tenant, call_sid, kind, event_type, dedup_key, source, content_type, query, raw, applied_at)
+VALUES ('%s', lpad(to_hex((:r)::bigint), 32, '0'), 'status', 'terminal', sha256(int8send((:r)::bigint)), 'webhook',
 'application/x-www-form-urlencoded', '', convert_to('CallSid=00000000000000000000000000000000%s', 'UTF8'), now());
 `, tenantID, body)
 	return os.WriteFile(filepath.Join(r.dir, "insert.sql"), []byte(script), 0o600)
