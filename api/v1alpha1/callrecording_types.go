@@ -80,9 +80,9 @@ type ObjectStatus struct {
 //
 // +kubebuilder:validation:MinProperties=1
 type CallRecordingStatus struct {
-	// observedGeneration is the generation that the last successful reconcile saw.
+	// observedGeneration is the generation that the conditions speak of. It is -1 until the operator has seen the object.
 	// +optional
-	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Minimum=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// conditions of the recording: Ready is True once the object is verified; Reconciling while it waits or uploads; Stalled once it failed.
 	// +optional
@@ -150,6 +150,7 @@ type CallRecording struct {
 	Spec CallRecordingSpec `json:"spec,omitzero"`
 	// status mirrors the recording's row.
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status CallRecordingStatus `json:"status,omitzero"` //nolint:kubeapilinter // an object without status has no such field
 }
 
@@ -170,3 +171,6 @@ func (r *CallRecording) GetConditions() []metav1.Condition { return r.Status.Con
 
 // SetConditions replaces the object's conditions.
 func (r *CallRecording) SetConditions(c []metav1.Condition) { r.Status.Conditions = c }
+
+// SetObservedGeneration sets the generation that the conditions speak of.
+func (r *CallRecording) SetObservedGeneration(n int64) { r.Status.ObservedGeneration = n }

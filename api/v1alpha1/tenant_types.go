@@ -300,9 +300,9 @@ type TenantSpec struct {
 //
 // +kubebuilder:validation:MinProperties=1
 type TenantStatus struct {
-	// observedGeneration is the generation that the last successful reconcile saw.
+	// observedGeneration is the generation that the conditions speak of. It is -1 until the operator has seen the object.
 	// +optional
-	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Minimum=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// conditions of the Tenant: Ready; Reconciling and Stalled while true; CredentialsValid; StorageReachable; Suspended while true;
 	// VerifierMissing while the Secret of a verifier does not exist or is empty;
@@ -423,6 +423,7 @@ type Tenant struct {
 	Spec TenantSpec `json:"spec,omitzero"`
 	// status is what the operator found.
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status TenantStatus `json:"status,omitzero"` //nolint:kubeapilinter // an object without status has no such field
 }
 
@@ -447,3 +448,6 @@ func (t *Tenant) GetConditions() []metav1.Condition { return t.Status.Conditions
 
 // SetConditions replaces the object's conditions.
 func (t *Tenant) SetConditions(c []metav1.Condition) { t.Status.Conditions = c }
+
+// SetObservedGeneration sets the generation that the conditions speak of.
+func (t *Tenant) SetObservedGeneration(n int64) { t.Status.ObservedGeneration = n }

@@ -22,7 +22,6 @@ func (r *Reconciler) mirror(_ context.Context, s *scope) error {
 // mirror sets a CallRecording's status from its row. It reads nothing else.
 func mirror(o *v1alpha1.CallRecording, row store.Recording) {
 	st := &o.Status
-	st.ObservedGeneration = o.Generation
 	st.Attempts = ptr.To(int32(min(row.Attempts, 1<<20))) //nolint:gosec // bounded here
 	st.LastError = cut(row.LastError, 1000)
 	st.NextAttemptTime, st.FinishedTime, st.Object = nil, nil, nil

@@ -210,6 +210,9 @@ func (r *rig) read(t *testing.T, o *v1alpha1.CallRecording) *v1alpha1.CallRecord
 			t.Error(err)
 		}
 	}
+	if err := testenv.CheckKStatus(&now); err != nil {
+		t.Error(err)
+	}
 	return &now
 }
 

@@ -169,7 +169,6 @@ func (r *Reconciler) publish(ctx context.Context, s *scope) error {
 		r.logHolders(ctx, s)
 		return v
 	}
-	t.Status.ObservedGeneration = t.Generation
 	message := "webhooks are accepted and recordings are uploaded"
 	if s.suspended() {
 		message = "suspended: webhooks are refused and uploads wait"

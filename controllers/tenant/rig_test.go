@@ -289,6 +289,9 @@ func (r *rig) until(t *testing.T, tenant *v1alpha1.Tenant, want func(*v1alpha1.T
 		if err := conditions.Check(tenant); err != nil && len(tenant.Status.Conditions) > 0 {
 			t.Errorf("the contract of conditions: %v", err)
 		}
+		if err := testenv.CheckKStatus(tenant); err != nil {
+			t.Error(err)
+		}
 		if err := want(tenant); err != nil {
 			return fmt.Errorf("%w; conditions: %v", err, tenant.Status.Conditions)
 		}

@@ -17,6 +17,7 @@ type Object interface {
 	metav1.Object
 	GetConditions() []metav1.Condition
 	SetConditions([]metav1.Condition)
+	SetObservedGeneration(int64)
 }
 
 // maxMessage is the API's own bound on a condition's message.
@@ -42,8 +43,10 @@ func Delete(o Object, kind string) {
 	o.SetConditions(list)
 }
 
-// MarkReady says that the object is what its spec asks for.
+// MarkReady says that the object is what its spec asks for. Like the other marks it sets status.observedGeneration: a
+// client such as kstatus takes a Stalled object of an unobserved generation for one that is in progress.
 func MarkReady(o Object, reason, message string) {
+	o.SetObservedGeneration(o.GetGeneration())
 	Delete(o, v1alpha1.ConditionReconciling)
 	Delete(o, v1alpha1.ConditionStalled)
 	Set(o, v1alpha1.ConditionReady, metav1.ConditionTrue, reason, message)
@@ -51,6 +54,7 @@ func MarkReady(o Object, reason, message string) {
 
 // MarkReconciling says that work is under way or will be tried again.
 func MarkReconciling(o Object, reason, message string) {
+	o.SetObservedGeneration(o.GetGeneration())
 	Delete(o, v1alpha1.ConditionStalled)
 	Set(o, v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason, message)
 	Set(o, v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
@@ -58,6 +62,7 @@ func MarkReconciling(o Object, reason, message string) {
 
 // MarkStalled says that a person must change something.
 func MarkStalled(o Object, reason, message string) {
+	o.SetObservedGeneration(o.GetGeneration())
 	Delete(o, v1alpha1.ConditionReconciling)
 	Set(o, v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, message)
 	Set(o, v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)

@@ -210,6 +210,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: status
       type:
         namedType: com.github.caly-dev.caly.api.v1alpha1.CallRecordingStatus
+      default:
+        observedGeneration: -1
 - name: com.github.caly-dev.caly.api.v1alpha1.CallRecordingSpec
   map:
     fields:
@@ -436,6 +438,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: status
       type:
         namedType: com.github.caly-dev.caly.api.v1alpha1.TenantStatus
+      default:
+        observedGeneration: -1
 - name: com.github.caly-dev.caly.api.v1alpha1.TenantReference
   map:
     fields:
