@@ -80,10 +80,10 @@ type ObjectStatus struct {
 //
 // +kubebuilder:validation:MinProperties=1
 type CallRecordingStatus struct {
-	// observedGeneration is the generation that the conditions speak of. It is -1 until the operator has seen the object.
+	// observedGeneration is the generation that the conditions speak of; -1 until the operator has seen the object.
 	// +optional
 	// +kubebuilder:validation:Minimum=-1
-	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"` //nolint:kubeapilinter // never 0
 	// conditions of the recording: Ready is True once the object is verified; Reconciling while it waits or uploads; Stalled once it failed.
 	// +optional
 	// +listType=map

@@ -300,10 +300,10 @@ type TenantSpec struct {
 //
 // +kubebuilder:validation:MinProperties=1
 type TenantStatus struct {
-	// observedGeneration is the generation that the conditions speak of. It is -1 until the operator has seen the object.
+	// observedGeneration is the generation that the conditions speak of; -1 until the operator has seen the object.
 	// +optional
 	// +kubebuilder:validation:Minimum=-1
-	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"` //nolint:kubeapilinter // never 0
 	// conditions of the Tenant: Ready; Reconciling and Stalled while true; CredentialsValid; StorageReachable; Suspended while true;
 	// VerifierMissing while the Secret of a verifier does not exist or is empty;
 	// BackfillSucceeded with spec.exotel.backfill.

@@ -117,6 +117,9 @@ func (o apiOptions) sender() (outbox.Sender, error) {
 	if err != nil {
 		return nil, usage("--smtp-...: %w", err)
 	}
+	if fault := sender.CredentialFault(); fault != "" {
+		cli.NewLogger().Warn("the SMTP server will probably refuse to authenticate", "cause", fault)
+	}
 	return sender, nil
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
+	"github.com/caly-dev/caly/internal/secretvalue"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -39,7 +40,11 @@ func (r *Reconciler) readCredentials(ctx context.Context, t *v1alpha1.Tenant) (*
 	if err != nil || !r.SecretLabel.Allows(secret.Labels) {
 		return nil, err
 	}
-	return &credentials{base: baseURL(t), key: calldetails.Secret(secret.Data["apiKey"]), token: calldetails.Secret(secret.Data["apiToken"])}, nil
+	key, token := string(secret.Data["apiKey"]), string(secret.Data["apiToken"])
+	if secretvalue.Fault(key) != "" || secretvalue.Fault(token) != "" {
+		return nil, nil
+	}
+	return &credentials{base: baseURL(t), key: calldetails.Secret(key), token: calldetails.Secret(token)}, nil
 }
 
 func baseURL(t *v1alpha1.Tenant) string {

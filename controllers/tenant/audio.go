@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/secretvalue"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -54,8 +56,9 @@ func (r *Reconciler) readHeaders(ctx context.Context, s *scope) error {
 			secret.Name, fieldAudioHeaders, n, tenantconfig.MaxHeaders)
 	}
 	for _, name := range slices.Sorted(maps.Keys(secret.Data)) {
-		if fault := tenantconfig.HeaderFault(name, string(secret.Data[name])); fault != "" {
-			return invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing, "key %q of Secret %q, named by spec.%s, %s", name, secret.Name, fieldAudioHeaders, fault)
+		value := string(secret.Data[name])
+		if fault := cmp.Or(tenantconfig.HeaderFault(name, value), secretvalue.Fault(value)); fault != "" {
+			return invalidValue(s, fieldAudioHeaders, secret, name, fault)
 		}
 	}
 	s.headers = secret
@@ -74,7 +77,7 @@ func (r *Reconciler) readCA(ctx context.Context, s *scope) error {
 		return err
 	}
 	if fault := tenantconfig.CAFault(string(secret.Data[key])); fault != "" {
-		return invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing, "key %q of Secret %q, named by spec.%s, %s", key, secret.Name, fieldAudioCA, fault)
+		return invalidValue(s, fieldAudioCA, secret, key, fault)
 	}
 	s.agentCA = secret
 	return nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/secretvalue"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -19,10 +20,12 @@ import (
 // readSecrets reads the Secrets that the spec names and checks that they hold what is needed.
 func (r *Reconciler) readSecrets(ctx context.Context, s *scope) (err error) {
 	spec := s.tenant.Spec
-	if s.exotel, err = r.readSecret(ctx, s, "exotel.credentialsSecretRef", spec.Exotel.CredentialsSecretRef, "apiKey", "apiToken"); err != nil {
+	if s.exotel, err = r.readValues(ctx, s, "exotel.credentialsSecretRef", spec.Exotel.CredentialsSecretRef,
+		"apiKey", "apiToken"); err != nil {
 		return err
 	}
-	if s.bucket, err = r.readSecret(ctx, s, "recordings.credentialsSecretRef", spec.Recordings.CredentialsSecretRef, "accessKeyID", "secretAccessKey"); err != nil {
+	if s.bucket, err = r.readValues(ctx, s, "recordings.credentialsSecretRef", spec.Recordings.CredentialsSecretRef,
+		"accessKeyID", "secretAccessKey"); err != nil {
 		return err
 	}
 	if err := r.readVerifiers(ctx, s); err != nil {
@@ -58,6 +61,28 @@ func (r *Reconciler) readSecret(ctx context.Context, s *scope, field string, ref
 		}
 	}
 	return &secret, nil
+}
+
+// readValues reads a Secret whose keys hold one line of text each.
+func (r *Reconciler) readValues(
+	ctx context.Context, s *scope, field string, ref v1alpha1.SecretReference, keys ...string,
+) (*corev1.Secret, error) {
+	secret, err := r.readSecret(ctx, s, field, ref, keys...)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range keys {
+		if fault := secretvalue.Fault(string(secret.Data[k])); fault != "" {
+			return nil, invalidValue(s, field, secret, k, fault)
+		}
+	}
+	return secret, nil
+}
+
+// invalidValue stalls the Tenant for what a key of a Secret holds. The fault must not quote it.
+func invalidValue(s *scope, field string, secret *corev1.Secret, key, fault string) error {
+	return invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing, "key %q of Secret %q, named by spec.%s, %s",
+		key, secret.Name, field, fault)
 }
 
 // invalidCredentials stalls the Tenant; the watch on Secrets wakes it.

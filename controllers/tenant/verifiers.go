@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/secretvalue"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -76,29 +77,35 @@ func (v verifierSecret) check(s *scope, secret *corev1.Secret) error {
 	// In the order of the keys, so that of several faults always the same one is told of.
 	for _, k := range slices.Sorted(maps.Keys(secret.Data)) {
 		if fault := v.fault(string(secret.Data[k])); fault != "" {
-			return invalidCredentials(s, reason, "key %q of Secret %q, named by spec.%s, %s", k, secret.Name, v.field, fault)
+			return invalidValue(s, v.field, secret, k, fault)
 		}
 	}
 	return nil
 }
 
+// signingFault takes any bytes, and holds those that are text to what text must be.
 func signingFault(value string) string {
 	switch {
 	case len(value) < tenantconfig.MinSecretLength:
 		return fmt.Sprintf("is shorter than %d bytes: a signing secret must be too long to guess", tenantconfig.MinSecretLength)
 	case len(value) > tenantconfig.MaxSecretLength:
 		return tooLong
-	case strings.HasSuffix(value, "\n") && plainText(strings.TrimRight(value, "\r\n")):
-		return lineBreak
+	case plainText(strings.Trim(value, " \t\r\n\x00")):
+		return secretvalue.Fault(value)
 	}
 	return ""
 }
 
+func plainText(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}
+
 func standardFault(value string) string {
+	if fault := secretvalue.Fault(value); fault != "" {
+		return fault
+	}
 	key, err := tenantconfig.DecodeStandardSecret(value)
 	switch {
-	case err != nil && strings.HasSuffix(value, "\n"):
-		return lineBreak
 	case err != nil:
 		return fmt.Sprintf("%v: a Standard Webhooks secret is whsec_ and at least %d bytes in base64", err, tenantconfig.MinSecretLength)
 	case len(key) < tenantconfig.MinSecretLength:
@@ -110,11 +117,13 @@ func standardFault(value string) string {
 }
 
 func tokenFault(value string) string {
+	if fault := secretvalue.Fault(value); fault != "" {
+		return fault
+	}
 	switch {
-	case strings.HasSuffix(value, "\n"):
-		return lineBreak
 	case len(value) < tenantconfig.MinSecretLength:
-		return fmt.Sprintf("is shorter than %d characters: a token must be too long to guess, such as openssl rand -hex 32 makes it", tenantconfig.MinSecretLength)
+		return fmt.Sprintf("is shorter than %d characters: a token must be too long to guess, "+
+			"such as openssl rand -hex 32 makes it", tenantconfig.MinSecretLength)
 	case len(value) > tenantconfig.MaxSecretLength:
 		return tooLong
 	case strings.ContainsFunc(value, func(c rune) bool { return c <= ' ' || c > '~' }):
@@ -124,23 +133,16 @@ func tokenFault(value string) string {
 }
 
 func passwordFault(value string) string {
+	if fault := secretvalue.Fault(value); fault != "" {
+		return fault
+	}
 	switch {
-	case strings.HasSuffix(value, "\n"):
-		return lineBreak
 	case len(value) < tenantconfig.MinPasswordLength:
 		return fmt.Sprintf("is shorter than %d bytes: a password must be too long to guess", tenantconfig.MinPasswordLength)
 	case len(value) > tenantconfig.MaxSecretLength:
 		return tooLong
-	case !plainText(value):
-		return "is not text, or has a control character in it, which HTTP Basic authentication does not carry: choose another password"
 	}
 	return ""
 }
 
-const lineBreak = "ends in a line break, which the sender's copy hardly does: make the Secret with --from-literal, or from a file without one"
-
 var tooLong = fmt.Sprintf("is longer than %d bytes: take a shorter one", tenantconfig.MaxSecretLength)
-
-func plainText(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
-}

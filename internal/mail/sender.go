@@ -15,6 +15,7 @@ import (
 
 	"github.com/wneessen/go-mail/smtp"
 
+	"github.com/caly-dev/caly/internal/secretvalue"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -108,6 +109,19 @@ func (s *Sender) tlsConfig() (*tls.Config, error) {
 		return nil, fmt.Errorf("the SMTP server's CA file %s holds no certificate in PEM", s.o.CAFile)
 	}
 	return cfg, nil
+}
+
+// CredentialFault returns what is wrong with the bytes of the user name or the password; empty if nothing is.
+// A line break at the end of the file does not count, since it is not sent.
+func (s *Sender) CredentialFault() string {
+	password, err := s.password()
+	if fault := secretvalue.Fault(password); err == nil && fault != "" {
+		return "the SMTP password " + fault
+	}
+	if fault := secretvalue.Fault(s.o.Username); fault != "" {
+		return "the SMTP user name " + fault
+	}
+	return ""
 }
 
 func (s *Sender) password() (string, error) {

@@ -256,3 +256,26 @@ func TestNewSenderRefuses(t *testing.T) {
 		})
 	}
 }
+
+// TestCredentialFault finds a password that was copied with a blank, and the like, before any mail is sent.
+func TestCredentialFault(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	for name, tc := range map[string]struct{ user, password, want string }{
+		"as it should be":              {"caly", "of-the-relay", ""},
+		"a line break of the file":     {"caly", "of-the-relay\n", ""},
+		"a blank":                      {"caly", "of-the-relay ", "the SMTP password begins or ends with a blank"},
+		"a NUL":                        {"caly", "of-the-relay\x00", "the SMTP password has a NUL"},
+		"a line break of the username": {"caly\n", "of-the-relay", "the SMTP user name ends in a line break"},
+		"a username in quotes":         {`"caly"`, "of-the-relay", "the SMTP user name is in quotes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(file, []byte(tc.password), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s := newSender(t, Options{Address: "a:25", Username: tc.user, PasswordFile: file})
+			if got := s.CredentialFault(); (got == "") != (tc.want == "") || !strings.HasPrefix(got, tc.want) {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}

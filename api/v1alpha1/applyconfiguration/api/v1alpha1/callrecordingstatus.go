@@ -13,7 +13,7 @@ import (
 //
 // CallRecordingStatus mirrors the recording's row.
 type CallRecordingStatusApplyConfiguration struct {
-	// observedGeneration is the generation that the conditions speak of. It is -1 until the operator has seen the object.
+	// observedGeneration is the generation that the conditions speak of; -1 until the operator has seen the object.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// conditions of the recording: Ready is True once the object is verified; Reconciling while it waits or uploads; Stalled once it failed.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`

@@ -12,7 +12,7 @@ import (
 //
 // TenantStatus is what the operator found.
 type TenantStatusApplyConfiguration struct {
-	// observedGeneration is the generation that the conditions speak of. It is -1 until the operator has seen the object.
+	// observedGeneration is the generation that the conditions speak of; -1 until the operator has seen the object.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// conditions of the Tenant: Ready; Reconciling and Stalled while true; CredentialsValid; StorageReachable; Suspended while true;
 	// VerifierMissing while the Secret of a verifier does not exist or is empty;
