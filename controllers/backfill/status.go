@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
 )
@@ -152,7 +153,7 @@ func (r *Reconciler) tell(t *v1alpha1.Tenant, before, now *metav1.Condition) {
 	if now.Status == metav1.ConditionFalse {
 		kind = corev1.EventTypeWarning
 	}
-	r.Recorder.Eventf(t, nil, kind, now.Reason, "Backfill", "%s", now.Message[:min(len(now.Message), 900)])
+	r.Recorder.Eventf(t, nil, kind, now.Reason, "Backfill", "%s", bounded.Text(now.Message, 900))
 }
 
 // write writes what is yet to be written of the last run.

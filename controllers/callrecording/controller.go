@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -123,7 +124,8 @@ func (r *Reconciler) patchStatus(ctx context.Context, s *scope) error {
 	ready := apimeta.FindStatusCondition(s.obj.Status.Conditions, v1alpha1.ConditionReady)
 	switch s.obj.Status.Phase {
 	case v1alpha1.RecordingPhaseFailed:
-		r.Recorder.Eventf(s.obj, nil, corev1.EventTypeWarning, ready.Reason, "Upload", "%s", cut(ready.Message, 900))
+		message := bounded.Text(ready.Message, 900)
+		r.Recorder.Eventf(s.obj, nil, corev1.EventTypeWarning, ready.Reason, "Upload", "%s", message)
 	case v1alpha1.RecordingPhaseUploaded:
 		if s.obj.Labels[v1alpha1.LabelOrigin] != v1alpha1.OriginIntake { // one event for each recording of a busy tenant would be noise
 			r.Recorder.Eventf(s.obj, nil, corev1.EventTypeNormal, ready.Reason, "Upload", "%s", ready.Message)

@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/store"
 )
@@ -23,7 +24,7 @@ func (r *Reconciler) mirror(_ context.Context, s *scope) error {
 func mirror(o *v1alpha1.CallRecording, row store.Recording) {
 	st := &o.Status
 	st.Attempts = ptr.To(int32(min(row.Attempts, 1<<20))) //nolint:gosec // bounded here
-	st.LastError = cut(row.LastError, 1000)
+	st.LastError = bounded.Text(row.LastError, 1000)
 	st.NextAttemptTime, st.FinishedTime, st.Object = nil, nil, nil
 	switch row.State {
 	case store.StateUploaded:

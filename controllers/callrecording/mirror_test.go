@@ -65,7 +65,7 @@ func rows() map[string]store.Recording {
 func TestMirror(t *testing.T) {
 	second := ptr.To(metav1.NewTime(noon.Truncate(time.Second)))
 	const mend = "; mend that and set the annotation voice.caly.dev/retry to a new value to try again"
-	longest, half := strings.Repeat("é", 500), "x"+strings.Repeat("é", 499)
+	longest, half := strings.Repeat("é", 498)+" ...", "x"+strings.Repeat("é", 497)+" ..."
 	object := func(size int64) *v1alpha1.ObjectStatus {
 		return &v1alpha1.ObjectStatus{Bucket: "b", Key: "k", Size: &size, SHA256: sha256}
 	}

@@ -85,7 +85,7 @@ func TestEventsAreCutAtACharacter(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.reconcile(t, o) // twice, and no third write: what is read back is what was written
-	want := []string{"Warning UploadFailed x" + strings.Repeat("é", 449)}
+	want := []string{"Warning UploadFailed x" + strings.Repeat("é", 447) + " ..."}
 	if diff := cmp.Diff(want, r.told()); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}

@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/secretlabel"
 	"github.com/caly-dev/caly/internal/suspension"
@@ -201,7 +202,7 @@ func (r *Reconciler) tell(s *scope) {
 	if find(s.tenant, v1alpha1.ConditionStalled) != nil {
 		kind = corev1.EventTypeWarning
 	}
-	r.Recorder.Eventf(s.tenant, nil, kind, is.Reason, "Reconcile", "%s", is.Message[:min(len(is.Message), 900)])
+	r.Recorder.Eventf(s.tenant, nil, kind, is.Reason, "Reconcile", "%s", bounded.Text(is.Message, 900))
 }
 
 func (r *Reconciler) addFinalizer(ctx context.Context, s *scope) error {

@@ -152,10 +152,12 @@ func (b *body) afterEnd(err error) error {
 		return context.Cause(b.ctx)
 	}
 	if b.validator == "" {
-		return brokenFault("the source broke off after %d bytes (%v) and gave neither an ETag nor a date to go on with; the whole will be tried again", b.fetched, withoutURL(err))
+		return brokenFault("the source broke off after %d bytes (%s) and gave neither an ETag nor a date to go on "+
+			"with; the whole will be tried again", b.fetched, words(err))
 	}
 	if b.resumes == maxResumes {
-		return brokenFault("the source broke off %d times, last after %d bytes (%v); the whole will be tried again", b.resumes+1, b.fetched, withoutURL(err))
+		return brokenFault("the source broke off %d times, last after %d bytes (%s); the whole will be tried again",
+			b.resumes+1, b.fetched, words(err))
 	}
 	b.resumes++
 	return b.resume()

@@ -9,6 +9,7 @@ import (
 
 	"code.dny.dev/ssrf"
 
+	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -95,17 +96,17 @@ func storageFault(err error) *fault {
 			text: fmt.Sprintf("the bucket refused the credentials (%v): correct the Secret that spec.recordings.credentialsSecretRef names, or what its key may do", err)}
 	}
 	return &fault{kind: later, code: CodeStorageUnavailable, cause: err,
-		text: fmt.Sprintf("the object could not be stored: %v; it will be tried again", storageCause(err)),
+		text: fmt.Sprintf("the object could not be stored: %s; it will be tried again", storageCause(err)),
 		wait: retryAfter(err)}
 }
 
 // storageCause is as much of an error as the Tenant's author may see.
-func storageCause(err error) error {
+func storageCause(err error) string {
 	var none *objectstore.NoAnswerError
 	if errors.As(err, &none) {
-		return none
+		return none.Error()
 	}
-	return withoutURL(err)
+	return words(err)
 }
 
 // requestFault is for a request that got no answer.
@@ -119,7 +120,7 @@ func requestFault(host string, err error) *fault {
 			text: fmt.Sprintf("the host %s has a private address: recordings are fetched from public addresses, or from ranges that the platform allows (--allowed-source-cidrs)", host)}
 	}
 	return &fault{kind: later, code: CodeSourceUnavailable, cause: err,
-		text: fmt.Sprintf("%s could not be reached: %v; it will be tried again", host, withoutURL(err))}
+		text: fmt.Sprintf("%s could not be reached: %s; it will be tried again", host, words(err))}
 }
 
 // statusFault is for an answer that is no recording. head is the beginning of its body.
@@ -161,13 +162,16 @@ func databaseFault(err error) *fault {
 	return &fault{kind: tenantWide, code: CodeDatabaseUnavailable, text: err.Error(), cause: err}
 }
 
-// withoutURL drops the URL that net/http puts into its errors: a signed one is as good as a password.
-func withoutURL(err error) error {
+// maxWords bounds what a fault quotes of an error, in bytes. The other side's header or certificate may be part of it.
+const maxWords = 256
+
+// words returns the text of an error without the URL that net/http puts into it: a signed one is as good as a password.
+func words(err error) string {
 	var u *url.Error
 	if errors.As(err, &u) {
-		return u.Err
+		err = u.Err
 	}
-	return err
+	return bounded.Text(err.Error(), maxWords)
 }
 
 func retryAfter(err error) time.Duration {

@@ -222,6 +222,26 @@ func TestTakesCredentials(t *testing.T) {
 	}
 }
 
+// TestFaultsQuoteLittle asks a source that puts its own words into the error of net/http. The fault becomes a row, a
+// status and a line of the log.
+func TestFaultsQuoteLittle(t *testing.T) {
+	noLeak(t)
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = rw.WriteString("HTTP/1.1 200 OK\r\nTransfer-Encoding: " + strings.Repeat("x", 50_000) + "\r\n\r\n")
+		_ = rw.Flush()
+		_ = conn.Close()
+	})
+	_, err := read(newTestSource(t, loopback, hostOf(s)), s.URL+"/x.mp3", t)
+	if f := wantFault(t, err, later, CodeSourceUnavailable); len(f.text) > 500 || !strings.Contains(f.text, "encoding") {
+		t.Errorf("the fault has %d bytes: %.300q", len(f.text), f.text)
+	}
+}
+
 func TestRedirectsBounded(t *testing.T) {
 	noLeak(t)
 	var asked atomic.Int32

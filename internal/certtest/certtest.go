@@ -41,6 +41,14 @@ func (a *Authority) Sign(t testing.TB, address string, until time.Time) tls.Cert
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
+// SignNames makes the certificate of DNS names, good for an hour.
+func (a *Authority) SignNames(t testing.TB, names ...string) tls.Certificate {
+	t.Helper()
+	template := &x509.Certificate{SerialNumber: big.NewInt(3), NotAfter: time.Now().Add(time.Hour), DNSNames: names}
+	der, key := issue(t, template, a)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
 // Pair is a certificate of 127.0.0.1 that is its own authority, good for an hour, and its key, in PEM.
 func Pair(t testing.TB, serial int64) (cert, key string) {
 	t.Helper()

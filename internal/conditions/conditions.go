@@ -4,12 +4,12 @@ package conditions
 
 import (
 	"fmt"
-	"strings"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/bounded"
 )
 
 // Object has conditions.
@@ -27,13 +27,8 @@ const maxMessage = 32768
 func Set(o Object, kind string, status metav1.ConditionStatus, reason, message string) {
 	list := o.GetConditions()
 	apimeta.SetStatusCondition(&list, metav1.Condition{Type: kind, Status: status, Reason: reason,
-		Message: bounded(message), ObservedGeneration: o.GetGeneration()})
+		Message: bounded.Text(message, maxMessage), ObservedGeneration: o.GetGeneration()})
 	o.SetConditions(list)
-}
-
-// bounded cuts a message that is too long, never within a character: the server would store another text than we compare with.
-func bounded(message string) string {
-	return strings.ToValidUTF8(message[:min(len(message), maxMessage)], "")
 }
 
 // Delete removes one condition.

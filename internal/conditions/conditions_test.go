@@ -131,7 +131,8 @@ func TestMessageIsBounded(t *testing.T) {
 		"cut before a character":    {strings.Repeat("x", bound) + "é", bound},
 		"cut within a character":    {"x" + strings.Repeat("é", bound), bound - 1},
 		"bytes that are no text":    {"a\xffb", 2},
-		"characters of three bytes": {strings.Repeat("あ", bound), bound - bound%3},
+		"characters of three bytes": {strings.Repeat("あ", bound), bound - 1},
+		"an escape sequence":        {"\x1b[31mred", 8},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := object()

@@ -3,11 +3,10 @@ package objectstore
 import (
 	"context"
 	"errors"
-	"strings"
-	"unicode"
 
 	"github.com/minio/minio-go/v7"
 
+	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/resilience"
 )
 
@@ -27,28 +26,16 @@ func (e *NoAnswerError) Error() string { return "no S3 answer from " + e.Host }
 // Unwrap returns the cause, by which package resilience classifies.
 func (e *NoAnswerError) Unwrap() error { return e.cause }
 
-// maxDetail bounds a cause, in bytes.
+// maxDetail bounds a cause, in bytes: parts of it may be the words of a store.
 const maxDetail = 500
 
 // Detail returns the text of an error with the cause that a *NoAnswerError hides. It is for the platform's logs alone.
 func Detail(err error) string {
 	var none *NoAnswerError
 	if !errors.As(err, &none) {
-		return printable(err.Error())
+		return bounded.Text(err.Error(), maxDetail)
 	}
-	return printable(err.Error() + ": " + none.cause.Error())
-}
-
-// printable returns a text without control characters, and at most maxDetail bytes of it: parts of it may be a
-// store's own words.
-func printable(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, text[:min(len(text), maxDetail)])
-	return strings.ToValidUTF8(text, "")
+	return bounded.Text(err.Error()+": "+none.cause.Error(), maxDetail)
 }
 
 // explain turns the client's error into one that package resilience can classify. What S3 said becomes its code alone.

@@ -6,6 +6,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/caly-dev/caly/internal/bounded"
 )
 
 // ErrCapture : what Exotel recorded can be fetched once more, what was captured here cannot.
@@ -75,7 +77,7 @@ func (d *DB) RefuseCapture(ctx context.Context, c Capture, code, message string)
 	return d.oneTrip(ctx, c.Tenant, func(b *pgx.Batch) {
 		b.Queue(`INSERT INTO captures (tenant, id, session, call_sid, pod, state, error_code, error, created_at, finished_at)
 			VALUES ($1, $2, $3::uuid, $4, $5, 'failed', $6, $7, $8, now()) ON CONFLICT (tenant, id) DO NOTHING`,
-			c.Tenant, c.ID, c.Session, c.CallSID, c.Pod, code, bounded(message), c.CreatedAt)
+			c.Tenant, c.ID, c.Session, c.CallSID, c.Pod, code, bounded.Text(message, maxError), c.CreatedAt)
 	})
 }
 
@@ -87,7 +89,8 @@ func (d *DB) SetCaptureUpload(ctx context.Context, ref CaptureRef, pod, uploadID
 // FinishCapture ends a capture. ErrLeaseLost if another pod has it, or it ended.
 func (d *DB) FinishCapture(ctx context.Context, ref CaptureRef, pod string, e CaptureEnd) error {
 	return d.heldCapture(ctx, ref, `UPDATE captures SET state = $4, size = $5, sha256 = $6, error_code = $7, error = $8, finished_at = now()
-		WHERE tenant = $1 AND id = $2 AND pod = $3 AND state = 'recording'`, pod, e.state(), e.Size, e.SHA256, e.Code, bounded(e.Message))
+		WHERE tenant = $1 AND id = $2 AND pod = $3 AND state = 'recording'`,
+		pod, e.state(), e.Size, e.SHA256, e.Code, bounded.Text(e.Message, maxError))
 }
 
 func (d *DB) heldCapture(ctx context.Context, ref CaptureRef, sql string, args ...any) error {

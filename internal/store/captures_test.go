@@ -71,7 +71,10 @@ func TestCaptureLife(t *testing.T) {
 	if err := f.dataplane.FinishCapture(t.Context(), c.CaptureRef, "pod", end); err != nil {
 		t.Fatal(err)
 	}
-	seen(store.Recording{State: store.StateUploaded, Size: 48, SHA256: end.SHA256, LastErrorCode: "SpoolFull", LastError: strings.Repeat("x", 1000) + " ..."})
+	seen(store.Recording{
+		State: store.StateUploaded, Size: 48, SHA256: end.SHA256,
+		LastErrorCode: "SpoolFull", LastError: strings.Repeat("x", 996) + " ...",
+	})
 	if err := f.dataplane.FinishCapture(t.Context(), c.CaptureRef, "pod", end); !errors.Is(err, store.ErrLeaseLost) {
 		t.Errorf("a second end: %v", err)
 	}

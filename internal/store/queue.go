@@ -2,11 +2,11 @@ package store
 
 import (
 	"context"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/caly-dev/caly/internal/bounded"
 )
 
 // Claim leases up to n recordings that are due, oldest first; an expired lease is taken over while the recording has attempts
@@ -78,7 +78,7 @@ func (d *DB) RetryLater(ctx context.Context, owner, id string, at time.Time, cod
 	}
 	return d.held(ctx, `UPDATE recordings SET lease_owner = NULL, lease_until = NULL, available_at = $3, attempts = attempts + $6,
 		last_error_code = $4, last_error = $5 WHERE tenant = caly_upload_tenant() AND id = $2 AND lease_owner = $1`,
-		owner, id, at, code, bounded(msg), counted)
+		owner, id, at, code, bounded.Text(msg, maxError), counted)
 }
 
 // Fail moves a recording into the history as failed.
@@ -88,7 +88,7 @@ func (d *DB) Fail(ctx context.Context, owner, id, code, msg string) error {
 		INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, has_view, last_error_code, last_error,
 			finished_by, created_at)
 		SELECT tenant, id, call_sid, source_url, 'failed', attempts + 1, has_view, $3, $4, $1, created_at FROM gone`,
-		owner, id, code, bounded(msg))
+		owner, id, code, bounded.Text(msg, maxError))
 }
 
 // Release hands leases back at once, as a pod does that is told to end. No attempt is counted.
@@ -110,19 +110,5 @@ func (d *DB) held(ctx context.Context, sql string, args ...any) error {
 	return nil
 }
 
-// bounded returns as much of an error's text as a status can show, without control characters: parts of it may be
-// another host's words, and PostgreSQL takes neither a zero byte nor broken UTF-8.
-func bounded(s string) string {
-	const most = 1000
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, ""))
-	runes := []rune(s)
-	if len(runes) > most {
-		return string(runes[:most]) + " ..."
-	}
-	return s
-}
+// maxError bounds the text of an error in a row, in bytes: parts of it may be another host's words.
+const maxError = 1000

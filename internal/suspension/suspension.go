@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/bounded"
 )
 
 // maxReason bounds the platform's reason in a condition's message, in bytes.
@@ -76,13 +76,7 @@ func decide(t *v1alpha1.Tenant, namespaceAnnotations map[string]string) Suspensi
 // platformMessage returns the condition's message for the platform's reason. The values "true" and "" name none.
 func platformMessage(why string) string {
 	const message = "the platform has suspended this Tenant: webhooks are refused and uploads wait"
-	why = strings.ToValidUTF8(why[:min(len(why), maxReason)], "")
-	why = strings.TrimSpace(strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) {
-			return ' '
-		}
-		return c
-	}, why))
+	why = strings.TrimSpace(bounded.Text(why, maxReason))
 	if why == "" || why == "true" {
 		return message
 	}

@@ -90,11 +90,11 @@ func TestDecide(t *testing.T) {
 		},
 		"a reason that is too long": {
 			namespace: map[string]string{all: strings.Repeat("é", 200)},
-			want:      platform("; reason: " + strings.Repeat("é", 128)),
+			want:      platform("; reason: " + strings.Repeat("é", 126) + " ..."),
 		},
 		"a long reason that is cut within a character": {
 			namespace: map[string]string{all: "a" + strings.Repeat("é", 200)},
-			want:      platform("; reason: a" + strings.Repeat("é", 127)),
+			want:      platform("; reason: a" + strings.Repeat("é", 125) + " ..."),
 		},
 	}
 	for name, tt := range tests {

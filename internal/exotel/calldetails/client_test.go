@@ -93,7 +93,7 @@ func TestCallErrors(t *testing.T) {
 		"not known yet": {"c1", exoteltest.DetailQuirks{NotFound: 1}, Error{Kind: ErrNotFound, Status: 404}, 1, []string{"some seconds after it was placed"}},
 		"unauthorized":  {"c1", exoteltest.DetailQuirks{Status: 401}, Error{Kind: ErrUnauthorized, Status: 401}, 1, []string{region}},
 		"forbidden": {"c1", exoteltest.DetailQuirks{Status: 403, Message: "not KYC\ncompliant"}, Error{Kind: ErrUnauthorized, Status: 403}, 1,
-			[]string{region, `("not KYCcompliant")`}},
+			[]string{region, `("not KYC compliant")`}},
 		"rate limited": {"c1", exoteltest.DetailQuirks{TooMany: 9}, Error{Kind: ErrRateLimited, Status: 429, RetryAfter: 30 * time.Second}, 1,
 			[]string{"200 requests a minute"}},
 		"rate limited, no time": {"c1", exoteltest.DetailQuirks{TooMany: 9, RetryAfter: -1}, Error{Kind: ErrRateLimited, Status: 429}, 3, nil},

@@ -6,10 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
-	"unicode"
 
+	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/resilience"
 )
 
@@ -28,6 +27,10 @@ var (
 	// ErrUnreadable : the answer is not what Exotel documents.
 	ErrUnreadable = errors.New("unreadable")
 )
+
+// maxWords bounds what an error quotes of an answer, or of the reason that there was none, in bytes. A Tenant names the
+// host, whose header or certificate may be part of that reason.
+const maxWords = 256
 
 // Error says what happened, why and what to do. It never holds credentials, nor the query, which names people's numbers.
 type Error struct {
@@ -76,7 +79,7 @@ func (c *Client) explain(ctx context.Context, what string, err error) error {
 	case errors.As(err, &answer):
 		c.explainAnswer(e, answer)
 	default:
-		e.Kind, e.why = ErrUnavailable, "no answer from "+c.base.Host+": "+err.Error()
+		e.Kind, e.why = ErrUnavailable, "no answer from "+c.base.Host+": "+bounded.Text(err.Error(), maxWords)
 		e.remedy = "check that the host resolves and can be reached from here; it is asked again later"
 	}
 	return e
@@ -108,7 +111,8 @@ func refuse(what, why, remedy string) error {
 
 // unreadable makes the error of an answer that cannot be used.
 func unreadable(what string, cause error) error {
-	return &Error{Kind: ErrUnreadable, Status: http.StatusOK, what: what, why: cause.Error(), cause: cause,
+	why := bounded.Text(cause.Error(), maxWords)
+	return &Error{Kind: ErrUnreadable, Status: http.StatusOK, what: what, why: why, cause: cause,
 		remedy: "check that the address is Exotel's and that no proxy answers instead; else report it with the account's region"}
 }
 
@@ -139,12 +143,5 @@ func (c *Client) restMessage(body []byte) string {
 	if json.Unmarshal(body, &w) != nil {
 		return ""
 	}
-	s := c.secrets.Replace(string(w.RestException.Message))
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return -1
-		}
-		return r
-	}, s)
-	return strings.ToValidUTF8(s[:min(len(s), 200)], "")
+	return bounded.Text(c.secrets.Replace(string(w.RestException.Message)), maxWords)
 }
