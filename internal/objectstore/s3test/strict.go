@@ -1,0 +1,406 @@
+package s3test
+
+import (
+	"bytes"
+	"crypto/md5"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Rules are what a Strict store enforces beyond what every S3 store does. The zero value is a plain bucket of Amazon's.
+type Rules struct {
+	// Region of the bucket; us-east-1 if empty. Redirect answers other regions with 301 in place of 400.
+	Region   string
+	Redirect bool
+	// Token is the session token that each request must carry; empty: none may.
+	Token string
+	// Lock gives the bucket Object Lock with a default retention: a body needs Content-MD5 or a checksum, and no
+	// version can be deleted.
+	Lock bool
+	// Encryption is what the bucket's policy requires of x-amz-server-side-encryption, and KMSKey which key.
+	Encryption, KMSKey string
+	// Skew is how far the store's clock is ahead.
+	Skew time.Duration
+	// VirtualHost refuses addresses with the bucket in the path.
+	VirtualHost bool
+	// NoMultiDelete refuses the deletion of many objects in a request.
+	NoMultiDelete bool
+	// NoSHA256 refuses checksum headers, BlindSHA256 accepts and BlindMD5 ignores them without looking at the body.
+	NoSHA256, BlindSHA256, BlindMD5 bool
+	// OpaqueETags gives objects ETags that are not digests, as encryption with KMS does.
+	OpaqueETags bool
+	// NoDelete denies deletions to the key.
+	NoDelete bool
+	// StorageClasses are those that exist besides STANDARD.
+	StorageClasses []string
+	// Refuse answers a request before all else; nil, or a nil result, goes on. It must be safe for concurrent use.
+	Refuse func(*http.Request) *Refusal
+}
+
+// Refusal is an error answer.
+type Refusal struct {
+	Status        int
+	Code, Message string
+	// Extra elements of the body, as XML.
+	Extra string
+}
+
+// StrictObject is what a Strict store has under a key.
+type StrictObject struct {
+	Data []byte
+	// Header has what the request that made it said of it.
+	Header http.Header
+	// Versions is how many there are, and Deleted whether the newest is a delete marker.
+	Versions int
+	Deleted  bool
+}
+
+// Strict is a store in memory that enforces what Amazon documents, with one bucket. Its answers have the codes and
+// texts that public reports quote; each is named where it is made.
+type Strict struct {
+	// URL is the endpoint.
+	URL                          string
+	Bucket, AccessKey, SecretKey string
+
+	rules   Rules
+	mu      sync.Mutex
+	objects map[string]*StrictObject
+	uploads map[string]*strictUpload
+	asked   []string
+	serial  int
+}
+
+type strictUpload struct {
+	key    string
+	header http.Header
+	parts  map[int]strictPart
+}
+
+type strictPart struct {
+	data []byte
+	sha  string
+}
+
+// NewStrict starts one; with TLS if certify is not nil.
+func NewStrict(t testing.TB, rules Rules, certify func(*httptest.Server)) *Strict {
+	t.Helper()
+	if rules.Region == "" {
+		rules.Region = "us-east-1"
+	}
+	s := &Strict{Bucket: "strict-bucket", AccessKey: "AKIDEXAMPLE", SecretKey: "wJalrXUtnFEMI", rules: rules,
+		objects: map[string]*StrictObject{}, uploads: map[string]*strictUpload{}}
+	server := httptest.NewUnstartedServer(s)
+	if certify != nil {
+		certify(server)
+		server.StartTLS()
+	} else {
+		server.Start()
+	}
+	t.Cleanup(server.Close)
+	s.URL = server.URL
+	return s
+}
+
+// Object returns a copy of what is under a key, and whether there was ever anything.
+func (s *Strict) Object(key string) (StrictObject, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, ok := s.objects[key]
+	if !ok {
+		return StrictObject{}, false
+	}
+	return *o, true
+}
+
+// Keys returns the keys of objects that are not deleted, sorted.
+func (s *Strict) Keys() (keys []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, o := range s.objects {
+		if !o.Deleted {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// Uploads returns how many uploads in parts are unfinished.
+func (s *Strict) Uploads() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.uploads)
+}
+
+// Asked returns the requests so far, each with its method, and path or query.
+func (s *Strict) Asked() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.asked)
+}
+
+// SetRules changes the rules.
+func (s *Strict) SetRules(change func(*Rules)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.rules)
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Strict) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the client is gone
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = append(s.asked, r.Method+" "+r.URL.RequestURI())
+	w.Header().Set("Date", time.Now().Add(s.rules.Skew).UTC().Format(http.TimeFormat))
+	if no := s.serve(w, r, body); no != nil {
+		no.write(w, r)
+	}
+}
+
+func (no *Refusal) write(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/xml")
+	w.WriteHeader(no.Status)
+	if r.Method != http.MethodHead {
+		_, _ = fmt.Fprintf(w, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>%s</Code><Message>", no.Code)
+		_ = xml.EscapeText(w, []byte(no.Message))
+		_, _ = fmt.Fprintf(w, "</Message>%s<RequestId>X</RequestId><HostId>Y</HostId></Error>", no.Extra)
+	}
+}
+
+func (s *Strict) serve(w http.ResponseWriter, r *http.Request, body []byte) *Refusal {
+	if s.rules.Refuse != nil {
+		if no := s.rules.Refuse(r); no != nil {
+			return no
+		}
+	}
+	bucket, key, no := s.address(r)
+	if no != nil {
+		return no
+	}
+	if no := s.authenticate(w, r, body); no != nil {
+		return no
+	}
+	if bucket != s.Bucket {
+		return &Refusal{404, "NoSuchBucket", "The specified bucket does not exist", "<BucketName>" + bucket +
+			"</BucketName>"}
+	}
+	return s.operate(w, r, key, body)
+}
+
+// address takes the bucket from the host or the path.
+func (s *Strict) address(r *http.Request) (bucket, key string, no *Refusal) {
+	if strings.Contains(r.Host, "dualstack") {
+		return "", "", &Refusal{400, "InvalidRequest", "S3 dual-stack endpoints are not supported here", ""}
+	}
+	path := strings.TrimPrefix(r.URL.Path, "/")
+	if host, ok := strings.CutPrefix(r.Host, s.Bucket+"."); ok && host != "" {
+		return s.Bucket, path, nil
+	}
+	if s.rules.VirtualHost { // electron-userland/electron-builder#8674
+		return "", "", &Refusal{403, "SecondLevelDomainForbidden", "Please use virtual hosted style to access.", ""}
+	}
+	bucket, key, _ = strings.Cut(path, "/")
+	return bucket, key, nil
+}
+
+// operate is called for requests that are authentic.
+func (s *Strict) operate(w http.ResponseWriter, r *http.Request, key string, body []byte) *Refusal {
+	q := r.URL.Query()
+	switch {
+	case key == "" && r.Method == http.MethodGet && q.Has("uploads"):
+		return s.listUploads(w, q.Get("prefix"))
+	case key == "" && r.Method == http.MethodGet:
+		return s.list(w, q.Get("prefix"), q.Get("max-keys"))
+	case key == "" && r.Method == http.MethodPost && q.Has("delete"):
+		return s.deleteMany(w, r, body)
+	case r.Method == http.MethodPost && q.Has("uploads"):
+		return s.begin(w, r, key)
+	case q.Has("uploadId"):
+		return s.part(w, r, key, body)
+	case r.Method == http.MethodPut:
+		return s.put(w, r, key, body)
+	case r.Method == http.MethodGet, r.Method == http.MethodHead:
+		return s.get(w, r, key)
+	case r.Method == http.MethodDelete:
+		return s.remove(w, key, q.Get("versionId"))
+	}
+	return &Refusal{501, "NotImplemented", "A header you provided implies functionality that is not implemented", ""}
+}
+
+func (s *Strict) put(w http.ResponseWriter, r *http.Request, key string, body []byte) *Refusal {
+	if no := s.admit(r.Header); no != nil {
+		return no
+	}
+	if no := s.check(r.Header, body, "Object"); no != nil {
+		return no
+	}
+	sum := md5.Sum(body)
+	s.store(w, key, body, r.Header, hex.EncodeToString(sum[:]))
+	return nil
+}
+
+// store adds a version.
+func (s *Strict) store(w http.ResponseWriter, key string, data []byte, header http.Header, etag string) {
+	o := s.objects[key]
+	if o == nil {
+		o = &StrictObject{}
+		s.objects[key] = o
+	}
+	if s.rules.OpaqueETags {
+		etag = hex.EncodeToString([]byte(fmt.Sprintf("%016d", s.next())))
+	}
+	o.Data, o.Header, o.Deleted = bytes.Clone(data), header.Clone(), false
+	o.Versions++
+	o.Header.Set("ETag", `"`+etag+`"`)
+	w.Header().Set("ETag", `"`+etag+`"`)
+	if s.rules.Lock {
+		w.Header().Set("X-Amz-Version-Id", "v"+strconv.Itoa(o.Versions))
+	}
+	if sha := header.Get("X-Amz-Checksum-Sha256"); sha != "" {
+		w.Header().Set("X-Amz-Checksum-Sha256", sha)
+	}
+}
+
+func (s *Strict) next() int {
+	s.serial++
+	return s.serial
+}
+
+// admit holds a write against the bucket's policy and the store's options.
+func (s *Strict) admit(h http.Header) *Refusal {
+	encryption, key := h.Get("X-Amz-Server-Side-Encryption"), h.Get("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id")
+	if s.rules.Encryption != "" && encryption != s.rules.Encryption { // quiltdata/quilt#1326
+		return &Refusal{403, "AccessDenied", "Access Denied", ""}
+	}
+	if s.rules.KMSKey != "" && key != s.rules.KMSKey { // localstack/localstack#7177
+		return &Refusal{400, "KMS.NotFoundException", "Invalid keyId '" + key + "'", ""}
+	}
+	if class := h.Get("X-Amz-Storage-Class"); class != "" && class != "STANDARD" &&
+		!slices.Contains(s.rules.StorageClasses, class) {
+		return &Refusal{400, "InvalidStorageClass", "The storage class you specified is not valid", ""}
+	}
+	return nil
+}
+
+// check holds a body against the digests of its headers.
+func (s *Strict) check(h http.Header, body []byte, what string) *Refusal {
+	sha, md := h.Get("X-Amz-Checksum-Sha256"), h.Get("Content-Md5")
+	if sha != "" && s.rules.NoSHA256 { // io7m-com/exfilac#35
+		return &Refusal{501, "NotImplemented",
+			"A header you provided implies functionality that is not implemented: x-amz-checksum-sha256", ""}
+	}
+	if s.rules.Lock && sha == "" && md == "" { // versity/versitygw#1776, s3tools/s3cmd#1436
+		return &Refusal{400, "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required for Put " + what +
+			" requests with Object Lock parameters", ""}
+	}
+	wantSHA, wantMD := sha256.Sum256(body), md5.Sum(body)
+	if sha != "" && !s.rules.BlindSHA256 && sha != base64.StdEncoding.EncodeToString(wantSHA[:]) {
+		return &Refusal{400, "BadDigest", "The SHA256 you specified did not match the calculated checksum.", ""}
+	}
+	if md != "" && !s.rules.BlindMD5 && md != base64.StdEncoding.EncodeToString(wantMD[:]) {
+		return &Refusal{400, "BadDigest", "The Content-MD5 you specified did not match what we received.", ""}
+	}
+	return nil
+}
+
+func (s *Strict) get(w http.ResponseWriter, r *http.Request, key string) *Refusal {
+	o := s.objects[key]
+	if o == nil || o.Deleted {
+		return &Refusal{404, "NoSuchKey", "The specified key does not exist.", "<Key>" + key + "</Key>"}
+	}
+	for name, values := range o.Header {
+		if name == "Etag" || name == "Content-Type" || strings.HasPrefix(name, "X-Amz-Meta-") ||
+			name == "X-Amz-Checksum-Sha256" && r.Header.Get("X-Amz-Checksum-Mode") == "ENABLED" {
+			w.Header()[name] = values
+		}
+	}
+	w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
+	w.Header().Set("Content-Length", strconv.Itoa(len(o.Data)))
+	if r.Method == http.MethodGet {
+		_, _ = w.Write(o.Data)
+	}
+	return nil
+}
+
+func (s *Strict) remove(w http.ResponseWriter, key, version string) *Refusal {
+	if s.rules.NoDelete {
+		return &Refusal{403, "AccessDenied",
+			"User: arn:aws:iam::123456789012:user/uploader is not authorized to perform: " +
+				"s3:DeleteObject on resource: \"arn:aws:s3:::" + s.Bucket + "/" + key +
+				"\" because no identity-based policy allows the s3:DeleteObject action", ""}
+	}
+	if s.rules.Lock && version != "" {
+		return &Refusal{403, "AccessDenied", "Access Denied because object protected by object lock.", ""}
+	}
+	switch o := s.objects[key]; {
+	case o != nil && s.rules.Lock:
+		o.Deleted = true
+	case o != nil:
+		delete(s.objects, key)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (s *Strict) deleteMany(w http.ResponseWriter, r *http.Request, body []byte) *Refusal {
+	if s.rules.NoMultiDelete {
+		return &Refusal{501, "NotImplemented", "A header you provided implies functionality that is not implemented.",
+			""}
+	}
+	// versity/versitygw#1301 has the text
+	if r.Header.Get("Content-Md5") == "" && r.Header.Get("X-Amz-Checksum-Sha256") == "" {
+		return &Refusal{400, "InvalidRequest",
+			"Missing required header for this request: Content-MD5 OR x-amz-checksum-*", ""}
+	}
+	var list struct{ Object []struct{ Key string } }
+	if xml.Unmarshal(body, &list) != nil {
+		return &Refusal{400, "MalformedXML", "The XML you provided was not well-formed", ""}
+	}
+	_, _ = io.WriteString(w, "<DeleteResult>")
+	for _, o := range list.Object {
+		if no := s.remove(httptest.NewRecorder(), o.Key, ""); no != nil {
+			_, _ = fmt.Fprintf(w, "<Error><Key>%s</Key><Code>%s</Code><Message>Access Denied</Message></Error>", o.Key,
+				no.Code)
+			continue
+		}
+		_, _ = fmt.Fprintf(w, "<Deleted><Key>%s</Key></Deleted>", o.Key)
+	}
+	_, _ = io.WriteString(w, "</DeleteResult>")
+	return nil
+}
+
+func (s *Strict) list(w http.ResponseWriter, prefix, most string) *Refusal {
+	limit, err := strconv.Atoi(most)
+	if err != nil {
+		limit = 1000
+	}
+	var keys []string
+	for key, o := range s.objects {
+		if strings.HasPrefix(key, prefix) && !o.Deleted {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	_, _ = fmt.Fprintf(w, "<ListBucketResult><Name>%s</Name><IsTruncated>false</IsTruncated>", s.Bucket)
+	for _, key := range keys[:min(limit, len(keys))] {
+		_, _ = fmt.Fprintf(w, "<Contents><Key>%s</Key><Size>%d</Size></Contents>", key, len(s.objects[key].Data))
+	}
+	_, _ = io.WriteString(w, "</ListBucketResult>")
+	return nil
+}
