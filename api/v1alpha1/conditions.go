@@ -64,8 +64,36 @@ const (
 	ReasonBucketReachable = "BucketReachable"
 	// ReasonBucketNotFound : the endpoint answered that there is no such bucket.
 	ReasonBucketNotFound = "BucketNotFound"
-	// ReasonAccessDenied : the endpoint refused the credentials.
+	// ReasonCredentialsRefused is for a store that does not know the access key, or refuses its signature or session
+	// token.
+	ReasonCredentialsRefused = "CredentialsRefused"
+	// ReasonAccessDenied is for a store that knows the key and denies it the request.
 	ReasonAccessDenied = "AccessDenied"
+	// ReasonAccountDisabled is for a store that has suspended the account of the key.
+	ReasonAccountDisabled = "AccountDisabled"
+	// ReasonRegionMismatch is for a bucket in another region than the spec names.
+	ReasonRegionMismatch = "RegionMismatch"
+	// ReasonEndpointMismatch is for a store that redirects to another endpoint.
+	ReasonEndpointMismatch = "EndpointMismatch"
+	// ReasonAddressingStyle is for a store that takes the bucket's name in the path only, or in the host name only.
+	ReasonAddressingStyle = "AddressingStyle"
+	// ReasonClockSkew is for a store whose clock differs from the operator's by more than it allows.
+	ReasonClockSkew = "ClockSkew"
+	// ReasonQuotaExceeded is for a bucket or an account whose quota is used up.
+	ReasonQuotaExceeded = "QuotaExceeded"
+	// ReasonEncryptionRequired is for a bucket whose policy takes objects with another encryption only.
+	ReasonEncryptionRequired = "EncryptionRequired"
+	// ReasonEncryptionKeyRefused is for a KMS key that does not exist, is disabled, or must not be used by the
+	// credentials.
+	ReasonEncryptionKeyRefused = "EncryptionKeyRefused"
+	// ReasonObjectLocked is for a request that the bucket's Object Lock forbids.
+	ReasonObjectLocked = "ObjectLocked"
+	// ReasonStorageClassRefused is for a storage class that the store does not have.
+	ReasonStorageClassRefused = "StorageClassRefused"
+	// ReasonNotSupported is for a store that does not implement the request.
+	ReasonNotSupported = "NotSupported"
+	// ReasonCertificateNotTrusted is for a store whose certificate cannot be verified.
+	ReasonCertificateNotTrusted = "CertificateNotTrusted"
 	// ReasonEndpointUnreachable : the endpoint did not answer; tried again with backoff.
 	ReasonEndpointUnreachable = "EndpointUnreachable"
 	// ReasonEndpointNotAllowed is for an endpoint that the platform does not allow: plain http, or a private address.

@@ -45,8 +45,11 @@ func (r *Reconciler) probe(ctx context.Context, s *scope) error {
 func unreachable(s *scope, err error) error {
 	v := &verdict{reason: v1alpha1.ReasonEndpointUnreachable, message: err.Error(), retry: 30 * time.Second}
 	var p *objectstore.ProbeError
-	if errors.As(err, &p) && p.Reason != objectstore.EndpointUnreachable {
-		v.reason, v.stalled, v.retry = string(p.Reason), true, time.Minute
+	if errors.As(err, &p) {
+		v.reason, v.stalled = string(p.Reason), p.Stop
+	}
+	if v.stalled {
+		v.retry = time.Minute
 	}
 	conditions.Set(s.tenant, v1alpha1.ConditionStorageReachable, metav1.ConditionFalse, v.reason, v.message)
 	return v

@@ -199,9 +199,14 @@ func TestUnreachable(t *testing.T) {
 		err  error
 		want verdict
 	}{
-		"no bucket":     {&objectstore.ProbeError{Reason: objectstore.BucketNotFound, Message: "m"}, verdict{v1alpha1.ReasonBucketNotFound, "m", true, time.Minute}},
-		"access denied": {&objectstore.ProbeError{Reason: objectstore.AccessDenied, Message: "m"}, verdict{v1alpha1.ReasonAccessDenied, "m", true, time.Minute}},
-		"wrapped": {fmt.Errorf("twice: %w", &objectstore.ProbeError{Reason: objectstore.AccessDenied, Message: "m"}),
+		"no bucket": {&objectstore.ProbeError{Reason: objectstore.BucketNotFound, Stop: true, Message: "m"},
+			verdict{v1alpha1.ReasonBucketNotFound, "m", true, time.Minute}},
+		"access denied": {&objectstore.ProbeError{Reason: objectstore.AccessDenied, Stop: true, Message: "m"},
+			verdict{v1alpha1.ReasonAccessDenied, "m", true, time.Minute}},
+		"clocks": {&objectstore.ProbeError{Reason: objectstore.ClockSkew, Message: "m"},
+			verdict{v1alpha1.ReasonClockSkew, "m", false, 30 * time.Second}},
+		"wrapped": {fmt.Errorf("twice: %w", &objectstore.ProbeError{Reason: objectstore.AccessDenied, Stop: true,
+			Message: "m"}),
 			verdict{v1alpha1.ReasonAccessDenied, "twice: m", true, time.Minute}},
 		"no answer": {&objectstore.ProbeError{Reason: objectstore.EndpointUnreachable, Message: "m"}, verdict{v1alpha1.ReasonEndpointUnreachable, "m", false, 30 * time.Second}},
 		"left alone for now": {&resilience.OpenError{Dependency: "s3", Until: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},

@@ -27,7 +27,8 @@ func (t *tape) bring(ctx context.Context) (done bool, err error) {
 		t.abandon()
 		return true, nil
 	case !t.m.Ended.IsZero() && time.Since(t.m.Ended) > t.c.o.GiveUpAfter:
-		gaveUp := t.giveUp(ctx, CodeStorageFailed, fmt.Sprintf("the capture could not be brought to bucket %q in %s: %v", t.m.Bucket, t.c.o.GiveUpAfter, err))
+		gaveUp := t.giveUp(ctx, CodeStorageFailed, fmt.Sprintf("the capture could not be brought to bucket %q in %s: %s",
+			t.m.Bucket, t.c.o.GiveUpAfter, objectstore.Explain(err)))
 		return gaveUp == nil, gaveUp
 	}
 	return false, err

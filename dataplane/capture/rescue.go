@@ -50,7 +50,7 @@ func (c *Captures) uploadsOf(ctx context.Context, b *objectstore.Bucket, row sto
 		ids, err = b.Uploads(ctx, row.Key)
 		return err
 	})
-	if err != nil && (row.UploadID == "" || objectstore.ConfigFault(err) == "") {
+	if err != nil && (row.UploadID == "" || objectstore.CauseOf(err).Reason == "") {
 		return nil, err // a key that may not list must do with the row's
 	}
 	for _, id := range ids {

@@ -191,7 +191,7 @@ func (t *tape) abortOthers(ctx context.Context, b *objectstore.Bucket) error {
 		ids, err = b.Uploads(ctx, t.m.Key)
 		return err
 	})
-	if err != nil && objectstore.ConfigFault(err) == "" { // a key that may not list leaves them to the bucket's rules
+	if err != nil && objectstore.CauseOf(err).Reason == "" { // a key that may not list leaves them to the bucket's rules
 		return err
 	}
 	for _, id := range ids {

@@ -16,6 +16,7 @@ import (
 )
 
 // Codes say why a recording is not uploaded (yet). They are shown in statuses and label metrics, so they are few.
+// storageCode has those of faults that concern the whole bucket.
 const (
 	CodeSourceNotReady           = "SourceNotReady"
 	CodeSourceUnavailable        = "SourceUnavailable"
@@ -27,7 +28,6 @@ const (
 	CodeSourceTooLarge           = "SourceTooLarge"
 	CodeStorageUnavailable       = "StorageUnavailable"
 	CodeStorageMismatch          = "StorageMismatch"
-	CodeStorageAccessDenied      = "StorageAccessDenied"
 	CodeBucketNotFound           = "BucketNotFound"
 	CodeKeyInvalid               = "KeyInvalid"
 	CodeDatabaseUnavailable      = "DatabaseUnavailable"
@@ -87,17 +87,26 @@ func openFault(open *resilience.OpenError) *fault {
 
 // storageFault is for what the bucket's side reported.
 func storageFault(err error) *fault {
-	switch objectstore.ConfigFault(err) {
-	case objectstore.BucketNotFound:
-		return &fault{kind: misconfigured, code: CodeBucketNotFound, cause: err,
-			text: fmt.Sprintf("the bucket is not there (%v): create it, or correct spec.recordings of the Tenant", err)}
-	case objectstore.AccessDenied:
-		return &fault{kind: misconfigured, code: CodeStorageAccessDenied, cause: err,
-			text: fmt.Sprintf("the bucket refused the credentials (%v): correct the Secret that spec.recordings.credentialsSecretRef names, or what its key may do", err)}
+	cause := objectstore.CauseOf(err)
+	if cause.Reason == "" {
+		return &fault{kind: later, code: CodeStorageUnavailable, cause: err,
+			text: fmt.Sprintf("the object could not be stored: %s; it will be tried again", storageCause(err)),
+			wait: retryAfter(err)}
 	}
-	return &fault{kind: later, code: CodeStorageUnavailable, cause: err,
-		text: fmt.Sprintf("the object could not be stored: %s; it will be tried again", storageCause(err)),
+	f := &fault{kind: tenantWide, code: storageCode(cause.Reason), text: objectstore.Explain(err), cause: err,
 		wait: retryAfter(err)}
+	if cause.Stop {
+		f.kind = misconfigured
+	}
+	return f
+}
+
+// storageCode is the code for a reason of package objectstore, which has a few.
+func storageCode(r objectstore.Reason) string {
+	if r == objectstore.BucketNotFound {
+		return CodeBucketNotFound
+	}
+	return "Storage" + string(r)
 }
 
 // storageCause is as much of an error as the Tenant's author may see.

@@ -179,7 +179,7 @@ func (t *transfer) send(ctx context.Context, b *body) (*store.Result, error) {
 	case errors.Is(context.Cause(putCtx), errStorageStalled):
 		err = resilience.Retryable(errStorageStalled)
 	}
-	if !d.complete(b.size) || objectstore.ConfigFault(err) != "" {
+	if !d.complete(b.size) || objectstore.CauseOf(err).Reason != "" {
 		return nil, orIncomplete(err)
 	}
 	s := d.sums()

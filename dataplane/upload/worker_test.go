@@ -342,8 +342,8 @@ func TestTenantWideFaults(t *testing.T) {
 		wantExit int
 	}{
 		"no bucket":    {func(r *rig) { r.cfg.Bucket = "nobody" }, CodeBucketNotFound, ExitConfig},
-		"wrong secret": {func(r *rig) { r.cfg.SecretAccessKey = "wrong" }, CodeStorageAccessDenied, ExitConfig},
-		"unknown key":  {func(r *rig) { r.cfg.AccessKeyID = "nobody" }, CodeStorageAccessDenied, ExitConfig},
+		"wrong secret": {func(r *rig) { r.cfg.SecretAccessKey = "wrong" }, "StorageCredentialsRefused", ExitConfig},
+		"unknown key":  {func(r *rig) { r.cfg.AccessKeyID = "nobody" }, "StorageCredentialsRefused", ExitConfig},
 		"nobody listens": {func(r *rig) {
 			r.cfg.Endpoint = "http://127.0.0.1:1"
 			r.o.Registry = resilience.NewRegistry(resilience.Options{FailureThreshold: 1, OpenFor: time.Minute,

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -74,8 +73,7 @@ type answers struct {
 	stall  time.Duration
 }
 
-// RoundTrip implements http.RoundTripper. An error answer comes back with a body that this package has written,
-// or, where it is not an error of S3, as a *resilience.HTTPError.
+// RoundTrip implements http.RoundTripper. An error answer comes back as the error that errorAnswer returns.
 func (a answers) RoundTrip(req *http.Request) (*http.Response, error) {
 	if left, ok := req.Context().Value(requestsKey).(*atomic.Int64); ok && left.Add(-1) < 0 {
 		if req.Body != nil {
@@ -94,8 +92,8 @@ func (a answers) RoundTrip(req *http.Request) (*http.Response, error) {
 	} else {
 		resp.Body = a.bounded(req, resp, cancel)
 	}
-	if resp.StatusCode >= http.StatusMultipleChoices && req.Method != http.MethodHead {
-		return errorAnswer(req, resp)
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		return nil, errorAnswer(req, resp)
 	}
 	return resp, nil
 }
@@ -262,36 +260,47 @@ func (c *tagCounter) named() {
 	}
 }
 
-// errorAnswer reads an error answer. It comes back with what this package understood of it, or as an error if S3
-// did not write it.
-func errorAnswer(req *http.Request, resp *http.Response) (*http.Response, error) {
+// errorAnswer reads an error answer into an *AnswerError or, if S3 did not write it, into a *resilience.HTTPError.
+func errorAnswer(req *http.Request, resp *http.Response) error {
 	defer func() { _ = resp.Body.Close() }()
-	answer := &resilience.HTTPError{
-		Host:       req.URL.Host,
-		Status:     resp.StatusCode,
-		RetryAfter: resilience.RetryAfter(resp.Header, time.Now()),
+	answer := &AnswerError{
+		HTTPError: &resilience.HTTPError{
+			Host:       req.URL.Host,
+			Status:     resp.StatusCode,
+			RetryAfter: resilience.RetryAfter(resp.Header, time.Now()),
+		},
+		Region: cleanCode(resp.Header.Get("X-Amz-Bucket-Region")),
+	}
+	answer.Time, _ = http.ParseTime(resp.Header.Get("Date"))
+	if req.Method == http.MethodHead { // its answer has no body
+		return answer
 	}
 	data, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", answer, err)
+		return fmt.Errorf("%w: %w", answer.HTTPError, err)
 	}
 	var e struct {
-		XMLName xml.Name `xml:"Error"`
-		Code    string
+		XMLName    xml.Name `xml:"Error"`
+		Code       string
+		Message    string
+		Region     string
+		Endpoint   string
+		ServerTime string
 	}
 	if xml.Unmarshal(data, &e) != nil || cleanCode(e.Code) == "" {
-		return nil, answer
+		return answer.HTTPError
 	}
-	body := "<Error><Code>" + cleanCode(e.Code) + "</Code></Error>"
-	resp.Header.Del("X-Minio-Error-Code")
-	resp.Header.Del("X-Minio-Error-Desc")
-	resp.Header.Set("Content-Length", strconv.Itoa(len(body)))
-	resp.ContentLength = int64(len(body))
-	resp.Body = io.NopCloser(bytes.NewReader([]byte(body)))
-	return resp, nil
+	answer.Code, answer.Text, answer.Endpoint = e.Code, cleanText(e.Message), cleanCode(e.Endpoint)
+	if region := cleanCode(e.Region); region != "" {
+		answer.Region = region
+	}
+	if at, err := time.Parse(time.RFC3339, e.ServerTime); err == nil {
+		answer.Time = at
+	}
+	return answer
 }
 
-// maxCode bounds an error code, which becomes part of conditions and logs.
+// maxCode bounds an error code, a region or a host name, which become part of conditions and logs.
 const maxCode = 64
 
 // cleanCode returns a code of S3, which is a word, and "" for anything else.

@@ -40,6 +40,7 @@ type Bucket struct {
 	core    minio.Core
 	name    string
 	host    string
+	region  string
 	buffers chan []byte
 }
 
@@ -69,7 +70,8 @@ func New(c Config, transport *Transport) (*Bucket, error) {
 	if err := transport.check(core.EndpointURL()); err != nil {
 		return nil, err
 	}
-	b := &Bucket{core: *core, name: c.Bucket, host: core.EndpointURL().Host, buffers: make(chan []byte, partBuffers)}
+	b := &Bucket{core: *core, name: c.Bucket, host: core.EndpointURL().Host,
+		region: region(c.Region), buffers: make(chan []byte, partBuffers)}
 	for range partBuffers {
 		b.buffers <- nil // made when first needed
 	}
@@ -109,9 +111,23 @@ func region(r string) string {
 func (b *Bucket) Stat(ctx context.Context, key string) (Info, error) {
 	o, err := b.core.StatObject(ctx, b.name, key, minio.StatObjectOptions{})
 	if err != nil {
-		return Info{}, b.explain(err)
+		return Info{}, b.withBody(ctx, key, b.explain(err))
 	}
 	return Info{Size: o.Size, ETag: o.ETag, Meta: o.UserMetadata, Multipart: isMultipart(o.ETag)}, nil
+}
+
+// withBody asks for an object once more if an answer without a body refused it, since only a body says why.
+func (b *Bucket) withBody(ctx context.Context, key string, err error) error {
+	var answer *AnswerError
+	if !errors.As(err, &answer) || answer.Status >= http.StatusInternalServerError {
+		return err
+	}
+	body, told := b.Get(ctx, key)
+	if told == nil {
+		_ = body.Close()
+		return err
+	}
+	return told
 }
 
 // Get streams an object. ErrNotFound may come from the first Read.

@@ -237,8 +237,8 @@ func TestPutErrors(t *testing.T) {
 		wantClass  resilience.Class
 	}{
 		"no such bucket": {wrong("", "", "gone"), objectstore.BucketNotFound, resilience.Permanent},
-		"unknown key":    {wrong("nobody", "", ""), objectstore.AccessDenied, resilience.Permanent},
-		"wrong secret":   {wrong("", "wrong", ""), objectstore.AccessDenied, resilience.Permanent},
+		"unknown key":    {wrong("nobody", "", ""), objectstore.CredentialsRefused, resilience.Permanent},
+		"wrong secret":   {wrong("", "wrong", ""), objectstore.CredentialsRefused, resilience.Permanent},
 		"nobody listens": {func(c *objectstore.Config) { c.Endpoint = "http://127.0.0.1:1" }, objectstore.EndpointUnreachable, resilience.Transient},
 	}
 	for name, tc := range tests {
@@ -248,8 +248,9 @@ func TestPutErrors(t *testing.T) {
 			if err == nil || resilience.Classify(err) != tc.wantClass {
 				t.Errorf("Put: %v is %v, want %v", err, resilience.Classify(err), tc.wantClass)
 			}
-			if r := objectstore.ConfigFault(err); tc.wantReason != objectstore.EndpointUnreachable && r != tc.wantReason {
-				t.Errorf("ConfigFault(%v) = %q, want %q", err, r, tc.wantReason)
+			if r := objectstore.CauseOf(err).Reason; tc.wantReason != objectstore.EndpointUnreachable &&
+				r != tc.wantReason {
+				t.Errorf("CauseOf(%v) is %q, want %q", err, r, tc.wantReason)
 			}
 			var probe *objectstore.ProbeError
 			if err := b.Probe(t.Context()); !errors.As(err, &probe) || probe.Reason != tc.wantReason {

@@ -2,7 +2,12 @@ package objectstore
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 
@@ -38,22 +43,119 @@ func Detail(err error) string {
 	return bounded.Text(err.Error()+": "+none.cause.Error(), maxDetail)
 }
 
-// explain turns the client's error into one that package resilience can classify. What S3 said becomes its code alone.
-func (b *Bucket) explain(err error) error {
-	var answer minio.ErrorResponse
-	switch {
-	case err == nil, errors.Is(err, context.Canceled), b.explained(err):
-		return err
-	case errors.Is(err, errRequests):
-		return ErrUnfinished
-	case !errors.As(err, &answer):
-		return &NoAnswerError{Host: b.host, cause: resilience.Retryable(err)} // else the class would tell what happened
+// AnswerError is an error answer of a store, with what the store says about the cause.
+type AnswerError struct {
+	*resilience.HTTPError
+	// Text is the store's own message, as cleanText returns it.
+	Text string
+	// Region is where the bucket is, and Endpoint where it must be asked. Both are empty if the store does not say so.
+	Region, Endpoint string
+	// Time is the store's clock; zero if it did not say.
+	Time time.Time
+}
+
+// Error says who answered what, in the store's own words.
+func (e *AnswerError) Error() string {
+	text := e.HTTPError.Error()
+	if e.Text != "" {
+		text += fmt.Sprintf(" %q", e.Text)
 	}
-	switch answer.Code {
-	case "NoSuchKey", "NotFound":
+	if e.Region != "" {
+		text += ", and names the region " + e.Region
+	}
+	if e.Endpoint != "" {
+		text += ", and names the endpoint " + e.Endpoint
+	}
+	if skewed[e.Code] && !e.Time.IsZero() {
+		text += fmt.Sprintf(": its clock says %s, and the clock of this machine %s", e.Time.UTC().Format(time.RFC3339),
+			time.Now().UTC().Format(time.RFC3339))
+	}
+	return text
+}
+
+// Unwrap returns the answer's status and code, by which package resilience classifies.
+func (e *AnswerError) Unwrap() error { return e.HTTPError }
+
+// maxText bounds a store's own message, in bytes.
+const maxText = 240
+
+// cleanText returns a store's message on one line, and at most maxText bytes of it.
+func cleanText(text string) string {
+	return bounded.Text(strings.Join(strings.Fields(text), " "), maxText)
+}
+
+// CertificateError is the error of a store whose certificate cannot be verified. It says which of three faults the
+// certificate has, and nothing that is written in it.
+type CertificateError struct {
+	// Host that was asked.
+	Host  string
+	fault string
+	cause error
+}
+
+// Error says what is wrong with the certificate.
+func (e *CertificateError) Error() string { return "the certificate of " + e.Host + " " + e.fault }
+
+// Unwrap returns the cause.
+func (e *CertificateError) Unwrap() error { return e.cause }
+
+// certificateFault returns what is wrong with a certificate, or "" if an error is about something else.
+func certificateFault(err error) string {
+	var (
+		authority x509.UnknownAuthorityError
+		name      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+	)
+	switch {
+	case errors.As(err, &authority):
+		return "is signed by an unknown authority"
+	case errors.As(err, &name):
+		return "is for another host name"
+	case errors.As(err, &invalid):
+		return "has expired, is not valid yet, or must not be used by a server"
+	}
+	return ""
+}
+
+// explain turns the client's error into one that package resilience and CauseOf can judge.
+func (b *Bucket) explain(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) || b.explained(err) {
+		return err
+	}
+	if errors.Is(err, errRequests) {
+		return ErrUnfinished
+	}
+	if fault := certificateFault(err); fault != "" {
+		return &CertificateError{Host: b.host, fault: fault, cause: err}
+	}
+	answer := b.answerOf(err)
+	switch {
+	case answer == nil:
+		return &NoAnswerError{Host: b.host, cause: resilience.Retryable(err)} // else the class would tell what happened
+	case answer.Code == "NoSuchKey", answer.Code == "" && answer.Status == http.StatusNotFound:
 		return ErrNotFound
 	}
-	return &resilience.HTTPError{Host: b.host, Status: answer.StatusCode, Code: cleanCode(answer.Code)}
+	if answer.Region == b.region {
+		answer.Region = ""
+	}
+	return answer
+}
+
+// answerOf returns the store's answer that an error holds, or nil. An error within an answer of status 200, such as
+// that of a deletion of many objects, is the client's own type.
+func (b *Bucket) answerOf(err error) *AnswerError {
+	var answer *AnswerError
+	if errors.As(err, &answer) {
+		return answer
+	}
+	var inner minio.ErrorResponse
+	if !errors.As(err, &inner) {
+		return nil
+	}
+	return &AnswerError{
+		HTTPError: &resilience.HTTPError{Host: b.host, Status: inner.StatusCode, Code: cleanCode(inner.Code)},
+		Text:      cleanText(inner.Message),
+	}
 }
 
 // explained reports whether an error went through explain before.

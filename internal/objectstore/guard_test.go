@@ -86,7 +86,6 @@ func TestSilenceReadsAlike(t *testing.T) {
 		"a server that hangs up":          {says(""), loopback},
 		"TLS where there is none":         {strings.Replace(open.URL, "http:", "https:", 1), loopback},
 		"no TLS where there is some":      {strings.Replace(secure.URL, "https:", "http:", 1), loopback},
-		"a certificate that nobody knows": {secure.URL, loopback},
 		"a name that does not exist":      {"http://nowhere.invalid", loopback},
 		"a private address behind a name": {byName(open.URL), objectstore.Policy{AllowHTTP: true}},
 		"a private address behind a name, again": {byName("http://" + closed.Addr().String()),

@@ -324,7 +324,8 @@ func TestSlowAnswers(t *testing.T) {
 	}
 }
 
-// TestLyingAnswers asks stores that put text of their own into errors. None of it is shown.
+// TestLyingAnswers asks stores that put text of their own into errors. None of it is shown, but for the message of an
+// error of S3, which is cut and on one line.
 func TestLyingAnswers(t *testing.T) {
 	const marker = "SECRET"
 	long := strings.Repeat(marker, 2000)
@@ -336,8 +337,11 @@ func TestLyingAnswers(t *testing.T) {
 			objectstore.EndpointUnreachable},
 		"a code with a line": {"403 Forbidden", "<Error><Code>Access\nSECRET</Code></Error>",
 			objectstore.EndpointUnreachable},
-		"a message": {"403 Forbidden", "<Error><Code>AccessDenied</Code><Message>" + long +
+		"a message": {"403 Forbidden", "<Error><Code>AccessDenied</Code><Message>" + strings.Repeat("line\n\x7f", 1000) +
 			"</Message></Error>", objectstore.AccessDenied},
+		"a region": {"400 Bad Request", "<Error><Code>InvalidRegion</Code><Region>" + long + "</Region><Endpoint>a " +
+			marker +
+			"</Endpoint></Error>", objectstore.RegionMismatch},
 		"a status text":           {"599 " + marker, "", objectstore.EndpointUnreachable},
 		"a page":                  {"404 Not Found", "<html><body>SECRET</body></html>", objectstore.EndpointUnreachable},
 		"a page without an error": {"200 OK", "<html><body>SECRET</body></html>", objectstore.EndpointUnreachable},
@@ -351,7 +355,8 @@ func TestLyingAnswers(t *testing.T) {
 			b := h.open(t)
 			err := b.Probe(t.Context())
 			var probe *objectstore.ProbeError
-			if !errors.As(err, &probe) || probe.Reason != tc.wantReason || len(err.Error()) > 500 {
+			if !errors.As(err, &probe) || probe.Reason != tc.wantReason || len(err.Error()) > 700 ||
+				strings.ContainsAny(err.Error(), "\n\x7f") {
 				t.Errorf("got %v, want reason %s", err, tc.wantReason)
 			}
 			for operation, ask := range operations {
@@ -363,19 +368,21 @@ func TestLyingAnswers(t *testing.T) {
 	}
 }
 
-// TestDeleteErrorsAreCodes asks a store that refuses each deletion with words of its own.
-func TestDeleteErrorsAreCodes(t *testing.T) {
+// TestDeleteErrors asks a store that refuses each deletion with words of its own. They are shown without line breaks;
+// the name of the object is not.
+func TestDeleteErrors(t *testing.T) {
 	h := newHostile(t, func(w *hostileWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			w.page("200 OK", "<ListBucketResult><Contents><Key>k/a</Key></Contents></ListBucketResult>")
 			return
 		}
 		w.page("200 OK", "<DeleteResult><Error><Key>SECRET</Key><Code>AccessDenied</Code>"+
-			"<Message>SECRET</Message></Error></DeleteResult>")
+			"<Message>No\nrights</Message></Error></DeleteResult>")
 	})
 	_, err := h.open(t).DeletePrefix(t.Context(), "k/")
-	if err == nil || strings.Contains(err.Error(), "SECRET") || objectstore.ConfigFault(err) != objectstore.AccessDenied {
-		t.Errorf("got %v, want AccessDenied and nothing else", err)
+	if err == nil || strings.Contains(err.Error(), "SECRET") || !strings.Contains(err.Error(), `"No rights"`) ||
+		objectstore.CauseOf(err).Reason != objectstore.AccessDenied {
+		t.Errorf("got %v, want AccessDenied and the store's message", err)
 	}
 }
 

@@ -43,7 +43,7 @@ type Rules struct {
 	OpaqueETags bool
 	// NoDelete denies deletions to the key.
 	NoDelete bool
-	// StorageClasses are those that exist besides STANDARD.
+	// StorageClasses are the classes that exist in addition to STANDARD.
 	StorageClasses []string
 	// Refuse answers a request before all else; nil, or a nil result, goes on. It must be safe for concurrent use.
 	Refuse func(*http.Request) *Refusal
