@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/turns"
 	"github.com/caly-dev/caly/internal/fair"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/secretlabel"
@@ -182,7 +183,7 @@ func (r *Reconciler) forget(id string) {
 // SetupWithManager watches Tenants, and by metadata alone the Secrets with their Exotel credentials.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("backfill").For(&v1alpha1.Tenant{}).
-		WithOptions(controller.Options{MaxConcurrentReconciles: r.workers()}).
+		WithOptions(controller.Options{NewQueue: turns.NewQueue, MaxConcurrentReconciles: r.workers()}).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tenantsOf), builder.OnlyMetadata).
 		Complete(r)
 }

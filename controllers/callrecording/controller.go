@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/turns"
 	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/store"
@@ -38,6 +39,9 @@ const tenantIndex = "caly.tenant"
 
 // defaultTTL of a finished CallRecording whose Tenant is gone.
 const defaultTTL = time.Hour
+
+// workers is how many CallRecordings are reconciled at once.
+const workers = 16
 
 // Store is what the controller needs of PostgreSQL.
 type Store interface {
@@ -296,7 +300,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("callrecording").For(&v1alpha1.CallRecording{}).
 		Watches(&v1alpha1.Tenant{}, handler.EnqueueRequestsFromMapFunc(r.ofTenant), builder.WithPredicates(tenantChanged)).
 		WatchesRawSource(source.Channel(r.poller.changed, &handler.EnqueueRequestForObject{})).
-		WithOptions(controller.Options{MaxConcurrentReconciles: 4, RateLimiter: retryLimiter()}).
+		WithOptions(controller.Options{
+			NewQueue:                turns.NewQueue,
+			MaxConcurrentReconciles: workers,
+			RateLimiter:             retryLimiter(),
+		}).
 		Complete(r)
 }
 

@@ -15,12 +15,14 @@ import (
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/turns"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/suspension"
 )
@@ -171,12 +173,14 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return err
 	}
 	changed := source.TypedChannel(r.poller.events, handler.TypedFuncs[types.NamespacedName, reconcile.Request]{
-		GenericFunc: func(_ context.Context, e event.TypedGenericEvent[types.NamespacedName], q queue) {
+		GenericFunc: func(_ context.Context, e event.TypedGenericEvent[types.NamespacedName], q turns.Queue) {
 			q.Add(reconcile.Request{NamespacedName: e.Object})
 		}})
 	return ctrl.NewControllerManagedBy(mgr).Named("uploadjob").For(&v1alpha1.Tenant{}).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(tenantOfJob)).
-		WatchesRawSource(changed).Complete(r)
+		WatchesRawSource(changed).
+		WithOptions(controller.Options{NewQueue: turns.NewQueue}).
+		Complete(r)
 }
 
 func tenantOfJob(_ context.Context, o client.Object) []reconcile.Request {

@@ -8,10 +8,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/caly-dev/caly/internal/store"
 )
@@ -21,8 +19,6 @@ const backlogLimit = 1000
 
 // reportEvery spaces the writes of one tenant's backlog.
 const reportEvery = 5 * time.Second
-
-type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 // poller asks PostgreSQL each second which tenants have work, and wakes the reconciler of those where that changed.
 type poller struct {

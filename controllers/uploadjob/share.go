@@ -69,7 +69,7 @@ func allowance(b bounds, all []claimant, id string) int32 {
 			namespace -= c.pods
 		}
 	}
-	order := turns(b, all)
+	order := firstPods(b, all)
 	reserved := int32(min(len(order), int(b.total))) //nolint:gosec // bounded here
 	if place := slices.Index(order, id); place >= 0 {
 		if int32(place) >= free { //nolint:gosec // at most the total
@@ -86,9 +86,9 @@ func allowance(b bounds, all []claimant, id string) int32 {
 	return max(min(free, namespace, b.perTenant), 0)
 }
 
-// turns returns the tenants that wait, in the order in which they get a pod. Tenants whose namespaces have as many
+// firstPods returns the tenants that wait, in the order in which they get a pod. Tenants whose namespaces have as many
 // pods as they may are left out.
-func turns(b bounds, all []claimant) []string {
+func firstPods(b bounds, all []claimant) []string {
 	first := slices.Clone(all)
 	for i := range first {
 		first[i].wants = first[i].pods

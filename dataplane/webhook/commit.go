@@ -30,7 +30,7 @@ type committer struct {
 	store Ingester
 	log   *slog.Logger
 	m     *metrics
-	queue *fairQueue
+	queue *queue
 	// since is, by worker, when the oldest event of its batch was queued, in Unix nanoseconds; 0 without a batch.
 	since []atomic.Int64
 	wg    sync.WaitGroup
@@ -41,9 +41,6 @@ type pending struct {
 	event  store.Event
 	queued int64       // in Unix nanoseconds
 	done   chan result // has room for the one result, so that no worker waits for a handler that has given up
-	// queue is that of its tenant while it waits, and next the event after it; under the lock of the fairQueue.
-	queue *tenantQueue
-	next  *pending
 }
 
 type result struct {
@@ -61,7 +58,7 @@ func (e *panicError) Error() string { return fmt.Sprintf("the store panicked: %v
 
 // newCommitter makes a committer with this many transactions at once. It must be closed.
 func newCommitter(s Ingester, workers int, log *slog.Logger, m *metrics) *committer {
-	c := &committer{store: s, log: log, m: m, queue: newFairQueue(), since: make([]atomic.Int64, workers)}
+	c := &committer{store: s, log: log, m: m, queue: newQueue(), since: make([]atomic.Int64, workers)}
 	for i := range workers {
 		c.wg.Go(func() { c.work(&c.since[i]) })
 	}
@@ -77,14 +74,14 @@ func (c *committer) close() {
 // commit returns after COMMIT, or with an error after which the sender must come again.
 func (c *committer) commit(ctx context.Context, e store.Event) (store.Outcome, error) {
 	p := &pending{event: e, queued: time.Now().UnixNano(), done: make(chan result, 1)}
-	if !c.queue.add(p) {
+	if !c.queue.add(e.Tenant, p) {
 		return 0, errClosed
 	}
 	select {
 	case r := <-p.done:
 		return r.outcome, r.err
 	case <-ctx.Done(): // a batch that has the event commits it, which is harmless: the repeat is a duplicate
-		c.queue.remove(p)
+		c.queue.remove(e.Tenant, p)
 		return 0, ctx.Err()
 	}
 }

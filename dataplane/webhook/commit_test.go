@@ -313,13 +313,13 @@ func TestQueueHoldsNoEventOfAHandlerThatGaveUp(t *testing.T) {
 				t.Errorf("the handler that gave up: %+v", r)
 			}
 		}
-		if n := c.queue.waiting; n != 2 {
+		if n := c.queue.events.Len(); n != 2 {
 			t.Errorf("%d events wait, want 2", n)
 		}
 		close(s.may)
 		synctest.Wait()
-		if n := c.outcomes(); n[store.Applied] != 3 || len(c.queue.tenants) != 0 || c.queue.last != nil {
-			t.Errorf("outcomes: %v; the queue holds %d tenants", n, len(c.queue.tenants))
+		if n := c.outcomes(); n[store.Applied] != 3 || c.queue.events.Len() != 0 {
+			t.Errorf("outcomes: %v; the queue holds %d events", n, c.queue.events.Len())
 		}
 		if d := cmp.Diff([]int{1, 2}, s.sizes()); d != "" {
 			t.Errorf("transactions (-want +got):\n%s", d)
