@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"code.dny.dev/ssrf"
@@ -30,15 +31,46 @@ func NewTransport(allowed []netip.Prefix, idle int) *http.Transport {
 
 // NewDialer dials public addresses and the allowed ranges only, checked on the address of every dial.
 func NewDialer(allowed []netip.Prefix) *net.Dialer {
-	return &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second, Control: newGuard(allowed).Safe}
+	return &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second, Control: newGuard(allowed).control}
 }
 
 // Allowed reports whether a dialer of NewDialer connects to an address.
 func Allowed(allowed []netip.Prefix, addr netip.Addr) bool {
-	return newGuard(allowed).SafeAddr(addr.WithZone("")) == nil
+	return newGuard(allowed).check(addr.WithZone("")) == nil
 }
 
-func newGuard(allowed []netip.Prefix) *ssrf.Guardian {
+// guard judges addresses. An address of NAT64 (RFC 6052) stands for the IPv4 address in it, which must be public.
+type guard struct{ direct, embedded *ssrf.Guardian }
+
+func (g guard) control(network, address string, c syscall.RawConn) error {
+	if at, err := netip.ParseAddrPort(address); err == nil {
+		if inner, ok := EmbeddedIPv4(at.Addr()); ok {
+			return g.embedded.Safe("tcp4", netip.AddrPortFrom(inner, at.Port()).String(), c)
+		}
+	}
+	return g.direct.Safe(network, address, c)
+}
+
+func (g guard) check(addr netip.Addr) error {
+	if inner, ok := EmbeddedIPv4(addr); ok {
+		return g.embedded.SafeAddr(inner)
+	}
+	return g.direct.SafeAddr(addr)
+}
+
+// nat64 is the well-known prefix under which DNS64 names IPv4 addresses to hosts that have only IPv6.
+var nat64 = netip.MustParsePrefix("64:ff9b::/96")
+
+// EmbeddedIPv4 returns the IPv4 address that an address of the well-known prefix of NAT64 stands for.
+func EmbeddedIPv4(addr netip.Addr) (netip.Addr, bool) {
+	if !nat64.Contains(addr) {
+		return netip.Addr{}, false
+	}
+	b := addr.As16()
+	return netip.AddrFrom4([4]byte(b[12:])), true
+}
+
+func newGuard(allowed []netip.Prefix) guard {
 	var v4, v6 []netip.Prefix
 	for _, p := range allowed {
 		if p.Addr().Is4() {
@@ -48,5 +80,8 @@ func newGuard(allowed []netip.Prefix) *ssrf.Guardian {
 		}
 	}
 	// Which ports may be dialled is the policy's business.
-	return ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...))
+	return guard{
+		direct:   ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...)),
+		embedded: ssrf.New(ssrf.WithAnyPort()),
+	}
 }

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/caly-dev/caly/internal/netguard"
 )
 
 // SourcePolicy says where recordings may be fetched from. AllowHTTP and AllowedCIDRs are the platform's, never a tenant's.
@@ -50,16 +52,19 @@ func (p SourcePolicy) Validate(rawURL string) error {
 }
 
 // specialRanges are not private by name, and lead into private networks all the same: shared, reserved and benchmark ranges, and
-// those that carry an IPv4 address within (NAT64, Teredo, 6to4).
+// those that carry an IPv4 address within (NAT64 of other prefixes, Teredo, 6to4).
 var specialRanges = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
 	netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("::/96"),
+	netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("::/96"),
 	netip.MustParsePrefix("2001::/32"), netip.MustParsePrefix("2002::/16"), netip.MustParsePrefix("fec0::/10"),
 }
 
 func (p SourcePolicy) addressAllowed(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
+	if inner, ok := netguard.EmbeddedIPv4(addr); ok {
+		return SourcePolicy{}.addressAllowed(inner)
+	}
 	for _, c := range p.AllowedCIDRs {
 		if c.Contains(addr) {
 			return true

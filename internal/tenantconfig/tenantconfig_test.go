@@ -112,6 +112,7 @@ func TestValidateSource(t *testing.T) {
 		"shared range":        {SourcePolicy{}, "https://100.64.0.1/a", "private"},
 		"this network":        {SourcePolicy{}, "https://0.1.2.3/a", "private"},
 		"reserved":            {SourcePolicy{}, "https://255.255.255.255/a", "private"},
+		"NAT64 of a public":   {SourcePolicy{}, "https://[64:ff9b::34db:3e01]/a", "not one that the Tenant allows"},
 		"NAT64 of a private":  {SourcePolicy{}, "https://[64:ff9b::a9fe:a9fe]/a", "private"},
 		"6to4 of a private":   {SourcePolicy{}, "https://[2002:a00:1::]/a", "private"},
 		"zone":                {SourcePolicy{}, "https://[fe80::1%25eth0]/a", "private"},
