@@ -110,6 +110,9 @@ func (b *body) peek() error {
 			return notReady("the source answered with %s instead of audio: the recording is not there yet", t)
 		}
 	}
+	if !isAudio(b.head) {
+		return notAudio(b.contentType, b.head)
+	}
 	return nil
 }
 

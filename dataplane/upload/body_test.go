@@ -47,7 +47,7 @@ func rest(text, etag, contentRange string) func(http.ResponseWriter, *http.Reque
 // TestResume : the rest is taken only if it is certainly the same file's.
 func TestResume(t *testing.T) {
 	noLeak(t)
-	text := strings.Repeat("0123456789", 200)
+	text := frames("\xff\xfb\x90\xc4", 417, 5)
 	n := len(text)
 	tag := http.Header{"Etag": {`"v1"`}}
 	date := http.Header{"Last-Modified": {"Mon, 02 Jan 2006 15:04:05 GMT"}}
@@ -101,7 +101,7 @@ func TestResume(t *testing.T) {
 // TestStallResumes : a source that falls silent is asked for the rest on another connection.
 func TestStallResumes(t *testing.T) {
 	noLeak(t)
-	text := strings.Repeat("abcdefghij", 300)
+	text := frames("\xff\xfb\x90\xc4", 417, 8)
 	var n atomic.Int32
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("ETag", `"v1"`)

@@ -1,11 +1,13 @@
 package upload
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"time"
+	"unicode/utf8"
 
 	"code.dny.dev/ssrf"
 
@@ -19,6 +21,7 @@ import (
 // storageCode has those of faults that concern the whole bucket.
 const (
 	CodeSourceNotReady           = "SourceNotReady"
+	CodeSourceNotAudio           = "SourceNotAudio"
 	CodeSourceUnavailable        = "SourceUnavailable"
 	CodeSourceCredentialsRefused = "SourceCredentialsRefused"
 	CodeSourceRefused            = "SourceRefused"
@@ -35,6 +38,9 @@ const (
 
 // kind says what follows from a fault.
 type kind int
+
+// maxQuoted bounds what is quoted of an answer, in bytes.
+const maxQuoted = 100
 
 const (
 	// later : this recording, another time; it may end it one day.
@@ -125,8 +131,10 @@ func requestFault(host string, err error) *fault {
 		return &fault{kind: never, code: CodeSourceRefused, text: refused.Reason, cause: resilience.Abort(err)}
 	}
 	if errors.Is(err, ssrf.ErrProhibitedIP) || errors.Is(err, ssrf.ErrProhibitedNetwork) || errors.Is(err, ssrf.ErrProhibitedPort) {
-		return &fault{kind: never, code: CodeSourceRefused, cause: resilience.Abort(err),
-			text: fmt.Sprintf("the host %s has a private address: recordings are fetched from public addresses, or from ranges that the platform allows (--allowed-source-cidrs)", host)}
+		text := fmt.Sprintf("the host %s has a private address now: recordings are fetched from public addresses, or "+
+			"from ranges that the platform allows (--allowed-source-cidrs)", host)
+		return &fault{kind: later, code: CodeSourceRefused, cause: resilience.Abort(err),
+			text: text + "; it will be tried again, since DNS may be wrong"}
 	}
 	return &fault{kind: later, code: CodeSourceUnavailable, cause: err,
 		text: fmt.Sprintf("%s could not be reached: %s; it will be tried again", host, words(err))}
@@ -156,6 +164,17 @@ func statusFault(answer *resilience.HTTPError, head []byte) *fault {
 
 func notReady(format string, args ...any) *fault {
 	return &fault{kind: later, code: CodeSourceNotReady, text: fmt.Sprintf(format, args...)}
+}
+
+// notAudio is for a body that begins with head. A source may publish the recording later, so it is tried again.
+func notAudio(contentType string, head []byte) *fault {
+	text := fmt.Sprintf("the source answered with %s that is not audio (MP3, WAV or another known format)",
+		cmp.Or(bounded.Text(contentType, maxQuoted), "content"))
+	if utf8.Valid(head[:min(len(head), maxQuoted)]) {
+		text += fmt.Sprintf(": %q", bounded.Text(string(head), maxQuoted))
+	}
+	text += "; it will be tried again, check the recording's URL if this lasts"
+	return &fault{kind: later, code: CodeSourceNotAudio, text: text}
 }
 
 func brokenFault(format string, args ...any) *fault {

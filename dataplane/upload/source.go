@@ -106,7 +106,7 @@ func (s *source) once(ctx context.Context, rawURL string, extra http.Header, wan
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return nil, requestFault(req.URL.Host, err)
+		return nil, requestFault(failedHost(req, err), err)
 	}
 	for _, status := range want {
 		if resp.StatusCode == status {
@@ -114,6 +114,17 @@ func (s *source) once(ctx context.Context, rawURL string, extra http.Header, wan
 		}
 	}
 	return nil, answerFault(resp)
+}
+
+// failedHost returns the host of the hop that failed.
+func failedHost(req *http.Request, err error) string {
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		if hop, err := url.Parse(failed.URL); err == nil && hop.Host != "" {
+			return hop.Host
+		}
+	}
+	return req.URL.Host
 }
 
 // takesCredentials reports whether an allowed URL is asked with Exotel's credentials: Exotel's own hosts over

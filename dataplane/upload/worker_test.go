@@ -27,7 +27,7 @@ func TestSource(t *testing.T) {
 		size   int64
 		quirks exoteltest.Quirks
 	}{
-		"one byte":                           {1, exoteltest.Quirks{}},
+		"one header of a frame":              {4, exoteltest.Quirks{}},
 		"known length":                       {2_000_000, exoteltest.Quirks{}},
 		"unknown length, short":              {100_000, exoteltest.Quirks{NoLength: true}},
 		"unknown length, in parts":           {2*part + 17, exoteltest.Quirks{NoLength: true}},
