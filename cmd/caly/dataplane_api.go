@@ -55,6 +55,8 @@ func (o *apiOptions) addTo(f *pflag.FlagSet) {
 		"bytes that hashing passwords may take at once; 0: a quarter of what the memory limit leaves to it")
 	f.StringVar(&o.smtp.Address, "smtp-address", "", "host:port of the SMTP server; without it flows that send mail are answered 503")
 	f.StringVar(&o.smtp.From, "smtp-from", "", "whom mail comes from")
+	f.StringVar(&o.smtp.HELO, "smtp-helo", "",
+		"host name for the greeting of the SMTP server (default: the machine's name with its domain, or its address)")
 	f.StringVar(&o.smtpTLS, "smtp-tls", string(mail.StartTLSMandatory), "starttls-mandatory, starttls-opportunistic, implicit or none")
 	f.StringVar(&o.smtp.Username, "smtp-username", "", "user name at the SMTP server")
 	f.StringVar(&o.smtp.PasswordFile, "smtp-password-file", "", "file with the password at the SMTP server")

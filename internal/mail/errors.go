@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/textproto"
 	"regexp"
+	"strings"
 )
 
 // Kind is what an error means for the message.
@@ -59,15 +60,47 @@ func serverTrouble(doing string, err error) *Error {
 	return e
 }
 
-// refusal is an error of a step in which the server judges the recipient or the message.
+// refusal is an error of a step in which the server judges the recipient or the message. Servers also judge there what
+// they heard before: Postfix (smtpd_delay_reject) rejects a HELO name, a sender or a relay only at the recipient. Such
+// an answer may change with the settings, so the message waits for as long as it is worth sending.
 func refusal(doing string, err error) *Error {
 	e := answered(doing, err)
+	sender := e.Code >= 500 && aboutSender(e.Code, e.Enhanced, err.Error())
 	e.Kind = Temporary
-	if e.Code >= 500 {
+	if e.Code >= 500 && !sender && !policy(e.Enhanced) {
 		e.Kind = Permanent
 	}
-	e.Server = e.Code == 0 || e.Code == 421 // gone, or going
+	e.Server = e.Code == 0 || e.Code == 421 || sender // down, going down, or not for us
 	return e
+}
+
+// senderWords are parts of what servers say when they reject the sender and not the recipient: Postfix, Exim, Exchange,
+// Sendmail, qmail and the hosted relays word it freely, with or without an enhanced code.
+var senderWords = regexp.MustCompile(`(?i)\b(helo|ehlo|relay|authenti|not permitted to send|sender address|send as|` +
+	`client host|starttls|blocked using|block ?list|blacklist|dnsbl|rbl|spf|dkim|dmarc|reverse dns|rcpthosts)`)
+
+// aboutSender reports whether a refusal for good is about the sender: the commands (500 to 504, 5.5.z), its right to
+// send (530, 534, 535, 538), or its address (5.1.7, 5.1.8).
+func aboutSender(code int, enhanced, text string) bool {
+	switch {
+	case code <= 504, code == 530, code == 534, code == 535, code == 538:
+		return true
+	case strings.HasPrefix(enhanced, "5.5."), enhanced == "5.1.7", enhanced == "5.1.8":
+		return true
+	case strings.HasPrefix(enhanced, "5.1."), strings.HasPrefix(enhanced, "5.2."), strings.HasPrefix(enhanced, "5.6."):
+		return false // the recipient's address or mailbox, or the content
+	}
+	return senderWords.MatchString(text)
+}
+
+// policy reports whether an enhanced code is about policy, routing or the server's own state (RFC 3463). A message that
+// is too big for the server stays so.
+func policy(enhanced string) bool {
+	if enhanced == "5.3.4" {
+		return false
+	}
+	return strings.HasPrefix(enhanced, "5.3.") || strings.HasPrefix(enhanced, "5.4.") ||
+		strings.HasPrefix(enhanced, "5.7.")
 }
 
 // finalAnswer is what the answer to the whole message means, where it is not the one that there should be.

@@ -49,7 +49,8 @@ type Options struct {
 	TLS TLSPolicy
 	// CAFile has the certificates to trust in place of the system's. It is read for each message.
 	CAFile string
-	// HELO is what the sender calls itself; empty: the machine's name.
+	// HELO is the host name of the greeting. Empty: the machine's name if it has a domain, else the address of the
+	// connection as a literal. Many servers reject a name without a domain, such as a pod's.
 	HELO string
 	// Timeout of connecting and of each answer; 0: 15 s. The answer to the whole message may take four times that: to give up on
 	// it leaves uncertain whether it was delivered.
@@ -82,10 +83,11 @@ func NewSender(o Options) (*Sender, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = 15 * time.Second
 	}
-	if o.HELO == "" {
-		if o.HELO, err = os.Hostname(); err != nil {
-			o.HELO = "localhost"
-		}
+	if strings.ContainsFunc(o.HELO, func(r rune) bool { return r <= ' ' || r > '~' }) || len(o.HELO) > 255 {
+		return nil, fmt.Errorf("the SMTP greeting %q is not a host name", o.HELO)
+	}
+	if name, err := os.Hostname(); err == nil && o.HELO == "" && strings.Contains(name, ".") {
+		o.HELO = name
 	}
 	s := &Sender{o: o, host: host, from: from}
 	if _, err := s.tlsConfig(); err != nil {

@@ -116,7 +116,7 @@ func TestFailures(t *testing.T) {
 		"message refused": {server: smtptest.Options{Data: func(_ string, r io.Reader, _ net.Conn) error {
 			_, _ = io.Copy(io.Discard, r)
 			return answer(554, smtp.EnhancedCode{5, 7, 1})
-		}}, want: Error{Kind: Permanent, Doing: "give it the message", Code: 554, Enhanced: "5.7.1"}},
+		}}, want: Error{Kind: Temporary, Doing: "give it the message", Code: 554, Enhanced: "5.7.1"}},
 		"message put off": {server: smtptest.Options{Data: func(_ string, r io.Reader, _ net.Conn) error {
 			_, _ = io.Copy(io.Discard, r)
 			return answer(452, smtp.EnhancedCode{4, 3, 1})

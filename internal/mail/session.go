@@ -1,11 +1,13 @@
 package mail
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/wneessen/go-mail/smtp"
@@ -71,13 +73,26 @@ func (c *session) open(ctx context.Context, s *Sender) error {
 		return serverTrouble("connect", err)
 	}
 	c.step()
-	if err := c.smtp.Hello(s.o.HELO); err != nil {
+	if err := c.smtp.Hello(cmp.Or(s.o.HELO, literal(c.raw.LocalAddr()))); err != nil {
 		return serverTrouble("greet", err)
 	}
 	if err := c.secure(s.o.TLS, config); err != nil {
 		return err
 	}
 	return c.authenticate(s)
+}
+
+// literal is an address as RFC 5321 (4.1.3) writes it in place of a host name.
+func literal(local net.Addr) string {
+	at, err := netip.ParseAddrPort(local.String())
+	if err != nil {
+		return "localhost"
+	}
+	addr := at.Addr().Unmap().WithZone("")
+	if addr.Is6() {
+		return "[IPv6:" + addr.String() + "]"
+	}
+	return "[" + addr.String() + "]"
 }
 
 // errNoStartTLS : it may be the server's doing, or somebody's on the way to it.
