@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"mime/multipart"
 	"net/http"
 	"slices"
 	"strings"
@@ -164,8 +163,11 @@ func multipartPairs(body []byte, boundary string) (pairs [][2]string, ok bool) {
 	if boundary == "" {
 		return nil, false
 	}
-	left := maxText
-	for reader := multipart.NewReader(bytes.NewReader(body), boundary); len(pairs) <= maxParts; {
+	reader, err := bounded.Multipart(body, boundary)
+	if err != nil {
+		return nil, false
+	}
+	for left := maxText; len(pairs) <= maxParts; {
 		part, err := reader.NextRawPart()
 		if err == io.EOF { //nolint:errorlint // NextRawPart returns it as it is at the end; a wrapped one is a body that broke off
 			return pairs, true

@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -82,4 +84,24 @@ func TestURLAndParameters(t *testing.T) {
 		r.URL, r.Method = nil, http.MethodGet
 		wantVerdict(t, refused(auth.ReasonWrongSignature), auth.Verify(cfg, r))
 	})
+}
+
+// TestPartWithLongHeader checks that a header with many parameters, in a body of 1 MiB that nobody has verified yet,
+// takes no more memory than the body. It took 20 MiB.
+func TestPartWithLongHeader(t *testing.T) {
+	var params strings.Builder
+	for i := 0; params.Len() < 1<<20; i++ {
+		fmt.Fprintf(&params, "; a*%d=b", i)
+	}
+	cfg := signatureOf(sha1Scheme, firstSecret)
+	cfg.Signature.SignedContent = tenantconfig.SignedURLAndParameters
+	r := post(part(`name="a"`+params.String(), "1")+"--B--\r\n", "Content-Type", "multipart/form-data; boundary=B")
+	r.Header.Set("X-Exotel-Signature", strings.Repeat("0", 40))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	v := auth.Verify(cfg, r)
+	runtime.ReadMemStats(&after)
+	if allocated := after.TotalAlloc - before.TotalAlloc; v.OK || allocated > 1<<20 {
+		t.Errorf("%+v with %d KiB allocated, want it refused with 1 MiB at most", v, allocated>>10)
+	}
 }

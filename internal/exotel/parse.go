@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"mime/multipart"
 	"strconv"
 	"strings"
 	"time"
@@ -150,7 +149,11 @@ func (p params) addMultipart(body []byte, boundary string, only bounded.Names) e
 	if boundary == "" {
 		return bounded.ErrMalformed
 	}
-	reader, total := multipart.NewReader(bytes.NewReader(body), boundary), 0
+	reader, err := bounded.Multipart(body, boundary)
+	if err != nil {
+		return err
+	}
+	total := 0
 	for range maxParts {
 		part, err := reader.NextPart()
 		if errors.Is(err, io.EOF) {
