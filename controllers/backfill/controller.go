@@ -140,9 +140,21 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err // a change of the Tenant comes back here; the end of a suspension changes its status
 	}
 	if wait := time.Until(m.due(&t)); wait > 0 {
-		return ctrl.Result{RequeueAfter: wait}, nil
+		corrected, err := r.corrected(ctx, &t, m)
+		if err != nil || !corrected {
+			return ctrl.Result{RequeueAfter: wait}, err
+		}
 	}
 	return r.look(ctx, &t, m)
+}
+
+// corrected reports whether the credentials were refused and are others now, so that the next run need not wait.
+func (r *Reconciler) corrected(ctx context.Context, t *v1alpha1.Tenant, m *remembered) (bool, error) {
+	if m.refused == [32]byte{} {
+		return false, nil
+	}
+	creds, err := r.readCredentials(ctx, t)
+	return err == nil && creds != nil && creds.digest(t) != m.refused, err
 }
 
 // wanted reports whether a Tenant needs backfill: not while it is suspended, being deleted or not ready.

@@ -75,8 +75,8 @@ func (r *rig) events(t *testing.T) map[string]int {
 	return got
 }
 
-// TestRefused : what only a person can mend ends in a condition after a request or two, stays at that whatever else happens, and
-// is over once it is mended.
+// TestRefused checks that a refusal ends in a condition after a request or two, stays at that until the next interval
+// whatever else happens, and ends once it is corrected.
 func TestRefused(t *testing.T) {
 	for name, tc := range map[string]struct {
 		breaks, mends func(*testing.T, *rig, *v1alpha1.Tenant)
@@ -91,6 +91,15 @@ func TestRefused(t *testing.T) {
 		"a wrong region": {
 			func(_ *testing.T, r *rig, _ *v1alpha1.Tenant) {
 				r.exotel.SetAllDetails(exoteltest.DetailQuirks{Status: 403})
+			},
+			func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+				r.exotel.SetDetails(listPath, exoteltest.DetailQuirks{})
+				r.exotel.SetAllDetails(exoteltest.DetailQuirks{})
+				r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL += "/" })
+			}, v1alpha1.ReasonBackfillCredentialsRefused, "check the region", 1},
+		"an account of the other cluster": {
+			func(_ *testing.T, r *rig, _ *v1alpha1.Tenant) {
+				r.exotel.SetAllDetails(exoteltest.DetailQuirks{Status: 404})
 			},
 			func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
 				r.exotel.SetDetails(listPath, exoteltest.DetailQuirks{})
@@ -119,8 +128,10 @@ func TestRefused(t *testing.T) {
 			tc.breaks(t, r, tenant)
 			r.start(t)
 			s := r.until(t, tenant, metav1.ConditionFalse, tc.wantReason)
-			if s.NextRunTime != nil || !apimeta.IsStatusConditionTrue(tenant.Status.Conditions, v1alpha1.ConditionReady) {
-				t.Errorf("next run at %v, Ready %v; want none, and Ready untouched", s.NextRunTime, tenant.Status.Conditions)
+			wantNext := tc.wantReason != v1alpha1.ReasonInvalidSpec
+			ready := apimeta.IsStatusConditionTrue(tenant.Status.Conditions, v1alpha1.ConditionReady)
+			if (s.NextRunTime != nil) != wantNext || !ready {
+				t.Errorf("next run at %v, want one: %v; Ready %v, want it untouched", s.NextRunTime, wantNext, ready)
 			}
 			c := apimeta.FindStatusCondition(tenant.Status.Conditions, v1alpha1.ConditionBackfillSucceeded)
 			if !strings.Contains(c.Message, tc.wantMessage) {

@@ -35,7 +35,7 @@ func (r *Reconciler) look(ctx context.Context, t *v1alpha1.Tenant, m *remembered
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if creds == nil || m.refused == creds.digest(t) {
+	if creds == nil || m.refused == creds.digest(t) && m.status.NextRunTime == nil {
 		return ctrl.Result{}, nil // a change of the Secret or the spec comes back here
 	}
 	key := accountKey(t)
@@ -100,7 +100,8 @@ func judge(err error) verdict {
 	case err == nil:
 		return verdict{resultSucceeded, v1alpha1.ReasonBackfillSucceeded, "every call that Exotel listed is here, with its recording"}
 	case errors.Is(err, calldetails.ErrUnauthorized):
-		return verdict{resultRefused, v1alpha1.ReasonBackfillCredentialsRefused, failed(err) + ". Nothing more is asked until the Secret or the spec changes"}
+		return verdict{resultRefused, v1alpha1.ReasonBackfillCredentialsRefused, failed(err) +
+			". It is tried again at the next interval, and at once when the Secret or the spec changes"}
 	case errors.Is(err, errBounds):
 		return verdict{resultPending, v1alpha1.ReasonBackfillSucceeded, "there are more calls to look at than one run may: it goes on within a minute"}
 	}
@@ -126,11 +127,11 @@ func (r *Reconciler) conclude(t *v1alpha1.Tenant, m *remembered, n *run, v verdi
 	case resultPending:
 		status, s.PendingFrom = metav1.ConditionTrue, &reached
 		s.NextRunTime = &metav1.Time{Time: now.Add(min(interval(t), catchUp))}
-	case resultUnavailable:
-		s.PendingFrom = &reached
-		s.NextRunTime = &metav1.Time{Time: now.Add(interval(t))}
 	default:
 		s.PendingFrom = &reached
+		if v.reason != v1alpha1.ReasonInvalidSpec { // which only a change of the spec corrects
+			s.NextRunTime = &metav1.Time{Time: now.Add(interval(t))}
+		}
 	}
 	before := m.condition
 	list := []metav1.Condition{}

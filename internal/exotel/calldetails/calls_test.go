@@ -116,7 +116,8 @@ func TestCallsStop(t *testing.T) {
 		"too many pages": {exoteltest.DetailQuirks{}, 2, []string{"c1", "c2", "c3", "c4"}, Error{Kind: ErrRefused}, "ask for a shorter window", 2},
 		"down":           {exoteltest.DetailQuirks{Status: 500}, 0, nil, Error{Kind: ErrUnavailable, Status: 500}, "page 1", 3},
 		"refused":        {exoteltest.DetailQuirks{Status: 401}, 0, nil, Error{Kind: ErrUnauthorized, Status: 401}, "check the region", 1},
-		"not found":      {exoteltest.DetailQuirks{NotFound: 1}, 0, nil, Error{Kind: ErrNotFound, Status: 404}, "account SID acme1", 1},
+		"not found": {exoteltest.DetailQuirks{NotFound: 1}, 0, nil, Error{Kind: ErrUnauthorized, Status: 404},
+			"check the region (accounts in Mumbai use api.in.exotel.com, in Singapore api.exotel.com; this is ", 1},
 		"a page of HTML": {exoteltest.DetailQuirks{HTML: true}, 0, nil, Error{Kind: ErrUnreadable, Status: 200}, "a page or XML", 1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -89,7 +89,10 @@ func TestCallErrors(t *testing.T) {
 		wantParts    []string
 	}{
 		"no such call": {"c9", exoteltest.DetailQuirks{}, Error{Kind: ErrNotFound, Status: 404}, 1,
-			[]string{`ask Exotel about call "c9": HOST answered 404 Not Found ("The requested resource does not exist"); `, "account SID acme1"}},
+			[]string{
+				`ask Exotel about call "c9": HOST answered 404 Not Found ("The requested resource does not exist"); `,
+				"account SID acme1 and the region (",
+			}},
 		"not known yet": {"c1", exoteltest.DetailQuirks{NotFound: 1}, Error{Kind: ErrNotFound, Status: 404}, 1, []string{"some seconds after it was placed"}},
 		"unauthorized":  {"c1", exoteltest.DetailQuirks{Status: 401}, Error{Kind: ErrUnauthorized, Status: 401}, 1, []string{region}},
 		"forbidden": {"c1", exoteltest.DetailQuirks{Status: 403, Message: "not KYC\ncompliant"}, Error{Kind: ErrUnauthorized, Status: 403}, 1,

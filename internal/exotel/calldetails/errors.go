@@ -89,11 +89,16 @@ func (c *Client) explainAnswer(e *Error, answer *answerError) {
 	e.Status, e.RetryAfter, e.why = answer.Status, answer.RetryAfter, answer.Error()
 	switch answer.Status {
 	case http.StatusNotFound:
-		e.Kind, e.remedy = ErrNotFound, "check the id and the account SID "+c.account+"; a call is listed some seconds after it was placed"
+		e.Kind = ErrNotFound
+		e.remedy = "a call is listed some seconds after it was placed; else check its id, the account SID " + c.account +
+			" and " + c.region()
+		if answer.listing { // an account always has a list, so this cluster does not know the account
+			e.Kind, e.remedy = ErrUnauthorized, "check "+c.region()+", and the account SID "+c.account
+		}
 	case http.StatusUnauthorized, http.StatusForbidden:
 		e.Kind = ErrUnauthorized
-		e.remedy = fmt.Sprintf("check the region (accounts in Mumbai use api.in.exotel.com, in Singapore api.exotel.com; this is %s), "+
-			"the API key and token, and that they belong to the account SID %s", c.base.Host, c.account)
+		e.remedy = "check " + c.region() + ", the API key and token, and that they belong to the account SID " +
+			c.account
 	case http.StatusTooManyRequests:
 		e.Kind, e.remedy = ErrRateLimited, "Exotel allows an account 200 requests a minute: ask less often, or have Exotel raise the limit"
 	default:
@@ -102,6 +107,12 @@ func (c *Client) explainAnswer(e *Error, answer *answerError) {
 			e.Kind, e.remedy = ErrUnavailable, "this is Exotel's fault: it is asked again later; see status.exotel.com"
 		}
 	}
+}
+
+// region names the cluster that was asked. The other one answers 404 or 401 about an account that it does not have.
+func (c *Client) region() string {
+	return "the region (accounts in Mumbai use api.in.exotel.com, in Singapore api.exotel.com; this is " +
+		c.base.Host + ")"
 }
 
 // refuse makes the error of a question that is not asked.
@@ -121,6 +132,7 @@ func unreadable(what string, cause error) error {
 type answerError struct {
 	*resilience.HTTPError
 	message string
+	listing bool // the question was for the account's calls
 }
 
 // Unwrap gives package resilience its error.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/caly-dev/caly/internal/resilience"
@@ -93,6 +94,7 @@ func (c *Client) answer(resp *http.Response) error {
 	return &answerError{
 		HTTPError: &resilience.HTTPError{Host: c.base.Host, Status: resp.StatusCode, RetryAfter: after},
 		message:   c.restMessage(body),
+		listing:   strings.TrimSuffix(resp.Request.URL.Path, ".json") == c.path("Calls"),
 	}
 }
 
