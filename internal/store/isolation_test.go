@@ -211,7 +211,8 @@ var notOfTenants = []string{"AdoptTenant", "ReplaceTenant", "ClaimTenant", "EndA
 	"SweepRevocations", "ReapLeases", "Recordings", "Release", "Replay", "Retry", "RetryLater", "RetryTotals", "SuspendTenant", "Suspects", "SweepHits",
 	"ClaimNames", "HeldNames", "NameHolders", "NamesSeeded", "ReleaseNames", "SeedNames",
 	"ShareAccount", "TenantsWithNames",
-	"SweepMail", "Unviewed", "UploadDSN", "LiveStreams", "TenantOfStream", "SweepStreams", "SweepCaptures"}
+	"SweepMail", "Unviewed", "UploadDSN", "UploadStates",
+	"LiveStreams", "TenantOfStream", "SweepStreams", "SweepCaptures"}
 
 // call is a method called for acme with ids that globex has too. It returns what the method did.
 type call func(ctx context.Context, db *store.DB) (any, error)

@@ -191,6 +191,7 @@ func (d *DB) ReapLeases(ctx context.Context) (int, error) {
 			SELECT tenant, id, call_sid, source_url, 'failed', attempts + 1, has_view, $1, $2, 'operator', created_at FROM gone),
 		again AS (
 			UPDATE recordings r SET lease_owner = NULL, lease_until = NULL, attempts = attempts + 1, last_error_code = $1, last_error = $2,
+				last_error_at = now(),
 				available_at = now() + CASE WHEN attempts = 0 THEN interval '0' ELSE least(interval '15 s' * 2 ^ least(attempts, 10), interval '15 min') END
 			FROM dead WHERE NOT dead.last AND r.tenant = dead.tenant AND r.id = dead.id)
 		SELECT count(*) FROM dead`, CodeLeaseExpired,

@@ -77,7 +77,8 @@ func (d *DB) RetryLater(ctx context.Context, owner, id string, at time.Time, cod
 		counted = 1
 	}
 	return d.held(ctx, `UPDATE recordings SET lease_owner = NULL, lease_until = NULL, available_at = $3, attempts = attempts + $6,
-		last_error_code = $4, last_error = $5 WHERE tenant = caly_upload_tenant() AND id = $2 AND lease_owner = $1`,
+		last_error_code = $4, last_error = $5, last_error_at = now()
+		WHERE tenant = caly_upload_tenant() AND id = $2 AND lease_owner = $1`,
 		owner, id, at, code, bounded.Text(msg, maxError), counted)
 }
 
