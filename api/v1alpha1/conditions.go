@@ -13,6 +13,9 @@ const (
 	ConditionCredentialsValid = "CredentialsValid"
 	// ConditionStorageReachable says whether the Tenant's bucket answered with the Tenant's credentials.
 	ConditionStorageReachable = "StorageReachable"
+	// ConditionUploadsHealthy says whether recordings get into the Tenant's bucket: none is overdue, the upload Job
+	// runs, and the last attempt did not fail. Absent while the Tenant is suspended.
+	ConditionUploadsHealthy = "UploadsHealthy"
 	// ConditionSuspended says that the Tenant is suspended, by its spec or by the platform.
 	ConditionSuspended = "Suspended"
 	// ConditionVerifierMissing is True while the Secret of a verifier does not exist or has an empty value. It is absent
@@ -98,6 +101,20 @@ const (
 	ReasonEndpointUnreachable = "EndpointUnreachable"
 	// ReasonEndpointNotAllowed is for an endpoint that the platform does not allow: plain http, or a private address.
 	ReasonEndpointNotAllowed = "EndpointNotAllowed"
+	// ReasonUploadsHealthy is the reason while no recording is overdue.
+	ReasonUploadsHealthy = "UploadsHealthy"
+	// ReasonUploadsOverdue is the reason while a recording waits too long for an upload pod to take it.
+	ReasonUploadsOverdue = "UploadsOverdue"
+	// ReasonUploadsFailing is the reason while the last upload failed; the message has the words of the other side.
+	ReasonUploadsFailing = "UploadsFailing"
+	// ReasonUploadPodsRejected is the reason while the upload Job or its pods cannot be created, as because of a quota.
+	ReasonUploadPodsRejected = "UploadPodsRejected"
+	// ReasonUploadPodsPending is the reason while the upload pods do not start.
+	ReasonUploadPodsPending = "UploadPodsPending"
+	// ReasonUploadPodsFailed is the reason while upload pods fail, as because of their memory limit.
+	ReasonUploadPodsFailed = "UploadPodsFailed"
+	// ReasonUploadPodsHang is the reason while upload pods do not end.
+	ReasonUploadPodsHang = "UploadPodsHang"
 	// ReasonConfigFailed : the tenant config or the database credential could not be written.
 	ReasonConfigFailed = "ConfigFailed"
 	// ReasonDeleting : the Tenant is being deleted and its data released as deletionPolicy says.

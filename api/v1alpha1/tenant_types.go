@@ -304,7 +304,8 @@ type TenantStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"` //nolint:kubeapilinter // never 0
-	// conditions of the Tenant: Ready; Reconciling and Stalled while true; CredentialsValid; StorageReachable; Suspended while true;
+	// conditions of the Tenant: Ready; Reconciling and Stalled while true; CredentialsValid; StorageReachable;
+	// UploadsHealthy; Suspended while true;
 	// VerifierMissing while the Secret of a verifier does not exist or is empty;
 	// BackfillSucceeded with spec.exotel.backfill.
 	// +optional

@@ -38,6 +38,12 @@ func Delete(o Object, kind string) {
 	o.SetConditions(list)
 }
 
+// SetUploadsHealthy says that a Tenant's recordings are uploaded.
+func SetUploadsHealthy(o Object) {
+	Set(o, v1alpha1.ConditionUploadsHealthy, metav1.ConditionTrue, v1alpha1.ReasonUploadsHealthy,
+		"no recording is overdue")
+}
+
 // MarkReady says that the object is what its spec asks for. Like the other marks it sets status.observedGeneration: a
 // client such as kstatus takes a Stalled object of an unobserved generation for one that is in progress.
 func MarkReady(o Object, reason, message string) {

@@ -14,7 +14,8 @@ import (
 type TenantStatusApplyConfiguration struct {
 	// observedGeneration is the generation that the conditions speak of; -1 until the operator has seen the object.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// conditions of the Tenant: Ready; Reconciling and Stalled while true; CredentialsValid; StorageReachable; Suspended while true;
+	// conditions of the Tenant: Ready; Reconciling and Stalled while true; CredentialsValid; StorageReachable;
+	// UploadsHealthy; Suspended while true;
 	// VerifierMissing while the Secret of a verifier does not exist or is empty;
 	// BackfillSucceeded with spec.exotel.backfill.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
