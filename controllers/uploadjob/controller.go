@@ -4,6 +4,7 @@ package uploadjob
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math"
 	"time"
 
@@ -30,6 +31,7 @@ import (
 // Store is what the controller needs of PostgreSQL.
 type Store interface {
 	Backlogs(ctx context.Context, limitPerTenant int) ([]store.Backlog, error)
+	UploadStates(ctx context.Context) ([]store.UploadState, error)
 	ReapLeases(ctx context.Context) (int, error)
 }
 
@@ -56,14 +58,16 @@ type Reconciler struct {
 	// MaxPerTenant bounds the upload pods of one tenant, whatever its spec says; 0 means a quarter of MaxPods.
 	MaxPerTenant int32
 
-	poller poller
-	live   client.Reader // SetupWithManager: past the cache
+	poller      poller
+	inspections inspections
+	live        client.Reader // SetupWithManager: past the cache
 }
 
-// Reconcile brings one tenant's Job to what its backlog asks for.
+// Reconcile brings one tenant's Job to what its backlog asks for, and says in the Tenant how its uploads go.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	var t v1alpha1.Tenant
 	if err := r.Client.Get(ctx, req.NamespacedName, &t); err != nil {
+		r.inspections.forget(req.String())
 		return ctrl.Result{}, client.IgnoreNotFound(err) // the tenant controller removes what a Tenant leaves
 	}
 	backlog := r.poller.backlog(t.ID())
@@ -82,11 +86,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	now.wanted = now.wanted && !suspended.Suspended()
+	var found findings
+	if now.exists && !now.deleting {
+		if found, err = r.inspect(ctx, t.ID(), job, time.Now()); err != nil {
+			return ctrl.Result{}, err
+		}
+	}
+	now.stuck = found.stuck
 	d, err := r.decide(ctx, now, &t)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: sooner(d.after, wait)}, r.act(ctx, &t, job, d)
+	err = r.act(ctx, &t, job, d)
+	told := r.reportHealth(ctx, &t, now.wanted, troubleOf(found, d, err))
+	return ctrl.Result{RequeueAfter: sooner(sooner(d.after, wait), now.again())}, errors.Join(err, told)
 }
 
 // decide asks the cache first. Before pods are started it asks the API server too: the cache may lack a Job that was made

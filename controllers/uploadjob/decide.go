@@ -53,10 +53,19 @@ type state struct {
 	finished    bool
 	failedFor   time.Duration // how long ago the Job failed; 0 if it did not
 	deleting    bool
+	stuck       bool // inspect: no pod of the Job works or will
 }
 
 // runs reports whether the tenant has a Job that has not ended.
 func (s state) runs() bool { return s.exists && !s.finished && !s.deleting }
+
+// again is when to look again at pods that may not start, or may not end, without an event of their Job.
+func (s state) again() time.Duration {
+	if s.runs() {
+		return inspectAge
+	}
+	return 0
+}
 
 // stateOf returns the state of a Tenant that is not suspended.
 func stateOf(t *v1alpha1.Tenant, job *batchv1.Job, exists bool, b store.Backlog, now time.Time) state {
@@ -106,7 +115,7 @@ func decide(s state) decision {
 		return decision{do: remove}
 	case s.failedFor > 0 && s.failedFor < failedPause:
 		return decision{after: failedPause - s.failedFor}
-	case s.finished:
+	case s.finished, s.stuck:
 		return decision{do: remove}
 	case s.exists && s.grows && share < s.parallelism:
 		return decision{do: scale, parallelism: share}

@@ -24,6 +24,8 @@ const (
 )
 
 const (
+	uploadContainer = "upload"
+
 	configDir = "/etc/caly/upload"
 	// metricsPort serves an upload pod's metrics, for as long as it lives.
 	metricsPort = 8080
@@ -82,7 +84,7 @@ func (r *Reconciler) newJob(t *v1alpha1.Tenant, parallelism int32) *batchv1.Job 
 func failurePolicy() *batchv1.PodFailurePolicy {
 	onExit := func(code int32) *batchv1.PodFailurePolicyOnExitCodesRequirement {
 		return &batchv1.PodFailurePolicyOnExitCodesRequirement{
-			ContainerName: ptr.To("upload"),
+			ContainerName: ptr.To(uploadContainer),
 			Operator:      batchv1.PodFailurePolicyOnExitCodesOpIn,
 			Values:        []int32{code},
 		}
@@ -105,15 +107,21 @@ func (r *Reconciler) podSpec(t *v1alpha1.Tenant) corev1.PodSpec {
 		SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](65532), FSGroup: ptr.To[int64](65532),
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
 		Containers: []corev1.Container{{
-			Name: "upload", Image: r.Image, ImagePullPolicy: r.PullPolicy, Command: []string{"/caly-upload"}, Args: r.args(),
-			Env:   []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: "200MiB"}},
-			Ports: []corev1.ContainerPort{{Name: "metrics", ContainerPort: metricsPort}},
+			Name:            uploadContainer,
+			Image:           r.Image,
+			ImagePullPolicy: r.PullPolicy,
+			Command:         []string{"/caly-upload"},
+			Args:            r.args(),
+			Env:             []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: "200MiB"}},
+			Ports:           []corev1.ContainerPort{{Name: "metrics", ContainerPort: metricsPort}},
 			Resources: corev1.ResourceRequirements{
 				Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("64Mi")},
 				Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")}},
 			SecurityContext: &corev1.SecurityContext{AllowPrivilegeEscalation: ptr.To(false), ReadOnlyRootFilesystem: ptr.To(true),
 				Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}},
 			VolumeMounts: []corev1.VolumeMount{{Name: "config", MountPath: configDir, ReadOnly: true}},
+			// What the pod says at its end is the only thing that the Tenant's condition can tell of it.
+			TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		}},
 		Volumes: []corev1.Volume{{Name: "config", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
 			SecretName: tenantconfig.SecretName(tenantconfig.PrefixUpload, t.ID()), DefaultMode: ptr.To[int32](0o440)}}}},

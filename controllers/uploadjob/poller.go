@@ -3,6 +3,7 @@ package uploadjob
 import (
 	"context"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +28,7 @@ type poller struct {
 
 	mu       sync.Mutex
 	latest   map[string]store.Backlog
+	states   map[string]store.UploadState // nil until they were read once
 	reported map[string]time.Time
 }
 
@@ -38,7 +40,7 @@ func (p *poller) Start(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for round := 0; ; round++ {
-		if err := p.poll(ctx, round%10 == 0); err != nil && ctx.Err() == nil {
+		if err := p.poll(ctx, round); err != nil && ctx.Err() == nil {
 			log.FromContext(ctx).Error(err, "read the backlogs; tried again in a second")
 		}
 		select {
@@ -49,10 +51,16 @@ func (p *poller) Start(ctx context.Context) error {
 	}
 }
 
-func (p *poller) poll(ctx context.Context, reap bool) error {
+// reapEvery and statesEvery are how often leases are reaped and upload states read, in rounds.
+const (
+	reapEvery   = 10
+	statesEvery = 5
+)
+
+func (p *poller) poll(ctx context.Context, round int) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if reap {
+	if round%reapEvery == 0 {
 		if _, err := p.store.ReapLeases(ctx); err != nil {
 			return err
 		}
@@ -61,7 +69,15 @@ func (p *poller) poll(ctx context.Context, reap bool) error {
 	if err != nil {
 		return err
 	}
-	for _, id := range p.take(list) {
+	wake := p.take(list)
+	if round%statesEvery == 0 {
+		states, err := p.store.UploadStates(ctx)
+		if err != nil {
+			return err
+		}
+		wake = p.takeStates(wake, states)
+	}
+	for _, id := range wake {
 		ns, name, _ := strings.Cut(id, "/")
 		select {
 		case p.events <- event.TypedGenericEvent[types.NamespacedName]{Object: types.NamespacedName{Namespace: ns, Name: name}}:
@@ -93,6 +109,28 @@ func (p *poller) take(list []store.Backlog) []string {
 	p.latest = next
 	maps.DeleteFunc(p.reported, func(_ string, at time.Time) bool { return time.Since(at) >= reportEvery })
 	return wake
+}
+
+// takeStates keeps the upload states. Their tenants are looked at too: time alone makes a recording overdue.
+func (p *poller) takeStates(wake []string, list []store.UploadState) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.states = make(map[string]store.UploadState, len(list))
+	for _, s := range list {
+		p.states[s.Tenant] = s
+		wake = append(wake, s.Tenant)
+	}
+	slices.Sort(wake)
+	return slices.Compact(wake)
+}
+
+// uploads returns what is known of a tenant's uploads, and whether any recording is unfinished. Nothing is known before
+// the first answer of the database.
+func (p *poller) uploads(id string) (s store.UploadState, unfinished, known bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, unfinished = p.latest[id]
+	return p.states[id], unfinished, p.states != nil
 }
 
 func (p *poller) backlog(id string) store.Backlog {

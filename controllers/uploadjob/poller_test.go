@@ -151,6 +151,8 @@ func (s *oneTenant) ReapLeases(context.Context) (int, error) {
 	return 0, errors.New("the database is away")
 }
 
+func (s *oneTenant) UploadStates(context.Context) ([]store.UploadState, error) { return nil, nil }
+
 // A poller that nobody listens to, as when the manager is told to stop, ends all the same.
 func TestPollerEndsWhileItWaits(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())

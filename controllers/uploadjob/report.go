@@ -1,0 +1,78 @@
+package uploadjob
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+)
+
+// troubleOf returns what is wrong with a tenant's Job: it cannot be written, its pods do not work, or it waits for
+// those of other tenants to end.
+func troubleOf(found findings, d decision, acted error) trouble {
+	switch {
+	case acted != nil && d.do == create:
+		return trouble{reason: v1alpha1.ReasonUploadPodsRejected, message: "the upload Job cannot be created: " +
+			acted.Error()}
+	case found.trouble.reason != "":
+		return found.trouble
+	case d.do == leave && d.after > 0:
+		return trouble{reason: v1alpha1.ReasonUploadsOverdue,
+			message: ": other Tenants have all pods that the platform allows; see operator.maxUploadPods of the chart"}
+	}
+	return trouble{}
+}
+
+// sum joins what the Job and what the queue say. The words of the store or of Exotel are better than those of a
+// pod that ended because of them, and waiting for other tenants is not trouble until a recording is overdue.
+func sum(job, queue trouble) trouble {
+	switch {
+	case job.reason == v1alpha1.ReasonUploadsOverdue && queue.reason == v1alpha1.ReasonUploadsOverdue:
+		queue.message += job.message
+		return queue
+	case job.reason == v1alpha1.ReasonUploadsOverdue, job.reason == "":
+		return queue
+	case job.reason == v1alpha1.ReasonUploadPodsFailed && queue.reason == v1alpha1.ReasonUploadsFailing:
+		return queue
+	}
+	return job
+}
+
+// reportHealth writes the Tenant's condition UploadsHealthy when it changed.
+func (r *Reconciler) reportHealth(ctx context.Context, t *v1alpha1.Tenant, wanted bool, job trouble) error {
+	now := time.Now()
+	state, unfinished, known := r.poller.uploads(t.ID())
+	if !known {
+		return nil
+	}
+	if job.passed(state) {
+		job = trouble{}
+	}
+	h := health{wanted: wanted, unfinished: unfinished, state: state, trouble: sum(job, ofQueue(state, now)),
+		hung: r.inspections.get(t.ID()).hung}
+	base := t.DeepCopy()
+	h.setCondition(t, now)
+	if equality.Semantic.DeepEqual(base.Status.Conditions, t.Status.Conditions) ||
+		(sameVerdict(base, t) && !r.inspections.mayWord(t.ID(), now)) {
+		return nil
+	}
+	// The patch replaces the whole list of conditions, so it must not be based on an old one. After a conflict the next
+	// look writes it.
+	err := r.Client.Status().Patch(ctx, t, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
+	if apierrors.IsConflict(err) {
+		return nil
+	}
+	return client.IgnoreNotFound(err)
+}
+
+// sameVerdict reports whether two conditions differ in their message alone.
+func sameVerdict(a, b *v1alpha1.Tenant) bool {
+	was := apimeta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionUploadsHealthy)
+	is := apimeta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionUploadsHealthy)
+	return was != nil && is != nil && was.Status == is.Status && was.Reason == is.Reason
+}

@@ -1,0 +1,243 @@
+package uploadjob
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// withCondition is a tenant as the tenant controller leaves it.
+func (r *rig) healthyTenant(t *testing.T, name string) *v1alpha1.Tenant {
+	t.Helper()
+	o := r.tenant(t, name)
+	base := o.DeepCopy()
+	conditions.SetUploadsHealthy(o)
+	if err := r.Status().Patch(t.Context(), o, client.MergeFrom(base)); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// waitForUploads waits until the condition is as wanted and says all parts.
+func (r *rig) waitForUploads(t *testing.T, tenant *v1alpha1.Tenant, reason string, parts ...string) {
+	t.Helper()
+	eventually(t, func() string {
+		var o v1alpha1.Tenant
+		if err := r.Get(t.Context(), client.ObjectKeyFromObject(tenant), &o); err != nil {
+			return err.Error()
+		}
+		c := apimeta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionUploadsHealthy)
+		if c == nil || c.Reason != reason ||
+			(c.Status == metav1.ConditionTrue) != (reason == v1alpha1.ReasonUploadsHealthy) {
+			return fmt.Sprintf("the condition is %+v, want %s", c, reason)
+		}
+		for _, p := range parts {
+			if !strings.Contains(c.Message, p) {
+				return fmt.Sprintf("the message is %q, want %q in it", c.Message, p)
+			}
+		}
+		return ""
+	})
+}
+
+// podOf makes a pod of a Job, as the Job controller does, with a status of its kubelet.
+func (r *rig) podOf(t *testing.T, j *batchv1.Job, name string, change func(*corev1.Pod)) *corev1.Pod {
+	t.Helper()
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, Name: name, Labels: map[string]string{
+		batchv1.ControllerUidLabel: string(j.UID)}},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "upload", Image: "caly:test"}}}}
+	if err := r.Create(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	change(p)
+	if err := r.Status().Update(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestRejectedPodsAreReported has a warning of the Job controller, and no pod.
+func TestRejectedPodsAreReported(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 0)
+	tenant := r.healthyTenant(t, "support")
+	r.enqueue(t, tenant.ID(), 1)
+	j := r.waitForPods(t, tenant, 1)
+	for i, why := range []string{"an older warning",
+		`Error creating: pods "upload-x" is forbidden: exceeded quota: compute`} {
+		e := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, GenerateName: "e-"},
+			Type:   corev1.EventTypeWarning,
+			Reason: "FailedCreate", Message: why,
+			LastTimestamp:  metav1.NewTime(time.Now().Add(time.Duration(i) * time.Minute)),
+			InvolvedObject: corev1.ObjectReference{Kind: "Job", Namespace: r.work, Name: j.Name, UID: j.UID}}
+		if err := r.Create(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsRejected, "exceeded quota: compute")
+}
+
+// TestRejectedJobIsReported has a quota of the upload namespace that allows no Job.
+func TestRejectedJobIsReported(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 0)
+	tenant := r.healthyTenant(t, "support")
+	none := corev1.ResourceList{"count/jobs.batch": resource.MustParse("0")}
+	q := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, Name: "no-jobs"},
+		Spec: corev1.ResourceQuotaSpec{Hard: none}}
+	if err := r.Create(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	q.Status = corev1.ResourceQuotaStatus{Hard: none, Used: none}
+	if err := r.Status().Update(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	r.enqueue(t, tenant.ID(), 1)
+	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsRejected, "cannot be created", "exceeded quota: no-jobs")
+	if err := r.Delete(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	r.waitForPods(t, tenant, 1)
+	pods := r.uploads(t, tenant.ID())
+	complete(t, pods, claim(t, pods, 1, time.Minute)[0])
+	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadsHealthy)
+}
+
+func complete(t *testing.T, pods *store.DB, id string) {
+	t.Helper()
+	result := store.Result{Bucket: "acme", Key: "k", SHA256: strings.Repeat("0", 64)}
+	if err := pods.Complete(t.Context(), "pod", id, result); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestUnschedulablePodIsReported : the scheduler's words are in the condition, and those of the kubelet.
+func TestUnschedulablePodIsReported(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 0)
+	tenant := r.healthyTenant(t, "support")
+	r.enqueue(t, tenant.ID(), 1)
+	p := r.podOf(t, r.waitForPods(t, tenant, 1), "upload-a", func(p *corev1.Pod) {
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse,
+			Reason: corev1.PodReasonUnschedulable, Message: "0/1 nodes are available: 1 Insufficient memory."}}
+	})
+	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsPending, "upload-a", "1 Insufficient memory")
+	p.Status.Conditions, p.Status.Phase = nil, corev1.PodFailed
+	p.Status.ContainerStatuses = []corev1.ContainerStatus{container("upload", ended(time.Now(), 137, "OOMKilled", ""))}
+	if err := r.Status().Update(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsFailed, "upload-a", "OOMKilled")
+}
+
+// TestHangingPodIsReplaced has a sidecar that never ends: the Job is made again, since it would keep recordings waiting
+// until its deadline, and the condition names the container.
+func TestHangingPodIsReplaced(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 0)
+	tenant := r.healthyTenant(t, "support")
+	r.enqueue(t, tenant.ID(), 1)
+	first := r.waitForPods(t, tenant, 1)
+	r.podOf(t, first, "upload-a", func(p *corev1.Pod) {
+		p.Status.Phase = corev1.PodRunning
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{
+			container("upload", ended(time.Now().Add(-time.Minute), 0, "Completed", "")),
+			container("istio-proxy", corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})}
+	})
+	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsHang, "upload-a", "istio-proxy")
+	r.waitForAnother(t, tenant, first)
+}
+
+func (r *rig) waitForAnother(t *testing.T, tenant *v1alpha1.Tenant, than *batchv1.Job) {
+	t.Helper()
+	eventually(t, func() string {
+		if j := r.job(t, tenant); j == nil || j.UID == than.UID {
+			return "the Job is not replaced"
+		}
+		return ""
+	})
+}
+
+// TestPodOnADeadNodeIsReplaced has a pod that was deleted and does not end, as its node does not answer. The Job
+// controller makes no other one, since its Job has a pod failure policy.
+func TestPodOnADeadNodeIsReplaced(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 0)
+	tenant := r.healthyTenant(t, "support")
+	r.enqueue(t, tenant.ID(), 1)
+	first := r.waitForPods(t, tenant, 1)
+	p := r.podOf(t, first, "upload-a", func(p *corev1.Pod) {
+		p.Status.Phase = corev1.PodRunning
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{
+			container("upload", corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})}
+	})
+	if err := r.SubResource("binding").Create(t.Context(), p,
+		&corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: "n3"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Delete(t.Context(), p, client.GracePeriodSeconds(1)); err != nil {
+		t.Fatal(err)
+	}
+	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsHang, "upload-a", "node n3 does not answer")
+	r.waitForAnother(t, tenant, first)
+}
+
+// TestFailedUploadIsReported : the words of the store are in the condition at once, and go with the next upload.
+func TestFailedUploadIsReported(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 0)
+	tenant := r.healthyTenant(t, "support")
+	r.enqueue(t, tenant.ID(), 2)
+	r.waitForPods(t, tenant, 1)
+	pods := r.uploads(t, tenant.ID())
+	ids := claim(t, pods, 2, time.Minute)
+	if err := pods.RetryLater(t.Context(), "pod", ids[0], time.Now().Add(time.Hour), "StorageUnavailable",
+		"QuotaExceeded: the bucket is full", true); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadsFailing, "QuotaExceeded: the bucket is full")
+	if took := time.Since(start); took > 15*time.Second {
+		t.Errorf("reported after %s", took)
+	}
+	time.Sleep(time.Second) // conditions have whole seconds
+	complete(t, pods, ids[1])
+	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadsHealthy)
+}
+
+// TestSuspensionRemovesTheCondition : uploads that wait because they shall are neither healthy nor not.
+func TestSuspensionRemovesTheCondition(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 0)
+	tenant := r.healthyTenant(t, "support")
+	r.enqueue(t, tenant.ID(), 1)
+	r.waitForPods(t, tenant, 1)
+	base := tenant.DeepCopy()
+	yes := true
+	tenant.Spec.Suspend = &yes
+	if err := r.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		var o v1alpha1.Tenant
+		if err := r.Get(t.Context(), client.ObjectKeyFromObject(tenant), &o); err != nil {
+			return err.Error()
+		}
+		if apimeta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionUploadsHealthy) != nil {
+			return "the condition is there still"
+		}
+		return ""
+	})
+}
