@@ -167,11 +167,15 @@ func (r *Reconciler) wanted(ctx context.Context, t *v1alpha1.Tenant) (bool, erro
 	return !s.Suspended(), err
 }
 
-// works reports whether a Tenant is Ready, or would be if it held every name of its spec.
+// works reports whether a Tenant is Ready, or would be if it held every name of its spec and its uploads were healthy.
 func works(t *v1alpha1.Tenant) bool {
 	ready := apimeta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionReady)
-	return ready != nil && (ready.Status == metav1.ConditionTrue || ready.Reason == v1alpha1.ReasonNameTaken ||
-		ready.Reason == v1alpha1.ReasonNameNotAllowed)
+	if ready == nil || ready.Status == metav1.ConditionTrue {
+		return ready != nil
+	}
+	uploads := apimeta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionUploadsHealthy)
+	ofUploads := uploads != nil && uploads.Status == metav1.ConditionFalse && uploads.Reason == ready.Reason
+	return ofUploads || ready.Reason == v1alpha1.ReasonNameTaken || ready.Reason == v1alpha1.ReasonNameNotAllowed
 }
 
 // stillWanted asks again, in the middle of a run.

@@ -169,6 +169,9 @@ func (r *Reconciler) publish(ctx context.Context, s *scope) error {
 		r.logHolders(ctx, s)
 		return v
 	}
+	if v := s.uploadsVerdict(); v != nil {
+		return v
+	}
 	message := "webhooks are accepted and recordings are uploaded"
 	if s.suspended() {
 		message = "suspended: webhooks are refused and uploads wait"

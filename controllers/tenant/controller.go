@@ -249,7 +249,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	}
 	// Without the predicate each status that is written would be a reason to reconcile, and a probe whose error never reads the
 	// same a loop.
-	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Tenant{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+	changed := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, uploadsChanged)
+	return ctrl.NewControllerManagedBy(mgr).For(&v1alpha1.Tenant{}, builder.WithPredicates(changed)).
 		Named("tenant").WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.tenantsOf), builder.OnlyMetadata).
 		WatchesMetadata(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.tenantsIn),
 			builder.WithPredicates(predicate.AnnotationChangedPredicate{})).

@@ -1,0 +1,45 @@
+package tenant
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/conditions"
+)
+
+// uploadsVerdict returns why the Tenant's recordings are not uploaded; nil if they are. The upload Job's
+// controller writes the condition. It goes on trying, and wakes this one when it changes.
+func (s *scope) uploadsVerdict() error {
+	c := find(s.tenant, v1alpha1.ConditionUploadsHealthy)
+	switch {
+	case s.suspended():
+		return nil
+	case c == nil:
+		conditions.SetUploadsHealthy(s.tenant)
+		return nil
+	case c.Status != metav1.ConditionFalse:
+		return nil
+	}
+	return &verdict{reason: c.Reason, retry: reprobe,
+		message: "webhooks are accepted, and recordings wait because they cannot be uploaded: " + c.Message}
+}
+
+// uploadsChanged passes a change of the condition that the upload Job's controller writes.
+var uploadsChanged = predicate.Funcs{
+	CreateFunc: func(event.CreateEvent) bool { return false },
+	DeleteFunc: func(event.DeleteEvent) bool { return false },
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		was, is := uploadsOf(e.ObjectOld), uploadsOf(e.ObjectNew)
+		return was.Status != is.Status || was.Reason != is.Reason || was.Message != is.Message
+	},
+}
+
+func uploadsOf(o client.Object) metav1.Condition {
+	if c := find(o.(*v1alpha1.Tenant), v1alpha1.ConditionUploadsHealthy); c != nil {
+		return *c
+	}
+	return metav1.Condition{}
+}
