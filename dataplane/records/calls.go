@@ -9,6 +9,7 @@ import (
 
 	"github.com/caly-dev/caly/dataplane/api"
 	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -65,13 +66,13 @@ type callsQuery struct {
 	Span
 	State     string `query:"state" enum:"unknown,queued,ringing,in-progress,completed,busy,no-answer,failed,canceled"`
 	Direction string `query:"direction" enum:"inbound,outbound-dial,outbound-api"`
-	From      string `query:"from" pattern:"^[ -~]{1,128}$" doc:"The caller's number, exactly as it is shown."`
-	To        string `query:"to" pattern:"^[ -~]{1,128}$" doc:"The called number, exactly as it is shown."`
+	From      string `query:"from" pattern:"^[ -~]{1,128}$" doc:"The caller's number, in any spelling."`
+	To        string `query:"to" pattern:"^[ -~]{1,128}$" doc:"The called number, in any spelling."`
 }
 
 func (q *callsQuery) filter() (f store.CallFilter, err error) {
 	f.Page, err = page(q.Paging, q.Span)
-	f.Direction, f.From, f.To = q.Direction, number(q.From), number(q.To)
+	f.Direction, f.From, f.To = q.Direction, spellings(q.From), spellings(q.To)
 	if q.State != "" {
 		state := store.CallState(slices.Index(states, q.State)) //nolint:gosec // one of nine
 		f.State = &state
@@ -79,12 +80,16 @@ func (q *callsQuery) filter() (f store.CallFilter, err error) {
 	return f, err
 }
 
-// number : a plus sign that was not escaped reads as a blank in a query, and no number begins with one.
-func number(s string) string {
-	if rest, ok := strings.CutPrefix(s, " "); ok {
-		return "+" + rest
+// spellings returns the texts of a number to look for, nil for none. A plus sign that was not escaped reads as a
+// blank in a query.
+func spellings(number string) []string {
+	if number == "" {
+		return nil
 	}
-	return s
+	if rest, ok := strings.CutPrefix(number, " "); ok {
+		number = "+" + rest
+	}
+	return exotel.Spellings(number)
 }
 
 type callPath struct {

@@ -24,6 +24,11 @@ func TestCalls(t *testing.T) {
 		"direction=inbound":                  {"c0", "c1", "c3"},
 		"from=%2B918047491899":               {"c0", "c1", "c3"},
 		"from=+918047491899":                 {"c0", "c1", "c3"}, // as people write it, though a plus sign is a blank there
+		"from=08047491899":                   {"c0", "c1", "c3"},
+		"from=918047491899":                  {"c0", "c1", "c3"},
+		"from=00918047491899":                {"c0", "c1", "c3"},
+		"from=%2B0+80474-91899":              {"c0", "c1", "c3"},
+		"from=8047491898":                    nil,
 		"from=sip:a+b":                       {"c2"},
 		"to=%2B6531290000&direction=inbound": {"c0", "c1", "c3"},
 		"to=%2B653129":                       nil,

@@ -80,15 +80,7 @@ func SameNumber(e164 string) string {
 // E164 is a number as Exotel writes it, with each country's prefix that it may be short of: national with a leading 0 or ten
 // digits mean India, and a plus sign becomes a space in a query that was not escaped.
 func E164(number string) []string {
-	digits := strings.Map(func(r rune) rune {
-		switch {
-		case r >= '0' && r <= '9', r == '+':
-			return r
-		case strings.ContainsRune(" -().", r):
-			return -1
-		}
-		return 'x' // no telephone number: sip:someone@example.com
-	}, number)
+	digits := strings.Map(dialable, number)
 	international := strings.HasPrefix(digits, "+")
 	if rest, ok := strings.CutPrefix(digits, "00"); ok {
 		digits, international = rest, true

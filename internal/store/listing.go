@@ -40,6 +40,13 @@ func (f *filter) match(column, value string) {
 	}
 }
 
+// matchAny adds an equality with any of the values if there are some.
+func (f *filter) matchAny(column string, values []string) {
+	if len(values) > 0 {
+		f.add(column+" = ANY ($%d)", values)
+	}
+}
+
 // page adds what bounds a page of a list in the order of a time and an id.
 func (f *filter) page(at, id string, p Page) {
 	if !p.Since.IsZero() {
@@ -89,8 +96,10 @@ type CallFilter struct {
 	Page
 	// State, if it is not nil.
 	State *CallState
-	// Direction, From and To, exactly as they are kept.
-	Direction, From, To string
+	// Direction, exactly as it is stored.
+	Direction string
+	// From and To are the spellings of a number. A call with one of them is chosen.
+	From, To []string
 }
 
 // KeptCall is a call as it is kept.
@@ -117,8 +126,8 @@ func (d *DB) Calls(ctx context.Context, tenant string, f CallFilter) (list []Kep
 		w.add("state = $%d", *f.State)
 	}
 	w.match("direction", f.Direction)
-	w.match("from_number", f.From)
-	w.match("to_number", f.To)
+	w.matchAny("from_number", f.From)
+	w.matchAny("to_number", f.To)
 	w.page("created_at", "call_sid", f.Page)
 	sql := fmt.Sprintf(`SELECT %s FROM calls WHERE %s ORDER BY created_at DESC, call_sid DESC LIMIT %d`, callColumns, w, f.rows())
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {

@@ -68,6 +68,7 @@ func TestCalls(t *testing.T) {
 	f.insertCall(t, acme, "c3", listed(2), store.CallCompleted, "", "", "") // as old as c2, and listed before it
 	f.insertCall(t, globex, "c1", listed(1), store.CallCompleted, "inbound", "+911", "+912")
 	state := func(s store.CallState) *store.CallState { return &s }
+	one := func(number string) []string { return []string{number} }
 	page := func(p store.Page) store.CallFilter { return store.CallFilter{Page: p} }
 	for name, tc := range map[string]struct {
 		filter   store.CallFilter
@@ -86,11 +87,12 @@ func TestCalls(t *testing.T) {
 		"completed":               {store.CallFilter{State: state(store.CallCompleted)}, []string{"c0", "c3"}, false},
 		"of unknown state":        {store.CallFilter{State: state(store.CallUnknown)}, []string{"c1"}, false},
 		"inbound":                 {store.CallFilter{Direction: "inbound"}, []string{"c0", "c2"}, false},
-		"from":                    {store.CallFilter{From: "+911"}, []string{"c0", "c1"}, false},
-		"from and to":             {store.CallFilter{From: "+911", To: "+912"}, []string{"c0"}, false},
-		"from, part of a number":  {store.CallFilter{From: "+91"}, nil, false},
+		"from":                    {store.CallFilter{From: []string{"911", "+911"}}, []string{"c0", "c1"}, false},
+		"from and to":             {store.CallFilter{From: one("+911"), To: one("+912")}, []string{"c0"}, false},
+		"from, part of a number":  {store.CallFilter{From: []string{"+91"}}, nil, false},
 		"everything at once": {store.CallFilter{Page: store.Page{Since: listed(9), Until: listed(-9), After: store.Position{At: listed(1), ID: "c1"}, Limit: 2},
-			State: state(store.CallFailed), Direction: "inbound", From: "+914", To: "+912"}, []string{"c2"}, false},
+			State: state(store.CallFailed), Direction: "inbound", From: one("+914"), To: one("+912")},
+			[]string{"c2"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			list, more, err := f.dataplane.Calls(t.Context(), acme, tc.filter)
