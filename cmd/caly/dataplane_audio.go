@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"net/url"
 	"os"
 	"sync"
 	"time"
@@ -28,6 +29,8 @@ type audioOptions struct {
 	agents     []netip.Prefix // check reads them
 	grace      time.Duration
 	cleanup    time.Duration
+	publicURL  string
+	public     *url.URL // check reads it
 
 	captureDir      string
 	maxCaptures     int
@@ -42,6 +45,8 @@ func (o *audioOptions) addTo(f *pflag.FlagSet) {
 	f.IntVar(&o.maxStreams, "max-streams", 2000,
 		"audio streams at once in this pod, three quarters for one namespace; those beyond are answered 503")
 	f.StringSliceVar(&o.agentCIDRs, "allowed-agent-cidrs", nil, "private address ranges that the tenants' agents may be in")
+	f.StringVar(&o.publicURL, "public-url", "",
+		"where Exotel reaches the data plane, for the URLs of streams (default: where a request says that it was sent)")
 	f.DurationVar(&o.grace, "stream-grace", time.Minute, "how long live audio streams may go on after SIGTERM")
 	f.DurationVar(&o.cleanup, "cleanup-interval", 30*time.Minute, "time between two cleanups of streams, sessions and memory")
 	f.StringVar(&o.captureDir, "capture-dir", "", "directory of this pod alone for the captures of audio streams on their way to buckets; without it no stream is captured")
@@ -59,6 +64,9 @@ func (o *audioOptions) check() (err error) {
 	if o.maxCaptures < 1 || o.maxCaptureBytes < 16<<20 {
 		return usage("--max-captures must be at least 1, and --max-capture-bytes at least 16777216")
 	}
+	if o.public, err = parsePublicURL(o.publicURL); err != nil {
+		return err
+	}
 	if o.agents, err = cli.ParseCIDRs("allowed-agent-cidrs", o.agentCIDRs); err != nil {
 		return err
 	}
@@ -72,6 +80,18 @@ func (o *audioOptions) check() (err error) {
 		o.pod, err = os.Hostname()
 	}
 	return err
+}
+
+// parsePublicURL returns nil for an empty flag.
+func parsePublicURL(flag string) (*url.URL, error) {
+	if flag == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(flag)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" {
+		return nil, usage("--public-url must be a URL such as https://voice.example.com")
+	}
+	return u, nil
 }
 
 // streams is what runs for /audio.
@@ -110,8 +130,17 @@ func newStreams(o audioOptions, p apiParts) (s *streams, err error) {
 		Log:        p.log,
 		Registerer: p.registry,
 	})
-	s.handler = endpoint.New(endpoint.Options{Tenants: p.watcher.Snapshot, Sessions: s.sessions, Key: derived(p.watcher.Ring, keyring.PurposeStream),
-		TrustedProxies: p.proxies, AllowedAgents: o.agents, Captures: s.captures, Log: p.log, Metrics: p.registry})
+	s.handler = endpoint.New(endpoint.Options{
+		Tenants:        p.watcher.Snapshot,
+		Sessions:       s.sessions,
+		Key:            derived(p.watcher.Ring, keyring.PurposeStream),
+		PublicURL:      o.public,
+		TrustedProxies: p.proxies,
+		AllowedAgents:  o.agents,
+		Captures:       s.captures,
+		Log:            p.log,
+		Metrics:        p.registry,
+	})
 	s.janitor = janitor.New(janitor.Options{Store: p.db.live, Registry: s.sessions,
 		Tenants: func() []string { return p.watcher.Snapshot().IDs() },
 		Every:   o.cleanup, Log: p.log, Registerer: p.registry})

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,9 @@ type Options struct {
 	Sessions Sessions
 	// Key of the one-time tokens, equal in all pods; nil while there is none.
 	Key func() []byte
+	// PublicURL is where Exotel reaches the data plane, for the URLs of streams. nil: where the request says it was
+	// sent, which any client can write into its headers.
+	PublicURL *url.URL
 	// TrustedProxies whose X-Forwarded headers are believed.
 	TrustedProxies []netip.Prefix
 	// AllowedAgents are ranges, other than public ones, that agents may have their addresses in.

@@ -4,12 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/caly-dev/caly/dataplane/session/live"
 	"github.com/caly-dev/caly/internal/agent/agenttest"
 	"github.com/caly-dev/caly/internal/exotel/exoteltest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -97,6 +100,44 @@ func TestDynamicURL(t *testing.T) {
 				t.Errorf("answered %v, %s %s", answer, fault, diff)
 			}
 		})
+	}
+}
+
+// TestPublicURL asks for the URL of a stream with headers that name other hosts. The answer has the public URL.
+func TestPublicURL(t *testing.T) {
+	for public, want := range map[string]string{
+		"https://voice.example":           "wss://voice.example/audio/exotel/acme/support/ot1.",
+		"http://10.0.0.1:30080":           "ws://10.0.0.1:30080/audio/exotel/acme/support/ot1.",
+		"https://voice.example/below/":    "wss://voice.example/below/audio/exotel/acme/support/ot1.",
+		"https://[2001:db8::1]:8443/a/b/": "wss://[2001:db8::1]:8443/a/b/audio/exotel/acme/support/ot1.",
+	} {
+		base, err := url.Parse(public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := newRig(t, agenttest.Options{}, func(o *Options, _ *live.Options) {
+			o.PublicURL = base
+			o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		})
+		question := strings.Replace(r.url, "ws", "http", 1) + "/url?sample-rate=16000&CallSid=call1&token=" + token
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, question, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = "attacker.example"
+		req.Header.Set("X-Forwarded-Host", "other.example")
+		req.Header.Set("X-Forwarded-Proto", "http")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var answer map[string]string
+		err = json.NewDecoder(resp.Body).Decode(&answer)
+		_ = resp.Body.Close()
+		got := answer["url"]
+		if err != nil || !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "?sample-rate=16000") {
+			t.Errorf("%s: answered %q, %v; want %s", public, got, err, want)
+		}
 	}
 }
 

@@ -40,10 +40,7 @@ func (h *Handler) answerURL(w http.ResponseWriter, r *http.Request, to destinati
 	if len(key) == 0 {
 		return refuse(reasonNoKey, problem.New(problem.Unavailable, "this pod has no keyring yet; try again").WithRetryAfter(retryAfter))
 	}
-	u := *g.request.URL
-	u.Scheme = map[bool]string{true: "wss", false: "ws"}[u.Scheme == "https"]
-	u.Path, u.RawPath, u.Fragment = PathPrefix+to.tenantID+"/"+mint(key, to.tenantID, callSID, g.request.Now), "", ""
-	u.RawQuery = ""
+	u := h.base(g.request.URL).JoinPath(PathPrefix, to.tenantID, mint(key, to.tenantID, callSID, g.request.Now))
 	if rate := r.URL.Query().Get(sampleRate); rate != "" {
 		u.RawQuery = url.Values{sampleRate: {rate}}.Encode()
 	}
@@ -52,6 +49,19 @@ func (h *Handler) answerURL(w http.ResponseWriter, r *http.Request, to destinati
 	_ = json.NewEncoder(w).Encode(map[string]string{"url": u.String()}) // the peer may have gone
 	h.m.urls.Inc()
 	return nil
+}
+
+// base returns the URL of the data plane for streams, without a path of Caly's.
+func (h *Handler) base(request *url.URL) *url.URL {
+	from := &url.URL{Scheme: request.Scheme, Host: request.Host}
+	if h.o.PublicURL != nil {
+		from = h.o.PublicURL
+	}
+	scheme := "ws"
+	if from.Scheme == "https" {
+		scheme = "wss"
+	}
+	return &url.URL{Scheme: scheme, Host: from.Host, Path: from.Path}
 }
 
 // body reads the body of a question. It holds a place meanwhile: that of the tenant, where the verifiers accept the
