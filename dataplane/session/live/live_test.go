@@ -397,9 +397,9 @@ func TestRunEnds(t *testing.T) {
 // TestReconcile : rows of this pod without a stream, and streams without a row; nothing of other pods.
 func TestReconcile(t *testing.T) {
 	r := newRig(t)
-	before := r.pod("a", live.Options{HeartbeatEvery: time.Hour})
+	before := r.pod("a", live.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour})
 	left, ofOther := r.admit(before, acme), r.admit(r.pod("b", live.Options{}), acme)
-	p := r.pod("a", live.Options{HeartbeatEvery: time.Hour}) // the container anew, in the same pod
+	p := r.pod("a", live.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour}) // the next container of the same pod
 	going, without := r.admit(p, acme), r.admit(p, globex)
 	r.change(`DELETE FROM stream_sessions WHERE id = $1`, without.ID())
 	for i, want := range [][2]int{{1, 1}, {0, 0}} {
@@ -416,6 +416,33 @@ func TestReconcile(t *testing.T) {
 	cancel()
 	if _, _, err := p.Reconcile(ctx); err == nil {
 		t.Error("without a database it succeeds")
+	}
+}
+
+// TestNextContainerEndsSessions restarts a container that was killed. The sessions that it leaves end at once, also
+// those of a tenant that the next container learns of later, and none of another pod.
+func TestNextContainerEndsSessions(t *testing.T) {
+	r := newRig(t)
+	hung := live.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour}
+	killed, other := r.pod("a", hung), r.pod("b", live.Options{})
+	left, later, ofOther := r.admit(killed, acme), r.admit(killed, globex), r.admit(other, acme)
+	r.tenants.Store(tenantconfig.NewIncompleteSnapshot(acme))
+	p := r.pod("a", live.Options{})
+	start := time.Now()
+	eventually(t, "the session of the container before has ended", func() bool { return r.reason(left) == "orphaned" })
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	if _, err := p.Admit(t.Context(), acme, 2, live.Stream{}); err != nil { // the other pod has one
+		t.Errorf("a stream within the limit: %v", err)
+	}
+	if got := r.reason(later); got != "" {
+		t.Errorf("the session of a tenant that is not known: %q", got)
+	}
+	r.tenants.Store(tenantconfig.NewSnapshot(acme, globex))
+	eventually(t, "the session of the other tenant has ended", func() bool { return r.reason(later) == "orphaned" })
+	if r.reason(ofOther) != "" || ofOther.Context().Err() != nil {
+		t.Errorf("the session of another pod: %q", r.reason(ofOther))
 	}
 }
 

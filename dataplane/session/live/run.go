@@ -15,6 +15,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	heartbeat, look := time.NewTicker(r.o.HeartbeatEvery), time.NewTicker(r.o.LookEvery)
 	defer heartbeat.Stop()
 	defer look.Stop()
+	inherited := true // there may be rows of a container before this one
 	for {
 		select {
 		case <-ctx.Done():
@@ -23,6 +24,7 @@ func (r *Registry) Run(ctx context.Context) error {
 		case <-heartbeat.C:
 			r.heartbeat(ctx)
 		case <-look.C:
+			inherited = inherited && !r.endInherited(ctx)
 			r.cutSuspended()
 			r.cutOld()
 			r.cutClosed(ctx)
@@ -73,6 +75,19 @@ func (r *Registry) beat(ctx context.Context, chosen func(*Live) bool) error {
 		}
 	}
 	return nil
+}
+
+// endInherited ends the rows that a container before this one left: they count against the limits of their tenants. It
+// reports whether all are ended, which needs all tenants.
+func (r *Registry) endInherited(ctx context.Context) (done bool) {
+	ctx, cancel := context.WithTimeout(ctx, r.o.HeartbeatEvery)
+	defer cancel()
+	complete := r.o.Tenants().Complete()
+	rows, err := r.endUnknown(ctx)
+	if rows > 0 {
+		r.o.Log.Info("ended the sessions of this pod's container before", "sessions", rows)
+	}
+	return err == nil && complete // the heartbeat reports that the database is unreachable
 }
 
 // beatStarted has the rows of streams that have started since the last look know their calls: people look for them by those, and of a pod that is
@@ -214,18 +229,23 @@ const maxPodRows = 20_000
 // Reconcile compares the rows of this pod with its streams: rows without one are ended, such as those of a container before this one,
 // and streams without a row are cut off. It returns how many.
 func (r *Registry) Reconcile(ctx context.Context) (rows, streams int, err error) {
-	// The streams' own rows first: what is listed then and has no stream has none, or has just ended.
-	known, err := r.o.Store.PodStreams(ctx, r.o.Tenants().IDs(), r.o.Pod, maxPodRows)
-	if err != nil {
-		return 0, 0, err
-	}
-	rows, err = r.endRows(ctx, r.without(known))
+	rows, err = r.endUnknown(ctx)
 	if err != nil {
 		return rows, 0, err
 	}
 	before := r.orphans()
 	err = r.beat(ctx, (*Live).admitted)
 	return rows, r.orphans() - before, err
+}
+
+// endUnknown ends the rows of this pod that have no stream here, and returns their number.
+func (r *Registry) endUnknown(ctx context.Context) (rows int, err error) {
+	// The streams' own rows first: what is listed then and has no stream has none, or has just ended.
+	known, err := r.o.Store.PodStreams(ctx, r.o.Tenants().IDs(), r.o.Pod, maxPodRows)
+	if err != nil {
+		return 0, err
+	}
+	return r.endRows(ctx, r.without(known))
 }
 
 // without returns those that no stream has, and no end that waits.
