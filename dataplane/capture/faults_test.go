@@ -1,11 +1,14 @@
 package capture
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -330,6 +333,54 @@ func TestTenantGone(t *testing.T) {
 	})
 	r.settled(c.session, row{State: "failed", Code: CodeStorageFailed})
 	r.spoolEmpty(p)
+}
+
+// TestTenantNotYetKnown restarts a pod with a capture on its disk. Until the pod knows its tenants, the capture waits,
+// without a warning and although it is old; then it goes to its bucket.
+func TestTenantNotYetKnown(t *testing.T) {
+	r := newRig(t)
+	dir := t.TempDir()
+	first := r.pod("one", dir, func(o *Options) { o.StopWithin = time.Millisecond })
+	r.s3.Stop(t)
+	c := first.call(acme, "call1")
+	c.talk(time.Second)
+	r.eventually("it has a row", func() bool { return r.row(c.session).State == "recording" })
+	c.End()
+	first.end()
+	r.s3.Start(t)
+	var tenants atomic.Pointer[tenantconfig.Snapshot]
+	tenants.Store(tenantconfig.NewIncompleteSnapshot())
+	var log lockedBuffer
+	p := r.pod("one", dir, func(o *Options) {
+		o.Tenants = tenants.Load
+		o.GiveUpAfter = time.Millisecond
+		o.Log = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	time.Sleep(time.Second) // 20 sweeps
+	if got := r.row(c.session); got.State != "recording" || strings.Contains(log.String(), "level=WARN") {
+		t.Errorf("the row is %+v, the log %s", got, log.String())
+	}
+	tenants.Store(r.config.tenants())
+	r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
+	r.spoolEmpty(p)
+}
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.String()
 }
 
 // failing is a store whose end of captures is lost on its way back.

@@ -199,6 +199,7 @@ const claimed = 20
 // sweep tries again what waits on this disk, then ends captures of pods that are gone. Of a tenant whose bucket does not answer one is tried.
 func (c *Captures) sweep(ctx context.Context) {
 	failed := map[string]bool{}
+	c.awaitTenants(ctx)
 	for _, t := range c.due() {
 		if ctx.Err() != nil {
 			return
@@ -221,12 +222,33 @@ func (c *Captures) sweep(ctx context.Context) {
 	c.claim(ctx, failed)
 }
 
-// due are those that wait.
+// lookForTenants is how often a sweep looks whether the tenants are known.
+const lookForTenants = 100 * time.Millisecond
+
+// awaitTenants returns when this pod knows all tenants, at the latest after SweepEvery.
+func (c *Captures) awaitTenants(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, c.o.SweepEvery)
+	defer cancel()
+	tick := time.NewTicker(lookForTenants)
+	defer tick.Stop()
+	for !c.o.Tenants().Complete() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// due are those that wait. A tenant that this pod does not know yet may exist: its captures go on waiting.
 func (c *Captures) due() (list []*tape) {
+	tenants := c.o.Tenants()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, t := range c.waiting {
-		list = append(list, t)
+		if _, known := tenants.Tenant(t.m.Tenant); known || tenants.Complete() {
+			list = append(list, t)
+		}
 	}
 	return list
 }
