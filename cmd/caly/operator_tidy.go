@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -23,6 +24,8 @@ const (
 	streamsKept = 30 * 24 * time.Hour
 	// capturesUnseen is long enough for any pod that could still bring one to its end.
 	capturesUnseen = 24 * time.Hour
+	// redactedURLs bounds the recordings whose source URLs lose their queries in one sweep.
+	redactedURLs = 2000
 )
 
 // sweep removes what has expired of a kind.
@@ -38,8 +41,17 @@ func sweeps(db *store.DB) []sweep {
 		{"mail", func(ctx context.Context) (int64, error) { return db.SweepMail(ctx, mailKept, tidyRows) }},
 		{"streams", func(ctx context.Context) (int64, error) { return db.SweepStreams(ctx, streamsKept, tidyRows) }},
 		{"captures", func(ctx context.Context) (int64, error) { return db.SweepCaptures(ctx, capturesUnseen, tidyRows) }},
+		{"url_queries", func(ctx context.Context) (int64, error) {
+			return db.RedactURLs(ctx, redactedURLs, redactURL)
+		}},
 		{"accounts", func(ctx context.Context) (int64, error) { return db.SweepAccounts(ctx, store.DefaultKeep, tidyRows) }},
 	}
+}
+
+// redactURL removes the query of a source URL from a stored event.
+func redactURL(e store.RawEvent, source string) (store.RawEvent, bool) {
+	r, changed := exotel.RedactURL(exotel.Request{ContentType: e.ContentType, RawQuery: e.Query, Body: e.Raw}, source)
+	return store.RawEvent{ContentType: e.ContentType, Query: r.RawQuery, Raw: r.Body}, changed
 }
 
 // tidier removes what has expired: codes, tokens, sessions, limits, mail and streams that are done with.

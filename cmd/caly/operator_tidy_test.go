@@ -71,7 +71,9 @@ func TestTidy(t *testing.T) {
 	}
 	delete(got, "caly_tidy_last_success_timestamp_seconds")
 	want := map[string]float64{}
-	for _, kind := range []string{"accounts", "captures", "mail", "rate_limits", "revocations", "streams"} {
+	for _, kind := range []string{
+		"accounts", "captures", "mail", "rate_limits", "revocations", "streams", "url_queries",
+	} {
 		want["caly_tidy_removed_rows_total "+kind], want["caly_tidy_failures_total "+kind] = 0, 0
 	}
 	want["caly_tidy_removed_rows_total streams"] = 2

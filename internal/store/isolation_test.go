@@ -53,6 +53,7 @@ const seed = `
 	INSERT INTO password_reset_tokens (tenant, token_hash, user_id, expires_at)
 		VALUES ($TENANT, repeat('h', 32)::bytea, '22222222-2222-4222-8222-222222222222', now() + interval '1 hour');
 	INSERT INTO revocations (tenant) VALUES ($TENANT);
+	INSERT INTO url_redactions (tenant, call_sid, source) VALUES ($TENANT, 'both', $WORD);
 	INSERT INTO rate_limits (tenant, key, hits, expires_at) VALUES ($TENANT, repeat('h', 32)::bytea, ARRAY[now(), now(), now()], now() + interval '1 hour');
 	INSERT INTO mail_outbox (tenant, event_key, template, recipient, sealed, expires_at) VALUES ($TENANT, 'both', $WORD, 'x', '', now() + interval '1 hour');
 	INSERT INTO audit_log (tenant, action, outcome, subject) VALUES ($TENANT, 'login', 'success', $WORD);
@@ -208,6 +209,7 @@ var notOfTenants = []string{"AdoptTenant", "ReplaceTenant", "ClaimTenant", "EndA
 	"KnownCalls", "KnowsTenant",
 	"LimitUploadRole", "MarkUploadStarted", "MarkViewed", "Ping",
 	"SweepAccounts",
+	"RedactURLs",
 	"SweepRevocations", "ReapLeases", "Recordings", "Release", "Replay", "Retry", "RetryLater", "RetryTotals", "SuspendTenant", "Suspects", "SweepHits",
 	"ClaimNames", "HeldNames", "NameHolders", "NamesSeeded", "ReleaseNames", "SeedNames",
 	"ShareAccount", "TenantsWithNames",

@@ -222,7 +222,8 @@ func (d *DB) HasUploads(ctx context.Context, tenant string) (has bool, err error
 }
 
 // tenantTables hold the rows of tenants; what others refer to comes last.
-var tenantTables = []string{"recordings", "recording_history", "call_events", "signed_repeats", "call_streams", "calls",
+var tenantTables = []string{"url_redactions",
+	"recordings", "recording_history", "call_events", "signed_repeats", "call_streams", "calls",
 	"email_codes", "password_reset_tokens", "login_sessions", "refresh_token_blacklist", "users",
 	"revocations", "rate_limits", "mail_outbox", "audit_log", "captures", "stream_sessions"}
 

@@ -46,14 +46,20 @@ func (d *DB) MarkUploadStarted(ctx context.Context, owner, id string) error {
 		WHERE tenant = caly_upload_tenant() AND id = $2 AND lease_owner = $1`, owner, id)
 }
 
-// Complete moves a recording into the history as uploaded. ErrLeaseLost when owner no longer holds it, unless the same
-// owner completed it with the same result before (the answer was lost).
+// Complete moves a recording into the history as uploaded, without the query of its source URL: it may be a signature
+// that opens the audio. RedactURLs removes it from the other tables. ErrLeaseLost when owner no longer holds it,
+// unless the same owner completed it with the same result before (the answer was lost).
 func (d *DB) Complete(ctx context.Context, owner, id string, res Result) error {
 	err := d.held(ctx, `
-		WITH gone AS (DELETE FROM recordings WHERE tenant = caly_upload_tenant() AND id = $2 AND lease_owner = $1 RETURNING *)
+		WITH gone AS (DELETE FROM recordings
+			WHERE tenant = caly_upload_tenant() AND id = $2 AND lease_owner = $1 RETURNING *),
+		signed AS (INSERT INTO url_redactions (tenant, call_sid, source)
+			SELECT tenant, call_sid, split_part(source_url, '?', 1) FROM gone WHERE source_url LIKE '%?%'
+			ON CONFLICT DO NOTHING)
 		INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, has_view, bucket, object_key, size, md5,
 			sha256, finished_by, created_at)
-		SELECT tenant, id, call_sid, source_url, 'uploaded', attempts + 1, has_view, $3, $4, $5, $6, $7, $1, created_at FROM gone`,
+		SELECT tenant, id, call_sid, split_part(source_url, '?', 1), 'uploaded', attempts + 1, has_view,
+			$3, $4, $5, $6, $7, $1, created_at FROM gone`,
 		owner, id, res.Bucket, res.Key, res.Size, res.MD5, res.SHA256)
 	if err != ErrLeaseLost { //nolint:errorlint // held returns it bare
 		return err

@@ -1,0 +1,87 @@
+package exotel
+
+import (
+	"encoding/json"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+const (
+	signedSource = "https://recordings.exotel.com/acme1/c1.mp3"
+	signature    = "X-Amz-Expires=900&X-Amz-Signature=0a1b2c%2Fd"
+	otherURL     = "https://acme.example/hook?key=stays&X-Amz-Signature=stays"
+)
+
+// TestRedactURL removes the signature in every way in which Exotel writes a URL, and nothing else.
+func TestRedactURL(t *testing.T) {
+	const form, jsonType = "application/x-www-form-urlencoded", "application/json; charset=utf-8"
+	signed := signedSource + "?" + signature
+	asJSON := func(v any) string { b, _ := json.Marshal(v); return string(b) } // escapes & as \u0026
+	legs := asJSON([]map[string]string{{"RecordingUrl": signed, "Status": "completed"}})
+	field := func(u string) string { return "RecordingUrl=" + url.QueryEscape(u) }
+	part := func(u string) string {
+		return "--b\r\nContent-Disposition: form-data; name=\"RecordingUrl\"\r\n\r\n" + u + "\r\n--b--\r\n"
+	}
+	slashes := func(u string) string { return `{"u":"` + strings.ReplaceAll(u, "/", `\/`) + `","n":1}` }
+	nested := func(u string) string { return `{"Stream":"{\"RecordingUrl\":\"` + u + `\",\"x\":\"y\"}"}` }
+	list := func(u string) string { return asJSON(map[string]any{"a": u, "b": []string{u, "x"}}) }
+	text := func(u string) string { return `{"u":"` + u + `"}` }
+	lower := func(f string) string { return "R" + strings.ToLower(f[1:9]) + "Url" + strings.ToLower(f[12:]) }
+	legsIn := func(legs string) string { return "Legs=" + url.QueryEscape(legs) }
+	plainLegs := strings.Replace(legs, "?"+strings.ReplaceAll(signature, "&", `\u0026`), "", 1)
+	for name, tc := range map[string]struct{ contentType, query, body, wantQuery, wantBody string }{
+		"form": {form, "", "CallSid=c1&" + field(signed) + "&CustomField=50%+off;a",
+			"", "CallSid=c1&" + field(signedSource) + "&CustomField=50%+off;a"},
+		"form, lower hex":             {form, "", lower(field(signed)), "", field(signedSource)},
+		"form, unescaped":             {form, "", "RecordingUrl=" + signedSource + "?Sig=a", "", field(signedSource)},
+		"query":                       {"", "CallSid=c1&" + field(signed), "", "CallSid=c1&" + field(signedSource), ""},
+		"JSON in a form":              {form, "", legsIn(legs), "", legsIn(plainLegs)},
+		"JSON":                        {jsonType, "", list(signed), "", list(signedSource)},
+		"JSON, escaped slashes":       {jsonType, "", slashes(signed), "", slashes(signedSource)},
+		"JSON in JSON":                {jsonType, "", nested(signed), "", nested(signedSource)},
+		"multipart":                   {"multipart/form-data; boundary=b", "", part(signed), "", part(signedSource)},
+		"JSON that says it is a form": {form, "", text(signed), "", text(signedSource)},
+		"http, another case": {jsonType, "", text("http://Recordings.Exotel.com/acme1/c1.mp3?Signature=a"),
+			"", text("http://Recordings.Exotel.com/acme1/c1.mp3")},
+	} {
+		request := Request{ContentType: tc.contentType, RawQuery: tc.query, Body: []byte(tc.body)}
+		got, changed := RedactURL(request, signedSource)
+		if !changed || got.RawQuery != tc.wantQuery || string(got.Body) != tc.wantBody {
+			t.Errorf("%s: %v\n%s\n%s\nwant\n%s\n%s", name, changed, got.RawQuery, got.Body, tc.wantQuery, tc.wantBody)
+		}
+		again, changed := RedactURL(got, signedSource)
+		if changed || again.RawQuery != got.RawQuery || string(again.Body) != string(got.Body) {
+			t.Errorf("%s: the second time changes it", name)
+		}
+	}
+	for name, body := range map[string]string{
+		"another URL":       "StatusCallback=" + url.QueryEscape(otherURL),
+		"another recording": "RecordingUrl=" + url.QueryEscape(signedSource+"2?"+signature),
+		"a part of it":      "RecordingUrl=" + url.QueryEscape("https://recordings.exotel.com/acme1/c1?"+signature),
+		"no query":          "RecordingUrl=" + url.QueryEscape(signedSource),
+		"broken escapes":    "RecordingUrl=%zz%3F",
+		"nothing":           "",
+		"no text":           "\x00\xff?https://\\u12?&=%",
+	} {
+		got, changed := RedactURL(Request{ContentType: form, Body: []byte(body)}, signedSource)
+		if changed || string(got.Body) != body {
+			t.Errorf("%s: becomes %q", name, got.Body)
+		}
+	}
+}
+
+// FuzzRedactURL holds every body to the promise: valid JSON stays valid JSON, and nothing grows beyond its escapes.
+func FuzzRedactURL(f *testing.F) {
+	f.Add(`{"u":"`+signedSource+`?a=\u0026\"b"}`, "a="+url.QueryEscape(signedSource+"?x"))
+	f.Add(`["`+signedSource+`?\\"]`, signedSource+"?")
+	f.Fuzz(func(t *testing.T, body, query string) {
+		got, _ := RedactURL(Request{ContentType: "application/json", RawQuery: query, Body: []byte(body)}, signedSource)
+		if json.Valid([]byte(body)) && !json.Valid(got.Body) {
+			t.Errorf("%q becomes %q", body, got.Body)
+		}
+		if len(got.Body) > len(body) || len(got.RawQuery) > 3*len(query) {
+			t.Errorf("%q and %q grow to %q and %q", body, query, got.Body, got.RawQuery)
+		}
+	})
+}
