@@ -68,6 +68,7 @@ func (a *API) authenticate(v *visit) *problem.Problem {
 	if !ok {
 		return noToken()
 	}
+	tenants := a.o.Tenants()
 	claims, err := a.o.Tokens.Check(raw)
 	switch {
 	case errors.Is(err, token.ErrNotReady):
@@ -75,8 +76,11 @@ func (a *API) authenticate(v *visit) *problem.Problem {
 	case err != nil:
 		return badToken().WithCause(err)
 	}
-	t, known := a.o.Tenants().Tenant(claims.Tenant)
+	t, known := tenants.Tenant(claims.Tenant)
 	named := len(v.facts.naming) == 0 || v.facts.naming[0] == claims.Tenant
+	if !known && !tenants.Complete() {
+		return problem.TenantUnknown()
+	}
 	if !known || t.UID != claims.TenantUID || t.Suspended || t.Auth == nil || !named {
 		return badToken()
 	}

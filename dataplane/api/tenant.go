@@ -97,12 +97,17 @@ func (f *facts) findTenant(tenants *tenantconfig.Snapshot) *problem.Problem {
 	if p := f.naming.disagree(); p != nil {
 		return p
 	}
+	if len(f.naming) == 0 && !tenants.Complete() { // the host may be that of a tenant
+		return problem.TenantUnknown()
+	}
 	if len(f.naming) == 0 {
 		return problem.New(problem.Validation, "the request names no tenant: put /t/{namespace}/{tenant} before the path, or send "+
 			tenantHeader+": {namespace}/{tenant}, or use the tenant's own host")
 	}
 	t := f.naming.tenant(tenants)
 	switch {
+	case t == nil && !tenants.Complete():
+		return problem.TenantUnknown()
 	case t == nil || t.Auth == nil:
 		return problem.New(problem.NotFound, "there is no such tenant, or it has no accounts")
 	case t.Suspended:

@@ -145,3 +145,33 @@ func TestHostOfThePlatformNamesNoTenant(t *testing.T) {
 		})
 	}
 }
+
+// TestTenantsNotYetKnown asks a pod that lacks tenant configs: what it does not know may exist.
+func TestTenantsNotYetKnown(t *testing.T) {
+	bearer := []string{"Authorization: Bearer good"}
+	for name, tc := range map[string]struct {
+		target  string
+		headers []string
+		known   bool
+		want    int
+	}{
+		"by its path":          {target: "/t/acme/support/api/auth/who", want: 503},
+		"by its header":        {target: "/api/auth/who", headers: []string{"X-Caly-Tenant: acme/support"}, want: 503},
+		"by its host, perhaps": {target: "/api/auth/who", want: 503},
+		"by its token":         {target: "/api/things/1", headers: bearer, want: 503},
+		"a known tenant":       {target: "/t/acme/support/api/auth/who", known: true, want: 200},
+		"a known one's token":  {target: "/api/things/1", headers: bearer, known: true, want: 200},
+		"a wrong token":        {target: "/api/things/1", headers: []string{"Authorization: Bearer bad"}, want: 401},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig()
+			if r.LackConfigs(); tc.known {
+				r.LackConfigs(apitest.NewTenant())
+			}
+			got := r.Send(request("GET", tc.target, tc.headers...))
+			if got.Status != tc.want || (got.Header.Get("Retry-After") != "") != (tc.want == 503) {
+				t.Errorf("answered %d, Retry-After %q: %s", got.Status, got.Header.Get("Retry-After"), got.Body)
+			}
+		})
+	}
+}

@@ -66,6 +66,15 @@ func New(code Code, detail string) *Problem {
 	return &Problem{Type: row.Type(), Title: row.Title, Status: row.Status, Code: row.Code, Detail: detail}
 }
 
+// TenantUnknown answers a request whose tenant this pod does not have while the pod lacks tenant configs: the tenant
+// may exist.
+func TenantUnknown() *Problem {
+	return New(Unavailable, "this pod does not know all tenants yet; send this again").WithRetryAfter(tenantsWithin)
+}
+
+// tenantsWithin is how long a client waits for a pod to read the tenant configs that it lacks.
+const tenantsWithin = 5 * time.Second
+
 // WithStatus answers with another of the code's statuses.
 func (p *Problem) WithStatus(status int) *Problem {
 	q := *p

@@ -18,6 +18,7 @@ const (
 	reasonNoCall         = "no_call"
 	reasonNoKey          = "no_key"
 	reasonUnknown        = "unknown_tenant"
+	reasonNotYetKnown    = "tenants_not_read"
 	reasonSuspended      = "suspended"
 	reasonNoOneTimeToken = "no_one_time_token"
 	reasonWrongToken     = "wrong_one_time_token"
@@ -37,8 +38,9 @@ const (
 
 func reasons() []string {
 	return append(auth.Reasons(), reasonPath, reasonMethod, reasonNoWebSocket, reasonHandshake, reasonBody, reasonNoCall, reasonNoKey, reasonUnknown,
-		reasonSuspended, reasonNoOneTimeToken, reasonWrongToken, reasonExpiredToken, reasonUsedToken, reasonOtherCall, reasonTenantLimit, reasonPodLimit,
-		reasonBusy, reasonTenantBusy, reasonDraining, reasonAgent, reasonGone, reasonDatabase, reasonInternal)
+		reasonNotYetKnown, reasonSuspended, reasonNoOneTimeToken, reasonWrongToken, reasonExpiredToken, reasonUsedToken,
+		reasonOtherCall, reasonTenantLimit, reasonPodLimit, reasonBusy, reasonTenantBusy, reasonDraining, reasonAgent,
+		reasonGone, reasonDatabase, reasonInternal)
 }
 
 // Why agents were not reached.

@@ -131,7 +131,12 @@ func TestRefusals(t *testing.T) {
 		wantReason string
 	}{
 		"suspended": {prepare: func(r *rig) { t := r.tenant; t.Suspended = true; r.set(t) }, wantStatus: 403, wantReason: reasonSuspended},
-		"draining":  {prepare: func(r *rig) { r.h.Drain() }, wantStatus: 503, wantReason: reasonDraining},
+		"tenants not read": {
+			prepare:    func(r *rig) { r.tenants.Store(tenantconfig.NewIncompleteSnapshot()) },
+			wantStatus: 503,
+			wantReason: reasonNotYetKnown,
+		},
+		"draining": {prepare: func(r *rig) { r.h.Drain() }, wantStatus: 503, wantReason: reasonDraining},
 		"over the pod's limit": {change: func(_ *Options, l *live.Options) { l.MaxStreams = 1 },
 			prepare: func(r *rig) {
 				session, err := r.live.Admit(r.t.Context(), &r.tenant, 10, live.Stream{})

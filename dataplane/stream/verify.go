@@ -19,7 +19,8 @@ type guest struct {
 // learns from outside which tenants exist.
 func (h *Handler) verified(r *http.Request, to destination, body []byte) (guest, error) {
 	g := guest{request: auth.NewRequest(r, body, to.token, h.o.TrustedProxies, h.o.now())}
-	g.tenant, _ = h.o.Tenants().Tenant(to.tenantID)
+	tenants := h.o.Tenants()
+	g.tenant, _ = tenants.Tenant(to.tenantID)
 	known := g.tenant != nil && g.tenant.Audio != nil
 	var verifiers *tenantconfig.Webhooks
 	if known {
@@ -40,6 +41,8 @@ func (h *Handler) verified(r *http.Request, to destination, body []byte) (guest,
 		fault = reasonUnknown
 	}
 	switch {
+	case g.tenant == nil && !tenants.Complete():
+		return g, refuse(reasonNotYetKnown, problem.TenantUnknown())
 	case fault != "":
 		h.o.Log.Warn("refused a stream", "tenant", to.tenantID[:min(len(to.tenantID), 128)], "route", to.pattern, "reason", fault)
 		return g, refuse(fault, problem.New(problem.InvalidSignature, "the stream's secret was not accepted"))

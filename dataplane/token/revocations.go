@@ -36,6 +36,9 @@ type RevocationOptions struct {
 	Store RevocationStore
 	// Tenants returns the ids of all tenants that the pod knows now.
 	Tenants func() []string
+	// Complete reports whether Tenants returns all that exist. A token of another tenant is then revoked, and cannot be
+	// checked otherwise. nil: it always does.
+	Complete func() bool
 	// Every spaces the reads; 0 is a second.
 	Every time.Duration
 	// Now is the clock; nil is time.Now.
@@ -238,8 +241,11 @@ func (r *Revocations) Revoke(tenant, userID, sessionID string) {
 func (r *Revocations) judge(c *Claims) error {
 	revoked, known, read := r.look(c)
 	if !known {
-		if !slices.Contains(r.o.Tenants(), c.Tenant) { // none of this platform's
-			return &Error{Revoked}
+		if !slices.Contains(r.o.Tenants(), c.Tenant) {
+			if r.o.Complete != nil && !r.o.Complete() {
+				return ErrNotReady
+			}
+			return &Error{Revoked} // the platform does not have the tenant
 		}
 		if revoked, known = r.await(c, read); !known {
 			return ErrNotReady

@@ -205,3 +205,34 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 }
+
+// TestTenantsNotYetKnown sends webhooks to a pod that lacks tenant configs. What it does not know may exist: the sender
+// must send it again. What it knows is answered as always.
+func TestTenantsNotYetKnown(t *testing.T) {
+	known, ok := tenants().Tenant("acme/support")
+	if !ok {
+		t.Fatal("no tenant")
+	}
+	for name, tc := range map[string]struct {
+		snapshot *tenantconfig.Snapshot
+		path     string
+		want     int
+	}{
+		"nothing is known":     {tenantconfig.NewIncompleteSnapshot(), "acme/support/status", 503},
+		"nothing, shared path": {tenantconfig.NewIncompleteSnapshot(), "status", 503},
+		"another is missing":   {tenantconfig.NewIncompleteSnapshot(known), "globex/sales/passthru", 503},
+		"no such tenant":       {tenantconfig.NewIncompleteSnapshot(known), "no/body/leg", 503},
+		"known, not signed":    {tenantconfig.NewIncompleteSnapshot(known), "acme/support/status", 401},
+		"all are known":        {tenantconfig.NewSnapshot(known), "no/body/status", 401},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := handlerWith(t, webhook.Options{Tenants: func() *tenantconfig.Snapshot { return tc.snapshot }})
+			srv := httptest.NewServer(h)
+			defer srv.Close()
+			status, body, header := do(t, "POST", srv.URL+webhook.PathPrefix+tc.path, "", "CallSid=c1&AccountSid=acme1")
+			if status != tc.want || (header.Get("Retry-After") != "") != (tc.want == 503) {
+				t.Errorf("answered %d, Retry-After %q: %s; want %d", status, header.Get("Retry-After"), body, tc.want)
+			}
+		})
+	}
+}

@@ -11,7 +11,8 @@ import (
 )
 
 // verified returns the tenant whose webhook this is, and what of the request may be believed. An unknown tenant and a wrong
-// signature are refused alike, so that nobody learns from outside which tenants exist.
+// signature are refused alike, so that nobody learns from outside which tenants exist. While the pod lacks tenant
+// configs, every tenant that it does not know is answered 503.
 func (h *Handler) verified(
 	r *http.Request, request *auth.Request, to destination, in *received,
 ) (*tenantconfig.Tenant, ingest.Delivery, error) {
@@ -20,13 +21,16 @@ func (h *Handler) verified(
 	if err := in.charge(exotel.Weight(all)); err != nil {
 		return nil, ingest.Delivery{}, err
 	}
-	tenant, reason := find(h.o.Tenants(), to, all)
+	tenants := h.o.Tenants()
+	tenant, reason := find(tenants, to, all)
 	var verifiers *tenantconfig.Webhooks
 	if tenant != nil {
 		verifiers, to.tenantID = tenant.Webhooks, tenant.ID
 	}
 	verdict := auth.Verify(verifiers, request)
 	switch {
+	case tenant == nil && !tenants.Complete():
+		return nil, ingest.Delivery{}, problem.TenantUnknown()
 	case tenant == nil:
 		return nil, ingest.Delivery{}, h.refuse(to, reason, verdict.Missing)
 	case !verdict.OK:

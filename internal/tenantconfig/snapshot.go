@@ -14,9 +14,18 @@ type Snapshot struct {
 	accounts map[string][]*Tenant // by Exotel's AccountSID, the oldest first
 	numbers  map[string]*Tenant   // by telephone number in E.164
 	hosts    map[string]*Tenant   // by host name
+
+	incomplete bool
 }
 
-// NewSnapshot makes a snapshot of the tenants.
+// NewIncompleteSnapshot makes a snapshot of a pod that knows these tenants and lacks others.
+func NewIncompleteSnapshot(tenants ...*Tenant) *Snapshot {
+	s := NewSnapshot(tenants...)
+	s.incomplete = true
+	return s
+}
+
+// NewSnapshot makes a snapshot of all tenants.
 func NewSnapshot(tenants ...*Tenant) *Snapshot {
 	s := &Snapshot{
 		tenants:  make(map[string]*Tenant, len(tenants)),
@@ -126,6 +135,10 @@ func (s *Snapshot) IDs() []string {
 	}
 	return ids
 }
+
+// Complete reports whether the snapshot has all tenants. If not, one that it does not have may exist: a request that
+// names it must be sent again later.
+func (s *Snapshot) Complete() bool { return !s.incomplete }
 
 // Len is the number of tenants.
 func (s *Snapshot) Len() int { return len(s.tenants) }

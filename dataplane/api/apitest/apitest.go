@@ -94,6 +94,13 @@ func (r *Rig) Know(tenants ...*tenantconfig.Tenant) {
 	r.known = tenantconfig.NewSnapshot(tenants...)
 }
 
+// LackConfigs lets the pod know these tenants and lack others.
+func (r *Rig) LackConfigs(tenants ...*tenantconfig.Tenant) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known = tenantconfig.NewIncompleteSnapshot(tenants...)
+}
+
 func (r *Rig) tenants() *tenantconfig.Snapshot {
 	r.mu.Lock()
 	defer r.mu.Unlock()

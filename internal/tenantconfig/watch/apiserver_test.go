@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -75,6 +76,27 @@ func (w workspace) update(id string, data []byte) {
 	}
 }
 
+// list writes the list of tenant configs.
+func (w workspace) list(ids ...string) {
+	w.t.Helper()
+	names := map[string]struct{}{}
+	for _, id := range ids {
+		names[tenantconfig.SecretName(tenantconfig.PrefixTenant, id)] = struct{}{}
+	}
+	list := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: tenantconfig.ListSecretName},
+		Type:       v1alpha1.SecretTypeTenantConfigList,
+		Data:       map[string][]byte{tenantconfig.ListKey: tenantconfig.EncodeList(names)},
+	}
+	err := w.client.Create(w.t.Context(), list)
+	if apierrors.IsAlreadyExists(err) {
+		err = w.client.Update(w.t.Context(), list)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func (w workspace) remove(id string) {
 	w.t.Helper()
 	if err := w.client.Delete(w.t.Context(), w.secret(id, nil)); err != nil {
@@ -93,6 +115,11 @@ func (w workspace) watching(address string) *watch.Watcher {
 // start runs a watcher until the test ends, then sees that no goroutine of it is left. Its client reaches the API server
 // at address, which may be a line that the test can cut.
 func (w workspace) start(address string, log slog.Handler) *watch.Watcher {
+	return w.startWith(address, log, 0)
+}
+
+// startWith gives deleted configs a grace period.
+func (w workspace) startWith(address string, log slog.Handler, grace time.Duration) *watch.Watcher {
 	w.t.Helper()
 	before := goleak.IgnoreCurrent()
 	cfg := rest.CopyConfig(testenv.Get(w.t).Config)
@@ -105,6 +132,7 @@ func (w workspace) start(address string, log slog.Handler) *watch.Watcher {
 		w.t.Fatal(err)
 	}
 	watcher := watch.New(clients, w.namespace, slog.New(log))
+	watcher.Grace = grace
 	ctx, stop := context.WithCancel(context.Background())
 	end := make(chan error, 1)
 	go func() { end <- watcher.Run(ctx) }()
@@ -178,6 +206,7 @@ func TestRotationIsLiveAtOnce(t *testing.T) {
 	}
 	w.create(w.secret("globex/sales", w.encode(config("globex/sales", firstSecret))))
 	w.within(tenantconfig.RefreshDelay, "a new tenant is not known", func() bool { return watcher.Snapshot().Len() == 2 })
+	w.list("globex/sales")
 	w.remove("acme/support")
 	w.within(tenantconfig.RefreshDelay, "a removed tenant is still known", func() bool { return !signs(watcher.Snapshot(), "acme/support", secondSecret) })
 	if watcher.Snapshot().Len() != 1 || watcher.Rejected() != 0 {
@@ -219,6 +248,7 @@ func TestBadConfigs(t *testing.T) {
 			w.update("acme/support", w.encode(config("acme/support", secondSecret)))
 			w.within(tenantconfig.RefreshDelay, "the mended config is not live", func() bool { return signs(watcher.Snapshot(), "acme/support", secondSecret) })
 			w.update("acme/support", data(w))
+			w.list()
 			w.remove("acme/support")
 			w.within(tenantconfig.RefreshDelay, "the tenant of a bad config cannot be removed", func() bool { return watcher.Snapshot().Len() == 0 })
 		})
@@ -347,6 +377,7 @@ func TestAPIServerAway(t *testing.T) {
 	for _, id := range []string{"acme/support", "globex/sales"} {
 		w.create(w.secret(id, w.encode(config(id, firstSecret))))
 	}
+	w.list("acme/support")
 	l := newLine(t)
 	t.Cleanup(l.cut)
 	watcher := w.watching("https://" + l.address)

@@ -2,14 +2,10 @@ package watch
 
 import (
 	"bytes"
-	"context"
 	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/client-go/tools/cache"
 
-	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/keyring"
 )
 
@@ -27,27 +23,7 @@ func (w *Watcher) Ring() *keyring.Ring { return w.keys.ring.Load() }
 // RejectedKeyrings counts keyrings that could not be read.
 func (w *Watcher) RejectedKeyrings() int64 { return w.keys.rejected.Load() }
 
-// watchKeyring watches the one Secret. Nothing waits for it: webhooks need no keyring, and whoever does asks whether there is one.
-func (w *Watcher) watchKeyring(ctx context.Context) (stop func(), err error) {
-	factory := w.factory(fields.AndSelectors(fields.OneTermEqualSelector("type", v1alpha1.SecretTypeKeyring),
-		fields.OneTermEqualSelector("metadata.name", keyring.SecretName)))
-	_, err = factory.Core().V1().Secrets().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { w.setRing(o) },
-		UpdateFunc: func(_, o any) { w.setRing(o) },
-		// Deleted: the operator makes another soon, and until then the last one stays in force.
-	})
-	if err != nil {
-		return nil, err
-	}
-	factory.Start(ctx.Done())
-	return factory.Shutdown, nil
-}
-
-func (w *Watcher) setRing(o any) {
-	s, ok := o.(*corev1.Secret)
-	if !ok || string(s.Type) != v1alpha1.SecretTypeKeyring || s.Name != keyring.SecretName {
-		return
-	}
+func (w *Watcher) setRing(s *corev1.Secret) {
 	data := s.Data[keyring.DataKey]
 	if w.keys.data != nil && bytes.Equal(data, w.keys.data) {
 		return // a label, or a new watch: what was checked under the ring stays checked

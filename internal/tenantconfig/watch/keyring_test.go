@@ -46,7 +46,9 @@ func holds(w *watch.Watcher, want *keyring.Ring) func() bool {
 // TestKeyring : from none to one, through what cannot be read, a rotation and a deletion.
 func TestKeyring(t *testing.T) {
 	w := newWorkspace(t)
+	w.list()
 	watcher := w.watching(testenv.Get(t).Config.Host)
+	w.within(10*time.Second, "the list is not read", func() bool { return watcher.Snapshot().Complete() })
 	if watcher.Ring() != nil || watcher.Ready() != nil {
 		t.Fatalf("without a keyring: a ring %v, webhooks not ready for %v", watcher.Ring() != nil, watcher.Ready())
 	}

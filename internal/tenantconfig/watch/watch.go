@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -33,19 +35,29 @@ type Watcher struct {
 	synced    atomic.Bool
 	rejected  atomic.Int64
 	keys      keys
+	// Grace is how long the last value of a deleted config stays in force; 0 means DeletionGrace. It is set before Run.
+	Grace time.Duration
 
-	mu       sync.Mutex // guards what follows and the swap of current
-	tenants  map[string]*tenantconfig.Tenant
-	byObject map[string]string   // Secret's name -> tenant id
-	unread   map[string]struct{} // names of Secrets that cannot be read as they are now
-	live     bool                // changes are published
+	mu        sync.Mutex // guards what follows and the swap of current
+	tenants   map[string]*tenantconfig.Tenant
+	byObject  map[string]string   // Secret's name -> tenant id
+	unread    map[string]struct{} // names of Secrets that cannot be read as they are now
+	published published
+	live      bool // changes are published
 }
 
 // New returns a watcher that Run starts.
 func New(client kubernetes.Interface, namespace string, log *slog.Logger) *Watcher {
-	w := &Watcher{client: client, namespace: namespace, log: log, tenants: map[string]*tenantconfig.Tenant{},
-		byObject: map[string]string{}, unread: map[string]struct{}{}}
-	w.current.Store(tenantconfig.NewSnapshot())
+	w := &Watcher{
+		client:    client,
+		namespace: namespace,
+		log:       log,
+		tenants:   map[string]*tenantconfig.Tenant{},
+		byObject:  map[string]string{},
+		unread:    map[string]struct{}{},
+		published: published{deleted: map[string]*time.Timer{}},
+	}
+	w.current.Store(tenantconfig.NewIncompleteSnapshot())
 	return w
 }
 
@@ -55,14 +67,24 @@ func (w *Watcher) Snapshot() *tenantconfig.Snapshot { return w.current.Load() }
 // Synced tells whether every config that existed at start has been read.
 func (w *Watcher) Synced() bool { return w.synced.Load() }
 
-// Ready returns why webhooks should rather go to another pod: not every config that existed at start has been read, or none of those
-// that there are could be. The latter is so after an upgrade, until the operator has written them anew.
+// Ready returns why requests should go to another pod: this pod has not read the configs that existed at start, the
+// operator has not yet written the list of them, or the pod could read none. The latter is so after an upgrade, until
+// the operator has written them again.
 func (w *Watcher) Ready() error {
 	if !w.Synced() {
 		return errors.New("the tenant configs are not read yet")
 	}
-	if read, unread := w.Counts(); read == 0 && unread > 0 {
+	w.mu.Lock()
+	known, unread, listed, missing := len(w.tenants), len(w.unread), w.published.names != nil, w.missing()
+	w.mu.Unlock()
+	switch {
+	case !listed:
+		return fmt.Errorf("the operator has not yet compiled every Tenant: Secret %s does not exist",
+			tenantconfig.ListSecretName)
+	case known == 0 && unread > 0:
 		return fmt.Errorf("none of the %d tenant configs can be read: operator and data plane must be of one release", unread)
+	case known == 0 && missing > 0:
+		return fmt.Errorf("the operator has published %d tenant configs, and no Secret of them exists", missing)
 	}
 	return nil
 }
@@ -80,13 +102,27 @@ func (w *Watcher) Rejected() int64 { return w.rejected.Load() }
 // Run watches until ctx is done.
 func (w *Watcher) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	stop, err := w.watchKeyring(ctx)
-	if err != nil {
+	var others []func()
+	defer func() {
 		cancel()
-		return err
+		for _, stop := range others {
+			stop()
+		}
+		w.stopTimers()
+	}()
+	for _, one := range []struct {
+		kind, name string
+		set        func(*corev1.Secret)
+	}{
+		{v1alpha1.SecretTypeKeyring, keyring.SecretName, w.setRing},
+		{v1alpha1.SecretTypeTenantConfigList, tenantconfig.ListSecretName, w.setList},
+	} {
+		stop, err := w.watchOne(ctx, one.kind, one.name, one.set)
+		if err != nil {
+			return err
+		}
+		others = append(others, stop)
 	}
-	defer stop()
-	defer cancel()
 	factory := w.factory(fields.OneTermEqualSelector("type", v1alpha1.SecretTypeTenantConfig))
 	handler, err := factory.Core().V1().Secrets().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { w.set(o) },
@@ -106,6 +142,29 @@ func (w *Watcher) Run(ctx context.Context) error {
 	w.log.Info("tenant configs are read", "tenants", w.Snapshot().Len())
 	<-ctx.Done()
 	return nil
+}
+
+// watchOne watches a single Secret. Nothing waits for it, and what was read of it stays in force when it is deleted:
+// the operator writes another one soon.
+func (w *Watcher) watchOne(
+	ctx context.Context, kind, name string, set func(*corev1.Secret),
+) (stop func(), err error) {
+	factory := w.factory(fields.AndSelectors(fields.OneTermEqualSelector("type", kind),
+		fields.OneTermEqualSelector("metadata.name", name)))
+	use := func(o any) {
+		if s, ok := o.(*corev1.Secret); ok && string(s.Type) == kind && s.Name == name {
+			set(s)
+		}
+	}
+	_, err = factory.Core().V1().Secrets().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    use,
+		UpdateFunc: func(_, o any) { use(o) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	factory.Start(ctx.Done())
+	return factory.Shutdown, nil
 }
 
 // factory makes informers of the Secrets of the work namespace that a selector names.
@@ -131,16 +190,17 @@ func (w *Watcher) set(o any) {
 		w.log.Error("a tenant config cannot be read; the tenant's last good one stays in force", "secret", s.Name, "error", err)
 		return
 	}
-	w.swap(func(m map[string]*tenantconfig.Tenant) {
+	w.swap(func() {
 		delete(w.unread, s.Name)
+		w.published.restored(s.Name)
 		w.byObject[s.Name] = t.ID
-		m[t.ID] = t
+		w.tenants[t.ID] = t
 	})
 }
 
 // publish makes what was read at start known, at once: a snapshot for each config would take time with its square.
 func (w *Watcher) publish() {
-	w.swap(func(map[string]*tenantconfig.Tenant) { w.live = true })
+	w.swap(func() { w.live = true })
 	w.synced.Store(true)
 }
 
@@ -152,19 +212,33 @@ func (w *Watcher) remove(o any) {
 	if !ok {
 		return
 	}
-	w.swap(func(m map[string]*tenantconfig.Tenant) {
-		delete(m, w.byObject[s.Name])
-		delete(w.byObject, s.Name)
+	w.swap(func() {
 		delete(w.unread, s.Name)
+		if _, known := w.byObject[s.Name]; known && !w.published.withdrawn(s.Name) {
+			w.keepDeleted(s.Name)
+			return
+		}
+		w.forget(s.Name)
 	})
 }
 
-func (w *Watcher) swap(change func(map[string]*tenantconfig.Tenant)) {
+// forget ends the tenant of a Secret. The lock is held.
+func (w *Watcher) forget(name string) {
+	w.published.restored(name)
+	delete(w.tenants, w.byObject[name])
+	delete(w.byObject, name)
+}
+
+func (w *Watcher) swap(change func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	change(w.tenants)
+	change()
 	if !w.live {
 		return
 	}
-	w.current.Store(tenantconfig.NewSnapshot(slices.Collect(maps.Values(w.tenants))...))
+	snapshot := tenantconfig.NewSnapshot
+	if w.published.names == nil || w.missing() > 0 {
+		snapshot = tenantconfig.NewIncompleteSnapshot
+	}
+	w.current.Store(snapshot(slices.Collect(maps.Values(w.tenants))...))
 }

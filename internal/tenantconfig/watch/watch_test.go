@@ -18,6 +18,11 @@ func sample() tenantconfig.Tenant {
 			Secrets: []tenantconfig.Sensitive{"sixteen bytes or more"}}}}
 }
 
+// emptyList is the list of an operator that has published nothing.
+func emptyList() *corev1.Secret {
+	return &corev1.Secret{Data: map[string][]byte{tenantconfig.ListKey: {}}}
+}
+
 func TestWatcherKeepsTheLastGoodConfig(t *testing.T) {
 	w := New(nil, "caly-work", slog.New(slog.DiscardHandler))
 	secret := func(data []byte) *corev1.Secret {
@@ -38,6 +43,7 @@ func TestWatcherKeepsTheLastGoodConfig(t *testing.T) {
 	if _, ok := w.Snapshot().Tenant("acme/support"); !ok || w.Rejected() != 2 || w.Snapshot().Len() != 1 {
 		t.Errorf("after two bad configs: %d tenants, %d rejected", w.Snapshot().Len(), w.Rejected())
 	}
+	w.setList(emptyList())
 	w.remove(secret(nil))
 	if w.Snapshot().Len() != 0 || before.Len() != 1 {
 		t.Errorf("after the removal: %d tenants, and the old snapshot has %d", w.Snapshot().Len(), before.Len())
@@ -65,7 +71,8 @@ func TestReady(t *testing.T) {
 	}{
 		{"at the start", func() {}, 0, 0, "not read yet"},
 		{"an old config, not synced", func() { w.set(secret("acme/support", tenantconfig.Version-1)) }, 0, 1, "not read yet"},
-		{"synced", w.publish, 0, 1, "none of the 1 tenant configs can be read"},
+		{"synced", w.publish, 0, 1, "not yet compiled every Tenant"},
+		{"listed", func() { w.setList(emptyList()) }, 0, 1, "none of the 1 tenant configs can be read"},
 		{"another old one", func() { w.set(secret("globex/sales", tenantconfig.Version-1)) }, 0, 2, "none of the 2"},
 		{"one written anew", func() { w.set(secret("acme/support", tenantconfig.Version)) }, 1, 1, ""},
 		{"a config of a newer release", func() { w.set(secret("acme/support", tenantconfig.Version+1)) }, 1, 2, ""},
