@@ -215,10 +215,18 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 	if err != nil {
 		return cli.UsageError(nil, fmt.Errorf("--platform-hosts: %w", err))
 	}
+	configs := &tenant.ConfigList{
+		Client:        mgr.GetClient(),
+		APIReader:     mgr.GetAPIReader(),
+		WorkNamespace: o.workNamespace,
+	}
+	if err := mgr.Add(configs); err != nil {
+		return err
+	}
 	tenants := &tenant.Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Store: db,
 		Buckets: buckets, WorkNamespace: o.workNamespace, UploadNamespace: o.uploadNamespace,
 		PublicURL: o.publicURL, PlatformHosts: hosts,
-		Ceilings: ceilings, SecretLabel: o.secretLabel,
+		Ceilings: ceilings, SecretLabel: o.secretLabel, Configs: configs,
 		Accounts: tenant.ExotelAccounts{
 			Registry:     registry,
 			Transport:    netguard.NewTransport(cidrs, 8),
@@ -275,6 +283,7 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 		Store:           db,
 		WorkNamespace:   o.workNamespace,
 		UploadNamespace: o.uploadNamespace,
+		Configs:         configs,
 		Every:           10 * time.Minute,
 	})
 }

@@ -74,6 +74,7 @@ func (r *Reconciler) apply(ctx context.Context, s *scope) error {
 	if err := r.applySecret(ctx, s, r.configKey(s.tenant.ID()), v1alpha1.SecretTypeTenantConfig, config); err != nil {
 		return err
 	}
+	r.Configs.Publish(r.configKey(s.tenant.ID()).Name)
 	s.applied = true
 	conditions.Delete(s.tenant, v1alpha1.ConditionVerifierMissing)
 	s.tenant.Status.WebhookURLs = r.webhookURLs(s.tenant) // they work from now on, whatever becomes of the bucket
@@ -100,12 +101,17 @@ func (r *Reconciler) suspendConfig(ctx context.Context, s *scope) error {
 	})
 }
 
-// changeConfig changes the published config in place, if there is one. The function reports whether it changed it.
+// changeConfig changes the published config in place. The function reports whether it changed it. If there is no
+// config, somebody deleted it, and the pods must not keep its last value.
 func (r *Reconciler) changeConfig(ctx context.Context, s *scope, change func(*tenantconfig.Tenant) bool) error {
 	var secret corev1.Secret
 	key := r.configKey(s.tenant.ID())
-	if err := r.APIReader.Get(ctx, key, &secret); err != nil {
-		return client.IgnoreNotFound(err)
+	err := r.APIReader.Get(ctx, key, &secret)
+	if apierrors.IsNotFound(err) {
+		return r.Configs.Withdraw(ctx, key.Name)
+	}
+	if err != nil {
+		return err
 	}
 	config, err := tenantconfig.DecodeTenant(secret.Data[tenantconfig.Key])
 	unreadable := err != nil // then apply replaces it
@@ -178,6 +184,14 @@ func (r *Reconciler) publish(ctx context.Context, s *scope) error {
 	}
 	conditions.MarkReady(t, v1alpha1.ReasonReady, message)
 	return nil
+}
+
+// unpublish ends what the data plane and upload pods do for a tenant.
+func (r *Reconciler) unpublish(ctx context.Context, id string) error {
+	if err := r.Configs.Withdraw(ctx, r.configKey(id).Name); err != nil {
+		return err
+	}
+	return r.deleteManaged(ctx, r.published(id)...)
 }
 
 // deleteManaged deletes objects of the operator. One that does not exist is not an error.

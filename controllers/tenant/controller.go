@@ -90,6 +90,8 @@ type Reconciler struct {
 	SecretLabel secretlabel.Label
 	// PlatformHosts are the platform's own hosts, which no Tenant may have.
 	PlatformHosts tenantconfig.HostPatterns
+	// Configs lists what is published; nil keeps no list.
+	Configs *ConfigList
 	// Accounts asks Exotel whether two Tenants may share an account; nil: none may.
 	Accounts Accounts
 
@@ -124,6 +126,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 		if err = next(ctx, s); err != nil {
 			break
 		}
+	}
+	var v *verdict
+	if s.applied || errors.As(err, &v) {
+		r.Configs.Compiled(t.ID())
 	}
 	if errors.Is(err, errStale) {
 		return again, nil

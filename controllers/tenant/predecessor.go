@@ -89,7 +89,7 @@ func (r *Reconciler) isolate(ctx context.Context, s *scope, predecessor string) 
 		return err
 	}
 	// The predecessor's release deleted all of this, unless its finalizer was removed by hand.
-	if err := r.deleteManaged(ctx, r.published(id)...); err != nil {
+	if err := r.unpublish(ctx, id); err != nil {
 		return err
 	}
 	if err := r.Store.DropUploadRole(ctx, id); err != nil {

@@ -63,7 +63,7 @@ func (r *Reconciler) releaseLive(ctx context.Context, s *scope) error {
 	if err := r.Store.SuspendTenant(ctx, id, true); err != nil {
 		return err
 	}
-	if err := r.deleteManaged(ctx, r.published(id)...); err != nil {
+	if err := r.unpublish(ctx, id); err != nil {
 		return err
 	}
 	if err := r.Store.EndAccess(ctx, id); err != nil {

@@ -116,7 +116,9 @@ func (r *rig) start(t *testing.T) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.reconciler(mgr).SetupWithManager(mgr); err != nil {
+	reconciler := r.reconciler(mgr)
+	reconciler.Configs = &ConfigList{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), WorkNamespace: r.work}
+	if err := errors.Join(mgr.Add(reconciler.Configs), reconciler.SetupWithManager(mgr)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -24,7 +24,9 @@ type Sweeper struct {
 	// WorkNamespace and UploadNamespace are those of the Reconciler.
 	WorkNamespace   string
 	UploadNamespace string
-	Every           time.Duration
+	// Configs is that of the Reconciler.
+	Configs *ConfigList
+	Every   time.Duration
 }
 
 // NeedLeaderElection makes it run on the leader alone.
@@ -113,6 +115,11 @@ func (w *Sweeper) sweepSecret(ctx context.Context, secret *corev1.Secret) error 
 	}
 	if upload && orphan {
 		if err := w.Store.DropUploadRole(ctx, ns+"/"+name); err != nil {
+			return err
+		}
+	}
+	if secret.Type == v1alpha1.SecretTypeTenantConfig {
+		if err := w.Configs.Withdraw(ctx, secret.Name); err != nil {
 			return err
 		}
 	}

@@ -103,6 +103,7 @@ func (r *rig) startKube(ctx context.Context) error {
 	for _, s := range []*corev1.Secret{
 		secret(tenantconfig.SecretName(tenantconfig.PrefixTenant, tenantID), v1alpha1.SecretTypeTenantConfig, tenantconfig.Key, config),
 		secret(keyring.SecretName, v1alpha1.SecretTypeKeyring, keyring.DataKey, ring),
+		secret(tenantconfig.ListSecretName, v1alpha1.SecretTypeTenantConfigList, tenantconfig.ListKey, []byte{}),
 	} {
 		if _, err := client.CoreV1().Secrets(namespace).Create(ctx, s, metav1.CreateOptions{}); err != nil {
 			return err

@@ -1,0 +1,183 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testenv"
+)
+
+// listed returns the list of tenant configs, nil without one.
+func (r *rig) listed(t *testing.T) []string {
+	t.Helper()
+	var s corev1.Secret
+	err := r.Client.Get(t.Context(), client.ObjectKey{Namespace: r.work, Name: tenantconfig.ListSecretName}, &s)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(s.Type) != v1alpha1.SecretTypeTenantConfigList {
+		return nil
+	}
+	return append([]string{}, slices.Sorted(maps.Keys(tenantconfig.DecodeList(s.Data)))...)
+}
+
+func (r *rig) configName(tenant *v1alpha1.Tenant) string {
+	return tenantconfig.SecretName(tenantconfig.PrefixTenant, tenant.ID())
+}
+
+func (r *rig) untilListed(t *testing.T, tenants ...*v1alpha1.Tenant) {
+	t.Helper()
+	want := []string{}
+	for _, tenant := range tenants {
+		want = append(want, r.configName(tenant))
+	}
+	slices.Sort(want)
+	testenv.Eventually(t, 30*time.Second, func() error {
+		if got := r.listed(t); got == nil || !slices.Equal(got, want) {
+			return fmt.Errorf("listed are %q, want %q", got, want)
+		}
+		return nil
+	})
+}
+
+// TestListOfConfigs follows the list through the life of an installation.
+func TestListOfConfigs(t *testing.T) {
+	r := newRig(t)
+	stop := r.start(t)
+	r.untilListed(t) // empty: no Tenant exists
+	first := r.ready(t, "support")
+	r.untilListed(t, first)
+	broken := r.newTenant("broken") // without its Secrets
+	r.create(t, broken)
+	r.until(t, broken, has(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonSecretNotFound))
+	second := r.ready(t, "sales")
+	r.untilListed(t, first, second)
+
+	list := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, Name: tenantconfig.ListSecretName}}
+	if err := r.Client.Delete(t.Context(), list); err != nil {
+		t.Fatal(err)
+	}
+	r.untilListed(t, first, second) // written again
+
+	// A new installation: the work namespace is empty, the Tenants exist and their status says Ready.
+	stop()
+	if err := errors.Join(r.Client.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace(r.work))); err != nil {
+		t.Fatal(err)
+	}
+	r.start(t)
+	r.untilListed(t, first, second)
+
+	if err := r.Client.Delete(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	r.untilListed(t, second)
+}
+
+// TestConfigIsWithdrawnBeforeItIsDeleted deletes a Tenant. A pod that sees the deletion of the config must find the
+// list without it within moments, so the list is written first.
+func TestConfigIsWithdrawnBeforeItIsDeleted(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	tenant := r.ready(t, "support")
+	r.untilListed(t, tenant)
+	ctx, cancel := context.WithCancel(t.Context())
+	var early atomic.Bool
+	watching := make(chan struct{})
+	go func() { // without the list, the config is gone; without the config, the list must be without it
+		defer close(watching)
+		for ctx.Err() == nil {
+			var config, list corev1.Secret
+			err := r.Client.Get(ctx, client.ObjectKey{Namespace: r.work, Name: r.configName(tenant)}, &config)
+			gone := apierrors.IsNotFound(err)
+			err = r.Client.Get(ctx, client.ObjectKey{Namespace: r.work, Name: tenantconfig.ListSecretName}, &list)
+			if _, in := tenantconfig.DecodeList(list.Data)[r.configName(tenant)]; gone && err == nil && in {
+				early.Store(true)
+			}
+		}
+	}()
+	if err := r.Client.Delete(t.Context(), tenant); err != nil {
+		t.Fatal(err)
+	}
+	r.untilListed(t)
+	cancel()
+	<-watching
+	if early.Load() {
+		t.Error("the config was deleted while the list had it")
+	}
+}
+
+// TestSuspendedWithoutConfig suspends a Tenant that cannot be compiled and whose config somebody deleted: the pods must
+// not keep the last value, which is not suspended.
+func TestSuspendedWithoutConfig(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	tenant := r.ready(t, "support")
+	r.untilListed(t, tenant)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: "support-exotel"}}
+	if err := r.Client.Delete(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	r.until(t, tenant, has(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonSecretNotFound))
+	config := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, Name: r.configName(tenant)}}
+	if err := r.Client.Delete(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * listEvery)
+	r.untilListed(t, tenant) // an accident
+	r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
+	r.untilListed(t)
+}
+
+// TestListWaitsForTenants tests when the first list is written.
+func TestListWaitsForTenants(t *testing.T) {
+	tenants := make([]v1alpha1.Tenant, 3)
+	for i := range tenants {
+		tenants[i].Namespace, tenants[i].Name = "acme", fmt.Sprint("t", i)
+	}
+	tenants[2].DeletionTimestamp = &metav1.Time{Time: time.Now()}
+	const long = 3 * time.Minute
+	const first, second, third = "acme/t0", "acme/t1", "acme/t9"
+	for name, tc := range map[string]struct {
+		age      time.Duration
+		tenants  []v1alpha1.Tenant
+		compiled []string
+		want     bool
+	}{
+		"no Tenant":                       {age: time.Second, want: true},
+		"not started":                     {},
+		"none compiled":                   {age: time.Second, tenants: tenants},
+		"one compiled":                    {age: time.Second, tenants: tenants, compiled: []string{first}},
+		"all but one in deletion":         {age: 1, tenants: tenants, compiled: []string{first, second}, want: true},
+		"one fails for long":              {age: long, tenants: tenants, compiled: []string{second}, want: true},
+		"all fail: PostgreSQL is down":    {age: 24 * time.Hour, tenants: tenants},
+		"another one that does not exist": {age: time.Second, tenants: tenants, compiled: []string{second, third}},
+	} {
+		l := &ConfigList{}
+		if tc.age > 0 {
+			l.began = time.Now().Add(-tc.age)
+		}
+		for _, id := range tc.compiled {
+			l.Compiled(id)
+		}
+		if got := l.complete(tc.tenants); got != tc.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
