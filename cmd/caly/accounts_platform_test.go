@@ -91,6 +91,7 @@ func newPlatform(t *testing.T, s setup) *platform {
 		p.configure(id, s.tenant)
 		p.exec(t, "INSERT INTO tenants (tenant) VALUES ($1)", id) // which the operator does
 	}
+	listConfigs(t, p.ns)
 	p.keepKeys()
 	for range max(s.pods, 1) {
 		p.pods = append(p.pods, p.newPod(s))

@@ -96,10 +96,11 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	watcher := watch.New(client, o.workNamespace, log)
 	registry := newMetricsRegistry()
 	registerConfigs(registry, watcher)
+	registerDatabase(registry, db.limits)
 	hooks.Tenants, hooks.Store, hooks.Log, hooks.Metrics = watcher.Snapshot, db.ingest, log, registry
 	parts := apiParts{db: db, watcher: watcher, proxies: hooks.TrustedProxies, registry: registry, log: log}
 	tenants := newTenantAPI(settings, parts)
-	status := tenants.monitoring(watcher)
+	status := tenants.monitoring(watcher, db.limits)
 	tenants.handler.Handle(monitoring.PathPrefix, monitoring.NewPublic(o.monitoringTokenFile, status, log))
 	streams, err := newStreams(o.audio, parts)
 	if err != nil {
@@ -115,7 +116,7 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	group.Go(func() error {
 		return server.Run(ctx, server.Options{Listen: o.listen, InternalListen: o.internalListen, Public: route(webhooks, streams.handler, tenants.handler),
 			Internal:   internalHandler(registry, status, streams.janitor.Profile()),
-			Ready:      readiness(db.ingest, watcher, tenants.settled()),
+			Ready:      func(context.Context) error { return watcher.Ready() },
 			DrainDelay: o.drainDelay, Grace: o.grace, Finish: streams.drain, TLSCertFile: o.tlsCertFile, TLSKeyFile: o.tlsKeyFile, Log: log})
 	})
 	return group.Wait()
@@ -148,10 +149,34 @@ func newMetricsRegistry() *prometheus.Registry {
 func registerConfigs(r *prometheus.Registry, w *watch.Watcher) {
 	known := func() float64 { known, _ := w.Counts(); return float64(known) }
 	unreadable := func() float64 { _, unreadable := w.Counts(); return float64(unreadable) }
+	missing := func() float64 { return float64(w.Missing()) }
 	r.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "caly_tenant_configs", Help: "Tenants whose config this pod knows."}, known),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "caly_tenant_configs_missing",
+			Help: "Published tenant configs whose Secret this pod does not have."}, missing),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "caly_tenant_configs_unreadable",
 			Help: "Tenant configs that this pod cannot read as they are now; the last good one stays in force."}, unreadable))
+}
+
+// pingWithin bounds a question whether the database answers.
+const pingWithin = time.Second
+
+// registerDatabase registers whether the database answers. It is not part of the pod's readiness: all pods have the
+// same database, and without a ready pod a sender is refused a connection instead of being answered 503.
+func registerDatabase(r *prometheus.Registry, db *store.DB) {
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "caly_database_up",
+		Help: "1 while PostgreSQL answers this pod within a second, else 0."}, func() float64 {
+		if pingDatabase(context.Background(), db) != nil {
+			return 0
+		}
+		return 1
+	}))
+}
+
+func pingDatabase(ctx context.Context, db *store.DB) error {
+	ctx, cancel := context.WithTimeout(ctx, pingWithin)
+	defer cancel()
+	return db.Ping(ctx)
 }
 
 // internalHandler answers whoever reaches the pod itself. A heap profile is for nobody else.
@@ -161,13 +186,4 @@ func internalHandler(registry *prometheus.Registry, status, heapProfile http.Han
 	mux.Handle(monitoring.PathPrefix+"heap-profile", heapProfile)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
-}
-
-func readiness(db *store.DB, w *watch.Watcher, settled func() error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		if err := errors.Join(w.Ready(), settled()); err != nil {
-			return err
-		}
-		return db.Ping(ctx)
-	}
 }

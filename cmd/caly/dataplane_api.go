@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -27,6 +26,7 @@ import (
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/mail"
 	"github.com/caly-dev/caly/internal/password"
+	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/tenantconfig/watch"
 )
@@ -149,10 +149,11 @@ func newTenantAPI(o apiSettings, p apiParts) *tenantAPI {
 	a := &tenantAPI{hasher: password.NewHasher(password.Options{Memory: memory})}
 	p.log.Info("passwords are hashed within a share of the memory", "bytes", memory, "atOnce", a.hasher.Slots())
 	a.revocations = token.NewRevocations(token.RevocationOptions{
-		Store:   p.db.limits,
-		Tenants: tenants,
-		Log:     p.log,
-		Metrics: p.registry,
+		Store:    p.db.limits,
+		Tenants:  tenants,
+		Complete: func() bool { return p.watcher.Snapshot().Complete() },
+		Log:      p.log,
+		Metrics:  p.registry,
 	})
 	a.tokens = token.New(token.Options{Issuer: o.issuer, Audience: o.audience, Ring: p.watcher.Ring, Revocations: a.revocations, Log: p.log, Metrics: p.registry})
 	a.mail = outbox.New(outbox.Options{
@@ -198,19 +199,6 @@ func newTenantAPI(o apiSettings, p apiParts) *tenantAPI {
 	return a
 }
 
-// settled returns why people who are signed in should rather go to another pod: it has not read yet what was revoked. Once it has, it
-// stays settled: webhooks need nothing of this.
-func (a *tenantAPI) settled() func() error {
-	var once atomic.Bool
-	return func() error {
-		if !once.Load() && !a.revocations.Loaded() {
-			return errors.New("it is not read yet which access tokens were revoked")
-		}
-		once.Store(true)
-		return nil
-	}
-}
-
 // derived is a key of the ring, nil while there is none. It is asked for with each request, and derived once for each ring.
 func derived(ring func() *keyring.Ring, purpose string) func() []byte {
 	type made struct {
@@ -253,11 +241,18 @@ func route(webhooks, streams, rest http.Handler) http.Handler {
 }
 
 // monitoring is what the pod tells of itself at /api/monitoring/status.
-func (a *tenantAPI) monitoring(w *watch.Watcher) *monitoring.Handler {
+func (a *tenantAPI) monitoring(w *watch.Watcher, db *store.DB) *monitoring.Handler {
 	return monitoring.New(0,
 		monitoring.NewSection("tenantConfigs", func(context.Context) any {
 			known, unreadable := w.Counts()
-			return map[string]int{"known": known, "unreadable": unreadable, "withAccounts": len(w.Snapshot().WithAccounts())}
+			return map[string]int{"known": known, "missing": w.Missing(), "unreadable": unreadable,
+				"withAccounts": len(w.Snapshot().WithAccounts())}
+		}),
+		monitoring.NewSection("database", func(ctx context.Context) any {
+			if err := pingDatabase(ctx, db); err != nil {
+				return map[string]any{"reachable": false, "reason": err.Error()}
+			}
+			return map[string]any{"reachable": true}
 		}),
 		monitoring.NewSection("tokens", func(context.Context) any {
 			if err := a.tokens.Ready(); err != nil {

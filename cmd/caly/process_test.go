@@ -147,6 +147,23 @@ type dataPlanePod struct {
 	env, args        []string
 }
 
+// listConfigs writes the list of tenant configs, as the operator does.
+func listConfigs(t *testing.T, ns string, tenants ...string) {
+	t.Helper()
+	names := map[string]struct{}{}
+	for _, id := range tenants {
+		names[tenantconfig.SecretName(tenantconfig.PrefixTenant, id)] = struct{}{}
+	}
+	list := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: tenantconfig.ListSecretName},
+		Type:       v1alpha1.SecretTypeTenantConfigList,
+		Data:       map[string][]byte{tenantconfig.ListKey: tenantconfig.EncodeList(names)},
+	}
+	if err := testenv.Get(t).Client.Create(t.Context(), list); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Further tenants may be given.
 func newDataPlanePod(t *testing.T, pg *pgtest.Server, further ...tenantconfig.Tenant) *dataPlanePod {
 	t.Helper()
@@ -169,6 +186,7 @@ func newDataPlanePod(t *testing.T, pg *pgtest.Server, further ...tenantconfig.Te
 			t.Fatal(err)
 		}
 	}
+	listConfigs(t, ns)
 	d := &dataPlanePod{t: t, public: nobody(t), internal: nobody(t), env: []string{"KUBECONFIG=" + kubeconfig(t), "CALY_DATABASE_URL=" + pg.DataplaneDSN}}
 	d.args = []string{"dataplane", "--work-namespace=" + ns, "--listen=" + d.public, "--internal-listen=" + d.internal, "--drain-delay=1s", "--grace=20s"}
 	return d
@@ -221,6 +239,79 @@ func TestDataPlaneDrains(t *testing.T) {
 	}
 	if said := p.out.String() + p.errs.String(); strings.Contains(said, signingSecret) || strings.Contains(said, "caly-test@") || strings.Contains(said, "panic") {
 		t.Errorf("it says %s", said)
+	}
+}
+
+// TestDataPlaneWithoutDatabase stops PostgreSQL. All pods have the same one: they stay ready and answer 503, instead of
+// leaving senders without a pod that takes their connection.
+func TestDataPlaneWithoutDatabase(t *testing.T) {
+	pg := pgtest.New(t)
+	_, public, internal := servingDataPlane(t, pg)
+	send := func(sid string) (int, error) {
+		sender, call := exoteltest.Sender{Secret: signingSecret}, exoteltest.Call{SID: sid}
+		target := "http://" + public + "/webhooks/exotel/acme/support/status"
+		status, _, err := sender.Send(t.Context(), target, call.Answered(), exoteltest.Form)
+		return status, err
+	}
+	metrics := func() string { _, body := fetch("http://" + internal + "/metrics"); return string(body) }
+	if status, err := send("c1"); status != http.StatusOK || !strings.Contains(metrics(), "caly_database_up 1") {
+		t.Fatalf("with a database: %d, %v", status, err)
+	}
+	pg.StopFast(t)
+	for i := range 3 {
+		if status, err := send(fmt.Sprint("lost", i)); status != http.StatusServiceUnavailable {
+			t.Errorf("without a database: %d, %v", status, err)
+		}
+		if code, body := fetch("http://" + internal + "/readyz"); code != http.StatusOK {
+			t.Errorf("without a database: not ready: %s", body)
+		}
+		time.Sleep(time.Second)
+	}
+	if !strings.Contains(metrics(), "caly_database_up 0") {
+		t.Error("the metric does not tell that the database is unreachable")
+	}
+	_, body := fetch("http://" + internal + "/api/monitoring/status")
+	if !bytes.Contains(body, []byte(`"reachable": false`)) {
+		t.Errorf("the status does not tell that the database is unreachable: %s", body)
+	}
+	pg.Start(t)
+	waitFor(t, "webhooks are not taken again", func() bool { status, _ := send("c2"); return status == http.StatusOK })
+}
+
+// TestDataPlaneWithoutConfigs starts a data plane in an empty work namespace.
+func TestDataPlaneWithoutConfigs(t *testing.T) {
+	ns := testenv.Get(t).NewNamespace(t)
+	d := newDataPlanePod(t, pgtest.New(t))
+	d.args[1] = "--work-namespace=" + ns
+	d.start()
+	answer := func(path string) (status int, retry string) {
+		resp, err := http.Get("http://" + d.public + path)
+		if err != nil {
+			return 0, ""
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode, resp.Header.Get("Retry-After")
+	}
+	paths := []string{
+		"/webhooks/exotel/acme/support/status?CallSid=c1",
+		"/webhooks/exotel/status?CallSid=c1",
+	}
+	waitFor(t, "it does not answer", func() bool { status, _ := answer(paths[0]); return status != 0 })
+	for range 20 {
+		for _, path := range paths {
+			if status, retry := answer(path); status != 503 || retry == "" {
+				t.Errorf("%s is answered %d, Retry-After %q", path, status, retry)
+			}
+		}
+		if d.ready() {
+			t.Error("it is ready")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	listConfigs(t, ns)
+	waitFor(t, "it is not ready", d.ready)
+	if status, _ := answer(paths[0]); status != http.StatusUnauthorized {
+		t.Errorf("an unknown tenant is answered %d", status)
 	}
 }
 
