@@ -146,6 +146,8 @@ const (
 	ReasonTenantNotReady = "TenantNotReady"
 	// ReasonSourceRefused : spec.sourceURL is not one the Tenant allows.
 	ReasonSourceRefused = "SourceRefused"
+	// ReasonTooManyCallRecordings is the reason while the namespace has more CallRecordings than the platform allows.
+	ReasonTooManyCallRecordings = "TooManyCallRecordings"
 	// ReasonUnavailable : the database did not answer; tried again with backoff.
 	ReasonUnavailable = "DatabaseUnavailable"
 )

@@ -83,7 +83,8 @@ func newOperatorCommand() *cobra.Command {
 	f.BoolVar(&o.allowHTTP, "allow-http-sources", false, "let recordings come, and Exotel's API be asked, over plain http")
 	f.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from and Exotel's API be in")
 	o.storage.AddTo(f)
-	f.IntVar(&o.maxViews, "max-callrecordings", 2000, "bound on CallRecordings in the cluster")
+	f.IntVar(&o.maxViews, "max-callrecordings", 2000,
+		"bound on CallRecordings in the cluster; one namespace may have three quarters of them")
 	f.IntVar(&o.maxViewsPerTenant, "max-callrecordings-per-tenant", 500, "bound on CallRecordings of one tenant")
 	f.Int64Var(&o.maxRecordingBytes, "max-recording-bytes", 1<<30, "largest recording that is uploaded")
 	f.IntVar(&o.maxPods, "max-upload-pods", 64, "bound on upload pods of all tenants")
@@ -254,8 +255,13 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 	if err := jobs.SetupWithManager(mgr); err != nil {
 		return err
 	}
-	recordings := &callrecording.Reconciler{Client: mgr.GetClient(), Recorder: recorder, Store: db,
-		Sources: tenantconfig.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: cidrs}}
+	recordings := &callrecording.Reconciler{
+		Client:          mgr.GetClient(),
+		Recorder:        recorder,
+		Store:           db,
+		Sources:         tenantconfig.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: cidrs},
+		MaxPerNamespace: intake.PerNamespace(o.maxViews),
+	}
 	if err := recordings.SetupWithManager(mgr); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -40,6 +41,9 @@ const tenantIndex = "caly.tenant"
 // defaultTTL of a finished CallRecording whose Tenant is gone.
 const defaultTTL = time.Hour
 
+// roomRetry is when a CallRecording that was held back is looked at again.
+const roomRetry = time.Minute
+
 // workers is how many CallRecordings are reconciled at once.
 const workers = 16
 
@@ -58,6 +62,9 @@ type Reconciler struct {
 	Store    Store
 	// Sources is the platform's part of the source policy.
 	Sources tenantconfig.SourcePolicy
+	// MaxPerNamespace is how many CallRecordings a namespace may have before new ones that people apply are held back;
+	// 0 means unlimited.
+	MaxPerNamespace int
 
 	poller poller
 }
@@ -211,6 +218,9 @@ func (r *Reconciler) enqueue(ctx context.Context, s *scope) error {
 	if err := r.checkSource(s); err != nil {
 		return err
 	}
+	if err := r.checkRoom(ctx, s); err != nil {
+		return err
+	}
 	key := keyOf(s.obj)
 	_, err := r.Store.Enqueue(ctx, key.Tenant, s.obj.Spec.CallSID, store.NewRecording{ID: key.ID, SourceURL: s.obj.Spec.SourceURL})
 	if errors.Is(err, store.ErrTooManyRecordings) {
@@ -245,6 +255,25 @@ func (r *Reconciler) checkSource(s *scope) error {
 		return errStop
 	}
 	return nil
+}
+
+// checkRoom holds a CallRecording back while its namespace has more than it may have. Those that were queued before go
+// on.
+func (r *Reconciler) checkRoom(ctx context.Context, s *scope) error {
+	if r.MaxPerNamespace <= 0 {
+		return nil
+	}
+	var list v1alpha1.CallRecordingList
+	err := r.Client.List(ctx, &list, client.InNamespace(s.obj.Namespace), client.Limit(int64(r.MaxPerNamespace)+1),
+		client.UnsafeDisableDeepCopy)
+	if err != nil || len(list.Items) <= r.MaxPerNamespace {
+		return err
+	}
+	message := fmt.Sprintf("the namespace has more than the %d CallRecordings that the platform allows: "+
+		"delete some of them; the recording is queued once there is room", r.MaxPerNamespace)
+	conditions.MarkStalled(s.obj, v1alpha1.ReasonTooManyCallRecordings, message)
+	s.after = wait.Jitter(roomRetry, 0.5)
+	return errStop
 }
 
 // asked is a value of the retry annotation that was not acted on yet, cut to what the status can hold.

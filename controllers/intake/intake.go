@@ -3,9 +3,11 @@
 package intake
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -25,9 +27,14 @@ import (
 // fieldOwner of what intake applies.
 const fieldOwner = client.FieldOwner("caly-intake")
 
-// perRound bounds what one tenant may make in one second, so that a burst of one does not keep the others waiting and the
-// API server sees a bounded rate.
-const perRound = 20
+// Bounds of one round, each second. A burst of one tenant does not keep the others waiting, nor do many tenants of one
+// namespace, and the API server sees a bounded rate. The tenants of a namespace that are over a bound come first in the
+// next round.
+const (
+	perRound          = 20 // CallRecordings of one tenant
+	namespacePerRound = 40 // CallRecordings of one namespace
+	tenantsPerRound   = 50 // of one namespace that are looked at
+)
 
 // uploadedSince is how long ago an upload may have ended of which a CallRecording is made still: a quick one ends between two rounds, and many do
 // while another operator takes over.
@@ -47,6 +54,7 @@ type Intake struct {
 	MaxTotal, MaxPerTenant int
 
 	rounds int
+	last   map[string]string // by namespace: the Tenant that was looked at last
 }
 
 // NeedLeaderElection makes it run on the leader alone.
@@ -68,58 +76,84 @@ func (i *Intake) Start(ctx context.Context) error {
 	}
 }
 
-// round looks at every tenant once, each time beginning with another, so that what room there is goes to each in turn. A
-// tenant's error does not keep the others waiting.
+// round lets each namespace have its turn, each time beginning with another one. A tenant's error does not keep the
+// others waiting.
 func (i *Intake) round(ctx context.Context) error {
 	var tenants v1alpha1.TenantList
 	if err := i.Client.List(ctx, &tenants); err != nil {
 		return err
 	}
-	perTenant, total, err := i.count(ctx)
-	if err != nil {
+	var existing v1alpha1.CallRecordingList // from the cache, not the API server
+	if err := i.Client.List(ctx, &existing, client.UnsafeDisableDeepCopy); err != nil {
 		return err
 	}
-	slices.SortFunc(tenants.Items, func(a, b v1alpha1.Tenant) int { return strings.Compare(a.ID(), b.ID()) })
-	i.rounds++
-	var errs []error
+	byNamespace := map[string][]*v1alpha1.Tenant{}
 	for n := range tenants.Items {
-		t := &tenants.Items[(n+i.rounds)%len(tenants.Items)]
-		wanted := i.wanted(t, perTenant[t.ID()], total)
-		if wanted.Limit <= 0 {
+		t := &tenants.Items[n]
+		byNamespace[t.Namespace] = append(byNamespace[t.Namespace], t)
+	}
+	has := countsOf(existing.Items, len(byNamespace))
+	names := slices.Sorted(maps.Keys(byNamespace))
+	i.rounds++
+	last := make(map[string]string, len(names))
+	var errs []error
+	for n := range names {
+		name := names[(n+i.rounds)%len(names)]
+		var err error
+		last[name], err = i.namespace(ctx, byNamespace[name], i.last[name], has)
+		errs = append(errs, err)
+	}
+	i.last = last
+	return errors.Join(errs...)
+}
+
+// namespace lets the Tenants of one namespace have their turns, beginning after the last one of the round before. It
+// returns the last one of this round.
+func (i *Intake) namespace(ctx context.Context, list []*v1alpha1.Tenant, last string, has counts) (string, error) {
+	slices.SortFunc(list, func(a, b *v1alpha1.Tenant) int {
+		return cmp.Or(cmp.Compare(turn(a.Name, last), turn(b.Name, last)), strings.Compare(a.Name, b.Name))
+	})
+	left := namespacePerRound
+	var errs []error
+	for _, t := range list[:min(len(list), tenantsPerRound)] {
+		wanted := i.wanted(t, has)
+		if wanted.Limit = min(wanted.Limit, left); wanted.Limit <= 0 {
 			continue
 		}
+		last = t.Name
 		made, err := i.make(ctx, t, wanted)
-		total += made
+		left -= made
+		has.add(t, made)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("tenant %s: %w", t.ID(), err))
 		}
 	}
-	return errors.Join(errs...)
+	return last, errors.Join(errs...)
 }
 
-// count reads the cache, not the API server.
-func (i *Intake) count(ctx context.Context) (perTenant map[string]int, total int, err error) {
-	var list v1alpha1.CallRecordingList
-	if err := i.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, 0, err
+// turn orders the names after the last one before the others.
+func turn(name, last string) int {
+	if name > last {
+		return 0
 	}
-	perTenant = map[string]int{}
-	for n := range list.Items {
-		perTenant[list.Items[n].TenantID()]++
-	}
-	return perTenant, len(list.Items), nil
+	return 1
 }
 
-// wanted of a tenant that has so many CallRecordings, of so many in all. What is uploaded already gets one while half of the places are free: the rest
-// is for what people may have to do something about.
-func (i *Intake) wanted(t *v1alpha1.Tenant, has, total int) store.Wanted {
+// wanted of a tenant. What is uploaded already gets a CallRecording while half of the places are free: the rest is for
+// what people may have to do something about.
+func (i *Intake) wanted(t *v1alpha1.Tenant, has counts) store.Wanted {
 	r := t.Spec.Recordings
 	if !t.DeletionTimestamp.IsZero() || !t.Compiled() || r.Resources == v1alpha1.ResourcesNone {
 		return store.Wanted{}
 	}
-	w := store.Wanted{Limit: min(perRound, i.MaxPerTenant-has, i.MaxTotal-total), Queued: r.Resources != v1alpha1.ResourcesFailed, Failed: true}
+	own := has.perTenant[t.ID()]
+	w := store.Wanted{
+		Limit:  min(perRound, i.MaxPerTenant-own, has.room(t.Namespace, i.MaxTotal)),
+		Queued: r.Resources != v1alpha1.ResourcesFailed,
+		Failed: true,
+	}
 	if w.Queued && (r.TTLAfterFinished == nil || r.TTLAfterFinished.Duration > 0) { // else it would be deleted at once
-		w.Uploaded, w.Since = min(i.MaxPerTenant/2-has, i.MaxTotal/2-total), uploadedSince
+		w.Uploaded, w.Since = min(i.MaxPerTenant/2-own, has.room(t.Namespace, i.MaxTotal/2)), uploadedSince
 	}
 	return w
 }

@@ -33,8 +33,9 @@ func TestBounds(t *testing.T) {
 		"a round's": {map[string]int{"a": 45}, 1000, 1000, []map[string]int{{"a": 20}, {"a": 40}, {"a": 45}, {"a": 45}}},
 		"a tenant's": {map[string]int{"a": 45, "b": 3}, 1000, 25,
 			[]map[string]int{{"a": 20, "b": 3}, {"a": 25, "b": 3}, {"a": 25, "b": 3}}},
-		"the total": {map[string]int{"a": 12, "b": 12}, 15, 1000, []map[string]int{{"a": 3, "b": 12}, {"a": 3, "b": 12}}},
-		"none":      {map[string]int{"a": 12}, 0, 1000, []map[string]int{{}}},
+		"a namespace's": {map[string]int{"a": 12, "b": 12}, 20, 1000,
+			[]map[string]int{{"a": 12, "b": 3}, {"a": 12, "b": 3}}},
+		"none": {map[string]int{"a": 12}, 0, 1000, []map[string]int{{}}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -63,7 +64,7 @@ func TestBounds(t *testing.T) {
 // Where the total is used up, what becomes free goes to each tenant in turn, not to the first of the list for ever.
 func TestTenantsTakeTurns(t *testing.T) {
 	r := newRig(t)
-	r.in.MaxTotal = 2
+	r.in.MaxTotal = 2 // and so 2 of a namespace
 	names := []string{"a", "b", "c"}
 	for _, name := range names {
 		r.tenant(t, name)
@@ -132,8 +133,14 @@ func TestUploadedLeaveRoom(t *testing.T) {
 		"room for all":      {5, 3, 1000, 1000, []map[string]int{{"pending": 3, "uploaded": 5}}},
 		"more than a round": {15, 15, 1000, 1000, []map[string]int{{"pending": 15, "uploaded": 5}, {"pending": 15, "uploaded": 15}}},
 		"a tenant's bound":  {15, 3, 1000, 20, []map[string]int{{"pending": 3, "uploaded": 10}, {"pending": 3, "uploaded": 10}}},
-		"the total":         {15, 3, 20, 1000, []map[string]int{{"pending": 3, "uploaded": 10}, {"pending": 3, "uploaded": 10}}},
-		"half is taken":     {15, 11, 1000, 20, []map[string]int{{"pending": 11, "uploaded": 9}, {"pending": 11, "uploaded": 9}}},
+		"a namespace's": {15, 3, 26, 1000, []map[string]int{
+			{"pending": 3, "uploaded": 10},
+			{"pending": 3, "uploaded": 10},
+		}},
+		"half is taken": {15, 11, 1000, 20, []map[string]int{
+			{"pending": 11, "uploaded": 9},
+			{"pending": 11, "uploaded": 9},
+		}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

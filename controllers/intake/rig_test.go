@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -33,6 +34,7 @@ type rig struct {
 	in      *Intake
 	db      *store.DB
 	ns      string
+	also    string                                                  // another namespace that it sees
 	applied []string                                                // names, in their order
 	refuse  func(*v1alpha1ac.CallRecordingApplyConfiguration) error // before the API server is asked
 }
@@ -46,14 +48,19 @@ func newRig(t *testing.T) *rig {
 	}
 	t.Cleanup(db.Close)
 	r := &rig{Client: env.Client, db: db, ns: env.NewNamespace(t)}
-	r.in = &Intake{Client: interceptor.NewClient(env.Client, r.intercept()), Store: db, MaxTotal: 1000, MaxPerTenant: 1000}
+	r.in = &Intake{
+		Client:       interceptor.NewClient(env.Client, r.intercept()),
+		Store:        db,
+		MaxTotal:     4000,
+		MaxPerTenant: 1000,
+	}
 	return r
 }
 
 func (r *rig) intercept() interceptor.Funcs {
 	return interceptor.Funcs{
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-			return c.List(ctx, list, append(opts, client.InNamespace(r.ns))...) // other tests have Tenants too
+			return r.list(ctx, c, list, opts...)
 		},
 		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
 			view := o.(*v1alpha1ac.CallRecordingApplyConfiguration)
@@ -66,6 +73,26 @@ func (r *rig) intercept() interceptor.Funcs {
 			return c.Apply(ctx, o, opts...)
 		},
 	}
+}
+
+// list returns what is in the namespaces of the test: other tests have Tenants too.
+func (r *rig) list(ctx context.Context, c client.Client, list client.ObjectList, opts ...client.ListOption) error {
+	if err := c.List(ctx, list, append(opts, client.InNamespace(r.ns))...); err != nil || r.also == "" {
+		return err
+	}
+	more := list.DeepCopyObject().(client.ObjectList)
+	if err := c.List(ctx, more, client.InNamespace(r.also)); err != nil {
+		return err
+	}
+	items, err := apimeta.ExtractList(list)
+	if err != nil {
+		return err
+	}
+	others, err := apimeta.ExtractList(more)
+	if err != nil {
+		return err
+	}
+	return apimeta.SetList(list, append(items, others...))
 }
 
 func (r *rig) round(t *testing.T) {
