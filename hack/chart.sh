@@ -57,6 +57,17 @@ expect() {
     exit 1
   fi
 }
+# What upload and migration pods need of a platform. OpenShift assigns the IDs itself.
+expect operator '"runAsUser\":65532'
+expect operator '"resources\":{\"limits\":{\"memory\":\"256Mi\"}'
+expect operator '"runAsUser\":null' --set podSecurityContext.runAsUser=0
+expect operator '!runAsUser: ' --set podSecurityContext.runAsUser=0
+expect operator '"linkerd.io/inject\":\"enabled\"' --set 'upload.podAnnotations.linkerd\.io/inject=enabled'
+expect migrate-job 'sidecar.istio.io/inject: "false"'
+expect migrate-job 'priorityClassName: low' --set migrations.priorityClassName=low
+expect dataplane '!ipFamilyPolicy'
+expect dataplane 'ipFamilyPolicy: RequireDualStack' --set dataplane.service.ipFamilyPolicy=RequireDualStack
+refuse "/dataplane/service/ipFamilyPolicy" --set dataplane.service.ipFamilyPolicy=Both
 # Where stores may be is the platform's decision, and all programs that ask them know it. Upload pods get the operator's.
 expect operator "!STORAGE"
 expect operator '{name: CALY_ALLOWED_STORAGE_CIDRS, value: "10.3.0.0/16,fd03::/16"}' --set 'storage.allowedCIDRs={10.3.0.0/16,fd03::/16}'

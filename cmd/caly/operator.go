@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -45,6 +46,7 @@ type operatorOptions struct {
 	workNamespace, uploadNamespace       string
 	uploadImage, uploadPullPolicy        string
 	uploadServiceAccount                 string
+	uploadPodTemplate                    string
 	metricsAddress, probeAddress         string
 	leaderElect, allowHTTP               bool
 	sourceCIDRs, watchNamespaces         []string
@@ -77,6 +79,8 @@ func newOperatorCommand() *cobra.Command {
 	f.StringVar(&o.uploadImage, "upload-image", "caly:dev", "image of the upload pods")
 	f.StringVar(&o.uploadPullPolicy, "upload-pull-policy", "IfNotPresent", "pull policy of the upload pods")
 	f.StringVar(&o.uploadServiceAccount, "upload-service-account", "caly-upload", "service account of the upload pods, without rights")
+	f.StringVar(&o.uploadPodTemplate, "upload-pod-template", "",
+		"file with a strategic merge patch of the upload pods' template: resources, placement, labels, environment")
 	f.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address for metrics")
 	f.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "address for probes")
 	f.BoolVar(&o.leaderElect, "leader-elect", false, "let one of several replicas work at a time")
@@ -237,6 +241,10 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 	if err := tenants.SetupWithManager(mgr); err != nil {
 		return err
 	}
+	template, err := podTemplate(o.uploadPodTemplate)
+	if err != nil {
+		return err
+	}
 	jobs := &uploadjob.Reconciler{
 		Client:            mgr.GetClient(),
 		Store:             db,
@@ -244,6 +252,7 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 		Image:             o.uploadImage,
 		PullPolicy:        corev1.PullPolicy(o.uploadPullPolicy),
 		ServiceAccount:    o.uploadServiceAccount,
+		PodTemplate:       template,
 		AllowHTTP:         o.allowHTTP,
 		SourceCIDRs:       o.sourceCIDRs,
 		AllowHTTPStorage:  o.storage.AllowHTTP,
@@ -292,6 +301,22 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 		Configs:         configs,
 		Every:           10 * time.Minute,
 	})
+}
+
+// podTemplate reads the template of upload pods; without a file it changes nothing.
+func podTemplate(file string) (uploadjob.PodTemplate, error) {
+	if file == "" {
+		return uploadjob.PodTemplate{}, nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return uploadjob.PodTemplate{}, cli.UsageError(nil, fmt.Errorf("--upload-pod-template: %w", err))
+	}
+	t, err := uploadjob.ParsePodTemplate(data)
+	if err != nil {
+		return t, cli.UsageError(nil, fmt.Errorf("--upload-pod-template %s: %w", file, err))
+	}
+	return t, nil
 }
 
 // keepPartitions makes the history's partitions of the coming months, at once and then every day.

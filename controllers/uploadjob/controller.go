@@ -45,6 +45,8 @@ type Reconciler struct {
 	Image          string
 	PullPolicy     corev1.PullPolicy
 	ServiceAccount string
+	// PodTemplate is what the platform wants of the upload pods.
+	PodTemplate PodTemplate
 	// AllowHTTP and SourceCIDRs are the platform's part of the source policy.
 	AllowHTTP   bool
 	SourceCIDRs []string

@@ -73,9 +73,18 @@ func (r *Reconciler) newJob(t *v1alpha1.Tenant, parallelism int32) *batchv1.Job 
 			ActiveDeadlineSeconds:   ptr.To(int64(r.deadline().Seconds())),
 			TTLSecondsAfterFinished: ptr.To[int32](600), // should this operator not be there to remove it
 			PodFailurePolicy:        failurePolicy(),
-			Template:                corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: r.podSpec(t)},
+			Template: r.PodTemplate.apply(corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: noMesh()},
+				Spec:       r.podSpec(t),
+			}),
 		},
 	}
+}
+
+// noMesh keeps the proxies of service meshes out of upload pods, whose Job would not end with them. The platform's
+// template may turn them on.
+func noMesh() map[string]string {
+	return map[string]string{"sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"}
 }
 
 // failurePolicy ends the Job at once where the configuration is at fault. It counts neither evictions against the Job
@@ -112,7 +121,6 @@ func (r *Reconciler) podSpec(t *v1alpha1.Tenant) corev1.PodSpec {
 			ImagePullPolicy: r.PullPolicy,
 			Command:         []string{"/caly-upload"},
 			Args:            r.args(),
-			Env:             []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: "200MiB"}},
 			Ports:           []corev1.ContainerPort{{Name: "metrics", ContainerPort: metricsPort}},
 			Resources: corev1.ResourceRequirements{
 				Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m"), corev1.ResourceMemory: resource.MustParse("64Mi")},

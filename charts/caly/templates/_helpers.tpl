@@ -95,12 +95,39 @@ app.kubernetes.io/component: upload
 app.kubernetes.io/managed-by: caly
 {{- end -}}
 
+{{/* An ID of pods; empty if it is left to the platform. Takes (dict "root" $ "field" name). */}}
+{{- define "caly.podID" -}}
+{{- $given := .root.Values.podSecurityContext | default dict -}}
+{{- with ternary (int64 (index $given .field)) (int64 65532) (hasKey $given .field) }}{{ . }}{{ end -}}
+{{- end -}}
+
 {{- define "caly.podSecurityContext" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
+{{- range $field := list "runAsUser" "runAsGroup" "fsGroup" }}
+{{- with include "caly.podID" (dict "root" $ "field" $field) }}
+{{ $field }}: {{ . }}
+{{- end }}
+{{- end }}
 seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{/* What upload pods have beyond the operator's own template: a patch of it, in JSON. */}}
+{{- define "caly.uploadPodTemplate" -}}
+{{- $v := .Values.upload -}}
+{{- $context := dict -}}
+{{- range $field := list "runAsUser" "fsGroup" -}}
+{{- $id := include "caly.podID" (dict "root" $ "field" $field) -}}
+{{- $_ := set $context $field (empty $id | ternary nil (int64 $id)) -}}
+{{- end -}}
+{{- $env := prepend ($v.extraEnv | default list) (dict "name" "CALY_LOG_LEVEL" "value" ($v.logLevel | default "info")) -}}
+{{- $upload := dict "name" "upload" "env" $env -}}
+{{- with $v.resources }}{{- $_ := set $upload "resources" . }}{{ end -}}
+{{- $spec := dict "securityContext" $context "containers" (list $upload) -}}
+{{- range $field := list "nodeSelector" "tolerations" "affinity" "priorityClassName" -}}
+{{- with index $v $field }}{{- $_ := set $spec $field . }}{{ end -}}
+{{- end -}}
+{{- $labels := merge dict ($v.podLabels | default dict) .Values.commonLabels -}}
+{{- dict "metadata" (dict "labels" $labels "annotations" ($v.podAnnotations | default dict)) "spec" $spec | toJson -}}
 {{- end -}}
 
 {{- define "caly.securityContext" -}}
