@@ -117,7 +117,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	s := &scope{tenant: &t, before: t.DeepCopy()}
 	steps := []step{
 		r.addFinalizer, r.claimNames, r.claim, r.suspend, r.readSecrets, r.shareAccount, r.compile, r.ensureRole,
-		r.limitRole, r.apply, r.releaseNames, r.probe, r.publish,
+		r.limitRole, r.apply, r.releaseNames, r.doubtStore, r.probe, r.publish,
 	}
 	if !t.DeletionTimestamp.IsZero() {
 		steps = []step{r.release}

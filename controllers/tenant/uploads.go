@@ -1,6 +1,9 @@
 package tenant
 
 import (
+	"context"
+	"time"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -25,6 +28,28 @@ func (s *scope) uploadsVerdict() error {
 	}
 	return &verdict{reason: c.Reason, retry: reprobe,
 		message: "webhooks are accepted, and recordings wait because they cannot be uploaded: " + c.Message}
+}
+
+// doubtAfter is how old an answer of a bucket may be while uploads fail.
+const doubtAfter = 30 * time.Second
+
+// doubtStore lets the bucket be asked again at once if uploads have failed since it answered.
+func (r *Reconciler) doubtStore(_ context.Context, s *scope) error {
+	c := find(s.tenant, v1alpha1.ConditionUploadsHealthy)
+	if c != nil && c.Status == metav1.ConditionFalse && c.Reason == v1alpha1.ReasonUploadsFailing {
+		r.probes.doubt(s.tenant.ID(), c.LastTransitionTime.Add(time.Second)) // the API server cuts off fractions
+	}
+	return nil
+}
+
+// doubt ends the validity of an answer from before since, or of one older than doubtAfter.
+func (c *probeCache) doubt(id string, since time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p, ok := c.good[id]; ok && (p.at.Before(since) || time.Since(p.at) > doubtAfter) {
+		p.at = time.Time{}
+		c.good[id] = p
+	}
 }
 
 // uploadsChanged passes a change of the condition that the upload Job's controller writes.

@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -38,4 +39,52 @@ func TestReadyReflectsUploads(t *testing.T) {
 	r.until(t, tenant, reconcilingFor(v1alpha1.ReasonUploadPodsRejected, "exceeded quota: another"))
 	write(func() { conditions.SetUploadsHealthy(tenant) })
 	r.until(t, tenant, isReady)
+}
+
+// TestStoreIsAskedWhenUploadsFail stops the store of a Tenant after it has answered. Uploads fail, and the condition of
+// the storage follows at once: the next check of its own would come after five minutes.
+func TestStoreIsAskedWhenUploadsFail(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	tenant := r.ready(t, "support")
+	r.until(t, tenant, has(v1alpha1.ConditionUploadsHealthy, metav1.ConditionTrue, v1alpha1.ReasonUploadsHealthy))
+	time.Sleep(time.Second) // times of conditions have no fractions
+	r.s3.Stop(t)
+	base := tenant.DeepCopy()
+	conditions.Set(tenant, v1alpha1.ConditionUploadsHealthy, metav1.ConditionFalse, v1alpha1.ReasonUploadsFailing,
+		"the last upload failed (StorageUnavailable): connection refused")
+	if err := r.Client.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	r.until(t, tenant, has(v1alpha1.ConditionStorageReachable, metav1.ConditionFalse,
+		v1alpha1.ReasonEndpointUnreachable))
+	if took := time.Since(start); took > 20*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	r.s3.Start(t)
+}
+
+// TestDoubt tests which answers of a bucket uploads that fail call into question.
+func TestDoubt(t *testing.T) {
+	now := time.Now()
+	for name, tc := range map[string]struct {
+		answered, failing time.Duration // ago
+		wantFresh         bool
+	}{
+		"failed since it answered":       {answered: 20 * time.Second, failing: time.Second},
+		"answered since, and lately":     {answered: 20 * time.Second, failing: time.Minute, wantFresh: true},
+		"answered since, some time ago":  {answered: 31 * time.Second, failing: time.Hour},
+		"answered and failed just now":   {answered: 0, failing: 0, wantFresh: true},
+		"answered before, but long ago":  {answered: 4 * time.Minute, failing: time.Minute},
+		"failing for long, answered now": {answered: time.Second, failing: time.Hour, wantFresh: true},
+	} {
+		c := probeCache{good: map[string]probed{"acme/support": {at: now.Add(-tc.answered)}}}
+		c.doubt("acme/support", now.Add(-tc.failing))
+		if got := !c.good["acme/support"].at.IsZero(); got != tc.wantFresh {
+			t.Errorf("%s: fresh %v", name, got)
+		}
+	}
+	var empty probeCache
+	empty.doubt("acme/support", now)
 }
