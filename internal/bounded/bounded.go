@@ -18,6 +18,23 @@ type Limits struct {
 	Text int
 	// Total is the size of all names and values together in bytes, without their escapes.
 	Total int
+	// Lenient makes a reader go on after a pair of a form that it cannot read, and after a value of JSON that is too
+	// deep or too long. The Fault of the pair or value says why it has no text. The other limits still end the reading.
+	Lenient bool
+	// Key returns the key in Names for a name of the document. Nil stands for the name itself.
+	Key func(name string) string
+}
+
+// find reports whether a name is wanted, and returns the names below it. Nil Names want every name.
+func (l *Limits) find(only Names, name string) (members *Members, wanted bool) {
+	if only == nil {
+		return nil, true
+	}
+	if l.Key != nil {
+		name = l.Key(name)
+	}
+	members, wanted = only[name]
+	return members, wanted
 }
 
 // Names are the names of members that a reader keeps, with the names below each. Nil keeps every member.
@@ -50,16 +67,28 @@ func (m *meter) value() error {
 	return nil
 }
 
-// text counts the bytes of a name or value.
+// text counts the bytes of a name or value. A text that is too long by itself is not counted.
 func (m *meter) text(bytes int) error {
-	if m.total += bytes; bytes > m.Text || m.total > m.Total {
+	if bytes > m.Text {
+		return ErrTooLarge
+	}
+	if m.total += bytes; m.total > m.Total {
 		return ErrTooLarge
 	}
 	return nil
 }
 
+// full reports whether nothing more may be read, even by a lenient reader.
+func (m *meter) full() bool { return m.values > m.Values || m.total > m.Total }
+
 // Pair is a field of a form.
-type Pair struct{ Name, Value string }
+type Pair struct {
+	Name, Value string
+	// Fault is why a lenient reader did not read the pair: ErrMalformed or ErrTooLarge. Value is as it was sent, or
+	// empty
+	// if it is too long. Name is as it was sent if it cannot be read either.
+	Fault error
+}
 
 // copied is the size of a form that is worth one copy instead of a copy of each field, in bytes.
 const copied = 64 << 10
@@ -85,35 +114,59 @@ func form[T ~string | ~[]byte](m *meter, raw T, only Names) (pairs []Pair, err e
 		if len(part) == 0 {
 			continue
 		}
-		if m.value() != nil || len(part)/6 > m.Text { // an escaped byte takes three, and there are a name and a value
+		if m.value() != nil {
 			return pairs, ErrTooLarge
 		}
-		pair, err := m.pair(string(part), only)
-		if err != nil {
+		pair, err := pairOf(m, part, only)
+		if err != nil && (!m.Lenient || m.full()) {
 			return pairs, err
 		}
-		if _, wanted := only[pair.Name]; wanted || only == nil {
+		pair.Fault = err
+		if _, wanted := m.find(only, pair.Name); wanted {
 			pairs = append(pairs, pair)
 		}
 	}
 	return pairs, nil
 }
 
+// maxFaultName bounds the name of a pair that cannot be read, in bytes.
+const maxFaultName = 64
+
+// pairOf reads a part of a form, but only the name of one that exceeds Limits.Text whatever it holds: an escaped byte
+// takes three, and there are a name and a value.
+func pairOf[T ~string | ~[]byte](m *meter, part T, only Names) (Pair, error) {
+	if len(part)/6 > m.Text {
+		name, _, _ := strings.Cut(string(part[:min(len(part), maxFaultName)]), "=")
+		return Pair{Name: name}, ErrTooLarge
+	}
+	return m.pair(string(part), only)
+}
+
 // pair reads name=value. It leaves out the value of a field that is not wanted, but not its syntax.
 func (m *meter) pair(part string, only Names) (p Pair, err error) {
-	if strings.Contains(part, ";") {
-		return p, ErrMalformed // readers disagree on whether it ends a field
-	}
 	name, value, _ := strings.Cut(part, "=")
 	if p.Name, err = m.unescape(name); err != nil {
-		return p, err
+		return m.sent(name[:min(len(name), maxFaultName)], value, err)
 	}
-	if _, wanted := only[p.Name]; !wanted && only != nil {
+	if strings.Contains(part, ";") { // readers disagree on whether it ends a field
+		return m.sent(p.Name, value, ErrMalformed)
+	}
+	if _, wanted := m.find(only, p.Name); !wanted {
 		m.total -= len(p.Name)
 		return p, checkEscapes(value)
 	}
-	p.Value, err = m.unescape(value)
-	return p, err
+	if p.Value, err = m.unescape(value); err != nil {
+		return m.sent(p.Name, value, err)
+	}
+	return p, nil
+}
+
+// sent returns a pair that cannot be read, as it was sent.
+func (m *meter) sent(name, value string, err error) (Pair, error) {
+	if m.text(len(value)) != nil {
+		value = ""
+	}
+	return Pair{Name: name, Value: value}, err
 }
 
 func (m *meter) unescape(s string) (string, error) {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/caly-dev/caly/internal/bounded"
 )
@@ -109,6 +110,51 @@ func TestForm(t *testing.T) {
 	}
 }
 
+// TestLenient checks that a lenient reader loses only what it cannot read.
+func TestLenient(t *testing.T) {
+	narrow := bounded.Limits{Values: 8, Depth: 2, Text: 4, Total: 24, Lenient: true}
+	fault := func(name, sent string, err error) bounded.Pair {
+		return bounded.Pair{Name: name, Value: sent, Fault: err}
+	}
+	a, c := bounded.Pair{Name: "a", Value: "1"}, bounded.Pair{Name: "c", Value: "3"}
+	for input, want := range map[string][]bounded.Pair{
+		"a=1&b=%2&c=3":    {a, fault("b", "%2", bounded.ErrMalformed), c},
+		"a=1&b=2;d&c=3":   {a, fault("b", "2;d", bounded.ErrMalformed), c},
+		"a=1&%zz=2&c=3":   {a, fault("%zz", "2", bounded.ErrMalformed), c},
+		"a=1&b=12345&c=3": {a, fault("b", "", bounded.ErrTooLarge), c},
+		"a=1&b=" + strings.Repeat("x", 99) + "&c=3": {a, fault("b", "", bounded.ErrTooLarge), c},
+		"a=1&bbbbb=1&c=3": {a, fault("bbbbb", "1", bounded.ErrTooLarge), c},
+	} {
+		got, err := bounded.Form(input, narrow, nil)
+		if diff := cmp.Diff(want, got, cmpopts.EquateErrors()); diff != "" || err != nil {
+			t.Errorf("%s: %v, fields (-want +got):\n%s", input, err, diff)
+		}
+	}
+	number := func(name, s string) bounded.Value { return bounded.Value{Kind: '0', Name: name, Text: s} }
+	for input, want := range map[string][]bounded.Value{
+		`{"a":1,"b":"12345","c":3}`: {number("a", "1"), {Kind: '"', Name: "b", Fault: bounded.ErrTooLarge},
+			number("c", "3")},
+		`{"a":1,"bbbbb":[1],"c":3}`: {{Kind: '[', Fault: bounded.ErrTooLarge}, number("a", "1"), number("c", "3")},
+		`{"b":[[[[1]]],2],"c":3}`: {{Kind: '[', Name: "b", Items: []bounded.Value{{Kind: '[',
+			Items: []bounded.Value{{Kind: '[', Fault: bounded.ErrTooDeep}}}, number("", "2")}}, number("c", "3")},
+	} {
+		got, err := bounded.JSON([]byte(input), narrow, nil)
+		if diff := cmp.Diff(want, got.Items, cmpopts.EquateErrors()); diff != "" || err != nil {
+			t.Errorf("%s: %v, members (-want +got):\n%s", input, err, diff)
+		}
+	}
+	for _, input := range []string{"a&a&a&a&a&a&a&a&a", strings.Repeat("aaaa=aaaa&", 4)} {
+		if _, err := bounded.Form(input, narrow, nil); !errors.Is(err, bounded.ErrTooLarge) {
+			t.Errorf("%s: error %v, want that it is too large", input, err)
+		}
+	}
+	for _, input := range []string{`[1,2,3,4,5,6,7,8]`, `["aaaa","aaaa","aaaa","aaaa","aaaa","aaaa","a"]`} {
+		if _, err := bounded.JSON([]byte(input), narrow, nil); !errors.Is(err, bounded.ErrTooLarge) {
+			t.Errorf("%s: error %v, want that it is too large", input, err)
+		}
+	}
+}
+
 // TestMemory checks that hostile input of 1 MiB leaves little in memory.
 func TestMemory(t *testing.T) {
 	limits := bounded.Limits{Values: 2048, Depth: 6, Text: 64 << 10, Total: 256 << 10}
@@ -202,6 +248,10 @@ func FuzzJSON(f *testing.F) {
 		} else if size(small) > tight.Total {
 			t.Fatalf("%q: %d bytes of text within limits of %d", data, size(small), tight.Total)
 		}
+		tight.Lenient = true
+		if lenient, _ := bounded.JSON(data, tight, nil); size(lenient) > tight.Total {
+			t.Fatalf("%q: %d bytes of text within lenient limits of %d", data, size(lenient), tight.Total)
+		}
 		if err != nil {
 			return
 		}
@@ -235,6 +285,11 @@ func FuzzForm(f *testing.F) {
 		}
 		if (err == nil) != (wantErr == nil) {
 			t.Fatalf("%q: error %v, net/url says %v", raw, err, wantErr)
+		}
+		lenient := wide
+		lenient.Lenient = true
+		if all, err := bounded.Form(raw, lenient, nil); err != nil || len(all) < len(pairs) {
+			t.Fatalf("%q: a lenient reader reads %d pairs of %d, error %v", raw, len(all), len(pairs), err)
 		}
 		if _, some := bounded.Form(raw, wide, bounded.Names{"a": nil}); (some == nil) != (err == nil) {
 			t.Fatalf("%q: error %v of some fields, %v of all", raw, some, err)

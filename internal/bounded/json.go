@@ -19,6 +19,8 @@ type Value struct {
 	Name string
 	// Text is a string without its quotes, or a number or boolean as written.
 	Text string
+	// Fault is why a lenient reader left the value out: ErrTooDeep or ErrTooLarge. A name that is too long is empty.
+	Fault error
 	// Items are the elements of a list in their order, or the members of an object in the order of their names. Of
 	// members with the same name Items has the last.
 	Items []Value
@@ -58,13 +60,17 @@ func newReader(data []byte, limits Limits) *reader {
 
 // read reads one value. A value that is not kept has a kind and nothing else.
 func (r *reader) read(depth int, keep bool, only Names) (Value, error) {
-	if depth > r.Depth {
+	if depth > r.Depth && !r.Lenient {
 		return Value{}, ErrTooDeep
 	}
 	if err := r.value(); err != nil {
 		return Value{}, err
 	}
 	v := Value{Kind: byte(r.decoder.PeekKind())}
+	if depth > r.Depth {
+		v.Fault = ErrTooDeep
+		return v, syntax(r.decoder.SkipValue())
+	}
 	if v.Kind == '{' || v.Kind == '[' {
 		return v, r.items(&v, depth, keep, only)
 	}
@@ -76,9 +82,17 @@ func (r *reader) read(depth int, keep bool, only Names) (Value, error) {
 		return v, nil
 	}
 	if v.Text, err = r.unquote(raw); err != nil {
-		return Value{}, err
+		return r.faulty(v.Kind, err)
 	}
 	return v, nil
+}
+
+// faulty returns a value that is left out, or the error if the reader must stop.
+func (r *reader) faulty(kind byte, err error) (Value, error) {
+	if !r.Lenient || r.full() {
+		return Value{}, err
+	}
+	return Value{Kind: kind, Fault: err}, nil
 }
 
 // items reads a list or an object.
@@ -100,12 +114,20 @@ func (r *reader) items(v *Value, depth int, keep bool, only Names) error {
 // item reads an element of a list, or a member of an object with its name.
 func (r *reader) item(v *Value, depth int, keep bool, only Names) (err error) {
 	name, below := "", Names(nil)
+	var fault error
 	if v.Kind == '{' {
+		wasKept := keep
 		if name, below, keep, err = r.name(keep, only); err != nil {
-			return err
+			if _, stop := r.faulty('"', err); stop != nil || !errors.Is(err, ErrTooLarge) {
+				return err
+			}
+			fault, keep = err, wasKept
 		}
 	}
-	item, err := r.read(depth+1, keep, below)
+	item, err := r.read(depth+1, keep && fault == nil, below)
+	if fault != nil {
+		item = Value{Kind: item.Kind, Fault: fault}
+	}
 	if keep && item.Kind != 0 {
 		item.Name = name
 		v.Items = append(v.Items, item)
@@ -122,14 +144,14 @@ func (r *reader) name(keep bool, only Names) (name string, below Names, wanted b
 	if name, err = r.unquote(raw); err != nil {
 		return "", nil, false, err
 	}
-	members, wanted := only[name]
+	members, wanted := r.find(only, name)
 	if members != nil {
 		below = members.Names
 	}
-	if !wanted && only != nil {
+	if !wanted {
 		r.total -= len(name)
 	}
-	return name, below, wanted || only == nil, nil
+	return name, below, wanted, nil
 }
 
 // unquote returns the text of a string, a number or a boolean.
