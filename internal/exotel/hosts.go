@@ -2,21 +2,84 @@ package exotel
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 )
 
 // domains are Exotel's own.
 var domains = []string{"exotel.com", "exotel.in"}
 
-// IsHost reports whether a URL leads to a host of Exotel's own, over https.
-func IsHost(u *url.URL) bool {
-	name := strings.ToLower(u.Hostname())
+// buckets of S3 in which Exotel stores recordings. Anyone can own a bucket of another name, so hosts of Amazon are
+// trusted
+// with these names only. A name of a bucket is unique in the regions below amazonaws.com.
+var buckets = []string{
+	// Singapore, and the path on recordings.exotel.com: developer.exotel.com/docs, call logs of many users
+	"exotelrecordings",
+	"exotel-mum1-recordings", // Mumbai: https://developer.exotel.com/docs/voice-v3/api-reference/call-details
+}
+
+// endpoints are the hosts of S3 in the regions of Exotel's two clusters, and the one of all regions.
+var endpoints = []string{
+	"s3.ap-south-1.amazonaws.com", "s3-ap-south-1.amazonaws.com", "s3.dualstack.ap-south-1.amazonaws.com",
+	"s3.ap-southeast-1.amazonaws.com", "s3-ap-southeast-1.amazonaws.com", "s3.dualstack.ap-southeast-1.amazonaws.com",
+	"s3.amazonaws.com",
+}
+
+// RecordingHosts returns the places that serve Exotel's recordings: a host, "*." and a domain for every host below it,
+// or a host, "/" and a bucket.
+func RecordingHosts() []string {
+	var hosts []string
 	for _, domain := range domains {
-		if u.Scheme == "https" && (name == domain || strings.HasSuffix(name, "."+domain)) {
-			return true
+		hosts = append(hosts, "*."+domain)
+	}
+	for _, bucket := range buckets {
+		for _, endpoint := range endpoints {
+			hosts = append(hosts, endpoint+"/"+bucket, bucket+"."+endpoint)
 		}
 	}
-	return false
+	return hosts
+}
+
+// IsHost reports whether a URL leads to a host of Exotel's own, over https.
+func IsHost(u *url.URL) bool { return u.Scheme == "https" && isDomain(strings.ToLower(u.Hostname())) }
+
+func isDomain(name string) bool {
+	return slices.ContainsFunc(domains, func(domain string) bool {
+		return name == domain || strings.HasSuffix(name, "."+domain)
+	})
+}
+
+// isBucket reports whether a URL leads to a bucket of Exotel's.
+func isBucket(u *url.URL) bool {
+	name := strings.ToLower(u.Hostname())
+	return slices.ContainsFunc(buckets, func(bucket string) bool {
+		host, inHost := strings.CutPrefix(name, bucket+".")
+		return slices.Contains(endpoints, host) && (inHost || InPath(u, bucket))
+	})
+}
+
+// InPath reports whether the first element of a URL's path is a name, as it is for a bucket of S3. It is false for a
+// path
+// that could lead out of it.
+func InPath(u *url.URL, name string) bool {
+	rest, found := strings.CutPrefix(u.EscapedPath(), "/"+name+"/")
+	rest = strings.ReplaceAll(strings.ToLower(rest), "%2e", ".")
+	return found && !slices.Contains(strings.Split(rest, "/"), "..")
+}
+
+// Secure makes a URL one of https if it leads to Exotel over plain http. It reports whether the URL is one of https and
+// leads to Exotel.
+func Secure(u *url.URL) bool {
+	if !isDomain(strings.ToLower(u.Hostname())) && !isBucket(u) {
+		return false
+	}
+	if u.Scheme == "http" {
+		u.Scheme = "https"
+		if u.Port() == "80" {
+			u.Host = u.Hostname()
+		}
+	}
+	return u.Scheme == "https"
 }
 
 // signatures are query parameters of signed URLs: of Amazon (two versions), Google (two), Azure, Alibaba, Tencent,

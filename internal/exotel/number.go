@@ -40,3 +40,58 @@ func dialable(r rune) rune {
 	}
 	return 'x' // no telephone number: sip:someone@example.com
 }
+
+// SameNumber returns one spelling for all telephone numbers in E.164 that E164 returns for a common text. Ten digits
+// are read with and without India's prefix, so +918047491899 and +8047491899 are the same number here: the owner of
+// one of them must own the other.
+func SameNumber(e164 string) string {
+	if digits := strings.TrimPrefix(e164, "+"); len(digits) == 10 && digits[0] != '0' {
+		return "+91" + digits
+	}
+	return e164
+}
+
+// E164 returns the numbers in E.164 that a number as Exotel writes it may mean. The spellings of +918047491899 are:
+//
+//   - +918047491899 and 918047491899 with the country [S]. In a query the plus sign may be lost or read as a blank.
+//   - 00918047491899 with the international prefix (third parties).
+//   - 08047491899 and 8047491899, national, with or without the trunk prefix [S].
+//   - 0918047491899, also after 00 or +, with the trunk prefix before the country (third parties).
+//   - +08047491899 and +9108047491899, with the trunk prefix after the plus sign or the country (third parties).
+//
+// National numbers are those of India.
+func E164(number string) []string {
+	digits := strings.Map(dialable, number)
+	international := strings.HasPrefix(digits, "+")
+	if rest, ok := strings.CutPrefix(digits, "00"); ok {
+		digits, international = rest, true
+	}
+	digits = strings.TrimPrefix(digits, "+")
+	if national, ok := indian(digits); ok {
+		return []string{"+91" + national}
+	}
+	switch {
+	case strings.Trim(digits, "0123456789") != "" || len(digits) < 7 || len(digits) > 15:
+		return nil
+	case international && digits[0] != '0':
+		return []string{"+" + digits}
+	case digits[0] == '0':
+		return nil
+	case len(digits) == 10:
+		return []string{"+91" + digits, "+" + digits}
+	}
+	return []string{"+" + digits}
+}
+
+// trunks are what may stand before the ten digits of a national number of India, after the plus sign or 00.
+var trunks = []string{"0", "091", "910", "91"}
+
+// indian returns the ten digits of a number that is written with a trunk prefix or the country.
+func indian(digits string) (national string, ok bool) {
+	at := len(digits) - 10
+	if at < 1 || !slices.Contains(trunks, digits[:at]) || strings.Trim(digits, "0123456789") != "" ||
+		digits[at] == '0' {
+		return "", false
+	}
+	return digits[at:], true
+}

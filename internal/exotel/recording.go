@@ -1,0 +1,84 @@
+package exotel
+
+import (
+	"net/url"
+	"path"
+	"strings"
+)
+
+// recordingURLs returns every recording that the request names, each once, the call's own first.
+func (v *values) recordingURLs(legs []ListedLeg, stream *Stream) []string {
+	list := splitURLs(v.get(fieldRecording))
+	for _, t := range v.recordings {
+		list = append(list, t.value)
+	}
+	var urls []string
+	add := func(raw string) {
+		u := recordingURL(raw)
+		for _, known := range urls {
+			if WithoutQuery(known) == WithoutQuery(u) {
+				return
+			}
+		}
+		if u != "" {
+			urls = append(urls, u)
+		}
+	}
+	for _, raw := range list {
+		add(raw)
+	}
+	for _, leg := range legs {
+		add(leg.RecordingURL)
+	}
+	if stream != nil {
+		add(stream.RecordingURL)
+	}
+	return urls
+}
+
+// splitURLs takes a list of URLs in one text apart. A comma within a URL does not end it.
+func splitURLs(s string) (list []string) {
+	for {
+		at := strings.Index(s, ",http")
+		if at < 0 {
+			at = strings.Index(s, ", http")
+		}
+		if at < 0 {
+			return append(list, s)
+		}
+		list, s = append(list, s[:at]), s[at+1:]
+	}
+}
+
+// recordingURL returns the URL that a recording is fetched from, or "" for a word that says that there is none. Plain
+// http
+// to Exotel becomes https. Any other text is returned as it is: the caller rejects it.
+func recordingURL(raw string) string {
+	raw = strings.TrimSpace(unquote(raw))
+	if isNothing(raw) || len(raw) <= len("undefined") && noRecording[strings.ToLower(raw)] {
+		return ""
+	}
+	if strings.HasPrefix(raw, "https://") {
+		return raw
+	}
+	text := raw
+	switch {
+	case strings.HasPrefix(text, "//"):
+		text = "http:" + text
+	case !strings.Contains(text, "://"):
+		text = "http://" + text
+	}
+	u, err := url.Parse(text)
+	if err != nil || !Secure(u) {
+		return raw
+	}
+	return u.String()
+}
+
+// audioFiles are the names of files with audio that Exotel has.
+var audioFiles = map[string]bool{".mp3": true, ".wav": true}
+
+// isAudioFile reports whether a URL leads to a file with audio by its name. A leg's Url may be that of the leg itself.
+func isAudioFile(raw string) bool {
+	return audioFiles[strings.ToLower(path.Ext(WithoutQuery(raw)))]
+}

@@ -1,0 +1,101 @@
+package exotel
+
+import (
+	"errors"
+	"strings"
+	"unicode"
+
+	"github.com/caly-dev/caly/internal/bounded"
+)
+
+// Reasons why a field of an event is left out.
+const (
+	// Malformed means that the syntax is wrong: of an escape, a text, a time or a number.
+	Malformed = "malformed"
+	// TooLarge means that the field exceeds a bound, or that the request does and the fields after it were not read.
+	TooLarge = "too_large"
+	// UnknownValue means that a status, type or direction is not in the tables.
+	UnknownValue = "unknown_value"
+	// Rejected means that a recording may not be fetched from its URL.
+	Rejected = "rejected"
+)
+
+// Reasons returns every reason.
+func Reasons() []string { return []string{Malformed, TooLarge, UnknownValue, Rejected} }
+
+// Unread is a field of an event that could not be read or is rejected. The other fields are not affected.
+type Unread struct {
+	// Field is the field's name, or that of the part of the request that could not be read to its end.
+	Field string
+	// Reason is Malformed, TooLarge, UnknownValue or Rejected.
+	Reason string
+	// Value is an unknown word as it was sent.
+	Value string
+}
+
+// Names in Unread of what is not one field.
+const (
+	unreadQuery = "(query)"
+	unreadBody  = "(body)"
+)
+
+// Bounds of what is remembered of unread fields. Of more fields only the first ones are remembered.
+const (
+	maxUnread     = 16
+	maxUnreadText = 64 // bytes
+)
+
+// FieldLabel returns a name for metrics of a field that could not be read: that of a known field, or "other".
+func FieldLabel(name string) string {
+	if p, known := places[foldName(name)]; known {
+		return canonical[p.field]
+	}
+	if name == unreadQuery || name == unreadBody || strings.HasPrefix(name, legsPrefix) && knownLegField(name) {
+		return name
+	}
+	return "other"
+}
+
+// legsPrefix begins the name of a leg's field in Unread: Legs[Status].
+const legsPrefix = "Legs["
+
+func knownLegField(name string) bool {
+	_, known := legPlaces[string(fold(nil, strings.TrimPrefix(name, legsPrefix)))]
+	return known
+}
+
+// unreadList collects unread fields, each name and reason once.
+type unreadList []Unread
+
+func (l *unreadList) add(name string, reason, value string) {
+	u := Unread{Field: clean(name), Reason: reason, Value: clean(value)}
+	if p, known := places[foldName(name)]; known {
+		u.Field = canonical[p.field]
+	}
+	for _, known := range *l {
+		if known.Field == u.Field && known.Reason == u.Reason {
+			return
+		}
+	}
+	if len(*l) < maxUnread {
+		*l = append(*l, u)
+	}
+}
+
+// clean bounds a sender's text and leaves only what can be printed.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, s[:min(len(s), maxUnreadText)])
+}
+
+// reasonOf is the reason that an error of package bounded stands for.
+func reasonOf(err error) string {
+	if errors.Is(err, bounded.ErrMalformed) {
+		return Malformed
+	}
+	return TooLarge
+}
