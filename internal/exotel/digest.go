@@ -3,7 +3,6 @@ package exotel
 import (
 	"crypto/sha256"
 	"hash"
-	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -26,6 +25,7 @@ func (e *Event) DedupKey(tenant string) [32]byte {
 // write hashes every field but those that differ from one delivery of an event to the next: the time of the request,
 // and the query of a presigned URL.
 func (p params) write(h hash.Hash) {
+	written := make([]byte, 0, keyRoom)
 	for _, name := range slices.Sorted(maps.Keys(p)) {
 		value := strings.TrimSpace(p[name])
 		if value == "" || name == "CurrentTime" {
@@ -34,18 +34,33 @@ func (p params) write(h hash.Hash) {
 		if strings.HasPrefix(value, "https://") || strings.HasPrefix(value, "http://") {
 			value = withoutQuery(value)
 		}
-		writeFields(h, name, value)
+		if written = appendFields(written, name, value); len(written) > keyRoom/2 {
+			_, _ = h.Write(written) // a hash never fails
+			written = written[:0]
+		}
 	}
+	_, _ = h.Write(written)
 }
+
+// keyRoom is the room in which the fields of a key are collected, in bytes.
+const keyRoom = 2 << 10
 
 func withoutQuery(u string) string {
 	u, _, _ = strings.Cut(u, "?")
 	return u
 }
 
-// writeFields puts a length in front of each, so that no two lists of fields meet in one stream of bytes.
+// writeFields puts a length in front of each field, so that no two lists of fields are the same stream of bytes.
 func writeFields(h hash.Hash, fields ...string) {
+	_, _ = h.Write(appendFields(nil, fields...)) // a hash never fails
+}
+
+// appendFields appends what writeFields writes.
+func appendFields(into []byte, fields ...string) []byte {
 	for _, s := range fields {
-		_, _ = io.WriteString(h, strconv.Itoa(len(s))+":"+s) // a hash never fails
+		into = strconv.AppendInt(into, int64(len(s)), 10)
+		into = append(into, ':')
+		into = append(into, s...)
 	}
+	return into
 }

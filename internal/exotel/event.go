@@ -1,10 +1,7 @@
 package exotel
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -25,6 +22,15 @@ const (
 	StateCanceled   State = "canceled"
 )
 
+// Ended reports whether the state is one of a call that has ended.
+func (s State) Ended() bool {
+	switch s {
+	case StateCompleted, StateBusy, StateNoAnswer, StateFailed, StateCanceled:
+		return true
+	}
+	return false
+}
+
 // Event is a parsed webhook. Empty fields were not sent.
 type Event struct {
 	Kind, CallSID, EventType string
@@ -32,9 +38,12 @@ type Event struct {
 	EventSID string
 	// At is the event's own time: when the status was last updated, the request made or the leg's event seen.
 	At time.Time
-	// Status as sent, and State after normalisation.
-	Status              string
-	State               State
+	// Status as sent, and State after normalisation: of the call or else of the dial attempt.
+	Status string
+	State  State
+	// Terminal is set if the event says that the call has ended. If its status says no result, State is StateCompleted
+	// and Assumed is set.
+	Terminal, Assumed   bool
 	Direction           string // inbound, outbound-dial, outbound-api
 	From, To            string
 	StartedAt, EndedAt  time.Time
@@ -42,10 +51,23 @@ type Event struct {
 	ConversationSeconds int
 	CustomField         string
 	Digits              string // that the caller pressed, without the quotes that Exotel puts around them
-	RecordingURL        string // the stream's where the call itself has none
-	AccountSID          string
+	// CallType is what a flow made of the call: call-attempt, completed, client-hangup, incomplete or voicemail.
+	CallType   string
+	AccountSID string
+	// RecordingURL is the first of RecordingURLs, which are those of the call, of its legs and of its stream.
+	RecordingURL  string
+	RecordingURLs []string
+	// RecordingSeconds is the length of the recording.
+	RecordingSeconds int
+	// Dial is the result of an attempt to dial an agent; nil without one.
+	Dial *Dial
+	// Agent is whose presence the event tells of; nil if it tells of none.
+	Agent      *Agent
+	ListedLegs []ListedLeg
 	// Stream is what was said of an audio stream after its end.
 	Stream *Stream
+	// Unread are the fields that could not be read. They are left out above.
+	Unread []Unread
 
 	fields params    // all that was sent, for the dedup key
 	begun  time.Time // when the call was made or began
@@ -54,58 +76,166 @@ type Event struct {
 // Begun returns when the call was made or began. Where At is zero it is the only time that the event tells.
 func (e *Event) Begun() time.Time { return e.begun }
 
-// isID tells whether s is of letters, digits, '-' and '_' alone.
+// Dial is the result of an attempt to dial somebody: a Passthru after a Connect applet tells of it.
+type Dial struct {
+	// Status as sent, and State after normalisation.
+	Status string
+	State  State
+	// To is the number that was dialled, and Flow the flow of the applet.
+	To, Flow string
+	// Seconds since the attempt began, ringing included.
+	Seconds int
+}
+
+// Agent is an agent and whether a call is with that agent. It says nothing about the call's result.
+type Agent struct {
+	Email string
+	// Presence is busy or free.
+	Presence string
+}
+
+// isID reports whether s consists of letters, digits, '-' and '_'.
 func isID(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 	})
 }
 
-// ParseEvent reads a StatusCallback, a Passthru or a leg event in every documented spelling. Times without a zone are in loc.
-// Errors are *ParseError.
+// ParseEvent reads a StatusCallback, a Passthru or a leg event in every spelling. Times without a zone are in loc. A
+// field that
+// cannot be read is left out and listed in Unread. It returns an error only if the request names no call: a
+// *ParseError.
 func ParseEvent(kind string, r Request, loc *time.Location) (*Event, error) {
-	p, err := parseParams(r, nil)
-	if err != nil {
+	in := readInput(r, nil)
+	in.expandJSON()
+	v := in.values()
+	e := &Event{
+		Kind:             kind,
+		CallSID:          v.get(fieldCallSID),
+		AvailableAt:      v.time(fieldAvailable, loc),
+		CustomField:      v.get(fieldCustom),
+		Digits:           unquote(v.get(fieldDigits)),
+		CallType:         v.known(fieldCallType, callTypes),
+		AccountSID:       v.get(fieldAccountSID),
+		RecordingSeconds: v.seconds(fieldRecordingSeconds),
+		Stream:           v.stream(),
+		ListedLegs:       v.callLegs(),
+		Dial:             v.dial(),
+		fields:           in.params,
+	}
+	v.direction(e)
+	v.times(e, loc)
+	if kind == KindLeg {
+		v.legEvent(e, r.EventSID)
+	} else {
+		v.call(e)
+	}
+	v.talk(e)
+	if e.RecordingURLs = v.recordingURLs(e.ListedLegs, e.Stream); len(e.RecordingURLs) > 0 {
+		e.RecordingURL = e.RecordingURLs[0]
+	}
+	e.Unread = in.unread
+	if err := e.check(); err != nil {
+		if in.err != nil {
+			return nil, in.err
+		}
 		return nil, err
 	}
-	p.expandStream()
-	if kind == KindLeg {
-		return parseLeg(p, r.EventSID, loc)
-	}
-	e := &Event{
-		Kind: kind, CallSID: p.first("CallSid", "CallSID", "Sid"), EventType: strings.ToLower(p.first("EventType")),
-		Status: p.first("Status", "CallStatus", "DialCallStatus"), Direction: DirectionOf(p.first("Direction")),
-		From: p.first("From", "CallFrom"), To: p.first("To", "CallTo"), StartedAt: ParseTime(p.first("StartTime"), loc),
-		EndedAt: ParseTime(p.first("EndTime"), loc), AvailableAt: ParseTime(p.first("RecordingAvailableBy"), loc),
-		CustomField: p.first("CustomField"), Digits: unquote(p.first("digits", "Digits")), Stream: p.stream(),
-		RecordingURL: p.first("RecordingUrl", "RecordingURL"), AccountSID: p.first(accountNames...), fields: p,
-	}
-	if e.Stream != nil {
-		e.RecordingURL = cmp.Or(e.RecordingURL, e.Stream.RecordingURL)
-	}
-	e.At, e.begun = p.times(kind, loc)
-	e.State = StateOf(e.Status, e.EventType)
-	e.ConversationSeconds = seconds(p.first("ConversationDuration", "Legs[0][OnCallDuration]"))
-	return e, e.check()
+	return e, nil
 }
 
-// ownTimes are the fields in which each kind tells its own time.
-var ownTimes = map[string][]string{KindStatus: {"DateUpdated"}, KindPassthru: {"CurrentTime", "Created"},
-	KindLeg: {"event_timestamp"}}
+// call reads what a StatusCallback or a Passthru says about its call.
+func (v *values) call(e *Event) {
+	e.From, e.To = v.get(fieldFrom), v.get(fieldTo)
+	e.EventType = v.known(fieldEventType, eventTypes)
+	callState := v.word(fieldCallState)
+	if e.EventType == "" {
+		e.EventType = v.known(fieldCallDetail, eventTypes)
+	}
+	e.Terminal = e.EventType == eventTerminal || callState == eventTerminal
+	if e.Terminal {
+		e.EventType = eventTerminal
+	}
+	e.Status = v.get(fieldStatus)
+	e.Agent = v.agent(e)
+	switch {
+	case e.Agent != nil:
+		e.Status = ""
+	case e.Status == "" && v.get(fieldDialStatus) != "":
+		e.Status = v.get(fieldDialStatus)
+	case e.Status == "" && callState != eventTerminal:
+		e.Status = v.get(fieldCallState)
+	}
+	e.State = StateOf(e.Status, e.EventType)
+	said := statuses[word(e.Status)]
+	e.Assumed = e.Terminal && !said.Ended()
+	if e.Status != "" && said == StateUnknown {
+		v.unread.add(canonical[fieldStatus], UnknownValue, e.Status)
+	}
+}
 
-// times returns an event's own time and the beginning of its call. A request that comes as another kind than it was
-// sent as has no field of that kind, so the fields of every kind are read.
-func (p params) times(kind string, loc *time.Location) (at, begun time.Time) {
-	names := slices.Concat(ownTimes[kind], []string{"DateUpdated", "CurrentTime", "event_timestamp", "EndTime",
-		"data[end_time]",
-		"event_data[data][end_time]", "event_data[end_time]"})
-	for _, name := range names {
-		if at = ParseTime(p.first(name), loc); !at.IsZero() {
-			break
+// agent returns the agent of a notification that a flow sends while it dials agents. Its status is the agent's.
+func (v *values) agent(e *Event) *Agent {
+	status, email := strings.ToLower(e.Status), v.get(fieldAgent)
+	if !presences[status] || status != "free" && e.EventType != eventDial && (email == "" || e.Terminal) {
+		return nil
+	}
+	return &Agent{Email: email, Presence: status}
+}
+
+func (v *values) dial() *Dial {
+	status := v.get(fieldDialStatus)
+	if status == "" {
+		return nil
+	}
+	d := &Dial{Status: status, State: statuses[word(status)], To: v.get(fieldDialled), Flow: v.get(fieldFlow),
+		Seconds: v.seconds(fieldDialSeconds)}
+	if d.State == StateUnknown {
+		v.unread.add(canonical[fieldDialStatus], UnknownValue, status)
+	}
+	return d
+}
+
+func (v *values) direction(e *Event) {
+	sent := v.get(fieldDirection)
+	if e.Direction = DirectionOf(sent); e.Direction == "" && sent != "" {
+		v.unread.add(canonical[fieldDirection], UnknownValue, sent)
+	}
+}
+
+// times reads the event's own time and those of its call. A request that comes as another kind than it was sent as
+// has no
+// field of that kind, so the fields of every kind are read.
+func (v *values) times(e *Event, loc *time.Location) {
+	e.StartedAt, e.EndedAt = v.time(fieldStarted, loc), v.time(fieldEnded, loc)
+	updated, requested := v.time(fieldUpdated, loc), v.time(fieldRequested, loc)
+	created, seen := v.time(fieldCreated, loc), v.time(fieldEventTime, loc)
+	switch e.Kind {
+	case KindStatus:
+		e.At = firstTime(updated, requested, seen, e.EndedAt)
+	case KindPassthru:
+		e.At = firstTime(requested, updated, created, seen, e.EndedAt)
+	default:
+		e.At = firstTime(seen, updated, requested, e.EndedAt)
+	}
+	e.begun = firstTime(e.StartedAt, created)
+}
+
+func firstTime(times ...time.Time) time.Time {
+	for _, t := range times {
+		if !t.IsZero() {
+			return t
 		}
 	}
-	return at, ParseTime(p.first("StartTime", "DateCreated", "Created", "data[start_time]", "event_data[data][start_time]",
-		"event_data[start_time]"), loc)
+	return time.Time{}
+}
+
+// talk reads how long the two sides talked. In a Passthru only the first leg tells.
+func (v *values) talk(e *Event) {
+	e.ConversationSeconds = v.seconds(fieldTalk)
+	if e.ConversationSeconds == 0 && len(e.ListedLegs) > 0 && e.ListedLegs[0].Index == 0 {
+		e.ConversationSeconds = e.ListedLegs[0].OnCallSeconds
+	}
 }
 
 func (e *Event) check() error {
@@ -118,43 +248,21 @@ func (e *Event) check() error {
 	return nil
 }
 
-// StateOf normalises a status; an answered event without one is in progress.
+// StateOf normalises a status. If the status says nothing the type of the event does. A terminal event ends a call
+// whatever
+// its status is.
 func StateOf(status, eventType string) State {
-	switch s := strings.ToLower(status); s {
-	case "queued", "ringing", "in-progress", "completed", "busy", "no-answer", "failed", "canceled":
-		return State(s)
-	case "cancelled":
-		return StateCanceled
-	case "":
-		switch eventType {
-		case "answered":
-			return StateInProgress
-		case "ringing":
-			return StateRinging
-		}
+	s := statuses[word(status)]
+	switch {
+	case eventType == eventTerminal && !s.Ended():
+		return StateCompleted
+	case s == StateUnknown && eventType == eventAnswered:
+		return StateInProgress
+	case s == StateUnknown && eventType == eventRinging:
+		return StateRinging
 	}
-	return StateUnknown
+	return s
 }
 
-// DirectionOf normalises a direction; one that is not documented is empty.
-func DirectionOf(s string) string {
-	switch s = strings.ToLower(s); s {
-	case "incoming":
-		return "inbound"
-	case "inbound", "outbound-dial", "outbound-api":
-		return s
-	}
-	return ""
-}
-
-// seconds reads a duration that may be quoted, fractional or empty.
-func seconds(s string) int {
-	f, err := strconv.ParseFloat(unquote(s), 64)
-	if err != nil || !(f >= 0 && f <= 7*24*3600) { // NaN is neither
-		return 0
-	}
-	return int(f)
-}
-
-// unquote strips the double quotes in which Exotel wraps what the caller pressed.
-func unquote(s string) string { return strings.Trim(s, `"`) }
+// DirectionOf normalises a direction. It returns "" for an unknown one.
+func DirectionOf(s string) string { return directions[word(s)] }

@@ -1,48 +1,104 @@
 package exotel
 
-import (
-	"fmt"
-	"strings"
-	"time"
-)
+import "strings"
 
 const maxEventSID = 128
 
-// parseLeg reads an event of the legs API: its data lies at the top or within event_data. A leg is a call of its own.
-func parseLeg(p params, header string, loc *time.Location) (*Event, error) {
-	data := func(name string) string {
-		return p.first("data["+name+"]", "event_data[data]["+name+"]", "event_data["+name+"]")
-	}
-	name := strings.ToLower(p.first("event_name"))
-	e := &Event{
-		Kind: KindLeg, CallSID: data("leg_sid"), EventSID: p.first("event_sid"), EventType: name,
-		Status: data("state"), State: legState(data("state"), name), Direction: DirectionOf(data("direction")), AccountSID: data("account_sid"),
-		StartedAt: ParseTime(data("start_time"), loc), EndedAt: ParseTime(data("end_time"), loc), CustomField: p.first("action_custom_parameter"),
-		fields: p,
-	}
-	e.At, e.begun = p.times(KindLeg, loc)
-	switch e.Direction { // where it is not said, nobody knows which of the two called
-	case "inbound":
-		e.From, e.To = data("contact_uri"), data("exophone")
-	case "outbound-api", "outbound-dial":
-		e.From, e.To = data("exophone"), data("contact_uri")
-	}
-	if err := e.check(); err != nil {
-		return nil, err
-	}
-	switch {
-	case e.EventSID == "" || len(e.EventSID) > maxEventSID:
-		return nil, &ParseError{"missing_event_sid", fmt.Sprintf("the leg event has no event_sid of at most %d bytes", maxEventSID)}
-	case header != "" && header != e.EventSID:
-		return nil, &ParseError{"event_sid_mismatch", "the header " + EventSIDHeader + " names another event than the body's event_sid"}
-	}
-	return e, nil
+// ListedLeg is one party's part of a call, or one attempt to reach it. Empty fields were not sent.
+type ListedLeg struct {
+	// Index is the leg's number in the event, from 0.
+	Index int
+	ID    string
+	// Number is the party: a telephone number or a SIP address.
+	Number, Type string
+	// Status as sent, and State after normalisation.
+	Status                         string
+	State                          State
+	OnCallSeconds, RingingSeconds  int
+	AnsweredBy                     string
+	Cause, CauseCode               string
+	DisconnectedBy, DetailedStatus string
+	RecordingURL                   string
 }
 
-// legStates are the words of legs that calls do not use.
-var legStates = map[string]State{
-	"initiated": StateQueued, "connecting": StateQueued, "answered": StateInProgress, "ended": StateCompleted, "terminated": StateCompleted,
-	"disconnected": StateCompleted,
+// callLegs reads Legs[n][...] in the order of n.
+func (v *values) callLegs() []ListedLeg {
+	if len(v.legs) == 0 {
+		return nil
+	}
+	legs := make([]ListedLeg, 0, len(v.legs))
+	for i := range v.legs {
+		legs = append(legs, v.callLeg(&v.legs[i]))
+	}
+	return legs
+}
+
+func (v *values) callLeg(of *legValues) ListedLeg {
+	get := func(f legField) string { return of.fields[f].value }
+	number := func(f legField) int {
+		n, ok := readSeconds(get(f))
+		if !ok {
+			v.unread.add(legsPrefix+legSpellings[f][0]+"]", Malformed, "")
+		}
+		return n
+	}
+	leg := ListedLeg{
+		Index:          of.index,
+		ID:             get(legID),
+		Number:         get(legNumber),
+		Type:           get(legType),
+		Status:         get(legStatus),
+		OnCallSeconds:  number(legTalk),
+		RingingSeconds: number(legRinging),
+		AnsweredBy:     get(legAnsweredBy),
+		Cause:          get(legCause),
+		CauseCode:      get(legCauseCode),
+		DisconnectedBy: get(legDisconnectedBy),
+		DetailedStatus: get(legDetailedStatus),
+	}
+	if leg.State = statuses[word(leg.Status)]; leg.Status != "" && leg.State == StateUnknown {
+		v.unread.add(legsPrefix+"Status]", UnknownValue, leg.Status)
+	}
+	if leg.RecordingURL = recordingURL(get(legRecording)); of.fields[legRecording].rank > 0 &&
+		!isAudioFile(leg.RecordingURL) {
+		leg.RecordingURL = ""
+	}
+	return leg
+}
+
+// legEvent reads an event of the legs API. A leg is a call of its own.
+func (v *values) legEvent(e *Event, header string) {
+	if sid := v.get(fieldLegSID); sid != "" {
+		e.CallSID = sid
+	}
+	e.EventType = strings.ToLower(v.get(fieldEventName))
+	e.Status = v.get(fieldCallState, fieldStatus)
+	e.State = legState(e.Status, e.EventType)
+	e.Terminal = e.State.Ended()
+	if e.Status != "" && statuses[word(e.Status)] == StateUnknown {
+		v.unread.add(canonical[fieldCallState], UnknownValue, e.Status)
+	}
+	switch e.Direction { // if it is not said, nobody knows which of the two called
+	case "inbound":
+		e.From, e.To = v.get(fieldContact), v.get(fieldExoPhone)
+	case "outbound-api", "outbound-dial":
+		e.From, e.To = v.get(fieldExoPhone), v.get(fieldContact)
+	}
+	v.eventSID(e, header)
+}
+
+// eventSID reads the event's id. One that is not believed leaves the event to be known by its fields.
+func (v *values) eventSID(e *Event, header string) {
+	e.EventSID = v.get(fieldEventSID)
+	switch {
+	case e.EventSID == "" || header != "" && header != e.EventSID:
+		v.unread.add(canonical[fieldEventSID], Malformed, "")
+	case len(e.EventSID) > maxEventSID:
+		v.unread.add(canonical[fieldEventSID], TooLarge, "")
+	default:
+		return
+	}
+	e.EventSID = ""
 }
 
 // legState is the state that an event names, or else the one that its name tells of: leg_answered.
@@ -51,12 +107,8 @@ func legState(state, event string) State {
 	if about == event {
 		about = "" // play_completed completes no leg
 	}
-	for _, word := range []string{strings.ToLower(state), about} {
-		word = strings.ReplaceAll(word, "_", "-")
-		if s := StateOf(word, ""); s != StateUnknown {
-			return s
-		}
-		if s := legStates[word]; s != StateUnknown {
+	for _, said := range []string{state, about} {
+		if s := statuses[word(said)]; s != StateUnknown {
 			return s
 		}
 	}

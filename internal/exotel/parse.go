@@ -5,13 +5,14 @@ package exotel
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"strconv"
 	"strings"
-	"time"
+	"unicode/utf8"
 
 	"github.com/caly-dev/caly/internal/bounded"
 )
@@ -39,7 +40,8 @@ const (
 )
 
 // limits are the bounds of a query, a body, or a field that holds JSON.
-var limits = bounded.Limits{Values: maxValues, Depth: maxDepth, Text: maxValue, Total: maxText}
+var limits = bounded.Limits{Values: maxValues, Depth: maxDepth, Text: maxValue, Total: maxText, Lenient: true,
+	Key: foldName}
 
 // Request is a webhook as received.
 type Request struct {
@@ -52,10 +54,10 @@ type Request struct {
 // EventSIDHeader carries a leg event's id.
 const EventSIDHeader = "X-Exotel-Event-Sid"
 
-// ParseError says why a request is no webhook that can be applied.
+// ParseError says why a request cannot be applied: no call can be read from it.
 type ParseError struct {
-	// Code is stable, for metrics: malformed_query, malformed_body, too_many_fields, missing_call_sid, invalid_call_sid,
-	// missing_event_sid, event_sid_mismatch.
+	// Code is stable, for metrics: malformed_query, malformed_body, too_many_fields, missing_call_sid,
+	// invalid_call_sid.
 	Code    string
 	Message string
 }
@@ -66,27 +68,52 @@ func (e *ParseError) Error() string { return e.Message }
 // params is the merged query and body. Nested values have bracketed keys: Legs[0][Status].
 type params map[string]string
 
-// parseParams merges query and body; the body wins where both name a field. Nil names keep every field.
-func parseParams(r Request, only bounded.Names) (params, error) {
-	p := params{}
-	if err := addForm(p, r.RawQuery, only); err != nil {
-		return nil, explain(err, "malformed_query", "the query cannot be read as name=value pairs")
-	}
-	if len(r.Body) == 0 {
-		return p, nil
-	}
-	return p, p.addBody(r, only)
+// input is a request as far as it can be read.
+type input struct {
+	params params
+	unread unreadList
+	// err is why the query or the body was not read to its end.
+	err *ParseError
 }
 
-func (p params) addBody(r Request, only bounded.Names) error {
+// faulty begins the names in params of fields that could not be read. Their values are as they were sent, so that they
+// count when deliveries are compared.
+const faulty = "\x00"
+
+// readInput merges query and body; the body wins where both name a field. Nil names keep every field.
+func readInput(r Request, only bounded.Names) *input {
+	in := &input{params: params{}}
+	in.stopped(addForm(in, r.RawQuery, only), unreadQuery, "malformed_query",
+		"the query cannot be read as name=value pairs")
+	if len(r.Body) > 0 {
+		in.addBody(r, only)
+	}
+	return in
+}
+
+func (in *input) addBody(r Request, only bounded.Names) {
 	switch media, boundary := mediaType(r); media {
 	case mediaMultipart:
-		return explain(p.addMultipart(r.Body, boundary, only), malformedBody,
+		in.stopped(in.addMultipart(r.Body, boundary, only), unreadBody, malformedBody,
 			"the body cannot be read as multipart/form-data")
 	case mediaJSON:
-		return explain(p.addJSON(r.Body, only), malformedBody, "the body cannot be read as a JSON object")
+		in.stopped(in.addJSON(r.Body, only), unreadBody, malformedBody, "the body cannot be read as a JSON object")
+	default:
+		in.stopped(addForm(in, r.Body, only), unreadBody, malformedBody, "the body cannot be read as a form")
 	}
-	return explain(addForm(p, r.Body, only), malformedBody, "the body cannot be read as a form")
+}
+
+// stopped notes why the query or the body was not read to its end, if there is an error.
+func (in *input) stopped(err error, part, code, message string) {
+	if err == nil {
+		return
+	}
+	in.unread.add(part, reasonOf(err), "")
+	if errors.Is(err, bounded.ErrTooLarge) {
+		code = "too_many_fields"
+		message = fmt.Sprintf("the request has more than %d fields, or more than %d bytes in all", maxFields, maxText)
+	}
+	in.err = &ParseError{code, message}
 }
 
 // Media types that a body is read as. Everything else is read as a form.
@@ -112,41 +139,42 @@ func looksLikeJSON(b []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(b[:min(len(b), 64)], " \t\r\n"), []byte("{"))
 }
 
-// explain makes a *ParseError of an error of package bounded.
-func explain(err error, code, message string) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, bounded.ErrTooDeep):
-		return &ParseError{malformedBody, fmt.Sprintf("the body is nested deeper than %d levels", maxDepth)}
-	case errors.Is(err, bounded.ErrTooLarge):
-		return &ParseError{"too_many_fields",
-			fmt.Sprintf("the request has more than %d fields, one of more than %d bytes, or more than %d bytes in all",
-				maxFields, maxValue, maxText)}
-	}
-	return &ParseError{code, message}
-}
-
-func addForm[T ~string | ~[]byte](p params, raw T, only bounded.Names) error {
+func addForm[T ~string | ~[]byte](in *input, raw T, only bounded.Names) error {
 	pairs, err := bounded.Form(raw, limits, only)
 	for _, pair := range pairs {
-		if err := p.add(pair.Name, pair.Value); err != nil {
+		if pair.Fault != nil {
+			in.unread.add(pair.Name, reasonOf(pair.Fault), "")
+			pair.Name = faulty + pair.Name
+		}
+		if err := in.add(pair.Name, pair.Value); err != nil {
 			return err
 		}
 	}
 	return err
 }
 
-func (p params) add(name, value string) error {
-	if _, known := p[name]; !known && len(p) >= maxFields || len(name) > maxName || len(value) > maxValue {
+// add takes a field. It returns an error if there are too many.
+func (in *input) add(name, value string) error {
+	_, known := in.params[name]
+	switch {
+	case !known && len(in.params) >= maxFields:
 		return bounded.ErrTooLarge
+	case len(name) > maxName || len(value) > maxValue:
+		in.unread.add(name, TooLarge, "")
+		return nil
+	case !strings.HasPrefix(name, faulty) && !(isText(name) && isText(value)):
+		in.unread.add(name, Malformed, "")
+		name = faulty + name
 	}
-	p[name] = value
+	in.params[name] = value
 	return nil
 }
 
-func (p params) addMultipart(body []byte, boundary string, only bounded.Names) error {
-	if boundary == "" {
+// isText reports whether a database can store a text: it is valid UTF-8 without NUL.
+func isText(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
+
+func (in *input) addMultipart(body []byte, boundary string, only bounded.Names) error {
+	if boundary = cmp.Or(boundary, firstBoundary(body)); boundary == "" {
 		return bounded.ErrMalformed
 	}
 	reader, err := bounded.Multipart(body, boundary)
@@ -163,7 +191,7 @@ func (p params) addMultipart(body []byte, boundary string, only bounded.Names) e
 			return bounded.ErrMalformed
 		}
 		name := part.FormName()
-		if _, wanted := only[name]; name == "" || !wanted && only != nil {
+		if !wanted(only, name) {
 			continue
 		}
 		value, err := io.ReadAll(io.LimitReader(part, maxValue+1))
@@ -173,24 +201,47 @@ func (p params) addMultipart(body []byte, boundary string, only bounded.Names) e
 		if total += len(name) + len(value); total > maxText {
 			return bounded.ErrTooLarge
 		}
-		if err := p.add(name, string(value)); err != nil {
+		if err := in.add(name, string(value)); err != nil {
 			return err
 		}
 	}
 	return bounded.ErrTooLarge
 }
 
-func (p params) addJSON(body []byte, only bounded.Names) error {
-	v, err := bounded.JSON(body, limits, only)
+// firstBoundary reads the boundary from the first line of a body whose Content-Type does not name it.
+func firstBoundary(body []byte) string {
+	line, _, _ := bytes.Cut(body[:min(len(body), maxName)], []byte("\r\n"))
+	boundary, _ := bytes.CutPrefix(line, []byte("--"))
+	if len(boundary) == len(line) {
+		return ""
+	}
+	return string(boundary)
+}
+
+func wanted(only bounded.Names, name string) bool {
+	if only == nil || name == "" {
+		return name != ""
+	}
+	_, wanted := only[foldName(name)]
+	return wanted
+}
+
+// byteOrderMark may begin JSON.
+var byteOrderMark = []byte("\ufeff")
+
+func (in *input) addJSON(body []byte, only bounded.Names) error {
+	v, err := bounded.JSON(bytes.TrimPrefix(body, byteOrderMark), limits, only)
 	if v.Kind != '{' && v.Kind != 'n' {
 		return bounded.ErrMalformed
 	}
-	return errors.Join(err, p.flatten("", v))
+	// The reader replaces invalid UTF-8, which makes another value of it.
+	replaced := !utf8.Valid(body)
+	return errors.Join(err, in.flatten("", v, replaced))
 }
 
 // flatten spells nested JSON as a form would: Legs[0][Status]. A field may be spelled twice, nested and flat. The
 // order of the members decides.
-func (p params) flatten(prefix string, v bounded.Value) error {
+func (in *input) flatten(prefix string, v bounded.Value, replaced bool) error {
 	for i, item := range v.Items {
 		name := item.Name
 		if v.Kind == '[' {
@@ -199,70 +250,57 @@ func (p params) flatten(prefix string, v bounded.Value) error {
 		if prefix != "" || v.Kind == '[' {
 			name = prefix + "[" + name + "]"
 		}
-		if len(name) > maxName {
-			return bounded.ErrTooLarge
-		}
-		if err := p.flattenItem(name, item); err != nil {
+		if err := in.flattenItem(name, item, replaced); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (p params) flattenItem(name string, v bounded.Value) error {
-	switch v.Kind {
-	case 'n':
+func (in *input) flattenItem(name string, v bounded.Value, replaced bool) error {
+	switch {
+	case v.Fault != nil:
+		in.unread.add(name, reasonOf(v.Fault), "")
 		return nil
-	case '{', '[':
-		return p.flatten(name, v)
-	}
-	return p.add(name, v.Text)
-}
-
-// expandStream spells Stream={"StreamSID":...} as Stream[StreamSID]=... where Exotel sent it as JSON in a string.
-func (p params) expandStream() {
-	raw, ok := p["Stream"]
-	if !ok {
-		return
-	}
-	inner := limits
-	inner.Depth-- // the field is a level of its own
-	v, err := bounded.JSON([]byte(raw), inner, nil)
-	if errors.Is(err, bounded.ErrMalformed) || v.Kind != '{' && v.Kind != 'n' {
-		return
-	}
-	delete(p, "Stream")
-	_ = p.flatten("Stream", v) // what exceeds the bounds is left out; the raw event is stored anyway
-}
-
-// first returns the first of the named fields that is neither empty nor a null in words.
-func (p params) first(names ...string) string {
-	for _, n := range names {
-		if v := strings.TrimSpace(p[n]); v != "" && !strings.EqualFold(v, "null") {
-			return v
+	case v.Kind == 'n':
+		return nil
+	case v.Kind == '{' || v.Kind == '[':
+		if len(name) > maxName {
+			in.unread.add(name, TooLarge, "")
+			return nil
 		}
+		return in.flatten(name, v, replaced)
+	case replaced && strings.ContainsRune(v.Text, utf8.RuneError):
+		in.unread.add(name, Malformed, "")
+		name = faulty + name
 	}
-	return ""
+	return in.add(name, v.Text)
 }
 
-// timeLayouts that Exotel uses; those without a zone are in the account's.
-var timeLayouts = []string{"2006-01-02 15:04:05", time.RFC3339Nano, "2006-01-02 15:04:05Z07:00", "2006-01-02T15:04:05", time.RFC1123Z}
+// jsonNames are the folded names of fields that some products send as JSON in a string: Stream={"StreamSID":...} [S4].
+var jsonNames = map[string]bool{"stream": true, "legs": true, "recordings": true, "callrecordings": true,
+	"recordingurllist": true, "recordingurl": true, "calldetails": true, "eventdetails": true}
 
-// ParseTime reads a time as Exotel writes them, loc standing where it names no zone. It returns
-// zero for what is no time, and for the placeholder at the epoch that stands for "not ended yet".
-func ParseTime(s string, loc *time.Location) time.Time {
-	if s == "" || strings.HasPrefix(s, "0000") || strings.HasPrefix(s, "0001") {
-		return time.Time{}
-	}
-	for _, layout := range timeLayouts {
-		t, err := time.ParseInLocation(layout, s, loc)
-		if err != nil {
+// expandJSON spells JSON in a string as nested fields.
+func (in *input) expandJSON() {
+	for name, raw := range in.params {
+		if raw = strings.TrimSpace(raw); raw == "" || raw[0] != '{' && raw[0] != '[' || !jsonNames[foldName(name)] {
 			continue
 		}
-		if _, offset := t.Zone(); t.Year() <= 1970 || t.Year() > 9999 || offset <= -24*3600 || offset >= 24*3600 {
-			return time.Time{} // what JSON and databases cannot write either
+		inner := limits
+		inner.Depth-- // the field is a level of its own
+		v, err := bounded.JSON([]byte(raw), inner, nil)
+		if err != nil {
+			in.unread.add(name, reasonOf(err), "")
 		}
-		return t
+		if errors.Is(err, bounded.ErrMalformed) {
+			continue
+		}
+		delete(in.params, name)
+		if in.flatten(name, v, false) != nil {
+			in.unread.add(name, TooLarge, "")
+		}
+		in.expandJSON() // the map has changed; each turn has one field less that is JSON
+		return
 	}
-	return time.Time{}
 }

@@ -8,7 +8,7 @@ import (
 // Stream is what a Passthru says of an audio stream after its end. Empty fields were not sent.
 type Stream struct {
 	SID string
-	// Status is completed, failed or cancelled; where Error says otherwise, that is to be trusted.
+	// Status is completed, failed or cancelled. If Error says otherwise, Error is right.
 	Status string
 	// DisconnectedBy is user, bot or NA.
 	DisconnectedBy        string
@@ -18,29 +18,28 @@ type Stream struct {
 	Seconds                 int
 }
 
-// stream reads Stream[...], in any of its spellings; nil if the request tells of none.
-func (p params) stream() *Stream {
-	field := func(names ...string) string {
-		for i, n := range names {
-			names[i] = "Stream[" + n + "]"
-		}
-		return p.first(names...)
-	}
+// stream reads Stream[...]; nil if the request tells of none.
+func (v *values) stream() *Stream {
 	s := Stream{
-		SID: field("StreamSID", "StreamSid", "stream_sid", "streamSid"), Status: strings.ToLower(field("Status")), DisconnectedBy: field("DisconnectedBy"),
-		Error: field("Error"), DetailedStatus: field("DetailedStatus"), StreamURL: bareURL(field("StreamUrl", "StreamURL")),
-		RecordingURL: field("RecordingUrl", "RecordingURL"), Seconds: seconds(field("Duration")),
+		SID:            v.get(fieldStreamSID),
+		Status:         strings.ToLower(v.get(fieldStreamStatus)),
+		DisconnectedBy: v.get(fieldStreamBy),
+		Error:          v.get(fieldStreamError),
+		DetailedStatus: v.get(fieldStreamDetail),
+		StreamURL:      bareURL(v.get(fieldStreamURL)),
+		RecordingURL:   recordingURL(v.get(fieldStreamRecording)),
+		Seconds:        v.seconds(fieldStreamSeconds),
 	}
 	if s == (Stream{}) {
 		return nil
 	}
 	if s.Status == "canceled" {
-		s.Status = "cancelled" // as Exotel spells it here, though not of calls
+		s.Status = "cancelled" // as Exotel spells it of streams, though not of calls
 	}
 	return &s
 }
 
-// bareURL is empty for what is no URL.
+// bareURL is empty for a text that is not a URL.
 func bareURL(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {

@@ -1,0 +1,146 @@
+package exotel
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// values are the texts of a request by what they mean.
+type values struct {
+	fields     [fieldCount]text
+	legs       []legValues // in the order of their indexes
+	recordings []text      // of lists
+	unread     *unreadList
+}
+
+// text is a value with the name and rank of its spelling.
+type text struct {
+	value, name string
+	rank        uint8
+}
+
+// before reports whether a spelling counts more than another one. Names decide between the same spelling in two cases,
+// so that a request has one meaning.
+func (t text) before(other text) bool {
+	return other.name == "" || t.rank < other.rank || t.rank == other.rank && t.name < other.name
+}
+
+// legValues are the texts of one leg.
+type legValues struct {
+	index  int
+	fields [legFieldCount]text
+}
+
+// maxListedLegs bounds the legs of one event.
+const maxListedLegs = 64
+
+// values looks the names of all fields up.
+func (in *input) values() *values {
+	v := &values{unread: &in.unread}
+	var room [maxUnreadText]byte
+	for name, sent := range in.params {
+		sent = strings.TrimSpace(sent)
+		if isNothing(sent) || strings.HasPrefix(name, faulty) {
+			continue
+		}
+		folded := fold(room[:0], name)
+		if p, known := places[string(folded)]; known {
+			if t := (text{sent, name, p.rank}); t.before(v.fields[p.field]) {
+				v.fields[p.field] = t
+			}
+			continue
+		}
+		if index, rest, isLeg := legOf(folded); isLeg {
+			v.putLeg(name, sent, index, rest)
+		} else if isListedRecording(folded) {
+			v.recordings = append(v.recordings, text{value: sent, name: name})
+		}
+	}
+	slices.SortFunc(v.legs, func(a, b legValues) int { return a.index - b.index })
+	slices.SortFunc(v.recordings, func(a, b text) int { return strings.Compare(a.name, b.name) })
+	return v
+}
+
+// isNothing reports whether a value stands for an absent one.
+func isNothing(s string) bool {
+	return s == "" || len(s) == len("null") && strings.EqualFold(s, "null")
+}
+
+func (v *values) putLeg(name, sent string, index int, rest []byte) {
+	if index < 0 {
+		v.unread.add("Legs", Malformed, "")
+		return
+	}
+	p, known := legPlaces[string(rest)]
+	if !known {
+		return
+	}
+	leg := v.leg(index)
+	if leg == nil {
+		v.unread.add("Legs", TooLarge, "")
+		return
+	}
+	if t := (text{sent, name, p.rank}); t.before(leg.fields[p.field]) {
+		leg.fields[p.field] = t
+	}
+}
+
+// leg returns the leg with an index; nil if there are too many legs.
+func (v *values) leg(index int) *legValues {
+	for i := range v.legs {
+		if v.legs[i].index == index {
+			return &v.legs[i]
+		}
+	}
+	if len(v.legs) == maxListedLegs {
+		return nil
+	}
+	v.legs = append(v.legs, legValues{index: index})
+	return &v.legs[len(v.legs)-1]
+}
+
+// get returns the first of the fields that has a value.
+func (v *values) get(list ...field) string {
+	for _, f := range list {
+		if v.fields[f].value != "" {
+			return v.fields[f].value
+		}
+	}
+	return ""
+}
+
+// word returns a field in lower case, with "-" for "_" and blanks.
+func (v *values) word(f field) string { return word(v.fields[f].value) }
+
+// known returns a field as word does, and notes it if a table does not have it.
+func (v *values) known(f field, table map[string]bool) string {
+	w := strings.ToLower(v.fields[f].value)
+	if w != "" && !table[w] && !table[word(w)] {
+		v.unread.add(canonical[f], UnknownValue, v.fields[f].value)
+	}
+	return w
+}
+
+// time reads a field. Zero stands for no time, and for one that cannot be read.
+func (v *values) time(f field, loc *time.Location) time.Time {
+	t, ok := readTime(v.fields[f].value, loc)
+	if !ok {
+		v.unread.add(canonical[f], Malformed, "")
+	}
+	return t
+}
+
+// seconds reads a field. Zero stands for no duration, and for one that cannot be read.
+func (v *values) seconds(f field) int {
+	n, ok := readSeconds(v.fields[f].value)
+	if !ok {
+		v.unread.add(canonical[f], Malformed, "")
+	}
+	return n
+}
+
+// word returns a text in lower case, with "-" for "_" and blanks.
+func word(s string) string { return wordReplacer.Replace(strings.ToLower(s)) }
+
+var wordReplacer = strings.NewReplacer("_", "-", " ", "-")
