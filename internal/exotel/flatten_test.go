@@ -43,10 +43,11 @@ func FuzzFlatten(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got := params{}
-		if got.addJSON(body, nil) != nil {
+		in := &input{params: params{}}
+		if in.addJSON(body, nil) != nil || in.unread != nil {
 			return
 		}
+		got := in.params
 		decoder := json.NewDecoder(bytes.NewReader(body))
 		decoder.UseNumber()
 		var v map[string]any

@@ -38,7 +38,8 @@ func TestParseLeg(t *testing.T) {
 			&Event{Kind: KindLeg, CallSID: "leg1", EventSID: "ev1", EventType: "leg_ringing", Status: "ringing", State: StateRinging}},
 		"it ended": {leg(replace(`"leg_answered"`, `"leg_completed"`, `"in-progress"`, `"completed"`, `"end_time":null`, `"end_time":"2026-01-15T10:31:00Z"`), ""),
 			want(func(e *Event) {
-				e.EventType, e.Status, e.State, e.EndedAt = "leg_completed", "completed", StateCompleted, time.Date(2026, 1, 15, 10, 31, 0, 0, time.UTC)
+				e.EventType, e.Terminal, e.Status, e.State, e.EndedAt = "leg_completed", true, "completed",
+					StateCompleted, time.Date(2026, 1, 15, 10, 31, 0, 0, time.UTC)
 			})},
 		"outbound": {leg(replace(`"contact_uri"`, `"direction":"outbound-api","contact_uri"`), ""),
 			want(func(e *Event) { e.Direction, e.From, e.To = "outbound-api", "+918047491899", "+919876543210" })},
@@ -87,17 +88,33 @@ func TestParseLegRefuses(t *testing.T) {
 		req  Request
 		code string
 	}{
-		"no leg":         {leg(`{"event_sid":"ev1","data":{}}`, "ev1"), "missing_call_sid"},
-		"leg is a path":  {leg(`{"event_sid":"ev1","data":{"leg_sid":"../x"}}`, "ev1"), "invalid_call_sid"},
-		"no id":          {leg(`{"data":{"leg_sid":"leg1"}}`, "ev1"), "missing_event_sid"},
-		"id too long":    {leg(`{"event_sid":"`+strings.Repeat("e", maxEventSID+1)+`","data":{"leg_sid":"leg1"}}`, ""), "missing_event_sid"},
-		"another header": {leg(legSample, "ev2"), "event_sid_mismatch"},
-		"not JSON":       {leg(`{"event_sid":`, "ev1"), "malformed_body"},
+		"no leg":        {leg(`{"event_sid":"ev1","data":{}}`, "ev1"), "missing_call_sid"},
+		"leg is a path": {leg(`{"event_sid":"ev1","data":{"leg_sid":"../x"}}`, "ev1"), "invalid_call_sid"},
+		"not JSON":      {leg(`{"event_sid":`, "ev1"), "malformed_body"},
 	} {
 		_, err := ParseEvent(KindLeg, tc.req, ist)
 		var p *ParseError
 		if !errors.As(err, &p) || p.Code != tc.code {
 			t.Errorf("%s: got %v, want code %s", name, err, tc.code)
+		}
+	}
+}
+
+// TestLegWithoutID checks that an id that is missing or not believed loses only itself.
+func TestLegWithoutID(t *testing.T) {
+	for name, tc := range map[string]struct {
+		req    Request
+		reason string
+	}{
+		"no id":          {leg(strings.Replace(legSample, `"ev1"`, "null", 1), "ev1"), Malformed},
+		"id too long":    {leg(strings.Replace(legSample, "ev1", strings.Repeat("e", maxEventSID+1), 1), ""), TooLarge},
+		"another header": {leg(legSample, "ev2"), Malformed},
+	} {
+		want := []Unread{{Field: "event_sid", Reason: tc.reason}}
+		e, err := ParseEvent(KindLeg, tc.req, ist)
+		if err != nil || e.EventSID != "" || e.State != StateInProgress || e.CallSID != "leg1" || !cmp.Equal(e.Unread,
+			want) {
+			t.Errorf("%s: %+v, %v", name, e, err)
 		}
 	}
 }

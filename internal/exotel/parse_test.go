@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"mime/multipart"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +41,7 @@ const jsonSample = `{"CallSid":"80bfbec2d78bbbf10fb851f4fa165211","EventType":"t
 func terminal() *Event {
 	return &Event{
 		Kind: KindStatus, CallSID: "80bfbec2d78bbbf10fb851f4fa165211", EventType: "terminal", Status: "completed", State: StateCompleted,
+		Terminal:  true,
 		Direction: "outbound-api", From: "09876543210", To: "09123456789",
 		StartedAt: time.Date(2024, 1, 15, 14, 25, 12, 0, ist), EndedAt: time.Date(2024, 1, 15, 14, 30, 45, 0, ist),
 		At:                  time.Date(2024, 1, 15, 14, 30, 45, 0, ist),
@@ -65,7 +68,9 @@ func TestParseEvent(t *testing.T) {
 		"body beats query": {KindStatus, Request{Method: "POST", RawQuery: "CallSid=c1&Status=busy", ContentType: "application/x-www-form-urlencoded", Body: []byte("Status=cancelled")},
 			&Event{Kind: KindStatus, CallSID: "c1", Status: "cancelled", State: StateCanceled}},
 		"answered without a status": {KindStatus, form("CallSid=c1&EventType=answered"), &Event{Kind: KindStatus, CallSID: "c1", EventType: "answered", State: StateInProgress}},
-		"unknown status is kept":    {KindStatus, form("CallSid=c1&Status=teleported"), &Event{Kind: KindStatus, CallSID: "c1", Status: "teleported"}},
+		"unknown status is kept": {KindStatus, form("CallSid=c1&Status=teleported"), &Event{Kind: KindStatus,
+			CallSID: "c1", Status: "teleported",
+			Unread: []Unread{{"Status", UnknownValue, "teleported"}}}},
 		"stream as JSON": {KindPassthru, Request{Method: "GET", RawQuery: "CallSid=c1&Stream=%7B%22StreamSID%22%3A%22s%22%2C%22RecordingUrl%22%3A%22https%3A%2F%2Fr%2Fs.mp3%22%7D"},
 			&Event{Kind: KindPassthru, CallSID: "c1", RecordingURL: "https://r/s.mp3", Stream: &Stream{SID: "s", RecordingURL: "https://r/s.mp3"}}},
 		"stream in brackets": {KindPassthru, Request{Method: "GET", RawQuery: "CallSid=c1&Stream[RecordingUrl]=https://r/s.mp3"},
@@ -96,7 +101,8 @@ func TestParseEvent(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, got, cmpopts.IgnoreUnexported(Event{}), cmpopts.EquateApproxTime(0)); diff != "" {
+			if diff := cmp.Diff(tc.want, got, cmpopts.IgnoreUnexported(Event{}), cmpopts.EquateApproxTime(0),
+				cmpopts.IgnoreFields(Event{}, "ListedLegs", "RecordingURLs")); diff != "" {
 				t.Errorf("event (-want +got):\n%s", diff)
 			}
 		})
@@ -108,18 +114,19 @@ func TestParseEventRefuses(t *testing.T) {
 		req  Request
 		code string
 	}{
-		"no call":           {form("Status=completed"), "missing_call_sid"},
-		"call is a path":    {form("CallSid=../../etc"), "invalid_call_sid"},
-		"long call":         {form("CallSid=" + strings.Repeat("a", 65)), "invalid_call_sid"},
-		"cut JSON":          {Request{ContentType: "application/json", Body: []byte(`{"CallSid":`)}, "malformed_body"},
-		"JSON array":        {Request{ContentType: "application/json", Body: []byte(`[]`)}, "malformed_body"},
-		"deep JSON":         {Request{ContentType: "application/json", Body: []byte(strings.Repeat(`{"a":`, 9) + "1" + strings.Repeat("}", 9))}, "malformed_body"},
+		"no call":        {form("Status=completed"), "missing_call_sid"},
+		"call is a path": {form("CallSid=../../etc"), "invalid_call_sid"},
+		"long call":      {form("CallSid=" + strings.Repeat("a", 65)), "invalid_call_sid"},
+		"cut JSON":       {Request{ContentType: "application/json", Body: []byte(`{"CallSid":`)}, "malformed_body"},
+		"JSON array":     {Request{ContentType: "application/json", Body: []byte(`[]`)}, "malformed_body"},
+		"deep JSON": {Request{ContentType: "application/json", Body: []byte(strings.Repeat(`{"a":`, 9) + "1" +
+			strings.Repeat("}", 9))}, "missing_call_sid"},
 		"no boundary":       {Request{ContentType: "multipart/form-data", Body: []byte("x")}, "malformed_body"},
 		"cut multipart":     {Request{ContentType: "multipart/form-data; boundary=b", Body: []byte("--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx")}, "malformed_body"},
-		"bad escape":        {form("CallSid=%zz"), "malformed_body"},
-		"bad query":         {Request{RawQuery: "a=%zz"}, "malformed_query"},
+		"bad escape":        {form("CallSid=%zz"), "missing_call_sid"},
+		"bad query":         {Request{RawQuery: "a=%zz"}, "missing_call_sid"},
 		"too many fields":   {form(strings.Repeat("a=1&", 1) + manyFields(600)), "too_many_fields"},
-		"one field too big": {form("CallSid=c&x=" + strings.Repeat("a", maxValue+1)), "too_many_fields"},
+		"one field too big": {form("Sid=&x=" + strings.Repeat("a", maxValue+1)), "missing_call_sid"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := ParseEvent(KindStatus, tc.req, ist)
@@ -134,7 +141,7 @@ func TestParseEventRefuses(t *testing.T) {
 func manyFields(n int) string {
 	var b strings.Builder
 	for i := range n {
-		b.WriteString("f" + strings.Repeat("x", i) + "=1&")
+		b.WriteString("f" + strconv.Itoa(i) + "=1&")
 	}
 	return b.String()
 }
@@ -254,10 +261,16 @@ func FuzzParseEvent(f *testing.F) {
 	f.Add("", "CallSid=c1&Stream=%7B%22StreamSid%22%3A%22s%22%2C%22Duration%22%3A28%7D", []byte{})
 	f.Add("application/json", "", []byte(`{"CallSid":"c1","Status":"cancelled","Stream":"{\"StreamSID\":\"s\"}"}`))
 	f.Add("application/json", "", []byte(legSample))
+	for _, tc := range spelled {
+		f.Add(tc.r.ContentType, tc.r.RawQuery, tc.r.Body)
+	}
+	for _, tc := range partial {
+		f.Add(tc.r.ContentType, tc.r.RawQuery, tc.r.Body)
+	}
 	f.Fuzz(func(t *testing.T, contentType, query string, body []byte) {
 		r := Request{ContentType: contentType, RawQuery: query, Body: body}
 		_, _ = ParseEvent(KindLeg, r, ist)
-		_, _ = ReadClaim(r)
+		_ = ReadClaim(r)
 		e, err := ParseEvent(KindStatus, r, ist)
 		if err != nil {
 			var p *ParseError
@@ -273,11 +286,34 @@ func FuzzParseEvent(f *testing.F) {
 		if !isID(e.CallSID) {
 			t.Fatalf("CallSid %q got through", e.CallSID)
 		}
+		if len(e.Unread) > maxUnread || len(e.ListedLegs) > maxListedLegs {
+			t.Fatalf("%d unread fields and %d legs", len(e.Unread), len(e.ListedLegs))
+		}
+		for _, s := range append(e.RecordingURLs, e.From, e.To, e.CustomField, e.Digits, e.EventType, e.Status) {
+			if !isText(s) {
+				t.Fatalf("%q got through", s)
+			}
+		}
+		for _, u := range e.Unread {
+			if u.Field == "" && u.Reason != Malformed && u.Reason != TooLarge || !isText(u.Field+u.Value) ||
+				FieldLabel(u.Field) == "" {
+				t.Fatalf("unread field %+v", u)
+			}
+		}
 		again, err := ParseEvent(KindStatus, r, ist)
 		if err != nil || again.DedupKey("a/b") != e.DedupKey("a/b") {
 			t.Fatalf("the same request has two keys (%v)", err)
 		}
+		slices.SortFunc(e.Unread, byField)
+		slices.SortFunc(again.Unread, byField)
+		if diff := cmp.Diff(e, again, cmpopts.IgnoreUnexported(Event{})); diff != "" && len(e.Unread) < maxUnread {
+			t.Fatalf("the same request has two meanings:\n%s", diff)
+		}
 	})
+}
+
+func byField(a, b Unread) int {
+	return strings.Compare(a.Field+a.Reason, b.Field+b.Reason)
 }
 
 func TestIsID(t *testing.T) {

@@ -43,7 +43,7 @@ func TestWeight(t *testing.T) {
 			var before, after runtime.MemStats
 			runtime.GC()
 			runtime.ReadMemStats(&before)
-			p, _ := parseParams(tc.r, nil)
+			p := readInput(tc.r, nil)
 			runtime.GC()
 			runtime.ReadMemStats(&after)
 			runtime.KeepAlive(p)

@@ -25,10 +25,16 @@ type Call struct {
 	AnsweredBy string
 	// RecordingURL asks for the account's credentials.
 	RecordingURL string
+	// RecordingURLs are all recordings: the call's own, which is RecordingURL, and those of its legs.
+	RecordingURLs []string
+	// RecordingSeconds is the length of the recording.
+	RecordingSeconds int
 	// PreSignedRecordingURL is there only in accounts that have it enabled, and holds for minutes.
 	PreSignedRecordingURL string
 	// Details is nil in answers to Calls: Exotel has it for single calls alone.
 	Details *Details
+	// Unread are the fields that could not be read. They are left out above.
+	Unread []exotel.Unread
 	// Raw is the record as Exotel sent it. It may hold a presigned URL.
 	Raw json.RawMessage
 }
@@ -46,7 +52,7 @@ type Leg struct{ ID, OnCallSeconds int }
 // Outcome is what became of the call. An inbound call's own status is completed even if nobody took it: there, the second
 // leg tells.
 func (c Call) Outcome() exotel.State {
-	if c.Direction == "inbound" && c.Details != nil && ended(c.Details.Leg2) {
+	if c.Direction == "inbound" && c.Details != nil && c.Details.Leg2.Ended() {
 		return c.Details.Leg2
 	}
 	return c.State
@@ -56,15 +62,7 @@ func (c Call) Outcome() exotel.State {
 func (c Call) Settled() bool { return c.Over() && !c.EndedAt.IsZero() }
 
 // Over tells whether the call has ended.
-func (c Call) Over() bool { return ended(c.State) }
-
-func ended(s exotel.State) bool {
-	switch s {
-	case exotel.StateCompleted, exotel.StateBusy, exotel.StateNoAnswer, exotel.StateFailed, exotel.StateCanceled:
-		return true
-	}
-	return false
-}
+func (c Call) Over() bool { return c.State.Ended() }
 
 // Uses tells whether the call went over a number, given in E.164.
 func (c Call) Uses(number string) bool { return slices.Contains(exotel.E164(c.PhoneNumber), number) }

@@ -76,7 +76,6 @@ type wireCall struct {
 	From, To, PhoneNumberSid, PhoneNumber        text
 	Status, Direction, AnsweredBy                text
 	Duration, Price                              text
-	RecordingURL                                 text `json:"RecordingUrl"`
 	PreSignedRecordingURL                        text `json:"PreSignedRecordingUrl"`
 	Details                                      wireDetails
 }
@@ -177,13 +176,26 @@ func decodeCall(b []byte, loc *time.Location) (Call, error) {
 		From: string(w.From), To: string(w.To), PhoneNumber: string(w.PhoneNumberSid),
 		Status: string(w.Status), State: exotel.StateOf(string(w.Status), ""), Direction: exotel.DirectionOf(string(w.Direction)),
 		Seconds: w.Duration.seconds(), Price: w.Price.price(), AnsweredBy: string(w.AnsweredBy),
-		RecordingURL: string(w.RecordingURL), PreSignedRecordingURL: string(w.PreSignedRecordingURL), Details: w.Details.decoded(),
+		PreSignedRecordingURL: string(w.PreSignedRecordingURL), Details: w.Details.decoded(),
 		Raw: bytes.Clone(b),
 	}
 	if c.PhoneNumber == "" {
 		c.PhoneNumber = string(w.PhoneNumber)
 	}
+	c.readLegs(b, loc)
 	return c, nil
+}
+
+// readLegs reads what a record says as a webhook would: its recordings, and its legs with theirs. It notes the fields
+// that cannot
+// be read.
+func (c *Call) readLegs(b []byte, loc *time.Location) {
+	e, err := exotel.ParseEvent(exotel.KindStatus, exotel.Request{ContentType: "application/json", Body: b}, loc)
+	if err != nil {
+		return // no call: the caller has checked that there is one
+	}
+	c.RecordingURL, c.RecordingURLs, c.RecordingSeconds = e.RecordingURL, e.RecordingURLs, e.RecordingSeconds
+	c.Unread = e.Unread
 }
 
 func (d wireDetails) decoded() *Details {

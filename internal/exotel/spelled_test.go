@@ -1,0 +1,318 @@
+package exotel
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func asJSON(s string) Request {
+	return Request{Method: "POST", ContentType: "application/json", Body: []byte(s)}
+}
+
+func get(query string) Request { return Request{Method: "GET", RawQuery: query} }
+
+// spelled are requests of several products, with what is to be read from them.
+var spelled = map[string]struct {
+	kind string
+	r    Request
+	want Event
+}{
+	// https://developer.exotel.com/api/receive-outbound-call-notifications
+	"outbound call notification": {KindStatus, asJSON(`{"CallSid":"c106","FromNumber":"+919800000001",
+		"ToNumber":"07251937261","Direction":"outbound","CallState":"terminal","CallStatus":"to_leg_unanswered",
+		"CallRecordings":"https://recordings.exotel.com/x/c106.mp3","ExotelAccountSid":"acme1",
+		"StartTime":"2023-12-04T23:02:19Z","CreatedAt":"0001-01-01T00:00:00Z","TotalDuration":0}`),
+		Event{CallSID: "c106", EventType: "terminal", Terminal: true, Status: "to_leg_unanswered",
+			State: StateNoAnswer, Direction: "outbound-api",
+			From: "+919800000001", To: "07251937261", AccountSID: "acme1", StartedAt: time.Date(2023, 12, 4, 23, 2,
+				19, 0, time.UTC),
+			RecordingURLs: []string{"https://recordings.exotel.com/x/c106.mp3"}}},
+	"outbound call in progress": {KindStatus,
+		asJSON(`{"CallSid":"c1","CallStatus":"","CallState":"active","CallRecordings":"","CallDetail":"answered"}`),
+		Event{CallSID: "c1", EventType: "answered", Status: "active", State: StateInProgress}},
+	"agent hung up": {KindStatus,
+		asJSON(`{"CallSid":"c1","CallStatus":"from_leg_cancelled","CallState":"terminal","CallDetail":"terminal"}`),
+		Event{CallSID: "c1", EventType: "terminal", Terminal: true, Status: "from_leg_cancelled",
+			State: StateCanceled}},
+	// https://developer.exotel.com/docs/voice-v3/api-reference/call-details
+	"Voice v3": {KindStatus, asJSON(`{"call_details":{"sid":"c107","state":"terminal","status":"completed",
+		"direction":"inbound","start_time":"2022-11-03 22:54:40+05:30","end_time":"1970-01-01 05:30:00+05:30",
+		"total_talk_time":12,"custom_field":"f","digits":"1-2","virtual_number":"08047491899",
+		"recordings":[{"url":"https://recordings.exotel.com/a.mp3"},{"url":"https://recordings.exotel.com/b.mp3"}]},
+		"event_details":{"event_type":"terminal"}}`),
+		Event{CallSID: "c107", EventType: "terminal", Terminal: true, Status: "completed", State: StateCompleted,
+			Direction: "inbound", CustomField: "f", Digits: "1-2",
+			ConversationSeconds: 12, StartedAt: time.Date(2022, 11, 3, 22, 54, 40, 0, ist),
+			RecordingURLs: []string{"https://recordings.exotel.com/a.mp3", "https://recordings.exotel.com/b.mp3"}}},
+	"answer of Voice v3": {KindStatus,
+		asJSON(`{"request_id":"r","response":{"call_details":{"sid":"c1","status":"to_leg_no_dial"}}}`),
+		Event{CallSID: "c1", Status: "to_leg_no_dial", State: StateFailed}},
+	// frappe/erpnext, erpnext/tests/test_exotel.py
+	"times without a zone": {KindPassthru,
+		get("CallSid=c1&Created=Wed,+23+Feb+2022+12:37:25&RecordingAvailableBy=Wed,+2+Feb+2022+12:40:00"),
+		Event{CallSID: "c1", At: time.Date(2022, 2, 23, 12, 37, 25, 0, ist), AvailableAt: time.Date(2022, 2, 2, 12,
+			40, 0, 0, ist)}},
+	"result of a dial attempt": {KindPassthru,
+		get("CallSid=c1&DialCallStatus=canceled&CallType=client-hangup&DialWhomNumber=0999&flow_id=7&" +
+			"DialCallDuration=17" +
+			"&Legs[0][Number]=0999&Legs[0][Type]=single&Legs[0][OnCallDuration]=10&Legs[0][CauseCode]=RING_TIMEOUT&" +
+			"Legs[0][Cause]=1003"),
+		Event{CallSID: "c1", Status: "canceled", State: StateCanceled, CallType: "client-hangup",
+			ConversationSeconds: 10,
+			Dial:                &Dial{Status: "canceled", State: StateCanceled, To: "0999", Flow: "7", Seconds: 17},
+			ListedLegs: []ListedLeg{{Number: "0999", Type: "single", OnCallSeconds: 10, CauseCode: "RING_TIMEOUT",
+				Cause: "1003"}}}},
+	"agent is busy": {KindPassthru, get("CallSid=c1&Status=busy&EventType=Dial&AgentEmail=a@example.com"),
+		Event{CallSID: "c1", EventType: "dial", Agent: &Agent{"a@example.com", "busy"}}},
+	"agent is free": {KindPassthru, get("CallSid=c1&Status=free&AgentEmail=a@example.com"), Event{CallSID: "c1",
+		Agent: &Agent{"a@example.com", "free"}}},
+	"call is busy": {KindStatus, get("CallSid=c1&Status=busy&EventType=terminal"), Event{CallSID: "c1",
+		EventType: "terminal", Terminal: true, Status: "busy", State: StateBusy}},
+	"spelled with _": {KindStatus, form("CallSid=c1&EventType=terminal&Status=no_answer"),
+		Event{CallSID: "c1", EventType: "terminal", Terminal: true, Status: "no_answer", State: StateNoAnswer}},
+	"terminal with a status of before the end": {KindStatus, form("CallSid=c1&EventType=Terminal&Status=in-progress"),
+		Event{CallSID: "c1", EventType: "terminal", Terminal: true, Assumed: true, Status: "in-progress",
+			State: StateCompleted}},
+	"terminal without a status": {KindStatus, form("CallSid=c1&event_type=terminal"), Event{CallSID: "c1",
+		EventType: "terminal", Terminal: true, Assumed: true, State: StateCompleted}},
+	"in other cases": {KindStatus,
+		form("callsid=c1&STATUS=Busy&call_from=1234567&recordingurl=https://recordings.exotel.com/a.mp3"),
+		Event{CallSID: "c1", Status: "Busy", State: StateBusy, From: "1234567", RecordingURLs: []string{
+			"https://recordings.exotel.com/a.mp3"}}},
+	"digits in both cases": {KindPassthru, get("CallSid=c1&digits=%221%22&Digits=2"), Event{CallSID: "c1",
+		Digits: "2"}},
+	"Digits": {KindPassthru, get("CallSid=c1&Digits=%2234%22"), Event{CallSID: "c1", Digits: "34"}},
+	"a recording of a leg": {KindPassthru,
+		get("CallSid=c1&RecordingUrl=null&Legs[1][RecordingUrl]=https://recordings.exotel.com/l.mp3&" +
+			"Legs[1][Status]=completed&RecordingDuration=9"),
+		Event{CallSID: "c1", RecordingURLs: []string{"https://recordings.exotel.com/l.mp3"}, RecordingSeconds: 9,
+			ListedLegs: []ListedLeg{{Index: 1, Status: "completed", State: StateCompleted,
+				RecordingURL: "https://recordings.exotel.com/l.mp3"}}}},
+	"Url of a leg": {KindStatus,
+		asJSON(`{"CallSid":"c1","Legs":[{"Url":"https://s3.ap-south-1.amazonaws.com/exotelrecordings/leg.wav"},` +
+			`{"Url":"/v3/legs/1"}]}`),
+		Event{CallSID: "c1", RecordingURLs: []string{"https://s3.ap-south-1.amazonaws.com/exotelrecordings/leg.wav"},
+			ListedLegs: []ListedLeg{{RecordingURL: "https://s3.ap-south-1.amazonaws.com/exotelrecordings/leg.wav"},
+				{Index: 1}}}},
+	"a list of recordings": {KindStatus,
+		asJSON(`{"CallSid":"c1","RecordingUrlList":["https://recordings.exotel.com/a.mp3",` +
+			`"https://recordings.exotel.com/b.mp3"]}`),
+		Event{CallSID: "c1", RecordingURLs: []string{"https://recordings.exotel.com/a.mp3",
+			"https://recordings.exotel.com/b.mp3"}}},
+	"a list in a text": {KindStatus,
+		form("CallSid=c1&RecordingUrl=https://recordings.exotel.com/a.mp3,https://recordings.exotel.com/b.mp3"),
+		Event{CallSID: "c1", RecordingURLs: []string{"https://recordings.exotel.com/a.mp3",
+			"https://recordings.exotel.com/b.mp3"}}},
+	"legs as JSON in a form": {KindStatus, form(`CallSid=c1&Legs=[{"Status":"no_answer","Number":"0999"}]`),
+		Event{CallSID: "c1", ListedLegs: []ListedLeg{{Status: "no_answer", State: StateNoAnswer, Number: "0999"}}}},
+	"plain http to Exotel": {KindStatus, form("CallSid=c1&RecordingUrl=http://recordings.exotel.in:80/a.mp3"),
+		Event{CallSID: "c1", RecordingURLs: []string{"https://recordings.exotel.in/a.mp3"}}},
+	"no scheme": {KindStatus, form("CallSid=c1&RecordingUrl=recordings.exotel.com/a.mp3"), Event{
+		CallSID: "c1", RecordingURLs: []string{"https://recordings.exotel.com/a.mp3"}}},
+	"a URL that is not one": {KindStatus, form("CallSid=c1&RecordingUrl=soon"), Event{CallSID: "c1",
+		RecordingURLs: []string{"soon"}}},
+	"a Dial-Whom URL as POST": {KindPassthru, asJSON(`{"Call":{"Sid":"c1","From":"0999"}}`), Event{CallSID: "c1",
+		From: "0999"}},
+	"JSON after a byte order mark": {KindStatus, asJSON("\ufeff" + `{"CallSid":"c1"}`), Event{CallSID: "c1"}},
+	"multipart without its boundary": {KindStatus, Request{ContentType: "multipart/form-data",
+		Body: []byte("--b\r\nContent-Disposition: form-data; name=\"CallSid\"\r\n\r\nc1\r\n--b--\r\n")}, Event{
+		CallSID: "c1"}},
+}
+
+func TestSpelledEvents(t *testing.T) {
+	for name, tc := range spelled {
+		t.Run(name, func(t *testing.T) { checkEvent(t, tc.kind, tc.r, tc.want) })
+	}
+}
+
+func checkEvent(t *testing.T, kind string, r Request, want Event) {
+	t.Helper()
+	got, err := ParseEvent(kind, r, ist)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.Kind = kind
+	if len(want.RecordingURLs) > 0 {
+		want.RecordingURL = want.RecordingURLs[0]
+	}
+	if diff := cmp.Diff(&want, got, cmpopts.IgnoreUnexported(Event{}), cmpopts.EquateApproxTime(0),
+		cmpopts.EquateEmpty(),
+		cmpopts.SortSlices(func(a, b Unread) bool { return byField(a, b) < 0 })); diff != "" {
+		t.Errorf("event (-want +got):\n%s", diff)
+	}
+}
+
+// partial are requests with fields that cannot be read, and what is to be read all the same.
+var partial = map[string]struct {
+	r    Request
+	want Event
+}{
+	"a broken escape": {get("CallSid=c109&CustomField=50%+off&CallType=completed&" +
+		"RecordingUrl=https%3A%2F%2Frecordings.exotel.com%2Fx%2Fc109.mp3"),
+		Event{CallSID: "c109", CallType: "completed", RecordingURLs: []string{
+			"https://recordings.exotel.com/x/c109.mp3"}, Unread: []Unread{{"CustomField", Malformed, ""}}}},
+	"a semicolon": {form("CallSid=c1&CustomField=a;b&Status=busy"), Event{CallSID: "c1", Status: "busy",
+		State: StateBusy, Unread: []Unread{{"CustomField", Malformed, ""}}}},
+	"a broken name": {form("Call%Sid=x&CallSid=c1"), Event{CallSID: "c1", Unread: []Unread{{"Call%Sid",
+		Malformed, ""}}}},
+	"invalid UTF-8": {form("CallSid=c1&custom_field=%ff%fe"), Event{CallSID: "c1", Unread: []Unread{{
+		"CustomField", Malformed, ""}}}},
+	"invalid UTF-8 in JSON": {asJSON("{\"CallSid\":\"c1\",\"From\":\"\xff\",\"To\":\"\ufffd\"}"), Event{
+		CallSID: "c1", Unread: []Unread{{"From", Malformed, ""}, {"To", Malformed, ""}}}},
+	"NUL": {form("CallSid=c1&From=0%00&Status=failed"), Event{CallSID: "c1", Status: "failed",
+		State: StateFailed, Unread: []Unread{{"From", Malformed, ""}}}},
+	"NUL in JSON": {asJSON(`{"CallSid":"c1","To":"a\u0000"}`), Event{CallSID: "c1", Unread: []Unread{{
+		"To", Malformed, ""}}}},
+	"a long value": {form("CallSid=c1&CustomField=" + strings.Repeat("a", maxValue+1) + "&To=1"), Event{
+		CallSID: "c1", To: "1", Unread: []Unread{{"CustomField", TooLarge, ""}}}},
+	"a long value in parts": {asParts("--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n" +
+		strings.Repeat("a", maxValue+1) +
+		"\r\n--b\r\nContent-Disposition: form-data; name=\"CallSid\"\r\n\r\nc1\r\n--b--"), Event{CallSID: "c1",
+		Unread: []Unread{{"x", TooLarge, ""}}}},
+	"too many fields": {form("CallSid=c1&" + manyFields(600)), Event{CallSID: "c1", Unread: []Unread{{
+		"(body)", TooLarge, ""}}}},
+	"a deep value": {asJSON(`{"A":` + strings.Repeat(`[`, 99) + strings.Repeat(`]`, 99) +
+		`,"CallSid":"c1"}`), Event{CallSID: "c1", Unread: []Unread{{"A[0][0][0][0][0][0]", TooLarge, ""}}}},
+	"cut JSON": {asJSON(`{"CallSid":"c1","Status":"busy","CustomField":"ab`), Event{CallSID: "c1",
+		Status: "busy", State: StateBusy, Unread: []Unread{{"(body)", Malformed, ""}}}},
+	"a broken escape in JSON": {asJSON(`{"CallSid":"c1","CustomField":"50\%"}`), Event{CallSID: "c1",
+		Unread: []Unread{{"(body)", Malformed, ""}}}},
+	"cut multipart": {asParts("--b\r\nContent-Disposition: form-data; " +
+		"name=\"CallSid\"\r\n\r\nc1\r\n--b\r\nContent"), Event{CallSID: "c1", Unread: []Unread{{"(body)", Malformed,
+		""}}}},
+	"a name twice": {form("CallSid=c1&Status=ringing&Status=busy"), Event{CallSID: "c1", Status: "busy",
+		State: StateBusy}},
+	"nonsense in brackets": {form("CallSid=c1&Legs[x][Status]=busy&Legs]0[[=1&[]=2&" +
+		"Legs[99999999999][Status]=busy&Legs[=3&[[[[=4"), Event{CallSID: "c1", Unread: []Unread{{"Legs", Malformed,
+		""}}}},
+	"a body that is not one": {Request{RawQuery: "CallSid=c1&Status=busy", ContentType: "application/json",
+		Body: []byte("<xml/>")},
+		Event{CallSID: "c1", Status: "busy", State: StateBusy, Unread: []Unread{{"(body)", Malformed, ""}}}},
+	"a time and numbers": {form("CallSid=c1&StartTime=yesterday&ConversationDuration=soon&RecordingDuration=-1&" +
+		"Legs[0][OnCallDuration]=x&EndTime=2024-02-30+00:00:00"),
+		Event{CallSID: "c1", ListedLegs: []ListedLeg{{}}, Unread: []Unread{{"ConversationDuration", Malformed, ""},
+			{"EndTime", Malformed, ""},
+			{"Legs[OnCallDuration]", Malformed, ""}, {"RecordingDuration", Malformed, ""}, {"StartTime", Malformed,
+				""}}}},
+	"unknown words": {form("CallSid=c1&Status=teleported&EventType=terminal&Direction=sideways&CallType=odd&" +
+		"DialCallStatus=odd2&Legs[0][Status]=odd3"),
+		Event{CallSID: "c1", EventType: "terminal", Terminal: true, Assumed: true, Status: "teleported",
+			State: StateCompleted, CallType: "odd",
+			Dial: &Dial{Status: "odd2"}, ListedLegs: []ListedLeg{{Status: "odd3"}},
+			Unread: []Unread{{"CallType", UnknownValue, "odd"}, {"DialCallStatus", UnknownValue, "odd2"},
+				{"Direction", UnknownValue, "sideways"},
+				{"Legs[Status]", UnknownValue, "odd3"}, {"Status", UnknownValue, "teleported"}}}},
+	"an unknown type": {form("CallSid=c1&EventType=transferred"), Event{CallSID: "c1", EventType: "transferred",
+		Unread: []Unread{{"EventType", UnknownValue, "transferred"}}}},
+	"a stream": {form("CallSid=c1&Stream=%7B%22StreamSID%22:%22s"), Event{CallSID: "c1", Unread: []Unread{{
+		"Stream", Malformed, ""}}}},
+}
+
+func TestPartial(t *testing.T) {
+	for name, tc := range partial {
+		t.Run(name, func(t *testing.T) { checkEvent(t, KindStatus, tc.r, tc.want) })
+	}
+}
+
+// TestPartialKey checks that deliveries that differ in a field that cannot be read are two events.
+func TestPartialKey(t *testing.T) {
+	seen := map[[32]byte]string{}
+	for _, q := range []string{"CallSid=c1", "CallSid=c1&digits=%zz1", "CallSid=c1&digits=%zz2",
+		"CallSid=c1&digits=1;", "CallSid=c1&digits=%ff", "CallSid=c1&digits=%fe"} {
+		e, err := ParseEvent(KindPassthru, get(q), ist)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, taken := seen[e.DedupKey("a/b")]; taken {
+			t.Errorf("%q and %q have one key", q, other)
+		}
+		seen[e.DedupKey("a/b")] = q
+	}
+}
+
+func TestRecordingURL(t *testing.T) {
+	for raw, want := range map[string]string{
+		"None": "", "N/A": "", "n/a": "", "false": "", "null": "", "-": "", "nil": "", "": "", " NULL ": "",
+		`"None"`: "", "undefined": "", "[]": "",
+		"https://recordings.exotel.com/a.mp3":            "https://recordings.exotel.com/a.mp3",
+		"http://recordings.exotel.in/a.mp3?x=1":          "https://recordings.exotel.in/a.mp3?x=1",
+		"http://exotelrecordings.s3.amazonaws.com/a.mp3": "https://exotelrecordings.s3.amazonaws.com/a.mp3",
+		"http://s3.amazonaws.com/exotelrecordings/a.mp3": "https://s3.amazonaws.com/exotelrecordings/a.mp3",
+		"//recordings.exotel.com/a.mp3":                  "https://recordings.exotel.com/a.mp3",
+		"http://other.example/a.mp3":                     "http://other.example/a.mp3",
+		"http://evil.s3.ap-south-1.amazonaws.com/a.mp3":  "http://evil.s3.ap-south-1.amazonaws.com/a.mp3",
+		"ftp://recordings.exotel.com/a.mp3":              "ftp://recordings.exotel.com/a.mp3",
+		"/v1/a.mp3":                                      "/v1/a.mp3",
+	} {
+		if got := recordingURL(raw); got != want {
+			t.Errorf("%q is read as %q, want %q", raw, got, want)
+		}
+	}
+}
+
+func TestReadTime(t *testing.T) {
+	for s, want := range map[string]time.Time{
+		"Wed, 23 Feb 2022 12:37:25":       time.Date(2022, 2, 23, 12, 37, 25, 0, ist),
+		"Wed, 2 Feb 2022 12:37:25":        time.Date(2022, 2, 2, 12, 37, 25, 0, ist),
+		"Mon, 02 Jan 2006 15:04:05 -0700": time.Date(2006, 1, 2, 22, 4, 5, 0, time.UTC),
+		"2022-11-03 22:54:40+05:30":       time.Date(2022, 11, 3, 22, 54, 40, 0, ist),
+		"2026-01-15T10:30:00.529Z":        time.Date(2026, 1, 15, 10, 30, 0, 529e6, time.UTC),
+		"2026-01-15T10:30:00":             time.Date(2026, 1, 15, 10, 30, 0, 0, ist),
+		"2026-01-15T10:30:00+0530":        time.Date(2026, 1, 15, 10, 30, 0, 0, ist),
+		"1970-01-01 05:30:00":             {}, "0000-00-00 00:00:00": {}, "NA": {}, "": {}, "0001-01-01T00:00:00Z": {},
+	} {
+		if got, ok := readTime(s, ist); !ok || !got.Equal(want) {
+			t.Errorf("%q is read as %s, %v; want %s", s, got, ok, want)
+		}
+	}
+	for _, s := range []string{"yesterday", "23/02/2022", "2024-02-30 00:00:00", "10000-01-01 00:00:00", "12:37:25"} {
+		if got, ok := readTime(s, ist); ok || !got.IsZero() {
+			t.Errorf("%q is read as %s", s, got)
+		}
+	}
+}
+
+// TestTables checks that every field and every word can be found, and that no spelling means two things.
+func TestTables(t *testing.T) {
+	seen := map[string]field{}
+	for f, names := range spellings {
+		if len(names) == 0 {
+			t.Errorf("field %d has no name", f)
+		}
+		for _, name := range names {
+			folded := foldName(strings.TrimPrefix(name, "*"))
+			if other, taken := seen[folded]; taken {
+				t.Errorf("%s is a name of the fields %d and %d", name, other, f)
+			}
+			seen[folded] = field(f) //nolint:gosec // a few
+			if _, known := places[folded]; !known {
+				t.Errorf("%s is not found", name)
+			}
+		}
+	}
+	for f, names := range legSpellings {
+		if len(names) == 0 {
+			t.Errorf("leg field %d has no name", f)
+		}
+	}
+	for w := range statuses {
+		if word(w) != w {
+			t.Errorf("status %q is never found", w)
+		}
+	}
+	for u, want := range map[Unread]string{{Field: "Status"}: "Status", {Field: "(body)"}: "(body)",
+		{Field: "Legs[Status]"}: "Legs[Status]",
+		{Field: "Legs[evil]"}:   "other", {Field: "utm"}: "other"} {
+		if got := FieldLabel(u.Field); got != want {
+			t.Errorf("%+v is counted as %q, want %q", u, got, want)
+		}
+	}
+}
+
+func asParts(s string) Request {
+	return Request{Method: "POST", ContentType: "multipart/form-data; boundary=b", Body: []byte(s)}
+}
