@@ -14,12 +14,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
+	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/store"
 )
 
 func newEventsCommand() *cobra.Command {
 	var file string
-	cmd := &cobra.Command{Use: "events", Short: "Look at kept events, and apply again those that could not be applied", Args: cli.NoArgs, RunE: help,
+	cmd := &cobra.Command{Use: "events",
+		Short: "Look at stored events, and apply again those that could not be applied", Args: cli.NoArgs, RunE: help,
 		Long: "Every authenticated event is kept. One that cannot be applied is kept as dead, with its reason, until what is wrong is mended and\n" +
 			"it is applied again. In a cluster: kubectl -n caly-system exec deploy/caly-operator -- /caly events list"}
 	cmd.PersistentFlags().StringVar(&file, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)")
@@ -37,13 +39,17 @@ type eventFilter struct {
 	tenant, call, reason, since, until string
 	before                             int64
 	limit                              int
+	partial                            bool
 }
 
 func (f *eventFilter) addTo(cmd *cobra.Command, limit int) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.tenant, "tenant", "", "namespace/name of the events' Tenant")
 	flags.StringVar(&f.call, "call", "", "CallSid of the events' call; needs --tenant")
-	flags.StringVar(&f.reason, "reason", "", "why the events are dead: "+strings.Join(store.DeadReasons(), ", "))
+	flags.StringVar(&f.reason, "reason", "", "why the events are dead: "+strings.Join(store.DeadReasons(), ", ")+
+		"; with --partial why a field was left out: "+strings.Join(exotel.Reasons(), ", "))
+	flags.BoolVar(&f.partial, "partial", false,
+		"events that were applied without fields that could not be read, or with a rejected recording")
 	flags.StringVar(&f.since, "since", "", "received since then: 24h, 2026-01-31 or 2026-01-31T10:00:00Z")
 	flags.StringVar(&f.until, "until", "", "received before then, spelled as --since")
 	flags.Int64Var(&f.before, "before", 0, "only events with a lower id: the next page")
@@ -55,6 +61,9 @@ const maxEvents = 100_000
 // parse returns errors of usage.
 func (f *eventFilter) parse(now time.Time) (store.EventFilter, error) {
 	out := store.EventFilter{Tenant: f.tenant, CallSID: f.call, Reason: f.reason, Before: f.before, Limit: f.limit}
+	if f.partial {
+		out.Which = store.PartialEvents
+	}
 	var errs [4]error
 	if f.tenant != "" {
 		_, _, errs[0] = splitTenant(f.tenant)
@@ -115,18 +124,20 @@ type eventView struct {
 	EventType  string    `json:"eventType,omitempty"`
 	Source     string    `json:"source"`
 	DeadReason string    `json:"deadReason,omitempty"`
+	// Unread are the fields of a partial event that were left out.
+	Unread []store.Unread `json:"unread,omitempty"`
 }
 
 func viewOf(e store.KeptEvent) eventView {
 	return eventView{ID: e.ID, ReceivedAt: e.ReceivedAt.UTC(), Tenant: e.Tenant, CallSID: e.CallSID, Kind: e.Kind, EventType: e.EventType, Source: e.Source,
-		DeadReason: e.Reason}
+		DeadReason: e.Reason, Unread: e.Unread}
 }
 
 func newEventsListCommand(file *string) *cobra.Command {
 	var f eventFilter
 	var all bool
 	var output string
-	cmd := &cobra.Command{Use: "list", Short: "List the dead events, the newest first", Args: cli.NoArgs,
+	cmd := &cobra.Command{Use: "list", Short: "List the dead or partial events, the newest first", Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			filter, err := f.parse(time.Now())
 			if err == nil {
@@ -134,6 +145,9 @@ func newEventsListCommand(file *string) *cobra.Command {
 			}
 			if err != nil {
 				return err
+			}
+			if all && f.partial {
+				return cli.UsageError(cmd, errors.New("give either --all or --partial"))
 			}
 			if all {
 				filter.Which = store.AllEvents
@@ -178,12 +192,27 @@ func listEvents(cmd *cobra.Command, db *store.DB, filter store.EventFilter, outp
 	}
 	err := printTable(cmd.OutOrStdout(), "ID\tRECEIVED\tTENANT\tCALL\tKIND\tREASON", views, func(v eventView) string {
 		return fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%s", v.ID, v.ReceivedAt.Format(time.RFC3339), v.Tenant, clean(v.CallSID),
-			kindOf(v), dash(v.DeadReason))
+			kindOf(v), dash(v.reason()))
 	})
 	if next > 0 {
 		cmd.PrintErrf("there may be more: add --before=%d\n", next)
 	}
 	return err
+}
+
+// reason is why an event is dead, or which fields of a partial one were left out and why.
+func (v eventView) reason() string {
+	if v.DeadReason != "" {
+		return v.DeadReason
+	}
+	fields := make([]string, len(v.Unread))
+	for i, u := range v.Unread {
+		fields[i] = u.Field + ": " + u.Reason
+		if u.Value != "" {
+			fields[i] += fmt.Sprintf(" %q", u.Value)
+		}
+	}
+	return strings.Join(fields, ", ")
 }
 
 func kindOf(v eventView) string {

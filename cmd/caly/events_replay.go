@@ -28,8 +28,10 @@ type replayOptions struct {
 
 func newEventsReplayCommand(file *string) *cobra.Command {
 	var o replayOptions
-	cmd := &cobra.Command{Use: "replay [ID...]", Short: "Apply dead events again, by what their Tenants say now",
-		Long: "Applies the named events, or the dead ones that the flags choose, as if they came now. An event whose reason holds still stays dead.\n" +
+	cmd := &cobra.Command{Use: "replay [ID...]",
+		Short: "Apply dead or partial events again, by what their Tenants say now",
+		Long: "Applies the named events, or those that the flags choose, as if they came now. An event whose " +
+			"reason holds still stays dead.\n" +
 			"One that was applied before is left alone, so that a repeat is harmless. Ends with an error when any of them is not applied.\n" +
 			"The Tenants are read from the cluster of the current kubeconfig or, in a pod, of its service account.",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -51,7 +53,8 @@ func (o *replayOptions) choose(args []string) (ids []int64, filter store.EventFi
 	if err := checkOutput(o.output); err != nil {
 		return nil, filter, err
 	}
-	chosen := o.filter.tenant+o.filter.call+o.filter.reason+o.filter.since+o.filter.until != "" || o.filter.before > 0 || o.all
+	chosen := o.filter.tenant+o.filter.call+o.filter.reason+o.filter.since+o.filter.until != "" ||
+		o.filter.before > 0 || o.filter.partial || o.all
 	if chosen == (len(args) > 0) {
 		return nil, filter, cli.UsageError(nil, errors.New("give either ids of events, or flags that choose among the dead ones: --tenant, --reason, --since, or --all for every one"))
 	}
@@ -164,7 +167,7 @@ func (r *replayer) one(ctx context.Context, id int64) (replayResult, error) {
 		return replayResult{}, err
 	}
 	result := replayResult{Tenant: kept.Tenant, CallSID: kept.CallSID}
-	if kept.Reason == "" {
+	if kept.Reason == "" && len(kept.Unread) == 0 {
 		result.Result, result.Message = resultDuplicate, "it was applied before"
 		return result, nil
 	}

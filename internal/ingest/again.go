@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"errors"
 	"strings"
 
 	"github.com/caly-dev/caly/internal/exotel"
@@ -10,10 +9,9 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-const malformedQuery = "malformed_query" // of an exotel.ParseError
-
-// Again makes the event that a kept one is by what the tenant says now. It was verified when it came, and whoever applies it again
-// has looked at it, so its age does not count. What cannot be read still is dead, with its reason.
+// Again makes the event that a stored one is for the reader and the tenant of now. Its age does not count: it was
+// verified when it came, and
+// the person who applies it again has looked at it. An event that still names no call is dead, with its reason.
 func Again(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, k store.KeptEvent) (store.Event, error) {
 	if k.Source == SourceBackfill {
 		call, err := calldetails.Decode(k.Raw, location(t.TimeZone))
@@ -22,33 +20,47 @@ func Again(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, k store.Ke
 		}
 		return FromCall(t, sources, &call, k.Raw)
 	}
-	if k.CoversQuery && (k.Reason == malformedQuery || len(k.Query) >= maxQuery) {
-		return store.Event{Tenant: k.Tenant, DeadReason: k.Reason}, nil // not all of the query was kept
-	}
 	ageless := *t
 	ageless.Freshness = 0
-	e, err := Build(&ageless, sources, Delivery{Kind: k.Kind, Source: k.Source, Fields: believed(k), ContentType: k.ContentType,
+	fields, lost := believed(k)
+	e := Build(&ageless, sources, Delivery{Kind: k.Kind, Source: k.Source, Fields: fields, ContentType: k.ContentType,
 		Query: k.Query, Raw: k.Raw, ReceivedAt: k.ReceivedAt})
-	var refused *exotel.ParseError
-	if errors.As(err, &refused) {
-		return store.Event{Tenant: k.Tenant, DeadReason: refused.Code}, nil
+	if lost != "" {
+		e.Unread = append(e.Unread, store.Unread{Field: "(query)", Reason: lost})
 	}
-	return e, err
+	return e, nil
 }
 
-// believed is the part of the kept request that its verifier covered, without what was redacted.
-func believed(k store.KeptEvent) (r exotel.Request) {
+// malformedQuery is the reason for which earlier versions stored an event as dead, without the pairs that they could
+// not read.
+const malformedQuery = "malformed_query"
+
+// believed is the part of the stored request that its verifier covered, without what was redacted. It also returns
+// why a part of the query
+// was not stored, or "".
+func believed(k store.KeptEvent) (r exotel.Request, lost string) {
 	if k.CoversQuery {
-		var pairs []string
-		for pair := range strings.SplitSeq(k.Query, "&") {
-			if !strings.HasSuffix(pair, "=redacted") {
-				pairs = append(pairs, pair)
-			}
-		}
-		r.RawQuery = strings.Join(pairs, "&")
+		r.RawQuery, lost = storedQuery(k)
 	}
 	if k.CoversBody {
 		r.ContentType, r.Body = k.ContentType, k.Raw
 	}
-	return r
+	return r, lost
+}
+
+func storedQuery(k store.KeptEvent) (query, lost string) {
+	query = k.Query
+	switch {
+	case len(query) >= maxQuery: // it ends somewhere within a pair
+		query, lost = query[:max(strings.LastIndexByte(query, '&'), 0)], exotel.TooLarge
+	case k.Reason == malformedQuery:
+		lost = exotel.Malformed
+	}
+	var pairs []string
+	for pair := range strings.SplitSeq(query, "&") {
+		if !strings.HasSuffix(pair, "=redacted") {
+			pairs = append(pairs, pair)
+		}
+	}
+	return strings.Join(pairs, "&"), lost
 }

@@ -38,35 +38,54 @@ func TestAgain(t *testing.T) {
 	long := terminal + "&x=" + strings.Repeat("y", maxQuery)
 	uncovered := body(terminal)
 	uncovered.Query = "To=forged&Stream[RecordingUrl]=https%3A%2F%2Fevil.example.com%2Fx"
+	refused := func(host string) []store.NewRecording {
+		return []store.NewRecording{{ID: rec[0].ID, SourceURL: recording, Rejected: "the source host " + host +
+			" is not one that the Tenant allows: add it to spec.recordings.allowedSourceHosts"}}
+	}("media.example.com")
+	note := func(reason string) []store.Unread { return []store.Unread{{Field: "(query)", Reason: reason}} }
 	for name, tc := range map[string]struct {
-		delivery Delivery
-		hosts    []string // that are allowed by then
-		first    string
-		want     string
-		wantRecs []store.NewRecording
+		delivery    Delivery
+		hosts       []string // that are allowed by then
+		reason      string   // for which an earlier version stored it as dead
+		first, want string
+		wantRecs    []store.NewRecording
+		wantUnread  []store.Unread
 	}{
-		"host allowed by now":         {delivery: body(terminal), hosts: []string{"media.example.com"}, first: DeadSourceRefused, wantRecs: rec},
-		"host refused still":          {delivery: body(terminal), hosts: []string{"other.example.com"}, first: DeadSourceRefused, want: DeadSourceRefused},
-		"too old when it came":        {delivery: body(old), hosts: []string{"media.example.com"}, first: DeadStale, wantRecs: rec},
-		"query":                       {delivery: query(terminal, terminal+"&token=redacted"), hosts: []string{"media.example.com"}, first: DeadSourceRefused, wantRecs: rec},
-		"query that was not verified": {delivery: uncovered, hosts: []string{"media.example.com", "evil.example.com"}, first: DeadSourceRefused, wantRecs: rec},
-		"cannot be read still":        {delivery: brokenJSON, first: "malformed_body", want: "malformed_body"},
-		"query kept in part":          {delivery: query("CallSid=c1&RecordingUrl=%zz", "CallSid=c1"), first: "malformed_query", want: "malformed_query"},
-		"long query":                  {delivery: query(long, long), hosts: []string{"media.example.com"}, first: DeadSourceRefused, want: DeadSourceRefused},
+		"host allowed by now": {delivery: body(terminal), hosts: []string{"media.example.com"}, wantRecs: rec},
+		"host still rejected": {delivery: body(terminal), hosts: []string{"other.example.com"},
+			wantRecs: refused, wantUnread: []store.Unread{rejection}},
+		"dead for its source": {delivery: body(terminal), hosts: []string{"media.example.com"},
+			reason: "source_refused", wantRecs: rec},
+		"too old when it came": {delivery: body(old), hosts: []string{"media.example.com"}, first: DeadStale,
+			wantRecs: rec},
+		"query": {delivery: query(terminal, terminal+"&token=redacted"), hosts: []string{
+			"media.example.com"}, wantRecs: rec},
+		"query that was not verified": {delivery: uncovered, hosts: []string{"media.example.com", "evil.example.com"},
+			wantRecs: rec},
+		"still not readable": {delivery: brokenJSON, first: "malformed_body", want: "malformed_body"},
+		"query stored in part": {delivery: query(terminal+"&x=%zz", terminal), hosts: []string{"media.example.com"},
+			reason: "malformed_query", wantRecs: rec,
+			wantUnread: note("malformed")},
+		"long query": {delivery: query(long, long), hosts: []string{"media.example.com"}, wantRecs: rec,
+			wantUnread: note("too_large")},
+		"query of one long pair": {delivery: query("x="+strings.Repeat("y", maxQuery), "x="+strings.Repeat("y",
+			maxQuery)), first: "missing_call_sid", want: "missing_call_sid",
+			wantUnread: note("too_large")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tenant := &tenantconfig.Tenant{ID: "acme/support", AccountSID: "acme1", TimeZone: "Asia/Kolkata", Freshness: time.Hour,
 				AllowedSourceHosts: []string{"recordings.exotel.com"}}
-			if tc.first == DeadStale {
-				tenant.AllowedSourceHosts = tc.hosts
-			}
 			tc.delivery.Source, tc.delivery.ReceivedAt = SourceWebhook, received
-			first, err := Build(tenant, tenantconfig.SourcePolicy{}, tc.delivery)
-			if err != nil || first.DeadReason != tc.first {
-				t.Fatalf("at first it is dead for %q, %v; want %q", first.DeadReason, err, tc.first)
+			first := Build(tenant, tenantconfig.SourcePolicy{}, tc.delivery)
+			if first.DeadReason != tc.first {
+				t.Fatalf("at first it is dead for %q; want %q", first.DeadReason, tc.first)
 			}
 			tenant.AllowedSourceHosts = tc.hosts
-			e, err := Again(tenant, tenantconfig.SourcePolicy{}, kept(first))
+			k := kept(first)
+			if tc.reason != "" {
+				k.Reason = tc.reason
+			}
+			e, err := Again(tenant, tenantconfig.SourcePolicy{}, k)
 			if err != nil || e.DeadReason != tc.want || e.Tenant != tenant.ID {
 				t.Fatalf("again it is dead for %q, %v; want %q", e.DeadReason, err, tc.want)
 			}
@@ -76,7 +95,10 @@ func TestAgain(t *testing.T) {
 			if d := cmp.Diff(tc.wantRecs, e.Recordings); d != "" {
 				t.Errorf("recordings (-want +got):\n%s", d)
 			}
-			if tc.want == "" && (e.DedupKey != first.DedupKey || e.Call.State != store.CallCompleted) {
+			if d := cmp.Diff(tc.wantUnread, e.Unread); d != "" {
+				t.Errorf("unread fields (-want +got):\n%s", d)
+			}
+			if tc.want == "" && e.Call.State != store.CallCompleted {
 				t.Errorf("it is another event: %+v, at first %+v", e, first)
 			}
 			if tenant.Freshness != time.Hour {
@@ -90,7 +112,8 @@ func TestAgain(t *testing.T) {
 func TestAgainOfBackfill(t *testing.T) {
 	const record = `{"Sid":"c1","AccountSid":"acme1","Status":"completed","StartTime":"2026-03-01 17:00:00","EndTime":"2026-03-01 17:20:00",
 		"RecordingUrl":"https://media.example.com/c1.mp3"}`
-	k := store.KeptEvent{Tenant: "acme/support", CallSID: "c1", Kind: exotel.KindStatus, Source: SourceBackfill, Reason: DeadSourceRefused,
+	k := store.KeptEvent{Tenant: "acme/support", CallSID: "c1", Kind: exotel.KindStatus, Source: SourceBackfill,
+		Reason:     "source_refused",
 		ReceivedAt: received, CoversBody: true, Raw: []byte(record)}
 	tenant := &tenantconfig.Tenant{ID: "acme/support", AccountSID: "acme1", TimeZone: "Asia/Kolkata", AllowedSourceHosts: []string{"media.example.com"}}
 	e, err := Again(tenant, tenantconfig.SourcePolicy{}, k)

@@ -3,7 +3,6 @@ package ingest
 import (
 	"crypto/sha256"
 	"errors"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,13 +12,8 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// Reasons of dead events that are found here; those of exotel.ParseError come beside them.
-const (
-	// DeadSourceRefused : the event names a recording whose URL the tenant does not allow, so that no pod ever fetches it.
-	DeadSourceRefused = "source_refused"
-	// DeadStale : the event's own time is outside the tenant's freshness window.
-	DeadStale = "stale"
-)
+// DeadStale means that the event's own time is outside the tenant's freshness window.
+const DeadStale = "stale"
 
 // Bounds of columns, in bytes.
 const (
@@ -48,9 +42,10 @@ var states = map[exotel.State]store.CallState{
 	exotel.StateFailed: store.CallFailed, exotel.StateCanceled: store.CallCanceled,
 }
 
-// Build makes an event of a verified delivery. One that names a call and cannot be applied becomes a dead event, with its reason; of
-// one that names none no event can be made, which is an *exotel.ParseError.
-func Build(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, d Delivery) (store.Event, error) {
+// Build makes an event of a verified delivery. One that names no call becomes a dead event with its reason. A field
+// that cannot be read,
+// and a recording that the tenant does not allow, is left out and noted.
+func Build(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, d Delivery) store.Event {
 	e := store.Event{Tenant: t.ID, Kind: d.Kind, Source: d.Source, ContentType: bound(d.ContentType, maxContentType), Raw: d.Raw,
 		Query: bound(d.Query, maxQuery), CoversQuery: d.Fields.RawQuery != "", CoversBody: len(d.Fields.Body) > 0}
 	parsed, err := exotel.ParseEvent(d.Kind, d.Fields, location(t.TimeZone))
@@ -63,59 +58,48 @@ func Build(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, d Delivery
 	} else {
 		e.DedupKey = parsed.DedupKey(t.ID)
 	}
-	e.Call = store.Call{State: states[parsed.State], Direction: parsed.Direction, From: bound(parsed.From, maxNumber), To: bound(parsed.To, maxNumber),
-		StartedAt: parsed.StartedAt, EndedAt: parsed.EndedAt, ConversationSeconds: parsed.ConversationSeconds,
-		CustomField: bound(parsed.CustomField, maxText)}
-	e.Stream = stream(parsed.Stream)
-	urls := []string{parsed.RecordingURL}
-	if parsed.Stream != nil {
-		urls = append(urls, parsed.Stream.RecordingURL)
+	addUnread(&e, parsed.Unread)
+	e.Call = store.Call{
+		State:               states[parsed.State],
+		Direction:           parsed.Direction,
+		From:                fit(&e, "From", parsed.From, maxNumber),
+		To:                  fit(&e, "To", parsed.To, maxNumber),
+		StartedAt:           parsed.StartedAt,
+		EndedAt:             parsed.EndedAt,
+		ConversationSeconds: parsed.ConversationSeconds,
+		CustomField:         fit(&e, "CustomField", parsed.CustomField, maxText),
+		RecordingSeconds:    parsed.RecordingSeconds,
 	}
-	addRecordings(&e, t, sources, notAfter(parsed.AvailableAt, d.ReceivedAt.Add(maxPark)), urls...)
+	e.Stream = stream(parsed.Stream)
+	addRecordings(&e, t, sources, notAfter(parsed.AvailableAt, d.ReceivedAt.Add(maxPark)), parsed.RecordingURLs...)
 	if !fresh(t.Freshness, parsed.At, d.ReceivedAt) || parsed.At.IsZero() && !begunLately(t.Freshness, parsed.Begun(),
 		d.ReceivedAt) {
 		e.DeadReason = DeadStale
 	}
-	return e, nil
+	return e
 }
 
-// unreadable keeps what cannot be read, under a key of all that was believed of it.
-func unreadable(e store.Event, d Delivery, err error) (store.Event, error) {
+// unreadable makes a dead event of one that names no call, under a key of all that was believed of it. A newer reader
+// may find a call in
+// it.
+func unreadable(e store.Event, d Delivery, err error) store.Event {
+	e.DeadReason, e.CallSID = store.DeadMissingCall, unknownCall
 	var refused *exotel.ParseError
-	if !errors.As(err, &refused) || refused.Code == "missing_call_sid" || refused.Code == "invalid_call_sid" {
-		return store.Event{}, err
+	if errors.As(err, &refused) {
+		e.DeadReason = refused.Code
 	}
-	e.DeadReason, e.CallSID = refused.Code, unknownCall
 	if d.SignedDigest != nil {
 		e.DedupKey = signedKey(e.Tenant, d.SignedDigest)
-		return e, nil
+		return e
 	}
 	e.DedupKey = sha256.Sum256(append([]byte(e.Tenant+"\x00"+e.Kind+"\x00"+d.Fields.RawQuery+"\x00"), d.Fields.Body...))
-	return e, nil
+	return e
 }
 
 // signedKey is the dedup key of signed bytes. The kind is not part of it: a replay under another path is not a new
 // event.
 func signedKey(tenant string, digest []byte) [32]byte {
 	return sha256.Sum256(append([]byte(tenant+"\x00signed\x00"), digest...))
-}
-
-// addRecordings queues the recordings that the event names, each once. If the tenant does not allow one of the URLs the event is dead.
-func addRecordings(e *store.Event, t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, available time.Time, urls ...string) {
-	sources.Hosts = t.AllowedSourceHosts
-	for _, u := range urls {
-		if u == "" {
-			continue
-		}
-		if sources.Validate(u) != nil {
-			e.DeadReason, e.Recordings = DeadSourceRefused, nil
-			return
-		}
-		id := tenantconfig.RecordingID(e.CallSID, u)
-		if !slices.ContainsFunc(e.Recordings, func(r store.NewRecording) bool { return r.ID == id }) {
-			e.Recordings = append(e.Recordings, store.NewRecording{ID: id, SourceURL: u, AvailableAt: available})
-		}
-	}
 }
 
 func stream(s *exotel.Stream) *store.Stream {

@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +34,13 @@ func recording(call, url string, available time.Time) store.NewRecording {
 	return store.NewRecording{ID: tenantconfig.RecordingID(call, url), SourceURL: url, AvailableAt: available}
 }
 
+// rejection is the note of a rejected recording.
+var rejection = store.Unread{Field: "RecordingUrl", Reason: "rejected"}
+
+func rejected(url, reason string) store.NewRecording {
+	return store.NewRecording{ID: tenantconfig.RecordingID("c1", url), SourceURL: url, Rejected: reason}
+}
+
 const source = "https://recordings.exotel.com/"
 
 func TestBuild(t *testing.T) {
@@ -58,25 +64,55 @@ func TestBuild(t *testing.T) {
 			store.Event{Recordings: []store.NewRecording{recording("c1", source+"c1.mp3", time.Time{})}, Stream: &store.Stream{SID: "s1", RecordingURL: source + "c1.mp3?sig=2"}}},
 		"stream that was never made": {exotel.KindPassthru, "CallSid=c1&Stream[Status]=failed&Stream[DisconnectedBy]=NA&Stream[Error]=3009+failed&Stream[DetailedStatus]=throttled",
 			store.Event{Stream: &store.Stream{SID: "unknown", Status: "failed", DisconnectedBy: "NA", Error: "3009 failed", DetailedStatus: "throttled"}}},
-		"forbidden source":    {exotel.KindStatus, "CallSid=c1&RecordingUrl=https://169.254.169.254/x", store.Event{DeadReason: "source_refused"}},
-		"source off the list": {exotel.KindStatus, "CallSid=c1&RecordingUrl=https://evil.example/x", store.Event{DeadReason: "source_refused"}},
-		"stream's source off the list": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=" + source + "a.mp3&Stream[StreamSID]=s1&Stream[RecordingUrl]=http://recordings.exotel.com/x",
-			store.Event{DeadReason: "source_refused", Stream: &store.Stream{SID: "s1", RecordingURL: "http://recordings.exotel.com/x"}}},
+		"forbidden source": {exotel.KindStatus, "CallSid=c1&Status=busy&RecordingUrl=https://169.254.169.254/x",
+			store.Event{Call: store.Call{State: store.CallBusy}, Unread: []store.Unread{rejection},
+				Recordings: []store.NewRecording{rejected("https://169.254.169.254/x",
+					"the source address 169.254.169.254 is private: recordings are fetched from public hosts, "+
+						"or from ranges that the platform allows (--allowed-source-cidrs)")}}},
+		"source off the list, and credentials": {exotel.KindStatus,
+			"CallSid=c1&RecordingUrl=https://u:p@evil.example/x?sig=1",
+			store.Event{Unread: []store.Unread{rejection}, Recordings: []store.NewRecording{
+				rejected("https://evil.example/x",
+					"the source URL carries credentials: leave them out, the Tenant's Exotel credentials are used")}}},
+		"a word instead of a URL": {exotel.KindStatus, "CallSid=c1&RecordingUrl=soon", store.Event{
+			Unread: []store.Unread{rejection},
+			Recordings: []store.NewRecording{rejected("soon",
+				"the source URL cannot be read: it must be an absolute URL of at most 2048 bytes")}}},
+		"one of two recordings rejected": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=" + source +
+			"a.mp3&Stream[StreamSID]=s1&Stream[RecordingUrl]=https://evil.example/x",
+			store.Event{Unread: []store.Unread{rejection}, Stream: &store.Stream{SID: "s1",
+				RecordingURL: "https://evil.example/x"},
+				Recordings: []store.NewRecording{recording("c1", source+"a.mp3", time.Time{}),
+					rejected("https://evil.example/x",
+						"the source host evil.example is not one that the Tenant allows: add it to "+
+							"spec.recordings.allowedSourceHosts")}}},
+		"plain http to Exotel": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=http://recordings.exotel.com/x",
+			store.Event{Recordings: []store.NewRecording{recording("c1", source+"x", time.Time{})}}},
+		"no recording": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=None&RecordingDuration=9", store.Event{
+			Call: store.Call{RecordingSeconds: 9}}},
+		"long texts": {exotel.KindStatus, "CallSid=c1&CustomField=" + strings.Repeat("x", maxText+1) + "&To=" +
+			strings.Repeat("1", maxNumber+1) + "&From=0123",
+			store.Event{Call: store.Call{From: "0123"}, Unread: []store.Unread{{Field: "To", Reason: "too_large"},
+				{Field: "CustomField", Reason: "too_large"}}}},
+		"a broken field": {exotel.KindStatus, "CallSid=c1&CustomField=50%+off&Status=completed",
+			store.Event{Call: store.Call{State: store.CallCompleted}, Unread: []store.Unread{{Field: "CustomField",
+				Reason: "malformed"}}}},
+		"no call": {exotel.KindStatus, "Status=completed", store.Event{CallSID: "unknown",
+			DeadReason: "missing_call_sid"}},
+		"no id": {exotel.KindStatus, "CallSid=../x", store.Event{CallSID: "unknown", DeadReason: "invalid_call_sid"}},
 		"recording that is there later": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=" + source + "a.mp3&RecordingAvailableBy=2024-01-15+14:35:00",
 			store.Event{Recordings: []store.NewRecording{recording("c1", source+"a.mp3", time.Date(2024, 1, 15, 14, 35, 0, 0, ist))}}},
 		"recording that is there much later": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=" + source + "a.mp3&RecordingAvailableBy=2034-01-15+14:35:00",
 			store.Event{Recordings: []store.NewRecording{recording("c1", source+"a.mp3", arrived.Add(2*time.Hour))}}},
-		"malformed": {exotel.KindStatus, "CallSid=%zz", store.Event{CallSID: "unknown", DeadReason: "malformed_body"}},
+		"malformed": {exotel.KindStatus, "{", store.Event{CallSID: "unknown", DeadReason: "malformed_body"}},
 		"leg": {exotel.KindLeg, `{"event_sid":"ev1","event_name":"leg_ringing","data":{"leg_sid":"c1","state":"ringing"}}`,
 			store.Event{EventType: "leg_ringing", Call: store.Call{State: store.CallRinging}}},
-		"leg without an id": {exotel.KindLeg, `{"data":{"leg_sid":"c1"}}`, store.Event{CallSID: "unknown", DeadReason: "missing_event_sid"}},
+		"leg without an id": {exotel.KindLeg, `{"data":{"leg_sid":"c1"}}`, store.Event{Unread: []store.Unread{{
+			Field: "event_sid", Reason: "malformed"}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := delivery(tc.kind, tc.fields)
-			got, err := Build(tenant(), tenantconfig.SourcePolicy{}, d)
-			if err != nil {
-				t.Fatal(err)
-			}
+			got := Build(tenant(), tenantconfig.SourcePolicy{}, d)
 			want := tc.want
 			want.Tenant, want.Kind, want.Source, want.ContentType, want.Raw, want.CoversBody = "acme/support", tc.kind, "webhook", d.ContentType, d.Raw, true
 			if want.CallSID == "" {
@@ -90,17 +126,6 @@ func TestBuild(t *testing.T) {
 				t.Error("the event has no key")
 			}
 		})
-	}
-}
-
-// TestBuildNamesNoCall : what names no call is nobody's event.
-func TestBuildNamesNoCall(t *testing.T) {
-	for name, fields := range map[string]string{"none": "Status=completed", "no id": "CallSid=../x"} {
-		got, err := Build(tenant(), tenantconfig.SourcePolicy{}, delivery(exotel.KindStatus, fields))
-		var refused *exotel.ParseError
-		if !errors.As(err, &refused) || !cmp.Equal(got, store.Event{}) {
-			t.Errorf("%s: %+v, %v; want a ParseError alone", name, got, err)
-		}
 	}
 }
 
@@ -141,29 +166,30 @@ func TestFreshness(t *testing.T) {
 			if tc.zone != "" {
 				tn.TimeZone = tc.zone
 			}
-			got, err := Build(tn, tenantconfig.SourcePolicy{}, delivery(tc.kind, "CallSid=c1&"+tc.fields))
-			if err != nil || got.DeadReason != tc.wantReason {
-				t.Errorf("dead for %q (%v), want %q", got.DeadReason, err, tc.wantReason)
+			got := Build(tn, tenantconfig.SourcePolicy{}, delivery(tc.kind, "CallSid=c1&"+tc.fields))
+			if got.DeadReason != tc.wantReason {
+				t.Errorf("dead for %q, want %q", got.DeadReason, tc.wantReason)
 			}
 		})
 	}
 	leg := Delivery{Kind: exotel.KindLeg, ReceivedAt: arrived, Fields: exotel.Request{ContentType: "application/json",
 		Body: []byte(`{"event_sid":"e","event_timestamp":"2024-01-12T08:00:00Z","data":{"leg_sid":"c1"}}`)}}
-	if got, err := Build(tenant(), tenantconfig.SourcePolicy{}, leg); err != nil || got.DeadReason != "stale" {
-		t.Errorf("a stale leg event is dead for %q (%v)", got.DeadReason, err)
+	if got := Build(tenant(), tenantconfig.SourcePolicy{}, leg); got.DeadReason != "stale" {
+		t.Errorf("a stale leg event is dead for %q", got.DeadReason)
 	}
 }
 
 // TestHostileText : whatever a sender writes fits its column.
 func TestHostileText(t *testing.T) {
-	long := strings.Repeat("%C3%A9", 3000) + "%00%FF"
-	d := delivery(exotel.KindPassthru, "CallSid=c1&EventType="+long+"&From="+long+"&To="+long+"&CustomField="+long+"&Stream[StreamSID]="+long+
-		"&Stream[Status]="+long+"&Stream[DisconnectedBy]="+long+"&Stream[Error]="+long+"&Stream[DetailedStatus]="+long)
+	long := strings.Repeat("%C3%A9", 3000)
+	fits := func(n int) string { return strings.Repeat("%C3%A9", n/2) }
+	d := delivery(exotel.KindPassthru,
+		"CallSid=c1&EventType="+long+"&From="+fits(128)+"&To="+fits(128)+"&CustomField="+fits(512)+"&"+
+			"Stream[StreamSID]="+long+
+			"&Stream[Status]="+long+"&Stream[DisconnectedBy]="+long+"&Stream[Error]="+long+"&"+
+			"Stream[DetailedStatus]="+long)
 	d.ContentType, d.Query = strings.Repeat("é", 5000)+"\x00\xff", strings.Repeat("é", 50000)+"\x00\xff"
-	e, err := Build(tenant(), tenantconfig.SourcePolicy{}, d)
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := Build(tenant(), tenantconfig.SourcePolicy{}, d)
 	for name, tc := range map[string]struct {
 		text string
 		max  int
@@ -178,34 +204,36 @@ func TestHostileText(t *testing.T) {
 	}
 }
 
-// FuzzBuild : whatever comes, the event can be written to the database, or there is a ParseError.
+// FuzzBuild checks that the event of any request can be written to the database.
 func FuzzBuild(f *testing.F) {
 	f.Add(exotel.KindStatus, "application/x-www-form-urlencoded", "", []byte("CallSid=c1&Status=completed&RecordingUrl="+source+"a.mp3"))
 	f.Add(exotel.KindPassthru, "", "CallSid=c1&Stream[StreamSID]=s&Stream[RecordingUrl]="+source+"s.mp3", []byte{})
 	f.Add(exotel.KindLeg, "application/json", "", []byte(`{"event_sid":"e","data":{"leg_sid":"c1","state":"completed"}}`))
 	f.Add(exotel.KindStatus, "multipart/form-data; boundary=b", "CallSid=%zz", []byte("--b--"))
+	f.Add(exotel.KindStatus, "", "CallSid=c1&CustomField=50%+off&RecordingUrl=https://u:p%ff@evil.example/x",
+		[]byte("a=b;c"))
+	f.Add(exotel.KindStatus, "application/json", "",
+		[]byte(`{"call_details":{"sid":"c1","recordings":[{"url":"http://evil.example/x"}]},"A":[[[[[[[[1]]]]]]]]`))
 	f.Fuzz(func(t *testing.T, kind, contentType, query string, body []byte) {
 		d := Delivery{Kind: kind, Source: SourceWebhook, ContentType: contentType, Query: query, Raw: body, ReceivedAt: arrived,
 			Fields: exotel.Request{Method: "POST", RawQuery: query, ContentType: contentType, Body: body}}
-		e, err := Build(tenant(), tenantconfig.SourcePolicy{}, d)
-		if err != nil {
-			var refused *exotel.ParseError
-			if !errors.As(err, &refused) {
-				t.Fatalf("%v is no ParseError", err)
-			}
-			return
-		}
+		e := Build(tenant(), tenantconfig.SourcePolicy{}, d)
 		for _, s := range []string{e.CallSID, e.EventType, e.ContentType, e.Query, e.Call.From, e.Call.To, e.Call.Direction, e.Call.CustomField} {
 			if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
 				t.Fatalf("no text: %q", s)
 			}
 		}
-		if e.CallSID == "" || len(e.CallSID) > 64 || e.Stream != nil && (e.Stream.SID == "" || len(e.Stream.SID) > 64) || len(e.Recordings) > 2 {
+		if e.CallSID == "" || len(e.CallSID) > 64 || e.Stream != nil && (e.Stream.SID == "" || len(e.Stream.SID) > 64) {
 			t.Fatalf("does not fit its columns: %+v", e)
 		}
 		for _, r := range e.Recordings {
-			if (tenantconfig.SourcePolicy{Hosts: tenant().AllowedSourceHosts}).Validate(r.SourceURL) != nil {
+			if (tenantconfig.SourcePolicy{Hosts: tenant().AllowedSourceHosts}).Validate(r.SourceURL) != nil &&
+				r.Rejected == "" {
 				t.Fatalf("queued a forbidden source %q", r.SourceURL)
+			}
+			if r.SourceURL == "" && r.Rejected == "" || len(r.SourceURL) > maxURL ||
+				!utf8.ValidString(r.SourceURL+r.Rejected) {
+				t.Fatalf("does not fit its columns: %+v", r)
 			}
 		}
 	})

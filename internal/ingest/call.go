@@ -24,8 +24,10 @@ func FromCall(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, c *call
 	}
 	e := store.Event{Tenant: t.ID, Kind: exotel.KindStatus, Source: SourceBackfill, CallSID: c.SID, ContentType: "application/json",
 		Raw: withoutPresigned(raw)}
-	e.Call = store.Call{State: states[c.Outcome()], Direction: c.Direction, From: bound(c.From, maxNumber), To: bound(c.To, maxNumber),
-		StartedAt: c.StartedAt, EndedAt: c.EndedAt}
+	e.Call = store.Call{State: states[c.Outcome()], Direction: c.Direction, From: fit(&e, "From", c.From, maxNumber),
+		To:        fit(&e, "To", c.To, maxNumber),
+		StartedAt: c.StartedAt, EndedAt: c.EndedAt, RecordingSeconds: c.RecordingSeconds}
+	addUnread(&e, c.Unread)
 	if c.Details != nil {
 		e.Call.ConversationSeconds = c.Details.ConversationSeconds
 	}
@@ -34,7 +36,7 @@ func FromCall(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, c *call
 	}
 	content := said(c, &e.Call)
 	e.DedupKey = sha256.Sum256(append([]byte(SourceBackfill+"\x00"+t.ID+"\x00"+c.SID+"\x00"), content[:]...))
-	addRecordings(&e, t, sources, time.Time{}, c.RecordingURL)
+	addRecordings(&e, t, sources, time.Time{}, c.RecordingURLs...)
 	return e, nil
 }
 
@@ -49,8 +51,12 @@ func said(c *calldetails.Call, call *store.Call) [32]byte {
 	}
 	recording, _, _ := strings.Cut(c.RecordingURL, "?")
 	// %q, so that no two lists of fields read the same.
-	return sha256.Sum256(fmt.Appendf(nil, "%d %q %q %q %d %d %d %q", call.State, call.Direction, call.From, call.To,
-		at(call.StartedAt), at(call.EndedAt), call.ConversationSeconds, recording))
+	said := fmt.Appendf(nil, "%d %q %q %q %d %d %d %q", call.State, call.Direction, call.From, call.To,
+		at(call.StartedAt), at(call.EndedAt), call.ConversationSeconds, recording)
+	for i := 1; i < len(c.RecordingURLs); i++ {
+		said = fmt.Appendf(said, " %q", exotel.WithoutQuery(c.RecordingURLs[i]))
+	}
+	return sha256.Sum256(said)
 }
 
 // withoutPresigned is the record as it was told, but for the one field that must not be kept.

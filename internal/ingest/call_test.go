@@ -63,8 +63,33 @@ func TestFromCall(t *testing.T) {
 		"going on": {details(`"Status":"in-progress"`, `"EndTime":"1970-01-01 05:30:00"`, `"RecordingUrl":""`),
 			store.Event{Call: with(func(c *store.Call) { c.State, c.EndedAt = store.CallInProgress, time.Time{} })}},
 		"a source that is not allowed": {details(`"RecordingUrl":"https://evil.example/c1.mp3"`),
-			store.Event{EventType: "terminal", Call: call, DeadReason: ingest.DeadSourceRefused}},
-		"a NUL in a number": {details(`"From":"09876\u0000543210"`), store.Event{EventType: "terminal", Call: call, Recordings: recording}},
+			store.Event{EventType: "terminal", Call: call, Unread: []store.Unread{{Field: "RecordingUrl",
+				Reason: "rejected"}},
+				Recordings: []store.NewRecording{{ID: tenantconfig.RecordingID("c1", "https://evil.example/c1.mp3"),
+					SourceURL: "https://evil.example/c1.mp3",
+					Rejected: "the source host evil.example is not one that the Tenant allows: add it to " +
+						"spec.recordings.allowedSourceHosts"}}}},
+		"a NUL in a number": {details(`"From":"09876\u0000543210"`), store.Event{EventType: "terminal",
+			Recordings: recording,
+			Call:       with(func(c *store.Call) { c.From = "" }), Unread: []store.Unread{{Field: "From",
+				Reason: "malformed"}}}},
+		"a word for no recording": {details(`"RecordingUrl":"None"`), store.Event{EventType: "terminal", Call: call}},
+		"plain http": {details(`"RecordingUrl":"` + strings.Replace(recordingURL, "https", "http", 1) +
+			`"`), store.Event{EventType: "terminal", Call: call, Recordings: recording}},
+		"a recording of a leg": {details(`"RecordingUrl":null`,
+			`"Details":{"ConversationDuration":8,"Legs":[{"Leg":{"Id":1,"RecordingUrl":"`+recordingURL+`"}}]}`),
+			store.Event{EventType: "terminal", Call: call, Recordings: recording}},
+		"Url of a leg, and a length": {details(`"RecordingUrl":null`, `"RecordingDuration":"9"`,
+			`"Legs":[{"Url":"`+recordingURL+`"}]`),
+			store.Event{EventType: "terminal", Call: with(func(c *store.Call) { c.RecordingSeconds = 9 }),
+				Recordings: recording}},
+		"an unknown status": {details(`"Status":"teleported"`), store.Event{
+			Call:       with(func(c *store.Call) { c.State = store.CallUnknown }),
+			Recordings: recording, Unread: []store.Unread{{Field: "Status", Reason: "unknown_value",
+				Value: "teleported"}}}},
+		"no_answer": {details(`"Status":"no_answer"`), store.Event{EventType: "terminal",
+			Call:       with(func(c *store.Call) { c.State = store.CallNoAnswer }),
+			Recordings: recording}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := fromCall(t, tc.raw)
@@ -141,11 +166,9 @@ func TestFromCallIsTheWebhook(t *testing.T) {
 			"StartTime": {started}, "EndTime": {started}, "ConversationDuration": {talked}, "RecordingUrl": {recording}}
 		raw := `{"Sid":"c1","AccountSid":"acme1","Status":"` + status + `","Direction":"` + direction + `","From":"` + from + `","To":"` + to +
 			`","StartTime":"` + started + `","EndTime":"` + started + `","RecordingUrl":"` + recording + `","Details":{"ConversationDuration":` + talked + `}}`
-		delivered, err := ingest.Build(acme, tenantconfig.SourcePolicy{}, ingest.Delivery{Kind: exotel.KindStatus, Source: ingest.SourceWebhook,
+		delivered := ingest.Build(acme, tenantconfig.SourcePolicy{}, ingest.Delivery{Kind: exotel.KindStatus,
+			Source: ingest.SourceWebhook,
 			Fields: exotel.Request{RawQuery: fields.Encode()}, ReceivedAt: time.Now()})
-		if err != nil {
-			r.Fatal(err)
-		}
 		ignored := cmpopts.IgnoreFields(store.Event{}, "Source", "DedupKey", "Raw", "ContentType", "Query",
 			"CoversQuery", "CoversBody")
 		if d := cmp.Diff(delivered, fromCall(t, raw), ignored, cmpopts.EquateApproxTime(0)); d != "" {

@@ -14,14 +14,16 @@ import (
 const (
 	DeadTooManyRecordings = "too_many_recordings"
 	DeadRefused           = "refused_by_database"
+	DeadMissingCall       = "missing_call_sid" // of a reader, the most common one
 )
 
 // DeadOther stands, where reasons are counted, for those that are none of DeadReasons.
 const DeadOther = "other"
 
 // deadReasons are the reasons for which events are kept dead, a closed set: they label a metric.
-var deadReasons = []string{"event_sid_mismatch", "malformed_body", "malformed_query", "missing_event_sid", DeadRefused, "source_refused", "stale",
-	"too_many_fields", DeadTooManyRecordings}
+var deadReasons = []string{"event_sid_mismatch", "invalid_call_sid", "malformed_body", "malformed_query",
+	DeadMissingCall, "missing_event_sid",
+	DeadRefused, "source_refused", "stale", "too_many_fields", DeadTooManyRecordings}
 
 // DeadReasons are those for which events are kept dead, in their order.
 func DeadReasons() []string { return slices.Clone(deadReasons) }
@@ -44,6 +46,8 @@ const (
 	DeadEvents Which = iota
 	// AllEvents : every one.
 	AllEvents
+	// PartialEvents are those with fields that could not be read or are rejected. Reason is that of a field.
+	PartialEvents
 )
 
 // EventFilter chooses events. Zero fields choose all.
@@ -65,6 +69,8 @@ type KeptEvent struct {
 	ReceivedAt                                       time.Time
 	ContentType, Query                               string
 	CoversQuery, CoversBody                          bool
+	// Unread are the fields that could not be read or are rejected.
+	Unread []Unread
 	// Size of the request's body.
 	Size int
 	// Raw is that body. Lists leave it out.
@@ -72,7 +78,7 @@ type KeptEvent struct {
 }
 
 const eventColumns = `id, tenant, call_sid, kind, event_type, source, coalesce(dead_reason, ''), received_at,
-	content_type, query, covered, length(raw)`
+	content_type, query, covered, length(raw), unread`
 
 // Events lists events, the newest first, without their bodies.
 func (d *DB) Events(ctx context.Context, f EventFilter) ([]KeptEvent, error) {
@@ -96,12 +102,17 @@ func (f EventFilter) sql() (where string, args []any) {
 		args = append(args, arg)
 		terms = append(terms, fmt.Sprintf(term, len(args)))
 	}
+	reason := "dead_reason = $%d"
 	switch f.Which {
 	case DeadEvents:
 		terms = append(terms, "dead_reason IS NOT NULL")
+	case PartialEvents:
+		terms = append(terms, "unread IS NOT NULL")
+		reason = "unread @> jsonb_build_array(jsonb_build_object('reason', $%d::text))"
 	case AllEvents:
 	}
-	for _, c := range []struct{ term, value string }{{"tenant = $%d", f.Tenant}, {"call_sid = $%d", f.CallSID}, {"dead_reason = $%d", f.Reason}} {
+	for _, c := range []struct{ term, value string }{{"tenant = $%d", f.Tenant}, {"call_sid = $%d", f.CallSID},
+		{reason, f.Reason}} {
 		if c.value != "" {
 			add(c.term, c.value)
 		}
@@ -134,7 +145,7 @@ func (d *DB) Event(ctx context.Context, id int64) (KeptEvent, error) {
 func scanEvent(row pgx.CollectableRow) (e KeptEvent, err error) {
 	var covered int
 	err = row.Scan(&e.ID, &e.Tenant, &e.CallSID, &e.Kind, &e.EventType, &e.Source, &e.Reason, &e.ReceivedAt,
-		&e.ContentType, &e.Query, &covered, &e.Size, &e.Raw)
+		&e.ContentType, &e.Query, &covered, &e.Size, &e.Unread, &e.Raw)
 	if covered == 0 {
 		covered = coversQuery
 		if e.Size > 0 {

@@ -31,8 +31,8 @@ func (d *DB) IngestBatch(ctx context.Context, events []Event) ([]Outcome, error)
 		}
 		place[i] = at
 	}
-	var got []int16
-	if err := d.pool.QueryRow(ctx, ingestBatch, b.args()...).Scan(&got); err != nil {
+	got, err := d.ingest(ctx, &b)
+	if err != nil {
 		return nil, explain(err)
 	}
 	return spread(got, place, events, &b), nil
@@ -80,6 +80,8 @@ type batch struct {
 	streamEvent                                                                   []int32
 	streamSID, streamStatus, streamBy, streamError, streamDetail, streamRecording []string
 	streamSeconds                                                                 []int32
+
+	details details
 }
 
 func (b *batch) add(e *Event) {
@@ -94,11 +96,17 @@ func (b *batch) add(e *Event) {
 	b.seconds = append(b.seconds, int32(min(e.Call.ConversationSeconds, 1<<30))) //nolint:gosec // bounded here
 	n := int32(len(b.tenant))                                                    //nolint:gosec // a batch is short
 	for _, r := range e.Recordings {
+		if r.Rejected != "" {
+			continue
+		}
 		b.recEvent, b.recID = append(b.recEvent, n), append(b.recID, r.ID)
 		b.recURL, b.recAvailable = append(b.recURL, r.SourceURL), append(b.recAvailable, timeOrNil(r.AvailableAt))
 	}
 	if s := e.Stream; s != nil {
 		b.addStream(n, s)
+	}
+	if e.hasDetails() {
+		b.details.add(e)
 	}
 }
 

@@ -203,7 +203,8 @@ func policyRefused(err error) bool {
 
 // notOfTenants are the methods that data-plane pods do not call: the operator's, the upload pods', and those about the connection.
 var notOfTenants = []string{"AdoptTenant", "ReplaceTenant", "ClaimTenant", "EndAccess", "RequireLabels",
-	"AddRetries", "Backlogs", "Claim", "Close", "Complete", "DeadEvents", "DeleteTenant", "DropUploadRole",
+	"AddRetries", "Backlogs", "Claim", "Close", "Complete", "DeadEvents", "DeleteTenant", "PartialEvents",
+	"DropUploadRole",
 	"EnsureHistoryPartitions",
 	"EnsureUploadRole", "Enqueue", "Event", "Events", "Fail", "HasLiveCaptures", "HasUploads", "Heartbeat",
 	"KnownCalls", "KnowsTenant",

@@ -109,11 +109,14 @@ type KeptCall struct {
 	CreatedAt, UpdatedAt time.Time
 }
 
-const callColumns = `call_sid, state, direction, from_number, to_number, started_at, ended_at, conversation_seconds, custom_field, created_at, updated_at`
+const callColumns = `call_sid, state, direction, from_number, to_number, started_at, ended_at, conversation_seconds,
+	custom_field, recording_seconds, created_at, updated_at`
 
 func scanCall(row pgx.CollectableRow) (c KeptCall, err error) {
 	var started, ended *time.Time
-	err = row.Scan(&c.SID, &c.State, &c.Direction, &c.From, &c.To, &started, &ended, &c.ConversationSeconds, &c.CustomField, &c.CreatedAt, &c.UpdatedAt)
+	err = row.Scan(&c.SID, &c.State, &c.Direction, &c.From, &c.To, &started, &ended, &c.ConversationSeconds,
+		&c.CustomField,
+		&c.RecordingSeconds, &c.CreatedAt, &c.UpdatedAt)
 	c.StartedAt, c.EndedAt = orZero(started), orZero(ended)
 	return c, err
 }

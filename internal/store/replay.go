@@ -37,10 +37,16 @@ type Replay struct {
 // errDryRun takes back what was tried.
 var errDryRun = errors.New("dry run")
 
-// Replay applies a dead event as e now says it, in one transaction: or notes why it is dead still. An event that is not dead has
-// been applied already, and nothing is done. With dryRun all of it is tried and taken back. ErrNotFound when there is no such event.
+// Replay applies a dead or partial event as e now says it, in one transaction, or notes why it is still dead. Any
+// other event has been
+// applied already, and nothing is done. With dryRun all of it is tried and taken back. ErrNotFound when there is no
+// such event.
 func (d *DB) Replay(ctx context.Context, id int64, e Event, dryRun bool) (Replay, error) {
 	r, err := d.replay(ctx, id, e, dryRun)
+	if errors.Is(err, ErrTooManyRecordings) {
+		e = e.WithoutRecordings()
+		r, err = d.replay(ctx, id, e, dryRun)
+	}
 	if reason := DeadReason(err); reason != "" && e.DeadReason == "" {
 		e.DeadReason = reason
 		return d.replay(ctx, id, e, dryRun)
@@ -67,17 +73,19 @@ func (d *DB) replay(ctx context.Context, id int64, e Event, dryRun bool) (r Repl
 }
 
 func replayIn(ctx context.Context, tx pgx.Tx, id int64, e *Event) (Replay, error) {
-	var dead bool
+	var dead, partial bool
 	var callSID string
-	err := tx.QueryRow(ctx, `SELECT dead_reason IS NOT NULL, call_sid FROM call_events WHERE id = $1 AND tenant = $2 FOR UPDATE`, id, e.Tenant).
-		Scan(&dead, &callSID)
+	var key []byte
+	err := tx.QueryRow(ctx, `SELECT dead_reason IS NOT NULL, unread IS NOT NULL, call_sid, dedup_key
+		FROM call_events WHERE id = $1 AND tenant = $2 FOR UPDATE`, id, e.Tenant).Scan(&dead, &partial, &callSID, &key)
 	switch {
 	case err != nil:
 		return Replay{}, err
-	case !dead:
+	case !dead && !partial:
 		return Replay{Outcome: Duplicate}, nil
 	case e.DeadReason != "":
-		_, err := tx.Exec(ctx, `UPDATE call_events SET dead_reason = $2 WHERE id = $1`, id, e.DeadReason)
+		_, err := tx.Exec(ctx, `UPDATE call_events SET dead_reason = $2 WHERE id = $1 AND dead_reason IS NOT NULL`,
+			id, e.DeadReason)
 		return Replay{Outcome: Dead, Reason: e.DeadReason}, err
 	}
 	if callSID == UnreadCall { // it can be read at last; its key stays, so that a late delivery is still a duplicate
@@ -87,12 +95,25 @@ func replayIn(ctx context.Context, tx pgx.Tx, id int64, e *Event) (Replay, error
 			return Replay{}, err
 		}
 	}
+	e.DedupKey = [32]byte(key)
+	return Replay{Outcome: Applied}, applyAgain(ctx, tx, id, e)
+}
+
+func applyAgain(ctx context.Context, tx pgx.Tx, id int64, e *Event) error {
 	var b batch
 	b.add(e)
-	if _, err := tx.Exec(ctx, `UPDATE call_events SET applied_at = now(), dead_reason = NULL WHERE id = $1`, id); err != nil {
-		return Replay{}, err
+	_, err := tx.Exec(ctx,
+		`UPDATE call_events SET applied_at = now(), dead_reason = NULL, unread = NULL WHERE id = $1`, id)
+	if err != nil {
+		return err
 	}
 	_, err = tx.Exec(ctx, `SELECT caly_apply_batch('{1}', $1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22)`,
 		append([]any{b.tenant, b.callSID}, b.said()...)...)
-	return Replay{Outcome: Applied}, err
+	if err == nil && len(b.details.tenant) > 0 {
+		_, err = tx.Exec(ctx, addDetails, b.details.args()...)
+	}
+	if err == nil && len(e.Recordings) > 0 {
+		err = requeueAllowed(ctx, tx, e)
+	}
+	return err
 }

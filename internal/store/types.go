@@ -6,6 +6,7 @@ package store
 
 import (
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -48,8 +49,18 @@ type Event struct {
 	Recordings []NewRecording
 	// Stream is set when the event tells of an audio stream's end.
 	Stream *Stream
+	// Unread are the fields of the event that are not in Call, Recordings or Stream, since they could not be read or
+	// are rejected.
+	Unread []Unread
 	// DeadReason is set when the event cannot be applied: it is kept and counted, and neither Call, Recordings nor Stream is applied.
 	DeadReason string
+}
+
+// WithoutRecordings returns an event that names one recording more than a call may have, without its recordings.
+func (e Event) WithoutRecordings() Event {
+	e.Unread = append(slices.Clone(e.Unread), Unread{Field: "RecordingUrl", Reason: DeadTooManyRecordings})
+	e.Recordings = nil
+	return e
 }
 
 // CallState orders the life of a call: a state never gives way to a lower one.
@@ -76,6 +87,16 @@ type Call struct {
 	StartedAt, EndedAt  time.Time
 	ConversationSeconds int
 	CustomField         string
+	// RecordingSeconds is the length of the recording, as Exotel tells it.
+	RecordingSeconds int
+}
+
+// Unread is a field of an event that could not be read or is rejected.
+type Unread struct {
+	Field  string `json:"field"`
+	Reason string `json:"reason"`
+	// Value is an unknown word as it was sent.
+	Value string `json:"value,omitempty"`
 }
 
 // Stream is what Passthru says of an audio stream after its end. Empty fields were not sent.
@@ -85,6 +106,9 @@ type Stream struct {
 	Seconds                                                     int
 }
 
+// MaxRecordings is the maximum number of recordings of one call.
+const MaxRecordings = 16
+
 // NewRecording asks for a recording's upload.
 type NewRecording struct {
 	// ID within the tenant, tenantconfig.RecordingID.
@@ -93,6 +117,8 @@ type NewRecording struct {
 	SourceURL string
 	// AvailableAt is when it can be fetched; zero: now.
 	AvailableAt time.Time
+	// Rejected is why it may not be fetched. It is recorded as a failed one.
+	Rejected string
 }
 
 // Outcome of an ingest.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/netguard"
 )
 
@@ -74,11 +75,18 @@ func (p SourcePolicy) addressAllowed(addr netip.Addr) bool {
 	return addr.IsGlobalUnicast() && !addr.IsPrivate() && !special
 }
 
-// HostAllowed tells whether a URL's host is one of the list: a host name, or "*." and a domain for every host below it,
-// each with an optional port (without: the scheme's own port).
+// HostAllowed reports whether a URL's host is one of the list: a host name, or "*." and a domain for every host below
+// it,
+// each with an optional port (without: the scheme's own port). A "/" and a name after it allow the paths below that
+// name only,
+// which is a bucket of S3.
 func HostAllowed(hosts []string, u *url.URL) bool {
 	name, port := strings.ToLower(u.Hostname()), effectivePort(u)
 	for _, h := range hosts {
+		h, bucket, inBucket := strings.Cut(h, "/")
+		if inBucket && !exotel.InPath(u, bucket) {
+			continue
+		}
 		host, wantPort := splitPort(strings.ToLower(h))
 		if wantPort == "" {
 			wantPort = defaultPort(u.Scheme)

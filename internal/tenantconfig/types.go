@@ -15,6 +15,8 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"github.com/caly-dev/caly/internal/exotel"
 )
 
 // Version is the version of the encoding. A pod refuses a config of another version and keeps the one it has.
@@ -144,10 +146,7 @@ const (
 )
 
 // DefaultSourceHosts serve Exotel's recordings.
-var DefaultSourceHosts = []string{
-	"recordings.exotel.com", "*.exotel.com", "s3-ap-south-1.amazonaws.com", "s3.ap-south-1.amazonaws.com",
-	"s3-ap-southeast-1.amazonaws.com", "s3.ap-southeast-1.amazonaws.com",
-}
+var DefaultSourceHosts = exotel.RecordingHosts()
 
 // RefreshDelay bounds how long a rotated Secret may take to be live in a pod that watches.
 const RefreshDelay = 5 * time.Second

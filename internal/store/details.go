@@ -1,0 +1,113 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// RejectedSource is the error code of a recording that may not be fetched from its URL.
+const RejectedSource = "source_rejected"
+
+// details are what few events of a batch have, by column, as caly_add_details takes them.
+type details struct {
+	tenant, unread              []string
+	dedup                       [][]byte
+	seconds                     []int32
+	recEvent                    []int32 // counted from 1
+	recID, recURL, recRejection []string
+}
+
+// hasDetails reports whether an event has anything that caly_add_details stores.
+func (e *Event) hasDetails() bool {
+	if len(e.Unread) > 0 || e.Call.RecordingSeconds > 0 {
+		return true
+	}
+	for i := range e.Recordings {
+		if e.Recordings[i].Rejected != "" {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *details) add(e *Event) {
+	d.tenant, d.dedup = append(d.tenant, e.Tenant), append(d.dedup, e.DedupKey[:])
+	d.unread = append(d.unread, unreadJSON(e.Unread))
+	d.seconds = append(d.seconds, int32(min(e.Call.RecordingSeconds, 1<<30))) //nolint:gosec // bounded here
+	n := int32(len(d.tenant))                                                 //nolint:gosec // a batch is short
+	for i := range e.Recordings {
+		if r := &e.Recordings[i]; r.Rejected != "" {
+			d.recEvent, d.recID = append(d.recEvent, n), append(d.recID, r.ID)
+			d.recURL, d.recRejection = append(d.recURL, r.SourceURL), append(d.recRejection, r.Rejected)
+		}
+	}
+}
+
+// unreadJSON is empty if all fields were read.
+func unreadJSON(unread []Unread) string {
+	if len(unread) == 0 {
+		return ""
+	}
+	text, err := json.Marshal(unread)
+	if err != nil {
+		return "" // cannot happen: they are strings
+	}
+	return string(text)
+}
+
+const addDetails = `SELECT caly_add_details($1,$2,$3,$4,$5,$6,$7,$8)`
+
+func (d *details) args() []any {
+	return []any{d.tenant, d.dedup, d.unread, d.seconds, orEmpty(d.recEvent), orEmpty(d.recID), orEmpty(d.recURL),
+		orEmpty(d.recRejection)}
+}
+
+// ingest runs the statement of a batch, with its details in the same transaction and round trip.
+func (d *DB) ingest(ctx context.Context, b *batch) (outcomes []int16, err error) {
+	if len(b.details.tenant) == 0 {
+		return outcomes, d.pool.QueryRow(ctx, ingestBatch, b.args()...).Scan(&outcomes)
+	}
+	var trip pgx.Batch
+	trip.Queue(ingestBatch, b.args()...).QueryRow(func(row pgx.Row) error { return row.Scan(&outcomes) })
+	trip.Queue(addDetails, b.details.args()...)
+	return outcomes, d.pool.SendBatch(ctx, &trip).Close()
+}
+
+// PartialEvents counts, by tenant, the events since a time with fields that could not be read or are rejected, each
+// up to a limit.
+func (d *DB) PartialEvents(ctx context.Context, tenants []string, since time.Time, limit int) (map[string]int, error) {
+	rows, err := d.pool.Query(ctx, `SELECT t.id, (SELECT count(*) FROM (SELECT FROM call_events e
+			WHERE e.tenant = t.id AND e.received_at >= $2 AND e.unread IS NOT NULL LIMIT $3) partial)::int
+		FROM unnest($1::text[]) AS t(id)`, tenants, since, limit)
+	if err != nil {
+		return nil, explain(err)
+	}
+	counts := make(map[string]int, len(tenants))
+	var tenant string
+	var n int
+	_, err = pgx.ForEachRow(rows, []any{&tenant, &n}, func() error {
+		counts[tenant] = n
+		return nil
+	})
+	return counts, explain(err)
+}
+
+// requeueAllowed queues recordings that were rejected when they were named first and are allowed now.
+func requeueAllowed(ctx context.Context, tx pgx.Tx, e *Event) error {
+	var ids []string
+	for _, r := range e.Recordings {
+		if r.Rejected == "" {
+			ids = append(ids, r.ID)
+		}
+	}
+	_, err := tx.Exec(ctx, `
+		WITH allowed AS (DELETE FROM recording_history
+			WHERE tenant = $1 AND id = ANY ($2) AND state = 'failed' AND last_error_code = $3 RETURNING *)
+		INSERT INTO recordings (tenant, id, call_sid, source_url, has_view, created_at)
+			SELECT tenant, id, call_sid, source_url, has_view, created_at FROM allowed ON CONFLICT DO NOTHING`,
+		e.Tenant, ids, RejectedSource)
+	return err
+}
