@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
 	"github.com/caly-dev/caly/internal/ingest"
 	"github.com/caly-dev/caly/internal/store"
@@ -41,7 +42,7 @@ func (n *run) ingest(ctx context.Context, found []store.Event) error {
 	reason := store.DeadReason(err)
 	switch {
 	case err == nil:
-		n.tally(outcomes)
+		n.tally(found, outcomes)
 		return nil
 	case reason != "" && len(found) > 1:
 		for i := range found {
@@ -50,6 +51,9 @@ func (n *run) ingest(ctx context.Context, found []store.Event) error {
 			}
 		}
 		return nil
+	case errors.Is(err, store.ErrTooManyRecordings) && len(found[0].Recordings) > 0:
+		found[0] = found[0].WithoutRecordings()
+		return n.ingest(ctx, found)
 	case reason != "" && found[0].DeadReason == "":
 		n.leaveOut(fmt.Errorf("call %s is stored as a dead event: %w", found[0].CallSID, err))
 		found[0].DeadReason = reason
@@ -58,11 +62,28 @@ func (n *run) ingest(ctx context.Context, found []store.Event) error {
 	return err
 }
 
-func (n *run) tally(outcomes []store.Outcome) {
-	for _, o := range outcomes {
-		if o == store.Applied {
-			n.found++
-			n.r.Metrics.found.Inc()
+func (n *run) tally(found []store.Event, outcomes []store.Outcome) {
+	for i, o := range outcomes {
+		if o != store.Applied {
+			continue
+		}
+		n.found++
+		n.r.Metrics.found.Inc()
+		if len(found[i].Unread) > 0 {
+			n.partial++
+		}
+		for _, u := range found[i].Unread {
+			n.r.Metrics.unread.WithLabelValues(exotel.FieldLabel(u.Field), u.Reason).Inc()
 		}
 	}
+}
+
+// incomplete is what a condition says about calls that were applied without some of their fields.
+func (n *run) incomplete() string {
+	if n.partial == 0 {
+		return ""
+	}
+	return fmt.Sprintf(". Of %d calls a field could not be read or a recording was rejected: see caly events "+
+		"list --partial --tenant %s",
+		n.partial, n.tenant.ID())
 }

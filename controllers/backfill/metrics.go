@@ -18,6 +18,7 @@ const (
 type Metrics struct {
 	runs            *prometheus.CounterVec
 	found, requests prometheus.Counter
+	unread          *prometheus.CounterVec
 	lastSuccess     *prometheus.GaugeVec
 }
 
@@ -26,6 +27,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		runs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "caly_backfill_runs_total",
 			Help: "Looks at Exotel's Call Details, by how they ended."}, []string{"result"}),
+		unread: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "caly_backfill_unread_fields_total",
+			Help: "Fields of calls from Call Details that were left out, by field (a known one, or other) and " +
+				"reason."}, []string{"field", "reason"}),
 		found: prometheus.NewCounter(prometheus.CounterOpts{Name: "caly_backfill_found_total",
 			Help: "Calls that were missing, unfinished or without their recording, and were filled in."}),
 		requests: prometheus.NewCounter(prometheus.CounterOpts{Name: "caly_backfill_requests_total",
@@ -36,7 +40,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	for _, result := range []string{resultSucceeded, resultPending, resultRefused, resultUnavailable, resultStopped} {
 		m.runs.WithLabelValues(result)
 	}
-	reg.MustRegister(m.runs, m.found, m.requests, m.lastSuccess)
+	reg.MustRegister(m.runs, m.found, m.unread, m.requests, m.lastSuccess)
 	return m
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -46,6 +47,7 @@ type run struct {
 	// reached is up to when calls were created that were looked at.
 	reached        time.Time
 	checked, found int
+	partial        int // of found, without some of its fields
 
 	// left are records and calls that were left out; why is the reason for the first of them.
 	left int
@@ -203,7 +205,7 @@ func (n *run) collect(ctx context.Context, calls []calldetails.Call, known map[s
 // missing tells whether something of a listed call is missing here. The listing has no legs, and perhaps no end: the call is then
 // asked for by itself.
 func (n *run) missing(c *calldetails.Call, k store.Known, known bool) bool {
-	complete := k.Terminal && k.Ended && (c.RecordingURL == "" || hasRecording(k, c))
+	complete := k.Terminal && k.Ended && hasRecordings(k, c)
 	switch {
 	case complete, k.Dead, !c.Over(), !n.owner.owns(c, known):
 		return false
@@ -213,14 +215,14 @@ func (n *run) missing(c *calldetails.Call, k store.Known, known bool) bool {
 	return true
 }
 
-func hasRecording(k store.Known, c *calldetails.Call) bool {
-	id := tenantconfig.RecordingID(c.SID, c.RecordingURL)
-	for _, have := range k.RecordingIDs {
-		if have == id {
-			return true
+// hasRecordings reports whether every recording of a call is known, a rejected one included.
+func hasRecordings(k store.Known, c *calldetails.Call) bool {
+	for _, u := range c.RecordingURLs {
+		if !slices.Contains(k.RecordingIDs, tenantconfig.RecordingID(c.SID, u)) {
+			return len(k.RecordingIDs) >= store.MaxRecordings
 		}
 	}
-	return false
+	return true
 }
 
 // failed puts an error of the run into words for its condition.

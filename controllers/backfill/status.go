@@ -139,7 +139,7 @@ func (r *Reconciler) conclude(t *v1alpha1.Tenant, m *remembered, n *run, v verdi
 		list = append(list, *before)
 	}
 	apimeta.SetStatusCondition(&list, metav1.Condition{Type: v1alpha1.ConditionBackfillSucceeded, Status: status, Reason: v.reason,
-		Message: v.message, ObservedGeneration: t.Generation})
+		Message: v.message + n.incomplete(), ObservedGeneration: t.Generation})
 	m.status, m.condition, m.unwritten = s, &list[0], true
 	r.tell(t, before, m.condition)
 	r.Metrics.succeeded(t.ID(), s.LastSuccessTime)

@@ -33,6 +33,7 @@ type Call struct {
 	StartedAt           time.Time `json:"startedAt,omitzero"`
 	EndedAt             time.Time `json:"endedAt,omitzero"`
 	ConversationSeconds int       `json:"conversationSeconds"`
+	RecordingSeconds    int       `json:"recordingSeconds,omitempty" doc:"Of the recording, as Exotel tells it."`
 	CustomField         string    `json:"customField,omitempty" doc:"What the call was begun with."`
 	CreatedAt           time.Time `json:"createdAt" doc:"When the first event of the call came."`
 	UpdatedAt           time.Time `json:"updatedAt"`
@@ -40,7 +41,8 @@ type Call struct {
 
 func callOf(c store.KeptCall) Call {
 	return Call{CallSID: c.SID, State: stateOf(c.State), Direction: c.Direction, From: c.From, To: c.To, StartedAt: utc(c.StartedAt), EndedAt: utc(c.EndedAt),
-		ConversationSeconds: c.ConversationSeconds, CustomField: c.CustomField, CreatedAt: utc(c.CreatedAt), UpdatedAt: utc(c.UpdatedAt)}
+		ConversationSeconds: c.ConversationSeconds, RecordingSeconds: c.RecordingSeconds, CustomField: c.CustomField,
+		CreatedAt: utc(c.CreatedAt), UpdatedAt: utc(c.UpdatedAt)}
 }
 
 // utc leaves a zero time zero.

@@ -54,6 +54,7 @@ func (s *source) checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects {
 		return &tenantconfig.SourceError{Reason: fmt.Sprintf("the source redirects more than %d times: check the recording's URL", maxRedirects)}
 	}
+	exotel.Secure(req.URL)
 	if err := s.policy.Validate(req.URL.String()); err != nil {
 		return err
 	}

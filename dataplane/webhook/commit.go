@@ -155,6 +155,9 @@ func (c *committer) ingest(batch []*pending) (outcomes []store.Outcome, err erro
 		return nil, err
 	}
 	for i, o := range outcomes {
+		if o == store.Applied {
+			c.m.unreadFields(events[i].Unread)
+		}
 		if o == store.Replayed {
 			c.log.Warn("ignored a webhook whose signed bytes or webhook-id were received before as another kind",
 				"tenant", events[i].Tenant, "call", events[i].CallSID, "kind", events[i].Kind)
@@ -166,9 +169,14 @@ func (c *committer) ingest(batch []*pending) (outcomes []store.Outcome, err erro
 	return outcomes, nil
 }
 
-// bury keeps an event as received, without what was read from it: that may be what the database refuses.
+// bury returns an event that the database refuses without its recordings, if those are why, or else as a dead one
+// without what was read
+// from it.
 func (c *committer) bury(e store.Event, reason string, err error) store.Event {
+	if errors.Is(err, store.ErrTooManyRecordings) && len(e.Recordings) > 0 {
+		return e.WithoutRecordings()
+	}
 	c.log.Error("an event cannot be applied", "tenant", e.Tenant, "call", e.CallSID, "error", err)
-	e.DeadReason, e.Call, e.Recordings, e.Stream = reason, store.Call{}, nil, nil
+	e.DeadReason, e.Call, e.Recordings, e.Stream, e.Unread = reason, store.Call{}, nil, nil, nil
 	return e
 }

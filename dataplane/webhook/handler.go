@@ -15,7 +15,6 @@ import (
 	"github.com/caly-dev/caly/dataplane/auth"
 	"github.com/caly-dev/caly/dataplane/problem"
 	"github.com/caly-dev/caly/internal/budget"
-	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/ingest"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -134,15 +133,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (store.Outcome, 
 		return 0, overloaded(err)
 	}
 	h.m.verified.Inc()
-	event, err := ingest.Build(tenant, h.o.Sources, delivery)
-	var refused *exotel.ParseError
-	if errors.As(err, &refused) {
-		return 0, problem.New(problem.Validation, refused.Message)
-	}
-	if err != nil {
-		return 0, err
-	}
-	return h.commit(r.Context(), event)
+	return h.commit(r.Context(), ingest.Build(tenant, h.o.Sources, delivery))
 }
 
 // unread refuses a request whose body was not read.

@@ -23,7 +23,7 @@ import (
 )
 
 // row is an event as the database has it.
-type row struct{ CallSID, DeadReason, Query, Raw string }
+type row struct{ CallSID, DeadReason, Query, Raw, Unread string }
 
 // database is a real store, and a look at what it holds.
 func database(t *testing.T) (*store.DB, func() []row) {
@@ -40,7 +40,11 @@ func database(t *testing.T) (*store.DB, func() []row) {
 	}
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	return db, func() []row {
-		rows, err := conn.Query(t.Context(), `SELECT call_sid, coalesce(dead_reason, ''), query, convert_from(raw, 'LATIN1') FROM call_events ORDER BY id`)
+		rows, err := conn.Query(t.Context(), `
+			SELECT call_sid, coalesce(dead_reason, ''), query, convert_from(raw, 'LATIN1'),
+				coalesce((SELECT string_agg(u->>'field' || ' ' || (u->>'reason'), ', ' ORDER BY u->>'field')
+					FROM jsonb_array_elements(unread) u), '')
+			FROM call_events ORDER BY id`)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,15 +59,19 @@ func database(t *testing.T) (*store.DB, func() []row) {
 // TestHostileEventsAreKept : whatever an authenticated sender says is answered 200 and kept, applied or with the reason why not.
 func TestHostileEventsAreKept(t *testing.T) {
 	const recording = "&RecordingUrl=https://recordings.exotel.com/"
-	for name, body := range map[string]struct{ body, wantCall, wantReason string }{
-		"broken escape":           {"CallSid=%zz", "unknown", "malformed_body"},
-		"private source":          {"CallSid=c1&Status=completed&RecordingUrl=https://169.254.169.254/x", "c1", "source_refused"},
-		"NUL in the source":       {"CallSid=c1" + recording + "%00.mp3", "c1", "source_refused"},
-		"source that is no text":  {"CallSid=c1" + recording + "%FF.mp3", "c1", "refused_by_database"},
-		"no number as a duration": {"CallSid=c1&ConversationDuration=NaN", "c1", ""},
-		"endless duration":        {"CallSid=c1&ConversationDuration=Infinity", "c1", ""},
-		"fields that are no text": {"CallSid=c1&From=%00%FF&To=%FE&CustomField=%C3%28&EventType=%FF", "c1", ""},
-		"times without end":       {"CallSid=c1&StartTime=9999-12-31+23:59:59&EndTime=2024-01-15T14:25:10%2B24:00", "c1", ""},
+	for name, body := range map[string]struct{ body, wantCall, wantReason, wantUnread string }{
+		"broken escape": {"CallSid=%zz", "unknown", "missing_call_sid", ""},
+		"private source": {"CallSid=c1&Status=completed&RecordingUrl=https://169.254.169.254/x", "c1", "",
+			"RecordingUrl rejected"},
+		"NUL in the source":       {"CallSid=c1" + recording + "%00.mp3", "c1", "", "RecordingUrl malformed"},
+		"source that is not text": {"CallSid=c1" + recording + "%FF.mp3", "c1", "", "RecordingUrl malformed"},
+		"no number as a duration": {"CallSid=c1&ConversationDuration=NaN", "c1", "", "ConversationDuration malformed"},
+		"endless duration": {"CallSid=c1&ConversationDuration=Infinity", "c1", "",
+			"ConversationDuration malformed"},
+		"fields that are not text": {"CallSid=c1&From=%00%FF&To=%FE&CustomField=%C3%28&EventType=%FF", "c1", "",
+			"CustomField malformed, EventType malformed, From malformed, To malformed"},
+		"times without end": {"CallSid=c1&StartTime=9999-12-31+23:59:59&EndTime=2024-01-15T14:25:10%2B24:00",
+			"c1", "", "EndTime malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db, events := database(t)
@@ -73,14 +81,15 @@ func TestHostileEventsAreKept(t *testing.T) {
 					t.Fatalf("answered %d %s", status, answer)
 				}
 			}
-			if d := cmp.Diff([]row{{body.wantCall, body.wantReason, "", body.body}}, events()); d != "" {
+			if d := cmp.Diff([]row{{body.wantCall, body.wantReason, "", body.body, body.wantUnread}},
+				events()); d != "" {
 				t.Errorf("events (-want +got):\n%s", d)
 			}
 		})
 	}
 }
 
-// TestSeventeenthRecording : one call has 16 recordings at most; the event of a further one is kept with that reason.
+// TestSeventeenthRecording checks that the event of a call's 17th recording is applied without it.
 func TestSeventeenthRecording(t *testing.T) {
 	db, events := database(t)
 	h := newHandler(t, db, 0)
@@ -90,7 +99,8 @@ func TestSeventeenthRecording(t *testing.T) {
 			t.Fatalf("recording %d: answered %d %s", i, w.Code, w.Body)
 		}
 	}
-	if got := events(); len(got) != 17 || got[15].DeadReason != "" || got[16].DeadReason != "too_many_recordings" {
+	if got := events(); len(got) != 17 || got[15].DeadReason != "" || got[16].DeadReason != "" ||
+		got[16].Unread != "RecordingUrl too_many_recordings" {
 		t.Errorf("events: %+v", got)
 	}
 }

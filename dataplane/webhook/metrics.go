@@ -4,11 +4,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/dataplane/auth"
+	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/store"
 )
 
 type metrics struct {
 	received, events, rejected, refused *prometheus.CounterVec
+	unread                              *prometheus.CounterVec
 	verified                            prometheus.Counter
 	ack, batch                          prometheus.Histogram
 }
@@ -26,6 +28,9 @@ func newMetrics() *metrics {
 		events: counter("events_total", "Events committed, by outcome: applied, duplicate, replayed (signed bytes or "+
 			"webhook-id that were received before as another kind, without effect), dead (stored with a reason, "+
 			"not applied).", "outcome"),
+		unread: prometheus.NewCounterVec(options("unread_fields_total",
+			"Fields of applied events that were left out, by field (a known one, or "+
+				"other) and reason: malformed, too_large, unknown_value, rejected."), []string{"field", "reason"}),
 		rejected: counter("rejected_total", "Webhooks answered with a problem, by its code.", "code"),
 		refused:  counter("refused_total", "Webhooks that did not prove where they come from, by the exact reason.", "reason"),
 		ack: histogram("ack_seconds", "Time from a webhook's headers to its 200, COMMIT included.",
@@ -46,10 +51,17 @@ func (m *metrics) register(r prometheus.Registerer, h *Handler) {
 		m.refused.WithLabelValues(reason) // a rate needs the zero before the first
 	}
 	h.gate.Register(r, "webhook")
-	r.MustRegister(m.received, m.verified, m.events, m.rejected, m.refused, m.ack, m.batch,
+	r.MustRegister(m.received, m.verified, m.events, m.unread, m.rejected, m.refused, m.ack, m.batch,
 		gauge("in_flight", "Webhooks in work: being read, verified or waiting for their commit.",
 			func() float64 { return float64(h.gate.InUse()) }),
 		gauge("oldest_waiting_seconds", "How long the oldest event has waited for its commit; 0 when none waits.", h.commits.oldest))
+}
+
+// unreadFields counts what an applied event was stored without.
+func (m *metrics) unreadFields(unread []store.Unread) {
+	for _, u := range unread {
+		m.unread.WithLabelValues(exotel.FieldLabel(u.Field), u.Reason).Inc()
+	}
 }
 
 func outcomeName(o store.Outcome) string {

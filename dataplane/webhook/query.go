@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"encoding/hex"
 	"net/url"
 	"regexp"
 	"slices"
@@ -23,22 +24,40 @@ func splitQuery(raw, secret string) (fields, kept string) {
 	for pair := range strings.SplitSeq(raw, "&") {
 		name, value, _ := strings.Cut(pair, "=")
 		plain, err := url.QueryUnescape(name)
+		text, badValue := url.QueryUnescape(value)
+		broken := err != nil || badValue != nil || strings.Contains(pair, ";")
 		if err == nil && isSecret(name, plain, secret) {
 			toKeep.add(name + "=redacted")
 			continue
 		}
-		toRead.add(pair) // broken ones too: the reader must refuse them
-		text, badValue := url.QueryUnescape(value)
-		if err != nil || badValue != nil || strings.Contains(pair, ";") {
+		toRead.add(pair) // broken ones too: the reader notes them
+		switch {
+		case broken && mayHoldSecret(pair, secret):
+			toKeep.add("broken=redacted")
 			continue
-		}
-		if strings.Contains(text, "@") {
+		case !broken && strings.Contains(text, "@"):
 			pair = name + "=" + url.QueryEscape(credentials.ReplaceAllString(text, "://redacted@"))
 		}
 		toKeep.add(pair)
 	}
 	return toRead.String(), toKeep.String()
 }
+
+// mayHoldSecret reports whether a pair that cannot be read has the name of a secret or credentials in it.
+func mayHoldSecret(pair, secret string) bool {
+	plain := strings.ToLower(validEscapes.ReplaceAllStringFunc(pair, func(escape string) string {
+		b, err := hex.DecodeString(escape[1:])
+		if err != nil {
+			return escape
+		}
+		return string(b)
+	}))
+	word := slices.ContainsFunc(secretWords, func(w string) bool { return strings.Contains(plain, w) })
+	return word || strings.Contains(plain, "@") || secret != "" && strings.Contains(plain, strings.ToLower(secret))
+}
+
+// validEscapes of a query.
+var validEscapes = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
 
 // pairs is a raw query that is being written.
 type pairs struct {

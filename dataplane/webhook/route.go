@@ -77,11 +77,7 @@ func find(tenants *tenantconfig.Snapshot, to destination, r exotel.Request) (*te
 		}
 		return nil, reasonUnknown
 	}
-	claim, err := exotel.ReadClaim(r)
-	if err != nil {
-		return nil, reasonUnknown
-	}
-	return only(candidates(tenants, claim))
+	return only(candidates(tenants, exotel.ReadClaim(r)))
 }
 
 func candidates(tenants *tenantconfig.Snapshot, claim exotel.Claim) []*tenantconfig.Tenant {

@@ -47,15 +47,24 @@ func TestRoutes(t *testing.T) {
 		header                 http.Header
 		want                   want
 	}{
-		"tenant's own":                  {path: "acme/support/call-end", body: "CallSid=c1", want: want{200, "acme/support", "status", ""}},
-		"call-start":                    {path: "call-start", body: "CallSid=c1&AccountSid=acme1", want: want{200, "acme/support", "status", ""}},
-		"call-answered":                 {path: "call-answered", body: "CallSid=c1&AccountSid=acme1", want: want{200, "acme/support", "status", ""}},
-		"call-end":                      {path: "call-end", body: "CallSid=c1&AccountSid=acme1", want: want{200, "acme/support", "status", ""}},
-		"recording":                     {path: "recording", body: "CallSid=c1&AccountSid=acme1", want: want{200, "acme/support", "status", ""}},
-		"status":                        {path: "status", body: "CallSid=c1&AccountSid=acme1", want: want{200, "acme/support", "status", ""}},
-		"passthru":                      {path: "passthru", query: "CallSid=c1&CallTo=08047491899", want: want{200, "acme/support", "passthru", ""}},
-		"leg":                           {path: "leg", body: legBody, header: http.Header{"X-Exotel-Event-Sid": {"ev1"}}, want: want{200, "acme/support", "leg", ""}},
-		"leg with the wrong header":     {path: "leg", body: legBody, header: http.Header{"X-Exotel-Event-Sid": {"ev2"}}, want: want{200, "acme/support", "leg", "event_sid_mismatch"}},
+		"tenant's own": {path: "acme/support/call-end", body: "CallSid=c1", want: want{200, "acme/support", "status",
+			""}},
+		"call-start": {path: "call-start", body: "CallSid=c1&AccountSid=acme1", want: want{200, "acme/support",
+			"status", ""}},
+		"call-answered": {path: "call-answered", body: "CallSid=c1&AccountSid=acme1", want: want{200, "acme/support",
+			"status", ""}},
+		"call-end": {path: "call-end", body: "CallSid=c1&AccountSid=acme1", want: want{200, "acme/support",
+			"status", ""}},
+		"recording": {path: "recording", body: "CallSid=c1&AccountSid=acme1", want: want{200, "acme/support",
+			"status", ""}},
+		"status": {path: "status", body: "CallSid=c1&AccountSid=acme1", want: want{200, "acme/support",
+			"status", ""}},
+		"passthru": {path: "passthru", query: "CallSid=c1&CallTo=08047491899", want: want{200, "acme/support",
+			"passthru", ""}},
+		"leg": {path: "leg", body: legBody, header: http.Header{"X-Exotel-Event-Sid": {"ev1"}}, want: want{
+			200, "acme/support", "leg", ""}},
+		"leg with the wrong header": {path: "leg", body: legBody, header: http.Header{
+			"X-Exotel-Event-Sid": {"ev2"}}, want: want{200, "acme/support", "leg", ""}},
 		"by ExoPhone":                   {path: "status", body: "CallSid=c1&PhoneNumberSid=08047491899&To=09000000000&From=09000000001", want: want{200, "acme/support", "status", ""}},
 		"by number called from":         {path: "status", body: "CallSid=c1&From=8047491899", want: want{200, "acme/support", "status", ""}},
 		"ExoPhone before who is called": {path: "status", body: "CallSid=c1&PhoneNumberSid=08047491899&To=08047490001", want: want{200, "acme/support", "status", ""}},
