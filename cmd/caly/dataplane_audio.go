@@ -137,6 +137,7 @@ func newStreams(o audioOptions, p apiParts) (s *streams, err error) {
 		PublicURL:      o.public,
 		TrustedProxies: p.proxies,
 		AllowedAgents:  o.agents,
+		Egress:         o.stores.Egress,
 		Captures:       s.captures,
 		Log:            p.log,
 		Metrics:        p.registry,

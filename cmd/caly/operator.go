@@ -234,7 +234,7 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 		Ceilings: ceilings, SecretLabel: o.secretLabel, Configs: configs,
 		Accounts: tenant.ExotelAccounts{
 			Registry:     registry,
-			Transport:    netguard.NewTransport(cidrs, 8),
+			Transport:    netguard.NewTransport(cidrs, storage.Egress, 8),
 			TrustedHosts: o.trustedExotelHosts,
 			AllowHTTP:    o.allowHTTP,
 		}}
@@ -257,6 +257,8 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 		SourceCIDRs:       o.sourceCIDRs,
 		AllowHTTPStorage:  o.storage.AllowHTTP,
 		StorageCIDRs:      o.storage.CIDRs,
+		EgressProxy:       o.storage.EgressProxy,
+		EgressNoProxy:     o.storage.EgressNoProxy,
 		MaxRecordingBytes: o.maxRecordingBytes,
 		MaxPods:           maxPods,
 		MaxPerTenant:      maxParallelism,
@@ -275,8 +277,9 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 		return err
 	}
 	fill := &backfill.Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Store: db, Registry: registry,
-		Sources: tenantconfig.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: cidrs}, Transport: netguard.NewTransport(cidrs, 8),
-		Metrics: backfill.NewMetrics(metrics.Registry), SecretLabel: o.secretLabel}
+		Sources:   tenantconfig.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: cidrs},
+		Transport: netguard.NewTransport(cidrs, storage.Egress, 8),
+		Metrics:   backfill.NewMetrics(metrics.Registry), SecretLabel: o.secretLabel}
 	if err := fill.SetupWithManager(mgr); err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ import (
 const listPath = "/v1/Accounts/acme1/Calls.json"
 
 // guarded leads to public addresses alone, as on a platform that allows no other.
-func guarded() http.RoundTripper { return netguard.NewTransport(nil, 1) }
+func guarded() http.RoundTripper { return netguard.NewTransport(nil, nil, 1) }
 
 // placeMany places n calls of which no webhook came.
 func (r *rig) placeMany(n int) {

@@ -77,7 +77,8 @@ type rig struct {
 func newRig(t *testing.T, o exoteltest.Options) *rig {
 	t.Helper()
 	e := testenv.Get(t)
-	r := &rig{Env: e, ns: e.NewNamespace(t), pg: pgtest.New(t), sent: &recorder{next: netguard.NewTransport(loopback, 8)}, logs: &safeBuffer{},
+	r := &rig{Env: e, ns: e.NewNamespace(t), pg: pgtest.New(t),
+		sent: &recorder{next: netguard.NewTransport(loopback, nil, 8)}, logs: &safeBuffer{},
 		change: func(*Reconciler) {}}
 	r.db = open(t, r.pg)
 	o.Key, o.Token = key, token

@@ -53,6 +53,9 @@ type Reconciler struct {
 	// AllowHTTPStorage and StorageCIDRs are what the platform allows of the stores that Tenants name.
 	AllowHTTPStorage bool
 	StorageCIDRs     []string
+	// EgressProxy and EgressNoProxy are the platform's proxy to hosts that Tenants name, and what is reached without it.
+	EgressProxy   string
+	EgressNoProxy []string
 	// MaxRecordingBytes bounds one recording; 0 leaves it to the upload pods.
 	MaxRecordingBytes int64
 	// MaxPods bounds the upload pods of all tenants together; 0 means 64.

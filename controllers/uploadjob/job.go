@@ -159,5 +159,8 @@ func (r *Reconciler) args() []string {
 	if len(r.StorageCIDRs) > 0 {
 		args = append(args, "--allowed-storage-cidrs="+strings.Join(r.StorageCIDRs, ","))
 	}
+	if r.EgressProxy != "" {
+		args = append(args, "--egress-proxy="+r.EgressProxy, "--egress-no-proxy="+strings.Join(r.EgressNoProxy, ","))
+	}
 	return args
 }

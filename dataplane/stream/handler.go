@@ -52,6 +52,8 @@ type Options struct {
 	TrustedProxies []netip.Prefix
 	// AllowedAgents are ranges, other than public ones, that agents may have their addresses in.
 	AllowedAgents []netip.Prefix
+	// Egress is the platform's proxy to agents; nil: none.
+	Egress *netguard.Egress
 	// DialWithin bounds the connection to the agent; 5 s by default: Exotel waits 10 s for the whole handshake.
 	DialWithin time.Duration
 	// MaxHandshakes is the maximum number of handshakes in progress, and that of questions for a URL whose body is
@@ -134,7 +136,7 @@ func New(o Options) *Handler {
 		places:  gate("stream"),
 		bodies:  gate("stream_url"),
 		redials: gate("stream_redial"),
-		dialer:  audio.Dialer{NetDial: netguard.NewDialer(o.AllowedAgents).DialContext},
+		dialer:  audio.Dialer{NetDial: netguard.NewDialer(o.AllowedAgents, o.Egress).DialContext},
 	}
 	h.memory = tenantMemory{shared: o.Bridge.Memory, parts: map[string]*budget.Budget{}}
 	h.o.Bridge.Observer = h.m.audio.Observer()

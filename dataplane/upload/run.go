@@ -59,7 +59,7 @@ func runWith(ctx context.Context, o Options, cfg *tenantconfig.Upload, db queue)
 	if err != nil {
 		return &ConfigError{err}
 	}
-	guarded := netguard.NewTransport(o.AllowedCIDRs, o.Concurrency)
+	guarded := netguard.NewTransport(o.AllowedCIDRs, o.Stores.Egress, o.Concurrency)
 	defer guarded.CloseIdleConnections()
 	w := newWorker(o, cfg, db)
 	policy := tenantconfig.SourcePolicy{Hosts: cfg.AllowedSourceHosts, AllowHTTP: o.AllowHTTP, AllowedCIDRs: o.AllowedCIDRs}

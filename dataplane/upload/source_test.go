@@ -23,7 +23,7 @@ import (
 // newTestSource allows the given servers, and loopback unless allowed says otherwise.
 func newTestSource(t testing.TB, allowed []netip.Prefix, hosts ...string) *source {
 	t.Helper()
-	transport := netguard.NewTransport(allowed, 4)
+	transport := netguard.NewTransport(allowed, nil, 4)
 	t.Cleanup(transport.CloseIdleConnections)
 	cfg := &tenantconfig.Upload{ID: tenant, ExotelKey: "key", ExotelToken: "token"}
 	if len(hosts) > 0 { // the first is the Tenant's own Exotel

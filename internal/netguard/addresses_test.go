@@ -67,7 +67,7 @@ func TestAddresses(t *testing.T) {
 			for _, s := range tc.allowed {
 				allowed = append(allowed, netip.MustParsePrefix(s))
 			}
-			err := netguard.NewDialer(allowed).Control(tc.network, tc.address, nil)
+			err := netguard.NewDialer(allowed, nil).Control(tc.network, tc.address, nil)
 			if (err == nil) != tc.want {
 				t.Errorf("Control(%s) = %v, want it allowed: %v", tc.address, err, tc.want)
 			}
@@ -82,7 +82,7 @@ func TestAddresses(t *testing.T) {
 
 // TestNoProxy : a proxy in the environment is not asked: it would connect to any address in place of the dialer.
 func TestNoProxy(t *testing.T) {
-	if netguard.NewTransport(nil, 1).Proxy != nil {
+	if netguard.NewTransport(nil, nil, 1).Proxy != nil {
 		t.Error("the transport uses a proxy")
 	}
 }
@@ -95,7 +95,7 @@ func TestMappedAddressIsDialled(t *testing.T) {
 	}
 	defer func() { _ = listener.Close() }()
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	conn, err := netguard.NewDialer(nil).DialContext(context.Background(), "tcp",
+	conn, err := netguard.NewDialer(nil, nil).DialContext(context.Background(), "tcp",
 		net.JoinHostPort("::ffff:127.0.0.1", port))
 	if err == nil {
 		_ = conn.Close()

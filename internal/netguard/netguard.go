@@ -2,6 +2,7 @@
 package netguard
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
 	"net/http"
@@ -13,11 +14,10 @@ import (
 )
 
 // NewTransport dials public addresses and the allowed ranges only. The check is made on the address of every dial: redirects,
-// DNS answers that change and literal addresses all pass through it. No proxy: it would dial for us. It keeps so many idle
-// connections.
-func NewTransport(allowed []netip.Prefix, idle int) *http.Transport {
+// DNS answers that change and literal addresses all pass through it. It keeps up to idle connections.
+func NewTransport(allowed []netip.Prefix, egress *Egress, idle int) *http.Transport {
 	return &http.Transport{
-		DialContext:            NewDialer(allowed).DialContext,
+		DialContext:            NewDialer(allowed, egress).DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    10 * time.Second,
 		ResponseHeaderTimeout:  30 * time.Second,
@@ -29,9 +29,34 @@ func NewTransport(allowed []netip.Prefix, idle int) *http.Transport {
 	}
 }
 
-// NewDialer dials public addresses and the allowed ranges only, checked on the address of every dial.
-func NewDialer(allowed []netip.Prefix) *net.Dialer {
-	return &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second, Control: newGuard(allowed).control}
+// keepAlive is the time between probes of an idle connection.
+const keepAlive = 30 * time.Second
+
+// Dialer dials public addresses and the allowed ranges only, directly or through the platform's proxy.
+type Dialer struct {
+	guard  guard
+	direct *net.Dialer
+	egress *Egress
+}
+
+// NewDialer returns a Dialer. The check is made on the address of every dial.
+func NewDialer(allowed []netip.Prefix, egress *Egress) *Dialer {
+	g := newGuard(allowed)
+	return &Dialer{guard: g, egress: egress,
+		direct: &net.Dialer{Timeout: 5 * time.Second, KeepAlive: keepAlive, Control: g.control}}
+}
+
+// DialContext connects to host:port.
+func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if d.egress.via(address) {
+		return d.egress.dial(ctx, d.guard, address)
+	}
+	return d.direct.DialContext(ctx, network, address)
+}
+
+// Control judges the address of a direct dial, as net.Dialer's Control does.
+func (d *Dialer) Control(network, address string, c syscall.RawConn) error {
+	return d.guard.control(network, address, c)
 }
 
 // Allowed reports whether a dialer of NewDialer connects to an address.

@@ -31,7 +31,7 @@ func TestTransport(t *testing.T) {
 		"allowed, redirected": {loopback, redirect.URL, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			transport := netguard.NewTransport(tc.allowed, 1)
+			transport := netguard.NewTransport(tc.allowed, nil, 1)
 			defer transport.CloseIdleConnections()
 			resp, err := (&http.Client{Transport: transport}).Get(tc.url)
 			if err == nil {

@@ -16,6 +16,8 @@ type Policy struct {
 	AllowHTTP bool
 	// AllowedCIDRs are private ranges that stores may be in. All public addresses are allowed.
 	AllowedCIDRs []netip.Prefix
+	// Egress is the platform's proxy; nil: none.
+	Egress *netguard.Egress
 }
 
 // PolicyError is the error for an endpoint that the platform does not allow, with what to do.
@@ -25,7 +27,7 @@ type PolicyError struct{ reason string }
 func (e *PolicyError) Error() string { return "the S3 endpoint is not allowed: " + e.reason }
 
 // Transport makes the connections to stores. It dials public addresses and the ranges of its Policy only, checked
-// on the address of every dial, and uses no proxy, which would dial for it. It bounds every answer.
+// on the address of every dial. It bounds every answer.
 type Transport struct {
 	policy  Policy
 	http    *http.Transport
@@ -35,7 +37,7 @@ type Transport struct {
 // NewTransport returns a transport with every wait bounded, that keeps up to idle connections.
 func NewTransport(policy Policy, idle int) *Transport {
 	t := &Transport{policy: policy, http: &http.Transport{
-		DialContext:            inPieces(netguard.NewDialer(policy.AllowedCIDRs).DialContext),
+		DialContext:            inPieces(netguard.NewDialer(policy.AllowedCIDRs, policy.Egress).DialContext),
 		TLSHandshakeTimeout:    10 * time.Second,
 		ResponseHeaderTimeout:  2 * time.Minute, // from the last byte sent: the store may have a gigabyte to put together
 		MaxResponseHeaderBytes: maxHeaders,
