@@ -37,6 +37,7 @@ refuse "httpRoute.parentRefs is needed" --set httpRoute.enabled=true
 refuse "mail.from is needed" --set mail.address=smtp.example.com:587
 refuse "/api/mode" --set api.mode=test
 refuse "publicURL" --set publicURL=ftp://example.com
+refuse "egressProxy" --set egressProxy.url=http://user:password@proxy.example:3128
 refuse "/dataplane/maxStreams" --set dataplane.maxStreams=0
 refuse "/dataplane/maxCaptureBytes" --set dataplane.maxCaptureBytes=1
 refuse "/dataplane/passwordHashMemory" --set dataplane.passwordHashMemory=1

@@ -50,6 +50,16 @@ whether an address range covers nodes and pods, so "everything" is never written
 {{- end }}
 {{- end -}}
 
+{{- define "caly.egress.proxy" -}}
+{{- with (.Values.egressProxy).url }}
+{{- $port := regexFind ":[0-9]+/?$" . | trimAll ":/" | default (ternary "443" "80" (hasPrefix "https:" .)) }}
+- ports: {{- include "caly.tcpPorts" (list $port) | trim | nindent 4 }}
+  {{- with ($.Values.networkPolicies.egressProxy).to }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* The Internet without private ranges, and the private ranges that the platform allows. Takes (dict "root" $ "cidrs" list). */}}
 {{- define "caly.egress.internet" -}}
 {{- $v4 := list -}}
