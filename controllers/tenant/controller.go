@@ -59,6 +59,7 @@ type Store interface {
 	ReplaceTenant(ctx context.Context, tenant, predecessor, uid string) error
 	EndAccess(ctx context.Context, tenant string) error
 	SuspendTenant(ctx context.Context, tenant string, suspended bool) error
+	TakeLeases(ctx context.Context, tenant string) error
 	HasUploads(ctx context.Context, tenant string) (bool, error)
 	HasLiveCaptures(ctx context.Context, tenant string) (bool, error)
 	DeleteTenant(ctx context.Context, tenant string) error
@@ -101,8 +102,10 @@ type Reconciler struct {
 	// VerifierGrace is how long a verifier accepts its last secrets after its Secret was deleted or emptied.
 	// 0 is DefaultVerifierGrace.
 	VerifierGrace time.Duration
-	probes        probeCache
-	stores        storeQueue
+	// AbandonAfter is how long a deletion waits for upload pods that should have ended. 0 is DefaultAbandonAfter.
+	AbandonAfter time.Duration
+	probes       probeCache
+	stores       storeQueue
 }
 
 // step is one phase of a reconcile. A *verdict as its error ends it with a condition; any other error is tried again.

@@ -2,17 +2,12 @@ package tenant
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/objectstore"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // +kubebuilder:rbac:groups="",namespace=caly-work,resources=secrets,verbs=get;list;watch;create;patch;delete
@@ -108,30 +103,6 @@ func (r *Reconciler) removeFinalizer(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// uploadsEnded waits for the Tenant's last upload pod, so that none writes an object after the others are deleted.
-func (r *Reconciler) uploadsEnded(ctx context.Context, s *scope) error {
-	// Pods of an earlier version ran in the work namespace.
-	for _, namespace := range []string{r.UploadNamespace, r.WorkNamespace} {
-		var pods corev1.PodList
-		err := r.APIReader.List(ctx, &pods, client.InNamespace(namespace), client.Limit(1), client.MatchingLabels{
-			v1alpha1.LabelTenant:          s.tenant.Name,
-			v1alpha1.LabelTenantNamespace: s.tenant.Namespace,
-			v1alpha1.LabelComponent:       "upload",
-		})
-		if err != nil {
-			return err
-		}
-		if len(pods.Items) > 0 {
-			return &verdict{
-				reason:  v1alpha1.ReasonDeleting,
-				message: "waiting for the last upload pod to end",
-				retry:   time.Second,
-			}
-		}
-	}
-	return nil
-}
-
 // deleteData removes objects and rows. Without the credentials it cannot know what is in the bucket, and says so. Data-plane pods that have
 // captures of the Tenant's last calls are waited for, so that none comes to the bucket after the others are deleted.
 func (r *Reconciler) deleteData(ctx context.Context, s *scope) error {
@@ -142,55 +113,10 @@ func (r *Reconciler) deleteData(ctx context.Context, s *scope) error {
 	if capturing {
 		return &verdict{reason: v1alpha1.ReasonDeleting, message: "waiting for the captures of the last calls to end", retry: 5 * time.Second}
 	}
-	upload, err := r.lastUpload(ctx, s)
-	if err != nil {
+	if err := r.deleteObjects(ctx, s); err != nil {
 		return err
 	}
-	if upload != nil {
-		leave, err := r.stores.enter(ctx, s.tenant.Namespace)
-		if err != nil {
-			return err
-		}
-		defer leave()
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-		defer cancel()
-		err = r.Buckets.DeletePrefix(ctx, upload, tenantconfig.KeyPrefix(s.tenant.ID()))
-		if errors.Is(err, objectstore.ErrUnfinished) { // other Tenants have their turn between two rounds
-			return &verdict{reason: v1alpha1.ReasonDeleting, message: "deleting the objects in bucket " + upload.Bucket,
-				retry: 2 * time.Second}
-		}
-		if err != nil {
-			return &verdict{reason: v1alpha1.ReasonDeleting, retry: 30 * time.Second,
-				message: fmt.Sprintf("the objects in bucket %s could not be deleted: %v; mend that, or set spec.deletionPolicy to Retain to keep them", upload.Bucket, err)}
-		}
-	}
 	return r.Store.DeleteTenant(ctx, s.tenant.ID())
-}
-
-// lastUpload is the upload config as it was last compiled: the Tenant's own Secrets may be gone by now, as when its whole
-// namespace is deleted. Where it is lost itself, it is compiled once more. It is nil when nothing was ever uploaded.
-func (r *Reconciler) lastUpload(ctx context.Context, s *scope) (*tenantconfig.Upload, error) {
-	var secret corev1.Secret
-	err := r.APIReader.Get(ctx, r.uploadKey(s.tenant.ID()), &secret)
-	if client.IgnoreNotFound(err) != nil {
-		return nil, err
-	}
-	if upload, err := tenantconfig.DecodeUpload(secret.Data[tenantconfig.Key]); err == nil {
-		return upload, nil
-	}
-	if err = r.readSecrets(ctx, s); err == nil {
-		err = r.compile(ctx, s)
-	}
-	if err == nil {
-		return s.upload, nil
-	}
-	uploaded, dbErr := r.Store.HasUploads(ctx, s.tenant.ID())
-	if dbErr != nil || !uploaded {
-		return nil, dbErr
-	}
-	return nil, &verdict{reason: v1alpha1.ReasonDeleting, retry: 30 * time.Second,
-		message: fmt.Sprintf("the objects in bucket %s cannot be deleted: the upload config is lost and cannot be compiled again: %v; mend that, "+
-			"or set spec.deletionPolicy to Retain to keep them", s.tenant.Spec.Recordings.Bucket, err)}
 }
 
 // deleteViews deletes the CallRecordings that the operator made: nothing would end them, and a new Tenant of the name would find them.

@@ -296,7 +296,7 @@ func TestDeletionWithoutTheStore(t *testing.T) {
 	r.s3.Stop(t)
 	id := tenant.DeepCopy()
 	r.delete(t, tenant)
-	r.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, r.bucket, "could not be deleted", "mend that, or set spec.deletionPolicy to Retain"))
+	r.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, r.bucket, "could not be deleted", "or set spec."))
 	r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyRetain })
 	r.untilGone(t, tenant)
 	r.nothingLeft(t, id)

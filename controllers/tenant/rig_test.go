@@ -63,6 +63,7 @@ type rig struct {
 	logs    *safeBuffer
 	prover  Accounts      // nil: Exotel is not asked
 	grace   time.Duration // of verifiers; 0: the default
+	abandon time.Duration // of pods; 0: the default
 	label   secretlabel.Label
 
 	mu     sync.Mutex
@@ -138,7 +139,7 @@ func (r *rig) start(t *testing.T) (stop func()) {
 func (r *rig) reconciler(mgr ctrl.Manager) *Reconciler {
 	return &Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("caly-operator"), Store: r.db,
 		Buckets: r.buckets, WorkNamespace: r.work, UploadNamespace: r.uploads, PublicURL: "https://voice.example/",
-		VerifierGrace: r.grace, SecretLabel: r.label,
+		VerifierGrace: r.grace, AbandonAfter: r.abandon, SecretLabel: r.label,
 		Accounts: r.prover, PlatformHosts: tenantconfig.HostPatterns{"voice.example", "*.platform.example"}}
 }
 

@@ -214,7 +214,7 @@ var notOfTenants = []string{"AdoptTenant", "ReplaceTenant", "ClaimTenant", "EndA
 	"SweepRevocations", "ReapLeases", "Recordings", "Release", "Replay", "Retry", "RetryLater", "RetryTotals", "SuspendTenant", "Suspects", "SweepHits",
 	"ClaimNames", "HeldNames", "NameHolders", "NamesSeeded", "ReleaseNames", "SeedNames",
 	"ShareAccount", "TenantsWithNames",
-	"SweepMail", "Unviewed", "UploadDSN", "UploadStates",
+	"SweepMail", "Unviewed", "UploadDSN", "UploadStates", "TakeLeases",
 	"LiveStreams", "TenantOfStream", "SweepStreams", "SweepCaptures"}
 
 // call is a method called for acme with ids that globex has too. It returns what the method did.

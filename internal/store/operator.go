@@ -200,6 +200,14 @@ func (d *DB) ReapLeases(ctx context.Context) (int, error) {
 	return n, explain(err)
 }
 
+// TakeLeases gives the recordings that upload pods of the tenant hold back to the queue. The pods stop to work on them
+// at their next heartbeat. No attempt is counted.
+func (d *DB) TakeLeases(ctx context.Context, tenant string) error {
+	_, err := d.pool.Exec(ctx, `UPDATE recordings SET lease_owner = NULL, lease_until = NULL
+		WHERE tenant = $1 AND lease_owner IS NOT NULL`, tenant)
+	return explain(err)
+}
+
 // SuspendTenant stops or lets go the claims of a tenant. A tenant that becomes suspended also loses the access that its people have.
 func (d *DB) SuspendTenant(ctx context.Context, tenant string, suspended bool) error {
 	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {

@@ -1,0 +1,107 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// deleteObjects deletes everything below the Tenant's prefix.
+func (r *Reconciler) deleteObjects(ctx context.Context, s *scope) error {
+	configs, err := r.uploadConfigs(ctx, s)
+	if err != nil || len(configs) == 0 {
+		return err
+	}
+	leave, err := r.stores.enter(ctx, s.tenant.Namespace)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	bucket := ""
+	for _, u := range configs {
+		bucket = u.Bucket
+		err = r.Buckets.DeletePrefix(ctx, u, tenantconfig.KeyPrefix(s.tenant.ID()))
+		if err == nil {
+			return nil
+		}
+		if errors.Is(err, objectstore.ErrUnfinished) { // other Tenants have their turn between two rounds
+			return &verdict{reason: v1alpha1.ReasonDeleting, message: "deleting the objects in bucket " + bucket,
+				retry: 2 * time.Second}
+		}
+	}
+	return &verdict{reason: v1alpha1.ReasonDeleting, retry: 30 * time.Second,
+		message: fmt.Sprintf("the objects in bucket %s could not be deleted: %v; correct spec.recordings or the Secret "+
+			"that it names, or set spec.deletionPolicy to Retain to keep them", bucket, err)}
+}
+
+// uploadConfigs are the upload configs to delete with, one after the other: the one that the objects were written with,
+// then that of the spec and its Secret as they are now, if it differs. The Secrets may not exist any more, as when the
+// whole namespace is deleted. The list is empty when nothing was ever uploaded.
+func (r *Reconciler) uploadConfigs(ctx context.Context, s *scope) ([]*tenantconfig.Upload, error) {
+	var secret corev1.Secret
+	err := r.APIReader.Get(ctx, r.uploadKey(s.tenant.ID()), &secret)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, err
+	}
+	last, err := tenantconfig.DecodeUpload(secret.Data[tenantconfig.Key])
+	if err != nil {
+		return r.compiledAgain(ctx, s)
+	}
+	configs := []*tenantconfig.Upload{last}
+	now, err := r.corrected(ctx, s, *last)
+	if now != nil {
+		configs = append(configs, now)
+	}
+	return configs, err
+}
+
+// corrected returns the upload config with the bucket of the spec as it is now; nil if it is the same one, or if its
+// Secret cannot be used.
+func (r *Reconciler) corrected(ctx context.Context, s *scope, u tenantconfig.Upload) (*tenantconfig.Upload, error) {
+	spec, before := s.tenant.Spec.Recordings, u
+	secret, err := r.readValues(ctx, s, "recordings.credentialsSecretRef", spec.CredentialsSecretRef,
+		"accessKeyID", "secretAccessKey")
+	var unusable *verdict
+	if errors.As(err, &unusable) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	u.Bucket, u.Endpoint, u.Region = spec.Bucket, spec.Endpoint, spec.Region
+	u.AccessKeyID, u.SecretAccessKey = value(secret, "accessKeyID"), value(secret, "secretAccessKey")
+	if equality.Semantic.DeepEqual(u, before) {
+		return nil, nil
+	}
+	return &u, nil
+}
+
+// compiledAgain compiles the upload config when the one that was in use is lost.
+func (r *Reconciler) compiledAgain(ctx context.Context, s *scope) ([]*tenantconfig.Upload, error) {
+	err := r.readSecrets(ctx, s)
+	if err == nil {
+		err = r.compile(ctx, s)
+	}
+	if err == nil {
+		return []*tenantconfig.Upload{s.upload}, nil
+	}
+	uploaded, dbErr := r.Store.HasUploads(ctx, s.tenant.ID())
+	if dbErr != nil || !uploaded {
+		return nil, dbErr
+	}
+	return nil, &verdict{reason: v1alpha1.ReasonDeleting, retry: 30 * time.Second,
+		message: fmt.Sprintf("the objects in bucket %s cannot be deleted: the upload config is lost and cannot be "+
+			"compiled again: %v; correct that, or set spec.deletionPolicy to Retain to keep them",
+			s.tenant.Spec.Recordings.Bucket, err)}
+}
