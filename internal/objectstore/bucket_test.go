@@ -109,7 +109,8 @@ func TestPut(t *testing.T) {
 			if tc.unknown {
 				size = -1
 			}
-			etag, err := b.Put(t.Context(), "ns/t/"+name, onlyReader{bytes.NewReader(data)}, size, "audio/mpeg", nil)
+			etag, err := b.Put(t.Context(), objectstore.Object{Key: "ns/t/" + name,
+				Body: onlyReader{bytes.NewReader(data)}, Size: size, ContentType: "audio/mpeg"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -166,7 +167,9 @@ func TestPutBroken(t *testing.T) {
 	broken := errors.New("the source broke off")
 	for name, size := range map[string]int64{"known": 3 * objectstore.PartSize, "unknown": -1} {
 		t.Run(name, func(t *testing.T) {
-			_, err := b.Put(t.Context(), "ns/t/"+name, breaking{bytes.NewReader(audio(2*objectstore.PartSize + 5)), broken}, size, "audio/mpeg", nil)
+			_, err := b.Put(t.Context(), objectstore.Object{Key: "ns/t/" + name,
+				Body: breaking{bytes.NewReader(audio(2*objectstore.PartSize + 5)),
+					broken}, Size: size, ContentType: "audio/mpeg"})
 			if !errors.Is(err, broken) {
 				t.Errorf("got %v, want the source's error", err)
 			}
@@ -208,7 +211,8 @@ func TestPutCancelledLeavesNoParts(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	src := &cancelling{bytes.NewReader(audio(3 * objectstore.PartSize)), objectstore.PartSize * 3 / 2, cancel}
-	if _, err := b.Put(ctx, "ns/t/x", src, -1, "audio/mpeg", nil); !errors.Is(err, context.Canceled) {
+	if _, err := b.Put(ctx, objectstore.Object{Key: "ns/t/x", Body: src, Size: -1,
+		ContentType: "audio/mpeg"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
 	if left := f.unfinished(t); len(left) != 0 {
@@ -244,7 +248,8 @@ func TestPutErrors(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			b := f.open(t, tc.change)
-			_, err := b.Put(t.Context(), "ns/t/x", bytes.NewReader(audio(10)), 10, "audio/mpeg", nil)
+			_, err := b.Put(t.Context(), objectstore.Object{Key: "ns/t/x", Body: bytes.NewReader(audio(10)), Size: 10,
+				ContentType: "audio/mpeg"})
 			if err == nil || resilience.Classify(err) != tc.wantClass {
 				t.Errorf("Put: %v is %v, want %v", err, resilience.Classify(err), tc.wantClass)
 			}
@@ -267,7 +272,8 @@ func TestOutage(t *testing.T) {
 	f := newFixture(t)
 	b := f.open(t, nil)
 	put := func() error {
-		_, err := b.Put(t.Context(), "ns/t/x", bytes.NewReader(audio(10)), 10, "audio/mpeg", nil)
+		_, err := b.Put(t.Context(), objectstore.Object{Key: "ns/t/x", Body: bytes.NewReader(audio(10)), Size: 10,
+			ContentType: "audio/mpeg"})
 		return err
 	}
 	f.Stop(t)
@@ -284,7 +290,8 @@ func TestThrottled(t *testing.T) {
 	f := newFixture(t)
 	proxy := s3test.NewProxy(t, f.Server, func(*http.Request) s3test.Fault { return s3test.Refuse })
 	b := f.open(t, func(c *objectstore.Config) { c.Endpoint = proxy.URL })
-	_, err := b.Put(t.Context(), "ns/t/x", bytes.NewReader(audio(10)), 10, "audio/mpeg", nil)
+	_, err := b.Put(t.Context(), objectstore.Object{Key: "ns/t/x", Body: bytes.NewReader(audio(10)), Size: 10,
+		ContentType: "audio/mpeg"})
 	var answer *resilience.HTTPError
 	if !errors.As(err, &answer) || answer.Code != "SlowDown" || resilience.Classify(err) != resilience.Transient {
 		t.Errorf("got %v, want SlowDown, transient", err)
@@ -295,7 +302,8 @@ func TestCleanup(t *testing.T) {
 	f := newFixture(t)
 	b := f.open(t, nil)
 	for _, key := range []string{"ns/t/1", "ns/t/2", "ns/t2/1"} {
-		if _, err := b.Put(t.Context(), key, bytes.NewReader(audio(10)), 10, "audio/mpeg", nil); err != nil {
+		if _, err := b.Put(t.Context(), objectstore.Object{Key: key, Body: bytes.NewReader(audio(10)), Size: 10,
+			ContentType: "audio/mpeg"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -344,7 +352,8 @@ func TestNoGoroutineStays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Put(t.Context(), "ns/t/x", onlyReader{bytes.NewReader(audio(6 << 20))}, -1, "audio/mpeg", nil); err != nil {
+	if _, err := b.Put(t.Context(), objectstore.Object{Key: "ns/t/x", Body: onlyReader{bytes.NewReader(audio(6 << 20))},
+		Size: -1, ContentType: "audio/mpeg"}); err != nil {
 		t.Fatal(err)
 	}
 	transport.CloseIdleConnections()

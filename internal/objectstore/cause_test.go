@@ -116,7 +116,8 @@ func TestCauses(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			b := openStrict(t, s3test.NewStrict(t, tc.rules, nil), tc.change)
-			_, err := b.Put(t.Context(), "ns/t/x", bytes.NewReader(audio(10)), 10, "audio/mpeg", nil)
+			_, err := b.Put(t.Context(), objectstore.Object{Key: "ns/t/x", Body: bytes.NewReader(audio(10)), Size: 10,
+				ContentType: "audio/mpeg"})
 			if err == nil {
 				t.Fatal("no error")
 			}

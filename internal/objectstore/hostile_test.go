@@ -153,16 +153,23 @@ const endless = "HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nConnection:
 
 // operations are all requests whose answers the client reads itself.
 var operations = map[string]func(context.Context, *objectstore.Bucket) error{
-	"probe":           func(ctx context.Context, b *objectstore.Bucket) error { return b.Probe(ctx) },
-	"list parts":      func(ctx context.Context, b *objectstore.Bucket) error { return second(b.Parts(ctx, "k", "id")) },
-	"list uploads":    func(ctx context.Context, b *objectstore.Bucket) error { return last(b.Uploads(ctx, "k")) },
+	"probe":        func(ctx context.Context, b *objectstore.Bucket) error { return b.Probe(ctx) },
+	"write probe":  func(ctx context.Context, b *objectstore.Bucket) error { return last(b.ProbeWrite(ctx, "k")) },
+	"list parts":   func(ctx context.Context, b *objectstore.Bucket) error { return second(b.Parts(ctx, "k", "id")) },
+	"list uploads": func(ctx context.Context, b *objectstore.Bucket) error { return last(b.Uploads(ctx, "k")) },
+	"read back": func(ctx context.Context, b *objectstore.Bucket) error {
+		_, _, err := b.Digest(ctx, "k", 64, nil)
+		return err
+	},
+	"stat":            func(ctx context.Context, b *objectstore.Bucket) error { return last(b.Stat(ctx, "k")) },
 	"delete a prefix": func(ctx context.Context, b *objectstore.Bucket) error { return last(b.DeletePrefix(ctx, "k/")) },
 	"abort a prefix":  func(ctx context.Context, b *objectstore.Bucket) error { return b.AbortIncomplete(ctx, "k/") },
 	"begin an upload": func(ctx context.Context, b *objectstore.Bucket) error {
-		return last(b.BeginUpload(ctx, "k", "audio/wav"))
+		return last(b.BeginUpload(ctx, objectstore.Object{Key: "k", ContentType: "audio/wav"}))
 	},
 	"put": func(ctx context.Context, b *objectstore.Bucket) error {
-		return last(b.Put(ctx, "k", strings.NewReader("x"), 1, "audio/wav", nil))
+		return last(b.Put(ctx, objectstore.Object{Key: "k", Body: strings.NewReader("x"), Size: 1,
+			ContentType: "audio/wav"}))
 	},
 	"complete": func(ctx context.Context, b *objectstore.Bucket) error {
 		return b.CompleteUpload(ctx, "k", "id", []objectstore.Part{{Number: 1, ETag: "e"}})

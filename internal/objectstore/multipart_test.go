@@ -21,13 +21,13 @@ func TestParts(t *testing.T) {
 	ctx := t.Context()
 	const key = "ns/t/a.wav"
 	first, last := audio(objectstore.PartSize), []byte("the rest")
-	id, err := b.BeginUpload(ctx, key, "audio/wav")
+	id, err := b.BeginUpload(ctx, objectstore.Object{Key: key, ContentType: "audio/wav"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	put := func(n int, data []byte) {
 		t.Helper()
-		if err := b.PutPart(ctx, key, id, n, bytes.NewReader(data), int64(len(data))); err != nil {
+		if err := b.PutPart(ctx, key, id, b.Checksum(), n, bytes.NewReader(data), int64(len(data))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -56,7 +56,7 @@ func TestParts(t *testing.T) {
 		t.Errorf("the object: %+v, %v", info, err)
 	}
 	for name, err := range map[string]error{
-		"a part":     b.PutPart(ctx, key, id, 3, bytes.NewReader(last), int64(len(last))),
+		"a part":     b.PutPart(ctx, key, id, b.Checksum(), 3, bytes.NewReader(last), int64(len(last))),
 		"its parts":  second(b.Parts(ctx, key, id)),
 		"of no such": second(b.Parts(ctx, key, "00000000-0000-0000-0000-000000000000")),
 	} {
@@ -87,17 +87,19 @@ func TestPartFaults(t *testing.T) {
 		return faults[n-1]
 	})
 	b := f.open(t, func(c *objectstore.Config) { c.Endpoint = proxy.URL })
-	id, err := b.BeginUpload(t.Context(), "ns/t/a", "audio/wav")
+	id, err := b.BeginUpload(t.Context(), objectstore.Object{Key: "ns/t/a", ContentType: "audio/wav"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	data := audio(10_000)
 	for i := range faults {
-		if err := b.PutPart(t.Context(), "ns/t/a", id, 1, bytes.NewReader(data), int64(len(data))); err == nil {
+		if err := b.PutPart(t.Context(), "ns/t/a", id, b.Checksum(), 1, bytes.NewReader(data),
+			int64(len(data))); err == nil {
 			t.Errorf("fault %d: no error", i)
 		}
 	}
-	if err := b.PutPart(t.Context(), "ns/t/a", id, 1, bytes.NewReader(data), int64(len(data))); err != nil {
+	if err := b.PutPart(t.Context(), "ns/t/a", id, b.Checksum(), 1, bytes.NewReader(data),
+		int64(len(data))); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

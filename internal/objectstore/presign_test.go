@@ -39,7 +39,8 @@ func TestPresignGet(t *testing.T) {
 	b := f.open(t, nil)
 	const key = "acme/support/2026/03/01/c1-00aa.mp3"
 	want := audio(4096)
-	if _, err := b.Put(t.Context(), key, bytes.NewReader(want), int64(len(want)), "audio/mpeg", nil); err != nil {
+	if _, err := b.Put(t.Context(), objectstore.Object{Key: key, Body: bytes.NewReader(want), Size: int64(len(want)),
+		ContentType: "audio/mpeg"}); err != nil {
 		t.Fatal(err)
 	}
 	link, err := objectstore.PresignGet(f.config(), key, time.Minute)
@@ -83,7 +84,8 @@ func TestPresignGet(t *testing.T) {
 
 func TestPresignedExpires(t *testing.T) {
 	f := newFixture(t)
-	if _, err := f.open(t, nil).Put(t.Context(), "ns/t/a", strings.NewReader("x"), 1, "", nil); err != nil {
+	if _, err := f.open(t, nil).Put(t.Context(), objectstore.Object{Key: "ns/t/a", Body: strings.NewReader("x"),
+		Size: 1}); err != nil {
 		t.Fatal(err)
 	}
 	link, err := objectstore.PresignGet(f.config(), "ns/t/a", time.Second)
