@@ -50,8 +50,11 @@ const (
 	rootKey
 )
 
-// withObject marks the request whose answer is an object: its reader bounds it.
-func withObject(ctx context.Context) context.Context { return context.WithValue(ctx, objectKey, true) }
+// withObject marks the request whose answer is an object, and bounds it in bytes; -1 means that its reader bounds it.
+// The client reads all of an object whose headers it cannot read.
+func withObject(ctx context.Context, most int64) context.Context {
+	return context.WithValue(ctx, objectKey, most)
+}
 
 // withRequests bounds the requests of one operation.
 func withRequests(ctx context.Context, most int64) context.Context {
@@ -107,8 +110,8 @@ func (a answers) bounded(req *http.Request, resp *http.Response, cancel context.
 		b.tags.root, _ = req.Context().Value(rootKey).(string)
 	}
 	after := a.within
-	if object, _ := req.Context().Value(objectKey).(bool); object && resp.StatusCode < http.StatusMultipleChoices {
-		b.left, b.stall, after = -1, a.stall, a.stall
+	if most, object := req.Context().Value(objectKey).(int64); object && resp.StatusCode < http.StatusMultipleChoices {
+		b.left, b.object, b.stall, after = int(most), true, a.stall, a.stall
 	}
 	b.timer = time.AfterFunc(after, func() {
 		b.late.Store(true)
@@ -125,6 +128,8 @@ type boundedBody struct {
 	late   atomic.Bool
 	// left is how many bytes may still come; -1 means that the reader bounds them.
 	left int
+	// object means that the body is an object, and not XML.
+	object bool
 	// stall is how long each Read may take; 0 means that the timer runs for the whole body.
 	stall time.Duration
 	tags  tagCounter
@@ -154,7 +159,7 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 		switch {
 		case b.left < 0:
 			n, err = 0, errAnswerSize
-		case !b.tags.count(p[:n]):
+		case !b.object && !b.tags.count(p[:n]):
 			n, err = 0, b.tags.fault()
 		case errors.Is(err, io.EOF) && b.tags.root != "":
 			err = errAnswerRoot // it ended without an element

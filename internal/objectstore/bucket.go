@@ -8,31 +8,82 @@ package objectstore
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/encrypt"
 )
 
 // PartSize is how long each part of an upload of unknown length is, but the last. S3 allows no less than 5 MiB; more
 // would be memory.
 const PartSize = 5 << 20
 
-// partBuffers bounds the memory of uploads of unknown length, for each Bucket. They are rare (Exotel sends a length), so
-// further ones wait.
+// partBuffers bounds the memory of uploads for each Bucket, unless its Config says otherwise.
 const partBuffers = 4
+
+// Addressing is where requests have the bucket's name.
+type Addressing string
+
+// Ways of addressing. Auto has it in the host name for Amazon, Alibaba and Google, and in the path for all others.
+const (
+	AddressingAuto        Addressing = "Auto"
+	AddressingPath        Addressing = "Path"
+	AddressingVirtualHost Addressing = "VirtualHost"
+)
+
+var lookups = map[Addressing]minio.BucketLookupType{
+	AddressingPath:        minio.BucketLookupPath,
+	AddressingVirtualHost: minio.BucketLookupDNS,
+}
+
+// Encryption is what objects are encrypted with.
+type Encryption string
+
+// Encryptions at the store. Without one the bucket's default counts.
+const (
+	EncryptionS3  Encryption = "SSE-S3"
+	EncryptionKMS Encryption = "SSE-KMS"
+)
 
 // Config names a bucket and how to get in.
 type Config struct {
 	// Endpoint is a URL: https://host[:port].
 	Endpoint, Region             string
 	AccessKeyID, SecretAccessKey string
-	Bucket                       string
+	// SessionToken is needed with temporary credentials.
+	SessionToken string
+	Bucket       string
+	Options
+	// Buffers is how many bodies are in memory at once at most, each of at most PartSize bytes. 0 means 4.
+	Buffers int
+}
+
+// Options of a bucket. The zero value is right for most.
+type Options struct {
+	Addressing Addressing `json:"addressing,omitempty"`
+	// DualStack uses Amazon's addresses for IPv4 and IPv6.
+	DualStack bool `json:"dualStack,omitempty"`
+	// Encryption of objects, and KMSKeyID with EncryptionKMS; without one it is the account's own key.
+	Encryption Encryption `json:"encryption,omitempty"`
+	KMSKeyID   string     `json:"kmsKeyID,omitempty"`
+	// StorageClass of objects; empty for the store's default.
+	StorageClass string `json:"storageClass,omitempty"`
+	// Tags of objects.
+	Tags map[string]string `json:"tags,omitempty"`
+	// PublicEndpoint is the URL under which people reach the store, for links; empty: Endpoint.
+	PublicEndpoint string `json:"publicEndpoint,omitempty"`
+	// CABundle are the authorities, in PEM, that may sign the store's certificate; empty: those that the system trusts.
+	CABundle string `json:"caBundle,omitempty"`
+	// Checksum that the bucket supports; empty while that is unknown.
+	Checksum Checksum `json:"checksum,omitempty"`
 }
 
 // Bucket is safe for concurrent use.
@@ -41,7 +92,11 @@ type Bucket struct {
 	name    string
 	host    string
 	region  string
-	buffers chan []byte
+	options Options
+	// checksum is that of the options, but while a probe tries others.
+	checksum   Checksum
+	encryption encrypt.ServerSide
+	buffers    chan []byte
 }
 
 // ErrNotFound : there is no such object.
@@ -52,6 +107,8 @@ type Info struct {
 	Size int64
 	// ETag without quotes. The object's MD5 in hex, unless it was uploaded in parts or the store encrypts with keys of its own.
 	ETag string
+	// SHA256 that the store has verified, in hex; empty if it does not say.
+	SHA256 string
 	// Meta is the user metadata, its keys in the form of HTTP headers.
 	Meta map[string]string
 	// Multipart : the ETag is that of an upload in parts.
@@ -63,6 +120,10 @@ func New(c Config, transport *Transport) (*Bucket, error) {
 	if transport == nil {
 		transport = NewTransport(Policy{}, 64)
 	}
+	transport, err := transport.trusting(c.CABundle)
+	if err != nil {
+		return nil, err
+	}
 	core, err := newCore(c, transport)
 	if err != nil {
 		return nil, err
@@ -70,12 +131,35 @@ func New(c Config, transport *Transport) (*Bucket, error) {
 	if err := transport.check(core.EndpointURL()); err != nil {
 		return nil, err
 	}
-	b := &Bucket{core: *core, name: c.Bucket, host: core.EndpointURL().Host,
-		region: region(c.Region), buffers: make(chan []byte, partBuffers)}
-	for range partBuffers {
+	b := &Bucket{core: *core, name: c.Bucket, host: core.EndpointURL().Host, region: region(c.Region),
+		options:  c.Options,
+		checksum: c.Checksum}
+	if b.encryption, err = encryption(c.Options); err != nil {
+		return nil, err
+	}
+	if c.Buffers == 0 {
+		c.Buffers = partBuffers
+	}
+	b.buffers = make(chan []byte, c.Buffers)
+	for range c.Buffers {
 		b.buffers <- nil // made when first needed
 	}
 	return b, nil
+}
+
+// Checksum returns how the bucket makes sure that it keeps what was sent; empty while that is unknown.
+func (b *Bucket) Checksum() Checksum { return b.checksum }
+
+func encryption(o Options) (encrypt.ServerSide, error) {
+	switch o.Encryption {
+	case "":
+		return nil, nil //nolint:nilnil // no encryption is asked for
+	case EncryptionS3:
+		return encrypt.NewSSE(), nil
+	case EncryptionKMS:
+		return encrypt.NewSSEKMS(o.KMSKeyID, nil)
+	}
+	return nil, fmt.Errorf("the encryption %q is not %s or %s", o.Encryption, EncryptionS3, EncryptionKMS)
 }
 
 func newCore(c Config, transport http.RoundTripper) (*minio.Core, error) {
@@ -87,15 +171,19 @@ func newCore(c Config, transport http.RoundTripper) (*minio.Core, error) {
 		return nil, errors.New("no bucket is named")
 	}
 	core, err := minio.NewCore(u.Host, &minio.Options{
-		Creds:      credentials.NewStaticV4(c.AccessKeyID, c.SecretAccessKey, ""),
-		Secure:     u.Scheme == "https",
-		Region:     region(c.Region),
-		Transport:  transport,
-		MaxRetries: 1, // package resilience retries, with one budget for all
+		Creds:        credentials.NewStaticV4(c.AccessKeyID, c.SecretAccessKey, c.SessionToken),
+		Secure:       u.Scheme == "https",
+		Region:       region(c.Region),
+		BucketLookup: lookups[c.Addressing],
+		Transport:    transport,
+		MaxRetries:   1, // package resilience retries, with one budget for all
 	})
 	if err != nil {
 		return nil, fmt.Errorf("S3 client for %s: %w", u.Host, err)
 	}
+	// The client replaces Amazon's host names by those for both families of addresses unless it is told otherwise, and a
+	// gateway endpoint or a firewall for the plain ones does not let these pass.
+	core.SetS3EnableDualstack(c.DualStack || strings.Contains(u.Host, ".dualstack."))
 	return core, nil
 }
 
@@ -109,11 +197,21 @@ func region(r string) string {
 
 // Stat asks for an object's size and ETag.
 func (b *Bucket) Stat(ctx context.Context, key string) (Info, error) {
-	o, err := b.core.StatObject(ctx, b.name, key, minio.StatObjectOptions{})
+	o, err := b.core.StatObject(ctx, b.name, key, minio.StatObjectOptions{Checksum: b.checksum == ChecksumSHA256})
 	if err != nil {
 		return Info{}, b.withBody(ctx, key, b.explain(err))
 	}
-	return Info{Size: o.Size, ETag: o.ETag, Meta: o.UserMetadata, Multipart: isMultipart(o.ETag)}, nil
+	return Info{Size: o.Size, ETag: o.ETag, SHA256: hexOf(o.ChecksumSHA256), Meta: o.UserMetadata,
+		Multipart: isMultipart(o.ETag)}, nil
+}
+
+// hexOf turns a checksum in base64 into hex. That of an upload in parts is not the object's, and has another form.
+func hexOf(checksum string) string {
+	sum, err := base64.StdEncoding.DecodeString(checksum)
+	if err != nil || len(sum) != sha256.Size {
+		return ""
+	}
+	return hex.EncodeToString(sum)
 }
 
 // withBody asks for an object once more if an answer without a body refused it, since only a body says why.
@@ -122,7 +220,7 @@ func (b *Bucket) withBody(ctx context.Context, key string, err error) error {
 	if !errors.As(err, &answer) || answer.Status >= http.StatusInternalServerError {
 		return err
 	}
-	body, told := b.Get(ctx, key)
+	body, told := b.get(ctx, key, 0)
 	if told == nil {
 		_ = body.Close()
 		return err
@@ -132,7 +230,12 @@ func (b *Bucket) withBody(ctx context.Context, key string, err error) error {
 
 // Get streams an object. ErrNotFound may come from the first Read.
 func (b *Bucket) Get(ctx context.Context, key string) (io.ReadCloser, error) {
-	body, _, _, err := b.core.GetObject(withObject(ctx), b.name, key, minio.GetObjectOptions{})
+	return b.get(ctx, key, -1)
+}
+
+// get streams an object. The caller wants at most so much of it, in bytes.
+func (b *Bucket) get(ctx context.Context, key string, most int64) (io.ReadCloser, error) {
+	body, _, _, err := b.core.GetObject(withObject(ctx, most), b.name, key, minio.GetObjectOptions{})
 	if err != nil {
 		return nil, b.explain(err)
 	}
@@ -141,7 +244,7 @@ func (b *Bucket) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 
 // Digest reads at most so many bytes of an object, and returns how many and their SHA-256 in hex. It makes a buffer of its own if buf is nil.
 func (b *Bucket) Digest(ctx context.Context, key string, most int64, buf []byte) (n int64, sum string, err error) {
-	r, err := b.Get(ctx, key)
+	r, err := b.get(ctx, key, most)
 	if err != nil {
 		return 0, "", err
 	}

@@ -29,6 +29,7 @@ const (
 	StorageClassRefused   Reason = "StorageClassRefused"
 	NotSupported          Reason = "NotSupported"
 	CertificateNotTrusted Reason = "CertificateNotTrusted"
+	ContentChanged        Reason = "ContentChanged"
 	EndpointUnreachable   Reason = "EndpointUnreachable"
 	EndpointNotAllowed    Reason = "EndpointNotAllowed"
 )
@@ -78,6 +79,8 @@ var causes = map[Reason]Cause{
 		Advice: "correct spec.recordings.storageClass"},
 	NotSupported: {What: "the store does not support the request", Stop: true,
 		Advice: "remove the options of spec.recordings that it lacks, or use another store"},
+	ContentChanged: {What: "the store returned other bytes than were written", Stop: true,
+		Advice: "use a store that keeps objects as they are sent"},
 	CertificateNotTrusted: {What: "the store's certificate is not trusted", Stop: true,
 		Advice: "name the authority that signed it in spec.recordings.caSecretRef, or correct spec.recordings.endpoint"},
 }
@@ -162,6 +165,7 @@ func CauseOf(err error) Cause {
 	var (
 		none        *NoAnswerError
 		certificate *CertificateError
+		encryption  *encryptionError
 		answer      *AnswerError
 	)
 	switch {
@@ -169,6 +173,10 @@ func CauseOf(err error) Cause {
 		return Cause{}
 	case errors.As(err, &certificate):
 		return cause(CertificateNotTrusted)
+	case errors.Is(err, errContent):
+		return cause(ContentChanged)
+	case errors.As(err, &encryption):
+		return cause(EncryptionRequired)
 	case !errors.As(err, &answer) || resilience.Classify(answer) == resilience.Transient && answer.Status != 507:
 		return Cause{}
 	}

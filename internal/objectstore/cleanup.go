@@ -97,7 +97,21 @@ func (b *Bucket) DeletePrefix(ctx context.Context, prefix string) (n int, err er
 	return n + done, err
 }
 
+// deleteObjects deletes a batch in one request or, where the store cannot do that, each object in a request of its own.
 func (b *Bucket) deleteObjects(ctx context.Context, objects []minio.ObjectInfo) (n int, err error) {
+	n, err = b.deleteTogether(ctx, objects)
+	if CauseOf(err).Reason != NotSupported {
+		return n, err
+	}
+	for n = range objects {
+		if err := b.Remove(ctx, objects[n].Key); err != nil {
+			return n, err
+		}
+	}
+	return len(objects), nil
+}
+
+func (b *Bucket) deleteTogether(ctx context.Context, objects []minio.ObjectInfo) (n int, err error) {
 	queue := make(chan minio.ObjectInfo, len(objects))
 	for _, o := range objects {
 		queue <- o

@@ -2,8 +2,6 @@ package objectstore
 
 import (
 	"context"
-	"crypto/md5" //nolint:gosec // it is what S3 compares a part with
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -22,29 +20,33 @@ type Part struct {
 	Number int
 	Size   int64
 	ETag   string
+	// SHA256 in base64, as the store lists it, of an upload that was begun with ChecksumSHA256.
+	SHA256 string
 }
 
 // MaxParts of an upload.
 const MaxParts = maxParts
 
-// BeginUpload begins an upload in parts and returns its id. Whoever begins one completes or aborts it.
-func (b *Bucket) BeginUpload(ctx context.Context, key, contentType string) (id string, err error) {
-	id, err = b.core.NewMultipartUpload(ctx, b.name, key, putOptions(contentType, nil))
-	return id, b.explainUpload(err)
+// BeginUpload begins an upload in parts and returns its id. Its parts need the checksum that the bucket has now.
+// Whoever begins one completes or aborts it.
+func (b *Bucket) BeginUpload(ctx context.Context, o Object) (id string, err error) {
+	return b.begin(ctx, &o)
 }
 
-// PutPart sends a part, which takes the place of one with its number, and has the store compare it with its MD5. It reads r twice. All
-// parts but the last have PartSize bytes.
-func (b *Bucket) PutPart(ctx context.Context, key, id string, number int, r io.ReadSeeker, size int64) error {
-	sum := md5.New() //nolint:gosec // see above
-	if _, err := io.Copy(sum, io.LimitReader(r, size)); err != nil {
+// PutPart sends a part, which takes the place of one with its number, and has the store compare it with a digest: its
+// SHA-256 if the upload was begun with ChecksumSHA256, else its MD5. It reads r twice. All parts but the last have
+// PartSize bytes.
+func (b *Bucket) PutPart(
+	ctx context.Context, key, id string, begun Checksum, number int, r io.ReadSeeker, size int64,
+) error {
+	if begun != ChecksumSHA256 {
+		begun = ChecksumMD5
+	}
+	sums, err := begun.readSums(r, size)
+	if err != nil {
 		return fmt.Errorf("read part %d: %w", number, err)
 	}
-	if _, err := r.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("read part %d again: %w", number, err)
-	}
-	_, err := b.core.PutObjectPart(ctx, b.name, key, id, number, io.LimitReader(r, size), size,
-		minio.PutObjectPartOptions{Md5Base64: base64.StdEncoding.EncodeToString(sum.Sum(nil)), DisableContentSha256: true})
+	_, err = b.core.PutObjectPart(ctx, b.name, key, id, number, io.LimitReader(r, size), size, begun.part(sums))
 	return b.explainUpload(err)
 }
 
@@ -62,7 +64,7 @@ func (b *Bucket) Parts(ctx context.Context, key, id string) (parts []Part, err e
 			return nil, b.explainUpload(err)
 		}
 		for _, p := range page.ObjectParts {
-			parts = append(parts, Part{Number: p.PartNumber, Size: p.Size, ETag: p.ETag})
+			parts = append(parts, Part{Number: p.PartNumber, Size: p.Size, ETag: p.ETag, SHA256: p.ChecksumSHA256})
 		}
 		if len(parts) > MaxParts {
 			return nil, errParts
@@ -79,7 +81,7 @@ func (b *Bucket) Parts(ctx context.Context, key, id string) (parts []Part, err e
 func (b *Bucket) CompleteUpload(ctx context.Context, key, id string, parts []Part) error {
 	list := make([]minio.CompletePart, 0, len(parts))
 	for _, p := range parts {
-		list = append(list, minio.CompletePart{PartNumber: p.Number, ETag: p.ETag})
+		list = append(list, minio.CompletePart{PartNumber: p.Number, ETag: p.ETag, ChecksumSHA256: p.SHA256})
 	}
 	_, err := b.core.CompleteMultipartUpload(ctx, b.name, key, id, list, minio.PutObjectOptions{})
 	return b.explainUpload(err)
@@ -107,7 +109,7 @@ func (b *Bucket) Uploads(ctx context.Context, key string) (ids []string, err err
 
 // Head reads the first n bytes of an object.
 func (b *Bucket) Head(ctx context.Context, key string, n int64) ([]byte, error) {
-	body, err := b.Get(ctx, key)
+	body, err := b.get(ctx, key, n)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,9 @@ func PresignGet(c Config, key string, within time.Duration) (string, error) {
 	if key == "" || path.Clean("/"+key) != "/"+key {
 		return "", errors.New("the object's key is empty, or has an element that is empty or climbs")
 	}
+	if c.PublicEndpoint != "" {
+		c.Endpoint = c.PublicEndpoint
+	}
 	core, err := newCore(c, offline{})
 	if err != nil {
 		return "", err

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
+	"sync"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -14,93 +16,235 @@ import (
 // maxParts is S3's bound.
 const maxParts = 10000
 
-// Put uploads size bytes of r, or with size -1 all of it, and returns the ETag without quotes. When it fails, nothing of
-// an upload in parts is left behind; whether a single PUT arrived is unknown, and some stores keep the beginning of a
-// broken one as an object: only Stat, compared with the caller's own digest, tells.
-func (b *Bucket) Put(ctx context.Context, key string, r io.Reader, size int64, contentType string, meta map[string]string) (string, error) {
-	if size < 0 {
-		return b.putUnknown(ctx, key, r, contentType, meta)
-	}
-	return b.putKnown(ctx, key, r, size, contentType, meta)
+// Object is what Put stores.
+type Object struct {
+	Key, ContentType string
+	// Body is read to its end, or for Size bytes.
+	Body io.Reader
+	// Size of the body; -1 if it is unknown.
+	Size int64
+	// Meta is user metadata. Values that are not plain ASCII are sent percent-encoded.
+	Meta map[string]string
+	// Sums returns the digests of what was read of the body. It is asked before a body that fits in a part is sent; nil
+	// means that Put computes what the bucket's checksum needs.
+	Sums func() Sums
+	// Progress is called whenever the store takes bytes of a body that was read, and says whether there are more; nil:
+	// nothing is called.
+	Progress func(more bool)
 }
 
-func (b *Bucket) putKnown(ctx context.Context, key string, r io.Reader, size int64, contentType string, meta map[string]string) (string, error) {
-	info, err := b.core.Client.PutObject(ctx, b.name, key, r, size, putOptions(contentType, meta))
+// Put uploads an object and returns its ETag without quotes. A body that fits in a part is read before it is sent, so
+// that its digests go along; a longer one is sent in parts, or as it is read if no checksum is sent and its length is
+// known. When Put fails, nothing of an upload in parts is left behind; whether a single PUT arrived is unknown, and
+// some stores keep the beginning of a broken one as an object: only Stat, compared with the caller's own digest, tells.
+func (b *Bucket) Put(ctx context.Context, o Object) (etag string, err error) {
+	if o.Size > PartSize && !b.checksum.Sent() {
+		return b.putStream(ctx, &o)
+	}
+	size := int64(PartSize)
+	if o.Size >= 0 {
+		size = min(size, o.Size)
+	}
+	buf, err := b.takeBuffer(ctx, int(size))
+	if err != nil {
+		return "", err
+	}
+	defer func() { b.buffers <- buf }()
+	n, err := fill(o.Body, buf[:size])
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return "", err
+	case int64(n) < o.Size && int64(n) < size:
+		return "", fmt.Errorf("the body ended after %d of %d bytes: %w", n, o.Size, io.ErrUnexpectedEOF)
+	case errors.Is(err, io.EOF), int64(n) == o.Size:
+		return b.putWhole(ctx, &o, buf[:n])
+	}
+	return b.putLong(ctx, &o, buf)
+}
+
+// putStream sends a body of known length as it is read, without a checksum.
+func (b *Bucket) putStream(ctx context.Context, o *Object) (string, error) {
+	info, err := b.core.PutObject(ctx, b.name, o.Key, o.Body, o.Size, "", "", b.putOptions(o, Sums{}))
 	if err != nil {
 		return "", b.explain(err)
 	}
 	return info.ETag, nil
 }
 
-// putOptions sign the headers and not the body: the caller compares the ETag with its own digest, which covers the way from
-// end to end, and a signed body would be hashed once more.
-func putOptions(contentType string, meta map[string]string) minio.PutObjectOptions {
-	return minio.PutObjectOptions{ContentType: contentType, UserMetadata: meta, DisableMultipart: true, DisableContentSha256: true}
-}
-
-// putUnknown reads one part ahead. What fits in it goes out as a single PUT.
-func (b *Bucket) putUnknown(ctx context.Context, key string, r io.Reader, contentType string, meta map[string]string) (string, error) {
-	buf, err := b.takeBuffer(ctx)
-	if err != nil {
-		return "", err
+// putWhole sends a body that was read.
+func (b *Bucket) putWhole(ctx context.Context, o *Object, data []byte) (string, error) {
+	var sums Sums
+	if o.Sums != nil {
+		sums = o.Sums()
+	} else {
+		sums = b.checksum.sumsOf(data)
 	}
-	defer func() { b.buffers <- buf }()
-	n, err := fill(r, buf)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", err
+	sha, md := b.checksum.headers(sums)
+	opts := b.putOptions(o, sums)
+	if sha != "" {
+		opts.UserMetadata[headerSHA256] = sha
 	}
-	if errors.Is(err, io.EOF) {
-		return b.putKnown(ctx, key, bytes.NewReader(buf[:n]), int64(n), contentType, meta)
-	}
-	id, err := b.core.NewMultipartUpload(ctx, b.name, key, putOptions(contentType, meta))
+	piece := newPiece(data, o.Progress)
+	defer piece.close()
+	info, err := b.core.PutObject(ctx, b.name, o.Key, piece, int64(len(data)), md, "", opts)
 	if err != nil {
 		return "", b.explain(err)
 	}
-	etag, err := b.putParts(ctx, key, id, r, buf)
+	return info.ETag, confirm(sha, info.ChecksumSHA256)
+}
+
+// putLong sends a body in parts. buf is full.
+func (b *Bucket) putLong(ctx context.Context, o *Object, buf []byte) (string, error) {
+	id, err := b.begin(ctx, o)
 	if err != nil {
-		return "", errors.Join(err, b.abort(ctx, key, id))
+		return "", err
+	}
+	etag, err := b.putParts(ctx, o, id, buf)
+	if err != nil {
+		return "", errors.Join(err, b.abort(ctx, o.Key, id))
 	}
 	return etag, nil
 }
 
-func (b *Bucket) takeBuffer(ctx context.Context) ([]byte, error) {
+// begin begins an upload in parts.
+func (b *Bucket) begin(ctx context.Context, o *Object) (id string, err error) {
+	opts := b.putOptions(o, Sums{})
+	if b.checksum == ChecksumSHA256 {
+		opts.UserMetadata[headerAlgorithm] = "SHA256"
+	}
+	id, err = b.core.NewMultipartUpload(ctx, b.name, o.Key, opts)
+	return id, b.explainUpload(err)
+}
+
+// putOptions has what the bucket's configuration asks for. The signature covers the headers and not the body: the
+// checksum does, or the caller compares the ETag with its own digest.
+func (b *Bucket) putOptions(o *Object, sums Sums) minio.PutObjectOptions {
+	meta := make(map[string]string, len(o.Meta)+2)
+	for name, value := range o.Meta {
+		meta[name] = ascii(value)
+	}
+	if len(sums.SHA256) > 0 {
+		meta[MetaSHA256] = fmt.Sprintf("%x", sums.SHA256)
+	}
+	return minio.PutObjectOptions{
+		ContentType:          o.ContentType,
+		UserMetadata:         meta,
+		UserTags:             b.options.Tags,
+		ServerSideEncryption: b.encryption,
+		StorageClass:         b.options.StorageClass,
+		DisableContentSha256: true,
+	}
+}
+
+// ascii returns a value that a header can carry as it is.
+func ascii(value string) string {
+	for _, r := range value {
+		if r <= ' ' || r > '~' {
+			return url.PathEscape(value)
+		}
+	}
+	return value
+}
+
+// MetaSHA256 is the name of the metadata with the SHA-256 of the object, in hex. An object that was sent in parts has
+// none, since metadata is sent first.
+const MetaSHA256 = "sha256"
+
+// takeBuffer returns a buffer of at least a size, and waits while all are in use.
+func (b *Bucket) takeBuffer(ctx context.Context, size int) ([]byte, error) {
 	select {
 	case buf := <-b.buffers:
-		if buf == nil {
-			buf = make([]byte, PartSize)
+		if cap(buf) < size {
+			buf = make([]byte, min((size/bufferStep+1)*bufferStep, PartSize))
 		}
-		return buf, nil
+		return buf[:cap(buf)], nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-// putParts uploads buf, which is full, and whatever r still has.
-func (b *Bucket) putParts(ctx context.Context, key, id string, r io.Reader, buf []byte) (string, error) {
+// bufferStep is what the sizes of buffers are multiples of.
+const bufferStep = 256 << 10
+
+// putParts uploads buf, which is full, and whatever the body still has.
+func (b *Bucket) putParts(ctx context.Context, o *Object, id string, buf []byte) (string, error) {
 	var parts []minio.CompletePart
-	n, last := len(buf), false
+	n, last, total := len(buf), false, int64(0)
 	for number := 1; n > 0; number++ {
 		if number > maxParts {
 			return "", fmt.Errorf("the object is longer than %d parts of %d bytes", maxParts, PartSize)
 		}
-		p, err := b.core.PutObjectPart(ctx, b.name, key, id, number, bytes.NewReader(buf[:n]), int64(n), minio.PutObjectPartOptions{DisableContentSha256: true})
+		p, err := b.putPart(ctx, o, id, number, buf[:n])
 		if err != nil {
-			return "", b.explain(err)
+			return "", err
 		}
-		parts = append(parts, minio.CompletePart{PartNumber: number, ETag: p.ETag})
+		parts = append(parts, p)
+		total += int64(n)
 		if last {
 			break
 		}
-		n, err = fill(r, buf)
+		n, err = fill(o.Body, buf)
 		if last = errors.Is(err, io.EOF); err != nil && !last {
 			return "", err
 		}
 	}
-	info, err := b.core.CompleteMultipartUpload(ctx, b.name, key, id, parts, minio.PutObjectOptions{})
+	if o.Size >= 0 && total != o.Size {
+		return "", fmt.Errorf("the body has %d bytes and not %d: %w", total, o.Size, io.ErrUnexpectedEOF)
+	}
+	info, err := b.core.CompleteMultipartUpload(ctx, b.name, o.Key, id, parts, minio.PutObjectOptions{})
 	if err != nil {
 		return "", b.explain(err)
 	}
 	return info.ETag, nil
+}
+
+func (b *Bucket) putPart(ctx context.Context, o *Object, id string, number int, data []byte) (minio.CompletePart,
+	error) {
+	sums := b.checksum.sumsOf(data)
+	piece := newPiece(data, o.Progress)
+	defer piece.close()
+	p, err := b.core.PutObjectPart(ctx, b.name, o.Key, id, number, piece, int64(len(data)), b.checksum.part(sums))
+	if err != nil {
+		return minio.CompletePart{}, b.explain(err)
+	}
+	sha, _ := b.checksum.headers(sums)
+	return minio.CompletePart{PartNumber: number, ETag: p.ETag, ChecksumSHA256: sha}, confirm(sha, p.ChecksumSHA256)
+}
+
+// piece is a body in memory. An HTTP transport may go on reading it after its call has returned; a closed piece ends
+// that, so that the memory can be used again.
+type piece struct {
+	mu       sync.Mutex
+	r        *bytes.Reader
+	progress func(more bool)
+	closed   bool
+}
+
+func newPiece(data []byte, progress func(more bool)) *piece {
+	if progress == nil {
+		progress = func(bool) {}
+	}
+	return &piece{r: bytes.NewReader(data), progress: progress}
+}
+
+var errPieceClosed = errors.New("the request has ended")
+
+// Read implements io.Reader.
+func (p *piece) Read(buf []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return 0, errPieceClosed
+	}
+	n, err := p.r.Read(buf)
+	p.progress(p.r.Len() > 0)
+	return n, err
+}
+
+func (p *piece) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
 }
 
 // fill reads until buf is full. io.EOF means that r has ended, with n bytes read before.

@@ -1,10 +1,14 @@
 package objectstore
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/caly-dev/caly/internal/netguard"
@@ -32,7 +36,14 @@ type Transport struct {
 	policy  Policy
 	http    *http.Transport
 	answers answers
+
+	mu sync.Mutex
+	// private are the transports for stores with authorities of their own, by those.
+	private map[string]*Transport
 }
+
+// maxPrivate bounds the transports for stores with authorities of their own.
+const maxPrivate = 256
 
 // NewTransport returns a transport with every wait bounded, that keeps up to idle connections.
 func NewTransport(policy Policy, idle int) *Transport {
@@ -59,7 +70,46 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // CloseIdleConnections closes the connections that no request uses.
-func (t *Transport) CloseIdleConnections() { t.http.CloseIdleConnections() }
+func (t *Transport) CloseIdleConnections() {
+	t.http.CloseIdleConnections()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.private {
+		p.http.CloseIdleConnections()
+	}
+}
+
+// trusting returns the transport for stores whose certificates are signed by the authorities of a bundle in PEM, and
+// by no other; for an empty one itself.
+func (t *Transport) trusting(bundle string) (*Transport, error) {
+	if bundle == "" {
+		return t, nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p := t.private[bundle]; p != nil {
+		return p, nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(bundle)) {
+		return nil, errors.New("the authorities of the store are not certificates in PEM")
+	}
+	for bundle, p := range t.private { // any one makes room
+		if len(t.private) < maxPrivate {
+			break
+		}
+		p.http.CloseIdleConnections()
+		delete(t.private, bundle)
+	}
+	if t.private == nil {
+		t.private = map[string]*Transport{}
+	}
+	p := &Transport{policy: t.policy, http: t.http.Clone()}
+	p.http.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	p.answers = answers{next: p.http, within: t.answers.within, stall: t.answers.stall}
+	t.private[bundle] = p
+	return p, nil
+}
 
 // check returns a *PolicyError if the policy does not allow an endpoint. The addresses behind a name are checked
 // when they are dialled.
