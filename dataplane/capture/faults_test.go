@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/objectstore/s3test"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -425,7 +426,8 @@ func TestBroken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Put(t.Context(), key, strings.NewReader(string(cut)), int64(len(cut)), contentType, nil); err != nil {
+	if _, err := b.Put(t.Context(), objectstore.Object{Key: key, Body: strings.NewReader(string(cut)),
+		Size: int64(len(cut)), ContentType: contentType}); err != nil {
 		t.Fatal(err)
 	}
 	row.Pod = "other"

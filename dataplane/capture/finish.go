@@ -139,18 +139,22 @@ func (t *tape) putWhole(ctx context.Context, b *objectstore.Bucket) error {
 	if _, err := io.Copy(io.MultiWriter(sha, sum), f); err != nil {
 		return err
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	digest, etag := hex.EncodeToString(sha.Sum(nil)), ""
+	sums := objectstore.Sums{SHA256: sha.Sum(nil), MD5: sum.Sum(nil)}
+	etag := ""
 	err = t.request(ctx, func(ctx context.Context) (err error) {
-		etag, err = b.Put(ctx, t.m.Key, f, t.m.Size, contentType, nil)
+		if _, err = f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		o := t.m.object()
+		o.Body, o.Sums = f, func() objectstore.Sums { return sums }
+		etag, err = b.Put(ctx, o)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("send the file: %w", err)
 	}
-	if etag != hex.EncodeToString(sum.Sum(nil)) { // of a store that encrypts, say: only the object itself tells
+	digest := hex.EncodeToString(sums.SHA256)
+	if !b.Checksum().Sent() && etag != hex.EncodeToString(sums.MD5) { // only the object itself tells
 		if err := t.readBack(ctx, b, digest); err != nil {
 			return err
 		}

@@ -170,12 +170,13 @@ func (t *tape) beginUpload(ctx context.Context, b *objectstore.Bucket) error {
 	t.m.Doubt = true
 	_ = t.save() // a full disk must not keep its capture from leaving it
 	err := t.request(ctx, func(ctx context.Context) (err error) {
-		t.m.UploadID, err = b.BeginUpload(ctx, t.m.Key, contentType)
+		t.m.UploadID, err = b.BeginUpload(ctx, t.m.object())
 		return err
 	})
 	if err != nil {
 		return err
 	}
+	t.m.Checksum = b.Checksum()
 	t.m.Doubt, t.noted = before, false
 	_ = t.save() // without it the key tells of the upload
 	return nil
@@ -213,7 +214,7 @@ func (t *tape) sendPart(ctx context.Context, b *objectstore.Bucket, number int) 
 		return err
 	}
 	err = t.request(ctx, func(ctx context.Context) error {
-		return b.PutPart(ctx, t.m.Key, t.m.UploadID, number, f, info.Size())
+		return b.PutPart(ctx, t.m.Key, t.m.UploadID, t.m.Checksum, number, f, info.Size())
 	})
 	if err != nil {
 		return fmt.Errorf("send part %d: %w", number, err)

@@ -43,15 +43,17 @@ var errLost = errors.New("another pod has the capture now, or it was ended")
 
 // meta is what a process after this one must know of a capture on disk. It holds no secret.
 type meta struct {
-	Tenant   string    `json:"tenant"`
-	ID       string    `json:"id"`
-	Session  string    `json:"session"`
-	CallSID  string    `json:"callSid"`
-	Bucket   string    `json:"bucket"`
-	Key      string    `json:"key"`
-	UploadID string    `json:"uploadId,omitempty"`
-	Created  time.Time `json:"created"`
-	Rate     int       `json:"rate"`
+	Tenant   string `json:"tenant"`
+	ID       string `json:"id"`
+	Session  string `json:"session"`
+	CallSID  string `json:"callSid"`
+	Bucket   string `json:"bucket"`
+	Key      string `json:"key"`
+	UploadID string `json:"uploadId,omitempty"`
+	// Checksum of the upload's parts.
+	Checksum objectstore.Checksum `json:"checksum,omitempty"`
+	Created  time.Time            `json:"created"`
+	Rate     int                  `json:"rate"`
 	// Rowed : its row was written.
 	Rowed bool `json:"rowed,omitempty"`
 	// Doubt that no other upload in parts of the key was begun: the answer to one was not seen.
@@ -63,6 +65,16 @@ type meta struct {
 	// Code and Message say why it ended before its call.
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`
+}
+
+// object is what the bucket is told of the capture.
+func (m *meta) object() objectstore.Object {
+	return objectstore.Object{Key: m.Key, ContentType: contentType, Size: m.Size, Meta: map[string]string{
+		"tenant":       m.Tenant,
+		"call-sid":     m.CallSID,
+		"recording-id": m.ID,
+		"started-at":   m.Created.UTC().Format(time.RFC3339),
+	}}
 }
 
 func (m *meta) ref() store.CaptureRef { return store.CaptureRef{Tenant: m.Tenant, ID: m.ID} }
@@ -175,8 +187,9 @@ func (c *Captures) bucket(tenant, name string, s *tenantconfig.Storage) (*object
 	if s == nil {
 		return nil, errNoStorage
 	}
-	return objectstore.New(objectstore.Config{Endpoint: s.Endpoint, Region: s.Region, Bucket: name,
-		AccessKeyID: s.AccessKeyID.Reveal(), SecretAccessKey: s.SecretAccessKey.Reveal()}, c.transport)
+	config := s.Config()
+	config.Bucket = name
+	return objectstore.New(config, c.transport)
 }
 
 // dependency is what the breakers call a bucket, as everywhere.

@@ -36,9 +36,7 @@ func (h handlers) downloadRecording(ctx context.Context, in *recordingPath) (*li
 	out := &linkOut{}
 	// Before the link is made, whose clock has whole seconds: it is good for no less than is said.
 	out.Body.ExpiresAt = h.Now().Add(linkLifetime).UTC().Truncate(time.Second)
-	s := t.Storage
-	out.Body.URL, err = objectstore.PresignGet(objectstore.Config{Endpoint: s.Endpoint, Region: s.Region, Bucket: s.Bucket,
-		AccessKeyID: s.AccessKeyID.Reveal(), SecretAccessKey: s.SecretAccessKey.Reveal()}, r.Key, linkLifetime)
+	out.Body.URL, err = objectstore.PresignGet(t.Storage.Config(), r.Key, linkLifetime)
 	return out, err
 }
 

@@ -25,7 +25,8 @@ func put(t *testing.T, s *s3test.Server, bucket, key, data string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Put(t.Context(), key, strings.NewReader(data), int64(len(data)), "audio/mpeg", nil); err != nil {
+	if _, err := b.Put(t.Context(), objectstore.Object{Key: key, Body: strings.NewReader(data), Size: int64(len(data)),
+		ContentType: "audio/mpeg"}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -46,6 +46,17 @@ func (g *gate) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// progress notes that the store took bytes, and whether there are more for it. After the last of them the transport's
+// own time-out for the answer counts.
+func (g *gate) progress(more bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.timer.Stop()
+	if more && !g.closed {
+		g.timer.Reset(g.after)
+	}
+}
+
 // close waits for a Read under way.
 func (g *gate) close() {
 	g.mu.Lock()

@@ -68,9 +68,10 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	r.cfg = tenantconfig.Upload{Version: tenantconfig.Version, ID: tenant, ExotelKey: "key", ExotelToken: "token",
-		ExotelAPI: r.exotel.URL(), AllowedSourceHosts: []string{r.exotel.Addr()}, Bucket: r.s3.NewBucket(t),
-		Endpoint: r.s3.Endpoint, Region: r.s3.Region,
-		AccessKeyID: tenantconfig.Sensitive(r.s3.AccessKey), SecretAccessKey: tenantconfig.Sensitive(r.s3.SecretKey),
+		ExotelAPI: r.exotel.URL(), AllowedSourceHosts: []string{r.exotel.Addr()},
+		Storage: tenantconfig.Storage{Bucket: r.s3.NewBucket(t),
+			Endpoint: r.s3.Endpoint, Region: r.s3.Region, AccessKeyID: tenantconfig.Sensitive(r.s3.AccessKey),
+			SecretAccessKey: tenantconfig.Sensitive(r.s3.SecretKey)},
 		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}", DatabaseURL: tenantconfig.Sensitive(dsn)}
 	r.o = Options{Owner: "test", Concurrency: 4, IdleExit: 200 * time.Millisecond, Lease: 3 * time.Second, AllowHTTP: true,
 		AllowedCIDRs: loopback, Poll: 20 * time.Millisecond, FaultPause: 50 * time.Millisecond, SourceStall: 2 * time.Second,

@@ -54,8 +54,9 @@ func readConfig(path string) (*tenantconfig.Upload, error) {
 func runWith(ctx context.Context, o Options, cfg *tenantconfig.Upload, db queue) error {
 	s3 := objectstore.NewTransport(o.Stores, o.Concurrency)
 	defer s3.CloseIdleConnections()
-	b, err := objectstore.New(objectstore.Config{Endpoint: cfg.Endpoint, Region: cfg.Region, Bucket: cfg.Bucket,
-		AccessKeyID: cfg.AccessKeyID.Reveal(), SecretAccessKey: cfg.SecretAccessKey.Reveal()}, s3)
+	store := cfg.Config()
+	store.Buffers = o.Concurrency
+	b, err := objectstore.New(store, s3)
 	if err != nil {
 		return &ConfigError{err}
 	}

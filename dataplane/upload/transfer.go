@@ -16,7 +16,8 @@ import (
 
 // bucket is what a transfer needs of objectstore.Bucket.
 type bucket interface {
-	Put(ctx context.Context, key string, r io.Reader, size int64, contentType string, meta map[string]string) (string, error)
+	Checksum() objectstore.Checksum
+	Put(ctx context.Context, o objectstore.Object) (etag string, err error)
 	Stat(ctx context.Context, key string) (objectstore.Info, error)
 	Digest(ctx context.Context, key string, most int64, buf []byte) (n int64, sha256 string, err error)
 	Remove(ctx context.Context, key string) error
@@ -148,7 +149,7 @@ func (t *transfer) compare(ctx context.Context, b *body) (result *store.Result, 
 		return nil, true, resilience.Abort(err)
 	}
 	s := d.sums()
-	if s.size != info.Size || !s.matches(info.ETag) {
+	if s.size != info.Size || s.sha256 != info.SHA256 && !s.matches(info.ETag) {
 		return nil, true, nil
 	}
 	return t.result(s), true, nil
@@ -165,10 +166,11 @@ func drain(r io.Reader) error {
 func (t *transfer) send(ctx context.Context, b *body) (*store.Result, error) {
 	putCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	d := newDigest(t.lanes, b, t.maxSize, b.size < 0)
+	d := t.digest(b)
 	defer d.close()
 	g := newGate(d, t.storageStall, cancel)
-	etag, err := t.bucket.Put(putCtx, t.key, g, b.size, b.objectType(), nil)
+	etag, err := t.bucket.Put(putCtx, objectstore.Object{Key: t.key, Body: g, Size: b.size, ContentType: b.objectType(),
+		Meta: t.meta(), Sums: d.whole, Progress: g.progress})
 	b.end() // a Read under way returns, so that the gate can close
 	g.close()
 	switch {
@@ -183,14 +185,32 @@ func (t *transfer) send(ctx context.Context, b *body) (*store.Result, error) {
 		return nil, orIncomplete(err)
 	}
 	s := d.sums()
-	if err == nil && s.matches(etag) {
-		return t.result(s), nil // the store took the MD5 of what it keeps: HEAD would say the same once more
+	if err == nil && (t.bucket.Checksum().Sent() || s.matches(etag)) {
+		return t.result(s), nil // the store has verified the checksum, or took the MD5 of what it keeps
 	}
 	result, verr := t.verify(ctx, s, etag)
 	if verr != nil && err != nil {
 		return nil, err // not stored, and why
 	}
 	return result, verr
+}
+
+// digest takes the digests that the bucket's checksum needs.
+func (t *transfer) digest(b *body) *digest {
+	if !t.bucket.Checksum().NeedsMD5() {
+		return newDigest(nil, b, t.maxSize, false)
+	}
+	return newDigest(t.lanes, b, t.maxSize, b.size < 0)
+}
+
+// meta is what the object says of itself.
+func (t *transfer) meta() map[string]string {
+	return map[string]string{
+		"tenant":       t.cfg.ID,
+		"call-sid":     t.rec.CallSID,
+		"recording-id": t.rec.ID,
+		"queued-at":    t.rec.CreatedAt.UTC().Format(time.RFC3339),
+	}
 }
 
 // orIncomplete covers a store that reported success without having asked for everything.
@@ -214,7 +234,7 @@ func (t *transfer) verify(ctx context.Context, s sums, etag string) (*store.Resu
 	if info.Size != s.size {
 		return nil, resilience.Retryable(mismatch("the object has %d bytes and the recording %d", info.Size, s.size))
 	}
-	if s.matches(info.ETag) && (etag == "" || etag == info.ETag) {
+	if s.sha256 == info.SHA256 || s.matches(info.ETag) && (etag == "" || etag == info.ETag) {
 		return t.result(s), nil
 	}
 	return t.readBack(ctx, s)

@@ -61,16 +61,6 @@ type Limit struct {
 	Window   time.Duration `json:"window"`
 }
 
-// Storage is where a tenant's recordings lie, for links to download them, and for captures.
-type Storage struct {
-	// Bucket, Endpoint (URL), Region of the store, with its credentials.
-	Bucket          string    `json:"bucket"`
-	Endpoint        string    `json:"endpoint"`
-	Region          string    `json:"region"`
-	AccessKeyID     Sensitive `json:"accessKeyID"`
-	SecretAccessKey Sensitive `json:"secretAccessKey"`
-}
-
 const hostPattern = `[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*`
 
 var (
@@ -137,13 +127,6 @@ func checkLimits(limits map[string]Limit) error {
 			return fmt.Errorf("auth.limits.%s: %d requests in %s are not %d to %d in %s to %s", name, l.Requests, l.Window,
 				MinLimitRequests, MaxLimitRequests, MinLimitWindow, MaxLimitWindow)
 		}
-	}
-	return nil
-}
-
-func (s *Storage) check() error {
-	if s != nil && (s.Bucket == "" || s.Endpoint == "" || s.Region == "" || s.AccessKeyID == "" || s.SecretAccessKey == "") {
-		return errors.New("the config's storage lacks bucket, endpoint, region or credentials")
 	}
 	return nil
 }

@@ -72,13 +72,14 @@ func (b *BasicAuth) digested(id string) *BasicAuth {
 	return clone
 }
 
-// digested has one digest of both credentials in place of the second.
+// digested has one digest of all credentials in place of the second.
 func (s *Storage) digested(id string) *Storage {
 	if s == nil {
 		return nil
 	}
 	clone := *s
-	clone.AccessKeyID, clone.SecretAccessKey = "", slowDigest("caly digest of storage\x00"+id, s.AccessKeyID, s.SecretAccessKey)
+	clone.AccessKeyID, clone.SessionToken = "", ""
+	clone.SecretAccessKey = slowDigest("caly digest of storage\x00"+id, s.secrets()...)
 	return &clone
 }
 

@@ -54,6 +54,10 @@ func ObjectKey(cfg *Upload, in KeyInput) (string, error) {
 	return expand(cfg.KeyTemplate, cfg.ID, keyFields{in.CallSID, in.RecordingID, in.Queued.UTC().Format("2006/01/02")}, ext)
 }
 
+// ProbeKey is the key of the object that the check of a tenant's bucket writes and deletes. No key template makes it:
+// the key of a recording ends in a file's extension.
+func ProbeKey(tenantID string) string { return KeyPrefix(tenantID) + ".caly-probe" }
+
 // KeyPrefix is what every object of a tenant begins with.
 func KeyPrefix(tenantID string) string { return tenantID + "/" }
 

@@ -20,8 +20,9 @@ func sample() Tenant {
 }
 
 func sampleUpload() Upload {
-	return Upload{Version: Version, ID: "acme/support", Bucket: "b", Endpoint: "https://s3.example", DatabaseURL: "postgres://x",
-		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}", SecretAccessKey: "topsecret"}
+	return Upload{Version: Version, ID: "acme/support", DatabaseURL: "postgres://x",
+		Storage:     Storage{Bucket: "b", Endpoint: "https://s3.example", SecretAccessKey: "topsecret"},
+		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}"}
 }
 
 func TestRoundTrip(t *testing.T) {

@@ -104,12 +104,8 @@ type Upload struct {
 	ExotelAPI string `json:"exotelAPI,omitempty"`
 	// AllowedSourceHosts of recordings: host, "*.domain", optional port.
 	AllowedSourceHosts []string `json:"allowedSourceHosts"`
-	// Bucket, Endpoint (URL), Region of the store, with its credentials.
-	Bucket          string    `json:"bucket"`
-	Endpoint        string    `json:"endpoint"`
-	Region          string    `json:"region"`
-	AccessKeyID     Sensitive `json:"accessKeyID"`
-	SecretAccessKey Sensitive `json:"secretAccessKey"`
+	// Storage is where the recordings go.
+	Storage
 	// KeyTemplate makes the object's key.
 	KeyTemplate string `json:"keyTemplate"`
 	// DatabaseURL connects as the tenant's own role.

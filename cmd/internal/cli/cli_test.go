@@ -138,8 +138,9 @@ func run(ctx context.Context, cmd *cobra.Command, args ...string) (int, error) {
 
 func writeConfig(t *testing.T, change func(*tenantconfig.Upload)) string {
 	t.Helper()
-	u := tenantconfig.Upload{Version: tenantconfig.Version, ID: "acme/support", Bucket: "b", Endpoint: "http://127.0.0.1:1", Region: "us-east-1",
-		KeyTemplate: "{{.RecordingID}}", DatabaseURL: tenantconfig.Sensitive("postgres://u:topsecret@" + nobody(t) + "/db?sslmode=disable")}
+	u := tenantconfig.Upload{Version: tenantconfig.Version, ID: "acme/support", KeyTemplate: "{{.RecordingID}}",
+		DatabaseURL: tenantconfig.Sensitive("postgres://u:topsecret@" + nobody(t) + "/db?sslmode=disable")}
+	u.Bucket, u.Endpoint, u.Region = "b", "http://127.0.0.1:1", "us-east-1"
 	change(&u)
 	data, err := tenantconfig.EncodeUpload(u)
 	if err != nil {

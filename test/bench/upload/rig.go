@@ -13,6 +13,7 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
+	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -95,8 +96,15 @@ func (r *rig) writeConfig(ctx context.Context) error {
 	data, err := tenantconfig.EncodeUpload(tenantconfig.Upload{
 		Version: tenantconfig.Version, ID: tenantID, ExotelKey: "key", ExotelToken: "token", ExotelAPI: "http://" +
 			r.source.host,
-		AllowedSourceHosts: []string{r.source.host}, Bucket: bucket, Endpoint: r.o.s3Endpoint, Region: region,
-		AccessKeyID: tenantconfig.Sensitive(r.o.s3Key), SecretAccessKey: tenantconfig.Sensitive(r.o.s3Secret),
+		AllowedSourceHosts: []string{r.source.host},
+		Storage: tenantconfig.Storage{
+			Bucket:          bucket,
+			Endpoint:        r.o.s3Endpoint,
+			Region:          region,
+			AccessKeyID:     tenantconfig.Sensitive(r.o.s3Key),
+			SecretAccessKey: tenantconfig.Sensitive(r.o.s3Secret),
+			Options:         objectstore.Options{Checksum: objectstore.ChecksumSHA256}, // as the operator finds out
+		},
 		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}", DatabaseURL: tenantconfig.Sensitive(dsn),
 	})
 	if err != nil {
