@@ -95,6 +95,8 @@ const (
 	ReasonStorageClassRefused = "StorageClassRefused"
 	// ReasonNotSupported is for a store that does not implement the request.
 	ReasonNotSupported = "NotSupported"
+	// ReasonContentChanged is for a store that returned other bytes than the probe had written.
+	ReasonContentChanged = "ContentChanged"
 	// ReasonCertificateNotTrusted is for a store whose certificate cannot be verified.
 	ReasonCertificateNotTrusted = "CertificateNotTrusted"
 	// ReasonEndpointUnreachable : the endpoint did not answer; tried again with backoff.

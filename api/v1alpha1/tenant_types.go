@@ -96,6 +96,59 @@ const (
 	ResourcesNone ResourcesPolicy = "None"
 )
 
+// BucketAddressing is where requests have the bucket's name.
+// +kubebuilder:validation:Enum=Auto;Path;VirtualHost
+type BucketAddressing string
+
+const (
+	// BucketAddressingAuto decides by the endpoint.
+	BucketAddressingAuto BucketAddressing = "Auto"
+	// BucketAddressingPath has the bucket's name in the path.
+	BucketAddressingPath BucketAddressing = "Path"
+	// BucketAddressingVirtualHost has the bucket's name in the host name.
+	BucketAddressingVirtualHost BucketAddressing = "VirtualHost"
+)
+
+// BucketEncryptionType is what the store encrypts objects with.
+// +kubebuilder:validation:Enum=SSE-S3;SSE-KMS
+type BucketEncryptionType string
+
+const (
+	// BucketEncryptionS3 is a key of the store's own.
+	BucketEncryptionS3 BucketEncryptionType = "SSE-S3"
+	// BucketEncryptionKMS is a key of the store's key management service.
+	BucketEncryptionKMS BucketEncryptionType = "SSE-KMS"
+)
+
+// BucketEncryption says how the store encrypts objects.
+type BucketEncryption struct {
+	// type is SSE-S3, a key of the store's own, or SSE-KMS, a key of its key management service.
+	// +required
+	Type BucketEncryptionType `json:"type,omitempty"`
+	// kmsKeyID is the id or ARN of the key, for SSE-KMS only. Defaults to the account's own key for S3.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9:/_.-]+$`
+	KMSKeyID string `json:"kmsKeyID,omitempty"`
+}
+
+// BucketTag is a tag of objects.
+type BucketTag struct {
+	// name of the tag.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9 +=._:/@-]+$`
+	Name string `json:"name,omitempty"`
+	// value of the tag. Defaults to an empty one.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9 +=._:/@-]+$`
+	Value string `json:"value,omitempty"`
+}
+
 // RecordingsSpec says where recordings go and how.
 type RecordingsSpec struct {
 	// bucket that receives the recordings. It must exist.
@@ -119,9 +172,46 @@ type RecordingsSpec struct {
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[a-z0-9-]+$`
 	Region string `json:"region,omitempty"`
-	// credentialsSecretRef names the Secret with the keys accessKeyID and secretAccessKey.
+	// credentialsSecretRef names the Secret with the keys accessKeyID and secretAccessKey, and sessionToken if the
+	// credentials are temporary ones.
 	// +required
 	CredentialsSecretRef SecretReference `json:"credentialsSecretRef,omitempty,omitzero"`
+	// addressing says where requests have the bucket's name: VirtualHost, in the host name; Path, in the path; or Auto,
+	// in the host name for Amazon, Alibaba and Google, and in the path for all others. Defaults to Auto.
+	// +optional
+	// +kubebuilder:default=Auto
+	Addressing BucketAddressing `json:"addressing,omitempty"`
+	// dualStack uses Amazon's endpoints for both IPv4 and IPv6. Defaults to false, unless endpoint names one.
+	// +optional
+	DualStack *bool `json:"dualStack,omitempty"`
+	// encryption that the store is asked for. Defaults to what the bucket has by itself.
+	// +optional
+	Encryption *BucketEncryption `json:"encryption,omitempty"`
+	// storageClass of objects, such as STANDARD_IA. Defaults to the store's own.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_-]+$`
+	StorageClass string `json:"storageClass,omitempty"`
+	// tags of objects, at most 10. The key of the credentials then needs s3:PutObjectTagging. Defaults to none.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=10
+	Tags []BucketTag `json:"tags,omitempty"`
+	// publicEndpoint is where people reach the store, for links to download a recording: scheme and host without a path.
+	// It is for a store that has another name outside of the cluster. Defaults to endpoint.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:Pattern=`^https?://[A-Za-z0-9.:\[\]-]+/?$`
+	PublicEndpoint string `json:"publicEndpoint,omitempty"`
+	// caSecretRef names the Secret whose key ca.crt holds, in PEM, the certificates of the authorities that sign the
+	// store's, at most 64 KiB: for a store behind a private authority. No other is trusted then. Defaults to the
+	// authorities that the public Internet trusts.
+	// +optional
+	CASecretRef *SecretReference `json:"caSecretRef,omitempty"`
 	// keyTemplate makes the object's key from a recording: a Go template over .CallSID, .RecordingID and .Date (the
 	// day it was queued, yyyy/mm/dd, UTC). It must use .RecordingID, since one call may have several recordings; Caly puts
 	// "{namespace}/{name}/" in front of it and the file's extension behind it. Defaults to "{{.CallSID}}-{{.RecordingID}}".
@@ -332,12 +422,34 @@ type TenantStatus struct {
 	// this order.
 	// +optional
 	LastUploadJobTime *metav1.Time `json:"lastUploadJobTime,omitempty"`
+	// storage is what the last check of the bucket found out. Absent until one has passed.
+	// +optional
+	Storage *StorageStatus `json:"storage,omitempty"`
 	// limits are the Tenant's limits as they hold: the smaller one of the spec's and the platform's.
 	// +optional
 	Limits *Limits `json:"limits,omitempty"`
 	// backfill tells of the last look at Exotel's Call Details. Absent without spec.exotel.backfill.
 	// +optional
 	Backfill *BackfillStatus `json:"backfill,omitempty"`
+}
+
+// StorageStatus is what a check of the bucket found out. It holds while endpoint and bucket are those of the spec.
+type StorageStatus struct {
+	// endpoint that was checked.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	Endpoint string `json:"endpoint,omitempty"`
+	// bucket that was checked.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Bucket string `json:"bucket,omitempty"`
+	// checksum is how uploads make sure that the bucket has what was sent: SHA256 or MD5, which the store verifies;
+	// ETag, which is compared with the object's MD5; or None, where each object is read back.
+	// +required
+	// +kubebuilder:validation:Enum=SHA256;MD5;ETag;None
+	Checksum string `json:"checksum,omitempty"`
 }
 
 // Limits are the limits of a Tenant as they hold.

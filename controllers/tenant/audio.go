@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/secretvalue"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -66,21 +64,13 @@ func (r *Reconciler) readHeaders(ctx context.Context, s *scope) error {
 }
 
 // readCA reads the authorities that sign the agent's certificate.
-func (r *Reconciler) readCA(ctx context.Context, s *scope) error {
+func (r *Reconciler) readCA(ctx context.Context, s *scope) (err error) {
 	a := s.tenant.Spec.Audio
 	if a == nil || a.CASecretRef == nil {
 		return nil
 	}
-	const key = corev1.ServiceAccountRootCAKey
-	secret, err := r.readSecret(ctx, s, fieldAudioCA, *a.CASecretRef, key)
-	if err != nil {
-		return err
-	}
-	if fault := tenantconfig.CAFault(string(secret.Data[key])); fault != "" {
-		return invalidValue(s, fieldAudioCA, secret, key, fault)
-	}
-	s.agentCA = secret
-	return nil
+	s.agentCA, err = r.readAuthorities(ctx, s, fieldAudioCA, *a.CASecretRef)
+	return err
 }
 
 // audio compiles where streams go; nil if the tenant takes none. The webhooks' verifiers are those that count without any of its own.
@@ -100,9 +90,7 @@ func audio(s *scope, webhooks *tenantconfig.Webhooks) (*tenantconfig.Audio, erro
 			a.Headers[name] = value(s.headers, name)
 		}
 	}
-	if s.agentCA != nil {
-		a.CABundle = string(s.agentCA.Data[corev1.ServiceAccountRootCAKey])
-	}
+	a.CABundle = s.agentCA
 	if captures(spec) {
 		a.Capture = &tenantconfig.Capture{KeyTemplate: s.tenant.Spec.Recordings.KeyTemplate}
 	}

@@ -34,14 +34,3 @@ func limits(spec *v1alpha1.AuthLimitsSpec) map[string]tenantconfig.Limit {
 	}
 	return out
 }
-
-// storage is what links to download recordings are signed with, and captures are stored with: for a Tenant whose people can ask for a
-// link or whose streams are captured, and no other.
-func storage(s *scope) *tenantconfig.Storage {
-	if s.tenant.Spec.Auth == nil && !captures(s.tenant.Spec.Audio) {
-		return nil
-	}
-	r := s.tenant.Spec.Recordings
-	return &tenantconfig.Storage{Bucket: r.Bucket, Endpoint: r.Endpoint, Region: r.Region,
-		AccessKeyID: value(s.bucket, "accessKeyID"), SecretAccessKey: value(s.bucket, "secretAccessKey")}
-}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -77,7 +78,9 @@ func TestAccounts(t *testing.T) {
 	want := wantAuth()
 	want.Hosts = []string{"voice.acme.example"}
 	storage := &tenantconfig.Storage{Bucket: r.bucket, Endpoint: r.s3.Endpoint, Region: r.s3.Region, AccessKeyID: tenantconfig.Sensitive(r.s3.AccessKey),
-		SecretAccessKey: tenantconfig.Sensitive(r.s3.SecretKey)}
+		SecretAccessKey: tenantconfig.Sensitive(r.s3.SecretKey),
+		Options: objectstore.Options{Addressing: objectstore.AddressingAuto,
+			Checksum: objectstore.ChecksumSHA256}}
 	r.accounts(t, tenant, want, storage)
 
 	data := maps.Clone(r.goodSecrets()["bucket"])

@@ -24,8 +24,7 @@ func (r *Reconciler) readSecrets(ctx context.Context, s *scope) (err error) {
 		"apiKey", "apiToken"); err != nil {
 		return err
 	}
-	if s.bucket, err = r.readValues(ctx, s, "recordings.credentialsSecretRef", spec.Recordings.CredentialsSecretRef,
-		"accessKeyID", "secretAccessKey"); err != nil {
+	if err := r.readBucket(ctx, s); err != nil {
 		return err
 	}
 	if err := r.readVerifiers(ctx, s); err != nil {
@@ -121,6 +120,10 @@ func (r *Reconciler) compile(_ context.Context, s *scope) error {
 	if err != nil {
 		return err
 	}
+	bucket, err := storage(s)
+	if err != nil {
+		return err
+	}
 	r.limit(s, streams)
 	id := s.tenant.ID()
 	s.config = &tenantconfig.Tenant{Version: tenantconfig.Version, ID: id, UID: string(s.tenant.UID), Generation: s.tenant.Generation,
@@ -128,12 +131,12 @@ func (r *Reconciler) compile(_ context.Context, s *scope) error {
 		AccountSID: strings.Join(s.heldOnly(store.NameAccount), ""), SharesAccount: s.names.shared,
 		PhoneNumbers: s.heldOnly(store.NameNumber),
 		TimeZone:     spec.Exotel.TimeZone, AllowedSourceHosts: hosts,
-		Webhooks: verifiers, Freshness: duration(spec.Webhooks.Freshness, tenantconfig.DefaultFreshness), Auth: accounts, Storage: storage(s), Audio: streams}
+		Webhooks: verifiers, Freshness: duration(spec.Webhooks.Freshness,
+			tenantconfig.DefaultFreshness), Auth: accounts, Audio: streams}
 	s.upload = &tenantconfig.Upload{Version: tenantconfig.Version, ID: id, ExotelKey: value(s.exotel, "apiKey"),
 		ExotelToken: value(s.exotel, "apiToken"), ExotelAPI: spec.Exotel.APIBaseURL, AllowedSourceHosts: hosts,
-		Bucket:   spec.Recordings.Bucket,
-		Endpoint: spec.Recordings.Endpoint, Region: spec.Recordings.Region, AccessKeyID: value(s.bucket, "accessKeyID"),
-		SecretAccessKey: value(s.bucket, "secretAccessKey"), KeyTemplate: spec.Recordings.KeyTemplate}
+		Storage: bucket, KeyTemplate: spec.Recordings.KeyTemplate}
+	s.shareStorage()
 	return nil
 }
 

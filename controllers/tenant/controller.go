@@ -29,6 +29,7 @@ import (
 	"github.com/caly-dev/caly/controllers/internal/turns"
 	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/secretlabel"
 	"github.com/caly-dev/caly/internal/suspension"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -42,9 +43,6 @@ import (
 
 // secretIndex finds the Tenants that name a Secret.
 const secretIndex = "caly.secrets"
-
-// reprobe is how often a bucket that answered is asked again.
-const reprobe = 5 * time.Minute
 
 // Store is what the controller needs of PostgreSQL.
 type Store interface {
@@ -68,7 +66,8 @@ type Store interface {
 
 // Buckets asks the stores of tenants. Errors carry a *objectstore.ProbeError where the answer was clear.
 type Buckets interface {
-	Probe(ctx context.Context, u *tenantconfig.Upload) error
+	// Probe asks for a list of objects and, with write, does what uploads do, and returns what it found out.
+	Probe(ctx context.Context, u *tenantconfig.Upload, write bool) (objectstore.Finding, error)
 	DeletePrefix(ctx context.Context, u *tenantconfig.Upload, prefix string) error
 }
 
@@ -305,6 +304,9 @@ func (r *Reconciler) tenantsIn(ctx context.Context, o client.Object) []reconcile
 
 func secretNames(t *v1alpha1.Tenant) []string {
 	names := []string{t.Spec.Exotel.CredentialsSecretRef.Name, t.Spec.Recordings.CredentialsSecretRef.Name}
+	if ref := t.Spec.Recordings.CASecretRef; ref != nil {
+		names = append(names, ref.Name)
+	}
 	for _, v := range verifierSecrets(&t.Spec) {
 		names = append(names, v.ref.Name)
 	}

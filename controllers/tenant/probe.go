@@ -3,7 +3,9 @@ package tenant
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -17,27 +19,64 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// probe asks the Tenant's bucket. It comes after the configs are written: a store that is away must not keep webhooks out.
+// Waits between two checks of a bucket.
+const (
+	// reprobe is the wait between two checks.
+	reprobe = 5 * time.Minute
+	// rewriteKept is the wait between two writes to a bucket that keeps what the check has written.
+	rewriteKept = 24 * time.Hour
+)
+
+// probe checks the Tenant's bucket. It comes after the configs are written: a store that is down must not keep webhooks
+// out.
 func (r *Reconciler) probe(ctx context.Context, s *scope) error {
 	key := probeKey(s.upload)
-	if !r.probes.fresh(s.tenant.ID(), key) {
+	last := r.probes.get(s.tenant.ID(), key)
+	if time.Since(last.at) >= reprobe-time.Second {
 		leave, err := r.stores.enter(ctx, s.tenant.Namespace)
 		if err != nil {
 			return err
 		}
 		defer leave()
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		defer cancel()
-		if err := r.Buckets.Probe(ctx, s.upload); err != nil {
+		if last, err = r.ask(ctx, s, last); err != nil {
 			r.probes.forget(s.tenant.ID())
 			return unreachable(s, err)
 		}
-		r.probes.keep(s.tenant.ID(), key)
+		r.probes.keep(s.tenant.ID(), key, last)
 	}
 	s.requeueAfter = reprobe
 	conditions.Set(s.tenant, v1alpha1.ConditionStorageReachable, metav1.ConditionTrue, v1alpha1.ReasonBucketReachable,
-		"bucket "+s.upload.Bucket+" answered with the Tenant's credentials")
-	return nil
+		last.message(s.upload))
+	return r.storeFinding(ctx, s, last.found)
+}
+
+// ask checks the bucket, by writing to it unless it keeps what is written and was asked a short time ago.
+func (r *Reconciler) ask(ctx context.Context, s *scope, last probed) (probed, error) {
+	now := time.Now()
+	if last.found.Kept != "" && now.Sub(last.wrote) < rewriteKept {
+		last.at = now
+		_, err := r.Buckets.Probe(ctx, s.upload, false)
+		return last, err
+	}
+	found, err := r.Buckets.Probe(ctx, s.upload, true)
+	return probed{at: now, wrote: now, found: found}, err
+}
+
+// storeFinding publishes the checksum that the bucket supports, if the pods do not have it yet.
+func (r *Reconciler) storeFinding(ctx context.Context, s *scope, found objectstore.Finding) error {
+	s.tenant.Status.Storage = &v1alpha1.StorageStatus{
+		Endpoint: s.upload.Endpoint,
+		Bucket:   s.upload.Bucket,
+		Checksum: string(found.Checksum),
+	}
+	if s.upload.Checksum == found.Checksum {
+		return nil
+	}
+	s.upload.Checksum = found.Checksum
+	s.shareStorage()
+	return r.apply(ctx, s)
 }
 
 // unreachable tells what the probe found. An answer that only a person can change stalls the Tenant, and is asked again all
@@ -55,35 +94,58 @@ func unreachable(s *scope, err error) error {
 	return v
 }
 
+// probeKey identifies all that a check depends on, but for the checksum that it finds out.
 func probeKey(u *tenantconfig.Upload) [32]byte {
-	return sha256.Sum256([]byte(u.Endpoint + "\x00" + u.Region + "\x00" + u.Bucket + "\x00" + u.AccessKeyID.Reveal() + "\x00" + u.SecretAccessKey.Reveal()))
+	st := u.Storage
+	st.Checksum = ""
+	data, err := json.Marshal(st) //nolint:gosec // only its digest is kept
+	if err != nil {
+		return [32]byte{} // unreachable: the type holds nothing that cannot be encoded
+	}
+	return sha256.Sum256(data)
 }
 
-// probeCache remembers which buckets answered lately, so that not every reconcile asks. It holds one entry a Tenant.
+// probeCache remembers what the buckets answered last, so that not every reconcile asks. It holds one entry a Tenant.
 type probeCache struct {
 	mu   sync.Mutex
 	good map[string]probed
 }
 
+// probed is a check that passed.
 type probed struct {
-	key [32]byte
-	at  time.Time
+	key       [32]byte
+	at, wrote time.Time
+	found     objectstore.Finding
 }
 
-func (c *probeCache) fresh(id string, key [32]byte) bool {
+// message says what was done, and what the bucket did not let be done.
+func (p probed) message(u *tenantconfig.Upload) string {
+	if p.found.Kept != "" {
+		return fmt.Sprintf("wrote to bucket %s with the Tenant's credentials and read it back; the bucket keeps %s: %s",
+			u.Bucket,
+			tenantconfig.ProbeKey(u.ID), p.found.Kept)
+	}
+	return fmt.Sprintf("wrote to bucket %s with the Tenant's credentials, read it back and deleted it", u.Bucket)
+}
+
+// get returns the last check with this key that passed; the zero value if there is none.
+func (c *probeCache) get(id string, key [32]byte) probed {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p, ok := c.good[id]
-	return ok && p.key == key && time.Since(p.at) < reprobe-time.Second
+	if p := c.good[id]; p.key == key {
+		return p
+	}
+	return probed{}
 }
 
-func (c *probeCache) keep(id string, key [32]byte) {
+func (c *probeCache) keep(id string, key [32]byte, p probed) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.good == nil {
 		c.good = map[string]probed{}
 	}
-	c.good[id] = probed{key, time.Now()}
+	p.key = key
+	c.good[id] = p
 }
 
 func (c *probeCache) forget(id string) {
@@ -108,18 +170,22 @@ func (s S3) do(ctx context.Context, u *tenantconfig.Upload, fn func(context.Cont
 	return s.Registry.Do(ctx, u.ID+" "+u.Endpoint, "s3", fn)
 }
 
-// Probe asks the tenant's bucket.
-func (s S3) Probe(ctx context.Context, u *tenantconfig.Upload) error {
+// Probe asks the tenant's bucket for a list of its objects and, with write, does what uploads do, and returns what it
+// found out.
+func (s S3) Probe(ctx context.Context, u *tenantconfig.Upload, write bool) (found objectstore.Finding, err error) {
 	b, err := s.open(u)
 	var refused *objectstore.PolicyError
 	if errors.As(err, &refused) {
-		return objectstore.NotAllowed(refused)
+		return found, objectstore.NotAllowed(refused)
 	}
 	if err != nil {
-		return err
+		return found, err
 	}
-	return s.do(ctx, u, func(ctx context.Context) error {
+	return found, s.do(ctx, u, func(ctx context.Context) error {
 		err := b.Probe(ctx)
+		if err == nil && write {
+			found, err = b.ProbeWrite(ctx, tenantconfig.ProbeKey(u.ID))
+		}
 		var p *objectstore.ProbeError
 		if errors.As(err, &p) && p.Reason == objectstore.EndpointUnreachable { // the Tenant's author must not learn why
 			log.FromContext(ctx).Info("a Tenant's store does not answer", "tenant", u.ID, "endpoint", u.Endpoint, "cause",
@@ -146,11 +212,5 @@ func (s S3) DeletePrefix(ctx context.Context, u *tenantconfig.Upload, prefix str
 }
 
 func (s S3) open(u *tenantconfig.Upload) (*objectstore.Bucket, error) {
-	return objectstore.New(objectstore.Config{
-		Endpoint:        u.Endpoint,
-		Region:          u.Region,
-		Bucket:          u.Bucket,
-		AccessKeyID:     u.AccessKeyID.Reveal(),
-		SecretAccessKey: u.SecretAccessKey.Reveal(),
-	}, s.Transport)
+	return objectstore.New(u.Config(), s.Transport)
 }

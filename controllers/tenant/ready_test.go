@@ -3,6 +3,7 @@ package tenant
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/objectstore/s3test"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testenv"
@@ -62,8 +65,10 @@ func TestReady(t *testing.T) {
 		t.Errorf("configDigest %q, and the config's is %q", tenant.Status.ConfigDigest, config.Digest())
 	}
 	wantUpload := &tenantconfig.Upload{Version: tenantconfig.Version, ID: tenant.ID(), ExotelKey: "exotel-key-7f3a", ExotelToken: "exotel-token-91bc",
-		AllowedSourceHosts: tenantconfig.DefaultSourceHosts, Bucket: r.bucket, Endpoint: r.s3.Endpoint, Region: r.s3.Region,
-		AccessKeyID: tenantconfig.Sensitive(r.s3.AccessKey), SecretAccessKey: tenantconfig.Sensitive(r.s3.SecretKey),
+		AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
+		Storage: tenantconfig.Storage{Bucket: r.bucket, Endpoint: r.s3.Endpoint, Region: r.s3.Region,
+			AccessKeyID: tenantconfig.Sensitive(r.s3.AccessKey), SecretAccessKey: tenantconfig.Sensitive(r.s3.SecretKey),
+			Options: objectstore.Options{Addressing: "Auto", Checksum: "SHA256"}},
 		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}"}
 	if diff := cmp.Diff(wantUpload, r.upload(t, tenant), cmpopts.IgnoreFields(tenantconfig.Upload{}, "DatabaseURL")); diff != "" {
 		t.Errorf("upload config (-want +got):\n%s", diff)
@@ -283,6 +288,68 @@ func TestStorageFaults(t *testing.T) {
 			r.until(t, tenant, both(isReady, has(v1alpha1.ConditionStorageReachable, metav1.ConditionTrue, v1alpha1.ReasonBucketReachable, r.bucket)))
 		})
 	}
+}
+
+// strictTenant is a Tenant whose bucket is in a strict store.
+func (r *rig) strictTenant(t *testing.T, name string, s *s3test.Strict) *v1alpha1.Tenant {
+	t.Helper()
+	all := r.goodSecrets()
+	all["bucket"] = map[string]string{"accessKeyID": s.AccessKey, "secretAccessKey": s.SecretKey}
+	r.putSecrets(t, name, all)
+	tenant := r.newTenant(name)
+	tenant.Spec.Recordings.Bucket, tenant.Spec.Recordings.Endpoint = s.Bucket, s.URL
+	r.create(t, tenant)
+	return tenant
+}
+
+// TestWriteChecks checks buckets that can be listed, and that require something of each object. They read Ready before,
+// while no recording reached them.
+func TestWriteChecks(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	t.Run("Object Lock", func(t *testing.T) {
+		s := s3test.NewStrict(t, s3test.Rules{Lock: true}, nil)
+		tenant := r.strictTenant(t, "locked", s)
+		r.until(t, tenant, both(isReady, has(v1alpha1.ConditionStorageReachable, metav1.ConditionTrue,
+			v1alpha1.ReasonBucketReachable,
+			"keeps", tenantconfig.ProbeKey(tenant.ID()), "object protected by object lock")))
+		want := &v1alpha1.StorageStatus{Endpoint: s.URL, Bucket: s.Bucket, Checksum: "SHA256"}
+		if diff := cmp.Diff(want, tenant.Status.Storage); diff != "" {
+			t.Errorf("status.storage (-want +got):\n%s", diff)
+		}
+		if got := r.upload(t, tenant).Checksum; got != objectstore.ChecksumSHA256 {
+			t.Errorf("the upload pods have the checksum %q", got)
+		}
+	})
+	t.Run("encryption", func(t *testing.T) {
+		s := s3test.NewStrict(t, s3test.Rules{Encryption: "AES256"}, nil)
+		tenant := r.strictTenant(t, "encrypted", s)
+		r.until(t, tenant, both(stalledFor(v1alpha1.ReasonEncryptionRequired, "SSE-S3 passes",
+			"spec.recordings.encryption"),
+			has(v1alpha1.ConditionStorageReachable, metav1.ConditionFalse, v1alpha1.ReasonEncryptionRequired,
+				"Access Denied")))
+		r.change(t, tenant, func(t *v1alpha1.Tenant) {
+			t.Spec.Recordings.Encryption = &v1alpha1.BucketEncryption{Type: v1alpha1.BucketEncryptionS3}
+		})
+		r.until(t, tenant, both(isReady, has(v1alpha1.ConditionStorageReachable, metav1.ConditionTrue,
+			v1alpha1.ReasonBucketReachable,
+			"deleted it")))
+		if left := s.Keys(); len(left) != 0 {
+			t.Errorf("the checks left %v", left)
+		}
+	})
+	t.Run("quota", func(t *testing.T) {
+		s := s3test.NewStrict(t, s3test.Rules{Refuse: func(r *http.Request) *s3test.Refusal {
+			if r.Method != http.MethodPut {
+				return nil
+			}
+			return &s3test.Refusal{Status: 403, Code: "QuotaExceeded",
+				Message: "Your request was denied due to quota exceeded."}
+		}}, nil)
+		tenant := r.strictTenant(t, "full", s)
+		r.until(t, tenant, stalledFor(v1alpha1.ReasonQuotaExceeded, "denied due to quota exceeded", "raise the quota"))
+		r.config(t, tenant) // webhooks are taken all the same
+	})
 }
 
 // quiet watches for a loop. The retries are half a minute apart; the first reconciles may come in a row, as each write

@@ -448,11 +448,11 @@ type counting struct {
 	probes map[string]int
 }
 
-func (c *counting) Probe(ctx context.Context, u *tenantconfig.Upload) error {
+func (c *counting) Probe(ctx context.Context, u *tenantconfig.Upload, write bool) (objectstore.Finding, error) {
 	c.mu.Lock()
 	c.probes[u.ID]++
 	c.mu.Unlock()
-	return c.S3.Probe(ctx, u)
+	return c.S3.Probe(ctx, u, write)
 }
 
 func (c *counting) count(id string) int {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -18,16 +19,16 @@ import (
 type hanging struct{ Buckets }
 
 // Probe waits for an answer.
-func (hanging) Probe(ctx context.Context, u *tenantconfig.Upload) error {
+func (hanging) Probe(ctx context.Context, u *tenantconfig.Upload, _ bool) (found objectstore.Finding, err error) {
 	answer := time.After(20 * time.Millisecond)
 	if u.Bucket == "hangs" {
 		answer = nil
 	}
 	select {
 	case <-answer:
-		return nil
+		return found, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return found, ctx.Err()
 	}
 }
 
@@ -52,7 +53,8 @@ func simulate(t *testing.T, noisy, quiet int) (waits []time.Duration) {
 			time.AfterFunc(after, func() { queue <- k })
 		}
 		work := func(k task) {
-			s := &scope{tenant: k.tenant, upload: &tenantconfig.Upload{ID: k.tenant.ID(), Bucket: k.bucket}}
+			s := &scope{tenant: k.tenant, upload: &tenantconfig.Upload{ID: k.tenant.ID(),
+				Storage: tenantconfig.Storage{Bucket: k.bucket}}}
 			err := r.probe(ctx, s)
 			var later *postponed
 			switch {

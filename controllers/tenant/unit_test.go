@@ -96,6 +96,30 @@ func TestCompile(t *testing.T) {
 		"a limit of nothing": {change: func(s *scope) {
 			s.tenant.Spec.Auth = &v1alpha1.AuthSpec{Limits: &v1alpha1.AuthLimitsSpec{Login: &v1alpha1.RateLimitSpec{}}}
 		}, wantError: "spec.auth.limits.login: 0 requests"},
+		"options of the bucket": {change: func(s *scope) {
+			r := &s.tenant.Spec.Recordings
+			r.Addressing, r.DualStack = v1alpha1.BucketAddressingVirtualHost, new(true)
+			r.Encryption = &v1alpha1.BucketEncryption{Type: v1alpha1.BucketEncryptionKMS, KMSKeyID: "k"}
+			r.StorageClass, r.Tags = "STANDARD_IA", []v1alpha1.BucketTag{{Name: "team", Value: "voice"}}
+			r.PublicEndpoint, s.bucketCA = "https://media.test", "PEM"
+			s.bucket.Data["sessionToken"] = []byte("t")
+			s.tenant.Status.Storage = &v1alpha1.StorageStatus{Endpoint: r.Endpoint, Bucket: r.Bucket, Checksum: "MD5"}
+		}, wantUpload: func(u *tenantconfig.Upload) {
+			u.SessionToken = "t"
+			u.Options = objectstore.Options{Addressing: "VirtualHost", DualStack: true, Encryption: "SSE-KMS",
+				KMSKeyID:     "k",
+				StorageClass: "STANDARD_IA", Tags: map[string]string{"team": "voice"},
+				PublicEndpoint: "https://media.test",
+				CABundle:       "PEM", Checksum: "MD5"}
+		}},
+		"checksum of another bucket": {change: func(s *scope) {
+			s.tenant.Status.Storage = &v1alpha1.StorageStatus{Endpoint: "https://s3.test", Bucket: "old",
+				Checksum: "MD5"}
+		}},
+		"a KMS key for SSE-S3": {change: func(s *scope) {
+			s.tenant.Spec.Recordings.Encryption = &v1alpha1.BucketEncryption{Type: v1alpha1.BucketEncryptionS3,
+				KMSKeyID: "k"}
+		}, wantError: "spec.recordings.encryption.kmsKeyID needs the type SSE-KMS"},
 		"key template": {change: func(s *scope) { s.tenant.Spec.Recordings.KeyTemplate = "{{.CallSID}}" },
 			wantError: "spec.recordings.keyTemplate must contain {{.RecordingID}}"},
 	} {
@@ -119,8 +143,9 @@ func TestCompile(t *testing.T) {
 				TimeZone: "Asia/Kolkata", AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
 				Freshness: 72 * time.Hour, Webhooks: signedWith("first", "last")}
 			wantUpload := &tenantconfig.Upload{Version: tenantconfig.Version, ID: "acme/support", ExotelKey: "k", ExotelToken: "t",
-				AllowedSourceHosts: tenantconfig.DefaultSourceHosts, Bucket: "b", Endpoint: "https://s3.test", Region: "r", AccessKeyID: "a",
-				SecretAccessKey: "s", KeyTemplate: "{{.RecordingID}}"}
+				AllowedSourceHosts: tenantconfig.DefaultSourceHosts, Storage: tenantconfig.Storage{Bucket: "b",
+					Endpoint: "https://s3.test", Region: "r", AccessKeyID: "a", SecretAccessKey: "s"},
+				KeyTemplate: "{{.RecordingID}}"}
 			if tc.wantTenant != nil {
 				tc.wantTenant(wantTenant)
 			}
@@ -285,33 +310,49 @@ func TestStillGood(t *testing.T) {
 
 func TestProbeCache(t *testing.T) {
 	key := func(change func(*tenantconfig.Upload)) [32]byte {
-		u := &tenantconfig.Upload{Endpoint: "e", Region: "r", Bucket: "b", AccessKeyID: "a", SecretAccessKey: "s"}
+		u := &tenantconfig.Upload{Storage: tenantconfig.Storage{Endpoint: "e", Region: "r", Bucket: "b",
+			AccessKeyID:     "a",
+			SecretAccessKey: "s"}}
 		change(u)
 		return probeKey(u)
 	}
 	same := key(func(*tenantconfig.Upload) {})
+	now := func() probed { return probed{at: time.Now()} }
 	for name, tc := range map[string]struct {
 		do   func(*probeCache)
 		key  [32]byte
 		want bool
 	}{
-		"never asked":           {func(*probeCache) {}, same, false},
-		"asked":                 {func(c *probeCache) { c.keep("id", same) }, same, true},
-		"another tenant":        {func(c *probeCache) { c.keep("other", same) }, same, false},
-		"another bucket":        {func(c *probeCache) { c.keep("id", same) }, key(func(u *tenantconfig.Upload) { u.Bucket = "x" }), false},
-		"another endpoint":      {func(c *probeCache) { c.keep("id", same) }, key(func(u *tenantconfig.Upload) { u.Endpoint = "x" }), false},
-		"another region":        {func(c *probeCache) { c.keep("id", same) }, key(func(u *tenantconfig.Upload) { u.Region = "x" }), false},
-		"another access key":    {func(c *probeCache) { c.keep("id", same) }, key(func(u *tenantconfig.Upload) { u.AccessKeyID = "x" }), false},
-		"another secret key":    {func(c *probeCache) { c.keep("id", same) }, key(func(u *tenantconfig.Upload) { u.SecretAccessKey = "x" }), false},
-		"another database":      {func(c *probeCache) { c.keep("id", same) }, key(func(u *tenantconfig.Upload) { u.DatabaseURL = "x" }), true},
-		"forgotten":             {func(c *probeCache) { c.keep("id", same); c.forget("id") }, same, false},
-		"another one forgotten": {func(c *probeCache) { c.keep("id", same); c.forget("other") }, same, true},
-		"asked long ago":        {func(c *probeCache) { c.keep("id", same); c.good["id"] = probed{same, time.Now().Add(-reprobe)} }, same, false},
+		"never asked":    {func(*probeCache) {}, same, false},
+		"asked":          {func(c *probeCache) { c.keep("id", same, now()) }, same, true},
+		"another tenant": {func(c *probeCache) { c.keep("other", same, now()) }, same, false},
+		"another bucket": {func(c *probeCache) { c.keep("id", same, now()) },
+			key(func(u *tenantconfig.Upload) { u.Bucket = "x" }), false},
+		"another endpoint": {func(c *probeCache) { c.keep("id", same, now()) },
+			key(func(u *tenantconfig.Upload) { u.Endpoint = "x" }), false},
+		"another region": {func(c *probeCache) { c.keep("id", same, now()) },
+			key(func(u *tenantconfig.Upload) { u.Region = "x" }), false},
+		"another access key": {func(c *probeCache) { c.keep("id", same, now()) },
+			key(func(u *tenantconfig.Upload) { u.AccessKeyID = "x" }), false},
+		"another secret key": {func(c *probeCache) { c.keep("id", same, now()) },
+			key(func(u *tenantconfig.Upload) { u.SecretAccessKey = "x" }), false},
+		"another database": {func(c *probeCache) { c.keep("id", same, now()) },
+			key(func(u *tenantconfig.Upload) { u.DatabaseURL = "x" }), true},
+		"forgotten":             {func(c *probeCache) { c.keep("id", same, now()); c.forget("id") }, same, false},
+		"another one forgotten": {func(c *probeCache) { c.keep("id", same, now()); c.forget("other") }, same, true},
+		"asked long ago": {func(c *probeCache) { c.keep("id", same, probed{at: time.Now().Add(-reprobe)}) }, same,
+			false},
+		"found checksum": {func(c *probeCache) { c.keep("id", same, now()) },
+			key(func(u *tenantconfig.Upload) { u.Checksum = objectstore.ChecksumMD5 }), true},
+		"another KMS key": {func(c *probeCache) { c.keep("id", same, now()) },
+			key(func(u *tenantconfig.Upload) { u.KMSKeyID = "x" }), false},
+		"another session token": {func(c *probeCache) { c.keep("id", same, now()) },
+			key(func(u *tenantconfig.Upload) { u.SessionToken = "x" }), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var c probeCache
 			tc.do(&c)
-			if got := c.fresh("id", tc.key); got != tc.want {
+			if got := time.Since(c.get("id", tc.key).at) < reprobe; got != tc.want {
 				t.Errorf("fresh: %v, want %v", got, tc.want)
 			}
 		})
@@ -322,8 +363,8 @@ func TestProbeCache(t *testing.T) {
 		for i := range 8 {
 			wg.Go(func() {
 				id := fmt.Sprint(i)
-				c.keep(id, same)
-				if !c.fresh(id, same) {
+				c.keep(id, same, now())
+				if c.get(id, same).at.IsZero() {
 					t.Errorf("tenant %s was forgotten", id)
 				}
 				c.forget(id)
@@ -336,17 +377,25 @@ func TestProbeCache(t *testing.T) {
 	})
 }
 
+// storageOf is a new bucket of a store.
+func storageOf(t *testing.T, server *s3test.Server) tenantconfig.Storage {
+	t.Helper()
+	return tenantconfig.Storage{Endpoint: server.Endpoint, Region: server.Region, Bucket: server.NewBucket(t),
+		AccessKeyID:     tenantconfig.Sensitive(server.AccessKey),
+		SecretAccessKey: tenantconfig.Sensitive(server.SecretKey)}
+}
+
 // TestS3 asks a real store with and without breakers.
 func TestS3(t *testing.T) {
 	server := s3test.New(t)
-	u := &tenantconfig.Upload{ID: "acme/support", Endpoint: server.Endpoint, Region: server.Region, Bucket: server.NewBucket(t),
-		AccessKeyID: tenantconfig.Sensitive(server.AccessKey), SecretAccessKey: tenantconfig.Sensitive(server.SecretKey)}
+	u := &tenantconfig.Upload{ID: "acme/support", Storage: storageOf(t, server)}
 	quick := resilience.Options{FailureThreshold: 1, OpenFor: time.Hour, Policy: resilience.Policy{MaxAttempts: 1}}
 	for name, buckets := range map[string]S3{"with breakers": {Registry: resilience.NewRegistry(quick, nil),
 		Transport: loopback()}, "without": {Transport: loopback()}} {
 		t.Run(name, func(t *testing.T) {
-			if err := buckets.Probe(t.Context(), u); err != nil {
-				t.Errorf("Probe: %v", err)
+			want := objectstore.Finding{Checksum: objectstore.ChecksumSHA256}
+			if got, err := buckets.Probe(t.Context(), u, true); err != nil || got != want {
+				t.Errorf("Probe: %+v, %v, want %+v", got, err, want)
 			}
 			if err := buckets.DeletePrefix(t.Context(), u, "acme/support/"); err != nil {
 				t.Errorf("DeletePrefix: %v", err)
@@ -354,11 +403,12 @@ func TestS3(t *testing.T) {
 			wrong := *u
 			wrong.Bucket = "no-such-bucket"
 			var p *objectstore.ProbeError
-			if err := buckets.Probe(t.Context(), &wrong); !errors.As(err, &p) || p.Reason != objectstore.BucketNotFound {
+			if _, err := buckets.Probe(t.Context(), &wrong, true); !errors.As(err, &p) ||
+				p.Reason != objectstore.BucketNotFound {
 				t.Errorf("Probe of no bucket: %v", err)
 			}
 			wrong.Endpoint = "nonsense"
-			if err := buckets.Probe(context.Background(), &wrong); err == nil {
+			if _, err := buckets.Probe(context.Background(), &wrong, true); err == nil {
 				t.Error("Probe of no endpoint: no error")
 			}
 		})
@@ -371,11 +421,12 @@ func TestMendedEndpoint(t *testing.T) {
 	quick := resilience.Options{FailureThreshold: 1, OpenFor: time.Hour, Policy: resilience.Policy{MaxAttempts: 1}}
 	r := &Reconciler{Buckets: S3{Registry: resilience.NewRegistry(quick, nil), Transport: loopback()}}
 	s := newScope()
-	s.upload = &tenantconfig.Upload{ID: "acme/support", Endpoint: "http://127.0.0.1:1", Region: server.Region, Bucket: server.NewBucket(t),
-		AccessKeyID: tenantconfig.Sensitive(server.AccessKey), SecretAccessKey: tenantconfig.Sensitive(server.SecretKey)}
+	s.upload = &tenantconfig.Upload{ID: "acme/support", Storage: storageOf(t, server)}
+	s.upload.Checksum = objectstore.ChecksumSHA256 // which the pods have
+	s.upload.Endpoint = "http://127.0.0.1:1"
 	var open *resilience.OpenError
 	for _, wantOpen := range []bool{false, true} {
-		err := r.Buckets.Probe(t.Context(), s.upload)
+		_, err := r.Buckets.Probe(t.Context(), s.upload, true)
 		if err == nil || errors.As(err, &open) != wantOpen {
 			t.Fatalf("got %v; the breaker must be open: %v", err, wantOpen)
 		}
