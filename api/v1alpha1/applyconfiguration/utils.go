@@ -32,6 +32,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.BackfillStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BasicAuthSpec"):
 		return &apiv1alpha1.BasicAuthSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BucketEncryption"):
+		return &apiv1alpha1.BucketEncryptionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("BucketTag"):
+		return &apiv1alpha1.BucketTagApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CallRecording"):
 		return &apiv1alpha1.CallRecordingApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CallRecordingSpec"):
@@ -54,6 +58,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SignatureSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("StandardWebhooksSpec"):
 		return &apiv1alpha1.StandardWebhooksSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("StorageStatus"):
+		return &apiv1alpha1.StorageStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Tenant"):
 		return &apiv1alpha1.TenantApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TenantReference"):

@@ -192,6 +192,28 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: secretRef
       type:
         namedType: com.github.caly-dev.caly.api.v1alpha1.SecretReference
+- name: com.github.caly-dev.caly.api.v1alpha1.BucketAddressing
+  scalar: string
+- name: com.github.caly-dev.caly.api.v1alpha1.BucketEncryption
+  map:
+    fields:
+    - name: kmsKeyID
+      type:
+        scalar: string
+    - name: type
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.BucketEncryptionType
+- name: com.github.caly-dev.caly.api.v1alpha1.BucketEncryptionType
+  scalar: string
+- name: com.github.caly-dev.caly.api.v1alpha1.BucketTag
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: value
+      type:
+        scalar: string
 - name: com.github.caly-dev.caly.api.v1alpha1.CallRecording
   map:
     fields:
@@ -332,6 +354,10 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.caly-dev.caly.api.v1alpha1.RecordingsSpec
   map:
     fields:
+    - name: addressing
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.BucketAddressing
+      default: Auto
     - name: allowedSourceHosts
       type:
         list:
@@ -341,9 +367,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: bucket
       type:
         scalar: string
+    - name: caSecretRef
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.SecretReference
     - name: credentialsSecretRef
       type:
         namedType: com.github.caly-dev.caly.api.v1alpha1.SecretReference
+    - name: dualStack
+      type:
+        scalar: boolean
+    - name: encryption
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.BucketEncryption
     - name: endpoint
       type:
         scalar: string
@@ -355,6 +390,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: numeric
       default: 4
+    - name: publicEndpoint
+      type:
+        scalar: string
     - name: region
       type:
         scalar: string
@@ -362,6 +400,17 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.caly-dev.caly.api.v1alpha1.ResourcesPolicy
       default: All
+    - name: storageClass
+      type:
+        scalar: string
+    - name: tags
+      type:
+        list:
+          elementType:
+            namedType: com.github.caly-dev.caly.api.v1alpha1.BucketTag
+          elementRelationship: associative
+          keys:
+          - name
     - name: ttlAfterFinished
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
@@ -420,6 +469,18 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
       default: 5m
+- name: com.github.caly-dev.caly.api.v1alpha1.StorageStatus
+  map:
+    fields:
+    - name: bucket
+      type:
+        scalar: string
+    - name: checksum
+      type:
+        scalar: string
+    - name: endpoint
+      type:
+        scalar: string
 - name: com.github.caly-dev.caly.api.v1alpha1.Tenant
   map:
     fields:
@@ -500,6 +561,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
+    - name: storage
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.StorageStatus
     - name: webhookURLs
       type:
         list:

@@ -20,8 +20,27 @@ type RecordingsSpecApplyConfiguration struct {
 	Endpoint *string `json:"endpoint,omitempty"`
 	// region of the bucket, as the store's signatures need it.
 	Region *string `json:"region,omitempty"`
-	// credentialsSecretRef names the Secret with the keys accessKeyID and secretAccessKey.
+	// credentialsSecretRef names the Secret with the keys accessKeyID and secretAccessKey, and sessionToken if the
+	// credentials are temporary ones.
 	CredentialsSecretRef *SecretReferenceApplyConfiguration `json:"credentialsSecretRef,omitempty"`
+	// addressing says where requests have the bucket's name: VirtualHost, in the host name; Path, in the path; or Auto,
+	// in the host name for Amazon, Alibaba and Google, and in the path for all others. Defaults to Auto.
+	Addressing *apiv1alpha1.BucketAddressing `json:"addressing,omitempty"`
+	// dualStack uses Amazon's endpoints for both IPv4 and IPv6. Defaults to false, unless endpoint names one.
+	DualStack *bool `json:"dualStack,omitempty"`
+	// encryption that the store is asked for. Defaults to what the bucket has by itself.
+	Encryption *BucketEncryptionApplyConfiguration `json:"encryption,omitempty"`
+	// storageClass of objects, such as STANDARD_IA. Defaults to the store's own.
+	StorageClass *string `json:"storageClass,omitempty"`
+	// tags of objects, at most 10. The key of the credentials then needs s3:PutObjectTagging. Defaults to none.
+	Tags []BucketTagApplyConfiguration `json:"tags,omitempty"`
+	// publicEndpoint is where people reach the store, for links to download a recording: scheme and host without a path.
+	// It is for a store that has another name outside of the cluster. Defaults to endpoint.
+	PublicEndpoint *string `json:"publicEndpoint,omitempty"`
+	// caSecretRef names the Secret whose key ca.crt holds, in PEM, the certificates of the authorities that sign the
+	// store's, at most 64 KiB: for a store behind a private authority. No other is trusted then. Defaults to the
+	// authorities that the public Internet trusts.
+	CASecretRef *SecretReferenceApplyConfiguration `json:"caSecretRef,omitempty"`
 	// keyTemplate makes the object's key from a recording: a Go template over .CallSID, .RecordingID and .Date (the
 	// day it was queued, yyyy/mm/dd, UTC). It must use .RecordingID, since one call may have several recordings; Caly puts
 	// "{namespace}/{name}/" in front of it and the file's extension behind it. Defaults to "{{.CallSID}}-{{.RecordingID}}".
@@ -74,6 +93,67 @@ func (b *RecordingsSpecApplyConfiguration) WithRegion(value string) *RecordingsS
 // If called multiple times, the CredentialsSecretRef field is set to the value of the last call.
 func (b *RecordingsSpecApplyConfiguration) WithCredentialsSecretRef(value *SecretReferenceApplyConfiguration) *RecordingsSpecApplyConfiguration {
 	b.CredentialsSecretRef = value
+	return b
+}
+
+// WithAddressing sets the Addressing field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Addressing field is set to the value of the last call.
+func (b *RecordingsSpecApplyConfiguration) WithAddressing(value apiv1alpha1.BucketAddressing) *RecordingsSpecApplyConfiguration {
+	b.Addressing = &value
+	return b
+}
+
+// WithDualStack sets the DualStack field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the DualStack field is set to the value of the last call.
+func (b *RecordingsSpecApplyConfiguration) WithDualStack(value bool) *RecordingsSpecApplyConfiguration {
+	b.DualStack = &value
+	return b
+}
+
+// WithEncryption sets the Encryption field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Encryption field is set to the value of the last call.
+func (b *RecordingsSpecApplyConfiguration) WithEncryption(value *BucketEncryptionApplyConfiguration) *RecordingsSpecApplyConfiguration {
+	b.Encryption = value
+	return b
+}
+
+// WithStorageClass sets the StorageClass field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the StorageClass field is set to the value of the last call.
+func (b *RecordingsSpecApplyConfiguration) WithStorageClass(value string) *RecordingsSpecApplyConfiguration {
+	b.StorageClass = &value
+	return b
+}
+
+// WithTags adds the given value to the Tags field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Tags field.
+func (b *RecordingsSpecApplyConfiguration) WithTags(values ...*BucketTagApplyConfiguration) *RecordingsSpecApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithTags")
+		}
+		b.Tags = append(b.Tags, *values[i])
+	}
+	return b
+}
+
+// WithPublicEndpoint sets the PublicEndpoint field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PublicEndpoint field is set to the value of the last call.
+func (b *RecordingsSpecApplyConfiguration) WithPublicEndpoint(value string) *RecordingsSpecApplyConfiguration {
+	b.PublicEndpoint = &value
+	return b
+}
+
+// WithCASecretRef sets the CASecretRef field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the CASecretRef field is set to the value of the last call.
+func (b *RecordingsSpecApplyConfiguration) WithCASecretRef(value *SecretReferenceApplyConfiguration) *RecordingsSpecApplyConfiguration {
+	b.CASecretRef = value
 	return b
 }
 

@@ -28,6 +28,8 @@ type TenantStatusApplyConfiguration struct {
 	// lastUploadJobTime is when the operator last created an upload Job. Tenants that wait for upload pods get them in
 	// this order.
 	LastUploadJobTime *metav1.Time `json:"lastUploadJobTime,omitempty"`
+	// storage is what the last check of the bucket found out. Absent until one has passed.
+	Storage *StorageStatusApplyConfiguration `json:"storage,omitempty"`
 	// limits are the Tenant's limits as they hold: the smaller one of the spec's and the platform's.
 	Limits *LimitsApplyConfiguration `json:"limits,omitempty"`
 	// backfill tells of the last look at Exotel's Call Details. Absent without spec.exotel.backfill.
@@ -95,6 +97,14 @@ func (b *TenantStatusApplyConfiguration) WithBacklog(value int32) *TenantStatusA
 // If called multiple times, the LastUploadJobTime field is set to the value of the last call.
 func (b *TenantStatusApplyConfiguration) WithLastUploadJobTime(value metav1.Time) *TenantStatusApplyConfiguration {
 	b.LastUploadJobTime = &value
+	return b
+}
+
+// WithStorage sets the Storage field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Storage field is set to the value of the last call.
+func (b *TenantStatusApplyConfiguration) WithStorage(value *StorageStatusApplyConfiguration) *TenantStatusApplyConfiguration {
+	b.Storage = value
 	return b
 }
 
