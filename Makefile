@@ -63,6 +63,10 @@ test: deps ## Install what is needed and run every test
 test-interop: ## Call and be called by other WebSocket libraries, which this installs: ws for Node.js, websockets for Python
 	@test/interop/run.sh
 
+.PHONY: test-stores
+test-stores: ## Upload to another S3 server, which this builds: SeaweedFS
+	@test/interop/stores.sh
+
 .PHONY: test-load
 test-load: deps ## Run the tests of audio streams in full size: 1,000 calls, a killed data plane, 30 minutes of churn
 	@test/load.sh

@@ -13,7 +13,7 @@ unformatted=$(git ls-files --cached --others --exclude-standard '*.go' | xargs l
 step "go vet"
 go vet ./...
 go vet -tags e2e ./test/e2e/
-go vet -tags interop ./test/interop/
+go vet -tags interop,stores ./test/interop/
 for module in test/bench hack/image; do go vet -C "$module" ./...; done
 
 step "go mod tidy"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Calls the stream endpoint with other people's WebSocket libraries, and bridges to agents made with them: ws for Node.js, websockets for
-# Python. Installs both where they are missing. Arguments go to go test, such as -run TestAgents.
+# Python. Installs what is missing. Arguments go to go test, such as -run TestAgents.
 set -euo pipefail
 PROGRAM=test-interop
 # shellcheck source=test/lib.sh
