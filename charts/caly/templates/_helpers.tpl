@@ -120,9 +120,15 @@ seccompProfile: {type: RuntimeDefault}
 {{- $_ := set $context $field (empty $id | ternary nil (int64 $id)) -}}
 {{- end -}}
 {{- $env := prepend ($v.extraEnv | default list) (dict "name" "CALY_LOG_LEVEL" "value" ($v.logLevel | default "info")) -}}
-{{- $upload := dict "name" "upload" "env" $env -}}
+{{- $upload := dict "name" "upload" -}}
+{{- $cas := include "caly.trustedCAs.env" . | fromYamlArray -}}
+{{- with $cas }}{{- $_ := set $upload "volumeMounts" (include "caly.trustedCAs.mount" $ | fromYamlArray) }}{{ end -}}
+{{- $_ := set $upload "env" (concat $env $cas) -}}
 {{- with $v.resources }}{{- $_ := set $upload "resources" . }}{{ end -}}
 {{- $spec := dict "securityContext" $context "containers" (list $upload) -}}
+{{- with $cas }}
+{{- $_ := set $spec "volumes" (include "caly.trustedCAs.volume" (dict "root" $ "name" (include "caly.uploadTrustedCAs" $)) | fromYamlArray) }}
+{{- end -}}
 {{- range $field := list "nodeSelector" "tolerations" "affinity" "priorityClassName" -}}
 {{- with index $v $field }}{{- $_ := set $spec $field . }}{{ end -}}
 {{- end -}}
@@ -182,4 +188,29 @@ tls: {{ . }}
 {{/* What the outside may ask the data plane for. */}}
 {{- define "caly.publicPaths" -}}
 [/webhooks/exotel, /audio/exotel, /api, /t, /docs, /openapi.json, /.well-known/jwks.json]
+{{- end -}}
+
+{{/*
+Private authorities. Go reads the directories of SSL_CERT_DIR in addition to the image's bundle. Each of the three parts is empty without
+trustedCAs; the volume takes (dict "root" $ "name" ConfigMap).
+*/}}
+{{- define "caly.uploadTrustedCAs" -}}{{ include "caly.clusterName" . }}-trusted-cas{{- end -}}
+
+{{- define "caly.trustedCAs.env" -}}
+{{- if trim (.Values.trustedCAs | default "") }}
+- {name: SSL_CERT_DIR, value: /etc/caly/trusted-cas}
+{{- end }}
+{{- end -}}
+
+{{- define "caly.trustedCAs.mount" -}}
+{{- if trim (.Values.trustedCAs | default "") }}
+- {name: trusted-cas, mountPath: /etc/caly/trusted-cas, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "caly.trustedCAs.volume" -}}
+{{- if trim (.root.Values.trustedCAs | default "") }}
+- name: trusted-cas
+  configMap: {name: {{ .name }}}
+{{- end }}
 {{- end -}}
