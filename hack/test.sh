@@ -1,12 +1,20 @@
 #!/usr/bin/env bash
-# Runs every test with the race detector, against a real kube-apiserver, PostgreSQL and S3 server.
+# Runs every test with the race detector, against a real kube-apiserver, PostgreSQL 15, PgBouncer and S3
+# server, and those of the store and the migrations against PostgreSQL 18 too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+# Tests that choose their servers themselves.
+OWN_SERVERS='TestFailover|TestUpgradeTo18|TestManagedServer'
 
 KUBEBUILDER_ASSETS=$(test/cluster/build.sh --print-bin)
 export KUBEBUILDER_ASSETS
 export PATH="$KUBEBUILDER_ASSETS:$PATH"
+CALY_TEST_POSTGRES_18=$(test/postgres18/install.sh)
+export CALY_TEST_POSTGRES_18
 echo "testing the product, with the race detector"
 CGO_ENABLED=1 go test -race -timeout 25m ./...
+echo "testing the store and the migrations with PostgreSQL 18"
+CALY_TEST_POSTGRES=$CALY_TEST_POSTGRES_18 CGO_ENABLED=1 go test -race -timeout 25m -skip "$OWN_SERVERS" ./internal/store/ ./migrations/
 echo "testing the image builder"
 go test -C hack/image ./...
