@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,6 +15,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+
+	"github.com/caly-dev/caly/internal/dbconn"
 )
 
 // FS holds the migrations, one file each.
@@ -41,29 +42,65 @@ func Latest() int64 {
 }
 
 // Up applies every pending migration, each in a transaction of its own. Several processes may call it at once: one works,
-// the others wait for it.
+// the others wait for it. Then it repairs the roles and their privileges: a dump that was restored on another server
+// may lack them. An error names the statement that an administrator has to run.
 func Up(ctx context.Context, dsn string, log *slog.Logger) error {
-	return withProvider(ctx, dsn, log, func(p *goose.Provider) error {
-		results, err := p.Up(ctx)
-		for _, r := range results {
-			log.Info("applied migration", "version", r.Source.Version, "file", r.Source.Path, "took", r.Duration.Round(time.Millisecond))
-		}
-		if err != nil {
-			return explain("migrate", err)
-		}
-		version, err := p.GetDBVersion(ctx)
-		if err != nil {
-			return explain("read the schema's version", err)
-		}
-		log.Info("the database is up to date", "version", version, "applied", len(results))
-		return nil
+	return withProvider(ctx, dsn, log, func(db *sql.DB, p *goose.Provider) error {
+		return locked(ctx, db, func() error {
+			if err := apply(ctx, p, log); err != nil {
+				return err
+			}
+			return repairRoles(ctx, db)
+		})
 	})
+}
+
+func apply(ctx context.Context, p *goose.Provider, log *slog.Logger) error {
+	results, err := p.Up(ctx)
+	for _, r := range results {
+		log.Info("applied migration", "version", r.Source.Version, "file", r.Source.Path,
+			"took", r.Duration.Round(time.Millisecond))
+	}
+	if err != nil {
+		return explain("migrate", err)
+	}
+	version, err := p.GetDBVersion(ctx)
+	if err != nil {
+		return explain("read the schema's version", err)
+	}
+	log.Info("the database is up to date", "version", version, "applied", len(results))
+	return nil
+}
+
+// repairRoles repairs what it may, and returns what is left.
+func repairRoles(ctx context.Context, db *sql.DB) error {
+	rows, err := db.QueryContext(ctx, `SELECT problem FROM caly_repair_roles() AS problem`)
+	if err != nil {
+		return explain("check the roles", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var problems []error
+	for rows.Next() {
+		var problem string
+		if err := rows.Scan(&problem); err != nil {
+			return explain("check the roles", err)
+		}
+		problems = append(problems, errors.New(problem))
+	}
+	if err := rows.Err(); err != nil {
+		return explain("check the roles", err)
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("the schema is up to date, but the database's owner lacks privileges: %w",
+			errors.Join(problems...))
+	}
+	return nil
 }
 
 // Status tells which migrations are applied.
 func Status(ctx context.Context, dsn string) ([]Row, error) {
 	var rows []Row
-	err := withProvider(ctx, dsn, slog.New(slog.DiscardHandler), func(p *goose.Provider) error {
+	err := withProvider(ctx, dsn, slog.New(slog.DiscardHandler), func(_ *sql.DB, p *goose.Provider) error {
 		status, err := p.Status(ctx)
 		if err != nil {
 			return explain("read the migrations' status", err)
@@ -78,31 +115,51 @@ func Status(ctx context.Context, dsn string) ([]Row, error) {
 
 // withProvider connects and calls fn. Warnings of the server are logged: a migration warns of what it leaves to a
 // person.
-func withProvider(ctx context.Context, dsn string, log *slog.Logger, fn func(*goose.Provider) error) error {
+func withProvider(ctx context.Context, dsn string, log *slog.Logger, fn func(*sql.DB, *goose.Provider) error) error {
 	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {
-		return errors.New("the database URL cannot be read: it must look like postgres://user:password@host:5432/database")
+		return dbconn.ErrURL
 	}
-	cfg.ConnectTimeout = 10 * time.Second
+	dbconn.Prepare(cfg)
 	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
 		if n.SeverityUnlocalized == "WARNING" {
 			log.Warn("PostgreSQL warns", "warning", n.Message)
 		}
 	}
+	route, err := dbconn.FindRoute(ctx, cfg)
+	if err != nil {
+		return explain("connect to "+dbconn.Server(cfg), err)
+	}
+	dbconn.QueryMode(cfg, dsn, route)
 	db := stdlib.OpenDB(*cfg)
 	defer func() { _ = db.Close() }()
-	if err := db.PingContext(ctx); err != nil {
-		return explain(fmt.Sprintf("connect to database %s on %s:%d as %s", cfg.Database, cfg.Host, cfg.Port, cfg.User), err)
-	}
-	locker, err := lock.NewPostgresSessionLocker()
+	p, err := goose.NewProvider(goose.DialectPostgres, db, FS)
 	if err != nil {
 		return err
 	}
-	p, err := goose.NewProvider(goose.DialectPostgres, db, FS, goose.WithSessionLocker(locker))
+	return fn(db, p)
+}
+
+// lockWait bounds how long Up waits for another process that migrates.
+const lockWait = "5min"
+
+// locked calls fn while no other process migrates. The lock is that of a transaction: a pooler in transaction mode
+// would give back the connection of a session's lock. Its ID is goose's, which earlier versions lock for a session.
+func locked(ctx context.Context, db *sql.DB, fn func() error) error {
+	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
-		return err
+		return explain("begin the transaction that locks the migrations", err)
 	}
-	return fn(p)
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(ctx, `SELECT set_config('lock_timeout', $1, true),
+		set_config('statement_timeout', '0', true),
+		set_config('idle_in_transaction_session_timeout', '0', true)`, lockWait); err != nil {
+		return explain("set the timeouts of the lock", err)
+	}
+	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, lock.DefaultLockID); err != nil {
+		return explain("wait for another process that migrates", err)
+	}
+	return fn()
 }
 
 // explain keeps the server's own words and drops connection strings.
@@ -113,8 +170,7 @@ func explain(doing string, err error) error {
 	}
 	var connect *pgconn.ConnectError
 	if errors.As(err, &connect) {
-		first, _, _ := strings.Cut(connect.Unwrap().Error(), "\n") // one line for each address that was tried
-		return fmt.Errorf("%s: %s", doing, first)
+		return fmt.Errorf("%s: %s", doing, dbconn.Reason(connect))
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }

@@ -134,6 +134,7 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 			return err
 		}
 	}
+	checkRoles(ctx, db)
 	if o.secretLabel, err = secretLabel(ctx, db, o.requireSecretLabel); err != nil {
 		return err
 	}
@@ -145,6 +146,18 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 		return err
 	}
 	return mgr.Start(ctx)
+}
+
+// checkRoles repairs what it may of the database's roles, and logs what an administrator has to do: the conditions of
+// the Tenants report it only once a role has to change.
+func checkRoles(ctx context.Context, db *store.DB) {
+	problems, err := db.RepairRoles(ctx)
+	if err != nil {
+		ctrl.Log.Error(err, "the database's roles were not checked")
+	}
+	for _, problem := range problems {
+		ctrl.Log.Error(errors.New(problem), "the database's owner lacks privileges")
+	}
 }
 
 // secretLabel returns the label that Secrets of Tenants need, and logs it: what "auto" stands for is in the database.

@@ -208,7 +208,7 @@ var notOfTenants = []string{"AdoptTenant", "ReplaceTenant", "ClaimTenant", "EndA
 	"EnsureHistoryPartitions",
 	"EnsureUploadRole", "Enqueue", "Event", "Events", "Fail", "HasLiveCaptures", "HasUploads", "Heartbeat",
 	"KnownCalls", "KnowsTenant",
-	"LimitUploadRole", "MarkUploadStarted", "MarkViewed", "Ping",
+	"LimitUploadRole", "MarkUploadStarted", "MarkViewed", "Ping", "ReadOnlyAnswers", "RepairRoles", "Writable",
 	"SweepAccounts",
 	"RedactURLs",
 	"SweepRevocations", "ReapLeases", "Recordings", "Release", "Replay", "Retry", "RetryLater", "RetryTotals", "SuspendTenant", "Suspects", "SweepHits",

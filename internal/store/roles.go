@@ -7,11 +7,17 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // scramIterations is PostgreSQL's own default.
 const scramIterations = 4096
+
+// insufficientPrivilege is PostgreSQL's code for a statement or a login that the role may not run.
+const insufficientPrivilege = "42501"
 
 // EnsureUploadRole makes the login role of a tenant's upload pods, or gives it a new password, and returns its name.
 // PostgreSQL is sent a SCRAM verifier: the password is in no statement and so in no log.
@@ -21,7 +27,29 @@ func (d *DB) EnsureUploadRole(ctx context.Context, tenant, password string) (rol
 		return "", err
 	}
 	err = d.pool.QueryRow(ctx, `SELECT caly_ensure_upload_role($1, $2)`, tenant, verifier).Scan(&role)
-	return role, explain(err)
+	return role, explainRole(err)
+}
+
+// explainRole says what to do when the owner of the database may not change a role.
+func explainRole(err error) error {
+	err = explain(err)
+	var refused *ServerError
+	if errors.As(err, &refused) && refused.Code == insufficientPrivilege {
+		refused.Message += "; run \"caly migrate up\", which repairs the roles or names the statement " +
+			"that an administrator has to run"
+	}
+	return err
+}
+
+// RepairRoles repairs memberships and settings of the roles where the database's owner may do that, and returns a
+// sentence for each thing that an administrator has to do. It is the operator's.
+func (d *DB) RepairRoles(ctx context.Context) (problems []string, err error) {
+	rows, err := d.pool.Query(ctx, `SELECT caly_repair_roles()`)
+	if err != nil {
+		return nil, explain(err)
+	}
+	problems, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	return problems, explain(err)
 }
 
 // ConnectionsOfUploadPod bounds the connections that one upload pod opens.
@@ -33,13 +61,13 @@ const ConnectionsOfUploadPod = 2
 func (d *DB) LimitUploadRole(ctx context.Context, tenant string, pods int) error {
 	connections := 2*pods*ConnectionsOfUploadPod + 4*ConnectionsOfUploadPod
 	_, err := d.pool.Exec(ctx, `SELECT caly_limit_upload_role($1, $2)`, tenant, connections)
-	return explain(err)
+	return explainRole(err)
 }
 
 // DropUploadRole removes the role; connections that it still has see no rows from then on.
 func (d *DB) DropUploadRole(ctx context.Context, tenant string) error {
 	_, err := d.pool.Exec(ctx, `SELECT caly_drop_upload_role($1)`, tenant)
-	return explain(err)
+	return explainRole(err)
 }
 
 // scramVerifier is what PostgreSQL stores of a password (RFC 5803). The password must be ASCII: SASLprep is not applied.
