@@ -96,7 +96,7 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	watcher := watch.New(client, o.workNamespace, log)
 	registry := newMetricsRegistry()
 	registerConfigs(registry, watcher)
-	registerDatabase(registry, db.limits)
+	registerDatabase(registry, db)
 	hooks.Tenants, hooks.Store, hooks.Log, hooks.Metrics = watcher.Snapshot, db.ingest, log, registry
 	parts := apiParts{db: db, watcher: watcher, proxies: hooks.TrustedProxies, registry: registry, log: log}
 	tenants := newTenantAPI(settings, parts)
@@ -158,25 +158,37 @@ func registerConfigs(r *prometheus.Registry, w *watch.Watcher) {
 			Help: "Tenant configs that this pod cannot read as they are now; the last good one stays in force."}, unreadable))
 }
 
-// pingWithin bounds a question whether the database answers.
+// pingWithin bounds a question whether the database accepts writes.
 const pingWithin = time.Second
 
-// registerDatabase registers whether the database answers. It is not part of the pod's readiness: all pods have the
-// same database, and without a ready pod a sender is refused a connection instead of being answered 503.
-func registerDatabase(r *prometheus.Registry, db *store.DB) {
-	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "caly_database_up",
-		Help: "1 while PostgreSQL answers this pod within a second, else 0."}, func() float64 {
-		if pingDatabase(context.Background(), db) != nil {
+// registerDatabase registers whether the database accepts writes. It is not part of the pod's readiness: all pods have
+// the same database, and without a ready pod a sender is refused a connection instead of being answered 503.
+func registerDatabase(r *prometheus.Registry, db *pools) {
+	up := func() float64 {
+		if pingDatabase(context.Background(), db.limits) != nil {
 			return 0
 		}
 		return 1
-	}))
+	}
+	readOnly := func() (n float64) {
+		for _, pool := range []*store.DB{db.ingest, db.live, db.api, db.limits} {
+			n += float64(pool.ReadOnlyAnswers())
+		}
+		return n
+	}
+	r.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "caly_database_up",
+			Help: "1 while this pod reaches a PostgreSQL server that accepts writes within a second, else 0."}, up),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "caly_database_read_only_total",
+			Help: "Times that the server turned out to be read-only, and a pool's connections were made again.",
+		}, readOnly))
 }
 
 func pingDatabase(ctx context.Context, db *store.DB) error {
 	ctx, cancel := context.WithTimeout(ctx, pingWithin)
 	defer cancel()
-	return db.Ping(ctx)
+	return db.Writable(ctx)
 }
 
 // internalHandler answers whoever reaches the pod itself. A heap profile is for nobody else.

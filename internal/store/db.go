@@ -6,14 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/caly-dev/caly/internal/dbconn"
 	"github.com/caly-dev/caly/internal/fair"
 	"github.com/caly-dev/caly/migrations"
 )
@@ -39,9 +38,11 @@ type Options struct {
 
 // DB is a bounded pool of connections to a database whose schema is the one this binary needs.
 type DB struct {
-	pool *pgxpool.Pool
-	dsn  string
-	gate *fair.Gate // nil without Options.Shared
+	pool      *pgxpool.Pool
+	dsn       string
+	gate      *fair.Gate // nil without Options.Shared
+	setTenant string     // the first statement of a tenant's transaction
+	readOnly  *readOnlyGuard
 }
 
 // Open connects, and refuses a database whose schema is older or newer than this binary needs (ErrSchema), and a role that
@@ -49,35 +50,46 @@ type DB struct {
 func Open(ctx context.Context, dsn string, o Options) (*DB, error) {
 	cfg, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
-		return nil, errors.New("the database URL cannot be read: it must look like postgres://user:password@host:5432/database")
+		return nil, dbconn.ErrURL
 	}
 	cfg.MaxConns = 8
 	if o.MaxConns > 0 {
 		cfg.MaxConns = o.MaxConns
 	}
 	cfg.MinIdleConns = o.MinIdleConns
-	name := o.ApplicationName
-	if name == "" {
-		name = "caly-" + o.Component
-	}
-	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
-	cfg.ConnConfig.RuntimeParams["application_name"] = name
-	timeout := cmp.Or(o.StatementTimeout, 15*time.Second)
-	cfg.ConnConfig.RuntimeParams["statement_timeout"] = strconv.FormatInt(timeout.Milliseconds(), 10)
-	cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "15000"
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("open the database: %w", explain(err))
-	}
-	db := &DB{pool: pool, dsn: dsn}
+	cfg.PingTimeout = pingTimeout
+	cfg.ConnConfig.RuntimeParams["application_name"] = cmp.Or(o.ApplicationName, "caly-"+o.Component)
+	dbconn.Prepare(cfg.ConnConfig)
+	db := &DB{dsn: dsn, setTenant: setTenant}
 	if o.Shared {
 		db.gate = fair.NewGate(fair.Options{Places: int(cfg.MaxConns), MaxWaiting: o.MaxWaiting})
 	}
-	if err := db.verify(ctx, o.Component); err != nil {
-		pool.Close()
-		return nil, fmt.Errorf("database %s on %s:%d as %s: %w", cfg.ConnConfig.Database, cfg.ConnConfig.Host, cfg.ConnConfig.Port, cfg.ConnConfig.User, err)
+	if err := db.connect(ctx, cfg, o); err != nil {
+		return nil, fmt.Errorf("%s: %w", dbconn.Server(cfg.ConnConfig), err)
 	}
 	return db, nil
+}
+
+// connect makes the pool and checks what is at its other end.
+func (d *DB) connect(ctx context.Context, cfg *pgxpool.Config, o Options) error {
+	route, err := dbconn.FindRoute(ctx, cfg.ConnConfig)
+	if err != nil {
+		return explainLogin(err)
+	}
+	dbconn.QueryMode(cfg.ConnConfig, d.dsn, route)
+	d.setTimeouts(cfg.ConnConfig, route, o.StatementTimeout)
+	d.readOnly = guardReadOnly(cfg.ConnConfig)
+	if d.pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
+		return explain(err)
+	}
+	d.readOnly.pool.Store(d.pool)
+	if err = d.verify(ctx, o.Component); err == nil && route.Pooled && !route.Timeouts {
+		err = noTimeouts(cfg.ConnConfig.User)
+	}
+	if err != nil {
+		d.pool.Close()
+	}
+	return err
 }
 
 // Close ends all connections.
@@ -118,12 +130,7 @@ func (d *DB) verifySchema(ctx context.Context) error {
 	var have int64
 	err := d.pool.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&have)
 	var pg *pgconn.PgError
-	var connect *pgconn.ConnectError // a refused login may carry the same code
-	refused := errors.As(err, &connect)
-	if errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "42501") { // undefined table, insufficient privilege
-		if refused {
-			return fmt.Errorf("%w: this role may not connect; run \"caly migrate up\", which lets it in", ErrSchema)
-		}
+	if errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == insufficientPrivilege) { // 42P01: undefined table
 		have, err = 0, nil
 	}
 	if err != nil {
@@ -162,15 +169,24 @@ func explain(err error) error {
 	}
 	var connect *pgconn.ConnectError
 	if errors.As(err, &connect) {
-		first, _, _ := strings.Cut(connect.Unwrap().Error(), "\n") // one line for each address that was tried
-		return fmt.Errorf("%w: connect: %s", ErrUnavailable, first)
+		kind := ErrUnavailable
+		if errors.Is(err, pgconn.ErrReadOnlyConnection) {
+			kind = ErrReadOnly
+		}
+		return fmt.Errorf("%w: connect: %s", kind, dbconn.Reason(connect))
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
 func explainServer(pg *pgconn.PgError) error {
 	text := fmt.Sprintf("PostgreSQL says: %s (%s)", pg.Message, pg.Code)
-	if pg.Code == "55P03" { // a lock was not available within lock_timeout
+	switch pg.Code {
+	case readOnlyTransaction:
+		return fmt.Errorf("%w: %s", ErrReadOnly, text)
+	case "26000", "42P05": // a prepared statement is unknown, or known already
+		return fmt.Errorf("%w: %s: a pooler in transaction mode is in between; "+
+			"add default_query_exec_mode=cache_describe to the database URL", ErrUnavailable, text)
+	case "55P03": // a lock was not available within lock_timeout
 		return fmt.Errorf("%w: %s", ErrUnavailable, text)
 	}
 	switch pg.Code[:2] {

@@ -29,7 +29,7 @@ func (d *DB) inTenants(ctx context.Context, tenants []string, fn func(pgx.Tx) er
 	}
 	defer leave()
 	return explainOnce(pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, setTenant, set); err != nil {
+		if _, err := tx.Exec(ctx, d.setTenant, set); err != nil {
 			return err
 		}
 		return fn(tx)
@@ -52,7 +52,7 @@ func (d *DB) oneTrip(ctx context.Context, tenant string, add func(*pgx.Batch)) e
 	}
 	defer leave()
 	var b pgx.Batch
-	b.Queue(setTenant, set)
+	b.Queue(d.setTenant, set)
 	add(&b)
 	return explainOnce(d.pool.SendBatch(ctx, &b).Close())
 }

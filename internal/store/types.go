@@ -6,6 +6,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -183,6 +184,8 @@ type Backlog struct {
 var (
 	// ErrUnavailable : the database did not answer or is shutting down. Nothing was committed, as far as is known.
 	ErrUnavailable = errors.New("database unavailable")
+	// ErrReadOnly is an ErrUnavailable: the server accepts no writes, as a standby or an old primary after a failover.
+	ErrReadOnly = fmt.Errorf("%w: the server is read-only", ErrUnavailable)
 	// ErrNotFound : no such row.
 	ErrNotFound = errors.New("not found")
 	// ErrLeaseLost : the lease ran out and somebody else holds the recording, or it was ended.

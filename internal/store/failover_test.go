@@ -1,0 +1,167 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+)
+
+// TestFailover writes without a pause while a standby takes over. Providers differ in what becomes of the old primary:
+// it stays up and is read-only, so that connections to it live on (PostgreSQL answers 25006), it follows the new one,
+// or it is gone. The address moves to the new primary, or the connection URL names both.
+func TestFailover(t *testing.T) {
+	const load, within = 11 * time.Second, 10 * time.Second
+	for name, tc := range map[string]struct {
+		severalHosts bool
+		demote       func(*testing.T, *pgtest.Server)
+	}{
+		"the address moves, the old primary is read-only": {demote: readOnly},
+		"two hosts, the old primary is read-only":         {severalHosts: true, demote: readOnly},
+		"two hosts, the old primary is down":              {severalHosts: true, demote: crash},
+	} {
+		t.Run(name, func(t *testing.T) {
+			old := pgtest.NewServer(t, pgtest.Bin15(t), false)
+			migrate(t, old)
+			next := old.NewStandby(t)
+			moving := newMovingAddress(t, old.Address())
+			address := moving.address
+			if tc.severalHosts {
+				address = old.Address() + "," + next.Address()
+			}
+			db := open(t, pgtest.At(t, old.DataplaneDSN, address), "dataplane")
+			w := startWriting(t, db)
+			w.expect(t, time.Second)
+			tc.demote(t, old)
+			next.Promote(t)
+			moving.to(next.Address())
+			recovered := w.expect(t, load)
+			t.Logf("after the failover %d writes were accepted, %d not; the first one after %s",
+				w.accepted.Load(), w.failed.Load(), recovered)
+			if recovered > within {
+				t.Errorf("writes were accepted again after %s, want at most %s", recovered, within)
+			}
+			if err := db.Writable(t.Context()); err != nil {
+				t.Errorf("the database is not writable: %v", err)
+			}
+		})
+	}
+}
+
+func readOnly(t *testing.T, s *pgtest.Server) {
+	s.Exec(t, `ALTER SYSTEM SET default_transaction_read_only = on`)
+	s.Exec(t, `SELECT pg_reload_conf()`)
+}
+
+func crash(t *testing.T, s *pgtest.Server) { s.Stop(t) }
+
+// writeLoad is a load of webhooks.
+type writeLoad struct {
+	accepted, failed atomic.Int64
+}
+
+// startWriting stores events from several goroutines until the test ends.
+func startWriting(t *testing.T, db *store.DB) *writeLoad {
+	t.Helper()
+	w := &writeLoad{}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for worker := range 4 {
+		running.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				w.write(ctx, db, fmt.Sprintf("c%d-%d", worker, n))
+			}
+		})
+	}
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+	return w
+}
+
+func (w *writeLoad) write(ctx context.Context, db *store.DB, call string) {
+	one, cancel := context.WithTimeout(ctx, 10*time.Second) // as the data plane does
+	defer cancel()
+	if _, err := db.Ingest(one, newEvent(acme, call, "terminal", store.CallCompleted, "")); err != nil {
+		w.failed.Add(1)
+		time.Sleep(20 * time.Millisecond)
+		return
+	}
+	w.accepted.Add(1)
+	time.Sleep(5 * time.Millisecond)
+}
+
+// expect waits for a write that is accepted, and returns how long that took. It counts for another second.
+func (w *writeLoad) expect(t *testing.T, during time.Duration) (first time.Duration) {
+	t.Helper()
+	w.accepted.Store(0)
+	w.failed.Store(0)
+	began := time.Now()
+	for first == 0 && time.Since(began) < during {
+		time.Sleep(5 * time.Millisecond)
+		if w.accepted.Load() > 0 {
+			first = time.Since(began)
+		}
+	}
+	time.Sleep(time.Second)
+	if first == 0 {
+		t.Fatalf("0 of %d writes were accepted in %s", w.failed.Load(), during)
+	}
+	return first
+}
+
+// movingAddress is an address whose new connections go to another server after a move, as those of a Service or a DNS
+// name do. Connections that exist stay where they are.
+type movingAddress struct {
+	address string
+	target  atomic.Value
+}
+
+func newMovingAddress(t *testing.T, target string) *movingAddress {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &movingAddress{address: l.Addr().String()}
+	m.to(target)
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() { m.forward(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		running.Wait()
+	})
+	return m
+}
+
+func (m *movingAddress) to(target string) { m.target.Store(target) }
+
+func (m *movingAddress) forward(conn net.Conn) {
+	defer func() { _ = conn.Close() }()
+	server, err := net.Dial("tcp", m.target.Load().(string))
+	if err != nil {
+		return
+	}
+	defer func() { _ = server.Close() }()
+	go func() {
+		_, _ = io.Copy(server, conn)
+		_ = server.Close()
+	}()
+	_, _ = io.Copy(conn, server)
+}
