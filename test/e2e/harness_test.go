@@ -132,6 +132,9 @@ type tenantOptions struct {
 	source   string // base URL of the recordings' host
 	endpoint string // S3 endpoint; the real one without
 	policy   v1alpha1.DeletionPolicy
+	// bucketSecret is in place of the good credentials, and change is made to the Tenant before it is applied.
+	bucketSecret map[string]string
+	change       func(*v1alpha1.Tenant)
 }
 
 func randomHex(n int) string {
@@ -140,8 +143,16 @@ func randomHex(n int) string {
 	return hex.EncodeToString(b)
 }
 
-// newTenant makes a namespace, a bucket, the Secrets and a Tenant, and waits until it is Ready.
+// newTenant makes a Tenant with all that it needs, and waits until it is Ready.
 func newTenant(t *testing.T, o tenantOptions) *tenant {
+	t.Helper()
+	x := applyTenant(t, o)
+	x.waitReady(t)
+	return x
+}
+
+// applyTenant makes a namespace, a bucket, the Secrets and a Tenant.
+func applyTenant(t *testing.T, o tenantOptions) *tenant {
 	t.Helper()
 	ctx := t.Context()
 	ns := "e2e-" + randomHex(4)
@@ -152,10 +163,16 @@ func newTenant(t *testing.T, o tenantOptions) *tenant {
 	x.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})
 	x.secretOf(t, "exotel", map[string]string{"apiKey": "key", "apiToken": "token"})
 	x.secretOf(t, "webhook", map[string]string{"current": x.secret})
-	x.secretOf(t, "bucket", map[string]string{"accessKeyID": x.s3Key, "secretAccessKey": x.s3Secret})
-	x.create(t, x.object(o))
+	if o.bucketSecret == nil {
+		o.bucketSecret = map[string]string{"accessKeyID": x.s3Key, "secretAccessKey": x.s3Secret}
+	}
+	x.secretOf(t, "bucket", o.bucketSecret)
+	obj := x.object(o)
+	if o.change != nil {
+		o.change(obj)
+	}
+	x.create(t, obj)
 	t.Cleanup(x.remove)
-	x.waitReady(t)
 	return x
 }
 
