@@ -67,21 +67,20 @@ func (r *Reconciler) uploadConfigs(ctx context.Context, s *scope) ([]*tenantconf
 }
 
 // corrected returns the upload config with the bucket of the spec as it is now; nil if it is the same one, or if its
-// Secret cannot be used.
+// Secrets cannot be used.
 func (r *Reconciler) corrected(ctx context.Context, s *scope, u tenantconfig.Upload) (*tenantconfig.Upload, error) {
-	spec, before := s.tenant.Spec.Recordings, u
-	secret, err := r.readValues(ctx, s, "recordings.credentialsSecretRef", spec.CredentialsSecretRef,
-		"accessKeyID", "secretAccessKey")
+	before := u
+	err := r.readBucket(ctx, s)
+	if err == nil {
+		u.Storage, err = storage(s)
+	}
 	var unusable *verdict
-	if errors.As(err, &unusable) {
+	switch {
+	case errors.As(err, &unusable):
 		return nil, nil
-	}
-	if err != nil {
+	case err != nil:
 		return nil, err
-	}
-	u.Bucket, u.Endpoint, u.Region = spec.Bucket, spec.Endpoint, spec.Region
-	u.AccessKeyID, u.SecretAccessKey = value(secret, "accessKeyID"), value(secret, "secretAccessKey")
-	if equality.Semantic.DeepEqual(u, before) {
+	case equality.Semantic.DeepEqual(u, before):
 		return nil, nil
 	}
 	return &u, nil
