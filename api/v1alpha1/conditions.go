@@ -123,6 +123,8 @@ const (
 	ReasonDeleting = "Deleting"
 	// ReasonBackfillSucceeded : the last run asked Exotel for all that it had to.
 	ReasonBackfillSucceeded = "BackfillSucceeded"
+	// ReasonBackfillIncomplete is the reason after a run that had to leave calls out; the message has the first one.
+	ReasonBackfillIncomplete = "BackfillIncomplete"
 	// ReasonBackfillCredentialsRefused : Exotel refused the credentials, the account or the region; tried again once the Secret or the
 	// spec changes.
 	ReasonBackfillCredentialsRefused = "BackfillCredentialsRefused"

@@ -509,7 +509,8 @@ func TestLyingAPI(t *testing.T) {
 	}{
 		"more records than a page has": {2_000_000, metav1.ConditionFalse, v1alpha1.ReasonBackfillUnavailable,
 			"more than 1000 calls", ""},
-		"records that are not calls": {900, metav1.ConditionTrue, v1alpha1.ReasonBackfillSucceeded, "", "calls=900"},
+		"records that are not calls": {900, metav1.ConditionFalse, v1alpha1.ReasonBackfillIncomplete,
+			"900 calls that Exotel listed could not be used", "calls=900"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, exoteltest.Options{})

@@ -3,6 +3,7 @@ package backfill
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -84,6 +85,10 @@ func (r *Reconciler) execute(ctx context.Context, t *v1alpha1.Tenant, m *remembe
 		err = errBounds
 	}
 	v := judge(err)
+	if v.result == resultSucceeded && n.left > 0 {
+		v.reason, v.message = v1alpha1.ReasonBackfillIncomplete, fmt.Sprintf(
+			"%d calls that Exotel listed could not be used; the first one: %v", n.left, n.why)
+	}
 	m.suspect, m.refused = n.suspect, [32]byte{}
 	if v.result == resultRefused {
 		m.refused = creds.digest(t)
@@ -122,7 +127,10 @@ func (r *Reconciler) conclude(t *v1alpha1.Tenant, m *remembered, n *run, v verdi
 	status := metav1.ConditionFalse
 	switch v.result {
 	case resultSucceeded:
-		status, s.LastSuccessTime = metav1.ConditionTrue, &now
+		s.LastSuccessTime = &now
+		if n.left == 0 {
+			status = metav1.ConditionTrue
+		}
 		s.NextRunTime = &metav1.Time{Time: now.Add(interval(t))}
 	case resultPending:
 		status, s.PendingFrom = metav1.ConditionTrue, &reached

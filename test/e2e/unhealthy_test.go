@@ -184,12 +184,12 @@ func sidecarNeverEnds(t *testing.T) {
 // mutatePods changes the upload pods of this Tenant alone, as other programs of a cluster change pods.
 func (x *tenant) mutatePods(t *testing.T, patch string) {
 	t.Helper()
-	name := "caly-" + x.ns
+	name, ofTenant := "caly-"+x.ns, map[string]string{v1alpha1.LabelTenantNamespace: x.ns}
 	policy := &admissionv1.MutatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: admissionv1.MutatingAdmissionPolicySpec{
 			ReinvocationPolicy: admissionv1.NeverReinvocationPolicy,
 			MatchConstraints: &admissionv1.MatchResources{
-				ObjectSelector: &metav1.LabelSelector{MatchLabels: map[string]string{v1alpha1.LabelTenantNamespace: x.ns}},
+				ObjectSelector: &metav1.LabelSelector{MatchLabels: ofTenant},
 				ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
 					Operations: []admissionv1.OperationType{admissionv1.Create},
 					Rule: admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"},
