@@ -3,7 +3,6 @@ package exoteltest
 import (
 	"cmp"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha1" //nolint:gosec // a scheme that tenants use
 	"crypto/sha256"
 	"encoding/base64"
@@ -46,10 +45,12 @@ func Basic(user, password string) Proof {
 	return func(r *http.Request, _ Message) { r.SetBasicAuth(user, password) }
 }
 
-// StandardWebhooks signs as standardwebhooks.com says, with the key that stands in base64 behind whsec_.
+// StandardWebhooks signs as standardwebhooks.com says, with the key that stands in base64 after whsec_. The id is made
+// from the event, since a retry has the id of the first attempt.
 func StandardWebhooks(key string) Proof {
 	return func(r *http.Request, m Message) {
-		id, stamp := "msg_"+rand.Text(), now()
+		event := sha256.Sum256([]byte(r.URL.Path + "?" + m.Fields.Encode()))
+		id, stamp := "msg_"+hex.EncodeToString(event[:16]), now()
 		sum := sign(sha256.New, key, []byte(id+"."+stamp+"."), m.payload(r))
 		r.Header.Set("Webhook-Id", id)
 		r.Header.Set("Webhook-Timestamp", stamp)
