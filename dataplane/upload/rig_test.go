@@ -40,12 +40,13 @@ type rig struct {
 	s3     *s3test.Server
 	admin  *minio.Core
 	cfg    tenantconfig.Upload
+	urls   map[string]string // by the recording's id
 	o      Options
 }
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{t: t, pg: pgtest.New(t), s3: s3test.New(t)}
+	r := &rig{t: t, pg: pgtest.New(t), s3: s3test.New(t), urls: map[string]string{}}
 	var err error
 	if r.op, err = store.Open(t.Context(), r.pg.OperatorDSN, store.Options{Component: "operator"}); err != nil {
 		t.Fatal(err)
@@ -114,6 +115,7 @@ func (r *rig) queue(sid string, size int64) (id, path string) {
 func (r *rig) queueURL(sid, u string) (id string) {
 	r.t.Helper()
 	id = tenantconfig.RecordingID(sid, u)
+	r.urls[id] = u
 	if _, err := r.op.Enqueue(r.t.Context(), tenant, sid, store.NewRecording{ID: id, SourceURL: u}); err != nil {
 		r.t.Fatal(err)
 	}
@@ -150,7 +152,8 @@ func (r *rig) sql(query string, args ...any) {
 // requeue puts an uploaded recording back as if the pod that uploaded it had died before it could say so.
 func (r *rig) requeue(id string) {
 	r.t.Helper()
-	r.sql(`UPDATE recording_history SET state = 'failed', last_error_code = 'Test', last_error = 'test' WHERE id = $1`, id)
+	r.sql(`UPDATE recording_history SET state = 'failed', last_error_code = 'Test', last_error = 'test', source_url = $2
+		WHERE id = $1`, id, r.urls[id]) // its query was deleted after the upload
 	if err := r.op.Retry(r.t.Context(), tenant, id); err != nil {
 		r.t.Fatal(err)
 	}
