@@ -351,3 +351,45 @@ func stalls(w http.ResponseWriter, r *http.Request) {
 	w.(http.Flusher).Flush()
 	<-r.Context().Done()
 }
+
+// TestRedirectsWithinExotel checks the hops that are allowed by default, which of them get credentials, and that
+// plain http
+// to Exotel becomes https.
+func TestRedirectsWithinExotel(t *testing.T) {
+	const credentials, amazon = " credentials", "s3.ap-south-1.amazonaws.com"
+	for raw, want := range map[string]string{
+		"https://recordings.exotel.in/a":                  "https://recordings.exotel.in/a" + credentials,
+		"http://recordings.exotel.com/a":                  "https://recordings.exotel.com/a" + credentials,
+		"https://exotelrecordings.s3.amazonaws.com/a":     "https://exotelrecordings.s3.amazonaws.com/a",
+		"http://s3.amazonaws.com/exotelrecordings/a":      "https://s3.amazonaws.com/exotelrecordings/a",
+		"http://s3.amazonaws.com/exotel-mum1-recordings/": "https://s3.amazonaws.com/exotel-mum1-recordings/",
+		"http://exotelrecordings." + amazon + "/a":        "https://exotelrecordings." + amazon + "/a",
+		"https://evil." + amazon + "/exotelrecordings/a":  "",
+		"https://" + amazon + "/evil/a":                   "",
+		"https://" + amazon + "/exotelrecordings/../evil": "",
+		"https://" + amazon + "/exotelrecordings/%2E%2e/": "",
+		"https://exotelrecordings." + amazon + ".evil/a":  "",
+		"https://recordings.exotel.com.evil.example/a":    "",
+		"http://other.example/a":                          "",
+	} {
+		cfg := &tenantconfig.Upload{ID: tenant, ExotelKey: "key", ExotelToken: "token"}
+		s := newSource(cfg, tenantconfig.SourcePolicy{Hosts: tenantconfig.DefaultSourceHosts}, http.DefaultTransport,
+			quick(), time.Second)
+		hop := httptest.NewRequest(http.MethodGet, raw, nil)
+		hop.Header.Set("Authorization", "Basic x")
+		first := httptest.NewRequest(http.MethodGet, "https://"+hop.URL.Host, nil)
+		got := ""
+		if err := s.checkRedirect(hop, []*http.Request{first}); err == nil {
+			got = hop.URL.String()
+			if s.takesCredentials(hop.URL) {
+				got += credentials
+			}
+			if (hop.Header.Get("Authorization") != "") != s.takesCredentials(hop.URL) {
+				t.Errorf("%s: the hop has Authorization %q", raw, hop.Header.Get("Authorization"))
+			}
+		}
+		if got != want {
+			t.Errorf("a redirect to %s leads to %q, want %q", raw, got, want)
+		}
+	}
+}

@@ -48,8 +48,7 @@ func placesOf() map[string]place {
 				if object != "" && !anywhere {
 					break
 				}
-				// less than a hundred
-				all[string(fold(nil, nested(object, leaf)))] = place{field(f), uint8(rank)} //nolint:gosec
+				all[string(fold(nil, nested(object, leaf)))] = place{field(f), uint8(rank)}
 				rank++
 			}
 		}
@@ -69,7 +68,7 @@ func legPlacesOf() map[string]legPlace {
 	all := map[string]legPlace{}
 	for f, names := range legSpellings {
 		for rank, name := range names {
-			all[string(fold(nil, name))] = legPlace{legField(f), uint8(rank)} //nolint:gosec // a few
+			all[string(fold(nil, name))] = legPlace{legField(f), uint8(rank)}
 		}
 	}
 	return all

@@ -162,7 +162,7 @@ func (in *input) add(name, value string) error {
 	case len(name) > maxName || len(value) > maxValue:
 		in.unread.add(name, TooLarge, "")
 		return nil
-	case !strings.HasPrefix(name, faulty) && !(isText(name) && isText(value)):
+	case !strings.HasPrefix(name, faulty) && (!isText(name) || !isText(value)):
 		in.unread.add(name, Malformed, "")
 		name = faulty + name
 	}

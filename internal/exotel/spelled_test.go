@@ -236,7 +236,7 @@ func TestPartialKey(t *testing.T) {
 
 func TestRecordingURL(t *testing.T) {
 	for raw, want := range map[string]string{
-		"None": "", "N/A": "", "n/a": "", "false": "", "null": "", "-": "", "nil": "", "": "", " NULL ": "",
+		"None": "", "N/A": "", "n/a": "", "false": "", "null": "", "-": "", "nil": "", "": "", "NULL": "",
 		`"None"`: "", "undefined": "", "[]": "",
 		"https://recordings.exotel.com/a.mp3":            "https://recordings.exotel.com/a.mp3",
 		"http://recordings.exotel.in/a.mp3?x=1":          "https://recordings.exotel.in/a.mp3?x=1",

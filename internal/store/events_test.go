@@ -284,7 +284,8 @@ func TestReplay(t *testing.T) {
 				if calls, recs := f.one(t, `SELECT count(*) FROM calls`), f.one(t, `SELECT count(*) FROM recordings`); calls != tc.wantCalls || recs != tc.wantRecs {
 					t.Errorf("%d calls and %d recordings, want %d and %d", calls, recs, tc.wantCalls, tc.wantRecs)
 				}
-				if tc.want.Outcome == store.Applied { // the second time there is nothing left to do
+				// a partial event is applied again; else the second time there is nothing left to do
+				if tc.want.Outcome == store.Applied && tc.before == "" {
 					tc.want = store.Replay{Outcome: store.Duplicate}
 				}
 			}
