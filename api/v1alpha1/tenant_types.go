@@ -418,6 +418,13 @@ type TenantStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Backlog *int32 `json:"backlog,omitempty"`
+	// partialEvents is the number of events of the last 24 hours that were applied without a field that could not be
+	// read,
+	// or with a rejected recording, counted up to 1000. Absent until there was one. "caly events list --partial"
+	// lists them.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	PartialEvents *int32 `json:"partialEvents,omitempty"`
 	// lastUploadJobTime is when the operator last created an upload Job. Tenants that wait for upload pods get them in
 	// this order.
 	// +optional

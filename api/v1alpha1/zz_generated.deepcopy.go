@@ -770,6 +770,11 @@ func (in *TenantStatus) DeepCopyInto(out *TenantStatus) {
 		*out = new(int32)
 		**out = **in
 	}
+	if in.PartialEvents != nil {
+		in, out := &in.PartialEvents, &out.PartialEvents
+		*out = new(int32)
+		**out = **in
+	}
 	if in.LastUploadJobTime != nil {
 		in, out := &in.LastUploadJobTime, &out.LastUploadJobTime
 		*out = (*in).DeepCopy()

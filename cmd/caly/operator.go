@@ -296,6 +296,9 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 	if err := fill.SetupWithManager(mgr); err != nil {
 		return err
 	}
+	if err := mgr.Add(&tenant.PartialCounter{Client: mgr.GetClient(), Store: db}); err != nil {
+		return err
+	}
 	if err := mgr.Add(&intake.Intake{Client: mgr.GetClient(), Store: db, MaxTotal: o.maxViews, MaxPerTenant: o.maxViewsPerTenant}); err != nil {
 		return err
 	}

@@ -561,6 +561,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
+    - name: partialEvents
+      type:
+        scalar: numeric
     - name: storage
       type:
         namedType: com.github.caly-dev.caly.api.v1alpha1.StorageStatus

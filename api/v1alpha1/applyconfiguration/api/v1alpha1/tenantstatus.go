@@ -25,6 +25,11 @@ type TenantStatusApplyConfiguration struct {
 	ConfigDigest *string `json:"configDigest,omitempty"`
 	// backlog is the number of recordings that wait for upload, counted up to 1000, when the upload Job was last looked at.
 	Backlog *int32 `json:"backlog,omitempty"`
+	// partialEvents is the number of events of the last 24 hours that were applied without a field that could not be
+	// read,
+	// or with a rejected recording, counted up to 1000. Absent until there was one. "caly events list --partial"
+	// lists them.
+	PartialEvents *int32 `json:"partialEvents,omitempty"`
 	// lastUploadJobTime is when the operator last created an upload Job. Tenants that wait for upload pods get them in
 	// this order.
 	LastUploadJobTime *metav1.Time `json:"lastUploadJobTime,omitempty"`
@@ -89,6 +94,14 @@ func (b *TenantStatusApplyConfiguration) WithConfigDigest(value string) *TenantS
 // If called multiple times, the Backlog field is set to the value of the last call.
 func (b *TenantStatusApplyConfiguration) WithBacklog(value int32) *TenantStatusApplyConfiguration {
 	b.Backlog = &value
+	return b
+}
+
+// WithPartialEvents sets the PartialEvents field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PartialEvents field is set to the value of the last call.
+func (b *TenantStatusApplyConfiguration) WithPartialEvents(value int32) *TenantStatusApplyConfiguration {
+	b.PartialEvents = &value
 	return b
 }
 
