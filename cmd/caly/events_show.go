@@ -115,7 +115,7 @@ func showEvent(cmd *cobra.Command, e store.KeptEvent, output string) error {
 	rows := [][2]string{{"Event", fmt.Sprint(e.ID)}, {"Received", v.ReceivedAt.Format(time.RFC3339)}, {"Tenant", e.Tenant}, {"Call", e.CallSID}, {"Kind", kindOf(v.eventView)},
 		{"Source", e.Source}, {"State", state}}
 	if len(e.Unread) > 0 {
-		rows = append(rows, [2]string{"Left out", v.eventView.reason()})
+		rows = append(rows, [2]string{"Left out", v.reason()})
 		v.Advice = partialAdvice
 	}
 	if v.Advice != "" {
