@@ -92,11 +92,11 @@ func TestDeletionReadsTheSpec(t *testing.T) {
 			},
 		},
 		"Secret": {
-			breaks: func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			breaks: func(t *testing.T, r *rig, _ *v1alpha1.Tenant) {
 				r.putSecret(t, "support-bucket", map[string]string{"accessKeyID": r.s3.AccessKey,
 					"secretAccessKey": "of-another"})
 			},
-			corrects: func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
+			corrects: func(t *testing.T, r *rig, _ *v1alpha1.Tenant) {
 				r.putSecret(t, "support-bucket", r.goodSecrets()["bucket"])
 			},
 		},
