@@ -466,8 +466,8 @@ func TestTurnedOff(t *testing.T) {
 	})
 }
 
-// TestPoison : a call that PostgreSQL refuses, and one whose recording the Tenant does not allow, are kept as dead, keep no other out,
-// and are not asked for again.
+// TestPoison checks that a call with more recordings than a call may have, and one whose recording the Tenant does not
+// allow, are applied without the recording and reported, and are not asked for again.
 func TestPoison(t *testing.T) {
 	r := newRig(t, exoteltest.Options{})
 	tenant := r.tenant(t, "acme")
@@ -485,8 +485,18 @@ func TestPoison(t *testing.T) {
 	stop := r.start(t)
 	s := r.succeeded(t, tenant)
 	got := rows(t, r.pg)
-	if _, there := got[tenant.ID()+" evil"]; there || *s.FoundMissing != 5 || len(got) != 6 || len(got[tenant.ID()+" full"].Queued) != 16 {
-		t.Errorf("found %d, %d calls; want five found, the full one as it was and the evil one not there", *s.FoundMissing, len(got))
+	_, there := got[tenant.ID()+" evil"]
+	if !there || *s.FoundMissing != 7 || len(got) != 7 || len(got[tenant.ID()+" full"].Queued) != 16 {
+		t.Errorf("found %d, %d calls; want seven found, and 16 recordings of the full one", *s.FoundMissing, len(got))
+	}
+	rejected, _, err := r.db.ListRecordings(t.Context(), tenant.ID(), store.RecordingFilter{CallSID: "evil"})
+	if err != nil || len(rejected) != 1 || rejected[0].LastErrorCode != store.RejectedSource {
+		t.Errorf("the recording of the evil one: %+v, %v", rejected, err)
+	}
+	condition := apimeta.FindStatusCondition(tenant.Status.Conditions, v1alpha1.ConditionBackfillSucceeded)
+	if want := "Of 2 calls a field could not be read or a recording was rejected"; condition == nil ||
+		!strings.Contains(condition.Message, want) {
+		t.Errorf("condition %+v, want that it says %q", condition, want)
 	}
 	r.sent.reset()
 	if s, _ = r.again(t, tenant, stop); *s.FoundMissing != 0 {
