@@ -43,7 +43,13 @@ type Event struct {
 	State  State
 	// Terminal is set if the event says that the call has ended. If its status says no result, State is StateCompleted
 	// and Assumed is set.
-	Terminal, Assumed   bool
+	Terminal, Assumed bool
+	// About is what Status and State speak of.
+	About Subject
+	// SaidAt is At as every delivery of the event tells it: zero where only the time of the request is known.
+	SaidAt time.Time
+	// Legs are the facts about legs, dial attempts and agents.
+	Legs                []Leg
 	Direction           string // inbound, outbound-dial, outbound-api
 	From, To            string
 	StartedAt, EndedAt  time.Time
@@ -130,7 +136,8 @@ func ParseEvent(kind string, r Request, loc *time.Location) (*Event, error) {
 	} else {
 		v.call(e)
 	}
-	v.talk(e)
+	e.ConversationSeconds = v.seconds(fieldTalk)
+	e.Legs = v.legFacts(e)
 	if e.RecordingURLs = v.recordingURLs(e.ListedLegs, e.Stream); len(e.RecordingURLs) > 0 {
 		e.RecordingURL = e.RecordingURLs[0]
 	}
@@ -157,10 +164,12 @@ func (v *values) call(e *Event) {
 		e.EventType = eventTerminal
 	}
 	e.Status = v.get(fieldStatus)
-	e.Agent = v.agent(e)
+	e.About = v.about(e)
+	if e.Agent = v.agent(e); e.Agent != nil { // an agent who is free again ends no call
+		e.Status, e.Terminal, e.About = "", false, AboutAgent
+		return
+	}
 	switch {
-	case e.Agent != nil:
-		e.Status = ""
 	case e.Status == "" && v.get(fieldDialStatus) != "":
 		e.Status = v.get(fieldDialStatus)
 	case e.Status == "" && callState != eventTerminal:
@@ -219,6 +228,7 @@ func (v *values) times(e *Event, loc *time.Location) {
 		e.At = firstTime(seen, updated, requested, e.EndedAt)
 	}
 	e.begun = firstTime(e.StartedAt, created)
+	e.SaidAt = firstTime(updated, seen, e.EndedAt) // every delivery has another time of the request
 }
 
 func firstTime(times ...time.Time) time.Time {
@@ -228,14 +238,6 @@ func firstTime(times ...time.Time) time.Time {
 		}
 	}
 	return time.Time{}
-}
-
-// talk reads how long the two sides talked. In a Passthru only the first leg tells.
-func (v *values) talk(e *Event) {
-	e.ConversationSeconds = v.seconds(fieldTalk)
-	if e.ConversationSeconds == 0 && len(e.ListedLegs) > 0 && e.ListedLegs[0].Index == 0 {
-		e.ConversationSeconds = e.ListedLegs[0].OnCallSeconds
-	}
 }
 
 func (e *Event) check() error {

@@ -51,7 +51,8 @@ func TestParseLeg(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, got, cmpopts.IgnoreUnexported(Event{}), cmpopts.EquateApproxTime(0)); diff != "" {
+			if diff := cmp.Diff(tc.want, got, cmpopts.IgnoreUnexported(Event{}), ofFacts,
+				cmpopts.EquateApproxTime(0)); diff != "" {
 				t.Errorf("event (-want +got):\n%s", diff)
 			}
 		})

@@ -62,8 +62,7 @@ var spelled = map[string]struct {
 			"&Legs[0][Number]=0999&Legs[0][Type]=single&Legs[0][OnCallDuration]=10&Legs[0][CauseCode]=RING_TIMEOUT&" +
 			"Legs[0][Cause]=1003"),
 		Event{CallSID: "c1", Status: "canceled", State: StateCanceled, CallType: "client-hangup",
-			ConversationSeconds: 10,
-			Dial:                &Dial{Status: "canceled", State: StateCanceled, To: "0999", Flow: "7", Seconds: 17},
+			Dial: &Dial{Status: "canceled", State: StateCanceled, To: "0999", Flow: "7", Seconds: 17},
 			ListedLegs: []ListedLeg{{Number: "0999", Type: "single", OnCallSeconds: 10, CauseCode: "RING_TIMEOUT",
 				Cause: "1003"}}}},
 	"agent is busy": {KindPassthru, get("CallSid=c1&Status=busy&EventType=Dial&AgentEmail=a@example.com"),
@@ -139,7 +138,7 @@ func checkEvent(t *testing.T, kind string, r Request, want Event) {
 	if len(want.RecordingURLs) > 0 {
 		want.RecordingURL = want.RecordingURLs[0]
 	}
-	if diff := cmp.Diff(&want, got, cmpopts.IgnoreUnexported(Event{}), cmpopts.EquateApproxTime(0),
+	if diff := cmp.Diff(&want, got, cmpopts.IgnoreUnexported(Event{}), ofFacts, cmpopts.EquateApproxTime(0),
 		cmpopts.EquateEmpty(),
 		cmpopts.SortSlices(func(a, b Unread) bool { return byField(a, b) < 0 })); diff != "" {
 		t.Errorf("event (-want +got):\n%s", diff)

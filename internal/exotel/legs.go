@@ -1,0 +1,178 @@
+package exotel
+
+import (
+	"cmp"
+	"strconv"
+	"strings"
+)
+
+// Subject is what an event's State speaks of.
+type Subject int
+
+// Subjects of a state.
+const (
+	// AboutCall is the whole call: StatusCallback, Call Details, notifications of other products.
+	AboutCall Subject = iota
+	// AboutStage is the call at one stage of its flow: Passthru sends such a CallStatus while the call goes on.
+	AboutStage
+	// AboutLeg is one dial attempt. Legs has it too.
+	AboutLeg
+	// AboutAgent is a person who was dialled and is busy or free now. It says nothing of the call.
+	AboutAgent
+)
+
+// LegKind says what a Leg stands for.
+type LegKind string
+
+// Kinds of legs.
+const (
+	// LegListed is a leg in Exotel's list of a whole call.
+	LegListed LegKind = "leg"
+	// LegDial is one number that an applet of a flow dialled.
+	LegDial LegKind = "dial"
+	// LegAgent is an agent's presence while the call rang.
+	LegAgent LegKind = "agent"
+)
+
+// Leg is what an event says of one leg, dial attempt or agent. Empty fields were not sent.
+type Leg struct {
+	Kind LegKind
+	// Key is the same in every event about this leg of the call.
+	Key string
+	// Number is the party's telephone number or SIP address, Agent the agent's address or ID.
+	Number, Agent string
+	State         State
+	// Called is false for the party that the call began with: its time on the line does not count.
+	Called bool
+	// Seconds on the call.
+	Seconds int
+	// Presence is busy or free, of an agent.
+	Presence string
+}
+
+// about tells what the event's status speaks of, unless it is an agent's. The route that the request came on has no
+// say: the same event may come on another one.
+func (v *values) about(e *Event) Subject {
+	status := v.fields[fieldStatus]
+	switch {
+	case status.value == "" && v.get(fieldDialStatus) != "" && e.EventType == "":
+		return AboutLeg
+	case foldName(status.name) == "callstatus" && v.get(fieldEventType, fieldCallState, fieldCallDetail) == "":
+		return AboutStage
+	}
+	return AboutCall
+}
+
+// legFacts returns what the event says of legs and agents. Its other fields have been read.
+func (v *values) legFacts(e *Event) []Leg {
+	number := v.get(fieldDialled)
+	if e.Agent != nil {
+		l := Leg{Kind: LegAgent, Agent: e.Agent.Email, Number: number, Presence: e.Agent.Presence}
+		l.Key = legKey(l.Kind, cmp.Or(l.Agent, sameLine(number)))
+		return []Leg{l}
+	}
+	result := dialResult(e)
+	if e.Dial == nil && result == StateUnknown && number == "" {
+		return wholeLegs(e)
+	}
+	return dials(e.ListedLegs, v.get(fieldFlow), number, result)
+}
+
+// typeResults are the results that Passthru's CallType tells where DialCallStatus is absent. call-attempt is a call
+// that
+// dialled nobody. https://support.exotel.com/support/solutions/articles/3000088074
+var typeResults = map[string]State{
+	"completed": StateCompleted, "client-hangup": StateCanceled, "incomplete": StateNoAnswer,
+	"voicemail": StateNoAnswer,
+}
+
+// dialResult is the result of the dial that a Passthru follows. A request from before the dial carries a CallType too,
+// and a CallStatus of a call that still rings.
+func dialResult(e *Event) State {
+	switch {
+	case e.Dial != nil:
+		return e.Dial.State
+	case e.State == StateQueued || e.State == StateRinging:
+		return StateUnknown
+	}
+	return typeResults[word(e.CallType)]
+}
+
+// causes are the codes that tell how a leg without a status ended. NORMAL_CLEARING follows talk and its absence alike.
+var causes = map[string]State{
+	"USER_BUSY": StateBusy, "CALL_REJECTED": StateBusy,
+	"RING_TIMEOUT": StateNoAnswer, "NO_ANSWER": StateNoAnswer, "NO_USER_RESPONSE": StateNoAnswer,
+	"ORIGINATOR_CANCEL": StateCanceled,
+}
+
+// wholeLegs are the legs of a statement about the whole call. The first is the party that the call began with.
+func wholeLegs(e *Event) []Leg {
+	var legs []Leg
+	for i := range e.ListedLegs {
+		l := &e.ListedLegs[i]
+		if l.Number == "" && l.Status == "" && l.OnCallSeconds == 0 {
+			continue // it tells of a recording alone
+		}
+		legs = append(legs, WholeLeg(l.Index, cmp.Or(l.Number, party(e, l.Index)), l.State, l.OnCallSeconds))
+	}
+	return legs
+}
+
+// WholeLeg is a leg in the list of a whole call, counted from 0.
+func WholeLeg(index int, number string, state State, seconds int) Leg {
+	if state == StateUnknown && seconds > 0 {
+		state = StateCompleted
+	}
+	key := legKey(LegListed, strconv.Itoa(index))
+	return Leg{Kind: LegListed, Key: key, Number: number, State: state, Called: index > 0, Seconds: seconds}
+}
+
+// party is who a leg of the call is: an outgoing call dials From first and To afterwards, and an incoming one comes
+// from
+// From.
+func party(e *Event, index int) string {
+	switch {
+	case index == 0:
+		return e.From
+	case index == 1 && strings.HasPrefix(e.Direction, "outbound"):
+		return e.To
+	}
+	return ""
+}
+
+// dials are the legs of one applet's dial: every number that it lists, and the one that DialWhomNumber names.
+func dials(listed []ListedLeg, flow, number string, result State) []Leg {
+	dial := func(number string, state State, seconds int) Leg {
+		if state == StateUnknown && seconds > 0 {
+			state = StateCompleted
+		}
+		key := legKey(LegDial, flow, sameLine(number))
+		return Leg{Kind: LegDial, Key: key, Number: number, State: state, Called: true, Seconds: seconds}
+	}
+	var legs []Leg
+	named := false
+	for i := range listed {
+		l := &listed[i]
+		of, state := cmp.Or(l.Number, number), cmp.Or(l.State, causes[strings.ToUpper(l.CauseCode)])
+		if len(listed) == 1 || sameLine(of) == sameLine(number) {
+			state, named = cmp.Or(result, state), true
+		}
+		legs = append(legs, dial(of, state, l.OnCallSeconds))
+	}
+	if !named && (result != StateUnknown || number != "") {
+		legs = append(legs, dial(number, result, 0))
+	}
+	return legs
+}
+
+// sameLine returns one spelling of a number in all its spellings.
+func sameLine(number string) string {
+	if lines := E164(number); len(lines) > 0 {
+		return lines[0]
+	}
+	return number
+}
+
+func legKey(kind LegKind, parts ...string) string {
+	return string(kind) + ":" + strings.Join(parts, "/")
+}
