@@ -5,11 +5,14 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/caly-dev/caly/internal/outcome"
 )
 
 // Known is what is known of a call.
 type Known struct {
-	// Terminal : its state is one that ends a call.
+	// Terminal is true if Exotel said how the whole call ended, or if its parties talked. What only legs said, or an
+	// older version stored, may be wrong.
 	Terminal bool
 	// Ended : its end is known.
 	Ended bool
@@ -25,9 +28,10 @@ func (d *DB) KnownCalls(ctx context.Context, tenant string, callSIDs []string) (
 		WITH asked AS (SELECT DISTINCT unnest($2::text[]) AS call_sid),
 		dead AS (SELECT DISTINCT e.call_sid FROM asked a JOIN call_events e ON e.tenant = $1 AND e.call_sid = a.call_sid
 			WHERE e.source = 'backfill' AND e.dead_reason IS NOT NULL)
-		SELECT a.call_sid, coalesce(c.state >= $3, false), c.ended_at IS NOT NULL, d.call_sid IS NOT NULL, coalesce(c.recording_ids, '{}')
+		SELECT a.call_sid, coalesce(c.state = $4 OR c.whole_weight >= $3, false), c.ended_at IS NOT NULL,
+			d.call_sid IS NOT NULL, coalesce(c.recording_ids, '{}')
 		FROM asked a LEFT JOIN calls c ON c.tenant = $1 AND c.call_sid = a.call_sid LEFT JOIN dead d ON d.call_sid = a.call_sid
-		WHERE c.call_sid IS NOT NULL OR d.call_sid IS NOT NULL`, tenant, callSIDs, int16(CallCompleted))
+		WHERE c.call_sid IS NOT NULL OR d.call_sid IS NOT NULL`, tenant, callSIDs, outcome.EndKnown, CallCompleted)
 	if err != nil {
 		return nil, explain(err)
 	}

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"time"
+
+	"github.com/caly-dev/caly/internal/outcome"
 )
 
 // Ingest keeps an event and applies it, as IngestBatch does.
@@ -62,13 +64,15 @@ func spread(got []int16, place []int, events []Event, b *batch) []Outcome {
 }
 
 const ingestBatch = `SELECT caly_ingest_batch($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,
-	$24,$25,$26,$27,$28,$29,$30,$31)`
+	$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35)`
 
 // batch holds events by column, as caly_ingest_batch takes them.
 type batch struct {
 	tenant, callSID, kind, eventType, source, contentType, query, dead []string
 	dedup, raw                                                         [][]byte
-	covered, state                                                     []int16
+	covered, rank                                                      []int16
+	whole, legs                                                        []outcome.Weight
+	legFacts                                                           []*string
 	direction, from, to, custom                                        []string
 	started, ended                                                     []*time.Time
 	seconds                                                            []int32
@@ -80,6 +84,7 @@ type batch struct {
 	streamEvent                                                                   []int32
 	streamSID, streamStatus, streamBy, streamError, streamDetail, streamRecording []string
 	streamSeconds                                                                 []int32
+	streamWeight                                                                  []outcome.Weight
 
 	details details
 }
@@ -90,11 +95,11 @@ func (b *batch) add(e *Event) {
 	b.contentType, b.query, b.dead = append(b.contentType, e.ContentType), append(b.query, e.Query), append(b.dead, e.DeadReason)
 	b.dedup, b.raw = append(b.dedup, e.DedupKey[:]), append(b.raw, nonNil(e.Raw))
 	b.covered = append(b.covered, e.covered())
-	b.state, b.direction = append(b.state, int16(e.Call.State)), append(b.direction, e.Call.Direction)
+	b.addFacts(e)
+	b.direction = append(b.direction, e.Call.Direction)
 	b.from, b.to, b.custom = append(b.from, e.Call.From), append(b.to, e.Call.To), append(b.custom, e.Call.CustomField)
 	b.started, b.ended = append(b.started, timeOrNil(e.Call.StartedAt)), append(b.ended, timeOrNil(e.Call.EndedAt))
-	b.seconds = append(b.seconds, int32(min(e.Call.ConversationSeconds, 1<<30))) //nolint:gosec // bounded here
-	n := int32(len(b.tenant))                                                    //nolint:gosec // a batch is short
+	n := int32(len(b.tenant)) //nolint:gosec // a batch is short
 	for _, r := range e.Recordings {
 		if r.Rejected != "" {
 			continue
@@ -103,14 +108,27 @@ func (b *batch) add(e *Event) {
 		b.recURL, b.recAvailable = append(b.recURL, r.SourceURL), append(b.recAvailable, timeOrNil(r.AvailableAt))
 	}
 	if s := e.Stream; s != nil {
-		b.addStream(n, s)
+		b.addStream(n, s, e.SaidAt)
 	}
 	if e.hasDetails() {
 		b.details.add(e)
 	}
 }
 
-func (b *batch) addStream(event int32, s *Stream) {
+// addFacts adds what decides the outcome.
+func (b *batch) addFacts(e *Event) {
+	whole, legs := e.statements()
+	b.whole, b.legs, b.rank = append(b.whole, whole.Weight()), append(b.legs, legs), append(b.rank,
+		outcome.Rank(whole, legs))
+	b.seconds = append(b.seconds, int32(min(e.talk(), maxSeconds))) //nolint:gosec // bounded here
+	b.legFacts = append(b.legFacts, legFacts(e))
+}
+
+// maxSeconds is the greatest duration that the schema has room for, about twelve days.
+const maxSeconds = 1<<20 - 1
+
+func (b *batch) addStream(event int32, s *Stream, saidAt time.Time) {
+	b.streamWeight = append(b.streamWeight, s.statement(saidAt).Weight())
 	b.streamEvent, b.streamSID = append(b.streamEvent, event), append(b.streamSID, s.SID)
 	b.streamStatus, b.streamBy = append(b.streamStatus, s.Status), append(b.streamBy, s.DisconnectedBy)
 	b.streamError, b.streamDetail = append(b.streamError, s.Error), append(b.streamDetail, s.DetailedStatus)
@@ -126,10 +144,11 @@ func (b *batch) args() []any {
 
 // said is what the events say of calls, recordings and streams.
 func (b *batch) said() []any {
-	return []any{b.state, b.direction, b.from, b.to, b.started, b.ended, b.seconds, b.custom,
+	return []any{b.rank, b.whole, b.legs, b.direction, b.from, b.to, b.started, b.ended, b.seconds, b.custom,
 		orEmpty(b.recEvent), orEmpty(b.recID), orEmpty(b.recURL), orEmpty(b.recAvailable),
 		orEmpty(b.streamEvent), orEmpty(b.streamSID), orEmpty(b.streamStatus), orEmpty(b.streamSeconds), orEmpty(b.streamBy),
-		orEmpty(b.streamError), orEmpty(b.streamDetail), orEmpty(b.streamRecording)}
+		orEmpty(b.streamError), orEmpty(b.streamDetail), orEmpty(b.streamRecording), orEmpty(b.streamWeight),
+		b.legFacts}
 }
 
 // orEmpty makes an empty array of what would be NULL.

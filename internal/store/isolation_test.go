@@ -207,7 +207,7 @@ var notOfTenants = []string{"AdoptTenant", "ReplaceTenant", "ClaimTenant", "EndA
 	"DropUploadRole",
 	"EnsureHistoryPartitions",
 	"EnsureUploadRole", "Enqueue", "Event", "Events", "Fail", "HasLiveCaptures", "HasUploads", "Heartbeat",
-	"KnownCalls", "KnowsTenant",
+	"CallFacts", "KnownCalls", "KnowsTenant",
 	"LimitUploadRole", "MarkUploadStarted", "MarkViewed", "Ping", "ReadOnlyAnswers", "RepairRoles", "Writable",
 	"SweepAccounts",
 	"RedactURLs",

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -102,19 +103,22 @@ type CallFilter struct {
 	From, To []string
 }
 
-// KeptCall is a call as it is kept.
+// KeptCall is a call as it is kept. Its State is the outcome.
 type KeptCall struct {
 	SID string
 	Call
+	// Exotel is the state that Exotel gives the whole call: CallUnknown while only its legs are known.
+	Exotel               CallState
 	CreatedAt, UpdatedAt time.Time
 }
 
-const callColumns = `call_sid, state, direction, from_number, to_number, started_at, ended_at, conversation_seconds,
+const callColumns = `call_sid, state, (coalesce(whole_weight, 0) & 15)::smallint, direction, from_number,
+	to_number, started_at, ended_at, conversation_seconds,
 	custom_field, recording_seconds, created_at, updated_at`
 
 func scanCall(row pgx.CollectableRow) (c KeptCall, err error) {
 	var started, ended *time.Time
-	err = row.Scan(&c.SID, &c.State, &c.Direction, &c.From, &c.To, &started, &ended, &c.ConversationSeconds,
+	err = row.Scan(&c.SID, &c.State, &c.Exotel, &c.Direction, &c.From, &c.To, &started, &ended, &c.ConversationSeconds,
 		&c.CustomField,
 		&c.RecordingSeconds, &c.CreatedAt, &c.UpdatedAt)
 	c.StartedAt, c.EndedAt = orZero(started), orZero(ended)
@@ -143,6 +147,8 @@ func (d *DB) Calls(ctx context.Context, tenant string, f CallFilter) (list []Kep
 // CallWithAll is a call with what belongs to it.
 type CallWithAll struct {
 	KeptCall
+	// Legs in the order in which they were reported.
+	Legs []Leg
 	// Streams by their ids; without the URLs of their recordings.
 	Streams []Stream
 	// Recordings, the newest first.
@@ -159,6 +165,15 @@ func (d *DB) CallBySID(ctx context.Context, tenant, sid string) (c CallWithAll, 
 			c.KeptCall, err = pgx.CollectExactlyOneRow(rows, scanCall)
 			return err
 		})
+		b.Queue(`SELECT legs FROM calls WHERE tenant = $1 AND call_sid = $2`, tenant,
+			sid).QueryRow(func(row pgx.Row) error {
+			var legs []byte
+			err := row.Scan(&legs)
+			if err == nil {
+				c.Legs, err = legsOf(legs)
+			}
+			return err
+		})
 		b.Queue(fmt.Sprintf(`SELECT stream_sid, status, disconnected_by, error, detailed_status, duration_seconds FROM call_streams
 			WHERE tenant = $1 AND call_sid = $2 ORDER BY stream_sid LIMIT %d`, maxStreams), tenant, sid).Query(collect(&c.Streams, scanStream))
 		// A call knows the ids of its recordings, and those are indexed.
@@ -167,6 +182,28 @@ func (d *DB) CallBySID(ctx context.Context, tenant, sid string) (c CallWithAll, 
 			Query(collect(&c.Recordings, scanRecording))
 	})
 	return c, err
+}
+
+// CallFacts is what became of a call and of its legs.
+type CallFacts struct {
+	Outcome CallState
+	// Legs in the order in which they were reported.
+	Legs []Leg
+}
+
+// CallFacts reads what became of a call. A call that is not known has no facts.
+func (d *DB) CallFacts(ctx context.Context, tenant, sid string) (f CallFacts, err error) {
+	var legs []byte
+	err = d.pool.QueryRow(ctx, `SELECT state, legs FROM calls WHERE tenant = $1 AND call_sid = $2`, tenant,
+		sid).Scan(&f.Outcome, &legs)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return f, nil
+	}
+	if err != nil {
+		return f, explain(err)
+	}
+	f.Legs, err = legsOf(legs)
+	return f, err
 }
 
 func scanStream(row pgx.CollectableRow) (s Stream, err error) {

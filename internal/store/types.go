@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/caly-dev/caly/internal/outcome"
 )
 
 // RecordingState is the state of a recording's row.
@@ -44,8 +46,16 @@ type Event struct {
 	// CoversQuery and CoversBody say what of the request its verifier covered: when it is applied again, nothing else is read.
 	// Neither stands for the body or, without one, the query.
 	CoversQuery, CoversBody bool
-	// Call is what the event says of the call.
+	// Call is what the event says of the call. Its State and ConversationSeconds are statements about the whole call.
 	Call Call
+	// SaidAt is when that was said, the same in every delivery of the event; zero if the event names no such time.
+	SaidAt time.Time
+	// Stage is the state that a step of the call's flow saw while the call went on. It counts as a leg's.
+	Stage CallState
+	// Assumed is true if the event ends the call and its status says no result.
+	Assumed bool
+	// Legs are what the event says of legs, dial attempts and agents.
+	Legs []Leg
 	// Recordings that the event names.
 	Recordings []NewRecording
 	// Stream is set when the event tells of an audio stream's end.
@@ -64,20 +74,20 @@ func (e Event) WithoutRecordings() Event {
 	return e
 }
 
-// CallState orders the life of a call: a state never gives way to a lower one.
-type CallState int16
+// CallState is what a call or a leg has come to, as package outcome decides it.
+type CallState = outcome.State
 
-// States of a call, in their order: of all that its events name, the greatest stays. All from CallCompleted on are terminal.
+// States of a call. All from CallCompleted on are terminal.
 const (
-	CallUnknown CallState = iota
-	CallQueued
-	CallRinging
-	CallInProgress
-	CallCompleted
-	CallBusy
-	CallNoAnswer
-	CallFailed
-	CallCanceled
+	CallUnknown    = outcome.Unknown
+	CallQueued     = outcome.Queued
+	CallRinging    = outcome.Ringing
+	CallInProgress = outcome.InProgress
+	CallCompleted  = outcome.Completed
+	CallBusy       = outcome.Busy
+	CallNoAnswer   = outcome.NoAnswer
+	CallFailed     = outcome.Failed
+	CallCanceled   = outcome.Canceled
 )
 
 // Call holds what is known of a call. Zero fields are unknown.
@@ -98,6 +108,58 @@ type Unread struct {
 	Reason string `json:"reason"`
 	// Value is an unknown word as it was sent.
 	Value string `json:"value,omitempty"`
+}
+
+// LegKind says what a Leg stands for.
+type LegKind string
+
+// Kinds of legs.
+const (
+	// LegListed is a leg in Exotel's list of a whole call.
+	LegListed LegKind = "leg"
+	// LegDial is one number that an applet of a flow dialled.
+	LegDial LegKind = "dial"
+	// LegAgent is an agent's presence. It is not a fact about the call.
+	LegAgent LegKind = "agent"
+)
+
+// Leg is what an event says of a leg or, once stored, all that is known of it. Zero fields are unknown.
+type Leg struct {
+	Kind LegKind
+	// Key names the leg within its call. It begins with the kind and a colon.
+	Key string
+	// Number is the party's telephone number or SIP address, Agent the agent's address or ID.
+	Number, Agent string
+	State         CallState
+	// Called is false for the party that the call began with. That it was on the line is not talk.
+	Called bool
+	// Seconds on the call.
+	Seconds int
+	// Presence of an agent.
+	Presence Presence
+	// At is when it was last reported.
+	At time.Time
+}
+
+// Presence is an agent's during a call, in the order in which it passes.
+type Presence int16
+
+// Presences.
+const (
+	PresenceUnknown Presence = iota
+	PresenceBusy
+	PresenceFree
+)
+
+// String returns busy or free, or nothing.
+func (p Presence) String() string {
+	switch p {
+	case PresenceBusy:
+		return "busy"
+	case PresenceFree:
+		return "free"
+	}
+	return ""
 }
 
 // Stream is what Passthru says of an audio stream after its end. Empty fields were not sent.

@@ -1,0 +1,120 @@
+package store
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caly-dev/caly/internal/outcome"
+)
+
+// Weights are what the event adds to its call's outcome: the weight of its statement about the whole call, and the
+// greatest of those about the legs that were called.
+func (e *Event) Weights() (whole, legs outcome.Weight) {
+	statement, legs := e.statements()
+	return statement.Weight(), legs
+}
+
+func (e *Event) statements() (whole outcome.Statement, legs outcome.Weight) {
+	whole = outcome.Statement{Whole: true, State: e.Call.State, At: e.SaidAt, Talked: e.Call.ConversationSeconds > 0}
+	if e.Assumed {
+		whole.At = time.Time{} // every statement with a result of its own knows better
+	}
+	legs = outcome.Statement{State: e.Stage, At: e.SaidAt}.Weight()
+	for i := range e.Legs {
+		if l := &e.Legs[i]; l.Called {
+			legs = max(legs, l.statement(e.SaidAt).Weight())
+		}
+	}
+	return whole, legs
+}
+
+// talk is for how long the event says that two parties talked. What it says of the whole call comes first.
+func (e *Event) talk() int {
+	longest := 0
+	for i := range e.Legs {
+		if e.Legs[i].Called {
+			longest = max(longest, e.Legs[i].Seconds)
+		}
+	}
+	if e.Call.ConversationSeconds > 0 {
+		return e.Call.ConversationSeconds
+	}
+	return longest
+}
+
+// statement is what a report of the leg says.
+func (l *Leg) statement(at time.Time) outcome.Statement {
+	return outcome.Statement{State: l.State, At: at, Talked: l.Seconds > 0 || l.State == CallCompleted}
+}
+
+// statement is what the event says of the stream's life. A word that ends no stream leaves it open.
+func (s *Stream) statement(at time.Time) outcome.Statement {
+	state, final := streamEnds[s.Status]
+	if !final && s.Status != "" {
+		state = outcome.InProgress
+	}
+	return outcome.Statement{State: state, At: at}
+}
+
+var streamEnds = map[string]outcome.State{
+	"completed": outcome.Completed, "cancelled": outcome.Canceled, "failed": outcome.Failed,
+}
+
+// legFact is what the column calls.legs holds of a leg. Two of them are merged by taking the greater value of each
+// field.
+type legFact struct {
+	Number   string         `json:"number,omitempty"`
+	Agent    string         `json:"agent,omitempty"`
+	Weight   outcome.Weight `json:"weight,omitempty"`
+	Seconds  int            `json:"seconds,omitempty"`
+	Presence Presence       `json:"presence,omitempty"`
+	At       string         `json:"at,omitempty"`
+	Called   bool           `json:"called,omitempty"`
+}
+
+// legFacts is the event's legs as calls.legs holds them; nil without any.
+func legFacts(e *Event) *string {
+	if len(e.Legs) == 0 {
+		return nil
+	}
+	facts := make(map[string]legFact, len(e.Legs))
+	for i := range e.Legs {
+		l := &e.Legs[i]
+		f := legFact{Number: l.Number, Agent: l.Agent, Weight: l.statement(e.SaidAt).Weight(), Seconds: min(l.Seconds,
+			maxSeconds),
+			Presence: l.Presence, Called: l.Called}
+		if !l.At.IsZero() {
+			f.At = l.At.UTC().Format(time.RFC3339)
+		}
+		facts[l.Key] = f
+	}
+	text, _ := json.Marshal(facts) //nolint:errchkjson // holds nothing that JSON cannot write
+	s := string(text)
+	return &s
+}
+
+// legsOf reads calls.legs, in the order in which the legs were reported.
+func legsOf(column []byte) ([]Leg, error) {
+	if len(column) == 0 {
+		return nil, nil
+	}
+	var facts map[string]legFact
+	if err := json.Unmarshal(column, &facts); err != nil {
+		return nil, err
+	}
+	legs := make([]Leg, 0, len(facts))
+	for id, f := range facts {
+		kind, _, _ := strings.Cut(id, ":")
+		at, _ := time.Parse(time.RFC3339, f.At) // zero if nobody said
+		legs = append(legs, Leg{Kind: LegKind(kind), Key: id, Number: f.Number, Agent: f.Agent,
+			State: f.Weight.State(), Called: f.Called,
+			Seconds: f.Seconds, Presence: f.Presence, At: at})
+	}
+	slices.SortFunc(legs, func(a, b Leg) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Key, b.Key))
+	})
+	return legs, nil
+}
