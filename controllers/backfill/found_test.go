@@ -98,7 +98,7 @@ func TestNotYet(t *testing.T) {
 	old := r.placed("ended-long-ago", begun(1))
 	old.Ended = time.Time{}
 	missed := r.placed("missed", begun(2)) // nobody took it, and Exotel calls it completed
-	missed.Direction, missed.Leg2Status, missed.RecordingURL = "inbound", "no-answer", ""
+	missed.Direction, missed.Leg2Status, missed.RecordingURL, missed.ConversationSeconds = "inbound", "no-answer", "", 0
 	r.exotel.Place(accountSID, on, started, young, old, missed)
 	r.ageSuspects(t)
 

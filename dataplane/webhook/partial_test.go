@@ -62,7 +62,7 @@ func TestPartialEvents(t *testing.T) {
 		"c109": {path: "acme/support/passthru",
 			query: "CallSid=c109&CustomField=50%+off&CallType=completed&" +
 				"RecordingUrl=https%3A%2F%2Frecordings.exotel.com%2Fx%2Fc109.mp3",
-			want: "0\nqueued " + recordings + "c109.mp3\nwithout CustomField malformed"},
+			want: "4\nqueued " + recordings + "c109.mp3\nwithout CustomField malformed"},
 		"c110": {path: "acme/support/status", contentType: inForm,
 			body: "CallSid=c110&CustomField=a;b&EventType=terminal&Status=completed",
 			want: "4\nwithout CustomField malformed"},

@@ -21,6 +21,7 @@ const (
 	maxQuery       = 16 << 10
 	maxWord        = 64 // a type, a status, an id
 	maxNumber      = 128
+	maxLegKey      = 256
 	maxText        = 512
 	maxURL         = 2048
 )
@@ -35,12 +36,6 @@ const (
 	// unknownCall stands for the id of a call or stream that could not be read.
 	unknownCall = store.UnreadCall
 )
-
-var states = map[exotel.State]store.CallState{
-	exotel.StateQueued: store.CallQueued, exotel.StateRinging: store.CallRinging, exotel.StateInProgress: store.CallInProgress,
-	exotel.StateCompleted: store.CallCompleted, exotel.StateBusy: store.CallBusy, exotel.StateNoAnswer: store.CallNoAnswer,
-	exotel.StateFailed: store.CallFailed, exotel.StateCanceled: store.CallCanceled,
-}
 
 // Build makes an event of a verified delivery. One that names no call becomes a dead event with its reason. A field
 // that cannot be read,
@@ -60,7 +55,6 @@ func Build(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, d Delivery
 	}
 	addUnread(&e, parsed.Unread)
 	e.Call = store.Call{
-		State:               states[parsed.State],
 		Direction:           parsed.Direction,
 		From:                fit(&e, "From", parsed.From, maxNumber),
 		To:                  fit(&e, "To", parsed.To, maxNumber),
@@ -70,6 +64,7 @@ func Build(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, d Delivery
 		CustomField:         fit(&e, "CustomField", parsed.CustomField, maxText),
 		RecordingSeconds:    parsed.RecordingSeconds,
 	}
+	addFacts(&e, parsed)
 	e.Stream = stream(parsed.Stream)
 	addRecordings(&e, t, sources, notAfter(parsed.AvailableAt, d.ReceivedAt.Add(maxPark)), parsed.RecordingURLs...)
 	if !fresh(t.Freshness, parsed.At, d.ReceivedAt) || parsed.At.IsZero() && !begunLately(t.Freshness, parsed.Begun(),

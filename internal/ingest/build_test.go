@@ -51,6 +51,7 @@ func TestBuild(t *testing.T) {
 		"a whole call": {exotel.KindStatus, "CallSid=c1&EventType=Terminal&Status=completed&Direction=outbound-api&From=0987&To=0912&StartTime=2024-01-15+14:25:12" +
 			"&EndTime=2024-01-15+14:30:45&ConversationDuration=320&CustomField=order_7&RecordingUrl=" + source + "a.mp3",
 			store.Event{EventType: "terminal", Recordings: []store.NewRecording{recording("c1", source+"a.mp3", time.Time{})},
+				SaidAt: time.Date(2024, 1, 15, 14, 30, 45, 0, ist),
 				Call: store.Call{State: store.CallCompleted, Direction: "outbound-api", From: "0987", To: "0912", ConversationSeconds: 320, CustomField: "order_7",
 					StartedAt: time.Date(2024, 1, 15, 14, 25, 12, 0, ist), EndedAt: time.Date(2024, 1, 15, 14, 30, 45, 0, ist)}}},
 		"stream and its recording": {exotel.KindPassthru, "CallSid=c1&Stream[StreamSID]=s1&Stream[Status]=completed&Stream[Duration]=28&Stream[DisconnectedBy]=bot" +

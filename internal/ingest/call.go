@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,15 +36,46 @@ func FromCall(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, c *call
 	if c.Over() {
 		e.EventType = "terminal"
 	}
-	content := said(c, &e.Call)
+	if e.SaidAt = c.UpdatedAt; e.SaidAt.IsZero() {
+		e.SaidAt = c.EndedAt
+	}
+	e.Legs = legsOf(c)
+	content := said(c, &e)
 	e.DedupKey = sha256.Sum256(append([]byte(SourceBackfill+"\x00"+t.ID+"\x00"+c.SID+"\x00"), content[:]...))
 	addRecordings(&e, t, sources, time.Time{}, c.RecordingURLs...)
 	return e, nil
 }
 
-// said is a digest of all that a call's record says and that is applied. Prices and dates of update change without meaning more, and
-// what was said once is no news the second time.
-func said(c *calldetails.Call, call *store.Call) [32]byte {
+// legsOf are the legs of a call's record, which counts them from 1.
+func legsOf(c *calldetails.Call) (legs []store.Leg) {
+	if c.Details == nil {
+		return nil
+	}
+	numbers := map[int]string{1: c.From}
+	if strings.HasPrefix(c.Direction,
+		"outbound") { // To of an incoming call is the ExoPhone, not the party that was dialled
+		numbers[2] = c.To
+	}
+	states := map[int]exotel.State{1: c.Details.Leg1, 2: c.Details.Leg2}
+	seconds := map[int]int{1: 0, 2: 0}
+	for _, l := range c.Details.Legs {
+		if l.ID > 0 {
+			seconds[l.ID] = max(seconds[l.ID], l.OnCallSeconds)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(seconds)) {
+		if states[id] != exotel.StateUnknown || seconds[id] > 0 {
+			whole := exotel.WholeLeg(id-1, numbers[id], states[id], seconds[id])
+			legs = append(legs, leg(&whole, c.UpdatedAt))
+		}
+	}
+	return legs
+}
+
+// said is a digest of all that a call's record says and that is applied: what was said once is not stored a second
+// time. Prices
+// change without meaning more. The date of update is part of it, since the later of two records that differ is right.
+func said(c *calldetails.Call, e *store.Event) [32]byte {
 	at := func(t time.Time) int64 {
 		if t.IsZero() {
 			return 0
@@ -50,11 +83,15 @@ func said(c *calldetails.Call, call *store.Call) [32]byte {
 		return t.Unix()
 	}
 	recording, _, _ := strings.Cut(c.RecordingURL, "?")
+	call := &e.Call
 	// %q, so that no two lists of fields read the same.
-	said := fmt.Appendf(nil, "%d %q %q %q %d %d %d %q", call.State, call.Direction, call.From, call.To,
-		at(call.StartedAt), at(call.EndedAt), call.ConversationSeconds, recording)
+	said := fmt.Appendf(nil, "%d %q %q %q %d %d %d %q %d", call.State, call.Direction, call.From, call.To,
+		at(call.StartedAt), at(call.EndedAt), call.ConversationSeconds, recording, at(e.SaidAt))
 	for i := 1; i < len(c.RecordingURLs); i++ {
 		said = fmt.Appendf(said, " %q", exotel.WithoutQuery(c.RecordingURLs[i]))
+	}
+	for _, l := range e.Legs {
+		said = fmt.Appendf(said, " %q %q %d %d", l.Key, l.Number, l.State, l.Seconds)
 	}
 	return sha256.Sum256(said)
 }

@@ -95,11 +95,40 @@ func TestFromCall(t *testing.T) {
 			got := fromCall(t, tc.raw)
 			tc.want.Tenant, tc.want.Kind, tc.want.Source, tc.want.CallSID = acme.ID, exotel.KindStatus, "backfill", "c1"
 			tc.want.ContentType, tc.want.Raw = "application/json", []byte(tc.raw)
-			noKey := cmpopts.IgnoreFields(store.Event{}, "DedupKey")
-			if d := cmp.Diff(tc.want, got, noKey, cmpopts.EquateApproxTime(0)); d != "" {
+			tc.want.SaidAt = started.Add(5 * time.Minute)
+			others := cmpopts.IgnoreFields(store.Event{}, "DedupKey", "Legs")
+			if d := cmp.Diff(tc.want, got, others, cmpopts.EquateApproxTime(0)); d != "" {
 				t.Errorf("event (-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+func TestFromCallLegs(t *testing.T) {
+	at := time.Date(2026, 10, 1, 4, 35, 0, 0, time.UTC)
+	leg := func(key, number string, s store.CallState, called bool, seconds int) store.Leg {
+		return store.Leg{Kind: store.LegListed, Key: key, Number: number, State: s, Called: called, Seconds: seconds,
+			At: at}
+	}
+	for name, tc := range map[string]struct {
+		details, direction string
+		want               []store.Leg
+	}{
+		"both " +
+			"talked": {`{"ConversationDuration":8,"Leg1Status":"completed","Leg2Status":"completed",
+			"Legs":[{"Leg":{"Id":1,"OnCallDuration":21}},{"Leg":{"Id":2,"OnCallDuration":8}}]}`,
+			"outbound-api", []store.Leg{leg("leg:0", "09876543210", store.CallCompleted, false, 21), leg("leg:1",
+				"08047491899", store.CallCompleted, true, 8)}},
+		"an incoming call is answered by nobody known": {`{"Leg2Status":"busy"}`, "incoming", []store.Leg{leg("leg:1",
+			"", store.CallBusy, true, 0)}},
+		"a third leg without a status": {`{"Legs":[{"Id":3,"OnCallDuration":5}]}`, "outbound-api",
+			[]store.Leg{leg("leg:2", "", store.CallCompleted, true, 5)}},
+		"a leg without an ID": {`{"Legs":[{"OnCallDuration":5}]}`, "outbound-api", nil},
+	} {
+		got := fromCall(t, details(`"Details":`+tc.details, `"Direction":"`+tc.direction+`"`)).Legs
+		if d := cmp.Diff(tc.want, got, cmpopts.EquateApproxTime(0)); d != "" {
+			t.Errorf("%s: legs (-want +got):\n%s", name, d)
+		}
 	}
 }
 
@@ -121,7 +150,7 @@ func TestFromCallTwice(t *testing.T) {
 		want bool // the same event
 	}{
 		"the same":              {details(), true},
-		"updated":               {details(`"DateUpdated":"2026-10-01 11:00:00"`), true},
+		"updated":               {details(`"DateUpdated":"2026-10-01 11:00:00"`), false},
 		"a price":               {details(`"Price":"1.500"`), true},
 		"another signature":     {details(`"RecordingUrl":"` + recordingURL + `?X-Amz-Signature=f00"`), true},
 		"presigned":             {details(`"PreSignedRecordingUrl":"https://s3.ap-south-1.amazonaws.com/x?X-Amz-Signature=f00"`), true},
