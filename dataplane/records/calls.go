@@ -3,30 +3,29 @@ package records
 import (
 	"context"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/caly-dev/caly/dataplane/api"
 	"github.com/caly-dev/caly/dataplane/problem"
 	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/outcome"
 	"github.com/caly-dev/caly/internal/store"
 )
 
-// states are the names of a call's states, by their numbers.
-var states = []string{"unknown", "queued", "ringing", "in-progress", "completed", "busy", "no-answer", "failed", "canceled"}
-
-func stateOf(s store.CallState) string {
-	if s < 0 || int(s) >= len(states) {
-		return states[0]
+// known is empty for a state that is not known.
+func known(s store.CallState) string {
+	if s == store.CallUnknown {
+		return ""
 	}
-	return states[s]
+	return s.String()
 }
 
 // Call is a call as far as its events told of it.
 type Call struct {
 	CallSID             string    `json:"callSid" doc:"Exotel's id of the call."`
 	State               string    `json:"state" enum:"unknown,queued,ringing,in-progress,completed,busy,no-answer,failed,canceled"`
+	ExotelState         string    `json:"exotelState,omitempty" doc:"State of the whole call, as Exotel says."`
 	Direction           string    `json:"direction,omitempty" doc:"inbound, outbound-dial or outbound-api."`
 	From                string    `json:"from,omitempty"`
 	To                  string    `json:"to,omitempty"`
@@ -40,7 +39,8 @@ type Call struct {
 }
 
 func callOf(c store.KeptCall) Call {
-	return Call{CallSID: c.SID, State: stateOf(c.State), Direction: c.Direction, From: c.From, To: c.To, StartedAt: utc(c.StartedAt), EndedAt: utc(c.EndedAt),
+	return Call{CallSID: c.SID, State: c.State.String(), ExotelState: known(c.Exotel), Direction: c.Direction,
+		From: c.From, To: c.To, StartedAt: utc(c.StartedAt), EndedAt: utc(c.EndedAt),
 		ConversationSeconds: c.ConversationSeconds, RecordingSeconds: c.RecordingSeconds, CustomField: c.CustomField,
 		CreatedAt: utc(c.CreatedAt), UpdatedAt: utc(c.UpdatedAt)}
 }
@@ -51,6 +51,22 @@ func utc(t time.Time) time.Time {
 		return t
 	}
 	return t.UTC()
+}
+
+// Leg is what is known of a leg, a dial attempt or an agent of a call.
+type Leg struct {
+	Kind       string    `json:"kind" enum:"leg,dial,agent" doc:"An agent's presence says nothing of the call."`
+	Number     string    `json:"number,omitempty"`
+	Agent      string    `json:"agent,omitempty" doc:"Address or ID of the agent."`
+	State      string    `json:"state,omitempty" doc:"As a call's."`
+	Seconds    int       `json:"onCallSeconds"`
+	Presence   string    `json:"presence,omitempty" enum:"busy,free"`
+	ReportedAt time.Time `json:"reportedAt,omitzero" doc:"When it was last reported, by the sender's clock."`
+}
+
+func legOf(l store.Leg) Leg {
+	return Leg{Kind: string(l.Kind), Number: l.Number, Agent: l.Agent, State: known(l.State), Seconds: l.Seconds,
+		Presence: l.Presence.String(), ReportedAt: utc(l.At)}
 }
 
 // Stream is what was told of an audio stream of a call after its end.
@@ -76,7 +92,7 @@ func (q *callsQuery) filter() (f store.CallFilter, err error) {
 	f.Page, err = page(q.Paging, q.Span)
 	f.Direction, f.From, f.To = q.Direction, spellings(q.From), spellings(q.To)
 	if q.State != "" {
-		state := store.CallState(slices.Index(states, q.State)) //nolint:gosec // one of nine
+		state := outcome.Named(q.State)
 		f.State = &state
 	}
 	return f, err
@@ -101,6 +117,7 @@ type callPath struct {
 type callOut struct {
 	Body struct {
 		Call
+		Legs       []Leg       `json:"legs"`
 		Streams    []Stream    `json:"streams"`
 		Recordings []Recording `json:"recordings"`
 	}
@@ -114,7 +131,7 @@ func (h handlers) calls(a *api.API) {
 		Description: "In the order in which the first event of each came. A page is found through an index; with state, direction, from or to all calls " +
 			"are looked at until it is full, so give since with them where there are many."}, h.listCalls)
 	api.Register(a, api.Operation{Method: http.MethodGet, Path: "/api/calls/{callSid}", ID: "getCall", Tag: callsTag, Access: api.SignedIn,
-		Summary: "A call with its streams and recordings", Errors: []problem.Code{problem.NotFound}}, h.getCall)
+		Summary: "A call with its legs, streams and recordings", Errors: []problem.Code{problem.NotFound}}, h.getCall)
 }
 
 func (h handlers) listCalls(ctx context.Context, in *callsQuery) (*list[Call], error) {
@@ -136,6 +153,9 @@ func (h handlers) getCall(ctx context.Context, in *callPath) (*callOut, error) {
 	}
 	out := &callOut{}
 	out.Body.Call = callOf(c.KeptCall)
+	for _, l := range c.Legs {
+		out.Body.Legs = append(out.Body.Legs, legOf(l))
+	}
 	for _, s := range c.Streams {
 		out.Body.Streams = append(out.Body.Streams, Stream{StreamSID: s.SID, Status: s.Status, DurationSeconds: s.Seconds, DisconnectedBy: s.DisconnectedBy,
 			Error: s.Error, DetailedStatus: s.DetailedStatus})

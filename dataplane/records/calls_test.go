@@ -51,13 +51,24 @@ func TestCall(t *testing.T) {
 	r.exec(t, `UPDATE calls SET recording_ids = ARRAY[$1, $2] WHERE call_sid = 'c0'`, recordingID(1), recordingID(2))
 	r.exec(t, `INSERT INTO call_streams (tenant, call_sid, stream_sid, status, duration_seconds, recording_url)
 		VALUES ($1, 'c0', 's0', 'completed', 9, 'https://secret.example/?signature=topsecret')`, acme)
+	r.exec(t, `UPDATE calls SET whole_weight = 4 WHERE call_sid = 'c0'`)
+	r.exec(t, `UPDATE calls SET legs = '{"dial:7/1": {"number": "0912", "weight": 6, "at": "2026-03-10T14:00:09Z"},
+		"agent:a": {"agent": "a@b", "presence": 2, "at": "2026-03-10T14:00:05Z"}, "dial:8/1": {"number": "0913",
+			"weight": 4, "seconds": 40}}'
+		WHERE call_sid = 'c0'`)
 	r.insertRecording(t, acme, recordingID(1), "c0", "uploaded", "b", "acme/support/x.mp3", ago(time.Hour))
 	r.insertRecording(t, acme, recordingID(2), "c0", "pending", "", "", ago(time.Minute))
 	var got map[string]any
 	r.get(t, "/api/calls/c0", bearer(acme, "viewer"), &got)
 	at, later := "2026-03-10T14:00:00Z", "2026-03-10T14:01:00Z"
-	want := map[string]any{"callSid": "c0", "state": "completed", "direction": "inbound", "from": "+918047491899", "to": "+6531290000", "startedAt": at,
+	want := map[string]any{"callSid": "c0", "state": "completed", "exotelState": "completed", "direction": "inbound",
+		"from": "+918047491899", "to": "+6531290000", "startedAt": at,
 		"conversationSeconds": 7.0, "createdAt": at, "updatedAt": at,
+		"legs": []any{map[string]any{"kind": "dial", "number": "0913", "state": "completed", "onCallSeconds": 40.0},
+			map[string]any{"kind": "agent", "agent": "a@b", "presence": "free", "onCallSeconds": 0.0,
+				"reportedAt": "2026-03-10T14:00:05Z"},
+			map[string]any{"kind": "dial", "number": "0912", "state": "no-answer", "onCallSeconds": 0.0,
+				"reportedAt": "2026-03-10T14:00:09Z"}},
 		"streams": []any{map[string]any{"streamSid": "s0", "status": "completed", "durationSeconds": 9.0}},
 		"recordings": []any{
 			map[string]any{"id": recordingID(2), "callSid": "c0", "source": "exotel", "state": "pending", "attempts": 0.0,
@@ -70,7 +81,8 @@ func TestCall(t *testing.T) {
 	}
 	r.insertCall(t, acme, "c1", ago(0))
 	r.get(t, "/api/calls/c1", bearer(acme, "viewer"), &got)
-	if diff := cmp.Diff([]any{[]any{}, []any{}}, []any{got["streams"], got["recordings"]}); diff != "" {
+	if diff := cmp.Diff([]any{[]any{}, []any{}, []any{}}, []any{got["legs"], got["streams"],
+		got["recordings"]}); diff != "" {
 		t.Errorf("a call with nothing has empty lists (-want +got):\n%s", diff)
 	}
 	if a := r.ask("GET", "/api/calls/nobody", bearer(acme, "viewer"), ""); a.Status != 404 || a.Code() != "not_found" {
