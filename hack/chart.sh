@@ -38,6 +38,7 @@ refuse "mail.from is needed" --set mail.address=smtp.example.com:587
 refuse "/api/mode" --set api.mode=test
 refuse "publicURL" --set publicURL=ftp://example.com
 refuse "egressProxy" --set egressProxy.url=http://user:password@proxy.example:3128
+refuse "/limits/minBackfillInterval" --set limits.minBackfillInterval=often
 refuse "/dataplane/maxStreams" --set dataplane.maxStreams=0
 refuse "/dataplane/maxCaptureBytes" --set dataplane.maxCaptureBytes=1
 refuse "/dataplane/passwordHashMemory" --set dataplane.passwordHashMemory=1

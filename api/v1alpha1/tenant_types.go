@@ -1,6 +1,8 @@
 package v1alpha1
 
 import (
+	"time"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -27,7 +29,8 @@ const (
 
 // BackfillSpec says how calls whose webhooks were lost are found again.
 type BackfillSpec struct {
-	// interval between two looks at Exotel's Call Details, 1m to 24h. Defaults to 15m.
+	// interval between two looks at Exotel's Call Details, 1m to 24h. The platform's bound, in status.limits, may be
+	// higher. Defaults to 15m.
 	// +optional
 	// +kubebuilder:default="15m"
 	// +kubebuilder:validation:XValidation:rule="size(self) <= 32 && duration(self) >= duration('1m') && duration(self) <= duration('24h')",message="exotel.backfill.interval must be between 1m and 24h"
@@ -432,7 +435,7 @@ type TenantStatus struct {
 	// storage is what the last check of the bucket found out. Absent until one has passed.
 	// +optional
 	Storage *StorageStatus `json:"storage,omitempty"`
-	// limits are the Tenant's limits as they hold: the smaller one of the spec's and the platform's.
+	// limits are the Tenant's limits as they hold: those of the spec, within the platform's bounds.
 	// +optional
 	Limits *Limits `json:"limits,omitempty"`
 	// backfill tells of the last look at Exotel's Call Details. Absent without spec.exotel.backfill.
@@ -471,6 +474,10 @@ type Limits struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	MaxStreams int32 `json:"maxStreams,omitempty"`
+	// backfillInterval is the time between two looks at Exotel's Call Details. Absent without spec.exotel.backfill.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="size(self) <= 32",message="at most 32 characters"
+	BackfillInterval *metav1.Duration `json:"backfillInterval,omitempty"`
 }
 
 // BackfillStatus is what the search for calls whose webhooks were lost has done.
@@ -554,6 +561,19 @@ type TenantList struct {
 	metav1.TypeMeta `json:",inline"`
 	metav1.ListMeta `json:"metadata,omitzero"`
 	Items           []Tenant `json:"items"`
+}
+
+// defaultBackfillInterval is the API server's, for objects made before.
+const defaultBackfillInterval = 15 * time.Minute
+
+// EffectiveInterval returns the time between two looks at Exotel's Call Details: the interval of the spec, or the
+// platform's bound if that is longer.
+func (b *BackfillSpec) EffectiveInterval(least time.Duration) time.Duration {
+	interval := defaultBackfillInterval
+	if b.Interval != nil && b.Interval.Duration > 0 {
+		interval = b.Interval.Duration
+	}
+	return max(interval, least)
 }
 
 // ID is the Tenant's id in rows, keys and metrics: namespace/name.

@@ -57,6 +57,7 @@ type operatorOptions struct {
 	storage                              cli.StorageFlags
 	maxParallelism                       int
 	maxStreamsPerTenant                  int
+	minBackfillInterval                  time.Duration
 	requireSecretLabel                   string
 	secretLabel                          secretlabel.Label // runOperator: what requireSecretLabel stands for
 }
@@ -96,6 +97,8 @@ func newOperatorCommand() *cobra.Command {
 		"bound on the upload pods of one tenant, whatever its Tenant says (default: a quarter of --max-upload-pods)")
 	f.IntVar(&o.maxStreamsPerTenant, "max-streams-per-tenant", 10_000,
 		"bound on the audio streams of one tenant over all pods, whatever its Tenant says; 0 means unlimited")
+	f.DurationVar(&o.minBackfillInterval, "min-backfill-interval", 5*time.Minute,
+		"bound on the time between two backfills of one tenant, whatever its Tenant says; 0 means no bound")
 	f.DurationVar(&o.signingKeyPeriod, "signing-key-period", keyring.Policy{}.WithDefaults().Period, "how long a key signs access tokens before the next one does")
 	f.StringVar(&o.requireSecretLabel, "require-secret-label", secretlabel.Auto,
 		"label key=value that a Secret needs before a Tenant may name it; none: no label; auto: "+
@@ -117,6 +120,9 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 	}
 	if o.maxParallelism < 0 || o.maxStreamsPerTenant < 0 {
 		return cli.UsageError(nil, errors.New("--max-parallelism and --max-streams-per-tenant must not be negative"))
+	}
+	if o.minBackfillInterval < 0 || o.minBackfillInterval > 24*time.Hour {
+		return cli.UsageError(nil, errors.New("--min-backfill-interval must be between 0s and 24h"))
 	}
 	dsn, err := databaseURL(o.databaseURLFile)
 	if err != nil {
@@ -226,8 +232,9 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 	maxPods := int32(min(o.maxPods, 10_000))               //nolint:gosec // bounded here
 	maxParallelism := int32(min(o.maxParallelism, 10_000)) //nolint:gosec // bounded here
 	ceilings := tenant.Ceilings{
-		MaxParallelism: uploadjob.Ceiling(maxPods, maxParallelism),
-		MaxStreams:     int32(min(o.maxStreamsPerTenant, 1_000_000)), //nolint:gosec // bounded here
+		MaxParallelism:      uploadjob.Ceiling(maxPods, maxParallelism),
+		MaxStreams:          int32(min(o.maxStreamsPerTenant, 1_000_000)), //nolint:gosec // bounded here
+		MinBackfillInterval: o.minBackfillInterval,
 	}
 	hosts, err := tenantconfig.ParseHostPatterns(o.publicURL, o.platformHosts)
 	if err != nil {
@@ -292,7 +299,7 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 	fill := &backfill.Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Store: db, Registry: registry,
 		Sources:   tenantconfig.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: cidrs},
 		Transport: netguard.NewTransport(cidrs, storage.Egress, 8),
-		Metrics:   backfill.NewMetrics(metrics.Registry), SecretLabel: o.secretLabel}
+		Metrics:   backfill.NewMetrics(metrics.Registry), SecretLabel: o.secretLabel, MinInterval: o.minBackfillInterval}
 	if err := fill.SetupWithManager(mgr); err != nil {
 		return err
 	}

@@ -90,6 +90,8 @@ type Reconciler struct {
 	Metrics   *Metrics
 	// Interval is the least time between two requests of one account; 0 means 300 ms, which is Exotel's limit.
 	Interval time.Duration
+	// MinInterval is the platform's bound: the least time between two runs of a Tenant, whatever its spec says.
+	MinInterval time.Duration
 	// Workers is how many Tenants are looked after at once; 0 means 16. The Tenants of one namespace get a quarter of
 	// them: its author can create many Tenants, whose APIs are slow.
 	Workers int
@@ -139,7 +141,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if ok, err := r.wanted(ctx, &t); err != nil || !ok {
 		return ctrl.Result{}, err // a change of the Tenant comes back here; the end of a suspension changes its status
 	}
-	if wait := time.Until(m.due(&t)); wait > 0 {
+	if wait := time.Until(m.due(&t, r.interval(&t))); wait > 0 {
 		corrected, err := r.corrected(ctx, &t, m)
 		if err != nil || !corrected {
 			return ctrl.Result{RequeueAfter: wait}, err

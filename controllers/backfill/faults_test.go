@@ -197,7 +197,8 @@ func TestUnavailable(t *testing.T) {
 			if n, _ := r.sent.count(); n > 2 {
 				t.Errorf("%d requests, want at most two tries", n)
 			}
-			if wait := s.NextRunTime.Sub(s.LastRunTime.Time); wait != defaultInterval || s.PendingFrom == nil || s.LastSuccessTime != nil {
+			wait := s.NextRunTime.Sub(s.LastRunTime.Time)
+			if wait != 15*time.Minute || s.PendingFrom == nil || s.LastSuccessTime != nil {
 				t.Errorf("status %+v; want the next run after the interval, from where this one was", s)
 			}
 			r.exotel.SetDetails(listPath, exoteltest.DetailQuirks{})

@@ -12,11 +12,8 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 )
 
-// Defaults that the API server fills in, for objects that were made without it.
-const (
-	defaultInterval = 15 * time.Minute
-	defaultLookback = 24 * time.Hour
-)
+// defaultLookback is the API server's, for objects that were made without it.
+const defaultLookback = 24 * time.Hour
 
 // catchUp is when a run goes on that ended at its bounds.
 const catchUp = time.Minute
@@ -36,24 +33,22 @@ type remembered struct {
 	suspect store.Suspect
 }
 
-// due is when the next run is.
-func (m *remembered) due(t *v1alpha1.Tenant) time.Time {
+// due is when the next run of a Tenant with this interval is.
+func (m *remembered) due(t *v1alpha1.Tenant, interval time.Duration) time.Time {
 	s, failed := m.status, m.condition != nil && m.condition.Status == metav1.ConditionFalse
 	if s.LastRunTime == nil || s.NextRunTime == nil || (failed && m.condition.ObservedGeneration != t.Generation) {
 		return time.Time{}
 	}
 	// The interval may have been shortened since.
-	if soon := s.LastRunTime.Add(interval(t)); soon.Before(s.NextRunTime.Time) {
+	if soon := s.LastRunTime.Add(interval); soon.Before(s.NextRunTime.Time) {
 		return soon
 	}
 	return s.NextRunTime.Time
 }
 
-func interval(t *v1alpha1.Tenant) time.Duration {
-	if d := t.Spec.Exotel.Backfill.Interval; d != nil && d.Duration > 0 {
-		return d.Duration
-	}
-	return defaultInterval
+// interval returns the time between two runs of a Tenant.
+func (r *Reconciler) interval(t *v1alpha1.Tenant) time.Duration {
+	return t.Spec.Exotel.Backfill.EffectiveInterval(r.MinInterval)
 }
 
 func lookback(t *v1alpha1.Tenant) time.Duration {

@@ -68,7 +68,7 @@ func (r *Reconciler) look(ctx context.Context, t *v1alpha1.Tenant, m *remembered
 	if err := r.write(ctx, t, m); err != nil || m.status.NextRunTime == nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: time.Until(m.due(t))}, nil
+	return ctrl.Result{RequeueAfter: time.Until(m.due(t, r.interval(t)))}, nil
 }
 
 // execute runs. It returns false when the run was stopped, of which there is nothing to say.
@@ -131,14 +131,14 @@ func (r *Reconciler) conclude(t *v1alpha1.Tenant, m *remembered, n *run, v verdi
 		if n.left == 0 {
 			status = metav1.ConditionTrue
 		}
-		s.NextRunTime = &metav1.Time{Time: now.Add(interval(t))}
+		s.NextRunTime = &metav1.Time{Time: now.Add(r.interval(t))}
 	case resultPending:
 		status, s.PendingFrom = metav1.ConditionTrue, &reached
-		s.NextRunTime = &metav1.Time{Time: now.Add(min(interval(t), catchUp))}
+		s.NextRunTime = &metav1.Time{Time: now.Add(min(r.interval(t), catchUp))}
 	default:
 		s.PendingFrom = &reached
 		if v.reason != v1alpha1.ReasonInvalidSpec { // which only a change of the spec corrects
-			s.NextRunTime = &metav1.Time{Time: now.Add(interval(t))}
+			s.NextRunTime = &metav1.Time{Time: now.Add(r.interval(t))}
 		}
 	}
 	before := m.condition

@@ -55,22 +55,27 @@ func TestDue(t *testing.T) {
 	failedAt := func(generation int64) *metav1.Condition {
 		return &metav1.Condition{Status: metav1.ConditionFalse, ObservedGeneration: generation}
 	}
+	ranAtNoon := remembered{status: v1alpha1.BackfillStatus{LastRunTime: at(0), NextRunTime: at(time.Hour)}}
 	for name, tc := range map[string]struct {
 		interval time.Duration
 		m        remembered
 		want     time.Time
 	}{
-		"never ran":              {0, remembered{}, time.Time{}},
-		"ran":                    {time.Hour, remembered{status: v1alpha1.BackfillStatus{LastRunTime: at(0), NextRunTime: at(time.Hour)}}, noon.Add(time.Hour)},
-		"a shorter interval now": {time.Minute, remembered{status: v1alpha1.BackfillStatus{LastRunTime: at(0), NextRunTime: at(time.Hour)}}, noon.Add(time.Minute)},
-		"goes on":                {time.Hour, remembered{status: v1alpha1.BackfillStatus{LastRunTime: at(0), NextRunTime: at(catchUp)}}, noon.Add(catchUp)},
-		"failed":                 {time.Hour, remembered{status: v1alpha1.BackfillStatus{LastRunTime: at(0), NextRunTime: at(time.Hour)}, condition: failedAt(2)}, noon.Add(time.Hour)},
+		"never ran":                        {0, remembered{}, time.Time{}},
+		"ran":                              {time.Hour, ranAtNoon, noon.Add(time.Hour)},
+		"a shorter interval now":           {10 * time.Minute, ranAtNoon, noon.Add(10 * time.Minute)},
+		"shorter than the platform allows": {time.Minute, ranAtNoon, noon.Add(5 * time.Minute)},
+		"goes on": {time.Hour, remembered{status: v1alpha1.BackfillStatus{LastRunTime: at(0), NextRunTime: at(catchUp)}},
+			noon.Add(catchUp)},
+		"failed": {time.Hour, remembered{status: ranAtNoon.status, condition: failedAt(2)},
+			noon.Add(time.Hour)},
 		"failed with an old spec": {time.Hour, remembered{status: v1alpha1.BackfillStatus{LastRunTime: at(0), NextRunTime: at(time.Hour)}, condition: failedAt(1)},
 			time.Time{}},
 		"refused": {time.Hour, remembered{status: v1alpha1.BackfillStatus{LastRunTime: at(0)}, condition: failedAt(2)}, time.Time{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := tc.m.due(withBackfill(tc.interval, 0)); !got.Equal(tc.want) {
+			r, tenant := &Reconciler{MinInterval: 5 * time.Minute}, withBackfill(tc.interval, 0)
+			if got := tc.m.due(tenant, r.interval(tenant)); !got.Equal(tc.want) {
 				t.Errorf("due at %s, want %s", got, tc.want)
 			}
 		})

@@ -319,6 +319,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.caly-dev.caly.api.v1alpha1.Limits
   map:
     fields:
+    - name: backfillInterval
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
     - name: maxParallelism
       type:
         scalar: numeric

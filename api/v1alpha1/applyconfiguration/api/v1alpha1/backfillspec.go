@@ -11,7 +11,8 @@ import (
 //
 // BackfillSpec says how calls whose webhooks were lost are found again.
 type BackfillSpecApplyConfiguration struct {
-	// interval between two looks at Exotel's Call Details, 1m to 24h. Defaults to 15m.
+	// interval between two looks at Exotel's Call Details, 1m to 24h. The platform's bound, in status.limits, may be
+	// higher. Defaults to 15m.
 	Interval *v1.Duration `json:"interval,omitempty"`
 	// lookback is how far into the past each look goes, 5m to 720h (Exotel answers at most a month). Defaults to 24h.
 	Lookback *v1.Duration `json:"lookback,omitempty"`

@@ -2,6 +2,10 @@
 
 package v1alpha1
 
+import (
+	v1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
 // LimitsApplyConfiguration represents a declarative configuration of the Limits type for use
 // with apply.
 //
@@ -11,6 +15,8 @@ type LimitsApplyConfiguration struct {
 	MaxParallelism *int32 `json:"maxParallelism,omitempty"`
 	// maxStreams is the largest number of audio streams at once, over all pods. Absent without spec.audio.
 	MaxStreams *int32 `json:"maxStreams,omitempty"`
+	// backfillInterval is the time between two looks at Exotel's Call Details. Absent without spec.exotel.backfill.
+	BackfillInterval *v1.Duration `json:"backfillInterval,omitempty"`
 }
 
 // LimitsApplyConfiguration constructs a declarative configuration of the Limits type for use with
@@ -32,5 +38,13 @@ func (b *LimitsApplyConfiguration) WithMaxParallelism(value int32) *LimitsApplyC
 // If called multiple times, the MaxStreams field is set to the value of the last call.
 func (b *LimitsApplyConfiguration) WithMaxStreams(value int32) *LimitsApplyConfiguration {
 	b.MaxStreams = &value
+	return b
+}
+
+// WithBackfillInterval sets the BackfillInterval field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the BackfillInterval field is set to the value of the last call.
+func (b *LimitsApplyConfiguration) WithBackfillInterval(value v1.Duration) *LimitsApplyConfiguration {
+	b.BackfillInterval = &value
 	return b
 }

@@ -35,7 +35,7 @@ type TenantStatusApplyConfiguration struct {
 	LastUploadJobTime *metav1.Time `json:"lastUploadJobTime,omitempty"`
 	// storage is what the last check of the bucket found out. Absent until one has passed.
 	Storage *StorageStatusApplyConfiguration `json:"storage,omitempty"`
-	// limits are the Tenant's limits as they hold: the smaller one of the spec's and the platform's.
+	// limits are the Tenant's limits as they hold: those of the spec, within the platform's bounds.
 	Limits *LimitsApplyConfiguration `json:"limits,omitempty"`
 	// backfill tells of the last look at Exotel's Call Details. Absent without spec.exotel.backfill.
 	Backfill *BackfillStatusApplyConfiguration `json:"backfill,omitempty"`
