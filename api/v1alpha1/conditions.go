@@ -184,7 +184,7 @@ const (
 	// SecretTypeTenantConfig is the type of the Secret that data-plane pods watch.
 	SecretTypeTenantConfig = "voice.caly.dev/tenant-config"
 	// SecretTypeTenantConfigList is the type of the Secret that lists the published tenant configs.
-	SecretTypeTenantConfigList = "voice.caly.dev/tenant-config-list" //nolint:gosec // a type
+	SecretTypeTenantConfigList = "voice.caly.dev/tenant-config-list"
 	// SecretTypeUploadConfig is the type of the Secret that a tenant's upload pods mount.
 	SecretTypeUploadConfig = "voice.caly.dev/upload-config"
 	// SecretTypeKeyring is the type of the Secret with the keys of access tokens, which data-plane pods watch.

@@ -64,7 +64,7 @@ func frameLength(b []byte) (int, bool) {
 	if b[1]&0xf6 == 0xf0 { // layer 0 of MPEG-2 or 4
 		return adtsLength(b)
 	}
-	rate := 0
+	var rate int // in kbit/s
 	samples := sampleRates1[b[2]>>2&3]
 	switch {
 	case version == 1 || layer == 0 || layer == 3: // reserved, or layer I, which nobody uses
