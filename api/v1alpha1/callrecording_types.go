@@ -76,6 +76,49 @@ type ObjectStatus struct {
 	SHA256 string `json:"sha256,omitempty"`
 }
 
+// CallLeg is what became of one leg of the call.
+type CallLeg struct {
+	// kind is leg for a party of the call, dial for a number that its flow dialled, agent for a person's presence.
+	// +required
+	// +kubebuilder:validation:Enum=leg;dial;agent
+	Kind string `json:"kind,omitempty"`
+	// number is the party's telephone number or SIP address.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Number string `json:"number,omitempty"`
+	// agent is the address or ID of the person.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Agent string `json:"agent,omitempty"`
+	// result of the leg; of an agent, busy or free.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	Result string `json:"result,omitempty"`
+	// onCallSeconds is how long it was on the call.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	OnCallSeconds *int32 `json:"onCallSeconds,omitempty"`
+	// reportedTime is when it was last reported, by the sender's clock.
+	// +optional
+	ReportedTime *metav1.Time `json:"reportedTime,omitempty"`
+}
+
+// CallOutcome tells what became of the call.
+type CallOutcome struct {
+	// outcome of the call, from all that is known of it and its legs.
+	// +required
+	// +kubebuilder:validation:Enum=unknown;queued;ringing;in-progress;completed;busy;no-answer;failed;canceled
+	Outcome string `json:"outcome,omitempty"`
+	// legs of the call, in the order in which they were reported; the last 16.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Legs []CallLeg `json:"legs,omitempty"`
+}
+
 // CallRecordingStatus mirrors the recording's row.
 //
 // +kubebuilder:validation:MinProperties=1
@@ -116,6 +159,9 @@ type CallRecordingStatus struct {
 	// finishedTime is when the recording was uploaded or failed.
 	// +optional
 	FinishedTime *metav1.Time `json:"finishedTime,omitempty"`
+	// call tells what became of the call, as known when the recording last changed.
+	// +optional
+	Call *CallOutcome `json:"call,omitempty"`
 	// lastHandledRetry is the value of the retry annotation that was last acted on.
 	// +optional
 	// +kubebuilder:validation:MinLength=1

@@ -53,6 +53,7 @@ type Store interface {
 	Recordings(ctx context.Context, keys []store.RecordingKey) (map[store.RecordingKey]store.Recording, error)
 	Retry(ctx context.Context, tenant, id string) error
 	MarkViewed(ctx context.Context, keys []store.RecordingKey) error
+	CallFacts(ctx context.Context, tenant, callSID string) (store.CallFacts, error)
 }
 
 // Reconciler of CallRecordings.

@@ -15,8 +15,13 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 )
 
-func (r *Reconciler) mirror(_ context.Context, s *scope) error {
+func (r *Reconciler) mirror(ctx context.Context, s *scope) error {
+	facts, err := r.Store.CallFacts(ctx, s.row.Tenant, s.row.CallSID)
+	if err != nil {
+		return err
+	}
 	mirror(s.obj, s.row)
+	s.obj.Status.Call = callOutcome(facts)
 	return nil
 }
 

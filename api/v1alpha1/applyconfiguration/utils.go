@@ -36,6 +36,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.BucketEncryptionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BucketTag"):
 		return &apiv1alpha1.BucketTagApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("CallLeg"):
+		return &apiv1alpha1.CallLegApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("CallOutcome"):
+		return &apiv1alpha1.CallOutcomeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CallRecording"):
 		return &apiv1alpha1.CallRecordingApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("CallRecordingSpec"):

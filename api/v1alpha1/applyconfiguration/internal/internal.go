@@ -214,6 +214,39 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: value
       type:
         scalar: string
+- name: com.github.caly-dev.caly.api.v1alpha1.CallLeg
+  map:
+    fields:
+    - name: agent
+      type:
+        scalar: string
+    - name: kind
+      type:
+        scalar: string
+    - name: number
+      type:
+        scalar: string
+    - name: onCallSeconds
+      type:
+        scalar: numeric
+    - name: reportedTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: result
+      type:
+        scalar: string
+- name: com.github.caly-dev.caly.api.v1alpha1.CallOutcome
+  map:
+    fields:
+    - name: legs
+      type:
+        list:
+          elementType:
+            namedType: com.github.caly-dev.caly.api.v1alpha1.CallLeg
+          elementRelationship: atomic
+    - name: outcome
+      type:
+        scalar: string
 - name: com.github.caly-dev.caly.api.v1alpha1.CallRecording
   map:
     fields:
@@ -252,6 +285,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: attempts
       type:
         scalar: numeric
+    - name: call
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.CallOutcome
     - name: conditions
       type:
         list:

@@ -31,6 +31,8 @@ type CallRecordingStatusApplyConfiguration struct {
 	Object *ObjectStatusApplyConfiguration `json:"object,omitempty"`
 	// finishedTime is when the recording was uploaded or failed.
 	FinishedTime *metav1.Time `json:"finishedTime,omitempty"`
+	// call tells what became of the call, as known when the recording last changed.
+	Call *CallOutcomeApplyConfiguration `json:"call,omitempty"`
 	// lastHandledRetry is the value of the retry annotation that was last acted on.
 	LastHandledRetry *string `json:"lastHandledRetry,omitempty"`
 }
@@ -115,6 +117,14 @@ func (b *CallRecordingStatusApplyConfiguration) WithObject(value *ObjectStatusAp
 // If called multiple times, the FinishedTime field is set to the value of the last call.
 func (b *CallRecordingStatusApplyConfiguration) WithFinishedTime(value metav1.Time) *CallRecordingStatusApplyConfiguration {
 	b.FinishedTime = &value
+	return b
+}
+
+// WithCall sets the Call field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Call field is set to the value of the last call.
+func (b *CallRecordingStatusApplyConfiguration) WithCall(value *CallOutcomeApplyConfiguration) *CallRecordingStatusApplyConfiguration {
+	b.Call = value
 	return b
 }
 
