@@ -21,7 +21,7 @@ type entrance func(*Handler, admission.Holder) (*admission.Place, error)
 // The noisy tenant has this many clients, and an agent that does not answer.
 func p99(t *testing.T, noisy int, enter entrance) (quiet time.Duration) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
+	synctest.Test(t, func(*testing.T) {
 		h := New(Options{Metrics: prometheus.NewRegistry()})
 		handshake := func(tenantID string, agent time.Duration) {
 			place, err := enter(h, admission.Tenant(tenantID))
