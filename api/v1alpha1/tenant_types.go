@@ -476,7 +476,7 @@ type Limits struct {
 	MaxStreams int32 `json:"maxStreams,omitempty"`
 	// backfillInterval is the time between two looks at Exotel's Call Details. Absent without spec.exotel.backfill.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="size(self) <= 32",message="at most 32 characters"
+	// +kubebuilder:validation:XValidation:rule="size(self) <= 32",message="backfillInterval has at most 32 characters"
 	BackfillInterval *metav1.Duration `json:"backfillInterval,omitempty"`
 }
 
