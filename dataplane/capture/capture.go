@@ -19,6 +19,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/audio"
 	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
+	"github.com/caly-dev/caly/internal/fair"
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
@@ -109,7 +110,8 @@ type Captures struct {
 	o         Options
 	m         *metrics
 	budget    *spoolBudget
-	memory    *budget.Budget
+	memory    *budget.Parts // each tenant has half
+	gate      *fair.Gate    // of tenants whose buckets are asked by sweeps
 	transport *objectstore.Transport
 	ctx       context.Context // of all work; it is over when Run has ended
 	cancel    context.CancelFunc
@@ -121,6 +123,7 @@ type Captures struct {
 	live     map[*Capture]bool
 	waiting  map[store.CaptureRef]*tape // ended, and not in the bucket yet
 	busy     map[store.CaptureRef]*tape // ended, and being sent by their own goroutines
+	attends  map[string]bool            // tenants whose captures a sweep brings now
 }
 
 // New makes them, with what the spool has of a process before this one. Run keeps them.
@@ -129,11 +132,13 @@ func New(o Options) (*Captures, error) {
 	c := &Captures{
 		o:         o,
 		budget:    newBudget(o.MaxBytes),
-		memory:    budget.New(sharedMemory),
+		memory:    budget.New(sharedMemory).Parts(sharedMemory / 2),
+		gate:      fair.NewGate(fair.Options{Places: bringers}),
 		transport: objectstore.NewTransport(o.Stores, 16),
 		live:      map[*Capture]bool{},
 		waiting:   map[store.CaptureRef]*tape{},
 		busy:      map[store.CaptureRef]*tape{},
+		attends:   map[string]bool{},
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.m = newMetrics(o.Registerer, c)
@@ -177,7 +182,7 @@ func (c *Captures) Begin(t *tenantconfig.Tenant, session string, rate int) *Capt
 	}
 	s := &Capture{c: c, tape: newTape(c, t, session), full: make(chan struct{}, 1), ended: make(chan struct{}), recorded: make(chan struct{}),
 		cut: make(chan struct{}), recorder: recorder{rate: rate, origin: c.o.now()}}
-	s.queue.wake, s.queue.room = make(chan struct{}, 1), c.memory.Share(2*wakeAt)
+	s.queue.wake, s.queue.room = make(chan struct{}, 1), c.memory.Of(s.tape.m.Tenant).Share(2*wakeAt)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.namespace, _, _ = strings.Cut(t.ID, "/")

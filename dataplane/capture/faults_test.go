@@ -93,6 +93,47 @@ func TestBucketFaults(t *testing.T) {
 	}
 }
 
+// TestHangingBucketDelaysNoOther checks that captures of a tenant reach their bucket while that of a noisy tenant
+// hangs, and that the noisy tenant leaves memory to the others.
+func TestHangingBucketDelaysNoOther(t *testing.T) {
+	r := newRig(t)
+	var away atomic.Bool
+	away.Store(true)
+	r.through(func(q *http.Request) s3test.Fault {
+		switch {
+		case strings.Contains(q.URL.Path, "/"+acme+"/"):
+			return s3test.Hang
+		case away.Load():
+			return s3test.Refuse
+		}
+		return s3test.Pass
+	})
+	p := r.pod("one", t.TempDir(), func(o *Options) {
+		o.FinishWithin, o.RequestWithin, o.StopWithin = 100*time.Millisecond, time.Minute, time.Second
+	})
+	var quiet []*call
+	for i := range 3 {
+		noisy := p.call(acme, fmt.Sprint("noisy", i))
+		noisy.talk(time.Second)
+		noisy.End()
+		quiet = append(quiet, p.call(globex, fmt.Sprint("quiet", i)))
+		quiet[i].talk(time.Second)
+		quiet[i].End()
+	}
+	r.eventually("they wait", func() bool { live, waiting := p.count(); return live == 0 && waiting == 6 })
+	r.eventually("the noisy bucket hangs", func() bool { return p.gate.Held(namespaceOf(acme)) == 1 })
+	away.Store(false)
+	for _, c := range quiet {
+		r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
+	}
+	noisy, other := p.memory.Of(acme).Share(0), p.memory.Of(globex).Share(0)
+	if !noisy.Resize(sharedMemory/2) || noisy.Resize(sharedMemory/2+1) || !other.Resize(sharedMemory/2) {
+		t.Error("the noisy tenant has more than half of the memory")
+	}
+	noisy.Resize(0)
+	other.Resize(0)
+}
+
 // TestBucketAway : the calls go on, their captures wait on the disk, and all of them arrive once it is back.
 func TestBucketAway(t *testing.T) {
 	r := newRig(t)

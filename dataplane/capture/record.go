@@ -98,7 +98,7 @@ func (s *Capture) open() (err error) {
 	if r.file, err = wav.NewWriter(s.tape.spool, r.rate); err != nil {
 		return err
 	}
-	r.file.Within(s.c.memory)
+	r.file.Within(s.c.memory.Of(s.tape.m.Tenant))
 	return nil
 }
 

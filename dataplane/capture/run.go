@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -196,15 +198,63 @@ func (c *Captures) move(t *tape, busy, waiting bool) {
 // claimed at once.
 const claimed = 20
 
-// sweep tries again what waits on this disk, then ends captures of pods that are gone. Of a tenant whose bucket does not answer one is tried.
+// bringers is how many tenants' buckets are asked at once after calls have ended. One namespace has a quarter of them.
+const bringers = 16
+
+// sweep tries again what waits on this disk, and ends captures of pods that are gone. It does not wait for the buckets:
+// one that hangs delays its own tenant.
 func (c *Captures) sweep(ctx context.Context) {
-	failed := map[string]bool{}
 	c.awaitTenants(ctx)
-	for _, t := range c.due() {
-		if ctx.Err() != nil {
-			return
+	tapes, rows := c.due(), c.claim(ctx)
+	for _, tenant := range slices.Sorted(maps.Keys(tapes)) {
+		c.attend(ctx, tenant, tapes[tenant], rows[tenant])
+		delete(rows, tenant)
+	}
+	for _, tenant := range slices.Sorted(maps.Keys(rows)) {
+		c.attend(ctx, tenant, nil, rows[tenant])
+	}
+}
+
+// attend brings one tenant's captures to its bucket, unless that is being done or its namespace has its share.
+func (c *Captures) attend(ctx context.Context, tenant string, tapes []*tape, rows []store.Capture) {
+	leave, ok := c.gate.TryAcquire(namespaceOf(tenant))
+	if !ok {
+		return
+	}
+	c.setAttended(tenant, true)
+	c.work.Go(func() {
+		defer leave()
+		defer c.setAttended(tenant, false)
+		if c.bringAll(ctx, tapes) {
+			c.rescueAll(ctx, rows)
 		}
-		if failed[t.m.Tenant] && time.Since(t.m.Ended) < c.o.GiveUpAfter {
+	})
+}
+
+func namespaceOf(tenant string) string {
+	namespace, _, _ := strings.Cut(tenant, "/")
+	return namespace
+}
+
+func (c *Captures) setAttended(tenant string, yes bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if yes {
+		c.attends[tenant] = true
+	} else {
+		delete(c.attends, tenant)
+	}
+}
+
+// bringAll reports whether the tenant's bucket answers. If it does not, one capture is tried, and those are given up
+// that were tried for long.
+func (c *Captures) bringAll(ctx context.Context, tapes []*tape) (ok bool) {
+	ok = true
+	for _, t := range tapes {
+		if ctx.Err() != nil {
+			return false
+		}
+		if !ok && time.Since(t.m.Ended) < c.o.GiveUpAfter {
 			continue
 		}
 		done, err := t.bring(ctx)
@@ -212,14 +262,14 @@ func (c *Captures) sweep(ctx context.Context) {
 			c.letGo(t)
 			continue
 		}
-		failed[t.m.Tenant] = true
+		ok = false
 		if ctx.Err() == nil {
 			c.o.Log.Warn("a capture did not reach its bucket yet; it is tried again", "tenant", t.m.Tenant, "session",
 				t.m.Session,
 				"error", objectstore.Detail(err), "after", c.o.SweepEvery)
 		}
 	}
-	c.claim(ctx, failed)
+	return ok
 }
 
 // lookForTenants is how often a sweep looks whether the tenants are known.
@@ -240,22 +290,24 @@ func (c *Captures) awaitTenants(ctx context.Context) {
 	}
 }
 
-// due are those that wait. A tenant that this pod does not know yet may exist: its captures go on waiting.
-func (c *Captures) due() (list []*tape) {
-	tenants := c.o.Tenants()
+// due returns the captures that wait, by tenant, of tenants that are not attended to. A tenant that this pod does not
+// know yet may exist: its captures go on waiting.
+func (c *Captures) due() map[string][]*tape {
+	tenants, due := c.o.Tenants(), map[string][]*tape{}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, t := range c.waiting {
-		if _, known := tenants.Tenant(t.m.Tenant); known || tenants.Complete() {
-			list = append(list, t)
+		_, known := tenants.Tenant(t.m.Tenant)
+		if (known || tenants.Complete()) && !c.attends[t.m.Tenant] {
+			due[t.m.Tenant] = append(due[t.m.Tenant], t)
 		}
 	}
-	return list
+	return due
 }
 
-// claim ends captures of pods that are gone. Whoever cannot reach the database is seen by nobody, and that may be all pods: for as long
-// after it is back they have the time to say that they live.
-func (c *Captures) claim(ctx context.Context, failed map[string]bool) {
+// claim takes captures of pods that are gone, by tenant. During a database outage no pod can send a heartbeat: after
+// it, for as long, they have the time to do so.
+func (c *Captures) claim(ctx context.Context) map[string][]store.Capture {
 	limit := claimed
 	if c.answered(true) < c.o.Unseen {
 		limit = 0
@@ -266,20 +318,31 @@ func (c *Captures) claim(ctx context.Context, failed map[string]bool) {
 		if ctx.Err() == nil {
 			c.o.Log.Warn("captures of pods that are gone cannot be looked for; tried again", "error", err, "after", c.o.SweepEvery)
 		}
-		return
+		return nil
 	}
+	byTenant := map[string][]store.Capture{}
 	for _, row := range rows {
-		if ctx.Err() != nil || failed[row.Tenant] || c.has(row.CaptureRef) {
-			continue // it is this pod's, whose heartbeats were late; or nothing is heard of it again, and it is claimed later
+		byTenant[row.Tenant] = append(byTenant[row.Tenant], row)
+	}
+	return byTenant
+}
+
+// rescueAll ends a tenant's captures of pods that are gone.
+func (c *Captures) rescueAll(ctx context.Context, rows []store.Capture) {
+	for _, row := range rows {
+		if ctx.Err() != nil {
+			return
 		}
-		if err := c.rescue(ctx, row); err != nil {
-			failed[row.Tenant] = true
-			if c.abandoned(ctx, row, err) {
-				continue
-			}
-			c.o.Log.Warn("the capture of a pod that is gone could not be ended yet; it is tried again", "tenant", row.Tenant, "session", row.Session,
-				"error", objectstore.Detail(err), "after", c.o.Unseen)
+		if c.has(row.CaptureRef) {
+			continue // it is this pod's, whose heartbeats were late
 		}
+		err := c.rescue(ctx, row)
+		if err == nil || c.abandoned(ctx, row, err) {
+			continue
+		}
+		c.o.Log.Warn("the capture of a pod that is gone could not be ended yet; it is tried again", "tenant", row.Tenant,
+			"session", row.Session, "error", objectstore.Detail(err), "after", c.o.Unseen)
+		return // nothing is heard of the others, so they are claimed again later
 	}
 }
 
@@ -325,11 +388,13 @@ func (c *Captures) abandoned(ctx context.Context, row store.Capture, cause error
 	return err == nil
 }
 
-// able are the tenants whose buckets this pod knows.
+// able returns the tenants whose buckets this pod knows, without those that it attends to.
 func (c *Captures) able() (ids []string) {
 	tenants := c.o.Tenants()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, id := range tenants.IDs() {
-		if t, ok := tenants.Tenant(id); ok && t.Storage != nil {
+		if t, ok := tenants.Tenant(id); ok && t.Storage != nil && !c.attends[id] {
 			ids = append(ids, id)
 		}
 	}

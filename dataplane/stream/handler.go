@@ -97,29 +97,9 @@ type Handler struct {
 	places   *admission.Gate // of handshakes, which are verified
 	bodies   *admission.Gate // of questions for a URL whose body is read
 	redials  *admission.Gate // of second connections to agents
-	memory   tenantMemory
+	memory   *budget.Parts   // half for each tenant
 	draining atomic.Bool
 	bridges  sync.WaitGroup
-}
-
-// tenantMemory is what each tenant's streams may use of the memory that all streams share: half of it, so that no
-// tenant uses up all of it.
-type tenantMemory struct {
-	shared *budget.Budget
-	mu     sync.Mutex
-	parts  map[string]*budget.Budget // by tenant; a part stays: it is a few bytes, and only tenants with a stream have one
-}
-
-// of returns the part of a tenant.
-func (m *tenantMemory) of(tenantID string) *budget.Budget {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	part := m.parts[tenantID]
-	if part == nil {
-		part = m.shared.Part(audio.SharedMemory / 2)
-		m.parts[tenantID] = part
-	}
-	return part
 }
 
 // New makes the endpoint.
@@ -138,7 +118,7 @@ func New(o Options) *Handler {
 		redials: gate("stream_redial"),
 		dialer:  audio.Dialer{NetDial: netguard.NewDialer(o.AllowedAgents, o.Egress).DialContext},
 	}
-	h.memory = tenantMemory{shared: o.Bridge.Memory, parts: map[string]*budget.Budget{}}
+	h.memory = o.Bridge.Memory.Parts(audio.SharedMemory / 2)
 	h.o.Bridge.Observer = h.m.audio.Observer()
 	return h
 }

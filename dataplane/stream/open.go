@@ -40,7 +40,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 		return busy(err)
 	}
 	defer place.Leave()
-	memory := h.memory.of(g.tenant.ID)
+	memory := h.memory.Of(g.tenant.ID)
 	peer, err := h.dial(r.Context(), a, memory)
 	switch {
 	case errors.Is(err, context.Canceled):
