@@ -72,7 +72,7 @@ func (l *ledger) send(ctx context.Context, to string) {
 	wg.Wait()
 }
 
-// deliver notes what became of an event. Some that were taken are sent again, in another spelling: that may have no effect.
+// deliver notes what became of an event. Some that were taken are sent again: that may have no effect.
 func (l *ledger) deliver(ctx context.Context, sender exoteltest.Sender, to string, i int) {
 	fields, turn := l.fields(i), i/l.plan.senders
 	spelling := func(n int) exoteltest.Spelling { return exoteltest.Spellings[n%len(exoteltest.Spellings)] }
@@ -80,7 +80,7 @@ func (l *ledger) deliver(ctx context.Context, sender exoteltest.Sender, to strin
 	l.attempts.Add(int64(attempts))
 	l.acked[i] = err == nil
 	if err == nil && turn%16 == 0 {
-		_, _, _ = sender.Send(ctx, to, fields, spelling(turn+1))
+		_, _, _ = sender.Send(ctx, to, fields, spelling(turn))
 		l.repeats.Add(1)
 	}
 }

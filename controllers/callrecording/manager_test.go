@@ -85,7 +85,14 @@ func TestJourney(t *testing.T) {
 	if s := done.Status; s.ObservedGeneration != 1 || s.FinishedTime == nil || s.NextAttemptTime != nil || s.LastError != "" || s.RecordingID != id || s.LastHandledRetry != "now" {
 		t.Errorf("it ends as %+v", s)
 	}
-	if diff := cmp.Diff([]string{"Normal Uploaded uploaded to acme/k and verified"}, r.told()); diff != "" {
+	var told []string
+	eventually(t, func() string { // the event follows the status
+		if told = append(told, r.told()...); len(told) == 0 {
+			return "there is no event"
+		}
+		return ""
+	})
+	if diff := cmp.Diff([]string{"Normal Uploaded uploaded to acme/k and verified"}, told); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 }
