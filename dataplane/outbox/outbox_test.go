@@ -78,8 +78,15 @@ func TestQuirks(t *testing.T) {
 			wantError: "name the recipient: the SMTP server answered 550 5.1.1", wantCount: map[string]float64{outcomeFailed: 1}},
 		"refused once it was read": {data: func(_ int32, r io.Reader) error {
 			_, _ = io.Copy(io.Discard, r)
-			return refusal(554, smtp.EnhancedCode{5, 7, 1})
-		}, want: "failed=1", wantTries: 1, wantError: "give it the message: the SMTP server answered 554 5.7.1", wantCount: map[string]float64{outcomeFailed: 1}},
+			return refusal(554, smtp.EnhancedCode{5, 6, 0})
+		}, want: "failed=1", wantTries: 1, wantError: "give it the message: the SMTP server answered 554 5.6.0",
+			wantCount: map[string]float64{outcomeFailed: 1}},
+		"relay denied, then allowed": {rcpt: func(n int32) error {
+			if n == 1 {
+				return refusal(554, smtp.EnhancedCode{5, 7, 1})
+			}
+			return nil
+		}, want: "sent=1", wantMail: 1, wantTries: 2, wantCount: map[string]float64{outcomeRetried: 1, outcomeSent: 1}},
 		"put off once it was read": {data: func(n int32, r io.Reader) error {
 			_, _ = io.Copy(io.Discard, r)
 			if n == 1 {
