@@ -182,10 +182,11 @@ func TestRefusal(t *testing.T) {
 	if _, err := Dial(t.Context(), Options{Address: s.Addr(), Path: "/", Calls: 5}); err == nil || !strings.Contains(err.Error(), "503") {
 		t.Errorf("%v", err)
 	}
-	for deadline := time.Now().Add(patience); s.Live() > 0 && time.Now().Before(deadline); {
+	n := openDescriptors(t)
+	for deadline := time.Now().Add(patience); n > before+1 && time.Now().Before(deadline); n = openDescriptors(t) {
 		time.Sleep(5 * time.Millisecond)
 	}
-	if n := openDescriptors(t); n > before+1 {
+	if n > before+1 {
 		t.Errorf("%d descriptors are open, %d were", n, before)
 	}
 }
