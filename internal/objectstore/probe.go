@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/minio/minio-go/v7"
 
@@ -92,12 +93,19 @@ type probeWrite struct {
 
 // negotiate writes the object with the best checksum that works, and returns its version.
 func (w *probeWrite) negotiate(ctx context.Context) (c Checksum, version string, err error) {
-	if known := w.b.options.Checksum; known != "" {
+	known := w.b.options.Checksum
+	if known != "" && !known.Sent() {
 		if version, _, err = w.put(ctx, known, w.content); !unsupported(err) {
 			return known, version, err
 		}
 	}
-	for _, c := range []Checksum{ChecksumSHA256, ChecksumMD5} {
+	// A checksum that is sent is tried with a wrong body each time: uploads rely on it, and another store may have
+	// taken over the endpoint.
+	order := []Checksum{ChecksumSHA256, ChecksumMD5}
+	if known == ChecksumMD5 {
+		slices.Reverse(order)
+	}
+	for _, c := range order {
 		version, ok, err := w.verifies(ctx, c)
 		if ok || err != nil {
 			return c, version, err
