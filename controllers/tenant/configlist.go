@@ -115,6 +115,44 @@ func (l *ConfigList) Withdraw(ctx context.Context, name string) error {
 	return l.update(ctx, func(names map[string]struct{}) { delete(names, name) })
 }
 
+// Prune removes configs from the list that do not exist and whose Tenants do not exist: an operator that keeps no list
+// deleted them, or a person did. A pod that waits for one would never know all tenants.
+func (l *ConfigList) Prune(ctx context.Context) error {
+	if l == nil {
+		return nil
+	}
+	var secret corev1.Secret
+	key := client.ObjectKey{Namespace: l.WorkNamespace, Name: tenantconfig.ListSecretName}
+	if err := l.APIReader.Get(ctx, key, &secret); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	// What is listed was published before, so that its Tenant and its Secret are found by these later looks if they
+	// exist.
+	stale := listOf(&secret)
+	configs, err := l.existing(ctx)
+	if err != nil {
+		return err
+	}
+	maps.DeleteFunc(stale, func(name string, _ struct{}) bool { _, exists := configs[name]; return exists })
+	if len(stale) == 0 {
+		return nil
+	}
+	var tenants v1alpha1.TenantList
+	if err := l.APIReader.List(ctx, &tenants); err != nil {
+		return err
+	}
+	for i := range tenants.Items {
+		delete(stale, tenantconfig.SecretName(tenantconfig.PrefixTenant, tenants.Items[i].ID()))
+	}
+	for name := range stale {
+		log.FromContext(ctx).Info("withdrawing a tenant config that is gone", "secret", l.WorkNamespace+"/"+name)
+		if err := l.Withdraw(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // keep writes what was published since, and the list itself where it is missing.
 func (l *ConfigList) keep(ctx context.Context) error {
 	l.mu.Lock()
@@ -136,14 +174,14 @@ func (l *ConfigList) update(ctx context.Context, change func(map[string]struct{}
 	if err != nil || names == nil {
 		return err
 	}
-	before := maps.Clone(names)
+	before := listOf(secret)
 	l.mu.Lock()
 	added := l.added
 	l.added = nil
 	l.mu.Unlock()
 	maps.Copy(names, added)
 	change(names)
-	if secret == nil || !maps.Equal(names, before) {
+	if before == nil || !maps.Equal(names, before) {
 		err = l.write(ctx, secret, names)
 	}
 	l.mu.Lock()
@@ -176,11 +214,19 @@ func (l *ConfigList) current(ctx context.Context) (*corev1.Secret, map[string]st
 		exactly := client.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion}
 		return nil, nil, client.IgnoreNotFound(l.Client.Delete(ctx, &secret, exactly))
 	}
-	names := tenantconfig.DecodeList(secret.Data)
+	names := listOf(&secret)
 	if names == nil {
 		names, err = l.first(ctx)
 	}
 	return &secret, names, err
+}
+
+// listOf returns the list in a Secret, nil if there is none.
+func listOf(secret *corev1.Secret) map[string]struct{} {
+	if secret == nil {
+		return nil
+	}
+	return tenantconfig.DecodeList(secret.Data)
 }
 
 // first returns the list of the configs that exist, nil until every Tenant was compiled once.
@@ -192,6 +238,11 @@ func (l *ConfigList) first(ctx context.Context) (map[string]struct{}, error) {
 	if !l.complete(tenants.Items) {
 		return nil, nil
 	}
+	return l.existing(ctx)
+}
+
+// existing returns the names of the configs that exist.
+func (l *ConfigList) existing(ctx context.Context) (map[string]struct{}, error) {
 	configs := &metav1.PartialObjectMetadataList{}
 	configs.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
 	err := l.APIReader.List(ctx, configs, client.InNamespace(l.WorkNamespace),

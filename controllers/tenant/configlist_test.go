@@ -181,3 +181,49 @@ func TestListWaitsForTenants(t *testing.T) {
 		}
 	}
 }
+
+// TestListIsRepaired overwrites the list with what is none. Before, the operator took it for what it would write.
+func TestListIsRepaired(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	tenant := r.ready(t, "support")
+	r.untilListed(t, tenant)
+	var list corev1.Secret
+	key := client.ObjectKey{Namespace: r.work, Name: tenantconfig.ListSecretName}
+	if err := r.Client.Get(t.Context(), key, &list); err != nil {
+		t.Fatal(err)
+	}
+	list.Data = map[string][]byte{"another": []byte("x")}
+	if err := r.Client.Update(t.Context(), &list); err != nil {
+		t.Fatal(err)
+	}
+	r.untilListed(t, tenant)
+}
+
+// TestListIsPruned lists a config as an operator leaves it that was rolled back and deleted the Tenant without knowing
+// the list. One whose Tenant exists stays listed: its config is written again.
+func TestListIsPruned(t *testing.T) {
+	r := newRig(t)
+	stop := r.start(t)
+	first, second := r.ready(t, "support"), r.ready(t, "sales")
+	r.untilListed(t, first, second)
+	stop()
+	list := &ConfigList{Client: r.Client, APIReader: r.Client, WorkNamespace: r.work}
+	list.Publish(tenantconfig.SecretName(tenantconfig.PrefixTenant, "gone/gone"))
+	if err := list.keep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(r.listed(t)); n != 3 {
+		t.Fatalf("%d are listed, want 3", n)
+	}
+	config := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, Name: r.configName(second)}}
+	if err := r.Client.Delete(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	sweeper := r.sweeper(r.db)
+	sweeper.Configs = list
+	if err := sweeper.sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.untilListed(t, first, second)
+}

@@ -16,7 +16,8 @@ import (
 )
 
 // Sweeper removes what deleted Tenants left behind, for example because somebody removed a finalizer by hand. It also
-// removes upload configs and Jobs from the work namespace, where earlier versions had them.
+// removes upload configs and Jobs from the work namespace, where earlier versions had them, and configs that are gone
+// from the list of configs.
 type Sweeper struct {
 	Client    client.Client
 	APIReader client.Reader
@@ -60,6 +61,9 @@ func (w *Sweeper) sweep(ctx context.Context) error {
 				return err
 			}
 		}
+	}
+	if err := w.Configs.Prune(ctx); err != nil {
+		return err
 	}
 	return w.sweepNames(ctx)
 }
