@@ -191,10 +191,16 @@ tls: {{ . }}
 {{- end -}}
 
 {{/*
-Private authorities. Go reads the directories of SSL_CERT_DIR in addition to the image's bundle. Each of the three parts is empty without
-trustedCAs; the volume takes (dict "root" $ "name" ConfigMap).
+Private authorities. Go reads the directories of SSL_CERT_DIR in addition to the image's bundle, once, so pods that run are replaced when
+they change. Each of the four parts is empty without trustedCAs; the volume takes (dict "root" $ "name" ConfigMap).
 */}}
 {{- define "caly.uploadTrustedCAs" -}}{{ include "caly.clusterName" . }}-trusted-cas{{- end -}}
+
+{{- define "caly.trustedCAs.annotation" -}}
+{{- with trim (.Values.trustedCAs | default "") }}
+caly.dev/trusted-cas: {{ sha256sum . | trunc 16 | quote }}
+{{- end }}
+{{- end -}}
 
 {{- define "caly.trustedCAs.env" -}}
 {{- if trim (.Values.trustedCAs | default "") }}
