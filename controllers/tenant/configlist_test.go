@@ -182,7 +182,7 @@ func TestListWaitsForTenants(t *testing.T) {
 	}
 }
 
-// TestListIsRepaired overwrites the list with what is none. Before, the operator took it for what it would write.
+// TestListIsRepaired overwrites the list with other data.
 func TestListIsRepaired(t *testing.T) {
 	r := newRig(t)
 	r.start(t)

@@ -14,7 +14,8 @@ const MaxCABundle = 64 << 10
 // CAFault is why nothing could be verified with a bundle of certificates; empty: it can. It quotes nothing, for a key may be in it.
 func CAFault(bundle string) string {
 	if len(bundle) > MaxCABundle {
-		return fmt.Sprintf("is longer than %d bytes: name the authorities that sign the agent's certificate alone", MaxCABundle)
+		return fmt.Sprintf("is longer than %d bytes: name the authorities that sign the server's certificate alone",
+			MaxCABundle)
 	}
 	found := 0
 	for rest := []byte(bundle); ; found++ {
