@@ -1,8 +1,11 @@
 -- +goose Up
 -- An event is applied without the fields that could not be read. They stay in its raw request and are listed here.
-ALTER TABLE call_events ADD COLUMN unread jsonb CHECK (jsonb_typeof(unread) = 'array');
+ALTER TABLE call_events ADD COLUMN IF NOT EXISTS unread jsonb;
+-- NOT VALID: it holds for what is written from now on. The old rows have no value, so nobody needs to read them.
+ALTER TABLE call_events ADD CONSTRAINT call_events_unread_check CHECK (jsonb_typeof(unread) = 'array') NOT VALID;
 COMMENT ON COLUMN call_events.unread IS 'The fields that could not be read or are rejected, each with a reason. NULL: all were read.';
--- The build reads the table once and keeps writers waiting meanwhile: where it is large, make the index beforehand, CONCURRENTLY, under this name.
+-- The build reads the table once and keeps others waiting meanwhile: where it is large, beforehand add the column without the constraint, and
+-- make the index, CONCURRENTLY, under this name.
 CREATE INDEX IF NOT EXISTS call_events_partial ON call_events (tenant, received_at) WHERE unread IS NOT NULL;
 ALTER TABLE calls ADD COLUMN recording_seconds integer NOT NULL DEFAULT 0;
 COMMENT ON COLUMN calls.recording_seconds IS 'The length of the recording as Exotel tells it; 0: it does not.';

@@ -142,6 +142,28 @@ func TestDownAndUp(t *testing.T) {
 	}
 }
 
+// TestIndexMadeBeforehand does what the comment in the migration of partial events advises for a large table.
+func TestIndexMadeBeforehand(t *testing.T) {
+	pg := pgtest.New(t)
+	if _, err := provider(t, pg.OwnerDSN).DownTo(t.Context(), 25); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), pg.OwnerDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	for _, sql := range []string{"ALTER TABLE call_events ADD COLUMN unread jsonb",
+		"CREATE INDEX CONCURRENTLY call_events_partial ON call_events (tenant, received_at) WHERE unread IS NOT NULL"} {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := migrations.Up(t.Context(), pg.OwnerDSN, quiet); err != nil {
+		t.Error(err)
+	}
+}
+
 // objects are the tables and functions of the schema public. TestRequireLabels applies the migration that stores
 // whether an installation is new, with and without a Tenant in the database. The owner of the tables is not a
 // superuser, so that row-level security binds it.
