@@ -178,5 +178,6 @@ func (c *committer) bury(e store.Event, reason string, err error) store.Event {
 	}
 	c.log.Error("an event cannot be applied", "tenant", e.Tenant, "call", e.CallSID, "error", err)
 	e.DeadReason, e.Call, e.Recordings, e.Stream, e.Unread = reason, store.Call{}, nil, nil, nil
+	e.Stage, e.Assumed, e.Legs = store.CallUnknown, false, nil
 	return e
 }

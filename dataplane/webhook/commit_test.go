@@ -177,7 +177,9 @@ func TestPoison(t *testing.T) {
 	}
 	inBubble(t, s, 1, func(t *testing.T, c *committing) {
 		c.sendMany(t.Context(), 20)
-		c.send(t.Context(), store.Event{CallSID: "field", Call: store.Call{CustomField: "x"}, Stream: &store.Stream{SID: "s"}, Recordings: []store.NewRecording{{ID: "r"}}})
+		c.send(t.Context(), store.Event{CallSID: "field", Call: store.Call{CustomField: "x"},
+			Stream: &store.Stream{SID: "s"}, Recordings: []store.NewRecording{{ID: "r"}}, Stage: store.CallBusy,
+			Legs: []store.Leg{{Key: "leg:1"}}})
 		synctest.Wait()
 		close(s.may)
 		synctest.Wait()
@@ -189,7 +191,8 @@ func TestPoison(t *testing.T) {
 		}
 		for _, call := range s.calls {
 			for _, e := range call {
-				if e.DeadReason != "" && (e.DeadReason != "refused_by_database" || e.Stream != nil || e.Recordings != nil || e.Call != (store.Call{})) {
+				if e.DeadReason != "" && (e.DeadReason != "refused_by_database" || e.Stream != nil ||
+					e.Recordings != nil || e.Call != (store.Call{}) || e.Legs != nil || e.Stage != store.CallUnknown) {
 					t.Errorf("a dead event carries %+v", e)
 				}
 			}
