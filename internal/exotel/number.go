@@ -6,7 +6,8 @@ import (
 )
 
 // Spellings returns the texts with which Exotel may have written a telephone number, the given one first: with and
-// without India's prefix, and with 0, 00, + and +0 before it. A text that is not a telephone number has one spelling.
+// without India's prefix, with 0 after that prefix, and with 0, 00, +, +0 and +00 before it. A text that is not a
+// telephone number has one spelling.
 func Spellings(number string) []string {
 	list := []string{number}
 	core := strings.TrimLeft(strings.Map(dialable, number), "+0")
@@ -14,11 +15,12 @@ func Spellings(number string) []string {
 		return list
 	}
 	forms := []string{core}
-	switch national, indian := strings.CutPrefix(core, "91"); {
-	case len(core) == 10:
-		forms = append(forms, "91"+core)
-	case indian && len(national) == 10:
-		forms = append(forms, national)
+	national, ok := indian(core)
+	if len(core) == 10 {
+		national, ok = core, true
+	}
+	if ok {
+		forms = append(forms, "91"+national, national, "910"+national)
 	}
 	for _, form := range forms {
 		for _, prefix := range []string{"+", "", "0", "00", "+0", "+00"} {
