@@ -28,7 +28,7 @@ func (p params) write(h hash.Hash) {
 	written := make([]byte, 0, keyRoom)
 	for _, name := range slices.Sorted(maps.Keys(p)) {
 		value := strings.TrimSpace(p[name])
-		if value == "" || name == "CurrentTime" {
+		if value == "" || strings.EqualFold(name, "CurrentTime") {
 			continue
 		}
 		if strings.HasPrefix(value, "https://") || strings.HasPrefix(value, "http://") {

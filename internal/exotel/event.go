@@ -186,7 +186,11 @@ func (v *values) call(e *Event) {
 // agent returns the agent of a notification that a flow sends while it dials agents. Its status is the agent's.
 func (v *values) agent(e *Event) *Agent {
 	status, email := strings.ToLower(e.Status), v.get(fieldAgent)
-	if !presences[status] || status != "free" && e.EventType != eventDial && (email == "" || e.Terminal) {
+	switch {
+	case !presences[status]:
+		return nil
+	case status == "free" || goingOn[e.EventType]:
+	case email == "" || e.Terminal:
 		return nil
 	}
 	return &Agent{Email: email, Presence: status}

@@ -55,7 +55,7 @@ type Leg struct {
 func (v *values) about(e *Event) Subject {
 	status := v.fields[fieldStatus]
 	switch {
-	case status.value == "" && v.get(fieldDialStatus) != "" && e.EventType == "":
+	case status.value == "" && v.get(fieldDialStatus) != "" && !e.Terminal:
 		return AboutLeg
 	case foldName(status.name) == "callstatus" && v.get(fieldEventType, fieldCallState, fieldCallDetail) == "":
 		return AboutStage

@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// maxRecordingURLs bounds the recordings of one event. It is more than a call may have.
+const maxRecordingURLs = 64
+
 // recordingURLs returns every recording that the request names, each once, the call's own first.
 func (v *values) recordingURLs(legs []ListedLeg, stream *Stream) []string {
 	list := splitURLs(v.get(fieldRecording))
@@ -20,7 +23,11 @@ func (v *values) recordingURLs(legs []ListedLeg, stream *Stream) []string {
 				return
 			}
 		}
-		if u != "" {
+		switch {
+		case u == "":
+		case len(urls) == maxRecordingURLs:
+			v.unread.add(canonical[fieldRecording], TooLarge, "")
+		default:
 			urls = append(urls, u)
 		}
 	}
@@ -38,23 +45,21 @@ func (v *values) recordingURLs(legs []ListedLeg, stream *Stream) []string {
 
 // splitURLs takes a list of URLs in one text apart. A comma within a URL does not end it.
 func splitURLs(s string) (list []string) {
-	for {
-		at := strings.Index(s, ",http")
-		if at < 0 {
-			at = strings.Index(s, ", http")
+	start := 0
+	for at := range len(s) {
+		if s[at] == ',' && strings.HasPrefix(strings.TrimLeft(s[at+1:], ` "`), "http") {
+			list = append(list, s[start:at])
+			start = at + 1
 		}
-		if at < 0 {
-			return append(list, s)
-		}
-		list, s = append(list, s[:at]), s[at+1:]
 	}
+	return append(list, s[start:])
 }
 
 // recordingURL returns the URL that a recording is fetched from, or "" for a word that says that there is none. Plain
 // http
 // to Exotel becomes https. Any other text is returned as it is: the caller rejects it.
 func recordingURL(raw string) string {
-	raw = strings.TrimSpace(unquote(raw))
+	raw = strings.Trim(raw, "\" \t\r\n")
 	if isNothing(raw) || len(raw) <= len("undefined") && noRecording[strings.ToLower(raw)] {
 		return ""
 	}

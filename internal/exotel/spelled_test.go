@@ -1,6 +1,9 @@
 package exotel
 
 import (
+	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -253,6 +256,52 @@ func TestRecordingURL(t *testing.T) {
 	}
 }
 
+// TestTimeOfRequest : a redelivery names another time of the request, however it spells that field.
+func TestTimeOfRequest(t *testing.T) {
+	for _, name := range []string{"CurrentTime", "currentTime", "currenttime"} {
+		var keys [2][32]byte
+		for i := range keys {
+			e, err := ParseEvent(KindPassthru, get(fmt.Sprintf("CallSid=c1&%s=2024-01-15+14:30:4%d", name, i)), ist)
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys[i] = e.DedupKey("a/b")
+		}
+		if keys[0] != keys[1] {
+			t.Errorf("%s makes another event of a redelivery", name)
+		}
+	}
+}
+
+func TestSplitURLs(t *testing.T) {
+	const a, b, c = "https://recordings.exotel.com/a,1.mp3", "https://recordings.exotel.com/b.mp3", "http://c.example/c"
+	for list, want := range map[string][]string{
+		a:                                       {a},
+		a + ", " + b + "," + c:                  {a, b, c},
+		`"` + a + `","` + b + `" , "` + c + `"`: {a, b, "http://c.example/c"},
+		a + ",":                                 {a + ","},
+	} {
+		e, err := ParseEvent(KindStatus, Request{ContentType: "application/json",
+			Body: []byte(`{"CallSid":"c1","RecordingUrl":` + strconv.Quote(list) + `}`)}, ist)
+		if err != nil || !slices.Equal(e.RecordingURLs, want) {
+			t.Errorf("%q is read as %q, %v; want %q", list, e.RecordingURLs, err, want)
+		}
+	}
+}
+
+// TestManyRecordings : the recordings of one event are bounded, and that some are left out is noted.
+func TestManyRecordings(t *testing.T) {
+	var list strings.Builder
+	for i := range 5000 {
+		fmt.Fprintf(&list, ",http://%d", i)
+	}
+	e, err := ParseEvent(KindStatus, form("CallSid=c1&RecordingUrl="+list.String()[1:]), ist)
+	if err != nil || len(e.RecordingURLs) != maxRecordingURLs || !slices.Equal(e.Unread,
+		[]Unread{{Field: "RecordingUrl", Reason: TooLarge}}) {
+		t.Errorf("%d recordings, without %v, %v", len(e.RecordingURLs), e.Unread, err)
+	}
+}
+
 func TestReadTime(t *testing.T) {
 	for s, want := range map[string]time.Time{
 		"Wed, 23 Feb 2022 12:37:25":       time.Date(2022, 2, 23, 12, 37, 25, 0, ist),
@@ -262,13 +311,23 @@ func TestReadTime(t *testing.T) {
 		"2026-01-15T10:30:00.529Z":        time.Date(2026, 1, 15, 10, 30, 0, 529e6, time.UTC),
 		"2026-01-15T10:30:00":             time.Date(2026, 1, 15, 10, 30, 0, 0, ist),
 		"2026-01-15T10:30:00+0530":        time.Date(2026, 1, 15, 10, 30, 0, 0, ist),
-		"1970-01-01 05:30:00":             {}, "0000-00-00 00:00:00": {}, "NA": {}, "": {}, "0001-01-01T00:00:00Z": {},
+		// A plus sign that a query does not escape, names of zones, and a blank before the offset.
+		"2022-11-03 22:54:40 05:30":     time.Date(2022, 11, 3, 22, 54, 40, 0, ist),
+		"2022-11-03T22:54:40 05:30":     time.Date(2022, 11, 3, 22, 54, 40, 0, ist),
+		"2022-11-03 22:54:40 +05:30":    time.Date(2022, 11, 3, 22, 54, 40, 0, ist),
+		"2022-11-03 22:54:40 0530":      time.Date(2022, 11, 3, 22, 54, 40, 0, ist),
+		"2022-11-03 22:54:40.5 UTC":     time.Date(2022, 11, 3, 22, 54, 40, 5e8, time.UTC),
+		"Wed, 2 Feb 2022 12:37:25 0530": time.Date(2022, 2, 2, 12, 37, 25, 0, ist),
+		"Wed, 23 Feb 2022 12:37:25 GMT": time.Date(2022, 2, 23, 12, 37, 25, 0, time.UTC),
+		"Wed, 23 Feb 2022 12:37:25 IST": time.Date(2022, 2, 23, 12, 37, 25, 0, ist),
+		"1970-01-01 05:30:00":           {}, "0000-00-00 00:00:00": {}, "NA": {}, "": {}, "0001-01-01T00:00:00Z": {},
 	} {
 		if got, ok := readTime(s, ist); !ok || !got.Equal(want) {
 			t.Errorf("%q is read as %s, %v; want %s", s, got, ok, want)
 		}
 	}
-	for _, s := range []string{"yesterday", "23/02/2022", "2024-02-30 00:00:00", "10000-01-01 00:00:00", "12:37:25"} {
+	for _, s := range []string{"yesterday", "23/02/2022", "2024-02-30 00:00:00", "10000-01-01 00:00:00", "12:37:25",
+		"2022-11-03 22:54:40 PM", "2022-11-03 22:54:40 05:30 05:30", "Wed, 23 Feb 2022 12:37:25 NOWHERE"} {
 		if got, ok := readTime(s, ist); ok || !got.IsZero() {
 			t.Errorf("%q is read as %s", s, got)
 		}

@@ -245,6 +245,9 @@ const (
 	eventDial     = "dial"
 )
 
+// goingOn are the types of events of a call that goes on: where the status is busy, the agent is.
+var goingOn = map[string]bool{eventDial: true, eventRinging: true, eventAnswered: true}
+
 // callTypes are what a flow made of a call [S2].
 var callTypes = map[string]bool{"call-attempt": true, "completed": true, "client-hangup": true, "incomplete": true,
 	"voicemail": true}

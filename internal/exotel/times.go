@@ -33,6 +33,7 @@ func readTime(s string, loc *time.Location) (time.Time, bool) {
 	if s == "" || strings.HasPrefix(s, "0000") || strings.HasPrefix(s, "0001") || isNA(s) {
 		return time.Time{}, true
 	}
+	s = withOffset(s)
 	named := s[0] > '9' // begins with the name of a day
 	for _, layout := range timeLayouts {
 		if named != (layout[0] > '9') {
@@ -52,6 +53,28 @@ func readTime(s string, loc *time.Location) (time.Time, bool) {
 		return t, true
 	}
 	return time.Time{}, false
+}
+
+// zoneNames are names of zones that stand for an offset.
+var zoneNames = map[string]string{"GMT": "+0000", "UTC": "+0000", "IST": "+0530"}
+
+// withOffset spells the zone after a time as timeLayouts do. It may be a name. In a query, a plus sign that is not
+// escaped is a blank.
+func withOffset(s string) string {
+	at := strings.LastIndexByte(s, ' ')
+	if at < len("2006-01-02T15:04:05") || at+1 == len(s) {
+		return s
+	}
+	zone := s[at+1:]
+	if offset, known := zoneNames[zone]; known {
+		zone = offset
+	} else if '0' <= zone[0] && zone[0] <= '9' {
+		zone = "+" + zone
+	}
+	if s[0] <= '9' && strings.Contains(zone, ":") {
+		return strings.TrimRight(s[:at], " ") + zone
+	}
+	return strings.TrimRight(s[:at], " ") + " " + zone
 }
 
 // isNA reports whether a text is one of the words for a time or duration that does not exist.

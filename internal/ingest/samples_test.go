@@ -33,6 +33,16 @@ func TestSamples(t *testing.T) {
 			[]string{popup},
 			outcome.Unknown,
 		},
+		"an agent who answered is busy": {
+			[]string{"CallSid=c1&Status=busy&EventType=Answered&DialWhomNumber=0911",
+				"CallSid=c1&EventType=terminal&Status=completed"},
+			outcome.Completed,
+		},
+		"a dial ends while the call goes on": {
+			[]string{"CallSid=c1&EventType=completed&DialCallStatus=no-answer&flow_id=1&DialWhomNumber=0911",
+				"CallSid=c1&EventType=answered&Status=in-progress"},
+			outcome.InProgress,
+		},
 		"the second applet": {
 			[]string{missed, answered},
 			outcome.Completed,
