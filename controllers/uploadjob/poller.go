@@ -3,7 +3,6 @@ package uploadjob
 import (
 	"context"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -69,15 +68,19 @@ func (p *poller) poll(ctx context.Context, round int) error {
 	if err != nil {
 		return err
 	}
-	wake := p.take(list)
-	if round%statesEvery == 0 {
-		states, err := p.store.UploadStates(ctx)
-		if err != nil {
-			return err
-		}
-		wake = p.takeStates(wake, states)
+	if err := p.wake(ctx, p.take(list)); err != nil || round%statesEvery != 0 {
+		return err
 	}
-	for _, id := range wake {
+	states, err := p.store.UploadStates(ctx)
+	if err != nil {
+		return err
+	}
+	return p.wake(ctx, p.takeStates(states))
+}
+
+// wake has the tenants looked at.
+func (p *poller) wake(ctx context.Context, ids []string) error {
+	for _, id := range ids {
 		ns, name, _ := strings.Cut(id, "/")
 		select {
 		case p.events <- event.TypedGenericEvent[types.NamespacedName]{Object: types.NamespacedName{Namespace: ns, Name: name}}:
@@ -111,8 +114,8 @@ func (p *poller) take(list []store.Backlog) []string {
 	return wake
 }
 
-// takeStates keeps the upload states. Their tenants are looked at too: time alone makes a recording overdue.
-func (p *poller) takeStates(wake []string, list []store.UploadState) []string {
+// takeStates keeps the upload states and returns their tenants: time alone makes a recording overdue.
+func (p *poller) takeStates(list []store.UploadState) (wake []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.states = make(map[string]store.UploadState, len(list))
@@ -120,8 +123,7 @@ func (p *poller) takeStates(wake []string, list []store.UploadState) []string {
 		p.states[s.Tenant] = s
 		wake = append(wake, s.Tenant)
 	}
-	slices.Sort(wake)
-	return slices.Compact(wake)
+	return wake
 }
 
 // uploads returns what is known of a tenant's uploads, and whether any recording is unfinished. Nothing is known before

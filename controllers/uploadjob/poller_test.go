@@ -180,3 +180,33 @@ func TestPollerEndsWhileItWaits(t *testing.T) {
 		t.Errorf("reaped %d times in %d rounds, want once in ten", s.reaped, s.asked+1)
 	}
 }
+
+// goneTenant is a store whose only tenant has work at first, and whose upload states cannot be read.
+type goneTenant struct{ oneTenant }
+
+func (s *goneTenant) Backlogs(context.Context, int) ([]store.Backlog, error) {
+	if s.asked++; s.asked > 1 {
+		return nil, nil
+	}
+	return []store.Backlog{{Tenant: "a/x", Ready: 1}}, nil
+}
+
+func (s *goneTenant) ReapLeases(context.Context) (int, error) { return 0, nil }
+
+func (s *goneTenant) UploadStates(context.Context) ([]store.UploadState, error) {
+	return nil, store.ErrUnavailable
+}
+
+// TestPollerWakesWithoutStates : the end of a backlog is told once, so it is told although the upload states cannot be
+// read.
+func TestPollerWakesWithoutStates(t *testing.T) {
+	p := poller{store: &goneTenant{}, events: make(chan event.TypedGenericEvent[types.NamespacedName], 2)}
+	for range 2 {
+		if err := p.poll(t.Context(), 0); !errors.Is(err, store.ErrUnavailable) {
+			t.Fatalf("poll: %v", err)
+		}
+	}
+	if n := len(p.events); n != 2 {
+		t.Errorf("woken %d times, want 2", n)
+	}
+}
