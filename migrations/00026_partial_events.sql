@@ -10,7 +10,9 @@ CREATE INDEX IF NOT EXISTS call_events_partial ON call_events (tenant, received_
 ALTER TABLE calls ADD COLUMN recording_seconds integer NOT NULL DEFAULT 0;
 COMMENT ON COLUMN calls.recording_seconds IS 'The length of the recording as Exotel tells it; 0: it does not.';
 GRANT UPDATE (unread) ON call_events TO caly_dataplane;
-GRANT INSERT ON recording_history TO caly_dataplane;
+-- Without the columns of an object, so that it can only write failed recordings: an uploaded one has an object.
+GRANT INSERT (tenant, id, call_sid, source_url, state, attempts, last_error_code, last_error, finished_by, created_at)
+    ON recording_history TO caly_dataplane;
 
 -- Records a recording that may not be fetched as a failed one, once in the life of its call. A call with as many recordings as it may have
 -- gets none.

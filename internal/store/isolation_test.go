@@ -488,3 +488,23 @@ func TestTenantIDsAreOne(t *testing.T) {
 		}
 	}
 }
+
+// TestDataplaneStoresNoUpload : the data plane records rejected recordings in the history, and no other ones.
+func TestDataplaneStoresNoUpload(t *testing.T) {
+	f := newFixture(t)
+	conn, err := pgx.Connect(t.Context(), f.pg.DataplaneDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	_, err = conn.Exec(t.Context(), `SELECT set_config('caly.tenant', $1, false)`, acme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = conn.Exec(t.Context(), `INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts,
+		bucket, object_key, sha256, finished_by, created_at)
+		VALUES ($1, '0', 'c', 'https://x', 'uploaded', 1, 'b', 'k', repeat('0', 64), 'dataplane', now())`, acme)
+	if err == nil || !strings.Contains(err.Error(), "42501") {
+		t.Errorf("the data plane stored an upload: %v", err)
+	}
+}
