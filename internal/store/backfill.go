@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -53,11 +54,16 @@ type Suspect struct {
 	StartedAt time.Time
 }
 
+// unended is the condition of the index calls_unended, as the planner has to find it: nobody told of the call's end,
+// though a leg may have ended.
+var unended = fmt.Sprintf("(state < 4 OR (state > 4 AND whole_weight < %d))", outcome.EndKnown)
+
 // Suspects lists a tenant's calls that started between two times and of which no terminal event came, oldest first, at most limit
 // of them, from the one behind after on.
 func (d *DB) Suspects(ctx context.Context, tenant string, from, to time.Time, after Suspect, limit int) ([]Suspect, error) {
 	rows, err := d.pool.Query(ctx, `SELECT call_sid, coalesce(started_at, created_at) FROM calls
-		WHERE tenant = $1 AND state < 4 AND coalesce(started_at, created_at) >= $2 AND coalesce(started_at, created_at) < $3
+		WHERE tenant = $1 AND `+unended+`
+			AND coalesce(started_at, created_at) >= $2 AND coalesce(started_at, created_at) < $3
 			AND (coalesce(started_at, created_at), call_sid) > ($4, $5)
 		ORDER BY coalesce(started_at, created_at), call_sid LIMIT $6`, tenant, from, to, after.StartedAt, after.CallSID, limit)
 	if err != nil {

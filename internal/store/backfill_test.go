@@ -65,6 +65,10 @@ func TestSuspects(t *testing.T) {
 	open(acme, "young", store.CallRinging, time.Minute)
 	open(acme, "ancient", store.CallRinging, 1000*time.Hour)
 	open(globex, "theirs", store.CallRinging, time.Hour)
+	legs := newEvent(acme, "legs", "", store.CallUnknown, "") // a dialled leg has ended, and perhaps not the call
+	legs.Call.StartedAt = now.Add(-31 * time.Minute)
+	legs.Legs = []store.Leg{{Kind: store.LegDial, Key: "dial:1", State: store.CallNoAnswer, Called: true}}
+	f.ingest(t, legs)
 	f.ingest(t, newEvent(acme, "heard-of", "answered", store.CallInProgress, "")) // no start: it counts from when it was heard of
 	f.exec(t, `UPDATE calls SET created_at = now() - interval '30 minutes' WHERE call_sid = 'heard-of'`)
 
@@ -85,8 +89,40 @@ func TestSuspects(t *testing.T) {
 			t.Fatal("the pages do not end")
 		}
 	}
-	want := []string{"c0", "twin", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "heard-of"}
+	want := []string{"c0", "twin", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "legs", "heard-of"}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("suspects (-want +got):\n%s", d)
+	}
+	f.exec(t, `UPDATE calls SET state = 6, whole_weight = 5::bigint << 44 | 6 WHERE state < 4`)
+	if list, err := f.oper.Suspects(t.Context(), acme, now.Add(-24*time.Hour), now, store.Suspect{}, 5); err != nil ||
+		len(list) != 1 || list[0].CallSID != "legs" {
+		t.Errorf("calls that have ended are suspects: %v, %v", list, err)
+	}
+}
+
+// TestSuspectsReadAnIndex : the few calls whose end is not known are found without the many others.
+func TestSuspectsReadAnIndex(t *testing.T) {
+	f := newFixture(t)
+	f.exec(t, `INSERT INTO calls (tenant, call_sid, started_at, state, whole_weight) SELECT $1, 'c' || n,
+		now() - n * interval '1 second', CASE WHEN n % 4000 = 0 THEN 6 ELSE 5 END,
+		CASE WHEN n % 4000 = 0 THEN 0 ELSE 5::bigint << 44 | 5 END FROM generate_series(1, 20000) n`, acme)
+	f.exec(t, `ANALYZE calls`)
+	db, err := store.Open(t.Context(), f.pg.OperatorDSN, store.Options{Component: "operator", MaxConns: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 8 { // from the sixth on a prepared statement may have a plan for any argument
+		list, err := db.Suspects(t.Context(), acme, time.Now().Add(-24*time.Hour), time.Now(), store.Suspect{}, 100)
+		if err != nil || len(list) != 5 {
+			t.Fatalf("%v, %v", list, err)
+		}
+	}
+	db.Close()
+	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		if n := f.one(t, `SELECT idx_scan::int FROM pg_stat_user_indexes WHERE indexrelname = 'calls_unended'`); n == 8 {
+			return
+		} else if time.Since(start) > 10*time.Second {
+			t.Fatalf("%v of 8 queries used the index", n)
+		}
 	}
 }
