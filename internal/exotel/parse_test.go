@@ -221,8 +221,8 @@ func TestFieldSpelledTwice(t *testing.T) {
 
 func TestSeconds(t *testing.T) {
 	for s, want := range map[string]int{"": 0, "41": 41, `"41"`: 41, "4.39": 4, "-1": 0, "NaN": 0, "nan": 0, "Inf": 0, "-Infinity": 0, "1e400": 0, "604801": 0, "soon": 0} {
-		if got := seconds(s); got != want {
-			t.Errorf("seconds(%q) = %d, want %d", s, got, want)
+		if got, _ := readSeconds(s); got != want {
+			t.Errorf("readSeconds(%q) = %d, want %d", s, got, want)
 		}
 	}
 }

@@ -12,7 +12,6 @@ var timeLayouts = []string{
 	"2006-01-02 15:04:05Z07:00",       // Voice v2 and v3: 2022-11-03 22:54:40+05:30 [N1]
 	time.RFC3339Nano,                  // ExoML [N2], outbound call notifications [S3]
 	"2006-01-02T15:04:05",             // outbound call notifications without their zone
-	"2006-01-02 15:04:05.999999999",   // fractions, as in the former
 	"Mon, 2 Jan 2006 15:04:05",        // Created and RecordingAvailableBy of Passthru [P1]
 	"Mon, 2 Jan 2006 15:04:05 -0700",  // the same with a zone
 	"Mon, 2 Jan 2006 15:04:05 Z07:00", // the same with a zone
@@ -85,13 +84,8 @@ func isNA(s string) bool {
 // maxSeconds is longer than any call.
 const maxSeconds = 7 * 24 * 3600
 
-// seconds reads a duration that may be quoted, fractional or empty.
-func seconds(s string) int {
-	n, _ := readSeconds(s)
-	return n
-}
-
-// readSeconds reports false for a text that is neither a duration nor a placeholder.
+// readSeconds reads a duration that may be quoted, fractional or empty. It reports false for a text that is neither a
+// duration nor a placeholder.
 func readSeconds(s string) (int, bool) {
 	s = unquote(s)
 	if s == "" || isNA(s) {
