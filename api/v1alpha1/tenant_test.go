@@ -169,6 +169,8 @@ func recordingsRules() map[string]ruleCase {
 	ok := refusal{}
 	const bucket, endpoint, hosts = "spec.recordings.bucket", "spec.recordings.endpoint", "spec.recordings.allowedSourceHosts"
 	const template, pods = "spec.recordings.keyTemplate", "spec.recordings.maxParallelism"
+	const public = "spec.recordings.publicEndpoint"
+	wantPublic := refusal{public, "should match"}
 	wantURL := refusal{endpoint, "recordings.endpoint must be an http(s) URL of a host without a path, such as https://s3.ap-southeast-1.wasabisys.com"}
 	wantID := refusal{template, "recordings.keyTemplate must contain {{.RecordingID}}: one call may have several recordings"}
 	return map[string]ruleCase{
@@ -185,6 +187,12 @@ func recordingsRules() map[string]ruleCase {
 		"endpoint without a host":     {fields{endpoint: "https://"}, wantURL},
 		"endpoint with credentials":   {fields{endpoint: "https://key:secret@s3.test"}, refusal{endpoint, "recordings.endpoint must not carry credentials"}},
 		"endpoint much too long":      {fields{endpoint: "https://" + strings.Repeat("a", 2048)}, refusal{endpoint, "2048"}},
+		"public endpoint":             {fields{public: "https://media.example.com:8443/"}, ok},
+		"public endpoint of an IPv6":  {fields{public: "https://[2001:db8::1]:9000"}, ok},
+		"public endpoint of no port":  {fields{public: "https://media.example.com:s3"}, wantPublic},
+		"public endpoint of no host":  {fields{public: "https://:9000"}, wantPublic},
+		"public endpoint of dashes":   {fields{public: "https://[-]"}, wantPublic},
+		"public endpoint with a path": {fields{public: "https://media.example.com/x"}, wantPublic},
 		"no bucket region":            {fields{"spec.recordings.region": nil}, refusal{"spec.recordings.region", "Required value"}},
 		"bucket region in upper case": {fields{"spec.recordings.region": "EU"}, refusal{"spec.recordings.region", "should match"}},
 		"bucket region too long":      {fields{"spec.recordings.region": strings.Repeat("a", 65)}, refusal{"spec.recordings.region", "64"}},

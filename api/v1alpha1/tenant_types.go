@@ -208,7 +208,7 @@ type RecordingsSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:Pattern=`^https?://[A-Za-z0-9.:\[\]-]+/?$`
+	// +kubebuilder:validation:Pattern=`^https?://([A-Za-z0-9.-]+|\[[A-Fa-f0-9:.]+\])(:[0-9]{1,5})?/?$`
 	PublicEndpoint string `json:"publicEndpoint,omitempty"`
 	// caSecretRef names the Secret whose key ca.crt holds, in PEM, the certificates of the authorities that sign the
 	// store's, at most 64 KiB: for a store behind a private authority. No other is trusted then. Defaults to the
