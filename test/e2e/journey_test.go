@@ -83,11 +83,12 @@ func TestDuplicate(t *testing.T) {
 	src := newSource(t)
 	x := newTenant(t, tenantOptions{source: src.url})
 	recs := src.recordings(x, 1, 50_000)
+	body := recs[0].terminal()
 	for range 5 {
-		x.announce(t, recs)
+		x.sendStatus(t, body)
 	}
 	x.waitUploaded(t, 1, time.Minute)
-	x.announce(t, recs) // once more, after it is history
+	x.sendStatus(t, body) // again, when it is history
 	time.Sleep(2 * time.Second)
 	x.waitUploaded(t, 1, 10*time.Second)
 	src.verify(t, x, recs)

@@ -40,10 +40,15 @@ func (r recording) terminal() string {
 func (x *tenant) announce(t *testing.T, recs []recording) {
 	t.Helper()
 	for _, r := range recs {
-		code, err := x.post(t.Context(), x.statusURL(), x.secret, r.terminal())
-		if err != nil || code != 200 {
-			t.Fatalf("terminal event of %s: status %d, %v", r.callSID, code, err)
-		}
+		x.sendStatus(t, r.terminal())
+	}
+}
+
+// sendStatus sends a StatusCallback and requires a 200.
+func (x *tenant) sendStatus(t *testing.T, body string) {
+	t.Helper()
+	if code, err := x.post(t.Context(), x.statusURL(), x.secret, body); err != nil || code != 200 {
+		t.Fatalf("%s: status %d, %v", body, code, err)
 	}
 }
 
