@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/exotel"
 )
 
@@ -183,7 +184,20 @@ func decodeCall(b []byte, loc *time.Location) (Call, error) {
 		c.PhoneNumber = string(w.PhoneNumber)
 	}
 	c.readLegs(b, loc)
+	c.noteUnknown("Leg1Status", w.Details.Leg1Status)
+	c.noteUnknown("Leg2Status", w.Details.Leg2Status)
 	return c, nil
+}
+
+// maxUnknown bounds what is noted of an unknown status, in bytes.
+const maxUnknown = 64
+
+// noteUnknown notes the status of a leg that is not in the tables.
+func (c *Call) noteUnknown(field string, status text) {
+	if status != "" && exotel.StateOf(string(status), "") == exotel.StateUnknown {
+		c.Unread = append(c.Unread, exotel.Unread{Field: field, Reason: exotel.UnknownValue,
+			Value: bounded.Text(string(status), maxUnknown)})
+	}
 }
 
 // readLegs reads what a record says as a webhook would: its recordings, and its legs with theirs. It notes the fields

@@ -6,11 +6,14 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/caly-dev/caly/internal/certtest"
+	"github.com/caly-dev/caly/internal/exotel"
 )
 
 // TestErrorsQuoteLittle asks hosts that put their own words into the errors of net/http: in a header, or in a
@@ -78,4 +81,14 @@ func serveRaw(t *testing.T, answer string, names []string) (base string) {
 		}
 	}()
 	return base
+}
+
+// TestUnknownStatusOfALeg : a new word for the status of a leg is noted, as one for that of the call is.
+func TestUnknownStatusOfALeg(t *testing.T) {
+	c, err := Decode([]byte(`{"Sid":"c1","Status":"completed",
+		"Details":{"Leg1Status":"completed","Leg2Status":"tele\u001bported"}}`), time.UTC)
+	want := []exotel.Unread{{Field: "Leg2Status", Reason: exotel.UnknownValue, Value: "tele ported"}}
+	if err != nil || !slices.Equal(c.Unread, want) {
+		t.Errorf("%v, %v; want %v", c.Unread, err, want)
+	}
 }
