@@ -42,12 +42,16 @@ func (r *Reconciler) doubtStore(_ context.Context, s *scope) error {
 	return nil
 }
 
-// doubt ends the validity of an answer from before since, or of one older than doubtAfter.
+// doubt ends the validity of an answer from before since, or of one older than doubtAfter. A bucket that keeps what is
+// written is written to once more, since only that finds out what it refuses now.
 func (c *probeCache) doubt(id string, since time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p, ok := c.good[id]; ok && (p.at.Before(since) || time.Since(p.at) > doubtAfter) {
 		p.at = time.Time{}
+		if p.wrote.Before(since) {
+			p.wrote = time.Time{}
+		}
 		c.good[id] = p
 	}
 }

@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +10,8 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/objectstore/s3test"
+	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // TestReadyReflectsUploads : a Tenant whose recordings are not uploaded is not Ready, with the words of the
@@ -87,4 +90,44 @@ func TestDoubt(t *testing.T) {
 	}
 	var empty probeCache
 	empty.doubt("acme/support", now)
+}
+
+// TestDoubtWritesOnceMore has uploads fail in a bucket that keeps what the check writes. The daily write comes once
+// without a wait, since a list of objects does not find out what the bucket refuses.
+func TestDoubtWritesOnceMore(t *testing.T) {
+	store := s3test.NewStrict(t, s3test.Rules{Lock: true}, nil)
+	r := &Reconciler{Buckets: S3{Transport: loopback()}}
+	s := &scope{upload: &tenantconfig.Upload{ID: "acme/support"}}
+	s.upload.Storage = tenantconfig.Storage{Endpoint: store.URL, Region: "us-east-1", Bucket: store.Bucket,
+		AccessKeyID: tenantconfig.Sensitive(store.AccessKey), SecretAccessKey: tenantconfig.Sensitive(store.SecretKey)}
+	ask := func() (writes int) {
+		t.Helper()
+		before := len(store.Asked())
+		last, err := r.ask(t.Context(), s, r.probes.get("acme/support", [32]byte{}))
+		if err != nil || last.found.Kept == "" {
+			t.Fatalf("found %+v, %v; want that the bucket keeps the object", last.found, err)
+		}
+		r.probes.keep("acme/support", [32]byte{}, last)
+		for _, request := range store.Asked()[before:] {
+			if strings.HasPrefix(request, "PUT ") {
+				writes++
+			}
+		}
+		return writes
+	}
+	if ask() == 0 {
+		t.Fatal("the first check wrote nothing")
+	}
+	if n := ask(); n != 0 {
+		t.Fatalf("the next check wrote %d times", n)
+	}
+	failing := time.Now()
+	r.probes.doubt("acme/support", failing)
+	if ask() == 0 {
+		t.Error("the check after a failed upload wrote nothing")
+	}
+	r.probes.doubt("acme/support", failing)
+	if n := ask(); n != 0 {
+		t.Errorf("a later check wrote %d times", n)
+	}
 }
