@@ -116,33 +116,41 @@ func (e *env) refused(t *testing.T, reason string) (total int) {
 	return total
 }
 
-// TestDeadEventIsReplayed has a recording refused, finds the dead event, mends the Tenant, and applies the event again.
-func TestDeadEventIsReplayed(t *testing.T) {
+// TestPartialEventIsReplayed has a recording rejected, finds the partial event, corrects the Tenant, and replays the
+// event.
+func TestPartialEventIsReplayed(t *testing.T) {
 	src := newSource(t)
 	x := newTenant(t, tenantOptions{source: src.url})
 	host := strings.TrimPrefix(src.url, "http://")
 	recs := src.recordings(x, 1, 20_000)
 	elsewhere := recording{callSID: recs[0].callSID, sourceURL: strings.Replace(recs[0].sourceURL, host, "recordings.example.org", 1)}
 	x.announce(t, []recording{elsewhere})
+	if q, u, f, err := x.counts(t.Context()); err != nil || q != 0 || u != 0 || f != 1 {
+		t.Errorf("%d recordings queued, %d uploaded, %d failed, %v; want one that failed", q, u, f, err)
+	}
 	var list struct {
 		Events []struct {
 			ID         int64
 			DeadReason string
+			Unread     []struct{ Field, Reason string }
 		}
 	}
-	out := x.caly(t, corev1.PodSucceeded, "events", "list", "--tenant="+x.id(), "--output=json")
-	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list.Events) != 1 || list.Events[0].DeadReason != "source_refused" {
-		t.Fatalf("caly events list says %s (%v), want one event that is dead for source_refused", out, err)
+	out := x.caly(t, corev1.PodSucceeded, "events", "list", "--partial", "--tenant="+x.id(), "--output=json")
+	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list.Events) != 1 {
+		t.Fatalf("caly events list says %s (%v), want one event", out, err)
 	}
-	id := fmt.Sprint(list.Events[0].ID)
-	if out := x.caly(t, corev1.PodFailed, "events", "replay", id); !strings.Contains(out, "source_refused") {
-		t.Errorf("before the Tenant is mended, caly events replay says %s", out)
+	e := list.Events[0]
+	if e.DeadReason != "" || len(e.Unread) != 1 || e.Unread[0].Reason != "rejected" {
+		t.Fatalf("caly events list says %s, want an applied event whose recording is rejected", out)
 	}
 	x.change(t, `{"recordings":{"allowedSourceHosts":["`+host+`","recordings.example.org"]}}`)
-	for _, want := range []string{"applied", "duplicate"} {
-		if out := x.caly(t, corev1.PodSucceeded, "events", "replay", id); !strings.Contains(out, want) {
-			t.Errorf("caly events replay says %s, want %s", out, want)
-		}
+	out = x.caly(t, corev1.PodSucceeded, "events", "replay", fmt.Sprint(e.ID))
+	if !strings.Contains(out, "applied") {
+		t.Errorf("caly events replay says %s, want applied", out)
+	}
+	out = x.caly(t, corev1.PodSucceeded, "events", "list", "--partial", "--tenant="+x.id())
+	if strings.Contains(out, "rejected") {
+		t.Errorf("after the replay caly events list says %s", out)
 	}
 	if q, u, f, err := x.counts(t.Context()); err != nil || q+u+f != 1 {
 		t.Errorf("the event left %d recordings, %v; want 1", q+u+f, err)
