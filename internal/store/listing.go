@@ -117,11 +117,25 @@ const callColumns = `call_sid, state, (coalesce(whole_weight, 0) & 15)::smallint
 	custom_field, recording_seconds, created_at, updated_at`
 
 func scanCall(row pgx.CollectableRow) (c KeptCall, err error) {
+	err = c.scan(row)
+	return c, err
+}
+
+// scan reads the columns of callColumns, and those that follow them in the query.
+func (c *KeptCall) scan(row pgx.CollectableRow, more ...any) error {
 	var started, ended *time.Time
-	err = row.Scan(&c.SID, &c.State, &c.Exotel, &c.Direction, &c.From, &c.To, &started, &ended, &c.ConversationSeconds,
-		&c.CustomField,
-		&c.RecordingSeconds, &c.CreatedAt, &c.UpdatedAt)
+	err := row.Scan(append([]any{&c.SID, &c.State, &c.Exotel, &c.Direction, &c.From, &c.To, &started, &ended,
+		&c.ConversationSeconds, &c.CustomField, &c.RecordingSeconds, &c.CreatedAt, &c.UpdatedAt}, more...)...)
 	c.StartedAt, c.EndedAt = orZero(started), orZero(ended)
+	return err
+}
+
+// scanCallWithLegs reads callColumns and the legs.
+func scanCallWithLegs(row pgx.CollectableRow) (c CallWithAll, err error) {
+	var legs []byte
+	if err = c.scan(row, &legs); err == nil {
+		c.Legs, err = legsOf(legs)
+	}
 	return c, err
 }
 
@@ -161,17 +175,9 @@ const maxStreams = 200
 // CallBySID reads a call of a tenant. ErrNotFound when there is none.
 func (d *DB) CallBySID(ctx context.Context, tenant, sid string) (c CallWithAll, err error) {
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
-		b.Queue(`SELECT `+callColumns+` FROM calls WHERE tenant = $1 AND call_sid = $2`, tenant, sid).Query(func(rows pgx.Rows) (err error) {
-			c.KeptCall, err = pgx.CollectExactlyOneRow(rows, scanCall)
-			return err
-		})
-		b.Queue(`SELECT legs FROM calls WHERE tenant = $1 AND call_sid = $2`, tenant,
-			sid).QueryRow(func(row pgx.Row) error {
-			var legs []byte
-			err := row.Scan(&legs)
-			if err == nil {
-				c.Legs, err = legsOf(legs)
-			}
+		call := `SELECT ` + callColumns + `, legs FROM calls WHERE tenant = $1 AND call_sid = $2`
+		b.Queue(call, tenant, sid).Query(func(rows pgx.Rows) (err error) {
+			c, err = pgx.CollectExactlyOneRow(rows, scanCallWithLegs)
 			return err
 		})
 		b.Queue(fmt.Sprintf(`SELECT stream_sid, status, disconnected_by, error, detailed_status, duration_seconds FROM call_streams
