@@ -10,7 +10,6 @@ package capture
 import (
 	"context"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -185,7 +184,7 @@ func (c *Captures) Begin(t *tenantconfig.Tenant, session string, rate int) *Capt
 	s.queue.wake, s.queue.room = make(chan struct{}, 1), c.memory.Of(s.tape.m.Tenant).Share(2*wakeAt)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s.namespace, _, _ = strings.Cut(t.ID, "/")
+	s.namespace = namespaceOf(t.ID)
 	if len(c.live) >= c.o.MaxCaptures || c.ofNamespace(s.namespace) >= c.o.MaxCaptures-c.o.MaxCaptures/4 || c.stopped {
 		s.refused = true
 		return s
