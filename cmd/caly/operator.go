@@ -229,29 +229,18 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 		return err
 	}
 	buckets := tenant.S3{Registry: registry, Transport: objectstore.NewTransport(storage, 8)}
-	maxPods := int32(min(o.maxPods, 10_000))               //nolint:gosec // bounded here
-	maxParallelism := int32(min(o.maxParallelism, 10_000)) //nolint:gosec // bounded here
-	ceilings := tenant.Ceilings{
-		MaxParallelism:      uploadjob.Ceiling(maxPods, maxParallelism),
-		MaxStreams:          int32(min(o.maxStreamsPerTenant, 1_000_000)), //nolint:gosec // bounded here
-		MinBackfillInterval: o.minBackfillInterval,
-	}
 	hosts, err := tenantconfig.ParseHostPatterns(o.publicURL, o.platformHosts)
 	if err != nil {
 		return cli.UsageError(nil, fmt.Errorf("--platform-hosts: %w", err))
 	}
-	configs := &tenant.ConfigList{
-		Client:        mgr.GetClient(),
-		APIReader:     mgr.GetAPIReader(),
-		WorkNamespace: o.workNamespace,
-	}
+	configs := &tenant.ConfigList{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), WorkNamespace: o.workNamespace}
 	if err := mgr.Add(configs); err != nil {
 		return err
 	}
 	tenants := &tenant.Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Store: db,
 		Buckets: buckets, WorkNamespace: o.workNamespace, UploadNamespace: o.uploadNamespace,
 		PublicURL: o.publicURL, PlatformHosts: hosts,
-		Ceilings: ceilings, SecretLabel: o.secretLabel, Configs: configs,
+		Ceilings: o.ceilings(), SecretLabel: o.secretLabel, Configs: configs,
 		Accounts: tenant.ExotelAccounts{
 			Registry:     registry,
 			Transport:    netguard.NewTransport(cidrs, storage.Egress, 8),
@@ -265,24 +254,7 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 	if err != nil {
 		return err
 	}
-	jobs := &uploadjob.Reconciler{
-		Client:            mgr.GetClient(),
-		Store:             db,
-		UploadNamespace:   o.uploadNamespace,
-		Image:             o.uploadImage,
-		PullPolicy:        corev1.PullPolicy(o.uploadPullPolicy),
-		ServiceAccount:    o.uploadServiceAccount,
-		PodTemplate:       template,
-		AllowHTTP:         o.allowHTTP,
-		SourceCIDRs:       o.sourceCIDRs,
-		AllowHTTPStorage:  o.storage.AllowHTTP,
-		StorageCIDRs:      o.storage.CIDRs,
-		EgressProxy:       o.storage.EgressProxy,
-		EgressNoProxy:     o.storage.EgressNoProxy,
-		MaxRecordingBytes: o.maxRecordingBytes,
-		MaxPods:           maxPods,
-		MaxPerTenant:      maxParallelism,
-	}
+	jobs := o.uploadJobs(mgr, db, template)
 	if err := jobs.SetupWithManager(mgr); err != nil {
 		return err
 	}
@@ -327,6 +299,47 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 		Configs:         configs,
 		Every:           10 * time.Minute,
 	})
+}
+
+// uploadJobs returns the reconciler of upload Jobs.
+func (o operatorOptions) uploadJobs(
+	mgr ctrl.Manager, db *store.DB, template uploadjob.PodTemplate,
+) *uploadjob.Reconciler {
+	return &uploadjob.Reconciler{
+		Client:            mgr.GetClient(),
+		Store:             db,
+		UploadNamespace:   o.uploadNamespace,
+		Image:             o.uploadImage,
+		PullPolicy:        corev1.PullPolicy(o.uploadPullPolicy),
+		ServiceAccount:    o.uploadServiceAccount,
+		PodTemplate:       template,
+		AllowHTTP:         o.allowHTTP,
+		SourceCIDRs:       o.sourceCIDRs,
+		AllowHTTPStorage:  o.storage.AllowHTTP,
+		StorageCIDRs:      o.storage.CIDRs,
+		EgressProxy:       o.storage.EgressProxy,
+		EgressNoProxy:     o.storage.EgressNoProxy,
+		MaxRecordingBytes: o.maxRecordingBytes,
+		MaxPods:           o.podsOfAll(),
+		MaxPerTenant:      o.podsOfOne(),
+	}
+}
+
+// ceilings returns the platform's bounds on limits that Tenants set.
+func (o operatorOptions) ceilings() tenant.Ceilings {
+	return tenant.Ceilings{
+		MaxParallelism:      uploadjob.Ceiling(o.podsOfAll(), o.podsOfOne()),
+		MaxStreams:          int32(min(o.maxStreamsPerTenant, 1_000_000)), //nolint:gosec // bounded here
+		MinBackfillInterval: o.minBackfillInterval,
+	}
+}
+
+// podsOfAll is the bound on upload pods of all tenants.
+func (o operatorOptions) podsOfAll() int32 { return int32(min(o.maxPods, 10_000)) } //nolint:gosec // bounded here
+
+// podsOfOne is the bound on upload pods of one tenant; 0 means a share of podsOfAll.
+func (o operatorOptions) podsOfOne() int32 {
+	return int32(min(o.maxParallelism, 10_000)) //nolint:gosec // bounded here
 }
 
 // podTemplate reads the template of upload pods; without a file it changes nothing.
