@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/caly-dev/caly/internal/outcome"
 )
 
@@ -20,9 +22,9 @@ func (d *DB) Ingest(ctx context.Context, e Event) (Outcome, error) {
 // has no effect. After an error nothing is known to be committed: the senders must be told to come again, and a repeat is
 // harmless. A *ServerError may be the fault of a single event; ErrUnavailable is none's.
 func (d *DB) IngestBatch(ctx context.Context, events []Event) ([]Outcome, error) {
-	var b batch
+	b := newBatch(len(events))
 	place := make([]int, len(events)) // of each event in the batch
-	first := map[batchKey]int{}
+	first := make(map[batchKey]int, len(events))
 	for i := range events {
 		k := batchKey{events[i].Tenant, events[i].DedupKey}
 		at, seen := first[k]
@@ -33,11 +35,11 @@ func (d *DB) IngestBatch(ctx context.Context, events []Event) ([]Outcome, error)
 		}
 		place[i] = at
 	}
-	got, err := d.ingest(ctx, &b)
+	got, err := d.ingest(ctx, b)
 	if err != nil {
 		return nil, explain(err)
 	}
-	return spread(got, place, events, &b), nil
+	return spread(got, place, events, b), nil
 }
 
 type batchKey struct {
@@ -66,27 +68,40 @@ func spread(got []int16, place []int, events []Event, b *batch) []Outcome {
 const ingestBatch = `SELECT caly_ingest_batch($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,
 	$24,$25,$26,$27,$28,$29,$30,$31,$32,$33,$34,$35)`
 
-// batch holds events by column, as caly_ingest_batch takes them.
+// batch holds events by column, as caly_ingest_batch takes them. A FlatArray is what pgx encodes without reflection.
 type batch struct {
 	tenant, callSID, kind, eventType, source, contentType, query, dead []string
-	dedup, raw                                                         [][]byte
+	dedup, raw                                                         pgtype.FlatArray[[]byte]
 	covered, rank                                                      []int16
-	whole, legs                                                        []outcome.Weight
-	legFacts                                                           []*string
+	whole, legs                                                        []int64 // outcome.Weight
+	legFacts                                                           pgtype.FlatArray[[]byte]
 	direction, from, to, custom                                        []string
-	started, ended                                                     []*time.Time
+	started, ended                                                     pgtype.FlatArray[*time.Time]
 	seconds                                                            []int32
 
 	recEvent      []int32 // counted from 1, as PostgreSQL does
 	recID, recURL []string
-	recAvailable  []*time.Time
+	recAvailable  pgtype.FlatArray[*time.Time]
 
 	streamEvent                                                                   []int32
 	streamSID, streamStatus, streamBy, streamError, streamDetail, streamRecording []string
 	streamSeconds                                                                 []int32
-	streamWeight                                                                  []outcome.Weight
+	streamWeight                                                                  []int64 // outcome.Weight
 
 	details details
+}
+
+// newBatch returns a batch with room for this many events.
+func newBatch(events int) *batch {
+	b := &batch{dedup: make([][]byte, 0, events), raw: make([][]byte, 0, events), legFacts: make([][]byte, 0, events),
+		whole: make([]int64, 0, events), legs: make([]int64, 0, events), seconds: make([]int32, 0, events),
+		covered: make([]int16, 0, events), rank: make([]int16, 0, events),
+		started: make([]*time.Time, 0, events), ended: make([]*time.Time, 0, events)}
+	for _, column := range []*[]string{&b.tenant, &b.callSID, &b.kind, &b.eventType, &b.source, &b.contentType,
+		&b.query, &b.dead, &b.direction, &b.from, &b.to, &b.custom} {
+		*column = make([]string, 0, events)
+	}
+	return b
 }
 
 func (b *batch) add(e *Event) {
@@ -118,8 +133,8 @@ func (b *batch) add(e *Event) {
 // addFacts adds what decides the outcome.
 func (b *batch) addFacts(e *Event) {
 	whole, legs := e.statements()
-	b.whole, b.legs, b.rank = append(b.whole, whole.Weight()), append(b.legs, legs), append(b.rank,
-		outcome.Rank(whole, legs))
+	b.whole, b.legs = append(b.whole, int64(whole.Weight())), append(b.legs, int64(legs))
+	b.rank = append(b.rank, outcome.Rank(whole, legs))
 	b.seconds = append(b.seconds, int32(min(e.talk(), maxSeconds))) //nolint:gosec // bounded here
 	b.legFacts = append(b.legFacts, legFacts(e))
 }
@@ -128,7 +143,7 @@ func (b *batch) addFacts(e *Event) {
 const maxSeconds = 1<<20 - 1
 
 func (b *batch) addStream(event int32, s *Stream, saidAt time.Time) {
-	b.streamWeight = append(b.streamWeight, s.statement(saidAt).Weight())
+	b.streamWeight = append(b.streamWeight, int64(s.statement(saidAt).Weight()))
 	b.streamEvent, b.streamSID = append(b.streamEvent, event), append(b.streamSID, s.SID)
 	b.streamStatus, b.streamBy = append(b.streamStatus, s.Status), append(b.streamBy, s.DisconnectedBy)
 	b.streamError, b.streamDetail = append(b.streamError, s.Error), append(b.streamDetail, s.DetailedStatus)
@@ -152,9 +167,9 @@ func (b *batch) said() []any {
 }
 
 // orEmpty makes an empty array of what would be NULL.
-func orEmpty[T any](s []T) []T {
+func orEmpty[S ~[]T, T any](s S) S {
 	if s == nil {
-		return []T{}
+		return S{}
 	}
 	return s
 }

@@ -100,7 +100,7 @@ func replayIn(ctx context.Context, tx pgx.Tx, id int64, e *Event) (Replay, error
 }
 
 func applyAgain(ctx context.Context, tx pgx.Tx, id int64, e *Event) error {
-	var b batch
+	b := newBatch(1)
 	b.add(e)
 	_, err := tx.Exec(ctx,
 		`UPDATE call_events SET applied_at = now(), dead_reason = NULL, unread = NULL WHERE id = $1`, id)
