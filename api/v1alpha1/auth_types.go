@@ -36,7 +36,8 @@ type AuthLimitsSpec struct {
 	// platform's own: 6 in 15m.
 	// +optional
 	Login *RateLimitSpec `json:"login,omitempty"`
-	// loginFailures bounds failed tries to sign in, for each address, whatever the email. The platform's own: 100 in 15m.
+	// loginFailures bounds failed tries to sign in, for each address, whatever the email. The platform's own: 100 in
+	// 15m.
 	// +optional
 	LoginFailures *RateLimitSpec `json:"loginFailures,omitempty"`
 	// register bounds registrations, for each address. The platform's own: 5 in 15m.
@@ -67,8 +68,9 @@ type AuthLimitsSpec struct {
 
 // AuthSpec says how the Tenant's people sign in to the API.
 type AuthSpec struct {
-	// registration says who may make an account: Open, anybody who can read mail at the address, as a viewer; or Closed, only
-	// those whom an admin of the Tenant invites, or for whom the platform engineer runs "caly user create". Defaults to Closed.
+	// registration says who may make an account: Open, anybody who can read mail at the address, as a viewer; or
+	// Closed, only people that an admin of the Tenant invites, or that the platform engineer adds with "caly user
+	// create". Defaults to Closed.
 	// +optional
 	// +kubebuilder:default=Closed
 	Registration RegistrationPolicy `json:"registration,omitempty"`
@@ -82,9 +84,9 @@ type AuthSpec struct {
 	// +kubebuilder:default="720h"
 	// +kubebuilder:validation:XValidation:rule="size(self) <= 32 && duration(self) >= duration('1h') && duration(self) <= duration('2160h')",message="auth.sessionLifetime must be between 1h and 2160h"
 	SessionLifetime *metav1.Duration `json:"sessionLifetime,omitempty"`
-	// allowedEmailDomains are the domains whose addresses may register, such as acme.example, in lower case. A domain stands for
-	// itself, not for those below it. Absent: any. Whom an admin invites is the admin's to decide, and accounts that are there
-	// already stay.
+	// allowedEmailDomains are the domains whose addresses may register, such as acme.example, in lower case. A domain
+	// stands for itself, not for those below it. Absent: any. An admin may invite any address, and existing accounts
+	// stay.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -94,8 +96,8 @@ type AuthSpec struct {
 	// +kubebuilder:validation:items:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="auth.allowedEmailDomains are domains such as acme.example, in lower case and without an @"
 	AllowedEmailDomains []string `json:"allowedEmailDomains,omitempty"`
 	// hosts are host names that belong to this Tenant: a request to one of them is for this Tenant and no other. A name
-	// that another Tenant holds, and a name of the platform, is not given to this Tenant: NameTaken, NameNotAllowed. The
-	// DNS and the certificate are up to the platform.
+	// that another Tenant holds, and a name of the platform, is not given to this Tenant: NameTaken, NameNotAllowed.
+	// The DNS and the certificate are up to the platform.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1

@@ -25,9 +25,9 @@ type CallRecordingSpec struct {
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_-]+$`
 	CallSID string `json:"callSID,omitempty"`
-	// sourceURL is where Exotel serves the recording. Its host must be one that the Tenant allows. The operator
-	// writes it without its query, which may hold a signature. Everybody who may read CallRecordings can use a signed
-	// URL that is written here.
+	// sourceURL is where Exotel serves the recording. Its host must be one that the Tenant allows. The operator writes
+	// it without its query, which may hold a signature. Everybody who may read CallRecordings can use a signed URL that
+	// is written here.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
@@ -127,7 +127,8 @@ type CallRecordingStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"` //nolint:kubeapilinter // never 0
-	// conditions of the recording: Ready is True once the object is verified; Reconciling while it waits or uploads; Stalled once it failed.
+	// conditions of the recording: Ready is True once the object is verified; Reconciling while it waits or uploads;
+	// Stalled once it failed.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -169,8 +170,8 @@ type CallRecordingStatus struct {
 	LastHandledRetry string `json:"lastHandledRetry,omitempty"`
 }
 
-// CallRecording is the Kubernetes handle of one recording: it shows its state, and lets a person add one by applying it or
-// retry a failed one with the annotation voice.caly.dev/retry. It is a work order that goes after the Tenant's
+// CallRecording is the Kubernetes handle of one recording: it shows its state, and lets a person add one by applying it
+// or retry a failed one with the annotation voice.caly.dev/retry. It is a work order that goes after the Tenant's
 // recordings.ttlAfterFinished, never the archive: deleting it deletes no recording.
 //
 // +kubebuilder:object:root=true

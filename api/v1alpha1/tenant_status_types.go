@@ -13,8 +13,7 @@ type TenantStatus struct {
 	// +kubebuilder:validation:Minimum=-1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"` //nolint:kubeapilinter // never 0
 	// conditions of the Tenant: Ready; Reconciling and Stalled while true; CredentialsValid; StorageReachable;
-	// UploadsHealthy; Suspended while true;
-	// VerifierMissing while the Secret of a verifier does not exist or is empty;
+	// UploadsHealthy; Suspended while true; VerifierMissing while the Secret of a verifier does not exist or is empty;
 	// BackfillSucceeded with spec.exotel.backfill.
 	// +optional
 	// +listType=map
@@ -32,13 +31,13 @@ type TenantStatus struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	ConfigDigest string `json:"configDigest,omitempty"`
-	// backlog is the number of recordings that wait for upload, counted up to 1000, when the upload Job was last looked at.
+	// backlog is the number of recordings that wait for upload, counted up to 1000, when the upload Job was last looked
+	// at.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Backlog *int32 `json:"backlog,omitempty"`
 	// partialEvents is the number of events of the last 24 hours that were applied without a field that could not be
-	// read,
-	// or with a rejected recording, counted up to 1000. Absent until there was one. "caly events list --partial"
+	// read, or with a rejected recording, counted up to 1000. Absent until there was one. "caly events list --partial"
 	// lists them.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
@@ -114,7 +113,8 @@ type BackfillStatus struct {
 	// windowEnd is the latest creation of the calls that the last run looked at: how far it got.
 	// +optional
 	WindowEnd *metav1.Time `json:"windowEnd,omitempty"`
-	// pendingFrom is where the next run goes on, when the last one ended before it reached the present. Absent otherwise.
+	// pendingFrom is where the next run goes on, when the last one ended before it reached the present. Absent
+	// otherwise.
 	// +optional
 	PendingFrom *metav1.Time `json:"pendingFrom,omitempty"`
 	// checked is how many calls the last run looked at.

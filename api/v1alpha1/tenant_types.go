@@ -45,8 +45,9 @@ type BackfillSpec struct {
 // ExotelSpec is the Tenant's Exotel account.
 // +kubebuilder:validation:XValidation:rule="!(has(self.region) && has(self.apiBaseURL))",message="set exotel.region or exotel.apiBaseURL, not both"
 type ExotelSpec struct {
-	// accountSID of the Exotel account, as in the API's path /v1/Accounts/{accountSID}. Another Tenant may have the same
-	// account if Exotel accepts the credentials of both, and both list their phoneNumbers. Otherwise it is NameTaken.
+	// accountSID of the Exotel account, as in the API's path /v1/Accounts/{accountSID}. Another Tenant may have the
+	// same account if Exotel accepts the credentials of both, and both list their phoneNumbers. Otherwise it is
+	// NameTaken.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
@@ -65,8 +66,8 @@ type ExotelSpec struct {
 	// credentialsSecretRef names the Secret with the keys apiKey and apiToken.
 	// +required
 	CredentialsSecretRef SecretReference `json:"credentialsSecretRef,omitempty,omitzero"`
-	// phoneNumbers are the Tenant's ExoPhones in E.164 form, used to find the Tenant of a call. Each number belongs to one
-	// Tenant.
+	// phoneNumbers are the Tenant's ExoPhones in E.164 form, used to find the Tenant of a call. Each number belongs to
+	// one Tenant.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -95,8 +96,8 @@ type RecordingsSpec struct {
 	// +kubebuilder:validation:Pattern=`^[a-z0-9][a-z0-9.-]*[a-z0-9]$`
 	Bucket string `json:"bucket,omitempty"`
 	// endpoint of the S3-compatible store, scheme and host without a path, such as
-	// https://s3.ap-southeast-1.wasabisys.com. Plain http and private addresses are refused unless the platform
-	// allows them.
+	// https://s3.ap-southeast-1.wasabisys.com. Plain http and private addresses are refused unless the platform allows
+	// them.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
@@ -137,8 +138,8 @@ type RecordingsSpec struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=10
 	Tags []BucketTag `json:"tags,omitempty"`
-	// publicEndpoint is where people reach the store, for links to download a recording: scheme and host without a path.
-	// It is for a store that has another name outside of the cluster. Defaults to endpoint.
+	// publicEndpoint is where people reach the store, for links to download a recording: scheme and host without a
+	// path. It is for a store that has another name outside of the cluster. Defaults to endpoint.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
@@ -149,17 +150,18 @@ type RecordingsSpec struct {
 	// authorities that the public Internet trusts.
 	// +optional
 	CASecretRef *SecretReference `json:"caSecretRef,omitempty"`
-	// keyTemplate makes the object's key from a recording: a Go template over .CallSID, .RecordingID and .Date (the
-	// day it was queued, yyyy/mm/dd, UTC). It must use .RecordingID, since one call may have several recordings; Caly puts
-	// "{namespace}/{name}/" in front of it and the file's extension behind it. Defaults to "{{.CallSID}}-{{.RecordingID}}".
+	// keyTemplate makes the object's key from a recording: a Go template over .CallSID, .RecordingID and .Date (the day
+	// it was queued, yyyy/mm/dd, UTC). It must use .RecordingID, since one call may have several recordings; Caly puts
+	// "{namespace}/{name}/" in front of it and the file's extension behind it. Defaults to
+	// "{{.CallSID}}-{{.RecordingID}}".
 	// +optional
 	// +kubebuilder:default="{{.CallSID}}-{{.RecordingID}}"
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
 	// +kubebuilder:validation:XValidation:rule="self.matches('[{][{] *[.]RecordingID *[}][}]')",message="recordings.keyTemplate must contain {{.RecordingID}}: one call may have several recordings"
 	KeyTemplate string `json:"keyTemplate,omitempty"`
-	// allowedSourceHosts are the hosts that a recording may be fetched from, each a host name or "*." and a domain, with an
-	// optional port. Defaults to Exotel's own hosts.
+	// allowedSourceHosts are the hosts that a recording may be fetched from, each a host name or "*." and a domain,
+	// with an optional port. Defaults to Exotel's own hosts.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -175,12 +177,13 @@ type RecordingsSpec struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=64
 	MaxParallelism int32 `json:"maxParallelism,omitempty"`
-	// resources says which recordings get a CallRecording: All, Failed or None. All is as many as there is room for: at most 500 of a
-	// Tenant at once, unless the operator was told another bound. Defaults to All.
+	// resources says which recordings get a CallRecording: All, Failed or None. All is as many as there is room for: at
+	// most 500 of a Tenant at once, unless the operator was told another bound. Defaults to All.
 	// +optional
 	// +kubebuilder:default=All
 	Resources ResourcesPolicy `json:"resources,omitempty"`
-	// ttlAfterFinished is how long a finished CallRecording is kept, 0s to 168h. The recording itself stays. Defaults to 1h.
+	// ttlAfterFinished is how long a finished CallRecording is kept, 0s to 168h. The recording itself stays. Defaults
+	// to 1h.
 	// +optional
 	// +kubebuilder:default="1h"
 	// +kubebuilder:validation:XValidation:rule="size(self) <= 32 && duration(self) >= duration('0s') && duration(self) <= duration('168h')",message="recordings.ttlAfterFinished must be between 0s and 168h"
@@ -208,16 +211,17 @@ type AudioVerification struct {
 	// +optional
 	// +kubebuilder:default=Any
 	Require WebhookRequirement `json:"require,omitempty"`
-	// tokenSecretRef names the Secret with the tokens, each key an active one: .../audio/exotel/<namespace>/<tenant>/<token>, or
-	// in the query as token. At most 16, each at least 16 printable ASCII characters, without blanks.
+	// tokenSecretRef names the Secret with the tokens, each key an active one:
+	// .../audio/exotel/<namespace>/<tenant>/<token>, or in the query as token. At most 16, each at least 16 printable
+	// ASCII characters, without blanks.
 	// +optional
 	TokenSecretRef *SecretReference `json:"tokenSecretRef,omitempty"`
-	// basicAuthSecretRef names the Secret with the passwords: every key is a user name, its value the password, at least 12
-	// bytes. Exotel sends those of wss://user:password@host/... At most 16.
+	// basicAuthSecretRef names the Secret with the passwords: every key is a user name, its value the password, at
+	// least 12 bytes. Exotel sends those of wss://user:password@host/... At most 16.
 	// +optional
 	BasicAuthSecretRef *SecretReference `json:"basicAuthSecretRef,omitempty"`
-	// allowedCIDRs are the address ranges that streams may come from, /8 at the widest. Behind proxies the sender's address is
-	// known only if they are trusted.
+	// allowedCIDRs are the address ranges that streams may come from, /8 at the widest. Behind proxies the sender's
+	// address is known only if they are trusted.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -226,8 +230,8 @@ type AudioVerification struct {
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked() && cidr(self).prefixLength() >= 8",message="audio.verification.allowedCIDRs are ranges such as 203.0.113.0/24 or 2001:db8::/32, with no bit set behind the prefix, and /8 at the widest"
 	AllowedCIDRs []string `json:"allowedCIDRs,omitempty"`
-	// oneTimeToken refuses streams that do not come with a token made for their call by .../url, which is used once. The
-	// other verifiers, or without any those of the webhooks, then open .../url alone. Defaults to false.
+	// oneTimeToken refuses streams that do not come with a token made for their call by .../url, which is used once.
+	// The other verifiers, or without any those of the webhooks, then open .../url alone. Defaults to false.
 	// +optional
 	OneTimeToken *bool `json:"oneTimeToken,omitempty"`
 }
@@ -242,32 +246,33 @@ type AudioSpec struct {
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['ws','wss'] && url(self).getHostname() != ''",message="audio.agentURL must be an absolute ws(s) URL, such as wss://bot.acme.example/stream"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^:/?#]+://[^/?#]*@')",message="audio.agentURL must not carry credentials: everybody who may read the Tenant would see them"
 	AgentURL string `json:"agentURL,omitempty"`
-	// maxStreams bounds the Tenant's audio streams at once, over all pods. The platform's bound, in status.limits, may be
-	// lower. Defaults to 200.
+	// maxStreams bounds the Tenant's audio streams at once, over all pods. The platform's bound, in status.limits, may
+	// be lower. Defaults to 200.
 	// +optional
 	// +kubebuilder:default=200
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100000
 	MaxStreams int32 `json:"maxStreams,omitempty"`
-	// protocol that the agent speaks: exotel, as it comes; twilio, that of Twilio Media Streams; or pcm, binary frames of 16-bit
-	// samples. Defaults to exotel.
+	// protocol that the agent speaks: exotel, as it comes; twilio, that of Twilio Media Streams; or pcm, binary frames
+	// of 16-bit samples. Defaults to exotel.
 	// +optional
 	// +kubebuilder:default=exotel
 	Protocol AudioProtocol `json:"protocol,omitempty"`
-	// headersSecretRef names the Secret with the headers of the handshake with the agent: every key is a header's name. At most 16.
+	// headersSecretRef names the Secret with the headers of the handshake with the agent: every key is a header's name.
+	// At most 16.
 	// +optional
 	HeadersSecretRef *SecretReference `json:"headersSecretRef,omitempty"`
-	// caSecretRef names the Secret whose key ca.crt holds, in PEM, the certificates of the authorities that sign the agent's, at
-	// most 64 KiB: for an agent behind a private authority. No other is trusted then. A Secret that cert-manager made for the
-	// agent has this key. Defaults to the authorities that the public Internet trusts.
+	// caSecretRef names the Secret whose key ca.crt holds, in PEM, the certificates of the authorities that sign the
+	// agent's, at most 64 KiB: for an agent behind a private authority. No other is trusted then. A Secret that
+	// cert-manager made for the agent has this key. Defaults to the authorities that the public Internet trusts.
 	// +optional
 	CASecretRef *SecretReference `json:"caSecretRef,omitempty"`
-	// reconnect connects once more to an agent whose connection broke in the middle of a call. It is told the start again, and
-	// must know that it may have been told before. Defaults to false.
+	// reconnect connects again to an agent whose connection broke in the middle of a call. The agent gets the start
+	// message again, and must expect to see it twice. Defaults to false.
 	// +optional
 	Reconnect *bool `json:"reconnect,omitempty"`
-	// verification says how streams prove themselves. Defaults to those of the webhooks' verifiers that look at no body: token,
-	// basicAuth and allowedCIDRs; without any of those all streams are refused.
+	// verification says how streams prove themselves. Defaults to those of the webhooks' verifiers that look at no
+	// body: token, basicAuth and allowedCIDRs; without any of those all streams are refused.
 	// +optional
 	Verification *AudioVerification `json:"verification,omitempty"`
 	// capture records streams while they run, into the bucket of spec.recordings. Without it nothing is recorded here.
@@ -277,10 +282,10 @@ type AudioSpec struct {
 
 // AudioCapture says whether streams are recorded.
 type AudioCapture struct {
-	// enabled records both directions of every stream into a WAV file of two channels, the caller left and the agent right, which
-	// goes to the bucket of spec.recordings, with its credentials and key template, while the call runs. It is listed as a recording
-	// of the call, beside Exotel's. The credentials then reach the data-plane pods too. The law may ask you to tell the caller.
-	// Defaults to false.
+	// enabled records both directions of every stream into a WAV file of two channels, the caller left and the agent
+	// right, which goes to the bucket of spec.recordings, with its credentials and key template, while the call runs.
+	// It is listed as a recording of the call, next to Exotel's. The credentials then reach the data-plane pods too.
+	// The law may require that you inform the caller. Defaults to false.
 	// +required
 	Enabled *bool `json:"enabled,omitempty"`
 }
@@ -298,8 +303,8 @@ const (
 
 // TenantSpec is what the platform engineer wants of a Tenant.
 type TenantSpec struct {
-	// suspend refuses the Tenant's webhooks and whatever its accounts ask for, and keeps its uploads waiting, until it is false again.
-	// The platform suspends a Tenant by an annotation of its Namespace, which this field does not undo.
+	// suspend refuses the Tenant's webhooks and whatever its accounts ask for, and keeps its uploads waiting, until it
+	// is false again. The platform suspends a Tenant by an annotation of its Namespace, which this field does not undo.
 	// +optional
 	Suspend *bool `json:"suspend,omitempty"`
 	// exotel is the Tenant's Exotel account.

@@ -7,10 +7,10 @@ package v1alpha1
 //
 // AudioCapture says whether streams are recorded.
 type AudioCaptureApplyConfiguration struct {
-	// enabled records both directions of every stream into a WAV file of two channels, the caller left and the agent right, which
-	// goes to the bucket of spec.recordings, with its credentials and key template, while the call runs. It is listed as a recording
-	// of the call, beside Exotel's. The credentials then reach the data-plane pods too. The law may ask you to tell the caller.
-	// Defaults to false.
+	// enabled records both directions of every stream into a WAV file of two channels, the caller left and the agent
+	// right, which goes to the bucket of spec.recordings, with its credentials and key template, while the call runs.
+	// It is listed as a recording of the call, next to Exotel's. The credentials then reach the data-plane pods too.
+	// The law may require that you inform the caller. Defaults to false.
 	Enabled *bool `json:"enabled,omitempty"`
 }
 

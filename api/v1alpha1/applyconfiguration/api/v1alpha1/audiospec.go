@@ -13,23 +13,24 @@ import (
 type AudioSpecApplyConfiguration struct {
 	// agentURL is the WebSocket server of the Tenant's voice agent.
 	AgentURL *string `json:"agentURL,omitempty"`
-	// maxStreams bounds the Tenant's audio streams at once, over all pods. The platform's bound, in status.limits, may be
-	// lower. Defaults to 200.
+	// maxStreams bounds the Tenant's audio streams at once, over all pods. The platform's bound, in status.limits, may
+	// be lower. Defaults to 200.
 	MaxStreams *int32 `json:"maxStreams,omitempty"`
-	// protocol that the agent speaks: exotel, as it comes; twilio, that of Twilio Media Streams; or pcm, binary frames of 16-bit
-	// samples. Defaults to exotel.
+	// protocol that the agent speaks: exotel, as it comes; twilio, that of Twilio Media Streams; or pcm, binary frames
+	// of 16-bit samples. Defaults to exotel.
 	Protocol *apiv1alpha1.AudioProtocol `json:"protocol,omitempty"`
-	// headersSecretRef names the Secret with the headers of the handshake with the agent: every key is a header's name. At most 16.
+	// headersSecretRef names the Secret with the headers of the handshake with the agent: every key is a header's name.
+	// At most 16.
 	HeadersSecretRef *SecretReferenceApplyConfiguration `json:"headersSecretRef,omitempty"`
-	// caSecretRef names the Secret whose key ca.crt holds, in PEM, the certificates of the authorities that sign the agent's, at
-	// most 64 KiB: for an agent behind a private authority. No other is trusted then. A Secret that cert-manager made for the
-	// agent has this key. Defaults to the authorities that the public Internet trusts.
+	// caSecretRef names the Secret whose key ca.crt holds, in PEM, the certificates of the authorities that sign the
+	// agent's, at most 64 KiB: for an agent behind a private authority. No other is trusted then. A Secret that
+	// cert-manager made for the agent has this key. Defaults to the authorities that the public Internet trusts.
 	CASecretRef *SecretReferenceApplyConfiguration `json:"caSecretRef,omitempty"`
-	// reconnect connects once more to an agent whose connection broke in the middle of a call. It is told the start again, and
-	// must know that it may have been told before. Defaults to false.
+	// reconnect connects again to an agent whose connection broke in the middle of a call. The agent gets the start
+	// message again, and must expect to see it twice. Defaults to false.
 	Reconnect *bool `json:"reconnect,omitempty"`
-	// verification says how streams prove themselves. Defaults to those of the webhooks' verifiers that look at no body: token,
-	// basicAuth and allowedCIDRs; without any of those all streams are refused.
+	// verification says how streams prove themselves. Defaults to those of the webhooks' verifiers that look at no
+	// body: token, basicAuth and allowedCIDRs; without any of those all streams are refused.
 	Verification *AudioVerificationApplyConfiguration `json:"verification,omitempty"`
 	// capture records streams while they run, into the bucket of spec.recordings. Without it nothing is recorded here.
 	Capture *AudioCaptureApplyConfiguration `json:"capture,omitempty"`

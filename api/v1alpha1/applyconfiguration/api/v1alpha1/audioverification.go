@@ -13,17 +13,18 @@ import (
 type AudioVerificationApplyConfiguration struct {
 	// require says how many verifiers must accept a stream: Any, one is enough, or All, each of them. Defaults to Any.
 	Require *apiv1alpha1.WebhookRequirement `json:"require,omitempty"`
-	// tokenSecretRef names the Secret with the tokens, each key an active one: .../audio/exotel/<namespace>/<tenant>/<token>, or
-	// in the query as token. At most 16, each at least 16 printable ASCII characters, without blanks.
+	// tokenSecretRef names the Secret with the tokens, each key an active one:
+	// .../audio/exotel/<namespace>/<tenant>/<token>, or in the query as token. At most 16, each at least 16 printable
+	// ASCII characters, without blanks.
 	TokenSecretRef *SecretReferenceApplyConfiguration `json:"tokenSecretRef,omitempty"`
-	// basicAuthSecretRef names the Secret with the passwords: every key is a user name, its value the password, at least 12
-	// bytes. Exotel sends those of wss://user:password@host/... At most 16.
+	// basicAuthSecretRef names the Secret with the passwords: every key is a user name, its value the password, at
+	// least 12 bytes. Exotel sends those of wss://user:password@host/... At most 16.
 	BasicAuthSecretRef *SecretReferenceApplyConfiguration `json:"basicAuthSecretRef,omitempty"`
-	// allowedCIDRs are the address ranges that streams may come from, /8 at the widest. Behind proxies the sender's address is
-	// known only if they are trusted.
+	// allowedCIDRs are the address ranges that streams may come from, /8 at the widest. Behind proxies the sender's
+	// address is known only if they are trusted.
 	AllowedCIDRs []string `json:"allowedCIDRs,omitempty"`
-	// oneTimeToken refuses streams that do not come with a token made for their call by .../url, which is used once. The
-	// other verifiers, or without any those of the webhooks, then open .../url alone. Defaults to false.
+	// oneTimeToken refuses streams that do not come with a token made for their call by .../url, which is used once.
+	// The other verifiers, or without any those of the webhooks, then open .../url alone. Defaults to false.
 	OneTimeToken *bool `json:"oneTimeToken,omitempty"`
 }
 

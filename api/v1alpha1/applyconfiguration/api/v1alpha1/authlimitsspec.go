@@ -10,7 +10,8 @@ type AuthLimitsSpecApplyConfiguration struct {
 	// login bounds tries to sign in, for each email and address together. A right password does not count. The
 	// platform's own: 6 in 15m.
 	Login *RateLimitSpecApplyConfiguration `json:"login,omitempty"`
-	// loginFailures bounds failed tries to sign in, for each address, whatever the email. The platform's own: 100 in 15m.
+	// loginFailures bounds failed tries to sign in, for each address, whatever the email. The platform's own: 100 in
+	// 15m.
 	LoginFailures *RateLimitSpecApplyConfiguration `json:"loginFailures,omitempty"`
 	// register bounds registrations, for each address. The platform's own: 5 in 15m.
 	Register *RateLimitSpecApplyConfiguration `json:"register,omitempty"`

@@ -12,20 +12,21 @@ import (
 //
 // AuthSpec says how the Tenant's people sign in to the API.
 type AuthSpecApplyConfiguration struct {
-	// registration says who may make an account: Open, anybody who can read mail at the address, as a viewer; or Closed, only
-	// those whom an admin of the Tenant invites, or for whom the platform engineer runs "caly user create". Defaults to Closed.
+	// registration says who may make an account: Open, anybody who can read mail at the address, as a viewer; or
+	// Closed, only people that an admin of the Tenant invites, or that the platform engineer adds with "caly user
+	// create". Defaults to Closed.
 	Registration *apiv1alpha1.RegistrationPolicy `json:"registration,omitempty"`
 	// accessTokenLifetime is how long an access token is good, 1m to 1h. Defaults to 15m.
 	AccessTokenLifetime *v1.Duration `json:"accessTokenLifetime,omitempty"`
 	// sessionLifetime is how long after its login a session ends, however busy it is, 1h to 2160h. Defaults to 720h.
 	SessionLifetime *v1.Duration `json:"sessionLifetime,omitempty"`
-	// allowedEmailDomains are the domains whose addresses may register, such as acme.example, in lower case. A domain stands for
-	// itself, not for those below it. Absent: any. Whom an admin invites is the admin's to decide, and accounts that are there
-	// already stay.
+	// allowedEmailDomains are the domains whose addresses may register, such as acme.example, in lower case. A domain
+	// stands for itself, not for those below it. Absent: any. An admin may invite any address, and existing accounts
+	// stay.
 	AllowedEmailDomains []string `json:"allowedEmailDomains,omitempty"`
 	// hosts are host names that belong to this Tenant: a request to one of them is for this Tenant and no other. A name
-	// that another Tenant holds, and a name of the platform, is not given to this Tenant: NameTaken, NameNotAllowed. The
-	// DNS and the certificate are up to the platform.
+	// that another Tenant holds, and a name of the platform, is not given to this Tenant: NameTaken, NameNotAllowed.
+	// The DNS and the certificate are up to the platform.
 	Hosts []string `json:"hosts,omitempty"`
 	// allowedOrigins are the origins of web pages whose scripts may use the API, exactly as browsers send them:
 	// https://host[:port], or http for localhost alone. Absent: none.

@@ -21,7 +21,8 @@ type BackfillStatusApplyConfiguration struct {
 	WindowStart *v1.Time `json:"windowStart,omitempty"`
 	// windowEnd is the latest creation of the calls that the last run looked at: how far it got.
 	WindowEnd *v1.Time `json:"windowEnd,omitempty"`
-	// pendingFrom is where the next run goes on, when the last one ended before it reached the present. Absent otherwise.
+	// pendingFrom is where the next run goes on, when the last one ended before it reached the present. Absent
+	// otherwise.
 	PendingFrom *v1.Time `json:"pendingFrom,omitempty"`
 	// checked is how many calls the last run looked at.
 	Checked *int32 `json:"checked,omitempty"`

@@ -14,8 +14,8 @@ import (
 // CallRecordingApplyConfiguration represents a declarative configuration of the CallRecording type for use
 // with apply.
 //
-// CallRecording is the Kubernetes handle of one recording: it shows its state, and lets a person add one by applying it or
-// retry a failed one with the annotation voice.caly.dev/retry. It is a work order that goes after the Tenant's
+// CallRecording is the Kubernetes handle of one recording: it shows its state, and lets a person add one by applying it
+// or retry a failed one with the annotation voice.caly.dev/retry. It is a work order that goes after the Tenant's
 // recordings.ttlAfterFinished, never the archive: deleting it deletes no recording.
 type CallRecordingApplyConfiguration struct {
 	v1.TypeMetaApplyConfiguration `json:""`

@@ -11,9 +11,9 @@ type CallRecordingSpecApplyConfiguration struct {
 	TenantRef *TenantReferenceApplyConfiguration `json:"tenantRef,omitempty"`
 	// callSID is Exotel's id of the call.
 	CallSID *string `json:"callSID,omitempty"`
-	// sourceURL is where Exotel serves the recording. Its host must be one that the Tenant allows. The operator
-	// writes it without its query, which may hold a signature. Everybody who may read CallRecordings can use a signed
-	// URL that is written here.
+	// sourceURL is where Exotel serves the recording. Its host must be one that the Tenant allows. The operator writes
+	// it without its query, which may hold a signature. Everybody who may read CallRecordings can use a signed URL that
+	// is written here.
 	SourceURL *string `json:"sourceURL,omitempty"`
 }
 

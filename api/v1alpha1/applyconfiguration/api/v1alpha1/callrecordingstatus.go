@@ -15,7 +15,8 @@ import (
 type CallRecordingStatusApplyConfiguration struct {
 	// observedGeneration is the generation that the conditions speak of; -1 until the operator has seen the object.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// conditions of the recording: Ready is True once the object is verified; Reconciling while it waits or uploads; Stalled once it failed.
+	// conditions of the recording: Ready is True once the object is verified; Reconciling while it waits or uploads;
+	// Stalled once it failed.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// phase is the state in one word, for people.
 	Phase *apiv1alpha1.RecordingPhase `json:"phase,omitempty"`

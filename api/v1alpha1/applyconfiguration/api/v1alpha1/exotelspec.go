@@ -11,8 +11,9 @@ import (
 //
 // ExotelSpec is the Tenant's Exotel account.
 type ExotelSpecApplyConfiguration struct {
-	// accountSID of the Exotel account, as in the API's path /v1/Accounts/{accountSID}. Another Tenant may have the same
-	// account if Exotel accepts the credentials of both, and both list their phoneNumbers. Otherwise it is NameTaken.
+	// accountSID of the Exotel account, as in the API's path /v1/Accounts/{accountSID}. Another Tenant may have the
+	// same account if Exotel accepts the credentials of both, and both list their phoneNumbers. Otherwise it is
+	// NameTaken.
 	AccountSID *string `json:"accountSID,omitempty"`
 	// region of the account: in (Mumbai) or sg (Singapore). The wrong one ends in refused credentials. Defaults to in.
 	Region *apiv1alpha1.ExotelRegion `json:"region,omitempty"`
@@ -20,8 +21,8 @@ type ExotelSpecApplyConfiguration struct {
 	APIBaseURL *string `json:"apiBaseURL,omitempty"`
 	// credentialsSecretRef names the Secret with the keys apiKey and apiToken.
 	CredentialsSecretRef *SecretReferenceApplyConfiguration `json:"credentialsSecretRef,omitempty"`
-	// phoneNumbers are the Tenant's ExoPhones in E.164 form, used to find the Tenant of a call. Each number belongs to one
-	// Tenant.
+	// phoneNumbers are the Tenant's ExoPhones in E.164 form, used to find the Tenant of a call. Each number belongs to
+	// one Tenant.
 	PhoneNumbers []string `json:"phoneNumbers,omitempty"`
 	// timeZone in which the account writes times that carry no zone. Defaults to Asia/Kolkata.
 	TimeZone *string `json:"timeZone,omitempty"`

@@ -15,8 +15,8 @@ type RecordingsSpecApplyConfiguration struct {
 	// bucket that receives the recordings. It must exist.
 	Bucket *string `json:"bucket,omitempty"`
 	// endpoint of the S3-compatible store, scheme and host without a path, such as
-	// https://s3.ap-southeast-1.wasabisys.com. Plain http and private addresses are refused unless the platform
-	// allows them.
+	// https://s3.ap-southeast-1.wasabisys.com. Plain http and private addresses are refused unless the platform allows
+	// them.
 	Endpoint *string `json:"endpoint,omitempty"`
 	// region of the bucket, as the store's signatures need it.
 	Region *string `json:"region,omitempty"`
@@ -34,27 +34,29 @@ type RecordingsSpecApplyConfiguration struct {
 	StorageClass *string `json:"storageClass,omitempty"`
 	// tags of objects, at most 10. The key of the credentials then needs s3:PutObjectTagging. Defaults to none.
 	Tags []BucketTagApplyConfiguration `json:"tags,omitempty"`
-	// publicEndpoint is where people reach the store, for links to download a recording: scheme and host without a path.
-	// It is for a store that has another name outside of the cluster. Defaults to endpoint.
+	// publicEndpoint is where people reach the store, for links to download a recording: scheme and host without a
+	// path. It is for a store that has another name outside of the cluster. Defaults to endpoint.
 	PublicEndpoint *string `json:"publicEndpoint,omitempty"`
 	// caSecretRef names the Secret whose key ca.crt holds, in PEM, the certificates of the authorities that sign the
 	// store's, at most 64 KiB: for a store behind a private authority. No other is trusted then. Defaults to the
 	// authorities that the public Internet trusts.
 	CASecretRef *SecretReferenceApplyConfiguration `json:"caSecretRef,omitempty"`
-	// keyTemplate makes the object's key from a recording: a Go template over .CallSID, .RecordingID and .Date (the
-	// day it was queued, yyyy/mm/dd, UTC). It must use .RecordingID, since one call may have several recordings; Caly puts
-	// "{namespace}/{name}/" in front of it and the file's extension behind it. Defaults to "{{.CallSID}}-{{.RecordingID}}".
+	// keyTemplate makes the object's key from a recording: a Go template over .CallSID, .RecordingID and .Date (the day
+	// it was queued, yyyy/mm/dd, UTC). It must use .RecordingID, since one call may have several recordings; Caly puts
+	// "{namespace}/{name}/" in front of it and the file's extension behind it. Defaults to
+	// "{{.CallSID}}-{{.RecordingID}}".
 	KeyTemplate *string `json:"keyTemplate,omitempty"`
-	// allowedSourceHosts are the hosts that a recording may be fetched from, each a host name or "*." and a domain, with an
-	// optional port. Defaults to Exotel's own hosts.
+	// allowedSourceHosts are the hosts that a recording may be fetched from, each a host name or "*." and a domain,
+	// with an optional port. Defaults to Exotel's own hosts.
 	AllowedSourceHosts []string `json:"allowedSourceHosts,omitempty"`
 	// maxParallelism bounds the upload pods that work for this Tenant at once. The platform's bound, in status.limits,
 	// may be lower. Defaults to 4.
 	MaxParallelism *int32 `json:"maxParallelism,omitempty"`
-	// resources says which recordings get a CallRecording: All, Failed or None. All is as many as there is room for: at most 500 of a
-	// Tenant at once, unless the operator was told another bound. Defaults to All.
+	// resources says which recordings get a CallRecording: All, Failed or None. All is as many as there is room for: at
+	// most 500 of a Tenant at once, unless the operator was told another bound. Defaults to All.
 	Resources *apiv1alpha1.ResourcesPolicy `json:"resources,omitempty"`
-	// ttlAfterFinished is how long a finished CallRecording is kept, 0s to 168h. The recording itself stays. Defaults to 1h.
+	// ttlAfterFinished is how long a finished CallRecording is kept, 0s to 168h. The recording itself stays. Defaults
+	// to 1h.
 	TTLAfterFinished *v1.Duration `json:"ttlAfterFinished,omitempty"`
 }
 

@@ -9,11 +9,12 @@ import (
 // SignatureSpecApplyConfiguration represents a declarative configuration of the SignatureSpec type for use
 // with apply.
 //
-// SignatureSpec verifies webhooks by a signature in a header. Exotel itself signs nothing: this is for a gateway or a relay
-// in front that does.
+// SignatureSpec verifies webhooks by a signature in a header. Exotel itself signs nothing: this is for a gateway or a
+// relay in front that does.
 type SignatureSpecApplyConfiguration struct {
-	// secretRef names the Secret with the signing secrets. Every key of it is an active secret, so that a second one can
-	// be added, the sender moved over, and the first one removed without a refused webhook. At most 16, each at least 16 bytes.
+	// secretRef names the Secret with the signing secrets. Every key of it is an active secret, so that a second one
+	// can be added, the sender moved over, and the first one removed without a refused webhook. At most 16, each at
+	// least 16 bytes.
 	SecretRef *SecretReferenceApplyConfiguration `json:"secretRef,omitempty"`
 	// scheme of the signature: HMACSHA1 or HMACSHA256. Defaults to HMACSHA1.
 	Scheme *apiv1alpha1.SignatureScheme `json:"scheme,omitempty"`
@@ -21,14 +22,15 @@ type SignatureSpecApplyConfiguration struct {
 	Encoding *apiv1alpha1.SignatureEncoding `json:"encoding,omitempty"`
 	// header that carries the signature. Defaults to X-Exotel-Signature.
 	Header *string `json:"header,omitempty"`
-	// prefix that the sender writes in front of the signature, such as "v1=". The scheme's own, "sha1=" or "sha256=", need not
-	// be named: it may always be there.
+	// prefix that the sender writes in front of the signature, such as "v1=". The scheme's own, "sha1=" or "sha256=",
+	// is always accepted and need not be set.
 	Prefix *string `json:"prefix,omitempty"`
-	// signedContent is what the signature is made over. Body: the raw body, or the raw query of a request without one; nothing
-	// else of the request is believed. URLAndParameters: the full URL as the sender wrote it, followed by name and value of each
-	// form parameter in the order of their names, as Twilio does; it needs the trusted proxies to be set where a proxy
-	// is in front, and does not tell where a name ends and its value begins, so prefer another where the sender can.
-	// TimestampAndBody: the header named by timestamp, a full stop, and the same as Body. Defaults to Body.
+	// signedContent is what the signature is made over. Body: the raw body, or the raw query of a request without one;
+	// nothing else of the request is believed. URLAndParameters: the full URL as the sender wrote it, followed by name
+	// and value of each form parameter in the order of their names, as Twilio does; it needs the trusted proxies to be
+	// set where a proxy is in front, and does not show where a name ends and its value begins. Prefer another content
+	// if the sender supports one. TimestampAndBody: the header named by timestamp, a full stop, and the same as Body.
+	// Defaults to Body.
 	SignedContent *apiv1alpha1.SignedContent `json:"signedContent,omitempty"`
 	// timestamp says where the time of signing is found. Goes with signedContent: TimestampAndBody.
 	Timestamp *TimestampSpecApplyConfiguration `json:"timestamp,omitempty"`

@@ -9,11 +9,11 @@ import (
 // StandardWebhooksSpecApplyConfiguration represents a declarative configuration of the StandardWebhooksSpec type for use
 // with apply.
 //
-// StandardWebhooksSpec verifies webhooks as standardwebhooks.com says: HMAC-SHA256 over id, time and body, in the headers
-// webhook-id, webhook-timestamp and webhook-signature.
+// StandardWebhooksSpec verifies webhooks as standardwebhooks.com says: HMAC-SHA256 over id, time and body, in the
+// headers webhook-id, webhook-timestamp and webhook-signature.
 type StandardWebhooksSpecApplyConfiguration struct {
-	// secretRef names the Secret with the signing secrets, each "whsec_" and at least 16 bytes in base64. Every key of it is
-	// an active secret, so that one can be rotated without a refused webhook. At most 16.
+	// secretRef names the Secret with the signing secrets, each "whsec_" and at least 16 bytes in base64. Every key of
+	// it is an active secret, so that one can be rotated without a refused webhook. At most 16.
 	SecretRef *SecretReferenceApplyConfiguration `json:"secretRef,omitempty"`
 	// tolerance is how far webhook-timestamp may be from now, into the past or the future, 10s to 24h. Defaults to 5m.
 	Tolerance *v1.Duration `json:"tolerance,omitempty"`

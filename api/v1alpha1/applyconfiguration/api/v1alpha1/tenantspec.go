@@ -11,8 +11,8 @@ import (
 //
 // TenantSpec is what the platform engineer wants of a Tenant.
 type TenantSpecApplyConfiguration struct {
-	// suspend refuses the Tenant's webhooks and whatever its accounts ask for, and keeps its uploads waiting, until it is false again.
-	// The platform suspends a Tenant by an annotation of its Namespace, which this field does not undo.
+	// suspend refuses the Tenant's webhooks and whatever its accounts ask for, and keeps its uploads waiting, until it
+	// is false again. The platform suspends a Tenant by an annotation of its Namespace, which this field does not undo.
 	Suspend *bool `json:"suspend,omitempty"`
 	// exotel is the Tenant's Exotel account.
 	Exotel *ExotelSpecApplyConfiguration `json:"exotel,omitempty"`

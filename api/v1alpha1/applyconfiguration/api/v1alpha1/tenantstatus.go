@@ -15,19 +15,18 @@ type TenantStatusApplyConfiguration struct {
 	// observedGeneration is the generation that the conditions speak of; -1 until the operator has seen the object.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// conditions of the Tenant: Ready; Reconciling and Stalled while true; CredentialsValid; StorageReachable;
-	// UploadsHealthy; Suspended while true;
-	// VerifierMissing while the Secret of a verifier does not exist or is empty;
+	// UploadsHealthy; Suspended while true; VerifierMissing while the Secret of a verifier does not exist or is empty;
 	// BackfillSucceeded with spec.exotel.backfill.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// webhookURLs are the addresses to give to Exotel.
 	WebhookURLs []WebhookURLApplyConfiguration `json:"webhookURLs,omitempty"`
 	// configDigest identifies the tenant config that the data plane was handed, without its secrets.
 	ConfigDigest *string `json:"configDigest,omitempty"`
-	// backlog is the number of recordings that wait for upload, counted up to 1000, when the upload Job was last looked at.
+	// backlog is the number of recordings that wait for upload, counted up to 1000, when the upload Job was last looked
+	// at.
 	Backlog *int32 `json:"backlog,omitempty"`
 	// partialEvents is the number of events of the last 24 hours that were applied without a field that could not be
-	// read,
-	// or with a rejected recording, counted up to 1000. Absent until there was one. "caly events list --partial"
+	// read, or with a rejected recording, counted up to 1000. Absent until there was one. "caly events list --partial"
 	// lists them.
 	PartialEvents *int32 `json:"partialEvents,omitempty"`
 	// lastUploadJobTime is when the operator last created an upload Job. Tenants that wait for upload pods get them in

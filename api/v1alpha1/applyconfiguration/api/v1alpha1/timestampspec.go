@@ -13,8 +13,8 @@ import (
 type TimestampSpecApplyConfiguration struct {
 	// header that carries the time of signing, in seconds since 1970, such as X-Exotel-Timestamp.
 	Header *string `json:"header,omitempty"`
-	// tolerance is how far that time may be from now, into the past or the future, 10s to 24h. Exotel tries again 5 and 20
-	// minutes after its first attempt: a sender that signs once for all three needs 25m. Defaults to 5m.
+	// tolerance is how far that time may be from now, into the past or the future, 10s to 24h. Exotel tries again 5 and
+	// 20 minutes after its first attempt: a sender that signs once for all three needs 25m. Defaults to 5m.
 	Tolerance *v1.Duration `json:"tolerance,omitempty"`
 }
 

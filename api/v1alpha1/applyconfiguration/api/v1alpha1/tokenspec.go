@@ -7,11 +7,12 @@ package v1alpha1
 //
 // TokenSpec verifies webhooks by a secret token in the URL, which is what Exotel itself can send.
 type TokenSpecApplyConfiguration struct {
-	// secretRef names the Secret with the tokens. Every key of it is an active token, so that one can be rotated without a
-	// refused webhook. At most 16, each at least 16 printable ASCII characters, without blanks: openssl rand -hex 32 makes one.
+	// secretRef names the Secret with the tokens. Every key of it is an active token, so that one can be rotated
+	// without a refused webhook. At most 16, each at least 16 printable ASCII characters, without blanks: the command
+	// "openssl rand -hex 32" makes one.
 	SecretRef *SecretReferenceApplyConfiguration `json:"secretRef,omitempty"`
-	// query is the name of the query parameter that carries the token. The token is taken as the last element of the path too:
-	// .../status/<token>. Defaults to token.
+	// query is the name of the query parameter that carries the token. The token is taken as the last element of the
+	// path too: .../status/<token>. Defaults to token.
 	Query *string `json:"query,omitempty"`
 }
 

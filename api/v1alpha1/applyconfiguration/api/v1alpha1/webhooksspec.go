@@ -23,12 +23,13 @@ type WebhooksSpecApplyConfiguration struct {
 	// basicAuth verifies a user name and its password.
 	BasicAuth *BasicAuthSpecApplyConfiguration `json:"basicAuth,omitempty"`
 	// allowedCIDRs are the address ranges that webhooks may come from, such as 203.0.113.0/24, /8 at the widest. Behind
-	// proxies the sender's address is known only if they are trusted. Exotel does not publish its ranges: ask its support, and do
-	// not lean on them alone, since others send from the same cloud; require: All beside another verifier is advised.
+	// proxies the sender's address is known only if they are trusted. Exotel does not publish its ranges: ask its
+	// support, and do not rely on them alone, since others send from the same cloud. Use require: All with another
+	// verifier.
 	AllowedCIDRs []string `json:"allowedCIDRs,omitempty"`
-	// freshness is how old the event that a webhook tells of may be, by its own time in the account's time zone, 5m to 720h. An
-	// older one is a replay, or so late that only backfill can have it. Keep it wide: Exotel's events may be hours late.
-	// Defaults to 72h.
+	// freshness is how old the event that a webhook tells of may be, by its own time in the account's time zone, 5m to
+	// 720h. An older one is a replay, or so late that only backfill can have it. Keep it wide: Exotel's events may be
+	// hours late. Defaults to 72h.
 	Freshness *v1.Duration `json:"freshness,omitempty"`
 }
 
