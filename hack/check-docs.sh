@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fails when the reference leaves out a name that people meet (reasons, metrics, codes, events, flags, chart values), a link leads nowhere, or
-# the threat model names a test that does not exist.
+# Fails when the reference leaves out a name that people meet (reasons, metrics, codes, events, flags, chart values) or has
+# a metric twice, a link leads nowhere, or the threat model names a test that does not exist.
 #
 #   hack/check-docs.sh [ROOT]     ROOT is another copy of the repository; default: this one
 set -euo pipefail
@@ -77,6 +77,14 @@ links() {
   done < <(printf '%s\n' README.md CONTRIBUTING.md SECURITY.md charts/caly/README.md && find docs -name '*.md' | sort)
 }
 
+# once: no metric has two rows in the reference, which would come to differ.
+once() {
+  local name
+  # shellcheck disable=SC2016 # the backticks are the page's
+  while read -r name; do complain "docs/reference.md lists the metric $name twice"; done < <(
+    grep -E '^\| `caly_' docs/reference.md | cut -d'|' -f2 | grep -oE '`caly_[a-z_]+`' | sort | uniq -d)
+}
+
 named "condition" < <(constants Condition api/v1alpha1/conditions.go)
 named "reason" < <(constants Reason api/v1alpha1/conditions.go)
 named "backfill result" < <(constants result controllers/backfill/metrics.go)
@@ -88,6 +96,7 @@ named "fault code" < <(constants Code dataplane/upload/fault.go)
 named "problem code" < <(sed -nE 's/^\s+[A-Za-z]+\s+Code = "([a-z_]+)"$/\1/p' dataplane/problem/problem.go)
 named "metric" < <(metrics)
 named "chart value" < <(sed -nE 's/^([A-Za-z]+):.*/\1/p' charts/caly/values.yaml)
+once
 tests
 links
 
