@@ -108,8 +108,7 @@ func isID(s string) bool {
 }
 
 // ParseEvent reads a StatusCallback, a Passthru or a leg event in every spelling. Times without a zone are in loc. A
-// field that
-// cannot be read is left out and listed in Unread. It returns an error only if the request names no call: a
+// field that cannot be read is left out and listed in Unread. It returns an error only if the request names no call: a
 // *ParseError.
 func ParseEvent(kind string, r Request, loc *time.Location) (*Event, error) {
 	in := readInput(r, nil)
@@ -216,9 +215,8 @@ func (v *values) direction(e *Event) {
 	}
 }
 
-// times reads the event's own time and those of its call. A request that comes as another kind than it was sent as
-// has no
-// field of that kind, so the fields of every kind are read.
+// times reads the event's own time and those of its call. A request that comes as another kind than it was sent as has
+// no field of that kind, so the fields of every kind are read.
 func (v *values) times(e *Event, loc *time.Location) {
 	e.StartedAt, e.EndedAt = v.time(fieldStarted, loc), v.time(fieldEnded, loc)
 	updated, requested := v.time(fieldUpdated, loc), v.time(fieldRequested, loc)
@@ -255,8 +253,7 @@ func (e *Event) check() error {
 }
 
 // StateOf normalises a status. If the status says nothing the type of the event does. A terminal event ends a call
-// whatever
-// its status is.
+// whatever its status is.
 func StateOf(status, eventType string) State {
 	s := statuses[word(status)]
 	switch {

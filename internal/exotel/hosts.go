@@ -10,8 +10,7 @@ import (
 var domains = []string{"exotel.com", "exotel.in"}
 
 // buckets of S3 in which Exotel stores recordings. Anyone can own a bucket of another name, so hosts of Amazon are
-// trusted
-// with these names only. A name of a bucket is unique in the regions below amazonaws.com.
+// trusted with these names only. A name of a bucket is unique in the regions below amazonaws.com.
 var buckets = []string{
 	// Singapore, and the path on recordings.exotel.com: developer.exotel.com/docs, call logs of many users
 	"exotelrecordings",
@@ -59,8 +58,7 @@ func isBucket(u *url.URL) bool {
 }
 
 // InPath reports whether the first element of a URL's path is a name, as it is for a bucket of S3. It is false for a
-// path
-// that could lead out of it.
+// path that could lead out of it.
 func InPath(u *url.URL, name string) bool {
 	rest, found := strings.CutPrefix(u.EscapedPath(), "/"+name+"/")
 	rest = strings.ReplaceAll(strings.ToLower(rest), "%2e", ".")

@@ -79,8 +79,7 @@ func (v *values) legFacts(e *Event) []Leg {
 }
 
 // typeResults are the results that Passthru's CallType tells where DialCallStatus is absent. call-attempt is a call
-// that
-// dialled nobody. https://support.exotel.com/support/solutions/articles/3000088074
+// that dialled nobody. https://support.exotel.com/support/solutions/articles/3000088074
 var typeResults = map[string]State{
 	"completed": StateCompleted, "client-hangup": StateCanceled, "incomplete": StateNoAnswer,
 	"voicemail": StateNoAnswer,
@@ -128,8 +127,7 @@ func WholeLeg(index int, number string, state State, seconds int) Leg {
 }
 
 // party is who a leg of the call is: an outgoing call dials From first and To afterwards, and an incoming one comes
-// from
-// From.
+// from From.
 func party(e *Event, index int) string {
 	switch {
 	case index == 0:

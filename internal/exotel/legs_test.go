@@ -10,8 +10,8 @@ import (
 )
 
 // popup is what Exotel sends while an agent is rung, from frappe/erpnext
-// (erpnext/erpnext_integrations/exotel_test_data.py
-// in later versions: tests/exotel_test_data.py). The agent is busy, not the call.
+// (erpnext/erpnext_integrations/exotel_test_data.py in later versions: tests/exotel_test_data.py). The agent is busy,
+// not the call.
 const popup = "CallSid=c1&CallFrom=09999999991&CallTo=09999999980&Direction=incoming&" +
 	"Created=Wed,+23+Feb+2022+12:31:59" +
 	"&From=09999999991&To=09999999988&CurrentTime=2022-02-23+12:32:02&DialWhomNumber=09999999999&Status=busy&" +

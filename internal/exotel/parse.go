@@ -1,6 +1,7 @@
 // Package exotel holds what Caly knows of Exotel: how its webhooks are spelled, and its API. No other package does.
 //
-// Exotel's documents contradict each other, so the parser takes every documented spelling and keeps what it does not know.
+// Exotel's documents contradict each other, so the parser takes every documented spelling and keeps what it does not
+// know.
 package exotel
 
 import (

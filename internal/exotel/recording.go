@@ -56,8 +56,7 @@ func splitURLs(s string) (list []string) {
 }
 
 // recordingURL returns the URL that a recording is fetched from, or "" for a word that says that there is none. Plain
-// http
-// to Exotel becomes https. Any other text is returned as it is: the caller rejects it.
+// http to Exotel becomes https. Any other text is returned as it is: the caller rejects it.
 func recordingURL(raw string) string {
 	raw = strings.Trim(raw, "\" \t\r\n")
 	if isNothing(raw) || len(raw) <= len("undefined") && noRecording[strings.ToLower(raw)] {

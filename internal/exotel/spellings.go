@@ -1,13 +1,11 @@
 package exotel
 
 // This file is the one table of what Exotel's products spell: names of fields, statuses, types of events and
-// directions.
-// The spellings of times and numbers are in times.go and number.go.
+// directions. The spellings of times and numbers are in times.go and number.go.
 //
 // Names are compared without their case, "_" and "-", so CallSid stands for callSid and call_sid too. A source in
 // brackets: [S] is Exotel's support centre and classic developer portal, [D] docs.exotel.com, [N]
-// developer.exotel.com/docs,
-// [X] Exotel's own sample code, [P] tests and captures of third parties.
+// developer.exotel.com/docs, [X] Exotel's own sample code, [P] tests and captures of third parties.
 //
 //	[S1] https://developer.exotel.com/api/statuscallback
 //	[S2] https://support.exotel.com/support/solutions/articles/48283-working-with-passthru-applet

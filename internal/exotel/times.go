@@ -19,9 +19,8 @@ var timeLayouts = []string{
 	"2006-01-02 15:04:05 -0700",       // the same with a blank
 }
 
-// ParseTime reads a time as Exotel writes it. A time without a zone is in loc. It returns zero for a text that is not
-// a time,
-// and for the placeholder at the epoch that stands for "not ended yet".
+// ParseTime reads a time as Exotel writes it. A time without a zone is in loc. It returns zero for a text that is not a
+// time, and for the placeholder at the epoch that stands for "not ended yet".
 func ParseTime(s string, loc *time.Location) time.Time {
 	t, _ := readTime(s, loc)
 	return t

@@ -10,8 +10,8 @@ import (
 )
 
 // Again makes the event that a stored one is for the reader and the tenant of now. Its age does not count: it was
-// verified when it came, and
-// the person who applies it again has looked at it. An event that still names no call is dead, with its reason.
+// verified when it came, and the person who applies it again has looked at it. An event that still names no call is
+// dead, with its reason.
 func Again(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, k store.KeptEvent) (store.Event, error) {
 	if k.Source == SourceBackfill {
 		call, err := calldetails.Decode(k.Raw, location(t.TimeZone))
@@ -35,9 +35,8 @@ func Again(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, k store.Ke
 // not read.
 const malformedQuery = "malformed_query"
 
-// believed is the part of the stored request that its verifier covered, without what was redacted. It also returns
-// why a part of the query
-// was not stored, or "".
+// believed is the part of the stored request that its verifier covered, without what was redacted. It also returns why
+// a part of the query was not stored, or "".
 func believed(k store.KeptEvent) (r exotel.Request, lost string) {
 	if k.CoversQuery {
 		r.RawQuery, lost = storedQuery(k)

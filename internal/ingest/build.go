@@ -27,7 +27,8 @@ const (
 )
 
 const (
-	// maxPark bounds how long a recording waits for the time from which it is said to be there: one in the wrong zone must not park it.
+	// maxPark bounds how long a recording waits for the time from which it is said to be there: one in the wrong zone
+	// must not park it.
 	maxPark = 2 * time.Hour
 	// maxAhead is how far an event's time may lie ahead: clocks go wrong, and zones are taken for others.
 	maxAhead = 24 * time.Hour
@@ -38,8 +39,7 @@ const (
 )
 
 // Build makes an event of a verified delivery. One that names no call becomes a dead event with its reason. A field
-// that cannot be read,
-// and a recording that the tenant does not allow, is left out and noted.
+// that cannot be read, and a recording that the tenant does not allow, is left out and noted.
 func Build(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, d Delivery) store.Event {
 	e := store.Event{Tenant: t.ID, Kind: d.Kind, Source: d.Source, ContentType: bound(d.ContentType, maxContentType), Raw: d.Raw,
 		Query: bound(d.Query, maxQuery), CoversQuery: d.Fields.RawQuery != "", CoversBody: len(d.Fields.Body) > 0}
@@ -75,8 +75,7 @@ func Build(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, d Delivery
 }
 
 // unreadable makes a dead event of one that names no call, under a key of all that was believed of it. A newer reader
-// may find a call in
-// it.
+// may find a call in it.
 func unreadable(e store.Event, d Delivery, err error) store.Event {
 	e.DeadReason, e.CallSID = store.DeadMissingCall, unknownCall
 	var refused *exotel.ParseError
@@ -109,7 +108,8 @@ func stream(s *exotel.Stream) *store.Stream {
 		Error: bound(s.Error, maxText), DetailedStatus: bound(s.DetailedStatus, maxText), RecordingURL: bound(s.RecordingURL, maxURL), Seconds: s.Seconds}
 }
 
-// fresh tells whether an event's own time is within the window. An event that tells no time, and a tenant without a window, pass.
+// fresh tells whether an event's own time is within the window. An event that tells no time, and a tenant without a
+// window, pass.
 func fresh(window time.Duration, at, received time.Time) bool {
 	if window <= 0 || at.IsZero() {
 		return true
@@ -132,8 +132,8 @@ func notAfter(t, limit time.Time) time.Time {
 	return t
 }
 
-// zones are those that tenants name; reading one from the database takes longer than all else that is done for an event. They are
-// as many as the database has, since no other name is kept.
+// zones are those that tenants name; reading one from the database takes longer than all else that is done for an
+// event. They are as many as the database has, since no other name is kept.
 var zones sync.Map // string -> *time.Location
 
 // location falls back to IST, which has no daylight saving, where the zone is unknown to this machine.

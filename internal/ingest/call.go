@@ -18,8 +18,8 @@ import (
 // presigned is a field of Call Details that lets anybody fetch the recording for some minutes, and is not needed.
 const presigned = "PreSignedRecordingUrl"
 
-// FromCall makes the event that Exotel would have delivered of a call that Call Details told of, raw being what was told. A call of
-// another account is an error: it is none of the tenant's.
+// FromCall makes the event that Exotel would have delivered of a call that Call Details told of, raw being what was
+// told. A call of another account is an error: the tenant does not own it.
 func FromCall(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, c *calldetails.Call, raw []byte) (store.Event, error) {
 	if c.AccountSID != "" && c.AccountSID != t.AccountSID {
 		return store.Event{}, fmt.Errorf("call %s is of another Exotel account than %s: check spec.exotel.accountSID", c.SID, t.AccountSID)
@@ -52,8 +52,7 @@ func legsOf(c *calldetails.Call) (legs []store.Leg) {
 		return nil
 	}
 	numbers := map[int]string{1: c.From}
-	if strings.HasPrefix(c.Direction,
-		"outbound") { // To of an incoming call is the ExoPhone, not the party that was dialled
+	if strings.HasPrefix(c.Direction, "outbound") { // To of an incoming call is the ExoPhone, not the dialled party
 		numbers[2] = c.To
 	}
 	states := map[int]exotel.State{1: c.Details.Leg1, 2: c.Details.Leg2}
@@ -73,8 +72,8 @@ func legsOf(c *calldetails.Call) (legs []store.Leg) {
 }
 
 // said is a digest of all that a call's record says and that is applied: what was said once is not stored a second
-// time. Prices
-// change without meaning more. The date of update is part of it, since the later of two records that differ is right.
+// time. Prices change without meaning more. The date of update is part of it, since the later of two records that
+// differ is right.
 func said(c *calldetails.Call, e *store.Event) [32]byte {
 	at := func(t time.Time) int64 {
 		if t.IsZero() {

@@ -18,8 +18,7 @@ var states = map[exotel.State]store.CallState{
 var presences = map[string]store.Presence{"busy": store.PresenceBusy, "free": store.PresenceFree}
 
 // addFacts separates what an event says of the call, of a stage of it, of its legs and of agents. An agent's presence
-// and
-// a leg's result do not count as its state.
+// and a leg's result do not count as its state.
 func addFacts(e *store.Event, parsed *exotel.Event) {
 	e.SaidAt, e.Assumed = parsed.SaidAt, parsed.Assumed
 	switch parsed.About {

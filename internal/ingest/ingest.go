@@ -1,5 +1,5 @@
-// Package ingest turns what Exotel says, in a webhook, in an answer of Call Details or in an event that is applied again, into what
-// the store applies: one way for all of them.
+// Package ingest turns what Exotel says, in a webhook, in an answer of Call Details or in an event that is applied
+// again, into what the store applies: one way for all of them.
 package ingest
 
 import (
@@ -25,8 +25,8 @@ type Delivery struct {
 	// ContentType, Raw and Query (its secrets redacted) are the request as received, to be kept.
 	ContentType, Query string
 	Raw                []byte
-	// SignedDigest is a SHA-256 of the bytes that a signature covers, or of their id; nil if nothing is signed. A tenant
-	// has one event of each, whatever kind the request came as.
+	// SignedDigest is a SHA-256 of the bytes that a signature covers, or of their id; nil if nothing is signed. A
+	// tenant has one event of each, whatever kind the request came as.
 	SignedDigest []byte
 	// ReceivedAt is when it came.
 	ReceivedAt time.Time

@@ -19,8 +19,7 @@ func addUnread(e *store.Event, unread []exotel.Unread) {
 }
 
 // fit returns a text for a column of n bytes. A longer one is left out and noted: a part of it would be another text.
-// One with NUL was
-// noted when it was read.
+// One with NUL was noted when it was read.
 func fit(e *store.Event, field, s string, n int) string {
 	if strings.IndexByte(s, 0) >= 0 {
 		return ""
@@ -36,8 +35,7 @@ func fit(e *store.Event, field, s string, n int) string {
 const recordingField = "RecordingUrl"
 
 // addRecordings queues the recordings that the event names, each once. One that the tenant does not allow is rejected
-// with the reason; the
-// event is applied all the same.
+// with the reason; the event is applied all the same.
 func addRecordings(
 	e *store.Event, t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, available time.Time, urls ...string,
 ) {

@@ -8,8 +8,8 @@ import (
 	"github.com/caly-dev/caly/internal/exotel"
 )
 
-// Call is one call as Call Details tells of it. Empty fields were absent, null or empty in the answer: Exotel fills in end,
-// duration and price some minutes after the call ended.
+// Call is one call as Call Details tells of it. Empty fields were absent, null or empty in the answer: Exotel fills in
+// end, duration and price some minutes after the call ended.
 type Call struct {
 	SID, ParentSID, AccountSID string
 	CreatedAt, UpdatedAt       time.Time
@@ -49,8 +49,8 @@ type Details struct {
 // Leg is one party's part of the call.
 type Leg struct{ ID, OnCallSeconds int }
 
-// Outcome is what became of the call. An inbound call's own status is completed even if nobody took it: there, the second
-// leg tells.
+// Outcome is what became of the call. An inbound call's own status is completed even if nobody took it: there, the
+// second leg tells.
 func (c Call) Outcome() exotel.State {
 	if c.Direction == "inbound" && c.Details != nil && c.Details.Leg2.Ended() {
 		return c.Details.Leg2
@@ -58,7 +58,8 @@ func (c Call) Outcome() exotel.State {
 	return c.State
 }
 
-// Settled tells whether the call has ended and Exotel has filled in its end. Before that its other fields may still change.
+// Settled tells whether the call has ended and Exotel has filled in its end. Before that its other fields may still
+// change.
 func (c Call) Settled() bool { return c.Over() && !c.EndedAt.IsZero() }
 
 // Over tells whether the call has ended.

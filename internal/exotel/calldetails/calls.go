@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// Calls lists calls that have ended, page by page as they are asked for. Errors are *Error, or the context's. One that is
-// ErrUnreadable with Status 0 is about one record: the calls after it still come. Any other ends the sequence, after which
-// the listing is incomplete. Every range over the sequence asks anew.
+// Calls lists calls that have ended, page by page as they are asked for. Errors are *Error, or the context's. One that
+// is ErrUnreadable with Status 0 is about one record: the calls after it still come. Any other ends the sequence, after
+// which the listing is incomplete. Every range over the sequence asks again.
 func (c *Client) Calls(ctx context.Context, f Filter) iter.Seq2[Call, error] {
 	return func(yield func(Call, error) bool) {
 		now := time.Now()
@@ -81,8 +81,8 @@ func (l *listing) page(ctx context.Context) ([]json.RawMessage, error) {
 // unescaped is what an address may hold as Exotel's documents write it, and a request line may not.
 var unescaped = strings.NewReplacer(" ", "%20", ";", "%3B")
 
-// turn takes the next page's address. Only its query is used, on the address that is asked anyway; one that leads elsewhere
-// is an error rather than the end, since calls would be missing.
+// turn takes the next page's address. Only its query is used, on the address that is asked anyway; one that leads
+// elsewhere is an error rather than the end, since calls would be missing.
 func (l *listing) turn(path, next string) error {
 	if next == "" {
 		l.done = true

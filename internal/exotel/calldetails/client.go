@@ -1,8 +1,8 @@
-// Package calldetails asks Exotel's Call Details API v1 about calls: what became of one, and which there were. It is for
-// calls whose webhooks were lost or came too early.
+// Package calldetails asks Exotel's Call Details API v1 about calls: what became of one, and which there were. It is
+// for calls whose webhooks were lost or came too early.
 //
-// Every request goes through package resilience. Nothing is taken on trust: bodies, pages and records are bounded, and the
-// credentials go to the configured host alone.
+// Every request goes through package resilience. Nothing is taken on trust: bodies, pages and records are bounded, and
+// the credentials go to the configured host alone.
 package calldetails
 
 import (
@@ -55,11 +55,12 @@ type Config struct {
 	Tenant   string
 	// Transport makes the connections; nil means http.DefaultTransport.
 	Transport http.RoundTripper
-	// Pace is the account's, shared by all its clients; nil means one of the client's own, with the Interval of NewPacer.
+	// Pace is the account's, shared by all its clients; nil means one of the client's own, with the Interval of
+	// NewPacer.
 	Pace     *Pacer
 	Interval time.Duration
-	// Patience is how long Exotel may ask to be left alone (429 with Retry-After) and the question is still asked again after
-	// that, a few times; 0 leaves that to the caller.
+	// Patience is how long Exotel may ask to be left alone (429 with Retry-After) and the question is still asked again
+	// after that, a few times; 0 leaves that to the caller.
 	Patience time.Duration
 	// Timeout of one attempt; 0 means 30 s.
 	Timeout time.Duration

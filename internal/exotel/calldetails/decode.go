@@ -201,8 +201,7 @@ func (c *Call) noteUnknown(field string, status text) {
 }
 
 // readLegs reads what a record says as a webhook would: its recordings, and its legs with theirs. It notes the fields
-// that cannot
-// be read.
+// that cannot be read.
 func (c *Call) readLegs(b []byte, loc *time.Location) {
 	e, err := exotel.ParseEvent(exotel.KindStatus, exotel.Request{ContentType: "application/json", Body: b}, loc)
 	if err != nil {

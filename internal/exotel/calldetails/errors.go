@@ -32,7 +32,8 @@ var (
 // host, whose header or certificate may be part of that reason.
 const maxWords = 256
 
-// Error says what happened, why and what to do. It never holds credentials, nor the query, which names people's numbers.
+// Error says what happened, why and what to do. It never holds credentials, nor the query, which names people's
+// numbers.
 type Error struct {
 	// Kind is one of the errors above.
 	Kind error
@@ -127,7 +128,7 @@ func unreadable(what string, cause error) error {
 		remedy: "check that the address is Exotel's and that no proxy answers instead; else report it with the account's region"}
 }
 
-// answerError is an answer that is no success, with what Exotel said of it. It unwraps to the error that package resilience
+// answerError is an answer other than success, with Exotel's message. It unwraps to the error that package resilience
 // judges.
 type answerError struct {
 	*resilience.HTTPError

@@ -22,9 +22,9 @@ const (
 
 // Filter chooses calls. Zero fields choose all.
 type Filter struct {
-	// CreatedFrom and CreatedTo bound when a call was created, to the second and both inclusive: at most 31 days apart, and
-	// at most six months ago. Without both, Exotel looks at the last 31 days; one alone is completed to a window of 31 days
-	// that ends now at the latest.
+	// CreatedFrom and CreatedTo bound when a call was created, to the second and both inclusive: at most 31 days apart,
+	// and at most six months ago. Without both, Exotel looks at the last 31 days; one alone is completed to a window of
+	// 31 days that ends now at the latest.
 	CreatedFrom, CreatedTo time.Time
 	// SIDs are at most 100; Exotel recommends 20. They are looked for within the window too.
 	SIDs []string
@@ -87,8 +87,8 @@ func (f Filter) window(now time.Time) (from, to time.Time) {
 	return from, to
 }
 
-// query spells the filter. Times are wall clock in the account's zone, without a zone: in any other the window would be off
-// by hours.
+// query spells the filter. Times are wall clock in the account's zone, without a zone: in any other the window would be
+// off by hours.
 func (f Filter) query(now time.Time, loc *time.Location) string {
 	const layout = "2006-01-02 15:04:05"
 	q := url.Values{"PageSize": {strconv.Itoa(maxPageSize)}, "SortBy": {"DateCreated:asc"}}

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Pacer spaces an account's requests out: Exotel allows 200 a minute, and what is over is answered 429 to everybody who uses
-// the account, its own applications included. Clients of one account share one.
+// Pacer spaces an account's requests out: Exotel allows 200 a minute, and what is over is answered 429 to everybody who
+// uses the account, its own applications included. Clients of one account share one.
 type Pacer struct {
 	every time.Duration
 

@@ -15,7 +15,8 @@ func hasty() *resilience.Registry {
 	return resilience.NewRegistry(resilience.Options{Policy: resilience.Policy{BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond}}, nil)
 }
 
-// TestPatience : Exotel asks one client to wait for a second, and for more than that; another client of the account waits with it.
+// TestPatience : Exotel asks one client to wait for a second, and for more than that; another client of the account
+// waits with it.
 func TestPatience(t *testing.T) {
 	for name, tc := range map[string]struct {
 		tooMany      int

@@ -22,8 +22,8 @@ const (
 // maxWaits is how often one question waits for the account's next minute.
 const maxWaits = 3
 
-// get asks one question and returns the answer's body. It waits where Exotel asks for no more than the caller's patience; all
-// who share the account's pace wait with it.
+// get asks one question and returns the answer's body. It waits where Exotel asks for no more than the caller's
+// patience; all who share the account's pace wait with it.
 func (c *Client) get(ctx context.Context, what, path, query string) (body []byte, err error) {
 	for range maxWaits {
 		if left := c.pace.holds(); left > c.patience {
@@ -98,8 +98,8 @@ func (c *Client) answer(resp *http.Response) error {
 	}
 }
 
-// withoutQuery takes the query out of net/http's error. It stays a *url.Error, which is how package resilience knows that the
-// connection failed.
+// withoutQuery takes the query out of net/http's error. It stays a *url.Error, which is how package resilience knows
+// that the connection failed.
 func withoutQuery(err error) error {
 	var u *url.Error
 	if !errors.As(err, &u) {
