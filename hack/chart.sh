@@ -67,6 +67,11 @@ expect operator '!runAsUser: ' --set podSecurityContext.runAsUser=0
 expect operator '"linkerd.io/inject\":\"enabled\"' --set 'upload.podAnnotations.linkerd\.io/inject=enabled'
 expect migrate-job 'sidecar.istio.io/inject: "false"'
 expect migrate-job 'priorityClassName: low' --set migrations.priorityClassName=low
+# An autoscaler outside the chart owns the number of pods, which an upgrade must not reset. It has more than one pod.
+expect dataplane 'replicas: 2'
+expect dataplane '!replicas:' --set dataplane.replicas=null
+expect dataplane 'PodDisruptionBudget' --set dataplane.replicas=null
+expect dataplane '!PodDisruptionBudget' --set dataplane.replicas=1
 expect dataplane '!ipFamilyPolicy'
 expect dataplane 'ipFamilyPolicy: RequireDualStack' --set dataplane.service.ipFamilyPolicy=RequireDualStack
 refuse "/dataplane/service/ipFamilyPolicy" --set dataplane.service.ipFamilyPolicy=Both
