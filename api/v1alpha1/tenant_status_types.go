@@ -69,10 +69,10 @@ type StorageStatus struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	Bucket string `json:"bucket,omitempty"`
-	// checksum is how uploads make sure that the bucket has what was sent: SHA256 or MD5, which the store verifies;
-	// ETag, which is compared with the object's MD5; or None, where each object is read back.
+	// checksum is how uploads make sure that the bucket has what was sent: SHA256, CRC64NVME or MD5, which the store
+	// verifies; ETag, which is compared with the object's MD5; or None, where each object is read back.
 	// +required
-	// +kubebuilder:validation:Enum=SHA256;MD5;ETag;None
+	// +kubebuilder:validation:Enum=SHA256;CRC64NVME;MD5;ETag;None
 	Checksum string `json:"checksum,omitempty"`
 }
 

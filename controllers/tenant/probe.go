@@ -23,28 +23,26 @@ import (
 const (
 	// reprobe is the wait between two checks.
 	reprobe = 5 * time.Minute
-	// rewriteKept is the wait between two writes to a bucket that keeps what the check has written.
-	rewriteKept = 24 * time.Hour
+	// rewriteKept is the wait between two writes to a bucket that keeps what the check has written, and rewriteFailed
+	// that after a write which failed.
+	rewriteKept   = 24 * time.Hour
+	rewriteFailed = 15 * time.Minute
+	// rejudge is the wait between two decisions on the checksum. A store that is upgraded may support a better one.
+	rejudge = 24 * time.Hour
+	// probeWithin bounds one check: 10 requests, or 24 to decide on the checksum of the worst bucket.
+	probeWithin = 30 * time.Second
 )
 
 // probe checks the Tenant's bucket. It comes after the configs are written: a store that is down must not keep webhooks
 // out.
 func (r *Reconciler) probe(ctx context.Context, s *scope) error {
-	key := probeKey(s.upload)
-	last := r.probes.get(s.tenant.ID(), key)
-	if time.Since(last.at) >= reprobe-time.Second {
-		leave, err := r.stores.enter(ctx, s.tenant.Namespace)
-		if err != nil {
-			return err
-		}
-		defer leave()
-		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-		defer cancel()
-		if last, err = r.ask(ctx, s, last); err != nil {
-			r.probes.forget(s.tenant.ID())
-			return unreachable(s, err)
-		}
-		r.probes.keep(s.tenant.ID(), key, last)
+	last, err := r.look(ctx, s)
+	var busy *postponed
+	switch {
+	case errors.As(err, &busy), ctx.Err() != nil:
+		return err
+	case err != nil:
+		return unreachable(s, err)
 	}
 	s.requeueAfter = reprobe
 	conditions.Set(s.tenant, v1alpha1.ConditionStorageReachable, metav1.ConditionTrue, v1alpha1.ReasonBucketReachable,
@@ -52,16 +50,52 @@ func (r *Reconciler) probe(ctx context.Context, s *scope) error {
 	return r.storeFinding(ctx, s, last.found)
 }
 
-// ask checks the bucket, by writing to it unless it keeps what is written and was asked a short time ago.
-func (r *Reconciler) ask(ctx context.Context, s *scope, last probed) (probed, error) {
-	now := time.Now()
-	if last.found.Kept != "" && now.Sub(last.wrote) < rewriteKept {
-		last.at = now
-		_, err := r.Buckets.Probe(ctx, s.upload, false)
+// look returns the last check of the bucket, after another one if its time has come.
+func (r *Reconciler) look(ctx context.Context, s *scope) (probed, error) {
+	key := probeKey(s.upload)
+	last := r.probes.get(s.tenant.ID(), key)
+	if time.Since(last.at) < reprobe-time.Second {
+		return last, nil
+	}
+	leave, err := r.stores.enter(ctx, s.tenant.Namespace)
+	if err != nil {
 		return last, err
 	}
-	found, err := r.Buckets.Probe(ctx, s.upload, true)
-	return probed{at: now, wrote: now, found: found}, err
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, probeWithin)
+	defer cancel()
+	if last, err = r.ask(ctx, s, last); err != nil {
+		last.at = time.Time{} // the bucket is asked again, but what it keeps is not forgotten
+	}
+	r.probes.keep(s.tenant.ID(), key, last)
+	return last, err
+}
+
+// ask checks the bucket, by writing to it unless it keeps what is written and was written to a short time ago.
+func (r *Reconciler) ask(ctx context.Context, s *scope, last probed) (probed, error) {
+	now := time.Now()
+	if age := now.Sub(last.wrote); last.found.Kept != "" {
+		if last.failed != nil && age < rewriteFailed {
+			return last, last.failed
+		}
+		if last.failed == nil && age < rewriteKept {
+			last.at = now
+			_, err := r.Buckets.Probe(ctx, s.upload, false)
+			return last, err
+		}
+	}
+	u, judged := s.upload, last.judged
+	if now.Sub(judged) >= rejudge {
+		fresh := *u
+		fresh.Checksum = "" // found out again
+		u, judged = &fresh, now
+	}
+	found, err := r.Buckets.Probe(ctx, u, true)
+	next := probed{at: now, wrote: now, judged: judged, found: found, failed: err}
+	if err != nil {
+		next.judged = last.judged
+	}
+	return next, err
 }
 
 // storeFinding publishes the checksum that the bucket supports, if the pods do not have it yet.
@@ -111,11 +145,15 @@ type probeCache struct {
 	good map[string]probed
 }
 
-// probed is a check that passed.
+// probed is the last check of a bucket.
 type probed struct {
-	key       [32]byte
-	at, wrote time.Time
-	found     objectstore.Finding
+	key [32]byte
+	// at is when it passed; zero if it must be repeated. wrote is when it wrote last, and judged when it decided on the
+	// checksum.
+	at, wrote, judged time.Time
+	found             objectstore.Finding
+	// failed is the fault of the last write.
+	failed error
 }
 
 // message says what was done, and what the bucket did not let be done.
@@ -128,7 +166,7 @@ func (p probed) message(u *tenantconfig.Upload) string {
 	return fmt.Sprintf("wrote to bucket %s with the Tenant's credentials, read it back and deleted it", u.Bucket)
 }
 
-// get returns the last check with this key that passed; the zero value if there is none.
+// get returns the last check with this key; the zero value if there is none.
 func (c *probeCache) get(id string, key [32]byte) probed {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -197,7 +197,7 @@ func region(r string) string {
 
 // Stat asks for an object's size and ETag.
 func (b *Bucket) Stat(ctx context.Context, key string) (Info, error) {
-	o, err := b.core.StatObject(ctx, b.name, key, minio.StatObjectOptions{Checksum: b.checksum == ChecksumSHA256})
+	o, err := b.core.StatObject(ctx, b.name, key, minio.StatObjectOptions{Checksum: b.checksum.inHeader()})
 	if err != nil {
 		return Info{}, b.withBody(ctx, key, b.explain(err))
 	}

@@ -22,6 +22,8 @@ type Checksum string
 const (
 	// ChecksumSHA256 sends the SHA-256 of each body, which the store verifies.
 	ChecksumSHA256 Checksum = "SHA256"
+	// ChecksumCRC64NVME sends the CRC-64/NVME of each body, which the store verifies.
+	ChecksumCRC64NVME Checksum = "CRC64NVME"
 	// ChecksumMD5 sends Content-MD5, which the store verifies.
 	ChecksumMD5 Checksum = "MD5"
 	// ChecksumETag sends nothing. The ETag of an object is its MD5.
@@ -31,18 +33,22 @@ const (
 )
 
 // Sent reports whether digests are sent with each body, and the store refuses a body that does not have them.
-func (c Checksum) Sent() bool { return c == ChecksumSHA256 || c == ChecksumMD5 }
+func (c Checksum) Sent() bool { return c.inHeader() || c == ChecksumMD5 }
+
+// inHeader reports whether the digest has an x-amz-checksum header, and an upload in parts is begun with its name.
+func (c Checksum) inHeader() bool { return c == ChecksumSHA256 || c == ChecksumCRC64NVME }
 
 // NeedsMD5 reports whether the MD5 of an object is needed. An unknown bucket may have it as ETag.
-func (c Checksum) NeedsMD5() bool { return c != ChecksumSHA256 && c != ChecksumNone }
+func (c Checksum) NeedsMD5() bool { return !c.inHeader() && c != ChecksumNone }
 
 const (
 	headerSHA256    = "X-Amz-Checksum-Sha256"
+	headerCRC64NVME = "X-Amz-Checksum-Crc64nvme"
 	headerAlgorithm = "X-Amz-Checksum-Algorithm"
 )
 
-// Sums are digests of a body. MD5 may be nil where it is not needed.
-type Sums struct{ SHA256, MD5 []byte }
+// Sums are digests of a body. Those that are not needed may be nil.
+type Sums struct{ SHA256, MD5, CRC64NVME []byte }
 
 // sumsOf computes what a checksum needs of a piece.
 func (c Checksum) sumsOf(data []byte) Sums {
@@ -52,13 +58,8 @@ func (c Checksum) sumsOf(data []byte) Sums {
 
 // readSums computes what a checksum needs of the first bytes of r, and goes back to its beginning.
 func (c Checksum) readSums(r io.ReadSeeker, size int64) (s Sums, err error) {
-	var h hash.Hash
-	switch c {
-	case ChecksumSHA256:
-		h = sha256.New()
-	case ChecksumMD5:
-		h = md5.New() //nolint:gosec // see above
-	default:
+	h := c.newHash()
+	if h == nil {
 		return s, nil
 	}
 	if _, err := r.Seek(0, io.SeekStart); err != nil { // an earlier try may have read it
@@ -67,42 +68,82 @@ func (c Checksum) readSums(r io.ReadSeeker, size int64) (s Sums, err error) {
 	if _, err := io.Copy(h, io.LimitReader(r, size)); err != nil {
 		return s, err
 	}
-	if c == ChecksumSHA256 {
+	switch c {
+	case ChecksumSHA256:
 		s.SHA256 = h.Sum(nil)
-	} else {
+	case ChecksumCRC64NVME:
+		s.CRC64NVME = h.Sum(nil)
+	default:
 		s.MD5 = h.Sum(nil)
 	}
 	_, err = r.Seek(0, io.SeekStart)
 	return s, err
 }
 
-// headers returns what to send for a body with these digests: the value of x-amz-checksum-sha256, or that of
-// Content-MD5.
-func (c Checksum) headers(s Sums) (sha, md string) {
+// newHash returns nil for a checksum that is not sent.
+func (c Checksum) newHash() hash.Hash {
 	switch c {
 	case ChecksumSHA256:
-		sha = base64.StdEncoding.EncodeToString(s.SHA256)
+		return sha256.New()
+	case ChecksumCRC64NVME:
+		return minio.ChecksumCRC64NVME.Hasher()
 	case ChecksumMD5:
-		md = base64.StdEncoding.EncodeToString(s.MD5)
+		return md5.New() //nolint:gosec // see above
 	case ChecksumETag, ChecksumNone:
 	}
-	return sha, md
+	return nil
 }
 
-// part returns the options of a part with these digests. The signature covers its headers and not the body.
-func (c Checksum) part(s Sums) minio.PutObjectPartOptions {
-	o := minio.PutObjectPartOptions{DisableContentSha256: true}
-	sha, md := c.headers(s)
-	if o.Md5Base64 = md; sha != "" {
-		o.CustomHeader = http.Header{headerSHA256: {sha}}
+// sentSum is what a request says of its body: a header of S3 with its value, or the value of Content-MD5.
+type sentSum struct{ header, value, md5 string }
+
+// sent returns what to send for a body with these digests.
+func (c Checksum) sent(s Sums) sentSum {
+	switch c {
+	case ChecksumSHA256:
+		return sentSum{header: headerSHA256, value: base64.StdEncoding.EncodeToString(s.SHA256)}
+	case ChecksumCRC64NVME:
+		return sentSum{header: headerCRC64NVME, value: base64.StdEncoding.EncodeToString(s.CRC64NVME)}
+	case ChecksumMD5:
+		return sentSum{md5: base64.StdEncoding.EncodeToString(s.MD5)}
+	case ChecksumETag, ChecksumNone:
+	}
+	return sentSum{}
+}
+
+// addTo adds the header to the options of an object.
+func (s sentSum) addTo(o *minio.PutObjectOptions) {
+	if s.header != "" {
+		o.UserMetadata[s.header] = s.value
+	}
+}
+
+// part returns the options of a part. The signature covers its headers and not the body.
+func (s sentSum) part() minio.PutObjectPartOptions {
+	o := minio.PutObjectPartOptions{DisableContentSha256: true, Md5Base64: s.md5}
+	if s.header != "" {
+		o.CustomHeader = http.Header{s.header: {s.value}}
 	}
 	return o
 }
 
-// confirm holds the checksum that a store says it has computed against the one that was sent. Most say nothing.
-func confirm(sent, got string) error {
-	if sent != "" && got != "" && sent != got {
-		return resilience.Retryable(errors.New("the store computed another SHA-256 than was sent"))
+// completed is what the completion of an upload says of a part.
+func (s sentSum) completed(number int, etag string) minio.CompletePart {
+	p := minio.CompletePart{PartNumber: number, ETag: etag}
+	switch s.header {
+	case headerSHA256:
+		p.ChecksumSHA256 = s.value
+	case headerCRC64NVME:
+		p.ChecksumCRC64NVME = s.value
+	}
+	return p
+}
+
+// confirm holds the checksums that a store says it has computed against the one that was sent. Most say nothing.
+func (s sentSum) confirm(sha, crc string) error {
+	got := map[string]string{headerSHA256: sha, headerCRC64NVME: crc}[s.header]
+	if got != "" && got != s.value {
+		return resilience.Retryable(errors.New("the store computed another checksum than was sent"))
 	}
 	return nil
 }

@@ -35,13 +35,27 @@ func TestNegotiation(t *testing.T) {
 		"Amazon": {want: objectstore.ChecksumSHA256},
 		"Object Lock": {rules: s3test.Rules{Lock: true}, want: objectstore.ChecksumSHA256,
 			wantKept: "object lock"},
-		"Object Lock, MD5 only": {rules: s3test.Rules{Lock: true, NoSHA256: true}, want: objectstore.ChecksumMD5,
-			wantKept: "object lock"},
-		"no SHA-256":              {rules: s3test.Rules{NoSHA256: true}, want: objectstore.ChecksumMD5},
-		"SHA-256 is not verified": {rules: s3test.Rules{BlindSHA256: true}, want: objectstore.ChecksumMD5},
-		"nothing is verified": {rules: s3test.Rules{BlindSHA256: true, BlindMD5: true},
+		"Object Lock, MD5 only": {rules: s3test.Rules{Lock: true, NoSHA256: true, NoCRC64: true},
+			want: objectstore.ChecksumMD5, wantKept: "object lock"},
+		"versions":                      {rules: s3test.Rules{Versioned: true}, want: objectstore.ChecksumSHA256},
+		"versions, nothing is verified": {rules: blind(s3test.Rules{Versioned: true}), want: objectstore.ChecksumETag},
+		"versions, parts not verified": {rules: s3test.Rules{Versioned: true, BlindParts: true},
 			want: objectstore.ChecksumETag},
-		"nothing, and other ETags": {rules: s3test.Rules{NoSHA256: true, BlindMD5: true, OpaqueETags: true},
+		"versions must not be deleted": {rules: s3test.Rules{Versioned: true, NoDeleteVersion: true},
+			want: objectstore.ChecksumSHA256, wantKept: "s3:DeleteObjectVersion"},
+		"no SHA-256":              {rules: s3test.Rules{NoSHA256: true}, want: objectstore.ChecksumCRC64NVME},
+		"SHA-256 is not verified": {rules: s3test.Rules{BlindSHA256: true}, want: objectstore.ChecksumCRC64NVME},
+		"neither SHA-256 nor CRC64NVME": {rules: s3test.Rules{NoSHA256: true, NoCRC64: true},
+			want: objectstore.ChecksumMD5},
+		"neither is verified": {rules: s3test.Rules{BlindSHA256: true, BlindCRC64: true},
+			want: objectstore.ChecksumMD5},
+		"parts are not verified": {rules: s3test.Rules{BlindParts: true}, want: objectstore.ChecksumETag},
+		"no uploads in parts":    {rules: s3test.Rules{NoParts: true}, want: objectstore.ChecksumETag},
+		"Object Lock, parts not verified": {rules: s3test.Rules{Lock: true, BlindParts: true},
+			want: objectstore.ChecksumSHA256, wantKept: "object lock"},
+		"nothing is verified": {rules: blind(s3test.Rules{}), want: objectstore.ChecksumETag},
+		"nothing, and other ETags": {rules: s3test.Rules{NoSHA256: true, NoCRC64: true, BlindMD5: true,
+			OpaqueETags: true},
 			want: objectstore.ChecksumNone},
 		"SHA-256, and other ETags": {rules: s3test.Rules{OpaqueETags: true}, want: objectstore.ChecksumSHA256},
 		"the key must not delete": {rules: s3test.Rules{NoDelete: true}, want: objectstore.ChecksumSHA256,
@@ -71,19 +85,31 @@ func TestNegotiation(t *testing.T) {
 			if err != nil || again.Checksum != tc.want {
 				t.Errorf("found %+v, %v the second time; want %s", again, err, tc.want)
 			}
-			if n := len(s.Asked()) - negotiated; n > 4 || negotiated > 8 {
-				t.Errorf("%d requests to find out, and %d once it is known; want at most 8 and 4", negotiated, n)
+			// Parts, versions and three checksums are tried. They cost requests once a day.
+			if n := len(s.Asked()) - negotiated; n > 4 || negotiated > 24 {
+				t.Errorf("%d requests to find out, and %d once it is known; want at most 24 and 4", negotiated, n)
+			}
+			if o, ok := s.Object(probeKey); ok && tc.wantKept == "" {
+				t.Errorf("the probes left %d versions", o.Versions)
 			}
 			for _, size := range []int{0, 1, objectstore.PartSize, objectstore.PartSize + 1, 2*objectstore.PartSize +
 				7} {
 				uploadWhole(t, s, b, size, int64(size))
-				uploadWhole(t, s, b, size, -1)
+				if !tc.rules.NoParts {
+					uploadWhole(t, s, b, size, -1)
+				}
 			}
 			if n := s.Uploads(); n != 0 {
 				t.Errorf("%d uploads in parts were not ended", n)
 			}
 		})
 	}
+}
+
+// blind has a store look at no checksum.
+func blind(r s3test.Rules) s3test.Rules {
+	r.BlindSHA256, r.BlindCRC64, r.BlindMD5 = true, true, true
+	return r
 }
 
 // uploadWhole puts an object of a size, announced or not, and checks what the store has.
@@ -123,7 +149,8 @@ func TestChecksumsAreVerified(t *testing.T) {
 		}
 		return s3test.Pass
 	})
-	for _, c := range []objectstore.Checksum{objectstore.ChecksumSHA256, objectstore.ChecksumMD5} {
+	for _, c := range []objectstore.Checksum{objectstore.ChecksumSHA256, objectstore.ChecksumCRC64NVME,
+		objectstore.ChecksumMD5} {
 		b := f.open(t, func(o *objectstore.Config) { o.Endpoint, o.Checksum = proxy.URL, c })
 		for _, size := range []int{100, objectstore.PartSize + 1} {
 			o := objectstore.Object{Key: "ns/t/a", Body: bytes.NewReader(audio(size)), Size: int64(size)}
@@ -204,7 +231,7 @@ func TestChangingStore(t *testing.T) {
 func TestCrashedProbe(t *testing.T) {
 	s := s3test.NewStrict(t, s3test.Rules{}, nil)
 	b := openStrict(t, s, nil)
-	for n := 1; n < 5; n++ {
+	for n := 1; n < 11; n++ {
 		ctx, cancel := context.WithCancel(t.Context())
 		asked := 0
 		s.SetRules(func(r *s3test.Rules) {
@@ -222,8 +249,8 @@ func TestCrashedProbe(t *testing.T) {
 		}
 	}
 	s.SetRules(func(r *s3test.Rules) { r.Refuse = nil })
-	if _, err := b.ProbeWrite(t.Context(), probeKey); err != nil || len(s.Keys()) != 0 {
-		t.Errorf("the next probe: %v, and left %v", err, s.Keys())
+	if _, err := b.ProbeWrite(t.Context(), probeKey); err != nil || len(s.Keys()) != 0 || s.Uploads() != 0 {
+		t.Errorf("the next probe: %v, and left %v and %d uploads in parts", err, s.Keys(), s.Uploads())
 	}
 }
 
@@ -387,11 +414,14 @@ func TestProbeOfAnotherStore(t *testing.T) {
 		rules s3test.Rules
 		want  objectstore.Checksum
 	}{
-		"SHA-256 is ignored": {objectstore.ChecksumSHA256, s3test.Rules{BlindSHA256: true}, objectstore.ChecksumMD5},
-		"all are ignored": {objectstore.ChecksumSHA256, s3test.Rules{BlindSHA256: true, BlindMD5: true},
-			objectstore.ChecksumETag},
-		"MD5 is ignored":  {objectstore.ChecksumMD5, s3test.Rules{BlindMD5: true}, objectstore.ChecksumSHA256},
-		"MD5 still holds": {objectstore.ChecksumMD5, s3test.Rules{NoSHA256: true}, objectstore.ChecksumMD5},
+		"SHA-256 is ignored": {objectstore.ChecksumSHA256, s3test.Rules{BlindSHA256: true},
+			objectstore.ChecksumCRC64NVME},
+		"both headers are ignored": {objectstore.ChecksumSHA256, s3test.Rules{BlindSHA256: true, BlindCRC64: true},
+			objectstore.ChecksumMD5},
+		"all are ignored":       {objectstore.ChecksumSHA256, blind(s3test.Rules{}), objectstore.ChecksumETag},
+		"CRC64NVME still holds": {objectstore.ChecksumCRC64NVME, s3test.Rules{}, objectstore.ChecksumCRC64NVME},
+		"MD5 is ignored":        {objectstore.ChecksumMD5, s3test.Rules{BlindMD5: true}, objectstore.ChecksumSHA256},
+		"MD5 still holds":       {objectstore.ChecksumMD5, s3test.Rules{NoSHA256: true}, objectstore.ChecksumMD5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := s3test.NewStrict(t, tc.rules, nil)

@@ -2,6 +2,7 @@ package objectstore
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -20,8 +21,8 @@ type Part struct {
 	Number int
 	Size   int64
 	ETag   string
-	// SHA256 in base64, as the store lists it, of an upload that was begun with ChecksumSHA256.
-	SHA256 string
+	// SHA256 and CRC64NVME in base64, as the store lists them, of an upload that was begun with such a checksum.
+	SHA256, CRC64NVME string
 }
 
 // MaxParts of an upload.
@@ -33,21 +34,28 @@ func (b *Bucket) BeginUpload(ctx context.Context, o Object) (id string, err erro
 	return b.begin(ctx, &o)
 }
 
-// PutPart sends a part, which takes the place of one with its number, and has the store compare it with a digest: its
-// SHA-256 if the upload was begun with ChecksumSHA256, else its MD5. It reads r twice. All parts but the last have
-// PartSize bytes.
+// PutPart sends a part, which takes the place of one with its number, and has the store compare it with a digest: that
+// which the upload was begun with, else its MD5. In a bucket with ChecksumETag the answer must name that MD5. It reads
+// r twice. All parts but the last have PartSize bytes.
 func (b *Bucket) PutPart(
 	ctx context.Context, key, id string, begun Checksum, number int, r io.ReadSeeker, size int64,
 ) error {
-	if begun != ChecksumSHA256 {
+	if !begun.inHeader() {
 		begun = ChecksumMD5
 	}
 	sums, err := begun.readSums(r, size)
 	if err != nil {
 		return fmt.Errorf("read part %d: %w", number, err)
 	}
-	_, err = b.core.PutObjectPart(ctx, b.name, key, id, number, io.LimitReader(r, size), size, begun.part(sums))
-	return b.explainUpload(err)
+	sent := begun.sent(sums)
+	p, err := b.core.PutObjectPart(ctx, b.name, key, id, number, io.LimitReader(r, size), size, sent.part())
+	if err != nil {
+		return b.explainUpload(err)
+	}
+	if b.checksum == ChecksumETag && begun == ChecksumMD5 && p.ETag != hex.EncodeToString(sums.MD5) {
+		return resilience.Retryable(fmt.Errorf("the store has another part %d than was sent", number))
+	}
+	return sent.confirm(p.ChecksumSHA256, p.ChecksumCRC64NVME)
 }
 
 // maxPartPages bounds the listing of an upload's parts.
@@ -64,7 +72,8 @@ func (b *Bucket) Parts(ctx context.Context, key, id string) (parts []Part, err e
 			return nil, b.explainUpload(err)
 		}
 		for _, p := range page.ObjectParts {
-			parts = append(parts, Part{Number: p.PartNumber, Size: p.Size, ETag: p.ETag, SHA256: p.ChecksumSHA256})
+			parts = append(parts, Part{Number: p.PartNumber, Size: p.Size, ETag: p.ETag,
+				SHA256: p.ChecksumSHA256, CRC64NVME: p.ChecksumCRC64NVME})
 		}
 		if len(parts) > MaxParts {
 			return nil, errParts
@@ -81,7 +90,8 @@ func (b *Bucket) Parts(ctx context.Context, key, id string) (parts []Part, err e
 func (b *Bucket) CompleteUpload(ctx context.Context, key, id string, parts []Part) error {
 	list := make([]minio.CompletePart, 0, len(parts))
 	for _, p := range parts {
-		list = append(list, minio.CompletePart{PartNumber: p.Number, ETag: p.ETag, ChecksumSHA256: p.SHA256})
+		list = append(list, minio.CompletePart{PartNumber: p.Number, ETag: p.ETag, ChecksumSHA256: p.SHA256,
+			ChecksumCRC64NVME: p.CRC64NVME})
 	}
 	_, err := b.core.CompleteMultipartUpload(ctx, b.name, key, id, list, minio.PutObjectOptions{})
 	return b.explainUpload(err)

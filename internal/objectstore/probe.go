@@ -2,6 +2,7 @@ package objectstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -9,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 
@@ -30,7 +32,7 @@ func (e *ProbeError) Error() string { return e.Message }
 // Unwrap returns the cause.
 func (e *ProbeError) Unwrap() error { return e.err }
 
-// Finding is what a probe found out about a bucket that works.
+// Finding is what a probe found out about a bucket. With an error it has no Checksum.
 type Finding struct {
 	// Checksum is the best one that the store verifies, or that can be compared.
 	Checksum Checksum
@@ -58,27 +60,36 @@ func (b *Bucket) Probe(ctx context.Context) error {
 }
 
 // ProbeWrite does what uploads do: it writes a small object under the key, reads it back, compares it, and deletes it.
-// It finds out which checksum the bucket supports, and tries the one of the bucket's options first. The key is always
-// the same, so that a crash leaves one object at most, which the next probe replaces. It returns a *ProbeError.
+// Without a checksum in the bucket's options it finds out which one the bucket supports, for objects and for parts.
+// With one it makes sure that it still holds for objects, and looks for another only if it does not. The key is always
+// the same, so that the next probe replaces what a crash leaves. It returns a *ProbeError.
 func (b *Bucket) ProbeWrite(ctx context.Context, key string) (Finding, error) {
 	var content [32]byte
 	_, _ = rand.Read(content[:]) // never fails
 	w := probeWrite{b: b, key: key, content: []byte(hex.EncodeToString(content[:]))}
-	checksum, version, err := w.negotiate(ctx)
+	checksum, err := w.negotiate(ctx)
 	if err != nil {
-		return Finding{}, b.probeError(w.encryptionPolicy(ctx, err))
+		return w.failed(ctx), b.probeError(w.encryptionPolicy(ctx, err))
 	}
 	if err := w.readBack(ctx); err != nil {
-		return Finding{}, b.probeError(err)
+		return w.failed(ctx), b.probeError(err)
 	}
 	found := Finding{Checksum: checksum}
-	if err := w.remove(ctx, version); err != nil {
+	if err := w.remove(ctx); err != nil {
 		if CauseOf(err).Reason == "" {
 			return Finding{}, b.probeError(err)
 		}
 		found.Kept = err.Error()
 	}
 	return found, nil
+}
+
+// failed removes what a probe has written before it failed.
+func (w *probeWrite) failed(ctx context.Context) (f Finding) {
+	if err := w.remove(context.WithoutCancel(ctx)); err != nil { // what failed first is reported
+		f.Kept = err.Error()
+	}
+	return f
 }
 
 // errContent is the error of a store that does not return what it was sent.
@@ -89,50 +100,65 @@ type probeWrite struct {
 	b       *Bucket
 	key     string
 	content []byte
+	// wrote are the versions that were written; "" in a bucket without versions.
+	wrote []string
 }
 
-// negotiate writes the object with the best checksum that works, and returns its version.
-func (w *probeWrite) negotiate(ctx context.Context) (c Checksum, version string, err error) {
+// negotiate writes the object with the best checksum that works.
+func (w *probeWrite) negotiate(ctx context.Context) (Checksum, error) {
 	known := w.b.options.Checksum
 	if known != "" && !known.Sent() {
-		if version, _, err = w.put(ctx, known, w.content); !unsupported(err) {
-			return known, version, err
+		if _, err := w.put(ctx, known, w.content); !unsupported(err) {
+			return known, err
 		}
 	}
 	// A checksum that is sent is tried with a wrong body each time: uploads rely on it, and another store may have
 	// taken over the endpoint.
-	order := []Checksum{ChecksumSHA256, ChecksumMD5}
-	if known == ChecksumMD5 {
-		slices.Reverse(order)
-	}
+	order := []Checksum{ChecksumSHA256, ChecksumCRC64NVME, ChecksumMD5}
+	slices.SortStableFunc(order, func(a, b Checksum) int { return btoi(b == known) - btoi(a == known) })
+	var whole Checksum // verified for objects, but not for parts
 	for _, c := range order {
-		version, ok, err := w.verifies(ctx, c)
+		ok, err := w.verifies(ctx, c)
+		if ok && c != known {
+			whole = cmp.Or(whole, c)
+			ok, err = w.verifiesParts(ctx, c)
+		}
 		if ok || err != nil {
-			return c, version, err
+			return c, err
 		}
 	}
-	version, etag, err := w.put(ctx, ChecksumETag, w.content)
-	if etag != hex.EncodeToString(ChecksumMD5.sumsOf(w.content).MD5) {
-		return ChecksumNone, version, err
+	etag, err := w.put(ctx, ChecksumETag, w.content)
+	switch {
+	case whole != "" && unsupported(err): // Object Lock takes no body without a checksum
+		return whole, nil
+	case etag != hex.EncodeToString(ChecksumMD5.sumsOf(w.content).MD5):
+		return ChecksumNone, err
 	}
-	return ChecksumETag, version, err
+	return ChecksumETag, err
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // verifies reports whether the store refuses a body whose checksum is wrong, and takes it with the right one. A store
 // that takes both ignores the checksum.
-func (w *probeWrite) verifies(ctx context.Context, c Checksum) (version string, ok bool, err error) {
-	_, _, err = w.put(ctx, c, []byte("another body"))
+func (w *probeWrite) verifies(ctx context.Context, c Checksum) (ok bool, err error) {
+	_, err = w.put(ctx, c, []byte("another body"))
 	if err == nil {
-		return "", false, nil
+		return false, nil
 	}
 	if !unsupported(err) {
-		return "", false, err
+		return false, err
 	}
-	version, _, err = w.put(ctx, c, w.content)
+	_, err = w.put(ctx, c, w.content)
 	if unsupported(err) {
-		return "", false, nil
+		return false, nil
 	}
-	return version, err == nil, err
+	return err == nil, err
 }
 
 // unsupported reports whether a store refused a request for what it carried, so that it may take it in another form.
@@ -151,16 +177,16 @@ func unsupported(err error) bool {
 }
 
 // put writes the object with the checksum of a body, which may be another one.
-func (w *probeWrite) put(ctx context.Context, c Checksum, body []byte) (version, etag string, err error) {
-	sums := c.sumsOf(body)
+func (w *probeWrite) put(ctx context.Context, c Checksum, body []byte) (etag string, err error) {
+	sent := c.sent(c.sumsOf(body))
 	opts := w.b.putOptions(&Object{ContentType: "text/plain"}, Sums{})
-	sha, md := c.headers(sums)
-	if sha != "" {
-		opts.UserMetadata[headerSHA256] = sha
+	sent.addTo(&opts)
+	info, err := w.b.core.PutObject(ctx, w.b.name, w.key, bytes.NewReader(w.content), int64(len(w.content)), sent.md5,
+		"", opts)
+	if err == nil {
+		w.wrote = append(w.wrote, info.VersionID)
 	}
-	info, err := w.b.core.PutObject(ctx, w.b.name, w.key, bytes.NewReader(w.content), int64(len(w.content)), md, "",
-		opts)
-	return info.VersionID, info.ETag, w.b.explain(err)
+	return info.ETag, w.b.explain(err)
 }
 
 func (w *probeWrite) readBack(ctx context.Context) error {
@@ -174,14 +200,24 @@ func (w *probeWrite) readBack(ctx context.Context) error {
 	return nil
 }
 
-// remove deletes the version that was written, so that a bucket with versions keeps nothing either.
-func (w *probeWrite) remove(ctx context.Context, version string) error {
-	err := w.b.explain(w.b.core.RemoveObject(ctx, w.b.name, w.key, minio.RemoveObjectOptions{VersionID: version}))
-	if gone(err) {
-		return nil
+// remove deletes every version that was written, so that a bucket with versions keeps nothing either.
+func (w *probeWrite) remove(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, removeWithin)
+	defer cancel()
+	var faults error
+	slices.Sort(w.wrote)
+	for _, version := range slices.Compact(w.wrote) {
+		err := w.b.explain(w.b.core.RemoveObject(ctx, w.b.name, w.key, minio.RemoveObjectOptions{VersionID: version}))
+		if err != nil && !gone(err) && faults == nil { // the others have the same cause
+			faults = err
+		}
 	}
-	return err
+	w.wrote = nil
+	return faults
 }
+
+// removeWithin bounds the deletion of what a probe has written.
+const removeWithin = 10 * time.Second
 
 // encryptionPolicy finds out whether a write was denied for its encryption, which no store says: one with another
 // encryption passes then. It returns the error that explains the denial best.
@@ -200,9 +236,9 @@ func (w *probeWrite) encryptionPolicy(ctx context.Context, denied error) error {
 		if checksum == "" {
 			checksum = ChecksumMD5 // a bucket with Object Lock needs one, and every store takes it
 		}
-		version, _, err := probe.put(ctx, checksum, w.content)
+		_, err := probe.put(ctx, checksum, w.content)
 		if err == nil {
-			_ = w.remove(ctx, version)
+			_ = probe.remove(ctx)
 			return &encryptionError{wanted: e, err: denied}
 		}
 		if CauseOf(err).Reason == EncryptionKeyRefused {

@@ -79,18 +79,19 @@ func (b *Bucket) putWhole(ctx context.Context, o *Object, data []byte) (string, 
 	} else {
 		sums = b.checksum.sumsOf(data)
 	}
-	sha, md := b.checksum.headers(sums)
-	opts := b.putOptions(o, sums)
-	if sha != "" {
-		opts.UserMetadata[headerSHA256] = sha
+	if b.checksum == ChecksumCRC64NVME && len(sums.CRC64NVME) == 0 {
+		sums.CRC64NVME = b.checksum.sumsOf(data).CRC64NVME
 	}
+	sent := b.checksum.sent(sums)
+	opts := b.putOptions(o, sums)
+	sent.addTo(&opts)
 	piece := newPiece(data, o.Progress)
 	defer piece.close()
-	info, err := b.core.PutObject(ctx, b.name, o.Key, piece, int64(len(data)), md, "", opts)
+	info, err := b.core.PutObject(ctx, b.name, o.Key, piece, int64(len(data)), sent.md5, "", opts)
 	if err != nil {
 		return "", b.explain(err)
 	}
-	return info.ETag, confirm(sha, info.ChecksumSHA256)
+	return info.ETag, sent.confirm(info.ChecksumSHA256, info.ChecksumCRC64NVME)
 }
 
 // putLong sends a body in parts. buf is full.
@@ -109,8 +110,8 @@ func (b *Bucket) putLong(ctx context.Context, o *Object, buf []byte) (string, er
 // begin begins an upload in parts.
 func (b *Bucket) begin(ctx context.Context, o *Object) (id string, err error) {
 	opts := b.putOptions(o, Sums{})
-	if b.checksum == ChecksumSHA256 {
-		opts.UserMetadata[headerAlgorithm] = "SHA256"
+	if b.checksum.inHeader() {
+		opts.UserMetadata[headerAlgorithm] = string(b.checksum)
 	}
 	id, err = b.core.NewMultipartUpload(ctx, b.name, o.Key, opts)
 	return id, b.explainUpload(err)
@@ -200,15 +201,14 @@ func (b *Bucket) putParts(ctx context.Context, o *Object, id string, buf []byte)
 
 func (b *Bucket) putPart(ctx context.Context, o *Object, id string, number int, data []byte) (minio.CompletePart,
 	error) {
-	sums := b.checksum.sumsOf(data)
+	sent := b.checksum.sent(b.checksum.sumsOf(data))
 	piece := newPiece(data, o.Progress)
 	defer piece.close()
-	p, err := b.core.PutObjectPart(ctx, b.name, o.Key, id, number, piece, int64(len(data)), b.checksum.part(sums))
+	p, err := b.core.PutObjectPart(ctx, b.name, o.Key, id, number, piece, int64(len(data)), sent.part())
 	if err != nil {
 		return minio.CompletePart{}, b.explain(err)
 	}
-	sha, _ := b.checksum.headers(sums)
-	return minio.CompletePart{PartNumber: number, ETag: p.ETag, ChecksumSHA256: sha}, confirm(sha, p.ChecksumSHA256)
+	return sent.completed(number, p.ETag), sent.confirm(p.ChecksumSHA256, p.ChecksumCRC64NVME)
 }
 
 // piece is a body in memory. An HTTP transport may go on reading it after its call has returned; a closed piece ends

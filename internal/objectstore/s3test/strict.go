@@ -3,8 +3,6 @@ package s3test
 import (
 	"bytes"
 	"crypto/md5"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
@@ -33,12 +31,17 @@ type Rules struct {
 	Encryption, KMSKey string
 	// Skew is how far the store's clock is ahead.
 	Skew time.Duration
+	// Versioned gives the bucket versions, as Lock does. NoDeleteVersion denies the deletion of a version.
+	Versioned, NoDeleteVersion bool
 	// VirtualHost refuses addresses with the bucket in the path.
 	VirtualHost bool
 	// NoMultiDelete refuses the deletion of many objects in a request.
 	NoMultiDelete bool
-	// NoSHA256 refuses checksum headers, BlindSHA256 accepts and BlindMD5 ignores them without looking at the body.
-	NoSHA256, BlindSHA256, BlindMD5 bool
+	// NoSHA256 and NoCRC64 refuse checksum headers. BlindSHA256, BlindCRC64 and BlindMD5 accept checksums without a
+	// look at the body, and BlindParts does so with each part.
+	NoSHA256, NoCRC64, BlindSHA256, BlindCRC64, BlindMD5, BlindParts bool
+	// NoParts refuses uploads in parts.
+	NoParts bool
 	// OpaqueETags gives objects ETags that are not digests, as encryption with KMS does.
 	OpaqueETags bool
 	// NoDelete denies deletions to the key.
@@ -62,9 +65,29 @@ type StrictObject struct {
 	Data []byte
 	// Header has what the request that made it said of it.
 	Header http.Header
-	// Versions is how many there are, and Deleted whether the newest is a delete marker.
+	// Versions is how many there are with data, and Deleted whether the newest is a delete marker.
 	Versions int
 	Deleted  bool
+
+	all []strictVersion
+}
+
+type strictVersion struct {
+	id     string
+	data   []byte
+	header http.Header
+	marker bool
+}
+
+// refresh sets what is visible of the versions.
+func (o *StrictObject) refresh() {
+	o.Data, o.Header, o.Deleted, o.Versions = nil, nil, true, 0
+	for _, v := range o.all {
+		if o.Deleted = v.marker; !v.marker {
+			o.Data, o.Header = v.data, v.header
+			o.Versions++
+		}
+	}
 }
 
 // Strict is a store in memory that enforces what Amazon documents, with one bucket. Its answers have the codes and
@@ -265,17 +288,25 @@ func (s *Strict) store(w http.ResponseWriter, key string, data []byte, header ht
 	if s.rules.OpaqueETags {
 		etag = hex.EncodeToString([]byte(fmt.Sprintf("%016d", s.next())))
 	}
-	o.Data, o.Header, o.Deleted = bytes.Clone(data), header.Clone(), false
-	o.Versions++
-	o.Header.Set("ETag", `"`+etag+`"`)
+	v := strictVersion{data: bytes.Clone(data), header: header.Clone()}
+	v.header.Set("ETag", `"`+etag+`"`)
 	w.Header().Set("ETag", `"`+etag+`"`)
-	if s.rules.Lock {
-		w.Header().Set("X-Amz-Version-Id", "v"+strconv.Itoa(o.Versions))
+	if s.versioned() {
+		v.id = fmt.Sprintf("v%d", s.next())
+		w.Header().Set("X-Amz-Version-Id", v.id)
+		o.all = append(o.all, v)
+	} else {
+		o.all = []strictVersion{v}
 	}
-	if sha := header.Get("X-Amz-Checksum-Sha256"); sha != "" {
-		w.Header().Set("X-Amz-Checksum-Sha256", sha)
+	o.refresh()
+	for _, name := range []string{"X-Amz-Checksum-Sha256", "X-Amz-Checksum-Crc64nvme"} {
+		if sum := header.Get(name); sum != "" {
+			w.Header().Set(name, sum)
+		}
 	}
 }
+
+func (s *Strict) versioned() bool { return s.rules.Versioned || s.rules.Lock }
 
 func (s *Strict) next() int {
 	s.serial++
@@ -298,27 +329,6 @@ func (s *Strict) admit(h http.Header) *Refusal {
 	return nil
 }
 
-// check holds a body against the digests of its headers.
-func (s *Strict) check(h http.Header, body []byte, what string) *Refusal {
-	sha, md := h.Get("X-Amz-Checksum-Sha256"), h.Get("Content-Md5")
-	if sha != "" && s.rules.NoSHA256 { // io7m-com/exfilac#35
-		return &Refusal{501, "NotImplemented",
-			"A header you provided implies functionality that is not implemented: x-amz-checksum-sha256", ""}
-	}
-	if s.rules.Lock && sha == "" && md == "" { // versity/versitygw#1776, s3tools/s3cmd#1436
-		return &Refusal{400, "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required for Put " + what +
-			" requests with Object Lock parameters", ""}
-	}
-	wantSHA, wantMD := sha256.Sum256(body), md5.Sum(body)
-	if sha != "" && !s.rules.BlindSHA256 && sha != base64.StdEncoding.EncodeToString(wantSHA[:]) {
-		return &Refusal{400, "BadDigest", "The SHA256 you specified did not match the calculated checksum.", ""}
-	}
-	if md != "" && !s.rules.BlindMD5 && md != base64.StdEncoding.EncodeToString(wantMD[:]) {
-		return &Refusal{400, "BadDigest", "The Content-MD5 you specified did not match what we received.", ""}
-	}
-	return nil
-}
-
 func (s *Strict) get(w http.ResponseWriter, r *http.Request, key string) *Refusal {
 	o := s.objects[key]
 	if o == nil || o.Deleted {
@@ -326,7 +336,7 @@ func (s *Strict) get(w http.ResponseWriter, r *http.Request, key string) *Refusa
 	}
 	for name, values := range o.Header {
 		if name == "Etag" || name == "Content-Type" || strings.HasPrefix(name, "X-Amz-Meta-") ||
-			name == "X-Amz-Checksum-Sha256" && r.Header.Get("X-Amz-Checksum-Mode") == "ENABLED" {
+			strings.HasPrefix(name, "X-Amz-Checksum-") && r.Header.Get("X-Amz-Checksum-Mode") == "ENABLED" {
 			w.Header()[name] = values
 		}
 	}
@@ -348,10 +358,22 @@ func (s *Strict) remove(w http.ResponseWriter, key, version string) *Refusal {
 	if s.rules.Lock && version != "" {
 		return &Refusal{403, "AccessDenied", "Access Denied because object protected by object lock.", ""}
 	}
+	if s.rules.NoDeleteVersion && version != "" {
+		return &Refusal{403, "AccessDenied", "User: arn:aws:iam::123456789012:user/uploader is not authorized to " +
+			"perform: s3:DeleteObjectVersion because no identity-based policy allows it", ""}
+	}
 	switch o := s.objects[key]; {
-	case o != nil && s.rules.Lock:
-		o.Deleted = true
-	case o != nil:
+	case o == nil:
+	case version != "":
+		o.all = slices.DeleteFunc(o.all, func(v strictVersion) bool { return v.id == version })
+		o.refresh()
+	case s.versioned():
+		o.all = append(o.all, strictVersion{id: fmt.Sprintf("v%d", s.next()), marker: true})
+		o.refresh()
+	default:
+		delete(s.objects, key)
+	}
+	if o := s.objects[key]; o != nil && len(o.all) == 0 {
 		delete(s.objects, key)
 	}
 	w.WriteHeader(http.StatusNoContent)

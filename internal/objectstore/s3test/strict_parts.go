@@ -18,7 +18,8 @@ func (s *Strict) begin(w http.ResponseWriter, r *http.Request, key string) *Refu
 	if no := s.admit(r.Header); no != nil {
 		return no
 	}
-	if r.Header.Get("X-Amz-Checksum-Algorithm") != "" && s.rules.NoSHA256 {
+	algorithm := r.Header.Get("X-Amz-Checksum-Algorithm")
+	if s.rules.NoParts || algorithm == "SHA256" && s.rules.NoSHA256 || algorithm == "CRC64NVME" && s.rules.NoCRC64 {
 		return &Refusal{501, "NotImplemented", "A header you provided implies functionality that is not implemented", ""}
 	}
 	id := fmt.Sprintf("upload-%d", s.next())
@@ -72,9 +73,12 @@ func (u *strictUpload) algorithm() string {
 }
 
 func (s *Strict) putPart(w http.ResponseWriter, r *http.Request, u *strictUpload, number string, body []byte) *Refusal {
-	sha, actual := r.Header.Get("X-Amz-Checksum-Sha256"), "null"
-	if sha != "" {
+	sha, crc, actual := r.Header.Get("X-Amz-Checksum-Sha256"), r.Header.Get("X-Amz-Checksum-Crc64nvme"), "null"
+	switch {
+	case sha != "":
 		actual = "sha256"
+	case crc != "":
+		actual = "crc64nvme"
 	}
 	if want := u.algorithm(); want != actual { // apache/arrow-rs#6793, floci-io/floci#3093
 		return &Refusal{400, "InvalidRequest", "Checksum Type mismatch occurred, expected checksum Type: " + want +

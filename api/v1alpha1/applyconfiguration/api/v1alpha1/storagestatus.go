@@ -11,8 +11,8 @@ type StorageStatusApplyConfiguration struct {
 	Endpoint *string `json:"endpoint,omitempty"`
 	// bucket that was checked.
 	Bucket *string `json:"bucket,omitempty"`
-	// checksum is how uploads make sure that the bucket has what was sent: SHA256 or MD5, which the store verifies;
-	// ETag, which is compared with the object's MD5; or None, where each object is read back.
+	// checksum is how uploads make sure that the bucket has what was sent: SHA256, CRC64NVME or MD5, which the store
+	// verifies; ETag, which is compared with the object's MD5; or None, where each object is read back.
 	Checksum *string `json:"checksum,omitempty"`
 }
 

@@ -1,0 +1,131 @@
+package tenant
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/objectstore/s3test"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// prober checks the bucket of a strict store, as reconciles do.
+type prober struct {
+	t     *testing.T
+	store *s3test.Strict
+	r     *Reconciler
+	u     tenantconfig.Upload
+}
+
+func newProber(t *testing.T, rules s3test.Rules) *prober {
+	t.Helper()
+	store := s3test.NewStrict(t, rules, nil)
+	p := &prober{t: t, store: store, r: &Reconciler{Buckets: S3{Transport: loopback()}}}
+	p.u = tenantconfig.Upload{ID: "acme/support", Storage: tenantconfig.Storage{Endpoint: store.URL, Region: "us-east-1",
+		Bucket: store.Bucket, AccessKeyID: tenantconfig.Sensitive(store.AccessKey),
+		SecretAccessKey: tenantconfig.Sensitive(store.SecretKey)}}
+	return p
+}
+
+// check returns the fault of a check, and how many objects and parts were sent. The checksum that it finds is stored.
+func (p *prober) check() (err error, sent int) { //nolint:revive // the count is the second thought
+	p.t.Helper()
+	before := len(p.store.Asked())
+	key := probeKey(&p.u)
+	if last := p.r.probes.get(p.u.ID, key); !last.at.IsZero() { // the time has come
+		last.at = time.Now().Add(-reprobe)
+		p.r.probes.keep(p.u.ID, key, last)
+	}
+	s := &scope{tenant: &v1alpha1.Tenant{}, upload: new(p.u)}
+	s.tenant.Namespace, s.tenant.Name = "acme", "support"
+	last, err := p.r.look(p.t.Context(), s)
+	if err == nil {
+		p.u.Checksum = last.found.Checksum
+	}
+	for _, request := range p.store.Asked()[before:] {
+		if strings.HasPrefix(request, http.MethodPut+" ") {
+			sent++
+		}
+	}
+	return err, sent
+}
+
+// age lets time pass since the last check.
+func (p *prober) age(d time.Duration) {
+	key := probeKey(&p.u)
+	last := p.r.probes.get(p.u.ID, key)
+	for _, at := range []*time.Time{&last.at, &last.wrote, &last.judged} {
+		if !at.IsZero() {
+			*at = at.Add(-d)
+		}
+	}
+	p.r.probes.keep(p.u.ID, key, last)
+}
+
+// TestChecksumIsJudgedAgain has a store be upgraded to one that verifies checksums.
+func TestChecksumIsJudgedAgain(t *testing.T) {
+	p := newProber(t, s3test.Rules{BlindSHA256: true, BlindCRC64: true, BlindMD5: true})
+	if err, _ := p.check(); err != nil || p.u.Checksum != objectstore.ChecksumETag {
+		t.Fatalf("checksum %s, %v; want ETag", p.u.Checksum, err)
+	}
+	p.store.SetRules(func(r *s3test.Rules) { *r = s3test.Rules{Region: r.Region} })
+	if err, sent := p.check(); err != nil || sent != 1 || p.u.Checksum != objectstore.ChecksumETag {
+		t.Errorf("on the same day: checksum %s, %d bodies, %v; want ETag with one", p.u.Checksum, sent, err)
+	}
+	p.age(rejudge)
+	if err, _ := p.check(); err != nil || p.u.Checksum != objectstore.ChecksumSHA256 {
+		t.Errorf("a day later: checksum %s, %v; want SHA256", p.u.Checksum, err)
+	}
+	if err, sent := p.check(); err != nil || sent != 2 {
+		t.Errorf("after that: %d bodies, %v; want 2", sent, err)
+	}
+}
+
+// TestKeptIsRemembered fails checks of a bucket that keeps what they write.
+func TestKeptIsRemembered(t *testing.T) {
+	down := func(r *s3test.Rules) {
+		r.Refuse = func(*http.Request) *s3test.Refusal {
+			return &s3test.Refusal{Status: 503, Code: "SlowDown", Message: "Please reduce your request rate."}
+		}
+	}
+	up := func(r *s3test.Rules) { r.Refuse = nil }
+	p := newProber(t, s3test.Rules{Lock: true})
+	if err, sent := p.check(); err != nil || sent == 0 {
+		t.Fatalf("%d bodies, %v", sent, err)
+	}
+	p.store.SetRules(down)
+	if err, _ := p.check(); err == nil {
+		t.Fatal("no error of a store that is down")
+	}
+	p.store.SetRules(up)
+	if err, sent := p.check(); err != nil || sent != 0 {
+		t.Errorf("after the outage: %d bodies, %v; want none", sent, err)
+	}
+}
+
+// TestFailedWriteIsSpaced checks a bucket that keeps what is written and whose key must not read it. Each write leaves
+// a version.
+func TestFailedWriteIsSpaced(t *testing.T) {
+	p := newProber(t, s3test.Rules{Lock: true, Refuse: func(r *http.Request) *s3test.Refusal {
+		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, ".caly-probe") && r.URL.RawQuery == "" {
+			return &s3test.Refusal{Status: 403, Code: "AccessDenied", Message: "Access Denied"}
+		}
+		return nil
+	}})
+	first, sent := p.check()
+	if first == nil || sent == 0 {
+		t.Fatalf("%d bodies, %v; want an error", sent, first)
+	}
+	again, sent := p.check()
+	if again == nil || again.Error() != first.Error() || sent != 0 {
+		t.Errorf("a minute later: %d bodies, %v; want the same error without a write", sent, again)
+	}
+	p.age(rewriteFailed)
+	p.store.SetRules(func(r *s3test.Rules) { r.Refuse = nil })
+	if err, sent := p.check(); err != nil || sent == 0 {
+		t.Errorf("later: %d bodies, %v; want a write", sent, err)
+	}
+}

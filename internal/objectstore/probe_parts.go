@@ -1,0 +1,66 @@
+package objectstore
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/minio/minio-go/v7"
+)
+
+// verifiesParts reports whether the store refuses a part whose checksum is wrong, takes it with the right one, and
+// makes an object of it. That a store verifies objects says nothing about parts.
+func (w *probeWrite) verifiesParts(ctx context.Context, c Checksum) (ok bool, err error) {
+	b := *w.b
+	b.checksum = c
+	w.abortOthers(ctx)
+	id, err := b.begin(ctx, &Object{Key: w.key, ContentType: "text/plain"})
+	if err != nil {
+		return false, orUnsupported(err)
+	}
+	defer func() {
+		if !ok {
+			_ = b.abort(ctx, w.key, id) // what stays is ended by the next probe
+		}
+	}()
+	if _, err := w.part(ctx, &b, id, []byte("another body")); err == nil || !unsupported(err) {
+		return false, err
+	}
+	part, err := w.part(ctx, &b, id, w.content)
+	if err != nil {
+		return false, orUnsupported(err)
+	}
+	info, err := b.core.CompleteMultipartUpload(ctx, b.name, w.key, id, []minio.CompletePart{part},
+		minio.PutObjectOptions{})
+	if err != nil {
+		return false, orUnsupported(b.explain(err))
+	}
+	w.wrote = append(w.wrote, info.VersionID)
+	return true, nil
+}
+
+// part sends the content as a part, with the checksum of a body.
+func (w *probeWrite) part(ctx context.Context, b *Bucket, id string, body []byte) (minio.CompletePart, error) {
+	sent := b.checksum.sent(b.checksum.sumsOf(body))
+	p, err := b.core.PutObjectPart(ctx, b.name, w.key, id, 1, bytes.NewReader(w.content), int64(len(w.content)),
+		sent.part())
+	return sent.completed(1, p.ETag), b.explainUpload(err)
+}
+
+// abortOthers ends the uploads in parts that a crash of an earlier probe has left. A key may have no right to list
+// them.
+func (w *probeWrite) abortOthers(ctx context.Context) {
+	ids, err := w.b.Uploads(ctx, w.key)
+	for _, id := range ids {
+		if err == nil {
+			err = w.b.abort(ctx, w.key, id)
+		}
+	}
+}
+
+// orUnsupported returns nil for an error that says that the store does not support the request.
+func orUnsupported(err error) error {
+	if unsupported(err) {
+		return nil
+	}
+	return err
+}
