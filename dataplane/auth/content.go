@@ -33,9 +33,11 @@ func (c content) accepted() finding {
 		f.digest = wholeDigest(c.whole)
 		return f
 	}
+	// The bytes as they are signed, without a mark between names and values. A signature that is right for them is right
+	// for parameters that are split otherwise too, and these must not be another event.
 	h := sha256.New()
 	for _, p := range c.parts {
-		_, _ = fmt.Fprintf(h, "%d:%s", len(p), p) // a hash never fails
+		_, _ = h.Write(p) // a hash never fails
 	}
 	f.digest = h.Sum(nil)
 	return f

@@ -55,3 +55,23 @@ func TestSignedDigest(t *testing.T) {
 		t.Errorf("under a token alone: %+v, want no digest", v)
 	}
 }
+
+// TestParametersSplitOtherwiseAreOneEvent checks that a client that has seen one signed request cannot make another
+// event of it: the signature of a URL with its parameters does not tell where a name ends and its value begins.
+func TestParametersSplitOtherwiseAreOneEvent(t *testing.T) {
+	cfg := signatureOf(sha1Scheme, firstSecret)
+	cfg.Signature.SignedContent = tenantconfig.SignedURLAndParameters
+	signature := hex.EncodeToString(mac(sha1Scheme, firstSecret, webURL+"CallSidc1Statusbusy"))
+	verdict := func(body string) auth.Verdict {
+		r := post(body, "X-Exotel-Signature", signature)
+		r.URL = mustURL(webURL)
+		r.Header.Set("Content-Type", form)
+		return auth.Verify(cfg, r)
+	}
+	want := verdict("CallSid=c1&Status=busy")
+	for _, body := range []string{"CallSid=c1Statusbusy", "CallSid=c1&Statusb=usy", "CallSidc1=Statusbusy"} {
+		if got := verdict(body); !got.OK || !bytes.Equal(got.SignedDigest, want.SignedDigest) {
+			t.Errorf("%s: %+v, want the digest %x", body, got, want.SignedDigest)
+		}
+	}
+}
