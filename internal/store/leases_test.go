@@ -1,0 +1,75 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// queued is all that the database has of a recording in the queue, as text.
+func (f *fixture) queued(t *testing.T, id string) (row string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), f.pg.AdminDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	if err := conn.QueryRow(t.Context(), `SELECT r::text FROM recordings r WHERE id = $1`, id).Scan(&row); err != nil {
+		t.Fatal(err)
+	}
+	return row
+}
+
+// TestLostLease checks that an owner whose lease was taken over changes nothing of the recording.
+func TestLostLease(t *testing.T) {
+	f := newFixture(t)
+	id := f.enqueue(t, acme, 1)[0]
+	if recs, err := f.upload.Claim(t.Context(), "first", 1, time.Minute); err != nil || len(recs) != 1 {
+		t.Fatalf("claimed %v, %v", recs, err)
+	}
+	f.exec(t, `UPDATE recordings SET lease_owner = 'second'`)
+	before := f.queued(t, id)
+	for name, tc := range map[string]struct {
+		act     func(ctx context.Context) error
+		wantErr error
+	}{
+		"RetryLater": {func(ctx context.Context) error {
+			return f.upload.RetryLater(ctx, "first", id, time.Now(), "Code", "message", true)
+		}, store.ErrLeaseLost},
+		"Fail": {func(ctx context.Context) error {
+			return f.upload.Fail(ctx, "first", id, "Code", "message")
+		}, store.ErrLeaseLost},
+		"Release": {func(ctx context.Context) error {
+			return f.upload.Release(ctx, "first", []string{id})
+		}, nil},
+		"Complete": {func(ctx context.Context) error {
+			return f.upload.Complete(ctx, "first", id, store.Result{Bucket: "b", Key: "k", SHA256: "s"})
+		}, store.ErrLeaseLost},
+		"MarkUploadStarted": {func(ctx context.Context) error {
+			return f.upload.MarkUploadStarted(ctx, "first", id)
+		}, store.ErrLeaseLost},
+		"Heartbeat": {func(ctx context.Context) error {
+			held, err := f.upload.Heartbeat(ctx, "first", []string{id}, time.Hour)
+			if len(held) > 0 {
+				t.Errorf("the first owner still holds %v", held)
+			}
+			return err
+		}, nil},
+	} {
+		if err := tc.act(t.Context()); !errors.Is(err, tc.wantErr) {
+			t.Errorf("%s: %v, want %v", name, err, tc.wantErr)
+		}
+		if f.one(t, `SELECT count(*) FROM recordings WHERE id = $1`, id) != 1 {
+			t.Fatalf("%s: the recording is no longer in the queue", name)
+		}
+		if d := cmp.Diff(before, f.queued(t, id)); d != "" {
+			t.Errorf("%s changed the row (-before +after):\n%s", name, d)
+		}
+	}
+}
