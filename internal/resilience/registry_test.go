@@ -111,6 +111,37 @@ func TestBreaker(t *testing.T) {
 	})
 }
 
+// TestHalfOpenBreaker checks that a breaker lets one call through as its trial, and no other until that has ended.
+func TestHalfOpenBreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRegistry(Options{FailureThreshold: 1, OpenFor: time.Minute, Policy: Policy{MaxAttempts: 1}}, nil)
+		_ = r.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown}}).call)
+		time.Sleep(70 * time.Second)
+		end, trial := make(chan error), make(chan error, 1)
+		go func() {
+			trial <- r.Do(t.Context(), "ns/t", "s3", func(context.Context) error { return <-end })
+		}()
+		synctest.Wait()
+		up := &script{answers: []error{nil}}
+		for range 10 {
+			var open *OpenError
+			if err := r.Do(t.Context(), "ns/t", "s3", up.call); !errors.As(err, &open) {
+				t.Errorf("beside the trial: %v, want a refusal", err)
+			}
+		}
+		if up.calls != 0 {
+			t.Errorf("%d calls were made beside the trial", up.calls)
+		}
+		end <- nil
+		if err := <-trial; err != nil {
+			t.Errorf("the trial: %v", err)
+		}
+		if err := r.Do(t.Context(), "ns/t", "s3", up.call); err != nil {
+			t.Errorf("after the trial: %v", err)
+		}
+	})
+}
+
 // TestBreakerNeutral : what says nothing of the dependency neither opens its breaker nor closes it.
 func TestBreakerNeutral(t *testing.T) {
 	cancelled := func(r *Registry) error {
@@ -180,8 +211,10 @@ func TestBoundedAndForgotten(t *testing.T) {
 		t.Errorf("%d breakers, want 3", n)
 	}
 	var open *OpenError
-	if err := r.Do(t.Context(), "ns/t9", "s3", down.call); !errors.As(err, &open) {
-		t.Errorf("the newest was dropped: %v", err)
+	for _, tenant := range []string{"ns/t7", "ns/t8", "ns/t9"} {
+		if err := r.Do(t.Context(), tenant, "s3", down.call); !errors.As(err, &open) {
+			t.Errorf("the breaker of %s, one of the newest, was dropped: %v", tenant, err)
+		}
 	}
 	r.Forget("ns/t9")
 	if err := r.Do(t.Context(), "ns/t9", "s3", down.call); !errors.Is(err, errDown) {
