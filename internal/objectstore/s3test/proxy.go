@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strconv"
 	"testing"
 )
 
@@ -27,6 +28,8 @@ const (
 	Corrupt
 	// Hang takes the request and answers nothing until the client goes.
 	Hang
+	// Shorten passes the request on and answers HEAD with one byte less than the object has.
+	Shorten
 )
 
 // Proxy stands between a client and a Server, to break what a network breaks.
@@ -73,6 +76,8 @@ func serve(w http.ResponseWriter, r *http.Request, f Fault, forward http.Handler
 		w.Header().Set("ETag", `"00000000000000000000000000000000"`)
 		w.WriteHeader(rec.Code)
 		_, _ = w.Write(rec.Body.Bytes())
+	case Shorten:
+		forward.ServeHTTP(&shortened{w}, r)
 	case Corrupt:
 		body, err := io.ReadAll(r.Body)
 		if err != nil || len(body) == 0 {
@@ -87,4 +92,14 @@ func serve(w http.ResponseWriter, r *http.Request, f Fault, forward http.Handler
 	default:
 		forward.ServeHTTP(w, r)
 	}
+}
+
+// shortened passes an answer on whose Content-Length is one byte less.
+type shortened struct{ http.ResponseWriter }
+
+func (s *shortened) WriteHeader(status int) {
+	if n, err := strconv.Atoi(s.Header().Get("Content-Length")); err == nil && n > 0 {
+		s.Header().Set("Content-Length", strconv.Itoa(n-1))
+	}
+	s.ResponseWriter.WriteHeader(status)
 }
