@@ -19,23 +19,27 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 )
 
-// heldUp is a store that answers nobody until it is let go.
+// heldUp is a store that answers nobody until it is released.
 type heldUp struct {
 	entered chan struct{}
 	may     chan struct{}
 	release func()
+	over    <-chan struct{} // closed before the test's cleanups, so that a server's cleanup does not wait for this store
 }
 
 func newHeldUp(t *testing.T) *heldUp {
-	h := &heldUp{entered: make(chan struct{}, 64), may: make(chan struct{})}
+	h := &heldUp{entered: make(chan struct{}, 64), may: make(chan struct{}), over: t.Context().Done()}
 	h.release = sync.OnceFunc(func() { close(h.may) })
-	t.Cleanup(h.release)
 	return h
 }
 
 func (h *heldUp) IngestBatch(_ context.Context, events []store.Event) ([]store.Outcome, error) {
 	h.entered <- struct{}{}
-	<-h.may
+	select {
+	case <-h.may:
+	case <-h.over:
+		return nil, context.Canceled
+	}
 	outcomes := make([]store.Outcome, len(events))
 	for i := range outcomes {
 		outcomes[i] = store.Applied
@@ -94,6 +98,20 @@ func TestFull(t *testing.T) {
 	}
 	if status, _, _ := do(t, "POST", srv.URL+statusPath, sign(secret, statusBody), statusBody); status != http.StatusOK {
 		t.Errorf("afterwards: %d", status)
+	}
+}
+
+// TestHeldUpEndsWithItsTest checks that a test that fails before it releases its store ends at once.
+func TestHeldUpEndsWithItsTest(t *testing.T) {
+	var client net.Conn
+	t.Run("a test that does not release", func(t *testing.T) {
+		s := newHeldUp(t)
+		client = headers(t, serveBounded(t, s, 1), statusBody)
+		<-s.entered
+	})
+	_ = client.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if n, err := client.Read(make([]byte, 1)); err == nil {
+		t.Errorf("%d bytes came from a server that is closed", n)
 	}
 }
 

@@ -350,3 +350,21 @@ func TestClose(t *testing.T) {
 		c.close() // once more does no harm
 	})
 }
+
+// TestCloseSettlesMoreThanABatch checks that the only worker commits what is left after its batch, not only the batch.
+func TestCloseSettlesMoreThanABatch(t *testing.T) {
+	s := &scripted{}
+	inBubble(t, s, 1, func(t *testing.T, c *committing) {
+		c.sendMany(t.Context(), maxBatch+1)
+		go c.close()
+		synctest.Wait()
+		close(s.may)
+		synctest.Wait()
+		if n := c.outcomes(); n[store.Applied] != maxBatch+2 {
+			t.Errorf("outcomes: %v, want %d events applied", n, maxBatch+2)
+		}
+		if d := cmp.Diff([]int{1, maxBatch, 1}, s.sizes()); d != "" {
+			t.Errorf("transactions (-want +got):\n%s", d)
+		}
+	})
+}

@@ -199,6 +199,21 @@ func TestMetrics(t *testing.T) {
 	h := handlerWith(t, webhook.Options{Store: &fake{outcome: store.Applied}, Metrics: registry})
 	post(h, statusPath, sign(secret, statusBody), statusBody)
 	post(h, statusPath, "", statusBody)
+	if n := metricOf(t, registry, "caly_webhook_verified_total"); n != 1 {
+		t.Errorf("of a signed and an unsigned webhook %v are verified, want 1", n)
+	}
+	for name, tc := range map[string]struct {
+		label string
+		want  float64
+	}{
+		"received_total": {"status", 2},
+		"rejected_total": {"invalid_signature", 1},
+		"refused_total":  {"missing_signature", 1},
+	} {
+		if got := counted(t, registry, "caly_webhook_"+name, tc.label); got != tc.want {
+			t.Errorf("%s of %s is %v, want %v", name, tc.label, got, tc.want)
+		}
+	}
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
