@@ -53,6 +53,7 @@ func TestMark(t *testing.T) {
 			t.Run(from+" to "+to, func(t *testing.T) {
 				o := object(condition(v1alpha1.ConditionSuspended, metav1.ConditionTrue))
 				before.mark(o, "Before", "before")
+				o.Status.ObservedGeneration = 0
 				after.mark(o, "Why", "what")
 				want := append([]metav1.Condition{condition(v1alpha1.ConditionSuspended, metav1.ConditionTrue)}, after.want...)
 				if diff := cmp.Diff(want, o.GetConditions(), anyOrder); diff != "" {
@@ -60,6 +61,9 @@ func TestMark(t *testing.T) {
 				}
 				if err := conditions.Check(o); err != nil {
 					t.Errorf("it breaks the contract: %v", err)
+				}
+				if o.Status.ObservedGeneration != o.Generation {
+					t.Errorf("observed generation %d, want %d", o.Status.ObservedGeneration, o.Generation)
 				}
 			})
 		}
