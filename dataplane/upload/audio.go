@@ -1,48 +1,125 @@
 package upload
 
-import "bytes"
+import (
+	"bytes"
+	"net/http"
+	"unicode/utf8"
+)
+
+// headSize is how much of a file is looked at. It has three frames after the rest of a cut one, at 320 kbit/s.
+const headSize = 4 << 10
 
 // isAudio reports whether a file that begins with head is audio. Exotel's recordings are MP3 or WAV; the other formats
 // are those of RFC 4337, RFC 4867, RFC 5334, RFC 9639 and of the containers that Tenants' own hosts are known to serve.
 // Some encoders write zeros before the first MP3 frame.
 func isAudio(head []byte) bool {
 	for _, m := range magics {
-		if len(head) >= m.at+len(m.bytes) && string(head[m.at:m.at+len(m.bytes)]) == m.bytes {
-			return true
+		if at(head, 0, m.begins) && at(head, m.at, m.bytes) {
+			return !isPicture(head)
 		}
 	}
-	return isMPEG(bytes.TrimLeft(head, "\x00"))
+	return isTagged(head) || isMPEG(bytes.TrimLeft(head, "\x00")) || isCutMPEG(head)
+}
+
+func at(head []byte, at int, want string) bool {
+	return len(head) >= at+len(want) && string(head[at:at+len(want)]) == want
 }
 
 var magics = []struct {
-	at    int
-	bytes string
+	begins string
+	at     int
+	bytes  string
 }{
-	{0, "ID3"},              // MP3 with a tag
-	{8, "WAVE"},             // after RIFF, RIFX, RF64 or BW64 and a length
-	{0, "OggS"},             // Vorbis, Opus, Speex
-	{0, "fLaC"},             //
-	{4, "ftyp"},             // MP4: m4a, 3gp
-	{0, "#!AMR"},            // AMR and AMR-WB
-	{0, ".snd"},             // AU
-	{8, "AIFF"},             // after FORM and a length
-	{8, "AIFC"},             //
-	{0, "\x1a\x45\xdf\xa3"}, // Matroska, WebM
-	{0, "\x30\x26\xb2\x75"}, // ASF: wma
+	{"RIFF", 8, "WAVE"},
+	{"RIFX", 8, "WAVE"},         // big endian
+	{"RF64", 8, "WAVE"},         // more than 4 GiB
+	{"BW64", 8, "WAVE"},         //
+	{"OggS", 0, ""},             // Vorbis, Opus, Speex
+	{"fLaC", 0, ""},             //
+	{"", 4, "ftyp"},             // MP4: m4a, 3gp
+	{"#!AMR", 0, ""},            // AMR and AMR-WB
+	{".snd", 0, ""},             // AU
+	{"FORM", 8, "AIFF"},         //
+	{"FORM", 8, "AIFC"},         //
+	{"\x1a\x45\xdf\xa3", 0, ""}, // Matroska, WebM
+	{"\x30\x26\xb2\x75", 0, ""}, // ASF: wma
 }
 
+// isPicture reports whether an MP4 holds a picture (ISO/IEC 23008-12).
+func isPicture(head []byte) bool {
+	for _, brand := range []string{"avif", "avis", "heic", "heix", "hevc", "mif1", "msf1"} {
+		if at(head, 4, "ftyp"+brand) {
+			return true
+		}
+	}
+	return false
+}
+
+// isTagged reports whether an MP3 begins with a tag: ID3 2.2 to 2.4, whose size has seven bits a byte. What follows a
+// tag that ends within head must be MPEG audio, or zeros.
+func isTagged(head []byte) bool {
+	if !at(head, 0, "ID3") || len(head) < 10 || head[3] < 2 || head[3] > 4 {
+		return false
+	}
+	size := 10
+	for i, b := range head[6:10] {
+		if b >= 0x80 {
+			return false
+		}
+		size += int(b) << (7 * (3 - i))
+	}
+	if size >= len(head) {
+		return true
+	}
+	rest := bytes.TrimLeft(head[size:], "\x00")
+	return len(rest) < minHeader || isMPEG(rest) || isCutMPEG(rest)
+}
+
+// minHeader is the length of a frame's header.
+const minHeader = 4
+
 // isMPEG reports whether b begins with the frame of an MPEG audio stream: layer II or III, or AAC in ADTS. If the next
-// frame begins within b, it must be one as well: text in UTF-16 begins like a frame.
+// frame begins within b, it must be one of the same stream: text in UTF-16 begins like a frame.
 func isMPEG(b []byte) bool {
 	n, ok := frameLength(b)
 	if !ok {
 		return false
 	}
-	if len(b) < n+4 {
-		return true
+	return len(b) < n+minHeader || follows(b, n)
+}
+
+// isCutMPEG reports whether b has three frames of one MPEG audio stream in a row. A recording that was cut begins with
+// the rest of a frame or of a tag.
+func isCutMPEG(b []byte) bool {
+	switch http.DetectContentType(b) {
+	case "application/octet-stream":
+	case "text/plain; charset=utf-8": // the answer for all that has no control characters, even if it is not UTF-8
+		if utf8.Valid(b) {
+			return false
+		}
+	default: // a known format
+		return false
 	}
-	_, ok = frameLength(b[n:])
-	return ok
+	for ; len(b) >= minHeader; b = b[1:] {
+		first, ok := frameLength(b)
+		if !ok || !follows(b, first) {
+			continue
+		}
+		if second, ok := frameLength(b[first:]); ok && follows(b[first:], second) {
+			return true
+		}
+	}
+	return false
+}
+
+// follows reports whether a frame of the same stream begins n bytes after the one at the beginning of b: its version,
+// layer and sample rate are the same.
+func follows(b []byte, n int) bool {
+	if len(b) < n+minHeader {
+		return false
+	}
+	_, ok := frameLength(b[n:])
+	return ok && (b[1]^b[n+1])&0xfe == 0 && (b[2]^b[n+2])&0x0c == 0
 }
 
 // Bit rates in kbit/s by the index of a frame's header (ISO/IEC 11172-3, 13818-3). Index 0 is a free rate and 15 is
@@ -57,7 +134,7 @@ var (
 
 // frameLength reads a frame's header and returns the frame's length in bytes.
 func frameLength(b []byte) (int, bool) {
-	if len(b) < 4 || b[0] != 0xff || b[1]&0xe0 != 0xe0 {
+	if len(b) < minHeader || b[0] != 0xff || b[1]&0xe0 != 0xe0 {
 		return 0, false
 	}
 	version, layer := b[1]>>3&3, b[1]>>1&3

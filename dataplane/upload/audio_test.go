@@ -41,11 +41,29 @@ func TestIsAudio(t *testing.T) {
 		"a lone frame header":                  {"\xff\xfb\x90\xc4", true},
 		"a header of an invalid rate":          {frames("\xff\xfb\xf0\xc4", 417, 1), false},
 		"a frame and then something else":      {frames("\xff\xfb\x90\xc4", 417, 1) + "<html>", false},
-		"one byte":                             {"\xff", false},
-		"a gzip":                               {"\x1f\x8b\x08\x00", false},
-		"a PDF":                                {"%PDF-1.7", false},
-		"an ISO image of nothing":              {strings.Repeat(" ", 512), false},
-		"AAC of no length":                     {"\xff\xf1\x50\x80\x00\x00\xfc", false},
+		"MP3 that begins within a frame":       {frames("\xff\xfb\x90\xc4", 417, 5)[100:], true},
+		"MP3 of 320 kbit/s, cut":               {frames("\xff\xfb\xe0\xc4", 1044, 4)[1:], true},
+		"MP3 after the end of a tag": {"TXXX\x00\x00\x00\x09\x00\x00call\x00\xff\xfe" +
+			frames("\xff\xf3\x48\xc4", 144, 9), true},
+		"MP3 with a whole tag": {"ID3\x04\x00\x00\x00\x00\x00\x05hello" +
+			frames("\xff\xfb\x90\xc4", 417, 3), true},
+		"MP3 with a tag and padding": {"ID3\x04\x00\x00\x00\x00\x00\x05hello" +
+			strings.Repeat("\x00", 99), true},
+		"a page after a tag":          {"ID3\x04\x00\x00\x00\x00\x00\x05hello<html><body>Sign in", false},
+		"text that begins like a tag": {"ID3 tags could not be read: the recording is gone", false},
+		"a tag of an impossible size": {"ID3\x04\x00\x00\xff\xff\xff\xff", false},
+		"two frames in noise":         {"noise\x01" + frames("\xff\xfb\x90\xc4", 417, 2) + "noise", false},
+		"frames of three streams": {"\x01" + frames("\xff\xfb\x90\xc4", 417, 1) + frames("\xff\xf3\x48\xc4", 144, 1) +
+			frames("\xff\xe3\x28\xc4", 144, 1), false},
+		"a JPEG with frames in it":    {"\xff\xd8\xff\xe0" + frames("\xff\xfb\x90\xc4", 417, 5), false},
+		"a gzip with frames in it":    {"\x1f\x8b\x08" + frames("\xff\xfb\x90\xc4", 417, 5), false},
+		"a picture in an MP4":         {"\x00\x00\x00\x20ftypheic\x00\x00\x00\x00", false},
+		"a word at the place of WAVE": {"the new WAVE of calls is not recorded", false},
+		"one byte":                    {"\xff", false},
+		"a gzip":                      {"\x1f\x8b\x08\x00", false},
+		"a PDF":                       {"%PDF-1.7", false},
+		"an ISO image of nothing":     {strings.Repeat(" ", 512), false},
+		"AAC of no length":            {"\xff\xf1\x50\x80\x00\x00\xfc", false},
 	} {
 		if got := isAudio([]byte(tc.head)); got != tc.want {
 			t.Errorf("%s: %v, want %v", name, got, tc.want)

@@ -93,9 +93,9 @@ func checkAnswer(resp *http.Response) error {
 	return nil
 }
 
-// peek reads the first bytes. 512 are what the sniffer looks at.
+// peek reads the first bytes.
 func (b *body) peek() error {
-	head := make([]byte, 512)
+	head := make([]byte, headSize)
 	n, err := io.ReadFull(readerFunc(b.receive), head)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
