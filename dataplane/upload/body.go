@@ -156,11 +156,11 @@ func (b *body) afterEnd(err error) error {
 	}
 	if b.validator == "" {
 		return brokenFault("the source broke off after %d bytes (%s) and gave neither an ETag nor a date to go on "+
-			"with; the whole will be tried again", b.fetched, words(err))
+			"with; the whole will be tried again", b.fetched, lostConnection(err)).withDetail(err)
 	}
 	if b.resumes == maxResumes {
 		return brokenFault("the source broke off %d times, last after %d bytes (%s); the whole will be tried again",
-			b.resumes+1, b.fetched, words(err))
+			b.resumes+1, b.fetched, lostConnection(err)).withDetail(err)
 	}
 	b.resumes++
 	return b.resume()

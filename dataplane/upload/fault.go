@@ -62,6 +62,8 @@ type fault struct {
 	// wait is the least time until the next try, as the other side asked for it.
 	wait  time.Duration
 	cause error
+	// detail is what the platform's log says in addition.
+	detail string
 }
 
 // Error returns the text.
@@ -136,8 +138,30 @@ func requestFault(host string, err error) *fault {
 		return &fault{kind: later, code: CodeSourceRefused, cause: resilience.Abort(err),
 			text: text + "; it will be tried again, since DNS may be wrong"}
 	}
-	return &fault{kind: later, code: CodeSourceUnavailable, cause: err,
-		text: fmt.Sprintf("%s could not be reached: %s; it will be tried again", host, words(err))}
+	return &fault{kind: later, code: CodeSourceUnavailable, cause: err, detail: words(err),
+		text: fmt.Sprintf("%s %s; it will be tried again", host, noAnswer(err))}
+}
+
+// noAnswer says what came in place of an answer. The addresses of the platform's pods and proxies are part of most
+// errors, and the difference between a refused connection and a silent address would describe its network: the
+// Tenant's author, who names the host, learns neither.
+func noAnswer(err error) string {
+	fault := objectstore.CertificateFault(err)
+	switch {
+	case fault != "":
+		return "has a certificate that " + fault
+	case errors.Is(err, errStalled):
+		return "sent no byte for too long"
+	}
+	return "did not answer"
+}
+
+// lostConnection is for a body that broke off: it says no more than noAnswer does.
+func lostConnection(err error) string {
+	if errors.Is(err, errStalled) {
+		return errStalled.Error()
+	}
+	return "the connection was lost"
 }
 
 // statusFault is for an answer that is no recording. head is the beginning of its body.
@@ -179,6 +203,11 @@ func notAudio(contentType string, head []byte) *fault {
 
 func brokenFault(format string, args ...any) *fault {
 	return &fault{kind: later, code: CodeSourceBroken, text: fmt.Sprintf(format, args...)}
+}
+
+func (f *fault) withDetail(err error) *fault {
+	f.detail = words(err)
+	return f
 }
 
 func tooLarge(limit int64) *fault {

@@ -231,8 +231,8 @@ func TestTakesCredentials(t *testing.T) {
 	}
 }
 
-// TestFaultsQuoteLittle asks a source that puts its own words into the error of net/http. The fault becomes a row, a
-// status and a line of the log.
+// TestFaultsQuoteLittle asks a source that puts its own words into the error of net/http. The fault becomes a row and a
+// status, and its detail a part of a line of the log.
 func TestFaultsQuoteLittle(t *testing.T) {
 	noLeak(t)
 	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -246,8 +246,9 @@ func TestFaultsQuoteLittle(t *testing.T) {
 		_ = conn.Close()
 	})
 	_, err := read(newTestSource(t, loopback, hostOf(s)), s.URL+"/x.mp3", t)
-	if f := wantFault(t, err, later, CodeSourceUnavailable); len(f.text) > 500 || !strings.Contains(f.text, "encoding") {
-		t.Errorf("the fault has %d bytes: %.300q", len(f.text), f.text)
+	f := wantFault(t, err, later, CodeSourceUnavailable)
+	if len(f.text+f.detail) > 500 || !strings.Contains(f.detail, "encoding") {
+		t.Errorf("the fault has %d bytes: %.300q, %.300q", len(f.text+f.detail), f.text, f.detail)
 	}
 }
 

@@ -250,6 +250,9 @@ func (w *worker) settleFault(ctx context.Context, log *slog.Logger, rec *store.R
 	if f.code == CodeStorageUnavailable && f.cause != nil {
 		log = log.With("cause", objectstore.Detail(f.cause))
 	}
+	if f.detail != "" {
+		log = log.With("cause", f.detail)
+	}
 	err := w.settle(ctx, func(ctx context.Context) error {
 		if d.Fail {
 			return w.db.Fail(ctx, w.o.Owner, rec.ID, f.code, f.text)

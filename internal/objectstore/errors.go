@@ -99,8 +99,9 @@ func (e *CertificateError) Error() string { return "the certificate of " + e.Hos
 // Unwrap returns the cause.
 func (e *CertificateError) Unwrap() error { return e.cause }
 
-// certificateFault returns what is wrong with a certificate, or "" if an error is about something else.
-func certificateFault(err error) string {
+// CertificateFault returns what is wrong with a certificate, or "" if an error is about something else. It continues a
+// sentence about the certificate.
+func CertificateFault(err error) string {
 	var (
 		authority x509.UnknownAuthorityError
 		name      x509.HostnameError
@@ -125,7 +126,7 @@ func (b *Bucket) explain(err error) error {
 	if errors.Is(err, errRequests) {
 		return ErrUnfinished
 	}
-	if fault := certificateFault(err); fault != "" {
+	if fault := CertificateFault(err); fault != "" {
 		return &CertificateError{Host: b.host, fault: fault, cause: err}
 	}
 	answer := b.answerOf(err)
