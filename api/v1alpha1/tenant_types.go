@@ -139,7 +139,8 @@ type RecordingsSpec struct {
 	// +kubebuilder:validation:MaxItems=10
 	Tags []BucketTag `json:"tags,omitempty"`
 	// publicEndpoint is where people reach the store, for links to download a recording: scheme and host without a
-	// path. It is for a store that has another name outside of the cluster. Defaults to endpoint.
+	// path. It is for a store that has another name outside of the cluster. Plain http needs the platform's
+	// storage.allowHTTP. Defaults to endpoint.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048

@@ -212,6 +212,9 @@ func (s S3) do(ctx context.Context, u *tenantconfig.Upload, fn func(context.Cont
 // found out.
 func (s S3) Probe(ctx context.Context, u *tenantconfig.Upload, write bool) (found objectstore.Finding, err error) {
 	b, err := s.open(u)
+	if err == nil {
+		err = s.Transport.CheckPublic(u.PublicEndpoint)
+	}
 	var refused *objectstore.PolicyError
 	if errors.As(err, &refused) {
 		return found, objectstore.NotAllowed(refused)

@@ -1,7 +1,9 @@
 package tenant
 
 import (
+	"errors"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +53,35 @@ func (p *prober) check() (err error, sent int) { //nolint:revive // the count is
 		}
 	}
 	return err, sent
+}
+
+// TestPublicEndpoint has links be made with plain http, which the platform must allow as for the endpoint.
+func TestPublicEndpoint(t *testing.T) {
+	u := &tenantconfig.Upload{ID: "acme/support", Storage: tenantconfig.Storage{Endpoint: "https://127.0.0.1:1",
+		Region: "us-east-1", Bucket: "bucket", AccessKeyID: "k", SecretAccessKey: "s"}}
+	for name, tc := range map[string]struct {
+		public  string
+		allowed bool
+		want    objectstore.Reason
+	}{
+		"none":                 {"", false, objectstore.EndpointUnreachable},
+		"https":                {"https://media.test", false, objectstore.EndpointUnreachable},
+		"http":                 {"http://media.test", false, objectstore.EndpointNotAllowed},
+		"http that is allowed": {"http://media.test", true, objectstore.EndpointUnreachable},
+	} {
+		u.PublicEndpoint = tc.public
+		policy := objectstore.Policy{AllowHTTP: tc.allowed,
+			AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+		_, err := S3{Transport: objectstore.NewTransport(policy, 1)}.Probe(t.Context(), u, true)
+		var p *objectstore.ProbeError
+		if !errors.As(err, &p) || p.Reason != tc.want {
+			t.Errorf("%s: %v, want %s", name, err, tc.want)
+		}
+		wantNamed := tc.want == objectstore.EndpointNotAllowed
+		if strings.Contains(err.Error(), "spec.recordings.publicEndpoint") != wantNamed {
+			t.Errorf("%s: %v; want the field named: %v", name, err, wantNamed)
+		}
+	}
 }
 
 // age lets time pass since the last check.

@@ -275,8 +275,12 @@ func (b *Bucket) probeError(err error) *ProbeError {
 
 // NotAllowed returns the *ProbeError for an endpoint that the platform's Policy does not allow.
 func NotAllowed(err *PolicyError) *ProbeError {
-	return &ProbeError{Reason: EndpointNotAllowed, Stop: true, Message: fmt.Sprintf("spec.recordings.endpoint: %v", err),
-		err: err}
+	field := "endpoint"
+	if err.public {
+		field = "publicEndpoint"
+	}
+	return &ProbeError{Reason: EndpointNotAllowed, Stop: true, err: err,
+		Message: fmt.Sprintf("spec.recordings.%s: %v", field, err)}
 }
 
 // gone tells whether what was to be removed is not there.

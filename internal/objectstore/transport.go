@@ -25,10 +25,32 @@ type Policy struct {
 }
 
 // PolicyError is the error for an endpoint that the platform does not allow, with what to do.
-type PolicyError struct{ reason string }
+type PolicyError struct {
+	// public means the endpoint for links.
+	public bool
+	reason string
+}
 
 // Error returns the reason.
-func (e *PolicyError) Error() string { return "the S3 endpoint is not allowed: " + e.reason }
+func (e *PolicyError) Error() string {
+	if e.public {
+		return "the public S3 endpoint is not allowed: " + e.reason
+	}
+	return "the S3 endpoint is not allowed: " + e.reason
+}
+
+// CheckPublic returns a *PolicyError if the policy does not allow the endpoint for links. People's browsers ask it, so
+// its address is not judged; but over plain http a link, which is as good as a password, and the recording are open.
+func (t *Transport) CheckPublic(endpoint string) error {
+	u, err := url.Parse(endpoint)
+	if endpoint == "" || err == nil && u.Scheme == "https" || t != nil && t.policy.AllowHTTP {
+		return nil
+	}
+	return &PolicyError{public: true, reason: plainHTTP}
+}
+
+const plainHTTP = "plain http is not allowed: use https, or have the platform set storage.allowHTTP " +
+	"(--allow-http-storage)"
 
 // Transport makes the connections to stores. It dials public addresses and the ranges of its Policy only, checked
 // on the address of every dial. It bounds every answer.
@@ -115,14 +137,12 @@ func (t *Transport) trusting(bundle string) (*Transport, error) {
 // when they are dialled.
 func (t *Transport) check(endpoint *url.URL) error {
 	if endpoint.Scheme != "https" && !t.policy.AllowHTTP {
-		return &PolicyError{"plain http is not allowed: use https, or have the platform set storage.allowHTTP " +
-			"(--allow-http-storage)"}
+		return &PolicyError{reason: plainHTTP}
 	}
 	addr, err := netip.ParseAddr(endpoint.Hostname())
 	if err == nil && !netguard.Allowed(t.policy.AllowedCIDRs, addr) {
-		return &PolicyError{fmt.Sprintf("the address %s is not public: use a public store, or have the platform add "+
-			"its range to "+
-			"storage.allowedCIDRs (--allowed-storage-cidrs)", addr)}
+		return &PolicyError{reason: fmt.Sprintf("the address %s is not public: use a public store, or have the "+
+			"platform add its range to storage.allowedCIDRs (--allowed-storage-cidrs)", addr)}
 	}
 	return nil
 }

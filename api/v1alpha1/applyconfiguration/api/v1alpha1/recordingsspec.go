@@ -35,7 +35,8 @@ type RecordingsSpecApplyConfiguration struct {
 	// tags of objects, at most 10. The key of the credentials then needs s3:PutObjectTagging. Defaults to none.
 	Tags []BucketTagApplyConfiguration `json:"tags,omitempty"`
 	// publicEndpoint is where people reach the store, for links to download a recording: scheme and host without a
-	// path. It is for a store that has another name outside of the cluster. Defaults to endpoint.
+	// path. It is for a store that has another name outside of the cluster. Plain http needs the platform's
+	// storage.allowHTTP. Defaults to endpoint.
 	PublicEndpoint *string `json:"publicEndpoint,omitempty"`
 	// caSecretRef names the Secret whose key ca.crt holds, in PEM, the certificates of the authorities that sign the
 	// store's, at most 64 KiB: for a store behind a private authority. No other is trusted then. Defaults to the
