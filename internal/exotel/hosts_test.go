@@ -79,3 +79,34 @@ func FuzzSigned(f *testing.F) {
 		}
 	})
 }
+
+func TestInPath(t *testing.T) {
+	const host = "https://s3.amazonaws.com"
+	for path, want := range map[string]bool{
+		"/exotelrecordings/a/b.mp3":            true,
+		"/exotelrecordings/a/..b.mp3":          true,
+		"/exotelrecordings/a/../b.mp3":         false, // it may be read as the next one
+		"/exotelrecordings/../others/a.mp3":    false,
+		"/exotelrecordings/%2e%2e/others/a":    false,
+		"/exotelrecordings/%2E./others/a":      false,
+		"/exotelrecordings/..":                 false,
+		"/exotelrecordings":                    false,
+		"/exotelrecordings.others/a.mp3":       false,
+		"/others/exotelrecordings/a.mp3":       false,
+		"/others/../exotelrecordings/a.mp3":    false,
+		"/EXOTELRECORDINGS/a.mp3":              false,
+		"/%65xotelrecordings/a.mp3":            false, // a proxy may judge it otherwise
+		"//exotelrecordings/a.mp3":             false,
+		"/?/exotelrecordings/a.mp3":            false,
+		"/#/exotelrecordings/a.mp3":            false,
+		"/exotelrecordings/a.mp3?x=/../others": true,
+	} {
+		u, err := url.Parse(host + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := exotel.InPath(u, "exotelrecordings"); got != want {
+			t.Errorf("InPath(%s) = %v, want %v", path, got, want)
+		}
+	}
+}
