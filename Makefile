@@ -71,6 +71,10 @@ test-stores: ## Upload to another S3 server, which this builds: SeaweedFS
 test-load: deps ## Run the tests of audio streams in full size: 1,000 calls, a killed data plane, 30 minutes of churn
 	@test/load.sh
 
+.PHONY: mutate
+mutate: deps ## Make a list of faults in a copy, one at a time, and report those that no test notices (an hour); MUTATE="--area store"
+	@bin=$$($(TOOLS) helm); KUBEBUILDER_ASSETS=$$bin PATH=$$bin:$$PATH go run ./hack/mutate $(MUTATE)
+
 .PHONY: e2e
 e2e: ## Run the end-to-end suite on the local cluster (root)
 	@test/e2e/run.sh
