@@ -21,6 +21,9 @@ type Limits struct {
 	// Lenient makes a reader go on after a pair of a form that it cannot read, and after a value of JSON that is too
 	// deep or too long. The Fault of the pair or value says why it has no text. The other limits still end the reading.
 	Lenient bool
+	// Repeats makes a reader of JSON return every member of an object whose name occurs more than once, instead of the
+	// last of them.
+	Repeats bool
 	// Key returns the key in Names for a name of the document. Nil stands for the name itself.
 	Key func(name string) string
 }
@@ -85,8 +88,7 @@ func (m *meter) full() bool { return m.values > m.Values || m.total > m.Total }
 type Pair struct {
 	Name, Value string
 	// Fault is why a lenient reader did not read the pair: ErrMalformed or ErrTooLarge. Value is as it was sent, or
-	// empty
-	// if it is too long. Name is as it was sent if it cannot be read either.
+	// empty if it is too long. Name is as it was sent if it cannot be read either, but for what exceeds 64 bytes.
 	Fault error
 }
 

@@ -306,3 +306,21 @@ func FuzzForm(f *testing.F) {
 		}
 	})
 }
+
+// TestRepeats checks that a reader returns the last of the members with one name, or all of them in their order.
+func TestRepeats(t *testing.T) {
+	number := func(name, s string) bounded.Value { return bounded.Value{Kind: '0', Name: name, Text: s} }
+	for _, tc := range []struct {
+		repeats bool
+		want    []bounded.Value
+	}{
+		{false, []bounded.Value{number("a", "4"), number("b", "3")}},
+		{true, []bounded.Value{number("a", "2"), number("a", "1"), number("a", "4"), number("b", "3")}},
+	} {
+		limits := bounded.Limits{Values: 8, Depth: 2, Text: 4, Total: 24, Repeats: tc.repeats}
+		got, err := bounded.JSON([]byte(`{"a":2,"a":1,"b":3,"a":4}`), limits, nil)
+		if diff := cmp.Diff(tc.want, got.Items); diff != "" || err != nil {
+			t.Errorf("repeats %v: %v, members (-want +got):\n%s", tc.repeats, err, diff)
+		}
+	}
+}

@@ -22,7 +22,7 @@ type Value struct {
 	// Fault is why a lenient reader left the value out: ErrTooDeep or ErrTooLarge. A name that is too long is empty.
 	Fault error
 	// Items are the elements of a list in their order, or the members of an object in the order of their names. Of
-	// members with the same name Items has the last.
+	// members with the same name Items has the last, or with Limits.Repeats all of them in their order.
 	Items []Value
 }
 
@@ -102,7 +102,7 @@ func (r *reader) items(v *Value, depth int, keep bool, only Names) error {
 		err = r.item(v, depth, keep, only)
 	}
 	if v.Kind == '{' {
-		v.Items = lastOfEach(v.Items)
+		v.Items = byName(v.Items, r.Repeats)
 	}
 	if err != nil {
 		return syntax(err)
@@ -170,9 +170,12 @@ func (r *reader) unquote(raw jsontext.Value) (text string, err error) {
 	return text, r.text(len(text))
 }
 
-// lastOfEach sorts members by their names, and of those with the same name it leaves the last.
-func lastOfEach(members []Value) []Value {
+// byName sorts members by their names. Of those with the same name it leaves the last, or all.
+func byName(members []Value, all bool) []Value {
 	slices.SortStableFunc(members, func(a, b Value) int { return strings.Compare(a.Name, b.Name) })
+	if all {
+		return members
+	}
 	kept := members[:0]
 	for i, m := range members {
 		if i+1 == len(members) || members[i+1].Name != m.Name {

@@ -18,23 +18,18 @@ func (e *Event) DedupKey(tenant string) [32]byte {
 	} else {
 		writeFields(h, tenant, e.Kind)
 		e.fields.write(h)
+		for _, t := range e.repeated {
+			_, _ = h.Write(appendParam(nil, t.name, t.value)) // a hash never fails
+		}
 	}
 	return [32]byte(h.Sum(nil))
 }
 
-// write hashes every field but those that differ from one delivery of an event to the next: the time of the request,
-// and the query of a presigned URL.
+// write hashes every field.
 func (p params) write(h hash.Hash) {
 	written := make([]byte, 0, keyRoom)
 	for _, name := range slices.Sorted(maps.Keys(p)) {
-		value := strings.TrimSpace(p[name])
-		if value == "" || strings.EqualFold(name, "CurrentTime") {
-			continue
-		}
-		if strings.HasPrefix(value, "https://") || strings.HasPrefix(value, "http://") {
-			value = withoutQuery(value)
-		}
-		if written = appendFields(written, name, value); len(written) > keyRoom/2 {
+		if written = appendParam(written, name, p[name]); len(written) > keyRoom/2 {
 			_, _ = h.Write(written) // a hash never fails
 			written = written[:0]
 		}
@@ -42,13 +37,38 @@ func (p params) write(h hash.Hash) {
 	_, _ = h.Write(written)
 }
 
+// appendParam appends a field, but not what differs from one delivery of an event to the next: the time of the request,
+// and the query of a presigned URL.
+func appendParam(into []byte, name, value string) []byte {
+	value = strings.TrimSpace(value)
+	if value == "" || strings.EqualFold(name, "CurrentTime") {
+		return into
+	}
+	if strings.HasPrefix(value, "https://") || strings.HasPrefix(value, "http://") {
+		value = withoutSignatures(name, value)
+	}
+	return appendFields(into, name, value)
+}
+
+// withoutSignatures returns a URL, or a list of URLs, without the queries that differ from one delivery to the next:
+// those of recordings, and of any other URL that is signed.
+func withoutSignatures(name, value string) string {
+	if !strings.Contains(value, "?") {
+		return value
+	}
+	urls := splitURLs(value)
+	recordings := isRecordingName(name)
+	for i, u := range urls {
+		bare, query, _ := strings.Cut(u, "?")
+		if recordings || isSignedQuery(query) {
+			urls[i] = bare
+		}
+	}
+	return strings.Join(urls, ",")
+}
+
 // keyRoom is the room in which the fields of a key are collected, in bytes.
 const keyRoom = 2 << 10
-
-func withoutQuery(u string) string {
-	u, _, _ = strings.Cut(u, "?")
-	return u
-}
 
 // writeFields puts a length in front of each field, so that no two lists of fields are the same stream of bytes.
 func writeFields(h hash.Hash, fields ...string) {

@@ -75,8 +75,9 @@ type Event struct {
 	// Unread are the fields that could not be read. They are left out above.
 	Unread []Unread
 
-	fields params    // all that was sent, for the dedup key
-	begun  time.Time // when the call was made or began
+	fields   params    // all that was sent, for the dedup key
+	repeated []text    // further values of those that were sent more than once
+	begun    time.Time // when the call was made or began
 }
 
 // Begun returns when the call was made or began. Where At is zero it is the only time that the event tells.
@@ -113,6 +114,7 @@ func isID(s string) bool {
 func ParseEvent(kind string, r Request, loc *time.Location) (*Event, error) {
 	in := readInput(r, nil)
 	in.expandJSON()
+	in.distinct()
 	v := in.values()
 	e := &Event{
 		Kind:             kind,
@@ -127,6 +129,7 @@ func ParseEvent(kind string, r Request, loc *time.Location) (*Event, error) {
 		ListedLegs:       v.callLegs(),
 		Dial:             v.dial(),
 		fields:           in.params,
+		repeated:         in.repeated,
 	}
 	v.direction(e)
 	v.times(e, loc)

@@ -103,8 +103,10 @@ var signatures = map[string]bool{
 
 // IsSigned reports whether a URL carries a signature, which admits its bearer without credentials. It also finds
 // parameters that Go's parser drops, since a server may read them.
-func IsSigned(u *url.URL) bool {
-	for _, pair := range strings.FieldsFunc(u.RawQuery, func(r rune) bool { return r == '&' || r == ';' || r == '?' }) {
+func IsSigned(u *url.URL) bool { return isSignedQuery(u.RawQuery) }
+
+func isSignedQuery(query string) bool {
+	for _, pair := range strings.FieldsFunc(query, func(r rune) bool { return r == '&' || r == ';' || r == '?' }) {
 		name, _, _ := strings.Cut(pair, "=")
 		if plain, err := url.QueryUnescape(name); err == nil {
 			name = plain

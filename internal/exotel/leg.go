@@ -59,10 +59,7 @@ func (v *values) callLeg(of *legValues) ListedLeg {
 	if leg.State = statuses[word(leg.Status)]; leg.Status != "" && leg.State == StateUnknown {
 		v.unread.add(legsPrefix+"Status]", UnknownValue, leg.Status)
 	}
-	if leg.RecordingURL = recordingURL(get(legRecording)); of.fields[legRecording].rank > 0 &&
-		!isAudioFile(leg.RecordingURL) {
-		leg.RecordingURL = ""
-	}
+	leg.RecordingURL = recordingURL(get(legRecording))
 	return leg
 }
 

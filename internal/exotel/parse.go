@@ -7,10 +7,13 @@ package exotel
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -42,7 +45,7 @@ const (
 
 // limits are the bounds of a query, a body, or a field that holds JSON.
 var limits = bounded.Limits{Values: maxValues, Depth: maxDepth, Text: maxValue, Total: maxText, Lenient: true,
-	Key: foldName}
+	Repeats: true, Key: foldName}
 
 // Request is a webhook as received.
 type Request struct {
@@ -72,7 +75,15 @@ type params map[string]string
 // input is a request as far as it can be read.
 type input struct {
 	params params
+	// repeated are further values of fields that were sent more than once.
+	repeated []text
+	// query holds the fields of the query while the body is read.
+	query params
+	// lists numbers the elements of lists that have no numbers.
+	lists  listNumbers
 	unread unreadList
+	// lossy is true if a part of the query or of the body is neither in params nor in repeated.
+	lossy bool
 	// err is why the query or the body was not read to its end.
 	err *ParseError
 }
@@ -84,31 +95,58 @@ const faulty = "\x00"
 // readInput merges query and body; the body wins where both name a field. Nil names keep every field.
 func readInput(r Request, only bounded.Names) *input {
 	in := &input{params: params{}}
-	in.stopped(addForm(in, r.RawQuery, only), unreadQuery, "malformed_query",
+	in.ended(addForm(in, r.RawQuery, only), unreadQuery, "malformed_query",
 		"the query cannot be read as name=value pairs")
-	if len(r.Body) > 0 {
-		in.addBody(r, only)
+	if in.lossy {
+		in.params[faulty+unreadQuery] = digestOf([]byte(r.RawQuery))
 	}
+	if len(r.Body) > 0 {
+		in.setQueryAside()
+		in.addBody(r, only)
+		in.mergeQuery()
+	}
+	in.lists = listNumbers{}
 	return in
 }
 
 func (in *input) addBody(r Request, only bounded.Names) {
-	switch media, boundary := mediaType(r); media {
+	in.lossy = false
+	media, boundary := mediaType(r)
+	switch media {
 	case mediaMultipart:
-		in.stopped(in.addMultipart(r.Body, boundary, only), unreadBody, malformedBody,
+		in.ended(in.addMultipart(r.Body, boundary, only), unreadBody, malformedBody,
 			"the body cannot be read as multipart/form-data")
 	case mediaJSON:
-		in.stopped(in.addJSON(r.Body, only), unreadBody, malformedBody, "the body cannot be read as a JSON object")
+		in.ended(in.addJSON(r.Body, only), unreadBody, malformedBody, "the body cannot be read as a JSON object")
 	default:
-		in.stopped(addForm(in, r.Body, only), unreadBody, malformedBody, "the body cannot be read as a form")
+		in.ended(addForm(in, r.Body, only), unreadBody, malformedBody, "the body cannot be read as a form")
+	}
+	if in.lossy {
+		in.params[faulty+unreadBody] = digestOf(withoutBoundary(r.Body, media, boundary))
 	}
 }
 
-// stopped notes why the query or the body was not read to its end, if there is an error.
-func (in *input) stopped(err error, part, code, message string) {
+// withoutBoundary returns a body without what differs from one delivery of it to the next.
+func withoutBoundary(body []byte, media, boundary string) []byte {
+	if boundary = cmp.Or(boundary, firstBoundary(body)); media == mediaMultipart && boundary != "" {
+		return bytes.ReplaceAll(body, []byte(boundary), nil)
+	}
+	return body
+}
+
+// digestOf stands for a part of a request that is not read, so that deliveries that differ there are two events. A
+// redelivery that names another time of the request is then an event of its own, which changes nothing.
+func digestOf(part []byte) string {
+	sum := sha256.Sum256(part)
+	return hex.EncodeToString(sum[:])
+}
+
+// ended notes why the query or the body was not read to its end, if there is an error.
+func (in *input) ended(err error, part, code, message string) {
 	if err == nil {
 		return
 	}
+	in.lossy = true
 	in.unread.add(part, reasonOf(err), "")
 	if errors.Is(err, bounded.ErrTooLarge) {
 		code = "too_many_fields"
@@ -145,9 +183,11 @@ func addForm[T ~string | ~[]byte](in *input, raw T, only bounded.Names) error {
 	for _, pair := range pairs {
 		if pair.Fault != nil {
 			in.unread.add(pair.Name, reasonOf(pair.Fault), "")
+			// The reader returns neither a long value nor the end of a long name.
+			in.lossy = in.lossy || pair.Value == "" || len(pair.Name) >= maxUnreadText
 			pair.Name = faulty + pair.Name
 		}
-		if err := in.add(pair.Name, pair.Value); err != nil {
+		if err := in.add(in.lists.numbered(pair.Name), pair.Value); err != nil {
 			return err
 		}
 	}
@@ -156,18 +196,25 @@ func addForm[T ~string | ~[]byte](in *input, raw T, only bounded.Names) error {
 
 // add takes a field. It returns an error if there are too many.
 func (in *input) add(name, value string) error {
-	_, known := in.params[name]
 	switch {
-	case !known && len(in.params) >= maxFields:
-		return bounded.ErrTooLarge
 	case len(name) > maxName || len(value) > maxValue:
 		in.unread.add(name, TooLarge, "")
+		in.lossy = true
 		return nil
 	case !strings.HasPrefix(name, faulty) && (!isText(name) || !isText(value)):
 		in.unread.add(name, Malformed, "")
 		name = faulty + name
 	}
-	in.params[name] = value
+	old, known := in.params[name]
+	switch {
+	case known && old == value:
+	case len(in.params)+len(in.query)+len(in.repeated) >= maxFields:
+		return bounded.ErrTooLarge
+	case known:
+		in.repeat(name, old, value)
+	default:
+		in.params[name] = value
+	}
 	return nil
 }
 
@@ -202,7 +249,7 @@ func (in *input) addMultipart(body []byte, boundary string, only bounded.Names) 
 		if total += len(name) + len(value); total > maxText {
 			return bounded.ErrTooLarge
 		}
-		if err := in.add(name, string(value)); err != nil {
+		if err := in.add(in.lists.numbered(name), string(value)); err != nil {
 			return err
 		}
 	}
@@ -231,17 +278,22 @@ func wanted(only bounded.Names, name string) bool {
 var byteOrderMark = []byte("\ufeff")
 
 func (in *input) addJSON(body []byte, only bounded.Names) error {
-	v, err := bounded.JSON(bytes.TrimPrefix(body, byteOrderMark), limits, only)
+	v, err := bounded.Document(bytes.TrimPrefix(body, byteOrderMark), limits, only)
 	if v.Kind != '{' && v.Kind != 'n' {
 		return bounded.ErrMalformed
 	}
-	// The reader replaces invalid UTF-8, which makes another value of it.
-	replaced := !utf8.Valid(body)
-	return errors.Join(err, in.flatten("", v, replaced))
+	return errors.Join(err, in.flatten("", v, mayReplace(body)))
 }
 
-// flatten spells nested JSON as a form would: Legs[0][Status]. A field may be spelled twice, nested and flat. The
-// order of the members decides.
+// mayReplace reports whether the reader of JSON may replace something by U+FFFD, which makes another value of it:
+// invalid UTF-8, or half of a surrogate pair.
+func mayReplace(body []byte) bool {
+	escaped := bytes.IndexByte(body, '\\') >= 0
+	return !utf8.Valid(body) ||
+		escaped && (bytes.Contains(body, []byte(`\ud`)) || bytes.Contains(body, []byte(`\uD`)))
+}
+
+// flatten spells nested JSON as a form would: Legs[0][Status]. A field may be spelled twice, nested and flat.
 func (in *input) flatten(prefix string, v bounded.Value, replaced bool) error {
 	for i, item := range v.Items {
 		name := item.Name
@@ -262,17 +314,20 @@ func (in *input) flattenItem(name string, v bounded.Value, replaced bool) error 
 	switch {
 	case v.Fault != nil:
 		in.unread.add(name, reasonOf(v.Fault), "")
+		in.lossy = true
 		return nil
 	case v.Kind == 'n':
 		return nil
 	case v.Kind == '{' || v.Kind == '[':
 		if len(name) > maxName {
 			in.unread.add(name, TooLarge, "")
+			in.lossy = true
 			return nil
 		}
 		return in.flatten(name, v, replaced)
 	case replaced && strings.ContainsRune(v.Text, utf8.RuneError):
 		in.unread.add(name, Malformed, "")
+		in.lossy = true
 		name = faulty + name
 	}
 	return in.add(name, v.Text)
@@ -284,24 +339,46 @@ var jsonNames = map[string]bool{"stream": true, "legs": true, "recordings": true
 
 // expandJSON spells JSON in a string as nested fields.
 func (in *input) expandJSON() {
+	var found []text
 	for name, raw := range in.params {
-		if raw = strings.TrimSpace(raw); raw == "" || raw[0] != '{' && raw[0] != '[' || !jsonNames[foldName(name)] {
-			continue
+		if holdsJSON(name, raw) {
+			found = append(found, text{name: name, value: raw})
 		}
-		inner := limits
-		inner.Depth-- // the field is a level of its own
-		v, err := bounded.JSON([]byte(raw), inner, nil)
-		if err != nil {
-			in.unread.add(name, reasonOf(err), "")
+	}
+	in.repeated = slices.DeleteFunc(in.repeated, func(t text) bool {
+		expand := holdsJSON(t.name, t.value)
+		if expand {
+			found = append(found, t)
 		}
-		if errors.Is(err, bounded.ErrMalformed) {
-			continue
-		}
-		delete(in.params, name)
-		if in.flatten(name, v, false) != nil {
-			in.unread.add(name, TooLarge, "")
-		}
-		in.expandJSON() // the map has changed; each turn has one field less that is JSON
-		return
+		return expand
+	})
+	slices.SortFunc(found, text.compare)
+	for _, t := range found {
+		in.expand(t.name, strings.TrimSpace(t.value))
+	}
+}
+
+func holdsJSON(name, raw string) bool {
+	raw = strings.TrimSpace(raw)
+	return raw != "" && (raw[0] == '{' || raw[0] == '[') && jsonNames[foldName(name)]
+}
+
+// expand replaces a field by those of its JSON. What it cannot read stays in params, so that it counts when deliveries
+// are compared.
+func (in *input) expand(name, raw string) {
+	inner := limits
+	inner.Depth-- // the field is a level of its own
+	v, err := bounded.Document([]byte(raw), inner, nil)
+	in.lossy = err != nil
+	if err != nil {
+		in.unread.add(name, reasonOf(err), "")
+	}
+	delete(in.params, name)
+	if in.flatten(name, v, mayReplace([]byte(raw))) != nil {
+		in.unread.add(name, TooLarge, "")
+		in.lossy = true
+	}
+	if in.lossy {
+		_ = in.add(faulty+name, raw) // without room for it, a part of the request is unread anyway
 	}
 }

@@ -13,7 +13,7 @@ const maxRecordingURLs = 64
 func (v *values) recordingURLs(legs []ListedLeg, stream *Stream) []string {
 	list := splitURLs(v.get(fieldRecording))
 	for _, t := range v.recordings {
-		list = append(list, t.value)
+		list = append(list, splitURLs(t.value)...)
 	}
 	var urls []string
 	add := func(raw string) {

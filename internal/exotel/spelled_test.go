@@ -85,8 +85,8 @@ var spelled = map[string]struct {
 		form("callsid=c1&STATUS=Busy&call_from=1234567&recordingurl=https://recordings.exotel.com/a.mp3"),
 		Event{CallSID: "c1", Status: "Busy", State: StateBusy, From: "1234567", RecordingURLs: []string{
 			"https://recordings.exotel.com/a.mp3"}}},
-	"digits in both cases": {KindPassthru, get("CallSid=c1&digits=%221%22&Digits=2"), Event{CallSID: "c1",
-		Digits: "2"}},
+	"digits in both cases": {KindPassthru, get("CallSid=c1&digits=1&Digits=2"), Event{CallSID: "c1",
+		Digits: "2", Unread: []Unread{{"digits", Repeated, ""}}}},
 	"Digits": {KindPassthru, get("CallSid=c1&Digits=%2234%22"), Event{CallSID: "c1", Digits: "34"}},
 	"a recording of a leg": {KindPassthru,
 		get("CallSid=c1&RecordingUrl=null&Legs[1][RecordingUrl]=https://recordings.exotel.com/l.mp3&" +
@@ -187,7 +187,7 @@ var partial = map[string]struct {
 		"name=\"CallSid\"\r\n\r\nc1\r\n--b\r\nContent"), Event{CallSID: "c1", Unread: []Unread{{"(body)", Malformed,
 		""}}}},
 	"a name twice": {form("CallSid=c1&Status=ringing&Status=busy"), Event{CallSID: "c1", Status: "busy",
-		State: StateBusy}},
+		State: StateBusy, Unread: []Unread{{"Status", Repeated, ""}}}},
 	"nonsense in brackets": {form("CallSid=c1&Legs[x][Status]=busy&Legs]0[[=1&[]=2&" +
 		"Legs[99999999999][Status]=busy&Legs[=3&[[[[=4"), Event{CallSID: "c1", Unread: []Unread{{"Legs", Malformed,
 		""}}}},

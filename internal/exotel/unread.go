@@ -16,18 +16,20 @@ const (
 	TooLarge = "too_large"
 	// UnknownValue means that a status, type or direction is not in the tables.
 	UnknownValue = "unknown_value"
+	// Repeated means that the field was sent more than once with different values. One of them is applied.
+	Repeated = "repeated"
 	// Rejected means that a recording may not be fetched from its URL.
 	Rejected = "rejected"
 )
 
 // Reasons returns every reason.
-func Reasons() []string { return []string{Malformed, TooLarge, UnknownValue, Rejected} }
+func Reasons() []string { return []string{Malformed, TooLarge, UnknownValue, Repeated, Rejected} }
 
 // Unread is a field of an event that could not be read or is rejected. The other fields are not affected.
 type Unread struct {
 	// Field is the field's name, or that of the part of the request that could not be read to its end.
 	Field string
-	// Reason is Malformed, TooLarge, UnknownValue or Rejected.
+	// Reason is Malformed, TooLarge, UnknownValue, Repeated or Rejected.
 	Reason string
 	// Value is an unknown word as it was sent.
 	Value string

@@ -12,18 +12,13 @@ type values struct {
 	legs       []legValues // in the order of their indexes
 	recordings []text      // of lists
 	unread     *unreadList
+	room       [maxUnreadText]byte // for a folded name
 }
 
 // text is a value with the name and rank of its spelling.
 type text struct {
 	value, name string
 	rank        uint8
-}
-
-// before reports whether a spelling counts more than another one. Names decide between the same spelling in two cases,
-// so that a request has one meaning.
-func (t text) before(other text) bool {
-	return other.name == "" || t.rank < other.rank || t.rank == other.rank && t.name < other.name
 }
 
 // legValues are the texts of one leg.
@@ -38,28 +33,61 @@ const maxListedLegs = 64
 // values looks the names of all fields up.
 func (in *input) values() *values {
 	v := &values{unread: &in.unread}
-	var room [maxUnreadText]byte
 	for name, sent := range in.params {
-		sent = strings.TrimSpace(sent)
-		if isNothing(sent) || strings.HasPrefix(name, faulty) {
-			continue
-		}
-		folded := fold(room[:0], name)
-		if p, known := places[string(folded)]; known {
-			if t := (text{sent, name, p.rank}); t.before(v.fields[p.field]) {
-				v.fields[p.field] = t
-			}
-			continue
-		}
-		if index, rest, isLeg := legOf(folded); isLeg {
-			v.putLeg(name, sent, index, rest)
-		} else if isListedRecording(folded) {
-			v.recordings = append(v.recordings, text{value: sent, name: name})
-		}
+		v.put(name, sent)
+	}
+	for _, t := range in.repeated {
+		v.put(t.name, t.value)
 	}
 	slices.SortFunc(v.legs, func(a, b legValues) int { return a.index - b.index })
-	slices.SortFunc(v.recordings, func(a, b text) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(v.recordings, text.compare)
 	return v
+}
+
+// put takes a field.
+func (v *values) put(name, sent string) {
+	sent = strings.TrimSpace(sent)
+	if isNothing(sent) || strings.HasPrefix(name, faulty) {
+		return
+	}
+	folded := fold(v.room[:0], name)
+	if p, known := places[string(folded)]; known {
+		t, recording := text{sent, name, p.rank}, p.field == fieldRecording || p.field == fieldStreamRecording
+		if v.choose(&v.fields[p.field], t, recording, hasState[p.field]) {
+			v.unread.add(name, Repeated, "")
+		}
+		return
+	}
+	if index, rest, isLeg := legOf(folded); isLeg {
+		v.putLeg(name, sent, index, rest)
+	} else if isListedRecording(folded) {
+		v.recordings = append(v.recordings, text{value: sent, name: name})
+	}
+}
+
+// hasState are the fields whose values are states.
+var hasState = [fieldCount]bool{fieldStatus: true, fieldCallState: true, fieldDialStatus: true}
+
+// choose takes another value of a field: the one with the first of the spellings counts. Of URLs of recordings all
+// count. It reports whether another value came with the same spelling.
+func (v *values) choose(have *text, t text, recording, state bool) (repeated bool) {
+	switch {
+	case have.name == "":
+		*have = t
+	case recording:
+		if t.compare(*have) < 0 {
+			t, *have = *have, t
+		}
+		v.recordings = append(v.recordings, t)
+	case t.rank < have.rank:
+		*have = t
+	case t.rank == have.rank && t.value != have.value:
+		if prefers(state, t.value, have.value) {
+			*have = t
+		}
+		return true
+	}
+	return false
 }
 
 // isNothing reports whether a value stands for an absent one.
@@ -81,8 +109,12 @@ func (v *values) putLeg(name, sent string, index int, rest []byte) {
 		v.unread.add("Legs", TooLarge, "")
 		return
 	}
-	if t := (text{sent, name, p.rank}); t.before(leg.fields[p.field]) {
-		leg.fields[p.field] = t
+	t := text{sent, name, p.rank}
+	if p.field == legRecording && p.rank > 0 && !isAudioFile(recordingURL(sent)) {
+		return // the URL of the leg itself
+	}
+	if v.choose(&leg.fields[p.field], t, p.field == legRecording, p.field == legStatus) {
+		v.unread.add(legsPrefix+legSpellings[p.field][0]+"]", Repeated, "")
 	}
 }
 

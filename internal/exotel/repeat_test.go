@@ -1,0 +1,241 @@
+package exotel
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+const recordingA, recordingB = "https://recordings.exotel.com/a.mp3", "https://recordings.exotel.com/b.mp3"
+
+// TestRepeatedRecordings checks that every URL of a recording counts, however a request repeats it.
+func TestRepeatedRecordings(t *testing.T) {
+	a, b := recordingA, recordingB
+	for name, tc := range map[string]struct {
+		r    Request
+		want []string
+	}{
+		"a name twice":   {form("CallSid=c1&RecordingUrl=" + a + "&RecordingUrl=" + b), []string{a, b}},
+		"the same twice": {form("CallSid=c1&RecordingUrl=" + a + "&RecordingUrl=" + a), []string{a}},
+		"a list":         {form("CallSid=c1&RecordingUrl[]=" + a + "&RecordingUrl[]=" + b), []string{a, b}},
+		"an escaped list": {form("CallSid=c1&RecordingUrl%5B%5D=" + a + "&RecordingUrl%5b%5d=" + b),
+			[]string{a, b}},
+		"a list of objects": {form("CallSid=c1&Recordings[][url]=" + a + "&Recordings[][url]=" + b),
+			[]string{a, b}},
+		"a list and a number": {form("CallSid=c1&RecordingUrl[0]=" + a + "&RecordingUrl[]=" + b), []string{a, b}},
+		"two cases":           {form("CallSid=c1&RecordingUrl=" + a + "&recordingurl=" + b), []string{a, b}},
+		"two names":           {form("CallSid=c1&RecordingUrl=" + a + "&CallRecordings=" + b), []string{a, b}},
+		"nested and flat": {asJSON(`{"call_details":{"recording_url":"` + b +
+			`"},"CallSid":"c1","RecordingUrl":"` + a + `"}`), []string{a, b}},
+		"twice in JSON": {asJSON(`{"CallSid":"c1","RecordingUrl":"` + a + `","RecordingUrl":"` + b + `"}`),
+			[]string{a, b}},
+		"in parts": {multi(t, "CallSid", "c1", "RecordingUrl", a, "RecordingUrl", b), []string{a, b}},
+		"in parts as a list": {multi(t, "CallSid", "c1", "RecordingUrl[]", a, "RecordingUrl[]", b), []string{a,
+			b}},
+		"JSON twice": {form(`CallSid=c1&Recordings=["` + a + `"]&Recordings=["` + b + `"]`), []string{a,
+			b}},
+		"nothing and one": {form("CallSid=c1&RecordingUrl=" + a + "&RecordingUrl=&RecordingUrl=null"),
+			[]string{a}},
+		"two lists in texts": {form("CallSid=c1&RecordingUrl=" + a + "," + b + "&RecordingUrl=" + b + "," + a),
+			[]string{a, b}},
+		"a stream's twice": {get("CallSid=c1&Stream[RecordingUrl]=" + a + "&Stream[RecordingUrl]=" + b),
+			[]string{a, b}},
+		"a leg's two": {form("CallSid=c1&Legs[0][RecordingUrl]=" + a + "&Legs[0][Url]=" + b), []string{a,
+			b}},
+		"a leg's twice": {form("CallSid=c1&Legs[0][RecordingUrl]=" + a + "&Legs[0][RecordingUrl]=" + b),
+			[]string{a, b}},
+		"a list of legs": {form("CallSid=c1&Legs[][RecordingUrl]=" + a + "&Legs[][RecordingUrl]=" + b),
+			[]string{a, b}},
+		"the query and the body": {Request{RawQuery: "CallSid=c1&RecordingUrl=" + b, Body: []byte("RecordingUrl=" +
+			a)}, []string{a, b}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, err := ParseEvent(KindStatus, tc.r, ist)
+			if err != nil {
+				t.Fatal(err)
+			}
+			slices.Sort(e.RecordingURLs)
+			if diff := cmp.Diff(tc.want, e.RecordingURLs); diff != "" || len(e.Unread) > 0 {
+				t.Errorf("without %v, recordings (-want +got):\n%s", e.Unread, diff)
+			}
+		})
+	}
+}
+
+// TestRepeatedFields checks which of several values counts, in every order, and that the others are noted.
+func TestRepeatedFields(t *testing.T) {
+	unread := func(field string) []Unread { return []Unread{{Field: field, Reason: Repeated}} }
+	for name, tc := range map[string]struct {
+		field  string
+		values []string
+		want   Event
+	}{
+		"a state that ends the call": {"Status", []string{"busy", "ringing", "in-progress"},
+			Event{Status: "busy", State: StateBusy, Unread: unread("Status")}},
+		"completed": {"Status", []string{"failed", "completed", "no-answer"}, Event{Status: "completed",
+			State: StateCompleted, Unread: unread("Status")}},
+		"a known word": {"Status", []string{"teleported", "busy"}, Event{Status: "busy", State: StateBusy,
+			Unread: unread("Status")}},
+		"nothing": {"Status", []string{"", "busy", "null"}, Event{Status: "busy", State: StateBusy}},
+		"a terminal event": {"EventType", []string{"terminal", "answered"}, Event{EventType: "terminal",
+			Terminal: true, Assumed: true, State: StateCompleted, Unread: unread("EventType")}},
+		"talk": {"ConversationDuration", []string{"9", "40", "8"}, Event{ConversationSeconds: 40,
+			Unread: unread("ConversationDuration")}},
+		"a number": {"From", []string{"09876543210", "+919876543210"}, Event{From: "+919876543210",
+			Unread: unread("From")}},
+		"the same": {"From", []string{"0987", "0987", " 0987"}, Event{From: "0987"}},
+		"a faulty one": {"To", []string{"%zz", "0987"}, Event{To: "0987", Unread: []Unread{{Field: "To",
+			Reason: Malformed}}}},
+	} {
+		for i, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 0, 2}, {1, 2, 0}} {
+			t.Run(fmt.Sprint(name, i), func(t *testing.T) {
+				body := "CallSid=c1"
+				for _, at := range order {
+					if at < len(tc.values) {
+						body += "&" + tc.field + "=" + strings.ReplaceAll(tc.values[at], "+", "%2B")
+					}
+				}
+				want := tc.want
+				want.CallSID = "c1"
+				checkEvent(t, KindStatus, form(body), want)
+			})
+		}
+	}
+}
+
+// TestRepeatedLegs reads the lists of legs that have no numbers.
+func TestRepeatedLegs(t *testing.T) {
+	for name, tc := range map[string]struct {
+		fields string
+		want   []Leg
+		unread []Unread
+	}{
+		"legs one after another": {"Legs[][Status]=completed&Legs[][OnCallDuration]=9" +
+			"&Legs[][Status]=busy&Legs[][OnCallDuration]=0",
+			[]Leg{WholeLeg(0, "", StateCompleted, 9), WholeLeg(1, "", StateBusy, 0)}, nil},
+		"a leg without a duration": {"Legs[][Status]=completed&Legs[][Status]=no-answer&Legs[][OnCallDuration]=3",
+			[]Leg{WholeLeg(0, "", StateCompleted, 0), WholeLeg(1, "", StateNoAnswer, 3)}, nil},
+		"nested": {"Legs[][Insights][Status]=busy&Legs[][Insights][Status]=failed",
+			[]Leg{WholeLeg(0, "", StateBusy, 0), WholeLeg(1, "", StateFailed, 0)}, nil},
+		"a status twice": {"Legs[0][Status]=completed&Legs[0][Status]=busy",
+			[]Leg{WholeLeg(0, "", StateCompleted, 0)}, []Unread{{Field: "Legs[Status]", Reason: Repeated}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, err := ParseEvent(KindStatus, form("CallSid=c1&"+tc.fields), ist)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, e.Legs); diff != "" {
+				t.Errorf("legs (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tc.unread, e.Unread, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("unread (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestRepeatedKey checks that a further value makes another event, in whatever order the values come.
+func TestRepeatedKey(t *testing.T) {
+	key := func(r Request) [32]byte {
+		e, err := ParseEvent(KindStatus, r, ist)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.DedupKey("a/b")
+	}
+	one, two := key(form("CallSid=c1&x=1")), key(form("CallSid=c1&x=1&x=2"))
+	if one == two || two == key(form("CallSid=c1&x=1&x=3")) {
+		t.Error("another value has no effect on the key")
+	}
+	if two != key(form("x=2&CallSid=c1&x=1&x=2")) || one != key(form("x=1&CallSid=c1&x=1&x=")) {
+		t.Error("the order of the values changes the key")
+	}
+}
+
+// TestUnreadKey checks that two events that differ only in what is not read are two events.
+func TestUnreadKey(t *testing.T) {
+	long := strings.Repeat("a", maxValue)
+	deep := strings.Repeat("[", 9) + `"%s"` + strings.Repeat("]", 9)
+	part := "--%[1]s\r\nContent-Disposition: form-data; name=\"CallSid\"\r\n\r\nc1\r\n--%[1]s\r\n" +
+		"Content-Disposition: form-data; name=\"x\"\r\n\r\n%[2]s"
+	parts := func(boundary, rest string) Request {
+		return Request{ContentType: "multipart/form-data; boundary=" + boundary, Body: fmt.Appendf(nil, part,
+			boundary, rest)}
+	}
+	for name, of := range map[string]func(digit string) Request{
+		"a long value": func(s string) Request { return form("CallSid=c1&x=" + long + s) },
+		"a long name": func(s string) Request {
+			return form("CallSid=c1&" + strings.Repeat("n",
+				maxName) + s + "=1")
+		},
+		"a long faulty name": func(s string) Request {
+			return form("CallSid=c1&%zz" + strings.Repeat("n", 99) +
+				s + "=1")
+		},
+		"a long faulty value":  func(s string) Request { return form("CallSid=c1&x=%zz" + long + s) },
+		"a long value in JSON": func(s string) Request { return asJSON(`{"CallSid":"c1","x":"` + long + s + `"}`) },
+		"a long name in JSON":  func(s string) Request { return asJSON(`{"CallSid":"c1","` + long + s + `":1}`) },
+		"a deep value": func(s string) Request {
+			return asJSON(`{"CallSid":"c1","x":` + fmt.Sprintf(deep,
+				s) + `}`)
+		},
+		"a deep value in a field": func(s string) Request {
+			return form(`CallSid=c1&Stream={"x":` +
+				fmt.Sprintf(deep, s) + `}`)
+		},
+		"faulty JSON in a field":  func(s string) Request { return form(`CallSid=c1&Stream={"x":"` + s) },
+		"text after JSON":         func(s string) Request { return asJSON(`{"CallSid":"c1"} ` + s) },
+		"text after JSON, nested": func(s string) Request { return form(`CallSid=c1&Stream={"x":1}` + s) },
+		"a cut body":              func(s string) Request { return asJSON(`{"CallSid":"c1","x":"` + s) },
+		"too many fields":         func(s string) Request { return form("CallSid=c1&" + manyFields(600) + "x=" + s) },
+		"too many in the query":   func(s string) Request { return get("CallSid=c1&" + manyFields(600) + "x=" + s) },
+		"invalid UTF-8 in JSON": func(s string) Request {
+			return asJSON(`{"CallSid":"c1","x":"` +
+				string([]byte{0xc0 + s[0]}) + `"}`)
+		},
+		"half a pair in JSON": func(s string) Request { return asJSON(`{"CallSid":"c1","x":"\ud80` + s + `"}`) },
+		"a long part":         func(s string) Request { return parts("b", long+s+"\r\n--b--") },
+		"a cut part":          func(s string) Request { return parts("b", s) },
+		"a query of a URL": func(s string) Request {
+			return form("CallSid=c1&x=https://acme.example/?step=" +
+				s)
+		},
+		"the second of two URLs": func(s string) Request {
+			return form("CallSid=c1&RecordingUrl=" + recordingA +
+				"?s,https://r/" + s)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var keys [3][32]byte
+			for i, digit := range []string{"1", "2", "1"} {
+				e, err := ParseEvent(KindStatus, of(digit), ist)
+				if err != nil {
+					t.Fatal(err)
+				}
+				keys[i] = e.DedupKey("a/b")
+			}
+			if keys[0] == keys[1] || keys[0] != keys[2] {
+				t.Errorf("the keys are the same: %v for two events, %v for one", keys[0] == keys[1],
+					keys[0] == keys[2])
+			}
+		})
+	}
+	for name, pair := range map[string][2]Request{
+		"another boundary": {parts("b1", "1"), parts("b2", "1")},
+		"a signature that is new": {form("CallSid=c1&x=https://s3.example/a?X-Amz-Signature=1"),
+			form("CallSid=c1&x=https://s3.example/a?X-Amz-Signature=2")},
+		"two signatures that are new": {form("CallSid=c1&RecordingUrl=" + recordingA + "?a=1," + recordingB + "?a=1"),
+			form("CallSid=c1&RecordingUrl=" + recordingA + "?a=2," + recordingB + "?a=2")},
+	} {
+		first, err := ParseEvent(KindStatus, pair[0], ist)
+		again, errAgain := ParseEvent(KindStatus, pair[1], ist)
+		if err != nil || errAgain != nil || first.DedupKey("a/b") != again.DedupKey("a/b") {
+			t.Errorf("%s: a redelivery is another event (%v, %v)", name, err, errAgain)
+		}
+	}
+}
