@@ -42,7 +42,8 @@ func (s *Service) Login(ctx context.Context, t *tenantconfig.Tenant, raw, pw str
 	if err := s.failed(ctx, t, store.ActionLogin, email, why); err != nil {
 		return session.Tokens{}, err
 	}
-	return session.Tokens{}, problem.New(problem.Authentication, "the email and the password do not fit, or the email is not verified yet")
+	return session.Tokens{}, problem.New(problem.Authentication,
+		"wrong email or password, or the email is not verified yet")
 }
 
 // begin starts the session of a user whose password was right. The login counts as a request of the user, and no longer
@@ -129,7 +130,7 @@ func (s *Service) Refresh(ctx context.Context, t *tenantconfig.Tenant, raw strin
 	}
 	tokens, err := s.sessions.Refresh(ctx, t, raw, post{ring, t}.notice(ctx, mail.SessionsEnded), by)
 	if errors.Is(err, session.ErrInvalid) {
-		return session.Tokens{}, problem.New(problem.InvalidToken, "the refresh token is not valid: sign in again")
+		return session.Tokens{}, problem.New(problem.InvalidToken, "the refresh token is not valid; sign in again")
 	}
 	return tokens, err
 }
@@ -163,7 +164,7 @@ func (s *Service) RevokeSession(ctx context.Context, t *tenantconfig.Tenant, id 
 	by := originOf(ctx)
 	err := s.Store.EndSession(ctx, t.ID, by.ActorID, id, store.EndRevoked, store.ActionSessionRevoked, by)
 	if errors.Is(err, store.ErrNotFound) {
-		return problem.New(problem.NotFound, "you have no such session")
+		return problem.New(problem.NotFound, "you have no session with this ID")
 	}
 	if err == nil {
 		s.revoke(t, id)
@@ -174,7 +175,7 @@ func (s *Service) RevokeSession(ctx context.Context, t *tenantconfig.Tenant, id 
 // gone answers for a user who was deleted while an access token was out.
 func gone(err error) error {
 	if errors.Is(err, store.ErrNotFound) {
-		return problem.New(problem.InvalidToken, "the account is gone: sign in again")
+		return problem.New(problem.InvalidToken, "the account no longer exists")
 	}
 	return err
 }

@@ -17,7 +17,7 @@ import (
 func (s *Service) Register(ctx context.Context, t *tenantconfig.Tenant, email, pw string) error {
 	by := originOf(ctx)
 	if !t.Auth.OpenRegistration {
-		return problem.New(problem.Forbidden, "nobody can register here: ask an admin of the tenant for an invitation")
+		return problem.New(problem.Forbidden, "registration is closed; ask an admin of the tenant for an invitation")
 	}
 	if err := s.canMail(); err != nil {
 		return err

@@ -115,7 +115,7 @@ func (s *Service) ChangePassword(ctx context.Context, t *tenantconfig.Tenant, cu
 	}
 	ended, err := s.Store.ChangePassword(ctx, t.ID, by.ActorID, c.PasswordHash, newHash, post{ring, t}.notice(ctx, mail.PasswordChanged), by)
 	if errors.Is(err, store.ErrNotFound) {
-		return problem.New(problem.Conflict, "the password was changed meanwhile")
+		return problem.New(problem.Conflict, "the password was changed in the meantime")
 	}
 	if err == nil {
 		s.forgive(ctx, t, tries)

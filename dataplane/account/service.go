@@ -99,7 +99,7 @@ func (s *Service) settle(ctx context.Context, start time.Time) {
 // canMail returns a problem where nobody would be sent what the flow is about to write.
 func (s *Service) canMail() error {
 	if s.Mail != nil && !s.Mail.Enabled() {
-		return problem.New(problem.Unavailable, "no mail is sent from here: the platform has no mail server configured")
+		return problem.New(problem.Unavailable, "the platform has no mail server configured, so no mail can be sent")
 	}
 	return nil
 }
@@ -129,7 +129,7 @@ func (s *Service) ring() (*keyring.Ring, error) {
 	if r := s.Ring(); r != nil {
 		return r, nil
 	}
-	return nil, problem.New(problem.Unavailable, "the pod has no keys yet; send this again").WithRetryAfter(time.Second)
+	return nil, problem.New(problem.Unavailable, "the pod has no keys yet; retry later").WithRetryAfter(time.Second)
 }
 
 // addressKey is what a client's tries are counted by. Whoever has one IPv6 address has a network of them.
@@ -252,7 +252,7 @@ func (s *Service) alert(ctx context.Context, t *tenantconfig.Tenant, d ratelimit
 func tooMany(d ratelimit.Decision) error {
 	h := http.Header{}
 	d.SetHeaders(h)
-	p := problem.New(problem.RateLimited, "too many tries: wait as long as Retry-After says")
+	p := problem.New(problem.RateLimited, "too many attempts; wait for the time in Retry-After")
 	p.Header = h
 	return p
 }
@@ -260,7 +260,8 @@ func tooMany(d ratelimit.Decision) error {
 // busy explains what the hasher refused; other errors pass.
 func busy(err error) error {
 	if err == password.ErrBusy { //nolint:errorlint // the hasher returns it bare
-		return problem.New(problem.Unavailable, "too many people are signing in at this moment; send this again").WithRetryAfter(2 * time.Second)
+		return problem.New(problem.Unavailable,
+			"too many users are signing in; retry later").WithRetryAfter(2 * time.Second)
 	}
 	return err
 }

@@ -72,7 +72,8 @@ func (a *API) authenticate(v *visit) *problem.Problem {
 	claims, err := a.o.Tokens.Check(raw)
 	switch {
 	case errors.Is(err, token.ErrNotReady):
-		return problem.New(problem.Unavailable, "this pod cannot check tokens yet; send this again").WithRetryAfter(time.Second).WithCause(err)
+		return problem.New(problem.Unavailable,
+			"this pod cannot verify tokens yet; retry later").WithRetryAfter(time.Second).WithCause(err)
 	case err != nil:
 		return badToken().WithCause(err)
 	}
@@ -105,11 +106,12 @@ func bearer(r *http.Request) (string, bool) {
 }
 
 func noToken() *problem.Problem {
-	return problem.New(problem.Authentication, "this needs an access token: sign in, and send Authorization: Bearer with it")
+	return problem.New(problem.Authentication,
+		"the access token is missing; sign in, and send it with Authorization: Bearer")
 }
 
 func badToken() *problem.Problem {
-	return problem.New(problem.InvalidToken, "the access token is not valid: refresh it, or sign in again")
+	return problem.New(problem.InvalidToken, "the access token is not valid; refresh it, or sign in again")
 }
 
 // permit holds the role against the operation's.
@@ -131,5 +133,6 @@ func (a *API) throttle(v *visit) *problem.Problem {
 	if d.Allowed {
 		return nil
 	}
-	return problem.New(problem.RateLimited, "too many requests: wait as long as Retry-After says").WithRetryAfter(d.RetryAfter)
+	return problem.New(problem.RateLimited,
+		"too many requests; wait for the time in Retry-After").WithRetryAfter(d.RetryAfter)
 }

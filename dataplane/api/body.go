@@ -68,9 +68,9 @@ func explainBody(err error, limit int64) *problem.Problem {
 	case errors.As(err, &tooLarge):
 		return problem.New(problem.PayloadTooLarge, fmt.Sprintf("the body may have %d bytes at most", limit))
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return problem.New(problem.Timeout, "the body did not end in time").WithStatus(http.StatusRequestTimeout)
+		return problem.New(problem.Timeout, "the body did not arrive in time").WithStatus(http.StatusRequestTimeout)
 	}
-	return problem.New(problem.Validation, "the body broke off before its end")
+	return problem.New(problem.Validation, "the request body was truncated")
 }
 
 // checkJSON refuses what decoders disagree about: names given twice, text that is no UTF-8, data after the end, and great depth.

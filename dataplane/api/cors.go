@@ -28,11 +28,12 @@ func (a *API) preflight(w http.ResponseWriter, r *http.Request) *problem.Problem
 	asked := r.Clone(r.Context())
 	asked.Method = r.Header.Get("Access-Control-Request-Method")
 	if _, pattern := a.mux.Handler(asked); pattern == "" {
-		return problem.New(problem.NotFound, "there is no such path, or it has no such method")
+		return problem.New(problem.NotFound, "the path does not exist, or does not support the method")
 	}
 	h := w.Header()
 	if h.Get("Access-Control-Allow-Origin") == "" {
-		return problem.New(problem.Forbidden, "the origin is none of the tenant's spec.auth.allowedOrigins; in a browser the tenant must be named by path or host")
+		return problem.New(problem.Forbidden,
+			"the origin is not in the tenant's spec.auth.allowedOrigins; a browser must name the tenant by path or host")
 	}
 	h.Add("Vary", "Access-Control-Request-Method")
 	h.Set("Access-Control-Allow-Methods", asked.Method)

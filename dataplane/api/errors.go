@@ -52,13 +52,14 @@ func classify(err error) *problem.Problem {
 		return problem.New(problem.Unavailable, "too many requests of this tenant are in progress; retry later").
 			WithRetryAfter(busyRetry).WithCause(err)
 	case errors.Is(err, store.ErrUnavailable):
-		return problem.New(problem.Database, "the database does not answer; send this again").WithRetryAfter(databaseRetry).WithCause(err)
+		return problem.New(problem.Database,
+			"the database does not answer; retry later").WithRetryAfter(databaseRetry).WithCause(err)
 	case errors.Is(err, context.DeadlineExceeded):
-		return problem.New(problem.Timeout, "the answer was not there in time; send this again").WithCause(err)
+		return problem.New(problem.Timeout, "the answer was not ready in time; retry later").WithCause(err)
 	case errors.Is(err, context.Canceled): // the peer has gone: nobody reads this
-		return problem.New(problem.Unavailable, "the request was broken off").WithCause(err)
+		return problem.New(problem.Unavailable, "the client closed the request").WithCause(err)
 	}
-	return problem.New(problem.Internal, "something broke; give the platform the requestId").WithCause(err)
+	return problem.New(problem.Internal, "internal error; give the platform the requestId").WithCause(err)
 }
 
 // finish adds what only the request knows.
@@ -100,7 +101,8 @@ func fromHuma(status int, message string, errs []error) *problem.Problem {
 		}
 		return p
 	}
-	return problem.New(problem.Internal, "something broke; give the platform the requestId").WithCause(errors.Join(errs...))
+	return problem.New(problem.Internal,
+		"internal error; give the platform the requestId").WithCause(errors.Join(errs...))
 }
 
 func addField(p *problem.Problem, err error) *problem.Problem {

@@ -34,7 +34,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, f *facts) {
 // without a problem.
 func (a *API) route(w http.ResponseWriter, r *http.Request) (pattern string, p *problem.Problem) {
 	if !clean(r.URL) {
-		return "", problem.New(problem.NotFound, "there is no such path")
+		return "", problem.New(problem.NotFound, "the path does not exist")
 	}
 	if r.Method == http.MethodOptions && r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != "" {
 		return "", a.preflight(w, r)
@@ -44,12 +44,13 @@ func (a *API) route(w http.ResponseWriter, r *http.Request) (pattern string, p *
 	}
 	allowed := a.allowed(r)
 	if allowed == "" {
-		return "", problem.New(problem.NotFound, "there is no such path")
+		return "", problem.New(problem.NotFound, "the path does not exist")
 	}
-	return "", problem.New(problem.NotFound, "the path has no such method").WithStatus(http.StatusMethodNotAllowed).WithHeader("Allow", allowed)
+	return "", problem.New(problem.NotFound,
+		"the path does not support the method").WithStatus(http.StatusMethodNotAllowed).WithHeader("Allow", allowed)
 }
 
-// allowed are the methods of a path, for Allow; empty: there is no such path.
+// allowed are the methods of a path, for Allow; empty: the path does not exist.
 func (a *API) allowed(r *http.Request) string {
 	probe := headerOnly{}
 	h, _ := a.mux.Handler(r)

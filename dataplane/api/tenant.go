@@ -101,15 +101,16 @@ func (f *facts) findTenant(tenants *tenantconfig.Snapshot) *problem.Problem {
 		return problem.TenantUnknown()
 	}
 	if len(f.naming) == 0 {
-		return problem.New(problem.Validation, "the request names no tenant: put /t/{namespace}/{tenant} before the path, or send "+
-			tenantHeader+": {namespace}/{tenant}, or use the tenant's own host")
+		return problem.New(problem.Validation,
+			"the request names no tenant; put /t/{namespace}/{tenant} before the path, or send "+
+				tenantHeader+": {namespace}/{tenant}, or use the tenant's own host")
 	}
 	t := f.naming.tenant(tenants)
 	switch {
 	case t == nil && !tenants.Complete():
 		return problem.TenantUnknown()
 	case t == nil || t.Auth == nil:
-		return problem.New(problem.NotFound, "there is no such tenant, or it has no accounts")
+		return problem.New(problem.NotFound, "the tenant does not exist, or it has no accounts")
 	case t.Suspended:
 		return problem.New(problem.Forbidden, "the tenant is suspended")
 	}

@@ -28,7 +28,7 @@ func (a *API) registerTestRoutes() {
 // admitTester lets in whoever has the one test token, and nobody where none is set.
 func (a *API) admitTester(r *http.Request) *problem.Problem {
 	if a.o.TestToken == "" {
-		return problem.New(problem.Forbidden, "the test routes are closed: DEV_TEST_TOKEN is not set")
+		return problem.New(problem.Forbidden, "the test routes are disabled; set DEV_TEST_TOKEN to enable them")
 	}
 	raw, ok := bearer(r)
 	if !ok {

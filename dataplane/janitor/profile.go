@@ -38,12 +38,15 @@ func (j *Janitor) watchMemory() {
 func (j *Janitor) Profile() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			problem.New(problem.NotFound, "the path has no such method").WithStatus(http.StatusMethodNotAllowed).WithHeader("Allow", "GET, HEAD").Write(w, "")
+			problem.New(problem.NotFound,
+				"the path does not support the method").WithStatus(http.StatusMethodNotAllowed).
+				WithHeader("Allow", "GET, HEAD").Write(w, "")
 			return
 		}
 		p, ok := j.memory.profile(r.URL.Query().Get("n"))
 		if !ok {
-			problem.New(problem.NotFound, "no such heap profile is kept: one is when a leak is suspected, and cleanup-stats has their numbers").Write(w, "")
+			problem.New(problem.NotFound,
+				"no heap profile has this number; cleanup-stats lists those of suspected leaks").Write(w, "")
 			return
 		}
 		w.Header().Set("Content-Type", "application/octet-stream")

@@ -72,10 +72,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id, further := w.Header().Get("X-Request-Id"), h.further[r.URL.Path]
 	switch {
 	case r.URL.Path != PathPrefix+"status" && further == nil:
-		problem.New(problem.NotFound, "there is no such path").Write(w, id)
+		problem.New(problem.NotFound, "the path does not exist").Write(w, id)
 		return
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		problem.New(problem.NotFound, "the path has no such method").WithStatus(http.StatusMethodNotAllowed).WithHeader("Allow", "GET, HEAD").Write(w, id)
+		problem.New(problem.NotFound,
+			"the path does not support the method").WithStatus(http.StatusMethodNotAllowed).
+			WithHeader("Allow", "GET, HEAD").Write(w, id)
 		return
 	case further != nil:
 		further.ServeHTTP(w, r)

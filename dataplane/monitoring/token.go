@@ -43,11 +43,13 @@ func (p *Public) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	got := sha256.Sum256([]byte(strings.TrimSpace(raw)))
 	switch {
 	case !configured:
-		problem.New(problem.NotFound, "there is no such path").Write(w, id)
+		problem.New(problem.NotFound, "the path does not exist").Write(w, id)
 	case !strings.EqualFold(scheme, "Bearer"):
-		problem.New(problem.Authentication, "this needs the operator's token").WithHeader("WWW-Authenticate", `Bearer realm="caly-operator"`).Write(w, id)
+		problem.New(problem.Authentication,
+			"the operator's token is missing").
+			WithHeader("WWW-Authenticate", `Bearer realm="caly-operator"`).Write(w, id)
 	case subtle.ConstantTimeCompare(want[:], got[:]) != 1:
-		problem.New(problem.InvalidToken, "this is not the operator's token").
+		problem.New(problem.InvalidToken, "the operator's token is wrong").
 			WithHeader("WWW-Authenticate", `Bearer realm="caly-operator", error="invalid_token"`).Write(w, id)
 	default:
 		p.next.ServeHTTP(w, r)

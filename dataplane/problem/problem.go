@@ -69,7 +69,7 @@ func New(code Code, detail string) *Problem {
 // TenantUnknown answers a request whose tenant this pod does not have while the pod lacks tenant configs: the tenant
 // may exist.
 func TenantUnknown() *Problem {
-	return New(Unavailable, "this pod does not know all tenants yet; send this again").WithRetryAfter(tenantsWithin)
+	return New(Unavailable, "this pod does not know all tenants yet; retry later").WithRetryAfter(tenantsWithin)
 }
 
 // tenantsWithin is how long a client waits for a pod to read the tenant configs that it lacks.

@@ -80,7 +80,8 @@ func TestMarkdown(t *testing.T) {
 			t.Errorf("%d columns: %s", strings.Count(line, "|")-1, line)
 		}
 	}
-	want := "| <a id=\"problem-timeout\"></a>`timeout` | 504, 408 | the answer was not there in time, or (408) the body did not arrive in time | try again, with pauses that grow |"
+	want := "| <a id=\"problem-timeout\"></a>`timeout` | 504, 408 |" +
+		" the answer was not ready in time, or (408) the body did not arrive in time | retry with exponential backoff |"
 	if lines[13] != want {
 		t.Errorf("got  %s\nwant %s", lines[13], want)
 	}

@@ -56,7 +56,7 @@ func downloadable(t *tenantconfig.Tenant, r *store.Recording) error {
 		return conflict("the recording lies in the bucket %q, which the tenant uses no more: ask the platform for it", r.Bucket)
 	case !within(t.ID, r.Key):
 		// Upload pods write the row, each for its own tenant alone; where tenants share a bucket, the key is what keeps them apart.
-		return problem.New(problem.Internal, "something broke; give the platform the requestId").
+		return problem.New(problem.Internal, "internal error; give the platform the requestId").
 			WithCause(fmt.Errorf("recording %s of %s has a key outside of the tenant's prefix", r.ID, t.ID))
 	}
 	return nil

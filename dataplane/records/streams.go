@@ -120,7 +120,7 @@ func (h handlers) getStream(ctx context.Context, in *uuidPath) (*streamOut, erro
 func (h handlers) closeStream(ctx context.Context, in *uuidPath) (*streamOut, error) {
 	s, err := h.Store.CloseStream(ctx, tenantOf(ctx), in.ID, originOf(ctx))
 	if errors.Is(err, store.ErrStreamEnded) {
-		return nil, problem.New(problem.Conflict, "the stream has ended already: there is nothing to close")
+		return nil, problem.New(problem.Conflict, "the stream has already ended")
 	}
 	if err != nil {
 		return nil, found("stream", err)

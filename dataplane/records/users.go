@@ -109,7 +109,8 @@ func (h handlers) changeUser(ctx context.Context, in *changeIn) (*personOut, err
 		u, err = h.Store.SetUserDisabled(ctx, tenant, in.ID, *in.Body.Disabled, true, by)
 	}
 	if errors.Is(err, store.ErrLastAdmin) {
-		return nil, problem.New(problem.Conflict, "this is the tenant's last admin who can sign in: make somebody else an admin first")
+		return nil, problem.New(problem.Conflict,
+			"this is the last admin of the tenant who can sign in; make another user an admin first")
 	}
 	if err != nil {
 		return nil, found("user", err)

@@ -24,7 +24,7 @@ func Middleware(next http.Handler, log *slog.Logger) http.Handler {
 			if v != nil && v != http.ErrAbortHandler { //nolint:errorlint // a panic's value, as net/http compares it
 				log.Error("a handler panicked", "request", id, "panic", v, "stack", string(debug.Stack()))
 				if rec.status == 0 {
-					problem.New(problem.Internal, "something broke; it is safe to send this again").Write(rec, id)
+					problem.New(problem.Internal, "internal error; it is safe to retry").Write(rec, id)
 					v = nil
 				}
 			}

@@ -137,7 +137,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var p *refusal
 	if !errors.As(err, &p) {
-		p = &refusal{problem.New(problem.Internal, "the stream could not begin").WithCause(err), reasonInternal}
+		p = &refusal{problem.New(problem.Internal, "the stream could not be started").WithCause(err), reasonInternal}
 	}
 	h.m.refused[p.reason].Inc()
 	if r.ContentLength != 0 {
@@ -154,7 +154,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	r.Pattern = to.pattern // what the log may tell of the path
 	if h.draining.Load() {
-		return refuse(reasonDraining, problem.New(problem.Unavailable, "this pod is shutting down; try again").WithRetryAfter(retryAfter))
+		return refuse(reasonDraining, problem.New(problem.Unavailable,
+			"this pod is shutting down; retry").WithRetryAfter(retryAfter))
 	}
 	if to.url {
 		return h.answerURL(w, r, to)

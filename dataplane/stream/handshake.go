@@ -23,17 +23,17 @@ func checkHandshake(r *http.Request) error {
 	fault := func(detail string) *problem.Problem { return problem.New(problem.Validation, detail) }
 	switch {
 	case !websocket.IsWebSocketUpgrade(r):
-		return refuse(reasonNoWebSocket, fault("this is a WebSocket: ask for an upgrade").
+		return refuse(reasonNoWebSocket, fault("this is a WebSocket endpoint; request an upgrade").
 			WithStatus(http.StatusUpgradeRequired).WithHeader("Upgrade", "websocket"))
 	case r.ProtoMajor != 1 || r.ProtoMinor < 1:
-		return refuse(reasonHandshake, fault("a WebSocket begins with HTTP/1.1"))
+		return refuse(reasonHandshake, fault("a WebSocket handshake needs HTTP/1.1"))
 	case !slices.ContainsFunc(r.Header.Values("Sec-Websocket-Version"), speaks):
 		return refuse(reasonHandshake, fault("Sec-WebSocket-Version must be "+version).
 			WithStatus(http.StatusUpgradeRequired).WithHeader("Sec-Websocket-Version", version).WithHeader("Upgrade", "websocket"))
 	case err != nil || len(key) != keySize:
 		return refuse(reasonHandshake, fault("Sec-WebSocket-Key must be 16 bytes in base64"))
 	case r.ContentLength != 0:
-		return refuse(reasonHandshake, fault("a handshake has no body"))
+		return refuse(reasonHandshake, fault("a WebSocket handshake must not have a body"))
 	}
 	return nil
 }

@@ -44,9 +44,10 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 	peer, err := h.dial(r.Context(), a, memory)
 	switch {
 	case errors.Is(err, context.Canceled):
-		return refuse(reasonGone, problem.New(problem.Unavailable, "the handshake was given up"))
+		return refuse(reasonGone, problem.New(problem.Unavailable, "the client closed the handshake"))
 	case err != nil:
-		return refuse(reasonAgent, problem.New(problem.UpstreamFailure, "the tenant's agent did not take the call").WithCause(err))
+		return refuse(reasonAgent, problem.New(problem.UpstreamFailure,
+			"the tenant's agent did not accept the call").WithCause(err))
 	}
 	session, err := h.admit(r.Context(), g)
 	if err != nil {
@@ -118,7 +119,7 @@ func (h *Handler) admit(ctx context.Context, g guest) (*live.Live, error) {
 	a := g.tenant.Audio
 	s := live.Stream{CallSID: g.token.callSID, Address: g.request.ClientIP, Agent: hostOf(a.AgentURL), TokenID: g.token.id, Captured: h.o.Captures.Wants(g.tenant)}
 	session, err := h.o.Sessions.Admit(ctx, g.tenant, a.MaxStreams, s)
-	busy := problem.New(problem.Unavailable, "there is no room for another stream now").WithRetryAfter(retryAfter)
+	busy := problem.New(problem.Unavailable, "no room for another stream; retry later").WithRetryAfter(retryAfter)
 	switch {
 	case err == nil:
 		return session, nil

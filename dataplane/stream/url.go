@@ -34,11 +34,13 @@ func (h *Handler) answerURL(w http.ResponseWriter, r *http.Request, to destinati
 	}
 	callSID := callSIDOf(r, body)
 	if callSID == "" || len(callSID) > maxCallSID {
-		return refuse(reasonNoCall, problem.New(problem.Validation, "the question names no call: CallSid belongs in the query or the form"))
+		return refuse(reasonNoCall, problem.New(problem.Validation,
+			"the request names no call; CallSid must be in the query or the form"))
 	}
 	key := h.o.Key()
 	if len(key) == 0 {
-		return refuse(reasonNoKey, problem.New(problem.Unavailable, "this pod has no keyring yet; try again").WithRetryAfter(retryAfter))
+		return refuse(reasonNoKey, problem.New(problem.Unavailable,
+			"this pod has no keyring yet; retry later").WithRetryAfter(retryAfter))
 	}
 	u := h.base(g.request.URL).JoinPath(PathPrefix, to.tenantID, mint(key, to.tenantID, callSID, g.request.Now))
 	if rate := r.URL.Query().Get(sampleRate); rate != "" {
@@ -89,7 +91,7 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request, to destination) (
 	case err == nil:
 		return body, nil
 	case errors.As(err, &large):
-		return nil, refuse(reasonBody, problem.New(problem.PayloadTooLarge, "the question has more than 64 KiB"))
+		return nil, refuse(reasonBody, problem.New(problem.PayloadTooLarge, "the body is larger than 64 KiB"))
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		late := problem.New(problem.Timeout, "the body did not arrive in time").WithStatus(http.StatusRequestTimeout)
 		return nil, refuse(reasonBody, late)

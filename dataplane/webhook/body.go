@@ -111,12 +111,12 @@ func explainBody(err error) error {
 	case errors.As(err, &tooLarge):
 		return problem.New(problem.PayloadTooLarge, "the body is larger than a webhook may be")
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return problem.New(problem.Timeout, "the body did not end in time").WithStatus(http.StatusRequestTimeout)
+		return problem.New(problem.Timeout, "the body did not arrive in time").WithStatus(http.StatusRequestTimeout)
 	case errors.Is(err, errNoMemory):
 		return problem.New(problem.Unavailable,
 			"there is no memory for so large a webhook now; retry later").WithRetryAfter(time.Second)
 	}
-	return problem.New(problem.Validation, "the body broke off before its end")
+	return problem.New(problem.Validation, "the request body was truncated")
 }
 
 // pool holds the memory of large bodies that were refused. Without it, senders that nobody has verified could fill

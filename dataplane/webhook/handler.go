@@ -98,7 +98,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var p *problem.Problem
 	if !errors.As(err, &p) {
-		p = problem.New(problem.Internal, "the event could not be kept; it is safe to send this again")
+		p = problem.New(problem.Internal, "the event could not be stored; it is safe to retry")
 	}
 	h.m.rejected.WithLabelValues(string(p.Code)).Inc()
 	p.Write(w, w.Header().Get("X-Request-Id"))
@@ -154,5 +154,6 @@ func (h *Handler) commit(ctx context.Context, e store.Event) (store.Outcome, err
 	case errors.As(err, &broken):
 		return 0, err
 	}
-	return 0, problem.New(problem.Unavailable, "the event could not be kept; send it again").WithRetryAfter(5 * time.Second)
+	return 0, problem.New(problem.Unavailable,
+		"the event could not be stored; retry later").WithRetryAfter(5 * time.Second)
 }

@@ -262,7 +262,7 @@ func TestOutage(t *testing.T) {
 		const body = "CallSid=c1&Status=completed"
 		status, answer, header := do(t, "POST", srv.URL+"/webhooks/exotel/acme/support/status", sign(secret, body), body)
 		if status != 200 {
-			checkProblem(t, status, answer, header, "unavailable", "send it again")
+			checkProblem(t, status, answer, header, "unavailable", "retry later")
 		}
 		return status
 	}
