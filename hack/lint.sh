@@ -40,6 +40,9 @@ else
   echo "shellcheck is not installed: left out (apt-get install shellcheck)"
 fi
 
+step words
+hack/check-words.sh
+
 step docs
 hack/check-docs.sh
 
