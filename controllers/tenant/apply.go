@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"net/url"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/dbconn"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -47,14 +47,13 @@ func (r *Reconciler) ensureRole(ctx context.Context, s *scope) error {
 	return err
 }
 
-// stillGood tells whether a database URL names the database that the operator itself uses now.
+// stillGood reports whether a database URL names the database that the operator itself uses now.
 func (r *Reconciler) stillGood(dsn tenantconfig.Sensitive) bool {
-	u, err := url.Parse(dsn.Reveal())
-	if err != nil || u.User == nil {
+	user, password, ok := dbconn.User(dsn.Reveal())
+	if !ok {
 		return false
 	}
-	password, _ := u.User.Password()
-	want, err := r.Store.UploadDSN(u.User.Username(), password)
+	want, err := r.Store.UploadDSN(user, password)
 	return err == nil && want == dsn.Reveal()
 }
 

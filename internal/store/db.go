@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -147,12 +146,12 @@ func (d *DB) verifySchema(ctx context.Context) error {
 
 // UploadDSN is this database's URL with another user and password.
 func (d *DB) UploadDSN(role, password string) (string, error) {
-	u, err := url.Parse(d.dsn)
-	if err != nil || u.Host == "" {
-		return "", errors.New("the operator's database URL must be in the form postgres://user:password@host:5432/database, so that upload pods can be given one of their own")
+	dsn, err := dbconn.WithUser(d.dsn, role, password)
+	if err != nil {
+		return "", errors.New("the operator's database URL must have the form " +
+			"postgres://user:password@host:5432/database, since the URLs of upload pods are made from it")
 	}
-	u.User = url.UserPassword(role, password)
-	return u.String(), nil
+	return dsn, nil
 }
 
 // explain turns a driver's error into one of this package's, with the cause in one line and no connection string.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -50,6 +51,29 @@ func TestFailover(t *testing.T) {
 			}
 			if err := db.Writable(t.Context()); err != nil {
 				t.Errorf("the database is not writable: %v", err)
+			}
+		})
+	}
+}
+
+// TestIPv6Hosts connects as operator and as an upload pod to a server that has only an IPv6 address, alone and as the
+// second host of the URL.
+func TestIPv6Hosts(t *testing.T) {
+	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
+		t.Skipf("this machine has no IPv6: %v", err)
+	} else {
+		_ = l.Close()
+	}
+	pg := pgtest.New(t)
+	server := strings.Replace(pg.Address(), "127.0.0.1", "[::1]", 1)
+	for name, hosts := range map[string]string{
+		"one": server, "two": "[::1]:1," + server, "mixed": "127.0.0.1:1," + server,
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &fixture{pg: pg, oper: open(t, pgtest.At(t, pg.OperatorDSN, hosts), "operator")}
+			upload := open(t, f.role(t, "six/"+name, "password"), "upload")
+			if _, err := upload.Claim(t.Context(), "pod", 1, time.Minute); err != nil {
+				t.Error(err)
 			}
 		})
 	}

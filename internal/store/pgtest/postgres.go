@@ -126,7 +126,7 @@ func (p *postgres) run() error {
 	defer func() { _ = log.Close() }()
 	//nolint:gosec // arguments of our own
 	p.cmd = exec.Command(filepath.Join(p.bin, "postgres"), "-D", filepath.Join(p.dir, "data"),
-		"-p", strconv.Itoa(p.port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
+		"-p", strconv.Itoa(p.port), "-c", "listen_addresses=127.0.0.1,::1", "-c", "unix_socket_directories=",
 		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=300")
 	p.cmd.SysProcAttr, p.cmd.Dir, p.cmd.Stderr = p.attr, p.dir, log
 	if err := p.cmd.Start(); err != nil {

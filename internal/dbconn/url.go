@@ -1,0 +1,53 @@
+package dbconn
+
+import (
+	"net/url"
+	"strings"
+)
+
+// WithUser returns a connection URL with another user and password.
+func WithUser(dsn, user, password string) (string, error) {
+	u, err := parseURL(dsn)
+	if err != nil || u.Host == "" {
+		return "", ErrURL
+	}
+	u.User = url.UserPassword(user, password)
+	return u.String(), nil
+}
+
+// User returns the user and the password in a connection URL.
+func User(dsn string) (user, password string, ok bool) {
+	u, err := parseURL(dsn)
+	if err != nil || u.User == nil {
+		return "", "", false
+	}
+	password, _ = u.User.Password()
+	return u.User.Username(), password, true
+}
+
+// parseURL reads a connection URL. It may have several hosts with commas in between, as libpq allows. net/url accepts
+// such a list only while no host in it is an IPv6 address in brackets.
+func parseURL(dsn string) (*url.URL, error) {
+	u, err := url.Parse(dsn)
+	if err == nil {
+		return u, nil
+	}
+	begin := strings.Index(dsn, "://") + len("://")
+	end := len(dsn)
+	if i := strings.IndexAny(dsn[begin:], "/?#"); i >= 0 {
+		end = begin + i
+	}
+	begin += strings.LastIndexByte(dsn[begin:end], '@') + 1
+	hosts := dsn[begin:end]
+	if !strings.Contains(hosts, ",") || strings.Trim(hosts, hostBytes) != "" {
+		return nil, ErrURL
+	}
+	if u, err = url.Parse(dsn[:begin] + "hosts" + dsn[end:]); err != nil {
+		return nil, ErrURL // err quotes the password
+	}
+	u.Host = hosts
+	return u, nil
+}
+
+// hostBytes are those of names, IPv4 addresses, IPv6 addresses in brackets, ports and commas.
+const hostBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:[],"
