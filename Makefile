@@ -50,6 +50,10 @@ fmt: ## Format the code
 lint: ## Check format, vet, lint, generated files and the chart
 	@hack/lint.sh
 
+.PHONY: shape
+shape: ## Print figures of the code's form: long lines, long functions, missing comments
+	@go run ./hack/shape
+
 ##@ Test
 .PHONY: deps
 deps: ## Install what the tests need from Debian's packages, and build the test servers

@@ -1,0 +1,234 @@
+// Command shape prints figures of the code's form: how dense its lines are, how long its functions, how much of it has
+// a doc comment. It reads the Go files that git knows, without those that are generated.
+//
+//	go run ./hack/shape
+package main
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+func main() {
+	out, err := exec.Command("git", "ls-files", "*.go").Output()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "shape: git ls-files:", err)
+		os.Exit(1)
+	}
+	s := newShape()
+	for _, path := range strings.Fields(string(out)) {
+		if generated(path) {
+			continue
+		}
+		source, err := os.ReadFile(path)
+		if os.IsNotExist(err) {
+			continue // removed, and not committed yet
+		}
+		if err == nil {
+			err = s.add(path, source)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "shape:", err)
+			os.Exit(1)
+		}
+	}
+	fmt.Print(s)
+}
+
+func generated(path string) bool {
+	return strings.Contains(path, "zz_generated") || strings.Contains(path, "applyconfiguration") ||
+		strings.Contains(path, "/testdata/") || strings.Contains(path, "zxcvbn")
+}
+
+// share counts things, and those of them that are not as they should be.
+type share struct{ some, all int }
+
+func (s *share) add(is bool) {
+	s.all++
+	if is {
+		s.some++
+	}
+}
+
+func (s *share) String() string {
+	return fmt.Sprintf("%.1f %% (%d of %d)", 100*float64(s.some)/float64(max(s.all, 1)), s.some, s.all)
+}
+
+// shape is what was counted. Figures of functions and names are those of production code alone.
+type shape struct {
+	longLines, tooLongLines            share
+	denseLiterals, shortLocals         share
+	parallelAssignments, undocumented  share
+	manyParameters, longestParameters  int
+	lengths                            []int
+	exported                           map[string]string // by directory and name, where it stands
+	selected                           map[string]bool   // names that some package selects of another, by name
+	longestFunction, mostParametersOne string
+}
+
+func newShape() *shape { return &shape{exported: map[string]string{}, selected: map[string]bool{}} }
+
+// add counts one file.
+func (s *shape) add(path string, source []byte) error {
+	files := token.NewFileSet()
+	f, err := parser.ParseFile(files, path, source, parser.ParseComments)
+	if err != nil {
+		return err
+	}
+	for line := range strings.SplitSeq(strings.TrimSuffix(string(source), "\n"), "\n") {
+		n := columns(line)
+		s.longLines.add(n > 120)
+		s.tooLongLines.add(n > 140)
+	}
+	v := &visitor{shape: s, files: files, path: path, production: !strings.HasSuffix(path, "_test.go")}
+	ast.Inspect(f, v.visit)
+	return nil
+}
+
+// columns is a line's width with tabs of four columns.
+func columns(line string) int {
+	return utf8.RuneCountInString(line) + 3*strings.Count(line, "\t")
+}
+
+type visitor struct {
+	*shape
+	files      *token.FileSet
+	path       string
+	production bool
+}
+
+func (v *visitor) visit(n ast.Node) bool {
+	switch n := n.(type) {
+	case *ast.FuncDecl:
+		v.function(n)
+	case *ast.CompositeLit:
+		v.literal(n)
+	case *ast.AssignStmt:
+		v.assignment(n)
+	case *ast.SelectorExpr:
+		v.selected[n.Sel.Name] = true
+	case *ast.GenDecl:
+		v.declaration(n)
+	}
+	return true
+}
+
+func (v *visitor) line(p token.Pos) int { return v.files.Position(p).Line }
+
+func (v *visitor) function(f *ast.FuncDecl) {
+	if !v.production {
+		return
+	}
+	v.export(f.Name)
+	v.undocumented.add(f.Doc == nil)
+	if f.Body != nil {
+		n := v.line(f.Body.Rbrace) - v.line(f.Pos()) + 1
+		if len(v.lengths) == 0 || n > slices.Max(v.lengths) {
+			v.longestFunction = v.path + ":" + f.Name.Name
+		}
+		v.lengths = append(v.lengths, n)
+	}
+	parameters := f.Type.Params.NumFields()
+	if parameters > 5 {
+		v.manyParameters++
+	}
+	if parameters > v.longestParameters {
+		v.longestParameters, v.mostParametersOne = parameters, v.path+":"+f.Name.Name
+	}
+}
+
+// literal counts literals over several lines, and those that have more than one key on a line.
+func (v *visitor) literal(c *ast.CompositeLit) {
+	if v.line(c.Lbrace) == v.line(c.Rbrace) || len(c.Elts) < 2 {
+		return
+	}
+	if _, keyed := c.Elts[0].(*ast.KeyValueExpr); !keyed {
+		return
+	}
+	dense := false
+	for i := range c.Elts[1:] {
+		dense = dense || v.line(c.Elts[i].Pos()) == v.line(c.Elts[i+1].Pos())
+	}
+	v.denseLiterals.add(dense)
+}
+
+// assignment counts local names of one letter, and statements that assign several unrelated values.
+func (v *visitor) assignment(a *ast.AssignStmt) {
+	if a.Tok == token.DEFINE {
+		for _, left := range a.Lhs {
+			if name, ok := left.(*ast.Ident); ok && name.Name != "_" {
+				v.shortLocals.add(len(name.Name) == 1 && !strings.Contains("ijktb", name.Name))
+			}
+		}
+	}
+	v.parallelAssignments.add(len(a.Lhs) > 1 && len(a.Rhs) == len(a.Lhs))
+}
+
+func (v *visitor) declaration(d *ast.GenDecl) {
+	if !v.production {
+		return
+	}
+	for _, spec := range d.Specs {
+		switch spec := spec.(type) {
+		case *ast.TypeSpec:
+			v.export(spec.Name)
+		case *ast.ValueSpec:
+			for _, name := range spec.Names {
+				v.export(name)
+			}
+		}
+	}
+}
+
+func (v *visitor) export(name *ast.Ident) {
+	if name.IsExported() {
+		v.exported[filepath.Dir(v.path)+"."+name.Name] = name.Name
+	}
+}
+
+// unused counts exported names that nothing selects: of methods that serve an interface, too.
+func (s *shape) unused() (n int) {
+	for _, name := range s.exported {
+		if !s.selected[name] {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *shape) String() string {
+	slices.Sort(s.lengths)
+	at := func(q float64) int {
+		if len(s.lengths) == 0 {
+			return 0
+		}
+		return s.lengths[min(int(q*float64(len(s.lengths))), len(s.lengths)-1)]
+	}
+	rows := [][3]string{
+		{"lines over 120 columns", s.longLines.String(), "under 1 %"},
+		{"lines over 140 columns", s.tooLongLines.String(), "0"},
+		{"keyed literals with several keys on a line", s.denseLiterals.String(), "0"},
+		{"one-letter locals", s.shortLocals.String(), "under 8 %"},
+		{"parallel assignments", s.parallelAssignments.String(), "under 1 %"},
+		{"production functions without a doc comment", s.undocumented.String(), "under 20 %"},
+		{"exported names that no selector names", fmt.Sprintf("%d of %d", s.unused(), len(s.exported)), "under 60"},
+		{"production functions with over five parameters", fmt.Sprintf("%d, at most %d (%s)", s.manyParameters,
+			s.longestParameters, s.mostParametersOne), "0"},
+		{"lines of a function: median, p90, max", fmt.Sprintf("%d, %d, %d (%s)", at(0.5), at(0.9), at(1),
+			s.longestFunction), "12, 30, 80"},
+	}
+	var b strings.Builder
+	b.WriteString("| measure | now | aim |\n| --- | --- | --- |\n")
+	for _, r := range rows {
+		_, _ = fmt.Fprintf(&b, "| %s | %s | %s |\n", r[0], r[1], r[2])
+	}
+	return b.String()
+}
