@@ -47,13 +47,27 @@ func (v *values) recordingURLs(legs []ListedLeg, stream *Stream) []string {
 func splitURLs(s string) (list []string) {
 	start := 0
 	for at := range len(s) {
-		if s[at] == ',' && strings.HasPrefix(strings.TrimLeft(s[at+1:], ` "`), "http") {
+		if s[at] == ',' && startsURL(s[at+1:]) {
 			list = append(list, s[start:at])
 			start = at + 1
 		}
 	}
 	return append(list, s[start:])
 }
+
+// startsURL reports whether the text after a comma is the next URL of a list: it begins with a scheme, with "//", or
+// with a host of Exotel's.
+func startsURL(s string) bool {
+	s = strings.TrimLeft(s, ` "`)
+	if strings.HasPrefix(s, "http") || strings.HasPrefix(s, "//") {
+		return true
+	}
+	host, _, found := strings.Cut(s[:min(len(s), maxHost)], "/")
+	return found && isDomain(strings.ToLower(host))
+}
+
+// maxHost is the length of the longest name of a host.
+const maxHost = 253
 
 // recordingURL returns the URL that a recording is fetched from, or "" for a word that says that there is none. Plain
 // http to Exotel becomes https. Any other text is returned as it is: the caller rejects it.

@@ -3,7 +3,6 @@ package exotel
 import (
 	"mime"
 	"net/url"
-	"regexp"
 	"strings"
 )
 
@@ -40,26 +39,119 @@ func redactForm(form, source string) (string, bool) {
 	return strings.Join(pairs, "&"), changed
 }
 
-// signedURL is a URL with a query in a text, JSON among others, where a slash and other characters may be escaped.
-var signedURL = regexp.MustCompile(`(?i)(https?:(?:\\?/){2}(?:[^\s"'<>\\?#]|\\/|\\u[0-9a-f]{4})+)` +
-	`\?(?:[^\s"'<>\\]|\\/|\\u[0-9a-f]{4})*`)
-
+// redactText removes the queries and fragments that follow a URL in a text, JSON among others, where slashes may be
+// escaped. The URL may lack its scheme: //host/path or host/path, as recordingURL reads them.
 func redactText(text, source string) (string, bool) {
-	changed := false
-	redacted := signedURL.ReplaceAllStringFunc(text, func(match string) string {
-		base, _, _ := strings.Cut(match, "?")
-		if !sameResource(strings.ReplaceAll(base, `\/`, "/"), source) {
-			return match
+	_, resource, found := strings.Cut(source, "://")
+	if !found || resource == "" {
+		return text, false
+	}
+	resources := []string{resource}
+	if host, path, _ := strings.Cut(resource, "/"); !strings.Contains(host, ":") {
+		resources = append(resources, host+":80/"+path, host+":443/"+path)
+	}
+	var left strings.Builder
+	start := 0
+	for at := 0; at < len(text); {
+		next := strings.IndexAny(text[at:], "?#")
+		if next < 0 {
+			break
 		}
-		changed = true
-		return base
-	})
-	return redacted, changed
+		at += next
+		if endsInAny(text[start:at], resources) {
+			left.WriteString(text[start:at])
+			at += queryLength(text[at:])
+			start = at
+			continue
+		}
+		at++
+	}
+	if left.Len() == 0 {
+		return text, false
+	}
+	left.WriteString(text[start:])
+	return left.String(), true
 }
 
-// sameResource reports whether two URLs differ in their schemes and the case of letters at most.
-func sameResource(a, b string) bool {
-	_, a, _ = strings.Cut(a, "://")
-	_, b, _ = strings.Cut(b, "://")
-	return strings.EqualFold(a, b)
+// endsInAny reports whether a text ends in one of these resources, each a host and a path.
+func endsInAny(text string, resources []string) bool {
+	for _, r := range resources {
+		if endsIn(text, r) {
+			return true
+		}
+	}
+	return false
+}
+
+// endsIn reports whether a text ends in a host and a path, and with nothing before them that makes them a part of
+// another host or path. The case of letters does not count.
+func endsIn(text, resource string) bool {
+	for len(resource) > 0 {
+		last := resource[len(resource)-1]
+		resource = resource[:len(resource)-1]
+		if last == '/' {
+			rest, found := cutSlash(text)
+			if !found {
+				return false
+			}
+			text = rest
+			continue
+		}
+		if text == "" || lower(text[len(text)-1]) != lower(last) {
+			return false
+		}
+		text = text[:len(text)-1]
+	}
+	one, found := cutSlash(text)
+	if !found {
+		return text == "" || !inURL(text[len(text)-1])
+	}
+	before, found := cutSlash(one)
+	return found && (before == "" || before[len(before)-1] == ':' || !inURL(before[len(before)-1]))
+}
+
+// cutSlash removes a slash from the end of a text, and the escape of JSON before it.
+func cutSlash(text string) (before string, found bool) {
+	if before, found = strings.CutSuffix(text, "/"); found {
+		return strings.TrimSuffix(before, `\`), true
+	}
+	if at := len(text) - len(`\u002f`); at >= 0 && strings.EqualFold(text[at:], `\u002f`) {
+		return text[:at], true
+	}
+	return text, false
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c | 0x20
+	}
+	return c
+}
+
+// inURL reports whether a byte before a host or path makes it a part of something else.
+func inURL(c byte) bool {
+	return isHex(c) || 'g' <= c|0x20 && c|0x20 <= 'z' || strings.IndexByte("/-._~%@:", c) >= 0 || c >= 0x80
+}
+
+func isHex(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f' }
+
+// queryLength is the length of the query and fragment at the start of a text. They end before a blank, a quote, an
+// angle bracket, a backslash that escapes neither a slash nor a character by its number, and the next URL of a list.
+func queryLength(text string) int {
+	for at := range len(text) {
+		switch c := text[at]; {
+		case c <= ' ' || strings.IndexByte(`"'<>`, c) >= 0:
+			return at
+		case c == '\\' && !strings.HasPrefix(text[at:], `\/`) && !isUnicodeEscape(text[at:]):
+			return at
+		case c == ',' && startsURL(text[at+1:]):
+			return at
+		}
+	}
+	return len(text)
+}
+
+func isUnicodeEscape(text string) bool {
+	return len(text) >= len(`\u0026`) && text[1] == 'u' && isHex(text[2]) && isHex(text[3]) && isHex(text[4]) &&
+		isHex(text[5])
 }

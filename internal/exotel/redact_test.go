@@ -33,15 +33,37 @@ func TestRedactURL(t *testing.T) {
 	for name, tc := range map[string]struct{ contentType, query, body, wantQuery, wantBody string }{
 		"form": {form, "", "CallSid=c1&" + field(signed) + "&CustomField=50%+off;a",
 			"", "CallSid=c1&" + field(signedSource) + "&CustomField=50%+off;a"},
-		"form, lower hex":             {form, "", lower(field(signed)), "", field(signedSource)},
-		"form, unescaped":             {form, "", "RecordingUrl=" + signedSource + "?Sig=a", "", field(signedSource)},
-		"query":                       {"", "CallSid=c1&" + field(signed), "", "CallSid=c1&" + field(signedSource), ""},
+		"form, lower hex": {form, "", lower(field(signed)), "", field(signedSource)},
+		"form, unescaped": {form, "", "RecordingUrl=" + signedSource + "?Sig=a", "", field(signedSource)},
+		"query": {"", "CallSid=c1&" + field(signed), "", "CallSid=c1&" + field(signedSource),
+			""},
 		"JSON in a form":              {form, "", legsIn(legs), "", legsIn(plainLegs)},
 		"JSON":                        {jsonType, "", list(signed), "", list(signedSource)},
 		"JSON, escaped slashes":       {jsonType, "", slashes(signed), "", slashes(signedSource)},
 		"JSON in JSON":                {jsonType, "", nested(signed), "", nested(signedSource)},
 		"multipart":                   {"multipart/form-data; boundary=b", "", part(signed), "", part(signedSource)},
 		"JSON that says it is a form": {form, "", text(signed), "", text(signedSource)},
+		"without a scheme": {jsonType, "", text("//recordings.exotel.com/acme1/c1.mp3?Signature=a"), "",
+			text("//recordings.exotel.com/acme1/c1.mp3")},
+		"host and path": {jsonType, "", text("recordings.exotel.com/acme1/c1.mp3?Signature=a"), "",
+			text("recordings.exotel.com/acme1/c1.mp3")},
+		"host and path, form": {form, "", "RecordingUrl=recordings.exotel.com/acme1/c1.mp3?Signature=a", "",
+			field("recordings.exotel.com/acme1/c1.mp3")},
+		"host and path, parts": {"multipart/form-data; boundary=b", "",
+			part("recordings.exotel.com/acme1/c1.mp3?Signature=a"), "", part("recordings.exotel.com/acme1/c1.mp3")},
+		"no scheme, slashes": {jsonType, "", slashes("//recordings.exotel.com/acme1/c1.mp3?Signature=a"),
+			"", slashes("//recordings.exotel.com/acme1/c1.mp3")},
+		"slashes by number": {jsonType, "",
+			text(`https:\u002f\u002Frecordings.exotel.com\u002facme1\u002fc1.mp3?S=a`), "",
+			text(`https:\u002f\u002Frecordings.exotel.com\u002facme1\u002fc1.mp3`)},
+		"with the port": {jsonType, "", text("http://recordings.exotel.com:80/acme1/c1.mp3?S=a"), "",
+			text("http://recordings.exotel.com:80/acme1/c1.mp3")},
+		"after another in a list": {form, "", "RecordingUrl=" +
+			url.QueryEscape("https://recordings.exotel.com/b.mp3?S=b,"+signed+",//recordings.exotel.com/c.mp3?S=c"),
+			"", "RecordingUrl=" +
+				url.QueryEscape("https://recordings.exotel.com/b.mp3?S=b,"+signedSource+
+					",//recordings.exotel.com/c.mp3?S=c")},
+		"a fragment": {jsonType, "", text(signedSource + "#a?S=a"), "", text(signedSource)},
 		"http, another case": {jsonType, "", text("http://Recordings.Exotel.com/acme1/c1.mp3?Signature=a"),
 			"", text("http://Recordings.Exotel.com/acme1/c1.mp3")},
 	} {
@@ -58,11 +80,15 @@ func TestRedactURL(t *testing.T) {
 	for name, body := range map[string]string{
 		"another URL":       "StatusCallback=" + url.QueryEscape(otherURL),
 		"another recording": "RecordingUrl=" + url.QueryEscape(signedSource+"2?"+signature),
-		"a part of it":      "RecordingUrl=" + url.QueryEscape("https://recordings.exotel.com/acme1/c1?"+signature),
-		"no query":          "RecordingUrl=" + url.QueryEscape(signedSource),
-		"broken escapes":    "RecordingUrl=%zz%3F",
-		"nothing":           "",
-		"no text":           "\x00\xff?https://\\u12?&=%",
+		"another host":      "RecordingUrl=" + url.QueryEscape("evilrecordings.exotel.com/acme1/c1.mp3?"+signature),
+		"a host in a path": "RecordingUrl=" +
+			url.QueryEscape("https://acme.example/recordings.exotel.com/acme1/c1.mp3?"+signature),
+		"a domain below": "RecordingUrl=" + url.QueryEscape("//a.recordings.exotel.com/acme1/c1.mp3?"+signature),
+		"a part of it":   "RecordingUrl=" + url.QueryEscape("https://recordings.exotel.com/acme1/c1?"+signature),
+		"no query":       "RecordingUrl=" + url.QueryEscape(signedSource),
+		"broken escapes": "RecordingUrl=%zz%3F",
+		"nothing":        "",
+		"no text":        "\x00\xff?https://\\u12?&=%",
 	} {
 		got, changed := RedactURL(Request{ContentType: form, Body: []byte(body)}, signedSource)
 		if changed || string(got.Body) != body {
@@ -76,7 +102,8 @@ func FuzzRedactURL(f *testing.F) {
 	f.Add(`{"u":"`+signedSource+`?a=\u0026\"b"}`, "a="+url.QueryEscape(signedSource+"?x"))
 	f.Add(`["`+signedSource+`?\\"]`, signedSource+"?")
 	f.Fuzz(func(t *testing.T, body, query string) {
-		got, _ := RedactURL(Request{ContentType: "application/json", RawQuery: query, Body: []byte(body)}, signedSource)
+		got, _ := RedactURL(Request{ContentType: "application/json", RawQuery: query, Body: []byte(body)},
+			signedSource)
 		if json.Valid([]byte(body)) && !json.Valid(got.Body) {
 			t.Errorf("%q becomes %q", body, got.Body)
 		}
