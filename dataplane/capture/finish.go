@@ -226,7 +226,8 @@ func (t *tape) sendRest(ctx context.Context, b *objectstore.Bucket, there []obje
 	}
 	for n := 2; int64(n-1)*partSize < t.m.Size; n++ {
 		want := min(partSize, t.m.Size-int64(n-1)*partSize)
-		if !t.spool.has(n) || sizes[n] == want {
+		// A part that is on disk too was sent without success. Only a store that verified it proves that it has it.
+		if !t.spool.has(n) || sizes[n] == want && t.m.Checksum.Sent() {
 			continue // what is nowhere shows in the sum
 		}
 		if err := t.sendPart(ctx, b, n); err != nil {

@@ -53,13 +53,17 @@ type rig struct {
 }
 
 // storageConfig is what a pod knows of the bucket.
-type storageConfig struct{ Endpoint, Region, Bucket, Key, Secret string }
+type storageConfig struct {
+	Endpoint, Region, Bucket, Key, Secret, Token string
+	Options                                      objectstore.Options
+}
 
 func (s storageConfig) tenants() *tenantconfig.Snapshot {
 	one := func(id string) *tenantconfig.Tenant {
 		return &tenantconfig.Tenant{ID: id, UID: id, Audio: &tenantconfig.Audio{Capture: &tenantconfig.Capture{KeyTemplate: "{{.CallSID}}/{{.RecordingID}}"}},
 			Storage: &tenantconfig.Storage{Bucket: s.Bucket, Endpoint: s.Endpoint, Region: s.Region,
-				AccessKeyID: tenantconfig.Sensitive(s.Key), SecretAccessKey: tenantconfig.Sensitive(s.Secret)}}
+				AccessKeyID: tenantconfig.Sensitive(s.Key), SecretAccessKey: tenantconfig.Sensitive(s.Secret),
+				SessionToken: tenantconfig.Sensitive(s.Token), Options: s.Options}}
 	}
 	return tenantconfig.NewSnapshot(one(acme), one(globex))
 }
@@ -74,7 +78,8 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	r.db = r.open()
-	r.config = storageConfig{r.s3.Endpoint, r.s3.Region, r.bucket, r.s3.AccessKey, r.s3.SecretKey}
+	r.config = storageConfig{Endpoint: r.s3.Endpoint, Region: r.s3.Region, Bucket: r.bucket, Key: r.s3.AccessKey,
+		Secret: r.s3.SecretKey}
 	return r
 }
 
