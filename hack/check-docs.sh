@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fails when the reference leaves out a name that people meet (reasons, metrics, codes, events, flags, chart values) or has
-# a metric twice, a link leads nowhere, or the threat model names a test that does not exist.
+# a metric twice, a table of contents leaves out a heading, a link leads nowhere, or the threat model names a test that does not exist.
 #
 #   hack/check-docs.sh [ROOT]     ROOT is another copy of the repository; default: this one
 set -euo pipefail
@@ -77,6 +77,18 @@ links() {
   done < <(printf '%s\n' README.md CONTRIBUTING.md SECURITY.md charts/caly/README.md && find docs -name '*.md' | sort)
 }
 
+# contents: a page that begins with a list of its headings lists all of them, in their order.
+contents() {
+  local file listed headings
+  while read -r file; do
+    listed=$(sed '/^## /q' "$file" | sed -nE 's/^- \[(.+)\]\(#.*/\1/p')
+    [[ -n $listed ]] || continue
+    headings=$(sed '/^```/,/^```/d' "$file" | sed -nE 's/^## (.*)/\1/p')
+    [[ $listed == "$headings" ]] || complain "$file: its table of contents differs from its headings:
+$(diff <(echo "$listed") <(echo "$headings") || true)"
+  done < <(find docs -name '*.md' | sort)
+}
+
 # once: no metric has two rows in the reference, which would come to differ.
 once() {
   local name
@@ -96,6 +108,7 @@ named "fault code" < <(constants Code dataplane/upload/fault.go)
 named "problem code" < <(sed -nE 's/^\s+[A-Za-z]+\s+Code = "([a-z_]+)"$/\1/p' dataplane/problem/problem.go)
 named "metric" < <(metrics)
 named "chart value" < <(sed -nE 's/^([A-Za-z]+):.*/\1/p' charts/caly/values.yaml)
+contents
 once
 tests
 links
