@@ -24,7 +24,8 @@ import (
 
 // words are Exotel's, by what they mean.
 var words = map[outcome.State]string{
-	outcome.Ringing: "ringing", outcome.InProgress: "in-progress", outcome.Completed: "completed", outcome.Busy: "busy",
+	outcome.Ringing: "ringing", outcome.InProgress: "in-progress", outcome.Completed: "completed",
+	outcome.Busy:     "busy",
 	outcome.NoAnswer: "no-answer", outcome.Failed: "failed", outcome.Canceled: "canceled",
 }
 
@@ -58,10 +59,18 @@ func (h truth) outcome() outcome.State {
 			if c := a.At.Compare(b.At); c != 0 && class.final {
 				return c
 			}
-			return int(a.State - b.State)
+			return precedence(a) - precedence(b)
 		}).State
 	}
 	return outcome.Unknown
+}
+
+// precedence orders the statements of one second: completed counts if it is about the whole call.
+func precedence(s outcome.Statement) int {
+	if s.Whole && s.State == outcome.Completed {
+		return len(outcome.Names())
+	}
+	return int(s.State)
 }
 
 // history draws what Exotel sends of one call, through the code that reads it, and keeps what it means.
@@ -120,13 +129,22 @@ func (h *history) popup(number string) {
 
 // applet is a Connect applet that dials a hunt group in turn, and the Passthru after it.
 func (h *history) applet(flow int) {
-	fields := url.Values{"flow_id": {strconv.Itoa(flow)}, "Direction": {"incoming"}, "EndTime": {"1970-01-01 05:30:00"}}
+	fields := url.Values{"flow_id": {strconv.Itoa(flow)}, "Direction": {"incoming"},
+		"EndTime": {"1970-01-01 05:30:00"}}
 	number := h.pick("number", "09111111111", "09222222222")
 	state := rapid.SampledFrom(finals).Draw(h.T, "result")
+	stage := outcome.Unknown
+	if h.chance("the call at this stage") {
+		stage = rapid.SampledFrom([]outcome.State{outcome.InProgress, outcome.Busy, outcome.NoAnswer}).Draw(h.T,
+			"stage")
+		fields.Set("CallStatus", words[stage])
+		h.legs = append(h.legs, outcome.Statement{State: stage})
+	}
 	fields.Set("DialWhomNumber", number)
 	h.legs = append(h.legs, outcome.Statement{State: state})
 	switch {
-	case h.chance("without DialCallStatus") && (state == outcome.Completed || state == outcome.Canceled ||
+	case stage != outcome.InProgress && h.chance("without DialCallStatus") && (state == outcome.Completed ||
+		state == outcome.Canceled ||
 		state == outcome.NoAnswer):
 		fields.Set("CallType", map[outcome.State]string{outcome.Completed: "completed",
 			outcome.Canceled: "client-hangup",
@@ -141,12 +159,6 @@ func (h *history) applet(flow int) {
 	if h.chance("listed") {
 		fields.Set("Legs[0][Number]", number)
 		fields.Set("Legs[0][OnCallDuration]", strconv.Itoa(seconds))
-	}
-	if h.chance("the call at this stage") {
-		stage := rapid.SampledFrom([]outcome.State{outcome.InProgress, outcome.Busy, outcome.NoAnswer}).Draw(h.T,
-			"stage")
-		fields.Set("CallStatus", words[stage])
-		h.legs = append(h.legs, outcome.Statement{State: stage})
 	}
 	h.send(fields)
 }
@@ -280,7 +292,7 @@ func applied(events []store.Event) (outcome.State, map[string]outcome.State) {
 			legs[l.Key] = weights[l.Key].State()
 		}
 	}
-	return outcome.Of(all...), legs
+	return slices.Max(append(all, 0)).State(), legs
 }
 
 // TestHistories: the outcome is what the history means, and no order, repetition or route changes it.

@@ -56,6 +56,9 @@ type Statement struct {
 	At time.Time
 	// Talked is true if two parties talked. That completes a call, whatever the state says.
 	Talked bool
+	// Assumed is true if the event says that the call has ended, and not how. Every statement with a result counts
+	// more.
+	Assumed bool
 }
 
 // Weight is a statement's place among all others. 0 says nothing.
@@ -79,7 +82,7 @@ const (
 	stateBits  = 4
 	timeBits   = 40
 	classShift = stateBits + timeBits
-	maxSecond  = 1<<timeBits - 1
+	maxSecond  = 1<<timeBits - 2 // completed adds one
 )
 
 // Weight returns the statement's weight.
@@ -90,6 +93,13 @@ func (s Statement) Weight() Weight {
 		return weigh(classTalked, 0, Completed)
 	case s.State == Unknown:
 		return 0
+	case s.Whole && final && s.Assumed:
+		return weigh(classFinal, 0, s.State)
+	case s.Whole && s.State == Completed:
+		// One second more than it was said, so that completed counts among the statements of one second. Exotel does
+		// not let a completed call fail, but may send the failure of a leg as that of the call. The layout of stored
+		// weights stays the same.
+		return weigh(classFinal, second(s.At)+1, s.State)
 	case s.Whole && final:
 		return weigh(classFinal, second(s.At), s.State)
 	case s.Whole:
@@ -125,16 +135,6 @@ func second(t time.Time) int64 {
 
 // State returns what the statement says.
 func (w Weight) State() State { return State(w & (1<<stateBits - 1)) }
-
-// Of returns the outcome of a call or leg from the weights of all statements about it.
-func Of(weights ...Weight) State { return greatest(weights).State() }
-
-func greatest(weights []Weight) Weight {
-	if len(weights) == 0 {
-		return 0
-	}
-	return slices.Max(weights)
-}
 
 // EndKnown is the least weight of a statement about the whole call after which nothing better is expected of Exotel.
 const EndKnown = Weight(classFinal << classShift)

@@ -1,6 +1,7 @@
 package outcome_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -24,7 +25,10 @@ func leg(s outcome.State, second int64) outcome.Statement {
 	return outcome.Statement{State: s, At: at(second)}
 }
 
-func TestOf(t *testing.T) {
+// greatest is the outcome as the database decides it: the state of the greatest weight.
+func greatest(weights ...outcome.Weight) outcome.State { return slices.Max(append(weights, 0)).State() }
+
+func TestOutcome(t *testing.T) {
 	talk := outcome.Statement{State: outcome.Completed, Talked: true}
 	for name, tc := range map[string]struct {
 		statements []outcome.Statement
@@ -47,8 +51,21 @@ func TestOf(t *testing.T) {
 			2)}, outcome.Completed},
 		"no time is lowest": {[]outcome.Statement{whole(outcome.Canceled, 0), whole(outcome.Completed,
 			1)}, outcome.Completed},
-		"the same second, the more exact": {[]outcome.Statement{whole(outcome.NoAnswer, 1), whole(outcome.Completed,
-			1)}, outcome.NoAnswer},
+		"the same second, the more exact": {[]outcome.Statement{whole(outcome.NoAnswer, 1), whole(outcome.Busy, 1)},
+			outcome.NoAnswer},
+		"the same second, completed": {[]outcome.Statement{whole(outcome.Canceled, 1), whole(outcome.Completed, 1)},
+			outcome.Completed},
+		"the same second, late in time": {[]outcome.Statement{whole(outcome.Failed, 1<<50),
+			whole(outcome.Completed, 1<<50)}, outcome.Completed},
+		"failed a second later": {[]outcome.Statement{whole(outcome.Failed, 2), whole(outcome.Completed, 1)},
+			outcome.Failed},
+		"completed, both at no time": {[]outcome.Statement{whole(outcome.Busy, 0), whole(outcome.Completed, 0)},
+			outcome.Completed},
+		"an assumed result gives way": {[]outcome.Statement{whole(outcome.Busy, 0),
+			{Whole: true, State: outcome.Completed, At: at(9), Assumed: true}}, outcome.Busy},
+		"a stage that is completed over none": {[]outcome.Statement{leg(outcome.Completed, 1), leg(outcome.NoAnswer,
+			1)},
+			outcome.NoAnswer},
 		"final over open, whatever time": {[]outcome.Statement{whole(outcome.Completed, 1),
 			whole(outcome.InProgress, 9)}, outcome.Completed},
 		"talk over a later no-answer":      {[]outcome.Statement{talk, leg(outcome.NoAnswer, 9)}, outcome.Completed},
@@ -63,7 +80,7 @@ func TestOf(t *testing.T) {
 			for _, s := range tc.statements {
 				weights = append(weights, s.Weight())
 			}
-			if got := outcome.Of(weights...); got != tc.want {
+			if got := greatest(weights...); got != tc.want {
 				t.Errorf("outcome %d, want %d", got, tc.want)
 			}
 		})
@@ -77,15 +94,16 @@ func TestOld(t *testing.T) {
 		said outcome.Statement
 		want outcome.State
 	}{
-		"busy for ever, then Call Details":      {outcome.Busy, whole(outcome.Completed, 0), outcome.Completed},
-		"no-answer for ever, then talk":         {outcome.NoAnswer, outcome.Statement{Talked: true}, outcome.Completed},
+		"busy for ever, then Call Details": {outcome.Busy, whole(outcome.Completed, 0), outcome.Completed},
+		"no-answer for ever, then talk": {outcome.NoAnswer, outcome.Statement{Talked: true},
+			outcome.Completed},
 		"completed, then a late answered":       {outcome.Completed, whole(outcome.InProgress, 9), outcome.Completed},
 		"completed, then a late dial":           {outcome.Completed, leg(outcome.NoAnswer, 9), outcome.Completed},
 		"in progress, then ringing":             {outcome.InProgress, whole(outcome.Ringing, 9), outcome.Ringing},
 		"ringing, then a dial":                  {outcome.Ringing, leg(outcome.NoAnswer, 9), outcome.NoAnswer},
 		"a leg's busy, then the call's failure": {outcome.Busy, whole(outcome.Failed, 1), outcome.Failed},
 	} {
-		if got := outcome.Of(outcome.Old(tc.old, false), tc.said.Weight()); got != tc.want {
+		if got := greatest(outcome.Old(tc.old, false), tc.said.Weight()); got != tc.want {
 			t.Errorf("%s: outcome %d, want %d", name, got, tc.want)
 		}
 	}
@@ -95,8 +113,26 @@ func statements(r *rapid.T) []outcome.Statement {
 	return rapid.SliceOfN(rapid.Custom(func(r *rapid.T) outcome.Statement {
 		return outcome.Statement{Whole: rapid.Bool().Draw(r, "whole"), State: outcome.State(rapid.IntRange(0,
 			8).Draw(r, "state")),
-			At: at(rapid.Int64Range(0, 4).Draw(r, "at")), Talked: rapid.IntRange(0, 9).Draw(r, "talked") == 0}
+			At: at(rapid.Int64Range(0, 4).Draw(r, "at")), Talked: rapid.IntRange(0, 9).Draw(r, "talked") == 0,
+			Assumed: rapid.IntRange(0, 4).Draw(r, "assumed") == 0}
 	}), 0, 8).Draw(r, "statements")
+}
+
+// counts reports whether a statement counts more than another one of its class.
+func counts(s, other outcome.Statement) bool {
+	switch completes := s.Whole && s.State == outcome.Completed; {
+	case !s.State.Final():
+		return s.State > other.State
+	case s.Whole && s.Assumed != other.Assumed:
+		return other.Assumed
+	case !s.At.Equal(other.At) && (!s.Whole || !s.Assumed):
+		return s.At.After(other.At)
+	case s.State == other.State:
+		return false
+	case completes || s.Whole && other.State == outcome.Completed:
+		return completes && !s.Assumed
+	}
+	return s.State > other.State
 }
 
 // decide is the rule as a person would write it: by searching the statements class by class.
@@ -112,9 +148,7 @@ func decide(list []outcome.Statement) outcome.State {
 			if s.State == outcome.Unknown || s.Whole != class.whole || s.State.Final() != class.final {
 				continue
 			}
-			later := class.final && s.At.Unix() > best.At.Unix()
-			same := !class.final || s.At.Equal(best.At)
-			if best.State == outcome.Unknown || later || same && s.State > best.State {
+			if best.State == outcome.Unknown || counts(s, best) {
 				best = s
 			}
 		}
@@ -140,7 +174,7 @@ func TestRule(t *testing.T) {
 				again := rapid.SliceOfN(rapid.SampledFrom(weights), 0, 3).Draw(r, "again")
 				shuffled = rapid.Permutation(append(again, weights...)).Draw(r, "order")
 			}
-			if got := outcome.Of(shuffled...); got != want {
+			if got := greatest(shuffled...); got != want {
 				r.Fatalf("%+v end as %d, want %d", list, got, want)
 			}
 		}

@@ -20,10 +20,8 @@ func (e *Event) Weights() (whole, legs outcome.Weight) {
 }
 
 func (e *Event) statements() (whole outcome.Statement, legs outcome.Weight) {
-	whole = outcome.Statement{Whole: true, State: e.Call.State, At: e.SaidAt, Talked: e.Call.ConversationSeconds > 0}
-	if e.Assumed {
-		whole.At = time.Time{} // every statement with a result of its own knows better
-	}
+	whole = outcome.Statement{Whole: true, State: e.Call.State, At: e.SaidAt, Assumed: e.Assumed,
+		Talked: e.Call.ConversationSeconds > 0}
 	legs = outcome.Statement{State: e.Stage, At: e.SaidAt}.Weight()
 	for i := range e.Legs {
 		if l := &e.Legs[i]; l.Called {
