@@ -167,7 +167,7 @@ func (v *values) call(e *Event) {
 	}
 	e.Status = v.get(fieldStatus)
 	e.About = v.about(e)
-	if e.Agent = v.agent(e); e.Agent != nil { // an agent who is free again ends no call
+	if e.Agent = v.agent(e); e.Agent != nil { // an agent who is free again ends no call, even with EventType=Terminal
 		e.Status, e.Terminal, e.About = "", false, AboutAgent
 		return
 	}
@@ -185,7 +185,9 @@ func (v *values) call(e *Event) {
 	}
 }
 
-// agent returns the agent of a notification that a flow sends while it dials agents. Its status is the agent's.
+// agent returns the agent of a notification that a flow sends while it dials agents. Its status is the agent's: free
+// means that the call to this agent has ended, and another agent may be dialled next.
+// https://support.exotel.com/support/solutions/articles/48284-agent-pass-through-knowing-when-an-agent-gets-a-call
 func (v *values) agent(e *Event) *Agent {
 	status, email := strings.ToLower(e.Status), v.get(fieldAgent)
 	switch {

@@ -85,13 +85,14 @@ var typeResults = map[string]State{
 	"voicemail": StateNoAnswer,
 }
 
-// dialResult is the result of the dial that a Passthru follows. A request from before the dial carries a CallType too,
-// and a CallStatus of a call that still rings.
+// dialResult is the result of the dial that a Passthru follows. A request from before a dial, or while it goes on,
+// carries a CallType too. So a CallType next to a call that goes on is not a result: DialCallStatus, the seconds of
+// the leg or the end of the call will give one, and a result that is wrong would stay.
 func dialResult(e *Event) State {
 	switch {
 	case e.Dial != nil:
 		return e.Dial.State
-	case e.State == StateQueued || e.State == StateRinging:
+	case e.State != StateUnknown && !e.State.Ended(), goingOn[e.EventType]:
 		return StateUnknown
 	}
 	return typeResults[word(e.CallType)]
