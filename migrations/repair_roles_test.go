@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/store/pgtest"
@@ -143,49 +142,100 @@ const roleState = `SELECT concat_ws(' ', u.tenant, pg_has_role(r.oid, 'caly_uplo
 	array_to_string(r.rolconfig, '; '), has_database_privilege(r.oid, current_database(), 'CONNECT'))
 	FROM pg_roles r JOIN upload_roles u ON u.role = r.rolname ORDER BY 1`
 
-// TestManagedServer follows docs/how-to.md for servers on which nobody is a superuser: RDS, Cloud SQL. Their
-// administrators may create roles and databases, no more.
+// step is a connection of a recipe and what is run on it.
+type step struct {
+	role, db string
+	run      []string
+}
+
+// TestManagedServer follows docs/how-to.md for servers on which no person is a superuser. The administrators of RDS and
+// Cloud SQL may create roles and databases, no more. CloudNativePG creates the owner and the database itself (its
+// pkg/management/postgres/initdb.go): the owner, postInitSQL, the database.
 func TestManagedServer(t *testing.T) {
-	for name, bin := range map[string]string{"15": pgtest.Bin15(t), "18": pgtest.Bin18(t)} {
-		t.Run(name, func(t *testing.T) {
-			server := pgtest.NewServer(t, bin, true)
-			server.Exec(t, `CREATE ROLE cloud_admin LOGIN CREATEROLE CREATEDB PASSWORD 'caly-test'`)
-			as := func(role, db string, sql ...string) *pgx.Conn {
-				t.Helper()
-				conn := connect(t, server.URL(role, db))
-				for _, s := range sql {
-					if _, err := conn.Exec(t.Context(), s); err != nil {
-						t.Fatalf("%s as %s: %v", s, role, err)
-					}
-				}
-				return conn
+	const roles = `CREATE ROLE caly_operator LOGIN PASSWORD 'caly-test';
+		CREATE ROLE caly_dataplane LOGIN PASSWORD 'caly-test'`
+	recipes := map[string][]step{
+		"RDS, Cloud SQL": {
+			{"postgres", "postgres", []string{
+				`CREATE ROLE cloud_admin LOGIN CREATEROLE CREATEDB PASSWORD 'caly-test'`}},
+			{"cloud_admin", "postgres", []string{`CREATE ROLE caly_owner LOGIN CREATEROLE PASSWORD 'caly-test'`,
+				`GRANT caly_owner TO CURRENT_USER`, `CREATE DATABASE caly OWNER caly_owner`,
+				`REVOKE ALL ON DATABASE caly FROM PUBLIC`}},
+			{"caly_owner", "caly", []string{roles}},
+		},
+		"CloudNativePG": {
+			{"postgres", "postgres", []string{`CREATE ROLE caly_owner LOGIN`, `ALTER ROLE caly_owner CREATEROLE`,
+				`CREATE DATABASE caly OWNER caly_owner`, `ALTER ROLE caly_owner PASSWORD 'caly-test'`}},
+			{"caly_owner", "caly", []string{`REVOKE ALL ON DATABASE caly FROM PUBLIC`, roles}},
+		},
+	}
+	for version, bin := range map[string]string{"15": pgtest.Bin15(t), "18": pgtest.Bin18(t)} {
+		for name, recipe := range recipes {
+			t.Run(name+" "+version, func(t *testing.T) { managed(t, bin, recipe) })
+		}
+	}
+}
+
+func managed(t *testing.T, bin string, recipe []step) {
+	t.Helper()
+	pg := prepare(t, bin, recipe)
+	var logged bytes.Buffer
+	if err := migrations.Up(t.Context(), pg.OwnerDSN, slog.New(slog.NewTextHandler(&logged, nil))); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(logged.String(), "level=WARN") {
+		t.Errorf("logged %s", logged.String())
+	}
+	if err := rolesWork(t, pg, "acme/support"); err != nil {
+		t.Error(err)
+	}
+	var timeouts int
+	if err := connect(t, pg.OwnerDSN).QueryRow(context.Background(), `SELECT count(*) FROM pg_roles
+		WHERE rolname IN ('caly_operator', 'caly_dataplane')
+		AND array_to_string(rolconfig, ' ') ~ 'statement_timeout=15s'`).
+		Scan(&timeouts); err != nil || timeouts != 2 {
+		t.Errorf("%d roles have timeouts of their own, want 2 (%v)", timeouts, err)
+	}
+}
+
+// prepare follows a recipe on a new server.
+func prepare(t *testing.T, bin string, recipe []step) *pgtest.Server {
+	t.Helper()
+	server := pgtest.NewServer(t, bin, true)
+	for _, s := range recipe {
+		conn := connect(t, server.URL(s.role, s.db))
+		for _, sql := range s.run {
+			if _, err := conn.Exec(t.Context(), sql); err != nil {
+				t.Fatalf("%s as %s: %v", sql, s.role, err)
 			}
-			as("cloud_admin", "postgres",
-				`CREATE ROLE caly_owner LOGIN CREATEROLE PASSWORD 'caly-test'`,
-				`GRANT caly_owner TO CURRENT_USER`,
-				`CREATE DATABASE caly OWNER caly_owner`,
-				`REVOKE ALL ON DATABASE caly FROM PUBLIC`)
-			as("caly_owner", "caly",
-				`CREATE ROLE caly_operator LOGIN PASSWORD 'caly-test'`,
-				`CREATE ROLE caly_dataplane LOGIN PASSWORD 'caly-test'`)
-			pg := server.Database("caly")
-			var logged bytes.Buffer
-			if err := migrations.Up(t.Context(), pg.OwnerDSN, slog.New(slog.NewTextHandler(&logged, nil))); err != nil {
-				t.Fatal(err)
-			}
-			if strings.Contains(logged.String(), "level=WARN") {
-				t.Errorf("logged %s", logged.String())
-			}
-			if err := rolesWork(t, pg, "acme/support"); err != nil {
-				t.Error(err)
-			}
-			var timeouts int
-			if err := connect(t, pg.OwnerDSN).QueryRow(context.Background(), `SELECT count(*) FROM pg_roles
-				WHERE rolname IN ('caly_operator', 'caly_dataplane')
-				AND array_to_string(rolconfig, ' ') ~ 'statement_timeout=15s'`).
-				Scan(&timeouts); err != nil || timeouts != 2 {
-				t.Errorf("%d roles have timeouts of their own, want 2 (%v)", timeouts, err)
-			}
-		})
+		}
+	}
+	return server.Database("caly")
+}
+
+// TestOwnerLosesMemberships does what CloudNativePG does to a role in managed.roles: it revokes the memberships that
+// inRoles does not list, those too that PostgreSQL 16 and newer give to a role's creator (cloudnative-pg issue 11448).
+func TestOwnerLosesMemberships(t *testing.T) {
+	pg := pgtest.NewServer(t, pgtest.Bin18(t), false)
+	if err := migrations.Up(t.Context(), pg.OwnerDSN, quiet); err != nil {
+		t.Fatal(err)
+	}
+	revoke := `REVOKE ` + texts(t, pg, `SELECT string_agg(r.rolname, ', ') FROM pg_auth_members m
+		JOIN pg_roles r ON r.oid = m.roleid WHERE m.member = 'caly_owner'::regrole`)[0] + ` FROM caly_owner`
+	pg.Exec(t, revoke)
+	err := migrations.Up(t.Context(), pg.OwnerDSN, quiet)
+	if err == nil {
+		t.Fatalf("after %q the migration succeeds", revoke)
+	}
+	found := statement.FindStringSubmatch(err.Error())
+	if found == nil {
+		t.Fatalf("the migration says %q, want a statement", err)
+	}
+	pg.Exec(t, found[1])
+	if err := migrations.Up(t.Context(), pg.OwnerDSN, quiet); err != nil {
+		t.Fatalf("after the statement: %v", err)
+	}
+	if err := rolesWork(t, pg, "acme/support"); err != nil {
+		t.Error(err)
 	}
 }
