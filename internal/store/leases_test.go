@@ -3,8 +3,10 @@ package store_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
@@ -70,6 +72,49 @@ func TestLostLease(t *testing.T) {
 		}
 		if d := cmp.Diff(before, f.queued(t, id)); d != "" {
 			t.Errorf("%s changed the row (-before +after):\n%s", name, d)
+		}
+	}
+}
+
+// TestTakeoverCountsAnAttempt checks that a recording whose owner died costs one of its attempts: else one that kills
+// each upload pod would be tried for ever.
+func TestTakeoverCountsAnAttempt(t *testing.T) {
+	f := newFixture(t)
+	f.enqueue(t, acme, 1)
+	for attempts, owner := range []string{"first", "second", "third"} {
+		recs, err := f.upload.Claim(t.Context(), owner, 1, time.Minute)
+		if err != nil || len(recs) != 1 {
+			t.Fatalf("%s claimed %v, %v", owner, recs, err)
+		}
+		if recs[0].Attempts != attempts {
+			t.Errorf("after %d dead owners the recording has %d attempts", attempts, recs[0].Attempts)
+		}
+		f.exec(t, `UPDATE recordings SET lease_until = now() - interval '1 second'`)
+	}
+}
+
+// TestErrorsAreBounded checks that a row does not hold all that another host says.
+func TestErrorsAreBounded(t *testing.T) {
+	f := newFixture(t)
+	ids := f.enqueue(t, acme, 2)
+	if recs, err := f.upload.Claim(t.Context(), "owner", 2, time.Minute); err != nil || len(recs) != 2 {
+		t.Fatalf("claimed %v, %v", recs, err)
+	}
+	message := strings.Repeat("é", 5000)
+	later := f.upload.RetryLater(t.Context(), "owner", ids[0], time.Now(), "Code", message, false)
+	failed := f.upload.Fail(t.Context(), "owner", ids[1], "Code", message)
+	if later != nil || failed != nil {
+		t.Fatal(later, failed)
+	}
+	keys := []store.RecordingKey{{Tenant: acme, ID: ids[0]}, {Tenant: acme, ID: ids[1]}}
+	recs, err := f.oper.Recordings(t.Context(), keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keys {
+		rec := recs[key]
+		if n := len(rec.LastError); n == 0 || n > 1000 || !utf8.ValidString(rec.LastError) {
+			t.Errorf("the error of a recording that is %s has %d bytes, want 1 to 1000 of valid UTF-8", rec.State, n)
 		}
 	}
 }
