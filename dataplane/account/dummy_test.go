@@ -10,6 +10,7 @@ import (
 
 	"github.com/caly-dev/caly/dataplane/account"
 	"github.com/caly-dev/caly/internal/password"
+	"github.com/caly-dev/caly/internal/store"
 )
 
 // TestUnknownEmailsAreHashedToo holds the hasher's only slot. Every login needs it, so accounts of every kind and
@@ -51,5 +52,26 @@ func TestUnknownEmailsAreHashedToo(t *testing.T) {
 	case <-released:
 		t.Fatal("the slot was free before the last login: the answers show nothing")
 	default:
+	}
+}
+
+// TestWhyALoginFails checks the audit log, which has the reason that no answer has.
+func TestWhyALoginFails(t *testing.T) {
+	r := newCast(t)
+	for email, tc := range map[string]struct {
+		password, want string
+	}{
+		unknown:    {good, "no such account"},
+		verified:   {better, "wrong password"},
+		disabled:   {good, "the account is disabled"},
+		unverified: {good, "the email is not verified"},
+		invited:    {good, "wrong password"}, // it has none yet
+	} {
+		r.post(t, "login", fields{"email": email, "password": tc.password}).must(t, http.StatusUnauthorized)
+		got := r.text(t, `SELECT string_agg(reason, ', ') FROM audit_log WHERE action = $1 AND subject = $2`,
+			store.ActionLogin, email)
+		if got != tc.want {
+			t.Errorf("the audit log says of %s: %q, want %q", email, got, tc.want)
+		}
 	}
 }
