@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/caly-dev/caly/internal/dbconn"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/migrations"
@@ -20,21 +21,29 @@ import (
 // TestPooler runs the main paths of all programs through a real PgBouncer with its default settings, which rejects
 // startup parameters that it does not know: "unsupported startup parameter: statement_timeout" (PgBouncer,
 // src/client.c, set_startup_options). In transaction mode each transaction may use another connection of the server,
-// and 1.18 knows no prepared statements.
+// and 1.18 knows no prepared statements. From 1.21 on they may be used if the URL says so.
 func TestPooler(t *testing.T) {
 	pg := pgtest.NewEmpty(t)
 	pg.Exec(t, lookup)
-	for _, mode := range []string{"session", "transaction"} {
-		t.Run(mode, func(t *testing.T) {
-			at := pg.PgBouncer(t, mode, "auth_user = pgbouncer\n"+
+	for name, tc := range map[string]struct{ mode, extra, parameter string }{
+		"session":     {mode: "session"},
+		"transaction": {mode: "transaction"},
+		"prepared": {mode: "transaction", extra: "max_prepared_statements = 100\n",
+			parameter: "&default_query_exec_mode=cache_statement"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if version := pgtest.PgBouncerVersion(t); tc.extra != "" && version < 121 {
+				t.Skip("PgBouncer before 1.21 does not know prepared statements: put a newer one first on the PATH")
+			}
+			at := pg.PgBouncer(t, tc.mode, tc.extra+"auth_user = pgbouncer\n"+
 				"auth_query = SELECT usename, passwd FROM pgbouncer.lookup($1)")
-			through := func(dsn string) string { return pgtest.At(t, dsn, at) }
+			through := func(dsn string) string { return pgtest.At(t, dsn, at) + tc.parameter }
 			if err := migrations.Up(t.Context(), through(pg.OwnerDSN), slog.New(slog.DiscardHandler)); err != nil {
 				t.Fatalf("migrate: %v", err)
 			}
 			f := &fixture{pg: pg, dataplane: open(t, through(pg.DataplaneDSN), "dataplane"),
 				oper: open(t, through(pg.OperatorDSN), "operator")}
-			tenant := "pooled/" + mode
+			tenant := "pooled/" + name
 			f.upload = open(t, f.role(t, tenant, "pw"), "upload")
 			mainPaths(t, f, tenant)
 		})
@@ -49,7 +58,8 @@ const lookup = `
 	GRANT USAGE ON SCHEMA pgbouncer TO pgbouncer;
 	CREATE FUNCTION pgbouncer.lookup(INOUT usename name, OUT passwd text)
 		LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
-		SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1 AND rolname LIKE 'caly\_%' $$;
+		SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END
+		FROM pg_authid WHERE rolname = $1 AND rolname LIKE 'caly\_%' AND rolcanlogin $$;
 	REVOKE ALL ON FUNCTION pgbouncer.lookup(name) FROM PUBLIC;
 	GRANT EXECUTE ON FUNCTION pgbouncer.lookup(name) TO pgbouncer`
 
@@ -77,6 +87,7 @@ func mainPaths(t *testing.T, f *fixture, tenant string) {
 		{"stream", streamPath},
 		{"limit", limitPath},
 		{"roles", rolePath},
+		{"expired roles", expiredPath},
 	} {
 		t.Run(path.name, func(t *testing.T) { path.run(t, f, tenant) })
 	}
@@ -140,6 +151,18 @@ func rolePath(t *testing.T, f *fixture, tenant string) {
 	}
 	if err := f.oper.DropUploadRole(t.Context(), tenant); err != nil {
 		t.Error(err)
+	}
+}
+
+// expiredPath checks that the statements of docs/how-to.md do not let an expired role in: PgBouncer has to ask
+// PostgreSQL for that too (CVE-2025-2291).
+func expiredPath(t *testing.T, f *fixture, tenant string) {
+	dsn := f.role(t, tenant+"/expired", "password")
+	open(t, dsn, "upload")
+	role, _, _ := dbconn.User(dsn)
+	f.pg.Exec(t, fmt.Sprintf(`ALTER ROLE %s VALID UNTIL 'yesterday'`, role))
+	if _, err := store.Open(t.Context(), dsn, store.Options{Component: "upload"}); err == nil {
+		t.Error("an expired role connects through the pooler")
 	}
 }
 

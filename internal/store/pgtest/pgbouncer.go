@@ -46,6 +46,20 @@ func (s *Server) PgBouncer(t testing.TB, mode, extra string) (address string) {
 	return address
 }
 
+// PgBouncerVersion returns the version of the PgBouncer on the PATH: 118 for 1.18.0.
+func PgBouncerVersion(t testing.TB) (version int) {
+	t.Helper()
+	out, err := exec.Command("pgbouncer", "--version").Output()
+	if err != nil {
+		t.Fatalf("PgBouncer is missing (apt-get install pgbouncer): %v", err)
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(string(out), "PgBouncer %d.%d.", &major, &minor); err != nil {
+		t.Fatalf("%q is not a version of PgBouncer: %v", out, err)
+	}
+	return 100*major + minor
+}
+
 func (p *postgres) pgBouncer(mode, extra string) (address string, cmd *exec.Cmd, err error) {
 	bin, err := exec.LookPath("pgbouncer")
 	if err != nil {
