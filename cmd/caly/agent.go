@@ -20,8 +20,11 @@ func newAgentCommand() *cobra.Command {
 
 func newAgentEchoCommand() *cobra.Command {
 	var listen, protocol, certFile, keyFile string
-	cmd := &cobra.Command{Use: "echo", Short: "Serve an agent that says what it hears, until ended", Args: cli.NoArgs,
-		Long: "Every path is the agent's. Calls are not authenticated: let nobody in who should not be heard.",
+	cmd := &cobra.Command{
+		Use:   "echo",
+		Short: "Serve an agent that echoes the caller, until interrupted",
+		Args:  cli.NoArgs,
+		Long:  "The agent answers every path and does not authenticate calls: restrict who can reach it.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := serverTLS(certFile, keyFile)
 			if err != nil {
@@ -38,7 +41,7 @@ func newAgentEchoCommand() *cobra.Command {
 		}}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8091", "address")
 	cmd.Flags().StringVar(&protocol, "protocol", string(agent.Exotel), "exotel, twilio or pcm")
-	cmd.Flags().StringVar(&certFile, "tls-cert-file", "", "file with the certificate, for wss; none without")
+	cmd.Flags().StringVar(&certFile, "tls-cert-file", "", "file with the certificate, for wss; plain ws if empty")
 	cmd.Flags().StringVar(&keyFile, "tls-key-file", "", "file with its key")
 	return cmd
 }

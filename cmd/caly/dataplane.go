@@ -40,8 +40,11 @@ type dataplaneOptions struct {
 
 func newDataplaneCommand() *cobra.Command {
 	var o dataplaneOptions
-	cmd := &cobra.Command{Use: "dataplane", Short: "Answer Exotel's webhooks, audio streams and the tenants' API", Args: cli.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runDataplane(cmd.Context(), o) }}
+	cmd := &cobra.Command{
+		Use:   "dataplane",
+		Short: "Run the data plane: answer Exotel's webhooks and audio streams, and the tenants' API",
+		Args:  cli.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return runDataplane(cmd.Context(), o) }}
 	f := cmd.Flags()
 	f.StringVar(&o.databaseURLFile, "database-url-file", "", "file with the data plane's database URL (or CALY_DATABASE_URL)")
 	f.StringVar(&o.workNamespace, "work-namespace", "caly-work", "namespace of the tenant configs")
@@ -51,13 +54,14 @@ func newDataplaneCommand() *cobra.Command {
 	f.DurationVar(&o.grace, "grace", 20*time.Second, "how long requests under way may take after that")
 	f.Int64Var(&o.maxBody, "max-body-bytes", 1<<20, "largest body of a webhook")
 	f.IntVar(&o.maxInFlight, "max-in-flight", 1024, "webhooks in work at once; those beyond are answered 503 before their body is read")
-	f.IntVar(&o.commitWorkers, "commit-workers", 2, "transactions that run at once; each takes in whatever events wait")
+	f.IntVar(&o.commitWorkers, "commit-workers", 2, "transactions at the same time; each takes all waiting events")
 	f.StringSliceVar(&o.trustedProxies, "trusted-proxies", nil, "address ranges of the proxies whose X-Forwarded headers are believed")
 	f.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from")
-	f.BoolVar(&o.allowHTTP, "allow-http-sources", false, "let recordings come over plain http")
+	f.BoolVar(&o.allowHTTP, "allow-http-sources", false, "allow recordings over plain http")
 	f.StringVar(&o.tlsCertFile, "tls-cert-file", "", "file with the certificate to speak TLS with; renewed files are live within seconds")
 	f.StringVar(&o.tlsKeyFile, "tls-key-file", "", "file with the certificate's key")
-	f.StringVar(&o.monitoringTokenFile, "monitoring-token-file", "", "file with the token that opens /api/monitoring to the outside")
+	f.StringVar(&o.monitoringTokenFile, "monitoring-token-file", "",
+		"file with the token that allows /api/monitoring from outside")
 	o.api.addTo(f)
 	o.audio.addTo(f)
 	o.pools.addTo(f)

@@ -50,17 +50,19 @@ func (o *apiOptions) addTo(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.tenantFrom, "tenant-from", []string{"path", "host", "header"}, "what may name a request's tenant")
 	f.StringSliceVar(&o.hosts, "platform-hosts", nil,
 		"the platform's own hosts, which name no tenant; *.domain is every name below it")
-	f.StringArrayVar(&o.limit, "limit", nil, "a limit other than the built-in one, as login=6/15m; may be given several times")
+	f.StringArrayVar(&o.limit, "limit", nil, "overrides a built-in limit, for example login=6/15m; repeatable")
 	f.Int64Var(&o.hashMemory, "password-hash-memory", 0,
 		"bytes that hashing passwords may take at once; 0: a quarter of what the memory limit leaves to it")
-	f.StringVar(&o.smtp.Address, "smtp-address", "", "host:port of the SMTP server; without it flows that send mail are answered 503")
+	f.StringVar(&o.smtp.Address, "smtp-address", "",
+		"host:port of the SMTP server; without it requests that send mail are answered 503")
 	f.StringVar(&o.smtp.From, "smtp-from", "", "whom mail comes from")
 	f.StringVar(&o.smtp.HELO, "smtp-helo", "",
 		"host name for the greeting of the SMTP server (default: the machine's name with its domain, or its address)")
 	f.StringVar(&o.smtpTLS, "smtp-tls", string(mail.StartTLSMandatory), "starttls-mandatory, starttls-opportunistic, implicit or none")
 	f.StringVar(&o.smtp.Username, "smtp-username", "", "user name at the SMTP server")
-	f.StringVar(&o.smtp.PasswordFile, "smtp-password-file", "", "file with the password at the SMTP server")
-	f.StringVar(&o.smtp.CAFile, "smtp-ca-file", "", "file with the certificates that the SMTP server's is checked against (default: the system's)")
+	f.StringVar(&o.smtp.PasswordFile, "smtp-password-file", "", "file with the password for the SMTP server")
+	f.StringVar(&o.smtp.CAFile, "smtp-ca-file", "",
+		"file with the authorities that the SMTP server's certificate is verified with (default: the system's)")
 }
 
 // apiSettings are apiOptions that were checked.

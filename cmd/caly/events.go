@@ -21,8 +21,9 @@ import (
 func newEventsCommand() *cobra.Command {
 	var file string
 	cmd := &cobra.Command{Use: "events",
-		Short: "Look at stored events, and apply again those that could not be applied", Args: cli.NoArgs, RunE: help,
-		Long: "Every authenticated event is kept. One that cannot be applied is kept as dead, with its reason, until what is wrong is mended and\n" +
+		Short: "Show stored events, and apply again those that could not be applied", Args: cli.NoArgs, RunE: help,
+		Long: "Every authenticated event is kept. One that cannot be applied is kept as dead, " +
+			"with its reason, until the cause is corrected and\n" +
 			"it is applied again. In a cluster: kubectl -n caly-system exec deploy/caly-operator -- /caly events list"}
 	cmd.PersistentFlags().StringVar(&file, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)")
 	cmd.AddCommand(newEventsListCommand(&file), newEventsShowCommand(&file), newEventsReplayCommand(&file))
@@ -50,10 +51,10 @@ func (f *eventFilter) addTo(cmd *cobra.Command, limit int) {
 		"; with --partial why a field was left out: "+strings.Join(exotel.Reasons(), ", "))
 	flags.BoolVar(&f.partial, "partial", false,
 		"events that were applied without fields that could not be read, or with a rejected recording")
-	flags.StringVar(&f.since, "since", "", "received since then: 24h, 2026-01-31 or 2026-01-31T10:00:00Z")
-	flags.StringVar(&f.until, "until", "", "received before then, spelled as --since")
+	flags.StringVar(&f.since, "since", "", "received since this time: 24h, 2026-01-31 or 2026-01-31T10:00:00Z")
+	flags.StringVar(&f.until, "until", "", "received before this time; same format as --since")
 	flags.Int64Var(&f.before, "before", 0, "only events with a lower id: the next page")
-	flags.IntVar(&f.limit, "limit", limit, "so many events at most, the newest")
+	flags.IntVar(&f.limit, "limit", limit, "maximum number of events, newest first")
 }
 
 const maxEvents = 100_000
@@ -137,7 +138,7 @@ func newEventsListCommand(file *string) *cobra.Command {
 	var f eventFilter
 	var all bool
 	var output string
-	cmd := &cobra.Command{Use: "list", Short: "List the dead or partial events, the newest first", Args: cli.NoArgs,
+	cmd := &cobra.Command{Use: "list", Short: "List dead or partial events, newest first", Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			filter, err := f.parse(time.Now())
 			if err == nil {

@@ -41,8 +41,8 @@ func newEventsReplayCommand(file *string) *cobra.Command {
 	o.filter.addTo(cmd, 1000)
 	f := cmd.Flags()
 	f.BoolVar(&o.all, "all", false, "apply every dead event, up to the limit")
-	f.BoolVar(&o.dryRun, "dry-run", false, "say what would happen, and change nothing")
-	f.BoolVar(&o.http, "allow-http-sources", false, "let recordings come over plain http, as the operator does")
+	f.BoolVar(&o.dryRun, "dry-run", false, "show what would happen without changing anything")
+	f.BoolVar(&o.http, "allow-http-sources", false, "allow recordings over plain http, as the operator does")
 	f.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from, as the operator's")
 	f.StringVarP(&o.output, "output", "o", "table", "table or json")
 	return cmd

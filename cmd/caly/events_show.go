@@ -65,7 +65,7 @@ type requestView struct {
 
 func newEventsShowCommand(file *string) *cobra.Command {
 	var output string
-	cmd := &cobra.Command{Use: "show ID", Short: "Show an event, the request it came in, and what to do about it", Args: oneEvent,
+	cmd := &cobra.Command{Use: "show ID", Short: "Show an event, its request, and what to do about it", Args: oneEvent,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := parseEventID(args[0])
 			if err == nil {

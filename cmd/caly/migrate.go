@@ -13,9 +13,17 @@ import (
 
 func newMigrateCommand() *cobra.Command {
 	var file string
-	cmd := &cobra.Command{Use: "migrate", Short: "Bring the database to the schema that this caly needs", Args: cli.NoArgs, RunE: help}
+	cmd := &cobra.Command{
+		Use:   "migrate",
+		Short: "Migrate the database to the schema that this version needs",
+		Args:  cli.NoArgs,
+		RunE:  help,
+	}
 	cmd.PersistentFlags().StringVar(&file, "database-url-file", "", "file with the owner's database URL (or CALY_DATABASE_URL)")
-	up := &cobra.Command{Use: "up", Short: "Apply what is pending; safe to run several times and at once", Args: cli.NoArgs,
+	up := &cobra.Command{
+		Use:   "up",
+		Short: "Apply pending migrations; safe to run repeatedly and concurrently",
+		Args:  cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dsn, err := databaseURL(file)
 			if err != nil {
@@ -23,7 +31,7 @@ func newMigrateCommand() *cobra.Command {
 			}
 			return migrations.Up(cmd.Context(), dsn, cli.NewLogger())
 		}}
-	status := &cobra.Command{Use: "status", Short: "Tell which migrations are applied", Args: cli.NoArgs,
+	status := &cobra.Command{Use: "status", Short: "Show which migrations are applied", Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dsn, err := databaseURL(file)
 			if err != nil {

@@ -64,8 +64,11 @@ type operatorOptions struct {
 
 func newOperatorCommand() *cobra.Command {
 	var o operatorOptions
-	cmd := &cobra.Command{Use: "operator", Short: "Compile Tenants, keep upload Jobs and CallRecordings", Args: cli.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runOperator(cmd.Context(), o) }}
+	cmd := &cobra.Command{
+		Use:   "operator",
+		Short: "Run the operator: compile Tenants, manage upload Jobs and CallRecordings",
+		Args:  cli.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return runOperator(cmd.Context(), o) }}
 	f := cmd.Flags()
 	f.StringVar(&o.databaseURLFile, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)")
 	f.StringVar(&o.workNamespace, "work-namespace", "caly-work", "namespace of the configs that the data plane reads")
@@ -84,9 +87,10 @@ func newOperatorCommand() *cobra.Command {
 		"file with a strategic merge patch of the upload pods' template: resources, placement, labels, environment")
 	f.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address for metrics")
 	f.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "address for probes")
-	f.BoolVar(&o.leaderElect, "leader-elect", false, "let one of several replicas work at a time")
-	f.BoolVar(&o.allowHTTP, "allow-http-sources", false, "let recordings come, and Exotel's API be asked, over plain http")
-	f.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from and Exotel's API be in")
+	f.BoolVar(&o.leaderElect, "leader-elect", false, "elect a leader: only one of several replicas works at a time")
+	f.BoolVar(&o.allowHTTP, "allow-http-sources", false, "allow plain http for recordings and Exotel's API")
+	f.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil,
+		"private address ranges that recordings and Exotel's API may be in")
 	o.storage.AddTo(f)
 	f.IntVar(&o.maxViews, "max-callrecordings", 2000,
 		"bound on CallRecordings in the cluster; one namespace may have three quarters of them")
@@ -99,7 +103,8 @@ func newOperatorCommand() *cobra.Command {
 		"bound on the audio streams of one tenant over all pods, whatever its Tenant says; 0 means unlimited")
 	f.DurationVar(&o.minBackfillInterval, "min-backfill-interval", 5*time.Minute,
 		"bound on the time between two backfills of one tenant, whatever its Tenant says; 0 means no bound")
-	f.DurationVar(&o.signingKeyPeriod, "signing-key-period", keyring.Policy{}.WithDefaults().Period, "how long a key signs access tokens before the next one does")
+	f.DurationVar(&o.signingKeyPeriod, "signing-key-period", keyring.Policy{}.WithDefaults().Period,
+		"how long a key signs access tokens before it is rotated")
 	f.StringVar(&o.requireSecretLabel, "require-secret-label", secretlabel.Auto,
 		"label key=value that a Secret needs before a Tenant may name it; none: no label; auto: "+
 			secretlabel.Default.String()+" unless the installation had Tenants before this setting existed")

@@ -15,7 +15,7 @@ import (
 
 func newSessionsCommand() *cobra.Command {
 	o := &sessionsOptions{}
-	cmd := &cobra.Command{Use: "sessions", Short: "Look at the audio streams that are live, and close them", Args: cli.NoArgs, RunE: help,
+	cmd := &cobra.Command{Use: "sessions", Short: "Show and close live audio streams", Args: cli.NoArgs, RunE: help,
 		Long: "In a cluster: kubectl -n caly-system exec deploy/caly-operator -- /caly sessions list --tenant=acme/support"}
 	cmd.PersistentFlags().StringVar(&o.file, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)")
 	cmd.PersistentFlags().StringVar(&o.tenant, "tenant", "", "namespace/name of a Tenant")
@@ -62,7 +62,7 @@ func newSessionsListCommand(o *sessionsOptions) *cobra.Command {
 			return printSessions(cmd, list, limit, output)
 		}}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
-	cmd.Flags().IntVar(&limit, "limit", 1000, "so many streams at most")
+	cmd.Flags().IntVar(&limit, "limit", 1000, "maximum number of streams")
 	return cmd
 }
 
@@ -118,7 +118,8 @@ func printSessions(cmd *cobra.Command, list []store.StreamSession, limit int, ou
 func newSessionsCloseCommand(o *sessionsOptions) *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{Use: "close [ID...]", Short: "Close live streams by their ids, or with --all those of a tenant",
-		Long: "The pods that have the streams close them within a second or two. Exotel is told of a normal end, so its flow goes on.",
+		Long: "The pods that have the streams close them within a second or two. Exotel gets a " +
+			"normal close, so its flow continues.",
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			if err := checkClose(o.tenant, all, ids); err != nil {
 				return err

@@ -18,7 +18,7 @@ func newSimulateCommand() *cobra.Command {
 
 func newSimulateServerCommand() *cobra.Command {
 	var listen, keyFile, tokenFile string
-	cmd := &cobra.Command{Use: "server", Short: "Serve recordings as Exotel does, until ended", Args: cli.NoArgs,
+	cmd := &cobra.Command{Use: "server", Short: "Serve recordings as Exotel does, until interrupted", Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			key, err := readLine(keyFile)
 			if err != nil {
@@ -38,7 +38,7 @@ func newSimulateServerCommand() *cobra.Command {
 			return nil
 		}}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8090", "address")
-	cmd.Flags().StringVar(&keyFile, "api-key-file", "", "file with the API key that is asked for; none without")
+	cmd.Flags().StringVar(&keyFile, "api-key-file", "", "file with the API key that clients must send; none if empty")
 	cmd.Flags().StringVar(&tokenFile, "api-token-file", "", "file with the API token")
 	return cmd
 }

@@ -56,7 +56,7 @@ func newSimulateCallCommand() *cobra.Command {
 	f.IntVar(&o.replay, "replay", 1, "how often each event is sent")
 	f.StringVar(&o.output, "output", "", "file to write a ledger of the calls to, for simulate verify")
 	f.IntVar(&o.calls, "calls", 1, "how many calls")
-	f.IntVar(&o.concurrency, "concurrency", 4, "how many at once")
+	f.IntVar(&o.concurrency, "concurrency", 4, "number at the same time")
 	f.Int64Var(&o.size, "size", 64<<10, "bytes of the smallest recording; each is a little larger than the one before")
 	f.DurationVar(&o.wait, "retry-interval", 2*time.Second, "wait before a second attempt; Exotel's own is 5m")
 	return cmd

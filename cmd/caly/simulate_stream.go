@@ -41,7 +41,10 @@ const longestWAV = 3600 * 24000 * 2
 
 func newSimulateStreamCommand() *cobra.Command {
 	var o streamOptions
-	cmd := &cobra.Command{Use: "stream", Short: "Place calls with audio: stream it as Exotel does, and judge what comes back", Args: cli.NoArgs,
+	cmd := &cobra.Command{
+		Use:   "stream",
+		Short: "Place calls with audio: stream it as Exotel does, and check what comes back",
+		Args:  cli.NoArgs,
 		Long: "Every call is a WebSocket of its own that sends audio in real time. Prints a line for each call and one for all:\n" +
 			"frames, what came back equal, wrong or not at all, latency from a frame's sending to its return, gaps that the caller hears, close codes.\n" +
 			"Ends with 1 when a call could not be opened or ended before its time, or something that was to come back is missing.\n" +
@@ -56,9 +59,9 @@ func newSimulateStreamCommand() *cobra.Command {
 	f.StringVar(&o.server, "server", "", "where the data plane of --tenant is reached, such as wss://caly.example.com; without it, as the cluster says")
 	f.StringVar(&o.secretFile, "secret-file", "", "file with a token of --tenant, for --server")
 	f.BoolVar(&o.oneTime, "one-time", false, "ask for an address with a one-time token before each call of --tenant, as Exotel does with a dynamic URL")
-	f.StringVar(&o.caFile, "ca-file", "", "file with certificates to trust beside the system's")
+	f.StringVar(&o.caFile, "ca-file", "", "file with certificates to trust in addition to the system's")
 	f.StringVar(&o.wav, "wav", "", "file to play: PCM, 16 bits, mono, at 8, 16 or 24 kHz; noise without")
-	f.IntVar(&o.calls, "calls", 1, "how many calls at once")
+	f.IntVar(&o.calls, "calls", 1, "number of calls at the same time")
 	f.DurationVar(&o.ramp, "ramp", time.Second, "time over which they begin")
 	f.DurationVar(&o.duration, "duration", 0, "how long each talks; the file once without, 10s without a file")
 	f.DurationVar(&o.pace, "pace", 20*time.Millisecond, "length of a frame: 20ms or 100ms in Exotel's")

@@ -14,11 +14,17 @@ import (
 
 func newUserCommand() *cobra.Command {
 	o := &userOptions{}
-	cmd := &cobra.Command{Use: "user", Short: "Look at the accounts of a tenant's people, and make and change them", Args: cli.NoArgs, RunE: help,
-		Long: "A tenant's first admin is made here; others are invited by admins. What is changed here holds at once: within a second or two no\n" +
-			"token of before is good any more. In a cluster: kubectl -n caly-system exec -i deploy/caly-operator -- /caly user list --tenant=acme/support"}
+	cmd := &cobra.Command{
+		Use:   "user",
+		Short: "Show, create and change the accounts of a tenant's people",
+		Args:  cli.NoArgs,
+		RunE:  help,
+		Long: "Create the first admin of a tenant here; admins invite the others. A change " +
+			"takes effect at once: within a second or two no\n" +
+			"earlier token is valid any more. In a cluster: " +
+			"kubectl -n caly-system exec -i deploy/caly-operator -- /caly user list --tenant=acme/support"}
 	cmd.PersistentFlags().StringVar(&o.file, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)")
-	cmd.PersistentFlags().StringVar(&o.tenant, "tenant", "", "namespace/name of the Tenant; needed")
+	cmd.PersistentFlags().StringVar(&o.tenant, "tenant", "", "namespace/name of the Tenant; required")
 	cmd.AddCommand(newUserCreateCommand(o), newUserListCommand(o), newUserDisableCommand(o), newUserEnableCommand(o), newUserRevokeCommand(o))
 	return cmd
 }
@@ -107,8 +113,8 @@ func newUserListCommand(o *userOptions) *cobra.Command {
 			return printUsers(cmd, list, limit, output)
 		}}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
-	cmd.Flags().StringVar(&after, "after", "", "only emails behind this one: the next page")
-	cmd.Flags().IntVar(&limit, "limit", 1000, "so many accounts at most")
+	cmd.Flags().StringVar(&after, "after", "", "only emails after this one: the next page")
+	cmd.Flags().IntVar(&limit, "limit", 1000, "maximum number of accounts")
 	return cmd
 }
 

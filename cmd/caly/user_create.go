@@ -33,15 +33,17 @@ type createOptions struct {
 
 func newUserCreateCommand(o *userOptions) *cobra.Command {
 	c := createOptions{userOptions: o}
-	cmd := &cobra.Command{Use: "create", Short: "Make an account", Args: cli.NoArgs,
-		Long: "Makes an account with the password that standard input has in its first line. Where standard input is a terminal or nothing, and with\n" +
-			"--invite, it makes a token instead and prints it, once: hand it over, and whoever has it sets the password within a week by\n" +
+	cmd := &cobra.Command{Use: "create", Short: "Create an account", Args: cli.NoArgs,
+		Long: "Creates an account with the password in the first line of standard input. If " +
+			"standard input is a terminal or empty, and with\n" +
+			"--invite, it creates a token instead and prints it once. " +
+			"The person who gets the token sets the password within a week with\n" +
 			"POST /api/auth/reset-password. The account can be used at once, whatever the Tenant's allowedEmailDomains.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) }}
-	cmd.Flags().StringVar(&c.email, "email", "", "email of the account; needed")
-	cmd.Flags().StringVar(&c.role, "role", "", "admin, agent or viewer; needed")
+	cmd.Flags().StringVar(&c.email, "email", "", "email of the account; required")
+	cmd.Flags().StringVar(&c.role, "role", "", "admin, agent or viewer; required")
 	cmd.Flags().BoolVar(&c.stdin, "password-stdin", false, "read the password from standard input, whatever that is")
-	cmd.Flags().BoolVar(&c.invite, "invite", false, "make a token, whatever standard input is")
+	cmd.Flags().BoolVar(&c.invite, "invite", false, "create a token, whatever standard input is")
 	cmd.Flags().StringVarP(&c.output, "output", "o", "table", "table or json")
 	return cmd
 }

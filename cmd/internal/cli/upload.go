@@ -54,7 +54,7 @@ func NewUploadCommand() *cobra.Command {
 	f.DurationVar(&o.Lease, "lease", time.Minute, "how long a recording is reserved; renewed at every third of it")
 	f.Int64Var(&o.MaxSize, "max-size", 1<<30, "largest recording in bytes")
 	f.StringSliceVar(&o.cidrs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from")
-	f.BoolVar(&o.AllowHTTP, "allow-http-sources", false, "let recordings come over plain http")
+	f.BoolVar(&o.AllowHTTP, "allow-http-sources", false, "allow recordings over plain http")
 	o.storage.AddTo(f)
 	f.StringVar(&o.metricsListen, "metrics-listen", "", "address to serve /metrics on (default: none)")
 	return cmd
