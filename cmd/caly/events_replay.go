@@ -197,7 +197,10 @@ func (r *replayResult) settle(done store.Replay) {
 	case store.Applied:
 		r.Result = resultApplied
 	case store.Duplicate:
-		r.Result, r.Message = resultDuplicate, "it was applied before"
+		r.Result, r.Reason, r.Message = resultDuplicate, done.Reason, "it was applied before"
+		if done.Reason != "" {
+			r.Message += ", and stays as it is: this version cannot apply it again"
+		}
 	default:
 		r.Result, r.Reason = resultDead, done.Reason
 	}

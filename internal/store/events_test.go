@@ -345,6 +345,30 @@ func TestReplayOfTheUnread(t *testing.T) {
 	}
 }
 
+// TestReplayOfPartialThatIsDead checks that a partial event stays applied if a newer reader cannot apply it.
+func TestReplayOfPartialThatIsDead(t *testing.T) {
+	f := newFixture(t)
+	e := newEvent(acme, "c1", "terminal", store.CallCompleted, source)
+	e.Unread = []store.Unread{{Field: "Status", Reason: "unknown_value"}}
+	id := f.keep(t, e, store.Applied)
+	before := f.text(t, everything)
+	for name, change := range map[string]func(*store.Event){
+		"stale":           func(e *store.Event) { e.DeadReason = "stale" },
+		store.DeadRefused: func(e *store.Event) { e.Call.From = "a\x00b" },
+	} {
+		again := e
+		change(&again)
+		got, err := f.oper.Replay(t.Context(), id, again, false)
+		if want := (store.Replay{Outcome: store.Duplicate, Reason: name}); got != want || err != nil {
+			t.Errorf("%+v, %v; want %+v", got, err, want)
+		}
+	}
+	kept, err := f.oper.Event(t.Context(), id)
+	if err != nil || kept.Reason != "" || len(kept.Unread) != 1 || f.text(t, everything) != before {
+		t.Errorf("the event is %+v now (%v), want that nothing changes", kept, err)
+	}
+}
+
 // everything is all rows of the tables that an event touches, physical places included: an update that changes nothing moves them.
 const everything = `SELECT md5(coalesce(string_agg(x, '|' ORDER BY x), '')) FROM (
 	SELECT ctid::text || e::text FROM call_events e UNION ALL SELECT c::text FROM calls c UNION ALL SELECT s::text FROM call_streams s

@@ -30,17 +30,16 @@ func passing(sqlState string) bool {
 type Replay struct {
 	// Outcome is Applied, Duplicate or Dead.
 	Outcome Outcome
-	// Reason that it is dead for now.
+	// Reason that it is dead for now or, of a duplicate, that it cannot be applied again.
 	Reason string
 }
 
 // errDryRun takes back what was tried.
 var errDryRun = errors.New("dry run")
 
-// Replay applies a dead or partial event as e now says it, in one transaction, or notes why it is still dead. Any
-// other event has been
-// applied already, and nothing is done. With dryRun all of it is tried and taken back. ErrNotFound when there is no
-// such event.
+// Replay applies a dead or partial event as e now says it, in one transaction, or notes why it is still dead. A partial
+// event that e cannot apply stays as it is. Any other event has been applied already, and nothing is done. With dryRun
+// all of it is tried and taken back. ErrNotFound when there is no such event.
 func (d *DB) Replay(ctx context.Context, id int64, e Event, dryRun bool) (Replay, error) {
 	r, err := d.replay(ctx, id, e, dryRun)
 	if errors.Is(err, ErrTooManyRecordings) {
@@ -83,6 +82,8 @@ func replayIn(ctx context.Context, tx pgx.Tx, id int64, e *Event) (Replay, error
 		return Replay{}, err
 	case !dead && !partial:
 		return Replay{Outcome: Duplicate}, nil
+	case e.DeadReason != "" && !dead: // what was applied of a partial event stays applied
+		return Replay{Outcome: Duplicate, Reason: e.DeadReason}, nil
 	case e.DeadReason != "":
 		_, err := tx.Exec(ctx, `UPDATE call_events SET dead_reason = $2 WHERE id = $1 AND dead_reason IS NOT NULL`,
 			id, e.DeadReason)
