@@ -182,6 +182,53 @@ func TestTooManyRecordingsOfOneCall(t *testing.T) {
 	}
 }
 
+// TestRejectedRecordingsMakeRoom checks that a recording that may be fetched gets the place of one that is rejected, in
+// whatever order an event names them, and that no call has more than 16.
+func TestRejectedRecordingsMakeRoom(t *testing.T) {
+	named := func(sid string, rejected, allowed int) store.Event {
+		e := newEvent(acme, sid, fmt.Sprint(rejected, allowed), store.CallCompleted, "")
+		e.Recordings = nil
+		for i := range rejected + allowed {
+			url := fmt.Sprintf("https://host.example/%s/%d-%d.mp3", sid, rejected, i)
+			r := store.NewRecording{ID: tenantconfig.RecordingID(sid, url), SourceURL: url}
+			if i < rejected {
+				r.Rejected = "the host is not allowed"
+			}
+			e.Recordings = append(e.Recordings, r)
+		}
+		return e
+	}
+	f := newFixture(t)
+	for name, tc := range map[string]struct {
+		events                 []store.Event
+		places, queued, failed int
+	}{
+		"rejected first":     {[]store.Event{named("c1", 16, 0), named("c1", 0, 2)}, 16, 2, 16},
+		"in one event":       {[]store.Event{named("c2", 20, 3)}, 16, 3, 13},
+		"allowed first":      {[]store.Event{named("c3", 0, 16), named("c3", 2, 0)}, 16, 16, 0},
+		"all places allowed": {[]store.Event{named("c4", 8, 0), named("c4", 0, 16)}, 16, 16, 8},
+	} {
+		for _, e := range tc.events {
+			if o, err := f.dataplane.Ingest(t.Context(), e); err != nil || o != store.Applied {
+				t.Fatalf("%s: %v, %v", name, o, err)
+			}
+		}
+		sid := tc.events[0].CallSID
+		places := f.one(t, `SELECT cardinality(recording_ids) FROM calls WHERE call_sid = $1`, sid)
+		queued := f.one(t, `SELECT count(*) FROM recordings WHERE call_sid = $1`, sid)
+		failed := f.one(t, `SELECT count(*) FROM recording_history WHERE call_sid = $1`, sid)
+		if places != tc.places || queued != tc.queued || failed != tc.failed {
+			t.Errorf("%s: %d places, %d queued and %d rejected; want %d, %d and %d", name, places, queued, failed,
+				tc.places, tc.queued, tc.failed)
+		}
+	}
+	extra := store.NewRecording{ID: "x", SourceURL: "https://host.example/x.mp3"}
+	_, err := f.oper.Enqueue(t.Context(), acme, "c4", extra)
+	if !errors.Is(err, store.ErrTooManyRecordings) {
+		t.Errorf("the seventeenth: %v, want ErrTooManyRecordings", err)
+	}
+}
+
 func TestDeadEventIsKept(t *testing.T) {
 	f := newFixture(t)
 	e := newEvent(acme, "c1", "terminal", store.CallCompleted, "https://recordings.exotel.com/x/c1.mp3")
