@@ -3,7 +3,6 @@ package objectstore
 import (
 	"bytes"
 	"context"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -284,15 +283,8 @@ func errorAnswer(req *http.Request, resp *http.Response) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", answer.HTTPError, err)
 	}
-	var e struct {
-		XMLName    xml.Name `xml:"Error"`
-		Code       string
-		Message    string
-		Region     string
-		Endpoint   string
-		ServerTime string
-	}
-	if xml.Unmarshal(data, &e) != nil || cleanCode(e.Code) == "" {
+	e, ok := readError(data)
+	if !ok {
 		return answer.HTTPError
 	}
 	answer.Code, answer.Text, answer.Endpoint = e.Code, cleanText(e.Message), cleanCode(e.Endpoint)

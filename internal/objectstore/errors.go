@@ -153,6 +153,9 @@ func (b *Bucket) answerOf(err error) *AnswerError {
 	if !errors.As(err, &inner) {
 		return nil
 	}
+	if cleanCode(inner.Code) == "" && inner.StatusCode < http.StatusMultipleChoices {
+		return nil // a page of another service, or nothing, in place of S3's answer
+	}
 	return &AnswerError{
 		HTTPError: &resilience.HTTPError{Host: b.host, Status: inner.StatusCode, Code: cleanCode(inner.Code)},
 		Text:      cleanText(inner.Message),

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7"
+
+	"github.com/caly-dev/caly/internal/resilience"
 )
 
 // maxParts is S3's bound.
@@ -91,8 +93,13 @@ func (b *Bucket) putWhole(ctx context.Context, o *Object, data []byte) (string, 
 	if err != nil {
 		return "", b.explain(err)
 	}
+	if info.ETag == "" { // S3 always says it; a portal or a proxy may answer 200 to everything
+		return "", &NoAnswerError{Host: b.host, cause: resilience.Retryable(errNoETag)}
+	}
 	return info.ETag, sent.confirm(info.ChecksumSHA256, info.ChecksumCRC64NVME)
 }
+
+var errNoETag = errors.New("the answer to a PUT names no object")
 
 // putLong sends a body in parts. buf is full.
 func (b *Bucket) putLong(ctx context.Context, o *Object, buf []byte) (string, error) {
