@@ -62,8 +62,17 @@ expect() {
 # What upload and migration pods need of a platform. OpenShift assigns the IDs itself.
 expect operator '"runAsUser\":65532'
 expect operator '"resources\":{\"limits\":{\"memory\":\"256Mi\"}'
-expect operator '"runAsUser\":null' --set podSecurityContext.runAsUser=0
-expect operator '!runAsUser: ' --set podSecurityContext.runAsUser=0
+expect operator '"fsGroup\":65532,\"runAsGroup\":65532,\"runAsUser\":65532'
+platform=(--set "podSecurityContext.runAsUser=0,podSecurityContext.runAsGroup=0,podSecurityContext.fsGroup=0")
+expect operator '"fsGroup\":null,\"runAsGroup\":null,\"runAsUser\":null' "${platform[@]}"
+for template in operator dataplane migrate-job; do
+  for field in runAsUser runAsGroup fsGroup; do
+    expect "$template" "$field: 65532"
+    expect "$template" "!$field: " "${platform[@]}"
+    expect "$template" "!$field: " --values "$chart/ci/full-values.yaml" "${platform[@]}"
+  done
+  expect "$template" "runAsNonRoot: true" "${platform[@]}"
+done
 expect operator '"linkerd.io/inject\":\"enabled\"' --set 'upload.podAnnotations.linkerd\.io/inject=enabled'
 expect migrate-job 'sidecar.istio.io/inject: "false"'
 expect migrate-job 'priorityClassName: low' --set migrations.priorityClassName=low

@@ -67,7 +67,7 @@ spec:
   priorityClassName: batch
   nodeSelector: {pool: uploads}
   imagePullSecrets: [{name: registry}]
-  securityContext: {runAsUser: null, fsGroup: null}
+  securityContext: {runAsUser: null, runAsGroup: null, fsGroup: null}
   tolerations: [{key: spot, operator: Exists}, {key: node.kubernetes.io/not-ready, operator: Exists}]
   containers:
     - name: upload
@@ -90,8 +90,8 @@ spec:
 		spec.ImagePullSecrets[0].Name != "registry" {
 		t.Errorf("placement %+v", spec)
 	}
-	if s := spec.SecurityContext; s.RunAsUser != nil || s.FSGroup != nil || !*s.RunAsNonRoot ||
-		s.SeccompProfile == nil {
+	if s := spec.SecurityContext; s.RunAsUser != nil || s.RunAsGroup != nil || s.FSGroup != nil ||
+		!*s.RunAsNonRoot || s.SeccompProfile == nil {
 		t.Errorf("security context %+v", s)
 	}
 	if len(spec.Tolerations) != 3 || spec.Tolerations[1].TolerationSeconds != nil {

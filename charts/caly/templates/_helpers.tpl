@@ -115,7 +115,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "caly.uploadPodTemplate" -}}
 {{- $v := .Values.upload -}}
 {{- $context := dict -}}
-{{- range $field := list "runAsUser" "fsGroup" -}}
+{{- range $field := list "runAsUser" "runAsGroup" "fsGroup" -}}
 {{- $id := include "caly.podID" (dict "root" $ "field" $field) -}}
 {{- $_ := set $context $field (empty $id | ternary nil (int64 $id)) -}}
 {{- end -}}
