@@ -82,7 +82,15 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	if err != nil {
 		return err
 	}
-	db, err := openPools(ctx, dsn, o.pools, o.commitWorkers)
+	var db *pools
+	err = awaitDatabase(ctx, log, o.serveWaiting(log), func(ctx context.Context) (err error) {
+		db, err = openPools(ctx, dsn, o.pools, o.commitWorkers)
+		return err
+	})
+	if ctx.Err() != nil {
+		db.close()
+		return nil // terminated while it waited
+	}
 	if err != nil {
 		return err
 	}
@@ -165,16 +173,20 @@ func registerConfigs(r *prometheus.Registry, w *watch.Watcher) {
 // pingWithin bounds a question whether the database accepts writes.
 const pingWithin = time.Second
 
-// registerDatabase registers whether the database accepts writes. It is not part of the pod's readiness: all pods have
-// the same database, and without a ready pod a sender is refused a connection instead of being answered 503.
+// registerDatabase registers whether the database accepts writes; db is nil until it was reached for the first time.
+// After that it is not part of the pod's readiness: all pods have the same database, and without a ready pod a sender
+// is refused a connection instead of being answered 503.
 func registerDatabase(r *prometheus.Registry, db *pools) {
 	up := func() float64 {
-		if pingDatabase(context.Background(), db.limits) != nil {
+		if db == nil || pingDatabase(context.Background(), db.limits) != nil {
 			return 0
 		}
 		return 1
 	}
 	readOnly := func() (n float64) {
+		if db == nil {
+			return 0
+		}
 		for _, pool := range []*store.DB{db.ingest, db.live, db.api, db.limits} {
 			n += float64(pool.ReadOnlyAnswers())
 		}

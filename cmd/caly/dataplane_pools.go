@@ -103,6 +103,9 @@ func openPools(ctx context.Context, dsn string, o poolOptions, commitWorkers int
 }
 
 func (p *pools) close() {
+	if p == nil {
+		return
+	}
 	for _, db := range []*store.DB{p.ingest, p.live, p.api, p.limits} {
 		if db != nil {
 			db.Close()

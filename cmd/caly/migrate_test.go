@@ -100,7 +100,5 @@ func TestPodsWantADatabase(t *testing.T) {
 		t.Setenv("CALY_DATABASE_URL", "")
 		checkFailure(t, execute(t, command), "no database URL")
 		checkFailure(t, execute(t, command, "--allowed-source-cidrs=everything"), "is not an address range")
-		t.Setenv("CALY_DATABASE_URL", "postgres://u:topsecret@"+nobody(t)+"/db?sslmode=disable")
-		checkFailure(t, execute(t, command), "database unavailable")
 	}
 }

@@ -133,7 +133,14 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 	if err != nil {
 		return err
 	}
-	db, err := store.Open(ctx, dsn, store.Options{Component: "operator"})
+	var db *store.DB
+	err = awaitDatabase(ctx, cli.NewLogger(), o.serveWaiting, func(ctx context.Context) (err error) {
+		db, err = store.Open(ctx, dsn, store.Options{Component: "operator"})
+		return err
+	})
+	if ctx.Err() != nil {
+		return nil // terminated while it waited
+	}
 	if err != nil {
 		return err
 	}

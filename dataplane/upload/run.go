@@ -25,18 +25,34 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return &ConfigError{err}
 	}
-	db, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{
-		Component: "upload",
-		MaxConns:  store.ConnectionsOfUploadPod,
-	})
+	db, err := openQueue(ctx, o, cfg)
 	if err != nil {
-		if errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrSchema) || ctx.Err() != nil {
-			return err // a migration may be under way
-		}
-		return &ConfigError{err}
+		return err
 	}
 	defer db.Close()
 	return runWith(ctx, o, cfg, db)
+}
+
+// openQueue opens the database, and waits for it as long as a run waits for a database that is lost.
+func openQueue(ctx context.Context, o Options, cfg *tenantconfig.Upload) (db *store.DB, err error) {
+	patient, cancel := context.WithTimeout(ctx, o.DatabasePatience)
+	defer cancel()
+	err = store.Await(patient, o.Log.With("tenant", cfg.ID), func(ctx context.Context) (err error) {
+		db, err = store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{
+			Component: "upload",
+			MaxConns:  store.ConnectionsOfUploadPod,
+		})
+		return err
+	})
+	switch {
+	case err == nil:
+		return db, nil
+	case ctx.Err() != nil:
+		return nil, ErrTerminated
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrSchema), patient.Err() != nil:
+		return nil, err // a migration may be in progress
+	}
+	return nil, &ConfigError{err}
 }
 
 func readConfig(path string) (*tenantconfig.Upload, error) {

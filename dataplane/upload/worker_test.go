@@ -539,6 +539,40 @@ func TestDatabaseOutage(t *testing.T) {
 	r.wantUploaded(id, path, 100_000)
 }
 
+// TestDatabaseStartsLater starts a pod before its database: it waits, and then uploads.
+func TestDatabaseStartsLater(t *testing.T) {
+	noLeak(t)
+	r := newRig(t)
+	r.o.DatabasePatience = time.Minute
+	id, path := r.queue("sid1", 10_000)
+	r.pg.StopFast(t)
+	ended := make(chan error, 1)
+	go func() { ended <- r.run(context.Background()) }()
+	select {
+	case err := <-ended:
+		t.Fatalf("it does not wait: %v", err)
+	case <-time.After(1500 * time.Millisecond):
+	}
+	r.pg.Start(t)
+	if err := ends(t, ended, 30*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	r.wantUploaded(id, path, 10_000)
+}
+
+// TestTerminatedBeforeDatabase terminates a pod that waits for its database.
+func TestTerminatedBeforeDatabase(t *testing.T) {
+	noLeak(t)
+	r := newRig(t)
+	r.o.DatabasePatience = time.Minute
+	r.cfg.DatabaseURL = "postgres://u:p@127.0.0.1:1/x"
+	ctx, terminate := context.WithTimeout(t.Context(), time.Second)
+	defer terminate()
+	if err := r.run(ctx); ExitCode(err) != ExitTerminated {
+		t.Errorf("it ends with %v", err)
+	}
+}
+
 func TestConfigErrors(t *testing.T) {
 	tests := map[string]struct {
 		change   func(*rig)

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+)
+
+// TestDataPlaneBeforeDatabase starts a data plane before PostgreSQL: it is alive, not ready, and answers 503 until it
+// can connect. It does not exit.
+func TestDataPlaneBeforeDatabase(t *testing.T) {
+	pg := pgtest.New(t)
+	d := newDataPlanePod(t, pg)
+	pg.StopFast(t)
+	p := d.start()
+	alive := func() bool { code, _ := fetch("http://" + d.internal + "/healthz"); return code == http.StatusOK }
+	waitFor(t, "it is not alive", alive)
+	for _, path := range []string{"/webhooks/exotel/acme/support/status", "/audio/exotel/acme/support", "/api/health"} {
+		form := strings.NewReader("CallSid=c1")
+		resp, err := http.Post("http://"+d.public+path, "application/x-www-form-urlencoded", form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+			t.Errorf("%s is answered %d, Retry-After %q", path, resp.StatusCode, resp.Header.Get("Retry-After"))
+		}
+	}
+	code, body := fetch("http://" + d.internal + "/readyz")
+	if code != http.StatusServiceUnavailable || !strings.Contains(string(body), "PostgreSQL") {
+		t.Errorf("readyz answers %d %s", code, body)
+	}
+	_, metrics := fetch("http://" + d.internal + "/metrics")
+	if !strings.Contains(string(metrics), "caly_database_up 0") {
+		t.Error("the metric does not report that the database is unreachable")
+	}
+	pg.Start(t)
+	waitFor(t, "it is not ready", d.ready)
+	sender, call := exoteltest.Sender{Secret: signingSecret}, exoteltest.Call{SID: "c1"}
+	target := "http://" + d.public + "/webhooks/exotel/acme/support/status"
+	if status, _, err := sender.Send(t.Context(), target, call.Answered(), exoteltest.Form); status != http.StatusOK {
+		t.Errorf("with a database: %d, %v", status, err)
+	}
+	p.terminate()
+	if code := p.end(); code != 0 {
+		t.Errorf("it ends with %d", code)
+	}
+	checkWaited(t, p)
+}
+
+// TestOperatorBeforeDatabase does the same with the operator.
+func TestOperatorBeforeDatabase(t *testing.T) {
+	pg := pgtest.New(t)
+	pg.StopFast(t)
+	probes := nobody(t)
+	env := []string{"KUBECONFIG=" + kubeconfig(t), "CALY_DATABASE_URL=" + pg.OperatorDSN}
+	p := start(t, env, "operator", "--health-probe-bind-address="+probes, "--metrics-bind-address="+nobody(t))
+	status := func(path string) int { code, _ := fetch("http://" + probes + path); return code }
+	waitFor(t, "it is not alive", func() bool { return status("/healthz") == http.StatusOK })
+	if code := status("/readyz"); code != http.StatusServiceUnavailable {
+		t.Errorf("readyz answers %d", code)
+	}
+	pg.Start(t)
+	waitFor(t, "it is not ready", func() bool { return status("/readyz") == http.StatusOK })
+	p.terminate()
+	if code := p.end(); code != 0 {
+		t.Errorf("it ends with %d: %s", code, p.errs.String())
+	}
+	checkWaited(t, p)
+}
+
+// TestTerminatedWhileWaiting ends pods that never reached a database, as a rollback does.
+func TestTerminatedWhileWaiting(t *testing.T) {
+	away := "CALY_DATABASE_URL=postgres://u:caly-test@" + nobody(t) + "/db?sslmode=disable"
+	for command, flag := range map[string]string{
+		"operator":  "health-probe-bind-address",
+		"dataplane": "internal-listen",
+	} {
+		t.Run(command, func(t *testing.T) {
+			probes := nobody(t)
+			args := []string{command, "--" + flag + "=" + probes}
+			if command == "dataplane" {
+				args = append(args, "--listen="+nobody(t))
+			}
+			p := start(t, []string{away}, args...)
+			waitFor(t, "it is not alive", func() bool {
+				code, _ := fetch("http://" + probes + "/healthz")
+				return code == http.StatusOK
+			})
+			p.terminate()
+			if code := p.end(); code != 0 {
+				t.Errorf("it ends with %d: %s", code, p.errs.String())
+			}
+			checkWaited(t, p)
+		})
+	}
+}
+
+// checkWaited checks that a process said once what it waited for, without the password.
+func checkWaited(t *testing.T, p *process) {
+	t.Helper()
+	said := p.errs.String()
+	if n := strings.Count(said, "waiting for the database"); n != 1 || !strings.Contains(said, "database unavailable") {
+		t.Errorf("it says %d times what it waits for: %s", n, said)
+	}
+	if strings.Contains(said, "caly-test") {
+		t.Errorf("it says the password: %s", said)
+	}
+}
