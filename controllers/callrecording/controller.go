@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -68,6 +67,7 @@ type Reconciler struct {
 	MaxPerNamespace int
 
 	poller poller
+	room   *room // SetupWithManager
 }
 
 // scope is what one reconcile knows. Each field says who sets it.
@@ -258,25 +258,6 @@ func (r *Reconciler) checkSource(s *scope) error {
 	return nil
 }
 
-// checkRoom holds a CallRecording back while its namespace has more than it may have. Those that were queued before go
-// on.
-func (r *Reconciler) checkRoom(ctx context.Context, s *scope) error {
-	if r.MaxPerNamespace <= 0 {
-		return nil
-	}
-	var list v1alpha1.CallRecordingList
-	err := r.Client.List(ctx, &list, client.InNamespace(s.obj.Namespace), client.Limit(int64(r.MaxPerNamespace)+1),
-		client.UnsafeDisableDeepCopy)
-	if err != nil || len(list.Items) <= r.MaxPerNamespace {
-		return err
-	}
-	message := fmt.Sprintf("the namespace has more than the %d CallRecordings that the platform allows: "+
-		"delete some of them; the recording is queued once there is room", r.MaxPerNamespace)
-	conditions.MarkStalled(s.obj, v1alpha1.ReasonTooManyCallRecordings, message)
-	s.after = wait.Jitter(roomRetry, 0.5)
-	return errStop
-}
-
 // asked is a value of the retry annotation that was not acted on yet, cut to what the status can hold.
 func (s *scope) asked() string {
 	value := cut(s.obj.Annotations[v1alpha1.AnnotationRetry], 256)
@@ -321,6 +302,10 @@ func keyOf(o *v1alpha1.CallRecording) store.RecordingKey {
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	index := func(o client.Object) []string { return []string{o.(*v1alpha1.CallRecording).Spec.TenantRef.Name} }
 	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.CallRecording{}, tenantIndex, index); err != nil {
+		return err
+	}
+	var err error
+	if r.room, err = watchRoom(context.Background(), mgr.GetCache()); err != nil {
 		return err
 	}
 	r.poller = poller{client: mgr.GetClient(), store: r.Store, changed: make(chan event.GenericEvent, 256)}
