@@ -66,6 +66,7 @@ type Reconciler struct {
 	poller      poller
 	inspections inspections
 	live        client.Reader // SetupWithManager: past the cache
+	ahead       time.Duration // tests: by how much pods are judged later
 }
 
 // Reconcile brings one tenant's Job to what its backlog asks for, and says in the Tenant how its uploads go.
@@ -76,35 +77,28 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, client.IgnoreNotFound(err) // the tenant controller removes what a Tenant leaves
 	}
 	backlog := r.poller.backlog(t.ID())
-	wait, err := r.reportBacklog(ctx, &t, backlog)
-	if err != nil {
-		return ctrl.Result{}, err
-	}
+	wait, unreported := r.reportBacklog(ctx, &t, backlog)
 	job := r.newJob(&t, 1)
-	err = r.Client.Get(ctx, client.ObjectKeyFromObject(job), job)
+	err := r.Client.Get(ctx, client.ObjectKeyFromObject(job), job)
 	if client.IgnoreNotFound(err) != nil {
-		return ctrl.Result{}, err
+		return ctrl.Result{}, errors.Join(err, unreported)
 	}
 	now := stateOf(&t, job, err == nil, backlog, time.Now())
 	suspended, err := suspension.Of(ctx, &t, r.Client, r.live)
 	if err != nil {
-		return ctrl.Result{}, err
+		return ctrl.Result{}, errors.Join(err, unreported)
 	}
 	now.wanted = now.wanted && !suspended.Suspended()
 	var found findings
 	if now.exists && !now.deleting {
-		if found, err = r.inspect(ctx, t.ID(), job, time.Now()); err != nil {
-			return ctrl.Result{}, err
-		}
+		found = r.inspect(ctx, t.ID(), job, time.Now().Add(r.ahead))
 	}
 	now.stuck = found.stuck
-	d, err := r.decide(ctx, now, &t)
-	if err != nil {
-		return ctrl.Result{}, err
-	}
+	d, undecided := r.decide(ctx, now, &t)
 	err = r.act(ctx, &t, job, d)
 	told := r.reportHealth(ctx, &t, now.wanted, troubleOf(found, d, err))
-	return ctrl.Result{RequeueAfter: sooner(sooner(d.after, wait), now.again())}, errors.Join(err, told)
+	return ctrl.Result{RequeueAfter: sooner(sooner(d.after, wait), now.again())},
+		errors.Join(unreported, undecided, err, told)
 }
 
 // decide asks the cache first. Before pods are started it asks the API server too: the cache may lack a Job that was made

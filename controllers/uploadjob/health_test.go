@@ -92,12 +92,13 @@ func TestStateOfPod(t *testing.T) {
 	containers := func(phase corev1.PodPhase, list ...corev1.ContainerStatus) func(*corev1.Pod) {
 		return func(p *corev1.Pod) { p.Status.Phase, p.Status.ContainerStatuses = phase, list }
 	}
-	young := func(change func(*corev1.Pod)) func(*corev1.Pod) {
+	aged := func(age time.Duration, change func(*corev1.Pod)) func(*corev1.Pod) {
 		return func(p *corev1.Pod) {
-			p.CreationTimestamp = metav1.NewTime(now.Add(-5 * time.Second))
+			p.CreationTimestamp = metav1.NewTime(now.Add(-age))
 			change(p)
 		}
 	}
+	young := func(change func(*corev1.Pod)) func(*corev1.Pod) { return aged(5*time.Second, change) }
 	unschedulable := func(p *corev1.Pod) {
 		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse,
 			Reason: "Unschedulable", Message: "0/3 nodes are available: 3 Insufficient cpu."}}
@@ -110,7 +111,23 @@ func TestStateOfPod(t *testing.T) {
 	}{
 		"no node": {unschedulable, podState{trouble: trouble{reason: "UploadPodsPending"}},
 			"3 Insufficient cpu"},
-		"no node yet":                   {young(unschedulable), podState{}, ""},
+		"no node yet":                 {young(unschedulable), podState{}, ""},
+		"an autoscaler starts a node": {aged(2*time.Minute, unschedulable), podState{}, ""},
+		"an autoscaler cannot": {aged(4*time.Minute, unschedulable),
+			podState{trouble: trouble{reason: "UploadPodsPending"}}, "is not scheduled: 0/3 nodes are available"},
+		"no node, without a word": {func(p *corev1.Pod) {
+			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse}}
+		}, podState{trouble: trouble{reason: "UploadPodsPending"}}, "the scheduler gives no reason"},
+		"the node has just started": {func(p *corev1.Pod) {
+			creating(p)
+			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue,
+				LastTransitionTime: metav1.NewTime(now.Add(-30 * time.Second))}}
+		}, podState{}, ""},
+		"the node started a while ago": {func(p *corev1.Pod) {
+			creating(p)
+			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue,
+				LastTransitionTime: metav1.NewTime(now.Add(-2 * time.Minute))}}
+		}, podState{creating: true}, ""},
 		"its containers are created":    {young(creating), podState{}, ""},
 		"they are not created for long": {creating, podState{creating: true}, ""},
 		"no image": {containers(corev1.PodPending, container("upload",

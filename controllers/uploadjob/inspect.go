@@ -1,6 +1,7 @@
 package uploadjob
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 )
@@ -36,6 +38,8 @@ type findings struct {
 	hung time.Time
 	// worded is when a message alone was written last.
 	worded time.Time
+	// unread is why the pods could not be read.
+	unread error
 }
 
 // inspections remember the last findings of each tenant.
@@ -66,11 +70,12 @@ func (i *inspections) forget(id string) {
 }
 
 // inspect looks at the pods of a tenant's Job, unless it has done so a moment ago. The pods are not cached: only
-// those of a Job without a ready pod are read.
-func (r *Reconciler) inspect(ctx context.Context, id string, job *batchv1.Job, now time.Time) (findings, error) {
+// those of a Job without a ready pod are read. Pods that cannot be read are looked at again at the next inspection:
+// they do not keep the Job from what its backlog asks for.
+func (r *Reconciler) inspect(ctx context.Context, id string, job *batchv1.Job, now time.Time) findings {
 	f := r.inspections.get(id)
 	if f.job == job.UID && now.Sub(f.at) < inspectEvery {
-		return f, nil
+		return f
 	}
 	f = findings{job: job.UID, at: now, hung: f.hung, worded: f.worded}
 	age := now.Sub(job.CreationTimestamp.Time)
@@ -78,18 +83,18 @@ func (r *Reconciler) inspect(ctx context.Context, id string, job *batchv1.Job, n
 	ready := job.Status.Ready != nil && *job.Status.Ready > 0
 	if failed.reason != "" || (!finished(job) && age > inspectAge && !ready) {
 		pods, err := r.podsOf(ctx, job)
-		if err != nil {
-			return findings{}, err
+		if err == nil {
+			f, err = r.judge(ctx, f, job, pods)
 		}
-		if f, err = r.judge(ctx, f, job, pods); err != nil {
-			return findings{}, err
+		if f.unread = err; err != nil {
+			log.FromContext(ctx).Error(err, "read the upload pods and their events; tried again", "after", inspectAge)
 		}
 	}
 	if f.trouble.reason == "" {
 		f.trouble = failed
 	}
 	r.inspections.set(id, f)
-	return f, nil
+	return f
 }
 
 // judge sums up the pods of a Job. The last created one speaks for those with the same trouble.
@@ -123,9 +128,13 @@ func (r *Reconciler) judge(ctx context.Context, f findings, job *batchv1.Job, po
 	var err error
 	switch {
 	case creating != nil:
-		f.trouble.message, err = r.lastWarning(ctx, creating.UID)
+		var why string
+		if why, err = r.lastWarning(ctx, creating.UID); err != nil {
+			why = "its events cannot be read"
+		}
 		f.trouble.reason = v1alpha1.ReasonUploadPodsPending
-		f.trouble.message = fmt.Sprintf("pod %s does not start: %s", creating.Name, f.trouble.message)
+		f.trouble.message = fmt.Sprintf("pod %s does not start: %s", creating.Name,
+			cmp.Or(why, "its containers are not created, and no event says why"))
 	case len(pods) == 0:
 		var why string
 		if why, err = r.lastWarning(ctx, job.UID); why != "" {
@@ -170,6 +179,22 @@ func seen(e *corev1.Event) time.Time {
 
 // wordEvery spaces the writes of a condition that change its message alone, such as the name of a pod in it.
 const wordEvery = 30 * time.Second
+
+// hungUntil returns when pods that do not end were last seen. An operator that has just started has seen none: if the
+// condition says that pods hung, they count as seen now, or the condition would be True until the next Job hangs.
+func (i *inspections) hungUntil(id string, said bool, now time.Time) time.Time {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	f := i.last[id]
+	if said && f.hung.IsZero() {
+		f.hung = now
+		if i.last == nil {
+			i.last = map[string]findings{}
+		}
+		i.last[id] = f
+	}
+	return f.hung
+}
 
 // mayWord reports whether a message may be written, and notes that it is.
 func (i *inspections) mayWord(id string, now time.Time) bool {

@@ -1,6 +1,7 @@
 package uploadjob
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -12,9 +13,12 @@ import (
 )
 
 const (
-	// settled is how long a pod may take for what takes a moment: to be scheduled, or to end after its upload ended.
+	// settled is how long a pod may take to end after its upload has ended, or after its grace period.
 	settled = 20 * time.Second
-	// pulled is how long the containers of a pod may take to be created.
+	// scheduled is how long a pod may wait for a node. A cluster autoscaler adds one only for a pod that waits, and the
+	// cloud takes one to three minutes to start it: such a wait is normal, and longer ones are reported.
+	scheduled = 3 * time.Minute
+	// pulled is how long the containers of a pod may take to be created once the pod has a node.
 	pulled = time.Minute
 )
 
@@ -32,7 +36,6 @@ type podState struct {
 // stateOfPod judges a pod by its status.
 func stateOfPod(p *corev1.Pod, now time.Time) podState {
 	upload := containerNamed(p, uploadContainer)
-	age := now.Sub(p.CreationTimestamp.Time)
 	switch {
 	case p.DeletionTimestamp != nil && now.Sub(p.DeletionTimestamp.Time) > settled:
 		return podState{hangs: true, trouble: trouble{reason: v1alpha1.ReasonUploadPodsHang, message: fmt.Sprintf(
@@ -47,7 +50,7 @@ func stateOfPod(p *corev1.Pod, now time.Time) podState {
 	case upload != nil && upload.State.Terminated != nil:
 		return endedUpload(p, upload.State.Terminated, now)
 	}
-	return pendingPod(p, age)
+	return pendingPod(p, now)
 }
 
 // failedPod says why a pod failed: the node's words about the pod, else the container's.
@@ -93,14 +96,21 @@ func endedUpload(p *corev1.Pod, end *corev1.ContainerStateTerminated, now time.T
 }
 
 // pendingPod judges a pod whose upload container has not started.
-func pendingPod(p *corev1.Pod, age time.Duration) podState {
+func pendingPod(p *corev1.Pod, now time.Time) podState {
 	pending := func(what, why string) podState {
 		return podState{trouble: trouble{reason: v1alpha1.ReasonUploadPodsPending,
 			message: fmt.Sprintf("pod %s %s: %s", p.Name, what, why)}}
 	}
+	since := p.CreationTimestamp.Time
 	for _, c := range p.Status.Conditions {
-		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && age > settled {
-			return pending("is not scheduled", c.Message)
+		switch {
+		case c.Type != corev1.PodScheduled:
+		case c.Status == corev1.ConditionTrue: // the node may have been started for this pod
+			since = later(since, c.LastTransitionTime.Time)
+		case now.Sub(since) > scheduled:
+			return pending("is not scheduled", cmp.Or(c.Message, c.Reason, "the scheduler gives no reason"))
+		default:
+			return podState{}
 		}
 	}
 	for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
@@ -108,7 +118,7 @@ func pendingPod(p *corev1.Pod, age time.Duration) podState {
 			return pending("does not start", fmt.Sprintf("container %s: %s: %s", c.Name, w.Reason, w.Message))
 		}
 	}
-	if age < pulled {
+	if now.Sub(since) < pulled {
 		return podState{}
 	}
 	for _, c := range p.Status.InitContainerStatuses {
@@ -117,6 +127,13 @@ func pendingPod(p *corev1.Pod, age time.Duration) podState {
 		}
 	}
 	return podState{creating: true}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func containerNamed(p *corev1.Pod, name string) *corev1.ContainerStatus {

@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
@@ -21,6 +22,9 @@ func troubleOf(found findings, d decision, acted error) trouble {
 			acted.Error()}
 	case found.trouble.reason != "":
 		return found.trouble
+	case found.unread != nil:
+		return trouble{reason: v1alpha1.ReasonUploadsOverdue, message: ": the operator cannot read the upload pods: " +
+			found.unread.Error()}
 	case d.do == leave && d.after > 0:
 		return trouble{reason: v1alpha1.ReasonUploadsOverdue,
 			message: ": other Tenants have all pods that the platform allows; see operator.maxUploadPods of the chart"}
@@ -53,8 +57,13 @@ func (r *Reconciler) reportHealth(ctx context.Context, t *v1alpha1.Tenant, wante
 	if job.passed(state) {
 		job = trouble{}
 	}
-	h := health{wanted: wanted, unfinished: unfinished, state: state, trouble: sum(job, ofQueue(state, now)),
-		hung: r.inspections.get(t.ID()).hung}
+	h := health{
+		wanted:     wanted,
+		unfinished: unfinished,
+		state:      state,
+		trouble:    sum(job, ofQueue(state, now)),
+		hung:       r.inspections.hungUntil(t.ID(), saysThatPodsHang(t), now),
+	}
 	base := t.DeepCopy()
 	h.setCondition(t, now)
 	if equality.Semantic.DeepEqual(base.Status.Conditions, t.Status.Conditions) ||
@@ -68,6 +77,11 @@ func (r *Reconciler) reportHealth(ctx context.Context, t *v1alpha1.Tenant, wante
 		return nil
 	}
 	return client.IgnoreNotFound(err)
+}
+
+func saysThatPodsHang(t *v1alpha1.Tenant) bool {
+	c := apimeta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionUploadsHealthy)
+	return c != nil && c.Status == metav1.ConditionFalse && c.Reason == v1alpha1.ReasonUploadPodsHang
 }
 
 // sameVerdict reports whether two conditions differ in their message alone.

@@ -123,10 +123,13 @@ func complete(t *testing.T, pods *store.DB, id string) {
 	}
 }
 
+// judgedAfter has pods judged as if they were older.
+func judgedAfter(age time.Duration) func(*Reconciler) { return func(r *Reconciler) { r.ahead = age } }
+
 // TestUnschedulablePodIsReported : the scheduler's words are in the condition, and those of the kubelet.
 func TestUnschedulablePodIsReported(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 0)
+	r := newRig(t, 0, judgedAfter(4*time.Minute))
 	tenant := r.healthyTenant(t, "support")
 	r.enqueue(t, tenant.ID(), 1)
 	p := r.podOf(t, r.waitForPods(t, tenant, 1), "upload-a", func(p *corev1.Pod) {

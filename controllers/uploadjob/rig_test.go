@@ -87,7 +87,7 @@ type rig struct {
 	controller *Reconciler
 }
 
-func newRig(t *testing.T, maxPods int32) *rig {
+func newRig(t *testing.T, maxPods int32, changes ...func(*Reconciler)) *rig {
 	t.Helper()
 	r := setUp(t)
 	mgr, err := ctrl.NewManager(testenv.Get(t).Config, ctrl.Options{Scheme: testenv.Get(t).Scheme,
@@ -104,6 +104,9 @@ func newRig(t *testing.T, maxPods int32) *rig {
 	r.controller.Client = mgr.GetClient()
 	if err := r.controller.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
+	}
+	for _, change := range changes {
+		change(r.controller)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -23,8 +23,8 @@ import (
 	"github.com/caly-dev/caly/internal/objectstore/s3test"
 )
 
-// within is how soon a Tenant must say that it is unhealthy.
-const within = 3 * time.Minute
+// within is how soon a Tenant must say that it is unhealthy. A pod may wait three minutes for a node.
+const within = 5 * time.Minute
 
 // TestUnhealthyTenants has one Tenant for each way to be unhealthy. Each must say so, in the words of the part
 // that is at fault, and must not be Ready.
