@@ -84,6 +84,14 @@ expect dataplane '!PodDisruptionBudget' --set dataplane.replicas=1
 expect dataplane '!ipFamilyPolicy'
 expect dataplane 'ipFamilyPolicy: RequireDualStack' --set dataplane.service.ipFamilyPolicy=RequireDualStack
 refuse "/dataplane/service/ipFamilyPolicy" --set dataplane.service.ipFamilyPolicy=Both
+# The policies open the port of an egress proxy only to where the proxy is.
+refuse "networkPolicies.egressProxy.to is needed" --set egressProxy.url=http://proxy.example:3128
+expect dataplane '--egress-proxy=http://proxy.example:3128' --set egressProxy.url=http://proxy.example:3128,networkPolicies.enabled=false
+expect networkpolicies 'cidr: 10.9.0.0/24' \
+  --set egressProxy.url=http://proxy.example:3128,networkPolicies.egressProxy.to[0].ipBlock.cidr=10.9.0.0/24
+expect networkpolicies 'cidr: 10.9.0.7/32' --set egressProxy.url=http://10.9.0.7:3128
+expect networkpolicies 'cidr: "fd00::7/128"' --set 'egressProxy.url=http://[fd00::7]:3128'
+expect networkpolicies 'port: 80' --set egressProxy.url=http://10.9.0.7
 # Where stores may be is the platform's decision, and all programs that ask them know it. Upload pods get the operator's.
 expect operator "!STORAGE"
 expect operator '{name: CALY_ALLOWED_STORAGE_CIDRS, value: "10.3.0.0/16,fd03::/16"}' --set 'storage.allowedCIDRs={10.3.0.0/16,fd03::/16}'

@@ -53,10 +53,21 @@ whether an address range covers nodes and pods, so "everything" is never written
 {{- define "caly.egress.proxy" -}}
 {{- with (.Values.egressProxy).url }}
 {{- $port := regexFind ":[0-9]+/?$" . | trimAll ":/" | default (ternary "443" "80" (hasPrefix "https:" .)) }}
+{{- $v4 := regexFind "//([0-9]{1,3}\\.){3}[0-9]{1,3}" . | trimPrefix "//" }}
+{{- $v6 := regexFind "\\[[0-9A-Fa-f:.]+\\]" . | trimAll "[]" }}
 - ports: {{- include "caly.tcpPorts" (list $port) | trim | nindent 4 }}
-  {{- with ($.Values.networkPolicies.egressProxy).to }}
-  to: {{- toYaml . | nindent 4 }}
-  {{- end }}
+  to:
+    {{- with ($.Values.networkPolicies.egressProxy).to }}
+    {{- toYaml . | nindent 4 }}
+    {{- else }}
+    {{- if $v4 }}
+    - ipBlock: {cidr: {{ $v4 }}/32}
+    {{- else if $v6 }}
+    - ipBlock: {cidr: "{{ $v6 }}/128"}
+    {{- else }}
+    {{- fail "networkPolicies.egressProxy.to is needed with egressProxy.url: name the proxy's pods or addresses, or set networkPolicies.enabled=false" }}
+    {{- end }}
+    {{- end }}
 {{- end }}
 {{- end -}}
 
