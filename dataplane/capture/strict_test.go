@@ -87,6 +87,10 @@ func TestStrictStore(t *testing.T) {
 						t.Errorf("%s: %s is %q, want %q", sid, header, got, want)
 					}
 				}
+				wantDuration := map[string]string{"short": "5.0"}[sid] // the long one began before its end
+				if got := o.Header.Get("X-Amz-Meta-Duration"); got != wantDuration {
+					t.Errorf("%s: duration %q, want %q", sid, got, wantDuration)
+				}
 				if got := o.Header.Get("X-Amz-Meta-Call-Sid"); got != sid || o.Versions != 1 {
 					t.Errorf("%s: call-sid %q, %d versions", sid, got, o.Versions)
 				}

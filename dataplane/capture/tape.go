@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/wav"
 )
 
 // Codes of rows, besides those of the bucket's faults.
@@ -69,12 +71,16 @@ type meta struct {
 
 // object is what the bucket is told of the capture.
 func (m *meta) object() objectstore.Object {
-	return objectstore.Object{Key: m.Key, ContentType: contentType, Size: m.Size, Meta: map[string]string{
+	meta := map[string]string{
 		"tenant":       m.Tenant,
 		"call-sid":     m.CallSID,
 		"recording-id": m.ID,
 		"started-at":   m.Created.UTC().Format(time.RFC3339),
-	}}
+	}
+	if m.Rate > 0 && m.Size > wav.HeaderSize { // the call has ended
+		meta["duration"] = strconv.FormatFloat(float64(m.Size-wav.HeaderSize)/float64(frame*m.Rate), 'f', 1, 64)
+	}
+	return objectstore.Object{Key: m.Key, ContentType: contentType, Size: m.Size, Meta: meta}
 }
 
 func (m *meta) ref() store.CaptureRef { return store.CaptureRef{Tenant: m.Tenant, ID: m.ID} }

@@ -134,33 +134,55 @@ var (
 
 // frameLength reads a frame's header and returns the frame's length in bytes.
 func frameLength(b []byte) (int, bool) {
-	if len(b) < minHeader || b[0] != 0xff || b[1]&0xe0 != 0xe0 {
-		return 0, false
-	}
-	version, layer := b[1]>>3&3, b[1]>>1&3
-	if b[1]&0xf6 == 0xf0 { // layer 0 of MPEG-2 or 4
+	if len(b) >= minHeader && b[0] == 0xff && b[1]&0xf6 == 0xf0 { // layer 0 of MPEG-2 or 4
 		return adtsLength(b)
 	}
-	var rate int // in kbit/s
-	samples := sampleRates1[b[2]>>2&3]
+	f, ok := readFrame(b)
+	return f.length, ok
+}
+
+// mpegFrame is what the header of a frame of layer II or III says.
+type mpegFrame struct {
+	length int // in bytes
+	rate   int // in kbit/s
+	hertz  int
+	// samples of each channel, and how many bytes come before what the first frame of a file may say of the file.
+	samples, side int
+}
+
+func readFrame(b []byte) (f mpegFrame, ok bool) {
+	if len(b) < minHeader || b[0] != 0xff || b[1]&0xe0 != 0xe0 {
+		return f, false
+	}
+	version, layer, mono := b[1]>>3&3, b[1]>>1&3, b[3]>>6 == 3
+	f.hertz, f.samples = sampleRates1[b[2]>>2&3], 1152
 	switch {
 	case version == 1 || layer == 0 || layer == 3: // reserved, or layer I, which nobody uses
-		return 0, false
+		return f, false
 	case version == 3 && layer == 1:
-		rate = rates1Layer3[b[2]>>4]
+		f.rate = rates1Layer3[b[2]>>4]
 	case version == 3:
-		rate = rates1Layer2[b[2]>>4]
+		f.rate = rates1Layer2[b[2]>>4]
 	default: // MPEG-2 has half of the sample rates and MPEG-2.5 a quarter
-		rate, samples = rates2[b[2]>>4], samples>>(1+(version>>1^1))
+		f.rate, f.hertz = rates2[b[2]>>4], f.hertz>>(1+(version>>1^1))
 	}
-	if rate == 0 || samples == 0 {
-		return 0, false
+	if f.rate == 0 || f.hertz == 0 {
+		return f, false
 	}
-	size := 144_000 * rate / samples
-	if version != 3 && layer == 1 {
-		size /= 2
+	f.length, f.side = 144_000*f.rate/f.hertz, 36
+	if mono {
+		f.side = 21
 	}
-	return size + int(b[2]>>1&1), true
+	if version != 3 {
+		if f.side = 21; mono {
+			f.side = 13
+		}
+		if layer == 1 {
+			f.length, f.samples = f.length/2, 576
+		}
+	}
+	f.length += int(b[2] >> 1 & 1)
+	return f, true
 }
 
 // adtsLength reads a header of AAC in ADTS, of 7 bytes.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"sync"
 	"time"
 
@@ -170,7 +171,7 @@ func (t *transfer) send(ctx context.Context, b *body) (*store.Result, error) {
 	defer d.close()
 	g := newGate(d, t.storageStall, cancel)
 	etag, err := t.bucket.Put(putCtx, objectstore.Object{Key: t.key, Body: g, Size: b.size, ContentType: b.objectType(),
-		Meta: t.meta(), Sums: d.whole, Progress: g.progress})
+		Meta: t.meta(b), Sums: d.whole, Progress: g.progress})
 	b.end() // a Read under way returns, so that the gate can close
 	g.close()
 	switch {
@@ -204,13 +205,17 @@ func (t *transfer) digest(b *body) *digest {
 }
 
 // meta is what the object says of itself.
-func (t *transfer) meta() map[string]string {
-	return map[string]string{
+func (t *transfer) meta(b *body) map[string]string {
+	meta := map[string]string{
 		"tenant":       t.cfg.ID,
 		"call-sid":     t.rec.CallSID,
 		"recording-id": t.rec.ID,
 		"queued-at":    t.rec.CreatedAt.UTC().Format(time.RFC3339),
 	}
+	if d := audioDuration(b.head, b.size); d > 0 {
+		meta["duration"] = strconv.FormatFloat(d.Seconds(), 'f', 1, 64)
+	}
+	return meta
 }
 
 // orIncomplete covers a store that reported success without having asked for everything.

@@ -1,0 +1,57 @@
+package upload
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	wave "github.com/caly-dev/caly/internal/wav"
+)
+
+// TestAudioDuration reads how long files play. frames makes them of 26 ms at 44.1 kHz, and of 36 ms at 16 kHz.
+func TestAudioDuration(t *testing.T) {
+	xing := func(header string, side int, frames string) string {
+		return header + strings.Repeat("\x00", side-len(header)) + "Xing\x00\x00\x00\x01" + frames
+	}
+	cbr := frames("\xff\xf3\x48\xc4", 144, 40)
+	for name, tc := range map[string]struct {
+		file string
+		size int64
+		want time.Duration
+	}{
+		"WAV": {string(wave.Header(8000, 16000*5)), 80044, 5 * time.Second},
+		"WAV with a chunk before": {"RIFF\xff\xff\xff\xffWAVELIST\x03\x00\x00\x00abc\x00" +
+			string(wave.Header(8000, 16000))[12:], 16056, time.Second},
+		"WAV of unknown size":   {string(wave.CallHeader(8000, 1<<40)), 44 + 32000*3, 3 * time.Second},
+		"WAV, nothing is known": {string(wave.CallHeader(8000, 1<<40)), -1, 0},
+		"WAV that is cut":       {string(wave.Header(8000, 16000*5)), 16044, time.Second},
+		"MP3 with a count": {xing("\xff\xfb\x90\x04", 36, "\x00\x00\x10\x00"), -1,
+			4096 * 1152 * time.Second / 44100},
+		"MP3 with a count, mono":    {xing("\xff\xf3\x48\xc4", 13, "\x00\x00\x00\x64"), -1, 3600 * time.Millisecond},
+		"MP3 of one rate":           {cbr, 32000 / 8 * 60, time.Minute},
+		"MP3 of one rate and a tag": {"ID3\x04\x00\x00\x00\x00\x00\x05hello" + cbr, 32000/8*60 + 15, time.Minute},
+		"MP3 of one rate, chunked":  {cbr, -1, 0},
+		"MP3 of two rates":          {cbr[:288] + frames("\xff\xf3\x58\xc4", 180, 9), 99999, 0},
+		"a count of no recording":   {xing("\xff\xfb\x90\x04", 36, "\xff\xff\xff\xff"), -1, 0},
+		"Ogg":                       {"OggS\x00\x02", 1000, 0},
+		"a byte":                    {"R", 1, 0},
+		"a header alone":            {"RIFF\x00\x00\x00\x00WAVEdata\x01\x00\x00\x00", 21, 0},
+		"a frame alone":             {"\xff\xfb\x90\xc4", 4, 0},
+	} {
+		got := audioDuration([]byte(tc.file[:min(len(tc.file), headSize)]), tc.size)
+		if (got - tc.want).Abs() > time.Millisecond {
+			t.Errorf("%s: %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
+func FuzzAudioDuration(f *testing.F) {
+	f.Add(wave.Header(8000, 16000), int64(16044))
+	f.Add([]byte(frames("\xff\xf3\x48\xc4", 144, 40)), int64(99999))
+	f.Add([]byte("ID3\x04\x00\x00\x00\x00\x00\x05hello"), int64(-1))
+	f.Fuzz(func(t *testing.T, head []byte, size int64) {
+		if d := audioDuration(head, size); d < 0 || d > 31*24*time.Hour {
+			t.Errorf("%v", d)
+		}
+	})
+}
