@@ -75,3 +75,17 @@ func TestParametersSplitOtherwiseAreOneEvent(t *testing.T) {
 		}
 	}
 }
+
+// TestSignatureLeftOut checks that a client cannot make another event of a request with two signatures by leaving out
+// one: what identifies the event is the body, which both sign.
+func TestSignatureLeftOut(t *testing.T) {
+	cfg, r := standardVector()
+	both := *cfg
+	both.Signature = signatureOf(sha1Scheme, firstSecret).Signature
+	r.Header.Set("X-Exotel-Signature", hex.EncodeToString(mac(sha1Scheme, firstSecret, string(r.Body))))
+	want := auth.Verify(&both, r)
+	r.Header.Del("X-Exotel-Signature")
+	if got := auth.Verify(&both, r); !got.OK || !bytes.Equal(got.SignedDigest, want.SignedDigest) {
+		t.Errorf("without the other signature: %+v, want the digest %x", got, want.SignedDigest)
+	}
+}
