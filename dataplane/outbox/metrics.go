@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"errors"
 	"math"
 	"sync/atomic"
 	"time"
@@ -19,10 +20,23 @@ const (
 	outcomeUncertain = "uncertain"
 )
 
+// steps are labels of the steps in which a server can fail, by what a mail.Error was doing; the rest are stepOther.
+var steps = map[string]string{
+	"connect":          "connect",
+	"connect with TLS": "tls",
+	"start TLS":        "tls",
+	"greet":            "greet",
+	"sign in":          "sign_in",
+}
+
+const stepOther = "other"
+
 type metrics struct {
-	sent    *prometheus.CounterVec
-	pending atomic.Int64
-	oldest  atomic.Uint64 // bits of the seconds
+	sent     *prometheus.CounterVec
+	failures *prometheus.CounterVec
+	unusable atomic.Bool
+	pending  atomic.Int64
+	oldest   atomic.Uint64 // bits of the seconds
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -34,14 +48,25 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			m.sent.WithLabelValues(string(t), outcome) // a rate needs the zero before the first
 		}
 	}
+	m.failures = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "caly", Subsystem: "mail", Name: "server_failures_total",
+		Help: "Times that the SMTP server accepted no mail from this pod, by step: connect, tls, greet, sign_in, other.",
+	}, []string{"step"})
+	for _, step := range steps {
+		m.failures.WithLabelValues(step)
+	}
+	m.failures.WithLabelValues(stepOther)
 	if r == nil {
 		return m
 	}
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "caly", Subsystem: "mail", Name: name, Help: help}, value)
 	}
-	r.MustRegister(m.sent, gauge("pending", "Mail that waits to be sent, up to 10,000. Each pod tells of all tenants that it knows, so take the greatest.",
-		func() float64 { return float64(m.pending.Load()) }),
+	r.MustRegister(m.sent, m.failures,
+		gauge("server_usable", "0 after the SMTP server accepted no mail from this pod at the last try, else 1.",
+			m.usable),
+		gauge("pending", "Mail that waits to be sent, up to 10,000. Each pod counts that of all tenants that it "+
+			"knows, so take the greatest.", func() float64 { return float64(m.pending.Load()) }),
 		gauge("oldest_pending_seconds", "Age of the oldest mail that waits to be sent; 0 when none waits.",
 			func() float64 { return math.Float64frombits(m.oldest.Load()) }))
 	return m
@@ -59,4 +84,25 @@ func (m *metrics) count(template, outcome string) {
 			m.sent.WithLabelValues(template, outcome).Inc()
 		}
 	}
+}
+
+// server counts a failure of the server; nil means that it accepts mail.
+func (m *metrics) server(err error) {
+	m.unusable.Store(err != nil)
+	if err == nil {
+		return
+	}
+	step := stepOther
+	var failure *mail.Error
+	if errors.As(err, &failure) && steps[failure.Doing] != "" {
+		step = steps[failure.Doing]
+	}
+	m.failures.WithLabelValues(step).Inc()
+}
+
+func (m *metrics) usable() float64 {
+	if m.unusable.Load() {
+		return 0
+	}
+	return 1
 }

@@ -23,6 +23,11 @@ type Sender interface {
 	Send(ctx context.Context, m mail.Message, e mail.Envelope, before func(context.Context) error) error
 }
 
+// checker is a Sender that can find out whether its server accepts mail, without sending any. *mail.Sender is one.
+type checker interface {
+	Check(ctx context.Context) error
+}
+
 // Store is where mail waits. *store.DB is one.
 type Store interface {
 	ClaimMail(ctx context.Context, tenants []string, owner string, lease time.Duration, limit int) (store.MailClaim, error)
@@ -101,6 +106,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		all.Go(func() { d.work(ctx) })
 	}
 	all.Go(func() { d.watch(ctx) })
+	if server, ok := d.Sender.(checker); ok {
+		all.Go(func() { d.check(ctx, server) })
+	}
 	all.Wait()
 	return nil
 }
@@ -184,6 +192,28 @@ func (d *Dispatcher) claimOf(ctx context.Context, tenants []string) (store.Queue
 	}
 	d.turns.had(c.Mail[0].Tenant)
 	return c.Mail[0], true
+}
+
+// checkEvery spaces the checks of the SMTP server. Without them a wrong password is found by the first person who waits
+// for a code.
+const checkEvery = 5 * time.Minute
+
+// check signs in at the server, at once and then at intervals. The pod stays ready whatever comes of it: all pods have
+// the same server, and what needs no mail goes on.
+func (d *Dispatcher) check(ctx context.Context, server checker) {
+	for ctx.Err() == nil {
+		bounded, cancel := context.WithTimeout(ctx, time.Minute)
+		err := server.Check(bounded)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			d.Log.Warn("the SMTP server accepts no mail from here", "error", err)
+		}
+		d.metrics.server(err)
+		d.pause(ctx, checkEvery)
+	}
 }
 
 // watch keeps the gauges.

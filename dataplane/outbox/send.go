@@ -38,6 +38,11 @@ func (d *Dispatcher) send(ctx context.Context, m *store.QueuedMail) (serverInTro
 // settle notes how a try went.
 func (d *Dispatcher) settle(ctx context.Context, m *store.QueuedMail, err error) (serverInTrouble bool) {
 	var failure *mail.Error
+	if errors.As(err, &failure) && failure.Server {
+		d.metrics.server(err)
+	} else if err == nil {
+		d.metrics.server(nil)
+	}
 	switch {
 	case err == nil:
 		d.metrics.count(m.Template, outcomeSent)

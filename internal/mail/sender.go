@@ -176,6 +176,19 @@ func (s *Sender) connect(ctx context.Context, skipUTF8 bool) (*session, error) {
 	return c, nil
 }
 
+// Check connects and signs in, and sends nothing. Its error is one of Send.
+func (s *Sender) Check(ctx context.Context) error {
+	if fault := s.CredentialFault(); fault != "" {
+		return serverTrouble("sign in", errors.New(fault))
+	}
+	c, err := s.connect(ctx, true)
+	if err != nil {
+		return err
+	}
+	c.end()
+	return nil
+}
+
 // auth picks the mechanism: of those offered, the one that tells the server least.
 func (s *Sender) auth(offered string) (smtp.Auth, error) {
 	password, err := s.password()
