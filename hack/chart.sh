@@ -128,6 +128,7 @@ expect networkpolicies "app.kubernetes.io/component: upload
 expect networkpolicies "podSelector: {}
   policyTypes: [Ingress, Egress]"
 expect networkpolicies "- 169.254.0.0/16"
+expect networkpolicies "- 64:ff9b::a83f:8110/128"
 expect networkpolicies "kubernetes.io/metadata.name: monitoring"
 expect networkpolicies "!: []"
 expect networkpolicies "!port: 587"
