@@ -1,0 +1,61 @@
+package main
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caly-dev/caly/internal/agent/agenttest"
+	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// TestDataPlaneOverIPv6 runs a data plane in which only IPv6 is used: listeners, PostgreSQL, a tenant's ranges and its
+// agent.
+func TestDataPlaneOverIPv6(t *testing.T) {
+	const free = "[::1]:0"
+	if l, err := net.Listen("tcp", free); err != nil {
+		t.Skipf("this machine has no IPv6: %v", err)
+	} else {
+		_ = l.Close()
+	}
+	agent, err := agenttest.NewServer(agenttest.Options{Listen: free})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer agent.Close()
+	six := func(address string) string { return strings.Replace(address, "127.0.0.1", "[::1]", 1) }
+	pg := pgtest.New(t)
+	d := newDataPlanePod(t, pg)
+	d.withAudioAnd(agent.URL(), 2, func(tenant *tenantconfig.Tenant) {
+		tenant.Webhooks.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("::1/128")}
+	})
+	for i, arg := range d.args {
+		d.args[i] = six(arg)
+	}
+	d.public, d.internal = six(d.public), six(d.internal)
+	d.env = append(d.env, "CALY_DATABASE_URL="+pgtest.At(t, pg.DataplaneDSN, six(pg.Address())))
+	d.args = append(d.args, "--allowed-agent-cidrs=::1/128", "--public-url=http://"+d.public)
+	p := d.start()
+	waitFor(t, "the data plane is not ready", d.ready)
+
+	sender, fields := exoteltest.Sender{Secret: signingSecret}, exoteltest.Call{SID: "c1"}.Answered()
+	target := "http://" + d.public + "/webhooks/exotel/acme/support/status"
+	status, _, err := sender.Send(t.Context(), target, fields, exoteltest.Form)
+	if err != nil || status != http.StatusOK || events(t, pg) != 1 {
+		t.Errorf("a webhook is answered %d, %v, and %d events are stored", status, err, events(t, pg))
+	}
+	stream := exoteltest.Stream{URL: "ws://" + d.public + "/audio/exotel/acme/support/" + audioToken,
+		Audio: exoteltest.Noise(8000), Duration: time.Second}
+	if report, err := stream.Run(t.Context()); err != nil || report.Received.Bytes == 0 {
+		t.Errorf("of a stream %d bytes came back, %v", report.Received.Bytes, err)
+	}
+	p.terminate()
+	if code := p.end(); code != 0 {
+		t.Errorf("it ends with %d: %s", code, p.errs.String())
+	}
+}

@@ -1,0 +1,74 @@
+package upload
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// TestUploadOverIPv6 uploads a recording where Exotel, the store and PostgreSQL have IPv6 addresses alone.
+func TestUploadOverIPv6(t *testing.T) {
+	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
+		t.Skipf("this machine has no IPv6: %v", err)
+	} else {
+		_ = l.Close()
+	}
+	r := newRig(t)
+	exotel, err := exoteltest.NewServer(exoteltest.Options{Listen: "[::1]:0", Key: "key", Token: "token"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(exotel.Close)
+	r.exotel, r.cfg.ExotelAPI = exotel, exotel.URL()
+	r.cfg.AllowedSourceHosts = []string{exotel.Addr()}
+	r.cfg.Endpoint = "http://" + relay(t, strings.TrimPrefix(r.s3.Endpoint, "http://"))
+	direct := strings.Replace(r.pg.Address(), "127.0.0.1", "[::1]", 1)
+	r.cfg.DatabaseURL = tenantconfig.Sensitive(pgtest.At(t, r.cfg.DatabaseURL.Reveal(), direct))
+	r.o.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("::1/128")}
+	r.o.Stores.AllowedCIDRs = r.o.AllowedCIDRs
+	id, path := r.queue("c1", 200_000)
+	if err := r.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.wantUploaded(id, path, 200_000)
+}
+
+// relay listens on an IPv6 address and passes bytes on to another one.
+func relay(t *testing.T, to string) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go pass(in, to)
+		}
+	}()
+	return l.Addr().String()
+}
+
+func pass(in net.Conn, to string) {
+	defer func() { _ = in.Close() }()
+	out, err := net.Dial("tcp", to)
+	if err != nil {
+		return
+	}
+	defer func() { _ = out.Close() }()
+	go func() {
+		_, _ = io.Copy(out, in)
+		_ = out.(*net.TCPConn).CloseWrite()
+	}()
+	_, _ = io.Copy(in, out)
+}
