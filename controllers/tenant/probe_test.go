@@ -32,8 +32,8 @@ func newProber(t *testing.T, rules s3test.Rules) *prober {
 	return p
 }
 
-// check returns the fault of a check, and how many objects and parts were sent. The checksum that it finds is stored.
-func (p *prober) check() (err error, sent int) { //nolint:revive // the count is the second thought
+// check returns how many objects and parts a check has sent, and its fault. The checksum that it finds is stored.
+func (p *prober) check() (sent int, err error) {
 	p.t.Helper()
 	before := len(p.store.Asked())
 	key := probeKey(&p.u)
@@ -52,7 +52,7 @@ func (p *prober) check() (err error, sent int) { //nolint:revive // the count is
 			sent++
 		}
 	}
-	return err, sent
+	return sent, err
 }
 
 // TestPublicEndpoint has links be made with plain http, which the platform must allow as for the endpoint.
@@ -99,18 +99,18 @@ func (p *prober) age(d time.Duration) {
 // TestChecksumIsJudgedAgain has a store be upgraded to one that verifies checksums.
 func TestChecksumIsJudgedAgain(t *testing.T) {
 	p := newProber(t, s3test.Rules{BlindSHA256: true, BlindCRC64: true, BlindMD5: true})
-	if err, _ := p.check(); err != nil || p.u.Checksum != objectstore.ChecksumETag {
+	if _, err := p.check(); err != nil || p.u.Checksum != objectstore.ChecksumETag {
 		t.Fatalf("checksum %s, %v; want ETag", p.u.Checksum, err)
 	}
 	p.store.SetRules(func(r *s3test.Rules) { *r = s3test.Rules{Region: r.Region} })
-	if err, sent := p.check(); err != nil || sent != 1 || p.u.Checksum != objectstore.ChecksumETag {
+	if sent, err := p.check(); err != nil || sent != 1 || p.u.Checksum != objectstore.ChecksumETag {
 		t.Errorf("on the same day: checksum %s, %d bodies, %v; want ETag with one", p.u.Checksum, sent, err)
 	}
 	p.age(rejudge)
-	if err, _ := p.check(); err != nil || p.u.Checksum != objectstore.ChecksumSHA256 {
+	if _, err := p.check(); err != nil || p.u.Checksum != objectstore.ChecksumSHA256 {
 		t.Errorf("a day later: checksum %s, %v; want SHA256", p.u.Checksum, err)
 	}
-	if err, sent := p.check(); err != nil || sent != 2 {
+	if sent, err := p.check(); err != nil || sent != 2 {
 		t.Errorf("after that: %d bodies, %v; want 2", sent, err)
 	}
 }
@@ -124,15 +124,15 @@ func TestKeptIsRemembered(t *testing.T) {
 	}
 	up := func(r *s3test.Rules) { r.Refuse = nil }
 	p := newProber(t, s3test.Rules{Lock: true})
-	if err, sent := p.check(); err != nil || sent == 0 {
+	if sent, err := p.check(); err != nil || sent == 0 {
 		t.Fatalf("%d bodies, %v", sent, err)
 	}
 	p.store.SetRules(down)
-	if err, _ := p.check(); err == nil {
+	if _, err := p.check(); err == nil {
 		t.Fatal("no error of a store that is down")
 	}
 	p.store.SetRules(up)
-	if err, sent := p.check(); err != nil || sent != 0 {
+	if sent, err := p.check(); err != nil || sent != 0 {
 		t.Errorf("after the outage: %d bodies, %v; want none", sent, err)
 	}
 }
@@ -146,17 +146,17 @@ func TestFailedWriteIsSpaced(t *testing.T) {
 		}
 		return nil
 	}})
-	first, sent := p.check()
+	sent, first := p.check()
 	if first == nil || sent == 0 {
 		t.Fatalf("%d bodies, %v; want an error", sent, first)
 	}
-	again, sent := p.check()
+	sent, again := p.check()
 	if again == nil || again.Error() != first.Error() || sent != 0 {
 		t.Errorf("a minute later: %d bodies, %v; want the same error without a write", sent, again)
 	}
 	p.age(rewriteFailed)
 	p.store.SetRules(func(r *s3test.Rules) { r.Refuse = nil })
-	if err, sent := p.check(); err != nil || sent == 0 {
+	if sent, err := p.check(); err != nil || sent == 0 {
 		t.Errorf("later: %d bodies, %v; want a write", sent, err)
 	}
 }
