@@ -3,7 +3,6 @@ package exotel
 import (
 	"crypto/sha256"
 	"hash"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,7 +27,12 @@ func (e *Event) DedupKey(tenant string) [32]byte {
 // write hashes every field.
 func (p params) write(h hash.Hash) {
 	written := make([]byte, 0, keyRoom)
-	for _, name := range slices.Sorted(maps.Keys(p)) {
+	names := make([]string, 0, len(p))
+	for name := range p {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
 		if written = appendParam(written, name, p[name]); len(written) > keyRoom/2 {
 			_, _ = h.Write(written) // a hash never fails
 			written = written[:0]

@@ -47,6 +47,9 @@ const (
 var limits = bounded.Limits{Values: maxValues, Depth: maxDepth, Text: maxValue, Total: maxText, Lenient: true,
 	Repeats: true, Key: foldName}
 
+// usualFields is the number of fields that most webhooks have.
+const usualFields = 24
+
 // Request is a webhook as received.
 type Request struct {
 	Method, ContentType, RawQuery string
@@ -94,7 +97,7 @@ const faulty = "\x00"
 
 // readInput merges query and body; the body wins where both name a field. Nil names keep every field.
 func readInput(r Request, only bounded.Names) *input {
-	in := &input{params: params{}}
+	in := &input{params: make(params, usualFields)}
 	in.ended(addForm(in, r.RawQuery, only), unreadQuery, "malformed_query",
 		"the query cannot be read as name=value pairs")
 	if in.lossy {
