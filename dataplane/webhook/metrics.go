@@ -30,7 +30,8 @@ func newMetrics() *metrics {
 			"not applied).", "outcome"),
 		unread: prometheus.NewCounterVec(options("unread_fields_total",
 			"Fields of applied events that were left out, by field (a known one, or "+
-				"other) and reason: malformed, too_large, unknown_value, repeated, rejected."),
+				"other) and reason: malformed, too_large, unknown_value, unknown_field, repeated, "+
+				"rejected."),
 			[]string{"field", "reason"}),
 		rejected: counter("rejected_total", "Webhooks answered with a problem, by its code.", "code"),
 		refused:  counter("refused_total", "Webhooks that did not prove where they come from, by the exact reason.", "reason"),

@@ -161,6 +161,9 @@ func (v *values) call(e *Event) {
 	if e.EventType == "" {
 		e.EventType = v.known(fieldCallDetail, eventTypes)
 	}
+	if n := strings.ToLower(v.get(fieldNotification)); e.EventType == "" && notifications[n] {
+		e.EventType = n
+	}
 	e.Terminal = e.EventType == eventTerminal || callState == eventTerminal
 	if e.Terminal {
 		e.EventType = eventTerminal
@@ -264,9 +267,9 @@ func StateOf(status, eventType string) State {
 	switch {
 	case eventType == eventTerminal && !s.Ended():
 		return StateCompleted
-	case s == StateUnknown && eventType == eventAnswered:
+	case s == StateUnknown && (eventType == eventAnswered || eventType == "call_"+eventAnswered):
 		return StateInProgress
-	case s == StateUnknown && eventType == eventRinging:
+	case s == StateUnknown && (eventType == eventRinging || eventType == "call_"+eventRinging):
 		return StateRinging
 	}
 	return s

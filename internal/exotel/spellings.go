@@ -15,6 +15,8 @@ package exotel
 //	[N1] https://developer.exotel.com/docs/voice-v3/api-reference/call-details
 //	[N2] https://developer.exotel.com/docs/exoml/event-endpoint
 //	[N3] https://developer.exotel.com/docs/voice-v3/api-reference/voice-log-download
+//	[N4] https://developer.exotel.com/docs/ip-pstn-webrtc/api-reference/call-notifications
+//	[N5] https://developer.exotel.com/docs/campaigns/api-reference/webhooks
 //	[P1] frappe/erpnext, erpnext/tests/test_exotel.py
 //	[P2] frappe/crm, crm/integrations/exotel/handler.py
 //	[P3] tests of an integration that finds recordings in legs, RecordingUrlList and Legs[].Url
@@ -30,6 +32,7 @@ const (
 	fieldEventSID
 	fieldEventName
 	fieldEventType
+	fieldNotification
 	fieldCallDetail
 	fieldCallState
 	fieldStatus
@@ -64,6 +67,8 @@ const (
 	fieldStreamDetail
 	fieldStreamURL
 	fieldStreamRecording
+	// fieldUnused stands for the documented fields that nothing needs.
+	fieldUnused
 	fieldCount
 )
 
@@ -88,19 +93,20 @@ var spellings = [fieldCount][]string{
 		"call_details[sid]",           // [N1]
 		"response[call_details][sid]", // [N1]
 	},
-	fieldLegSID:     {"*leg_sid"},                          // [N2]
-	fieldAccountSID: {"*AccountSid", "*ExotelAccountSid"},  // [N2], [S3]
-	fieldEventSID:   {"event_sid"},                         // [N2]
-	fieldEventName:  {"event_name"},                        // [N2]
-	fieldEventType:  {"*EventType"},                        // [S1], [N1], [P2]
-	fieldCallDetail: {"CallDetail"},                        // [S3]
-	fieldCallState:  {"CallState", "*state"},               // [S3], [N1] and [N2]
-	fieldStatus:     {"*Status", "*CallStatus"},            // [S1] and [N1], [S2] and [S3]
-	fieldDialStatus: {"*DialCallStatus"},                   // [S2]
-	fieldCallType:   {"*CallType"},                         // [S2]
-	fieldDirection:  {"*Direction"},                        // [S1] [S2] [N1]
-	fieldFrom:       {"*From", "*CallFrom", "*FromNumber"}, // [S1], [S2], [S3]
-	fieldTo:         {"*To", "*CallTo", "*ToNumber"},       // [S1], [S2], [S3]
+	fieldLegSID:       {"*leg_sid"},                              // [N2]
+	fieldAccountSID:   {"*AccountSid", "*ExotelAccountSid"},      // [N2], [S3]
+	fieldEventSID:     {"event_sid"},                             // [N2]
+	fieldEventName:    {"event_name"},                            // [N2]
+	fieldEventType:    {"*EventType"},                            // [S1], [N1], [P2]
+	fieldNotification: {"event"},                                 // [N4]
+	fieldCallDetail:   {"CallDetail"},                            // [S3]
+	fieldCallState:    {"CallState", "*state"},                   // [S3], [N1] and [N2]
+	fieldStatus:       {"*Status", "*CallStatus"},                // [S1] and [N1], [S2] and [S3]
+	fieldDialStatus:   {"*DialCallStatus"},                       // [S2]
+	fieldCallType:     {"*CallType"},                             // [S2]
+	fieldDirection:    {"*Direction"},                            // [S1] [S2] [N1]
+	fieldFrom:         {"*From", "*CallFrom", "*FromNumber"},     // [S1], [S2], [S3]
+	fieldTo:           {"*To", "*CallTo", "*ToNumber", "number"}, // [S1], [S2], [S3], [N5]
 	fieldExoPhone: {
 		"*PhoneNumberSid", // [S1]
 		"*exophone",       // [N2]
@@ -113,7 +119,7 @@ var spellings = [fieldCount][]string{
 	fieldEnded:     {"*EndTime"},                                                // [S1] [S2] [N1] [N2]
 	fieldUpdated:   {"*DateUpdated", "*updated_time", "*UpdatedAt"},             // [S1], [N1], [S3]
 	fieldRequested: {"CurrentTime"},                                             // [S2]
-	fieldEventTime: {"event_timestamp"},                                         // [N2]
+	fieldEventTime: {"event_timestamp", "timestamp"},                            // [N2], [N4]
 	fieldAvailable: {"RecordingAvailableBy"},                                    // [P1]
 	fieldTalk: {
 		"*ConversationDuration", // [S1]
@@ -142,6 +148,15 @@ var spellings = [fieldCount][]string{
 	fieldStreamDetail:     {"Stream[DetailedStatus]"},
 	fieldStreamURL:        {"Stream[StreamUrl]"},
 	fieldStreamRecording:  {"Stream[RecordingUrl]"},
+	fieldUnused: {
+		"ForwardedFrom", "ProcessStatus", "tenant_id", "OutgoingPhoneNumber", "CallerId", "CallDuration", // [S2] [P1]
+		"CustomerId", "AppId", "AppUserID", "AccountDomain", "TicketId", "TotalDuration", // [S3]
+		"app_name", "user_id", "device", // [N1], [N4]
+		"Duration", "Price", "Uri", "CallerName", "AnsweredBy", "ParentCallSid", "PreSignedRecordingUrl",
+		// Call Details
+		"campaign_sid", "call_sids", // [N5]
+		"action_sid", // [N2]
+	},
 }
 
 // legField is a fact about a leg.
@@ -234,6 +249,11 @@ var eventTypes = map[string]bool{
 	"stream-start":           true, // Passthru as POST [N]
 	"stream-stop":            true, // Passthru as POST [N]
 }
+
+// notifications are the types of events of WebRTC [N4]. Another event=... may be a parameter of the address that Exotel
+// was given, and is not read.
+var notifications = map[string]bool{"incoming_call": true, "outbound_call": true, "call_ringing": true,
+	"call_answered": true, "call_completed": true}
 
 // Types of events that say something about the call's state.
 const (

@@ -16,6 +16,8 @@ const (
 	TooLarge = "too_large"
 	// UnknownValue means that a status, type or direction is not in the tables.
 	UnknownValue = "unknown_value"
+	// UnknownField means that no table has the field's name, and that Exotel is likely to have made it.
+	UnknownField = "unknown_field"
 	// Repeated means that the field was sent more than once with different values. One of them is applied.
 	Repeated = "repeated"
 	// Rejected means that a recording may not be fetched from its URL.
@@ -23,13 +25,15 @@ const (
 )
 
 // Reasons returns every reason.
-func Reasons() []string { return []string{Malformed, TooLarge, UnknownValue, Repeated, Rejected} }
+func Reasons() []string {
+	return []string{Malformed, TooLarge, UnknownValue, UnknownField, Repeated, Rejected}
+}
 
 // Unread is a field of an event that could not be read or is rejected. The other fields are not affected.
 type Unread struct {
 	// Field is the field's name, or that of the part of the request that could not be read to its end.
 	Field string
-	// Reason is Malformed, TooLarge, UnknownValue, Repeated or Rejected.
+	// Reason is one of Reasons.
 	Reason string
 	// Value is an unknown word as it was sent.
 	Value string
@@ -49,7 +53,7 @@ const (
 
 // FieldLabel returns a name for metrics of a field that could not be read: that of a known field, or "other".
 func FieldLabel(name string) string {
-	if p, known := places[foldName(name)]; known {
+	if p, known := places[foldName(name)]; known && p.field != fieldUnused {
 		return canonical[p.field]
 	}
 	if name == unreadQuery || name == unreadBody || strings.HasPrefix(name, legsPrefix) && knownLegField(name) {
@@ -71,7 +75,7 @@ type unreadList []Unread
 
 func (l *unreadList) add(name string, reason, value string) {
 	u := Unread{Field: clean(name), Reason: reason, Value: clean(value)}
-	if p, known := places[foldName(name)]; known {
+	if p, known := places[foldName(name)]; known && p.field != fieldUnused {
 		u.Field = canonical[p.field]
 	}
 	for _, known := range *l {

@@ -13,6 +13,7 @@ type values struct {
 	recordings []text      // of lists
 	unread     *unreadList
 	room       [maxUnreadText]byte // for a folded name
+	compared   int                 // names that were compared with known ones
 }
 
 // text is a value with the name and rank of its spelling.
@@ -52,6 +53,9 @@ func (v *values) put(name, sent string) {
 	}
 	folded := fold(v.room[:0], name)
 	if p, known := places[string(folded)]; known {
+		if p.field == fieldUnused {
+			return
+		}
 		t, recording := text{sent, name, p.rank}, p.field == fieldRecording || p.field == fieldStreamRecording
 		if v.choose(&v.fields[p.field], t, recording, hasState[p.field]) {
 			v.unread.add(name, Repeated, "")
@@ -62,6 +66,8 @@ func (v *values) put(name, sent string) {
 		v.putLeg(name, sent, index, rest)
 	} else if isListedRecording(folded) {
 		v.recordings = append(v.recordings, text{value: sent, name: name})
+	} else {
+		v.noteUnknown(name, folded)
 	}
 }
 
@@ -102,6 +108,7 @@ func (v *values) putLeg(name, sent string, index int, rest []byte) {
 	}
 	p, known := legPlaces[string(rest)]
 	if !known {
+		v.noteUnknownOfLeg(name, rest)
 		return
 	}
 	leg := v.leg(index)
