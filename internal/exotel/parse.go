@@ -98,7 +98,8 @@ const faulty = "\x00"
 // readInput merges query and body; the body wins where both name a field. Nil names keep every field.
 func readInput(r Request, only bounded.Names) *input {
 	in := &input{params: make(params, usualFields)}
-	in.ended(addForm(in, r.RawQuery, only), unreadQuery, "malformed_query",
+	// An address that already ends in "?" gives a query that begins with one.
+	in.ended(addForm(in, strings.TrimPrefix(r.RawQuery, "?"), only), unreadQuery, "malformed_query",
 		"the query cannot be read as name=value pairs")
 	if in.lossy {
 		in.params[faulty+unreadQuery] = digestOf([]byte(r.RawQuery))
@@ -169,12 +170,21 @@ const (
 func mediaType(r Request) (media, boundary string) {
 	media, attrs, err := mime.ParseMediaType(r.ContentType)
 	switch {
+	case (media == mediaMultipart || media == mediaJSON) && looksLikeForm(r.Body):
+		return "", ""
 	case err == nil && media == mediaMultipart:
 		return mediaMultipart, attrs["boundary"]
 	case err == nil && (media == mediaJSON || strings.HasSuffix(media, "+json")) || looksLikeJSON(r.Body):
 		return mediaJSON, ""
 	}
 	return "", ""
+}
+
+// looksLikeForm reports whether a body is a form, whatever its type says: it begins with a name and "=". JSON begins
+// with a bracket, and multipart with "-" or a line break.
+func looksLikeForm(b []byte) bool {
+	name, _, found := bytes.Cut(b[:min(len(b), maxName)], []byte("="))
+	return found && isID(string(name))
 }
 
 func looksLikeJSON(b []byte) bool {

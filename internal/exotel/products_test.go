@@ -1,9 +1,39 @@
 package exotel
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
+
+// TestSloppySenders reads requests as clients send them that pass Exotel's on.
+func TestSloppySenders(t *testing.T) {
+	busy := Event{CallSID: "c1", Status: "busy", State: StateBusy}
+	recording := Event{CallSID: "c1", RecordingURLs: []string{recordingA}}
+	escaped := strings.ReplaceAll(recordingA, "/", `\/`)
+	for name, tc := range map[string]struct {
+		r    Request
+		want Event
+	}{
+		"quotes":         {form(`CallSid="c1"&Status="busy"`), busy},
+		"a form as JSON": {Request{ContentType: "application/json", Body: []byte("CallSid=c1&Status=busy")}, busy},
+		"a form as parts": {Request{ContentType: "multipart/form-data",
+			Body: []byte("CallSid=c1&Status=busy")}, busy},
+		"a second ?":           {get("?CallSid=c1&Status=busy"), busy},
+		"a line break":         {form("CallSid=c1&Status=busy\r\n"), busy},
+		"capitals and blanks":  {form("CALLSID=c1&STATUS=+busy+"), busy},
+		"objects with dots":    {form("CallSid=c1&Status=busy&Legs.0.Number="), busy},
+		"escaped slashes":      {form("CallSid=c1&RecordingUrl=" + escaped), recording},
+		"single quotes":        {form("CallSid=c1&RecordingUrl='" + recordingA + "'"), recording},
+		"capitals of a scheme": {form("CallSid=c1&RecordingUrl=HTTPS" + recordingA[len("https"):]), recording},
+		"not a number":         {form("CallSid=c1&Status=busy&RecordingUrl=nan"), busy},
+		"quotes around a time": {form(`CallSid=c1&StartTime="2024-01-15 14:25:12"`),
+			Event{CallSID: "c1", StartedAt: time.Date(2024, 1, 15, 14, 25, 12, 0, ist)}},
+		"quotes that are meant": {form(`CallSid=c1&CustomField="a"`), Event{CallSID: "c1", CustomField: `"a"`}},
+	} {
+		t.Run(name, func(t *testing.T) { checkEvent(t, KindStatus, tc.r, tc.want) })
+	}
+}
 
 // TestOtherProducts reads requests of products that the samples elsewhere do not cover.
 func TestOtherProducts(t *testing.T) {

@@ -72,7 +72,7 @@ const maxHost = 253
 // recordingURL returns the URL that a recording is fetched from, or "" for a word that says that there is none. Plain
 // http to Exotel becomes https. Any other text is returned as it is: the caller rejects it.
 func recordingURL(raw string) string {
-	raw = strings.Trim(raw, "\" \t\r\n")
+	raw = strings.ReplaceAll(strings.Trim(raw, "\"' \t\r\n"), `\/`, "/") // as PHP writes it in JSON
 	if isNothing(raw) || len(raw) <= len("undefined") && noRecording[strings.ToLower(raw)] {
 		return ""
 	}

@@ -282,6 +282,6 @@ var directions = map[string]string{
 // noRecording are the words that stand for an absent recording, in addition to null. They come from clients
 // that write what their language prints for it: None of Python, false of PHP.
 var noRecording = map[string]bool{
-	"none": true, "n/a": true, "na": true, "false": true, "nil": true, "undefined": true, "-": true, "0": true,
-	"[]": true, "{}": true,
+	"none": true, "n/a": true, "na": true, "nan": true, "false": true, "nil": true, "undefined": true, "-": true,
+	"0": true, "[]": true, "{}": true,
 }

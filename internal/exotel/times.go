@@ -97,5 +97,6 @@ func readSeconds(s string) (int, bool) {
 	return int(f), true
 }
 
-// unquote strips the double quotes in which Exotel puts the digits that a caller pressed.
+// unquote strips the double quotes in which Exotel puts the digits that a caller pressed, and in which clients put what
+// they pass on.
 func unquote(s string) string { return strings.Trim(s, `"`) }

@@ -56,6 +56,9 @@ func (v *values) put(name, sent string) {
 		if p.field == fieldUnused {
 			return
 		}
+		if p.field != fieldCustom {
+			sent = unquote(sent)
+		}
 		t, recording := text{sent, name, p.rank}, p.field == fieldRecording || p.field == fieldStreamRecording
 		if v.choose(&v.fields[p.field], t, recording, hasState[p.field]) {
 			v.unread.add(name, Repeated, "")
@@ -116,7 +119,7 @@ func (v *values) putLeg(name, sent string, index int, rest []byte) {
 		v.unread.add("Legs", TooLarge, "")
 		return
 	}
-	t := text{sent, name, p.rank}
+	t := text{unquote(sent), name, p.rank}
 	if p.field == legRecording && p.rank > 0 && !isAudioFile(recordingURL(sent)) {
 		return // the URL of the leg itself
 	}
