@@ -121,7 +121,15 @@ func (r *Reconciler) judge(ctx context.Context, f findings, job *batchv1.Job, po
 		}
 		return f, nil
 	}
-	f.stuck = !finished(job) && (hangs || f.at.Sub(job.CreationTimestamp.Time) > startup)
+	age := f.at.Sub(job.CreationTimestamp.Time)
+	if job.Spec.Suspend != nil && *job.Spec.Suspend && !hangs { // another Job would be suspended too
+		if age > scheduled {
+			f.trouble = trouble{reason: v1alpha1.ReasonUploadPodsPending, message: "another program, such as a queue " +
+				"of Jobs, has set spec.suspend of the upload Job " + job.Name}
+		}
+		return f, nil
+	}
+	f.stuck = !finished(job) && (hangs || age > startup)
 	if f.trouble.reason != "" {
 		return f, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -39,8 +40,10 @@ func stateOfPod(p *corev1.Pod, now time.Time) podState {
 	switch {
 	case p.DeletionTimestamp != nil && now.Sub(p.DeletionTimestamp.Time) > settled:
 		return podState{hangs: true, trouble: trouble{reason: v1alpha1.ReasonUploadPodsHang, message: fmt.Sprintf(
-			"pod %s should have ended at %s and has not: node %s does not answer",
-			p.Name, p.DeletionTimestamp.UTC().Format(time.RFC3339), p.Spec.NodeName)}}
+			"pod %s should have ended at %s and has not: %s",
+			p.Name, p.DeletionTimestamp.UTC().Format(time.RFC3339), whyStill(p))}}
+	case p.Status.Phase == corev1.PodFailed && movedAway(p):
+		return podState{}
 	case p.Status.Phase == corev1.PodFailed:
 		return podState{trouble: failedPod(p, upload)}
 	case p.Status.Phase == corev1.PodSucceeded:
@@ -51,6 +54,27 @@ func stateOfPod(p *corev1.Pod, now time.Time) podState {
 		return endedUpload(p, upload.State.Terminated, now)
 	}
 	return pendingPod(p, now)
+}
+
+// whyStill says what keeps a pod whose grace period is over.
+func whyStill(p *corev1.Pod) string {
+	ended := p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded
+	switch {
+	case p.Spec.NodeName != "" && !ended:
+		return "node " + p.Spec.NodeName + " does not answer"
+	case len(p.Finalizers) > 0:
+		return "its finalizers are not removed: " + strings.Join(p.Finalizers, ", ")
+	}
+	return "the API server has not deleted it"
+}
+
+// movedAway reports whether the cluster took the pod's place: a drained node, a preemption, a node that was removed.
+// That is normal, and another pod goes on. A pod that its kubelet evicts for its own use of memory or disk is not.
+func movedAway(p *corev1.Pod) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue &&
+			c.Reason != corev1.PodReasonTerminationByKubelet
+	})
 }
 
 // failedPod says why a pod failed: the node's words about the pod, else the container's.
@@ -114,7 +138,8 @@ func pendingPod(p *corev1.Pod, now time.Time) podState {
 		}
 	}
 	for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
-		if w := c.State.Waiting; w != nil && w.Reason != "ContainerCreating" && w.Reason != "PodInitializing" {
+		if w := c.State.Waiting; w != nil && w.Reason != "" && w.Reason != "ContainerCreating" &&
+			w.Reason != "PodInitializing" {
 			return pending("does not start", fmt.Sprintf("container %s: %s: %s", c.Name, w.Reason, w.Message))
 		}
 	}
