@@ -56,7 +56,6 @@ type Event struct {
 	AvailableAt         time.Time // when the recording can be fetched
 	ConversationSeconds int
 	CustomField         string
-	Digits              string // that the caller pressed, without the quotes that Exotel puts around them
 	// CallType is what a flow made of the call: call-attempt, completed, client-hangup, incomplete or voicemail.
 	CallType   string
 	AccountSID string
@@ -88,10 +87,6 @@ type Dial struct {
 	// Status as sent, and State after normalisation.
 	Status string
 	State  State
-	// To is the number that was dialled, and Flow the flow of the applet.
-	To, Flow string
-	// Seconds since the attempt began, ringing included.
-	Seconds int
 }
 
 // Agent is an agent and whether a call is with that agent. It says nothing about the call's result.
@@ -121,7 +116,6 @@ func ParseEvent(kind string, r Request, loc *time.Location) (*Event, error) {
 		CallSID:          v.get(fieldCallSID),
 		AvailableAt:      v.time(fieldAvailable, loc),
 		CustomField:      v.get(fieldCustom),
-		Digits:           unquote(v.get(fieldDigits)),
 		CallType:         v.known(fieldCallType, callTypes),
 		AccountSID:       v.get(fieldAccountSID),
 		RecordingSeconds: v.seconds(fieldRecordingSeconds),
@@ -208,8 +202,7 @@ func (v *values) dial() *Dial {
 	if status == "" {
 		return nil
 	}
-	d := &Dial{Status: status, State: statuses[word(status)], To: v.get(fieldDialled), Flow: v.get(fieldFlow),
-		Seconds: v.seconds(fieldDialSeconds)}
+	d := &Dial{Status: status, State: statuses[word(status)]}
 	if d.State == StateUnknown {
 		v.unread.add(canonical[fieldDialStatus], UnknownValue, status)
 	}

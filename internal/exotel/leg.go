@@ -8,17 +8,14 @@ const maxEventSID = 128
 type ListedLeg struct {
 	// Index is the leg's number in the event, from 0.
 	Index int
-	ID    string
 	// Number is the party: a telephone number or a SIP address.
-	Number, Type string
+	Number string
 	// Status as sent, and State after normalisation.
-	Status                         string
-	State                          State
-	OnCallSeconds, RingingSeconds  int
-	AnsweredBy                     string
-	Cause, CauseCode               string
-	DisconnectedBy, DetailedStatus string
-	RecordingURL                   string
+	Status        string
+	State         State
+	OnCallSeconds int
+	CauseCode     string
+	RecordingURL  string
 }
 
 // callLegs reads Legs[n][...] in the order of n.
@@ -43,18 +40,11 @@ func (v *values) callLeg(of *legValues) ListedLeg {
 		return n
 	}
 	leg := ListedLeg{
-		Index:          of.index,
-		ID:             get(legID),
-		Number:         get(legNumber),
-		Type:           get(legType),
-		Status:         get(legStatus),
-		OnCallSeconds:  number(legTalk),
-		RingingSeconds: number(legRinging),
-		AnsweredBy:     get(legAnsweredBy),
-		Cause:          get(legCause),
-		CauseCode:      get(legCauseCode),
-		DisconnectedBy: get(legDisconnectedBy),
-		DetailedStatus: get(legDetailedStatus),
+		Index:         of.index,
+		Number:        get(legNumber),
+		Status:        get(legStatus),
+		OnCallSeconds: number(legTalk),
+		CauseCode:     get(legCauseCode),
 	}
 	if leg.State = statuses[word(leg.Status)]; leg.Status != "" && leg.State == StateUnknown {
 		v.unread.add(legsPrefix+"Status]", UnknownValue, leg.Status)

@@ -48,7 +48,7 @@ var spelled = map[string]struct {
 		"recordings":[{"url":"https://recordings.exotel.com/a.mp3"},{"url":"https://recordings.exotel.com/b.mp3"}]},
 		"event_details":{"event_type":"terminal"}}`),
 		Event{CallSID: "c107", EventType: "terminal", Terminal: true, Status: "completed", State: StateCompleted,
-			Direction: "inbound", CustomField: "f", Digits: "1-2",
+			Direction: "inbound", CustomField: "f",
 			ConversationSeconds: 12, StartedAt: time.Date(2022, 11, 3, 22, 54, 40, 0, ist),
 			RecordingURLs: []string{"https://recordings.exotel.com/a.mp3", "https://recordings.exotel.com/b.mp3"}}},
 	"answer of Voice v3": {KindStatus,
@@ -65,9 +65,8 @@ var spelled = map[string]struct {
 			"&Legs[0][Number]=0999&Legs[0][Type]=single&Legs[0][OnCallDuration]=10&Legs[0][CauseCode]=RING_TIMEOUT&" +
 			"Legs[0][Cause]=1003"),
 		Event{CallSID: "c1", Status: "canceled", State: StateCanceled, CallType: "client-hangup",
-			Dial: &Dial{Status: "canceled", State: StateCanceled, To: "0999", Flow: "7", Seconds: 17},
-			ListedLegs: []ListedLeg{{Number: "0999", Type: "single", OnCallSeconds: 10, CauseCode: "RING_TIMEOUT",
-				Cause: "1003"}}}},
+			Dial:       &Dial{Status: "canceled", State: StateCanceled},
+			ListedLegs: []ListedLeg{{Number: "0999", OnCallSeconds: 10, CauseCode: "RING_TIMEOUT"}}}},
 	"agent is busy": {KindPassthru, get("CallSid=c1&Status=busy&EventType=Dial&AgentEmail=a@example.com"),
 		Event{CallSID: "c1", EventType: "dial", Agent: &Agent{"a@example.com", "busy"}}},
 	"agent is free": {KindPassthru, get("CallSid=c1&Status=free&AgentEmail=a@example.com"), Event{CallSID: "c1",
@@ -85,9 +84,8 @@ var spelled = map[string]struct {
 		form("callsid=c1&STATUS=Busy&call_from=1234567&recordingurl=https://recordings.exotel.com/a.mp3"),
 		Event{CallSID: "c1", Status: "Busy", State: StateBusy, From: "1234567", RecordingURLs: []string{
 			"https://recordings.exotel.com/a.mp3"}}},
-	"digits in both cases": {KindPassthru, get("CallSid=c1&digits=1&Digits=2"), Event{CallSID: "c1",
-		Digits: "2", Unread: []Unread{{"digits", Repeated, ""}}}},
-	"Digits": {KindPassthru, get("CallSid=c1&Digits=%2234%22"), Event{CallSID: "c1", Digits: "34"}},
+	"digits in both cases": {KindPassthru, get("CallSid=c1&digits=1&Digits=2"), Event{CallSID: "c1"}},
+	"Digits":               {KindPassthru, get("CallSid=c1&Digits=%2234%22"), Event{CallSID: "c1"}},
 	"a recording of a leg": {KindPassthru,
 		get("CallSid=c1&RecordingUrl=null&Legs[1][RecordingUrl]=https://recordings.exotel.com/l.mp3&" +
 			"Legs[1][Status]=completed&RecordingDuration=9"),

@@ -51,9 +51,7 @@ const (
 	fieldEventTime
 	fieldAvailable
 	fieldTalk
-	fieldDialSeconds
 	fieldCustom
-	fieldDigits
 	fieldRecording
 	fieldRecordingSeconds
 	fieldAgent
@@ -126,9 +124,7 @@ var spellings = [fieldCount][]string{
 		"*total_talk_time",      // [N1]
 		"OnCallDuration",        // [P1]
 	},
-	fieldDialSeconds: {"*DialCallDuration"},                        // [S2]
-	fieldCustom:      {"*CustomField", "*action_custom_parameter"}, // [S1], [N2]
-	fieldDigits:      {"*digits"},                                  // [S2]; v3 puts "-" between them [N1]
+	fieldCustom: {"*CustomField", "*action_custom_parameter"}, // [S1], [N2]
 	fieldRecording: { // see recordingName for those of lists
 		"*RecordingUrl",     // [S1] [S2] [N3]
 		"*CallRecordings",   // [S3]
@@ -149,6 +145,7 @@ var spellings = [fieldCount][]string{
 	fieldStreamURL:        {"Stream[StreamUrl]"},
 	fieldStreamRecording:  {"Stream[RecordingUrl]"},
 	fieldUnused: {
+		"digits", "DialCallDuration", // [S2]
 		"ForwardedFrom", "ProcessStatus", "tenant_id", "OutgoingPhoneNumber", "CallerId", "CallDuration", // [S2] [P1]
 		"CustomerId", "AppId", "AppUserID", "AccountDomain", "TicketId", "TotalDuration", // [S3]
 		"app_name", "user_id", "device", // [N1], [N4]
@@ -164,35 +161,21 @@ type legField uint8
 
 // The fields of a leg.
 const (
-	legID legField = iota
-	legNumber
-	legType
+	legNumber legField = iota
 	legStatus
 	legTalk
-	legAnsweredBy
-	legCause
 	legCauseCode
-	legDisconnectedBy
-	legDetailedStatus
-	legRinging
 	legRecording
 	legFieldCount
 )
 
 // legSpellings are the names below Legs[n], or Legs[n][Leg] in Call Details.
 var legSpellings = [legFieldCount][]string{
-	legID:             {"Id", "sid"},                                              // Call Details, [S5]
-	legNumber:         {"Number", "dialed_number", "contact_uri"},                 // [P1], captures, [S5]
-	legType:           {"Type"},                                                   // [P1]
-	legStatus:         {"Status", "Insights[Status]", "Insights[DialCallStatus]"}, // [S1], captures
-	legTalk:           {"OnCallDuration", "talk_time"},                            // [S1], [S5]
-	legAnsweredBy:     {"AnsweredBy"},                                             // [S1]
-	legCause:          {"Cause"},                                                  // [P1]
-	legCauseCode:      {"CauseCode"},                                              // [P1]
-	legDisconnectedBy: {"DisconnectedBy", "Insights[DisconnectedBy]"},             // captures
-	legDetailedStatus: {"Insights[DetailedStatus]", "DetailedStatus"},             // captures
-	legRinging:        {"Insights[RingingDuration]", "RingingDuration"},           // captures
-	legRecording:      {"RecordingUrl", "Url"},                                    // [P3]
+	legNumber:    {"Number", "dialed_number", "contact_uri"},                 // [P1], captures, [S5]
+	legStatus:    {"Status", "Insights[Status]", "Insights[DialCallStatus]"}, // [S1], captures
+	legTalk:      {"OnCallDuration", "talk_time"},                            // [S1], [S5]
+	legCauseCode: {"CauseCode"},                                              // [P1]
+	legRecording: {"RecordingUrl", "Url"},                                    // [P3]
 }
 
 // statuses are the spellings of a state, with "-" for "_" and blanks. A status that is absent here is unknown.

@@ -83,6 +83,12 @@ func isNA(s string) bool {
 // maxSeconds is longer than any call.
 const maxSeconds = 7 * 24 * 3600
 
+// Seconds reads a duration as Exotel writes it, in whole seconds. It returns 0 for a text that is not one.
+func Seconds(s string) int {
+	n, _ := readSeconds(s)
+	return n
+}
+
 // readSeconds reads a duration that may be quoted, fractional or empty. It reports false for a text that is neither a
 // duration nor a placeholder.
 func readSeconds(s string) (int, bool) {

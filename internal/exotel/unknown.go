@@ -19,7 +19,9 @@ import (
 var unusedBelow = foldedNames(
 	"legs", "event_type", "action_sid", "leg_sid", "contact_uri", "exophone", "date_created", "sid", "start_time",
 	"end_time", "direction", "created_at", "Leg1Status", "Leg2Status", // [S5] [N1] [N2]
-	"Insights.Disposition", "Disposition", // [S4]
+	"Disposition",                                                                              // [S4]
+	"Id", "Type", "AnsweredBy", "Cause", "DisconnectedBy", "DetailedStatus", "RingingDuration", // [S1] [S5] [P1]
+	"Insights.Disposition", "Insights.DisconnectedBy", "Insights.DetailedStatus", "Insights.RingingDuration",
 	"format", "channel", "expires_at", "recording_size_bytes", // [N3]
 )
 

@@ -22,8 +22,6 @@ const (
 	maxRecord = 256 << 10
 	// maxRecords of one page. Pages of 100 are asked for.
 	maxRecords = 1000
-	// maxSeconds is more than any call lasts; a larger number is nonsense and read as none.
-	maxSeconds = 7 * 24 * 3600
 )
 
 var sidPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
@@ -52,13 +50,7 @@ func (t *text) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-func (t text) seconds() int {
-	f, err := strconv.ParseFloat(string(t), 64)
-	if err != nil || !(f >= 0 && f <= maxSeconds) { // NaN is neither
-		return 0
-	}
-	return int(f)
-}
+func (t text) seconds() int { return exotel.Seconds(string(t)) }
 
 // price is the field if it is a decimal number, which is what a person would expect of it.
 func (t text) price() string {

@@ -52,6 +52,7 @@ func TestDecodeFields(t *testing.T) {
 		"nothing":              {`"To":null`, Call{}},
 		"nulls in words":       {`"To":"null","From":" NULL ","RecordingUrl":"","AnsweredBy":"NA"`, Call{AnsweredBy: "NA"}},
 		"numbers":              {`"Duration":17,"Price":1.5,"From":9876543210`, Call{Seconds: 17, Price: "1.5", From: "9876543210"}},
+		"quoted":               {`"Duration":"\"17\"","Price":"NA"`, Call{Seconds: 17}},
 		"fractions":            {`"Duration":"4.39","Price":"0.25"`, Call{Seconds: 4, Price: "0.25"}},
 		"nonsense numbers":     {`"Duration":"-5","Price":"free"`, Call{}},
 		"not a number":         {`"Duration":"NaN","Price":"NaN"`, Call{}},
@@ -205,6 +206,7 @@ func FuzzDecode(f *testing.F) {
 
 func checkBounds(t *testing.T, c Call) {
 	t.Helper()
+	const maxSeconds = 7 * 24 * 3600
 	if !sidPattern.MatchString(c.SID) || c.Seconds < 0 || c.Seconds > maxSeconds || len(c.From) > maxText {
 		t.Errorf("out of bounds: %+v", c)
 	}
