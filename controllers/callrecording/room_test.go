@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -111,7 +110,9 @@ func startRoom(t testing.TB, config *rest.Config, o cache.Options, then func(cac
 	go func() { done <- c.Start(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	})
 	if !toolscache.WaitForCacheSync(t.Context().Done(), counted.synced) {
 		t.Fatal("the CallRecordings are not counted")
@@ -150,10 +151,10 @@ func TestRoomCounts(t *testing.T) {
 // BenchmarkRoom counts 10,000 CallRecordings of a namespace, as checkRoom does and as a list of the cache would.
 func BenchmarkRoom(b *testing.B) {
 	const objects = 10_000
-	server := httptest.NewServer(http.HandlerFunc(serveCallRecordings(objects)))
+	server := httptest.NewServer(serveCallRecordings(objects))
 	b.Cleanup(server.Close) // after the cache, whose watch it would wait for
-	mapper := meta.NewDefaultRESTMapper(nil)
-	mapper.Add(v1alpha1.GroupVersion.WithKind("CallRecording"), meta.RESTScopeNamespace)
+	mapper := apimeta.NewDefaultRESTMapper(nil)
+	mapper.Add(v1alpha1.GroupVersion.WithKind("CallRecording"), apimeta.RESTScopeNamespace)
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		b.Fatal(err)
