@@ -2,6 +2,7 @@ package objectstore_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -196,16 +197,64 @@ func TestOddAnswers(t *testing.T) {
 	}
 }
 
-func openOdd(t *testing.T, endpoint string) *objectstore.Bucket {
+func openOdd(t *testing.T, endpoint string, checksum ...objectstore.Checksum) *objectstore.Bucket {
 	t.Helper()
+	checksum = append(checksum, objectstore.ChecksumSHA256)
 	transport := objectstore.NewTransport(loopback, 4)
 	t.Cleanup(transport.CloseIdleConnections)
 	transport.SetPatience(3*time.Second, time.Second)
 	b, err := objectstore.New(objectstore.Config{Endpoint: endpoint, Region: "us-east-1", Bucket: "bucket",
 		AccessKeyID: "k", SecretAccessKey: "s",
-		Options: objectstore.Options{Checksum: objectstore.ChecksumSHA256}}, transport)
+		Options: objectstore.Options{Checksum: checksum[0]}}, transport)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// TestPartWithoutETag sends parts to what answers 200 to everything, as a proxy or a portal does. A part that no store
+// has acknowledged must not count as sent: the caller drops its data.
+func TestPartWithoutETag(t *testing.T) {
+	completed := make(chan struct{}, 10)
+	part := func(r *http.Request) bool {
+		if r.Method == http.MethodPost && r.URL.Query().Has("uploadId") {
+			completed <- struct{}{}
+		}
+		return r.Method == http.MethodPut && r.URL.Query().Has("partNumber")
+	}
+	for name, answer := range map[string]oddAnswer{
+		"no ETag":       {status: http.StatusOK},
+		"an empty ETag": {http.StatusOK, map[string]string{"ETag": `""`}, ""},
+		"a page":        {http.StatusOK, map[string]string{"Content-Type": "text/html"}, page},
+		"204":           {status: http.StatusNoContent},
+	} {
+		b := openOdd(t, oddStore(t, part, answer).URL)
+		body := make([]byte, 2*objectstore.PartSize)
+		_, whole := b.Put(t.Context(), objectstore.Object{Key: "k", Body: bytes.NewReader(body), Size: int64(len(body))})
+		for call, err := range map[string]error{
+			"Put": whole,
+			"PutPart": b.PutPart(t.Context(), "k", "u", objectstore.ChecksumSHA256, 1, bytes.NewReader(body[:10]),
+				10),
+		} {
+			var silent *objectstore.NoAnswerError
+			if !errors.As(err, &silent) || resilience.Classify(err) != resilience.Transient {
+				t.Errorf("%s, %s: %v, want an error that no store answered", name, call, err)
+			}
+		}
+	}
+	if n := len(completed); n != 0 {
+		t.Errorf("%d uploads without parts were completed", n)
+	}
+}
+
+// TestStreamWithoutETag does so with a body that is sent as it is read.
+func TestStreamWithoutETag(t *testing.T) {
+	put := func(r *http.Request) bool { return r.Method == http.MethodPut }
+	b := openOdd(t, oddStore(t, put, oddAnswer{status: http.StatusOK}).URL, objectstore.ChecksumNone)
+	body := make([]byte, 2*objectstore.PartSize)
+	_, err := b.Put(t.Context(), objectstore.Object{Key: "k", Body: bytes.NewReader(body), Size: int64(len(body))})
+	var silent *objectstore.NoAnswerError
+	if !errors.As(err, &silent) {
+		t.Errorf("got %v, want an error that no store answered", err)
+	}
 }

@@ -52,6 +52,9 @@ func (b *Bucket) PutPart(
 	if err != nil {
 		return b.explainUpload(err)
 	}
+	if err := b.named(p.ETag); err != nil {
+		return err
+	}
 	if b.checksum == ChecksumETag && begun == ChecksumMD5 && p.ETag != hex.EncodeToString(sums.MD5) {
 		return resilience.Retryable(fmt.Errorf("the store has another part %d than was sent", number))
 	}

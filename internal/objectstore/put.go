@@ -70,7 +70,7 @@ func (b *Bucket) putStream(ctx context.Context, o *Object) (string, error) {
 	if err != nil {
 		return "", b.explain(err)
 	}
-	return info.ETag, nil
+	return info.ETag, b.named(info.ETag)
 }
 
 // putWhole sends a body that was read.
@@ -93,13 +93,22 @@ func (b *Bucket) putWhole(ctx context.Context, o *Object, data []byte) (string, 
 	if err != nil {
 		return "", b.explain(err)
 	}
-	if info.ETag == "" { // S3 always says it; a portal or a proxy may answer 200 to everything
-		return "", &NoAnswerError{Host: b.host, cause: resilience.Retryable(errNoETag)}
+	if err := b.named(info.ETag); err != nil {
+		return "", err
 	}
 	return info.ETag, sent.confirm(info.ChecksumSHA256, info.ChecksumCRC64NVME)
 }
 
-var errNoETag = errors.New("the answer to a PUT names no object")
+var errNoETag = errors.New("the answer to a PUT has no ETag")
+
+// named returns an error unless the answer to a PUT has an ETag. S3 always sends one, for parts too. A portal or a
+// proxy may answer 200 to everything.
+func (b *Bucket) named(etag string) error {
+	if etag == "" {
+		return &NoAnswerError{Host: b.host, cause: resilience.Retryable(errNoETag)}
+	}
+	return nil
+}
 
 // putLong sends a body in parts. buf is full.
 func (b *Bucket) putLong(ctx context.Context, o *Object, buf []byte) (string, error) {
@@ -214,6 +223,9 @@ func (b *Bucket) putPart(ctx context.Context, o *Object, id string, number int, 
 	p, err := b.core.PutObjectPart(ctx, b.name, o.Key, id, number, piece, int64(len(data)), sent.part())
 	if err != nil {
 		return minio.CompletePart{}, b.explain(err)
+	}
+	if err := b.named(p.ETag); err != nil {
+		return minio.CompletePart{}, err
 	}
 	return sent.completed(number, p.ETag), sent.confirm(p.ChecksumSHA256, p.ChecksumCRC64NVME)
 }
