@@ -17,6 +17,7 @@ import (
 
 // unusedBelow are names of documented fields in objects that are not read there. Their sources are those of spellings.
 var unusedBelow = foldedNames(
+	"ConversationDuration", // of Details: package calldetails reads it
 	"legs", "event_type", "action_sid", "leg_sid", "contact_uri", "exophone", "date_created", "sid", "start_time",
 	"end_time", "direction", "created_at", "Leg1Status", "Leg2Status", // [S5] [N1] [N2]
 	"Disposition",                                                                              // [S4]
