@@ -350,12 +350,13 @@ func (in *input) flattenItem(name string, v bounded.Value, replaced bool) error 
 var jsonNames = map[string]bool{"stream": true, "legs": true, "recordings": true, "callrecordings": true,
 	"recordingurllist": true, "recordingurl": true, "calldetails": true, "eventdetails": true}
 
-// expandJSON spells JSON in a string as nested fields.
+// expandJSON spells JSON in a string as nested fields. Another value of such a field stays.
 func (in *input) expandJSON() {
 	var found []text
 	for name, raw := range in.params {
 		if holdsJSON(name, raw) {
 			found = append(found, text{name: name, value: raw})
+			delete(in.params, name)
 		}
 	}
 	in.repeated = slices.DeleteFunc(in.repeated, func(t text) bool {
@@ -376,8 +377,8 @@ func holdsJSON(name, raw string) bool {
 	return raw != "" && (raw[0] == '{' || raw[0] == '[') && jsonNames[foldName(name)]
 }
 
-// expand replaces a field by those of its JSON. What it cannot read stays in params, so that it counts when deliveries
-// are compared.
+// expand adds the fields of a field's JSON. JSON that it cannot read goes to params as a faulty field, so that it
+// counts when deliveries are compared.
 func (in *input) expand(name, raw string) {
 	inner := limits
 	inner.Depth-- // the field is a level of its own
@@ -386,7 +387,6 @@ func (in *input) expand(name, raw string) {
 	if err != nil {
 		in.unread.add(name, reasonOf(err), "")
 	}
-	delete(in.params, name)
 	if in.flatten(name, v, mayReplace([]byte(raw))) != nil {
 		in.unread.add(name, TooLarge, "")
 		in.lossy = true

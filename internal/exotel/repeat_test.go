@@ -38,6 +38,14 @@ func TestRepeatedRecordings(t *testing.T) {
 			b}},
 		"JSON twice": {form(`CallSid=c1&Recordings=["` + a + `"]&Recordings=["` + b + `"]`), []string{a,
 			b}},
+		"a URL and JSON": {form("CallSid=c1&RecordingUrl=" + a + `&RecordingUrl=["` + b + `"]`), []string{a, b}},
+		"JSON and a URL": {form(`CallSid=c1&RecordingUrl=["` + b + `"]&RecordingUrl=` + a), []string{a, b}},
+		"a URL and an object": {form("CallSid=c1&RecordingUrl=" + a + `&RecordingUrl={"url":"` + b + `"}`),
+			[]string{a, b}},
+		"a URL in the query, and JSON": {Request{RawQuery: "CallSid=c1&RecordingUrl=" + a,
+			Body: []byte(`RecordingUrl=["` + b + `"]`)}, []string{a, b}},
+		"JSON in the query, and a URL": {Request{RawQuery: `CallSid=c1&RecordingUrl=["` + b + `"]`,
+			Body: []byte("RecordingUrl=" + a)}, []string{a, b}},
 		"nothing and one": {form("CallSid=c1&RecordingUrl=" + a + "&RecordingUrl=&RecordingUrl=null"),
 			[]string{a}},
 		"two lists in texts": {form("CallSid=c1&RecordingUrl=" + a + "," + b + "&RecordingUrl=" + b + "," + a),
@@ -63,6 +71,29 @@ func TestRepeatedRecordings(t *testing.T) {
 				t.Errorf("without %v, recordings (-want +got):\n%s", e.Unread, diff)
 			}
 		})
+	}
+}
+
+// TestRecordingNextToFaultyJSON checks that JSON that cannot be read hides no other recording, and that both count when
+// deliveries are compared.
+func TestRecordingNextToFaultyJSON(t *testing.T) {
+	keys := map[[32]byte]bool{}
+	for _, url := range []string{recordingA, recordingB} {
+		for _, faulty := range []string{`["x`, `{"x`} {
+			for _, body := range []string{url + "&RecordingUrl=" + faulty, faulty + "&RecordingUrl=" + url} {
+				e, err := ParseEvent(KindStatus, form("CallSid=c1&RecordingUrl="+body), ist)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff([]string{url}, e.RecordingURLs); diff != "" {
+					t.Errorf("%s: recordings (-want +got):\n%s", body, diff)
+				}
+				keys[e.DedupKey("a/b")] = true
+			}
+		}
+	}
+	if len(keys) != 4 {
+		t.Errorf("%d keys for 4 events", len(keys))
 	}
 }
 
