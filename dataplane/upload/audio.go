@@ -11,14 +11,20 @@ const headSize = 4 << 10
 
 // isAudio reports whether a file that begins with head is audio. Exotel's recordings are MP3 or WAV; the other formats
 // are those of RFC 4337, RFC 4867, RFC 5334, RFC 9639 and of the containers that Tenants' own hosts are known to serve.
-// Some encoders write zeros before the first MP3 frame.
+// Some encoders write zeros before the first MP3 frame. What follows ID3 tags that end within head must be audio too.
 func isAudio(head []byte) bool {
+	if end := tagsEnd(head); end > 0 {
+		if len(head)-end < minHeader {
+			return true
+		}
+		head = head[end:]
+	}
 	for _, m := range magics {
 		if at(head, 0, m.begins) && at(head, m.at, m.bytes) {
 			return !isPicture(head)
 		}
 	}
-	return isTagged(head) || isMPEG(bytes.TrimLeft(head, "\x00")) || isCutMPEG(head)
+	return isMPEG(bytes.TrimLeft(head, "\x00")) || isCutMPEG(head)
 }
 
 func at(head []byte, at int, want string) bool {
@@ -55,24 +61,39 @@ func isPicture(head []byte) bool {
 	return false
 }
 
-// isTagged reports whether an MP3 begins with a tag: ID3 2.2 to 2.4, whose size has seven bits a byte. What follows a
-// tag that ends within head must be MPEG audio, or zeros.
-func isTagged(head []byte) bool {
-	if !at(head, 0, "ID3") || len(head) < 10 || head[3] < 2 || head[3] > 4 {
-		return false
-	}
-	size := 10
-	for i, b := range head[6:10] {
-		if b >= 0x80 {
-			return false
+// tagsEnd returns how many bytes come before the audio of a file that begins with ID3 tags: the tags, and the zeros
+// after each of them. It is len(head) or more if they do not end within head, and 0 without a tag.
+func tagsEnd(head []byte) (end int) {
+	for end < len(head) {
+		n := tagLength(head[end:])
+		if n == 0 {
+			break
 		}
-		size += int(b) << (7 * (3 - i))
+		end += n
+		if end < len(head) {
+			end = len(head) - len(bytes.TrimLeft(head[end:], "\x00"))
+		}
 	}
-	if size >= len(head) {
-		return true
+	return end
+}
+
+// tagLength returns the length of the tag at the beginning of b, 0 if there is none: ID3 2.2 to 2.4. The size in its
+// header has seven bits a byte. That size counts neither the header nor the footer of ID3 2.4, of 10 bytes each.
+func tagLength(b []byte) int {
+	if !at(b, 0, "ID3") || len(b) < 10 || b[3] < 2 || b[3] > 4 {
+		return 0
 	}
-	rest := bytes.TrimLeft(head[size:], "\x00")
-	return len(rest) < minHeader || isMPEG(rest) || isCutMPEG(rest)
+	length := 10
+	if b[3] == 4 && b[5]&0x10 != 0 {
+		length += 10
+	}
+	for i, size := range b[6:10] {
+		if size >= 0x80 {
+			return 0
+		}
+		length += int(size) << (7 * (3 - i))
+	}
+	return length
 }
 
 // minHeader is the length of a frame's header.

@@ -49,6 +49,20 @@ func TestIsAudio(t *testing.T) {
 			frames("\xff\xfb\x90\xc4", 417, 3), true},
 		"MP3 with a tag and padding": {"ID3\x04\x00\x00\x00\x00\x00\x05hello" +
 			strings.Repeat("\x00", 99), true},
+		"MP3 with two tags": {"ID3\x03\x00\x00\x00\x00\x00\x05hello" + "ID3\x04\x00\x00\x00\x00\x00\x02hi" +
+			frames("\xff\xfb\x90\xc4", 417, 3), true},
+		"MP3 with two tags and padding after each": {"ID3\x03\x00\x00\x00\x00\x00\x05hello\x00\x00" +
+			"ID3\x04\x00\x00\x00\x00\x00\x02hi\x00" + frames("\xff\xfb\x90\xc4", 417, 3), true},
+		"MP3 with a tag that has a footer": {"ID3\x04\x00\x10\x00\x00\x00\x05hello" +
+			"3DI\x04\x00\x10\x00\x00\x00\x05" + frames("\xff\xfb\x90\xc4", 417, 1), true},
+		"a short tag and a long one": {"ID3\x03\x00\x00\x00\x00\x00\x05hello" +
+			"ID3\x03\x00\x00\x00\x00\x7f\x00TIT2", true},
+		"FLAC with a tag": {"ID3\x04\x00\x00\x00\x00\x00\x05hellofLaC\x00\x00\x00\x22", true},
+		"AAC with a tag": {"ID3\x04\x00\x00\x00\x00\x00\x05hello" +
+			frames("\xff\xf1\x50\x80\x03\x3f\xfc", 25, 4), true},
+		"a page after two tags": {strings.Repeat("ID3\x04\x00\x00\x00\x00\x00\x05hello", 2) +
+			"<html><body>Sign", false},
+		"a PNG after a tag":           {"ID3\x04\x00\x00\x00\x00\x00\x05hello\x89PNG\r\n\x1a\n", false},
 		"a page after a tag":          {"ID3\x04\x00\x00\x00\x00\x00\x05hello<html><body>Sign in", false},
 		"text that begins like a tag": {"ID3 tags could not be read: the recording is gone", false},
 		"a tag of an impossible size": {"ID3\x04\x00\x00\xff\xff\xff\xff", false},

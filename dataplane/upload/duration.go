@@ -9,24 +9,18 @@ import (
 // audioDuration returns how long a file plays that begins with head and has a size in bytes, -1 if that is unknown.
 // Only WAV and MP3 say so in their first bytes; it returns 0 for what does not.
 func audioDuration(head []byte, size int64) time.Duration {
-	if at(head, 0, "RIFF") && at(head, 8, "WAVE") {
-		return wavDuration(head, size)
-	}
-	start := 0
-	if isTagged(head) {
-		start = 10
-		for i, b := range head[6:10] {
-			start += int(b) << (7 * (3 - i))
-		}
-	}
+	start := tagsEnd(head)
 	if start >= len(head) {
 		return 0
 	}
 	start = len(head) - len(bytes.TrimLeft(head[start:], "\x00"))
 	if size >= 0 {
-		size -= int64(start)
+		size = max(0, size-int64(start))
 	}
-	return mp3Duration(head[start:], size)
+	if head = head[start:]; at(head, 0, "RIFF") && at(head, 8, "WAVE") {
+		return wavDuration(head, size)
+	}
+	return mp3Duration(head, size)
 }
 
 // wavDuration reads the chunks that come before the audio.

@@ -30,13 +30,15 @@ func TestAudioDuration(t *testing.T) {
 		"MP3 with a count, mono":    {xing("\xff\xf3\x48\xc4", 13, "\x00\x00\x00\x64"), -1, 3600 * time.Millisecond},
 		"MP3 of one rate":           {cbr, 32000 / 8 * 60, time.Minute},
 		"MP3 of one rate and a tag": {"ID3\x04\x00\x00\x00\x00\x00\x05hello" + cbr, 32000/8*60 + 15, time.Minute},
-		"MP3 of one rate, chunked":  {cbr, -1, 0},
-		"MP3 of two rates":          {cbr[:288] + frames("\xff\xf3\x58\xc4", 180, 9), 99999, 0},
-		"a count of no recording":   {xing("\xff\xfb\x90\x04", 36, "\xff\xff\xff\xff"), -1, 0},
-		"Ogg":                       {"OggS\x00\x02", 1000, 0},
-		"a byte":                    {"R", 1, 0},
-		"a header alone":            {"RIFF\x00\x00\x00\x00WAVEdata\x01\x00\x00\x00", 21, 0},
-		"a frame alone":             {"\xff\xfb\x90\xc4", 4, 0},
+		"MP3 of one rate and two tags": {"ID3\x03\x00\x00\x00\x00\x00\x05hello\x00" +
+			"ID3\x04\x00\x00\x00\x00\x00\x02hi" + cbr, 32000/8*60 + 28, time.Minute},
+		"MP3 of one rate, chunked": {cbr, -1, 0},
+		"MP3 of two rates":         {cbr[:288] + frames("\xff\xf3\x58\xc4", 180, 9), 99999, 0},
+		"a count of no recording":  {xing("\xff\xfb\x90\x04", 36, "\xff\xff\xff\xff"), -1, 0},
+		"Ogg":                      {"OggS\x00\x02", 1000, 0},
+		"a byte":                   {"R", 1, 0},
+		"a header alone":           {"RIFF\x00\x00\x00\x00WAVEdata\x01\x00\x00\x00", 21, 0},
+		"a frame alone":            {"\xff\xfb\x90\xc4", 4, 0},
 	} {
 		got := audioDuration([]byte(tc.file[:min(len(tc.file), headSize)]), tc.size)
 		if (got - tc.want).Abs() > time.Millisecond {
@@ -48,6 +50,7 @@ func TestAudioDuration(t *testing.T) {
 func FuzzAudioDuration(f *testing.F) {
 	f.Add(wave.Header(8000, 16000), int64(16044))
 	f.Add([]byte(frames("\xff\xf3\x48\xc4", 144, 40)), int64(99999))
+	f.Add([]byte(strings.Repeat("ID3\x04\x00\x00\x00\x00\x00\x00\x00", 2)), int64(3))
 	f.Add([]byte("ID3\x04\x00\x00\x00\x00\x00\x05hello"), int64(-1))
 	f.Fuzz(func(t *testing.T, head []byte, size int64) {
 		if d := audioDuration(head, size); d < 0 || d > 31*24*time.Hour {
