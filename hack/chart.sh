@@ -86,6 +86,7 @@ expect dataplane 'ipFamilyPolicy: RequireDualStack' --set dataplane.service.ipFa
 refuse "/dataplane/service/ipFamilyPolicy" --set dataplane.service.ipFamilyPolicy=Both
 # The policies open the port of an egress proxy only to where the proxy is.
 refuse "networkPolicies.egressProxy.to is needed" --set egressProxy.url=http://proxy.example:3128
+refuse "networkPolicies.egressProxy.to is needed" --set egressProxy.url=http://10.9.0.7.nip.io:3128
 expect dataplane '--egress-proxy=http://proxy.example:3128' --set egressProxy.url=http://proxy.example:3128,networkPolicies.enabled=false
 expect networkpolicies 'cidr: 10.9.0.0/24' \
   --set egressProxy.url=http://proxy.example:3128,networkPolicies.egressProxy.to[0].ipBlock.cidr=10.9.0.0/24

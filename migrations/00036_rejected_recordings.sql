@@ -1,7 +1,8 @@
 -- +goose Up
 -- Queues a recording once in the life of its call, as before. If the call has as many recordings as it may have, one that
--- was rejected gives its place to the new one. The rejected one stays in recording_history. The caller's transaction holds
--- the lock of the call's row from here on. Returns true when it was queued now, false when it had been before.
+-- was rejected gives its place to the new one. The rejected one stays in recording_history, and is not queued later: its
+-- end would meet the row that it has there. The caller's transaction holds the lock of the call's row from here on.
+-- Returns true when it was queued now, false when it had been before.
 -- +goose StatementBegin
 CREATE OR REPLACE FUNCTION caly_add_recording(p_tenant text, p_call_sid text, p_id text, p_url text, p_available timestamptz) RETURNS boolean
     LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS
@@ -15,6 +16,9 @@ BEGIN
         RETURN false;
     END IF;
     IF cardinality(known) >= 16 THEN
+        IF EXISTS (SELECT FROM public.recording_history WHERE tenant = p_tenant AND id = p_id) THEN
+            RETURN false;
+        END IF;
         SELECT max(id) INTO rejected FROM public.recording_history
             WHERE tenant = p_tenant AND id = ANY (known) AND state = 'failed' AND last_error_code = 'source_rejected';
         IF rejected IS NULL THEN

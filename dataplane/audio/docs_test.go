@@ -23,7 +23,8 @@ func TestPageOfCodes(t *testing.T) {
 	cancel()
 	for _, v := range []verdict{
 		callEnded(), agentAsked(), agentEnded(closed(websocket.CloseNormalClosure)), agentEnded(errSlow),
-		agentEnded(errSlowSender), agentEnded(errSilent), agentEnded(errNoMemory), agentEnded(errMalformed),
+		agentEnded(errSlowSender), agentEnded(errFlood), agentEnded(errSilent),
+		agentEnded(errNoMemory), agentEnded(errMalformed),
 		exotelEnded(closed(websocket.CloseNormalClosure)), exotelEnded(errSilent), cutOf(drained),
 	} {
 		if row := fmt.Sprintf("| %d | `%s` |", v.agentCode, v.reason); !strings.Contains(string(text), row) {

@@ -32,7 +32,11 @@ func parseURL(dsn string) (*url.URL, error) {
 	if err == nil {
 		return u, nil
 	}
-	begin := strings.Index(dsn, "://") + len("://")
+	begin := strings.Index(dsn, "://")
+	if begin < 0 {
+		return nil, ErrURL
+	}
+	begin += len("://")
 	end := len(dsn)
 	if i := strings.IndexAny(dsn[begin:], "/?#"); i >= 0 {
 		end = begin + i

@@ -31,6 +31,9 @@ func TestWithUser(t *testing.T) {
 		"a bad port":       {"postgres://o:secret@db:port/caly", ""},
 		"a bad host":       {"postgres://o:secret@[fd00::1],b c/caly", ""},
 		"a bad password":   {"postgres://o:sec%ret@[fd00::1],[fd00::2]/caly", ""},
+		"a colon":          {":", ""},
+		"a percent sign":   {"%", ""},
+		"no slashes":       {"postgres:,[::1", ""},
 		"a line break":     {"postgres://o:secret@[fd00::1],[fd00::2]/caly\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

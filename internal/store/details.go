@@ -95,19 +95,25 @@ func (d *DB) PartialEvents(ctx context.Context, tenants []string, since time.Tim
 	return counts, explain(err)
 }
 
-// requeueAllowed queues recordings that were rejected when they were named first and are allowed now.
-func requeueAllowed(ctx context.Context, tx pgx.Tx, e *Event) error {
+// requeueAllowed queues recordings that were rejected when they were named first and are allowed now. It comes before
+// the event is applied: a recording in the queue gives its place to no other. One that lost its place stays rejected.
+func requeueAllowed(ctx context.Context, tx pgx.Tx, e *Event, named []NewRecording) error {
 	var ids []string
-	for _, r := range e.Recordings {
+	for _, r := range named {
 		if r.Rejected == "" {
 			ids = append(ids, r.ID)
 		}
 	}
+	if len(ids) == 0 {
+		return nil
+	}
 	_, err := tx.Exec(ctx, `
-		WITH allowed AS (DELETE FROM recording_history
-			WHERE tenant = $1 AND id = ANY ($2) AND state = 'failed' AND last_error_code = $3 RETURNING *)
+		WITH places AS (SELECT recording_ids FROM calls WHERE tenant = $1 AND call_sid = $4 FOR UPDATE),
+		allowed AS (DELETE FROM recording_history
+			WHERE tenant = $1 AND id = ANY ($2) AND id IN (SELECT unnest(recording_ids) FROM places)
+				AND state = 'failed' AND last_error_code = $3 RETURNING *)
 		INSERT INTO recordings (tenant, id, call_sid, source_url, has_view, created_at)
 			SELECT tenant, id, call_sid, source_url, has_view, created_at FROM allowed ON CONFLICT DO NOTHING`,
-		e.Tenant, ids, RejectedSource)
+		e.Tenant, ids, RejectedSource, e.CallSID)
 	return err
 }

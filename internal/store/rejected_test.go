@@ -1,9 +1,11 @@
 package store_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // TestRejectedRecordingIsNotQueued checks that of two recordings of an event only the one of an allowed host is
@@ -21,5 +23,77 @@ func TestRejectedRecordingIsNotQueued(t *testing.T) {
 	}
 	if n := f.one(t, `SELECT count(*) FROM recordings WHERE source_url LIKE '%evil%'`); n != 0 {
 		t.Error("the rejected recording is queued")
+	}
+}
+
+func rejectedRecording(i int) store.NewRecording {
+	url := fmt.Sprintf("https://host.example/%d.mp3", i)
+	id := tenantconfig.RecordingID("c1", url)
+	return store.NewRecording{ID: id, SourceURL: url, Rejected: "the host is not allowed"}
+}
+
+// TestReplayOfManyRejected replays an event that named more rejected recordings than a call may have, once their host
+// is allowed: those with a place are queued, and no call comes to have more than 16.
+func TestReplayOfManyRejected(t *testing.T) {
+	f := newFixture(t)
+	e := newEvent(acme, "c1", "terminal", store.CallCompleted, "")
+	e.Recordings = nil
+	e.Unread = []store.Unread{{Field: "RecordingUrl", Reason: "rejected"}}
+	for i := range 20 {
+		e.Recordings = append(e.Recordings, rejectedRecording(i))
+	}
+	if o, err := f.dataplane.Ingest(t.Context(), e); err != nil || o != store.Applied {
+		t.Fatalf("%v, %v", o, err)
+	}
+	id := int64(f.one(t, `SELECT id FROM call_events`))
+	for i := range e.Recordings {
+		e.Recordings[i].Rejected = ""
+	}
+	e.Unread = nil
+	if r, err := f.oper.Replay(t.Context(), id, e, false); err != nil || r.Outcome != store.Applied {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	const want = 16
+	if n := f.one(t, `SELECT count(*) FROM recordings`); n != want {
+		t.Errorf("%d recordings are queued, want %d", n, want)
+	}
+	if n := f.one(t, `SELECT cardinality(recording_ids) FROM calls`); n != want {
+		t.Errorf("the call has %d recordings, want %d", n, want)
+	}
+	n := f.one(t, `SELECT count(*) FROM recordings r JOIN calls c USING (tenant, call_sid)
+		WHERE r.id = ANY (c.recording_ids)`)
+	if n != want {
+		t.Errorf("the call has %d of the queued recordings, want all %d", n, want)
+	}
+}
+
+// TestRejectedThatLostItsPlace names a recording again that was rejected and gave its place to another one: it is not
+// queued, since its end could not be stored beside the row that it has in the history.
+func TestRejectedThatLostItsPlace(t *testing.T) {
+	f := newFixture(t)
+	rejected := newEvent(acme, "c1", "first", store.CallCompleted, "")
+	rejected.Recordings = nil
+	for i := range 16 {
+		rejected.Recordings = append(rejected.Recordings, rejectedRecording(i))
+	}
+	good := newEvent(acme, "c1", "second", store.CallCompleted, "")
+	good.Recordings = []store.NewRecording{rejectedRecording(16)}
+	good.Recordings[0].Rejected = ""
+	again := newEvent(acme, "c1", "third", store.CallCompleted, "")
+	for i := range 16 { // one of them lost its place
+		r := rejectedRecording(i)
+		r.Rejected = ""
+		again.Recordings = append(again.Recordings, r)
+	}
+	for _, e := range []store.Event{rejected, good, again} {
+		if o, err := f.dataplane.Ingest(t.Context(), e); err != nil || o != store.Applied {
+			t.Fatalf("%v, %v", o, err)
+		}
+	}
+	if n := f.one(t, `SELECT count(*) FROM recordings r JOIN recording_history h USING (tenant, id)`); n != 0 {
+		t.Errorf("%d recordings are in the queue and in the history", n)
+	}
+	if n := f.one(t, `SELECT count(*) FROM recordings`); n != 1 {
+		t.Errorf("%d recordings are queued, want the one that may be fetched", n)
 	}
 }

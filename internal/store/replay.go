@@ -41,14 +41,15 @@ var errDryRun = errors.New("dry run")
 // event that e cannot apply stays as it is. Any other event has been applied already, and nothing is done. With dryRun
 // all of it is tried and taken back. ErrNotFound when there is no such event.
 func (d *DB) Replay(ctx context.Context, id int64, e Event, dryRun bool) (Replay, error) {
-	r, err := d.replay(ctx, id, e, dryRun)
+	named := e.Recordings
+	r, err := d.replay(ctx, id, e, named, dryRun)
 	if errors.Is(err, ErrTooManyRecordings) {
 		e = e.WithoutRecordings()
-		r, err = d.replay(ctx, id, e, dryRun)
+		r, err = d.replay(ctx, id, e, named, dryRun)
 	}
 	if reason := DeadReason(err); reason != "" && e.DeadReason == "" {
 		e.DeadReason = reason
-		return d.replay(ctx, id, e, dryRun)
+		return d.replay(ctx, id, e, nil, dryRun)
 	}
 	return r, err
 }
@@ -58,9 +59,10 @@ func isCode(err error, code string) bool {
 	return errors.As(err, &refused) && refused.Code == code
 }
 
-func (d *DB) replay(ctx context.Context, id int64, e Event, dryRun bool) (r Replay, err error) {
+// replay tries it once. Named are the recordings of the event. e may lack them, if there are too many.
+func (d *DB) replay(ctx context.Context, id int64, e Event, named []NewRecording, dryRun bool) (r Replay, err error) {
 	err = pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
-		if r, err = replayIn(ctx, tx, id, &e); err == nil && dryRun {
+		if r, err = replayIn(ctx, tx, id, &e, named); err == nil && dryRun {
 			return errDryRun
 		}
 		return err
@@ -71,7 +73,7 @@ func (d *DB) replay(ctx context.Context, id int64, e Event, dryRun bool) (r Repl
 	return r, explain(err)
 }
 
-func replayIn(ctx context.Context, tx pgx.Tx, id int64, e *Event) (Replay, error) {
+func replayIn(ctx context.Context, tx pgx.Tx, id int64, e *Event, named []NewRecording) (Replay, error) {
 	var dead, partial bool
 	var callSID string
 	var key []byte
@@ -97,6 +99,9 @@ func replayIn(ctx context.Context, tx pgx.Tx, id int64, e *Event) (Replay, error
 		}
 	}
 	e.DedupKey = [32]byte(key)
+	if err := requeueAllowed(ctx, tx, e, named); err != nil {
+		return Replay{}, err
+	}
 	return Replay{Outcome: Applied}, applyAgain(ctx, tx, id, e)
 }
 
@@ -113,9 +118,6 @@ func applyAgain(ctx context.Context, tx pgx.Tx, id int64, e *Event) error {
 		append([]any{b.tenant, b.callSID}, b.said()...)...)
 	if err == nil && len(b.details.tenant) > 0 {
 		_, err = tx.Exec(ctx, addDetails, b.details.args()...)
-	}
-	if err == nil && len(e.Recordings) > 0 {
-		err = requeueAllowed(ctx, tx, e)
 	}
 	return err
 }

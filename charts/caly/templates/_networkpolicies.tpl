@@ -53,7 +53,7 @@ whether an address range covers nodes and pods, so "everything" is never written
 {{- define "caly.egress.proxy" -}}
 {{- with (.Values.egressProxy).url }}
 {{- $port := regexFind ":[0-9]+/?$" . | trimAll ":/" | default (ternary "443" "80" (hasPrefix "https:" .)) }}
-{{- $v4 := regexFind "//([0-9]{1,3}\\.){3}[0-9]{1,3}" . | trimPrefix "//" }}
+{{- $v4 := regexFind "//([0-9]{1,3}\\.){3}[0-9]{1,3}(:[0-9]+)?/?$" . | regexFind "([0-9]{1,3}\\.){3}[0-9]{1,3}" }}
 {{- $v6 := regexFind "\\[[0-9A-Fa-f:.]+\\]" . | trimAll "[]" }}
 - ports: {{- include "caly.tcpPorts" (list $port) | trim | nindent 4 }}
   to:
