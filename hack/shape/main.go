@@ -160,12 +160,15 @@ func (v *visitor) literal(c *ast.CompositeLit) {
 	v.denseLiterals.add(dense)
 }
 
+// usual are names of one letter that Go's readers know: indices, and those of tests.
+var usual = map[string]bool{"i": true, "j": true, "k": true, "t": true, "b": true}
+
 // assignment counts local names of one letter, and statements that assign several unrelated values.
 func (v *visitor) assignment(a *ast.AssignStmt) {
 	if a.Tok == token.DEFINE {
 		for _, left := range a.Lhs {
 			if name, ok := left.(*ast.Ident); ok && name.Name != "_" {
-				v.shortLocals.add(len(name.Name) == 1 && !strings.Contains("ijktb", name.Name))
+				v.shortLocals.add(len(name.Name) == 1 && !usual[name.Name])
 			}
 		}
 	}
