@@ -26,7 +26,7 @@ const (
 	ChecksumCRC64NVME Checksum = "CRC64NVME"
 	// ChecksumMD5 sends Content-MD5, which the store verifies.
 	ChecksumMD5 Checksum = "MD5"
-	// ChecksumETag sends nothing. The ETag of an object is its MD5.
+	// ChecksumETag sends nothing. The ETag of an object, and that of a part, is its MD5.
 	ChecksumETag Checksum = "ETag"
 	// ChecksumNone sends nothing, and ETags are not digests. Only reading an object back proves what the store has.
 	ChecksumNone Checksum = "None"

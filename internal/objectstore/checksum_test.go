@@ -57,6 +57,16 @@ func TestNegotiation(t *testing.T) {
 		"nothing, and other ETags": {rules: s3test.Rules{NoSHA256: true, NoCRC64: true, BlindMD5: true,
 			OpaqueETags: true},
 			want: objectstore.ChecksumNone},
+		"nothing, and other ETags of parts": {rules: blind(s3test.Rules{OpaquePartETags: true}),
+			want: objectstore.ChecksumNone},
+		"parts are not verified, and other ETags of parts": {rules: s3test.Rules{BlindParts: true,
+			OpaquePartETags: true}, want: objectstore.ChecksumNone},
+		"objects are, parts and MD5 are not, and other ETags of parts": {rules: s3test.Rules{BlindParts: true,
+			BlindMD5: true, OpaquePartETags: true, Versioned: true}, want: objectstore.ChecksumNone},
+		"SHA-256, and other ETags of parts": {rules: s3test.Rules{OpaquePartETags: true},
+			want: objectstore.ChecksumSHA256},
+		"MD5, and other ETags of parts": {rules: s3test.Rules{NoSHA256: true, NoCRC64: true, OpaquePartETags: true},
+			want: objectstore.ChecksumMD5},
 		"SHA-256, and other ETags": {rules: s3test.Rules{OpaqueETags: true}, want: objectstore.ChecksumSHA256},
 		"the key must not delete": {rules: s3test.Rules{NoDelete: true}, want: objectstore.ChecksumSHA256,
 			wantKept: "s3:DeleteObject"},
@@ -98,6 +108,9 @@ func TestNegotiation(t *testing.T) {
 				if !tc.rules.NoParts {
 					uploadWhole(t, s, b, size, -1)
 				}
+			}
+			if !tc.rules.NoParts {
+				sendPart(t, b)
 			}
 			if n := s.Uploads(); n != 0 {
 				t.Errorf("%d uploads in parts were not ended", n)
@@ -403,32 +416,5 @@ func TestDeleteOneByOne(t *testing.T) {
 	}
 	if !slices.Contains(s.Keys(), "ns/t2/1") {
 		t.Error("it is gone all the same")
-	}
-}
-
-// TestProbeOfAnotherStore has another store take over the endpoint. What the first one verified, this one ignores, and
-// its uploads must not be trusted with it.
-func TestProbeOfAnotherStore(t *testing.T) {
-	for name, tc := range map[string]struct {
-		known objectstore.Checksum
-		rules s3test.Rules
-		want  objectstore.Checksum
-	}{
-		"SHA-256 is ignored": {objectstore.ChecksumSHA256, s3test.Rules{BlindSHA256: true},
-			objectstore.ChecksumCRC64NVME},
-		"both headers are ignored": {objectstore.ChecksumSHA256, s3test.Rules{BlindSHA256: true, BlindCRC64: true},
-			objectstore.ChecksumMD5},
-		"all are ignored":       {objectstore.ChecksumSHA256, blind(s3test.Rules{}), objectstore.ChecksumETag},
-		"CRC64NVME still holds": {objectstore.ChecksumCRC64NVME, s3test.Rules{}, objectstore.ChecksumCRC64NVME},
-		"MD5 is ignored":        {objectstore.ChecksumMD5, s3test.Rules{BlindMD5: true}, objectstore.ChecksumSHA256},
-		"MD5 still holds":       {objectstore.ChecksumMD5, s3test.Rules{NoSHA256: true}, objectstore.ChecksumMD5},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := s3test.NewStrict(t, tc.rules, nil)
-			b := openStrict(t, s, func(c *objectstore.Config) { c.Checksum = tc.known })
-			if got, err := b.ProbeWrite(t.Context(), probeKey); err != nil || got.Checksum != tc.want {
-				t.Errorf("found %+v, %v; want %s", got, err, tc.want)
-			}
-		})
 	}
 }

@@ -102,13 +102,18 @@ type probeWrite struct {
 	content []byte
 	// wrote are the versions that were written; "" in a bucket without versions.
 	wrote []string
+	// etag is that of a part which was begun as captures begin theirs without a checksum in a header; empty if none was
+	// taken.
+	etag string
 }
 
 // negotiate writes the object with the best checksum that works.
 func (w *probeWrite) negotiate(ctx context.Context) (Checksum, error) {
 	known := w.b.options.Checksum
+	want := hex.EncodeToString(ChecksumMD5.sumsOf(w.content).MD5)
 	if known != "" && !known.Sent() {
-		if _, err := w.put(ctx, known, w.content); !unsupported(err) {
+		etag, err := w.put(ctx, known, w.content)
+		if otherETags := err == nil && known == ChecksumETag && etag != want; !otherETags && !unsupported(err) {
 			return known, err
 		}
 	}
@@ -131,10 +136,13 @@ func (w *probeWrite) negotiate(ctx context.Context) (Checksum, error) {
 	switch {
 	case whole != "" && unsupported(err): // Object Lock takes no body without a checksum
 		return whole, nil
-	case etag != hex.EncodeToString(ChecksumMD5.sumsOf(w.content).MD5):
+	case err != nil || etag != want:
 		return ChecksumNone, err
 	}
-	return ChecksumETag, err
+	if etag, err = w.partETag(ctx); err != nil || etag != "" && etag != want {
+		return ChecksumNone, err
+	}
+	return ChecksumETag, nil
 }
 
 func btoi(b bool) int {

@@ -43,7 +43,28 @@ func (w *probeWrite) part(ctx context.Context, b *Bucket, id string, body []byte
 	sent := b.checksum.sent(b.checksum.sumsOf(body))
 	p, err := b.core.PutObjectPart(ctx, b.name, w.key, id, 1, bytes.NewReader(w.content), int64(len(w.content)),
 		sent.part())
+	if err == nil && b.checksum == ChecksumMD5 {
+		w.etag = p.ETag
+	}
 	return sent.completed(1, p.ETag), b.explainUpload(err)
+}
+
+// partETag returns the ETag that the store gives a part with the content, empty if it takes no parts. That the ETag of
+// an object is its MD5 says nothing about parts.
+func (w *probeWrite) partETag(ctx context.Context) (etag string, err error) {
+	if w.etag != "" {
+		return w.etag, nil
+	}
+	b := *w.b
+	b.checksum = ChecksumMD5 // captures send it with each part
+	w.abortOthers(ctx)
+	id, err := b.begin(ctx, &Object{Key: w.key, ContentType: "text/plain"})
+	if err != nil {
+		return "", orUnsupported(err)
+	}
+	defer func() { _ = b.abort(ctx, w.key, id) }() // what stays is ended by the next probe
+	_, err = w.part(ctx, &b, id, w.content)
+	return w.etag, orUnsupported(err)
 }
 
 // abortOthers ends the uploads in parts that a crash of an earlier probe has left. A key may have no right to list

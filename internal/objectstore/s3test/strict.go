@@ -44,6 +44,8 @@ type Rules struct {
 	NoParts bool
 	// OpaqueETags gives objects ETags that are not digests, as encryption with KMS does.
 	OpaqueETags bool
+	// OpaquePartETags gives parts such ETags.
+	OpaquePartETags bool
 	// NoDelete denies deletions to the key.
 	NoDelete bool
 	// StorageClasses are the classes that exist in addition to STANDARD.
@@ -112,8 +114,8 @@ type strictUpload struct {
 }
 
 type strictPart struct {
-	data []byte
-	sha  string
+	data      []byte
+	sha, etag string
 }
 
 // NewStrict starts one; with TLS if certify is not nil.

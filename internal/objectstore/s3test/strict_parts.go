@@ -49,7 +49,7 @@ func (s *Strict) part(w http.ResponseWriter, r *http.Request, key string, body [
 	_, _ = io.WriteString(w, "<ListPartsResult>")
 	for _, n := range slices.Sorted(maps.Keys(u.parts)) {
 		_, _ = fmt.Fprintf(w, "<Part><PartNumber>%d</PartNumber><ETag>&quot;%s&quot;</ETag><Size>%d</Size>", n,
-			u.parts[n].etag(), len(u.parts[n].data))
+			u.parts[n].etag, len(u.parts[n].data))
 		if sha := u.parts[n].sha; sha != "" {
 			_, _ = fmt.Fprintf(w, "<ChecksumSHA256>%s</ChecksumSHA256>", sha)
 		}
@@ -57,11 +57,6 @@ func (s *Strict) part(w http.ResponseWriter, r *http.Request, key string, body [
 	}
 	_, _ = io.WriteString(w, "</ListPartsResult>")
 	return nil
-}
-
-func (p strictPart) etag() string {
-	sum := md5.Sum(p.data)
-	return hex.EncodeToString(sum[:])
 }
 
 // algorithm is the checksum that an upload was begun with, as Amazon's texts name it.
@@ -91,8 +86,13 @@ func (s *Strict) putPart(w http.ResponseWriter, r *http.Request, u *strictUpload
 	if err != nil || n < 1 {
 		return &Refusal{400, "InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive", ""}
 	}
-	u.parts[n] = strictPart{bytes.Clone(body), sha}
-	w.Header().Set("ETag", `"`+u.parts[n].etag()+`"`)
+	sum := md5.Sum(body)
+	etag := hex.EncodeToString(sum[:])
+	if s.rules.OpaquePartETags {
+		etag = fmt.Sprintf("part-%d", s.next())
+	}
+	u.parts[n] = strictPart{bytes.Clone(body), sha, etag}
+	w.Header().Set("ETag", `"`+etag+`"`)
 	if sha != "" {
 		w.Header().Set("X-Amz-Checksum-Sha256", sha)
 	}
@@ -114,7 +114,7 @@ func (s *Strict) complete(w http.ResponseWriter, u *strictUpload, id string, bod
 	for i, p := range list.Part {
 		have, ok := u.parts[p.PartNumber]
 		sum := md5.Sum(have.data)
-		if !ok || strings.Trim(p.ETag, `"`) != have.etag() || p.ChecksumSHA256 != "" && p.ChecksumSHA256 != have.sha {
+		if !ok || strings.Trim(p.ETag, `"`) != have.etag || p.ChecksumSHA256 != "" && p.ChecksumSHA256 != have.sha {
 			return &Refusal{400, "InvalidPart", "One or more of the specified parts could not be found.", ""}
 		}
 		if u.algorithm() == "sha256" && p.ChecksumSHA256 == "" { // aws/aws-sdk-php#2648
