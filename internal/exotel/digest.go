@@ -3,7 +3,6 @@ package exotel
 import (
 	"crypto/sha256"
 	"hash"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -16,7 +15,7 @@ func (e *Event) DedupKey(tenant string) [32]byte {
 		writeFields(h, tenant, e.Kind, "event_sid", e.EventSID)
 	} else {
 		writeFields(h, tenant, e.Kind)
-		e.fields.write(h)
+		e.writeParams(h)
 		for _, t := range e.repeated {
 			_, _ = h.Write(appendParam(nil, t.name, t.value)) // a hash never fails
 		}
@@ -24,16 +23,11 @@ func (e *Event) DedupKey(tenant string) [32]byte {
 	return [32]byte(h.Sum(nil))
 }
 
-// write hashes every field.
-func (p params) write(h hash.Hash) {
+// writeParams hashes every field.
+func (e *Event) writeParams(h hash.Hash) {
 	written := make([]byte, 0, keyRoom)
-	names := make([]string, 0, len(p))
-	for name := range p {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		if written = appendParam(written, name, p[name]); len(written) > keyRoom/2 {
+	for _, name := range e.names {
+		if written = appendParam(written, name, e.fields[name]); len(written) > keyRoom/2 {
 			_, _ = h.Write(written) // a hash never fails
 			written = written[:0]
 		}

@@ -75,6 +75,7 @@ type Event struct {
 	Unread []Unread
 
 	fields   params    // all that was sent, for the dedup key
+	names    []string  // of fields, in their order
 	repeated []text    // further values of those that were sent more than once
 	begun    time.Time // when the call was made or began
 }
@@ -123,6 +124,7 @@ func ParseEvent(kind string, r Request, loc *time.Location) (*Event, error) {
 		ListedLegs:       v.callLegs(),
 		Dial:             v.dial(),
 		fields:           in.params,
+		names:            in.names,
 		repeated:         in.repeated,
 	}
 	v.direction(e)

@@ -78,6 +78,8 @@ type params map[string]string
 // input is a request as far as it can be read.
 type input struct {
 	params params
+	// names are those of params in their order, once all of params are known.
+	names []string
 	// repeated are further values of fields that were sent more than once.
 	repeated []text
 	// query holds the fields of the query while the body is read.

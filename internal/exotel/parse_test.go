@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"mime/multipart"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -305,9 +304,7 @@ func FuzzParseEvent(f *testing.F) {
 		if err != nil || again.DedupKey("a/b") != e.DedupKey("a/b") {
 			t.Fatalf("the same request has two keys (%v)", err)
 		}
-		slices.SortFunc(e.Unread, byField)
-		slices.SortFunc(again.Unread, byField)
-		if diff := cmp.Diff(e, again, cmpopts.IgnoreUnexported(Event{})); diff != "" && len(e.Unread) < maxUnread {
+		if diff := cmp.Diff(e, again, cmpopts.IgnoreUnexported(Event{})); diff != "" {
 			t.Fatalf("the same request has two meanings:\n%s", diff)
 		}
 	})

@@ -80,8 +80,14 @@ func (in *input) repeat(name, old, value string) {
 	in.params[name] = value
 }
 
-// distinct sorts the repeated values and drops those that are there twice.
+// distinct sorts the names and the repeated values, and drops values that are there twice. So nothing that is read
+// depends on the order of a map.
 func (in *input) distinct() {
+	in.names = make([]string, 0, len(in.params))
+	for name := range in.params {
+		in.names = append(in.names, name)
+	}
+	slices.Sort(in.names)
 	if len(in.repeated) == 0 {
 		return
 	}

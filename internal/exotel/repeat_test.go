@@ -138,6 +138,43 @@ func TestRepeatedFields(t *testing.T) {
 	}
 }
 
+// TestSpellingsInAnyOrder checks that a request has one meaning, whatever the order in which its fields are read, and
+// that only values in the spelling that counts are noted as repeated.
+func TestSpellingsInAnyOrder(t *testing.T) {
+	legs := ""
+	for i := range maxListedLegs + 9 {
+		legs += fmt.Sprintf("&Legs[%d][Number]=%d&Legs[%d][Talk%d]=1", i, i, i, i)
+	}
+	for name, tc := range map[string]struct {
+		fields string
+		want   []Unread
+	}{
+		"the other spelling":   {"From=1&CallFrom=2&callfrom=3", nil},
+		"the spelling":         {"From=1&from=4&CallFrom=2", []Unread{{Field: "From", Reason: Repeated}}},
+		"of a leg":             {"Legs[0][Number]=1&Legs[0][contact_uri]=2&Legs[0][ContactUri]=3", nil},
+		"more legs than count": {legs[1:], nil},
+	} {
+		parse := func() *Event {
+			e, err := ParseEvent(KindStatus, form("CallSid=c1&"+tc.fields), ist)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return e
+		}
+		first := parse()
+		if !strings.HasPrefix(name, "more") {
+			if diff := cmp.Diff(tc.want, first.Unread, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("%s: unread (-want +got):\n%s", name, diff)
+			}
+		}
+		for range 50 {
+			if diff := cmp.Diff(first, parse(), cmpopts.IgnoreUnexported(Event{})); diff != "" {
+				t.Fatalf("%s: the same request has two meanings:\n%s", name, diff)
+			}
+		}
+	}
+}
+
 // TestRepeatedLegs reads the lists of legs that have no numbers.
 func TestRepeatedLegs(t *testing.T) {
 	for name, tc := range map[string]struct {

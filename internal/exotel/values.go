@@ -11,6 +11,7 @@ type values struct {
 	fields     [fieldCount]text
 	legs       []legValues // in the order of their indexes
 	recordings []text      // of lists
+	several    [fieldCount]bool
 	unread     *unreadList
 	room       [maxUnreadText]byte // for a folded name
 	compared   int                 // names that were compared with known ones
@@ -24,8 +25,9 @@ type text struct {
 
 // legValues are the texts of one leg.
 type legValues struct {
-	index  int
-	fields [legFieldCount]text
+	index   int
+	fields  [legFieldCount]text
+	several [legFieldCount]bool
 }
 
 // maxListedLegs bounds the legs of one event.
@@ -34,15 +36,33 @@ const maxListedLegs = 64
 // values looks the names of all fields up.
 func (in *input) values() *values {
 	v := &values{unread: &in.unread}
-	for name, sent := range in.params {
-		v.put(name, sent)
+	for _, name := range in.names {
+		v.put(name, in.params[name])
 	}
 	for _, t := range in.repeated {
 		v.put(t.name, t.value)
 	}
 	slices.SortFunc(v.legs, func(a, b legValues) int { return a.index - b.index })
 	slices.SortFunc(v.recordings, text.compare)
+	v.noteRepeated()
 	return v
+}
+
+// noteRepeated notes the fields that have several values in the spelling that counts. What other spellings have does
+// not matter.
+func (v *values) noteRepeated() {
+	for f, several := range v.several {
+		if several {
+			v.unread.add(canonical[f], Repeated, "")
+		}
+	}
+	for i := range v.legs {
+		for f, several := range v.legs[i].several {
+			if several {
+				v.unread.add(legsPrefix+legSpellings[f][0]+"]", Repeated, "")
+			}
+		}
+	}
 }
 
 // put takes a field.
@@ -60,9 +80,7 @@ func (v *values) put(name, sent string) {
 			sent = unquote(sent)
 		}
 		t, recording := text{sent, name, p.rank}, p.field == fieldRecording || p.field == fieldStreamRecording
-		if v.choose(&v.fields[p.field], t, recording, hasState[p.field]) {
-			v.unread.add(name, Repeated, "")
-		}
+		v.choose(&v.fields[p.field], &v.several[p.field], t, recording, hasState[p.field])
 		return
 	}
 	if index, rest, isLeg := legOf(folded); isLeg {
@@ -78,8 +96,8 @@ func (v *values) put(name, sent string) {
 var hasState = [fieldCount]bool{fieldStatus: true, fieldCallState: true, fieldDialStatus: true}
 
 // choose takes another value of a field: the one with the first of the spellings counts. Of URLs of recordings all
-// count. It reports whether another value came with the same spelling.
-func (v *values) choose(have *text, t text, recording, state bool) (repeated bool) {
+// count. It sets several if another value came with the same spelling.
+func (v *values) choose(have *text, several *bool, t text, recording, state bool) {
 	switch {
 	case have.name == "":
 		*have = t
@@ -89,14 +107,13 @@ func (v *values) choose(have *text, t text, recording, state bool) (repeated boo
 		}
 		v.recordings = append(v.recordings, t)
 	case t.rank < have.rank:
-		*have = t
+		*have, *several = t, false
 	case t.rank == have.rank && t.value != have.value:
+		*several = true
 		if prefers(state, t.value, have.value) {
 			*have = t
 		}
-		return true
 	}
-	return false
 }
 
 // isNothing reports whether a value stands for an absent one.
@@ -123,9 +140,7 @@ func (v *values) putLeg(name, sent string, index int, rest []byte) {
 	if p.field == legRecording && p.rank > 0 && !isAudioFile(recordingURL(sent)) {
 		return // the URL of the leg itself
 	}
-	if v.choose(&leg.fields[p.field], t, p.field == legRecording, p.field == legStatus) {
-		v.unread.add(legsPrefix+legSpellings[p.field][0]+"]", Repeated, "")
-	}
+	v.choose(&leg.fields[p.field], &leg.several[p.field], t, p.field == legRecording, p.field == legStatus)
 }
 
 // leg returns the leg with an index; nil if there are too many legs.
