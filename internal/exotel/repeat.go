@@ -11,8 +11,8 @@ import (
 //
 //   - A list without numbers is numbered: RecordingUrl[]=a&RecordingUrl[]=b is read as RecordingUrl[0] and
 //     RecordingUrl[1], and the fields of Legs[][Status] belong to one leg until a field of it comes again.
-//   - Of a field in the query and in the body, the body's value counts. The body is Exotel's, and the query is part of
-//     the address that somebody gave to Exotel.
+//   - Of a field in the query and in the body, the body's value counts, unless it is empty. The body is Exotel's, and
+//     the query is part of the address that Exotel was given.
 //   - A field that is sent twice with the same value is sent once.
 //   - Every URL of a recording counts.
 //   - Of other values one counts, whatever their order: see prefers. That there are others is noted as Repeated.
@@ -53,18 +53,50 @@ func (in *input) setQueryAside() {
 	in.lists = listNumbers{}
 }
 
-// mergeQuery adds the fields of the query to those of the body.
+// mergeQuery adds the fields of the query to those of the body. A known name counts in every case, so the callsid of an
+// address is ignored next to the body's CallSid.
 func (in *input) mergeQuery() {
+	var body map[string]bool
 	for name, value := range in.query {
 		old, known := in.params[name]
 		switch {
-		case !known:
-			in.params[name] = value
-		case old != value && isRecordingName(name):
-			in.repeat(name, old, value)
+		case known && isRecordingName(name):
+			if old != value {
+				in.repeat(name, old, value)
+			}
+			continue
+		case known && !isNothing(strings.TrimSpace(old)):
+			continue
+		case isReadOnce(name):
+			if body == nil {
+				body = in.said()
+			}
+			if body[foldName(name)] {
+				continue
+			}
 		}
+		in.params[name] = value
 	}
 	in.query = nil
+}
+
+// said returns the folded names of the fields that have a value.
+func (in *input) said() map[string]bool {
+	said := make(map[string]bool, len(in.params))
+	for name, value := range in.params {
+		if !isNothing(strings.TrimSpace(value)) {
+			said[foldName(name)] = true
+		}
+	}
+	return said
+}
+
+// isReadOnce reports whether a name is that of a field of which one value counts.
+func isReadOnce(name string) bool {
+	folded := fold(nil, name)
+	p, known := places[string(folded)]
+	_, _, isLeg := legOf(folded)
+	return (known && p.field != fieldUnused || isLeg) && !isRecordingName(name)
 }
 
 // repeat takes another value of a field. Which of the values is in params does not depend on their order.

@@ -175,6 +175,36 @@ func TestSpellingsInAnyOrder(t *testing.T) {
 	}
 }
 
+// TestQueryAndBody checks that the body's value counts, however query and body spell the name.
+func TestQueryAndBody(t *testing.T) {
+	for name, tc := range map[string]struct {
+		query, body string
+		want        Event
+	}{
+		"the same name": {"CallSid=c1xyz", "CallSid=c1", Event{CallSID: "c1"}},
+		"another case":  {"callsid=c1xyz", "CallSid=c1", Event{CallSID: "c1"}},
+		"an underscore": {"CallSid=c1xyz&CallStatus=completed", "call_sid=c1&call_status=busy", Event{CallSID: "c1",
+			Status: "busy", State: StateBusy, About: AboutStage}},
+		"nothing": {"CallSid=c1&status=busy", "callsid=&Status=null", Event{CallSID: "c1", Status: "busy",
+			State: StateBusy}},
+		"nothing, exactly": {"CallSid=c1", "CallSid=", Event{CallSID: "c1"}},
+		"twice in a query": {"from=1&FROM=2", "CallSid=c1&From=0", Event{CallSID: "c1", From: "0"}},
+		"a leg": {"legs[0][number]=111", "CallSid=c1&Legs[0][Number]=22", Event{CallSID: "c1",
+			ListedLegs: []ListedLeg{{Number: "22"}}}},
+		"recordings": {"recordingurl=" + recordingB, "CallSid=c1&RecordingUrl=" + recordingA, Event{CallSID: "c1",
+			RecordingURLs: []string{recordingA, recordingB}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			checkEvent(t, KindStatus, Request{RawQuery: tc.query, Body: []byte(tc.body)}, tc.want)
+		})
+	}
+	one, errOne := ParseEvent(KindStatus, Request{RawQuery: "my_step=1", Body: []byte("CallSid=c1&mystep=0")}, ist)
+	two, errTwo := ParseEvent(KindStatus, Request{RawQuery: "my_step=2", Body: []byte("CallSid=c1&mystep=0")}, ist)
+	if errOne != nil || errTwo != nil || one.DedupKey("a/b") == two.DedupKey("a/b") {
+		t.Errorf("a variable of the query has no effect on the key (%v, %v)", errOne, errTwo)
+	}
+}
+
 // TestRepeatedLegs reads the lists of legs that have no numbers.
 func TestRepeatedLegs(t *testing.T) {
 	for name, tc := range map[string]struct {
