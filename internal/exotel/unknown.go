@@ -3,6 +3,7 @@ package exotel
 import (
 	"bytes"
 	"math/bits"
+	"strconv"
 	"strings"
 )
 
@@ -94,10 +95,25 @@ func (v *values) noteUnknown(name string, folded []byte) {
 	}
 }
 
-// noteUnknownOfLeg does the same for a field of a leg.
+// noteUnknownOfLeg does the same for a field of a leg: once for all legs.
 func (v *values) noteUnknownOfLeg(name string, rest []byte) {
 	if _, known := legPlaces[string(rest)]; len(rest) > 0 && !known && !isUnused(rest) {
-		v.unread.add(name, UnknownField, "")
+		v.unread.add(withoutIndex(name), UnknownField, "")
+	}
+}
+
+// withoutIndex removes the first number in brackets from a name: Legs[0][Status] becomes Legs[Status].
+func withoutIndex(name string) string {
+	for at := 0; ; {
+		next := strings.IndexByte(name[at:], '[')
+		if next < 0 {
+			return name
+		}
+		at += next + 1
+		index, rest, found := strings.Cut(name[at:], "]")
+		if _, err := strconv.Atoi(index); err == nil && found {
+			return name[:at-1] + rest
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package exotel
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -21,7 +22,10 @@ func TestUnknownFields(t *testing.T) {
 		"in an object": {asJSON(`{"call_details":{"sid":"c1","hangup_cause":"x"}}`),
 			[]string{"call_details[hangup_cause]"}},
 		"of a leg": {form("CallSid=c1&Legs[0][TalkSeconds]=4&Legs[1][TalkSeconds]=5"),
-			[]string{"Legs[0][TalkSeconds]", "Legs[1][TalkSeconds]"}},
+			[]string{"Legs[TalkSeconds]"}},
+		"of a leg in an object": {
+			asJSON(`{"call_details":{"sid":"c1","legs":[{"leg":{"talk_s":1}},{"leg":{"talk_s":2}}]}}`),
+			[]string{"call_details[legs][leg][talk_s]"}},
 		"of a stream": {get("CallSid=c1&Stream[AudioUrl]=https://r/a.mp3"), []string{"Stream[AudioUrl]"}},
 		"in JSON in a string": {get(`CallSid=c1&Stream={"StreamSID":"s","Codec":"x"}`),
 			[]string{"Stream[Codec]"}},
@@ -49,6 +53,33 @@ func TestUnknownFields(t *testing.T) {
 				t.Errorf("unknown fields (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestUnknownFieldsNextToValues checks that unknown names leave room for what else cannot be read.
+func TestUnknownFieldsNextToValues(t *testing.T) {
+	fields := "CallSid=c1&Status=teleported&Direction=sideways"
+	for i := range maxListedLegs {
+		fields += fmt.Sprintf("&Legs[%d][Talk%d]=1&Legs[%d][Status]=beamed", i, i, i)
+	}
+	e, err := ParseEvent(KindStatus, form(fields), ist)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unknown := 0
+	var got []Unread
+	for _, u := range e.Unread {
+		if u.Reason == UnknownField {
+			unknown++
+		} else {
+			got = append(got, u)
+		}
+	}
+	want := []Unread{{"Direction", UnknownValue, "sideways"}, {"Legs[Status]", UnknownValue, "beamed"},
+		{"Status", UnknownValue, "teleported"}}
+	slices.SortFunc(got, byField)
+	if diff := cmp.Diff(want, got); diff != "" || unknown != maxUnknown {
+		t.Errorf("%d unknown fields, others (-want +got):\n%s", unknown, diff)
 	}
 }
 

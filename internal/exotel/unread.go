@@ -45,9 +45,11 @@ const (
 	unreadBody  = "(body)"
 )
 
-// Bounds of what is remembered of unread fields. Of more fields only the first ones are remembered.
+// Bounds of what is remembered of unread fields. Of more fields only the first ones are remembered. Unknown names have
+// a bound of their own, since they are found before the values are read.
 const (
-	maxUnread     = 16
+	maxUnknown    = 8
+	maxUnread     = 16 + maxUnknown
 	maxUnreadText = 64 // bytes
 )
 
@@ -78,12 +80,17 @@ func (l *unreadList) add(name string, reason, value string) {
 	if p, known := places[foldName(name)]; known && p.field != fieldUnused {
 		u.Field = canonical[p.field]
 	}
+	unknown := 0
 	for _, known := range *l {
 		if known.Field == u.Field && known.Reason == u.Reason {
 			return
 		}
+		if known.Reason == UnknownField {
+			unknown++
+		}
 	}
-	if len(*l) < maxUnread {
+	if reason == UnknownField && unknown < maxUnknown ||
+		reason != UnknownField && len(*l)-unknown < maxUnread-maxUnknown {
 		*l = append(*l, u)
 	}
 }
