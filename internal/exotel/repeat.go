@@ -91,7 +91,7 @@ func (in *input) said() map[string]bool {
 	return said
 }
 
-// isReadOnce reports whether a name is that of a field of which one value counts.
+// isReadOnce reports whether a name is that of a known field with a single value.
 func isReadOnce(name string) bool {
 	folded := fold(nil, name)
 	p, known := places[string(folded)]

@@ -33,6 +33,9 @@ const (
 	fieldEventName
 	fieldEventType
 	fieldNotification
+	fieldNotificationTime
+	fieldCampaign
+	fieldCampaignNumber
 	fieldCallDetail
 	fieldCallState
 	fieldStatus
@@ -91,20 +94,23 @@ var spellings = [fieldCount][]string{
 		"call_details[sid]",           // [N1]
 		"response[call_details][sid]", // [N1]
 	},
-	fieldLegSID:       {"*leg_sid"},                              // [N2]
-	fieldAccountSID:   {"*AccountSid", "*ExotelAccountSid"},      // [N2], [S3]
-	fieldEventSID:     {"event_sid"},                             // [N2]
-	fieldEventName:    {"event_name"},                            // [N2]
-	fieldEventType:    {"*EventType"},                            // [S1], [N1], [P2]
-	fieldNotification: {"event"},                                 // [N4]
-	fieldCallDetail:   {"CallDetail"},                            // [S3]
-	fieldCallState:    {"CallState", "*state"},                   // [S3], [N1] and [N2]
-	fieldStatus:       {"*Status", "*CallStatus"},                // [S1] and [N1], [S2] and [S3]
-	fieldDialStatus:   {"*DialCallStatus"},                       // [S2]
-	fieldCallType:     {"*CallType"},                             // [S2]
-	fieldDirection:    {"*Direction"},                            // [S1] [S2] [N1]
-	fieldFrom:         {"*From", "*CallFrom", "*FromNumber"},     // [S1], [S2], [S3]
-	fieldTo:           {"*To", "*CallTo", "*ToNumber", "number"}, // [S1], [S2], [S3], [N5]
+	fieldLegSID:           {"*leg_sid"},                          // [N2]
+	fieldAccountSID:       {"*AccountSid", "*ExotelAccountSid"},  // [N2], [S3]
+	fieldEventSID:         {"event_sid"},                         // [N2]
+	fieldEventName:        {"event_name"},                        // [N2]
+	fieldEventType:        {"*EventType"},                        // [S1], [N1], [P2]
+	fieldNotification:     {"event"},                             // [N4]
+	fieldNotificationTime: {"timestamp"},                         // [N4]
+	fieldCampaign:         {"campaign_sid"},                      // [N5]
+	fieldCampaignNumber:   {"number"},                            // [N5]
+	fieldCallDetail:       {"CallDetail"},                        // [S3]
+	fieldCallState:        {"CallState", "*state"},               // [S3], [N1] and [N2]
+	fieldStatus:           {"*Status", "*CallStatus"},            // [S1] and [N1], [S2] and [S3]
+	fieldDialStatus:       {"*DialCallStatus"},                   // [S2]
+	fieldCallType:         {"*CallType"},                         // [S2]
+	fieldDirection:        {"*Direction"},                        // [S1] [S2] [N1]
+	fieldFrom:             {"*From", "*CallFrom", "*FromNumber"}, // [S1], [S2], [S3]
+	fieldTo:               {"*To", "*CallTo", "*ToNumber"},       // [S1], [S2], [S3]
 	fieldExoPhone: {
 		"*PhoneNumberSid", // [S1]
 		"*exophone",       // [N2]
@@ -117,7 +123,7 @@ var spellings = [fieldCount][]string{
 	fieldEnded:     {"*EndTime"},                                                // [S1] [S2] [N1] [N2]
 	fieldUpdated:   {"*DateUpdated", "*updated_time", "*UpdatedAt"},             // [S1], [N1], [S3]
 	fieldRequested: {"CurrentTime"},                                             // [S2]
-	fieldEventTime: {"event_timestamp", "timestamp"},                            // [N2], [N4]
+	fieldEventTime: {"event_timestamp"},                                         // [N2]
 	fieldAvailable: {"RecordingAvailableBy"},                                    // [P1]
 	fieldTalk: {
 		"*ConversationDuration", // [S1]
@@ -151,7 +157,7 @@ var spellings = [fieldCount][]string{
 		"app_name", "user_id", "device", // [N1], [N4]
 		"Duration", "Price", "Uri", "CallerName", "AnsweredBy", "ParentCallSid", "PreSignedRecordingUrl",
 		// Call Details
-		"campaign_sid", "call_sids", // [N5]
+		"call_sids",  // [N5]
 		"action_sid", // [N2]
 	},
 }
@@ -232,6 +238,11 @@ var eventTypes = map[string]bool{
 	"stream-start":           true, // Passthru as POST [N]
 	"stream-stop":            true, // Passthru as POST [N]
 }
+
+// inContext are the fields with names that an address or a flow may use too. They are read only in a notification of
+// WebRTC or of a campaign: see values.resolveContext.
+var inContext = [fieldCount]bool{fieldNotification: true, fieldNotificationTime: true, fieldCampaign: true,
+	fieldCampaignNumber: true}
 
 // notifications are the types of events of WebRTC [N4]. Another event=... may be a parameter of the address that Exotel
 // was given, and is not read.

@@ -25,6 +25,7 @@ var unusedBelow = foldedNames(
 	"Id", "Type", "AnsweredBy", "Cause", "DisconnectedBy", "DetailedStatus", "RingingDuration", // [S1] [S5] [P1]
 	"Insights.Disposition", "Insights.DisconnectedBy", "Insights.DetailedStatus", "Insights.RingingDuration",
 	"format", "channel", "expires_at", "recording_size_bytes", // [N3]
+	"campaign_sid", // [N5]
 )
 
 func foldedNames(names ...string) map[string]bool {
@@ -46,7 +47,7 @@ var objects = [][]byte{[]byte("calldetails."), []byte("eventdetails."), []byte("
 	[]byte("stream."),
 	[]byte("details.")}
 
-// nearNames are the known names without an object, by their lengths.
+// nearNames are the known names without an object, by their lengths. Names that flows use too have no near ones.
 var nearNames = namesByLength()
 
 // Lengths of names that are compared with known ones. Of a shorter name too many others differ by a letter.
@@ -65,7 +66,8 @@ type nearName struct {
 
 func namesByLength() (byLength [maxNear + 1][]nearName) {
 	for name, p := range places {
-		if n := len(name); n >= minNear && n <= maxNear && p.field != fieldUnused && !strings.Contains(name, ".") {
+		plain := p.field != fieldUnused && !inContext[p.field] && !strings.Contains(name, ".")
+		if n := len(name); plain && n >= minNear && n <= maxNear {
 			byLength[n] = append(byLength[n], nearName{name, lettersOf([]byte(name))})
 		}
 	}

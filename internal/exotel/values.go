@@ -44,8 +44,34 @@ func (in *input) values() *values {
 	}
 	slices.SortFunc(v.legs, func(a, b legValues) int { return a.index - b.index })
 	slices.SortFunc(v.recordings, text.compare)
+	v.resolveContext()
 	v.noteRepeated()
 	return v
+}
+
+// resolveContext drops the fields that are read only in a notification or a campaign, if the request is neither. Else
+// the number and the time stand for To and the event's time, where those are absent.
+func (v *values) resolveContext() {
+	campaign := v.fields[fieldCampaign].value != ""
+	known := notifications[strings.ToLower(v.fields[fieldNotification].value)]
+	if campaign {
+		v.standIn(fieldTo, fieldCampaignNumber)
+	}
+	if campaign || known {
+		v.standIn(fieldEventTime, fieldNotificationTime)
+	}
+	for f, only := range inContext {
+		if only && !(known && field(f) == fieldNotification) { //nolint:gosec // a few
+			v.fields[f], v.several[f] = text{}, false
+		}
+	}
+}
+
+// standIn gives a field the value of another one, if it has none.
+func (v *values) standIn(f, other field) {
+	if v.fields[f].value == "" {
+		v.fields[f], v.several[f] = v.fields[other], v.several[other]
+	}
 }
 
 // noteRepeated notes the fields that have several values in the spelling that counts. What other spellings have does
