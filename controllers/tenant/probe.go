@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -24,7 +25,7 @@ const (
 	// reprobe is the wait between two checks.
 	reprobe = 5 * time.Minute
 	// rewriteKept is the wait between two writes to a bucket that keeps what the check has written, and rewriteFailed
-	// that after a write which failed.
+	// that after a write for whose failure only a person can help.
 	rewriteKept   = 24 * time.Hour
 	rewriteFailed = 15 * time.Minute
 	// rejudge is the wait between two decisions on the checksum. A store that is upgraded may support a better one.
@@ -75,7 +76,7 @@ func (r *Reconciler) look(ctx context.Context, s *scope) (probed, error) {
 func (r *Reconciler) ask(ctx context.Context, s *scope, last probed) (probed, error) {
 	now := time.Now()
 	if age := now.Sub(last.wrote); last.found.Kept != "" {
-		if last.failed != nil && age < rewriteFailed {
+		if stops(last.failed) && age < rewriteFailed {
 			return last, last.failed
 		}
 		if last.failed == nil && age < rewriteKept {
@@ -84,18 +85,43 @@ func (r *Reconciler) ask(ctx context.Context, s *scope, last probed) (probed, er
 			return last, err
 		}
 	}
-	u, judged := s.upload, last.judged
-	if now.Sub(judged) >= rejudge {
-		fresh := *u
-		fresh.Checksum = "" // found out again
-		u, judged = &fresh, now
-	}
+	u, judged := last.judgement(s, now)
 	found, err := r.Buckets.Probe(ctx, u, true)
 	next := probed{at: now, wrote: now, judged: judged, found: found, failed: err}
-	if err != nil {
-		next.judged = last.judged
+	if found.Checksum == "" { // the check failed before it knew
+		next.judged, next.found.Checksum = last.judged, last.found.Checksum
 	}
 	return next, err
+}
+
+// judgement returns the bucket with the checksum that is known of it, and when that was decided. The bucket has none,
+// and the time is now, if it must be decided. After a start the status has the last one, but not its time. A random
+// time of the last day spreads the Tenants over the next day.
+func (p probed) judgement(s *scope, now time.Time) (*tenantconfig.Upload, time.Time) {
+	u := *s.upload
+	if p.found.Checksum != "" {
+		u.Checksum = p.found.Checksum // the status has none of a check that failed
+	}
+	judged := p.judged
+	if judged.IsZero() && u.Checksum != "" && checked(s.tenant) {
+		judged = now.Add(-rand.N(rejudge)) //nolint:gosec // it spreads load
+	}
+	if now.Sub(judged) >= rejudge {
+		u.Checksum, judged = "", now
+	}
+	return &u, judged
+}
+
+// checked reports whether the last check of the Tenant's bucket passed, with the spec that the Tenant has now.
+func checked(t *v1alpha1.Tenant) bool {
+	c := find(t, v1alpha1.ConditionStorageReachable)
+	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == t.Generation
+}
+
+// stops reports whether an error is an answer of the store that only a person can change.
+func stops(err error) bool {
+	var p *objectstore.ProbeError
+	return errors.As(err, &p) && p.Stop
 }
 
 // storeFinding publishes the checksum that the bucket supports, if the pods do not have it yet.
@@ -152,7 +178,7 @@ type probed struct {
 	// checksum.
 	at, wrote, judged time.Time
 	found             objectstore.Finding
-	// failed is the fault of the last write.
+	// failed is the fault of the last check with a write.
 	failed error
 }
 

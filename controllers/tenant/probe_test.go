@@ -8,7 +8,10 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/objectstore/s3test"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -20,6 +23,8 @@ type prober struct {
 	store *s3test.Strict
 	r     *Reconciler
 	u     tenantconfig.Upload
+	// tenant has what the checks found in its status.
+	tenant v1alpha1.Tenant
 }
 
 func newProber(t *testing.T, rules s3test.Rules) *prober {
@@ -41,11 +46,13 @@ func (p *prober) check() (sent int, err error) {
 		last.at = time.Now().Add(-reprobe)
 		p.r.probes.keep(p.u.ID, key, last)
 	}
-	s := &scope{tenant: &v1alpha1.Tenant{}, upload: new(p.u)}
+	s := &scope{tenant: &p.tenant, upload: new(p.u)}
 	s.tenant.Namespace, s.tenant.Name = "acme", "support"
 	last, err := p.r.look(p.t.Context(), s)
 	if err == nil {
 		p.u.Checksum = last.found.Checksum
+		conditions.Set(&p.tenant, v1alpha1.ConditionStorageReachable, metav1.ConditionTrue,
+			v1alpha1.ReasonBucketReachable, "it answers")
 	}
 	for _, request := range p.store.Asked()[before:] {
 		if strings.HasPrefix(request, http.MethodPut+" ") {
@@ -158,5 +165,86 @@ func TestFailedWriteIsSpaced(t *testing.T) {
 	p.store.SetRules(func(r *s3test.Rules) { r.Refuse = nil })
 	if sent, err := p.check(); err != nil || sent == 0 {
 		t.Errorf("later: %d bodies, %v; want a write", sent, err)
+	}
+}
+
+// refuseReads has a store refuse to read and to delete the object of the check.
+func refuseReads(status int, code string) func(*s3test.Rules) {
+	return func(rules *s3test.Rules) {
+		rules.Refuse = func(r *http.Request) *s3test.Refusal {
+			if r.Method != http.MethodPut && strings.HasSuffix(r.URL.Path, ".caly-probe") && r.URL.RawQuery == "" {
+				return &s3test.Refusal{Status: status, Code: code, Message: "no"}
+			}
+			return nil
+		}
+	}
+}
+
+// TestOutageIsNotHeld has a store be down right after a write. The next check writes again.
+func TestOutageIsNotHeld(t *testing.T) {
+	for name, rules := range map[string]s3test.Rules{"a plain bucket": {}, "Object Lock": {Lock: true}} {
+		p := newProber(t, rules)
+		p.store.SetRules(refuseReads(503, "SlowDown"))
+		if sent, err := p.check(); err == nil || sent == 0 {
+			t.Fatalf("%s: %d bodies, %v; want an error", name, sent, err)
+		}
+		p.store.SetRules(func(r *s3test.Rules) { r.Refuse = nil })
+		if sent, err := p.check(); err != nil || sent == 0 {
+			t.Errorf("%s: after the outage: %d bodies, %v; want a write", name, sent, err)
+		}
+	}
+}
+
+// TestJudgedOnce fails checks after they have found the checksum. It is found out once a day all the same.
+func TestJudgedOnce(t *testing.T) {
+	for name, rules := range map[string]func(*s3test.Rules){
+		"no s3:GetObject": refuseReads(403, "AccessDenied"), "an outage": refuseReads(503, "SlowDown"),
+	} {
+		p := newProber(t, s3test.Rules{NoSHA256: true})
+		p.store.SetRules(rules)
+		if sent, err := p.check(); err == nil || sent < 4 {
+			t.Fatalf("%s: %d bodies, %v; want an error, and the checksum found out", name, sent, err)
+		}
+		p.age(time.Hour)
+		for range 2 {
+			if sent, err := p.check(); err == nil || sent > 2 {
+				t.Errorf("%s: a while later: %d bodies, %v; want an error and at most 2", name, sent, err)
+			}
+			p.age(time.Hour)
+		}
+		p.store.SetRules(func(r *s3test.Rules) { r.Refuse = nil })
+		if sent, err := p.check(); err != nil || sent > 2 || p.u.Checksum != objectstore.ChecksumCRC64NVME {
+			t.Errorf("%s: in the end: checksum %s, %d bodies, %v; want CRC64NVME with at most 2", name, p.u.Checksum,
+				sent, err)
+		}
+	}
+}
+
+// TestRestartKeepsChecksum restarts the operator, which knows from the status what the bucket supports. A changed spec
+// may need another checksum, and a failed check says nothing of it.
+func TestRestartKeepsChecksum(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*prober)
+		want   bool
+	}{
+		"nothing else has changed": {func(*prober) {}, false},
+		"the spec has changed":     {func(p *prober) { p.tenant.Generation++ }, true},
+		"the last check failed": {func(p *prober) {
+			conditions.Set(&p.tenant, v1alpha1.ConditionStorageReachable, metav1.ConditionFalse, "AccessDenied", "no")
+		}, true},
+	} {
+		p := newProber(t, s3test.Rules{})
+		if _, err := p.check(); err != nil {
+			t.Fatal(err)
+		}
+		p.r = &Reconciler{Buckets: S3{Transport: loopback()}}
+		tc.change(p)
+		if sent, err := p.check(); err != nil || (sent > 2) != tc.want {
+			t.Errorf("%s: %d bodies, %v; want the checksum found out again: %v", name, sent, err, tc.want)
+		}
+		p.age(rejudge)
+		if sent, err := p.check(); err != nil || sent <= 2 {
+			t.Errorf("%s: a day later: %d bodies, %v; want the checksum found out again", name, sent, err)
+		}
 	}
 }

@@ -32,9 +32,9 @@ func (e *ProbeError) Error() string { return e.Message }
 // Unwrap returns the cause.
 func (e *ProbeError) Unwrap() error { return e.err }
 
-// Finding is what a probe found out about a bucket. With an error it has no Checksum.
+// Finding is what a probe found out about a bucket. With an error it is what the probe had found out before that.
 type Finding struct {
-	// Checksum is the best one that the store verifies, or that can be compared.
+	// Checksum is the best one that the store verifies, or that can be compared; empty if that is unknown.
 	Checksum Checksum
 	// Kept says why the object of the probe could not be deleted; empty if it was.
 	Kept string
@@ -72,21 +72,25 @@ func (b *Bucket) ProbeWrite(ctx context.Context, key string) (Finding, error) {
 		return w.failed(ctx), b.probeError(w.encryptionPolicy(ctx, err))
 	}
 	if err := w.readBack(ctx); err != nil {
-		return w.failed(ctx), b.probeError(err)
+		found := w.failed(ctx)
+		found.Checksum = checksum
+		return found, b.probeError(err)
 	}
 	found := Finding{Checksum: checksum}
 	if err := w.remove(ctx); err != nil {
 		if CauseOf(err).Reason == "" {
-			return Finding{}, b.probeError(err)
+			return found, b.probeError(err)
 		}
 		found.Kept = err.Error()
 	}
 	return found, nil
 }
 
-// failed removes what a probe has written before it failed.
+// failed removes what a probe has written before it failed. A store that is down keeps nothing for good: the next
+// probe replaces the object.
 func (w *probeWrite) failed(ctx context.Context) (f Finding) {
-	if err := w.remove(context.WithoutCancel(ctx)); err != nil { // what failed first is reported
+	err := w.remove(context.WithoutCancel(ctx)) // what failed first is reported
+	if err != nil && CauseOf(err).Reason != "" {
 		f.Kept = err.Error()
 	}
 	return f

@@ -1,6 +1,8 @@
 package objectstore_test
 
 import (
+	"errors"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -49,5 +51,34 @@ func TestProbeOfAnotherStore(t *testing.T) {
 				t.Errorf("found %+v, %v; want %s", got, err, tc.want)
 			}
 		})
+	}
+}
+
+// TestKept fails probes after their write. Kept has only what the bucket does not let be deleted.
+func TestKept(t *testing.T) {
+	const down = objectstore.EndpointUnreachable
+	for name, tc := range map[string]struct {
+		refusal  s3test.Refusal
+		want     objectstore.Reason
+		wantKept bool
+	}{
+		"the store is busy":       {s3test.Refusal{Status: 503, Code: "SlowDown"}, down, false},
+		"it breaks":               {s3test.Refusal{Status: 500, Code: "InternalError"}, down, false},
+		"may not read nor delete": {s3test.Refusal{Status: 403, Code: "AccessDenied"}, objectstore.AccessDenied, true},
+	} {
+		s := s3test.NewStrict(t, s3test.Rules{Refuse: func(r *http.Request) *s3test.Refusal {
+			if r.Method == http.MethodPut || r.Method == http.MethodPost || r.URL.RawQuery != "" {
+				return nil
+			}
+			return &tc.refusal
+		}}, nil)
+		found, err := openStrict(t, s, nil).ProbeWrite(t.Context(), probeKey)
+		var probe *objectstore.ProbeError
+		if !errors.As(err, &probe) || probe.Reason != tc.want || (found.Kept != "") != tc.wantKept {
+			t.Errorf("%s: found %+v, %v; want %s, something kept: %v", name, found, err, tc.want, tc.wantKept)
+		}
+		if found.Checksum != objectstore.ChecksumSHA256 {
+			t.Errorf("%s: checksum %q, want the one that was found before", name, found.Checksum)
+		}
 	}
 }
