@@ -42,14 +42,11 @@ func appendParam(into []byte, name, value string) []byte {
 	if value == "" || strings.EqualFold(name, "CurrentTime") {
 		return into
 	}
-	if strings.HasPrefix(value, "https://") || strings.HasPrefix(value, "http://") {
-		value = withoutSignatures(name, value)
-	}
-	return appendFields(into, name, value)
+	return appendFields(into, name, withoutSignatures(name, value))
 }
 
 // withoutSignatures returns a URL, or a list of URLs, without the queries that differ from one delivery to the next:
-// those of recordings, and of any other URL that is signed.
+// those of recordings, and of any other URL that is signed. The URL may lack its scheme.
 func withoutSignatures(name, value string) string {
 	if !strings.Contains(value, "?") {
 		return value
@@ -58,7 +55,7 @@ func withoutSignatures(name, value string) string {
 	recordings := isRecordingName(name)
 	for i, u := range urls {
 		bare, query, _ := strings.Cut(u, "?")
-		if recordings || isSignedQuery(query) {
+		if recordings || startsURL(u) && isSignedQuery(query) {
 			urls[i] = bare
 		}
 	}

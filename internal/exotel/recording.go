@@ -3,6 +3,7 @@ package exotel
 import (
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -55,19 +56,28 @@ func splitURLs(s string) (list []string) {
 	return append(list, s[start:])
 }
 
-// startsURL reports whether the text after a comma is the next URL of a list: it begins with a scheme, with "//", or
-// with a host of Exotel's.
+// startsURL reports whether a text is a URL, such as the next one of a list: it begins with a scheme, with "//", or
+// with a host or bucket of Exotel's.
 func startsURL(s string) bool {
-	s = strings.TrimLeft(s, ` "`)
-	if strings.HasPrefix(s, "http") || strings.HasPrefix(s, "//") {
+	s = strings.TrimLeft(s, ` "'`)
+	if len(s) >= len("http") && strings.EqualFold(s[:len("http")], "http") || strings.HasPrefix(s, "//") {
 		return true
 	}
-	host, _, found := strings.Cut(s[:min(len(s), maxHost)], "/")
-	return found && isDomain(strings.ToLower(host))
+	host, rest, found := strings.Cut(s[:min(len(s), maxPlace)], "/")
+	host, _, _ = strings.Cut(strings.ToLower(host), ":")
+	return found && (isDomain(host) || startsBucket(host, rest))
 }
 
-// maxHost is the length of the longest name of a host.
-const maxHost = 253
+// startsBucket reports whether a host and the rest of a URL begin with a bucket of Exotel's.
+func startsBucket(host, rest string) bool {
+	return slices.ContainsFunc(buckets, func(bucket string) bool {
+		below, inHost := strings.CutPrefix(host, bucket+".")
+		return (inHost || strings.HasPrefix(rest, bucket+"/")) && slices.Contains(endpoints, below)
+	})
+}
+
+// maxPlace is the length of the longest name of a host, with a port and a bucket after it.
+const maxPlace = 253 + 64
 
 // recordingURL returns the URL that a recording is fetched from, or "" for a word that says that there is none. Plain
 // http to Exotel becomes https. Any other text is returned as it is: the caller rejects it.

@@ -48,6 +48,12 @@ func TestRepeatedRecordings(t *testing.T) {
 			Body: []byte("RecordingUrl=" + a)}, []string{a, b}},
 		"nothing and one": {form("CallSid=c1&RecordingUrl=" + a + "&RecordingUrl=&RecordingUrl=null"),
 			[]string{a}},
+		"buckets in a text": {form("CallSid=c1&RecordingUrl=" + a +
+			",exotelrecordings.s3.amazonaws.com/b.mp3,s3.ap-south-1.amazonaws.com:443/exotel-mum1-recordings/c.mp3"),
+			[]string{"https://exotelrecordings.s3.amazonaws.com/b.mp3", a,
+				"https://s3.ap-south-1.amazonaws.com:443/exotel-mum1-recordings/c.mp3"}},
+		"a comma in a name": {form("CallSid=c1&RecordingUrl=" + a + "?n=a,s3.amazonaws.com/other/b.mp3"),
+			[]string{a + "?n=a,s3.amazonaws.com/other/b.mp3"}},
 		"two lists in texts": {form("CallSid=c1&RecordingUrl=" + a + "," + b + "&RecordingUrl=" + b + "," + a),
 			[]string{a, b}},
 		"a stream's twice": {get("CallSid=c1&Stream[RecordingUrl]=" + a + "&Stream[RecordingUrl]=" + b),
@@ -303,6 +309,10 @@ func TestUnreadKey(t *testing.T) {
 			return form("CallSid=c1&x=https://acme.example/?step=" +
 				s)
 		},
+		"the second of two buckets": func(s string) Request {
+			return form("CallSid=c1&RecordingUrl=" + recordingA + "?s,exotelrecordings.s3.amazonaws.com/" + s)
+		},
+		"words and a question": func(s string) Request { return form("CallSid=c1&CustomField=why?sig=" + s) },
 		"the second of two URLs": func(s string) Request {
 			return form("CallSid=c1&RecordingUrl=" + recordingA +
 				"?s,https://r/" + s)
@@ -327,6 +337,21 @@ func TestUnreadKey(t *testing.T) {
 		"another boundary": {parts("b1", "1"), parts("b2", "1")},
 		"a signature that is new": {form("CallSid=c1&x=https://s3.example/a?X-Amz-Signature=1"),
 			form("CallSid=c1&x=https://s3.example/a?X-Amz-Signature=2")},
+		"without a scheme": {form("CallSid=c1&RecordingUrl=recordings.exotel.com/a.mp3?X-Amz-Signature=1"),
+			form("CallSid=c1&RecordingUrl=recordings.exotel.com/a.mp3?X-Amz-Signature=2")},
+		"slashes alone": {form("CallSid=c1&x=//s3.example/a?X-Amz-Signature=1"),
+			form("CallSid=c1&x=//s3.example/a?X-Amz-Signature=2")},
+		"a host of Exotel's": {form("CallSid=c1&x=recordings.exotel.com:443/a?Signature=1"),
+			form("CallSid=c1&x=recordings.exotel.com:443/a?Signature=2")},
+		"a bucket": {form("CallSid=c1&x=exotelrecordings.s3.amazonaws.com/a?Signature=1"),
+			form("CallSid=c1&x=exotelrecordings.s3.amazonaws.com/a?Signature=2")},
+		"in capitals": {form("CallSid=c1&RecordingUrl=HTTPS://recordings.exotel.com/a.mp3?S=1&x=HTTPS://r/a?sig=1"),
+			form("CallSid=c1&RecordingUrl=HTTPS://recordings.exotel.com/a.mp3?S=2&x=HTTPS://r/a?sig=2")},
+		"in quotes": {form(`CallSid=c1&RecordingUrl='https://recordings.exotel.com/a.mp3?S=1'`),
+			form(`CallSid=c1&RecordingUrl='https://recordings.exotel.com/a.mp3?S=2'`)},
+		"buckets in a list": {
+			form("CallSid=c1&RecordingUrl=" + recordingA + "?a=1,s3.amazonaws.com/exotelrecordings/b.mp3?a=1"),
+			form("CallSid=c1&RecordingUrl=" + recordingA + "?a=2,s3.amazonaws.com/exotelrecordings/b.mp3?a=2")},
 		"two signatures that are new": {form("CallSid=c1&RecordingUrl=" + recordingA + "?a=1," + recordingB + "?a=1"),
 			form("CallSid=c1&RecordingUrl=" + recordingA + "?a=2," + recordingB + "?a=2")},
 	} {
