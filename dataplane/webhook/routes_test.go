@@ -61,6 +61,8 @@ func TestRoutes(t *testing.T) {
 			"status", ""}},
 		"passthru": {path: "passthru", query: "CallSid=c1&CallTo=08047491899", want: want{200, "acme/support",
 			"passthru", ""}},
+		"number called twice": {path: "passthru", query: "CallSid=c1&CallTo=08047491899&CallTo=9876543210",
+			want: want{200, "acme/support", "passthru", ""}},
 		"leg": {path: "leg", body: legBody, header: http.Header{"X-Exotel-Event-Sid": {"ev1"}}, want: want{
 			200, "acme/support", "leg", ""}},
 		"leg with the wrong header": {path: "leg", body: legBody, header: http.Header{

@@ -1,7 +1,6 @@
 package exotel
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -47,39 +46,50 @@ func namesOf(fields map[field]bool) bounded.Names {
 // maxClaimBody is how much of a body a claim is read from, in bytes.
 const maxClaimBody = 64 << 10
 
+// maxClaimNumbers bounds each group of a claim's numbers.
+const maxClaimNumbers = 64
+
 // ReadClaim reads what names the account or the called number, in the first 64 KiB of the body. Nothing else is read,
-// since nobody has verified the request yet.
+// since nobody has verified the request yet. Every number counts, and of several accounts the one that ParseEvent
+// returns.
 func ReadClaim(r Request) Claim {
 	r.Body = r.Body[:min(len(r.Body), maxClaimBody)]
+	in := readInput(r, claimNames)
 	var found [fieldCount][]text
-	for name, sent := range readInput(r, claimNames).params {
+	add := func(name, sent string) {
 		p, known := places[foldName(name)]
 		if sent = strings.TrimSpace(sent); known && !isNothing(sent) {
-			found[p.field] = append(found[p.field], text{sent, name, p.rank})
+			found[p.field] = append(found[p.field], text{unquote(sent), name, p.rank})
 		}
 	}
-	claim := Claim{PhoneNumbers: [][]string{numbers(found[fieldExoPhone]),
-		numbers(found[fieldTo], found[fieldFrom])}}
-	if accounts := inOrder(found[fieldAccountSID]); len(accounts) > 0 {
-		claim.AccountSID = accounts[0].value
+	for name, sent := range in.params {
+		add(name, sent)
 	}
-	return claim
+	for _, t := range in.repeated {
+		add(t.name, t.value)
+	}
+	var account text
+	for _, t := range found[fieldAccountSID] {
+		if account.name == "" || t.rank < account.rank ||
+			t.rank == account.rank && prefers(false, t.value, account.value) {
+			account = t
+		}
+	}
+	return Claim{AccountSID: account.value, PhoneNumbers: [][]string{numbers(found[fieldExoPhone]),
+		numbers(found[fieldTo], found[fieldFrom])}}
 }
 
-// inOrder sorts spellings of one field.
-func inOrder(list []text) []text {
-	slices.SortFunc(list, func(a, b text) int {
-		return cmp.Or(int(a.rank)-int(b.rank), strings.Compare(a.name,
-			b.name))
-	})
-	return list
-}
-
+// numbers returns the numbers of fields, each once, in the order of the fields and their spellings.
 func numbers(fields ...[]text) []string {
 	var list []string
 	for _, of := range fields {
-		for _, t := range inOrder(of) {
-			list = append(list, E164(t.value)...)
+		slices.SortFunc(of, text.compare)
+		for _, t := range of {
+			for _, number := range E164(t.value) {
+				if len(list) < maxClaimNumbers && !slices.Contains(list, number) {
+					list = append(list, number)
+				}
+			}
 		}
 	}
 	return list

@@ -1,6 +1,8 @@
 package exotel
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,6 +43,12 @@ func TestReadClaim(t *testing.T) {
 		"Voice v3": {Request{ContentType: "application/json",
 			Body: []byte(`{"call_details":{"virtual_number":"08047491899"}}`)},
 			Claim{PhoneNumbers: [][]string{{"+918047491899"}, nil}}},
+		"a number twice": {form("CallTo=08047491899&CallTo=9876543210"), Claim{PhoneNumbers: [][]string{nil,
+			{"+918047491899", "+919876543210", "+9876543210"}}}},
+		"in quotes": {form(`AccountSid="acme1"&CallTo="08047491899"`), Claim{AccountSID: "acme1",
+			PhoneNumbers: [][]string{nil, {"+918047491899"}}}},
+		"a number of a campaign": {form("campaign_sid=x&number=08047491899"), Claim{PhoneNumbers: [][]string{nil,
+			nil}}},
 		"nothing": {form("CallSid=c1&To=sip:bot@example.com"), Claim{PhoneNumbers: [][]string{nil, nil}}},
 	} {
 		if diff := cmp.Diff(tc.want, ReadClaim(tc.req)); diff != "" {
@@ -50,6 +58,37 @@ func TestReadClaim(t *testing.T) {
 	late := form("x=" + strings.Repeat("a", maxClaimBody) + "&AccountSid=acme1")
 	if got := ReadClaim(late); got.AccountSID != "" {
 		t.Errorf("a name after the first 64 KiB is read: %+v", got)
+	}
+}
+
+// TestClaimOfRepeatedAccount checks that the claim and the event name the same account.
+func TestClaimOfRepeatedAccount(t *testing.T) {
+	for _, fields := range []string{"AccountSid=acme10&AccountSid=b1", "AccountSid=b1&AccountSid=acme10",
+		"AccountSid=b1&account_sid=acme10", "ExotelAccountSid=longest1&AccountSid=b1&accountsid=acme10",
+		`AccountSid="acme10"&AccountSid=b1`, "AccountSid=null&AccountSid=b1", "data[AccountSid]=b1&AccountSid="} {
+		e, err := ParseEvent(KindStatus, form("CallSid=c1&"+fields), ist)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := ReadClaim(form(fields)).AccountSID; got != e.AccountSID || got == "" {
+			t.Errorf("%s: the claim is of %q, the event of %q", fields, got, e.AccountSID)
+		}
+	}
+}
+
+// TestClaimOfManyNumbers checks that a claim is bounded, and the same whatever the order of its numbers.
+func TestClaimOfManyNumbers(t *testing.T) {
+	var fields []string
+	for i := range maxClaimNumbers + 50 {
+		fields = append(fields, fmt.Sprintf("CallTo=08047490%03d", i))
+	}
+	want := ReadClaim(form(strings.Join(fields, "&")))
+	if n := len(want.PhoneNumbers[1]); n != maxClaimNumbers {
+		t.Errorf("%d numbers, want %d", n, maxClaimNumbers)
+	}
+	slices.Reverse(fields)
+	if diff := cmp.Diff(want, ReadClaim(form(strings.Join(fields, "&")))); diff != "" {
+		t.Errorf("in another order (-want +got):\n%s", diff)
 	}
 }
 
