@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"maps"
 	"net/url"
 	"runtime"
@@ -21,7 +22,7 @@ var wide = bounded.Limits{Values: 1 << 20, Depth: 9_000, Text: 1 << 20, Total: 4
 
 func text(name, s string) bounded.Value { return bounded.Value{Kind: '"', Name: name, Text: s} }
 
-func TestJSON(t *testing.T) {
+func TestDocument(t *testing.T) {
 	narrow := bounded.Limits{Values: 6, Depth: 2, Text: 4, Total: 12}
 	object := func(items ...bounded.Value) bounded.Value { return bounded.Value{Kind: '{', Items: items} }
 	for name, tc := range map[string]struct {
@@ -34,10 +35,12 @@ func TestJSON(t *testing.T) {
 			Text: "-1"},
 			bounded.Value{Kind: '[', Name: "l"}, bounded.Value{Kind: 'n', Name: "n"}, text("s", "x"), bounded.Value{Kind: 't',
 				Name: "t", Text: "true"})},
-		"the last of a name":   {input: `{"a":{"x":1},"b":"2","a":"3"}`, want: object(text("a", "3"), text("b", "2"))},
-		"text after the value": {input: `{"a":"1"} and more`, want: object(text("a", "1"))},
-		"escapes":              {input: `{"a":"\u00e9\n"}`, want: object(text("a", "é\n"))},
-		"invalid UTF-8":        {input: "{\"a\":\"\xff\"}", want: object(text("a", "\ufffd"))},
+		"the last of a name": {input: `{"a":{"x":1},"b":"2","a":"3"}`, want: object(text("a", "3"), text("b", "2"))},
+		"text after the value": {input: `{"a":"1"} and more`, wantErr: bounded.ErrMalformed,
+			want: object(text("a", "1"))},
+		"blanks after it": {input: "{\"a\":\"1\"} \t\r\n", want: object(text("a", "1"))},
+		"escapes":         {input: `{"a":"\u00e9\n"}`, want: object(text("a", "é\n"))},
+		"invalid UTF-8":   {input: "{\"a\":\"\xff\"}", want: object(text("a", "\ufffd"))},
 		"only some": {input: `{"a":"1234","b":{"c":"2","d":"1234","e":{}}}`, only: bounded.Names{"b": {Names: bounded.Names{"c": nil}}},
 			want: object(bounded.Value{Kind: '{', Name: "b", Items: []bounded.Value{text("c", "2")}})},
 		"as deep as allowed": {input: `[[1]]`, want: bounded.Value{Kind: '[', Items: []bounded.Value{{Kind: '[',
@@ -61,7 +64,7 @@ func TestJSON(t *testing.T) {
 		"a name without quote": {input: `{a:1}`, wantErr: bounded.ErrMalformed, want: object()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := bounded.JSON([]byte(tc.input), narrow, tc.only)
+			got, err := bounded.Document([]byte(tc.input), narrow, tc.only)
 			if !errors.Is(err, tc.wantErr) {
 				t.Errorf("error %v, want %v", err, tc.wantErr)
 			}
@@ -138,7 +141,7 @@ func TestLenient(t *testing.T) {
 		`{"b":[[[[1]]],2],"c":3}`: {{Kind: '[', Name: "b", Items: []bounded.Value{{Kind: '[',
 			Items: []bounded.Value{{Kind: '[', Fault: bounded.ErrTooDeep}}}, number("", "2")}}, number("c", "3")},
 	} {
-		got, err := bounded.JSON([]byte(input), narrow, nil)
+		got, err := bounded.Document([]byte(input), narrow, nil)
 		if diff := cmp.Diff(want, got.Items, cmpopts.EquateErrors()); diff != "" || err != nil {
 			t.Errorf("%s: %v, members (-want +got):\n%s", input, err, diff)
 		}
@@ -149,7 +152,7 @@ func TestLenient(t *testing.T) {
 		}
 	}
 	for _, input := range []string{`[1,2,3,4,5,6,7,8]`, `["aaaa","aaaa","aaaa","aaaa","aaaa","aaaa","a"]`} {
-		if _, err := bounded.JSON([]byte(input), narrow, nil); !errors.Is(err, bounded.ErrTooLarge) {
+		if _, err := bounded.Document([]byte(input), narrow, nil); !errors.Is(err, bounded.ErrTooLarge) {
 			t.Errorf("%s: error %v, want that it is too large", input, err)
 		}
 	}
@@ -176,7 +179,7 @@ func TestMemory(t *testing.T) {
 			data := []byte(input)
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			_, _ = bounded.JSON(data, limits, nil)
+			_, _ = bounded.Document(data, limits, nil)
 			_, _ = bounded.Form(input, limits, nil)
 			runtime.ReadMemStats(&after)
 			bytes := after.TotalAlloc - before.TotalAlloc
@@ -224,24 +227,30 @@ func flatAny(into map[string]string, prefix string, v any) {
 	}
 }
 
-// FuzzJSON compares the reader with encoding/json.
-func FuzzJSON(f *testing.F) {
+// FuzzDocument compares the reader with encoding/json.
+func FuzzDocument(f *testing.F) {
 	for _, s := range []string{`{"a":{"b":[1,2.50,-1e9,"x",true,null]},"a":2}`, `[[[]]]`, `"\ud83d\ude00\ud800\u0000"`,
 		"\"\xff\xc3\"", `{"a":1}}`, `{"a":1`, ` null`,
 		`{"":{"":""},"[a]":1}`, `{"a":[{"":0},{"":0}]}`, `01`, `{"a":"\x"}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := bounded.JSON(data, wide, nil)
+		got, err := bounded.Document(data, wide, nil)
 		decoder := json.NewDecoder(bytes.NewReader(data))
 		decoder.UseNumber()
 		var v any
-		if wantErr := decoder.Decode(&v); (err == nil) != (wantErr == nil) && !errors.Is(err, bounded.ErrTooDeep) &&
+		wantErr := decoder.Decode(&v)
+		if wantErr == nil {
+			if _, end := decoder.Token(); !errors.Is(end, io.EOF) {
+				wantErr = errors.New("text after the value")
+			}
+		}
+		if (err == nil) != (wantErr == nil) && !errors.Is(err, bounded.ErrTooDeep) &&
 			!errors.Is(err, bounded.ErrTooLarge) {
 			t.Fatalf("%q: error %v, encoding/json says %v", data, err, wantErr)
 		}
 		tight := bounded.Limits{Values: 20, Depth: 3, Text: 30, Total: 100}
-		if small, smallErr := bounded.JSON(data, tight, nil); smallErr == nil && err == nil {
+		if small, smallErr := bounded.Document(data, tight, nil); smallErr == nil && err == nil {
 			if diff := cmp.Diff(got, small); diff != "" {
 				t.Fatalf("%q: tight limits change the value (-wide +tight):\n%s", data, diff)
 			}
@@ -249,7 +258,7 @@ func FuzzJSON(f *testing.F) {
 			t.Fatalf("%q: %d bytes of text within limits of %d", data, size(small), tight.Total)
 		}
 		tight.Lenient = true
-		if lenient, _ := bounded.JSON(data, tight, nil); size(lenient) > tight.Total {
+		if lenient, _ := bounded.Document(data, tight, nil); size(lenient) > tight.Total {
 			t.Fatalf("%q: %d bytes of text within lenient limits of %d", data, size(lenient), tight.Total)
 		}
 		if err != nil {
@@ -318,7 +327,7 @@ func TestRepeats(t *testing.T) {
 		{true, []bounded.Value{number("a", "2"), number("a", "1"), number("a", "4"), number("b", "3")}},
 	} {
 		limits := bounded.Limits{Values: 8, Depth: 2, Text: 4, Total: 24, Repeats: tc.repeats}
-		got, err := bounded.JSON([]byte(`{"a":2,"a":1,"b":3,"a":4}`), limits, nil)
+		got, err := bounded.Document([]byte(`{"a":2,"a":1,"b":3,"a":4}`), limits, nil)
 		if diff := cmp.Diff(tc.want, got.Items); diff != "" || err != nil {
 			t.Errorf("repeats %v: %v, members (-want +got):\n%s", tc.repeats, err, diff)
 		}

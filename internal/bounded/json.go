@@ -26,13 +26,8 @@ type Value struct {
 	Items []Value
 }
 
-// JSON reads the value at the start of data, as encoding/json does: what follows the value is ignored, and invalid
-// UTF-8 becomes U+FFFD. After an error it returns what lies before the error.
-func JSON(data []byte, limits Limits, only Names) (Value, error) {
-	return newReader(data, limits).read(0, true, only)
-}
-
-// Document reads data as JSON does, and returns ErrMalformed if anything but white space follows the value.
+// Document reads data as json.Unmarshal does: invalid UTF-8 becomes U+FFFD. After an error it returns what lies before
+// the error. It returns ErrMalformed if anything but white space follows the value.
 func Document(data []byte, limits Limits, only Names) (Value, error) {
 	r := newReader(data, limits)
 	v, err := r.read(0, true, only)
