@@ -61,7 +61,8 @@ func (v *values) resolveContext() {
 		v.standIn(fieldEventTime, fieldNotificationTime)
 	}
 	for f, only := range inContext {
-		if only && !(known && field(f) == fieldNotification) { //nolint:gosec // a few
+		read := known && field(f) == fieldNotification //nolint:gosec // a few
+		if only && !read {
 			v.fields[f], v.several[f] = text{}, false
 		}
 	}
