@@ -136,7 +136,7 @@ func (r *Reconciler) compile(_ context.Context, s *scope) error {
 	s.upload = &tenantconfig.Upload{Version: tenantconfig.Version, ID: id, ExotelKey: value(s.exotel, "apiKey"),
 		ExotelToken: value(s.exotel, "apiToken"), ExotelAPI: spec.Exotel.APIBaseURL, AllowedSourceHosts: hosts,
 		Storage: bucket, KeyTemplate: spec.Recordings.KeyTemplate}
-	s.shareStorage()
+	r.shareStorage(s)
 	return nil
 }
 

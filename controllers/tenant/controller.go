@@ -69,6 +69,8 @@ type Buckets interface {
 	// Probe asks for a list of objects and, with write, does what uploads do, and returns what it found out.
 	Probe(ctx context.Context, u *tenantconfig.Upload, write bool) (objectstore.Finding, error)
 	DeletePrefix(ctx context.Context, u *tenantconfig.Upload, prefix string) error
+	// AllowsLinks reports whether the platform allows links to download recordings to name an endpoint.
+	AllowsLinks(endpoint string) bool
 }
 
 // Reconciler of Tenants.

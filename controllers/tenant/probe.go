@@ -135,7 +135,7 @@ func (r *Reconciler) storeFinding(ctx context.Context, s *scope, found objectsto
 		return nil
 	}
 	s.upload.Checksum = found.Checksum
-	s.shareStorage()
+	r.shareStorage(s)
 	return r.apply(ctx, s)
 }
 
@@ -261,6 +261,9 @@ func (s S3) Probe(ctx context.Context, u *tenantconfig.Upload, write bool) (foun
 		return err
 	})
 }
+
+// AllowsLinks reports whether the platform allows links to download recordings to name an endpoint.
+func (s S3) AllowsLinks(endpoint string) bool { return s.Transport.CheckPublic(endpoint) == nil }
 
 // DeletePrefix removes the objects below a prefix, and the uploads that were never finished there. It returns
 // objectstore.ErrUnfinished if it must be called again.

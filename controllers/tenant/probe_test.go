@@ -91,6 +91,44 @@ func TestPublicEndpoint(t *testing.T) {
 	}
 }
 
+// TestLinkEndpoint compiles what the API makes links with. Plain http that the platform does not allow is reported, and
+// used by no link meanwhile: not even of a Tenant that was right until the platform changed.
+func TestLinkEndpoint(t *testing.T) {
+	for name, tc := range map[string]struct {
+		endpoint, public string
+		allowed          bool
+		want             string
+	}{
+		"none":                       {"https://s3.test", "", false, "https://s3.test/"},
+		"https":                      {"https://s3.test", "https://media.test", false, "https://media.test/"},
+		"http":                       {"https://s3.test", "http://media.test", false, "https://s3.test/"},
+		"http that is allowed":       {"https://s3.test", "http://media.test", true, "http://media.test/"},
+		"a store with http":          {"http://s3.test:9000", "", false, "https://s3.test:9000/"},
+		"a store with http, and one": {"http://s3.test:9000", "http://media.test", false, "https://s3.test:9000/"},
+		"a store with http, another": {"http://s3.test:9000", "https://media.test", false, "https://media.test/"},
+		"a store with allowed http":  {"http://s3.test:9000", "", true, "http://s3.test:9000/"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScope()
+			s.tenant.Spec.Auth = &v1alpha1.AuthSpec{}
+			recordings := &s.tenant.Spec.Recordings
+			recordings.Bucket, recordings.Endpoint, recordings.PublicEndpoint = "bucket", tc.endpoint, tc.public
+			policy := objectstore.Policy{AllowHTTP: tc.allowed}
+			r := &Reconciler{Buckets: S3{Transport: objectstore.NewTransport(policy, 1)}}
+			if err := r.compile(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+			link, err := objectstore.PresignGet(s.config.Storage.Config(), "acme/support/a", time.Minute)
+			if err != nil || !strings.HasPrefix(link, tc.want) {
+				t.Errorf("link %.40s, %v; want one below %s", link, err, tc.want)
+			}
+			if s.upload.Endpoint != tc.endpoint || s.upload.PublicEndpoint != tc.public {
+				t.Errorf("the check sees %s and %s; want those of the spec", s.upload.Endpoint, s.upload.PublicEndpoint)
+			}
+		})
+	}
+}
+
 // age lets time pass since the last check.
 func (p *prober) age(d time.Duration) {
 	key := probeKey(&p.u)

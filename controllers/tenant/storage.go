@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"context"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -90,9 +91,18 @@ func tags(spec []v1alpha1.BucketTag) map[string]string {
 }
 
 // shareStorage has data-plane pods know the bucket where they need it: for links to download recordings, or for
-// captures.
-func (s *scope) shareStorage() {
-	if s.tenant.Spec.Auth != nil || captures(s.tenant.Spec.Audio) {
-		s.config.Storage = new(s.upload.Storage)
+// captures. The probe reports an endpoint that the platform does not allow, but after the config is written. Until it
+// is corrected, no link may use plain http.
+func (r *Reconciler) shareStorage(s *scope) {
+	if s.tenant.Spec.Auth == nil && !captures(s.tenant.Spec.Audio) {
+		return
 	}
+	st := s.upload.Storage
+	if !r.Buckets.AllowsLinks(st.PublicEndpoint) {
+		st.PublicEndpoint = ""
+	}
+	if st.PublicEndpoint == "" && !r.Buckets.AllowsLinks(st.Endpoint) {
+		st.PublicEndpoint = "https://" + strings.TrimPrefix(st.Endpoint, "http://") // such a link works or fails
+	}
+	s.config.Storage = &st
 }

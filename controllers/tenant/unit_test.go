@@ -131,7 +131,7 @@ func TestCompile(t *testing.T) {
 			for _, n := range namesOf(s.tenant) {
 				s.names.held[n.Name] = true
 			}
-			err := (&Reconciler{}).compile(t.Context(), s)
+			err := (&Reconciler{Buckets: S3{}}).compile(t.Context(), s)
 			if tc.wantError != "" {
 				wantStalled(t, err, v1alpha1.ReasonInvalidSpec, tc.wantError)
 				return
