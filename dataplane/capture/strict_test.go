@@ -51,6 +51,7 @@ func TestStrictStore(t *testing.T) {
 		"MD5":                      {s3test.Rules{NoSHA256: true, NoCRC64: true}, md, nil},
 		"ETag":                     {s3test.Rules{BlindParts: true}, etag, nil},
 		"other ETags":              {s3test.Rules{OpaqueETags: true}, none, nil},
+		"other ETags of parts":     {s3test.Rules{OpaquePartETags: true}, none, nil},
 		"Object Lock, SHA-256":     {s3test.Rules{Lock: true}, sha, nil},
 		"Object Lock, CRC64NVME":   {s3test.Rules{Lock: true, NoSHA256: true}, crc, nil},
 		"Object Lock, MD5":         {s3test.Rules{Lock: true, NoSHA256: true, NoCRC64: true}, md, nil},
