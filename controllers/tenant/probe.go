@@ -248,7 +248,7 @@ func (s S3) Probe(ctx context.Context, u *tenantconfig.Upload, write bool) (foun
 	if err != nil {
 		return found, err
 	}
-	return found, s.do(ctx, u, func(ctx context.Context) error {
+	err = s.do(ctx, u, func(ctx context.Context) error {
 		err := b.Probe(ctx)
 		if err == nil && write {
 			found, err = b.ProbeWrite(ctx, tenantconfig.ProbeKey(u.ID))
@@ -260,6 +260,7 @@ func (s S3) Probe(ctx context.Context, u *tenantconfig.Upload, write bool) (foun
 		}
 		return err
 	})
+	return found, err // after the call has set it
 }
 
 // AllowsLinks reports whether the platform allows links to download recordings to name an endpoint.
