@@ -82,8 +82,9 @@ type input struct {
 	names []string
 	// repeated are further values of fields that were sent more than once.
 	repeated []text
-	// query holds the fields of the query while the body is read.
-	query params
+	// query holds the fields of the query while the body is read, and queryRepeated their further values.
+	query         params
+	queryRepeated []text
 	// lists numbers the elements of lists that have no numbers.
 	lists  listNumbers
 	unread unreadList
@@ -223,7 +224,7 @@ func (in *input) add(name, value string) error {
 	old, known := in.params[name]
 	switch {
 	case known && old == value:
-	case len(in.params)+len(in.query)+len(in.repeated) >= maxFields:
+	case len(in.params)+len(in.query)+len(in.repeated)+len(in.queryRepeated) >= maxFields:
 		return bounded.ErrTooLarge
 	case known:
 		in.repeat(name, old, value)
@@ -394,6 +395,6 @@ func (in *input) expand(name, raw string) {
 		in.lossy = true
 	}
 	if in.lossy {
-		_ = in.add(faulty+name, raw) // without room for it, a part of the request is unread anyway
+		in.params[faulty+name] = digestOf([]byte(raw)) // whether or not there is room: there are few such fields
 	}
 }

@@ -16,20 +16,16 @@ func (v *values) recordingURLs(legs []ListedLeg, stream *Stream) []string {
 	for _, t := range v.recordings {
 		list = append(list, splitURLs(t.value)...)
 	}
-	var urls []string
+	var urls, known []string // known are those without their queries
 	add := func(raw string) {
 		u := recordingURL(raw)
-		for _, known := range urls {
-			if WithoutQuery(known) == WithoutQuery(u) {
-				return
-			}
-		}
+		bare := WithoutQuery(u)
 		switch {
-		case u == "":
+		case u == "" || slices.Contains(known, bare):
 		case len(urls) == maxRecordingURLs:
 			v.unread.add(canonical[fieldRecording], TooLarge, "")
 		default:
-			urls = append(urls, u)
+			urls, known = append(urls, u), append(known, bare)
 		}
 	}
 	for _, raw := range list {

@@ -1,7 +1,6 @@
 package exotel
 
 import (
-	"mime"
 	"net/url"
 	"strings"
 )
@@ -12,7 +11,7 @@ import (
 func RedactURL(r Request, source string) (Request, bool) {
 	query, inQuery := redactForm(r.RawQuery, source)
 	body, inBody := string(r.Body), false
-	if media, _, _ := mime.ParseMediaType(r.ContentType); media == "application/x-www-form-urlencoded" || media == "" {
+	if media, _ := mediaType(r); media == "" {
 		body, inBody = redactForm(body, source)
 	}
 	if !inBody { // a body of another type, or of another one than it says

@@ -49,14 +49,15 @@ func (l *listNumbers) numbered(name string) string {
 func (in *input) setQueryAside() {
 	if len(in.params) > 0 {
 		in.query, in.params = in.params, params{}
+		in.queryRepeated, in.repeated = in.repeated, nil
 	}
 	in.lists = listNumbers{}
 }
 
-// mergeQuery adds the fields of the query to those of the body. A known name counts in every case, so the callsid of an
-// address is ignored next to the body's CallSid.
+// mergeQuery adds the fields of the query to those of the body. A known field counts in every spelling, so the callsid
+// and the from of an address are ignored next to the body's CallSid and CallFrom.
 func (in *input) mergeQuery() {
-	var body map[string]bool
+	var body *said
 	for name, value := range in.query {
 		old, known := in.params[name]
 		switch {
@@ -71,24 +72,47 @@ func (in *input) mergeQuery() {
 			if body == nil {
 				body = in.said()
 			}
-			if body[foldName(name)] {
+			if body.has(name) {
 				continue
 			}
 		}
 		in.params[name] = value
 	}
-	in.query = nil
-}
-
-// said returns the folded names of the fields that have a value.
-func (in *input) said() map[string]bool {
-	said := make(map[string]bool, len(in.params))
-	for name, value := range in.params {
-		if !isNothing(strings.TrimSpace(value)) {
-			said[foldName(name)] = true
+	for _, t := range in.queryRepeated {
+		if isRecordingName(t.name) || in.params[t.name] == in.query[t.name] {
+			in.repeated = append(in.repeated, t)
 		}
 	}
-	return said
+	in.query, in.queryRepeated = nil, nil
+}
+
+// said are the known fields that have a value, and the folded names of those of legs.
+type said struct {
+	fields [fieldCount]bool
+	legs   map[string]bool
+}
+
+func (in *input) said() *said {
+	s := &said{legs: map[string]bool{}}
+	for name, value := range in.params {
+		if isNothing(strings.TrimSpace(value)) {
+			continue
+		}
+		folded := fold(nil, name)
+		if p, known := places[string(folded)]; known {
+			s.fields[p.field] = true
+		} else if _, _, isLeg := legOf(folded); isLeg {
+			s.legs[string(folded)] = true
+		}
+	}
+	return s
+}
+
+// has reports whether the field of a name has a value, in whatever spelling.
+func (s *said) has(name string) bool {
+	folded := fold(nil, name)
+	p, known := places[string(folded)]
+	return known && s.fields[p.field] || s.legs[string(folded)]
 }
 
 // isReadOnce reports whether a name is that of a known field with a single value.

@@ -2,6 +2,7 @@ package exotel
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -195,6 +196,13 @@ func TestQueryAndBody(t *testing.T) {
 			State: StateBusy}},
 		"nothing, exactly": {"CallSid=c1", "CallSid=", Event{CallSID: "c1"}},
 		"twice in a query": {"from=1&FROM=2", "CallSid=c1&From=0", Event{CallSID: "c1", From: "0"}},
+		"one spelling twice in a query": {"From=1&From=2&CallSid=c1long", "CallSid=c1&From=0",
+			Event{CallSID: "c1", From: "0"}},
+		"another spelling": {"from=website&CallStatus=new", "CallSid=c1&CallFrom=0&Status=completed",
+			Event{CallSID: "c1", From: "0", Status: "completed", State: StateCompleted}},
+		"nested in the body": {"from=website&status=new",
+			`{"call_details":{"sid":"c1","from":"0","status":"completed"}}`,
+			Event{CallSID: "c1", From: "0", Status: "completed", State: StateCompleted}},
 		"a leg": {"legs[0][number]=111", "CallSid=c1&Legs[0][Number]=22", Event{CallSID: "c1",
 			ListedLegs: []ListedLeg{{Number: "22"}}}},
 		"recordings": {"recordingurl=" + recordingB, "CallSid=c1&RecordingUrl=" + recordingA, Event{CallSID: "c1",
@@ -203,6 +211,17 @@ func TestQueryAndBody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			checkEvent(t, KindStatus, Request{RawQuery: tc.query, Body: []byte(tc.body)}, tc.want)
 		})
+	}
+	many := func(last string) [32]byte {
+		legs := "[" + strings.Repeat(`{"a":1,"b":2,"c":3,"d":4,"e":5},`, 110) + `{"a":` + last + `}]`
+		e, err := ParseEvent(KindStatus, Request{Body: []byte("CallSid=c1&Legs=" + url.QueryEscape(legs))}, ist)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e.DedupKey("a/b")
+	}
+	if many("1") == many("2") {
+		t.Error("what a list of too many legs ends with has no effect on the key")
 	}
 	one, errOne := ParseEvent(KindStatus, Request{RawQuery: "my_step=1", Body: []byte("CallSid=c1&mystep=0")}, ist)
 	two, errTwo := ParseEvent(KindStatus, Request{RawQuery: "my_step=2", Body: []byte("CallSid=c1&mystep=0")}, ist)
