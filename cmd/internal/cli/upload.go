@@ -24,8 +24,10 @@ type uploadOptions struct {
 }
 
 // NewUploadCommand is "caly upload", and the whole of caly-upload.
-func NewUploadCommand() *cobra.Command {
-	var o uploadOptions
+func NewUploadCommand() *cobra.Command { return newUploadCommand(uploadOptions{}) }
+
+// newUploadCommand returns the command with options that its flags do not have.
+func newUploadCommand(o uploadOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "upload",
 		Short: "Upload one tenant's recordings until there are none left",
