@@ -56,8 +56,8 @@ type Statement struct {
 	At time.Time
 	// Talked is true if two parties talked. That completes a call, whatever the state says.
 	Talked bool
-	// Assumed is true if the event says that the call has ended, and not how. Every statement with a result counts
-	// more.
+	// Assumed is true if the event says that the call has ended, and not how: its state is Completed. Every statement
+	// with a result counts more.
 	Assumed bool
 }
 

@@ -111,10 +111,17 @@ func TestOld(t *testing.T) {
 
 func statements(r *rapid.T) []outcome.Statement {
 	return rapid.SliceOfN(rapid.Custom(func(r *rapid.T) outcome.Statement {
-		return outcome.Statement{Whole: rapid.Bool().Draw(r, "whole"), State: outcome.State(rapid.IntRange(0,
-			8).Draw(r, "state")),
-			At: at(rapid.Int64Range(0, 4).Draw(r, "at")), Talked: rapid.IntRange(0, 9).Draw(r, "talked") == 0,
-			Assumed: rapid.IntRange(0, 4).Draw(r, "assumed") == 0}
+		said := outcome.Statement{
+			Whole:   rapid.Bool().Draw(r, "whole"),
+			State:   outcome.State(rapid.IntRange(0, 8).Draw(r, "state")),
+			At:      at(rapid.Int64Range(0, 4).Draw(r, "at")),
+			Talked:  rapid.IntRange(0, 9).Draw(r, "talked") == 0,
+			Assumed: rapid.IntRange(0, 4).Draw(r, "assumed") == 0,
+		}
+		if said.Assumed { // an event that ends the call without a result: no other statement is assumed
+			said.Whole, said.State = true, outcome.Completed
+		}
+		return said
 	}), 0, 8).Draw(r, "statements")
 }
 
