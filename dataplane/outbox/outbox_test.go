@@ -179,9 +179,11 @@ func TestTimeRunsOut(t *testing.T) {
 	r.exec(`UPDATE mail_outbox SET expires_at = now(), last_error = 'connect: refused'`)
 	p := r.start(Options{Sender: r.sender(server)})
 	r.untilStates("failed=1")
+	// The row is changed before the pod knows it, so a pod that is stopped now may not count it.
+	r.until("it is counted", func() bool { return p.count(t, "caly_mail_sent_total", outcomeExpired) == 1 })
 	p.stop()
-	if n := p.count(t, "caly_mail_sent_total", outcomeExpired); n != 1 || len(server.Mail()) != 0 {
-		t.Errorf("%v counted as expired and %d sent, want 1 and 0", n, len(server.Mail()))
+	if n := len(server.Mail()); n != 0 {
+		t.Errorf("%d messages, want none", n)
 	}
 }
 
