@@ -61,7 +61,7 @@ func (v *values) resolveContext() {
 		v.standIn(fieldEventTime, fieldNotificationTime)
 	}
 	for f, only := range inContext {
-		read := known && field(f) == fieldNotification //nolint:gosec // a few
+		read := known && field(f) == fieldNotification
 		if only && !read {
 			v.fields[f], v.several[f] = text{}, false
 		}
