@@ -50,10 +50,15 @@ func isDomain(name string) bool {
 
 // isBucket reports whether a URL leads to a bucket of Exotel's.
 func isBucket(u *url.URL) bool {
-	name := strings.ToLower(u.Hostname())
+	return namesBucket(strings.ToLower(u.Hostname()), func(bucket string) bool { return InPath(u, bucket) })
+}
+
+// namesBucket reports whether a host is that of a bucket of Exotel's, or one of S3 whose path begins with such a
+// bucket.
+func namesBucket(host string, inPath func(bucket string) bool) bool {
 	return slices.ContainsFunc(buckets, func(bucket string) bool {
-		host, inHost := strings.CutPrefix(name, bucket+".")
-		return slices.Contains(endpoints, host) && (inHost || InPath(u, bucket))
+		endpoint, inHost := strings.CutPrefix(host, bucket+".")
+		return slices.Contains(endpoints, endpoint) && (inHost || inPath(bucket))
 	})
 }
 

@@ -61,15 +61,8 @@ func startsURL(s string) bool {
 	}
 	host, rest, found := strings.Cut(s[:min(len(s), maxPlace)], "/")
 	host, _, _ = strings.Cut(strings.ToLower(host), ":")
-	return found && (isDomain(host) || startsBucket(host, rest))
-}
-
-// startsBucket reports whether a host and the rest of a URL begin with a bucket of Exotel's.
-func startsBucket(host, rest string) bool {
-	return slices.ContainsFunc(buckets, func(bucket string) bool {
-		below, inHost := strings.CutPrefix(host, bucket+".")
-		return (inHost || strings.HasPrefix(rest, bucket+"/")) && slices.Contains(endpoints, below)
-	})
+	inPath := func(bucket string) bool { return strings.HasPrefix(rest, bucket+"/") }
+	return found && (isDomain(host) || namesBucket(host, inPath))
 }
 
 // maxPlace is the length of the longest name of a host, with a port and a bucket after it.
