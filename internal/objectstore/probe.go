@@ -124,7 +124,9 @@ func (w *probeWrite) negotiate(ctx context.Context) (Checksum, error) {
 	// A checksum that is sent is tried with a wrong body each time: uploads rely on it, and another store may have
 	// taken over the endpoint.
 	order := []Checksum{ChecksumSHA256, ChecksumCRC64NVME, ChecksumMD5}
-	slices.SortStableFunc(order, func(a, b Checksum) int { return btoi(b == known) - btoi(a == known) })
+	if i := slices.Index(order, known); i > 0 {
+		order = slices.Insert(slices.Delete(order, i, i+1), 0, known)
+	}
 	var whole Checksum // verified for objects, but not for parts
 	for _, c := range order {
 		ok, err := w.verifies(ctx, c)
@@ -147,13 +149,6 @@ func (w *probeWrite) negotiate(ctx context.Context) (Checksum, error) {
 		return ChecksumNone, err
 	}
 	return ChecksumETag, nil
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // verifies reports whether the store refuses a body whose checksum is wrong, and takes it with the right one. A store
