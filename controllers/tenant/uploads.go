@@ -43,7 +43,7 @@ func (r *Reconciler) doubtStore(_ context.Context, s *scope) error {
 }
 
 // doubt ends the validity of an answer from before since, or of one older than doubtAfter. A bucket that keeps what is
-// written is written to once more, since only that finds out what it refuses now.
+// written is written to again, since only that finds out what it refuses now.
 func (c *probeCache) doubt(id string, since time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
