@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/md5" //nolint:gosec // an entity tag, no protection
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
@@ -20,11 +21,8 @@ type source struct {
 }
 
 func newSource(size int) (*source, error) {
-	body := make([]byte, size)
-	rng := rand.NewChaCha8([32]byte{1})
-	_, _ = rng.Read(body) // never fails
-	copy(body, "ID3")     // so that it is taken for audio
-	sum := md5.Sum(body)  //nolint:gosec // as above
+	body := recording(size)
+	sum := md5.Sum(body) //nolint:gosec // as above
 	etag := `"` + hex.EncodeToString(sum[:]) + `"`
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -36,11 +34,27 @@ func newSource(size int) (*source, error) {
 			s.served.Add(1)
 		}
 		w.Header().Set("ETag", etag)
-		w.Header().Set("Content-Type", "audio/mpeg")
+		w.Header().Set("Content-Type", "audio/wav")
 		http.ServeContent(w, r, "", time.Unix(1_700_000_000, 0), bytes.NewReader(body))
 	})}
 	go func() { _ = s.server.Serve(l) }()
 	return s, nil
+}
+
+// recording returns a WAV file of size bytes, at least 44: noise with 8,000 samples a second, 16 bits each.
+func recording(size int) []byte {
+	const header = 44
+	body := make([]byte, size)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(body[header:]) // never fails
+	b := append(body[:0], "RIFF"...)
+	b = binary.LittleEndian.AppendUint32(b, uint32(size-8)) //nolint:gosec // a few megabytes
+	b = append(b, "WAVEfmt "...)
+	for _, field := range []uint32{16, 1<<16 | 1, 8000, 16000, 16<<16 | 2} {
+		b = binary.LittleEndian.AppendUint32(b, field)
+	}
+	b = append(b, "data"...)
+	binary.LittleEndian.AppendUint32(b, uint32(size-header)) //nolint:gosec // a few megabytes
+	return body
 }
 
 func (s *source) url(sid string) string {
