@@ -101,7 +101,7 @@ once() {
 named "condition" < <(constants Condition api/v1alpha1/conditions.go)
 named "reason" < <(constants Reason api/v1alpha1/conditions.go)
 named "backfill result" < <(constants result controllers/backfill/metrics.go)
-named "refusal" < <(constants Reason dataplane/auth/auth.go && constants reason dataplane/webhook/route.go)
+named "refusal" < <(constants Reason dataplane/verify/auth.go && constants reason dataplane/webhook/route.go)
 named "dead reason" < <(dead_reasons)
 named "event in a path" < <(sed -n '/^var kinds = /,/^}/p' dataplane/webhook/route.go | grep -oE '"[a-z-]+":' | tr -d '":')
 named "flag" < <(grep -rohE --include='*.go' --exclude='*_test.go' 'VarP?\(&[A-Za-z.]+, "[a-z-]+"' cmd | cut -d'"' -f2 | sed 's/^/--/' | sort -u)

@@ -8,11 +8,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 func TestAuthDefaults(t *testing.T) {
-	ns := testenv.Get(t).NewNamespace(t)
+	ns := kubetest.Get(t).NewNamespace(t)
 	for name, tc := range map[string]struct{ set, want fields }{
 		"no accounts": {nil, fields{"spec.auth": nil}},
 		"accounts": {fields{"spec.auth": map[string]any{}}, fields{"spec.auth.registration": "Closed", "spec.auth.accessTokenLifetime": "15m",
@@ -41,7 +41,7 @@ func limit(requests int64, window string) map[string]any {
 
 // TestAuthRules breaks one rule at a time, on either side of each bound.
 func TestAuthRules(t *testing.T) {
-	ns := testenv.Get(t).NewNamespace(t)
+	ns := kubetest.Get(t).NewNamespace(t)
 	all := map[string]ruleCase{}
 	for _, table := range []map[string]ruleCase{authRules(), originRules(), limitRules(),
 		durationRules("spec.auth.accessTokenLifetime", "1m", "59s", "1h", "1h1s", "auth.accessTokenLifetime must be between 1m and 1h"),

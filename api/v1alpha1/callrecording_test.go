@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 const minimalRecording = `
@@ -18,7 +18,7 @@ spec:
 `
 
 func TestCallRecordingRules(t *testing.T) {
-	ns := testenv.Get(t).NewNamespace(t)
+	ns := kubetest.Get(t).NewNamespace(t)
 	ok := refusal{}
 	const call, source, tenant = "spec.callSID", "spec.sourceURL", "spec.tenantRef.name"
 	wantURL := refusal{source, "sourceURL must be an absolute http(s) URL"}
@@ -50,7 +50,7 @@ func TestCallRecordingRules(t *testing.T) {
 }
 
 func TestCallRecordingCannotBeChanged(t *testing.T) {
-	ns := testenv.Get(t).NewNamespace(t)
+	ns := kubetest.Get(t).NewNamespace(t)
 	changed := refusal{"spec", "spec of a CallRecording cannot be changed: apply a new CallRecording for another recording"}
 	for name, tc := range map[string]ruleCase{
 		"another call":   {fields{"spec.callSID": "another"}, changed},

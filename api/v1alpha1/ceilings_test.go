@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 // betweenRule matches the rule of a duration with both bounds.
@@ -38,7 +38,7 @@ func boundOf(s *schema) string {
 // documented reads the table of the platform's ceilings.
 func documented(t *testing.T) map[string]string {
 	t.Helper()
-	page, err := os.ReadFile(filepath.Join(testenv.Root(), "docs/reference.md"))
+	page, err := os.ReadFile(filepath.Join(kubetest.Root(), "docs/reference.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,14 +12,14 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) { kubetest.Main(m) }
 
 // strict refuses fields that the schema does not know, as kubectl does.
 func strict(t *testing.T) client.Client {
-	return client.WithFieldValidation(testenv.Get(t).Client, metav1.FieldValidationStrict)
+	return client.WithFieldValidation(kubetest.Get(t).Client, metav1.FieldValidationStrict)
 }
 
 // fields are paths such as "spec.exotel.region" and their values; nil removes a field.

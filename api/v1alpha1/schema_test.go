@@ -9,7 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/yaml"
 
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 // exceptions from the bounds, each with its reason.
@@ -52,7 +52,7 @@ type crd struct {
 func crds(t *testing.T) map[string]crd {
 	t.Helper()
 	found := map[string]crd{}
-	files, err := filepath.Glob(filepath.Join(testenv.Root(), "config/crd/bases/*.yaml"))
+	files, err := filepath.Glob(filepath.Join(kubetest.Root(), "config/crd/bases/*.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}

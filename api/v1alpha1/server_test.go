@@ -17,12 +17,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 func discover(t *testing.T) *discovery.DiscoveryClient {
 	t.Helper()
-	d, err := discovery.NewDiscoveryClientForConfig(testenv.Get(t).Config)
+	d, err := discovery.NewDiscoveryClientForConfig(kubetest.Get(t).Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestDiscovery(t *testing.T) {
 
 // TestTable is "kubectl get": the cells come from where the columns say.
 func TestTable(t *testing.T) {
-	e := testenv.Get(t)
+	e := kubetest.Get(t)
 	ns := e.NewNamespace(t)
 	tenant := object(t, ns, minimalTenant, nil)
 	recording := object(t, ns, minimalRecording, nil)
@@ -132,7 +132,7 @@ func table(t *testing.T, namespace, resource string) map[string]any {
 }
 
 func TestFieldSelectors(t *testing.T) {
-	e := testenv.Get(t)
+	e := kubetest.Get(t)
 	ns := e.NewNamespace(t)
 	for name, phase := range map[string]string{"one": "Uploaded", "two": "Failed", "three": "Failed"} {
 		o := object(t, ns, minimalRecording, fields{"metadata.name": name, "spec.callSID": "call-" + name})
@@ -176,7 +176,7 @@ func TestFieldSelectors(t *testing.T) {
 
 // TestSamples applies what the documentation tells people to apply, to a server that knows every field.
 func TestSamples(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(testenv.Root(), "config/samples/*.yaml"))
+	files, err := filepath.Glob(filepath.Join(kubetest.Root(), "config/samples/*.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}

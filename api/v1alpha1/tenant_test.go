@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 const minimalTenant = `
@@ -30,7 +30,7 @@ spec:
 `
 
 func TestTenantDefaults(t *testing.T) {
-	ns := testenv.Get(t).NewNamespace(t)
+	ns := kubetest.Get(t).NewNamespace(t)
 	for name, tc := range map[string]struct{ set, want fields }{
 		"minimal": {nil, fields{
 			"spec.suspend": nil, "spec.audio": nil, "spec.exotel.backfill": nil, "spec.exotel.region": nil,
@@ -59,7 +59,7 @@ func TestTenantDefaults(t *testing.T) {
 
 // TestTenantRules breaks one rule at a time, on either side of each bound.
 func TestTenantRules(t *testing.T) {
-	ns := testenv.Get(t).NewNamespace(t)
+	ns := kubetest.Get(t).NewNamespace(t)
 	ok := refusal{}
 	tables := []map[string]ruleCase{tenantRules(), exotelRules(), recordingsRules(), webhooksRules(), signatureRules(), cidrRules(),
 		secretNameRules("spec.exotel.credentialsSecretRef"), secretNameRules("spec.webhooks.signature.secretRef"),

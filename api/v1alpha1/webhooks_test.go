@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 // secretRef is a verifier of which no more is said than its Secret; more may be said in pairs.
@@ -20,7 +20,7 @@ func secretRef(more ...any) map[string]any {
 }
 
 func TestWebhookDefaults(t *testing.T) {
-	ns := testenv.Get(t).NewNamespace(t)
+	ns := kubetest.Get(t).NewNamespace(t)
 	for name, tc := range map[string]struct{ set, want fields }{
 		"minimal": {nil, fields{
 			"spec.webhooks.require": "Any", "spec.webhooks.freshness": "72h", "spec.webhooks.token": nil, "spec.webhooks.basicAuth": nil,

@@ -10,11 +10,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/caly-dev/caly/internal/mail/smtptest"
-	"github.com/caly-dev/caly/internal/objectstore/s3test"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
+	"github.com/caly-dev/caly/internal/testkit/smtptest"
 )
 
 // bodies that are wrong, each with a secret where it does not belong.
@@ -177,7 +177,7 @@ func (c *canaries) databaseAway(t *testing.T) {
 
 // brokenConfig is one that a pod cannot read, with the secrets in it.
 func (c *canaries) brokenConfig(t *testing.T, s3 *s3test.Server) {
-	kube, secret := testenv.Get(t).Client, &corev1.Secret{}
+	kube, secret := kubetest.Get(t).Client, &corev1.Secret{}
 	key := client.ObjectKey{Namespace: c.p.ns, Name: tenantconfig.SecretName(tenantconfig.PrefixTenant, globex)}
 	if err := kube.Get(t.Context(), key, secret); err != nil {
 		t.Fatal(err)

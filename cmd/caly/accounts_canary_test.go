@@ -16,9 +16,9 @@ import (
 	"github.com/emersion/go-smtp"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/caly-dev/caly/internal/mail/smtptest"
-	"github.com/caly-dev/caly/internal/objectstore/s3test"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
+	"github.com/caly-dev/caly/internal/testkit/smtptest"
 )
 
 // canaries are secrets that go through everything, and what was said meanwhile.

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caly-dev/caly/internal/mail/smtptest"
+	"github.com/caly-dev/caly/internal/testkit/smtptest"
 )
 
 // request to the platform. Zero fields: POST, of acme, from one home, over the proxy.

@@ -25,11 +25,11 @@ import (
 	"github.com/caly-dev/caly/dataplane/ratelimit"
 	"github.com/caly-dev/caly/dataplane/token"
 	"github.com/caly-dev/caly/internal/keyring"
-	"github.com/caly-dev/caly/internal/mail/smtptest"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/smtptest"
 )
 
 const (
@@ -79,7 +79,7 @@ func wideLimits() (args []string) {
 func newPlatform(t *testing.T, s setup) *platform {
 	t.Helper()
 	s.smtp.Auth = true
-	p := &platform{t: t, pg: pgtest.New(t), ns: testenv.Get(t).NewNamespace(t), kubeconfig: kubeconfig(t), smtp: smtptest.New(t, s.smtp),
+	p := &platform{t: t, pg: pgtest.New(t), ns: kubetest.Get(t).NewNamespace(t), kubeconfig: kubeconfig(t), smtp: smtptest.New(t, s.smtp),
 		smtpSecret: file(t, smtptest.Password)}
 	p.database, p.relay = newWire(t, hostOf(t, p.pg.DataplaneDSN)), newWire(t, p.smtp.Address)
 	var err error
@@ -131,7 +131,7 @@ func (p *platform) configure(id string, change func(*tenantconfig.Tenant)) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	kube := testenv.Get(p.t).Client
+	kube := kubetest.Get(p.t).Client
 	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: p.ns, Name: tenantconfig.SecretName(tenantconfig.PrefixTenant, id)},
 		Type: v1alpha1.SecretTypeTenantConfig, Data: map[string][]byte{tenantconfig.Key: data}}
 	if err = kube.Create(p.t.Context(), s); err != nil {
@@ -146,7 +146,7 @@ func (p *platform) configure(id string, change func(*tenantconfig.Tenant)) {
 // keepKeys runs the operator's own keeper of the keyring until the test ends, and returns once it has made one.
 func (p *platform) keepKeys() {
 	p.t.Helper()
-	kube := testenv.Get(p.t).Client
+	kube := kubetest.Get(p.t).Client
 	keeper := &keyringctl.Keeper{Client: kube, APIReader: kube, WorkNamespace: p.ns, Metrics: keyringctl.NewMetrics(prometheus.NewRegistry())}
 	ctx, cancel := context.WithCancel(log.IntoContext(context.Background(), logr.Discard()))
 	ended := make(chan struct{})
@@ -163,7 +163,7 @@ func (p *platform) keepKeys() {
 // ring is the keyring as it is in the cluster, nil without one.
 func (p *platform) ring() *keyring.Ring {
 	var s corev1.Secret
-	if testenv.Get(p.t).Client.Get(context.Background(), client.ObjectKey{Namespace: p.ns, Name: keyring.SecretName}, &s) != nil {
+	if kubetest.Get(p.t).Client.Get(context.Background(), client.ObjectKey{Namespace: p.ns, Name: keyring.SecretName}, &s) != nil {
 		return nil
 	}
 	ring, err := keyring.Decode(s.Data[keyring.DataKey])

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caly-dev/caly/internal/certtest"
+	"github.com/caly-dev/caly/internal/testkit/certtest"
 )
 
 // TestTestRoutes : what tries the frame itself is not there in production, whatever the token, and in development is for whoever has the one

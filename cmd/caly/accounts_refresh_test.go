@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caly-dev/caly/dataplane/session"
+	"github.com/caly-dev/caly/dataplane/identity/session"
 )
 
 // testFiftyRefreshes : tabs that refresh at the same moment, on whichever pod, get one and the same token.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
 	"github.com/caly-dev/caly/internal/agent"
-	"github.com/caly-dev/caly/internal/agent/agenttest"
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
 )
 
 func newAgentCommand() *cobra.Command {
@@ -30,7 +30,7 @@ func newAgentEchoCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := agenttest.NewServer(agenttest.Options{Listen: listen, Protocol: agent.Protocol(protocol), TLS: config})
+			s, err := agentsim.NewServer(agentsim.Options{Listen: listen, Protocol: agent.Protocol(protocol), TLS: config})
 			if err != nil {
 				return err
 			}

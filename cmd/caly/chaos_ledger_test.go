@@ -12,9 +12,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // ledger is what the senders know of each event: whether it was answered 2xx. Each call has two events, of two senders.
@@ -46,7 +46,7 @@ func (l *ledger) event(i int) keptKey {
 
 func (l *ledger) fields(i int) url.Values {
 	k := l.event(i)
-	c := exoteltest.Call{SID: k.call, From: "09876543210", To: "08030752400", Started: l.begun.Add(-2 * time.Minute), Ended: l.begun.Add(-time.Minute),
+	c := exotelsim.Call{SID: k.call, From: "09876543210", To: "08030752400", Started: l.begun.Add(-2 * time.Minute), Ended: l.begun.Add(-time.Minute),
 		RecordingURL: "https://recordings.exotel.com/exotelrecordings/acme/" + k.call + ".mp3"}
 	if k.eventType == terminalType {
 		return c.Terminal()
@@ -58,7 +58,7 @@ func (l *ledger) fields(i int) url.Values {
 func (l *ledger) send(ctx context.Context, to string) {
 	client := chaosClient(l.plan.senders)
 	defer client.CloseIdleConnections()
-	sender := exoteltest.Sender{Secret: signingSecret, Wait: 300 * time.Millisecond, HTTP: client}
+	sender := exotelsim.Sender{Secret: signingSecret, Wait: 300 * time.Millisecond, HTTP: client}
 	var wg sync.WaitGroup
 	for s := range l.plan.senders {
 		wg.Go(func() {
@@ -73,9 +73,9 @@ func (l *ledger) send(ctx context.Context, to string) {
 }
 
 // deliver notes what became of an event. Some that were taken are sent again: that may have no effect.
-func (l *ledger) deliver(ctx context.Context, sender exoteltest.Sender, to string, i int) {
+func (l *ledger) deliver(ctx context.Context, sender exotelsim.Sender, to string, i int) {
 	fields, turn := l.fields(i), i/l.plan.senders
-	spelling := func(n int) exoteltest.Spelling { return exoteltest.Spellings[n%len(exoteltest.Spellings)] }
+	spelling := func(n int) exotelsim.Spelling { return exotelsim.Spellings[n%len(exotelsim.Spellings)] }
 	_, attempts, err := sender.Send(ctx, to, fields, spelling(turn))
 	l.attempts.Add(int64(attempts))
 	l.acked[i] = err == nil

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // chaos is how much of it there is.

@@ -16,12 +16,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
-	"github.com/caly-dev/caly/dataplane/account"
 	"github.com/caly-dev/caly/dataplane/api"
+	"github.com/caly-dev/caly/dataplane/identity/account"
+	"github.com/caly-dev/caly/dataplane/identity/outbox"
 	"github.com/caly-dev/caly/dataplane/monitoring"
-	"github.com/caly-dev/caly/dataplane/outbox"
 	"github.com/caly-dev/caly/dataplane/ratelimit"
-	"github.com/caly-dev/caly/dataplane/records"
+	"github.com/caly-dev/caly/dataplane/tenantapi"
 	"github.com/caly-dev/caly/dataplane/token"
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/mail"
@@ -196,7 +196,7 @@ func newTenantAPI(o apiSettings, p apiParts) *tenantAPI {
 		Log:     p.log,
 	})
 	account.Register(a.handler, accounts)
-	records.Register(a.handler, records.Options{Store: p.db.api, Inviter: accounts, Revoker: a.revocations})
+	tenantapi.Register(a.handler, tenantapi.Options{Store: p.db.api, Inviter: accounts, Revoker: a.revocations})
 	a.handler.Handle("/.well-known/jwks.json", a.tokens.JWKS())
 	return a
 }

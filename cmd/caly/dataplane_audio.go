@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
-	"github.com/caly-dev/caly/dataplane/capture"
 	"github.com/caly-dev/caly/dataplane/janitor"
-	"github.com/caly-dev/caly/dataplane/session/live"
 	endpoint "github.com/caly-dev/caly/dataplane/stream"
+	"github.com/caly-dev/caly/dataplane/stream/capture"
+	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/objectstore"
 )
@@ -97,7 +97,7 @@ func parsePublicURL(flag string) (*url.URL, error) {
 // streams is what runs for /audio.
 type streams struct {
 	handler  *endpoint.Handler
-	sessions *live.Registry
+	sessions *registry.Registry
 	janitor  *janitor.Janitor
 	captures *capture.Captures // nil without a directory
 	grace    time.Duration
@@ -122,7 +122,7 @@ func newStreams(o audioOptions, p apiParts) (s *streams, err error) {
 			return nil, err
 		}
 	}
-	s.sessions = live.New(live.Options{
+	s.sessions = registry.New(registry.Options{
 		Store:      p.db.live,
 		Pod:        o.pod,
 		Tenants:    p.watcher.Snapshot,

@@ -9,11 +9,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/caly-dev/caly/internal/agent/agenttest"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 const audioToken = "token-of-the-audio-streams"
@@ -26,7 +26,7 @@ func (d *dataPlanePod) withAudio(agentURL string, maxStreams int) {
 
 func (d *dataPlanePod) withAudioAnd(agentURL string, maxStreams int, change func(*tenantconfig.Tenant)) {
 	d.t.Helper()
-	env := testenv.Get(d.t)
+	env := kubetest.Get(d.t)
 	var secret corev1.Secret
 	key := client.ObjectKey{Namespace: strings.TrimPrefix(d.args[1], "--work-namespace="), Name: tenantconfig.SecretName(tenantconfig.PrefixTenant, "acme/support")}
 	if err := env.Client.Get(d.t.Context(), key, &secret); err != nil {
@@ -49,7 +49,7 @@ func (d *dataPlanePod) withAudioAnd(agentURL string, maxStreams int, change func
 
 // TestLiveCallOutlivesTheSignal : after SIGTERM a live call goes on to the grace, then is closed with 1001; new ones are sent away.
 func TestLiveCallOutlivesTheSignal(t *testing.T) {
-	server, err := agenttest.NewServer(agenttest.Options{})
+	server, err := agentsim.NewServer(agentsim.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,9 +61,9 @@ func TestLiveCallOutlivesTheSignal(t *testing.T) {
 	p := d.start()
 	waitFor(t, "the data plane is not ready", d.ready)
 	address := "://" + d.public + "/audio/exotel/acme/support/" + audioToken
-	ended := make(chan exoteltest.Report, 1)
+	ended := make(chan exotelsim.Report, 1)
 	go func() {
-		report, err := (exoteltest.Stream{URL: "ws" + address, Audio: exoteltest.Noise(8000), Duration: time.Minute}).Run(t.Context())
+		report, err := (exotelsim.Stream{URL: "ws" + address, Audio: exotelsim.Noise(8000), Duration: time.Minute}).Run(t.Context())
 		if err != nil {
 			t.Error(err)
 		}

@@ -11,17 +11,17 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
-	"github.com/caly-dev/caly/internal/agent/agenttest"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
-	"github.com/caly-dev/caly/internal/objectstore/s3test"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
 	"github.com/caly-dev/caly/internal/wav"
 )
 
 // TestCaptureOutlivesTheSignal : a call that is captured while its pod is told to end is whole in the bucket when the process has ended.
 func TestCaptureOutlivesTheSignal(t *testing.T) {
-	server, err := agenttest.NewServer(agenttest.Options{})
+	server, err := agentsim.NewServer(agentsim.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,10 +39,10 @@ func TestCaptureOutlivesTheSignal(t *testing.T) {
 		"--allowed-storage-cidrs=127.0.0.0/8", "--stream-grace=3s", "--capture-dir="+t.TempDir())
 	p := d.start()
 	waitFor(t, "the data plane is not ready", d.ready)
-	said := exoteltest.Noise(8000)
+	said := exotelsim.Noise(8000)
 	ended := make(chan error, 1)
 	go func() {
-		_, err := (exoteltest.Stream{URL: "ws://" + d.public + "/audio/exotel/acme/support/" + audioToken, Audio: said, Duration: time.Minute}).Run(t.Context())
+		_, err := (exotelsim.Stream{URL: "ws://" + d.public + "/audio/exotel/acme/support/" + audioToken, Audio: said, Duration: time.Minute}).Run(t.Context())
 		ended <- err
 	}()
 	waitFor(t, "no call is live", func() bool { return server.Live() == 1 })

@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caly-dev/caly/internal/agent/agenttest"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // TestDataPlaneOverIPv6 runs a data plane in which only IPv6 is used: listeners, PostgreSQL, a tenant's ranges and its
@@ -23,7 +23,7 @@ func TestDataPlaneOverIPv6(t *testing.T) {
 	} else {
 		_ = l.Close()
 	}
-	agent, err := agenttest.NewServer(agenttest.Options{Listen: free})
+	agent, err := agentsim.NewServer(agentsim.Options{Listen: free})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,14 +43,14 @@ func TestDataPlaneOverIPv6(t *testing.T) {
 	p := d.start()
 	waitFor(t, "the data plane is not ready", d.ready)
 
-	sender, fields := exoteltest.Sender{Secret: signingSecret}, exoteltest.Call{SID: "c1"}.Answered()
+	sender, fields := exotelsim.Sender{Secret: signingSecret}, exotelsim.Call{SID: "c1"}.Answered()
 	target := "http://" + d.public + "/webhooks/exotel/acme/support/status"
-	status, _, err := sender.Send(t.Context(), target, fields, exoteltest.Form)
+	status, _, err := sender.Send(t.Context(), target, fields, exotelsim.Form)
 	if err != nil || status != http.StatusOK || events(t, pg) != 1 {
 		t.Errorf("a webhook is answered %d, %v, and %d events are stored", status, err, events(t, pg))
 	}
-	stream := exoteltest.Stream{URL: "ws://" + d.public + "/audio/exotel/acme/support/" + audioToken,
-		Audio: exoteltest.Noise(8000), Duration: time.Second}
+	stream := exotelsim.Stream{URL: "ws://" + d.public + "/audio/exotel/acme/support/" + audioToken,
+		Audio: exotelsim.Noise(8000), Duration: time.Second}
 	if report, err := stream.Run(t.Context()); err != nil || report.Received.Bytes == 0 {
 		t.Errorf("of a stream %d bytes came back, %v", report.Received.Bytes, err)
 	}

@@ -4,15 +4,15 @@ import (
 	"io/fs"
 	"math"
 
-	"github.com/caly-dev/caly/dataplane/audio"
-	"github.com/caly-dev/caly/dataplane/capture"
+	"github.com/caly-dev/caly/dataplane/stream/bridge"
+	"github.com/caly-dev/caly/dataplane/stream/capture"
 	"github.com/caly-dev/caly/dataplane/webhook"
 	"github.com/caly-dev/caly/internal/memlimit"
 	"github.com/caly-dev/caly/internal/password"
 )
 
 // budgets is the memory that webhooks, streams and captures may take at once, in bytes, next to hashing.
-const budgets = webhook.SharedMemory + audio.SharedMemory + capture.SharedMemory
+const budgets = webhook.SharedMemory + bridge.SharedMemory + capture.SharedMemory
 
 // shareOfHashing is the part of the memory beyond the budgets that hashes may take: a quarter. The rest is for the
 // streams themselves, for the program, and for garbage.

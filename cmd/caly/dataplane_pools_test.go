@@ -12,7 +12,7 @@ import (
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // quick bounds what another tenant waits for while lists hang. The lists hang for as long as the test runs, so the

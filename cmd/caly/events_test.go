@@ -23,9 +23,9 @@ import (
 	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/ingest"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 const (
@@ -51,7 +51,7 @@ func newDeadLetters(t *testing.T) *deadLetters {
 	t.Cleanup(db.Close)
 	t.Setenv("CALY_DATABASE_URL", pg.OperatorDSN)
 	t.Setenv("KUBECONFIG", kubeconfig(t))
-	d := &deadLetters{t: t, pg: pg, db: db, tenant: testenv.Get(t).NewNamespace(t) + "/support"}
+	d := &deadLetters{t: t, pg: pg, db: db, tenant: kubetest.Get(t).NewNamespace(t) + "/support"}
 	d.newTenant()
 	return d
 }
@@ -65,7 +65,7 @@ func (d *deadLetters) newTenant() {
 		Recordings: v1alpha1.RecordingsSpec{Bucket: "acme-recordings", Endpoint: "https://s3.example.com", Region: "us-east-1",
 			CredentialsSecretRef: v1alpha1.SecretReference{Name: "s3"}},
 	}}
-	if err := testenv.Get(d.t).Client.Create(d.t.Context(), tenant); err != nil {
+	if err := kubetest.Get(d.t).Client.Create(d.t.Context(), tenant); err != nil {
 		d.t.Fatal(err)
 	}
 }
@@ -74,7 +74,7 @@ func (d *deadLetters) newTenant() {
 func (d *deadLetters) allow(host string) {
 	d.t.Helper()
 	ns, name, _ := splitTenant(d.tenant)
-	c := testenv.Get(d.t).Client
+	c := kubetest.Get(d.t).Client
 	var tenant v1alpha1.Tenant
 	if err := c.Get(d.t.Context(), types.NamespacedName{Namespace: ns, Name: name}, &tenant); err != nil {
 		d.t.Fatal(err)

@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 const (
@@ -69,15 +69,15 @@ func TestHostilePeers(t *testing.T) {
 // sendGood sends webhooks, each over a connection of its own and but once. It returns how long the slowest took.
 func sendGood(t *testing.T, public, name string, n int) time.Duration {
 	t.Helper()
-	sender := exoteltest.Sender{Secret: signingSecret, HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+	sender := exotelsim.Sender{Secret: signingSecret, HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 	var wg sync.WaitGroup
 	took := make([]time.Duration, n)
 	for first := range min(n, goodSenders) {
 		wg.Go(func() {
 			for i := first; i < n; i += goodSenders {
 				start := time.Now()
-				call := exoteltest.Call{SID: fmt.Sprintf("%s%d", name, i)}
-				status, attempts, err := sender.Send(t.Context(), "http://"+public+hostilePath, call.Answered(), exoteltest.Spellings[i/goodSenders%4])
+				call := exotelsim.Call{SID: fmt.Sprintf("%s%d", name, i)}
+				status, attempts, err := sender.Send(t.Context(), "http://"+public+hostilePath, call.Answered(), exotelsim.Spellings[i/goodSenders%4])
 				took[i] = time.Since(start)
 				if err != nil || attempts != 1 || took[i] > goodPatience {
 					t.Errorf("a good webhook (%s) is answered %d, %v at attempt %d, after %s", name, status, err, attempts, took[i])

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/migrations"
 )
 

@@ -25,10 +25,10 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // asProgram in the environment makes this test binary the program itself, race detector included.
@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	testenv.Main(m)
+	kubetest.Main(m)
 }
 
 // process is the program under way.
@@ -127,7 +127,7 @@ func TestExitStatus(t *testing.T) {
 // kubeconfig is a file with which a program reaches the test's API server.
 func kubeconfig(t *testing.T) string {
 	t.Helper()
-	env := testenv.Get(t).Config
+	env := kubetest.Get(t).Config
 	c := clientcmdapi.NewConfig()
 	c.Clusters["test"] = &clientcmdapi.Cluster{Server: "https://" + strings.TrimPrefix(env.Host, "https://"), CertificateAuthorityData: env.CAData}
 	c.AuthInfos["test"] = &clientcmdapi.AuthInfo{ClientCertificateData: env.CertData, ClientKeyData: env.KeyData, Token: env.BearerToken}
@@ -159,7 +159,7 @@ func listConfigs(t *testing.T, ns string, tenants ...string) {
 		Type:       v1alpha1.SecretTypeTenantConfigList,
 		Data:       map[string][]byte{tenantconfig.ListKey: tenantconfig.EncodeList(names)},
 	}
-	if err := testenv.Get(t).Client.Create(t.Context(), list); err != nil {
+	if err := kubetest.Get(t).Client.Create(t.Context(), list); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -167,7 +167,7 @@ func listConfigs(t *testing.T, ns string, tenants ...string) {
 // Further tenants may be given.
 func newDataPlanePod(t *testing.T, pg *pgtest.Server, further ...tenantconfig.Tenant) *dataPlanePod {
 	t.Helper()
-	env := testenv.Get(t)
+	env := kubetest.Get(t)
 	ns := env.NewNamespace(t)
 	tenant := tenantconfig.Tenant{Version: tenantconfig.Version, ID: "acme/support",
 		AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
@@ -216,8 +216,8 @@ func TestDataPlaneDrains(t *testing.T) {
 	pg := pgtest.New(t)
 	p, public, internal := servingDataPlane(t, pg)
 	const path = "/webhooks/exotel/acme/support/status"
-	fields := exoteltest.Call{SID: "c1"}.Answered()
-	if status, _, err := (exoteltest.Sender{Secret: signingSecret}).Send(t.Context(), "http://"+public+path, fields, exoteltest.Form); err != nil {
+	fields := exotelsim.Call{SID: "c1"}.Answered()
+	if status, _, err := (exotelsim.Sender{Secret: signingSecret}).Send(t.Context(), "http://"+public+path, fields, exotelsim.Form); err != nil {
 		t.Fatalf("before the signal: %d, %v", status, err)
 	}
 	c, half := halfSent(t, public, path)
@@ -248,9 +248,9 @@ func TestDataPlaneWithoutDatabase(t *testing.T) {
 	pg := pgtest.New(t)
 	_, public, internal := servingDataPlane(t, pg)
 	send := func(sid string) (int, error) {
-		sender, call := exoteltest.Sender{Secret: signingSecret}, exoteltest.Call{SID: sid}
+		sender, call := exotelsim.Sender{Secret: signingSecret}, exotelsim.Call{SID: sid}
 		target := "http://" + public + "/webhooks/exotel/acme/support/status"
-		status, _, err := sender.Send(t.Context(), target, call.Answered(), exoteltest.Form)
+		status, _, err := sender.Send(t.Context(), target, call.Answered(), exotelsim.Form)
 		return status, err
 	}
 	metrics := func() string { _, body := fetch("http://" + internal + "/metrics"); return string(body) }
@@ -280,7 +280,7 @@ func TestDataPlaneWithoutDatabase(t *testing.T) {
 
 // TestDataPlaneWithoutConfigs starts a data plane in an empty work namespace.
 func TestDataPlaneWithoutConfigs(t *testing.T) {
-	ns := testenv.Get(t).NewNamespace(t)
+	ns := kubetest.Get(t).NewNamespace(t)
 	d := newDataPlanePod(t, pgtest.New(t))
 	d.args[1] = "--work-namespace=" + ns
 	d.start()
@@ -337,7 +337,7 @@ func events(t *testing.T, pg *pgtest.Server) (n int) {
 // halfSent is a connection on which all of a webhook but the half that it returns was sent.
 func halfSent(t *testing.T, address, path string) (c net.Conn, half string) {
 	t.Helper()
-	body, contentType, err := exoteltest.Encode(exoteltest.Call{SID: "c2"}.Answered(), exoteltest.Form)
+	body, contentType, err := exotelsim.Encode(exotelsim.Call{SID: "c2"}.Answered(), exotelsim.Form)
 	if err != nil {
 		t.Fatal(err)
 	}

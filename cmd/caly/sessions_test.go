@@ -9,24 +9,24 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caly-dev/caly/dataplane/audio"
-	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/dataplane/stream/bridge"
+	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // streams of two tenants on a pod that is at work.
-func (a *accounts) streams() (acme, acme2, globex *live.Live) {
+func (a *accounts) streams() (acme, acme2, globex *registry.Live) {
 	a.t.Helper()
 	snapshot := tenantconfig.NewSnapshot(&tenantconfig.Tenant{ID: "acme/support"}, &tenantconfig.Tenant{ID: "globex/sales"})
-	pod := live.New(live.Options{Store: a.db, Pod: "pod-1", HeartbeatEvery: 50 * time.Millisecond, Tenants: func() *tenantconfig.Snapshot { return snapshot }})
+	pod := registry.New(registry.Options{Store: a.db, Pod: "pod-1", HeartbeatEvery: 50 * time.Millisecond, Tenants: func() *tenantconfig.Snapshot { return snapshot }})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = pod.Run(ctx) })
 	a.t.Cleanup(func() { cancel(); running.Wait() })
-	admit := func(tenant, call string) *live.Live {
+	admit := func(tenant, call string) *registry.Live {
 		t, _ := snapshot.Tenant(tenant)
-		l, err := pod.Admit(a.t.Context(), t, 10, live.Stream{CallSID: call, Agent: "bot.example"})
+		l, err := pod.Admit(a.t.Context(), t, 10, registry.Stream{CallSID: call, Agent: "bot.example"})
 		if err != nil {
 			a.t.Fatal(err)
 		}
@@ -44,14 +44,14 @@ func TestSessionsList(t *testing.T) {
 	first, second, theirs := a.streams()
 	for name, tc := range map[string]struct {
 		args      []string
-		want      []*live.Live
-		wantNever []*live.Live
+		want      []*registry.Live
+		wantNever []*registry.Live
 		wantErrs  string
 	}{
-		"of all":      {nil, []*live.Live{first, second, theirs}, nil, ""},
-		"of a tenant": {[]string{"--tenant=acme/support"}, []*live.Live{first, second}, []*live.Live{theirs}, ""},
-		"some":        {[]string{"--limit=1"}, []*live.Live{first}, []*live.Live{second, theirs}, "there are more: raise --limit, or give --tenant\n"},
-		"of nobody":   {[]string{"--tenant=no/body"}, nil, []*live.Live{first, second, theirs}, ""},
+		"of all":      {nil, []*registry.Live{first, second, theirs}, nil, ""},
+		"of a tenant": {[]string{"--tenant=acme/support"}, []*registry.Live{first, second}, []*registry.Live{theirs}, ""},
+		"some":        {[]string{"--limit=1"}, []*registry.Live{first}, []*registry.Live{second, theirs}, "there are more: raise --limit, or give --tenant\n"},
+		"of nobody":   {[]string{"--tenant=no/body"}, nil, []*registry.Live{first, second, theirs}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := execute(t, append([]string{"sessions", "list"}, tc.args...)...)
@@ -82,8 +82,8 @@ func TestSessionsList(t *testing.T) {
 		time.Since(v.StartedAt).Abs() > time.Minute || v.Closing {
 		t.Errorf("%+v", v)
 	}
-	first.Measured(func() (toAgent, toExotel audio.Counts) {
-		return audio.Counts{Frames: 11, Bytes: 12, Dropped: 13}, audio.Counts{Frames: 14, Bytes: 15, Dropped: 16}
+	first.Measured(func() (toAgent, toExotel bridge.Counts) {
+		return bridge.Counts{Frames: 11, Bytes: 12, Dropped: 13}, bridge.Counts{Frames: 14, Bytes: 15, Dropped: 16}
 	})
 	waitFor(t, "the heartbeat writes no counts", func() bool {
 		return a.count(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND dropped_to_exotel = 16`, first.ID()) == 1
@@ -104,14 +104,14 @@ func lastFields(text string, n int) []string {
 }
 
 // ended tells whether a session has ended for the reason.
-func (a *accounts) ended(l *live.Live, reason string) bool {
+func (a *accounts) ended(l *registry.Live, reason string) bool {
 	return a.count(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND end_reason = $2`, l.ID(), reason) == 1
 }
 
 // waitEnd is until a person's wish has come true.
-func (a *accounts) waitEnd(l *live.Live) {
+func (a *accounts) waitEnd(l *registry.Live) {
 	a.t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !a.ended(l, string(audio.Closed)); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(15 * time.Second); !a.ended(l, string(bridge.Closed)); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			a.t.Fatalf("the stream %s is not closed", l.ID())
 		}

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 )
 
 func newSimulateCommand() *cobra.Command {
@@ -28,7 +28,7 @@ func newSimulateServerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := exoteltest.NewServer(exoteltest.Options{Listen: listen, Key: key, Token: token})
+			s, err := exotelsim.NewServer(exotelsim.Options{Listen: listen, Key: key, Token: token})
 			if err != nil {
 				return err
 			}

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 )
 
 // ledgerEntry is what the simulator knows of a call, for a later comparison.
@@ -69,7 +69,7 @@ func (o callOptions) check() error {
 	if o.replay < 1 {
 		return errors.New("--replay must be at least 1: the event itself counts")
 	}
-	if _, err := eventsOf(o.event, exoteltest.Call{}, exoteltest.Form); err != nil {
+	if _, err := eventsOf(o.event, exotelsim.Call{}, exotelsim.Form); err != nil {
 		return err
 	}
 	_, err := spellingOf(o.spelling, 0)
@@ -110,7 +110,7 @@ func placeCalls(cmd *cobra.Command, o callOptions) error {
 // target is where the events go, and what they carry to be taken.
 type target struct {
 	url    string
-	proofs []exoteltest.Proof
+	proofs []exotelsim.Proof
 	zone   *time.Location // in which times are written; nil: Exotel's own
 	hint   string         // what a refusal may come from that is not in the sender's hands
 }
@@ -126,7 +126,7 @@ func findTarget(ctx context.Context, o callOptions) (target, error) {
 		return target{}, errors.New("--webhook-url is no URL")
 	}
 	secret, err := readLine(o.secretFile)
-	return target{url: o.webhookURL, proofs: []exoteltest.Proof{exoteltest.Signature{Secret: secret}.Proof()}}, err
+	return target{url: o.webhookURL, proofs: []exotelsim.Proof{exotelsim.Signature{Secret: secret}.Proof()}}, err
 }
 
 func placeCall(ctx context.Context, o callOptions, to target, i int) (ledgerEntry, error) {
@@ -138,12 +138,12 @@ func placeCall(ctx context.Context, o callOptions, to target, i int) (ledgerEntr
 	_, _ = rand.Read(sid) // never fails
 	e := ledgerEntry{CallSID: hex.EncodeToString(sid), Size: o.size + int64(i)*1021}
 	now := time.Now()
-	call := exoteltest.Call{SID: e.CallSID, From: "09876543210", To: "09123456789", Started: now.Add(-time.Minute), Ended: now,
+	call := exotelsim.Call{SID: e.CallSID, From: "09876543210", To: "09123456789", Started: now.Add(-time.Minute), Ended: now,
 		Account: o.account, Zone: to.zone}
 	if o.recordings != "" && o.event != eventLeg {
-		e.SourceURL = exoteltest.RecordingURL(o.recordings, o.account, e.CallSID, e.Size)
+		e.SourceURL = exotelsim.RecordingURL(o.recordings, o.account, e.CallSID, e.Size)
 		e.Path = fmt.Sprintf("/exotelrecordings/%s/%s.mp3", o.account, e.CallSID)
-		e.SHA256 = exoteltest.SHA256(e.Path, e.Size)
+		e.SHA256 = exotelsim.SHA256(e.Path, e.Size)
 		call.RecordingURL = e.SourceURL
 	}
 	events, err := eventsOf(o.event, call, how)
@@ -161,7 +161,7 @@ func placeCall(ctx context.Context, o callOptions, to target, i int) (ledgerEntr
 }
 
 func (t target) send(ctx context.Context, e event, wait time.Duration) (status, attempts int, err error) {
-	status, attempts, err = exoteltest.Sender{Proofs: t.proofs, Wait: wait}.Send(ctx, t.url, e.fields, e.how)
+	status, attempts, err = exotelsim.Sender{Proofs: t.proofs, Wait: wait}.Send(ctx, t.url, e.fields, e.how)
 	if status == http.StatusUnauthorized && t.hint != "" {
 		err = fmt.Errorf("%w: %s", err, t.hint)
 	}
@@ -180,29 +180,29 @@ const (
 type event struct {
 	name   string
 	fields url.Values
-	how    exoteltest.Spelling
+	how    exotelsim.Spelling
 }
 
 // eventsOf are a call's events in their order. Only a StatusCallback comes in more than one spelling.
-func eventsOf(name string, call exoteltest.Call, how exoteltest.Spelling) ([]event, error) {
+func eventsOf(name string, call exotelsim.Call, how exotelsim.Spelling) ([]event, error) {
 	switch name {
 	case eventStatus:
 		return []event{{"answered event", call.Answered(), how}, {"terminal event", call.Terminal(), how}}, nil
 	case eventPassthru:
-		return []event{{"passthru", call.Passthru(), exoteltest.Query}}, nil
+		return []event{{"passthru", call.Passthru(), exotelsim.Query}}, nil
 	case eventStream:
-		return []event{{"passthru after a stream", call.StreamEnd(), exoteltest.Query}}, nil
+		return []event{{"passthru after a stream", call.StreamEnd(), exotelsim.Query}}, nil
 	case eventLeg:
-		return []event{{"leg event", call.Leg(), exoteltest.LegJSON}}, nil
+		return []event{{"leg event", call.Leg(), exotelsim.LegJSON}}, nil
 	}
 	return nil, fmt.Errorf("--event %q is none of status, passthru, leg, stream", name)
 }
 
-func spellingOf(name string, i int) (exoteltest.Spelling, error) {
+func spellingOf(name string, i int) (exotelsim.Spelling, error) {
 	if name == "mixed" {
-		return exoteltest.Spellings[i%len(exoteltest.Spellings)], nil
+		return exotelsim.Spellings[i%len(exotelsim.Spellings)], nil
 	}
-	for _, s := range exoteltest.Spellings {
+	for _, s := range exotelsim.Spellings {
 		if string(s) == name {
 			return s, nil
 		}

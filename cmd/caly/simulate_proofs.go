@@ -11,14 +11,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // proofs for all of a Tenant's verifiers, so that they do whether any or all of them must accept. Those that change the URL come
 // before those that sign it.
-func proofs(ctx context.Context, c client.Reader, t *v1alpha1.Tenant) ([]exoteltest.Proof, error) {
-	list := []exoteltest.Proof{}
+func proofs(ctx context.Context, c client.Reader, t *v1alpha1.Tenant) ([]exotelsim.Proof, error) {
+	list := []exotelsim.Proof{}
 	spec := t.Spec.Webhooks
 	if err := checkHeaders(spec); err != nil {
 		return nil, fmt.Errorf("tenant %s takes no webhook that can be sent: %w", t.ID(), err)
@@ -28,14 +28,14 @@ func proofs(ctx context.Context, c client.Reader, t *v1alpha1.Tenant) ([]exotelt
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, exoteltest.Token(spec.Token.Query, token))
+		list = append(list, exotelsim.Token(spec.Token.Query, token))
 	}
 	if spec.BasicAuth != nil {
 		user, password, err := firstSecret(ctx, c, t, spec.BasicAuth.SecretRef, "password")
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, exoteltest.Basic(user, password))
+		list = append(list, exotelsim.Basic(user, password))
 	}
 	// The signature may bring the body's digest into the URL; Standard Webhooks signs that only where there is no body.
 	if spec.StandardWebhooks != nil {
@@ -47,7 +47,7 @@ func proofs(ctx context.Context, c client.Reader, t *v1alpha1.Tenant) ([]exotelt
 		if err != nil {
 			return nil, fmt.Errorf("the Secret %s/%s %w", t.Namespace, spec.StandardWebhooks.SecretRef.Name, err)
 		}
-		list = append(list, exoteltest.StandardWebhooks(key.Reveal()))
+		list = append(list, exotelsim.StandardWebhooks(key.Reveal()))
 	}
 	if spec.Signature != nil {
 		_, secret, err := firstSecret(ctx, c, t, spec.Signature.SecretRef, "signing secret")
@@ -59,10 +59,10 @@ func proofs(ctx context.Context, c client.Reader, t *v1alpha1.Tenant) ([]exotelt
 	return list, nil
 }
 
-func signature(spec *v1alpha1.SignatureSpec, secret string) exoteltest.Signature {
-	s := exoteltest.Signature{Secret: secret, SHA256: spec.Scheme == v1alpha1.SignatureSchemeHMACSHA256,
+func signature(spec *v1alpha1.SignatureSpec, secret string) exotelsim.Signature {
+	s := exotelsim.Signature{Secret: secret, SHA256: spec.Scheme == v1alpha1.SignatureSchemeHMACSHA256,
 		Base64: spec.Encoding == v1alpha1.SignatureEncodingBase64, Header: spec.Header, Prefix: spec.Prefix,
-		Content: exoteltest.Content(spec.SignedContent)}
+		Content: exotelsim.Content(spec.SignedContent)}
 	if spec.Timestamp != nil {
 		s.TimestampHeader = spec.Timestamp.Header
 	}

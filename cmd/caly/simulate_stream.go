@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
 	"github.com/caly-dev/caly/internal/g711"
 	"github.com/caly-dev/caly/internal/resample"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/wav"
 )
 
@@ -66,7 +66,7 @@ func newSimulateStreamCommand() *cobra.Command {
 	f.DurationVar(&o.duration, "duration", 0, "how long each talks; the file once without, 10s without a file")
 	f.DurationVar(&o.pace, "pace", 20*time.Millisecond, "length of a frame: 20ms or 100ms in Exotel's")
 	f.IntVar(&o.rate, "rate", 0, "samples a second: 8000, 16000 or 24000; the file's without, 8000 without a file")
-	f.StringVar(&o.quoting, "quoting", string(exoteltest.Numbers), "numbers or strings: how numbers are written")
+	f.StringVar(&o.quoting, "quoting", string(exotelsim.Numbers), "numbers or strings: how numbers are written")
 	f.StringSliceVar(&o.quirks, "quirks", nil, "oddities of Exotel's: camel-case, no-connected, binary, extra-keys, odd-sizes")
 	f.StringVar(&o.digits, "digits", "", "digits to press")
 	f.StringVar(&o.expectEcho, "expect-echo", "", "compare what comes back: exact, or mulaw behind an agent that hears in mu-law at 8 kHz")
@@ -91,7 +91,7 @@ func stream(cmd *cobra.Command, o streamOptions) error {
 }
 
 // runStreams has all calls, begun one after the other over the ramp.
-func runStreams(ctx context.Context, s exoteltest.Stream, o streamOptions) []outcome {
+func runStreams(ctx context.Context, s exotelsim.Stream, o streamOptions) []outcome {
 	outcomes := make([]outcome, o.calls)
 	var group errgroup.Group
 	for i := range outcomes {
@@ -110,8 +110,8 @@ func runStreams(ctx context.Context, s exoteltest.Stream, o streamOptions) []out
 }
 
 // stream is what every call does.
-func (o streamOptions) stream(ctx context.Context) (exoteltest.Stream, error) {
-	s := exoteltest.Stream{Rate: o.rate, Pace: o.pace, Duration: o.duration, Linger: o.linger, Digits: o.digits, Quoting: exoteltest.Quoting(o.quoting)}
+func (o streamOptions) stream(ctx context.Context) (exotelsim.Stream, error) {
+	s := exotelsim.Stream{Rate: o.rate, Pace: o.pace, Duration: o.duration, Linger: o.linger, Digits: o.digits, Quoting: exotelsim.Quoting(o.quoting)}
 	if o.calls < 1 {
 		return s, errors.New("--calls must be at least 1")
 	}
@@ -121,7 +121,7 @@ func (o streamOptions) stream(ctx context.Context) (exoteltest.Stream, error) {
 	if !slices.Contains([]int{0, 8000, 16000, 24000}, o.rate) {
 		return s, fmt.Errorf("--rate %d is none of 8000, 16000, 24000", o.rate)
 	}
-	if o.quoting != string(exoteltest.Numbers) && o.quoting != string(exoteltest.Strings) {
+	if o.quoting != string(exotelsim.Numbers) && o.quoting != string(exotelsim.Strings) {
 		return s, fmt.Errorf("--quoting %q is neither numbers nor strings", o.quoting)
 	}
 	var err error
@@ -167,7 +167,7 @@ func (o streamOptions) address(ctx context.Context) (string, error) {
 	return address + o.url, nil
 }
 
-func quirksOf(names []string) (q exoteltest.StreamQuirks, err error) {
+func quirksOf(names []string) (q exotelsim.StreamQuirks, err error) {
 	for _, name := range names {
 		switch name {
 		case "camel-case":
@@ -213,7 +213,7 @@ func (o streamOptions) audio() (rate int, pcm []byte, err error) {
 		if rate == 0 {
 			rate = 8000
 		}
-		return rate, exoteltest.Noise(rate * 10), nil
+		return rate, exotelsim.Noise(rate * 10), nil
 	}
 	f, err := os.Open(o.wav)
 	if err != nil {
@@ -231,11 +231,11 @@ func (o streamOptions) audio() (rate int, pcm []byte, err error) {
 	if err != nil {
 		return 0, nil, fmt.Errorf("%s at --rate=%d: %w", o.wav, rate, err)
 	}
-	return rate, exoteltest.PCM(r.Append(nil, exoteltest.Samples(a.PCM))), nil
+	return rate, exotelsim.PCM(r.Append(nil, exotelsim.Samples(a.PCM))), nil
 }
 
 // expect is the audio as it is to come back; nil if that does not matter.
-func (o streamOptions) expect(s exoteltest.Stream) ([]byte, error) {
+func (o streamOptions) expect(s exotelsim.Stream) ([]byte, error) {
 	switch {
 	case o.expectEcho == "":
 		return nil, nil
@@ -246,5 +246,5 @@ func (o streamOptions) expect(s exoteltest.Stream) ([]byte, error) {
 	case s.Rate != 8000:
 		return nil, errors.New("--expect-echo=mulaw needs --rate=8000: a converted rate does not come back sample by sample")
 	}
-	return exoteltest.PCM(g711.AppendDecode(nil, g711.AppendEncode(nil, exoteltest.Samples(s.Audio)))), nil
+	return exotelsim.PCM(g711.AppendDecode(nil, g711.AppendEncode(nil, exotelsim.Samples(s.Audio)))), nil
 }

@@ -8,12 +8,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 )
 
 // outcome of one call.
 type outcome struct {
-	exoteltest.Report
+	exotelsim.Report
 	err error
 }
 
@@ -38,8 +38,8 @@ func (o outcome) String() string {
 
 // figures of one call, or of all.
 type figures struct {
-	sent, received exoteltest.Traffic
-	echo           exoteltest.Echo
+	sent, received exotelsim.Traffic
+	echo           exotelsim.Echo
 	latency, gaps  []time.Duration
 }
 
@@ -49,7 +49,7 @@ func (f figures) String() string {
 		quantile(f.latency, 0.5), quantile(f.latency, 0.99), len(f.gaps), quantile(f.gaps, 1))
 }
 
-func (f *figures) add(r exoteltest.Report) {
+func (f *figures) add(r exotelsim.Report) {
 	f.sent.Frames += r.Sent.Frames
 	f.sent.Bytes += r.Sent.Bytes
 	f.received.Frames += r.Received.Frames

@@ -7,14 +7,14 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/agent/agenttest"
-	"github.com/caly-dev/caly/internal/store/pgtest"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // TestSimulateStreamToTenant calls a data plane with nothing but its address, the Tenant's name and its token.
 func TestSimulateStreamToTenant(t *testing.T) {
-	a := newAgent(t, agenttest.Options{})
+	a := newAgent(t, agentsim.Options{})
 	d := newDataPlanePod(t, pgtest.New(t))
 	d.withAudio(a.URL(), 4) // the row of a call ends a moment after the call, so the next case may find it still live
 	d.args = append(d.args, "--allowed-agent-cidrs=127.0.0.0/8")
@@ -86,7 +86,7 @@ func TestSimulateStreamToTenantFails(t *testing.T) {
 
 // TestTenantAddress : what the cluster says of a Tenant becomes the address in Exotel's applet.
 func TestTenantAddress(t *testing.T) {
-	env := testenv.Get(t)
+	env := kubetest.Get(t)
 	t.Setenv("KUBECONFIG", kubeconfig(t))
 	ns := env.NewNamespace(t)
 	slashed := keep(t, env.Client, ns, "slashed", map[string]string{"a": aToken, "b": forgotten})

@@ -14,9 +14,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caly-dev/caly/internal/agent/agenttest"
-	"github.com/caly-dev/caly/internal/certtest"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
+	"github.com/caly-dev/caly/internal/testkit/certtest"
 	"github.com/caly-dev/caly/internal/wav"
 )
 
@@ -62,9 +62,9 @@ func agentEcho(t *testing.T, args ...string) string {
 	return found[1]
 }
 
-func newAgent(t *testing.T, o agenttest.Options) *agenttest.Server {
+func newAgent(t *testing.T, o agentsim.Options) *agentsim.Server {
 	t.Helper()
-	s, err := agenttest.NewServer(o)
+	s, err := agentsim.NewServer(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func certificate(t *testing.T) (cert, key string) {
 // wavFile of noise.
 func wavFile(t *testing.T, rate, samples int) string {
 	t.Helper()
-	pcm := exoteltest.Noise(samples)
+	pcm := exotelsim.Noise(samples)
 	return write(t, string(append(wav.Header(rate, len(pcm)), pcm...)))
 }
 
@@ -131,20 +131,20 @@ func TestSimulateStream(t *testing.T) {
 func TestSimulateStreamFinds(t *testing.T) {
 	eightKHz := "--wav=" + wavFile(t, 8000, 1600) // 200 ms
 	for name, tc := range map[string]struct {
-		o    agenttest.Options
+		o    agentsim.Options
 		args []string
 		says string
 		line string // of a call
 	}{
-		"a refusal": {agenttest.Options{Refuse: 503}, []string{"--calls=2"}, "2 calls could not be opened", "the handshake was answered 503"},
-		"an early end": {agenttest.Options{CloseAfter: 3, CloseCode: 4001}, nil, "1 calls ended before their time",
+		"a refusal": {agentsim.Options{Refuse: 503}, []string{"--calls=2"}, "2 calls could not be opened", "the handshake was answered 503"},
+		"an early end": {agentsim.Options{CloseAfter: 3, CloseCode: 4001}, nil, "1 calls ended before their time",
 			", closed with 4001 before its time"},
-		"an early end without a close": {agenttest.Options{DropAfter: 3}, []string{"--expect-echo"},
+		"an early end without a close": {agentsim.Options{DropAfter: 3}, []string{"--expect-echo"},
 			"1 calls ended before their time; 1 calls did not get back what they sent", ", closed with 1006 before its time"},
-		"silence": {agenttest.Options{Silent: true}, []string{"--expect-echo", "--linger=10ms"}, "1 calls did not get back what they sent",
+		"silence": {agentsim.Options{Silent: true}, []string{"--expect-echo", "--linger=10ms"}, "1 calls did not get back what they sent",
 			"received 0 (0): 0 equal, 0 wrong, 0 lost, 3200 missing"},
-		"another audio": {agenttest.Options{}, []string{"--expect-echo=mulaw"}, "1 calls did not get back what they sent", " wrong"},
-		"nonsense": {agenttest.Options{Protocol: "pcm"}, []string{"--quirks=binary"}, "messages were none that Exotel understands",
+		"another audio": {agentsim.Options{}, []string{"--expect-echo=mulaw"}, "1 calls did not get back what they sent", " wrong"},
+		"nonsense": {agentsim.Options{Protocol: "pcm"}, []string{"--quirks=binary"}, "messages were none that Exotel understands",
 			"invalid messages (a binary message)"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestSimulateStreamFails(t *testing.T) {
 
 // TestSimulateStreamFromTheEnvironment takes credentials that no argument should carry.
 func TestSimulateStreamFromTheEnvironment(t *testing.T) {
-	a := newAgent(t, agenttest.Options{})
+	a := newAgent(t, agentsim.Options{})
 	t.Setenv("CALY_URL", strings.Replace(a.URL(), "://", "://key:topsecret@", 1))
 	r := execute(t, "simulate", "stream", "--duration=40ms")
 	a.Close()
@@ -203,7 +203,7 @@ func TestSimulateStreamFromTheEnvironment(t *testing.T) {
 
 func TestAgentEchoFails(t *testing.T) {
 	cert, key := certificate(t)
-	taken := newAgent(t, agenttest.Options{})
+	taken := newAgent(t, agentsim.Options{})
 	for name, tc := range map[string]struct {
 		args []string
 		says string
@@ -233,9 +233,9 @@ func TestQuantile(t *testing.T) {
 // TestTotalOfStreams : what goes wrong in several ways is told in one line.
 func TestTotalOfStreams(t *testing.T) {
 	outcomes := []outcome{
-		{Report: exoteltest.Report{HungUp: true, Code: 1000, Echo: exoteltest.Echo{Equal: 10}}},
-		{Report: exoteltest.Report{HungUp: true, Code: 1000, Echo: exoteltest.Echo{Lost: 2}, Invalid: 3}},
-		{Report: exoteltest.Report{Code: 1006, Late: time.Second}},
+		{Report: exotelsim.Report{HungUp: true, Code: 1000, Echo: exotelsim.Echo{Equal: 10}}},
+		{Report: exotelsim.Report{HungUp: true, Code: 1000, Echo: exotelsim.Echo{Lost: 2}, Invalid: 3}},
+		{Report: exotelsim.Report{Code: 1006, Late: time.Second}},
 		{err: errors.New("refused")},
 	}
 	for name, tc := range map[string]struct {
@@ -269,7 +269,7 @@ func TestStreamProcesses(t *testing.T) {
 	if code := good.end(); code != 0 || !strings.Contains(good.out.String(), "20 calls, 0 failed, 0 ended early, 0 incomplete: sent 500 frames") {
 		t.Errorf("ends with %d, prints %q and %q", code, good.out.String(), good.errs.String())
 	}
-	a := newAgent(t, agenttest.Options{})
+	a := newAgent(t, agentsim.Options{})
 	long := start(t, nil, "simulate", "stream", "--url="+a.URL(), "--duration=1h")
 	waitFor(t, "the call does not begin", func() bool { return a.Live() == 1 })
 	if err := long.cmd.Process.Signal(os.Interrupt); err != nil {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 func newTenant(ns, name string, webhooks v1alpha1.WebhooksSpec) *v1alpha1.Tenant {
@@ -109,7 +109,7 @@ func verifierCases(t *testing.T, c client.Client, ns string) map[string]verifier
 // TestSimulateCallForEveryVerifier sends every event, each twice, to tenants of every verifier. The data plane knows the first secret of
 // each alone.
 func TestSimulateCallForEveryVerifier(t *testing.T) {
-	env := testenv.Get(t)
+	env := kubetest.Get(t)
 	t.Setenv("KUBECONFIG", kubeconfig(t))
 	ns := env.NewNamespace(t)
 	cases := verifierCases(t, env.Client, ns)
@@ -158,7 +158,7 @@ func TestSimulateCallForEveryVerifier(t *testing.T) {
 
 // TestSimulateCallOfTenantFails : each fault is told of in one line, which holds no secret.
 func TestSimulateCallOfTenantFails(t *testing.T) {
-	env := testenv.Get(t)
+	env := kubetest.Get(t)
 	t.Setenv("KUBECONFIG", kubeconfig(t))
 	ns := env.NewNamespace(t)
 	elsewhere := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
@@ -202,7 +202,7 @@ func TestSimulateCallOfTenantFails(t *testing.T) {
 
 // TestSimulateCallOfTenant reads address and secret from a real API server.
 func TestSimulateCallOfTenant(t *testing.T) {
-	env := testenv.Get(t)
+	env := kubetest.Get(t)
 	t.Setenv("KUBECONFIG", kubeconfig(t))
 	ns := env.NewNamespace(t)
 	hook, count := dataPlane(t, "http://127.0.0.1:1")

@@ -23,11 +23,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/dataplane/webhook"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
-	"github.com/caly-dev/caly/internal/objectstore/s3test"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
 const signingSecret = "a signing secret of acme"
@@ -86,12 +86,12 @@ func simulateServer(t *testing.T, args ...string) string {
 
 func TestSimulateServer(t *testing.T) {
 	base := simulateServer(t, "--api-key-file="+write(t, "key\n"), "--api-token-file="+write(t, "token\n"))
-	url := exoteltest.RecordingURL(base, "acme1", "c1", 1000)
+	url := exotelsim.RecordingURL(base, "acme1", "c1", 1000)
 	if code, _ := fetch(url); code != http.StatusUnauthorized {
 		t.Errorf("without credentials: %d", code)
 	}
 	code, body := fetch(url, func(r *http.Request) { r.SetBasicAuth("key", "token") })
-	if want := exoteltest.SHA256("/exotelrecordings/acme1/c1.mp3", 1000); code != http.StatusOK || len(body) != 1000 || sum(body) != want {
+	if want := exotelsim.SHA256("/exotelrecordings/acme1/c1.mp3", 1000); code != http.StatusOK || len(body) != 1000 || sum(body) != want {
 		t.Errorf("with them: %d, %d bytes", code, len(body))
 	}
 	checkFailure(t, execute(t, "simulate", "server", "--listen="+strings.TrimPrefix(base, "http://")), "listen as Exotel")
@@ -225,7 +225,7 @@ func newVerification(t *testing.T, s *s3test.Server) verification {
 	}
 	for _, sid := range []string{"c-1", "c_2"} {
 		path := "/exotelrecordings/acme1/" + sid + ".mp3"
-		v.entries = append(v.entries, ledgerEntry{CallSID: sid, Path: path, SourceURL: "http://x" + path, Size: 5000, SHA256: exoteltest.SHA256(path, 5000)})
+		v.entries = append(v.entries, ledgerEntry{CallSID: sid, Path: path, SourceURL: "http://x" + path, Size: 5000, SHA256: exotelsim.SHA256(path, 5000)})
 	}
 	ledger := filepath.Join(t.TempDir(), "ledger")
 	if err := writeLedger(ledger, v.entries); err != nil {
@@ -241,7 +241,7 @@ func (v verification) key(i int) string {
 }
 
 func (v verification) recording(i int) []byte {
-	b, err := io.ReadAll(io.NewSectionReader(exoteltest.Audio(v.entries[i].Path), 0, v.entries[i].Size))
+	b, err := io.ReadAll(io.NewSectionReader(exotelsim.Audio(v.entries[i].Path), 0, v.entries[i].Size))
 	if err != nil {
 		v.t.Fatal(err)
 	}

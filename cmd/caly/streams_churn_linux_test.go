@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caly-dev/caly/internal/agent/agenttest"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // churnCallers place one call after the other.
@@ -68,9 +68,9 @@ func goesOn(c <-chan struct{}) bool {
 // churnAgents are those that the tenant has one after the other.
 func churnAgents(t *testing.T) (urls []string) {
 	t.Helper()
-	for _, o := range []agenttest.Options{{}, {DropAfter: 20}, {}, {CloseAfter: 10, CloseCode: 1011}, {Refuse: 503}, {BurstEvery: 5, BurstMarks: 3},
+	for _, o := range []agentsim.Options{{}, {DropAfter: 20}, {}, {CloseAfter: 10, CloseCode: 1011}, {Refuse: 503}, {BurstEvery: 5, BurstMarks: 3},
 		{HandshakeDelay: 200 * time.Millisecond}, {Silent: true}} {
-		s, err := agenttest.NewServer(o)
+		s, err := agentsim.NewServer(o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +92,7 @@ type churn struct {
 func (c *churn) call(lasts time.Duration) {
 	c.t.Helper()
 	var group sync.WaitGroup
-	audio := exoteltest.Noise(16_000)
+	audio := exotelsim.Noise(16_000)
 	for i := range churnCallers {
 		group.Go(func() {
 			random := rand.New(rand.NewPCG(uint64(i), 1)) //nolint:gosec // it repeats
@@ -110,7 +110,7 @@ func (c *churn) call(lasts time.Duration) {
 // one call, of up to two seconds. Some vanish, some are given up, some know no secret.
 func (c *churn) one(random *rand.Rand, audio []byte) string {
 	some := func(most int) time.Duration { return time.Duration(1+random.IntN(most)) * time.Millisecond }
-	s := exoteltest.Stream{URL: "ws://" + c.pod.public + streamPath, Audio: audio, Duration: some(2000), Linger: some(200)}
+	s := exotelsim.Stream{URL: "ws://" + c.pod.public + streamPath, Audio: audio, Duration: some(2000), Linger: some(200)}
 	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	switch random.IntN(10) {
@@ -124,7 +124,7 @@ func (c *churn) one(random *rand.Rand, audio []byte) string {
 		s.Quirks.OddSizes, s.Quirks.Binary = true, true
 	}
 	r, err := s.Run(ctx)
-	var refused *exoteltest.HandshakeError
+	var refused *exotelsim.HandshakeError
 	switch {
 	case errors.As(err, &refused):
 		pause(ctx, some(100))

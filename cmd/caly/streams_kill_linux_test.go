@@ -8,8 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/websocket"
 
-	"github.com/caly-dev/caly/internal/agent/agenttest"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // TestStreamsOfAKilledPod : a data plane dies with kill -9 and all its calls. Another one ends their sessions as orphans within a minute,
@@ -17,7 +17,7 @@ import (
 func TestStreamsOfAKilledPod(t *testing.T) {
 	t.Parallel() // it waits for most of its minute
 	calls := sized(t, "CALY_LOAD_KILLED_CALLS", 60, strconv.Atoi)
-	agent, err := agenttest.NewServer(agenttest.Options{})
+	agent, err := agentsim.NewServer(agentsim.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caly-dev/caly/internal/exotel/exoteltest/fleet"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/fleet"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // knee is how far a measurement goes.

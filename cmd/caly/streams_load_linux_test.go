@@ -8,8 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/websocket"
 
-	"github.com/caly-dev/caly/internal/exotel/exoteltest/fleet"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/fleet"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // sums over the sessions of a run.

@@ -15,8 +15,8 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/caly-dev/caly/internal/exotel/exoteltest/fleet"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/fleet"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // sized is what the environment says in place of a default, which keeps make test short. The make targets of the long runs set it.

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
-	"github.com/caly-dev/caly/dataplane/account"
+	"github.com/caly-dev/caly/dataplane/identity/account"
 	"github.com/caly-dev/caly/internal/store"
 )
 

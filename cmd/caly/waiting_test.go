@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // TestDataPlaneBeforeDatabase starts a data plane before PostgreSQL: it is alive, not ready, and answers 503 until it
@@ -39,9 +39,9 @@ func TestDataPlaneBeforeDatabase(t *testing.T) {
 	}
 	pg.Start(t)
 	waitFor(t, "it is not ready", d.ready)
-	sender, call := exoteltest.Sender{Secret: signingSecret}, exoteltest.Call{SID: "c1"}
+	sender, call := exotelsim.Sender{Secret: signingSecret}, exotelsim.Call{SID: "c1"}
 	target := "http://" + d.public + "/webhooks/exotel/acme/support/status"
-	if status, _, err := sender.Send(t.Context(), target, call.Answered(), exoteltest.Form); status != http.StatusOK {
+	if status, _, err := sender.Send(t.Context(), target, call.Answered(), exotelsim.Form); status != http.StatusOK {
 		t.Errorf("with a database: %d, %v", status, err)
 	}
 	p.terminate()

@@ -17,11 +17,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
 	"github.com/caly-dev/caly/internal/netguard"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 const listPath = "/v1/Accounts/acme1/Calls.json"
@@ -90,20 +90,20 @@ func TestRefused(t *testing.T) {
 			v1alpha1.ReasonBackfillCredentialsRefused, "check the region", 1},
 		"a wrong region": {
 			func(_ *testing.T, r *rig, _ *v1alpha1.Tenant) {
-				r.exotel.SetAllDetails(exoteltest.DetailQuirks{Status: 403})
+				r.exotel.SetAllDetails(exotelsim.DetailQuirks{Status: 403})
 			},
 			func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
-				r.exotel.SetDetails(listPath, exoteltest.DetailQuirks{})
-				r.exotel.SetAllDetails(exoteltest.DetailQuirks{})
+				r.exotel.SetDetails(listPath, exotelsim.DetailQuirks{})
+				r.exotel.SetAllDetails(exotelsim.DetailQuirks{})
 				r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL += "/" })
 			}, v1alpha1.ReasonBackfillCredentialsRefused, "check the region", 1},
 		"an account of the other cluster": {
 			func(_ *testing.T, r *rig, _ *v1alpha1.Tenant) {
-				r.exotel.SetAllDetails(exoteltest.DetailQuirks{Status: 404})
+				r.exotel.SetAllDetails(exotelsim.DetailQuirks{Status: 404})
 			},
 			func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
-				r.exotel.SetDetails(listPath, exoteltest.DetailQuirks{})
-				r.exotel.SetAllDetails(exoteltest.DetailQuirks{})
+				r.exotel.SetDetails(listPath, exotelsim.DetailQuirks{})
+				r.exotel.SetAllDetails(exotelsim.DetailQuirks{})
 				r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL += "/" })
 			}, v1alpha1.ReasonBackfillCredentialsRefused, "check the region", 1},
 		"an address with a path": {
@@ -122,7 +122,7 @@ func TestRefused(t *testing.T) {
 			}, v1alpha1.ReasonInvalidSpec, "169.254.169.254 is private", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, exoteltest.Options{})
+			r := newRig(t, exotelsim.Options{})
 			r.placeMany(3)
 			tenant := r.tenant(t, "acme")
 			tc.breaks(t, r, tenant)
@@ -146,7 +146,7 @@ func TestRefused(t *testing.T) {
 			if err := r.complete(t, tenant, 3); err != nil {
 				t.Error(err)
 			}
-			testenv.Eventually(t, soon, func() error {
+			kubetest.Eventually(t, soon, func() error {
 				if d := cmp.Diff(map[string]int{"Warning " + tc.wantReason: 1, "Normal BackfillSucceeded": 1}, r.events(t)); d != "" {
 					return fmt.Errorf("events (-want +got):\n%s", d)
 				}
@@ -168,7 +168,7 @@ func TestPolicy(t *testing.T) {
 			func(u string) string { return strings.Replace(u, "127.0.0.1", "localhost", 1) }, v1alpha1.ReasonBackfillUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, exoteltest.Options{})
+			r := newRig(t, exotelsim.Options{})
 			r.placeMany(1)
 			r.change = tc.change
 			tenant := r.tenant(t, "acme", func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL = tc.url(tenant.Spec.Exotel.APIBaseURL) })
@@ -183,11 +183,11 @@ func TestPolicy(t *testing.T) {
 
 // TestUnavailable : what time may mend is tried again at the next interval, or once the spec changes, from where it was.
 func TestUnavailable(t *testing.T) {
-	for name, quirks := range map[string]exoteltest.DetailQuirks{
+	for name, quirks := range map[string]exotelsim.DetailQuirks{
 		"an outage": {Status: 503}, "a page": {HTML: true}, "asked for too much patience": {TooMany: 9, RetryAfter: 2 * time.Minute}, "a circle": {SamePage: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, exoteltest.Options{})
+			r := newRig(t, exotelsim.Options{})
 			r.placeMany(3)
 			r.exotel.SetDetails(listPath, quirks)
 			tenant := r.tenant(t, "acme")
@@ -201,7 +201,7 @@ func TestUnavailable(t *testing.T) {
 			if wait != 15*time.Minute || s.PendingFrom == nil || s.LastSuccessTime != nil {
 				t.Errorf("status %+v; want the next run after the interval, from where this one was", s)
 			}
-			r.exotel.SetDetails(listPath, exoteltest.DetailQuirks{})
+			r.exotel.SetDetails(listPath, exotelsim.DetailQuirks{})
 			s, _ = r.again(t, tenant, stop)
 			if s.PendingFrom != nil || s.LastSuccessTime == nil {
 				t.Errorf("status %+v; want a success", s)
@@ -215,10 +215,10 @@ func TestUnavailable(t *testing.T) {
 
 // TestAskedToWait : Exotel's limit is waited out, and the run goes on.
 func TestAskedToWait(t *testing.T) {
-	r := newRig(t, exoteltest.Options{})
+	r := newRig(t, exotelsim.Options{})
 	r.placeMany(5)
-	r.exotel.SetDetails(listPath, exoteltest.DetailQuirks{TooMany: 1, RetryAfter: time.Second})
-	r.exotel.SetDetails("/v1/Accounts/acme1/Calls/call0003.json", exoteltest.DetailQuirks{TooMany: 1, RetryAfter: time.Second})
+	r.exotel.SetDetails(listPath, exotelsim.DetailQuirks{TooMany: 1, RetryAfter: time.Second})
+	r.exotel.SetDetails("/v1/Accounts/acme1/Calls/call0003.json", exotelsim.DetailQuirks{TooMany: 1, RetryAfter: time.Second})
 	tenant := r.tenant(t, "acme")
 	r.start(t)
 	r.succeeded(t, tenant)
@@ -237,7 +237,7 @@ func TestAskedToWait(t *testing.T) {
 
 // TestTwoTenantsOfOneAccount share its pace, and each finds its own calls: by the ExoPhone, or because it knows them.
 func TestTwoTenantsOfOneAccount(t *testing.T) {
-	r := newRig(t, exoteltest.Options{})
+	r := newRig(t, exotelsim.Options{})
 	const every = 40 * time.Millisecond
 	r.change = func(f *Reconciler) { f.Interval = every }
 	number := func(n string) func(*v1alpha1.Tenant) {
@@ -291,7 +291,7 @@ func TestTwoTenantsOfOneAccount(t *testing.T) {
 // TestAccountOfAnother is about a Tenant whose spec has the account and the number of another one. It gets no call, and
 // the holder of the account loses none.
 func TestAccountOfAnother(t *testing.T) {
-	r := newRig(t, exoteltest.Options{})
+	r := newRig(t, exotelsim.Options{})
 	r.placeMany(3)
 	holder := r.tenant(t, "acme")
 	r.hold(t, holder)
@@ -313,7 +313,7 @@ func TestAccountOfAnother(t *testing.T) {
 func TestBounds(t *testing.T) {
 	for name, limits := range map[string]Limits{"requests": {Requests: 7}, "calls": {Calls: 7}} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, exoteltest.Options{})
+			r := newRig(t, exotelsim.Options{})
 			r.placeMany(20)
 			r.change = func(f *Reconciler) { f.Limits = limits }
 			tenant := r.tenant(t, "acme")
@@ -337,14 +337,14 @@ func TestBounds(t *testing.T) {
 
 // TestKilled : an operator that ends in the middle of a run leaves a part of the calls, and the next one the rest.
 func TestKilled(t *testing.T) {
-	r := newRig(t, exoteltest.Options{})
+	r := newRig(t, exotelsim.Options{})
 	r.placeMany(230)
-	r.exotel.SetAllDetails(exoteltest.DetailQuirks{Delay: 5 * time.Millisecond})
+	r.exotel.SetAllDetails(exotelsim.DetailQuirks{Delay: 5 * time.Millisecond})
 	tenant := r.tenant(t, "acme")
 	for range 2 {
 		stop := r.start(t)
 		had := len(rows(t, r.pg))
-		testenv.Eventually(t, soon, func() error {
+		kubetest.Eventually(t, soon, func() error {
 			if n := len(rows(t, r.pg)); n <= had || n == 230 {
 				return fmt.Errorf("%d calls", n)
 			}
@@ -384,7 +384,7 @@ func TestLeftAlone(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, exoteltest.Options{})
+			r := newRig(t, exotelsim.Options{})
 			r.placeMany(2)
 			tenant := r.tenant(t, "acme")
 			tc.off(t, r, tenant)
@@ -420,19 +420,19 @@ func TestStoppedInTheMiddle(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, exoteltest.Options{})
+			r := newRig(t, exotelsim.Options{})
 			r.placeMany(30)
-			r.exotel.SetDetails("/v1/Accounts/acme1/Calls/call0010.json", exoteltest.DetailQuirks{Delay: time.Second})
+			r.exotel.SetDetails("/v1/Accounts/acme1/Calls/call0010.json", exotelsim.DetailQuirks{Delay: time.Second})
 			tenant := r.tenant(t, "acme")
 			r.start(t)
-			testenv.Eventually(t, soon, func() error {
+			kubetest.Eventually(t, soon, func() error {
 				if r.exotel.Requests("/v1/Accounts/acme1/Calls/call0010.json") == 0 {
 					return errors.New("the run is not in the middle yet")
 				}
 				return nil
 			})
 			end(t, r, tenant)
-			testenv.Eventually(t, soon, func() error {
+			kubetest.Eventually(t, soon, func() error {
 				if r.runs(t, resultStopped) != 1 {
 					return errors.New("the run goes on")
 				}
@@ -447,7 +447,7 @@ func TestStoppedInTheMiddle(t *testing.T) {
 
 // TestTurnedOff : what backfill wrote into the status goes with it, and its metric too.
 func TestTurnedOff(t *testing.T) {
-	r := newRig(t, exoteltest.Options{})
+	r := newRig(t, exotelsim.Options{})
 	tenant := r.tenant(t, "acme")
 	r.start(t)
 	s := r.succeeded(t, tenant)
@@ -455,7 +455,7 @@ func TestTurnedOff(t *testing.T) {
 		t.Errorf("last success at %v by the metric, %v by the status", at, s.LastSuccessTime)
 	}
 	r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.Backfill = nil })
-	testenv.Eventually(t, soon, func() error {
+	kubetest.Eventually(t, soon, func() error {
 		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
 			return err
 		}
@@ -470,12 +470,12 @@ func TestTurnedOff(t *testing.T) {
 // TestPoison checks that a call with more recordings than a call may have, and one whose recording the Tenant does not
 // allow, are applied without the recording and reported, and are not asked for again.
 func TestPoison(t *testing.T) {
-	r := newRig(t, exoteltest.Options{})
+	r := newRig(t, exotelsim.Options{})
 	tenant := r.tenant(t, "acme")
 	r.placeMany(5)
 	full := r.placed("full", begun(2))
 	for i := range 16 {
-		u := exoteltest.RecordingURL(r.exotel.URL(), accountSID, fmt.Sprint("other", i), 1)
+		u := exotelsim.RecordingURL(r.exotel.URL(), accountSID, fmt.Sprint("other", i), 1)
 		if _, err := r.db.Enqueue(t.Context(), tenant.ID(), "full", store.NewRecording{ID: tenantconfig.RecordingID("full", u), SourceURL: u}); err != nil {
 			t.Fatal(err)
 		}
@@ -524,7 +524,7 @@ func TestLyingAPI(t *testing.T) {
 			"900 calls that Exotel listed could not be used", "calls=900"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, exoteltest.Options{})
+			r := newRig(t, exotelsim.Options{})
 			page := `{"Metadata":{"NextPageUri":null},"Calls":[0` + strings.Repeat(",0", tc.records-1) + `]}`
 			api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				_,

@@ -11,22 +11,22 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // TestWhatWasLostIsFound : of 250 calls, a third of the webhooks never came: of some calls none, of some none but the first, of some
 // none that names the recording. After one run the rows are those of a database to which all came, and they stay so when webhooks
 // come late, and when the next run looks.
 func TestWhatWasLostIsFound(t *testing.T) {
-	r := newRig(t, exoteltest.Options{})
+	r := newRig(t, exotelsim.Options{})
 	tenant := r.tenant(t, "acme")
 	whole := pgtest.New(t)
 	all := open(t, whole)
 	const calls = 250 // three pages
-	var placed []exoteltest.PlacedCall
+	var placed []exotelsim.PlacedCall
 	lost := 0
 	for i := range calls {
 		c := r.placed(fmt.Sprintf("call%04d", i), begun(i))
@@ -86,7 +86,7 @@ func TestWhatWasLostIsFound(t *testing.T) {
 
 // TestNotYet : what goes on, and what Exotel has not filled in, is left to a later run, which takes it.
 func TestNotYet(t *testing.T) {
-	r := newRig(t, exoteltest.Options{})
+	r := newRig(t, exotelsim.Options{})
 	tenant := r.tenant(t, "acme")
 	on := r.placed("goes-on", begun(0))
 	on.Status, on.Ended = "in-progress", time.Time{}
@@ -112,8 +112,8 @@ func TestNotYet(t *testing.T) {
 		t.Errorf("the call that ended just now was asked for %d times", n)
 	}
 
-	var ended []exoteltest.PlacedCall
-	for _, c := range []exoteltest.PlacedCall{on, started, young, old} {
+	var ended []exotelsim.PlacedCall
+	for _, c := range []exotelsim.PlacedCall{on, started, young, old} {
 		c.Status, c.Ended, c.Updated = "completed", c.Started.Add(77*time.Second), time.Time{}
 		ended = append(ended, c)
 	}
@@ -132,7 +132,7 @@ func TestNotYet(t *testing.T) {
 
 // TestSuspectsBeyondTheLookback are found all the same, since a webhook told of their start.
 func TestSuspectsBeyondTheLookback(t *testing.T) {
-	r := newRig(t, exoteltest.Options{})
+	r := newRig(t, exotelsim.Options{})
 	tenant := r.tenant(t, "acme")
 	c := r.placed("two-days-ago", time.Now().Add(-48*time.Hour).Truncate(time.Second))
 	fields := c.Answered()
@@ -157,7 +157,7 @@ func TestZones(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := newRig(t, exoteltest.Options{Zone: loc})
+			r := newRig(t, exotelsim.Options{Zone: loc})
 			tenant := r.tenant(t, "acme", func(tenant *v1alpha1.Tenant) {
 				tenant.Spec.Exotel.TimeZone = zone
 				tenant.Spec.Exotel.Backfill.Lookback = ptr.To(metav1Duration(50 * time.Hour))
@@ -186,7 +186,7 @@ func TestZones(t *testing.T) {
 
 // TestSuspectsTakeTurns : those of which Exotel knows nothing do not keep the younger ones waiting for ever, and come again.
 func TestSuspectsTakeTurns(t *testing.T) {
-	r := newRig(t, exoteltest.Options{})
+	r := newRig(t, exotelsim.Options{})
 	tenant := r.tenant(t, "acme")
 	for i, sid := range []string{"unknown0", "unknown1", "known"} {
 		c := r.placed(sid, begun(i))

@@ -8,13 +8,13 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/secretlabel"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 // TestCredentialsNeedTheLabel reads Exotel credentials for a run: those of a Secret without the required label are
 // not used, even if the Tenant is Ready by a spec that named another Secret.
 func TestCredentialsNeedTheLabel(t *testing.T) {
-	env := testenv.Get(t)
+	env := kubetest.Get(t)
 	ns := env.NewNamespace(t)
 	data := map[string]string{"apiKey": "key", "apiToken": "token"}
 	for name, labels := range map[string]map[string]string{"plain": nil, "labelled": {"voice.caly.dev/use": "tenant"}} {

@@ -34,19 +34,19 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/exotel"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
 	"github.com/caly-dev/caly/internal/ingest"
 	"github.com/caly-dev/caly/internal/netguard"
 	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard()) // each manager logs to its rig
-	testenv.Main(m)
+	kubetest.Main(m)
 }
 
 const (
@@ -60,11 +60,11 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustPa
 
 // rig is everything around the reconciler: API server and database for real, and a stand-in for Exotel.
 type rig struct {
-	*testenv.Env
+	*kubetest.Env
 	ns     string
 	pg     *pgtest.Server
 	db     *store.DB
-	exotel *exoteltest.Server
+	exotel *exotelsim.Server
 	sent   *recorder
 	logs   *safeBuffer
 	// change is applied to each operator's reconciler.
@@ -74,16 +74,16 @@ type rig struct {
 	gathered *prometheus.Registry
 }
 
-func newRig(t *testing.T, o exoteltest.Options) *rig {
+func newRig(t *testing.T, o exotelsim.Options) *rig {
 	t.Helper()
-	e := testenv.Get(t)
+	e := kubetest.Get(t)
 	r := &rig{Env: e, ns: e.NewNamespace(t), pg: pgtest.New(t),
 		sent: &recorder{next: netguard.NewTransport(loopback, nil, 8)}, logs: &safeBuffer{},
 		change: func(*Reconciler) {}}
 	r.db = open(t, r.pg)
 	o.Key, o.Token = key, token
 	var err error
-	if r.exotel, err = exoteltest.NewServer(o); err != nil {
+	if r.exotel, err = exotelsim.NewServer(o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.exotel.Close)
@@ -240,7 +240,7 @@ func (r *rig) annotate(t *testing.T, key, value string) {
 // update applies f to the Tenant as it is now.
 func (r *rig) update(t *testing.T, tenant *v1alpha1.Tenant, f func(*v1alpha1.Tenant)) {
 	t.Helper()
-	testenv.Eventually(t, soon, func() error {
+	kubetest.Eventually(t, soon, func() error {
 		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
 			return err
 		}
@@ -252,7 +252,7 @@ func (r *rig) update(t *testing.T, tenant *v1alpha1.Tenant, f func(*v1alpha1.Ten
 // until waits for the condition, for the Tenant's present generation.
 func (r *rig) until(t *testing.T, tenant *v1alpha1.Tenant, status metav1.ConditionStatus, reason string) v1alpha1.BackfillStatus {
 	t.Helper()
-	testenv.Eventually(t, soon, func() error {
+	kubetest.Eventually(t, soon, func() error {
 		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
 			return err
 		}
@@ -284,7 +284,7 @@ func (r *rig) again(t *testing.T, tenant *v1alpha1.Tenant, stop func()) (v1alpha
 		t.Fatal(err)
 	}
 	stop = r.start(t)
-	testenv.Eventually(t, soon, func() error {
+	kubetest.Eventually(t, soon, func() error {
 		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
 			return err
 		}
@@ -326,9 +326,9 @@ func begun(i int) time.Time {
 }
 
 // placed is a call with a recording at the stand-in.
-func (r *rig) placed(sid string, started time.Time) exoteltest.PlacedCall {
-	c := exoteltest.PlacedCall{Call: exoteltest.Call{SID: sid, From: "09876543210", To: "09123456789", Started: started, Ended: started.Add(77 * time.Second),
-		RecordingURL: exoteltest.RecordingURL(r.exotel.URL(), accountSID, sid, 64)}, PhoneNumber: "08047491899", ConversationSeconds: 77, Price: "1.500"}
+func (r *rig) placed(sid string, started time.Time) exotelsim.PlacedCall {
+	c := exotelsim.PlacedCall{Call: exotelsim.Call{SID: sid, From: "09876543210", To: "09123456789", Started: started, Ended: started.Add(77 * time.Second),
+		RecordingURL: exotelsim.RecordingURL(r.exotel.URL(), accountSID, sid, 64)}, PhoneNumber: "08047491899", ConversationSeconds: 77, Price: "1.500"}
 	return c
 }
 

@@ -26,14 +26,14 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
-	testenv.Main(m)
+	kubetest.Main(m)
 }
 
 // countingStore is the real one, with its queries counted.
@@ -67,7 +67,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	env := testenv.Get(t)
+	env := kubetest.Get(t)
 	pg := pgtest.New(t)
 	db, err := store.Open(t.Context(), pg.OperatorDSN, store.Options{Component: "operator"})
 	if err != nil {
@@ -98,7 +98,7 @@ func (r *rig) written() []string {
 // start runs the reconciler in a manager.
 func (r *rig) start(t *testing.T) {
 	t.Helper()
-	env := testenv.Get(t)
+	env := kubetest.Get(t)
 	mgr, err := ctrl.NewManager(env.Config, ctrl.Options{Scheme: env.Scheme,
 		Metrics: server.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 		Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{r.ns: {}}}, // other tests have CallRecordings too
@@ -210,7 +210,7 @@ func (r *rig) read(t *testing.T, o *v1alpha1.CallRecording) *v1alpha1.CallRecord
 			t.Error(err)
 		}
 	}
-	if err := testenv.CheckKStatus(&now); err != nil {
+	if err := kubetest.CheckKStatus(&now); err != nil {
 		t.Error(err)
 	}
 	return &now

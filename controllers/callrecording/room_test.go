@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 // TestNamespaceIsFull applies more CallRecordings by hand than the namespace may have. The last one is held back, with
@@ -89,7 +89,7 @@ func TestNamespaceIsFull(t *testing.T) {
 // watchRoom counts the CallRecordings of the rig's namespace.
 func (r *rig) watchRoom(t *testing.T) *room {
 	t.Helper()
-	env := testenv.Get(t)
+	env := kubetest.Get(t)
 	options := cache.Options{Scheme: env.Scheme, DefaultNamespaces: map[string]cache.Config{r.ns: {}}}
 	return startRoom(t, env.Config, options, nil)
 }

@@ -18,14 +18,14 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	v1alpha1ac "github.com/caly-dev/caly/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
-	testenv.Main(m)
+	kubetest.Main(m)
 }
 
 // rig is an intake that sees one namespace and a database of its own.
@@ -41,7 +41,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	env := testenv.Get(t)
+	env := kubetest.Get(t)
 	db, err := store.Open(t.Context(), pgtest.New(t).OperatorDSN, store.Options{Component: "operator"})
 	if err != nil {
 		t.Fatal(err)

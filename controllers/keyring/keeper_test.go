@@ -26,19 +26,19 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/keyring"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
-	testenv.Main(m)
+	kubetest.Main(m)
 }
 
 // rig is a keeper on a work namespace of its own, with a clock that the test moves.
 type rig struct {
 	*Keeper
 	t   *testing.T
-	env *testenv.Env
+	env *kubetest.Env
 	reg *prometheus.Registry
 	log *buffer
 	ctx context.Context
@@ -66,7 +66,7 @@ func (b *buffer) String() string {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, env: testenv.Get(t), reg: prometheus.NewRegistry(), log: &buffer{}, now: time.Now().Truncate(time.Second)}
+	r := &rig{t: t, env: kubetest.Get(t), reg: prometheus.NewRegistry(), log: &buffer{}, now: time.Now().Truncate(time.Second)}
 	r.Keeper = r.another(r.env.NewNamespace(t), r.env.Client)
 	r.ctx = log.IntoContext(t.Context(), logr.FromSlogHandler(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	r.Metrics = NewMetrics(r.reg)
@@ -299,16 +299,16 @@ func TestRuns(t *testing.T) {
 	exists := func() error {
 		return r.env.Client.Get(t.Context(), client.ObjectKey{Namespace: r.WorkNamespace, Name: keyring.SecretName}, &corev1.Secret{})
 	}
-	testenv.Eventually(t, 10*time.Second, exists)
+	kubetest.Eventually(t, 10*time.Second, exists)
 	first := r.ring()
 	r.remove()
-	testenv.Eventually(t, 10*time.Second, exists)
+	kubetest.Eventually(t, 10*time.Second, exists)
 	second := r.ring()
 	if first.Secret == second.Secret {
 		t.Error("the deleted ring is back")
 	}
 	r.spoil(func(s *corev1.Secret) { s.Data[keyring.DataKey] = []byte(`{"version":2}`) })
-	testenv.Eventually(t, 10*time.Second, func() error {
+	kubetest.Eventually(t, 10*time.Second, func() error {
 		if n := r.metrics()["failures_total"]; n < 3 {
 			return errors.New("too few failures are counted")
 		}

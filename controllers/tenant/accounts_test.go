@@ -8,13 +8,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 )
 
 // TestExotelAccounts asks a stand-in for Exotel's API. A host that the platform does not trust proves nothing and is
 // not asked.
 func TestExotelAccounts(t *testing.T) {
-	exotel, err := exoteltest.NewServer(exoteltest.Options{
+	exotel, err := exotelsim.NewServer(exotelsim.Options{
 		Key:   "the-key",
 		Token: "the-token",
 	})

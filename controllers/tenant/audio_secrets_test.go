@@ -10,9 +10,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/certtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/certtest"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 // withAgent names every Secret that audio may have.
@@ -96,7 +96,7 @@ func TestAudioRotates(t *testing.T) {
 	ca := certtest.New(t).PEM
 	r.putSecret(t, "agent-headers", map[string]string{"X-Agent-Key": "opens-the-agent-next"})
 	r.putSecret(t, "agent-ca", map[string]string{"ca.crt": ca})
-	testenv.Eventually(t, tenantconfig.RefreshDelay, func() error {
+	kubetest.Eventually(t, tenantconfig.RefreshDelay, func() error {
 		a := r.config(t, tenant).Audio
 		if got := a.Headers["X-Agent-Key"].Reveal(); got != "opens-the-agent-next" || len(a.Headers) != 1 || a.CABundle != ca {
 			return fmt.Errorf("the config has %d headers, the old ones: %t, the old authority: %t", len(a.Headers), strings.HasSuffix(got, "agent"), a.CABundle != ca)

@@ -18,7 +18,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 func TestSuspend(t *testing.T) {
@@ -40,7 +40,7 @@ func TestSuspend(t *testing.T) {
 // suspended looks at both who must know: the queue, which lends no recordings, and the data plane, which refuses webhooks.
 func (r *rig) suspended(t *testing.T, tenant *v1alpha1.Tenant, want bool) {
 	t.Helper()
-	testenv.Eventually(t, soon, func() error {
+	kubetest.Eventually(t, soon, func() error {
 		row := r.one(t, `SELECT count(*) FROM tenants WHERE tenant = $1 AND suspended`, tenant.ID()) == 1
 		config := r.config(t, tenant).Suspended
 		if row != want || config != want {
@@ -98,7 +98,7 @@ func TestRotation(t *testing.T) {
 	} {
 		digest := r.config(t, tenant).Digest()
 		r.putSecret(t, "support-webhook", step.data)
-		testenv.Eventually(t, tenantconfig.RefreshDelay, func() error {
+		kubetest.Eventually(t, tenantconfig.RefreshDelay, func() error {
 			if diff := cmp.Diff(step.want, r.config(t, tenant).Webhooks.Signature.Secrets, cmp.Transformer("reveal", tenantconfig.Sensitive.Reveal)); diff != "" {
 				return fmt.Errorf("%s (-want +got):\n%s", step.name, diff)
 			}
@@ -112,7 +112,7 @@ func TestRotation(t *testing.T) {
 		})
 	}
 	r.putSecret(t, "support-exotel", map[string]string{"apiKey": "exotel-key-7f3a", "apiToken": "exotel-token-new"})
-	testenv.Eventually(t, tenantconfig.RefreshDelay, func() error {
+	kubetest.Eventually(t, tenantconfig.RefreshDelay, func() error {
 		if got := r.upload(t, tenant).ExotelToken; got != "exotel-token-new" {
 			return fmt.Errorf("the upload config has another token")
 		}
@@ -149,7 +149,7 @@ func TestRestart(t *testing.T) {
 			stop()
 			tc.meanwhile(t, r, tenant)
 			r.start(t)
-			testenv.Eventually(t, soon, func() error { // the new operator has been at it
+			kubetest.Eventually(t, soon, func() error { // the new operator has been at it
 				if r.buckets.count(tenant.ID()) < 2 {
 					return fmt.Errorf("no probe yet")
 				}

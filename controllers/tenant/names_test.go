@@ -20,7 +20,7 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 // withHosts gives a Tenant accounts and host names.
@@ -57,7 +57,7 @@ func (r *rig) namesIn(t *testing.T, tenant *v1alpha1.Tenant) []string {
 
 func (r *rig) wantNames(t *testing.T, tenant *v1alpha1.Tenant, want ...string) {
 	t.Helper()
-	testenv.Eventually(t, soon, func() error {
+	kubetest.Eventually(t, soon, func() error {
 		if diff := cmp.Diff(want, r.namesIn(t, tenant)); diff != "" {
 			return fmt.Errorf("names of %s (-want +got):\n%s", tenant.Name, diff)
 		}

@@ -20,10 +20,10 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/objectstore"
-	"github.com/caly-dev/caly/internal/objectstore/s3test"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
 func TestReady(t *testing.T) {
@@ -90,7 +90,7 @@ func (r *rig) loginWorks(t *testing.T, tenant *v1alpha1.Tenant) {
 
 func (r *rig) hasEvent(t *testing.T, kind, reason string) {
 	t.Helper()
-	testenv.Eventually(t, soon, func() error {
+	kubetest.Eventually(t, soon, func() error {
 		var list eventsv1.EventList
 		if err := r.Client.List(t.Context(), &list, client.InNamespace(r.ns)); err != nil {
 			return err
@@ -129,7 +129,7 @@ func TestWorkSecrets(t *testing.T) {
 			}
 			// Removed or changed by hand, it comes back.
 			r.delete(t, s)
-			testenv.Eventually(t, soon, func() error {
+			kubetest.Eventually(t, soon, func() error {
 				if again := r.secret(t, prefix, tenant); again == nil || again.UID == s.UID {
 					return fmt.Errorf("it is not made anew")
 				}

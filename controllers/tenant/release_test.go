@@ -24,7 +24,7 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 // objects looks into the bucket behind the operator's back.
@@ -346,7 +346,7 @@ func TestDeletionWithoutTheUploadConfig(t *testing.T) {
 				}
 				r.putSecret(t, "support-bucket", r.goodSecrets()["bucket"])
 			}
-			testenv.Eventually(t, 40*time.Second, func() error { // without a watch on them it looks again after 30 s
+			kubetest.Eventually(t, 40*time.Second, func() error { // without a watch on them it looks again after 30 s
 				if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); !apierrors.IsNotFound(err) {
 					return fmt.Errorf("it is still there: %v, %w", tenant.Status.Conditions, err)
 				}
@@ -515,7 +515,7 @@ func TestSweeper(t *testing.T) {
 	ctx, cancel := context.WithCancel(log.IntoContext(t.Context(), r.logger()))
 	ended := make(chan error, 1)
 	go func() { ended <- sweeper.Start(ctx) }()
-	testenv.Eventually(t, soon, func() error {
+	kubetest.Eventually(t, soon, func() error {
 		if r.secret(t, tenantconfig.PrefixTenant, id) != nil || r.secret(t, tenantconfig.PrefixUpload, id) != nil {
 			return fmt.Errorf("its Secrets are still there")
 		}

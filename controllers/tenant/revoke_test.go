@@ -18,7 +18,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 // names lists the verifiers of a config with the number of their values; "nothing" refuses everything.
@@ -144,7 +144,7 @@ func TestVerifierCloses(t *testing.T) {
 			tc.revoke(t, r)
 			r.until(t, tenant, both(isStalled,
 				has(v1alpha1.ConditionVerifierMissing, metav1.ConditionTrue, v1alpha1.ReasonVerifierClosed, "spec."+tc.wantField)))
-			testenv.Eventually(t, soon, func() error {
+			kubetest.Eventually(t, soon, func() error {
 				config := r.config(t, tenant)
 				got, audio := names(config.Webhooks), names(config.Audio.Verifiers)
 				if got != tc.wantWebhooks || audio != tc.wantAudio {

@@ -32,18 +32,18 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/objectstore"
-	"github.com/caly-dev/caly/internal/objectstore/s3test"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/secretlabel"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard()) // each manager logs to its rig
-	testenv.Main(m)
+	kubetest.Main(m)
 }
 
 // soon is how long anything here may take that no retry is in the way of.
@@ -51,7 +51,7 @@ const soon = 15 * time.Second
 
 // rig is everything around the reconciler, for real: API server, database and object store, each with room of its own.
 type rig struct {
-	*testenv.Env
+	*kubetest.Env
 	ns      string // of Tenants
 	work    string // of tenant configs
 	uploads string // of upload configs and Jobs
@@ -78,7 +78,7 @@ func loopback() *objectstore.Transport {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	e := testenv.Get(t)
+	e := kubetest.Get(t)
 	r := &rig{
 		Env:     e,
 		ns:      e.NewNamespace(t),
@@ -285,14 +285,14 @@ func (r *rig) publish(
 // until waits for what is wanted of the Tenant, and holds every state in between to the contract of conditions.
 func (r *rig) until(t *testing.T, tenant *v1alpha1.Tenant, want func(*v1alpha1.Tenant) error) {
 	t.Helper()
-	testenv.Eventually(t, soon, func() error {
+	kubetest.Eventually(t, soon, func() error {
 		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
 			return err
 		}
 		if err := conditions.Check(tenant); err != nil && len(tenant.Status.Conditions) > 0 {
 			t.Errorf("the contract of conditions: %v", err)
 		}
-		if err := testenv.CheckKStatus(tenant); err != nil {
+		if err := kubetest.CheckKStatus(tenant); err != nil {
 			t.Error(err)
 		}
 		if err := want(tenant); err != nil {
@@ -305,7 +305,7 @@ func (r *rig) until(t *testing.T, tenant *v1alpha1.Tenant, want func(*v1alpha1.T
 // change applies f to the Tenant as it is now.
 func (r *rig) change(t *testing.T, tenant *v1alpha1.Tenant, f func(*v1alpha1.Tenant)) {
 	t.Helper()
-	testenv.Eventually(t, soon, func() error {
+	kubetest.Eventually(t, soon, func() error {
 		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
 			return err
 		}
@@ -361,7 +361,7 @@ func both(wants ...func(*v1alpha1.Tenant) error) func(*v1alpha1.Tenant) error {
 
 func (r *rig) untilGone(t *testing.T, o client.Object) {
 	t.Helper()
-	testenv.Eventually(t, soon, func() error {
+	kubetest.Eventually(t, soon, func() error {
 		err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o)
 		if apierrors.IsNotFound(err) {
 			return nil

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 // annotate sets an annotation of the rig's Namespace as the platform does. An empty value removes it.
@@ -61,7 +61,7 @@ func TestPlatformSuspendsANamespace(t *testing.T) {
 		"annotation of a Tenant": func(t *v1alpha1.Tenant) { t.Annotations = no },
 		"label of a Tenant":      func(t *v1alpha1.Tenant) { t.Labels = no },
 	} {
-		testenv.Eventually(t, soon, func() error {
+		kubetest.Eventually(t, soon, func() error {
 			if err := author.Get(t.Context(), client.ObjectKeyFromObject(support), support); err != nil {
 				return err
 			}
@@ -153,7 +153,7 @@ func (r *rig) author(t *testing.T) client.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, soon, func() error { // the authorizer learns of a new Role a moment later
+	kubetest.Eventually(t, soon, func() error { // the authorizer learns of a new Role a moment later
 		review := &authorizationv1.SelfSubjectAccessReview{}
 		review.Spec.ResourceAttributes = &authorizationv1.ResourceAttributes{
 			Group:     v1alpha1.GroupVersion.Group,

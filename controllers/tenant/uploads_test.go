@@ -10,8 +10,8 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
-	"github.com/caly-dev/caly/internal/objectstore/s3test"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
 // TestReadyReflectsUploads : a Tenant whose recordings are not uploaded is not Ready, with the words of the

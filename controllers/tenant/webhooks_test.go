@@ -15,7 +15,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 // allVerifiers names a Secret for each verifier that needs one, the names with a prefix.
@@ -93,7 +93,7 @@ func TestVerifiers(t *testing.T) {
 		digest := r.config(t, tenant).Digest()
 		r.putSecret(t, "verifiers-"+step.secret, step.data)
 		step.change(want)
-		testenv.Eventually(t, tenantconfig.RefreshDelay, func() error {
+		kubetest.Eventually(t, tenantconfig.RefreshDelay, func() error {
 			if diff := cmp.Diff(want, r.config(t, tenant).Webhooks, plain); diff != "" {
 				return fmt.Errorf("%s (-want +got):\n%s", step.secret, diff)
 			}

@@ -23,14 +23,14 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())
-	testenv.Main(m)
+	kubetest.Main(m)
 }
 
 // write is one write to the API server.
@@ -90,7 +90,7 @@ type rig struct {
 func newRig(t *testing.T, maxPods int32, changes ...func(*Reconciler)) *rig {
 	t.Helper()
 	r := setUp(t)
-	mgr, err := ctrl.NewManager(testenv.Get(t).Config, ctrl.Options{Scheme: testenv.Get(t).Scheme,
+	mgr, err := ctrl.NewManager(kubetest.Get(t).Config, ctrl.Options{Scheme: kubetest.Get(t).Scheme,
 		Metrics: server.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 		Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{r.ns: {}, r.work: {}}}, // other tests have Tenants too
 		NewClient: func(cfg *rest.Config, o client.Options) (client.Client, error) {
@@ -123,7 +123,7 @@ func newRig(t *testing.T, maxPods int32, changes ...func(*Reconciler)) *rig {
 // setUp is newRig without the manager.
 func setUp(t *testing.T) *rig {
 	t.Helper()
-	env := testenv.Get(t)
+	env := kubetest.Get(t)
 	db, err := store.Open(t.Context(), pgtest.New(t).OperatorDSN, store.Options{Component: "operator"})
 	if err != nil {
 		t.Fatal(err)

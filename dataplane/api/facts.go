@@ -8,8 +8,8 @@ import (
 	"unicode"
 
 	"github.com/caly-dev/caly/dataplane/admission"
-	"github.com/caly-dev/caly/dataplane/auth"
 	"github.com/caly-dev/caly/dataplane/token"
+	"github.com/caly-dev/caly/dataplane/verify"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -68,7 +68,7 @@ func RequestID(ctx context.Context) string { return factsOf(ctx).requestID }
 func (a *API) newFacts(w http.ResponseWriter, r *http.Request) *facts {
 	f := &facts{api: a, device: printable(r.UserAgent(), maxDevice), requestID: w.Header().Get(requestIDHeader)}
 	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		f.client = auth.ClientAddress(peer, r.Header.Values("X-Forwarded-For"), a.o.TrustedProxies)
+		f.client = verify.ClientAddress(peer, r.Header.Values("X-Forwarded-For"), a.o.TrustedProxies)
 	}
 	return f
 }

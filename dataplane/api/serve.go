@@ -7,8 +7,8 @@ import (
 	"path"
 	"strings"
 
-	"github.com/caly-dev/caly/dataplane/auth"
 	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/dataplane/verify"
 )
 
 // serve answers what is not beside the operations.
@@ -87,7 +87,7 @@ func (a *API) secure(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Add("Vary", "Origin")
-	if auth.OutsideURL(r, a.o.TrustedProxies).Scheme == "https" {
+	if verify.OutsideURL(r, a.o.TrustedProxies).Scheme == "https" {
 		h.Set("Strict-Transport-Security", "max-age=31536000")
 	}
 }

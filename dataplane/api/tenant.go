@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/caly-dev/caly/dataplane/auth"
 	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/dataplane/verify"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -55,7 +55,7 @@ func (a *API) names(r *http.Request) (*url.URL, naming) {
 		}
 	}
 	if a.from[FromHost] {
-		host := strings.TrimSuffix(strings.ToLower(auth.OutsideURL(r, a.o.TrustedProxies).Hostname()), ".")
+		host := strings.TrimSuffix(strings.ToLower(verify.OutsideURL(r, a.o.TrustedProxies).Hostname()), ".")
 		if t, ok := a.o.Tenants().ByHost(host); ok && !a.o.PlatformHosts.Match(host) {
 			n = n.with(t.ID)
 		}

@@ -19,31 +19,31 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
-	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const acme = "acme/support"
 
-// registry is a pod's streams as a test wants them.
-type registry struct {
+// fakeStreams is a pod's streams as a test wants them.
+type fakeStreams struct {
 	rows, streams int
 	err           error
 	calls         atomic.Int32
 }
 
-func (r *registry) Reconcile(ctx context.Context) (int, int, error) {
+func (r *fakeStreams) Reconcile(ctx context.Context) (int, int, error) {
 	r.calls.Add(1)
 	if err := ctx.Err(); err != nil {
 		return 0, 0, err
 	}
 	return r.rows, r.streams, r.err
 }
-func (r *registry) Live() int { return r.streams }
+func (r *fakeStreams) Live() int { return r.streams }
 
 // reaper answers as a test wants, and notes the limits that it was asked with.
 type reaper struct {
@@ -90,7 +90,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 
 // TestRun : a cleanup at the start, between, and at the stop; what is counted.
 func TestRun(t *testing.T) {
-	reg, db := &registry{rows: 2, streams: 1}, &reaper{dead: 2500}
+	reg, db := &fakeStreams{rows: 2, streams: 1}, &reaper{dead: 2500}
 	metrics := prometheus.NewPedanticRegistry()
 	j := New(Options{Store: db, Registry: reg, Tenants: tenants, Every: 10 * time.Millisecond, ReapEvery: 2 * time.Millisecond, Unseen: time.Millisecond, Registerer: metrics})
 	if s := j.Stats(); s.IsRunning || s.LastCleanupTime != nil || s.SessionsCleanedUp != 0 {
@@ -138,11 +138,11 @@ func values(t *testing.T, r *prometheus.Registry) map[string]float64 {
 func TestFailures(t *testing.T) {
 	away := errors.New("the database is away")
 	for name, tc := range map[string]struct {
-		registry *registry
+		registry *fakeStreams
 		reaper   *reaper
 	}{
-		"reconciling": {&registry{err: away}, &reaper{}},
-		"reaping":     {&registry{}, &reaper{err: away}},
+		"reconciling": {&fakeStreams{err: away}, &reaper{}},
+		"reaping":     {&fakeStreams{}, &reaper{err: away}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
@@ -163,7 +163,7 @@ func TestFailures(t *testing.T) {
 // TestReapAfterOutage : a database that was away has seen nobody, so nobody is dead until the time for a sign of life has passed again.
 func TestReapAfterOutage(t *testing.T) {
 	db := &reaper{dead: 10}
-	j := New(Options{Store: db, Registry: &registry{}, Tenants: tenants, Unseen: time.Hour})
+	j := New(Options{Store: db, Registry: &fakeStreams{}, Tenants: tenants, Unseen: time.Hour})
 	reap := func() int {
 		n, err := j.reap(t.Context())
 		if (err != nil) != (db.err != nil) {
@@ -203,8 +203,8 @@ func TestKilledPod(t *testing.T) {
 	t.Cleanup(db.Close)
 	tenant := &tenantconfig.Tenant{ID: acme}
 	snapshot := tenantconfig.NewSnapshot(tenant)
-	pod := func(name string) *live.Registry {
-		return live.New(live.Options{Store: db, Pod: name, Tenants: func() *tenantconfig.Snapshot { return snapshot }, HeartbeatEvery: 300 * time.Millisecond})
+	pod := func(name string) *registry.Registry {
+		return registry.New(registry.Options{Store: db, Pod: name, Tenants: func() *tenantconfig.Snapshot { return snapshot }, HeartbeatEvery: 300 * time.Millisecond})
 	}
 	killed, here := pod("killed"), pod("here")
 	ctx, cancel := context.WithCancel(context.Background())
@@ -212,11 +212,11 @@ func TestKilledPod(t *testing.T) {
 	running.Go(func() { _ = here.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
 	for range 300 { // of a pod that never says that it lives
-		if _, err := killed.Admit(t.Context(), tenant, 1000, live.Stream{}); err != nil {
+		if _, err := killed.Admit(t.Context(), tenant, 1000, registry.Stream{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	going, err := here.Admit(t.Context(), tenant, 1000, live.Stream{})
+	going, err := here.Admit(t.Context(), tenant, 1000, registry.Stream{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,14 +239,14 @@ func TestKilledPod(t *testing.T) {
 		t.Errorf("%d rows are ended, %d of others, and %d are counted", orphaned, others, sum)
 	}
 	// Its place is free again, so the limit is what it was.
-	if _, err := here.Admit(t.Context(), tenant, 2, live.Stream{}); err != nil {
+	if _, err := here.Admit(t.Context(), tenant, 2, registry.Stream{}); err != nil {
 		t.Error(err)
 	}
 }
 
 // TestStatsJSON : the members that dashboards know.
 func TestStatsJSON(t *testing.T) {
-	j := New(Options{Store: &reaper{}, Registry: &registry{streams: 7}, Tenants: tenants,
+	j := New(Options{Store: &reaper{}, Registry: &fakeStreams{streams: 7}, Tenants: tenants,
 		Memory: MemoryOptions{Read: func() Usage { return Usage{HeapBytes: 5, Goroutines: 6} }}})
 	w := httptest.NewRecorder()
 	j.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/api/monitoring/cleanup-stats", nil))

@@ -90,7 +90,7 @@ func TestReadUsage(t *testing.T) {
 func TestProfile(t *testing.T) {
 	now := Usage{HeapBytes: 100 << 20, Goroutines: 200}
 	var log bytes.Buffer
-	j := New(Options{Store: &reaper{}, Registry: &registry{}, Tenants: tenants, Log: slog.New(slog.NewTextHandler(&log, nil)),
+	j := New(Options{Store: &reaper{}, Registry: &fakeStreams{}, Tenants: tenants, Log: slog.New(slog.NewTextHandler(&log, nil)),
 		Memory: MemoryOptions{Skip: -1, Samples: 2, Profiles: 2, Read: func() Usage { return now }}})
 	get := func(method, query string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // TestReturnedTriesDoNotCount checks that a try that is given back leaves room for one more, on every pod, and that no

@@ -13,8 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 var acme = &tenantconfig.Tenant{ID: "acme/support", Auth: &tenantconfig.Auth{}}

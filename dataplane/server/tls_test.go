@@ -17,7 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/caly-dev/caly/internal/certtest"
+	"github.com/caly-dev/caly/internal/testkit/certtest"
 )
 
 // pair is a certificate with a serial number of its own, and its key, in PEM.

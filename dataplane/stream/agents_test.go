@@ -10,17 +10,17 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caly-dev/caly/dataplane/audio"
-	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/dataplane/stream/bridge"
+	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/wstest"
+	"github.com/caly-dev/caly/internal/testkit/wstest"
 )
 
 // TestAgentsAnswers : whatever an agent answers a handshake but a WebSocket is the call's refusal in time, and no session begins. It is
 // followed nowhere.
 func TestAgentsAnswers(t *testing.T) {
 	elsewhere := listen(t)
-	r := newWireRig(t, func(o *Options, _ *live.Options) { o.DialWithin = 700 * time.Millisecond })
+	r := newWireRig(t, func(o *Options, _ *registry.Options) { o.DialWithin = 700 * time.Millisecond })
 	for name, tc := range map[string]struct {
 		answer string
 		stay   bool // the connection is held open
@@ -97,11 +97,11 @@ func TestReconnect(t *testing.T) {
 		want      row
 		wantCode  int
 	}{
-		"reset":         {(*wstest.Peer).Reset, true, row{string(audio.AgentLost), true, true}, 1000},
-		"restart":       {func(p *wstest.Peer) { p.CloseWith(1012, "restart") }, true, row{string(audio.AgentLost), true, true}, 1000},
-		"not wanted":    {(*wstest.Peer).Reset, false, row{string(audio.AgentLost), true, false}, 1000},
-		"on purpose":    {func(p *wstest.Peer) { p.CloseWith(1000, "") }, true, row{string(audio.AgentClosed), true, false}, 1000},
-		"a wrong frame": {func(p *wstest.Peer) { p.Send(0xc1, "x") }, true, row{string(audio.ProtocolError), true, false}, 1000},
+		"reset":         {(*wstest.Peer).Reset, true, row{string(bridge.AgentLost), true, true}, 1000},
+		"restart":       {func(p *wstest.Peer) { p.CloseWith(1012, "restart") }, true, row{string(bridge.AgentLost), true, true}, 1000},
+		"not wanted":    {(*wstest.Peer).Reset, false, row{string(bridge.AgentLost), true, false}, 1000},
+		"on purpose":    {func(p *wstest.Peer) { p.CloseWith(1000, "") }, true, row{string(bridge.AgentClosed), true, false}, 1000},
+		"a wrong frame": {func(p *wstest.Peer) { p.Send(0xc1, "x") }, true, row{string(bridge.ProtocolError), true, false}, 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newWireRig(t, nil)
@@ -135,11 +135,11 @@ func TestReconnect(t *testing.T) {
 
 // TestReconnectInVain : while an agent does not come back, the call waits for it no longer than it may.
 func TestReconnectInVain(t *testing.T) {
-	r := newWireRig(t, func(o *Options, _ *live.Options) { o.Bridge.RedialWithin = 200 * time.Millisecond })
+	r := newWireRig(t, func(o *Options, _ *registry.Options) { o.Bridge.RedialWithin = 200 * time.Millisecond })
 	r.audio(func(a *tenantconfig.Audio) { a.Reconnect = true })
 	exotel, agent := r.begin("call")
 	agent.Reset() // and whoever dials is not answered
-	if got := closedWith(exotel); got != (closed{1000, string(audio.AgentLost)}) {
+	if got := closedWith(exotel); got != (closed{1000, string(bridge.AgentLost)}) {
 		t.Errorf("Exotel was told %+v", got)
 	}
 	r.nothingLeft()

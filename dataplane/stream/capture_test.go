@@ -14,15 +14,15 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
-	"github.com/caly-dev/caly/dataplane/capture"
-	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/dataplane/stream/capture"
+	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/agent"
-	"github.com/caly-dev/caly/internal/agent/agenttest"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
 	"github.com/caly-dev/caly/internal/objectstore"
-	"github.com/caly-dev/caly/internal/objectstore/s3test"
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
 	"github.com/caly-dev/caly/internal/wav"
 )
 
@@ -39,7 +39,7 @@ func newCaptureRig(t *testing.T, protocol agent.Protocol, change func(*capture.O
 	c := &captureRig{s3: s3test.New(t)}
 	c.bucket = c.s3.NewBucket(t)
 	var captures *capture.Captures
-	c.rig = newRig(t, agenttest.Options{Protocol: protocol}, func(o *Options, sessions *live.Options) {
+	c.rig = newRig(t, agentsim.Options{Protocol: protocol}, func(o *Options, sessions *registry.Options) {
 		c.db = sessions.Store.(*store.DB)
 		options := capture.Options{
 			Store:          c.db,
@@ -132,8 +132,8 @@ func TestCapture(t *testing.T) {
 	}{{agent.Exotel, 8000, true}, {agent.PCM, 16000, true}, {agent.Twilio, 8000, false}} {
 		t.Run(string(tc.protocol), func(t *testing.T) {
 			c := newCaptureRig(t, tc.protocol, nil)
-			said := exoteltest.Noise(2 * tc.rate) // a second
-			report, err := c.call(c.url+"/"+token, func(s *exoteltest.Stream) {
+			said := exotelsim.Noise(2 * tc.rate) // a second
+			report, err := c.call(c.url+"/"+token, func(s *exotelsim.Stream) {
 				s.Audio, s.Rate, s.CallSID, s.Keep, s.Expect = said, tc.rate, "call1", true, nil
 			})
 			if err != nil {
@@ -218,7 +218,7 @@ func TestCaptureOfASilentPod(t *testing.T) {
 	c := newCaptureRig(t, agent.Exotel, func(o *capture.Options) { o.Store = &silentStore{DB: o.Store.(*store.DB), open: open} })
 	talk := make(chan error, 1)
 	go func() {
-		_, err := c.call(c.url+"/"+token, func(s *exoteltest.Stream) { s.Duration, s.Expect, s.Linger = time.Second, nil, 0 })
+		_, err := c.call(c.url+"/"+token, func(s *exotelsim.Stream) { s.Duration, s.Expect, s.Linger = time.Second, nil, 0 })
 		talk <- err
 	}()
 	c.eventually("its row knows the call", func() bool { // so the next heartbeat, which would cut it off, is seconds away

@@ -7,15 +7,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/caly-dev/caly/dataplane/audio"
-	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/dataplane/stream/bridge"
+	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/store"
 )
 
 // TestEndedFromOutside : a call that a person closes, and one whose row a janitor has ended, end as what they are: for both sides, in the
 // row, and in the metric. While they talk their counts are in the database.
 func TestEndedFromOutside(t *testing.T) {
-	r := newWireRig(t, func(_ *Options, l *live.Options) { l.HeartbeatEvery = 20 * time.Millisecond })
+	r := newWireRig(t, func(_ *Options, l *registry.Options) { l.HeartbeatEvery = 20 * time.Millisecond })
 	db, err := store.Open(t.Context(), r.pg.DataplaneDSN, store.Options{Component: "dataplane", MaxConns: 2})
 	if err != nil {
 		t.Fatal(err)
@@ -30,15 +30,15 @@ func TestEndedFromOutside(t *testing.T) {
 		_, err = conn.Exec(t.Context(), `UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, id)
 		return err
 	}
-	for reason, tc := range map[audio.Reason]struct {
+	for reason, tc := range map[bridge.Reason]struct {
 		code int
 		end  func(id string) error
 	}{
-		audio.Closed: {1000, func(id string) error {
+		bridge.Closed: {1000, func(id string) error {
 			_, err := db.CloseStream(t.Context(), r.tenant.ID, id, store.Origin{})
 			return err
 		}},
-		audio.Orphaned: {1001, orphan},
+		bridge.Orphaned: {1001, orphan},
 	} {
 		t.Run(string(reason), func(t *testing.T) {
 			r.t = t
@@ -65,7 +65,7 @@ func TestEndedFromOutside(t *testing.T) {
 			if s := r.counted(db, callSID, 3, 1); s.ToAgent.Bytes == 0 || s.ToExotel.Bytes == 0 {
 				t.Errorf("its bytes are not in the row: %+v", s)
 			}
-			if n, drained := r.ends(reason), r.ends(audio.Drained); n != 1 || drained != 0 {
+			if n, drained := r.ends(reason), r.ends(bridge.Drained); n != 1 || drained != 0 {
 				t.Errorf("%v ends of %s are counted, and %v of drained", n, reason, drained)
 			}
 		})

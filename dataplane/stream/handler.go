@@ -15,10 +15,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/dataplane/admission"
-	"github.com/caly-dev/caly/dataplane/audio"
-	"github.com/caly-dev/caly/dataplane/capture"
 	"github.com/caly-dev/caly/dataplane/problem"
-	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/dataplane/stream/bridge"
+	"github.com/caly-dev/caly/dataplane/stream/capture"
+	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/netguard"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -35,7 +35,7 @@ const retryAfter = 2 * time.Second
 
 // Sessions let streams in. *live.Registry is one.
 type Sessions interface {
-	Admit(ctx context.Context, t *tenantconfig.Tenant, limit int, s live.Stream) (*live.Live, error)
+	Admit(ctx context.Context, t *tenantconfig.Tenant, limit int, s registry.Stream) (*registry.Live, error)
 }
 
 // Options of a Handler. Zero durations and numbers are the defaults.
@@ -65,7 +65,7 @@ type Options struct {
 	// Captures record streams of tenants that want that; nil records none.
 	Captures *capture.Captures
 	// Bridge has what all bridges share: budget, times, memory.
-	Bridge  audio.Options
+	Bridge  bridge.Options
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 	now     func() time.Time
@@ -82,7 +82,7 @@ func (o *Options) setDefaults() {
 		o.BodyWithin = 5 * time.Second
 	}
 	if o.Bridge.Memory == nil {
-		o.Bridge.Memory = budget.New(audio.SharedMemory)
+		o.Bridge.Memory = budget.New(bridge.SharedMemory)
 	}
 	if o.now == nil {
 		o.now = time.Now
@@ -93,7 +93,7 @@ func (o *Options) setDefaults() {
 type Handler struct {
 	o        Options
 	m        *metrics
-	dialer   audio.Dialer
+	dialer   bridge.Dialer
 	places   *admission.Gate // of handshakes, which are verified
 	bodies   *admission.Gate // of questions for a URL whose body is read
 	redials  *admission.Gate // of second connections to agents
@@ -116,9 +116,9 @@ func New(o Options) *Handler {
 		places:  gate("stream"),
 		bodies:  gate("stream_url"),
 		redials: gate("stream_redial"),
-		dialer:  audio.Dialer{NetDial: netguard.NewDialer(o.AllowedAgents, o.Egress).DialContext},
+		dialer:  bridge.Dialer{NetDial: netguard.NewDialer(o.AllowedAgents, o.Egress).DialContext},
 	}
-	h.memory = o.Bridge.Memory.Parts(audio.SharedMemory / 2)
+	h.memory = o.Bridge.Memory.Parts(bridge.SharedMemory / 2)
 	h.o.Bridge.Observer = h.m.audio.Observer()
 	return h
 }

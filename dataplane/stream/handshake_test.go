@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/wstest"
+	"github.com/caly-dev/caly/internal/testkit/wstest"
 )
 
 // TestMalformedHandshakes : each is answered with a problem before anything is done for it: no agent is dialled, no session begins.
@@ -135,14 +135,14 @@ func TestPipelined(t *testing.T) {
 		t.Error("the connection was taken")
 	}
 	r.nothingLeft()
-	if rows := r.rows(""); len(rows) != 1 || rows[0].Reason != live.ReasonFailed || r.refused(reasonHandshake) != 1 {
+	if rows := r.rows(""); len(rows) != 1 || rows[0].Reason != registry.ReasonFailed || r.refused(reasonHandshake) != 1 {
 		t.Errorf("the session: %+v", rows)
 	}
 }
 
 // TestClientGoes : a client that goes while its agent is dialled leaves no session, and no blame for the agent.
 func TestClientGoes(t *testing.T) {
-	r := newWireRig(t, func(o *Options, _ *live.Options) { o.DialWithin = time.Minute })
+	r := newWireRig(t, func(o *Options, _ *registry.Options) { o.DialWithin = time.Minute })
 	exotel := wstest.Connect(t, r.address)
 	exotel.Bytes([]byte(wstest.Request(r.path) + "\r\n"))
 	agent, err := r.accept()
@@ -175,7 +175,7 @@ func isTimeout(err error) bool {
 // TestPlaces tests that handshakes whose agent hangs take a quarter of the places, that more are refused at once,
 // and that the places are given back.
 func TestPlaces(t *testing.T) {
-	r := newWireRig(t, func(o *Options, _ *live.Options) { o.MaxHandshakes, o.DialWithin = 12, time.Second })
+	r := newWireRig(t, func(o *Options, _ *registry.Options) { o.MaxHandshakes, o.DialWithin = 12, time.Second })
 	var hanging []*wstest.Peer
 	for range 3 {
 		p := wstest.Connect(t, r.address)

@@ -3,8 +3,8 @@ package stream
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/caly-dev/caly/dataplane/audio"
-	"github.com/caly-dev/caly/dataplane/auth"
+	"github.com/caly-dev/caly/dataplane/stream/bridge"
+	"github.com/caly-dev/caly/dataplane/verify"
 	"github.com/caly-dev/caly/internal/budget"
 )
 
@@ -37,7 +37,7 @@ const (
 )
 
 func reasons() []string {
-	return append(auth.Reasons(), reasonPath, reasonMethod, reasonNoWebSocket, reasonHandshake, reasonBody, reasonNoCall, reasonNoKey, reasonUnknown,
+	return append(verify.Reasons(), reasonPath, reasonMethod, reasonNoWebSocket, reasonHandshake, reasonBody, reasonNoCall, reasonNoKey, reasonUnknown,
 		reasonNotYetKnown, reasonSuspended, reasonNoOneTimeToken, reasonWrongToken, reasonExpiredToken, reasonUsedToken,
 		reasonOtherCall, reasonTenantLimit, reasonPodLimit, reasonBusy, reasonTenantBusy, reasonDraining, reasonAgent,
 		reasonGone, reasonDatabase, reasonInternal)
@@ -57,7 +57,7 @@ func dialReasons() []string {
 }
 
 type metrics struct {
-	audio     *audio.Metrics
+	audio     *bridge.Metrics
 	refused   map[string]prometheus.Counter
 	dials     map[string]prometheus.Counter
 	handshake prometheus.Histogram
@@ -71,7 +71,7 @@ func newMetrics(r prometheus.Registerer, memory *budget.Budget) *metrics {
 	}
 	refused := prometheus.NewCounterVec(prometheus.CounterOpts(opts("refused_total", "Streams and questions for a URL that were refused, by reason.")), []string{"reason"})
 	dials := prometheus.NewCounterVec(prometheus.CounterOpts(opts("agent_dial_failures_total", "Connections to agents that failed, by reason.")), []string{"reason"})
-	m := &metrics{audio: audio.NewMetrics(r), refused: map[string]prometheus.Counter{}, dials: map[string]prometheus.Counter{},
+	m := &metrics{audio: bridge.NewMetrics(r), refused: map[string]prometheus.Counter{}, dials: map[string]prometheus.Counter{},
 		live: prometheus.NewGauge(prometheus.GaugeOpts(opts("live", "Streams that are bridged now."))),
 		urls: prometheus.NewCounter(prometheus.CounterOpts(opts("urls_total", "Questions for a stream's URL that were answered."))),
 		handshake: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "caly", Subsystem: "stream", Name: "handshake_seconds",

@@ -13,10 +13,10 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/caly-dev/caly/dataplane/admission"
-	"github.com/caly-dev/caly/dataplane/audio"
-	"github.com/caly-dev/caly/dataplane/capture"
 	"github.com/caly-dev/caly/dataplane/problem"
-	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/dataplane/stream/bridge"
+	"github.com/caly-dev/caly/dataplane/stream/capture"
+	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/agent"
 	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
@@ -54,7 +54,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 		_ = peer.Close()
 		return h.turnAway(w, r, err)
 	}
-	conn, err := audio.Upgrade(w, r, audio.ConnOptions{Memory: memory})
+	conn, err := bridge.Upgrade(w, r, bridge.ConnOptions{Memory: memory})
 	if err != nil { // answered already
 		_ = peer.Close()
 		session.End(context.WithoutCancel(r.Context()), nil)
@@ -65,7 +65,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 	o := h.o.Bridge
 	o.Codec, o.SampleRate, o.Memory = codec, rateOf(r.URL.Query()), memory
 	if a.Reconnect {
-		o.Redial = func(ctx context.Context) (*audio.Conn, error) { return h.redial(ctx, g.tenant, memory) }
+		o.Redial = func(ctx context.Context) (*bridge.Conn, error) { return h.redial(ctx, g.tenant, memory) }
 	}
 	captured, token := h.o.Captures.Begin(g.tenant, session.ID(), o.SampleRate), g.token
 	o.Tap = captured.Tap()
@@ -85,14 +85,14 @@ func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, reason error)
 		return reason
 	}
 	h.m.refused[p.reason].Inc()
-	if conn, err := audio.Upgrade(w, r, audio.ConnOptions{}); err == nil { // else it was answered
+	if conn, err := bridge.Upgrade(w, r, bridge.ConnOptions{}); err == nil { // else it was answered
 		conn.Refuse(websocket.CloseTryAgainLater, reasonTenantLimit, partWithin)
 	}
 	return nil
 }
 
 // run bridges a stream until it ends.
-func (h *Handler) run(session *live.Live, captured *capture.Capture, token oneTime, o audio.Options, conn, peer *audio.Conn) {
+func (h *Handler) run(session *registry.Live, captured *capture.Capture, token oneTime, o bridge.Options, conn, peer *bridge.Conn) {
 	ctx, cut := context.WithCancelCause(session.Context())
 	defer cut(nil)
 	h.m.live.Inc()
@@ -102,10 +102,10 @@ func (h *Handler) run(session *live.Live, captured *capture.Capture, token oneTi
 		captured.Started(info)
 		if token.callSID != "" && info.CallSID != token.callSID {
 			h.m.refused[reasonOtherCall].Inc()
-			cut(&audio.Cut{Reason: audio.ProtocolError, Code: websocket.ClosePolicyViolation})
+			cut(&bridge.Cut{Reason: bridge.ProtocolError, Code: websocket.ClosePolicyViolation})
 		}
 	}
-	bridge := audio.New(o)
+	bridge := bridge.New(o)
 	session.Measured(bridge.Counts)
 	end := bridge.Run(ctx, conn, peer)
 	captured.End()
@@ -115,21 +115,21 @@ func (h *Handler) run(session *live.Live, captured *capture.Capture, token oneTi
 }
 
 // admit has a session for the stream. That the token is used once, over all pods, is the row's unique key.
-func (h *Handler) admit(ctx context.Context, g guest) (*live.Live, error) {
+func (h *Handler) admit(ctx context.Context, g guest) (*registry.Live, error) {
 	a := g.tenant.Audio
-	s := live.Stream{CallSID: g.token.callSID, Address: g.request.ClientIP, Agent: hostOf(a.AgentURL), TokenID: g.token.id, Captured: h.o.Captures.Wants(g.tenant)}
+	s := registry.Stream{CallSID: g.token.callSID, Address: g.request.ClientIP, Agent: hostOf(a.AgentURL), TokenID: g.token.id, Captured: h.o.Captures.Wants(g.tenant)}
 	session, err := h.o.Sessions.Admit(ctx, g.tenant, a.MaxStreams, s)
 	busy := problem.New(problem.Unavailable, "no room for another stream; retry later").WithRetryAfter(retryAfter)
 	switch {
 	case err == nil:
 		return session, nil
-	case errors.Is(err, live.ErrTenantLimit):
+	case errors.Is(err, registry.ErrTenantLimit):
 		return nil, refuse(reasonTenantLimit, busy)
-	case errors.Is(err, live.ErrPodLimit):
+	case errors.Is(err, registry.ErrPodLimit):
 		return nil, refuse(reasonPodLimit, busy)
-	case errors.Is(err, live.ErrDraining):
+	case errors.Is(err, registry.ErrDraining):
 		return nil, refuse(reasonDraining, busy)
-	case errors.Is(err, live.ErrTokenUsed):
+	case errors.Is(err, registry.ErrTokenUsed):
 		return nil, refuse(reasonUsedToken, problem.New(problem.InvalidSignature, "the stream's secret was not accepted"))
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
@@ -140,7 +140,7 @@ func (h *Handler) admit(ctx context.Context, g guest) (*live.Live, error) {
 }
 
 // redial connects to the agent again, as soon as the tenant has a place for that.
-func (h *Handler) redial(ctx context.Context, t *tenantconfig.Tenant, memory *budget.Budget) (*audio.Conn, error) {
+func (h *Handler) redial(ctx context.Context, t *tenantconfig.Tenant, memory *budget.Budget) (*bridge.Conn, error) {
 	place, err := h.redials.Wait(ctx, admission.Tenant(t.ID))
 	if err != nil {
 		return nil, err
@@ -150,7 +150,7 @@ func (h *Handler) redial(ctx context.Context, t *tenantconfig.Tenant, memory *bu
 }
 
 // dial connects to the agent. Its errors name no URL, which may hold a key.
-func (h *Handler) dial(ctx context.Context, a *tenantconfig.Audio, memory *budget.Budget) (*audio.Conn, error) {
+func (h *Handler) dial(ctx context.Context, a *tenantconfig.Audio, memory *budget.Budget) (*bridge.Conn, error) {
 	bounded, cancel := context.WithTimeout(ctx, h.o.DialWithin)
 	defer cancel()
 	header := make(http.Header, len(a.Headers))
@@ -184,7 +184,7 @@ func whyNot(ctx context.Context, err error) string {
 		return dialForbidden
 	case ctx.Err() != nil, errors.As(err, &network) && network.Timeout():
 		return dialTimeout
-	case errors.Is(err, audio.ErrTLS):
+	case errors.Is(err, bridge.ErrTLS):
 		return dialTLS
 	}
 	return dialUnreachable

@@ -15,12 +15,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caly-dev/caly/dataplane/admission"
-	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/agent"
-	"github.com/caly-dev/caly/internal/agent/agenttest"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/wstest"
+	"github.com/caly-dev/caly/internal/testkit/wstest"
 )
 
 // TestCalls : a call through the endpoint to an agent, in each protocol and rate, and everything comes back.
@@ -33,8 +33,8 @@ func TestCalls(t *testing.T) {
 		"twilio": {agent.Twilio, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, agenttest.Options{Protocol: tc.protocol}, nil)
-			report, err := r.call(r.url+"/"+token, func(s *exoteltest.Stream) {
+			r := newRig(t, agentsim.Options{Protocol: tc.protocol}, nil)
+			report, err := r.call(r.url+"/"+token, func(s *exotelsim.Stream) {
 				s.Rate = tc.rate
 				if tc.protocol == agent.Twilio { // mu-law loses what the codec's own tests look at
 					s.Expect = nil
@@ -76,7 +76,7 @@ func TestVerifiers(t *testing.T) {
 			a.Verifiers = &tenantconfig.Webhooks{AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix(cidr)}}
 		}
 	}
-	r := newRig(t, agenttest.Options{}, nil)
+	r := newRig(t, agentsim.Options{}, nil)
 	original := r.tenant
 	for name, tc := range map[string]struct {
 		audio      func(*tenantconfig.Audio)
@@ -108,7 +108,7 @@ func TestVerifiers(t *testing.T) {
 				before = r.refused(tc.wantReason)
 			}
 			_, err := r.call(tc.url(r.url), nil)
-			var refused *exoteltest.HandshakeError
+			var refused *exotelsim.HandshakeError
 			switch {
 			case tc.wantReason == "" && err != nil:
 				t.Error(err)
@@ -124,8 +124,8 @@ func TestVerifiers(t *testing.T) {
 // TestRefusals : what is no stream, or for which there is no room.
 func TestRefusals(t *testing.T) {
 	for name, tc := range map[string]struct {
-		agent      agenttest.Options
-		change     func(*Options, *live.Options)
+		agent      agentsim.Options
+		change     func(*Options, *registry.Options)
 		audio      func(*tenantconfig.Audio)
 		prepare    func(*rig)
 		wantStatus int
@@ -138,20 +138,20 @@ func TestRefusals(t *testing.T) {
 			wantReason: reasonNotYetKnown,
 		},
 		"draining": {prepare: func(r *rig) { r.h.Drain() }, wantStatus: 503, wantReason: reasonDraining},
-		"over the pod's limit": {change: func(_ *Options, l *live.Options) { l.MaxStreams = 1 },
+		"over the pod's limit": {change: func(_ *Options, l *registry.Options) { l.MaxStreams = 1 },
 			prepare: func(r *rig) {
-				session, err := r.live.Admit(r.t.Context(), &r.tenant, 10, live.Stream{})
+				session, err := r.live.Admit(r.t.Context(), &r.tenant, 10, registry.Stream{})
 				if err != nil {
 					r.t.Fatal(err)
 				}
 				r.t.Cleanup(func() { session.End(r.t.Context(), nil) })
 			}, wantStatus: 503, wantReason: reasonPodLimit},
-		"agent refuses": {agent: agenttest.Options{Refuse: 403}, wantStatus: 502, wantReason: reasonAgent},
+		"agent refuses": {agent: agentsim.Options{Refuse: 403}, wantStatus: 502, wantReason: reasonAgent},
 		"agent is away": {prepare: func(r *rig) { r.agent.Close() }, wantStatus: 502, wantReason: reasonAgent},
-		"agent is slow": {agent: agenttest.Options{HandshakeDelay: 3 * time.Second},
-			change: func(o *Options, _ *live.Options) { o.DialWithin = 100 * time.Millisecond }, wantStatus: 502, wantReason: reasonAgent},
+		"agent is slow": {agent: agentsim.Options{HandshakeDelay: 3 * time.Second},
+			change: func(o *Options, _ *registry.Options) { o.DialWithin = 100 * time.Millisecond }, wantStatus: 502, wantReason: reasonAgent},
 		"agent's address": {
-			change:     func(o *Options, _ *live.Options) { o.AllowedAgents = nil },
+			change:     func(o *Options, _ *registry.Options) { o.AllowedAgents = nil },
 			wantStatus: http.StatusBadGateway,
 			wantReason: reasonAgent,
 		},
@@ -170,7 +170,7 @@ func TestRefusals(t *testing.T) {
 				tc.prepare(r)
 			}
 			_, err := r.call(r.url+"/"+token, nil)
-			var refused *exoteltest.HandshakeError
+			var refused *exotelsim.HandshakeError
 			if !errors.As(err, &refused) || refused.Status != tc.wantStatus || r.refused(tc.wantReason) < 1 {
 				t.Errorf("got %v, want %d for %s", err, tc.wantStatus, tc.wantReason)
 			}
@@ -220,7 +220,7 @@ func TestTenantLimit(t *testing.T) {
 
 // TestHostile : what is no handshake of a stream is answered, and nothing is redirected.
 func TestHostile(t *testing.T) {
-	r := newRig(t, agenttest.Options{}, nil)
+	r := newRig(t, agentsim.Options{}, nil)
 	base := strings.TrimSuffix(r.url, "acme/support")
 	for name, tc := range map[string]struct {
 		method, url string
@@ -255,12 +255,12 @@ func TestCutInTheMidst(t *testing.T) {
 		"drained":   {func(r *rig) { r.h.Drain(); r.live.Drain(50 * time.Millisecond) }, 1001},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, agenttest.Options{}, nil)
-			var report exoteltest.Report
+			r := newRig(t, agentsim.Options{}, nil)
+			var report exotelsim.Report
 			var err error
 			var calling sync.WaitGroup
 			calling.Go(func() {
-				report, err = r.call(r.url+"/"+token, func(s *exoteltest.Stream) { s.Duration, s.Linger, s.Expect = 20*time.Second, 0, nil })
+				report, err = r.call(r.url+"/"+token, func(s *exotelsim.Stream) { s.Duration, s.Linger, s.Expect = 20*time.Second, 0, nil })
 			})
 			r.eventually("the call is live", func() bool { return value(t, r.h.m.live) == 1 && r.agent.Live() == 1 })
 			tc.do(r)

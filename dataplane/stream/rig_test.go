@@ -15,13 +15,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
-	"github.com/caly-dev/caly/dataplane/session/live"
+	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/agent"
-	"github.com/caly-dev/caly/internal/agent/agenttest"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 const (
@@ -37,10 +37,10 @@ type rig struct {
 	h       *Handler
 	url     string        // of the tenant's streams
 	another func() string // serves a second pod, and returns its url
-	agent   *agenttest.Server
+	agent   *agentsim.Server
 	tenants atomic.Pointer[tenantconfig.Snapshot]
 	tenant  tenantconfig.Tenant
-	live    *live.Registry
+	live    *registry.Registry
 	now     atomic.Pointer[time.Time]
 	log     *lockedBuffer
 
@@ -68,9 +68,9 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
-func newRig(t *testing.T, agentOptions agenttest.Options, change func(*Options, *live.Options)) *rig {
+func newRig(t *testing.T, agentOptions agentsim.Options, change func(*Options, *registry.Options)) *rig {
 	t.Helper()
-	server, err := agenttest.NewServer(agentOptions)
+	server, err := agentsim.NewServer(agentOptions)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func newRig(t *testing.T, agentOptions agenttest.Options, change func(*Options, 
 	r.set(tenantconfig.Tenant{ID: "acme/support", UID: "1", Audio: &tenantconfig.Audio{AgentURL: server.URL(), Protocol: string(protocol), MaxStreams: 10,
 		Headers:   map[string]tenantconfig.Sensitive{"X-Agent-Key": "opens the agent"},
 		Verifiers: &tenantconfig.Webhooks{Token: &tenantconfig.Token{Query: "token", Secrets: []tenantconfig.Sensitive{token}}}}})
-	sessions := live.Options{Store: db, Pod: "pod", Tenants: r.tenants.Load, LookEvery: 20 * time.Millisecond}
+	sessions := registry.Options{Store: db, Pod: "pod", Tenants: r.tenants.Load, LookEvery: 20 * time.Millisecond}
 	o := Options{Tenants: r.tenants.Load, Key: func() []byte { return []byte("the ring's") }, AllowedAgents: loopback, DialWithin: time.Second,
 		Log: slog.New(slog.NewTextHandler(r.log, nil)), Metrics: r.registry, now: r.clock}
 	if change != nil {
@@ -105,9 +105,9 @@ func newRig(t *testing.T, agentOptions agenttest.Options, change func(*Options, 
 }
 
 // pod serves the endpoint until the test ends.
-func pod(t *testing.T, o Options, sessions live.Options) (*Handler, *live.Registry, string) {
+func pod(t *testing.T, o Options, sessions registry.Options) (*Handler, *registry.Registry, string) {
 	t.Helper()
-	registry := live.New(sessions)
+	registry := registry.New(sessions)
 	o.Sessions = registry
 	h := New(o)
 	front := httptest.NewServer(h)
@@ -143,8 +143,8 @@ func (r *rig) audio(change func(*tenantconfig.Audio)) {
 }
 
 // call talks for a moment and hears the echo.
-func (r *rig) call(url string, change func(*exoteltest.Stream)) (exoteltest.Report, error) {
-	s := exoteltest.Stream{URL: url, Audio: exoteltest.Noise(1600), Linger: 5 * time.Second, CallSID: "call1"}
+func (r *rig) call(url string, change func(*exotelsim.Stream)) (exotelsim.Report, error) {
+	s := exotelsim.Stream{URL: url, Audio: exotelsim.Noise(1600), Linger: 5 * time.Second, CallSID: "call1"}
 	s.Expect = s.Audio
 	if change != nil {
 		change(&s)

@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caly-dev/caly/dataplane/session/live"
-	"github.com/caly-dev/caly/internal/agent/agenttest"
+	"github.com/caly-dev/caly/dataplane/stream/registry"
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/wstest"
+	"github.com/caly-dev/caly/internal/testkit/wstest"
 )
 
 // slowQuestion sends the head of a question for a URL, and one byte of its body.
@@ -40,7 +40,7 @@ func TestSlowQuestions(t *testing.T) {
 		"with a wrong token":   {path: "/audio/exotel/globex/sales/url/" + token[1:], held: places * 3 / 4},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, agenttest.Options{}, func(o *Options, _ *live.Options) {
+			r := newRig(t, agentsim.Options{}, func(o *Options, _ *registry.Options) {
 				o.MaxHandshakes, o.BodyWithin = places, wstest.Patience
 			})
 			signed := tenantconfig.Tenant{ID: "initech/it", UID: "3", Audio: &tenantconfig.Audio{
@@ -80,7 +80,7 @@ func TestSlowQuestions(t *testing.T) {
 // TestSlowQuestionEnds tests that a body that does not arrive is given up after its time even if nobody needs the
 // place.
 func TestSlowQuestionEnds(t *testing.T) {
-	r := newRig(t, agenttest.Options{}, func(o *Options, _ *live.Options) { o.BodyWithin = 200 * time.Millisecond })
+	r := newRig(t, agentsim.Options{}, func(o *Options, _ *registry.Options) { o.BodyWithin = 200 * time.Millisecond })
 	address := strings.Split(strings.TrimPrefix(r.url, "ws://"), "/")[0]
 	resp, err := slowQuestion(t, address, "/audio/exotel/acme/support/url/"+token).Ask("")
 	if err == nil {
@@ -138,7 +138,7 @@ func TestSilentAgent(t *testing.T) {
 		"is silent after the SYNs": {scheme: "ws", address: silence},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, agenttest.Options{}, func(o *Options, _ *live.Options) {
+			r := newRig(t, agentsim.Options{}, func(o *Options, _ *registry.Options) {
 				o.MaxHandshakes, o.DialWithin = places, wstest.Patience
 			})
 			healthy, ill := r.tenant, r.tenant
@@ -166,7 +166,7 @@ func TestSilentAgent(t *testing.T) {
 // beyond the bound wait for their time, and that another tenant's agent is connected to at once.
 func TestRedials(t *testing.T) {
 	const places = 16
-	r := newRig(t, agenttest.Options{}, func(o *Options, _ *live.Options) {
+	r := newRig(t, agentsim.Options{}, func(o *Options, _ *registry.Options) {
 		o.MaxHandshakes, o.DialWithin = places, wstest.Patience
 	})
 	ill := r.tenant

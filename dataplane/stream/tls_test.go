@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caly-dev/caly/internal/agent/agenttest"
-	"github.com/caly-dev/caly/internal/certtest"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/certtest"
 )
 
 // TestAgentTLS : an agent's certificate must be its own, in time, and signed by who is named; TLS 1.1 is not spoken.
@@ -32,7 +32,7 @@ func TestAgentTLS(t *testing.T) {
 		"TLS 1.1, trusted": {certificate: ours.Sign(t, "127.0.0.1", later), max: tls.VersionTLS11, bundle: ours.PEM},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, agenttest.Options{TLS: &tls.Config{Certificates: []tls.Certificate{tc.certificate}, MinVersion: tls.VersionTLS10, MaxVersion: tc.max}}, nil)
+			r := newRig(t, agentsim.Options{TLS: &tls.Config{Certificates: []tls.Certificate{tc.certificate}, MinVersion: tls.VersionTLS10, MaxVersion: tc.max}}, nil)
 			r.audio(func(a *tenantconfig.Audio) { a.CABundle = tc.bundle })
 			report, err := r.call(r.url+"/"+token, nil)
 			if tc.want {
@@ -41,7 +41,7 @@ func TestAgentTLS(t *testing.T) {
 				}
 				return
 			}
-			var refused *exoteltest.HandshakeError
+			var refused *exotelsim.HandshakeError
 			if !errors.As(err, &refused) || refused.Status != 502 || value(t, r.h.m.dials[dialTLS]) < 1 || r.agent.Started() != 0 {
 				t.Errorf("got %v, want 502, counted as %s", err, dialTLS)
 			}

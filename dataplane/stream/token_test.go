@@ -12,9 +12,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caly-dev/caly/dataplane/session/live"
-	"github.com/caly-dev/caly/internal/agent/agenttest"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/dataplane/stream/registry"
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -66,7 +66,7 @@ func FuzzOpenToken(f *testing.F) {
 
 // TestDynamicURL : what Exotel is answered, by whatever way it asks.
 func TestDynamicURL(t *testing.T) {
-	r := newRig(t, agenttest.Options{}, nil)
+	r := newRig(t, agentsim.Options{}, nil)
 	const form = "application/x-www-form-urlencoded"
 	for name, tc := range map[string]struct {
 		method, suffix, body, contentType string
@@ -115,7 +115,7 @@ func TestPublicURL(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := newRig(t, agenttest.Options{}, func(o *Options, _ *live.Options) {
+		r := newRig(t, agentsim.Options{}, func(o *Options, _ *registry.Options) {
 			o.PublicURL = base
 			o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 		})
@@ -143,13 +143,13 @@ func TestPublicURL(t *testing.T) {
 
 // TestOneTime : a token opens one stream, of its call and its tenant, in its minute.
 func TestOneTime(t *testing.T) {
-	r := newRig(t, agenttest.Options{RefuseTimes: 1, Refuse: 503}, nil)
+	r := newRig(t, agentsim.Options{RefuseTimes: 1, Refuse: 503}, nil)
 	r.audio(func(a *tenantconfig.Audio) { a.OneTimeToken = true })
 	mintNow := func() string { return mint(r.h.o.Key(), "acme/support", "call1", time.Now()) }
 	try := func(url string, want int) {
 		t.Helper()
 		report, err := r.call(url, nil)
-		var refused *exoteltest.HandshakeError
+		var refused *exotelsim.HandshakeError
 		switch {
 		case want == 0 && (err != nil || !report.Echo.Whole()):
 			t.Errorf("%v, %+v", err, report.Echo)
@@ -176,7 +176,7 @@ func TestOneTime(t *testing.T) {
 	if r.refused(reasonExpiredToken) < 1 {
 		t.Error("the late use is not counted")
 	}
-	report, err := r.call(r.url+"/"+mintNow(), func(s *exoteltest.Stream) { s.CallSID, s.Duration = "call2", 10*time.Second })
+	report, err := r.call(r.url+"/"+mintNow(), func(s *exotelsim.Stream) { s.CallSID, s.Duration = "call2", 10*time.Second })
 	if err != nil || report.Code != 1008 || r.refused(reasonOtherCall) != 1 {
 		t.Errorf("another call's stream ended with %v, code %d", err, report.Code)
 	}
@@ -184,7 +184,7 @@ func TestOneTime(t *testing.T) {
 
 // TestTokenOfAnotherPod : what one pod answered opens a stream at whichever pod Exotel comes to, and then none at any.
 func TestTokenOfAnotherPod(t *testing.T) {
-	r := newRig(t, agenttest.Options{}, nil)
+	r := newRig(t, agentsim.Options{}, nil)
 	another := r.another()
 	resp := r.get("GET", r.url+"/url?token="+token+"&CallSid=call1", "", "")
 	var answer struct{ URL string }
@@ -196,7 +196,7 @@ func TestTokenOfAnotherPod(t *testing.T) {
 		t.Errorf("%v, echo %+v", err, report.Echo)
 	}
 	for _, url := range []string{answer.URL, there} {
-		var refused *exoteltest.HandshakeError
+		var refused *exotelsim.HandshakeError
 		if _, err := r.call(url, nil); !errors.As(err, &refused) || refused.Status != 401 {
 			t.Errorf("the second time: %v", err)
 		}

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/dataplane/admission"
-	"github.com/caly-dev/caly/dataplane/auth"
 	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/dataplane/verify"
 )
 
 // maxBody of a question for a URL.
@@ -73,10 +73,10 @@ func (h *Handler) body(w http.ResponseWriter, r *http.Request, to destination) (
 	if r.ContentLength == 0 {
 		return nil, nil
 	}
-	request := auth.NewRequest(r, nil, to.token, h.o.TrustedProxies, h.o.now())
+	request := verify.NewRequest(r, nil, to.token, h.o.TrustedProxies, h.o.now())
 	holder := admission.Address(request.ClientIP)
 	t, known := h.o.Tenants().Tenant(to.tenantID)
-	if known && t.Audio != nil && auth.AcceptsHead(t.Audio.Verifiers, request) {
+	if known && t.Audio != nil && verify.AcceptsHead(t.Audio.Verifiers, request) {
 		holder = admission.Tenant(t.ID)
 	}
 	place, err := h.bodies.Enter(w, holder)

@@ -3,22 +3,22 @@ package stream
 import (
 	"net/http"
 
-	"github.com/caly-dev/caly/dataplane/auth"
 	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/dataplane/verify"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // guest is who was verified.
 type guest struct {
 	tenant  *tenantconfig.Tenant
-	request *auth.Request
+	request *verify.Request
 	token   oneTime // empty without one
 }
 
 // verified returns the tenant of a request. An unknown tenant, one without audio and a wrong secret are refused alike, so that nobody
 // learns from outside which tenants exist.
 func (h *Handler) verified(r *http.Request, to destination, body []byte) (guest, error) {
-	g := guest{request: auth.NewRequest(r, body, to.token, h.o.TrustedProxies, h.o.now())}
+	g := guest{request: verify.NewRequest(r, body, to.token, h.o.TrustedProxies, h.o.now())}
 	tenants := h.o.Tenants()
 	g.tenant, _ = tenants.Tenant(to.tenantID)
 	known := g.tenant != nil && g.tenant.Audio != nil
@@ -31,7 +31,7 @@ func (h *Handler) verified(r *http.Request, to destination, body []byte) (guest,
 	case !to.url && looksOneTime(to.token):
 		g.token, fault = h.present(to, g.request, verifiers)
 	default:
-		if v := auth.Verify(verifiers, g.request); !v.OK {
+		if v := verify.Verify(verifiers, g.request); !v.OK {
 			fault = v.Reason
 		} else if !to.url && g.tenant.Audio.OneTimeToken { // whoever has verifiers has audio
 			fault = reasonNoOneTimeToken
@@ -53,10 +53,10 @@ func (h *Handler) verified(r *http.Request, to destination, body []byte) (guest,
 }
 
 // present reads a one-time token. It stands for all verifiers but the address, where that is required too.
-func (h *Handler) present(to destination, r *auth.Request, verifiers *tenantconfig.Webhooks) (oneTime, string) {
+func (h *Handler) present(to destination, r *verify.Request, verifiers *tenantconfig.Webhooks) (oneTime, string) {
 	t, fault := openToken(h.o.Key(), to.tenantID, to.token, r.Now)
 	if fault == "" && verifiers != nil && verifiers.RequireAll && len(verifiers.AllowedCIDRs) > 0 {
-		if v := auth.Verify(&tenantconfig.Webhooks{AllowedCIDRs: verifiers.AllowedCIDRs}, r); !v.OK {
+		if v := verify.Verify(&tenantconfig.Webhooks{AllowedCIDRs: verifiers.AllowedCIDRs}, r); !v.OK {
 			fault = v.Reason
 		}
 	}

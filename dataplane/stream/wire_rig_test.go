@@ -11,11 +11,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/caly-dev/caly/dataplane/audio"
-	"github.com/caly-dev/caly/dataplane/session/live"
-	"github.com/caly-dev/caly/internal/agent/agenttest"
+	"github.com/caly-dev/caly/dataplane/stream/bridge"
+	"github.com/caly-dev/caly/dataplane/stream/registry"
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/wstest"
+	"github.com/caly-dev/caly/internal/testkit/wstest"
 )
 
 // wireRig is a rig whose two peers are the test's, byte by byte.
@@ -26,9 +26,9 @@ type wireRig struct {
 	agents  net.Listener
 }
 
-func newWireRig(t *testing.T, change func(*Options, *live.Options)) *wireRig {
+func newWireRig(t *testing.T, change func(*Options, *registry.Options)) *wireRig {
 	t.Helper()
-	r := &wireRig{rig: newRig(t, agenttest.Options{}, func(o *Options, l *live.Options) {
+	r := &wireRig{rig: newRig(t, agentsim.Options{}, func(o *Options, l *registry.Options) {
 		o.Bridge.CloseWithin = 500 * time.Millisecond
 		if change != nil {
 			change(o, l)
@@ -132,7 +132,7 @@ func (r *wireRig) nothingLeft() {
 }
 
 // ends counts those of a reason.
-func (r *rig) ends(reason audio.Reason) float64 {
+func (r *rig) ends(reason bridge.Reason) float64 {
 	r.t.Helper()
 	families, err := r.registry.Gather()
 	if err != nil {

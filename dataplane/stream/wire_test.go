@@ -9,13 +9,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caly-dev/caly/dataplane/audio"
-	"github.com/caly-dev/caly/dataplane/session/live"
-	"github.com/caly-dev/caly/internal/wstest"
+	"github.com/caly-dev/caly/dataplane/stream/bridge"
+	"github.com/caly-dev/caly/dataplane/stream/registry"
+	"github.com/caly-dev/caly/internal/testkit/wstest"
 )
 
 // eitherSide runs a case with each peer in the role of the one that misbehaves, and looks at what is left behind.
-func eitherSide(t *testing.T, r *wireRig, want audio.Reason, test func(t *testing.T, from, to *wstest.Peer)) {
+func eitherSide(t *testing.T, r *wireRig, want bridge.Reason, test func(t *testing.T, from, to *wstest.Peer)) {
 	t.Helper()
 	for name, fromAgent := range map[string]bool{"from Exotel": false, "from the agent": true} {
 		t.Run(name, func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestViolations(t *testing.T) {
 			continue // it is a close
 		}
 		t.Run(name, func(t *testing.T) {
-			eitherSide(t, r, audio.ProtocolError, func(t *testing.T, from, to *wstest.Peer) {
+			eitherSide(t, r, bridge.ProtocolError, func(t *testing.T, from, to *wstest.Peer) {
 				told := make(chan closed, 1)
 				go func() { told <- closedWith(to) }()
 				_, _ = from.Write(tc.Frames(from.Client)) // it may be closed before it took all
@@ -157,7 +157,7 @@ func TestTolerated(t *testing.T) {
 		}, []string{dtmf}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			eitherSide(t, r, audio.CallEnded, func(_ *testing.T, from, to *wstest.Peer) {
+			eitherSide(t, r, bridge.CallEnded, func(_ *testing.T, from, to *wstest.Peer) {
 				tc.send(from)
 				to.Expect(tc.want...)
 				if from.Client {
@@ -193,19 +193,19 @@ func TestGone(t *testing.T) {
 	r := newWireRig(t, nil)
 	for name, tc := range map[string]struct {
 		exotel, agent func(*wstest.Peer)
-		want          audio.Reason
+		want          bridge.Reason
 		wantTold      int
 	}{
-		"Exotel resets":            {exotel: (*wstest.Peer).Reset, want: audio.ExotelLost, wantTold: 1001},
-		"Exotel ends":              {exotel: func(p *wstest.Peer) { _ = p.Close() }, want: audio.ExotelLost, wantTold: 1001},
-		"Exotel half-closes":       {exotel: halfClose, want: audio.ExotelLost, wantTold: 1001},
-		"Exotel, within a frame":   {exotel: cutFrame, want: audio.ExotelLost, wantTold: 1001},
-		"Exotel, within a message": {exotel: cutMessage, want: audio.ExotelLost, wantTold: 1001},
-		"agent resets":             {agent: (*wstest.Peer).Reset, want: audio.AgentLost, wantTold: 1000},
-		"agent ends":               {agent: func(p *wstest.Peer) { _ = p.Close() }, want: audio.AgentLost, wantTold: 1000},
-		"agent half-closes":        {agent: halfClose, want: audio.AgentLost, wantTold: 1000},
-		"agent, within a frame":    {agent: cutFrame, want: audio.AgentLost, wantTold: 1000},
-		"agent, within a message":  {agent: cutMessage, want: audio.AgentLost, wantTold: 1000},
+		"Exotel resets":            {exotel: (*wstest.Peer).Reset, want: bridge.ExotelLost, wantTold: 1001},
+		"Exotel ends":              {exotel: func(p *wstest.Peer) { _ = p.Close() }, want: bridge.ExotelLost, wantTold: 1001},
+		"Exotel half-closes":       {exotel: halfClose, want: bridge.ExotelLost, wantTold: 1001},
+		"Exotel, within a frame":   {exotel: cutFrame, want: bridge.ExotelLost, wantTold: 1001},
+		"Exotel, within a message": {exotel: cutMessage, want: bridge.ExotelLost, wantTold: 1001},
+		"agent resets":             {agent: (*wstest.Peer).Reset, want: bridge.AgentLost, wantTold: 1000},
+		"agent ends":               {agent: func(p *wstest.Peer) { _ = p.Close() }, want: bridge.AgentLost, wantTold: 1000},
+		"agent half-closes":        {agent: halfClose, want: bridge.AgentLost, wantTold: 1000},
+		"agent, within a frame":    {agent: cutFrame, want: bridge.AgentLost, wantTold: 1000},
+		"agent, within a message":  {agent: cutMessage, want: bridge.AgentLost, wantTold: 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r.t = t
@@ -244,13 +244,13 @@ func cutMessage(p *wstest.Peer) {
 func TestDead(t *testing.T) {
 	for name, exotelDies := range map[string]bool{"Exotel": true, "agent": false} {
 		t.Run(name, func(t *testing.T) {
-			r := newWireRig(t, func(o *Options, _ *live.Options) {
+			r := newWireRig(t, func(o *Options, _ *registry.Options) {
 				o.Bridge.PingEvery, o.Bridge.PongWithin = 300*time.Millisecond, 200*time.Millisecond
 			})
 			exotel, agent := r.begin("call")
-			alive, want := exotel, closed{1000, string(audio.AgentLost)}
+			alive, want := exotel, closed{1000, string(bridge.AgentLost)}
 			if exotelDies {
-				alive, want = agent, closed{1001, string(audio.ExotelLost)}
+				alive, want = agent, closed{1001, string(bridge.ExotelLost)}
 			}
 			if diff := cmp.Diff(want, answering(alive)); diff != "" {
 				t.Errorf("the other side was told (-want +got):\n%s", diff)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // fleet is several pods on one database, with the keyring that the operator gave them.

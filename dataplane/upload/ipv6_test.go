@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // TestUploadOverIPv6 uploads a recording where Exotel, the store and PostgreSQL have IPv6 addresses alone.
@@ -20,7 +20,7 @@ func TestUploadOverIPv6(t *testing.T) {
 		_ = l.Close()
 	}
 	r := newRig(t)
-	exotel, err := exoteltest.NewServer(exoteltest.Options{Listen: "[::1]:0", Key: "key", Token: "token"})
+	exotel, err := exotelsim.NewServer(exotelsim.Options{Listen: "[::1]:0", Key: "key", Token: "token"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
 	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -18,7 +18,7 @@ import (
 func TestRetriesOutliveThePod(t *testing.T) {
 	r := newRig(t)
 	_, path := r.queue("c1", 1000)
-	r.exotel.Set(path, exoteltest.Quirks{TooMany: 1})
+	r.exotel.Set(path, exotelsim.Quirks{TooMany: 1})
 	for range 2 { // the second pod finds nothing to do and must not count the first one's again
 		if err := r.run(t.Context()); err != nil {
 			t.Fatal(err)

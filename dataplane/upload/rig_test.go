@@ -18,13 +18,13 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"go.uber.org/goleak"
 
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
 	"github.com/caly-dev/caly/internal/objectstore"
-	"github.com/caly-dev/caly/internal/objectstore/s3test"
 	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
 const tenant = "acme/support"
@@ -36,7 +36,7 @@ type rig struct {
 	t      testing.TB
 	pg     *pgtest.Server
 	op     *store.DB
-	exotel *exoteltest.Server
+	exotel *exotelsim.Server
 	s3     *s3test.Server
 	admin  *minio.Core
 	cfg    tenantconfig.Upload
@@ -52,7 +52,7 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.op.Close)
-	if r.exotel, err = exoteltest.NewServer(exoteltest.Options{Key: "key", Token: "token"}); err != nil {
+	if r.exotel, err = exotelsim.NewServer(exotelsim.Options{Key: "key", Token: "token"}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.exotel.Close)
@@ -108,7 +108,7 @@ func (r *rig) run(ctx context.Context) error {
 // queue adds a recording of size bytes at the stand-in and returns its id and path.
 func (r *rig) queue(sid string, size int64) (id, path string) {
 	r.t.Helper()
-	u := exoteltest.RecordingURL(r.exotel.URL(), "acme1", sid, size)
+	u := exotelsim.RecordingURL(r.exotel.URL(), "acme1", sid, size)
 	return r.queueURL(sid, u), "/exotelrecordings/acme1/" + sid + ".mp3"
 }
 
@@ -171,7 +171,7 @@ func (r *rig) makeDue() {
 func (r *rig) wantUploaded(id, path string, size int64) {
 	r.t.Helper()
 	rec := r.recording(id)
-	want := exoteltest.SHA256(path, size)
+	want := exotelsim.SHA256(path, size)
 	if rec.State != store.StateUploaded || rec.Size != size || rec.SHA256 != want {
 		r.t.Fatalf("row says %s, %d bytes, SHA-256 %s (%s: %s); want uploaded, %d, %s", rec.State, rec.Size, rec.SHA256, rec.LastErrorCode, rec.LastError, size, want)
 	}

@@ -11,11 +11,11 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/minio/minio-go/v7"
 
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
 	"github.com/caly-dev/caly/internal/objectstore"
-	"github.com/caly-dev/caly/internal/objectstore/s3test"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
 // TestChecksums uploads with each checksum that a check of the bucket may find: short and long recordings, with a
@@ -37,7 +37,7 @@ func TestChecksums(t *testing.T) {
 			for name, size := range sizes {
 				sid := string(c) + name
 				ids[name], paths[name] = r.queue(sid, size)
-				r.exotel.Set(paths[name], exoteltest.Quirks{NoLength: strings.HasSuffix(name, "chunked")})
+				r.exotel.Set(paths[name], exotelsim.Quirks{NoLength: strings.HasSuffix(name, "chunked")})
 			}
 			if err := r.run(t.Context()); err != nil {
 				t.Fatal(err)

@@ -10,12 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
 	"github.com/caly-dev/caly/internal/objectstore"
-	"github.com/caly-dev/caly/internal/objectstore/s3test"
 	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
 // TestSource : whatever the source does, one run ends with the object equal to the source.
@@ -25,18 +25,18 @@ func TestSource(t *testing.T) {
 	part := int64(objectstore.PartSize)
 	tests := map[string]struct {
 		size   int64
-		quirks exoteltest.Quirks
+		quirks exotelsim.Quirks
 	}{
-		"one header of a frame":              {4, exoteltest.Quirks{}},
-		"known length":                       {2_000_000, exoteltest.Quirks{}},
-		"unknown length, short":              {100_000, exoteltest.Quirks{NoLength: true}},
-		"unknown length, in parts":           {2*part + 17, exoteltest.Quirks{NoLength: true}},
-		"breaks off and goes on":             {3_000_000, exoteltest.Quirks{TruncateAt: 500_000, Truncations: 3}},
-		"breaks off in parts":                {part + 100_000, exoteltest.Quirks{NoLength: true, TruncateAt: 3_000_000, Truncations: 2}},
-		"breaks off within the first bytes":  {100_000, exoteltest.Quirks{TruncateAt: 100, Truncations: 1}},
-		"too many requests, then fine":       {100_000, exoteltest.Quirks{TooMany: 1}},
-		"slow":                               {60_000, exoteltest.Quirks{BytesPerSecond: 100_000}},
-		"query with what must not be logged": {10_000, exoteltest.Quirks{}},
+		"one header of a frame":              {4, exotelsim.Quirks{}},
+		"known length":                       {2_000_000, exotelsim.Quirks{}},
+		"unknown length, short":              {100_000, exotelsim.Quirks{NoLength: true}},
+		"unknown length, in parts":           {2*part + 17, exotelsim.Quirks{NoLength: true}},
+		"breaks off and goes on":             {3_000_000, exotelsim.Quirks{TruncateAt: 500_000, Truncations: 3}},
+		"breaks off in parts":                {part + 100_000, exotelsim.Quirks{NoLength: true, TruncateAt: 3_000_000, Truncations: 2}},
+		"breaks off within the first bytes":  {100_000, exotelsim.Quirks{TruncateAt: 100, Truncations: 1}},
+		"too many requests, then fine":       {100_000, exotelsim.Quirks{TooMany: 1}},
+		"slow":                               {60_000, exotelsim.Quirks{BytesPerSecond: 100_000}},
+		"query with what must not be logged": {10_000, exotelsim.Quirks{}},
 	}
 	ids, paths := map[string]string{}, map[string]string{}
 	n := 0
@@ -65,19 +65,19 @@ func TestSource(t *testing.T) {
 // TestSourceNotYet : what cannot be fetched now waits, and is fetched when it can.
 func TestSourceNotYet(t *testing.T) {
 	tests := map[string]struct {
-		quirks   exoteltest.Quirks
+		quirks   exotelsim.Quirks
 		size     int64
 		wantCode string
 	}{
-		"not there":         {exoteltest.Quirks{NotReady: 1}, 1000, CodeSourceNotReady},
-		"a page":            {exoteltest.Quirks{HTML: true}, 1000, CodeSourceNotReady},
-		"empty":             {exoteltest.Quirks{}, 0, CodeSourceNotReady},
-		"wrong credentials": {exoteltest.Quirks{Status: 401}, 1000, CodeSourceCredentialsRefused},
-		"not admitted":      {exoteltest.Quirks{Status: 403}, 1000, CodeSourceCredentialsRefused},
-		"server error":      {exoteltest.Quirks{Status: 503}, 1000, CodeSourceUnavailable},
-		"changes midway":    {exoteltest.Quirks{ChangeETag: true, TruncateAt: 5000, Truncations: 1}, 10_000, CodeSourceChanged},
-		"breaks, no ranges": {exoteltest.Quirks{NoRange: true, TruncateAt: 5000, Truncations: 1}, 10_000, CodeSourceChanged},
-		"breaks too often":  {exoteltest.Quirks{TruncateAt: 1000, Truncations: 99}, 100_000, CodeSourceBroken},
+		"not there":         {exotelsim.Quirks{NotReady: 1}, 1000, CodeSourceNotReady},
+		"a page":            {exotelsim.Quirks{HTML: true}, 1000, CodeSourceNotReady},
+		"empty":             {exotelsim.Quirks{}, 0, CodeSourceNotReady},
+		"wrong credentials": {exotelsim.Quirks{Status: 401}, 1000, CodeSourceCredentialsRefused},
+		"not admitted":      {exotelsim.Quirks{Status: 403}, 1000, CodeSourceCredentialsRefused},
+		"server error":      {exotelsim.Quirks{Status: 503}, 1000, CodeSourceUnavailable},
+		"changes midway":    {exotelsim.Quirks{ChangeETag: true, TruncateAt: 5000, Truncations: 1}, 10_000, CodeSourceChanged},
+		"breaks, no ranges": {exotelsim.Quirks{NoRange: true, TruncateAt: 5000, Truncations: 1}, 10_000, CodeSourceChanged},
+		"breaks too often":  {exotelsim.Quirks{TruncateAt: 1000, Truncations: 99}, 100_000, CodeSourceBroken},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -97,7 +97,7 @@ func TestSourceNotYet(t *testing.T) {
 			if tc.size == 0 {
 				return // stays empty
 			}
-			r.exotel.Set(path, exoteltest.Quirks{})
+			r.exotel.Set(path, exotelsim.Quirks{})
 			r.makeDue()
 			if err := r.run(t.Context()); err != nil {
 				t.Fatal(err)
@@ -115,18 +115,18 @@ func TestFailed(t *testing.T) {
 	ids := map[string]string{}
 	ids[CodeSourceTooLarge], _ = r.queue("big", 50_001)
 	chunked, path := r.queue("bigchunked", 50_001)
-	r.exotel.Set(path, exoteltest.Quirks{NoLength: true})
+	r.exotel.Set(path, exotelsim.Quirks{NoLength: true})
 	ids[CodeSourceTooLarge+" unannounced"] = chunked
 	ids[CodeSourceRefused+" foreign host"] = r.queueURL("foreign", "http://evil.example/x.mp3")
 	gone, path := r.queue("gone", 10)
-	r.exotel.Set(path, exoteltest.Quirks{Status: 410})
+	r.exotel.Set(path, exotelsim.Quirks{Status: 410})
 	ids[CodeSourceRefused+" gone"] = gone
 	late, path := r.queue("late", 10)
-	r.exotel.Set(path, exoteltest.Quirks{Status: 404})
+	r.exotel.Set(path, exotelsim.Quirks{Status: 404})
 	ids[CodeSourceNotReady] = late
 	r.sql(`UPDATE recordings SET attempts = max_attempts - 1, created_at = now() - interval '3 hours' WHERE id = $1`, late)
 	young, path := r.queue("young", 10)
-	r.exotel.Set(path, exoteltest.Quirks{Status: 404})
+	r.exotel.Set(path, exotelsim.Quirks{Status: 404})
 	r.sql(`UPDATE recordings SET attempts = max_attempts + 3 WHERE id = $1`, young)
 	if err := r.run(t.Context()); err != nil {
 		t.Fatal(err)
@@ -246,7 +246,7 @@ func TestEarlierTry(t *testing.T) {
 			r := newRig(t)
 			size := int64(objectstore.PartSize + 100)
 			id, path := r.queue("sid1", size)
-			r.exotel.Set(path, exoteltest.Quirks{NoLength: chunked})
+			r.exotel.Set(path, exotelsim.Quirks{NoLength: chunked})
 			if err := r.run(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -370,7 +370,7 @@ func TestTenantWideFaults(t *testing.T) {
 			}
 			burnt := 0
 			for i := range 3 {
-				u := exoteltest.RecordingURL(r.exotel.URL(), "acme1", fmt.Sprintf("sid%d", i), 10_000)
+				u := exotelsim.RecordingURL(r.exotel.URL(), "acme1", fmt.Sprintf("sid%d", i), 10_000)
 				rec := r.recording(tenantconfig.RecordingID(fmt.Sprintf("sid%d", i), u))
 				if burnt += rec.Attempts; rec.State != store.StatePending {
 					t.Errorf("%s is %s", rec.CallSID, rec.State)
@@ -391,7 +391,7 @@ func TestTenantWideFaults(t *testing.T) {
 // TestTerminated : told to end in the middle of a file, the pod hands everything back at once.
 func TestTerminated(t *testing.T) {
 	const size = 12 << 20
-	for name, q := range map[string]exoteltest.Quirks{"one PUT": {BytesPerSecond: 200_000}, "parts": {NoLength: true}} {
+	for name, q := range map[string]exotelsim.Quirks{"one PUT": {BytesPerSecond: 200_000}, "parts": {NoLength: true}} {
 		t.Run(name, func(t *testing.T) {
 			noLeak(t)
 			r := newRig(t)
@@ -424,7 +424,7 @@ func TestTerminated(t *testing.T) {
 				t.Errorf("row says %s after %d attempts, want pending after 0", rec.State, rec.Attempts)
 			}
 			r.cfg.Endpoint = r.s3.Endpoint
-			r.exotel.Set(path, exoteltest.Quirks{})
+			r.exotel.Set(path, exotelsim.Quirks{})
 			if err := r.run(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -442,8 +442,8 @@ func TestDrain(t *testing.T) {
 	r.o.Concurrency, r.o.Drain, r.o.Lease = 2, 4*time.Second, time.Second // leases are renewed meanwhile
 	short, shortPath := r.queue("short", size)
 	long, longPath := r.queue("long", size)
-	r.exotel.Set(shortPath, exoteltest.Quirks{BytesPerSecond: 150_000})
-	r.exotel.Set(longPath, exoteltest.Quirks{BytesPerSecond: 10_000})
+	r.exotel.Set(shortPath, exotelsim.Quirks{BytesPerSecond: 150_000})
+	r.exotel.Set(longPath, exotelsim.Quirks{BytesPerSecond: 10_000})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)
@@ -464,7 +464,7 @@ func TestDrain(t *testing.T) {
 			t.Errorf("%s is %s after %d attempts, want pending after 0", rec.CallSID, rec.State, rec.Attempts)
 		}
 	}
-	r.exotel.Set(longPath, exoteltest.Quirks{})
+	r.exotel.Set(longPath, exotelsim.Quirks{})
 	if err := r.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -489,7 +489,7 @@ func TestLeaseLost(t *testing.T) {
 	noLeak(t)
 	r := newRig(t)
 	r.o.Lease = 600 * time.Millisecond
-	r.exotel.SetAll(exoteltest.Quirks{BytesPerSecond: 50_000})
+	r.exotel.SetAll(exotelsim.Quirks{BytesPerSecond: 50_000})
 	id, _ := r.queue("sid1", 10<<20)
 	ended := make(chan error, 1)
 	go func() { ended <- r.run(context.Background()) }()
@@ -509,7 +509,7 @@ func TestHeartbeat(t *testing.T) {
 	r := newRig(t)
 	r.o.Lease = 600 * time.Millisecond
 	id, path := r.queue("sid1", 200_000)
-	r.exotel.Set(path, exoteltest.Quirks{BytesPerSecond: 100_000})
+	r.exotel.Set(path, exotelsim.Quirks{BytesPerSecond: 100_000})
 	if err := r.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -526,7 +526,7 @@ func TestDatabaseOutage(t *testing.T) {
 	r.o.Lease = 20 * time.Second
 	r.o.DatabasePatience = time.Minute
 	id, path := r.queue("sid1", 100_000)
-	r.exotel.Set(path, exoteltest.Quirks{BytesPerSecond: 100_000})
+	r.exotel.Set(path, exotelsim.Quirks{BytesPerSecond: 100_000})
 	ended := make(chan error, 1)
 	go func() { ended <- r.run(context.Background()) }()
 	waitFor(t, "the upload to begin", func() bool { return r.recording(id).UploadStarted })

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/dataplane/admission"
-	"github.com/caly-dev/caly/dataplane/auth"
 	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/dataplane/verify"
 )
 
 // tenantShare is the share of the webhooks in progress that one tenant has at most: half of them.
@@ -15,9 +15,9 @@ const tenantShare = 2
 
 // enter returns a place for a webhook whose body is not read yet. The place counts for the tenant if its verifiers
 // accept the webhook whatever the body is; else it counts for the client until the body is verified.
-func (h *Handler) enter(w http.ResponseWriter, request *auth.Request, to destination) (*admission.Place, error) {
+func (h *Handler) enter(w http.ResponseWriter, request *verify.Request, to destination) (*admission.Place, error) {
 	holder := admission.Address(request.ClientIP)
-	if t, known := h.o.Tenants().Tenant(to.tenantID); known && auth.AcceptsHead(t.Webhooks, request) {
+	if t, known := h.o.Tenants().Tenant(to.tenantID); known && verify.AcceptsHead(t.Webhooks, request) {
 		holder = admission.Tenant(t.ID)
 	}
 	place, err := h.gate.Enter(w, holder)

@@ -12,8 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/dataplane/admission"
-	"github.com/caly-dev/caly/dataplane/auth"
 	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/dataplane/verify"
 	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/ingest"
 	"github.com/caly-dev/caly/internal/store"
@@ -111,7 +111,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (store.Outcome, 
 	}
 	r.Pattern = to.pattern // what the log may tell of the path
 	h.m.received.WithLabelValues(to.kind).Inc()
-	request := auth.NewRequest(r, nil, to.token, h.o.TrustedProxies, time.Now())
+	request := verify.NewRequest(r, nil, to.token, h.o.TrustedProxies, time.Now())
 	place, err := h.enter(w, request, to)
 	if err != nil {
 		return 0, unread(w, r, err)

@@ -20,10 +20,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/caly-dev/caly/dataplane/webhook"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 const secret = "a signing secret of acme"
@@ -225,9 +225,9 @@ func TestEverySpelling(t *testing.T) {
 	}
 	t.Cleanup(db.Close)
 	srv := newServer(t, db)
-	sender := exoteltest.Sender{Secret: secret, Wait: time.Millisecond}
-	for _, how := range exoteltest.Spellings {
-		call := exoteltest.Call{SID: "call" + string(how), From: "0987", To: "0912", Started: time.Now().Add(-time.Minute), Ended: time.Now(),
+	sender := exotelsim.Sender{Secret: secret, Wait: time.Millisecond}
+	for _, how := range exotelsim.Spellings {
+		call := exotelsim.Call{SID: "call" + string(how), From: "0987", To: "0912", Started: time.Now().Add(-time.Minute), Ended: time.Now(),
 			RecordingURL: "https://recordings.exotel.com/x/" + string(how) + ".mp3"}
 		fields := call.Terminal()
 		for range 2 {
@@ -244,7 +244,7 @@ func TestEverySpelling(t *testing.T) {
 	var events, recordings, completed int
 	err = conn.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM call_events), (SELECT count(*) FROM recordings), (SELECT count(*) FROM calls WHERE state = 4)`).
 		Scan(&events, &recordings, &completed)
-	if want := len(exoteltest.Spellings); err != nil || events != want || recordings != want || completed != want {
+	if want := len(exotelsim.Spellings); err != nil || events != want || recordings != want || completed != want {
 		t.Errorf("%d events, %d recordings, %d completed calls (%v); want %d of each", events, recordings, completed, err, want)
 	}
 }

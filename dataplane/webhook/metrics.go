@@ -3,7 +3,7 @@ package webhook
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/caly-dev/caly/dataplane/auth"
+	"github.com/caly-dev/caly/dataplane/verify"
 	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/store"
 )
@@ -49,7 +49,7 @@ func (m *metrics) register(r prometheus.Registerer, h *Handler) {
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts(options(name, help)), value)
 	}
-	for _, reason := range append(auth.Reasons(), reasonUnknown, reasonAmbiguous) {
+	for _, reason := range append(verify.Reasons(), reasonUnknown, reasonAmbiguous) {
 		m.refused.WithLabelValues(reason) // a rate needs the zero before the first
 	}
 	h.gate.Register(r, "webhook")

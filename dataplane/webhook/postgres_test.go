@@ -16,7 +16,7 @@ import (
 
 	"github.com/caly-dev/caly/dataplane/webhook"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // realStore is PostgreSQL with a look at it as the superuser.

@@ -3,8 +3,8 @@ package webhook
 import (
 	"net/http"
 
-	"github.com/caly-dev/caly/dataplane/auth"
 	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/dataplane/verify"
 	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/ingest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -14,7 +14,7 @@ import (
 // signature are refused alike, so that nobody learns from outside which tenants exist. While the pod lacks tenant
 // configs, every tenant that it does not know is answered 503.
 func (h *Handler) verified(
-	r *http.Request, request *auth.Request, to destination, in *received,
+	r *http.Request, request *verify.Request, to destination, in *received,
 ) (*tenantconfig.Tenant, ingest.Delivery, error) {
 	now, body := request.Now, request.Body
 	all := exotel.Request{Method: r.Method, RawQuery: r.URL.RawQuery, ContentType: r.Header.Get("Content-Type"), Body: body}
@@ -27,7 +27,7 @@ func (h *Handler) verified(
 	if tenant != nil {
 		verifiers, to.tenantID = tenant.Webhooks, tenant.ID
 	}
-	verdict := auth.Verify(verifiers, request)
+	verdict := verify.Verify(verifiers, request)
 	switch {
 	case tenant == nil && !tenants.Complete():
 		return nil, ingest.Delivery{}, problem.TenantUnknown()
@@ -47,7 +47,7 @@ func (h *Handler) verified(
 
 // believed is the part of a request that the verdict covers. Nothing else of it is read for its fields, since whoever has seen one
 // signed request could add to it.
-func believed(v auth.Verdict, all exotel.Request, query string) exotel.Request {
+func believed(v verify.Verdict, all exotel.Request, query string) exotel.Request {
 	part := exotel.Request{Method: all.Method}
 	if v.CoversQuery {
 		part.RawQuery = query

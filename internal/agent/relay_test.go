@@ -13,10 +13,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caly-dev/caly/internal/agent"
-	"github.com/caly-dev/caly/internal/agent/agenttest"
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
 	"github.com/caly-dev/caly/internal/g711"
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -127,31 +127,31 @@ func TestWholeCalls(t *testing.T) {
 	for name, tc := range map[string]struct {
 		protocol agent.Protocol
 		rate     int
-		quirks   exoteltest.StreamQuirks
-		quoting  exoteltest.Quoting
-		want     agenttest.Start
+		quirks   exotelsim.StreamQuirks
+		quoting  exotelsim.Quoting
+		want     agentsim.Start
 		exact    bool // the echo is compared; else only its length
 	}{
-		"twilio at 8 kHz": {protocol: agent.Twilio, rate: 8000, want: agenttest.Start{AccountID: "a1", Encoding: "audio/x-mulaw", Rate: 8000,
+		"twilio at 8 kHz": {protocol: agent.Twilio, rate: 8000, want: agentsim.Start{AccountID: "a1", Encoding: "audio/x-mulaw", Rate: 8000,
 			Custom: map[string]string{"k": "v", "from": "+91987", "to": "+91123"}}, exact: true},
-		"twilio at 8 kHz, odd": {protocol: agent.Twilio, rate: 8000, quoting: exoteltest.Strings,
-			quirks: exoteltest.StreamQuirks{CamelCase: true, NoConnected: true, ExtraKeys: true, OddSizes: true},
-			want:   agenttest.Start{AccountID: "a1", Encoding: "audio/x-mulaw", Rate: 8000, Custom: map[string]string{"k": "v", "from": "+91987", "to": "+91123"}},
+		"twilio at 8 kHz, odd": {protocol: agent.Twilio, rate: 8000, quoting: exotelsim.Strings,
+			quirks: exotelsim.StreamQuirks{CamelCase: true, NoConnected: true, ExtraKeys: true, OddSizes: true},
+			want:   agentsim.Start{AccountID: "a1", Encoding: "audio/x-mulaw", Rate: 8000, Custom: map[string]string{"k": "v", "from": "+91987", "to": "+91123"}},
 			exact:  true},
-		"twilio at 24 kHz": {protocol: agent.Twilio, rate: 24000, want: agenttest.Start{AccountID: "a1", Encoding: "audio/x-mulaw", Rate: 8000,
+		"twilio at 24 kHz": {protocol: agent.Twilio, rate: 24000, want: agentsim.Start{AccountID: "a1", Encoding: "audio/x-mulaw", Rate: 8000,
 			Custom: map[string]string{"k": "v", "from": "+91987", "to": "+91123"}}},
-		"pcm at 8 kHz": {protocol: agent.PCM, rate: 8000, want: agenttest.Start{Encoding: "pcm_s16le", Rate: 8000, Custom: map[string]string{"k": "v"}}, exact: true},
-		"pcm at 16 kHz, odd": {protocol: agent.PCM, rate: 16000, quirks: exoteltest.StreamQuirks{OddSizes: true, ExtraKeys: true},
-			want: agenttest.Start{Encoding: "pcm_s16le", Rate: 16000, Custom: map[string]string{"k": "v"}}, exact: true},
+		"pcm at 8 kHz": {protocol: agent.PCM, rate: 8000, want: agentsim.Start{Encoding: "pcm_s16le", Rate: 8000, Custom: map[string]string{"k": "v"}}, exact: true},
+		"pcm at 16 kHz, odd": {protocol: agent.PCM, rate: 16000, quirks: exotelsim.StreamQuirks{OddSizes: true, ExtraKeys: true},
+			want: agentsim.Start{Encoding: "pcm_s16le", Rate: 16000, Custom: map[string]string{"k": "v"}}, exact: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a, err := agenttest.NewServer(agenttest.Options{Protocol: tc.protocol, BurstEvery: 10, BurstMarks: 1})
+			a, err := agentsim.NewServer(agentsim.Options{Protocol: tc.protocol, BurstEvery: 10, BurstMarks: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer a.Close()
-			s := exoteltest.Stream{URL: bridge(t, tc.protocol, a.URL()) + "?k=v", CallSID: "c1", StreamSID: "s1", AccountSID: "a1", From: "+91987", To: "+91123",
-				Rate: tc.rate, Audio: exoteltest.Noise(tc.rate / 2), Digits: "5", Quirks: tc.quirks, Quoting: tc.quoting, Linger: 10 * time.Second}
+			s := exotelsim.Stream{URL: bridge(t, tc.protocol, a.URL()) + "?k=v", CallSID: "c1", StreamSID: "s1", AccountSID: "a1", From: "+91987", To: "+91123",
+				Rate: tc.rate, Audio: exotelsim.Noise(tc.rate / 2), Digits: "5", Quirks: tc.quirks, Quoting: tc.quoting, Linger: 10 * time.Second}
 			if tc.exact {
 				s.Expect = heard(tc.protocol, s.Audio)
 			}
@@ -172,10 +172,10 @@ func heard(p agent.Protocol, audio []byte) []byte {
 	if p == agent.PCM {
 		return audio
 	}
-	return exoteltest.PCM(g711.AppendDecode(nil, g711.AppendEncode(nil, exoteltest.Samples(audio))))
+	return exotelsim.PCM(g711.AppendDecode(nil, g711.AppendEncode(nil, exotelsim.Samples(audio))))
 }
 
-func checkAgent(t *testing.T, a *agenttest.Server, want agenttest.Start) {
+func checkAgent(t *testing.T, a *agentsim.Server, want agentsim.Start) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); a.Live() > 0 && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 	}

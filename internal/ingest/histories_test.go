@@ -18,8 +18,8 @@ import (
 	"github.com/caly-dev/caly/internal/ingest"
 	"github.com/caly-dev/caly/internal/outcome"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // words are Exotel's, by what they mean.

@@ -14,7 +14,7 @@ import (
 	"github.com/emersion/go-smtp"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caly-dev/caly/internal/mail/smtptest"
+	"github.com/caly-dev/caly/internal/testkit/smtptest"
 )
 
 const from = "Caly <no-reply@caly.example>"

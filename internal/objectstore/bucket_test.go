@@ -19,8 +19,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caly-dev/caly/internal/objectstore"
-	"github.com/caly-dev/caly/internal/objectstore/s3test"
 	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
 func TestMain(m *testing.M) {

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
-	"github.com/caly-dev/caly/internal/objectstore/s3test"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
 // openStrict returns the bucket of a strict store, whose host names all lead to it.

@@ -16,9 +16,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caly-dev/caly/internal/certtest"
 	"github.com/caly-dev/caly/internal/objectstore"
-	"github.com/caly-dev/caly/internal/objectstore/s3test"
+	"github.com/caly-dev/caly/internal/testkit/certtest"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
 const probeKey = "ns/t/.caly-probe"

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/caly-dev/caly/internal/objectstore"
-	"github.com/caly-dev/caly/internal/objectstore/s3test"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
 // TestParts : an upload in parts by hand: the parts in any order, one of them twice, and the last that came counts.

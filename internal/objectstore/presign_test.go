@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 func (f *fixture) config() objectstore.Config {
@@ -92,7 +92,7 @@ func TestPresignedExpires(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testenv.Eventually(t, 10*time.Second, func() error {
+	kubetest.Eventually(t, 10*time.Second, func() error {
 		if status, _, _ := get(t, link); status != http.StatusForbidden {
 			return fmt.Errorf("status %d after a second", status)
 		}

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/caly-dev/caly/internal/objectstore"
-	"github.com/caly-dev/caly/internal/objectstore/s3test"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
 // sendPart sends a part as captures do.

@@ -17,7 +17,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/refreshtoken"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // people is a database with accounts, and who may touch them.

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 func TestAwait(t *testing.T) {

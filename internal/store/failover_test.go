@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // TestFailover writes without a pause while a standby takes over. Providers differ in what becomes of the old primary:

@@ -14,7 +14,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/dbconn"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/migrations"
 )
 

@@ -15,7 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 func take(tenant, key string, wanted, limit int, window time.Duration) store.HitTake {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/caly-dev/caly/internal/store/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // TestRevocationInALongTransaction : its time is when it was written, not when the transaction began. What was issued between is revoked too.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caly-dev/caly/internal/certtest"
+	"github.com/caly-dev/caly/internal/testkit/certtest"
 )
 
 // authority is a certificate in PEM.

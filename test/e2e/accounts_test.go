@@ -22,7 +22,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 )
 
 // person uses the tenant API through the Service of the installation.
@@ -216,7 +216,7 @@ func TestFirstAdminDownloads(t *testing.T) {
 	defer func() { _ = resp.Body.Close() }()
 	sum := sha256.New()
 	n, err := io.Copy(sum, resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK || hex.EncodeToString(sum.Sum(nil)) != exoteltest.SHA256(path(rec), sizeOf(rec)) {
+	if err != nil || resp.StatusCode != http.StatusOK || hex.EncodeToString(sum.Sum(nil)) != exotelsim.SHA256(path(rec), sizeOf(rec)) {
 		t.Errorf("the link gives %d, %d bytes, %v", resp.StatusCode, n, err)
 	}
 	var audit struct {

@@ -14,18 +14,18 @@ import (
 
 	"github.com/minio/minio-go/v7"
 
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 )
 
 // source is the simulated Exotel that a test's recordings come from.
 type source struct {
-	*exoteltest.Server
+	*exotelsim.Server
 	url string
 }
 
 func newSource(t *testing.T) *source {
 	t.Helper()
-	s, err := exoteltest.NewServer(exoteltest.Options{Listen: shared.hostIP + ":0", Key: "key", Token: "token"})
+	s, err := exotelsim.NewServer(exotelsim.Options{Listen: shared.hostIP + ":0", Key: "key", Token: "token"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func (s *source) recordings(x *tenant, n, size int) []recording {
 	list := make([]recording, n)
 	for i := range list {
 		sid := randomHex(16)
-		list[i] = recording{callSID: sid, sourceURL: exoteltest.RecordingURL(s.url, "acc"+x.ns[4:], sid, int64(size+i*1021))}
+		list[i] = recording{callSID: sid, sourceURL: exotelsim.RecordingURL(s.url, "acc"+x.ns[4:], sid, int64(size+i*1021))}
 	}
 	return list
 }
@@ -51,13 +51,13 @@ func path(r recording) string {
 // slow serves the recordings at so many bytes a second; 0 is as fast as it can.
 func (s *source) slow(recs []recording, bytesPerSecond int) {
 	for _, r := range recs {
-		s.Set(path(r), exoteltest.Quirks{BytesPerSecond: bytesPerSecond})
+		s.Set(path(r), exotelsim.Quirks{BytesPerSecond: bytesPerSecond})
 	}
 }
 
 // gone answers 410 for a recording, or serves it again.
 func (s *source) gone(r recording, yes bool) {
-	q := exoteltest.Quirks{}
+	q := exotelsim.Quirks{}
 	if yes {
 		q.Status = http.StatusGone
 	}
@@ -100,7 +100,7 @@ func (x *tenant) compare(t *testing.T, key string, r recording) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := hex.EncodeToString(h.Sum(nil)), exoteltest.SHA256(path(r), sizeOf(r)); got != want {
+	if got, want := hex.EncodeToString(h.Sum(nil)), exotelsim.SHA256(path(r), sizeOf(r)); got != want {
 		t.Errorf("object %s of %d bytes differs from its source", key, n)
 	}
 }

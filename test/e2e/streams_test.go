@@ -16,24 +16,24 @@ import (
 	"github.com/gorilla/websocket"
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/caly-dev/caly/internal/agent/agenttest"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 )
 
 // speech is what every call says, and is to hear again.
-var speech = exoteltest.Noise(8000 * 2)
+var speech = exotelsim.Noise(8000 * 2)
 
 // line is a Tenant that takes live calls, and its agent, an echo in the process of the test.
 type line struct {
 	*tenant
-	agent *agenttest.Server
+	agent *agentsim.Server
 	token string
 }
 
 // newLine makes a Tenant that may have so many live calls, and waits until every data-plane pod takes them.
 func newLine(t *testing.T, limit int) *line {
 	t.Helper()
-	agent, err := agenttest.NewServer(agenttest.Options{Listen: shared.hostIP + ":0"})
+	agent, err := agentsim.NewServer(agentsim.Options{Listen: shared.hostIP + ":0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func newLine(t *testing.T, limit int) *line {
 	taken := 0 // in a row: connections are spread over the pods by chance
 	eventually(t, time.Minute, "every pod takes the Tenant's calls", func(ctx context.Context) (bool, string) {
 		for ; taken < 10; taken++ {
-			if _, err := (exoteltest.Stream{URL: x.url(), Audio: speech[:320]}).Run(ctx); err != nil {
+			if _, err := (exotelsim.Stream{URL: x.url(), Audio: speech[:320]}).Run(ctx); err != nil {
 				taken = 0
 				return false, err.Error()
 			}
@@ -60,20 +60,20 @@ func (x *line) url() string {
 }
 
 // call is one as long as given, that waits for its whole echo.
-func (x *line) call(d time.Duration) exoteltest.Stream {
-	return exoteltest.Stream{URL: x.url(), Audio: speech, Expect: speech, Duration: d, Pace: 100 * time.Millisecond, Linger: 20 * time.Second}
+func (x *line) call(d time.Duration) exotelsim.Stream {
+	return exotelsim.Stream{URL: x.url(), Audio: speech, Expect: speech, Duration: d, Pace: 100 * time.Millisecond, Linger: 20 * time.Second}
 }
 
 // placed are calls under way.
 type placed struct {
-	reports []exoteltest.Report
+	reports []exotelsim.Report
 	errs    []error
 	group   sync.WaitGroup
 }
 
 // place has n calls at once, begun within a second.
-func (x *line) place(ctx context.Context, n int, s exoteltest.Stream) *placed {
-	p := &placed{reports: make([]exoteltest.Report, n), errs: make([]error, n)}
+func (x *line) place(ctx context.Context, n int, s exotelsim.Stream) *placed {
+	p := &placed{reports: make([]exotelsim.Report, n), errs: make([]error, n)}
 	for i := range n {
 		p.group.Go(func() {
 			time.Sleep(time.Second * time.Duration(i) / time.Duration(n)) // Exotel does not begin hundreds in one millisecond
@@ -128,7 +128,7 @@ func TestStreams(t *testing.T) {
 	x := newLine(t, 100)
 	before := x.agent.Started()
 	var all []*placed
-	for _, quoting := range []exoteltest.Quoting{exoteltest.Numbers, exoteltest.Strings} {
+	for _, quoting := range []exotelsim.Quoting{exotelsim.Numbers, exotelsim.Strings} {
 		for _, pace := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond} {
 			s := x.call(4 * time.Second)
 			s.Quoting, s.Pace = quoting, pace
@@ -278,8 +278,8 @@ func (x *line) busiest(t *testing.T) (*corev1.Pod, int) {
 
 // refusedWith is the status that a call is answered, or the code that it is closed with at once; 0 if it is let in.
 func (x *line) refusedWith(ctx context.Context) int {
-	r, err := exoteltest.Stream{URL: x.url(), Audio: speech[:320], Duration: time.Minute}.Run(ctx)
-	var refused *exoteltest.HandshakeError
+	r, err := exotelsim.Stream{URL: x.url(), Audio: speech[:320], Duration: time.Minute}.Run(ctx)
+	var refused *exotelsim.HandshakeError
 	switch {
 	case errors.As(err, &refused):
 		return refused.Status

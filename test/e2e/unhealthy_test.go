@@ -19,8 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
-	"github.com/caly-dev/caly/internal/objectstore/s3test"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
 // within is how soon a Tenant must say that it is unhealthy. A pod may wait three minutes for a node.
@@ -130,7 +130,7 @@ func exotelRefuses(t *testing.T) {
 	src := newSource(t)
 	x := newTenant(t, tenantOptions{source: src.url})
 	recs := src.recordings(x, 1, 10_000)
-	src.Set(path(recs[0]), exoteltest.Quirks{Status: http.StatusUnauthorized})
+	src.Set(path(recs[0]), exotelsim.Quirks{Status: http.StatusUnauthorized})
 	x.announce(t, recs)
 	x.waitUnhealthy(t, v1alpha1.ConditionUploadsHealthy, "401", "spec.exotel.credentialsSecretRef")
 }

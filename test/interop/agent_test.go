@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
 	"github.com/caly-dev/caly/internal/g711"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 )
 
 // TestAgents has a library's server as the tenant's agent, called by the other library's client: what either says arrives at the other
@@ -73,9 +73,9 @@ func translated(protocol string, pieces [][]byte) (toAgent, toClient [][]byte) {
 		return pieces, pieces
 	}
 	for _, piece := range pieces {
-		codes := g711.AppendEncode(nil, exoteltest.Samples(piece))
+		codes := g711.AppendEncode(nil, exotelsim.Samples(piece))
 		toAgent = append(toAgent, codes)
-		toClient = append(toClient, exoteltest.PCM(g711.AppendDecode(nil, codes)))
+		toClient = append(toClient, exotelsim.PCM(g711.AppendDecode(nil, codes)))
 	}
 	return toAgent, toClient
 }

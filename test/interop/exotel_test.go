@@ -8,21 +8,21 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caly-dev/caly/internal/agent/agenttest"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 )
 
 // talk is a call's audio in pieces of 20 ms, a longer one, and the largest that Exotel takes: frames with lengths in 7, 16 and 64 bits,
 // the acknowledgements included.
 func talk() [][]byte {
-	noise := exoteltest.Noise(60_000)
+	noise := exotelsim.Noise(60_000)
 	return append(slices.Collect(slices.Chunk(noise[:25*320], 320)), noise[8000:8002], noise[9000:12_200], noise[12_000:112_000])
 }
 
 // TestExotelsSide has a library's client in the place of Exotel, in front of an echo: every byte comes back, and each end is told to both
 // sides and the session.
 func TestExotelsSide(t *testing.T) {
-	echo, err := agenttest.NewServer(agenttest.Options{})
+	echo, err := agentsim.NewServer(agentsim.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

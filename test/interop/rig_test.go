@@ -22,13 +22,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
-	"github.com/caly-dev/caly/dataplane/audio"
 	"github.com/caly-dev/caly/dataplane/server"
-	"github.com/caly-dev/caly/dataplane/session/live"
 	"github.com/caly-dev/caly/dataplane/stream"
+	"github.com/caly-dev/caly/dataplane/stream/bridge"
+	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/store/pgtest"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -44,7 +44,7 @@ type rig struct {
 	t       *testing.T
 	address string
 	pg      *pgtest.Server
-	live    *live.Registry
+	live    *registry.Registry
 	tenants atomic.Pointer[tenantconfig.Snapshot]
 	calls   atomic.Int64
 }
@@ -58,10 +58,10 @@ func newRig(t *testing.T) *rig {
 	}
 	r.tenants.Store(tenantconfig.NewSnapshot())
 	log := slog.New(slog.DiscardHandler)
-	r.live = live.New(live.Options{Store: db, Pod: "pod", Tenants: r.tenants.Load})
+	r.live = registry.New(registry.Options{Store: db, Pod: "pod", Tenants: r.tenants.Load})
 	endpoint := stream.New(stream.Options{Tenants: r.tenants.Load, Sessions: r.live, Key: func() []byte { return nil },
 		AllowedAgents: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Log: log, Metrics: prometheus.NewRegistry(),
-		Bridge: audio.Options{Budget: patience}}) // no program is slow here, but the machine may be
+		Bridge: bridge.Options{Budget: patience}}) // no program is slow here, but the machine may be
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = r.live.Run(ctx) })

@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 )
 
 // collect lists to the end.
@@ -33,30 +33,30 @@ func TestCalls(t *testing.T) {
 	upward, downward := []string{"c1", "c2", "c3", "c4", "c5", "c6"}, []string{"c6", "c5", "c4", "c3", "c2", "c1"}
 	for name, tc := range map[string]struct {
 		filter       Filter
-		quirks       exoteltest.DetailQuirks
+		quirks       exotelsim.DetailQuirks
 		want         []string
 		wantRequests int
 	}{
-		"one page":             {Filter{}, exoteltest.DetailQuirks{}, upward, 1},
-		"newest first":         {Filter{NewestFirst: true}, exoteltest.DetailQuirks{}, downward, 1},
-		"pages":                {Filter{PageSize: 2}, exoteltest.DetailQuirks{}, upward, 3},
-		"pages, newest first":  {Filter{PageSize: 4, NewestFirst: true}, exoteltest.DetailQuirks{}, downward, 2},
-		"ends with null":       {Filter{PageSize: 3}, exoteltest.DetailQuirks{NullNext: true}, upward, 2},
-		"numbers":              {Filter{}, exoteltest.DetailQuirks{Swapped: true}, upward, 1},
-		"unescaped pages":      {Filter{PageSize: 2, CreatedFrom: today}, exoteltest.DetailQuirks{RawNext: true}, upward, 3},
-		"a page fails twice":   {Filter{PageSize: 2}, exoteltest.DetailQuirks{Status: 502, Failures: 2}, upward, 5},
-		"a page breaks off":    {Filter{PageSize: 2}, exoteltest.DetailQuirks{Truncations: 1}, upward, 4},
-		"a page has to wait":   {Filter{PageSize: 2}, exoteltest.DetailQuirks{TooMany: 1, RetryAfter: time.Second}, upward, 4},
-		"a window":             {Filter{CreatedFrom: today.Add(time.Minute), CreatedTo: today.Add(3 * time.Minute)}, exoteltest.DetailQuirks{}, []string{"c2", "c3", "c4"}, 1},
-		"from":                 {Filter{CreatedFrom: today.Add(4 * time.Minute)}, exoteltest.DetailQuirks{}, []string{"c5", "c6"}, 1},
-		"until":                {Filter{CreatedTo: today.Add(time.Minute)}, exoteltest.DetailQuirks{}, []string{"c1", "c2"}, 1},
-		"long ago":             {Filter{CreatedFrom: today.AddDate(0, 0, -41)}, exoteltest.DetailQuirks{}, []string{"old"}, 1},
-		"ids":                  {Filter{SIDs: []string{"c3", "c5", "c9"}}, exoteltest.DetailQuirks{}, []string{"c3", "c5"}, 1},
-		"a state":              {Filter{State: "no-answer"}, exoteltest.DetailQuirks{}, []string{"c2"}, 1},
-		"a direction":          {Filter{Direction: "inbound"}, exoteltest.DetailQuirks{}, []string{"c4"}, 1},
-		"an ExoPhone":          {Filter{PhoneNumbers: []string{"+918055555555"}}, exoteltest.DetailQuirks{}, []string{"c5"}, 1},
-		"in another zone":      {Filter{CreatedFrom: today.UTC().Add(4 * time.Minute)}, exoteltest.DetailQuirks{}, []string{"c5", "c6"}, 1},
-		"nothing in that time": {Filter{CreatedFrom: today.Add(time.Hour)}, exoteltest.DetailQuirks{}, nil, 1},
+		"one page":             {Filter{}, exotelsim.DetailQuirks{}, upward, 1},
+		"newest first":         {Filter{NewestFirst: true}, exotelsim.DetailQuirks{}, downward, 1},
+		"pages":                {Filter{PageSize: 2}, exotelsim.DetailQuirks{}, upward, 3},
+		"pages, newest first":  {Filter{PageSize: 4, NewestFirst: true}, exotelsim.DetailQuirks{}, downward, 2},
+		"ends with null":       {Filter{PageSize: 3}, exotelsim.DetailQuirks{NullNext: true}, upward, 2},
+		"numbers":              {Filter{}, exotelsim.DetailQuirks{Swapped: true}, upward, 1},
+		"unescaped pages":      {Filter{PageSize: 2, CreatedFrom: today}, exotelsim.DetailQuirks{RawNext: true}, upward, 3},
+		"a page fails twice":   {Filter{PageSize: 2}, exotelsim.DetailQuirks{Status: 502, Failures: 2}, upward, 5},
+		"a page breaks off":    {Filter{PageSize: 2}, exotelsim.DetailQuirks{Truncations: 1}, upward, 4},
+		"a page has to wait":   {Filter{PageSize: 2}, exotelsim.DetailQuirks{TooMany: 1, RetryAfter: time.Second}, upward, 4},
+		"a window":             {Filter{CreatedFrom: today.Add(time.Minute), CreatedTo: today.Add(3 * time.Minute)}, exotelsim.DetailQuirks{}, []string{"c2", "c3", "c4"}, 1},
+		"from":                 {Filter{CreatedFrom: today.Add(4 * time.Minute)}, exotelsim.DetailQuirks{}, []string{"c5", "c6"}, 1},
+		"until":                {Filter{CreatedTo: today.Add(time.Minute)}, exotelsim.DetailQuirks{}, []string{"c1", "c2"}, 1},
+		"long ago":             {Filter{CreatedFrom: today.AddDate(0, 0, -41)}, exotelsim.DetailQuirks{}, []string{"old"}, 1},
+		"ids":                  {Filter{SIDs: []string{"c3", "c5", "c9"}}, exotelsim.DetailQuirks{}, []string{"c3", "c5"}, 1},
+		"a state":              {Filter{State: "no-answer"}, exotelsim.DetailQuirks{}, []string{"c2"}, 1},
+		"a direction":          {Filter{Direction: "inbound"}, exotelsim.DetailQuirks{}, []string{"c4"}, 1},
+		"an ExoPhone":          {Filter{PhoneNumbers: []string{"+918055555555"}}, exotelsim.DetailQuirks{}, []string{"c5"}, 1},
+		"in another zone":      {Filter{CreatedFrom: today.UTC().Add(4 * time.Minute)}, exotelsim.DetailQuirks{}, []string{"c5", "c6"}, 1},
+		"nothing in that time": {Filter{CreatedFrom: today.Add(time.Hour)}, exotelsim.DetailQuirks{}, nil, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, s := against(t)
@@ -73,7 +73,7 @@ func TestCalls(t *testing.T) {
 	}
 }
 
-func placeSeven(s *exoteltest.Server) {
+func placeSeven(s *exotelsim.Server) {
 	s.Place("acme1", placed("old", today.AddDate(0, 0, -40)))
 	for i := range 7 {
 		c := placed(fmt.Sprint("c", i+1), today.Add(time.Duration(i)*time.Minute))
@@ -104,21 +104,21 @@ func TestCallsHoldWhatASingleCallHolds(t *testing.T) {
 // TestCallsStop : what comes before a failure is there, the failure ends the sequence, and a consumer may end it too.
 func TestCallsStop(t *testing.T) {
 	for name, tc := range map[string]struct {
-		quirks       exoteltest.DetailQuirks
+		quirks       exotelsim.DetailQuirks
 		maxPages     int
 		want         []string
 		wantErr      Error
 		wantPart     string
 		wantRequests int
 	}{
-		"another host":   {exoteltest.DetailQuirks{NextHost: "evil.example"}, 0, nil, Error{Kind: ErrUnreadable, Status: 200}, "on another host", 1},
-		"in a circle":    {exoteltest.DetailQuirks{SamePage: true}, 0, nil, Error{Kind: ErrUnreadable, Status: 200}, "in a circle", 1},
-		"too many pages": {exoteltest.DetailQuirks{}, 2, []string{"c1", "c2", "c3", "c4"}, Error{Kind: ErrRefused}, "ask for a shorter window", 2},
-		"down":           {exoteltest.DetailQuirks{Status: 500}, 0, nil, Error{Kind: ErrUnavailable, Status: 500}, "page 1", 3},
-		"refused":        {exoteltest.DetailQuirks{Status: 401}, 0, nil, Error{Kind: ErrUnauthorized, Status: 401}, "check the region", 1},
-		"not found": {exoteltest.DetailQuirks{NotFound: 1}, 0, nil, Error{Kind: ErrUnauthorized, Status: 404},
+		"another host":   {exotelsim.DetailQuirks{NextHost: "evil.example"}, 0, nil, Error{Kind: ErrUnreadable, Status: 200}, "on another host", 1},
+		"in a circle":    {exotelsim.DetailQuirks{SamePage: true}, 0, nil, Error{Kind: ErrUnreadable, Status: 200}, "in a circle", 1},
+		"too many pages": {exotelsim.DetailQuirks{}, 2, []string{"c1", "c2", "c3", "c4"}, Error{Kind: ErrRefused}, "ask for a shorter window", 2},
+		"down":           {exotelsim.DetailQuirks{Status: 500}, 0, nil, Error{Kind: ErrUnavailable, Status: 500}, "page 1", 3},
+		"refused":        {exotelsim.DetailQuirks{Status: 401}, 0, nil, Error{Kind: ErrUnauthorized, Status: 401}, "check the region", 1},
+		"not found": {exotelsim.DetailQuirks{NotFound: 1}, 0, nil, Error{Kind: ErrUnauthorized, Status: 404},
 			"check the region (accounts in Mumbai use api.in.exotel.com, in Singapore api.exotel.com; this is ", 1},
-		"a page of HTML": {exoteltest.DetailQuirks{HTML: true}, 0, nil, Error{Kind: ErrUnreadable, Status: 200}, "a page or XML", 1},
+		"a page of HTML": {exotelsim.DetailQuirks{HTML: true}, 0, nil, Error{Kind: ErrUnreadable, Status: 200}, "a page or XML", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, s := against(t, func(c *Config) { c.MaxPages = tc.maxPages })

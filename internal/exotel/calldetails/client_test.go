@@ -16,8 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caly-dev/caly/internal/exotel"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
 	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 )
 
 func wantCall(sid string, created time.Time) Call {
@@ -42,19 +42,19 @@ func TestCall(t *testing.T) {
 	wantOngoing.EndedAt, wantOngoing.UpdatedAt, wantOngoing.Status, wantOngoing.State = time.Time{}, today, "in-progress", exotel.StateInProgress
 	wantOngoing.Seconds, wantOngoing.Price, wantOngoing.RecordingURL, wantOngoing.Details.Legs[0].OnCallSeconds = 0, "", "", 0
 	for name, tc := range map[string]struct {
-		call         exoteltest.PlacedCall
-		quirks       exoteltest.DetailQuirks
+		call         exotelsim.PlacedCall
+		quirks       exotelsim.DetailQuirks
 		want         Call
 		wantRequests int
 	}{
-		"plain":                {placed("c1", today), exoteltest.DetailQuirks{}, withDetails(wantCall("c1", today)), 1},
-		"numbers and strings":  {placed("c1", today), exoteltest.DetailQuirks{Swapped: true}, withDetails(wantCall("c1", today)), 1},
-		"going on":             {ongoing, exoteltest.DetailQuirks{}, wantOngoing, 1},
-		"going on since 1970":  {ongoing, exoteltest.DetailQuirks{EpochEnd: true}, wantOngoing, 1},
-		"unavailable twice":    {placed("c1", today), exoteltest.DetailQuirks{Status: 503, Failures: 2}, withDetails(wantCall("c1", today)), 3},
-		"broken off":           {placed("c1", today), exoteltest.DetailQuirks{Truncations: 1}, withDetails(wantCall("c1", today)), 2},
-		"asked to wait":        {placed("c1", today), exoteltest.DetailQuirks{TooMany: 1, RetryAfter: time.Second}, withDetails(wantCall("c1", today)), 2},
-		"asked without a time": {placed("c1", today), exoteltest.DetailQuirks{TooMany: 2, RetryAfter: -1}, withDetails(wantCall("c1", today)), 3},
+		"plain":                {placed("c1", today), exotelsim.DetailQuirks{}, withDetails(wantCall("c1", today)), 1},
+		"numbers and strings":  {placed("c1", today), exotelsim.DetailQuirks{Swapped: true}, withDetails(wantCall("c1", today)), 1},
+		"going on":             {ongoing, exotelsim.DetailQuirks{}, wantOngoing, 1},
+		"going on since 1970":  {ongoing, exotelsim.DetailQuirks{EpochEnd: true}, wantOngoing, 1},
+		"unavailable twice":    {placed("c1", today), exotelsim.DetailQuirks{Status: 503, Failures: 2}, withDetails(wantCall("c1", today)), 3},
+		"broken off":           {placed("c1", today), exotelsim.DetailQuirks{Truncations: 1}, withDetails(wantCall("c1", today)), 2},
+		"asked to wait":        {placed("c1", today), exotelsim.DetailQuirks{TooMany: 1, RetryAfter: time.Second}, withDetails(wantCall("c1", today)), 2},
+		"asked without a time": {placed("c1", today), exotelsim.DetailQuirks{TooMany: 2, RetryAfter: -1}, withDetails(wantCall("c1", today)), 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, s := against(t)
@@ -83,33 +83,33 @@ func TestCallErrors(t *testing.T) {
 	const region = "check the region (accounts in Mumbai use api.in.exotel.com, in Singapore api.exotel.com; this is HOST), the API key and token"
 	for name, tc := range map[string]struct {
 		sid          string
-		quirks       exoteltest.DetailQuirks
+		quirks       exotelsim.DetailQuirks
 		want         Error
 		wantRequests int
 		wantParts    []string
 	}{
-		"no such call": {"c9", exoteltest.DetailQuirks{}, Error{Kind: ErrNotFound, Status: 404}, 1,
+		"no such call": {"c9", exotelsim.DetailQuirks{}, Error{Kind: ErrNotFound, Status: 404}, 1,
 			[]string{
 				`ask Exotel about call "c9": HOST answered 404 Not Found ("The requested resource does not exist"); `,
 				"account SID acme1 and the region (",
 			}},
-		"not known yet": {"c1", exoteltest.DetailQuirks{NotFound: 1}, Error{Kind: ErrNotFound, Status: 404}, 1, []string{"some seconds after it was placed"}},
-		"unauthorized":  {"c1", exoteltest.DetailQuirks{Status: 401}, Error{Kind: ErrUnauthorized, Status: 401}, 1, []string{region}},
-		"forbidden": {"c1", exoteltest.DetailQuirks{Status: 403, Message: "not KYC\ncompliant"}, Error{Kind: ErrUnauthorized, Status: 403}, 1,
+		"not known yet": {"c1", exotelsim.DetailQuirks{NotFound: 1}, Error{Kind: ErrNotFound, Status: 404}, 1, []string{"some seconds after it was placed"}},
+		"unauthorized":  {"c1", exotelsim.DetailQuirks{Status: 401}, Error{Kind: ErrUnauthorized, Status: 401}, 1, []string{region}},
+		"forbidden": {"c1", exotelsim.DetailQuirks{Status: 403, Message: "not KYC\ncompliant"}, Error{Kind: ErrUnauthorized, Status: 403}, 1,
 			[]string{region, `("not KYC compliant")`}},
-		"rate limited": {"c1", exoteltest.DetailQuirks{TooMany: 9}, Error{Kind: ErrRateLimited, Status: 429, RetryAfter: 30 * time.Second}, 1,
+		"rate limited": {"c1", exotelsim.DetailQuirks{TooMany: 9}, Error{Kind: ErrRateLimited, Status: 429, RetryAfter: 30 * time.Second}, 1,
 			[]string{"200 requests a minute"}},
-		"rate limited, no time": {"c1", exoteltest.DetailQuirks{TooMany: 9, RetryAfter: -1}, Error{Kind: ErrRateLimited, Status: 429}, 3, nil},
-		"down":                  {"c1", exoteltest.DetailQuirks{Status: 503}, Error{Kind: ErrUnavailable, Status: 503}, 3, []string{"HOST answered 503", "asked again later"}},
-		"always broken off":     {"c1", exoteltest.DetailQuirks{Truncations: 9}, Error{Kind: ErrUnavailable}, 3, []string{"broke off"}},
-		"bad request":           {"c1", exoteltest.DetailQuirks{Status: 400}, Error{Kind: ErrRefused, Status: 400}, 1, nil},
-		"no money":              {"c1", exoteltest.DetailQuirks{Status: 402}, Error{Kind: ErrRefused, Status: 402}, 1, []string{"plan"}},
-		"redirected":            {"c1", exoteltest.DetailQuirks{Status: 302}, Error{Kind: ErrRefused, Status: 302}, 1, nil},
-		"a page":                {"c1", exoteltest.DetailQuirks{HTML: true}, Error{Kind: ErrUnreadable, Status: 200}, 1, []string{"a page or XML instead of JSON", "proxy"}},
-		"slow":                  {"c1", exoteltest.DetailQuirks{Delay: time.Second}, Error{Kind: ErrUnavailable}, 3, []string{"context deadline exceeded"}},
-		"no id":                 {"../../x", exoteltest.DetailQuirks{}, Error{Kind: ErrRefused}, 0, []string{`call "../../x"`, "nothing was asked"}},
-		"an empty id":           {"", exoteltest.DetailQuirks{}, Error{Kind: ErrRefused}, 0, nil},
-		"a message with secrets": {"c1", exoteltest.DetailQuirks{Status: 400, Message: "bad " + testKey + ":" + testToken}, Error{Kind: ErrRefused, Status: 400}, 1,
+		"rate limited, no time": {"c1", exotelsim.DetailQuirks{TooMany: 9, RetryAfter: -1}, Error{Kind: ErrRateLimited, Status: 429}, 3, nil},
+		"down":                  {"c1", exotelsim.DetailQuirks{Status: 503}, Error{Kind: ErrUnavailable, Status: 503}, 3, []string{"HOST answered 503", "asked again later"}},
+		"always broken off":     {"c1", exotelsim.DetailQuirks{Truncations: 9}, Error{Kind: ErrUnavailable}, 3, []string{"broke off"}},
+		"bad request":           {"c1", exotelsim.DetailQuirks{Status: 400}, Error{Kind: ErrRefused, Status: 400}, 1, nil},
+		"no money":              {"c1", exotelsim.DetailQuirks{Status: 402}, Error{Kind: ErrRefused, Status: 402}, 1, []string{"plan"}},
+		"redirected":            {"c1", exotelsim.DetailQuirks{Status: 302}, Error{Kind: ErrRefused, Status: 302}, 1, nil},
+		"a page":                {"c1", exotelsim.DetailQuirks{HTML: true}, Error{Kind: ErrUnreadable, Status: 200}, 1, []string{"a page or XML instead of JSON", "proxy"}},
+		"slow":                  {"c1", exotelsim.DetailQuirks{Delay: time.Second}, Error{Kind: ErrUnavailable}, 3, []string{"context deadline exceeded"}},
+		"no id":                 {"../../x", exotelsim.DetailQuirks{}, Error{Kind: ErrRefused}, 0, []string{`call "../../x"`, "nothing was asked"}},
+		"an empty id":           {"", exotelsim.DetailQuirks{}, Error{Kind: ErrRefused}, 0, nil},
+		"a message with secrets": {"c1", exotelsim.DetailQuirks{Status: 400, Message: "bad " + testKey + ":" + testToken}, Error{Kind: ErrRefused, Status: 400}, 1,
 			[]string{"bad (redacted):(redacted)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -178,7 +178,7 @@ func TestBreaker(t *testing.T) {
 	client, s := against(t, func(c *Config) {
 		c.Registry = resilience.NewRegistry(resilience.Options{FailureThreshold: 1, OpenFor: time.Hour, Policy: resilience.Policy{MaxAttempts: 1}}, nil)
 	})
-	s.SetAllDetails(exoteltest.DetailQuirks{Status: 503})
+	s.SetAllDetails(exotelsim.DetailQuirks{Status: 503})
 	_, err := client.Call(t.Context(), "c1")
 	checkError(t, err, Error{Kind: ErrUnavailable, Status: 503})
 	_, err = client.Call(t.Context(), "c1")
@@ -213,7 +213,7 @@ func TestContext(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, s := against(t)
-			s.SetAllDetails(exoteltest.DetailQuirks{Delay: 5 * time.Second})
+			s.SetAllDetails(exotelsim.DetailQuirks{Delay: 5 * time.Second})
 			ctx, cancel := tc.context(t.Context())
 			defer cancel()
 			begun := time.Now()

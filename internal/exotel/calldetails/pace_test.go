@@ -6,8 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
 	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 )
 
 // hasty never waits for a server that asks for a second.
@@ -36,7 +36,7 @@ func TestPatience(t *testing.T) {
 			mine := func(c *Config) { c.Pace, c.Patience, c.Registry = pace, tc.patience, hasty() }
 			client, s := against(t, mine)
 			s.Place("acme1", placed("c1", today), placed("c2", today))
-			s.SetDetails("/v1/Accounts/acme1/Calls/c1.json", exoteltest.DetailQuirks{TooMany: tc.tooMany, RetryAfter: tc.after})
+			s.SetDetails("/v1/Accounts/acme1/Calls/c1.json", exotelsim.DetailQuirks{TooMany: tc.tooMany, RetryAfter: tc.after})
 			begun := time.Now()
 			_, err := client.Call(t.Context(), "c1")
 			if !errors.Is(err, tc.wantErr) || s.Requests("/v1/Accounts/acme1/Calls/c1.json") != tc.wantRequests || time.Since(begun) < tc.wantLeast {

@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
 
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
 	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -44,9 +44,9 @@ func newClient(t *testing.T, c Config) *Client {
 }
 
 // against is a client of a server that behaves as Exotel does.
-func against(t *testing.T, change ...func(*Config)) (*Client, *exoteltest.Server) {
+func against(t *testing.T, change ...func(*Config)) (*Client, *exotelsim.Server) {
 	t.Helper()
-	s, err := exoteltest.NewServer(exoteltest.Options{Key: testKey, Token: testToken})
+	s, err := exotelsim.NewServer(exotelsim.Options{Key: testKey, Token: testToken})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,9 +75,9 @@ var withoutRaw = cmpopts.IgnoreFields(Call{}, "Raw", "RecordingURLs", "Unread")
 // today is a whole second, so that it survives Exotel's spelling.
 var today = time.Now().Add(-2 * time.Hour).Truncate(time.Second)
 
-func placed(sid string, created time.Time) exoteltest.PlacedCall {
-	return exoteltest.PlacedCall{
-		Call: exoteltest.Call{SID: sid, From: "09876543210", To: "09123456789", Started: created, Ended: created.Add(77 * time.Second),
+func placed(sid string, created time.Time) exotelsim.PlacedCall {
+	return exotelsim.PlacedCall{
+		Call: exotelsim.Call{SID: sid, From: "09876543210", To: "09123456789", Started: created, Ended: created.Add(77 * time.Second),
 			RecordingURL: "https://recordings.exotel.com/exotelrecordings/acme1/" + sid + ".mp3"},
 		PhoneNumber: "08044444890", Price: "1.500", ConversationSeconds: 8,
 	}

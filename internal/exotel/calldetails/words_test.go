@@ -12,8 +12,8 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/caly-dev/caly/internal/certtest"
 	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/testkit/certtest"
 )
 
 // TestErrorsQuoteLittle asks hosts that put their own words into the errors of net/http: in a header, or in a

@@ -22,10 +22,10 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/tenantconfig/watch"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
-func TestMain(m *testing.M) { testenv.Main(m) }
+func TestMain(m *testing.M) { kubetest.Main(m) }
 
 const firstSecret, secondSecret = "the first signing secret", "the second signing secret"
 
@@ -44,7 +44,7 @@ type workspace struct {
 
 func newWorkspace(t *testing.T) workspace {
 	t.Helper()
-	env := testenv.Get(t)
+	env := kubetest.Get(t)
 	return workspace{t, env.Client, env.NewNamespace(t)}
 }
 
@@ -122,7 +122,7 @@ func (w workspace) start(address string, log slog.Handler) *watch.Watcher {
 func (w workspace) startWith(address string, log slog.Handler, grace time.Duration) *watch.Watcher {
 	w.t.Helper()
 	before := goleak.IgnoreCurrent()
-	cfg := rest.CopyConfig(testenv.Get(w.t).Config)
+	cfg := rest.CopyConfig(kubetest.Get(w.t).Config)
 	cfg.Host = address
 	// With a dialer of its own the client shares no connections with others, and they can be ended.
 	var conns connections
@@ -194,7 +194,7 @@ func signs(s *tenantconfig.Snapshot, id, secret string) bool {
 func TestRotationIsLiveAtOnce(t *testing.T) {
 	w := newWorkspace(t)
 	w.create(w.secret("acme/support", w.encode(config("acme/support", firstSecret))))
-	watcher := w.watching(testenv.Get(t).Config.Host)
+	watcher := w.watching(kubetest.Get(t).Config.Host)
 	old := watcher.Snapshot()
 	if !signs(old, "acme/support", firstSecret) {
 		t.Fatal("a config that was there at start is not known")
@@ -239,7 +239,7 @@ func TestBadConfigs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorkspace(t)
 			w.create(w.secret("acme/support", w.encode(config("acme/support", firstSecret))))
-			watcher := w.watching(testenv.Get(t).Config.Host)
+			watcher := w.watching(kubetest.Get(t).Config.Host)
 			w.update("acme/support", data(w))
 			w.within(tenantconfig.RefreshDelay, "the bad config is not counted", func() bool { return watcher.Rejected() == 1 })
 			if !signs(watcher.Snapshot(), "acme/support", firstSecret) || watcher.Snapshot().Len() != 1 {
@@ -258,7 +258,7 @@ func TestBadConfigs(t *testing.T) {
 // TestOtherSecrets : only the type makes a Secret a tenant config, and only the work namespace holds them.
 func TestOtherSecrets(t *testing.T) {
 	w := newWorkspace(t)
-	watcher := w.watching(testenv.Get(t).Config.Host)
+	watcher := w.watching(kubetest.Get(t).Config.Host)
 	other := w.secret("acme/support", w.encode(config("acme/support", firstSecret)))
 	other.Type = corev1.SecretTypeOpaque
 	w.create(other)
@@ -293,7 +293,7 @@ func TestSyncedMeansRead(t *testing.T) {
 	w.create(w.secret("acme/support", w.encode(config("acme/support", firstSecret))))
 	w.create(w.secret("globex/sales", []byte("garbage")))
 	log := slowLog{slog.DiscardHandler, make(chan struct{}), make(chan struct{})}
-	watcher := w.start(testenv.Get(t).Config.Host, log)
+	watcher := w.start(kubetest.Get(t).Config.Host, log)
 	<-log.entered
 	for began := time.Now(); time.Since(began) < time.Second; time.Sleep(10 * time.Millisecond) {
 		if watcher.Synced() || watcher.Snapshot().Len() != 0 {
@@ -319,12 +319,12 @@ type line struct {
 
 func newLine(t *testing.T) *line {
 	t.Helper()
-	u, err := url.Parse(testenv.Get(t).Config.Host)
+	u, err := url.Parse(kubetest.Get(t).Config.Host)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if u.Host == "" {
-		u.Host = testenv.Get(t).Config.Host // without a scheme
+		u.Host = kubetest.Get(t).Config.Host // without a scheme
 	}
 	l := &line{t: t, target: u.Host, address: "127.0.0.1:0"}
 	l.mend()

@@ -11,7 +11,7 @@ import (
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/tenantconfig/watch"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 func (w workspace) keyring(data []byte) *corev1.Secret {
@@ -47,7 +47,7 @@ func holds(w *watch.Watcher, want *keyring.Ring) func() bool {
 func TestKeyring(t *testing.T) {
 	w := newWorkspace(t)
 	w.list()
-	watcher := w.watching(testenv.Get(t).Config.Host)
+	watcher := w.watching(kubetest.Get(t).Config.Host)
 	w.within(10*time.Second, "the list is not read", func() bool { return watcher.Snapshot().Complete() })
 	if watcher.Ring() != nil || watcher.Ready() != nil {
 		t.Fatalf("without a keyring: a ring %v, webhooks not ready for %v", watcher.Ring() != nil, watcher.Ready())
@@ -98,7 +98,7 @@ func TestOtherKeyrings(t *testing.T) {
 	kind.Type = corev1.SecretTypeOpaque
 	w.create(other)
 	w.create(kind)
-	watcher := w.watching(testenv.Get(t).Config.Host)
+	watcher := w.watching(kubetest.Get(t).Config.Host)
 	if err := w.client.Delete(t.Context(), kind); err != nil {
 		t.Fatal(err)
 	}

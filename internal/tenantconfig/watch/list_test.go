@@ -10,7 +10,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/tenantconfig/watch"
-	"github.com/caly-dev/caly/internal/testenv"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
 // state is what a pod answers a tenant with: "known", "401" or "503".
@@ -51,7 +51,7 @@ func (w workspace) notReady(watcher *watch.Watcher, why string) {
 // pod is not ready, and rejects no tenant, until the operator has written the list and what is in it.
 func TestReinstalled(t *testing.T) {
 	w := newWorkspace(t)
-	watcher := w.watching(testenv.Get(t).Config.Host)
+	watcher := w.watching(kubetest.Get(t).Config.Host)
 	w.notReady(watcher, "not yet compiled every Tenant")
 	w.stays(watcher, "acme/support", "503")
 	w.create(w.secret("acme/support", w.encode(config("acme/support", firstSecret))))
@@ -73,7 +73,7 @@ func TestReinstalled(t *testing.T) {
 func TestNoTenants(t *testing.T) {
 	w := newWorkspace(t)
 	w.list()
-	watcher := w.watching(testenv.Get(t).Config.Host)
+	watcher := w.watching(kubetest.Get(t).Config.Host)
 	w.becomes(watcher, "acme/support", "401")
 	if err := watcher.Ready(); err != nil {
 		t.Error(err)
@@ -84,7 +84,7 @@ func TestNoTenants(t *testing.T) {
 func TestAllConfigsDeleted(t *testing.T) {
 	w := newWorkspace(t)
 	w.list("acme/support", "globex/sales")
-	watcher := w.watching(testenv.Get(t).Config.Host)
+	watcher := w.watching(kubetest.Get(t).Config.Host)
 	w.within(10*time.Second, "the list is not read", func() bool { return watcher.Missing() == 2 })
 	w.notReady(watcher, "no Secret of them exists")
 	w.stays(watcher, "acme/support", "503")
@@ -97,7 +97,7 @@ func TestConfigDeletedByHand(t *testing.T) {
 		w.create(w.secret(id, w.encode(config(id, firstSecret))))
 	}
 	w.list("acme/support", "globex/sales")
-	watcher := w.startWith(testenv.Get(t).Config.Host, slog.DiscardHandler, 3*time.Second)
+	watcher := w.startWith(kubetest.Get(t).Config.Host, slog.DiscardHandler, 3*time.Second)
 	w.becomes(watcher, "initech/help", "401")
 	w.remove("acme/support")
 	w.within(10*time.Second, "the deletion is not counted", func() bool { return watcher.Missing() == 1 })
@@ -121,7 +121,7 @@ func TestTenantDeleted(t *testing.T) {
 		w.create(w.secret(id, w.encode(config(id, firstSecret))))
 	}
 	w.list("acme/support", "globex/sales")
-	watcher := w.watching(testenv.Get(t).Config.Host)
+	watcher := w.watching(kubetest.Get(t).Config.Host)
 	w.becomes(watcher, "initech/help", "401")
 	w.list("globex/sales")
 	w.stays(watcher, "acme/support", "known") // until its Secret is deleted
@@ -138,7 +138,7 @@ func TestListLost(t *testing.T) {
 	w := newWorkspace(t)
 	w.create(w.secret("acme/support", w.encode(config("acme/support", firstSecret))))
 	w.list("acme/support")
-	watcher := w.watching(testenv.Get(t).Config.Host)
+	watcher := w.watching(kubetest.Get(t).Config.Host)
 	w.becomes(watcher, "initech/help", "401")
 	var list corev1.Secret
 	list.Namespace, list.Name = w.namespace, tenantconfig.ListSecretName

@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -45,7 +45,7 @@ func (r *rig) queue(ctx context.Context) error {
 	sids, ids, urls := make([]string, r.o.recordings), make([]string, r.o.recordings), make([]string, r.o.recordings)
 	for i := range sids {
 		sids[i] = fmt.Sprintf("bench%s%06d", r.name[6:], i)
-		urls[i] = exoteltest.RecordingURL(r.source.URL(), "bench", sids[i], int64(r.o.size))
+		urls[i] = exotelsim.RecordingURL(r.source.URL(), "bench", sids[i], int64(r.o.size))
 		ids[i] = tenantconfig.RecordingID(sids[i], urls[i])
 	}
 	_, err := r.db.Exec(ctx, `SELECT caly_add_recording($1, s, i, u, now()) FROM unnest($2::text[], $3::text[], $4::text[]) AS x(s, i, u)`,

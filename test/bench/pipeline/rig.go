@@ -23,7 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/exotel/exoteltest"
+	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 )
 
 // rig is the cluster with Caly on it, a simulated Exotel, a bucket, and a namespace of this run.
@@ -33,7 +33,7 @@ type rig struct {
 	raw    kubernetes.Interface
 	db     *pgxpool.Pool
 	s3     *minio.Client
-	source *exoteltest.Server
+	source *exotelsim.Server
 	name   string // of namespace and bucket
 }
 
@@ -61,7 +61,7 @@ func newRig(ctx context.Context, o options) (*rig, error) {
 	if r.db, err = pgxpool.New(ctx, o.dsn); err != nil {
 		return nil, err
 	}
-	if r.source, err = exoteltest.NewServer(exoteltest.Options{Listen: o.hostIP + ":0", Key: "key", Token: "token"}); err != nil {
+	if r.source, err = exotelsim.NewServer(exotelsim.Options{Listen: o.hostIP + ":0", Key: "key", Token: "token"}); err != nil {
 		return nil, err
 	}
 	return r, r.c.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.name}})

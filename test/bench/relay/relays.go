@@ -13,12 +13,12 @@ import (
 	"github.com/lxzan/gws"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/caly-dev/caly/dataplane/audio"
+	"github.com/caly-dev/caly/dataplane/stream/bridge"
 )
 
 // caly is our bridge, as the data plane uses it: a limit, the scanner on every frame, metrics.
 func caly(agent string) http.Handler {
-	metrics := audio.NewMetrics(prometheus.NewRegistry())
+	metrics := bridge.NewMetrics(prometheus.NewRegistry())
 	var live atomic.Int64
 	const limit = 20_000
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -27,20 +27,20 @@ func caly(agent string) http.Handler {
 			http.Error(w, "too many streams", http.StatusServiceUnavailable)
 			return
 		}
-		toAgent, resp, err := audio.Dialer{}.Dial(r.Context(), "ws://"+agent+"/", nil)
+		toAgent, resp, err := bridge.Dialer{}.Dial(r.Context(), "ws://"+agent+"/", nil)
 		if err != nil {
 			live.Add(-1)
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
 		}
 		_ = resp.Body.Close()
-		exotel, err := audio.Upgrade(w, r, audio.ConnOptions{})
+		exotel, err := bridge.Upgrade(w, r, bridge.ConnOptions{})
 		if err != nil {
 			live.Add(-1)
 			_ = toAgent.Close()
 			return
 		}
-		bridge := audio.New(audio.Options{Observer: metrics.Observer()})
+		bridge := bridge.New(bridge.Options{Observer: metrics.Observer()})
 		go func() {
 			metrics.Ended(bridge.Run(context.Background(), exotel, toAgent))
 			live.Add(-1)

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caly-dev/caly/internal/wstest"
+	"github.com/caly-dev/caly/internal/testkit/wstest"
 )
 
 // rig is a relay as a process of its own, and the calls through it; their two ends are here.

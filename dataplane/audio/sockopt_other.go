@@ -1,7 +1,0 @@
-//go:build !linux
-
-package audio
-
-import "syscall"
-
-func limitUnsent(syscall.RawConn) {}

@@ -1,0 +1,391 @@
+package account_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/dataplane/identity/account"
+	"github.com/caly-dev/caly/internal/keyring"
+	"github.com/caly-dev/caly/internal/mail"
+	"github.com/caly-dev/caly/internal/password"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// stage is somebody signed in, with a reset token and a code on their way.
+type stage struct {
+	*rig
+	tk          tokens
+	other       string // id of another session
+	reset, code string
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	r, tk := signedIn(t)
+	s := &stage{rig: r, tk: tk}
+	r.login(t, jane, good)
+	for _, item := range r.sessions(t, tk.AccessToken) {
+		if !item.Current {
+			s.other = item.ID
+		}
+	}
+	r.post(t, "forgot-password", fields{"email": jane}).must(t, 202)
+	s.reset = r.mail(t, jane, mail.ResetPassword).Data.Code.Reveal()
+	r.post(t, "register", fields{"email": unverified, "password": good}).must(t, 202)
+	s.code = r.mail(t, unverified, mail.VerifyEmail).Data.Code.Reveal()
+	return s
+}
+
+// flows are requests that all succeed on a stage, each on its own.
+var flows = map[string]func(s *stage) request{
+	"register":        func(*stage) request { return auth("register", fields{"email": unknown, "password": good}) },
+	"verify-email":    func(s *stage) request { return auth("verify-email", fields{"email": unverified, "code": s.code}) },
+	"forgot-password": func(*stage) request { return auth("forgot-password", fields{"email": jane}) },
+	"login":           func(*stage) request { return auth("login", fields{"email": jane, "password": good}) },
+	"reset-password":  func(s *stage) request { return auth("reset-password", fields{"token": s.reset, "password": better}) },
+	"logout":          func(s *stage) request { return request{path: "/api/auth/logout", bearer: s.tk.AccessToken} },
+	"logout-all":      func(s *stage) request { return request{path: "/api/auth/logout-all", bearer: s.tk.AccessToken} },
+	"change-password": func(s *stage) request {
+		return request{path: "/api/auth/change-password", bearer: s.tk.AccessToken, body: fields{"currentPassword": good, "newPassword": better}}
+	},
+	"revoke": func(s *stage) request {
+		return request{method: http.MethodDelete, path: "/api/auth/sessions/" + s.other, bearer: s.tk.AccessToken}
+	},
+}
+
+// silent flows write nothing into the audit log.
+var silent = map[string]func(s *stage) request{
+	"refresh":     func(s *stage) request { return auth("refresh", fields{"refreshToken": s.tk.RefreshToken}) },
+	"resend-code": func(*stage) request { return auth("resend-code", fields{"email": unverified}) },
+	"me": func(s *stage) request {
+		return request{method: http.MethodGet, path: "/api/auth/me", bearer: s.tk.AccessToken}
+	},
+	"sessions": func(s *stage) request {
+		return request{method: http.MethodGet, path: "/api/auth/sessions", bearer: s.tk.AccessToken}
+	},
+}
+
+func auth(path string, body fields) request { return request{path: "/api/auth/" + path, body: body} }
+
+// rows are all rows that a flow may change.
+func (r *rig) rows(t *testing.T) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for _, table := range []string{"users", "email_codes", "login_sessions", "refresh_token_blacklist", "password_reset_tokens", "revocations", "mail_outbox", "audit_log"} {
+		all[table] = r.text(t, `SELECT string_agg(t::text, E'\n' ORDER BY t::text) FROM `+table+` t`)
+	}
+	return all
+}
+
+// TestDatabaseGoesMidFlow : the last statement of each flow finds the database gone. It is answered as that, and nothing has changed; sent again
+// it succeeds.
+func TestDatabaseGoesMidFlow(t *testing.T) {
+	for name, flow := range flows {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			s.exec(t, `CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'terminating connection' USING ERRCODE = '57P01'; END $$`)
+			s.exec(t, `CREATE TRIGGER gone BEFORE INSERT ON audit_log FOR EACH ROW EXECUTE FUNCTION gone()`)
+			before := s.rows(t)
+			a := s.do(t, flow(s))
+			a.want(t, "without the database", http.StatusServiceUnavailable, "database")
+			if a.Header.Get("Retry-After") == "" {
+				t.Error("no Retry-After")
+			}
+			if d := cmp.Diff(before, s.rows(t)); d != "" {
+				t.Errorf("rows changed (-before +after):\n%s", d)
+			}
+			s.exec(t, `DROP TRIGGER gone ON audit_log`)
+			if a := s.do(t, flow(s)); a.Status >= 300 {
+				t.Errorf("sent again: %d %s", a.Status, a.Body)
+			}
+		})
+	}
+}
+
+// TestDatabaseIsAway : every flow is answered as that, soon, and works again once it is back.
+func TestDatabaseIsAway(t *testing.T) {
+	s := newStage(t)
+	s.pg.Stop(t)
+	for _, set := range []map[string]func(*stage) request{flows, silent} {
+		for name, flow := range set {
+			a := s.do(t, flow(s))
+			a.want(t, name, http.StatusServiceUnavailable, "database")
+			if strings.Contains(string(a.Body), "PostgreSQL says") || strings.Contains(string(a.Body), "127.0.0.1") {
+				t.Errorf("%s tells of the inside: %s", name, a.Body)
+			}
+		}
+	}
+	s.pg.Start(t)
+	for name, flow := range silent {
+		if a := s.do(t, flow(s)); a.Status >= 300 {
+			t.Errorf("%s, with the database back: %d %s", name, a.Status, a.Body)
+		}
+	}
+}
+
+// TestNoKeysYet : a pod without its keyring takes nothing on, and changes nothing.
+func TestNoKeysYet(t *testing.T) {
+	s := newStage(t)
+	s.addPod(t, func(o *account.Options) { o.Ring = func() *keyring.Ring { return nil } })
+	before := s.rows(t)
+	for _, name := range []string{"register", "verify-email", "forgot-password", "login", "reset-password"} {
+		q := flows[name](s)
+		q.pod = s.pods[2]
+		a := s.do(t, q)
+		a.want(t, name, http.StatusServiceUnavailable, "unavailable")
+		if a.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: no Retry-After", name)
+		}
+	}
+	q := silent["refresh"](s)
+	q.pod = s.pods[2]
+	s.do(t, q).want(t, "refresh", http.StatusServiceUnavailable, "unavailable")
+	if d := cmp.Diff(before, s.rows(t)); d != "" {
+		t.Errorf("rows changed (-before +after):\n%s", d)
+	}
+}
+
+// TestTooManyHashes : what the hasher cannot take on is refused, and nothing is counted as a wrong password.
+func TestTooManyHashes(t *testing.T) {
+	s := newStage(t)
+	slow := password.NewHasher(password.Options{Params: password.Params{Memory: 64 << 10, Time: 8, Threads: 1}, Slots: 1, Queue: 1, Wait: time.Millisecond})
+	s.addPod(t, func(o *account.Options) { o.Hasher = slow })
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 3 { // keep its slot taken
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = slow.Hash(ctx, good)
+			}
+		})
+	}
+	eventually(t, "somebody waits", func() bool { return slow.Waiting() > 0 })
+	for _, name := range []string{"login", "register", "reset-password", "change-password"} {
+		q := flows[name](s)
+		q.pod = s.pods[2]
+		eventually(t, name+" is refused", func() bool {
+			a := s.do(t, q)
+			return a.Status == http.StatusServiceUnavailable && a.Code() == "unavailable" && a.Header.Get("Retry-After") != ""
+		})
+	}
+	cancel()
+	wg.Wait()
+	if got := s.text(t, `SELECT count(*) FROM audit_log WHERE reason = 'wrong password'`); got != "0" {
+		t.Errorf("%s wrong passwords in the audit log", got)
+	}
+}
+
+// TestOnceUnderConcurrency : what is good once is so however many come at once, over two pods.
+func TestOnceUnderConcurrency(t *testing.T) {
+	for name, once := range map[string]func(s *stage, i int) request{
+		"reset token": func(s *stage, i int) request {
+			return auth("reset-password", fields{"token": s.reset, "password": fmt.Sprint(better, " ", i)})
+		},
+		"code": func(s *stage, _ int) request {
+			return auth("verify-email", fields{"email": unverified, "code": s.code})
+		},
+		"current password": func(s *stage, i int) request {
+			return request{path: "/api/auth/change-password", bearer: s.tk.AccessToken,
+				body: fields{"currentPassword": good, "newPassword": fmt.Sprint(better, " ", i)}}
+		},
+		"session": func(s *stage, _ int) request {
+			return request{method: http.MethodDelete, path: "/api/auth/sessions/" + s.other, bearer: s.tk.AccessToken}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			var mu sync.Mutex
+			got := map[bool]int{}
+			var wg sync.WaitGroup
+			for i := range 12 {
+				q := once(s, i)
+				q.pod = s.pods[i%2]
+				wg.Go(func() {
+					a := s.do(t, q)
+					mu.Lock()
+					defer mu.Unlock()
+					got[a.Status < 300]++
+					if a.Status >= 500 {
+						t.Errorf("%d %s", a.Status, a.Body)
+					}
+				})
+			}
+			wg.Wait()
+			if got[true] != 1 {
+				t.Errorf("%d succeeded, want 1", got[true])
+			}
+		})
+	}
+}
+
+// TestRegisterAtOnce : of many who register one email at once there is one account, and every answer is the same.
+func TestRegisterAtOnce(t *testing.T) {
+	r := newRig(t)
+	var wg sync.WaitGroup
+	for i := range 12 {
+		wg.Go(func() {
+			q := auth("register", fields{"email": jane, "password": fmt.Sprint(good, " ", i)})
+			q.pod = r.pods[i%2]
+			if a := r.do(t, q); a.Status != http.StatusAccepted {
+				t.Errorf("%d %s", a.Status, a.Body)
+			}
+		})
+	}
+	wg.Wait()
+	if got := r.text(t, `SELECT count(*) FROM users`); got != "1" {
+		t.Errorf("%s accounts", got)
+	}
+	// The last code that was written is the one that verifies, whichever mail it is in, with the password that was written with it.
+	verified := 0
+	for _, m := range r.mails(t, jane) {
+		for i := range 12 {
+			q := fields{"email": jane, "code": m.Data.Code.Reveal(), "password": fmt.Sprint(good, " ", i)}
+			if r.post(t, "verify-email", q).Status == 200 {
+				verified++
+			}
+			r.exec(t, `UPDATE email_codes SET attempts = 0`)
+		}
+	}
+	if verified != 1 {
+		t.Errorf("%d codes verified, want 1", verified)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	const most = 3
+	for name, tc := range map[string]struct {
+		limit string
+		ask   func(s *stage, i int) request // until it is refused
+		other func(s *stage) request        // which is not
+	}{
+		"login, per email and address": {"login",
+			func(*stage, int) request { return auth("login", fields{"email": jane, "password": better}) },
+			func(*stage) request {
+				return from("198.51.100.1", auth("login", fields{"email": jane, "password": good}))
+			}},
+		"login, other email": {"login",
+			func(*stage, int) request { return auth("login", fields{"email": jane, "password": better}) },
+			func(*stage) request { return auth("login", fields{"email": unknown, "password": good}) }},
+		"login failures, per address": {"loginFailures",
+			func(_ *stage, i int) request {
+				return auth("login", fields{"email": fmt.Sprint(i, jane), "password": better})
+			},
+			func(*stage) request {
+				return from("198.51.100.1", auth("login", fields{"email": jane, "password": good}))
+			}},
+		"login failures, per network": {"loginFailures",
+			func(_ *stage, i int) request {
+				return from(fmt.Sprintf("2001:db8:0:1::%d", i), auth("login", fields{"email": fmt.Sprint(i, jane), "password": better}))
+			},
+			func(*stage) request {
+				return from("2001:db8:0:2::1", auth("login", fields{"email": jane, "password": good}))
+			}},
+		"register, per address": {"register",
+			func(_ *stage, i int) request {
+				return auth("register", fields{"email": fmt.Sprint(i, jane), "password": good})
+			},
+			func(*stage) request {
+				return from("198.51.100.1", auth("register", fields{"email": unknown, "password": good}))
+			}},
+		"verify, per email": {"verify",
+			func(_ *stage, i int) request {
+				return from(fmt.Sprintf("198.51.100.%d", i), auth("verify-email", fields{"email": unverified, "code": "000000"}))
+			},
+			func(*stage) request { return auth("verify-email", fields{"email": jane, "code": "000000"}) }},
+		"resend, per email": {"resend",
+			func(_ *stage, i int) request {
+				return from(fmt.Sprintf("198.51.100.%d", i), auth("resend-code", fields{"email": unverified}))
+			},
+			func(*stage) request { return auth("resend-code", fields{"email": jane}) }},
+		"forgot, per email": {"forgot",
+			func(_ *stage, i int) request {
+				return from(fmt.Sprintf("198.51.100.%d", i), auth("forgot-password", fields{"email": unverified}))
+			},
+			func(*stage) request { return auth("forgot-password", fields{"email": unknown}) }},
+		"forgot, per address": {"api",
+			func(_ *stage, i int) request { return auth("forgot-password", fields{"email": fmt.Sprint(i, jane)}) },
+			func(*stage) request { return from("198.51.100.1", auth("forgot-password", fields{"email": jane})) }},
+		"reset, per address": {"reset",
+			func(*stage, int) request { return auth("reset-password", fields{"token": "x", "password": good}) },
+			func(s *stage) request {
+				return from("198.51.100.1", auth("reset-password", fields{"token": s.reset, "password": better}))
+			}},
+		"refresh, per address": {"refresh",
+			func(*stage, int) request { return auth("refresh", fields{"refreshToken": "x"}) },
+			func(s *stage) request {
+				return from("198.51.100.1", auth("refresh", fields{"refreshToken": s.tk.RefreshToken}))
+			}},
+		"current password, as login": {"login",
+			func(s *stage, _ int) request {
+				return request{path: "/api/auth/change-password", bearer: s.tk.AccessToken, body: fields{"currentPassword": "x", "newPassword": better}}
+			},
+			func(s *stage) request { return silent["me"](s) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			s.acme.Auth.Limits[tc.limit] = tenantconfig.Limit{Requests: most, Window: time.Hour}
+			ask := func(i int) request {
+				q := tc.ask(s, i)
+				q.from = orElse(q.from, "203.0.113.9") // from where the stage has asked for nothing
+				return q
+			}
+			for i := range most {
+				if a := s.do(t, ask(i)); a.Status == http.StatusTooManyRequests {
+					t.Fatalf("the limit is %d, and try %d is refused", most, i+1)
+				}
+			}
+			a := s.do(t, ask(most))
+			a.want(t, "beyond the limit", http.StatusTooManyRequests, "rate_limited")
+			if h := a.Header; h.Get("Retry-After") == "" || !strings.Contains(h.Get("RateLimit-Policy"), `"`+tc.limit+`";q=3;w=3600`) || h.Get("RateLimit") == "" {
+				t.Errorf("headers %v", h)
+			}
+			if a := s.do(t, tc.other(s)); a.Status == http.StatusTooManyRequests {
+				t.Errorf("another key is refused: %s", a.Body)
+			}
+		})
+	}
+}
+
+func from(address string, q request) request {
+	q.from = address
+	return q
+}
+
+// TestBlockedCostsNoDatabase : who is known to be over a limit is refused although the database is gone, and nothing is hashed.
+func TestBlockedCostsNoDatabase(t *testing.T) {
+	s := newStage(t)
+	s.acme.Auth.Limits["loginFailures"] = tenantconfig.Limit{Requests: 1, Window: time.Hour}
+	wrong := auth("login", fields{"email": unknown, "password": better})
+	for _, wrong.pod = range s.pods { // each learns of it
+		s.do(t, wrong)
+		s.do(t, wrong).want(t, "over the limit", 429, "rate_limited")
+	}
+	s.pg.Stop(t)
+	defer s.pg.Start(t)
+	for _, wrong.pod = range s.pods {
+		s.do(t, wrong).want(t, "over the limit, without the database", 429, "rate_limited")
+	}
+}
+
+// TestEndedOnTheOtherPod : what one pod ends, the other's hands are off soon, though nobody told it but the database.
+func TestEndedOnTheOtherPod(t *testing.T) {
+	s := newStage(t)
+	if _, err := s.oper.RevokeUser(t.Context(), acme, s.tk.User.ID, nil, store.Origin{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range s.pods {
+		eventually(t, "access ends", func() bool {
+			q := silent["me"](s)
+			q.pod = p
+			return s.do(t, q).Status == 401
+		})
+	}
+}

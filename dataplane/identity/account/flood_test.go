@@ -1,0 +1,56 @@
+package account_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caly-dev/caly/dataplane/identity/account"
+	"github.com/caly-dev/caly/internal/password"
+)
+
+// TestLoginsOfOneAddress : logins beyond an address's share of the hasher are refused before they cost the database anything, and leave room for
+// those of other addresses.
+func TestLoginsOfOneAddress(t *testing.T) {
+	s := newStage(t)
+	hasher := password.NewHasher(password.Options{Params: password.Params{Memory: 64, Time: 1, Threads: 1}, Slots: 1, Queue: 7, Wait: 30 * time.Second})
+	s.addPod(t, func(o *account.Options) { o.Hasher = hasher })
+	slow := password.NewHasher(password.Options{Slots: 1})
+	stored, err := slow.Hash(t.Context(), good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.exec(t, `UPDATE users SET password_hash = '`+stored+`' WHERE email = '`+jane+`'`)
+	wrong := auth("login", fields{"email": jane, "password": better})
+	wrong.pod = s.pods[2]
+	// One at a time hashes jane's, which takes long; so many of an address keep its share taken.
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	for i := range 8 {
+		q := wrong
+		if i > 0 {
+			q = auth("login", fields{"email": fmt.Sprintf("nobody%d@acme.example", i), "password": better})
+			q.pod = wrong.pod
+		}
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				s.do(t, q)
+			}
+		})
+	}
+	eventually(t, "the address has its share", func() bool {
+		before := s.text(t, `SELECT count(*) FROM rate_limits`)
+		other := auth("login", fields{"email": unknown, "password": better})
+		other.pod = s.pods[2]
+		a := s.do(t, other)
+		return a.Status == http.StatusServiceUnavailable && a.Header.Get("Retry-After") != "" && s.text(t, `SELECT count(*) FROM rate_limits`) == before
+	})
+	q := from("198.51.100.1", auth("login", fields{"email": jane, "password": good}))
+	q.pod = s.pods[2]
+	s.do(t, q).want(t, "from elsewhere", http.StatusOK, "")
+}

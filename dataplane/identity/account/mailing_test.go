@@ -1,0 +1,61 @@
+package account_test
+
+import (
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/dataplane/identity/account"
+)
+
+// postOffice is open or not, and counts who tells it of mail.
+type postOffice struct {
+	open  bool
+	kicks atomic.Int32
+}
+
+func (p *postOffice) Enabled() bool { return p.open }
+func (p *postOffice) Kick()         { p.kicks.Add(1) }
+
+// TestMailing : what somebody waits for is sent at once, and where nothing is sent nothing is promised.
+func TestMailing(t *testing.T) {
+	for name, want := range map[string]struct{ open, closed int }{
+		"register":        {http.StatusAccepted, http.StatusServiceUnavailable},
+		"resend-code":     {http.StatusAccepted, http.StatusServiceUnavailable},
+		"forgot-password": {http.StatusAccepted, http.StatusServiceUnavailable},
+		"login":           {http.StatusOK, http.StatusOK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			open, closed := &postOffice{open: true}, &postOffice{}
+			s.addPod(t, func(o *account.Options) { o.Mail = closed })
+			s.addPod(t, func(o *account.Options) { o.Mail = open })
+			flow, ok := flows[name]
+			if !ok {
+				flow = silent[name]
+			}
+			q := flow(s)
+			before := s.rows(t)
+			q.pod = s.pods[2]
+			if a := s.do(t, q); a.Status != want.closed || (a.Status == http.StatusServiceUnavailable && a.Code() != "unavailable") {
+				t.Errorf("without a mail server: %d %s", a.Status, a.raw)
+			}
+			if d := cmp.Diff(before, s.rows(t)); d != "" && want.closed != http.StatusOK {
+				t.Errorf("rows changed (-before +after):\n%s", d)
+			}
+			q.pod = s.pods[3]
+			if a := s.do(t, q); a.Status != want.open {
+				t.Errorf("with one: %d %s", a.Status, a.raw)
+			}
+			wantKicks := int32(1)
+			if want.closed == http.StatusOK {
+				wantKicks = 0
+			}
+			if got := open.kicks.Load(); got != wantKicks || closed.kicks.Load() != 0 {
+				t.Errorf("told of mail %d times, want %d; the closed one %d times", got, wantKicks, closed.kicks.Load())
+			}
+		})
+	}
+}

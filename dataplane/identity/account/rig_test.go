@@ -1,0 +1,364 @@
+package account_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
+
+	"github.com/caly-dev/caly/dataplane/api"
+	"github.com/caly-dev/caly/dataplane/api/apitest"
+	"github.com/caly-dev/caly/dataplane/identity/account"
+	"github.com/caly-dev/caly/dataplane/identity/session"
+	"github.com/caly-dev/caly/dataplane/ratelimit"
+	"github.com/caly-dev/caly/dataplane/server"
+	"github.com/caly-dev/caly/dataplane/token"
+	"github.com/caly-dev/caly/internal/keyring"
+	"github.com/caly-dev/caly/internal/mail"
+	"github.com/caly-dev/caly/internal/password"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	acme   = "acme/support"
+	globex = "globex/sales"
+	jane   = "jane@acme.example"
+	home   = "192.0.2.7"
+)
+
+// Passwords that are taken, and one that is not.
+const (
+	good   = "seven unripe quinces"
+	better = "nine overripe medlars"
+	weak   = "passwordpassword"
+)
+
+// rig is two pods on one database, and what the tests look at.
+type rig struct {
+	pg      *pgtest.Server
+	oper    *store.DB
+	ring    *keyring.Ring
+	tenants *tenantconfig.Snapshot
+	acme    *tenantconfig.Tenant
+	pods    []*pod
+	next    int
+	log     *lockedBuffer
+}
+
+// pod is one data-plane pod's share.
+type pod struct {
+	svc     *account.Service
+	handler http.Handler
+	db      *store.DB
+	broken  *brokenMinter
+}
+
+// lockedBuffer is a log.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// brokenMinter fails while it is told to: a pod that dies between the database's commit and its answer.
+type brokenMinter struct {
+	session.Minter
+	mu   sync.Mutex
+	fail bool
+}
+
+func (b *brokenMinter) set(fail bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fail = fail
+}
+
+func (b *brokenMinter) Mint(c token.Claims) (string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fail {
+		return "", fmt.Errorf("the pod was killed")
+	}
+	return b.Minter.Mint(c)
+}
+
+// wide lets tests try as often as they like.
+func wide() map[string]tenantconfig.Limit {
+	limits := map[string]tenantconfig.Limit{}
+	for _, name := range ratelimit.Names() {
+		limits[string(name)] = tenantconfig.Limit{Requests: tenantconfig.MaxLimitRequests, Window: time.Minute}
+	}
+	return limits
+}
+
+func newTenant(id string) *tenantconfig.Tenant {
+	t := apitest.NewTenant()
+	t.ID, t.UID, t.Auth.Limits = id, "uid-"+id, wide()
+	return t
+}
+
+// newRig makes a rig. change may change the options of each pod's service.
+func newRig(t *testing.T, change ...func(*account.Options)) *rig {
+	t.Helper()
+	r := &rig{pg: pgtest.New(t), ring: keyring.New(time.Now().Add(-time.Hour)), acme: newTenant(acme), log: &lockedBuffer{}}
+	r.oper = r.open(t, r.pg.OperatorDSN, "operator")
+	r.tenants = tenantconfig.NewSnapshot(r.acme, newTenant(globex))
+	for range 2 {
+		r.addPod(t, change...)
+	}
+	return r
+}
+
+func (r *rig) open(t *testing.T, dsn, component string) *store.DB {
+	t.Helper()
+	db, err := store.Open(t.Context(), dsn, store.Options{Component: component})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	return db
+}
+
+func (r *rig) addPod(t *testing.T, change ...func(*account.Options)) {
+	t.Helper()
+	p := &pod{db: r.open(t, r.pg.DataplaneDSN, "dataplane")}
+	ring := func() *keyring.Ring { return r.ring }
+	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	revocations := token.NewRevocations(token.RevocationOptions{Store: p.db, Every: 50 * time.Millisecond, Log: log,
+		Tenants: func() []string { return []string{acme, globex} }})
+	tokens := token.New(token.Options{Issuer: "https://caly.example", Audience: "caly", Ring: ring, Revocations: revocations, Log: log})
+	p.broken = &brokenMinter{Minter: tokens}
+	o := account.Options{Store: p.db, Settle: time.Millisecond, Tokens: p.broken, Ring: ring, Revoker: revocations, Log: log,
+		Limiter: ratelimit.New(ratelimit.Options{Store: p.db, Key: func() []byte { return r.ring.Derive("rate-limit") }, Log: log}),
+		Hasher:  password.NewHasher(password.Options{Params: password.Params{Memory: 64, Time: 1, Threads: 1}, Slots: 4, Queue: 500, Wait: 30 * time.Second})}
+	for _, f := range change {
+		f(&o)
+	}
+	p.svc = account.New(o)
+	a := api.New(api.Options{Tenants: func() *tenantconfig.Snapshot { return r.tenants }, Tokens: tokens, Timeout: 30 * time.Second, Log: log})
+	account.Register(a, p.svc)
+	p.handler = server.Middleware(a, log)
+	r.pods = append(r.pods, p)
+	run(t, revocations.Run)
+}
+
+// run runs something in the background until the test ends.
+func run(t *testing.T, f func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = f(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+}
+
+// request is one request; zero fields are acme's, at home, to the next pod.
+type request struct {
+	method, path, tenant, bearer, from string
+	body                               any
+	pod                                *pod
+}
+
+// answer is what came back.
+type answer struct {
+	apitest.Answer
+	raw string // without what differs from request to request
+}
+
+func (r *rig) do(t *testing.T, q request) answer {
+	t.Helper()
+	var body bytes.Buffer
+	if q.body != nil {
+		if err := json.NewEncoder(&body).Encode(q.body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if q.method == "" {
+		q.method = http.MethodPost
+	}
+	req := httptest.NewRequest(q.method, q.path, &body)
+	req.Header.Set("X-Caly-Tenant", orElse(q.tenant, acme))
+	req.Header.Set("User-Agent", "test/1.0")
+	if q.body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if q.bearer != "" {
+		req.Header.Set("Authorization", "Bearer "+q.bearer)
+	}
+	req.RemoteAddr = "[" + orElse(q.from, home) + "]:40000"
+	if !strings.Contains(req.RemoteAddr[1:], "::") {
+		req.RemoteAddr = orElse(q.from, home) + ":40000"
+	}
+	if q.pod == nil {
+		q.pod = r.pods[r.next%len(r.pods)]
+		r.next++
+	}
+	w := httptest.NewRecorder()
+	q.pod.handler.ServeHTTP(w, req)
+	a := answer{Answer: apitest.Answer{Status: w.Code, Header: w.Header(), Body: w.Body.Bytes()}}
+	a.raw = strings.ReplaceAll(w.Body.String(), w.Header().Get("X-Request-Id"), "ID")
+	return a
+}
+
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+type fields map[string]string
+
+func (r *rig) post(t *testing.T, path string, body fields) answer {
+	t.Helper()
+	return r.do(t, request{path: "/api/auth/" + path, body: body})
+}
+
+// must fails the test on another status.
+func (a answer) must(t *testing.T, status int) answer {
+	t.Helper()
+	if a.Status != status {
+		t.Fatalf("status %d, want %d: %s", a.Status, status, a.Body)
+	}
+	return a
+}
+
+// want fails the test on another status or code.
+func (a answer) want(t *testing.T, what string, status int, code string) {
+	t.Helper()
+	if a.Status != status || a.Code() != code {
+		t.Errorf("%s: %d %s, want %d %s: %s", what, a.Status, a.Code(), status, code, a.Body)
+	}
+}
+
+// tokens are what a login or refresh gives.
+type tokens struct {
+	AccessToken, TokenType, RefreshToken string
+	ExpiresIn                            int
+	User                                 account.User
+}
+
+func (a answer) tokens(t *testing.T) (tk tokens) {
+	t.Helper()
+	a.must(t, http.StatusOK).JSON(t, &tk)
+	return tk
+}
+
+func (r *rig) login(t *testing.T, email, pw string) tokens {
+	t.Helper()
+	return r.post(t, "login", fields{"email": email, "password": pw}).tokens(t)
+}
+
+func (r *rig) refresh(t *testing.T, raw string) answer {
+	t.Helper()
+	return r.post(t, "refresh", fields{"refreshToken": raw})
+}
+
+// user makes a verified user with the good password and returns the id.
+func (r *rig) user(t *testing.T, tenant, email, role string) string {
+	t.Helper()
+	hash, err := password.NewHasher(password.Options{Params: password.Params{Memory: 64, Time: 1, Threads: 1}}).Hash(t.Context(), good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := store.NewUser{ID: store.NewID(), Email: email, PasswordHash: hash, Role: role, Verified: true}
+	if err := r.oper.CreateUser(t.Context(), tenant, u, store.Origin{}); err != nil {
+		t.Fatal(err)
+	}
+	return u.ID
+}
+
+// mails are what is in the outbox for a recipient, oldest first, unsealed.
+func (r *rig) mails(t *testing.T, to string) (list []mail.Message) {
+	t.Helper()
+	r.admin(t, func(conn *pgx.Conn) error {
+		rows, err := conn.Query(t.Context(), `SELECT tenant, event_key, template, recipient, sealed FROM mail_outbox WHERE recipient = $1 ORDER BY id`, to)
+		if err != nil {
+			return err
+		}
+		var tenant string
+		var row store.OutboxMail
+		_, err = pgx.ForEachRow(rows, []any{&tenant, &row.EventKey, &row.Template, &row.Recipient, &row.Sealed}, func() error {
+			m, err := mail.Unseal(r.ring.Derive("mail"), tenant, row)
+			list = append(list, m)
+			return err
+		})
+		return err
+	})
+	return list
+}
+
+// mail is the last one, which must be of the template.
+func (r *rig) mail(t *testing.T, to string, template mail.Template) mail.Message {
+	t.Helper()
+	list := r.mails(t, to)
+	if len(list) == 0 || list[len(list)-1].Template != template {
+		t.Fatalf("of %d mails the last is no %s", len(list), template)
+	}
+	return list[len(list)-1]
+}
+
+func (r *rig) admin(t *testing.T, f func(*pgx.Conn) error) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), r.pg.AdminDSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	if err := f(conn); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *rig) exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	r.admin(t, func(conn *pgx.Conn) error { _, err := conn.Exec(t.Context(), sql, args...); return err })
+}
+
+func (r *rig) text(t *testing.T, sql string, args ...any) (s string) {
+	t.Helper()
+	r.admin(t, func(conn *pgx.Conn) error {
+		return conn.QueryRow(t.Context(), `SELECT coalesce((`+sql+`)::text, '')`, args...).Scan(&s)
+	})
+	return s
+}
+
+// ago moves the session's last rotation into the past.
+func (r *rig) ago(t *testing.T, d time.Duration) {
+	t.Helper()
+	r.exec(t, `UPDATE login_sessions SET rotated_at = rotated_at - $1::interval`, d)
+}
+
+// eventually polls until f is true.
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !f(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}

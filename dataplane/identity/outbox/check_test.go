@@ -1,0 +1,70 @@
+package outbox
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caly-dev/caly/internal/mail"
+	"github.com/caly-dev/caly/internal/testkit/smtptest"
+)
+
+// TestServerIsChecked has no mail to send: the metrics and the log report a server that cannot be used all the same.
+func TestServerIsChecked(t *testing.T) {
+	for name, tc := range map[string]struct {
+		password   string // file; empty: no file
+		closed     bool
+		wantStep   string // empty: the server is usable
+		wantLogged string
+	}{
+		"right":              {password: smtptest.Password},
+		"a trailing newline": {password: smtptest.Password + "\n"},
+		"wrong":              {password: "pw-canary", wantStep: "sign_in", wantLogged: "answered 535"},
+		"a blank in front":   {password: " " + smtptest.Password, wantStep: "sign_in", wantLogged: "SMTP password"},
+		"deleted":            {wantStep: "sign_in", wantLogged: "password file"},
+		"no server":          {password: smtptest.Password, closed: true, wantStep: "connect", wantLogged: "refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			server := smtptest.New(t, smtptest.Options{Auth: true})
+			file := filepath.Join(t.TempDir(), "password")
+			if err := os.WriteFile(file, []byte(smtptest.Password), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			sender, err := mail.NewSender(mail.Options{Address: server.Address, CAFile: server.CAFile, From: from,
+				Username: smtptest.Username, PasswordFile: file, Timeout: 5 * time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+			if tc.password != "" {
+				if err := os.WriteFile(file, []byte(tc.password), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if tc.closed {
+				server.Stop()
+			}
+			d := New(Options{Sender: sender, Key: testKey, Tenants: known(), Store: r.db()})
+			d.metrics.server(sender.Check(t.Context()))
+			if got, want := d.metrics.usable() == 1, tc.wantStep == ""; got != want {
+				t.Errorf("usable %v, want %v", got, want)
+			}
+			if tc.wantStep == "" {
+				return
+			}
+			p := r.start(Options{Sender: sender})
+			r.until("the failure is counted", func() bool {
+				return p.count(t, "caly_mail_server_failures_total", tc.wantStep) == 1 &&
+					p.count(t, "caly_mail_server_usable", "") == 0
+			})
+			if said := p.log.String(); !strings.Contains(said, tc.wantLogged) || strings.Contains(said, "pw-canary") {
+				t.Errorf("it logs %s", said)
+			}
+		})
+	}
+}

@@ -1,0 +1,382 @@
+package outbox
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-smtp"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/internal/mail"
+	"github.com/caly-dev/caly/internal/testkit/smtptest"
+)
+
+// TestEachOnce : several pods on one database send each message once, and what was secret is gone then.
+func TestEachOnce(t *testing.T) {
+	const n = 200
+	r, server := newRig(t), smtptest.New(t, smtptest.Options{})
+	for i := range n {
+		r.write(acme, fmt.Sprint(i), code(i))
+	}
+	a, b := r.start(Options{Sender: r.sender(server)}), r.start(Options{Sender: r.sender(server)})
+	r.untilStates(fmt.Sprintf("sent=%d", n))
+	a.stop()
+	b.stop()
+	got := times(server.Mail())
+	for i := range n {
+		if to := fmt.Sprintf("p%d@example.com", i); got[to] != 1 {
+			t.Errorf("%s has %d messages, want one", to, got[to])
+		}
+	}
+	if sa, sb := a.count(t, "caly_mail_sent_total", outcomeSent), b.count(t, "caly_mail_sent_total", outcomeSent); sa+sb != n || sa == 0 || sb == 0 {
+		t.Errorf("the pods counted %v and %v sent, want %d, and some each", sa, sb, n)
+	}
+	var left int
+	err := r.admin.QueryRow(t.Context(), `SELECT count(*) FROM mail_outbox WHERE sealed <> '' OR lease_owner IS NOT NULL OR finished_at IS NULL`).Scan(&left)
+	if err != nil || left != 0 {
+		t.Errorf("%d rows still hold something (%v)", left, err)
+	}
+	for _, m := range server.Mail() {
+		if !m.TLS || !strings.Contains(m.Data, "482913") {
+			t.Fatalf("not the message: %+v", m)
+		}
+	}
+}
+
+func refusal(code int, enhanced smtp.EnhancedCode) error {
+	return &smtp.SMTPError{Code: code, EnhancedCode: enhanced, Message: "<p0@example.com> 482913"}
+}
+
+// TestQuirks : what becomes of a message with servers of all kinds.
+func TestQuirks(t *testing.T) {
+	for name, c := range map[string]struct {
+		// server of the nth try, from 1 on.
+		rcpt      func(n int32) error
+		data      func(n int32, r io.Reader) error
+		message   mail.Message
+		want      string
+		wantMail  int
+		wantTries int32
+		wantError string
+		wantCount map[string]float64
+	}{
+		"taken": {want: "sent=1", wantMail: 1, wantTries: 1, wantCount: map[string]float64{outcomeSent: 1}},
+		"greylisted twice": {rcpt: func(n int32) error {
+			if n <= 2 {
+				return refusal(451, smtp.EnhancedCode{4, 7, 1})
+			}
+			return nil
+		}, want: "sent=1", wantMail: 1, wantTries: 3, wantCount: map[string]float64{outcomeRetried: 2, outcomeSent: 1}},
+		"no such recipient": {rcpt: func(int32) error { return refusal(550, smtp.EnhancedCode{5, 1, 1}) }, want: "failed=1", wantTries: 1,
+			wantError: "name the recipient: the SMTP server answered 550 5.1.1", wantCount: map[string]float64{outcomeFailed: 1}},
+		"refused once it was read": {data: func(_ int32, r io.Reader) error {
+			_, _ = io.Copy(io.Discard, r)
+			return refusal(554, smtp.EnhancedCode{5, 6, 0})
+		}, want: "failed=1", wantTries: 1, wantError: "give it the message: the SMTP server answered 554 5.6.0",
+			wantCount: map[string]float64{outcomeFailed: 1}},
+		"relay denied, then allowed": {rcpt: func(n int32) error {
+			if n == 1 {
+				return refusal(554, smtp.EnhancedCode{5, 7, 1})
+			}
+			return nil
+		}, want: "sent=1", wantMail: 1, wantTries: 2, wantCount: map[string]float64{outcomeRetried: 1, outcomeSent: 1}},
+		"put off once it was read": {data: func(n int32, r io.Reader) error {
+			_, _ = io.Copy(io.Discard, r)
+			if n == 1 {
+				return refusal(452, smtp.EnhancedCode{4, 3, 1})
+			}
+			return nil
+		}, want: "sent=1", wantMail: 1, wantTries: 2, wantCount: map[string]float64{outcomeRetried: 1, outcomeSent: 1}},
+		"taken without an answer": {data: func(int32, io.Reader) error { return smtptest.ErrDropped }, want: "uncertain=1", wantMail: 1, wantTries: 1,
+			wantError: "may have been delivered", wantCount: map[string]float64{outcomeUncertain: 1}},
+		"a decoy": {message: mail.Message{Template: mail.None, To: "p0@example.com"}, want: "sent=1", wantCount: map[string]float64{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			var tries atomic.Int32
+			server := smtptest.New(t, smtptest.Options{
+				Rcpt: func(string) error {
+					if n := tries.Add(1); c.rcpt != nil {
+						return c.rcpt(n)
+					}
+					return nil
+				},
+				Data: func(_ string, body io.Reader, _ net.Conn) error {
+					if c.data != nil {
+						return c.data(tries.Load(), body)
+					}
+					return nil
+				}})
+			if c.message.Template == "" {
+				c.message = code(0)
+			}
+			r.write(acme, "e", c.message)
+			p := r.start(Options{Sender: r.sender(server)})
+			r.until(c.want, func() bool {
+				r.exec(`UPDATE mail_outbox SET available_at = now() WHERE lease_owner IS NULL`) // time passes
+				return r.states() == c.want
+			})
+			p.stop()
+			counts := map[string]float64{}
+			for _, outcome := range []string{outcomeSent, outcomeRetried, outcomeFailed, outcomeExpired, outcomeUncertain} {
+				if n := p.count(t, "caly_mail_sent_total", outcome); n > 0 {
+					counts[outcome] = n
+				}
+			}
+			if diff := cmp.Diff(c.wantCount, counts); diff != "" {
+				t.Errorf("counted (-want +got):\n%s", diff)
+			}
+			var why string
+			if err := r.admin.QueryRow(t.Context(), `SELECT last_error FROM mail_outbox`).Scan(&why); err != nil || !strings.Contains(why, c.wantError) ||
+				strings.Contains(why, "482913") {
+				t.Errorf("last error %q (%v), want %q", why, err, c.wantError)
+			}
+			if len(server.Mail()) != c.wantMail || tries.Load() != c.wantTries {
+				t.Errorf("%d messages after %d tries, want %d after %d", len(server.Mail()), tries.Load(), c.wantMail, c.wantTries)
+			}
+		})
+	}
+}
+
+// TestServerAwayThenBack : mail waits for its server, and comes once.
+func TestServerAwayThenBack(t *testing.T) {
+	r := newRig(t)
+	server := smtptest.New(t, smtptest.Options{})
+	sender := r.sender(server)
+	server.Stop()
+	r.write(acme, "e", code(0))
+	p := r.start(Options{Sender: sender})
+	var wait time.Duration
+	r.until("a try that fails", func() bool {
+		return r.admin.QueryRow(t.Context(), `SELECT available_at - now() FROM mail_outbox WHERE last_error LIKE 'connect%'`).Scan(&wait) == nil
+	})
+	if wait <= 0 || wait > firstWait {
+		t.Errorf("the next try is in %s, want some seconds", wait)
+	}
+	p.stop()
+	back := smtptest.New(t, smtptest.Options{Address: server.Address})
+	r.exec(`UPDATE mail_outbox SET available_at = now()`)
+	p = r.start(Options{Sender: r.sender(back)})
+	r.untilStates("sent=1")
+	p.stop()
+	if n := len(back.Mail()); n != 1 {
+		t.Errorf("%d messages, want one", n)
+	}
+}
+
+// TestTimeRunsOut : what could not be sent in its time is not sent later.
+func TestTimeRunsOut(t *testing.T) {
+	r := newRig(t)
+	server := smtptest.New(t, smtptest.Options{})
+	r.write(acme, "e", code(0))
+	r.exec(`UPDATE mail_outbox SET expires_at = now(), last_error = 'connect: refused'`)
+	p := r.start(Options{Sender: r.sender(server)})
+	r.untilStates("failed=1")
+	// The row is changed before the pod knows it, so a pod that is stopped now may not count it.
+	r.until("it is counted", func() bool { return p.count(t, "caly_mail_sent_total", outcomeExpired) == 1 })
+	p.stop()
+	if n := len(server.Mail()); n != 0 {
+		t.Errorf("%d messages, want none", n)
+	}
+}
+
+// TestOtherTenantsAreLeftAlone : a pod that does not know a tenant touches none of its rows.
+func TestOtherTenantsAreLeftAlone(t *testing.T) {
+	r := newRig(t)
+	server := smtptest.New(t, smtptest.Options{})
+	r.write(globex, "waiting", code(1))
+	r.write(globex, "late", code(2))
+	r.exec(`UPDATE mail_outbox SET expires_at = now() WHERE event_key = 'late'`)
+	r.write(globex, "dead", code(3))
+	r.exec(`UPDATE mail_outbox SET state = 'sending', lease_owner = 'x', lease_until = now() - interval '1 h' WHERE event_key = 'dead'`)
+	snapshot := func() (all string) {
+		if err := r.admin.QueryRow(t.Context(), `SELECT string_agg(m::text, ' ' ORDER BY id) FROM mail_outbox m WHERE tenant = $1`, globex).Scan(&all); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	before := snapshot()
+	p := r.start(Options{Sender: r.sender(server)})
+	r.write(acme, "own", code(0))
+	r.until("its own", func() bool { return len(server.Mail()) == 1 })
+	p.stop()
+	if diff := cmp.Diff(before, snapshot()); diff != "" {
+		t.Errorf("-before +after:\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]int{"p0@example.com": 1}, times(server.Mail())); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestKilled : a pod that is killed while it gives the server a message leaves it uncertain; it is not sent again. What it had only
+// claimed is.
+func TestKilled(t *testing.T) {
+	r := newRig(t)
+	inData := make(chan struct{}, 1)
+	release := make(chan struct{})
+	var first atomic.Bool
+	server := smtptest.New(t, smtptest.Options{Data: func(to string, _ io.Reader, _ net.Conn) error {
+		if to == "p0@example.com" && !first.Swap(true) {
+			inData <- struct{}{}
+			<-release
+		}
+		return nil
+	}})
+	r.write(acme, "e", code(0))
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), "OUTBOX_TEST_DSN="+r.pg.DataplaneDSN, "OUTBOX_TEST_SMTP="+server.Address, "OUTBOX_TEST_CA="+server.CAFile)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-inData
+	if s := r.states(); s != "sending=1" {
+		t.Errorf("while it is sent the row is %s, want sending", s)
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	close(release)
+	r.write(acme, "claimed", code(1))
+	r.exec(`UPDATE mail_outbox SET lease_owner = 'killed', lease_until = now() + interval '1 s', attempts = 1 WHERE event_key = 'claimed'`)
+	p := r.start(Options{Sender: r.sender(server)})
+	r.untilStates("sent=1 uncertain=1")
+	p.stop()
+	got := times(server.Mail())
+	if got["p0@example.com"] > 1 || got["p1@example.com"] != 1 {
+		t.Errorf("arrived: %v; want p0 at most once, and p1 once", got)
+	}
+	if n := p.count(t, "caly_mail_sent_total", outcomeUncertain); n != 1 {
+		t.Errorf("%v counted as uncertain, want 1", n)
+	}
+}
+
+// TestStopped : a pod that is told to go finishes the message that it is at, and begins no other.
+func TestStopped(t *testing.T) {
+	r := newRig(t)
+	inData, release := make(chan struct{}, workers), make(chan struct{})
+	server := smtptest.New(t, smtptest.Options{Data: func(string, io.Reader, net.Conn) error {
+		inData <- struct{}{}
+		<-release
+		return nil
+	}})
+	for i := range 10 {
+		r.write(acme, fmt.Sprint(i), code(i))
+	}
+	p := r.start(Options{Sender: r.sender(server)})
+	for range workers {
+		<-inData
+	}
+	p.cancel()
+	close(release)
+	p.stop()
+	if s, want := r.states(), fmt.Sprintf("pending=%d sent=%d", 10-workers, workers); s != want {
+		t.Errorf("the rows are %s, want %s", s, want)
+	}
+}
+
+// TestDatabaseAwayAfterSending : a message that was sent while the database went away is not sent again when it is back.
+func TestDatabaseAwayAfterSending(t *testing.T) {
+	r := newRig(t)
+	inData, release := make(chan struct{}, 1), make(chan struct{})
+	server := smtptest.New(t, smtptest.Options{Data: func(string, io.Reader, net.Conn) error {
+		inData <- struct{}{}
+		<-release
+		return nil
+	}})
+	r.write(acme, "e", code(0))
+	p := r.start(Options{Sender: r.sender(server)})
+	<-inData
+	r.pg.StopFast(t)
+	close(release)
+	r.until("its arrival", func() bool { return len(server.Mail()) == 1 })
+	r.pg.Start(t)
+	r.connect()
+	r.untilStates("sent=1")
+	p.stop()
+	if n := len(server.Mail()); n != 1 {
+		t.Errorf("%d messages, want one", n)
+	}
+}
+
+// TestDisabled : without a server nothing is claimed, and the flows can tell.
+func TestDisabled(t *testing.T) {
+	r := newRig(t)
+	r.write(acme, "e", code(0))
+	off := r.start(Options{})
+	if off.Enabled() {
+		t.Error("enabled without a sender")
+	}
+	server := smtptest.New(t, smtptest.Options{})
+	var key []byte
+	waits := r.start(Options{Sender: r.sender(server), Key: func() []byte { return key }})
+	if !waits.Enabled() {
+		t.Error("not enabled with a sender")
+	}
+	off.Kick()
+	waits.Kick()
+	r.until("a look at the table", func() bool { return waits.count(t, "caly_mail_pending", "") == 1 })
+	off.stop()
+	waits.stop()
+	if s := r.states(); s != "pending=1" {
+		t.Errorf("the rows are %s: claimed by a pod that could not send", s)
+	}
+}
+
+// TestKick : mail that was just written does not wait for the next look.
+func TestKick(t *testing.T) {
+	r := newRig(t)
+	server := smtptest.New(t, smtptest.Options{})
+	p := r.start(Options{Sender: r.sender(server), Poll: time.Hour})
+	for i := range 3 {
+		r.write(acme, fmt.Sprint(i), code(i))
+		p.Kick()
+		r.untilStates(fmt.Sprintf("sent=%d", i+1))
+	}
+}
+
+// TestUnreadable : what was sealed under another key is given up, and said so, and holds up nothing.
+func TestUnreadable(t *testing.T) {
+	r := newRig(t)
+	server := smtptest.New(t, smtptest.Options{})
+	r.write(acme, "e", code(0))
+	r.exec(`UPDATE mail_outbox SET sealed = 'something else', available_at = now() - interval '1 h'`)
+	r.write(acme, "good", code(1))
+	p := r.start(Options{Sender: r.sender(server)})
+	r.untilStates("failed=1 sent=1")
+	p.stop()
+	if !strings.Contains(p.log.String(), "sealed under another key") {
+		t.Errorf("the log does not say why:\n%s", p.log)
+	}
+}
+
+func TestWaits(t *testing.T) {
+	for attempts, want := range map[int]time.Duration{0: 5 * time.Second, 1: 5 * time.Second, 2: 10 * time.Second, 4: 40 * time.Second, 7: 5 * time.Minute,
+		1 << 30: 5 * time.Minute} {
+		if got := wait(attempts); got != want {
+			t.Errorf("after %d attempts: %s, want %s", attempts, got, want)
+		}
+	}
+	for range 1000 {
+		if d := jittered(time.Second); d < time.Second/2 || d > time.Second {
+			t.Fatalf("jittered to %s", d)
+		}
+	}
+}
+
+func TestReasonIsText(t *testing.T) {
+	long := strings.Repeat("ж", 400)
+	if got := reason(long); len(got) > maxReason || !strings.HasPrefix(long, got) || len(got) < maxReason-1 {
+		t.Errorf("cut to %d bytes", len(got))
+	}
+}

@@ -1,0 +1,170 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/websocket"
+
+	"github.com/caly-dev/caly/internal/testkit/wstest"
+)
+
+// TestRelay : every byte arrives, in order, in both directions, whatever the sizes.
+func TestRelay(t *testing.T) {
+	r := newRig(t, quick(), ConnOptions{}, nil)
+	exotel, agent := r.call()
+	exotel.text(connected, start)
+	agent.expect(connected, start)
+	sizes := []int{0, 2, 60, 64, 66, 320, 640, 1600, 3200, 12_000, 12_300, 12_400, 49_000, 49_200, 100_000, 150_000}
+	for i, n := range sizes {
+		want := speech(i, n)
+		exotel.text(want, dtmf)
+		agent.expect(want, dtmf)
+		agent.text(want, mark(fmt.Sprint(i)), clear)
+		exotel.expect(want, mark(fmt.Sprint(i)), clear)
+	}
+	exotel.text(stop)
+	agent.expect(stop)
+	if got := agent.expectClose(); got != websocket.CloseNormalClosure {
+		t.Errorf("the agent was closed with %d", got)
+	}
+	if got := exotel.expectClose(); got != websocket.CloseNormalClosure {
+		t.Errorf("Exotel was closed with %d", got)
+	}
+	e := r.end()
+	if e.Reason != CallEnded || e.Side != ExotelSide || e.Err != nil {
+		t.Errorf("ended with %+v", e)
+	}
+	if diff := cmp.Diff([]uint64{uint64(2*len(sizes)) + 3, uint64(3 * len(sizes)), 0, 0},
+		[]uint64{e.ToAgent.Frames, e.ToExotel.Frames, e.ToAgent.Dropped, e.ToExotel.Dropped}); diff != "" {
+		t.Errorf("frames -want +got:\n%s", diff)
+	}
+	if e.Start.CallSID != "c1" || e.Start.SampleRate != 8000 {
+		t.Errorf("the start was read as %+v", e.Start)
+	}
+}
+
+// TestCounts : a bridge tells what it has counted while it runs, to whoever asks at whatever time, and in the end the same.
+func TestCounts(t *testing.T) {
+	bridge := make(chan *Bridge, 1)
+	r := newRig(t, quick(), ConnOptions{}, nil)
+	r.made = func(b *Bridge) { bridge <- b }
+	exotel, agent := r.call()
+	b := <-bridge
+	done := make(chan struct{})
+	var asking sync.WaitGroup
+	asking.Go(func() { // all the time; the race detector looks on
+		var last [2]Counts
+		for {
+			toAgent, toExotel := b.Counts()
+			if toAgent.Frames < last[0].Frames || toAgent.Bytes < last[0].Bytes || toExotel.Frames < last[1].Frames || toAgent.Refused < last[0].Refused {
+				t.Errorf("the counts fell from %+v to %+v, %+v", last, toAgent, toExotel)
+			}
+			last = [2]Counts{toAgent, toExotel}
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	})
+	exotel.text(connected, start, "{", speech(1, 320), dtmf) // of which one is malformed
+	agent.expect(connected, start, speech(1, 320), dtmf)
+	agent.text(speech(2, 640), "[")
+	exotel.expect(speech(2, 640))
+	size := func(frames ...string) (n uint64) {
+		for _, f := range frames {
+			n += uint64(len(wstest.FrameBytes(0x81, false, f)))
+		}
+		return n
+	}
+	const masked = 4 // a client masks: the key is in every frame to the agent
+	want := [2]Counts{{Frames: 4, Bytes: size(connected, start, speech(1, 320), dtmf) + 4*masked, Refused: 1}, {Frames: 1, Bytes: size(speech(2, 640)), Refused: 1}}
+	var got [2]Counts
+	waitFor(t, "all is counted", func() bool {
+		got[0], got[1] = b.Counts()
+		return got == want
+	})
+	exotel.text(stop)
+	agent.expect(stop)
+	go agent.expectClose()
+	exotel.expectClose()
+	e := r.end()
+	close(done)
+	asking.Wait()
+	got[0], got[1] = b.Counts()
+	if diff := cmp.Diff([2]Counts{e.ToAgent, e.ToExotel}, got); diff != "" || e.ToAgent.Frames != want[0].Frames+1 {
+		t.Errorf("after its end, %+v (-end +got):\n%s", want, diff)
+	}
+}
+
+// TestEnds : who ends a call how, and what the other side is told.
+func TestEnds(t *testing.T) {
+	normal, away := websocket.CloseNormalClosure, websocket.CloseGoingAway
+	for name, tc := range map[string]struct {
+		do                    func(r *rig, exotel, agent *raw)
+		wantReason            Reason
+		wantSide              Side
+		wantCode              int
+		wantExotel, wantAgent int // close codes; 0: not looked at, because that side ended it
+	}{
+		"stop": {do: func(_ *rig, e, _ *raw) { e.text(stop) },
+			wantReason: CallEnded, wantSide: ExotelSide, wantExotel: normal, wantAgent: normal},
+		"Exotel closes": {do: func(_ *rig, e, _ *raw) { e.closeWith(normal, "") },
+			wantReason: CallEnded, wantSide: ExotelSide, wantCode: normal, wantAgent: normal},
+		"Exotel goes away": {do: func(_ *rig, e, _ *raw) { e.closeWith(away, "") },
+			wantReason: CallEnded, wantSide: ExotelSide, wantCode: away, wantAgent: normal},
+		"Exotel closes without a code": {do: func(_ *rig, e, _ *raw) { e.send(0x88, "") },
+			wantReason: CallEnded, wantSide: ExotelSide, wantCode: websocket.CloseNoStatusReceived, wantAgent: normal},
+		"Exotel is gone": {do: func(_ *rig, e, _ *raw) { _ = e.Close() },
+			wantReason: ExotelLost, wantSide: ExotelSide, wantAgent: away},
+		"Exotel resets": {do: func(_ *rig, e, _ *raw) { e.reset() },
+			wantReason: ExotelLost, wantSide: ExotelSide, wantAgent: away},
+		"the agent closes": {do: func(_ *rig, _, a *raw) { a.closeWith(normal, "goodbye") },
+			wantReason: AgentClosed, wantSide: AgentSide, wantCode: normal, wantExotel: normal},
+		"the agent closes with its own code": {do: func(_ *rig, _, a *raw) { a.closeWith(4001, "goodbye") },
+			wantReason: AgentClosed, wantSide: AgentSide, wantCode: 4001, wantExotel: normal},
+		"the agent fails": {do: func(_ *rig, _, a *raw) { a.closeWith(websocket.CloseInternalServerErr, "") },
+			wantReason: AgentLost, wantSide: AgentSide, wantCode: websocket.CloseInternalServerErr, wantExotel: normal},
+		"the agent is gone": {do: func(_ *rig, _, a *raw) { _ = a.Close() },
+			wantReason: AgentLost, wantSide: AgentSide, wantExotel: normal},
+		"the agent resets": {do: func(_ *rig, _, a *raw) { a.reset() },
+			wantReason: AgentLost, wantSide: AgentSide, wantExotel: normal},
+		"the pod drains": {do: func(r *rig, _, _ *raw) { r.cut(errors.New("shutting down")) },
+			wantReason: Drained, wantExotel: away, wantAgent: away},
+		"a person closes": {do: func(r *rig, _, _ *raw) { r.cut(&Cut{Reason: Closed, Code: normal}) },
+			wantReason: Closed, wantExotel: normal, wantAgent: normal},
+		"its row has ended": {do: func(r *rig, _, _ *raw) { r.cut(&Cut{Reason: Orphaned}) },
+			wantReason: Orphaned, wantExotel: away, wantAgent: away},
+		"the tenant is suspended": {do: func(r *rig, _, _ *raw) { r.cut(&Cut{Reason: Suspended, Code: websocket.ClosePolicyViolation}) },
+			wantReason: Suspended, wantExotel: websocket.ClosePolicyViolation, wantAgent: websocket.ClosePolicyViolation},
+		"the call is too long": {do: func(r *rig, _, _ *raw) { r.cut(fmt.Errorf("an hour is over: %w", &Cut{Reason: Limit, Code: normal})) },
+			wantReason: Limit, wantExotel: normal, wantAgent: normal},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, quick(), ConnOptions{}, nil)
+			exotel, agent := r.call()
+			exotel.text(connected, start)
+			agent.expect(connected, start)
+			tc.do(r, exotel, agent)
+			codes := make(chan int, 1)
+			go func() { codes <- agent.expectClose() }()
+			if got := exotel.expectClose(); tc.wantExotel != 0 && got != tc.wantExotel {
+				t.Errorf("Exotel was closed with %d, want %d", got, tc.wantExotel)
+			}
+			if got := <-codes; tc.wantAgent != 0 && got != tc.wantAgent {
+				t.Errorf("the agent was closed with %d, want %d", got, tc.wantAgent)
+			}
+			e := r.end()
+			if e.Reason != tc.wantReason || e.Side != tc.wantSide {
+				t.Errorf("ended with %s of %q (%v), want %s of %q", e.Reason, e.Side, e.Err, tc.wantReason, tc.wantSide)
+			}
+			if tc.wantCode != 0 && e.Code != tc.wantCode {
+				t.Errorf("the code is %d, want %d", e.Code, tc.wantCode)
+			}
+		})
+	}
+}

@@ -1,0 +1,77 @@
+package bridge
+
+import (
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+)
+
+// opaque hides what connections are: the link cannot write to a descriptor, and leaves every byte to its goroutine, as under TLS.
+type opaque struct{ net.Listener }
+
+func (l opaque) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return struct{ net.Conn }{c}, err
+}
+
+// TestCloseIsAnswered : whoever closes gets its code back, also where it is not written at once.
+func TestCloseIsAnswered(t *testing.T) {
+	for name, wrap := range map[string]func(net.Listener) net.Listener{
+		"descriptor": func(l net.Listener) net.Listener { return l },
+		"none":       func(l net.Listener) net.Listener { return opaque{l} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRigBehind(t, quick(), ConnOptions{}, nil, wrap)
+			for range 100 {
+				exotel, agent := r.call()
+				exotel.text(connected, start)
+				agent.expect(connected, start)
+				exotel.closeWith(4321, "")
+				go agent.Closed()
+				if code := exotel.expectClose(); code != 4321 {
+					t.Fatalf("a close with 4321 was answered %d", code)
+				}
+				if e := r.end(); e.Reason != CallEnded || e.Code != 4321 {
+					t.Fatalf("the end: %+v", e)
+				}
+			}
+		})
+	}
+}
+
+// TestFlush waits for what is pending, and no longer than it may.
+func TestFlush(t *testing.T) {
+	for name, reads := range map[string]bool{"a peer that reads": true, "one that does not": false} {
+		t.Run(name, func(t *testing.T) {
+			ours, theirs := net.Pipe()
+			defer func() { _ = theirs.Close() }()
+			l := newLink(ours, ConnOptions{WriteTimeout: patience})
+			l.flush(time.Now().Add(-time.Hour)) // nothing is pending
+			if n, err := l.Write([]byte("goodbye")); n != 7 || err != nil {
+				t.Fatalf("wrote %d, %v", n, err)
+			}
+			got := make(chan string, 1)
+			within := 50 * time.Millisecond
+			if reads {
+				within = patience
+				go func() {
+					b := make([]byte, 7)
+					_, _ = io.ReadFull(theirs, b)
+					got <- string(b)
+				}()
+			}
+			begin := time.Now()
+			l.flush(begin.Add(within))
+			switch err := l.failure(); {
+			case reads && (err != nil || <-got != "goodbye"):
+				t.Errorf("what was pending is lost: %v", err)
+			case !reads && (!errors.Is(err, errSlow) || time.Since(begin) < within):
+				t.Errorf("after %s: %v", time.Since(begin), err)
+			}
+			_ = l.Close()
+			l.wait()
+		})
+	}
+}

@@ -1,0 +1,239 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/caly-dev/caly/internal/agent"
+)
+
+// redialing lets the bridges of a rig dial once more.
+func redialing(r *rig, o *Options) {
+	o.Redial = func(ctx context.Context) (*Conn, error) { return r.dial(ctx, ConnOptions{}) }
+}
+
+// TestReconnect : an agent whose connection breaks gets a second one, which begins with start; audio of the meantime waits within its budget.
+func TestReconnect(t *testing.T) {
+	for name, lose := range map[string]func(*raw){
+		"gone":     func(a *raw) { _ = a.Close() },
+		"reset":    func(a *raw) { a.reset() },
+		"restarts": func(a *raw) { a.closeWith(websocket.CloseServiceRestart, ""); _ = a.Close() },
+		"fails":    func(a *raw) { a.closeWith(websocket.CloseInternalServerErr, "") },
+		"away":     func(a *raw) { a.closeWith(websocket.CloseGoingAway, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, quick(), ConnOptions{}, redialing)
+			exotel, first := r.call()
+			exotel.text(connected, start)
+			first.expect(connected, start)
+			lose(first)
+			second := r.answer()
+			exotel.text(dtmf)
+			second.expect(connected, start, dtmf)
+			second.text(speech(1, 320))
+			exotel.expect(speech(1, 320))
+			exotel.text(stop)
+			second.expect(stop)
+			if got := second.expectClose(); got != websocket.CloseNormalClosure {
+				t.Errorf("closed with %d", got)
+			}
+			if e := r.end(); e.Reason != CallEnded || !e.Reconnected {
+				t.Errorf("ended with %+v", e)
+			}
+		})
+	}
+}
+
+// TestReconnectKeepsWhatCame : what Exotel says while there is no agent is told to the second one, behind start.
+func TestReconnectKeepsWhatCame(t *testing.T) {
+	dialing, may := make(chan struct{}), make(chan struct{})
+	r := newRig(t, quick(), ConnOptions{}, func(r *rig, o *Options) {
+		o.RedialWithin = patience
+		o.Redial = func(ctx context.Context) (*Conn, error) {
+			close(dialing)
+			<-may
+			return r.dial(ctx, ConnOptions{})
+		}
+	})
+	exotel, first := r.call()
+	exotel.text(connected, start)
+	first.expect(connected, start)
+	_ = first.Close()
+	<-dialing
+	exotel.text(speech(1, 320), dtmf, speech(2, 320))
+	exotel.send(0x89, "")
+	if f, err := exotel.read(); err != nil || f.First != 0x8a { // the bridge has read what came before
+		t.Fatal(f, err)
+	}
+	close(may)
+	r.answer().expect(connected, start, speech(1, 320), dtmf, speech(2, 320))
+}
+
+// TestNoReconnect : where there is no second connection, Exotel's flow goes on.
+func TestNoReconnect(t *testing.T) {
+	failing := func(_ *rig, o *Options) {
+		o.Redial = func(context.Context) (*Conn, error) { return nil, errors.New("refused") }
+	}
+	hanging := func(_ *rig, o *Options) {
+		o.RedialWithin = 50 * time.Millisecond
+		o.Redial = func(ctx context.Context) (*Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
+	}
+	lose := func(_ *rig, a *raw) { _ = a.Close() }
+	for name, tc := range map[string]struct {
+		configure func(*rig, *Options)
+		do        func(r *rig, a *raw)
+		want      Reason
+	}{
+		"not allowed":        {configure: nil, do: lose, want: AgentLost},
+		"refused":            {configure: failing, do: lose, want: AgentLost},
+		"not in time":        {configure: hanging, do: lose, want: AgentLost},
+		"closed on purpose":  {configure: redialing, do: func(_ *rig, a *raw) { a.closeWith(1000, "") }, want: AgentClosed},
+		"broke the protocol": {configure: redialing, do: func(_ *rig, a *raw) { a.send(0xf1, "x") }, want: ProtocolError},
+		"lost twice": {configure: redialing, do: func(r *rig, a *raw) {
+			_ = a.Close()
+			b := r.answer()
+			b.expect(connected, start)
+			_ = b.Close()
+		}, want: AgentLost},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, quick(), ConnOptions{}, tc.configure)
+			exotel, a := r.call()
+			exotel.text(connected, start)
+			a.expect(connected, start)
+			tc.do(r, a)
+			if got := exotel.expectClose(); got != websocket.CloseNormalClosure {
+				t.Errorf("Exotel was closed with %d", got)
+			}
+			if e := r.end(); e.Reason != tc.want || e.Side != AgentSide {
+				t.Errorf("ended with %s of %q: %v", e.Reason, e.Side, e.Err)
+			}
+		})
+	}
+}
+
+// TestEndWhileRedialing : a caller who hangs up meanwhile ends the dialing too.
+func TestEndWhileRedialing(t *testing.T) {
+	dialing := make(chan struct{})
+	r := newRig(t, quick(), ConnOptions{}, func(_ *rig, o *Options) {
+		o.RedialWithin = time.Hour
+		o.Redial = func(ctx context.Context) (*Conn, error) { close(dialing); <-ctx.Done(); return nil, ctx.Err() }
+	})
+	exotel, a := r.call()
+	exotel.text(connected, start)
+	a.expect(connected, start)
+	_ = a.Close()
+	<-dialing
+	exotel.text(stop)
+	if e := r.end(); e.Reason != CallEnded {
+		t.Errorf("ended with %s: %v", e.Reason, e.Err)
+	}
+}
+
+// TestLateRedial : a connection that comes after the end is closed.
+func TestLateRedial(t *testing.T) {
+	dialing, may := make(chan struct{}), make(chan struct{})
+	r := newRig(t, quick(), ConnOptions{}, func(r *rig, o *Options) {
+		o.Redial = func(context.Context) (*Conn, error) {
+			close(dialing)
+			<-may
+			return r.dial(context.Background(), ConnOptions{})
+		}
+	})
+	exotel, a := r.call()
+	exotel.text(connected, start)
+	a.expect(connected, start)
+	_ = a.Close()
+	<-dialing
+	exotel.text(stop)
+	exotel.expectClose()
+	close(may)
+	if f, err := r.answer().read(); err == nil {
+		t.Errorf("the late agent got %+v", f)
+	}
+	if e := r.end(); e.Reason != CallEnded {
+		t.Errorf("ended with %s: %v", e.Reason, e.Err)
+	}
+}
+
+// TestCodec : a bridge with a codec begins with its messages, translates both ways, and begins anew for a second connection.
+func TestCodec(t *testing.T) {
+	r := newRig(t, quick(), ConnOptions{}, func(r *rig, o *Options) {
+		redialing(r, o)
+		o.Codec, _ = agent.New(agent.PCM)
+	})
+	exotel, a := r.call()
+	a.send(0x82, "\x01\x00too early")
+	a.send(0x89, "")
+	if f, err := a.read(); err != nil || f.First != 0x8a { // the bridge has read what came before
+		t.Fatal(f, err)
+	}
+	exotel.text(connected, start)
+	begin := func(a *raw) {
+		t.Helper()
+		if f, err := a.read(); err != nil || f.First != 0x81 {
+			t.Fatalf("began with %+v, %v", f, err)
+		}
+	}
+	speak := func(a *raw) {
+		t.Helper()
+		exotel.text(speech(5, 320))
+		if f, err := a.read(); err != nil || f.First != 0x82 || len(f.Payload) != 320 || f.Payload[0] != 5 {
+			t.Fatalf("the agent got %#x %q, %v", f.First, f.Payload, err)
+		}
+		a.send(0x82, string(make([]byte, 640)))
+		for heard := 0; heard < 640; {
+			f, err := exotel.read()
+			if err != nil || f.First != 0x81 || numberOf(f.Payload) != 0 {
+				t.Fatalf("Exotel got %#x %q, %v", f.First, f.Payload, err)
+			}
+			heard += len(f.Payload) * 3 / 4
+		}
+	}
+	begin(a)
+	speak(a)
+	a.reset()
+	a = r.answer()
+	begin(a)
+	speak(a)
+	a.text("not JSON")
+	exotel.text(`{"event":"media","stream_sid":"s1","media":{"payload":"?"}}`)
+	speak(a)
+	exotel.text(stop)
+	if got := a.expectClose(); got != websocket.CloseNormalClosure {
+		t.Errorf("closed with %d", got)
+	}
+	e := r.end()
+	if e.Reason != CallEnded || !e.Reconnected || e.ToAgent.Refused != 1 || e.ToExotel.Refused != 1 {
+		t.Errorf("ended with %+v", e)
+	}
+}
+
+// TestCodecWithoutStart : a stream that begins with audio is opened with what is known.
+func TestCodecWithoutStart(t *testing.T) {
+	r := newRig(t, quick(), ConnOptions{}, func(_ *rig, o *Options) { o.Codec, _ = agent.New(agent.PCM) })
+	exotel, a := r.call()
+	exotel.text(speech(5, 320))
+	for _, want := range []byte{0x81, 0x82} {
+		if f, err := a.read(); err != nil || f.First != want {
+			t.Fatalf("got %#x %q, %v", f.First, f.Payload, err)
+		}
+	}
+}
+
+// TestCodecCannot : a call that the codec cannot translate ends, and Exotel's flow goes on.
+func TestCodecCannot(t *testing.T) {
+	r := newRig(t, quick(), ConnOptions{}, func(_ *rig, o *Options) { o.Codec, _ = agent.New(agent.Twilio) })
+	exotel, _ := r.call()
+	exotel.text(connected, `{"event":"start","stream_sid":"s1","start":{"media_format":{"encoding":"raw","sample_rate":"11025"}}}`)
+	if got := exotel.expectClose(); got != websocket.CloseNormalClosure {
+		t.Errorf("Exotel was closed with %d", got)
+	}
+	if e := r.end(); !errors.Is(e.Err, agent.ErrRate) {
+		t.Errorf("ended with %s: %v", e.Reason, e.Err)
+	}
+}

@@ -1,0 +1,210 @@
+package bridge
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/caly-dev/caly/internal/testkit/wstest"
+)
+
+// either runs a case with each side in the role of the one that misbehaves.
+func either(t *testing.T, test func(t *testing.T, r *rig, from, to *raw)) {
+	t.Helper()
+	for _, name := range []string{"from Exotel", "from the agent"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, quick(), ConnOptions{}, nil)
+			exotel, agent := r.call()
+			exotel.text(connected, start)
+			agent.expect(connected, start)
+			if name == "from Exotel" {
+				test(t, r, exotel, agent)
+			} else {
+				test(t, r, agent, exotel)
+			}
+		})
+	}
+}
+
+// TestFragments : a message in parts arrives whole, whatever control frames come between, and the next one is relayed as ever.
+func TestFragments(t *testing.T) {
+	either(t, func(t *testing.T, _ *rig, from, to *raw) {
+		m := speech(7, 3200)
+		for range 3 {
+			from.send(0x01, m[:10])
+			from.send(0x89, "are you there")
+			from.send(0x00, m[10:10], m[10:2000])
+			from.send(0x8a, "nobody asked")
+			from.send(0x80, m[2000:])
+			from.text(dtmf)
+			to.expect(m, dtmf)
+			if f, err := from.read(); err != nil || f.First != 0x8a || f.Payload != "are you there" {
+				t.Fatalf("the ping was answered with %#x %q, %v", f.First, f.Payload, err)
+			}
+		}
+	})
+}
+
+// TestBytewise : frames are found however TCP cuts them.
+func TestBytewise(t *testing.T) {
+	either(t, func(_ *testing.T, _ *rig, from, to *raw) {
+		m := speech(7, 320)
+		var all []byte
+		all = append(all, frameBytes(0x81, from.client, dtmf)...)
+		all = append(all, frameBytes(0x89, from.client, "")...)
+		all = append(all, frameBytes(0x81, from.client, m)...)
+		for i := range all {
+			from.write(all[i : i+1])
+		}
+		to.expect(dtmf, m)
+	})
+}
+
+// TestManyInOnePacket : frames that come together leave in order, control frames among them.
+func TestManyInOnePacket(t *testing.T) {
+	either(t, func(_ *testing.T, _ *rig, from, to *raw) {
+		var all []byte
+		var want []string
+		for i := range 300 {
+			m := speech(i, 320)
+			all = append(all, frameBytes(0x81, from.client, m)...)
+			if i%50 == 0 {
+				all = append(all, frameBytes(0x89, from.client, "x")...)
+			}
+			want = append(want, m)
+		}
+		from.write(all)
+		to.expect(want...)
+	})
+}
+
+// TestViolations : who breaks the protocol is closed with the code that RFC 6455 names; the call ends for the other side in order.
+func TestViolations(t *testing.T) {
+	for name, tc := range wstest.Violations() {
+		t.Run(name, func(t *testing.T) {
+			either(t, func(t *testing.T, r *rig, from, to *raw) {
+				_, _ = from.Write(tc.Frames(from.client)) // it may be closed before it took all
+				codes := make(chan int, 1)
+				go func() { codes <- to.expectClose() }()
+				if got := from.expectClose(); tc.Code != 0 && got != tc.Code {
+					t.Errorf("closed with %d, want %d", got, tc.Code)
+				}
+				want := websocket.CloseGoingAway
+				if to.client || tc.Ended {
+					want = websocket.CloseNormalClosure
+				}
+				if got := <-codes; got != want {
+					t.Errorf("the other side was closed with %d, want %d", got, want)
+				}
+				e := r.end()
+				if !tc.Ended && e.Reason != ProtocolError {
+					t.Errorf("ended with %s: %v", e.Reason, e.Err)
+				}
+				wantSide := ExotelSide
+				if !from.client {
+					wantSide = AgentSide
+				}
+				if e.Side != wantSide {
+					t.Errorf("it was %q, want %q", e.Side, wantSide)
+				}
+			})
+		})
+	}
+}
+
+// TestMistakesAreForgiven : frames that are not the protocol are left out and counted, as long as they are few; JSON in binary frames goes
+// on as text.
+func TestMistakesAreForgiven(t *testing.T) {
+	either(t, func(t *testing.T, r *rig, from, to *raw) {
+		for range 3 {
+			from.send(0x82, "\xff\xfe\xfd")
+			for range maxRefused - 2 {
+				from.text(`not JSON`)
+			}
+			from.send(0x82, dtmf)
+			to.expect(dtmf)
+		}
+		r.cut(nil)
+		e := r.end()
+		if got := e.ToAgent.Refused + e.ToExotel.Refused; got != 3*(maxRefused-1) {
+			t.Errorf("%d were counted, want %d", got, 3*(maxRefused-1))
+		}
+		if e.Oddities[3] != 3 {
+			t.Errorf("%d binary frames were counted", e.Oddities[3])
+		}
+	})
+}
+
+// TestPingsAreAnswered : with their data, and without the agent.
+func TestPingsAreAnswered(t *testing.T) {
+	either(t, func(t *testing.T, _ *rig, from, _ *raw) {
+		for _, data := range []string{"", "a", strings.Repeat("x", 125)} {
+			from.send(0x89, data)
+			if f, err := from.read(); err != nil || f.First != 0x8a || f.Payload != data {
+				t.Errorf("answered %#x %q, %v", f.First, f.Payload, err)
+			}
+		}
+	})
+}
+
+// TestAgentSpeaksWithItsHandshake : bytes that come in one packet with the answer to our handshake are not lost.
+func TestAgentSpeaksWithItsHandshake(t *testing.T) {
+	r := newRig(t, quick(), ConnOptions{}, nil)
+	first := speech(1, 320)
+	answered := make(chan *raw)
+	go func() {
+		answered <- acceptRaw(t, <-r.agents, string(frameBytes(0x81, false, first))+string(frameBytes(0x81, false, clear)))
+	}()
+	exotel := dialRaw(t, r.server.Listener.Addr().String())
+	exotel.expect(first, clear)
+	<-answered
+}
+
+// TestEagerClient : data before the handshake is answered is no WebSocket's.
+func TestEagerClient(t *testing.T) {
+	refused := make(chan error, 1)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, err := Upgrade(w, r, ConnOptions{})
+		refused <- err
+	}))
+	defer s.Close()
+	c, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+		"Sec-WebSocket-Key: "+testKey+"\r\n\r\n"+string(frameBytes(0x81, true, connected)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-refused; err == nil {
+		t.Error("the connection was taken")
+	}
+}
+
+// TestFlooderIsCutInTime : a flood of pings ends the call even while nothing else comes.
+func TestFlooderIsCutInTime(t *testing.T) {
+	r := newRig(t, quick(), ConnOptions{}, nil)
+	_, agent := r.call()
+	go func() {
+		for {
+			if _, err := agent.Write(frameBytes(0x89, false, strings.Repeat("x", 125))); err != nil {
+				return
+			}
+		}
+	}()
+	began := time.Now()
+	if e := r.end(); e.Reason != ProtocolError || e.Side != AgentSide {
+		t.Errorf("ended with %+v", e)
+	}
+	if time.Since(began) > patience/2 {
+		t.Error("it took too long")
+	}
+}

@@ -1,0 +1,408 @@
+package bridge
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/caly-dev/caly/internal/budget"
+)
+
+// tally is a Counter that a test can read while the call lasts.
+type tally struct{ n atomic.Int64 }
+
+func (c *tally) Add(v float64) { c.n.Add(int64(v)) }
+
+// stalled is a call whose destination does not read, with so much on its way that the bridge has to keep what comes.
+type stalled struct {
+	r               *rig
+	from, to        *raw
+	dropped, passed tally
+	sent            int
+}
+
+// stall makes one; the destination is the agent or Exotel.
+func stall(t *testing.T, o Options, co ConnOptions, toAgent bool) *stalled {
+	t.Helper()
+	s := &stalled{}
+	s.r = newRig(t, o, co, func(_ *rig, o *Options) {
+		d := DirectionObserver{Dropped: &s.dropped, Frames: &s.passed}
+		o.Observer = NewObserver(Observer{ToAgent: d, ToExotel: d})
+	})
+	exotel, agent := s.r.call()
+	exotel.text(connected, start)
+	agent.expect(connected, start)
+	s.from, s.to = agent, exotel
+	if toAgent {
+		s.from, s.to = exotel, agent
+	}
+	return s
+}
+
+// fill sends audio until the bridge has to drop some, and the destination has taken none of it for a while: a machine that is busy with
+// something else looks the same at first.
+func (s *stalled) fill(t *testing.T) {
+	t.Helper()
+	quiet, before := 0, int64(-1)
+	waitFor(t, "audio is dropped", func() bool {
+		for range 20 {
+			s.from.text(speech(s.sent, 3200))
+			s.sent++
+		}
+		time.Sleep(20 * time.Millisecond)
+		passed := s.passed.n.Load()
+		if quiet++; passed != before || s.dropped.n.Load() == 0 {
+			quiet, before = 0, passed
+		}
+		return quiet == 20
+	})
+}
+
+// talk sends audio until the connection ends.
+func (s *stalled) talk() {
+	for f := frameBytes(0x81, s.from.client, speech(1, 3200)); ; {
+		if _, err := s.from.Write(f); err != nil {
+			return
+		}
+	}
+}
+
+// settle waits until the bridge has read everything that was sent: frames are passed on, dropped, or wait.
+func (s *stalled) settle(t *testing.T) {
+	t.Helper()
+	s.from.send(0x89, "settled")
+	for {
+		f, err := s.from.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.First == 0x8a && f.Payload == "settled" {
+			return
+		}
+	}
+}
+
+// TestSlowSide : the oldest audio is dropped and counted; what arrives is in order, ends with the latest, and has every control frame.
+func TestSlowSide(t *testing.T) {
+	for name, toAgent := range map[string]bool{"a slow agent": true, "a slow Exotel": false} {
+		t.Run(name, func(t *testing.T) {
+			s := stall(t, quick(), ConnOptions{WriteTimeout: patience}, toAgent)
+			s.fill(t)
+			for i := range 20 {
+				s.from.text(mark(fmt.Sprint(i)), dtmf)
+			}
+			last := s.sent
+			s.from.text(speech(last, 320), mark("end"))
+			s.settle(t)
+			var audio []int
+			marks, digits := 0, 0
+			for {
+				f, err := s.to.read()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if f.Payload == mark("end") {
+					break
+				}
+				switch n := numberOf(f.Payload); {
+				case n >= 0:
+					audio = append(audio, n)
+				case f.Payload == dtmf:
+					digits++
+				case f.Payload == mark(fmt.Sprint(marks)):
+					marks++
+				default:
+					t.Fatalf("%.100q came", f.Payload)
+				}
+			}
+			if marks != 20 || digits != 20 {
+				t.Errorf("%d marks and %d digits arrived in order, want 20 of each", marks, digits)
+			}
+			if !slices.IsSorted(audio) || audio[0] != 0 || audio[len(audio)-1] != last {
+				t.Errorf("audio out of order: %v", audio)
+			}
+			if dropped := int(s.dropped.n.Load()); len(audio)+dropped != last+1 || len(slices.Compact(audio)) != len(audio) {
+				t.Errorf("%d of %d arrived and %d were dropped", len(audio), last+1, dropped)
+			}
+		})
+	}
+}
+
+// TestBudget : what has waited for as long as the budget waits no longer, beyond the budget; what came just now does.
+func TestBudget(t *testing.T) {
+	s := stall(t, quick(), ConnOptions{WriteTimeout: patience}, true)
+	s.fill(t)
+	for _, step := range []struct{ send, want int }{
+		{3, 3}, // 300 ms at once: a burst
+		{1, 2}, // 200 ms of the 400
+	} {
+		time.Sleep(250 * time.Millisecond) // what waits is now older than the budget
+		for range step.send {
+			s.from.text(speech(s.sent, 1600)) // 100 ms
+			s.sent++
+		}
+		s.settle(t)
+		passed, dropped := int(s.passed.n.Load())-2, int(s.dropped.n.Load()) // without connected and start
+		if waiting := s.sent - passed - dropped - 1; waiting != step.want {  // without the one that is being written
+			t.Errorf("%d frames wait, want %d", waiting, step.want)
+		}
+	}
+}
+
+// TestClear : a clear takes back the audio that waits, and the marks behind it, and nothing else.
+func TestClear(t *testing.T) {
+	s := stall(t, quick(), ConnOptions{WriteTimeout: patience}, false)
+	s.fill(t)
+	s.from.text(mark("stale"), dtmf, speech(60_000, 320), mark("stale too"), clear, clear)
+	s.from.text(speech(60_001, 320), mark("fresh"))
+	s.settle(t)
+	var got []string
+	heard := 0
+	for len(got) == 0 || got[len(got)-1] != mark("fresh") {
+		f, err := s.to.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := numberOf(f.Payload); n >= 0 && n < 60_000 && len(got) == 0 {
+			heard++ // it was in the kernel's hands before the clear came
+			continue
+		}
+		got = append(got, f.Payload)
+	}
+	if want := []string{dtmf, clear, speech(60_001, 320), mark("fresh")}; !slices.Equal(got, want) {
+		t.Errorf("got %.300q\nwant %.300q", got, want)
+	}
+	s.from.closeWith(websocket.CloseNormalClosure, "")
+	s.to.expectClose()
+	e := s.r.end()
+	if e.ToExotel.StaleMarks != 2 {
+		t.Errorf("%d marks were taken back, want 2", e.ToExotel.StaleMarks)
+	}
+	if want := uint64(s.sent + 1 - heard); e.ToExotel.Dropped != want { // with the one between the marks
+		t.Errorf("%d frames of audio were dropped or taken back, want %d", e.ToExotel.Dropped, want)
+	}
+}
+
+// TestSlowGoodbye : a side that was slow and then ends the call still has its close answered, behind what is on its way. Nothing follows it, and the
+// call has ended then.
+func TestSlowGoodbye(t *testing.T) {
+	for name, toAgent := range map[string]bool{"the agent": true, "Exotel": false} {
+		t.Run(name, func(t *testing.T) {
+			s := stall(t, Options{CloseWithin: patience}, ConnOptions{WriteTimeout: patience}, toAgent)
+			s.fill(t)
+			s.settle(t)
+			s.to.closeWith(websocket.CloseNormalClosure, "")
+			if code := s.from.expectClose(); code != websocket.CloseNormalClosure {
+				t.Errorf("the other side was told %d", code)
+			}
+			if code := s.to.expectClose(); code != websocket.CloseNormalClosure {
+				t.Errorf("it was told %d, want its own code", code)
+			}
+			if f, err := s.to.read(); err == nil {
+				t.Errorf("after its close came %#x with %d bytes", f.First, len(f.Payload))
+			}
+			s.r.end()
+		})
+	}
+}
+
+// TestSlowEnds : a side that takes nothing for too long, or lets control frames pile up, ends the call; the other side is told in order.
+func TestSlowEnds(t *testing.T) {
+	for name, tc := range map[string]struct {
+		toAgent  bool
+		timeout  time.Duration
+		flood    bool
+		wantSide Side
+		wantCode int
+	}{
+		"the agent, in time":           {toAgent: true, timeout: 300 * time.Millisecond, wantSide: AgentSide, wantCode: websocket.CloseNormalClosure},
+		"Exotel, in time":              {timeout: 300 * time.Millisecond, wantSide: ExotelSide, wantCode: websocket.CloseGoingAway},
+		"the agent, in control frames": {toAgent: true, timeout: patience, flood: true, wantSide: AgentSide, wantCode: websocket.CloseNormalClosure},
+		"Exotel, in control frames":    {timeout: patience, flood: true, wantSide: ExotelSide, wantCode: websocket.CloseGoingAway},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := stall(t, quick(), ConnOptions{WriteTimeout: tc.timeout}, tc.toAgent)
+			if tc.flood {
+				s.fill(t)
+				for range maxQueuedControls + 1 {
+					s.from.text(dtmf)
+				}
+			} else {
+				go s.talk()
+			}
+			if got := s.from.expectClose(); got != tc.wantCode {
+				t.Errorf("the other side was closed with %d, want %d", got, tc.wantCode)
+			}
+			if e := s.r.end(); e.Reason != Slow || e.Side != tc.wantSide {
+				t.Errorf("ended with %s of %q: %v", e.Reason, e.Side, e.Err)
+			}
+		})
+	}
+}
+
+// TestHalfDead : a peer that stays connected and says nothing, not even pong, is found; one that answers pings is kept.
+func TestHalfDead(t *testing.T) {
+	for name, tc := range map[string]struct {
+		agentDead, exotelDead bool
+		want                  Reason
+		wantSide              Side
+	}{
+		"the agent": {agentDead: true, want: AgentLost, wantSide: AgentSide},
+		"Exotel":    {exotelDead: true, want: ExotelLost, wantSide: ExotelSide},
+		"nobody is": {want: CallEnded, wantSide: ExotelSide},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := quick()
+			o.PingEvery, o.PongWithin = 300*time.Millisecond, 300*time.Millisecond
+			r := newRig(t, o, ConnOptions{}, nil)
+			exotel, agent := r.call()
+			pings := make(chan struct{}, 100)
+			live := func(p *raw) {
+				for {
+					f, err := p.read()
+					if err != nil {
+						return
+					}
+					switch f.First {
+					case 0x89:
+						p.send(0x8a, f.Payload)
+						pings <- struct{}{}
+					case 0x88:
+						_, _ = p.Write(frameBytes(0x88, p.client, f.Payload))
+					}
+				}
+			}
+			if !tc.agentDead {
+				go live(agent)
+			}
+			if !tc.exotelDead {
+				go live(exotel)
+			}
+			if tc.want == CallEnded {
+				for range 8 { // four rounds of both
+					<-pings
+				}
+				exotel.text(stop)
+			}
+			if e := r.end(); e.Reason != tc.want || e.Side != tc.wantSide {
+				t.Errorf("ended with %s of %q: %v", e.Reason, e.Side, e.Err)
+			}
+		})
+	}
+}
+
+// TestGoodbyeIsHeard : what an agent says last is written before Exotel is closed, although Exotel is slow.
+func TestGoodbyeIsHeard(t *testing.T) {
+	o := quick()
+	o.CloseWithin = patience
+	s := stall(t, o, ConnOptions{WriteTimeout: patience}, false)
+	s.fill(t)
+	s.from.text(speech(60_000, 320))
+	s.from.closeWith(websocket.CloseNormalClosure, "goodbye")
+	last := -1
+	for {
+		f, err := s.to.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.First == 0x88 {
+			break
+		}
+		last = numberOf(f.Payload)
+	}
+	if last != 60_000 {
+		t.Errorf("the last audio was %d", last)
+	}
+	_ = s.to.Close()
+	if e := s.r.end(); e.Reason != AgentClosed {
+		t.Errorf("ended with %+v", e)
+	}
+}
+
+// TestConnClosesWhatWaits : a link whose peer does not read can be closed at once.
+func TestConnClosesWhatWaits(t *testing.T) {
+	client, server := tcpPair(t)
+	l := newLink(client, ConnOptions{WriteTimeout: patience})
+	for range 4 {
+		if _, err := l.Write(make([]byte, maxPending/4)); err != nil {
+			break
+		}
+	}
+	waitFor(t, "the link is busy", func() bool {
+		_, err := l.Write(make([]byte, 4096))
+		return l.busy() || err != nil
+	})
+	_ = l.Close()
+	l.wait()
+	if _, err := l.Write([]byte("x")); err == nil {
+		t.Error("a closed link took bytes")
+	}
+	_ = server.Close()
+}
+
+func tcpPair(t *testing.T) (client, server net.Conn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	client, err = net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err = ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = client.Close(), server.Close() })
+	return client, server
+}
+
+// TestMemoryIsShared : many calls whose agents flood them while Exotel does not read hold no more together than they may, a call beside them
+// loses nothing, and all of it is given back.
+func TestMemoryIsShared(t *testing.T) {
+	const most = 256 << 10
+	memory := budget.New(most)
+	var dropped tally
+	r := newRig(t, quick(), ConnOptions{WriteTimeout: patience}, func(_ *rig, o *Options) {
+		o.Memory, o.Observer = memory, NewObserver(Observer{ToExotel: DirectionObserver{Dropped: &dropped}})
+	})
+	var flooding sync.WaitGroup
+	var floods []*raw
+	for range 8 {
+		_, agent := r.call()
+		floods = append(floods, agent)
+		flooding.Go(func() {
+			for f := frameBytes(0x81, false, speech(1, 3200)); ; {
+				if _, err := agent.Write(f); err != nil {
+					return
+				}
+			}
+		})
+	}
+	used := int64(0)
+	waitFor(t, "the memory is used up", func() bool { used = max(used, memory.InUse()); return dropped.n.Load() > 1000 && used > most/2 })
+	exotel, agent := r.call()
+	exotel.text(connected, start)
+	agent.expect(connected, start)
+	for i := range 100 {
+		agent.text(speech(i, 320))
+		exotel.expect(speech(i, 320))
+	}
+	if now := memory.InUse(); now > most {
+		t.Errorf("%d bytes are in use, of %d", now, most)
+	}
+	for _, a := range floods {
+		_ = a.Close()
+	}
+	flooding.Wait()
+	r.cut(nil)
+	waitFor(t, "all of it is given back", func() bool { return len(r.ends) == 9 && memory.InUse() == 0 })
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package bridge
+
+import "syscall"
+
+func limitUnsent(syscall.RawConn) {}

@@ -1,0 +1,49 @@
+package bridge
+
+import (
+	"time"
+
+	"github.com/caly-dev/caly/internal/exotel/agentstream"
+)
+
+// Tap is told of a call's audio as it passes: what came from Exotel, and what was passed on to Exotel. What waited in a queue and was
+// dropped or cleared is not told. Its methods are called on the audio's way, beside each other: they must not wait. A payload is the
+// base64 text of a media message and lives until the method returns; times are those of Now.
+type Tap interface {
+	Caller(payload []byte, at time.Duration)
+	Agent(payload []byte, at time.Duration)
+	// Clear : Exotel was told to forget what it has not played yet.
+	Clear(at time.Duration)
+}
+
+// Now is the clock of taps: monotonic, the same for all calls of this process.
+func Now() time.Duration { return now() }
+
+// outlet tells a Tap what a lane passed on. The lane's lock guards it.
+type outlet struct {
+	Tap
+	scanner agentstream.Scanner
+}
+
+func outletOf(t Tap) *outlet {
+	if t == nil {
+		return nil
+	}
+	return &outlet{Tap: t, scanner: agentstream.Scanner{FromAgent: true}}
+}
+
+// passed on : a frame is in the peer's hands, or its connection's.
+func (o *outlet) passed(kind agentstream.Kind, frame []byte) {
+	switch kind {
+	case agentstream.Clear:
+		o.Clear(now())
+	case agentstream.Media:
+		h, ok := parseHeader(frame)
+		if !ok {
+			return
+		}
+		if m, err := o.scanner.Scan(frame[h.size:]); err == nil {
+			o.Agent(m.Payload, now())
+		}
+	}
+}

@@ -1,0 +1,527 @@
+package capture
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
+	"github.com/caly-dev/caly/internal/wav"
+)
+
+// through has pods reach the bucket through a proxy.
+func (r *rig) through(decide func(*http.Request) s3test.Fault) {
+	r.config.Endpoint = s3test.NewProxy(r.t, r.s3, decide).URL
+}
+
+// Kinds of requests.
+func isBegin(q *http.Request) bool {
+	return q.Method == http.MethodPost && q.URL.Query().Has("uploads")
+}
+
+func isPart(q *http.Request) bool {
+	return q.Method == http.MethodPut && q.URL.Query().Has("partNumber")
+}
+
+func isComplete(q *http.Request) bool {
+	return q.Method == http.MethodPost && q.URL.Query().Has("uploadId")
+}
+
+func isPut(q *http.Request) bool {
+	return q.Method == http.MethodPut && !q.URL.Query().Has("partNumber")
+}
+
+func isAny(*http.Request) bool { return true }
+
+// TestBucketFaults : whatever the bucket does to the first requests of a kind, the file is whole in the end, and nothing hangs. The call
+// notices none of it.
+func TestBucketFaults(t *testing.T) {
+	for name, tc := range map[string]struct {
+		fault   s3test.Fault
+		of      func(*http.Request) bool
+		times   int32
+		seconds int
+	}{
+		"refuses all for a while":           {s3test.Refuse, isAny, 4, 70},
+		"refuses to begin":                  {s3test.Refuse, isBegin, 2, 70},
+		"begins, and the answer is lost":    {s3test.CutAnswer, isBegin, 1, 70},
+		"refuses a part":                    {s3test.Refuse, isPart, 2, 70},
+		"a part's answer is lost":           {s3test.CutAnswer, isPart, 1, 70},
+		"a part is changed on its way":      {s3test.Corrupt, isPart, 1, 70},
+		"hangs with a part":                 {s3test.Hang, isPart, 1, 70},
+		"refuses to complete":               {s3test.Refuse, isComplete, 1, 70},
+		"completes, and the answer is lost": {s3test.CutAnswer, isComplete, 1, 70},
+		"refuses a short file":              {s3test.Refuse, isPut, 2, 5},
+		"a short file's answer is lost":     {s3test.CutAnswer, isPut, 1, 5},
+		"a short file is changed":           {s3test.Corrupt, isPut, 1, 5},
+		"hangs with a short file":           {s3test.Hang, isPut, 1, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			var met atomic.Int32
+			r.through(func(q *http.Request) s3test.Fault {
+				if tc.of(q) && met.Add(1) <= tc.times {
+					return tc.fault
+				}
+				return s3test.Pass
+			})
+			p := r.pod("one", t.TempDir(), func(o *Options) { o.RequestWithin = 3 * time.Second })
+			c := p.call(acme, "call1")
+			c.talk(time.Duration(tc.seconds) * time.Second)
+			c.End()
+			want := c.file(nil)
+			r.settled(c.session, row{State: "uploaded", Size: int64(len(want)), Digest: tc.seconds < 50})
+			r.same(r.object(acme, "call1", c.session), want)
+			if met.Load() < tc.times {
+				t.Errorf("the fault was met %d times", met.Load())
+			}
+			r.spoolEmpty(p)
+			r.noUploads()
+		})
+	}
+}
+
+// TestHangingBucketDelaysNoOther checks that captures of a tenant reach their bucket while that of a noisy tenant
+// hangs, and that the noisy tenant leaves memory to the others.
+func TestHangingBucketDelaysNoOther(t *testing.T) {
+	r := newRig(t)
+	var away atomic.Bool
+	away.Store(true)
+	r.through(func(q *http.Request) s3test.Fault {
+		switch {
+		case strings.Contains(q.URL.Path, "/"+acme+"/"):
+			return s3test.Hang
+		case away.Load():
+			return s3test.Refuse
+		}
+		return s3test.Pass
+	})
+	p := r.pod("one", t.TempDir(), func(o *Options) {
+		o.FinishWithin, o.RequestWithin, o.StopWithin = 100*time.Millisecond, time.Minute, time.Second
+	})
+	var quiet []*call
+	for i := range 3 {
+		noisy := p.call(acme, fmt.Sprint("noisy", i))
+		noisy.talk(time.Second)
+		noisy.End()
+		quiet = append(quiet, p.call(globex, fmt.Sprint("quiet", i)))
+		quiet[i].talk(time.Second)
+		quiet[i].End()
+	}
+	r.eventually("they wait", func() bool { live, waiting := p.count(); return live == 0 && waiting == 6 })
+	r.eventually("the noisy bucket hangs", func() bool { return p.gate.Held(namespaceOf(acme)) == 1 })
+	away.Store(false)
+	for _, c := range quiet {
+		r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
+	}
+	noisy, other := p.memory.Of(acme).Share(0), p.memory.Of(globex).Share(0)
+	if !noisy.Resize(sharedMemory/2) || noisy.Resize(sharedMemory/2+1) || !other.Resize(sharedMemory/2) {
+		t.Error("the noisy tenant has more than half of the memory")
+	}
+	noisy.Resize(0)
+	other.Resize(0)
+}
+
+// TestBucketAway : the calls go on, their captures wait on the disk, and all of them arrive once it is back.
+func TestBucketAway(t *testing.T) {
+	r := newRig(t)
+	r.s3.Stop(t)
+	p := r.pod("one", t.TempDir(), func(o *Options) { o.FinishWithin = 100 * time.Millisecond })
+	long, short := p.call(acme, "long"), p.call(globex, "short")
+	short.talk(5 * time.Second)
+	short.End()
+	long.talk(2 * time.Minute)
+	long.End()
+	r.eventually("they wait", func() bool { live, waiting := p.count(); return live == 0 && waiting == 2 })
+	if got := counter(t, p, "caly_captures_waiting"); got != 2 {
+		t.Errorf("%v wait by the metric", got)
+	}
+	r.s3.Start(t)
+	r.settled(long.session, row{State: "uploaded", Size: int64(len(long.file(nil)))})
+	r.settled(short.session, row{State: "uploaded", Size: int64(len(short.file(nil))), Digest: true})
+	r.same(r.object(acme, "long", long.session), long.file(nil))
+	r.same(r.object(globex, "short", short.session), short.file(nil))
+	r.noUploads()
+	r.spoolEmpty(p)
+}
+
+// TestBreaker : a bucket that has failed several times in a row is left alone for a while, by all captures of its tenant; another tenant's is not.
+func TestBreaker(t *testing.T) {
+	r := newRig(t)
+	var asked atomic.Int64
+	var broken atomic.Bool
+	broken.Store(true)
+	r.through(func(q *http.Request) s3test.Fault {
+		if !strings.Contains(q.URL.Path, "/acme/") {
+			return s3test.Pass
+		}
+		asked.Add(1)
+		if broken.Load() {
+			return s3test.Refuse
+		}
+		return s3test.Pass
+	})
+	p := r.pod("one", t.TempDir(), func(o *Options) {
+		o.FinishWithin, o.Breakers = time.Millisecond, breakers(3*time.Second, o.Registerer)
+	})
+	var waiting []*call
+	for i := range 10 {
+		c := p.call(acme, fmt.Sprintf("call%d", i))
+		c.talk(5 * time.Second)
+		c.End()
+		waiting = append(waiting, c)
+	}
+	r.eventually("the breaker opens", func() bool { return p.o.Breakers.Counts()[dependency].BreakerOpened == 1 })
+	before := asked.Load()
+	other := p.call(globex, "call")
+	other.talk(5 * time.Second)
+	other.End()
+	r.settled(other.session, row{State: "uploaded", Size: int64(len(other.file(nil))), Digest: true})
+	if again := asked.Load() - before; again > 10 { // those that were under way
+		t.Errorf("it was asked %d times more", again)
+	}
+	broken.Store(false)
+	for _, c := range waiting {
+		r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
+	}
+	r.spoolEmpty(p)
+}
+
+// TestOneBucketHangs : a tenant's bucket that answers nothing holds up no other tenant's capture.
+func TestOneBucketHangs(t *testing.T) {
+	r := newRig(t)
+	r.through(func(q *http.Request) s3test.Fault {
+		if strings.Contains(q.URL.Path, "/acme/") {
+			return s3test.Hang
+		}
+		return s3test.Pass
+	})
+	p := r.pod("one", t.TempDir(), func(o *Options) { o.StopWithin = time.Millisecond })
+	a, b := p.call(acme, "call1"), p.call(globex, "call2")
+	a.talk(time.Minute)
+	b.talk(time.Minute)
+	a.End()
+	b.End()
+	r.settled(b.session, row{State: "uploaded", Size: int64(len(b.file(nil)))})
+	if got := r.row(a.session); got.State != "recording" {
+		t.Errorf("the other is %+v", got)
+	}
+}
+
+// TestGiveUp : a bucket that stays away is given up, with what it said, and the disk has its room back.
+func TestGiveUp(t *testing.T) {
+	r := newRig(t)
+	r.through(func(q *http.Request) s3test.Fault {
+		if isComplete(q) {
+			return s3test.Refuse
+		}
+		return s3test.Pass
+	})
+	p := r.pod("one", t.TempDir(), func(o *Options) { o.GiveUpAfter, o.FinishWithin = time.Second, 100*time.Millisecond })
+	c := p.call(acme, "call1")
+	c.talk(time.Minute)
+	c.End()
+	r.settled(c.session, row{State: "failed", Code: CodeStorageFailed})
+	r.noUploads()
+	r.spoolEmpty(p)
+}
+
+// TestUploadEndedByOthers : a lifecycle rule of the bucket ended the upload while the call ran.
+func TestUploadEndedByOthers(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("one", t.TempDir(), nil)
+	for name, tc := range map[string]struct {
+		minutes int
+		want    string
+	}{"with the first part alone": {1, "uploaded"}, "with more": {2, "failed"}} {
+		c := p.call(acme, "call")
+		c.talk(time.Duration(tc.minutes) * time.Minute)
+		r.eventually("parts are in the bucket", func() bool { return r.parts() == tc.minutes })
+		list, err := r.admin.ListMultipartUploads(t.Context(), r.bucket, "", "", "", "", 10)
+		if err != nil || len(list.Uploads) != 1 {
+			t.Fatal(list, err)
+		}
+		if err := r.admin.AbortMultipartUpload(t.Context(), r.bucket, list.Uploads[0].Key, list.Uploads[0].UploadID); err != nil {
+			t.Fatal(err)
+		}
+		c.End()
+		r.eventually("it has ended", func() bool { s := r.row(c.session).State; return s == "uploaded" || s == "failed" })
+		got := r.row(c.session)
+		if got.State != tc.want || (tc.want == "failed") != (got.Code == CodeUploadLost) {
+			t.Errorf("%s: %+v", name, got)
+		}
+		if tc.want == "uploaded" {
+			r.same(r.object(acme, "call", c.session), c.file(nil))
+		}
+	}
+	r.noUploads()
+	r.spoolEmpty(p)
+}
+
+// TestDatabaseAway : the bucket gets nothing that no row tells of, and all once the database is back.
+func TestDatabaseAway(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("one", t.TempDir(), nil)
+	r.pg.StopFast(t)
+	c := p.call(acme, "call1")
+	c.talk(time.Minute)
+	c.End()
+	if n := r.parts(); n != 0 {
+		t.Errorf("%d parts are in the bucket", n)
+	}
+	r.pg.Start(t)
+	r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil)))})
+	r.same(r.object(acme, "call1", c.session), c.file(nil))
+	r.noUploads()
+	r.spoolEmpty(p)
+}
+
+// TestTakenOver : a pod whose capture was given to another one, because nobody heard of it, lets go of it, and of the disk.
+func TestTakenOver(t *testing.T) {
+	for name, ended := range map[string]bool{"while the call runs": false, "after it": true} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			if ended {
+				r.s3.Stop(t)
+			}
+			p := r.pod("one", t.TempDir(), func(o *Options) { o.FinishWithin = 100 * time.Millisecond })
+			c := p.call(acme, "call1")
+			c.talk(5 * time.Second)
+			r.eventually("it has a row", func() bool { return r.row(c.session).State == "recording" })
+			if ended {
+				c.End()
+			}
+			r.exec(`UPDATE captures SET pod = 'another'`)
+			if ended {
+				r.s3.Start(t)
+			}
+			r.eventually("it is let go", func() bool { return p.outcome(outcomeLost) == 1 })
+			r.spoolEmpty(p)
+			c.End()
+			if got := r.row(c.session); got.State != "recording" {
+				t.Errorf("the row is %+v", got)
+			}
+		})
+	}
+}
+
+// TestStop : what ends just before its pod does arrives. What cannot is another pod's at once.
+func TestStop(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("one", t.TempDir(), nil)
+	c := p.call(acme, "call1")
+	c.talk(time.Minute)
+	c.End()
+	p.end()
+	if got := r.row(c.session); got.State != "uploaded" {
+		t.Errorf("the row is %+v", got)
+	}
+	tenant, _ := p.o.Tenants().Tenant(acme)
+	if s := p.Begin(tenant, store.NewID(), 0); s.Tap() != nil {
+		t.Error("a pod that has stopped captures")
+	}
+
+	var away atomic.Bool
+	r.through(func(q *http.Request) s3test.Fault {
+		if away.Load() && !isPart(q) {
+			return s3test.Hang
+		}
+		return s3test.Pass
+	})
+	two := r.pod("two", t.TempDir(), func(o *Options) { o.StopWithin = 100 * time.Millisecond })
+	d, live := two.call(acme, "call2"), two.call(acme, "call3")
+	d.talk(time.Minute)
+	live.talk(time.Second)
+	r.eventually("a part is in the bucket", func() bool { return r.parts() == 1 })
+	r.eventually("the other has a row", func() bool { return r.row(live.session).State == "recording" })
+	away.Store(true)
+	d.End()
+	two.end() // although a call has not ended
+	away.Store(false)
+	r.pod("three", t.TempDir(), func(o *Options) { o.Unseen = 30 * time.Second; o.now = nil })
+	r.eventually("another pod has ended it", func() bool { return r.row(d.session).State == "uploaded" })
+	r.eventually("and the other", func() bool { return r.row(live.session).State == "failed" })
+	r.noUploads()
+}
+
+// TestTenantGone : a capture whose tenant is not known any more is kept for a while, and given up then.
+func TestTenantGone(t *testing.T) {
+	r := newRig(t)
+	dir := t.TempDir()
+	first := r.pod("one", dir, func(o *Options) { o.StopWithin = time.Millisecond })
+	r.s3.Stop(t)
+	c := first.call(acme, "call1")
+	c.talk(time.Second)
+	r.eventually("it has a row", func() bool { return r.row(c.session).State == "recording" })
+	c.End()
+	first.end()
+	r.s3.Start(t)
+	none := tenantconfig.NewSnapshot()
+	p := r.pod("one", dir, func(o *Options) {
+		o.Tenants = func() *tenantconfig.Snapshot { return none }
+		o.GiveUpAfter = time.Second
+	})
+	r.settled(c.session, row{State: "failed", Code: CodeStorageFailed})
+	r.spoolEmpty(p)
+}
+
+// TestTenantNotYetKnown restarts a pod with a capture on its disk. Until the pod knows its tenants, the capture waits,
+// without a warning and although it is old; then it goes to its bucket.
+func TestTenantNotYetKnown(t *testing.T) {
+	r := newRig(t)
+	dir := t.TempDir()
+	first := r.pod("one", dir, func(o *Options) { o.StopWithin = time.Millisecond })
+	r.s3.Stop(t)
+	c := first.call(acme, "call1")
+	c.talk(time.Second)
+	r.eventually("it has a row", func() bool { return r.row(c.session).State == "recording" })
+	c.End()
+	first.end()
+	r.s3.Start(t)
+	var tenants atomic.Pointer[tenantconfig.Snapshot]
+	tenants.Store(tenantconfig.NewIncompleteSnapshot())
+	var log lockedBuffer
+	p := r.pod("one", dir, func(o *Options) {
+		o.Tenants = tenants.Load
+		o.GiveUpAfter = time.Millisecond
+		o.Log = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	time.Sleep(time.Second) // 20 sweeps
+	if got := r.row(c.session); got.State != "recording" || strings.Contains(log.String(), "level=WARN") {
+		t.Errorf("the row is %+v, the log %s", got, log.String())
+	}
+	tenants.Store(r.config.tenants())
+	r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
+	r.spoolEmpty(p)
+}
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.String()
+}
+
+// failing is a store whose end of captures is lost on its way back.
+type failing struct {
+	*store.DB
+	lost atomic.Int32
+}
+
+func (f *failing) FinishCapture(ctx context.Context, ref store.CaptureRef, pod string, e store.CaptureEnd) error {
+	err := f.DB.FinishCapture(ctx, ref, pod, e)
+	if f.lost.Add(1) == 1 {
+		return errors.New("the answer was lost")
+	}
+	return err
+}
+
+// TestEndTold : an end that was written, and whose answer was lost, stays as it is.
+func TestEndTold(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("one", t.TempDir(), func(o *Options) { o.Store = &failing{DB: r.db} })
+	c := p.call(acme, "call1")
+	c.talk(time.Second)
+	c.End()
+	r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
+	r.spoolEmpty(p)
+	r.same(r.object(acme, "call1", c.session), c.file(nil))
+}
+
+// TestBroken : what a PUT that was cut off left behind is no capture.
+func TestBroken(t *testing.T) {
+	r := newRig(t)
+	session := store.NewID()
+	key := acme + "/call1/capture-" + session + ".wav"
+	row := store.Capture{CaptureRef: store.CaptureRef{Tenant: acme, ID: "0123456789abcdef"}, Session: session, CallSID: "call1", Pod: "gone",
+		Bucket: r.bucket, Key: key, CreatedAt: time.Now()}
+	if err := r.db.BeginCapture(t.Context(), row); err != nil {
+		t.Fatal(err)
+	}
+	cut := append(wav.CallHeader(8000, 8000), make([]byte, 4000)...)
+	p := r.pod("other", t.TempDir(), func(o *Options) { o.Unseen = time.Hour })
+	b, err := p.bucket(acme, r.bucket, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Put(t.Context(), objectstore.Object{Key: key, Body: strings.NewReader(string(cut)),
+		Size: int64(len(cut)), ContentType: contentType}); err != nil {
+		t.Fatal(err)
+	}
+	row.Pod = "other"
+	r.exec(`UPDATE captures SET pod = 'other'`)
+	if err := p.rescue(t.Context(), row); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.row(session); got.State != "failed" || got.Code != CodePodLost || r.object(acme, "call1", session) != nil {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestDiskFull : a disk without room for another byte ends the capture, and what is on it reaches the bucket all the same.
+func TestDiskFull(t *testing.T) {
+	r := newRig(t)
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=7m"); errors.Is(err, syscall.EPERM) {
+		t.Skip("a small disk needs the right to mount one")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	r.s3.Stop(t)
+	p := r.pod("one", dir, nil)
+	c := p.call(acme, "call1")
+	c.talk(2 * time.Minute)
+	r.eventually("it ended before its call", func() bool { code, _ := c.tape.shortened(); return code == CodeSpoolFailed })
+	c.End()
+	r.s3.Start(t)
+	r.eventually("it has ended", func() bool { return r.row(c.session).State == "uploaded" })
+	got := r.object(acme, "call1", c.session)
+	if n := len(got); n < partSize || n > 7<<20 || (n-wav.HeaderSize)%frame != 0 || r.row(c.session).Code != CodeSpoolFailed {
+		t.Fatalf("the file has %d bytes, and the row is %+v", n, r.row(c.session))
+	}
+	r.same(got, c.file(wav.CallHeader(testRate, int64(len(got)-wav.HeaderSize)))[:len(got)])
+	r.noUploads()
+	r.spoolEmpty(p)
+}
+
+// TestOwnIsNotRescued : a pod whose heartbeats were late does not take its own captures for those of a pod that is gone.
+func TestOwnIsNotRescued(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("one", t.TempDir(), func(o *Options) { o.HeartbeatEvery, o.Unseen = time.Hour, 500*time.Millisecond })
+	c := p.call(acme, "call1")
+	c.talk(time.Minute)
+	r.eventually("a part is in the bucket", func() bool { return r.parts() == 1 })
+	r.exec(`UPDATE captures SET last_seen_at = 'epoch'`)
+	r.eventually("it is claimed", func() bool {
+		return r.count(`SELECT count(*)::int FROM captures WHERE last_seen_at > now() - interval '1 minute'`) == 1
+	})
+	c.talk(time.Minute)
+	c.End()
+	r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil)))})
+	r.same(r.object(acme, "call1", c.session), c.file(nil))
+	r.noUploads()
+}

@@ -1,0 +1,181 @@
+// Package registry is a pod's registry of audio streams: it lets them in, keeps their rows alive, and ends them when somebody wants that.
+package registry
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/caly-dev/caly/dataplane/stream/bridge"
+	"github.com/caly-dev/caly/internal/exotel/agentstream"
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// Errors of Admit, besides those of the store.
+var (
+	// ErrTenantLimit : the tenant has as many streams as it may, over all pods.
+	ErrTenantLimit = errors.New("the tenant has as many streams as it may")
+	// ErrPodLimit is returned while this pod has as many streams as it may, in all or of one namespace. Another pod may
+	// have room.
+	ErrPodLimit = errors.New("the pod has as many streams as it may, in all or of one namespace")
+	// ErrDraining : this pod is shutting down.
+	ErrDraining = errors.New("the pod is shutting down")
+	// ErrTokenUsed : the one-time token let a stream in before.
+	ErrTokenUsed = errors.New("the one-time token was used before")
+)
+
+// Stream is what is known of a stream before it starts.
+type Stream struct {
+	CallSID string
+	Address netip.Addr
+	// Agent is a host.
+	Agent string
+	// TokenID of the one-time token that it came with; empty without one.
+	TokenID string
+	// Captured : its row tells so from the start. Should the pod go before the capture has a row of its own, it is known to be lost.
+	Captured bool
+}
+
+// ReasonFailed : it ended before there was a bridge. All other reasons that rows have are those of bridges.
+const ReasonFailed = "failed"
+
+// The cuts: why the registry ends a stream.
+var (
+	cutSuspended = &bridge.Cut{Reason: bridge.Suspended, Code: websocket.ClosePolicyViolation}
+	cutClosed    = &bridge.Cut{Reason: bridge.Closed, Code: websocket.CloseNormalClosure}
+	cutOrphaned  = &bridge.Cut{Reason: bridge.Orphaned}
+	cutOld       = &bridge.Cut{Reason: bridge.Limit, Code: websocket.CloseNormalClosure}
+	cutDrained   = &bridge.Cut{Reason: bridge.Drained}
+)
+
+// Live is a stream that was let in. It must be ended.
+type Live struct {
+	registry *Registry
+	ref      store.StreamRef
+	uid      string // of the Tenant
+	began    time.Time
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+
+	mu                 sync.Mutex
+	callSID, streamSID string
+	measure            func() (toAgent, toExotel bridge.Counts)
+	cut                bridge.Reason // the first for which the registry wanted its end
+	ended              bool
+	row                bool // it has one
+	told               bool // and knows which call it is of
+}
+
+// ID of the session.
+func (l *Live) ID() string { return l.ref.ID }
+
+// Context is cancelled, with an *audio.Cut as its cause, when the stream must end: its tenant is suspended or gone, somebody closed it,
+// its row is no more, or the pod drains beyond its grace.
+func (l *Live) Context() context.Context { return l.ctx }
+
+// Started notes what Exotel told of the stream, for its row. It does not wait.
+func (l *Live) Started(info agentstream.StartInfo) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if info.CallSID != "" {
+		l.callSID = store.BoundedSID(info.CallSID)
+	}
+	l.streamSID = store.BoundedSID(info.StreamSID)
+}
+
+// Measured tells how to ask the stream for its counts, which every heartbeat writes from then on.
+func (l *Live) Measured(counts func() (toAgent, toExotel bridge.Counts)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.measure = counts
+}
+
+// End ends the session; nil is a stream that had no bridge. When the database does not answer before ctx is over, or in 5 s, the end is
+// written later. Once is enough.
+func (l *Live) End(ctx context.Context, e *bridge.End) {
+	end, first := l.finish(e)
+	if !first {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.registry.o.EndWithin)
+	defer cancel()
+	l.registry.end(ctx, end)
+	l.registry.forget(l)
+}
+
+// finish takes the end that counts: the first.
+func (l *Live) finish(e *bridge.End) (end store.StreamEnd, first bool) {
+	if e != nil {
+		l.Started(e.Start)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return end, false
+	}
+	l.ended = true
+	l.cancel(nil)
+	end = store.StreamEnd{StreamRef: l.ref, CallSID: l.callSID, StreamSID: l.streamSID, At: time.Now(), Reason: ReasonFailed}
+	switch {
+	case e != nil: // one that ended by itself just before it was cut off says so
+		end.Reason, end.Reconnected = string(e.Reason), e.Reconnected
+		end.ToAgent, end.ToExotel = countsOf(e.ToAgent), countsOf(e.ToExotel)
+	case l.cut != "":
+		end.Reason = string(l.cut)
+	}
+	return end, true
+}
+
+func countsOf(c bridge.Counts) store.StreamCounts {
+	return store.StreamCounts{Frames: int64(c.Frames), Bytes: int64(c.Bytes), Dropped: int64(c.Dropped)} //nolint:gosec // nobody counts that far
+}
+
+// stop cancels the stream; the first time counts.
+func (l *Live) stop(c *bridge.Cut) (first bool) {
+	l.mu.Lock()
+	first = l.cut == "" && !l.ended
+	if first {
+		l.cut = c.Reason
+	}
+	l.mu.Unlock()
+	if first {
+		l.cancel(c)
+	}
+	return first
+}
+
+// admitted tells whether the row is there; where none is yet, none is missing.
+func (l *Live) admitted() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.row
+}
+
+// untold tells whether the row does not know yet what Exotel told of the stream.
+func (l *Live) untold() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.row && !l.told && l.streamSID != ""
+}
+
+// tell notes that the row knows what the heartbeat says.
+func (l *Live) tell(b store.StreamBeat) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.told = l.told || b.StreamSID != ""
+}
+
+func (l *Live) beat() store.StreamBeat {
+	l.mu.Lock()
+	b, measure := store.StreamBeat{StreamRef: l.ref, CallSID: l.callSID, StreamSID: l.streamSID}, l.measure
+	l.mu.Unlock()
+	if measure != nil { // with the lock free: it is the stream's own code
+		toAgent, toExotel := measure()
+		b.ToAgent, b.ToExotel = countsOf(toAgent), countsOf(toExotel)
+	}
+	return b
+}

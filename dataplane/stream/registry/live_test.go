@@ -1,0 +1,483 @@
+package registry_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/websocket"
+
+	"github.com/caly-dev/caly/dataplane/stream/bridge"
+	"github.com/caly-dev/caly/dataplane/stream/registry"
+	"github.com/caly-dev/caly/internal/exotel/agentstream"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// TestAdmit : who is let in, who not and why, and that each is counted.
+func TestAdmit(t *testing.T) {
+	r := newRig(t)
+	p, other := r.pod("a", registry.Options{MaxStreams: 3}), r.pod("b", registry.Options{})
+	try := func(p *pod, limit int, token string) error {
+		_, err := p.Admit(t.Context(), acme, limit, registry.Stream{TokenID: token})
+		return err
+	}
+	for i, tc := range []struct {
+		pod   *pod
+		limit int
+		token string
+		want  error
+	}{
+		{p, 0, "", registry.ErrTenantLimit},
+		{p, 2, "one", nil},
+		{p, 2, "one", registry.ErrTokenUsed},
+		{other, 2, "one", registry.ErrTokenUsed},
+		{other, 2, "", nil},
+		{p, 2, "", registry.ErrTenantLimit}, // over both pods
+		{p, 9, "", nil},
+		{p, 9, "", nil},
+		{p, 9, "", registry.ErrPodLimit},
+		{other, 9, "", nil},
+	} {
+		if err := try(tc.pod, tc.limit, tc.token); !errors.Is(err, tc.want) || (err == nil) != (tc.want == nil) {
+			t.Errorf("step %d: %v, want %v", i, err, tc.want)
+		}
+	}
+	p.Drain(0)
+	if err := try(p, 9, ""); !errors.Is(err, registry.ErrDraining) {
+		t.Errorf("while it drains: %v", err)
+	}
+	got := map[string]float64{}
+	for _, outcome := range []string{"admitted", "tenant_limit", "pod_limit", "token_used", "draining", "error"} {
+		got[outcome] = p.value(t, "caly_stream_sessions_admissions_total", outcome)
+	}
+	if diff := cmp.Diff(map[string]float64{"admitted": 3, "tenant_limit": 2, "pod_limit": 1, "token_used": 1, "draining": 1, "error": 0}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestPodLimitIsExact : of 200 at once.
+func TestPodLimitIsExact(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", registry.Options{MaxStreams: 20, MaxPerNamespace: 20, HeartbeatEvery: time.Millisecond})
+	var admitted atomic.Int32
+	var group sync.WaitGroup
+	for range 200 {
+		group.Go(func() {
+			l, err := p.Admit(t.Context(), acme, 1000, registry.Stream{})
+			if err == nil {
+				admitted.Add(1)
+				if l.Context().Err() != nil { // a heartbeat between its place and its row found none
+					t.Error("it is cut off at once")
+				}
+			} else if !errors.Is(err, registry.ErrPodLimit) {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if n := r.one(`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`); n != 20 || admitted.Load() != 20 || p.Live() != 20 {
+		t.Errorf("%d were let in, %d rows, %d live, want 20", admitted.Load(), n, p.Live())
+	}
+}
+
+// TestNamespaceLeavesPlacesToOthers admits three quarters of a pod's streams for one namespace, and the others for
+// other namespaces.
+func TestNamespaceLeavesPlacesToOthers(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", registry.Options{MaxStreams: 8})
+	sibling := &tenantconfig.Tenant{ID: "acme/sales", UID: "3"}
+	r.tenants.Store(tenantconfig.NewSnapshot(acme, globex, sibling))
+	var streams []*registry.Live
+	for _, tenant := range []*tenantconfig.Tenant{acme, acme, acme, sibling, sibling, sibling} {
+		streams = append(streams, r.admit(p, tenant))
+	}
+	for _, tenant := range []*tenantconfig.Tenant{acme, sibling} {
+		if _, err := p.Admit(t.Context(), tenant, 100, registry.Stream{}); !errors.Is(err, registry.ErrPodLimit) {
+			t.Errorf("the seventh stream of a namespace, of %s: %v", tenant.ID, err)
+		}
+	}
+	for range 2 {
+		r.admit(p, globex)
+	}
+	if _, err := p.Admit(t.Context(), globex, 100, registry.Stream{}); !errors.Is(err, registry.ErrPodLimit) {
+		t.Errorf("the ninth stream of the pod: %v", err)
+	}
+	streams[0].End(t.Context(), nil)
+	r.admit(p, sibling)
+}
+
+// TestCuts : what ends a stream, what the bridge is told, and what the row.
+func TestCuts(t *testing.T) {
+	suspended, anew := *acme, *acme
+	suspended.Suspended, anew.UID = true, "3"
+	for name, tc := range map[string]struct {
+		do         func(r *rig, l *registry.Live)
+		wantCut    bridge.Cut
+		wantReason string
+	}{
+		"suspended": {func(r *rig, _ *registry.Live) { r.tenants.Store(tenantconfig.NewSnapshot(&suspended, globex)) },
+			bridge.Cut{Reason: bridge.Suspended, Code: websocket.ClosePolicyViolation}, "suspended"},
+		"deleted": {func(r *rig, _ *registry.Live) { r.tenants.Store(tenantconfig.NewSnapshot(globex)) },
+			bridge.Cut{Reason: bridge.Suspended, Code: websocket.ClosePolicyViolation}, "suspended"},
+		"deleted and made anew": {func(r *rig, _ *registry.Live) { r.tenants.Store(tenantconfig.NewSnapshot(&anew, globex)) },
+			bridge.Cut{Reason: bridge.Suspended, Code: websocket.ClosePolicyViolation}, "suspended"},
+		"closed by a person": {func(r *rig, l *registry.Live) {
+			r.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, l.ID())
+		}, bridge.Cut{Reason: bridge.Closed, Code: websocket.CloseNormalClosure}, "closed"},
+		"ended by a janitor": {func(r *rig, l *registry.Live) {
+			r.change(`UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, l.ID())
+		}, bridge.Cut{Reason: bridge.Orphaned}, "orphaned"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			p := r.pod("a", registry.Options{})
+			l, theirs := r.admit(p, acme), r.admit(p, globex)
+			tc.do(r, l)
+			if diff := cmp.Diff(tc.wantCut, cutOff(t, l)); diff != "" {
+				t.Errorf("the cut (-want +got):\n%s", diff)
+			}
+			if got := r.reason(l); got != tc.wantReason {
+				t.Errorf("the row says %q, want %q", got, tc.wantReason)
+			}
+			if n := p.value(t, "caly_stream_sessions_cuts_total", tc.wantReason); n != 1 {
+				t.Errorf("%v are counted", n)
+			}
+			if theirs.Context().Err() != nil || r.reason(theirs) != "" || p.Live() != 1 {
+				t.Errorf("another's stream was ended too: %q", r.reason(theirs))
+			}
+		})
+	}
+}
+
+// TestMaxAge : a stream that outlives every call is ended in order, one that is younger is not.
+func TestMaxAge(t *testing.T) {
+	r := newRig(t)
+	const age = 2 * time.Second
+	p := r.pod("a", registry.Options{MaxAge: age})
+	begin := time.Now()
+	old := r.admit(p, acme)
+	time.Sleep(age / 2)
+	young := r.admit(p, acme)
+	if diff := cmp.Diff(bridge.Cut{Reason: bridge.Limit, Code: websocket.CloseNormalClosure}, cutOff(t, old)); diff != "" || time.Since(begin) < age {
+		t.Errorf("after %s, the cut (-want +got):\n%s", time.Since(begin), diff)
+	}
+	if young.Context().Err() != nil && time.Since(begin) < age*3/2 {
+		t.Error("the younger one was ended too")
+	}
+	if got := r.reason(old); got != "limit" || p.value(t, "caly_stream_sessions_cuts_total", "limit") < 1 {
+		t.Errorf("the row says %q, or nothing is counted", got)
+	}
+	young.End(t.Context(), nil)
+}
+
+// TestCloseIsFoundBetweenHeartbeats : people do not wait for one, nor for one to end streams of a tenant that is suspended.
+func TestCloseIsFoundBetweenHeartbeats(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", registry.Options{HeartbeatEvery: time.Hour})
+	l := r.admit(p, acme)
+	r.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, l.ID())
+	cutOff(t, l)
+	l = r.admit(p, acme)
+	r.tenants.Store(tenantconfig.NewSnapshot())
+	cutOff(t, l)
+}
+
+// TestStartIsToldBetweenHeartbeats : which call a stream is of stands in its row a moment after its start, and is written once.
+func TestStartIsToldBetweenHeartbeats(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", registry.Options{HeartbeatEvery: time.Hour})
+	l, silent := r.admit(p, acme), r.admit(p, acme)
+	l.Started(agentstream.StartInfo{CallSID: "c1", StreamSID: "s1"})
+	eventually(t, "its row knows the call", func() bool {
+		return r.one(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND call_sid = 'c1' AND stream_sid = 's1'`, l.ID()) == 1
+	})
+	r.change(`UPDATE stream_sessions SET last_seen_at = 'epoch'`)
+	r.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, silent.ID())
+	cutOff(t, silent) // a look later
+	if n := r.one(`SELECT count(*)::int FROM stream_sessions WHERE last_seen_at = 'epoch'`); n != 2 {
+		t.Errorf("of two rows %d were not written again", n)
+	}
+	// Of a row that is no more it hears as early.
+	gone := r.admit(p, acme)
+	r.change(`DELETE FROM stream_sessions WHERE id = $1`, gone.ID())
+	gone.Started(agentstream.StartInfo{CallSID: "c2", StreamSID: "s2"})
+	if c := cutOff(t, gone); c.Reason != bridge.Orphaned {
+		t.Errorf("without a row it ends as %s", c.Reason)
+	}
+}
+
+// TestEnd : what the row says of a stream, and that the first end counts.
+func TestEnd(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", registry.Options{})
+	l := r.admit(p, acme)
+	l.Started(agentstream.StartInfo{CallSID: "c\x00" + strings.Repeat("ü", 200), StreamSID: "s\xff"})
+	eventually(t, "the heartbeat tells what Exotel told", func() bool {
+		return r.one(`SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'c' || repeat('ü', 127) AND stream_sid = E's\uFFFD' AND ended_at IS NULL`) == 1
+	})
+	l.End(t.Context(), &bridge.End{Reason: bridge.AgentLost, Reconnected: true, Start: agentstream.StartInfo{CallSID: "c1", StreamSID: "s1"},
+		ToAgent: bridge.Counts{Frames: 1, Bytes: 2, Dropped: 3}, ToExotel: bridge.Counts{Frames: 4, Bytes: 5, Dropped: 6}})
+	l.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
+	l.End(t.Context(), nil)
+	if n := r.one(`SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'agent_lost' AND reconnected AND call_sid = 'c1' AND stream_sid = 's1' AND pod = 'a'
+		AND agent = 'bot.example' AND (frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel, dropped_to_exotel) = (1, 2, 3, 4, 5, 6)`); n != 1 {
+		t.Errorf("the row says %q, or less", r.reason(l))
+	}
+	if l.Context().Err() == nil || p.Live() != 0 {
+		t.Errorf("it goes on: %d", p.Live())
+	}
+	l = r.admit(p, acme)
+	if l.End(t.Context(), nil); r.reason(l) != registry.ReasonFailed {
+		t.Errorf("without a bridge the row says %q", r.reason(l))
+	}
+}
+
+// TestCountsInHeartbeats : the row tells while it lives what the stream has counted, of each direction, and an end without counts takes
+// none of it back. Streams beside it have their own.
+func TestCountsInHeartbeats(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", registry.Options{})
+	l, theirs, silent := r.admit(p, acme), r.admit(p, globex), r.admit(p, acme)
+	var frames atomic.Uint64
+	frames.Store(1)
+	l.Measured(func() (toAgent, toExotel bridge.Counts) {
+		n := frames.Load()
+		l.Started(agentstream.StartInfo{StreamSID: "s"}) // whoever is asked may speak to the session
+		return bridge.Counts{Frames: n, Bytes: 2 * n, Dropped: 3 * n, StaleMarks: 9, Refused: 9}, bridge.Counts{Frames: 4 * n, Bytes: 5 * n, Dropped: 6 * n}
+	})
+	theirs.Measured(func() (toAgent, toExotel bridge.Counts) { return bridge.Counts{Frames: 70}, bridge.Counts{Bytes: 80} })
+	has := func(l *registry.Live, counts ...int64) bool {
+		return r.one(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND ARRAY[frames_to_agent, bytes_to_agent, dropped_to_agent,
+			frames_to_exotel, bytes_to_exotel, dropped_to_exotel] = $2::bigint[]`, l.ID(), counts) == 1
+	}
+	eventually(t, "the first counts are written", func() bool { return has(l, 1, 2, 3, 4, 5, 6) && has(theirs, 70, 0, 0, 0, 80, 0) })
+	frames.Store(10)
+	eventually(t, "the counts grow", func() bool { return has(l, 10, 20, 30, 40, 50, 60) })
+	if !has(silent, 0, 0, 0, 0, 0, 0) {
+		t.Error("a stream that nobody measures counts something")
+	}
+	l.End(t.Context(), nil)
+	theirs.End(t.Context(), &bridge.End{Reason: bridge.CallEnded, ToAgent: bridge.Counts{Frames: 71, Dropped: 1}, ToExotel: bridge.Counts{Frames: 1, Bytes: 81}})
+	if !has(l, 10, 20, 30, 40, 50, 60) || !has(theirs, 71, 0, 1, 1, 81, 0) {
+		t.Error("the ends have other counts")
+	}
+}
+
+// TestCloseAcrossPods : two pods on one database, and a third that is asked to close: the pod that has the stream hears of it, and no other
+// stream is cut off.
+func TestCloseAcrossPods(t *testing.T) {
+	r := newRig(t)
+	a, b := r.pod("a", registry.Options{HeartbeatEvery: time.Hour}), r.pod("b", registry.Options{LookEvery: time.Hour})
+	onA, stays, onB, theirs := r.admit(a, acme), r.admit(a, acme), r.admit(b, acme), r.admit(b, globex)
+	for _, l := range []*registry.Live{onA, onB} { // found by the look of the one, and by the heartbeat of the other
+		if _, err := r.db.CloseStream(t.Context(), acme.ID, l.ID(), store.Origin{}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(bridge.Cut{Reason: bridge.Closed, Code: websocket.CloseNormalClosure}, cutOff(t, l)); diff != "" || r.reason(l) != "closed" {
+			t.Errorf("the row says %q, the cut (-want +got):\n%s", r.reason(l), diff)
+		}
+	}
+	if stays.Context().Err() != nil || theirs.Context().Err() != nil {
+		t.Error("others were cut off too")
+	}
+	if n, err := r.db.CloseStreams(t.Context(), acme.ID, store.Origin{}); n != 1 || err != nil {
+		t.Errorf("%d are being closed, %v", n, err)
+	}
+	if cutOff(t, stays); theirs.Context().Err() != nil || a.Live() != 0 || b.Live() != 1 {
+		t.Errorf("%d and %d live", a.Live(), b.Live())
+	}
+	if _, err := r.db.CloseStream(t.Context(), acme.ID, onA.ID(), store.Origin{}); !errors.Is(err, store.ErrStreamEnded) {
+		t.Errorf("one that has ended: %v", err)
+	}
+}
+
+// TestDatabaseAway : streams go on, their ends are written when it is back, and so is that of one whose admission got no answer.
+func TestDatabaseAway(t *testing.T) {
+	r := newRig(t)
+	db := &faulty{DB: r.db}
+	p := r.pod("a", registry.Options{Store: db, MaxKept: 3})
+	going, ending := r.admit(p, acme), []*registry.Live{r.admit(p, acme), r.admit(p, acme), r.admit(p, acme)}
+	db.forgetful.Store(true)
+	if _, err := p.Admit(t.Context(), acme, 100, registry.Stream{}); err == nil || p.Live() != 4 {
+		t.Fatalf("without an answer it is let in: %v, %d live", err, p.Live())
+	}
+	eventually(t, "the one without an answer has ended", func() bool {
+		return r.one(`SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'failed'`) == 1
+	})
+	db.away.Store(true)
+	if _, err := p.Admit(t.Context(), acme, 100, registry.Stream{}); err == nil || p.value(t, "caly_stream_sessions_admissions_total", "error") != 2 {
+		t.Errorf("it is let in: %v", err)
+	}
+	for _, l := range ending {
+		l.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
+	}
+	// Three are kept, of four: the refused admission was the first.
+	if kept, lost := p.value(t, "caly_stream_sessions_ends_kept", ""), p.value(t, "caly_stream_sessions_ends_lost_total", ""); kept != 3 || lost != 1 || p.Live() != 1 {
+		t.Errorf("%v ends are kept, %v are lost, %d live", kept, lost, p.Live())
+	}
+	failures := p.value(t, "caly_stream_sessions_heartbeat_failures_total", "")
+	eventually(t, "heartbeats fail", func() bool { return p.value(t, "caly_stream_sessions_heartbeat_failures_total", "") > failures+2 })
+	if going.Context().Err() != nil || r.one(`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`) != 4 {
+		t.Error("a stream was cut off, or a row ended")
+	}
+	db.away.Store(false)
+	eventually(t, "the ends that were kept are written", func() bool { return r.reason(ending[0]) == "call_ended" && r.reason(ending[1]) == "call_ended" })
+	if going.Context().Err() != nil || r.reason(going) != "" || p.value(t, "caly_stream_sessions_ends_kept", "") != 0 {
+		t.Error("the stream that goes on was ended, or ends are still kept")
+	}
+}
+
+// TestDatabaseRestarts : a real one, in the midst.
+func TestDatabaseRestarts(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", registry.Options{EndWithin: 300 * time.Millisecond})
+	going, ending := r.admit(p, acme), r.admit(p, acme)
+	r.pg.Stop(t)
+	ending.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
+	r.pg.Start(t)
+	eventually(t, "its end is written", func() bool { return r.reason(ending) == "call_ended" })
+	if going.Context().Err() != nil || r.reason(going) != "" {
+		t.Error("the other was ended")
+	}
+}
+
+// TestDrain : nobody is let in, calls have the grace, and what is left is cut off.
+func TestDrain(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", registry.Options{})
+	ends, stays := r.admit(p, acme), r.admit(p, globex)
+	drained := make(chan struct{})
+	go func() { defer close(drained); p.Drain(time.Second) }()
+	eventually(t, "nobody is let in", func() bool {
+		l, err := p.Admit(t.Context(), acme, 100, registry.Stream{})
+		if err == nil {
+			l.End(t.Context(), nil)
+		}
+		return errors.Is(err, registry.ErrDraining)
+	})
+	if ends.Context().Err() != nil || stays.Context().Err() != nil {
+		t.Error("calls were cut off before the grace")
+	}
+	ends.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
+	cutOff(t, stays)
+	<-drained
+	if a, b := r.reason(ends), r.reason(stays); a != "call_ended" || b != "drained" || p.Live() != 0 {
+		t.Errorf("the rows say %q and %q", a, b)
+	}
+	p.Drain(time.Hour) // there is nothing to wait for
+}
+
+// TestRunEnds : what is left when it stops is ended, by its bridge or without it.
+func TestRunEnds(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", registry.Options{HeartbeatEvery: time.Hour, EndWithin: time.Second})
+	good, deaf := r.admit(p, acme), r.admit(p, acme)
+	var group sync.WaitGroup
+	group.Go(func() { cutOff(t, good) })
+	p.stop()
+	group.Wait()
+	if a, b := r.reason(good), r.reason(deaf); a != "drained" || b != "drained" || p.Live() != 0 {
+		t.Errorf("the rows say %q and %q, %d live", a, b, p.Live())
+	}
+	deaf.End(t.Context(), &bridge.End{Reason: bridge.CallEnded}) // too late to matter
+	if got := r.reason(deaf); got != "drained" {
+		t.Errorf("the row says %q", got)
+	}
+	if _, err := p.Admit(t.Context(), acme, 100, registry.Stream{}); !errors.Is(err, registry.ErrDraining) {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestReconcile : rows of this pod without a stream, and streams without a row; nothing of other pods.
+func TestReconcile(t *testing.T) {
+	r := newRig(t)
+	before := r.pod("a", registry.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour})
+	left, ofOther := r.admit(before, acme), r.admit(r.pod("b", registry.Options{}), acme)
+	p := r.pod("a", registry.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour}) // the next container of the same pod
+	going, without := r.admit(p, acme), r.admit(p, globex)
+	r.change(`DELETE FROM stream_sessions WHERE id = $1`, without.ID())
+	for i, want := range [][2]int{{1, 1}, {0, 0}} {
+		rows, streams, err := p.Reconcile(t.Context())
+		if err != nil || rows != want[0] || streams != want[1] {
+			t.Errorf("time %d: %d rows and %d streams, %v, want %v", i, rows, streams, err, want)
+		}
+	}
+	if got := []string{r.reason(left), r.reason(going), r.reason(ofOther)}; !cmp.Equal(got, []string{"orphaned", "", ""}) || going.Context().Err() != nil {
+		t.Errorf("the rows say %q", got)
+	}
+	cutOff(t, without)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := p.Reconcile(ctx); err == nil {
+		t.Error("without a database it succeeds")
+	}
+}
+
+// TestNextContainerEndsSessions restarts a container that was killed. The sessions that it leaves end at once, also
+// those of a tenant that the next container learns of later, and none of another pod.
+func TestNextContainerEndsSessions(t *testing.T) {
+	r := newRig(t)
+	hung := registry.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour}
+	killed, other := r.pod("a", hung), r.pod("b", registry.Options{})
+	left, later, ofOther := r.admit(killed, acme), r.admit(killed, globex), r.admit(other, acme)
+	r.tenants.Store(tenantconfig.NewIncompleteSnapshot(acme))
+	p := r.pod("a", registry.Options{})
+	start := time.Now()
+	eventually(t, "the session of the container before has ended", func() bool { return r.reason(left) == "orphaned" })
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	if _, err := p.Admit(t.Context(), acme, 2, registry.Stream{}); err != nil { // the other pod has one
+		t.Errorf("a stream within the limit: %v", err)
+	}
+	if got := r.reason(later); got != "" {
+		t.Errorf("the session of a tenant that is not known: %q", got)
+	}
+	r.tenants.Store(tenantconfig.NewSnapshot(acme, globex))
+	eventually(t, "the session of the other tenant has ended", func() bool { return r.reason(later) == "orphaned" })
+	if r.reason(ofOther) != "" || ofOther.Context().Err() != nil {
+		t.Errorf("the session of another pod: %q", r.reason(ofOther))
+	}
+}
+
+// TestChurn : streams that come and go in every way leave no row and no place behind.
+func TestChurn(t *testing.T) {
+	r := newRig(t)
+	p := r.pod("a", registry.Options{HeartbeatEvery: 100 * time.Millisecond, LookEvery: 50 * time.Millisecond}) // each bounds its own statement too
+	var group sync.WaitGroup
+	slots := make(chan struct{}, 20)
+	for i := range 200 {
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			l, err := p.Admit(t.Context(), acme, 1000, registry.Stream{})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			switch i % 4 {
+			case 0:
+				l.End(t.Context(), nil)
+			case 1:
+				r.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, l.ID())
+				cutOff(t, l)
+			default:
+				l.Started(agentstream.StartInfo{StreamSID: "s"})
+				l.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
+			}
+		})
+	}
+	group.Wait()
+	if n := r.one(`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL OR end_reason NOT IN ('failed', 'closed', 'call_ended')`); n != 0 || p.Live() != 0 {
+		t.Errorf("%d rows are wrong, %d live", n, p.Live())
+	}
+	if n := p.value(t, "caly_stream_sessions_cuts_total", "orphaned"); n != 0 {
+		t.Errorf("%v were taken for orphans", n)
+	}
+}

@@ -1,0 +1,195 @@
+package registry_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caly-dev/caly/dataplane/stream/bridge"
+	"github.com/caly-dev/caly/dataplane/stream/registry"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
+)
+
+var (
+	acme   = &tenantconfig.Tenant{ID: "acme/support", UID: "1"}
+	globex = &tenantconfig.Tenant{ID: "globex/sales", UID: "2"}
+)
+
+// rig is pods on one database.
+type rig struct {
+	t       *testing.T
+	pg      *pgtest.Server
+	db      *store.DB
+	tenants atomic.Pointer[tenantconfig.Snapshot]
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	pg := pgtest.New(t)
+	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	r := &rig{t: t, pg: pg, db: db}
+	r.tenants.Store(tenantconfig.NewSnapshot(acme, globex))
+	return r
+}
+
+// pod is a registry that runs until it is stopped.
+type pod struct {
+	*registry.Registry
+	metrics *prometheus.Registry
+	stop    func()
+}
+
+// pod starts one with the options, whose times are short unless they are set.
+func (r *rig) pod(name string, o registry.Options) *pod {
+	r.t.Helper()
+	o.Pod, o.Tenants = name, r.tenants.Load
+	if o.Store == nil {
+		o.Store = r.db
+	}
+	for _, d := range []*time.Duration{&o.HeartbeatEvery, &o.LookEvery} {
+		if *d == 0 {
+			*d = 20 * time.Millisecond
+		}
+	}
+	if o.EndWithin == 0 {
+		o.EndWithin = 2 * time.Second // streams that a test leaves are waited for, for more than half of it
+	}
+	p := &pod{metrics: prometheus.NewPedanticRegistry()}
+	o.Registerer = p.metrics
+	p.Registry = registry.New(o)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = p.Run(ctx) })
+	p.stop = func() { cancel(); running.Wait() }
+	r.t.Cleanup(p.stop)
+	return p
+}
+
+func (r *rig) admit(p *pod, t *tenantconfig.Tenant) *registry.Live {
+	r.t.Helper()
+	l, err := p.Admit(r.t.Context(), t, 100, registry.Stream{CallSID: "call", Agent: "bot.example"})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return l
+}
+
+// one reads a number as the superuser.
+func (r *rig) one(sql string, args ...any) (n int) {
+	r.t.Helper()
+	conn, err := pgx.Connect(r.t.Context(), r.pg.AdminDSN)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	if err := conn.QueryRow(r.t.Context(), sql, args...).Scan(&n); err != nil {
+		r.t.Fatal(err)
+	}
+	return n
+}
+
+// reason of a session's row; empty while it lives.
+func (r *rig) reason(l *registry.Live) (reason string) {
+	r.t.Helper()
+	conn, err := pgx.Connect(r.t.Context(), r.pg.AdminDSN)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	if err := conn.QueryRow(r.t.Context(), `SELECT end_reason FROM stream_sessions WHERE id = $1`, l.ID()).Scan(&reason); err != nil {
+		r.t.Fatal(err)
+	}
+	return reason
+}
+
+// change rows as the superuser.
+func (r *rig) change(sql string, args ...any) {
+	r.t.Helper()
+	r.one(`WITH changed AS (`+sql+` RETURNING 1) SELECT count(*)::int FROM changed`, args...)
+}
+
+// cutOff ends a stream as a bridge does that is cut off, and returns what it was cut off with.
+func cutOff(t *testing.T, l *registry.Live) bridge.Cut {
+	t.Helper()
+	select {
+	case <-l.Context().Done():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the stream is not cut off")
+	}
+	var cut *bridge.Cut
+	if !errors.As(context.Cause(l.Context()), &cut) {
+		t.Fatalf("the cause is %v", context.Cause(l.Context()))
+	}
+	l.End(context.Background(), &bridge.End{Reason: cut.Reason})
+	return *cut
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 15 s: %s", what)
+		}
+	}
+}
+
+// value of a metric's only series with the label value.
+func (p *pod) value(t *testing.T, name, label string) float64 {
+	t.Helper()
+	families, err := p.metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && (label == "" || m.GetLabel()[0].GetValue() == label) {
+				return m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+	}
+	t.Fatalf("no metric %s %s of %d", name, label, len(families))
+	return 0
+}
+
+// faulty is a database that can be away, for a pod.
+type faulty struct {
+	*store.DB
+	away      atomic.Bool
+	forgetful atomic.Bool // it commits admissions, and the answer is lost
+}
+
+func (f *faulty) AdmitStream(ctx context.Context, tenant string, n store.NewStream, limit int) error {
+	if f.away.Load() {
+		return store.ErrUnavailable
+	}
+	if err := f.DB.AdmitStream(ctx, tenant, n, limit); err != nil || !f.forgetful.Load() {
+		return err
+	}
+	return store.ErrUnavailable
+}
+
+func (f *faulty) HeartbeatStreams(ctx context.Context, beats []store.StreamBeat) (map[store.StreamRef]bool, error) {
+	if f.away.Load() {
+		return nil, store.ErrUnavailable
+	}
+	return f.DB.HeartbeatStreams(ctx, beats)
+}
+
+func (f *faulty) EndStreams(ctx context.Context, ends []store.StreamEnd) (int64, error) {
+	if f.away.Load() {
+		return 0, store.ErrUnavailable
+	}
+	return f.DB.EndStreams(ctx, ends)
+}

@@ -1,0 +1,69 @@
+package tenantapi
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/caly-dev/caly/dataplane/api"
+	"github.com/caly-dev/caly/dataplane/problem"
+	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// linkLifetime is how long a link is good.
+const linkLifetime = 5 * time.Minute
+
+type linkOut struct {
+	Body struct {
+		URL       string    `json:"url" format:"uri"`
+		ExpiresAt time.Time `json:"expiresAt"`
+	}
+}
+
+func (h handlers) downloadRecording(ctx context.Context, in *recordingPath) (*linkOut, error) {
+	r, err := h.Store.RecordingByID(ctx, tenantOf(ctx), in.ID)
+	if err != nil {
+		return nil, found("recording", err)
+	}
+	t := api.TenantOf(ctx)
+	if err := downloadable(t, &r); err != nil {
+		return nil, err
+	}
+	out := &linkOut{}
+	// Before the link is made, whose clock has whole seconds: it is good for no less than is said.
+	out.Body.ExpiresAt = h.Now().Add(linkLifetime).UTC().Truncate(time.Second)
+	out.Body.URL, err = objectstore.PresignGet(t.Storage.Config(), r.Key, linkLifetime)
+	return out, err
+}
+
+// downloadable refuses what no link may be made for.
+func downloadable(t *tenantconfig.Tenant, r *store.Recording) error {
+	conflict := func(format string, args ...any) error {
+		return problem.New(problem.Conflict, fmt.Sprintf(format, args...))
+	}
+	switch {
+	case r.State == store.StateFailed:
+		return conflict("the recording could not be uploaded, so there is nothing to download: see its errorCode")
+	case r.State != store.StateUploaded:
+		return conflict("the recording is not uploaded yet: ask again later")
+	case t.Storage == nil:
+		return conflict("the tenant's store is not known to this service: ask the platform")
+	case r.Bucket != t.Storage.Bucket:
+		return conflict("the recording lies in the bucket %q, which the tenant uses no more: ask the platform for it", r.Bucket)
+	case !within(t.ID, r.Key):
+		// Upload pods write the row, each for its own tenant alone; where tenants share a bucket, the key is what keeps them apart.
+		return problem.New(problem.Internal, "internal error; give the platform the requestId").
+			WithCause(fmt.Errorf("recording %s of %s has a key outside of the tenant's prefix", r.ID, t.ID))
+	}
+	return nil
+}
+
+// within tells whether a key is below the tenant's prefix, without climbing out again.
+func within(tenantID, key string) bool {
+	prefix := tenantconfig.KeyPrefix(tenantID)
+	return strings.HasPrefix(key, prefix) && len(key) > len(prefix) && path.Clean("/"+key) == "/"+key
+}

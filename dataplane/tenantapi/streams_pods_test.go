@@ -1,0 +1,129 @@
+package tenantapi_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/websocket"
+
+	"github.com/caly-dev/caly/dataplane/stream/bridge"
+	"github.com/caly-dev/caly/dataplane/stream/registry"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// pod is one that has streams, on a database connection of its own.
+func (r *rig) pod(t *testing.T, name string) *registry.Registry {
+	t.Helper()
+	db, err := store.Open(t.Context(), r.pg.DataplaneDSN, store.Options{Component: "dataplane", MaxConns: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	snapshot := tenantconfig.NewSnapshot(r.Tenant, tenantNamed(globex))
+	p := registry.New(registry.Options{Store: db, Pod: name, Tenants: func() *tenantconfig.Snapshot { return snapshot }, HeartbeatEvery: 50 * time.Millisecond,
+		LookEvery: 20 * time.Millisecond})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = p.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	return p
+}
+
+// admit lets a stream in that ends as a bridge does when it is cut off, and tells its cut.
+func (r *rig) admit(t *testing.T, p *registry.Registry, tenant *tenantconfig.Tenant, frames uint64) (*registry.Live, <-chan bridge.Cut) {
+	t.Helper()
+	l, err := p.Admit(t.Context(), tenant, 100, registry.Stream{CallSID: "call", Agent: "bot.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Measured(func() (toAgent, toExotel bridge.Counts) {
+		return bridge.Counts{Frames: frames}, bridge.Counts{Dropped: frames}
+	})
+	cuts := make(chan bridge.Cut, 1)
+	context.AfterFunc(l.Context(), func() {
+		var cut *bridge.Cut
+		if errors.As(context.Cause(l.Context()), &cut) {
+			l.End(context.Background(), &bridge.End{Reason: cut.Reason, ToAgent: bridge.Counts{Frames: frames + 1}})
+			cuts <- *cut
+		}
+	})
+	return l, cuts
+}
+
+// TestCloseIsHeardByThePodOfTheStream : two pods on one database; the API is asked on a third. The counts of streams that live are seen
+// through it too.
+func TestCloseIsHeardByThePodOfTheStream(t *testing.T) {
+	r := newRig(t)
+	a, b := r.pod(t, "pod-a"), r.pod(t, "pod-b")
+	onA, cutA := r.admit(t, a, r.Tenant, 10)
+	onB, cutB := r.admit(t, b, r.Tenant, 20)
+	theirs, _ := r.admit(t, b, tenantNamed(globex), 30)
+	admin := bearer(acme, "admin")
+	var seen items
+	eventually(t, "the counts of both pods are shown", func() bool {
+		r.get(t, "/api/streams?live=true", admin, &seen)
+		return cmp.Equal(map[string]any{onA.ID(): 10.0, onB.ID(): 20.0}, framesOf(seen))
+	})
+	closed := bridge.Cut{Reason: bridge.Closed, Code: websocket.CloseNormalClosure}
+	if answer := r.ask("DELETE", "/api/streams/"+onB.ID(), admin, ""); answer.Status != 202 {
+		t.Fatalf("%d %s", answer.Status, answer.Body)
+	}
+	wait(t, cutB, closed)
+	if onA.Context().Err() != nil || theirs.Context().Err() != nil {
+		t.Error("others were closed too")
+	}
+	eventually(t, "its end is shown", func() bool {
+		var got map[string]any
+		r.get(t, "/api/streams/"+onB.ID(), admin, &got)
+		counts, _ := got["toAgent"].(map[string]any)
+		return got["state"] == "ended" && got["endReason"] == "closed" && counts["frames"] == 21.0
+	})
+	if answer := r.ask("DELETE", "/api/streams/"+onB.ID(), admin, ""); answer.Status != 409 {
+		t.Errorf("one that has ended: %d %s", answer.Status, answer.Body)
+	}
+	if answer := r.ask("POST", "/api/streams/close", admin, ""); answer.Status != 202 {
+		t.Fatalf("%d %s", answer.Status, answer.Body)
+	}
+	wait(t, cutA, closed)
+	if theirs.Context().Err() != nil {
+		t.Error("another tenant's was closed too")
+	}
+	theirs.End(t.Context(), nil)
+}
+
+// framesOf are the frames to the agents, by stream.
+func framesOf(seen items) map[string]any {
+	frames := map[string]any{}
+	for _, item := range seen.Items {
+		counts, _ := item["toAgent"].(map[string]any)
+		id, _ := item["id"].(string)
+		frames[id] = counts["frames"]
+	}
+	return frames
+}
+
+func wait(t *testing.T, cuts <-chan bridge.Cut, want bridge.Cut) {
+	t.Helper()
+	select {
+	case got := <-cuts:
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the cut (-want +got):\n%s", diff)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("nobody heard of it")
+	}
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}

@@ -1,0 +1,73 @@
+package exotelsim
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// rig is a server and a client without a pool, so that nothing of a test outlives it.
+type rig struct {
+	*Server
+	client *http.Client
+}
+
+func start(t *testing.T, o Options) rig {
+	t.Helper()
+	s, err := NewServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
+	t.Cleanup(func() {
+		s.Close()
+		transport.CloseIdleConnections()
+	})
+	return rig{s, &http.Client{Transport: transport, Timeout: 10 * time.Second}}
+}
+
+// answer is what a test looks at. err is the body's.
+type answer struct {
+	status int
+	header http.Header
+	length int64
+	body   []byte
+	err    error
+}
+
+// get asks for a path; what changes the request first.
+func (r rig) get(t *testing.T, path string, what ...func(*http.Request)) answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, r.URL()+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range what {
+		w(req)
+	}
+	resp, err := r.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	return answer{resp.StatusCode, resp.Header, resp.ContentLength, body, err}
+}
+
+func with(name, value string) func(*http.Request) {
+	return func(r *http.Request) { r.Header.Set(name, value) }
+}
+
+func basic(key, token string) func(*http.Request) {
+	return func(r *http.Request) { r.SetBasicAuth(key, token) }
+}
+
+func method(m string) func(*http.Request) {
+	return func(r *http.Request) { r.Method = m }
+}

@@ -1,0 +1,85 @@
+package exotelsim
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
+)
+
+// TestStreamsBesideEachOther share their audio and nothing else: each gets back its own.
+func TestStreamsBesideEachOther(t *testing.T) {
+	a := newAgent(t, agentsim.Options{})
+	audio := Noise(2000)
+	var group sync.WaitGroup
+	reports, errs := make([]Report, 100), make([]error, 100)
+	for i := range reports {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			reports[i], errs[i] = Stream{URL: a.URL(), Audio: audio, Expect: audio, Duration: 200 * ms, Linger: 20 * time.Second}.Run(t.Context())
+		}()
+	}
+	group.Wait()
+	sids := map[string]bool{}
+	for i, r := range reports {
+		if errs[i] != nil || !r.Echo.Whole() || r.Echo.Equal != 3200 || r.Code != websocket.CloseNormalClosure || r.Invalid > 0 {
+			t.Errorf("%v, %+v", errs[i], r)
+		}
+		sids[r.CallSID], sids[r.StreamSID] = true, true
+	}
+	if len(sids) != 200 || a.Started() != 100 {
+		t.Errorf("%d ids in %d calls of 100", len(sids), a.Started())
+	}
+}
+
+// TestStreamOverTLS trusts whom it is told to, and nobody else.
+func TestStreamOverTLS(t *testing.T) {
+	helper := httptest.NewTLSServer(nil) // for its certificate
+	defer helper.Close()
+	a := newAgent(t, agentsim.Options{TLS: &tls.Config{Certificates: helper.TLS.Certificates}})
+	pool := x509.NewCertPool()
+	pool.AddCert(helper.Certificate())
+	s := short
+	s.URL = a.URL()
+	if _, err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("an unknown certificate: %v", err)
+	}
+	s.TLS, s.Expect, s.Linger = &tls.Config{RootCAs: pool}, s.Audio, 10*time.Second
+	if r := run(t, s); !r.Echo.Whole() || r.Echo.Equal != len(s.Audio) {
+		t.Errorf("%+v", r)
+	}
+	s.Quirks.DropAfter = 1 // under TLS, too, without its goodbye
+	if r := run(t, s); r.Code != websocket.CloseAbnormalClosure {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestStreamLingersNoLongerThanItMust: until all is back, or its time is over.
+func TestStreamLingersNoLongerThanItMust(t *testing.T) {
+	for name, tc := range map[string]struct {
+		o       agentsim.Options
+		linger  time.Duration
+		missing int
+		longest time.Duration
+	}{
+		"all is back": {agentsim.Options{}, time.Hour, 0, time.Minute},
+		"nothing is":  {agentsim.Options{Silent: true}, 300 * ms, len(short.Audio), time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := short
+			s.URL, s.Linger = newAgent(t, tc.o).URL(), tc.linger
+			r := run(t, s)
+			if r.Echo.Missing != tc.missing || r.Lasted > tc.longest || tc.missing > 0 && r.Lasted < tc.linger {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}

@@ -1,0 +1,77 @@
+package exotelsim
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// FuzzStreamMessage: whatever an agent sends is counted once, as what it is; and what counts as audio is JSON.
+func FuzzStreamMessage(f *testing.F) {
+	for _, m := range []string{say(320), `{"event":"media","stream_sid":"s1","media":{"payload":"AA\nAA"}}`, `{"event":"media","media":{"payload":"AAAA"}} `,
+		`{"event":"mark","mark":{"name":"x"}}`, `{"event":"clear"}`, `{"event":"media","stream_sid":"s1","media":{"payload":""}}`, "{", "", "null", "[]",
+		`{"event":"media","stream_sid":"s1","media":{"payload":"AAAA"},"media":{"payload":"!"}}`, `{"event":7}`} {
+		f.Add([]byte(m), true)
+	}
+	f.Fuzz(func(t *testing.T, message []byte, text bool) {
+		s, err := short.withDefaults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := newLine(s, nil, 0)
+		defer l.timer.Stop()
+		in := listener{line: l, frame: message, media: []byte(`{"event":"media","stream_sid":"s1","media":{"payload":"`)}
+		kind := websocket.BinaryMessage
+		if text {
+			kind = websocket.TextMessage
+		}
+		in.take(kind)
+		r := l.result
+		if n := r.Received.Frames + r.MarksReceived + r.Clears + r.Invalid; n != 1 {
+			t.Errorf("%q counts %d times", message, n)
+		}
+		if r.Invalid == 0 && !json.Valid(message) {
+			t.Errorf("%q passes for JSON", message)
+		}
+		if (r.Invalid == 1) != (r.Problem != "") || r.Received.Bytes != l.echo.result.Extra {
+			t.Errorf("%q: %+v", message, r)
+		}
+		if n := len(l.play.marks); n != r.MarksReceived {
+			t.Errorf("%q leaves %d marks", message, n)
+		}
+	})
+}
+
+// TestSpellingsOfAStream: with every combination of quirks each message is JSON that begins with its event.
+func TestSpellingsOfAStream(t *testing.T) {
+	for n := range 8 {
+		s, err := short.withDefaults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.StreamSID, s.Quirks.CamelCase, s.Quirks.ExtraKeys = `s"\1`, n&1 > 0, n&2 > 0
+		if n&4 > 0 {
+			s.Quoting = Strings
+		}
+		w := newSpeller(s)
+		for i, msg := range [][]byte{w.start(map[string]string{"k": `"`}), w.media(nil, []byte("ab"), time.Second), w.mark(nil, `a"b`), w.dtmf(nil, "#"), w.stop(nil, "stopped")} {
+			var m map[string]any
+			if err := json.Unmarshal(msg, &m); err != nil {
+				t.Fatalf("%s: %v", msg, err)
+			}
+			event := []string{"start", "media", "mark", "dtmf", "stop"}[i]
+			if body, ok := m[event].(map[string]any); !ok || m["event"] != event || m[w.keys.stream] != s.StreamSID || len(body) == 0 {
+				t.Errorf("%s is no %s of the stream", msg, event)
+			}
+			want := any(float64(i + 1))
+			if s.Quoting == Strings {
+				want = string('1' + rune(i))
+			}
+			if m[w.keys.sequence] != want {
+				t.Errorf("%s has another number than %v", msg, want)
+			}
+		}
+	}
+}

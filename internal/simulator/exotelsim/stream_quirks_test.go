@@ -1,0 +1,202 @@
+package exotelsim
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/gorilla/websocket"
+
+	"github.com/caly-dev/caly/internal/simulator/agentsim"
+)
+
+// TestStreamMarks come back when the audio before them was heard, and are lost with it.
+func TestStreamMarks(t *testing.T) {
+	mark := func(name string) string { return `{"event":"mark","stream_sid":"s1","mark":{"name":"` + name + `"}}` }
+	const clear = `{"event":"clear","stream_sid":"s1"}`
+	for name, tc := range map[string]struct {
+		say     []string
+		quirks  StreamQuirks
+		want    []string
+		atLeast time.Duration // until the last one
+	}{
+		"nothing before it":        {[]string{mark("a")}, StreamQuirks{}, []string{"a"}, 0},
+		"behind audio":             {[]string{say(1600), mark("a"), say(1600), mark("b")}, StreamQuirks{}, []string{"a", "b"}, 200 * ms},
+		"behind a clear":           {[]string{say(160000), mark("a"), clear, mark("b")}, StreamQuirks{}, []string{"b"}, 0},
+		"behind a clear, as asked": {[]string{say(160000), mark("a"), clear, mark("b")}, StreamQuirks{MarksOnClear: true}, []string{"a", "b"}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			var last time.Duration
+			url, done := scripted(t, func(_ *http.Request, ws *websocket.Conn) {
+				begin := time.Now()
+				write(ws, tc.say...)
+				hear(ws, func(_ int, m string) {
+					if _, rest, ok := strings.Cut(m, `"mark":{"name":"`); ok {
+						got, last = append(got, rest[:1]), time.Since(begin)
+					}
+				})
+			})
+			s := short
+			s.URL, s.Quirks, s.Duration = url, tc.quirks, 500*ms
+			r := run(t, s)
+			finish(t, done)
+			if d := cmp.Diff(tc.want, got); d != "" || last < tc.atLeast {
+				t.Errorf("after %s, want %s at least; marks (-want +got):\n%s", last, tc.atLeast, d)
+			}
+			said := strings.Join(tc.say, "")
+			if r.MarksReturned != len(tc.want) || r.MarksReceived != strings.Count(said, `"event":"mark"`) || r.Clears != strings.Count(said, `"event":"clear"`) {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// TestStreamReportsWhatExotelWouldNotTake, and how large chunks are.
+func TestStreamReportsWhatExotelWouldNotTake(t *testing.T) {
+	for name, tc := range map[string]struct {
+		kind    int
+		say     string
+		want    Report
+		problem string
+	}{
+		"documented":         {websocket.TextMessage, say(3200), Report{Received: Traffic{1, 3200}}, ""},
+		"without an id":      {websocket.TextMessage, strings.Replace(say(3200), `"stream_sid":"s1",`, "", 1), Report{Received: Traffic{1, 3200}}, ""},
+		"small":              {websocket.TextMessage, say(320), Report{Received: Traffic{1, 320}, Small: 1}, ""},
+		"uneven":             {websocket.TextMessage, say(3300), Report{Received: Traffic{1, 3300}, Uneven: 1}, ""},
+		"large":              {websocket.TextMessage, say(102400), Report{Received: Traffic{1, 102400}, Large: 1}, ""},
+		"other casing":       {websocket.TextMessage, strings.Replace(say(3200), "stream_sid", "streamSid", 1), Report{Received: Traffic{1, 3200}, Unusual: 1}, ""},
+		"more keys":          {websocket.TextMessage, strings.Replace(say(3200), `"media":{`, `"media":{"chunk":"1",`, 1), Report{Received: Traffic{1, 3200}, Unusual: 1}, ""},
+		"binary":             {websocket.BinaryMessage, say(3200), Report{Invalid: 1}, "a binary message"},
+		"another stream":     {websocket.TextMessage, strings.Replace(say(3200), "s1", "s2", 1), Report{Invalid: 1}, "a message for another stream"},
+		"no base64":          {websocket.TextMessage, `{"event":"media","stream_sid":"s1","media":{"payload":"?"}}`, Report{Invalid: 1}, "media without base64"},
+		"no payload":         {websocket.TextMessage, `{"event":"media","stream_sid":"s1"}`, Report{Invalid: 1}, "media without base64"},
+		"unknown event":      {websocket.TextMessage, `{"event":"hello"}`, Report{Invalid: 1}, `an event "hello"`},
+		"no JSON":            {websocket.TextMessage, `hello`, Report{Invalid: 1, Unusual: 1}, "no JSON: invalid character 'h' looking for beginning of value"},
+		"something after it": {websocket.TextMessage, say(3200) + "}", Report{Invalid: 1, Unusual: 1}, "no JSON: invalid character '}' after top-level value"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, done := scripted(t, func(_ *http.Request, ws *websocket.Conn) {
+				_ = ws.WriteMessage(tc.kind, []byte(tc.say))
+				hear(ws, func(int, string) {})
+			})
+			s := short
+			s.URL = url
+			r := run(t, s)
+			finish(t, done)
+			tc.want.Problem = tc.problem
+			got := Report{Received: r.Received, Small: r.Small, Uneven: r.Uneven, Large: r.Large, Invalid: r.Invalid, Unusual: r.Unusual, Problem: r.Problem}
+			if d := cmp.Diff(tc.want, got); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestStreamHearsGaps(t *testing.T) {
+	url, done := scripted(t, func(_ *http.Request, ws *websocket.Conn) {
+		write(ws, say(320))
+		time.Sleep(150 * ms) // what is tested
+		write(ws, say(320), say(320))
+		hear(ws, func(int, string) {})
+	})
+	s := short
+	s.URL, s.Duration = url, 300*ms
+	r := run(t, s)
+	finish(t, done)
+	if len(r.Gaps) != 1 || r.Gaps[0] < 100*ms {
+		t.Errorf("gaps %v, want one of about 130 ms", r.Gaps)
+	}
+}
+
+// TestStreamEndsEarly because the agent does: how, is told.
+func TestStreamEndsEarly(t *testing.T) {
+	for name, tc := range map[string]struct {
+		o        agentsim.Options
+		wantCode int
+		wantText string
+	}{
+		"closed":             {agentsim.Options{CloseAfter: 3}, websocket.CloseNormalClosure, "the agent is done"},
+		"closed with a code": {agentsim.Options{CloseAfter: 3, CloseCode: 4001}, 4001, "the agent is done"},
+		"dropped":            {agentsim.Options{DropAfter: 3}, websocket.CloseAbnormalClosure, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAgent(t, tc.o)
+			r := run(t, Stream{URL: a.URL(), Audio: Noise(8000), Duration: time.Hour})
+			if r.HungUp || r.Code != tc.wantCode || tc.wantText != "" && r.Text != tc.wantText || r.Sent.Frames < 3 || r.Received.Frames != 2 || r.Echo.Missing == 0 {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// TestStreamDrops its connection without a close.
+func TestStreamDrops(t *testing.T) {
+	a := newAgent(t, agentsim.Options{})
+	r := run(t, Stream{URL: a.URL(), Audio: Noise(8000), Quirks: StreamQuirks{DropAfter: 3}})
+	if r.Sent.Frames != 3 || !r.HungUp || r.Code != websocket.CloseAbnormalClosure {
+		t.Errorf("%+v", r)
+	}
+	for deadline := time.Now().Add(10 * time.Second); a.Live() > 0 && time.Now().Before(deadline); time.Sleep(5 * ms) {
+	}
+	if c := a.Calls(); len(c) != 1 || c[0].Code != websocket.CloseAbnormalClosure || c[0].Stopped || c[0].Pieces != 3 {
+		t.Errorf("the agent saw %+v", c)
+	}
+}
+
+// TestStreamPlaysDead: no ping is answered, nothing is read; and later it sees that it was given up.
+func TestStreamPlaysDead(t *testing.T) {
+	pongs := 0
+	url, done := scripted(t, func(_ *http.Request, ws *websocket.Conn) {
+		ws.SetPongHandler(func(string) error { pongs++; return nil })
+		frames := 0
+		for frames < 3 { // one before, with the line alive
+			if _, m, err := ws.ReadMessage(); err != nil {
+				return
+			} else if strings.Contains(string(m), `"media"`) {
+				frames++
+			}
+			if frames == 1 {
+				_ = ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(time.Second))
+			}
+		}
+		time.Sleep(50 * ms) // until it is dead
+		before := pongs
+		_ = ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(time.Second))
+		_ = ws.SetReadDeadline(time.Now().Add(100 * ms)) // an agent that waits for its pong
+		hear(ws, func(_ int, m string) { t.Errorf("the dead says %s", m) })
+		if before == 0 || pongs != before {
+			t.Errorf("%d pongs before its death, %d after", before, pongs-before)
+		}
+	})
+	s := Stream{URL: url, Audio: Noise(8000), Quirks: StreamQuirks{DeadAfter: 3, DeadFor: 500 * ms}}
+	r := run(t, s)
+	finish(t, done)
+	if r.HungUp || r.Sent.Frames != 3 || r.Code != websocket.CloseAbnormalClosure || r.Pings == 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestStreamReadsSlowly: who sends more than it reads is blocked soon.
+func TestStreamReadsSlowly(t *testing.T) {
+	blocked := false
+	url, done := scripted(t, func(_ *http.Request, ws *websocket.Conn) {
+		big := []byte(say(64 << 10))
+		_ = ws.SetWriteDeadline(time.Now().Add(300 * ms))
+		for range 500 {
+			if ws.WriteMessage(websocket.TextMessage, big) != nil {
+				blocked = true
+				return
+			}
+		}
+	})
+	s := short
+	s.URL, s.Duration, s.Quirks = url, 5*time.Second, StreamQuirks{ReadDelay: 200 * ms}
+	r := run(t, s)
+	finish(t, done)
+	if !blocked || r.HungUp {
+		t.Errorf("43 MB were sent to a slow reader: %+v", r)
+	}
+}
