@@ -114,8 +114,8 @@ func TestNamespaceLeavesPlacesToOthers(t *testing.T) {
 
 // TestCuts : what ends a stream, what the bridge is told, and what the row.
 func TestCuts(t *testing.T) {
-	suspended, anew := *acme, *acme
-	suspended.Suspended, anew.UID = true, "3"
+	suspended, again := *acme, *acme
+	suspended.Suspended, again.UID = true, "3"
 	for name, tc := range map[string]struct {
 		do         func(r *rig, l *registry.Live)
 		wantCut    bridge.Cut
@@ -125,7 +125,7 @@ func TestCuts(t *testing.T) {
 			bridge.Cut{Reason: bridge.Suspended, Code: websocket.ClosePolicyViolation}, "suspended"},
 		"deleted": {func(r *rig, _ *registry.Live) { r.tenants.Store(tenantconfig.NewSnapshot(globex)) },
 			bridge.Cut{Reason: bridge.Suspended, Code: websocket.ClosePolicyViolation}, "suspended"},
-		"deleted and made anew": {func(r *rig, _ *registry.Live) { r.tenants.Store(tenantconfig.NewSnapshot(&anew, globex)) },
+		"deleted and created again": {func(r *rig, _ *registry.Live) { r.tenants.Store(tenantconfig.NewSnapshot(&again, globex)) },
 			bridge.Cut{Reason: bridge.Suspended, Code: websocket.ClosePolicyViolation}, "suspended"},
 		"closed by a person": {func(r *rig, l *registry.Live) {
 			r.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, l.ID())
