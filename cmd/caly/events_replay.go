@@ -17,6 +17,7 @@ import (
 	"github.com/caly-dev/caly/internal/ingest"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/tenantconfig/compile"
 )
 
 type replayOptions struct {
@@ -288,17 +289,7 @@ func (t *tenants) get(ctx context.Context, id string) (foundTenant, error) {
 	case err != nil:
 		return foundTenant{}, fmt.Errorf("read the Tenant %s: %w", id, err)
 	default:
-		t.known[id] = foundTenant{config: configOf(&tenant)}
+		t.known[id] = foundTenant{config: compile.Tenant(&tenant)}
 	}
 	return t.known[id], nil
-}
-
-func configOf(tenant *v1alpha1.Tenant) *tenantconfig.Tenant {
-	spec := tenant.Spec
-	hosts := spec.Recordings.AllowedSourceHosts
-	if len(hosts) == 0 {
-		hosts = tenantconfig.DefaultSourceHosts
-	}
-	return &tenantconfig.Tenant{ID: tenant.ID(), AccountSID: spec.Exotel.AccountSID, PhoneNumbers: spec.Exotel.PhoneNumbers, TimeZone: spec.Exotel.TimeZone,
-		AllowedSourceHosts: hosts}
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
 	"github.com/caly-dev/caly/internal/secretvalue"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // patience is how long Exotel may ask to be left alone (429) without the run being put off.
@@ -96,16 +95,6 @@ func location(t *v1alpha1.Tenant) *time.Location {
 		return loc
 	}
 	return calldetails.IST
-}
-
-// config is as much of the tenant config as decides what becomes of a call.
-func config(t *v1alpha1.Tenant) *tenantconfig.Tenant {
-	hosts := t.Spec.Recordings.AllowedSourceHosts
-	if len(hosts) == 0 {
-		hosts = tenantconfig.DefaultSourceHosts
-	}
-	return &tenantconfig.Tenant{ID: t.ID(), UID: string(t.UID), AccountSID: t.Spec.Exotel.AccountSID, PhoneNumbers: t.Spec.Exotel.PhoneNumbers,
-		TimeZone: t.Spec.Exotel.TimeZone, AllowedSourceHosts: hosts}
 }
 
 // counter counts requests as they go out, tries that are repeated included.

@@ -14,6 +14,7 @@ import (
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/tenantconfig/compile"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -207,7 +208,16 @@ func TestSuspectsTakeTurns(t *testing.T) {
 	var last store.Suspect
 	var got []int
 	for range 3 { // runs
-		n := &run{r: fill, tenant: tenant, config: config(tenant), client: api, count: count, now: time.Now(), suspect: last, limits: Limits{Suspects: 2}.withDefaults()}
+		n := &run{
+			r:       fill,
+			tenant:  tenant,
+			config:  compile.Tenant(tenant),
+			client:  api,
+			count:   count,
+			now:     time.Now(),
+			suspect: last,
+			limits:  Limits{Suspects: 2}.withDefaults(),
+		}
 		if err := n.suspects(t.Context()); err != nil {
 			t.Fatal(err)
 		}

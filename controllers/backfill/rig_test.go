@@ -40,6 +40,7 @@ import (
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/tenantconfig/compile"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
@@ -335,7 +336,7 @@ func (r *rig) placed(sid string, started time.Time) exotelsim.PlacedCall {
 // deliver brings a webhook to a database, by the way that webhooks take.
 func (r *rig) deliver(t *testing.T, db *store.DB, tenant *v1alpha1.Tenant, fields url.Values) {
 	t.Helper()
-	cfg := config(tenant)
+	cfg := compile.Tenant(tenant)
 	cfg.TimeZone = "Asia/Kolkata"
 	e := ingest.Build(cfg, tenantconfig.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback}, ingest.Delivery{
 		Kind:   exotel.KindStatus,

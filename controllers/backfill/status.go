@@ -20,6 +20,7 @@ import (
 	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
+	"github.com/caly-dev/caly/internal/tenantconfig/compile"
 )
 
 // notHeldRetry is how soon a Tenant is looked at again whose account another Tenant holds.
@@ -45,8 +46,15 @@ func (r *Reconciler) look(ctx context.Context, t *v1alpha1.Tenant, m *remembered
 		return ctrl.Result{RequeueAfter: time.Second}, nil
 	}
 	defer r.accounts.release(key)
-	n := &run{r: r, tenant: t, config: config(t), limits: r.Limits.withDefaults(), now: time.Now().Truncate(time.Second), suspect: m.suspect,
-		count: &counter{next: r.Transport, metrics: r.Metrics}}
+	n := &run{
+		r:       r,
+		tenant:  t,
+		config:  compile.Tenant(t),
+		limits:  r.Limits.withDefaults(),
+		now:     time.Now().Truncate(time.Second),
+		suspect: m.suspect,
+		count:   &counter{next: r.Transport, metrics: r.Metrics},
+	}
 	n.from = start(t, m.status, n.now)
 	n.client, err = r.newClient(t, creds, pace, n.count)
 	switch {

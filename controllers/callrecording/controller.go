@@ -30,6 +30,7 @@ import (
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/tenantconfig/compile"
 )
 
 // +kubebuilder:rbac:groups=voice.caly.dev,resources=callrecordings/status,verbs=update;patch
@@ -243,10 +244,7 @@ func (r *Reconciler) enqueue(ctx context.Context, s *scope) error {
 
 func (r *Reconciler) checkSource(s *scope) error {
 	policy := r.Sources
-	policy.Hosts = s.tenant.Spec.Recordings.AllowedSourceHosts
-	if len(policy.Hosts) == 0 {
-		policy.Hosts = tenantconfig.DefaultSourceHosts
-	}
+	policy.Hosts = compile.SourceHosts(s.tenant)
 	if err := policy.Validate(s.obj.Spec.SourceURL); err != nil {
 		conditions.MarkStalled(s.obj, v1alpha1.ReasonSourceRefused, "spec.sourceURL: "+err.Error())
 		return errStop

@@ -15,6 +15,7 @@ import (
 	"github.com/caly-dev/caly/internal/secretvalue"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/tenantconfig/compile"
 )
 
 // readSecrets reads the Secrets that the spec names and checks that they hold what is needed.
@@ -101,10 +102,6 @@ func (r *Reconciler) compile(_ context.Context, s *scope) error {
 	if _, err := time.LoadLocation(spec.Exotel.TimeZone); err != nil || spec.Exotel.TimeZone == "Local" {
 		return stalled(v1alpha1.ReasonInvalidSpec, "spec.exotel.timeZone %q is not a name of the IANA time zone database, such as Asia/Kolkata", spec.Exotel.TimeZone)
 	}
-	hosts := spec.Recordings.AllowedSourceHosts
-	if len(hosts) == 0 {
-		hosts = tenantconfig.DefaultSourceHosts
-	}
 	verifiers, err := webhooks(s)
 	if err != nil {
 		return err
@@ -125,17 +122,23 @@ func (r *Reconciler) compile(_ context.Context, s *scope) error {
 		return err
 	}
 	r.limit(s, streams)
-	id := s.tenant.ID()
-	s.config = &tenantconfig.Tenant{Version: tenantconfig.Version, ID: id, UID: string(s.tenant.UID), Generation: s.tenant.Generation,
-		Created: s.tenant.CreationTimestamp.UTC(), Suspended: s.suspended(),
-		AccountSID: strings.Join(s.heldOnly(store.NameAccount), ""), SharesAccount: s.names.shared,
-		PhoneNumbers: s.heldOnly(store.NameNumber),
-		TimeZone:     spec.Exotel.TimeZone, AllowedSourceHosts: hosts,
-		Webhooks: verifiers, Freshness: duration(spec.Webhooks.Freshness,
-			tenantconfig.DefaultFreshness), Auth: accounts, Audio: streams}
-	s.upload = &tenantconfig.Upload{Version: tenantconfig.Version, ID: id, ExotelKey: value(s.exotel, "apiKey"),
-		ExotelToken: value(s.exotel, "apiToken"), ExotelAPI: spec.Exotel.APIBaseURL, AllowedSourceHosts: hosts,
-		Storage: bucket, KeyTemplate: spec.Recordings.KeyTemplate}
+	s.config = compile.Tenant(s.tenant)
+	s.config.Suspended = s.suspended()
+	s.config.AccountSID, s.config.SharesAccount = strings.Join(s.heldOnly(store.NameAccount), ""), s.names.shared
+	s.config.PhoneNumbers = s.heldOnly(store.NameNumber)
+	s.config.Webhooks = verifiers
+	s.config.Freshness = duration(spec.Webhooks.Freshness, tenantconfig.DefaultFreshness)
+	s.config.Auth, s.config.Audio = accounts, streams
+	s.upload = &tenantconfig.Upload{
+		Version:            tenantconfig.Version,
+		ID:                 s.config.ID,
+		ExotelKey:          value(s.exotel, "apiKey"),
+		ExotelToken:        value(s.exotel, "apiToken"),
+		ExotelAPI:          spec.Exotel.APIBaseURL,
+		AllowedSourceHosts: s.config.AllowedSourceHosts,
+		Storage:            bucket,
+		KeyTemplate:        spec.Recordings.KeyTemplate,
+	}
 	r.shareStorage(s)
 	return nil
 }

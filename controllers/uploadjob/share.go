@@ -7,11 +7,11 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/suspension"
 )
 
 // bounds of the upload pods.
@@ -259,7 +259,5 @@ var uploadJobs = client.MatchingLabels{v1alpha1.LabelComponent: "upload"}
 
 // mayHaveJob reports whether a Tenant has a config and is neither suspended nor being deleted.
 func mayHaveJob(t *v1alpha1.Tenant) bool {
-	suspended := (t.Spec.Suspend != nil && *t.Spec.Suspend) ||
-		apimeta.IsStatusConditionTrue(t.Status.Conditions, v1alpha1.ConditionSuspended)
-	return t.DeletionTimestamp.IsZero() && t.Status.ConfigDigest != "" && !suspended
+	return t.DeletionTimestamp.IsZero() && t.Status.ConfigDigest != "" && !suspension.Known(t)
 }

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -39,6 +40,13 @@ func Of(ctx context.Context, t *v1alpha1.Tenant, cached, live client.Reader) (Su
 	return decide(t, annotations), nil
 }
 
+// Known reports whether a Tenant is suspended by its spec, or was when its status was written. It reads nothing.
+func Known(t *v1alpha1.Tenant) bool {
+	return bySpec(t) || apimeta.IsStatusConditionTrue(t.Status.Conditions, v1alpha1.ConditionSuspended)
+}
+
+func bySpec(t *v1alpha1.Tenant) bool { return t.Spec.Suspend != nil && *t.Spec.Suspend }
+
 // Annotations returns the annotations of a Tenant's Namespace, which the platform writes.
 func Annotations(ctx context.Context, t *v1alpha1.Tenant, cached, live client.Reader) (map[string]string, error) {
 	var ns metav1.PartialObjectMetadata
@@ -64,7 +72,7 @@ func decide(t *v1alpha1.Tenant, namespaceAnnotations map[string]string) Suspensi
 			}
 		}
 	}
-	if t.Spec.Suspend != nil && *t.Spec.Suspend {
+	if bySpec(t) {
 		return Suspension{
 			Reason:  v1alpha1.ReasonSuspended,
 			Message: "spec.suspend is true: webhooks are refused and uploads wait",
