@@ -1,0 +1,66 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestFormat(t *testing.T) {
+	const long = `"a value that is long enough to bring the line of this literal over one hundred and twenty columns"`
+	for name, tc := range map[string]struct{ source, want string }{
+		"one line": {
+			source: "var x = T{A: 1, B: 2}\n",
+			want:   "var x = T{A: 1, B: 2}\n",
+		},
+		"several keys on a line": {
+			source: "var x = T{A: 1, B: 2,\n\tC: 3}\n",
+			want:   "var x = T{\n\tA: 1,\n\tB: 2,\n\tC: 3,\n}\n",
+		},
+		"trailing comma": {
+			source: "var x = T{\n\tA: 1, B: 2,\n}\n",
+			want:   "var x = T{\n\tA: 1,\n\tB: 2,\n}\n",
+		},
+		"comments stay with their keys": {
+			source: "var x = T{A: 1, // a\n\t// b\n\tB: 2}\n",
+			want:   "var x = T{\n\tA: 1, // a\n\t// b\n\tB: 2,\n}\n",
+		},
+		"long line": {
+			source: "var x = T{Name: " + long + ", B: 2}\n",
+			want:   "var x = T{\n\tName: " + long + ",\n\tB:    2,\n}\n",
+		},
+		"nested": {
+			source: "var x = []T{{A: 1, B: U{C: 1,\n\tD: 2}}}\n",
+			want:   "var x = []T{{\n\tA: 1,\n\tB: U{\n\t\tC: 1,\n\t\tD: 2,\n\t},\n}}\n",
+		},
+		"without keys": {
+			source: "var x = []T{{1, 2}, {3,\n\t4}}\n",
+			want:   "var x = []T{{1, 2}, {3,\n\t4}}\n",
+		},
+		"function as a value": {
+			source: "var x = T{A: func() {\n\trun()\n}, B: 2}\n",
+			want:   "var x = T{\n\tA: func() {\n\t\trun()\n\t},\n\tB: 2,\n}\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const header = "package p\n\n"
+			got, err := format([]byte(header + tc.source))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(header+tc.want, string(got)); diff != "" {
+				t.Errorf("format() mismatch (-want +got):\n%s", diff)
+			}
+			again, err := format(got)
+			if diff := cmp.Diff(string(got), string(again)); diff != "" || err != nil {
+				t.Errorf("format() changes its own output (%v):\n%s", err, diff)
+			}
+		})
+	}
+}
+
+func TestFormatRejectsWhatIsNoGo(t *testing.T) {
+	if _, err := format([]byte("package")); err == nil {
+		t.Error("no error")
+	}
+}
