@@ -1,6 +1,7 @@
 package exotel
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -152,8 +153,13 @@ func ParseEvent(kind string, r Request, loc *time.Location) (*Event, error) {
 // call reads what a StatusCallback or a Passthru says about its call.
 func (v *values) call(e *Event) {
 	e.From, e.To = v.get(fieldFrom), v.get(fieldTo)
+	if customer := v.get(fieldCustomer); e.Direction == "inbound" {
+		e.From = cmp.Or(e.From, customer)
+	} else if e.Direction != "" { // the agent is called first
+		e.To = cmp.Or(e.To, customer)
+	}
 	e.EventType = v.known(fieldEventType, eventTypes)
-	callState := v.word(fieldCallState)
+	callState := strings.ToLower(v.get(fieldCallState))
 	if e.EventType == "" {
 		e.EventType = v.known(fieldCallDetail, eventTypes)
 	}
@@ -177,7 +183,7 @@ func (v *values) call(e *Event) {
 		e.Status = v.get(fieldCallState)
 	}
 	e.State = StateOf(e.Status, e.EventType)
-	said := statuses[word(e.Status)]
+	said := lookUp(statuses, e.Status)
 	e.Assumed = e.Terminal && !said.Ended()
 	if e.Status != "" && said == StateUnknown {
 		v.unread.add(canonical[fieldStatus], UnknownValue, e.Status)
@@ -204,7 +210,7 @@ func (v *values) dial() *Dial {
 	if status == "" {
 		return nil
 	}
-	d := &Dial{Status: status, State: statuses[word(status)]}
+	d := &Dial{Status: status, State: lookUp(statuses, status)}
 	if d.State == StateUnknown {
 		v.unread.add(canonical[fieldDialStatus], UnknownValue, status)
 	}
@@ -258,7 +264,7 @@ func (e *Event) check() error {
 // StateOf normalises a status. If the status says nothing the type of the event does. A terminal event ends a call
 // whatever its status is.
 func StateOf(status, eventType string) State {
-	s := statuses[word(status)]
+	s := lookUp(statuses, status)
 	switch {
 	case eventType == eventTerminal && !s.Ended():
 		return StateCompleted
@@ -271,4 +277,4 @@ func StateOf(status, eventType string) State {
 }
 
 // DirectionOf normalises a direction. It returns "" for an unknown one.
-func DirectionOf(s string) string { return directions[word(s)] }
+func DirectionOf(s string) string { return lookUp(directions, s) }

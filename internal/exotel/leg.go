@@ -46,7 +46,7 @@ func (v *values) callLeg(of *legValues) ListedLeg {
 		OnCallSeconds: number(legTalk),
 		CauseCode:     get(legCauseCode),
 	}
-	if leg.State = statuses[word(leg.Status)]; leg.Status != "" && leg.State == StateUnknown {
+	if leg.State = lookUp(statuses, leg.Status); leg.Status != "" && leg.State == StateUnknown {
 		v.unread.add(legsPrefix+"Status]", UnknownValue, leg.Status)
 	}
 	leg.RecordingURL = recordingURL(get(legRecording))
@@ -62,7 +62,7 @@ func (v *values) legEvent(e *Event, header string) {
 	e.Status = v.get(fieldCallState, fieldStatus)
 	e.State = legState(e.Status, e.EventType)
 	e.Terminal = e.State.Ended()
-	if e.Status != "" && statuses[word(e.Status)] == StateUnknown {
+	if e.Status != "" && lookUp(statuses, e.Status) == StateUnknown {
 		v.unread.add(canonical[fieldCallState], UnknownValue, e.Status)
 	}
 	switch e.Direction { // if it is not said, nobody knows which of the two called
@@ -95,7 +95,7 @@ func legState(state, event string) State {
 		about = "" // play_completed completes no leg
 	}
 	for _, said := range []string{state, about} {
-		if s := statuses[word(said)]; s != StateUnknown {
+		if s := lookUp(statuses, said); s != StateUnknown {
 			return s
 		}
 	}

@@ -80,10 +80,10 @@ func (v *values) legFacts(e *Event) []Leg {
 
 // typeResults are the results that Passthru's CallType tells where DialCallStatus is absent. call-attempt is a call
 // that dialled nobody. https://support.exotel.com/support/solutions/articles/3000088074
-var typeResults = map[string]State{
+var typeResults = foldedTable(map[string]State{
 	"completed": StateCompleted, "client-hangup": StateCanceled, "incomplete": StateNoAnswer,
 	"voicemail": StateNoAnswer,
-}
+})
 
 // dialResult is the result of the dial that a Passthru follows. A request from before a dial, or while it goes on,
 // carries a CallType too. So a CallType next to a call that goes on is not a result: DialCallStatus, the seconds of
@@ -95,15 +95,15 @@ func dialResult(e *Event) State {
 	case e.State != StateUnknown && !e.State.Ended(), goingOn[e.EventType]:
 		return StateUnknown
 	}
-	return typeResults[word(e.CallType)]
+	return lookUp(typeResults, e.CallType)
 }
 
 // causes are the codes that tell how a leg without a status ended. NORMAL_CLEARING follows talk and its absence alike.
-var causes = map[string]State{
+var causes = foldedTable(map[string]State{
 	"USER_BUSY": StateBusy, "CALL_REJECTED": StateBusy,
 	"RING_TIMEOUT": StateNoAnswer, "NO_ANSWER": StateNoAnswer, "NO_USER_RESPONSE": StateNoAnswer,
 	"ORIGINATOR_CANCEL": StateCanceled,
-}
+})
 
 // wholeLegs are the legs of a statement about the whole call. The first is the party that the call began with.
 func wholeLegs(e *Event) []Leg {
@@ -152,7 +152,7 @@ func dials(listed []ListedLeg, flow, number string, result State) []Leg {
 	named := false
 	for i := range listed {
 		l := &listed[i]
-		of, state := cmp.Or(l.Number, number), cmp.Or(l.State, causes[strings.ToUpper(l.CauseCode)])
+		of, state := cmp.Or(l.Number, number), cmp.Or(l.State, lookUp(causes, l.CauseCode))
 		if len(listed) == 1 || sameLine(of) == sameLine(number) {
 			state, named = cmp.Or(result, state), true
 		}

@@ -143,3 +143,18 @@ func isListedRecording(folded []byte) bool {
 	}
 	return false
 }
+
+// foldedTable returns a table of words with its keys folded: see lookUp.
+func foldedTable[T any](words map[string]T) map[string]T {
+	folded := make(map[string]T, len(words))
+	for w, v := range words {
+		folded[foldName(w)] = v
+	}
+	return folded
+}
+
+// lookUp finds a word in a table, however it is spelled.
+func lookUp[T any](table map[string]T, word string) T {
+	var room [maxUnreadText]byte
+	return table[string(fold(room[:0], word))]
+}

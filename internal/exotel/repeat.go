@@ -173,7 +173,7 @@ func prefers(states bool, value, other string) bool {
 // progress is how far a call has come by a status.
 func progress(status string) int {
 	return slices.Index([]State{StateUnknown, StateQueued, StateRinging, StateInProgress, StateCanceled, StateFailed,
-		StateNoAnswer, StateBusy, StateCompleted}, statuses[word(status)])
+		StateNoAnswer, StateBusy, StateCompleted}, lookUp(statuses, status))
 }
 
 // isRecordingName reports whether a name is that of the URL of a recording, of the call, of a leg or of a stream.

@@ -12,14 +12,18 @@ package exotel
 //	[S3] https://developer.exotel.com/api/receive-outbound-call-notifications
 //	[S4] https://support.exotel.com/support/solutions/articles/3000132269 (streams)
 //	[S5] https://developer.exotel.com/api/call-legs-beta
+//	[S6] https://support.exotel.com/support/solutions/articles/3000087475 (cause codes)
+//	[S7] https://support.exotel.com/support/solutions/articles/27323-call-status
 //	[N1] https://developer.exotel.com/docs/voice-v3/api-reference/call-details
 //	[N2] https://developer.exotel.com/docs/exoml/event-endpoint
 //	[N3] https://developer.exotel.com/docs/voice-v3/api-reference/voice-log-download
 //	[N4] https://developer.exotel.com/docs/ip-pstn-webrtc/api-reference/call-notifications
 //	[N5] https://developer.exotel.com/docs/campaigns/api-reference/webhooks
+//	[N6] https://developer.exotel.com/docs/voice-api (Voice v2, its call details)
 //	[P1] frappe/erpnext, erpnext/tests/test_exotel.py
 //	[P2] frappe/crm, crm/integrations/exotel/handler.py
 //	[P3] tests of an integration that finds recordings in legs, RecordingUrlList and Legs[].Url
+//	[P4] tests of an integration with StatusCallbacks of Voice v2
 
 // field is a fact that a webhook tells, whatever its spelling.
 type field uint8
@@ -46,6 +50,7 @@ const (
 	fieldTo
 	fieldExoPhone
 	fieldContact
+	fieldCustomer
 	fieldStarted
 	fieldCreated
 	fieldEnded
@@ -104,7 +109,7 @@ var spellings = [fieldCount][]string{
 	fieldCampaign:         {"campaign_sid"},                      // [N5]
 	fieldCampaignNumber:   {"number"},                            // [N5]
 	fieldCallDetail:       {"CallDetail"},                        // [S3]
-	fieldCallState:        {"CallState", "*state"},               // [S3], [N1] and [N2]
+	fieldCallState:        {"*CallState", "*state"},              // [S3] and [P4], [N1] and [N2]
 	fieldStatus:           {"*Status", "*CallStatus"},            // [S1] and [N1], [S2] and [S3]
 	fieldDialStatus:       {"*DialCallStatus"},                   // [S2]
 	fieldCallType:         {"*CallType"},                         // [S2]
@@ -117,7 +122,11 @@ var spellings = [fieldCount][]string{
 		"*VirtualNumber",  // [S3] [N1]
 		"*PhoneNumber",    // Call Details, v1
 	},
-	fieldContact:   {"*contact_uri"},                                            // [N2]
+	fieldContact: {"*contact_uri"}, // [N2]
+	fieldCustomer: { // [P4], [N6]
+		"call_details[customer_details][contact_uri]", "call_details[customer_details][number]",
+		"response[call_details][customer_details][contact_uri]", "response[call_details][customer_details][number]",
+	},
 	fieldStarted:   {"*StartTime"},                                              // [S1] [S2] [N1] [N2]
 	fieldCreated:   {"*DateCreated", "*Created", "*created_time", "*CreatedAt"}, // [S1], [S2], [N1], [S3]
 	fieldEnded:     {"*EndTime"},                                                // [S1] [S2] [N1] [N2]
@@ -132,11 +141,12 @@ var spellings = [fieldCount][]string{
 	},
 	fieldCustom: {"*CustomField", "*action_custom_parameter"}, // [S1], [N2]
 	fieldRecording: { // see recordingName for those of lists
-		"*RecordingUrl",     // [S1] [S2] [N3]
-		"*CallRecordings",   // [S3]
-		"*RecordingUrlList", // [P3]
-		"*recordings",       // [N1]
-		"*voice_log",        // [N3]
+		"*RecordingUrl",                                                          // [S1] [S2] [N3]
+		"*CallRecordings",                                                        // [S3]
+		"*RecordingUrlList",                                                      // [P3]
+		"*recordings",                                                            // [N1]
+		"*voice_log",                                                             // [N3]
+		"call_details[recording][url]", "response[call_details][recording][url]", // [N6]
 	},
 	fieldRecordingSeconds: {"*RecordingDuration"}, // [N3]; captures of status callbacks have it too
 	fieldAgent:            {"AgentEmail"},         // [P1]
@@ -184,14 +194,14 @@ var legSpellings = [legFieldCount][]string{
 	legRecording: {"RecordingUrl", "Url"},                                    // [P3]
 }
 
-// statuses are the spellings of a state, with "-" for "_" and blanks. A status that is absent here is unknown.
-var statuses = map[string]State{
+// statuses are the spellings of a state. A status that is absent here is unknown. Words are compared as names are:
+// no-answer stands for No Answer, NO_ANSWER and noAnswer too.
+var statuses = foldedTable(map[string]State{
 	"queued":              StateQueued,     // [S2]
 	"initiated":           StateQueued,     // legs API
 	"connecting":          StateQueued,     // leg_connecting [N2]
 	"ringing":             StateRinging,    // [S2]
 	"in-progress":         StateInProgress, // [S2]
-	"inprogress":          StateInProgress, // without its hyphen
 	"answered":            StateInProgress, // leg_answered [N2], CallDetail [S3]
 	"active":              StateInProgress, // CallState [S3]
 	"completed":           StateCompleted,  // [S1]
@@ -200,33 +210,53 @@ var statuses = map[string]State{
 	"terminated":          StateCompleted,
 	"disconnected":        StateCompleted,
 	"busy":                StateBusy,     // [S1]
-	"user-busy":           StateBusy,     // CauseCode, captures
+	"user-busy":           StateBusy,     // CauseCode, captures, [S6]
+	"rejected":            StateBusy,     // as captures have it: USER_BUSY and busy of a call that the callee rejects
+	"call-rejected":       StateBusy,     // CauseCode [S6]
 	"to-leg-busy":         StateBusy,     // by the pattern of the following
 	"from-leg-busy":       StateBusy,     // by the pattern of the following
+	"customer-busy":       StateBusy,     // by the pattern of the following
+	"agent-busy":          StateBusy,     // by the pattern of the following
 	"no-answer":           StateNoAnswer, // [S1]; no_answer in ExoML [N2]
-	"noanswer":            StateNoAnswer, // without its hyphen
+	"not-answered":        StateNoAnswer, // clients
+	"no-user-response":    StateNoAnswer, // CauseCode [S6], as the following
+	"ring-timeout":        StateNoAnswer,
+	"ringing-timeout":     StateNoAnswer,
 	"missed":              StateNoAnswer, // [P2]
+	"missed-call":         StateNoAnswer, // [S7]
 	"unanswered":          StateNoAnswer, // the short form of the following
 	"to-leg-unanswered":   StateNoAnswer, // [N1]; also sent when the customer rejects the call
 	"from-leg-unanswered": StateNoAnswer, // [N1]
+	"customer-unanswered": StateNoAnswer, // [N6]
+	"agent-unanswered":    StateNoAnswer, // [N6]
 	"failed":              StateFailed,   // [S1]
 	"to-leg-failed":       StateFailed,   // by the pattern of the following
 	"from-leg-failed":     StateFailed,   // by the pattern of the following
+	"customer-failed":     StateFailed,   // by the pattern of the following
+	"agent-failed":        StateFailed,   // by the pattern of the following
 	"to-leg-no-dial":      StateFailed,   // [N1]
 	"from-leg-no-dial":    StateFailed,   // [N1]
+	"customer-no-dial":    StateFailed,   // [N6]
+	"agent-no-dial":       StateFailed,   // [N6]
 	"canceled":            StateCanceled, // [S1]
 	"cancelled":           StateCanceled, // [P2]
+	"client-hangup":       StateCanceled, // CallType [S2]
+	"originator-cancel":   StateCanceled, // CauseCode [S6]
 	"from-leg-cancelled":  StateCanceled, // [N1]
 	"from-leg-canceled":   StateCanceled, // [P2]
 	"to-leg-cancelled":    StateCanceled, // by the pattern of the former
 	"to-leg-canceled":     StateCanceled, // by the pattern of the former
-}
+	"agent-canceled":      StateCanceled, // [N6]
+	"agent-cancelled":     StateCanceled, // [N6]
+	"customer-canceled":   StateCanceled, // by the pattern of the former
+	"customer-cancelled":  StateCanceled, // by the pattern of the former
+})
 
 // presences are statuses of an agent, of whom a notification with EventType=Dial tells while the call rings [P1] [P2].
 var presences = map[string]bool{"busy": true, "free": true}
 
 // eventTypes are the types of events. terminal is the one that ends a call.
-var eventTypes = map[string]bool{
+var eventTypes = foldedTable(map[string]bool{
 	eventTerminal:            true, // [S1]
 	eventAnswered:            true, // [S1]
 	eventRinging:             true, // Connect Voice AI
@@ -237,7 +267,7 @@ var eventTypes = map[string]bool{
 	"active":                 true, // CallDetail [S3]
 	"stream-start":           true, // Passthru as POST [N]
 	"stream-stop":            true, // Passthru as POST [N]
-}
+})
 
 // inContext are the fields with names that an address or a flow may use too. They are read only in a notification of
 // WebRTC or of a campaign: see values.resolveContext.
@@ -261,17 +291,17 @@ const (
 var goingOn = map[string]bool{eventDial: true, eventRinging: true, eventAnswered: true}
 
 // callTypes are what a flow made of a call [S2].
-var callTypes = map[string]bool{"call-attempt": true, "completed": true, "client-hangup": true, "incomplete": true,
-	"voicemail": true}
+var callTypes = foldedTable(map[string]bool{"call-attempt": true, "completed": true, "client-hangup": true,
+	"incomplete": true, "voicemail": true})
 
 // directions are the spellings of a call's direction.
-var directions = map[string]string{
+var directions = foldedTable(map[string]string{
 	"inbound":       "inbound",       // [S1]
 	"incoming":      "inbound",       // [S2]
 	"outbound":      "outbound-api",  // [S3] [N1]: such calls are made through the API
 	"outbound-api":  "outbound-api",  // [S1]
 	"outbound-dial": "outbound-dial", // [S1] [S2]
-}
+})
 
 // noRecording are the words that stand for an absent recording, in addition to null. They come from clients
 // that write what their language prints for it: None of Python, false of PHP.

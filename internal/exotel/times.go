@@ -1,23 +1,11 @@
 package exotel
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"time"
 )
-
-// timeLayouts are the spellings of times. Those without a zone are in the account's.
-var timeLayouts = []string{
-	"2006-01-02 15:04:05",             // StatusCallback, Passthru, Call Details [S]
-	"2006-01-02 15:04:05Z07:00",       // Voice v2 and v3: 2022-11-03 22:54:40+05:30 [N1]
-	time.RFC3339Nano,                  // ExoML [N2], outbound call notifications [S3]
-	"2006-01-02T15:04:05",             // outbound call notifications without their zone
-	"Mon, 2 Jan 2006 15:04:05",        // Created and RecordingAvailableBy of Passthru [P1]
-	"Mon, 2 Jan 2006 15:04:05 -0700",  // the same with a zone
-	"Mon, 2 Jan 2006 15:04:05 Z07:00", // the same with a zone
-	"2006-01-02T15:04:05-0700",        // ISO 8601 without the colon
-	"2006-01-02 15:04:05 -0700",       // the same with a blank
-}
 
 // ParseTime reads a time as Exotel writes it. A time without a zone is in loc. It returns zero for a text that is not a
 // time, and for the placeholder at the epoch that stands for "not ended yet".
@@ -31,76 +19,66 @@ func readTime(s string, loc *time.Location) (time.Time, bool) {
 	if s == "" || strings.HasPrefix(s, "0000") || strings.HasPrefix(s, "0001") || isNA(s) {
 		return time.Time{}, true
 	}
-	s = withOffset(s)
-	named := s[0] > '9' // begins with the name of a day
-	for _, layout := range timeLayouts {
-		if named != (layout[0] > '9') {
+	t, ok := readEpoch(s)
+	if !ok {
+		t, ok = readDateTime(s, loc)
+	}
+	if !ok || t.Year() > 9999 { // JSON and databases cannot write it either
+		return time.Time{}, false
+	}
+	if t.Year() <= 1970 {
+		return time.Time{}, true
+	}
+	return t, true
+}
+
+// epochUnits are the units in which clients count from the epoch. The size of the number tells the unit: the seconds of
+// the years 2001 to 2286 have ten digits before the point, and each further unit has three more.
+var epochUnits = []struct {
+	least float64
+	unit  time.Duration
+}{{1e9, time.Second}, {1e12, time.Millisecond}, {1e15, time.Microsecond}, {1e18, time.Nanosecond}}
+
+// readEpoch reads a number of seconds, milliseconds, microseconds or nanoseconds since the epoch. 0 is the epoch.
+func readEpoch(s string) (time.Time, bool) {
+	if !isDecimal(s) {
+		return time.Time{}, false
+	}
+	n, err := strconv.ParseFloat(s, 64)
+	if err != nil || n == 0 {
+		return time.Unix(0, 0), err == nil
+	}
+	for _, u := range epochUnits {
+		if n < u.least || n >= 10*u.least {
 			continue
 		}
-		t, err := time.ParseInLocation(layout, s, loc)
-		if err != nil {
-			continue
+		if whole, err := strconv.ParseInt(s, 10, 64); err == nil {
+			perSecond := int64(time.Second / u.unit)
+			return time.Unix(whole/perSecond, whole%perSecond*int64(u.unit)).UTC(), true
 		}
-		_, offset := t.Zone()
-		if t.Year() <= 1970 {
-			return time.Time{}, true
-		}
-		if t.Year() > 9999 || offset <= -24*3600 || offset >= 24*3600 {
-			return time.Time{}, false // JSON and databases cannot write it either
-		}
-		return t, true
+		seconds, fraction := math.Modf(n / float64(time.Second/u.unit))
+		return time.Unix(int64(seconds), int64(math.Round(fraction*1e6))*1e3).UTC(), true
 	}
 	return time.Time{}, false
 }
 
-// zoneNames are names of zones that stand for an offset.
-var zoneNames = map[string]string{"GMT": "+0000", "UTC": "+0000", "IST": "+0530"}
-
-// withOffset spells the zone after a time as timeLayouts do. It may be a name. In a query, a plus sign that is not
-// escaped is a blank.
-func withOffset(s string) string {
-	at := strings.LastIndexByte(s, ' ')
-	if at < len("2006-01-02T15:04:05") || at+1 == len(s) {
-		return s
+// isDecimal reports whether a text is a number as JSON or a form writes it: 12, 12.5, 1.2e3. ParseFloat takes others:
+// 0x1p-2, Inf, 1_000.
+func isDecimal(s string) bool {
+	if s == "" || (s[0] < '0' || '9' < s[0]) && s[0] != '.' {
+		return false
 	}
-	zone := s[at+1:]
-	if offset, known := zoneNames[zone]; known {
-		zone = offset
-	} else if '0' <= zone[0] && zone[0] <= '9' {
-		zone = "+" + zone
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || '9' < c) && c != '.' && c != 'e' && c != 'E' && c != '+' && c != '-' {
+			return false
+		}
 	}
-	if s[0] <= '9' && strings.Contains(zone, ":") {
-		return strings.TrimRight(s[:at], " ") + zone
-	}
-	return strings.TrimRight(s[:at], " ") + " " + zone
+	return true
 }
 
 // isNA reports whether a text is one of the words for a time or duration that does not exist.
 func isNA(s string) bool {
 	return strings.EqualFold(s, "NA") || strings.EqualFold(s, "N/A") || strings.EqualFold(s, "None") || s == "-"
-}
-
-// maxSeconds is longer than any call.
-const maxSeconds = 7 * 24 * 3600
-
-// Seconds reads a duration as Exotel writes it, in whole seconds. It returns 0 for a text that is not one.
-func Seconds(s string) int {
-	n, _ := readSeconds(s)
-	return n
-}
-
-// readSeconds reads a duration that may be quoted, fractional or empty. It reports false for a text that is neither a
-// duration nor a placeholder.
-func readSeconds(s string) (int, bool) {
-	s = unquote(s)
-	if s == "" || isNA(s) {
-		return 0, true
-	}
-	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || !(f >= 0 && f <= maxSeconds) { // NaN is neither
-		return 0, false
-	}
-	return int(f), true
 }
 
 // unquote strips the double quotes in which Exotel puts the digits that a caller pressed, and in which clients put what

@@ -26,6 +26,8 @@ var unusedBelow = foldedNames(
 	"Insights.Disposition", "Insights.DisconnectedBy", "Insights.DetailedStatus", "Insights.RingingDuration",
 	"format", "channel", "expires_at", "recording_size_bytes", // [N3]
 	"campaign_sid", // [N5]
+	"recording.available", "customer_details.status", "assigned_agent_details.user_id",
+	"assigned_agent_details.user_name", "assigned_agent_details.contact_uri", // [N6] [P4]
 )
 
 func foldedNames(names ...string) map[string]bool {

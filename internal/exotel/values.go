@@ -194,13 +194,10 @@ func (v *values) get(list ...field) string {
 	return ""
 }
 
-// word returns a field in lower case, with "-" for "_" and blanks.
-func (v *values) word(f field) string { return word(v.fields[f].value) }
-
-// known returns a field as word does, and notes it if a table does not have it.
+// known returns a field in lower case, and notes it if a table does not have it.
 func (v *values) known(f field, table map[string]bool) string {
 	w := strings.ToLower(v.fields[f].value)
-	if w != "" && !table[w] && !table[word(w)] {
+	if w != "" && !lookUp(table, w) {
 		v.unread.add(canonical[f], UnknownValue, v.fields[f].value)
 	}
 	return w
@@ -223,8 +220,3 @@ func (v *values) seconds(f field) int {
 	}
 	return n
 }
-
-// word returns a text in lower case, with "-" for "_" and blanks.
-func word(s string) string { return wordReplacer.Replace(strings.ToLower(s)) }
-
-var wordReplacer = strings.NewReplacer("_", "-", " ", "-")
