@@ -210,11 +210,7 @@ func (v *values) dial() *Dial {
 	if status == "" {
 		return nil
 	}
-	d := &Dial{Status: status, State: lookUp(statuses, status)}
-	if d.State == StateUnknown {
-		v.unread.add(canonical[fieldDialStatus], UnknownValue, status)
-	}
-	return d
+	return &Dial{Status: status, State: v.state(status, canonical[fieldDialStatus])}
 }
 
 func (v *values) direction(e *Event) {

@@ -1,6 +1,10 @@
 package exotel
 
-import "strings"
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
 
 const maxEventSID = 128
 
@@ -18,16 +22,74 @@ type ListedLeg struct {
 	RecordingURL  string
 }
 
-// callLegs reads Legs[n][...] in the order of n.
+// callLegs reads Legs[n][...] in the order of n, and the states of the first two legs that Call Details has next to
+// them.
 func (v *values) callLegs() []ListedLeg {
-	if len(v.legs) == 0 {
-		return nil
+	numbered := v.numberLegs()
+	var legs []ListedLeg
+	if len(v.legs) > 0 {
+		legs = make([]ListedLeg, 0, len(v.legs))
 	}
-	legs := make([]ListedLeg, 0, len(v.legs))
 	for i := range v.legs {
-		legs = append(legs, v.callLeg(&v.legs[i]))
+		leg := v.callLeg(&v.legs[i])
+		if numbered {
+			leg.Index = v.legs[i].id() - 1
+		}
+		legs = append(legs, leg)
+	}
+	if numbered {
+		slices.SortFunc(legs, func(a, b ListedLeg) int { return a.Index - b.Index })
+	}
+	for index, f := range []field{fieldLeg1, fieldLeg2} {
+		if status := v.get(f); status != "" {
+			legs = addState(legs, index, status, v.state(status, canonical[f]))
+		}
 	}
 	return legs
+}
+
+// numberLegs reports whether each leg has a number of its own. Call Details counts legs from 1, and may leave some out.
+func (v *values) numberLegs() bool {
+	for i := range v.legs {
+		id := v.legs[i].id()
+		if id == 0 || slices.ContainsFunc(v.legs[:i], func(l legValues) bool { return l.id() == id }) {
+			return false
+		}
+	}
+	return len(v.legs) > 0
+}
+
+// id is a leg's number from 1; 0 if it has none.
+func (l *legValues) id() int {
+	id, err := strconv.Atoi(l.fields[legID].value)
+	if err != nil || id < 0 || id > maxListedLegs {
+		return 0
+	}
+	return id
+}
+
+// addState gives a leg its state, unless it has one. It adds the leg if it is not listed.
+func addState(legs []ListedLeg, index int, status string, s State) []ListedLeg {
+	at := slices.IndexFunc(legs, func(l ListedLeg) bool { return l.Index >= index })
+	if at < 0 {
+		at = len(legs)
+	}
+	if at == len(legs) || legs[at].Index != index {
+		legs = slices.Insert(legs, at, ListedLeg{Index: index})
+	}
+	if legs[at].Status == "" {
+		legs[at].Status, legs[at].State = status, s
+	}
+	return legs
+}
+
+// state reads a status, and notes one that is not in the table.
+func (v *values) state(status, name string) State {
+	s := lookUp(statuses, status)
+	if s == StateUnknown && status != "" {
+		v.unread.add(name, UnknownValue, status)
+	}
+	return s
 }
 
 func (v *values) callLeg(of *legValues) ListedLeg {
@@ -46,9 +108,7 @@ func (v *values) callLeg(of *legValues) ListedLeg {
 		OnCallSeconds: number(legTalk),
 		CauseCode:     get(legCauseCode),
 	}
-	if leg.State = lookUp(statuses, leg.Status); leg.Status != "" && leg.State == StateUnknown {
-		v.unread.add(legsPrefix+"Status]", UnknownValue, leg.Status)
-	}
+	leg.State = v.state(leg.Status, legsPrefix+"Status]")
 	leg.RecordingURL = recordingURL(get(legRecording))
 	return leg
 }

@@ -103,19 +103,24 @@ func foldName(name string) string { return string(fold(nil, name)) }
 var legsWithin = map[string]bool{"": true, "details.": true, "call.": true, "call.details.": true,
 	"calldetails.": true, "response.calldetails.": true}
 
-// legOf takes a folded name such as legs.0.status apart. It reports false for the name of another field.
+// legOf takes a folded name such as legs.0.status apart. It reports false for the name of another field. A Leg may
+// stand before or after the number: XML has a list of Leg elements in Legs. One that has no number is the only one.
 func legOf(folded []byte) (index int, rest []byte, isLeg bool) {
-	const list = "legs."
+	const list, element = "legs.", "leg."
 	at := bytes.Index(folded, []byte(list))
 	if at < 0 || !legsWithin[string(folded[:at])] {
 		return 0, nil, false
 	}
-	digits, rest, _ := bytes.Cut(folded[at+len(list):], []byte("."))
+	below, inElement := bytes.CutPrefix(folded[at+len(list):], []byte(element))
+	digits, rest, _ := bytes.Cut(below, []byte("."))
 	index, err := strconv.Atoi(string(digits))
-	if err != nil || index < 0 || index >= maxFields {
+	switch {
+	case err != nil && inElement:
+		return 0, below, true
+	case err != nil || index < 0 || index >= maxFields:
 		return -1, nil, true
 	}
-	return index, bytes.TrimPrefix(rest, []byte("leg.")), true
+	return index, bytes.TrimPrefix(rest, []byte(element)), true
 }
 
 // isListedRecording reports whether a folded name such as recordings.0.url or recordingurllist.1 is that of a recording

@@ -124,6 +124,28 @@ var spelled = map[string]struct {
 			"https://recordings.exotel.com/b.mp3"}}},
 	"legs as JSON in a form": {KindStatus, form(`CallSid=c1&Legs=[{"Status":"no_answer","Number":"0999"}]`),
 		Event{CallSID: "c1", ListedLegs: []ListedLeg{{Status: "no_answer", State: StateNoAnswer, Number: "0999"}}}},
+	"legs as XML has them": {KindStatus, asJSON(`{"CallSid":"c1","Legs":{"Leg":[{"OnCallDuration":"00:01:12"},
+		{"Status":"USER BUSY","Number":"0999"}]}}`),
+		Event{CallSID: "c1", ListedLegs: []ListedLeg{{OnCallSeconds: 72}, {Index: 1, Status: "USER BUSY",
+			State: StateBusy, Number: "0999"}}}},
+	"one leg as XML has it": {KindStatus, asJSON(`{"CallSid":"c1","Legs":{"Leg":{"Status":"busy"}}}`),
+		Event{CallSID: "c1", ListedLegs: []ListedLeg{{Status: "busy", State: StateBusy}}}},
+	"legs as XML has them, in a form": {KindStatus,
+		form("CallSid=c1&Legs[Leg][0][Status]=busy&Legs[Leg][1][Status]=failed&Legs[2][Leg][Status]=canceled"),
+		Event{CallSID: "c1", ListedLegs: []ListedLeg{{Status: "busy", State: StateBusy},
+			{Index: 1, Status: "failed", State: StateFailed}, {Index: 2, Status: "canceled", State: StateCanceled}}}},
+	"legs in a list without numbers": {KindStatus,
+		form("CallSid=c1&Legs[Leg][][Status]=busy&Legs[Leg][][Status]=failed"),
+		Event{CallSID: "c1", ListedLegs: []ListedLeg{{Status: "busy", State: StateBusy},
+			{Index: 1, Status: "failed", State: StateFailed}}}},
+	"a record of Call Details": {KindStatus, asJSON(`{"Call":{"Sid":"c1","Status":"completed","Direction":"inbound",
+		"Details":{"ConversationDuration":8,"Leg1Status":"completed","Leg2Status":"no-answer",
+		"Legs":[{"Leg":{"Id":2,"OnCallDuration":0}},{"Leg":{"Id":1,"OnCallDuration":21}}]}}}`),
+		Event{CallSID: "c1", Status: "completed", State: StateCompleted, Direction: "inbound", ConversationSeconds: 8,
+			ListedLegs: []ListedLeg{{Status: "completed", State: StateCompleted, OnCallSeconds: 21},
+				{Index: 1, Status: "no-answer", State: StateNoAnswer}}}},
+	"states of legs alone": {KindStatus, form("CallSid=c1&Leg2Status=failed"),
+		Event{CallSID: "c1", ListedLegs: []ListedLeg{{Index: 1, Status: "failed", State: StateFailed}}}},
 	"plain http to Exotel": {KindStatus, form("CallSid=c1&RecordingUrl=http://recordings.exotel.in:80/a.mp3"),
 		Event{CallSID: "c1", RecordingURLs: []string{"https://recordings.exotel.in/a.mp3"}}},
 	"no scheme": {KindStatus, form("CallSid=c1&RecordingUrl=recordings.exotel.com/a.mp3"), Event{
@@ -287,7 +309,8 @@ func TestTimeOfRequest(t *testing.T) {
 }
 
 func TestSplitURLs(t *testing.T) {
-	const a, b, c = "https://recordings.exotel.com/a,1.mp3", "https://recordings.exotel.com/b.mp3", "http://c.example/c"
+	const a, b, c = "https://recordings.exotel.com/a,1.mp3", "https://recordings.exotel.com/b.mp3",
+		"http://c.example/c"
 	for list, want := range map[string][]string{
 		a:                                       {a},
 		a + ", " + b + "," + c:                  {a, b, c},

@@ -59,6 +59,8 @@ const (
 	fieldEventTime
 	fieldAvailable
 	fieldTalk
+	fieldLeg1
+	fieldLeg2
 	fieldCustom
 	fieldRecording
 	fieldRecordingSeconds
@@ -135,10 +137,13 @@ var spellings = [fieldCount][]string{
 	fieldEventTime: {"event_timestamp"},                                         // [N2]
 	fieldAvailable: {"RecordingAvailableBy"},                                    // [P1]
 	fieldTalk: {
-		"*ConversationDuration", // [S1]
-		"*total_talk_time",      // [N1]
-		"OnCallDuration",        // [P1]
+		"*ConversationDuration",                                                // [S1]
+		"*total_talk_time",                                                     // [N1]
+		"Details[ConversationDuration]", "Call[Details][ConversationDuration]", // Call Details, v1
+		"OnCallDuration", // [P1]
 	},
+	fieldLeg1:   {"Leg1Status", "Details[Leg1Status]", "Call[Details][Leg1Status]"}, // Call Details, v1
+	fieldLeg2:   {"Leg2Status", "Details[Leg2Status]", "Call[Details][Leg2Status]"},
 	fieldCustom: {"*CustomField", "*action_custom_parameter"}, // [S1], [N2]
 	fieldRecording: { // see recordingName for those of lists
 		"*RecordingUrl",                                                          // [S1] [S2] [N3]
@@ -182,6 +187,7 @@ const (
 	legTalk
 	legCauseCode
 	legRecording
+	legID
 	legFieldCount
 )
 
@@ -192,6 +198,7 @@ var legSpellings = [legFieldCount][]string{
 	legTalk:      {"OnCallDuration", "talk_time"},                            // [S1], [S5]
 	legCauseCode: {"CauseCode"},                                              // [P1]
 	legRecording: {"RecordingUrl", "Url"},                                    // [P3]
+	legID:        {"Id"},                                                     // Call Details, v1
 }
 
 // statuses are the spellings of a state. A status that is absent here is unknown. Words are compared as names are:

@@ -18,11 +18,10 @@ import (
 
 // unusedBelow are names of documented fields in objects that are not read there. Their sources are those of spellings.
 var unusedBelow = foldedNames(
-	"ConversationDuration", // of Details: package calldetails reads it
 	"legs", "event_type", "action_sid", "leg_sid", "contact_uri", "exophone", "date_created", "sid", "start_time",
-	"end_time", "direction", "created_at", "Leg1Status", "Leg2Status", // [S5] [N1] [N2]
-	"Disposition",                                                                              // [S4]
-	"Id", "Type", "AnsweredBy", "Cause", "DisconnectedBy", "DetailedStatus", "RingingDuration", // [S1] [S5] [P1]
+	"end_time", "direction", "created_at", // [S5] [N1] [N2]
+	"Disposition",                                                                        // [S4]
+	"Type", "AnsweredBy", "Cause", "DisconnectedBy", "DetailedStatus", "RingingDuration", // [S1] [S5] [P1]
 	"Insights.Disposition", "Insights.DisconnectedBy", "Insights.DetailedStatus", "Insights.RingingDuration",
 	"format", "channel", "expires_at", "recording_size_bytes", // [N3]
 	"campaign_sid", // [N5]

@@ -120,7 +120,8 @@ func (v *values) put(name, sent string) {
 }
 
 // hasState are the fields whose values are states.
-var hasState = [fieldCount]bool{fieldStatus: true, fieldCallState: true, fieldDialStatus: true}
+var hasState = [fieldCount]bool{fieldStatus: true, fieldCallState: true, fieldDialStatus: true, fieldLeg1: true,
+	fieldLeg2: true}
 
 // choose takes another value of a field: the one with the first of the spellings counts. Of URLs of recordings all
 // count. It sets several if another value came with the same spelling.

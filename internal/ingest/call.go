@@ -4,8 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +30,9 @@ func FromCall(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, c *call
 	addUnread(&e, c.Unread)
 	if c.Details != nil {
 		e.Call.ConversationSeconds = c.Details.ConversationSeconds
+		for i := range c.Details.Legs {
+			e.Legs = append(e.Legs, leg(&c.Details.Legs[i], c.UpdatedAt))
+		}
 	}
 	if c.Over() {
 		e.EventType = "terminal"
@@ -39,36 +40,10 @@ func FromCall(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, c *call
 	if e.SaidAt = c.UpdatedAt; e.SaidAt.IsZero() {
 		e.SaidAt = c.EndedAt
 	}
-	e.Legs = legsOf(c)
 	content := said(c, &e)
 	e.DedupKey = sha256.Sum256(append([]byte(SourceBackfill+"\x00"+t.ID+"\x00"+c.SID+"\x00"), content[:]...))
 	addRecordings(&e, t, sources, time.Time{}, c.RecordingURLs...)
 	return e, nil
-}
-
-// legsOf are the legs of a call's record, which counts them from 1.
-func legsOf(c *calldetails.Call) (legs []store.Leg) {
-	if c.Details == nil {
-		return nil
-	}
-	numbers := map[int]string{1: c.From}
-	if strings.HasPrefix(c.Direction, "outbound") { // To of an incoming call is the ExoPhone, not the dialled party
-		numbers[2] = c.To
-	}
-	states := map[int]exotel.State{1: c.Details.Leg1, 2: c.Details.Leg2}
-	seconds := map[int]int{1: 0, 2: 0}
-	for _, l := range c.Details.Legs {
-		if l.ID > 0 {
-			seconds[l.ID] = max(seconds[l.ID], l.OnCallSeconds)
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(seconds)) {
-		if states[id] != exotel.StateUnknown || seconds[id] > 0 {
-			whole := exotel.WholeLeg(id-1, numbers[id], states[id], seconds[id])
-			legs = append(legs, leg(&whole, c.UpdatedAt))
-		}
-	}
-	return legs
 }
 
 // said is a digest of all that a call's record says and that is applied: what was said once is not stored a second

@@ -128,7 +128,11 @@ func TestFromCallLegs(t *testing.T) {
 			"", store.CallBusy, true, 0)}},
 		"a third leg without a status": {`{"Legs":[{"Id":3,"OnCallDuration":5}]}`, "outbound-api",
 			[]store.Leg{leg("leg:2", "", store.CallCompleted, true, 5)}},
-		"a leg without an ID": {`{"Legs":[{"OnCallDuration":5}]}`, "outbound-api", nil},
+		"a leg without an ID": {`{"Legs":[{"OnCallDuration":5}]}`, "outbound-api",
+			[]store.Leg{leg("leg:0", "09876543210", store.CallCompleted, false, 5)}},
+		"legs in another order": {`{"Legs":[{"Id":2,"OnCallDuration":5},{"Id":1,"OnCallDuration":9}]}`, "outbound-api",
+			[]store.Leg{leg("leg:0", "09876543210", store.CallCompleted, false, 9), leg("leg:1", "08047491899",
+				store.CallCompleted, true, 5)}},
 	} {
 		got := fromCall(t, details(`"Details":`+tc.details, `"Direction":"`+tc.direction+`"`)).Legs
 		if d := cmp.Diff(tc.want, got, cmpopts.EquateApproxTime(0)); d != "" {

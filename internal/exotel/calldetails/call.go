@@ -42,12 +42,10 @@ type Call struct {
 // Details of the call's legs.
 type Details struct {
 	ConversationSeconds int // while both legs talked
-	Leg1, Leg2          exotel.State
-	Legs                []Leg
+	// Leg2 is the state of the second leg, which was called.
+	Leg2 exotel.State
+	Legs []exotel.Leg
 }
-
-// Leg is one party's part of the call.
-type Leg struct{ ID, OnCallSeconds int }
 
 // Outcome is what became of the call. An inbound call's own status is completed even if nobody took it: there, the
 // second leg tells.

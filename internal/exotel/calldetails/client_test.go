@@ -30,7 +30,8 @@ func wantCall(sid string, created time.Time) Call {
 }
 
 func withDetails(c Call) Call {
-	c.Details = &Details{ConversationSeconds: 8, Leg1: exotel.StateCompleted, Leg2: exotel.StateCompleted, Legs: []Leg{{1, 77}, {2, 8}}}
+	c.Details = &Details{ConversationSeconds: 8, Leg2: exotel.StateCompleted, Legs: []exotel.Leg{
+		exotel.WholeLeg(0, c.From, exotel.StateCompleted, 77), exotel.WholeLeg(1, c.To, exotel.StateCompleted, 8)}}
 	return c
 }
 
@@ -40,7 +41,7 @@ func TestCall(t *testing.T) {
 	ongoing.Ended, ongoing.Status, ongoing.RecordingURL = time.Time{}, "in-progress", ""
 	wantOngoing := withDetails(wantCall("c1", today))
 	wantOngoing.EndedAt, wantOngoing.UpdatedAt, wantOngoing.Status, wantOngoing.State = time.Time{}, today, "in-progress", exotel.StateInProgress
-	wantOngoing.Seconds, wantOngoing.Price, wantOngoing.RecordingURL, wantOngoing.Details.Legs[0].OnCallSeconds = 0, "", "", 0
+	wantOngoing.Seconds, wantOngoing.Price, wantOngoing.RecordingURL, wantOngoing.Details.Legs[0].Seconds = 0, "", "", 0
 	for name, tc := range map[string]struct {
 		call         exotelsim.PlacedCall
 		quirks       exotelsim.DetailQuirks

@@ -10,13 +10,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/exotel"
 )
 
 // Bounds of what one record may hold; more is no answer of Exotel's.
 const (
-	maxLegs = 64
 	maxText = 8 << 10 // bytes of one field
 	// maxRecord is how many bytes one record may have. One of a call with eight legs has 3 KiB.
 	maxRecord = 256 << 10
@@ -73,44 +71,12 @@ type wireCall struct {
 	Details                                      wireDetails
 }
 
-type wireDetails struct {
-	there bool
+// wireDetails reports whether there are details. An object says that there are.
+type wireDetails bool
 
-	ConversationDuration, Leg1Status, Leg2Status text
-	Legs                                         wireLegs
-}
-
-// UnmarshalJSON reads an object; whatever else is there says that there are no details.
+// UnmarshalJSON never fails for valid JSON.
 func (d *wireDetails) UnmarshalJSON(b []byte) error {
-	if len(b) == 0 || b[0] != '{' {
-		return nil
-	}
-	type plain wireDetails // without this method
-	var p plain
-	if err := json.Unmarshal(b, &p); err != nil {
-		return err
-	}
-	*d = wireDetails(p)
-	d.there = true
-	return nil
-}
-
-type wireLegs []Leg
-
-// UnmarshalJSON reads [{"Leg":{...}}] and, as in webhooks, [{...}].
-func (l *wireLegs) UnmarshalJSON(b []byte) error {
-	if len(b) == 0 || b[0] != '[' {
-		return nil
-	}
-	items, _, err := elements(b, maxLegs)
-	if err != nil {
-		return err
-	}
-	for _, item := range items {
-		if leg, ok := decodeLeg(item); ok {
-			*l = append(*l, leg)
-		}
-	}
+	*d = len(b) > 0 && b[0] == '{'
 	return nil
 }
 
@@ -133,24 +99,6 @@ func elements(b []byte, most int) (list []json.RawMessage, more bool, err error)
 	return list, false, nil
 }
 
-func decodeLeg(b []byte) (Leg, bool) {
-	type fields struct {
-		ID             text `json:"Id"`
-		OnCallDuration text
-	}
-	var wire struct {
-		fields
-		Leg *fields
-	}
-	if err := json.Unmarshal(b, &wire); err != nil {
-		return Leg{}, false
-	}
-	if wire.Leg != nil {
-		wire.fields = *wire.Leg
-	}
-	return Leg{ID: wire.ID.seconds(), OnCallSeconds: wire.OnCallDuration.seconds()}, true
-}
-
 // Decode reads a Call's Raw again. Times without a zone are in loc.
 func Decode(raw []byte, loc *time.Location) (Call, error) { return decodeCall(raw, loc) }
 
@@ -169,46 +117,37 @@ func decodeCall(b []byte, loc *time.Location) (Call, error) {
 		From: string(w.From), To: string(w.To), PhoneNumber: string(w.PhoneNumberSid),
 		Status: string(w.Status), State: exotel.StateOf(string(w.Status), ""), Direction: exotel.DirectionOf(string(w.Direction)),
 		Seconds: w.Duration.seconds(), Price: w.Price.price(), AnsweredBy: string(w.AnsweredBy),
-		PreSignedRecordingURL: string(w.PreSignedRecordingURL), Details: w.Details.decoded(),
-		Raw: bytes.Clone(b),
+		PreSignedRecordingURL: string(w.PreSignedRecordingURL),
+		Raw:                   bytes.Clone(b),
 	}
 	if c.PhoneNumber == "" {
 		c.PhoneNumber = string(w.PhoneNumber)
 	}
+	if w.Details {
+		c.Details = &Details{}
+	}
 	c.readLegs(b, loc)
-	c.noteUnknown("Leg1Status", w.Details.Leg1Status)
-	c.noteUnknown("Leg2Status", w.Details.Leg2Status)
 	return c, nil
 }
 
-// maxUnknown bounds what is noted of an unknown status, in bytes.
-const maxUnknown = 64
-
-// noteUnknown notes the status of a leg that is not in the tables.
-func (c *Call) noteUnknown(field string, status text) {
-	if status != "" && exotel.StateOf(string(status), "") == exotel.StateUnknown {
-		c.Unread = append(c.Unread, exotel.Unread{Field: field, Reason: exotel.UnknownValue,
-			Value: bounded.Text(string(status), maxUnknown)})
-	}
-}
-
-// readLegs reads what a record says as a webhook would: its recordings, and its legs with theirs. It notes the fields
-// that cannot be read.
+// readLegs reads what a record says as a webhook would: its recordings, its talk time, and its legs. It notes the
+// fields that cannot be read.
 func (c *Call) readLegs(b []byte, loc *time.Location) {
 	e, err := exotel.ParseEvent(exotel.KindStatus, exotel.Request{ContentType: "application/json", Body: b}, loc)
-	if err != nil {
-		return // no call: the caller has checked that there is one
+	if err != nil { // the caller has checked that there is a call, so its ID is after the bound
+		c.Unread = []exotel.Unread{{Field: "(body)", Reason: exotel.TooLarge}}
+		return
 	}
 	c.RecordingURL, c.RecordingURLs, c.RecordingSeconds = e.RecordingURL, e.RecordingURLs, e.RecordingSeconds
 	c.Unread = e.Unread
-}
-
-func (d wireDetails) decoded() *Details {
-	if !d.there {
-		return nil
+	if c.Details == nil {
+		return
 	}
-	return &Details{
-		ConversationSeconds: d.ConversationDuration.seconds(), Leg1: exotel.StateOf(string(d.Leg1Status), ""), Leg2: exotel.StateOf(string(d.Leg2Status), ""), Legs: d.Legs,
+	c.Details.ConversationSeconds, c.Details.Legs = e.ConversationSeconds, e.Legs
+	for i := range e.ListedLegs {
+		if l := &e.ListedLegs[i]; l.Index == 1 {
+			c.Details.Leg2 = l.State
+		}
 	}
 }
 

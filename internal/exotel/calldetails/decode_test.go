@@ -33,7 +33,9 @@ func TestDecodeDocumented(t *testing.T) {
 		SID: "b6cfaf5f5cef3ca0fc937749ef96d245", AccountSID: "acme1", CreatedAt: ist(10, 48, 33), UpdatedAt: ist(10, 53, 33), StartedAt: ist(10, 48, 33),
 		EndedAt: ist(10, 49, 50), From: "0XXXXX30240", To: "0XXXXX38847", PhoneNumber: "0XXXXXX4890", Status: "completed", State: exotel.StateCompleted,
 		Direction: "outbound-api", Seconds: 17, Price: "1.500", RecordingURL: "https://h/recording.mp3",
-		Details: &Details{ConversationSeconds: 8, Leg1: exotel.StateCompleted, Leg2: exotel.StateCompleted, Legs: []Leg{{1, 21}, {2, 8}}},
+		Details: &Details{ConversationSeconds: 8, Leg2: exotel.StateCompleted, Legs: []exotel.Leg{
+			exotel.WholeLeg(0, "0XXXXX30240", exotel.StateCompleted, 21),
+			exotel.WholeLeg(1, "0XXXXX38847", exotel.StateCompleted, 8)}},
 	}, got, withoutRaw); d != "" {
 		t.Errorf("call (-want +got):\n%s", d)
 	}
@@ -63,9 +65,17 @@ func TestDecodeFields(t *testing.T) {
 		"details are null":     {`"Details":null`, Call{}},
 		"empty details":        {`"Details":{}`, Call{Details: &Details{}}},
 		"details as words": {`"Details":{"ConversationDuration":"8","Leg1Status":"CANCELLED","Leg2Status":"null","Legs":null}`,
-			Call{Details: &Details{ConversationSeconds: 8, Leg1: exotel.StateCanceled}}},
+			Call{Details: &Details{ConversationSeconds: 8,
+				Legs: []exotel.Leg{exotel.WholeLeg(0, "", exotel.StateCanceled, 0)}}}},
 		"legs without a wrapper": {`"Details":{"Legs":[{"Id":"1","OnCallDuration":"21"},7,null,{"Leg":null}]}`,
-			Call{Details: &Details{Legs: []Leg{{1, 21}, {}, {}}}}},
+			Call{Details: &Details{Legs: []exotel.Leg{exotel.WholeLeg(0, "", "", 21)}}}},
+		"legs as XML has them": {`"Details":{"Leg2Status":"busy",
+			"Legs":{"Leg":[{"Id":1,"OnCallDuration":"00:00:21"},{"Id":2}]}}`,
+			Call{Details: &Details{Leg2: exotel.StateBusy, Legs: []exotel.Leg{exotel.WholeLeg(0, "", "", 21),
+				exotel.WholeLeg(1, "", exotel.StateBusy, 0)}}}},
+		"one leg as XML has it": {`"Details":{"Legs":{"Leg":{"Id":2,"OnCallDuration":21,"Status":"completed"}}}`,
+			Call{Details: &Details{Leg2: exotel.StateCompleted,
+				Legs: []exotel.Leg{exotel.WholeLeg(1, "", exotel.StateCompleted, 21)}}}},
 		"legs as an object":     {`"Details":{"Legs":{"0":{}}}`, Call{Details: &Details{}}},
 		"cancelled":             {`"Status":"cancelled"`, Call{Status: "cancelled", State: exotel.StateCanceled}},
 		"upper case":            {`"Status":"No-Answer","Direction":"INCOMING"`, Call{Status: "No-Answer", State: exotel.StateNoAnswer, Direction: "inbound"}},
@@ -99,11 +109,21 @@ func TestDecodeFields(t *testing.T) {
 	}
 }
 
+// TestLegsAreBounded : a record with too many legs is read without some of them, or without all, which is noted.
 func TestLegsAreBounded(t *testing.T) {
-	legs := strings.Repeat(`{"Leg":{"Id":1}},`, 10_000) + `{}`
-	got, err := decodeCall([]byte(`{"Sid":"c1","Details":{"Legs":[`+legs+`]}}`), IST)
-	if err != nil || len(got.Details.Legs) != maxLegs {
-		t.Errorf("%d legs, %v; want %d", len(got.Details.Legs), err, maxLegs)
+	for legs, want := range map[int]struct {
+		legs   int
+		unread exotel.Unread
+	}{100: {64, exotel.Unread{Field: "Legs", Reason: exotel.TooLarge}},
+		10_000: {0, exotel.Unread{Field: "(body)", Reason: exotel.TooLarge}}} {
+		list := strings.Repeat(`{"Leg":{"OnCallDuration":1}},`, legs) + `{}`
+		got, err := decodeCall([]byte(`{"Sid":"c1","Details":{"Legs":[`+list+`]}}`), IST)
+		if err != nil || len(got.Details.Legs) != want.legs {
+			t.Errorf("%d legs, %v; want %d", len(got.Details.Legs), err, want.legs)
+		}
+		if d := cmp.Diff([]exotel.Unread{want.unread}, got.Unread); d != "" {
+			t.Errorf("unread (-want +got):\n%s", d)
+		}
 	}
 }
 
@@ -213,7 +233,7 @@ func checkBounds(t *testing.T, c Call) {
 	if c.Settled() && c.EndedAt.Year() <= 1970 {
 		t.Errorf("settled in %d", c.EndedAt.Year())
 	}
-	if c.Details != nil && (len(c.Details.Legs) > maxLegs || c.Details.ConversationSeconds > maxSeconds) {
+	if c.Details != nil && (len(c.Details.Legs) > 64 || c.Details.ConversationSeconds > maxSeconds) {
 		t.Errorf("details out of bounds: %+v", c.Details)
 	}
 	if _, err := json.Marshal(c); err != nil {

@@ -87,7 +87,7 @@ func serveRaw(t *testing.T, answer string, names []string) (base string) {
 func TestUnknownStatusOfALeg(t *testing.T) {
 	c, err := Decode([]byte(`{"Sid":"c1","Status":"completed",
 		"Details":{"Leg1Status":"completed","Leg2Status":"tele\u001bported"}}`), time.UTC)
-	want := []exotel.Unread{{Field: "Leg2Status", Reason: exotel.UnknownValue, Value: "tele ported"}}
+	want := []exotel.Unread{{Field: "Leg2Status", Reason: exotel.UnknownValue, Value: "teleported"}}
 	if err != nil || !slices.Equal(c.Unread, want) {
 		t.Errorf("%v, %v; want %v", c.Unread, err, want)
 	}
