@@ -52,18 +52,14 @@ func redactText(text, source string) (string, bool) {
 	var left strings.Builder
 	start := 0
 	for at := 0; at < len(text); {
-		next := strings.IndexAny(text[at:], "?#")
-		if next < 0 {
-			break
-		}
-		at += next
-		if endsInAny(text[start:at], resources) {
+		c, width := firstByte(text[at:])
+		if (c == '?' || c == '#') && endsInAny(text[start:at], resources) {
 			left.WriteString(text[start:at])
-			at += queryLength(text[at:])
+			at += width + queryLength(text[at+width:])
 			start = at
 			continue
 		}
-		at++
+		at += width
 	}
 	if left.Len() == 0 {
 		return text, false
@@ -86,38 +82,22 @@ func endsInAny(text string, resources []string) bool {
 // another host or path. The case of letters does not count.
 func endsIn(text, resource string) bool {
 	for len(resource) > 0 {
+		c, before, found := cutLast(text)
 		last := resource[len(resource)-1]
-		resource = resource[:len(resource)-1]
-		if last == '/' {
-			rest, found := cutSlash(text)
-			if !found {
-				return false
-			}
-			text = rest
-			continue
-		}
-		if text == "" || lower(text[len(text)-1]) != lower(last) {
+		if !found || lower(c) != lower(last) {
 			return false
 		}
-		text = text[:len(text)-1]
+		text, resource = before, resource[:len(resource)-1]
 	}
-	one, found := cutSlash(text)
-	if !found {
-		return text == "" || !inURL(text[len(text)-1])
+	c, before, found := cutLast(text)
+	if !found || c != '/' {
+		return !found || !inURL(c) || endsInBlank(text)
 	}
-	before, found := cutSlash(one)
-	return found && (before == "" || before[len(before)-1] == ':' || !inURL(before[len(before)-1]))
-}
-
-// cutSlash removes a slash from the end of a text, and the escape of JSON before it.
-func cutSlash(text string) (before string, found bool) {
-	if before, found = strings.CutSuffix(text, "/"); found {
-		return strings.TrimSuffix(before, `\`), true
+	if c, before, found = cutLast(before); !found || c != '/' {
+		return false
 	}
-	if at := len(text) - len(`\u002f`); at >= 0 && strings.EqualFold(text[at:], `\u002f`) {
-		return text[:at], true
-	}
-	return text, false
+	c, _, found = cutLast(before)
+	return !found || c == ':' || !inURL(c) || endsInBlank(before)
 }
 
 func lower(c byte) byte {
@@ -134,23 +114,19 @@ func inURL(c byte) bool {
 
 func isHex(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f' }
 
-// queryLength is the length of the query and fragment at the start of a text. They end before a blank, a quote, an
-// angle bracket, a backslash that escapes neither a slash nor a character by its number, and the next URL of a list.
+// queryLength is the length of the rest of a query and fragment at the start of a text. They end before a blank, a
+// quote, an angle bracket, a backslash that escapes neither a slash nor a character by its number, and the next URL of
+// a list.
 func queryLength(text string) int {
-	for at := range len(text) {
-		switch c := text[at]; {
-		case c <= ' ' || strings.IndexByte(`"'<>`, c) >= 0:
+	for at := 0; at < len(text); {
+		c, width := firstByte(text[at:])
+		switch {
+		case c <= ' ' || strings.IndexByte(`"'<>\`, c) >= 0:
 			return at
-		case c == '\\' && !strings.HasPrefix(text[at:], `\/`) && !isUnicodeEscape(text[at:]):
-			return at
-		case c == ',' && startsURL(text[at+1:]):
+		case c == ',' && startsURL(plain(text[at+width:])):
 			return at
 		}
+		at += width
 	}
 	return len(text)
-}
-
-func isUnicodeEscape(text string) bool {
-	return len(text) >= len(`\u0026`) && text[1] == 'u' && isHex(text[2]) && isHex(text[3]) && isHex(text[4]) &&
-		isHex(text[5])
 }

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 )
 
 const (
@@ -24,6 +26,7 @@ func TestRedactURL(t *testing.T) {
 		return "--b\r\nContent-Disposition: form-data; name=\"RecordingUrl\"\r\n\r\n" + u + "\r\n--b--\r\n"
 	}
 	slashes := func(u string) string { return `{"u":"` + strings.ReplaceAll(u, "/", `\/`) + `","n":1}` }
+	doubled := func(u string) string { return strings.ReplaceAll(u, "/", `\\\/`) }
 	nested := func(u string) string { return `{"Stream":"{\"RecordingUrl\":\"` + u + `\",\"x\":\"y\"}"}` }
 	list := func(u string) string { return asJSON(map[string]any{"a": u, "b": []string{u, "x"}}) }
 	text := func(u string) string { return `{"u":"` + u + `"}` }
@@ -60,6 +63,18 @@ func TestRedactURL(t *testing.T) {
 		"slashes by number": {jsonType, "",
 			text(`https:\u002f\u002Frecordings.exotel.com\u002facme1\u002fc1.mp3?S=a`), "",
 			text(`https:\u002f\u002Frecordings.exotel.com\u002facme1\u002fc1.mp3`)},
+		"doubled slashes": {jsonType, "", text(doubled(signedSource) + `?S=a\\u0026T=b\\\/c`), "",
+			text(doubled(signedSource))},
+		"quotes by number": {jsonType, "", `{"s":"{\u0022u\u0022:\u0022` + signedSource + `?S=a\u0022}"}`,
+			"", `{"s":"{\u0022u\u0022:\u0022` + signedSource + `\u0022}"}`},
+		"a question mark by number": {jsonType, "", text(signedSource + `\u003fS=a`), "", text(signedSource)},
+		"letters by number": {jsonType, "", text(`https://\\u0072ecordings.exotel.com/acme1/c1.mp3?S=a`), "",
+			text(`https://\\u0072ecordings.exotel.com/acme1/c1.mp3`)},
+		"after a line break": {jsonType, "", text(`x\nrecordings.exotel.com/acme1/c1.mp3?S=a`), "",
+			text(`x\nrecordings.exotel.com/acme1/c1.mp3`)},
+		"before another, escaped": {jsonType, "",
+			text(doubled(signedSource + "?S=a,//recordings.exotel.com/c.mp3?S=c")), "",
+			text(doubled(signedSource + ",//recordings.exotel.com/c.mp3?S=c"))},
 		"with the port": {jsonType, "", text("http://recordings.exotel.com:80/acme1/c1.mp3?S=a"), "",
 			text("http://recordings.exotel.com:80/acme1/c1.mp3")},
 		"after another in a list": {form, "", "RecordingUrl=" +
@@ -113,6 +128,38 @@ func FuzzRedactURL(f *testing.F) {
 		}
 		if len(got.Body) > len(body) || len(got.RawQuery) > 3*len(query) {
 			t.Errorf("%q and %q grow to %q and %q", body, query, got.Body, got.RawQuery)
+		}
+	})
+}
+
+// FuzzRedactNested puts a signed URL into JSON, which is a string in other JSON, to any depth. A writer of JSON escapes
+// the slashes or not. Nothing of the signature stays, and all that is not of the URL does.
+func FuzzRedactNested(f *testing.F) {
+	f.Add(uint8(3), uint8(0b101), "0a/1b&c=d")
+	f.Add(uint8(7), uint8(0), "<>")
+	f.Fuzz(func(t *testing.T, depth, slashes uint8, secret string) {
+		const blank = " \t\r\n\"'<>\\,"
+		unfit := strings.ContainsAny(secret, blank) || strings.ContainsFunc(secret, unicode.IsControl)
+		if unfit || !utf8.ValidString(secret) || len(secret) > 50 {
+			return
+		}
+		depth %= 10 // each level doubles the backslashes
+		body := func(u string) string {
+			for level := range depth + 1 {
+				data, err := json.Marshal(map[string]string{"u": u, "other": otherURL})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if u = string(data); slashes>>(level%8)&1 == 1 {
+					u = strings.ReplaceAll(u, "/", `\/`)
+				}
+			}
+			return u
+		}
+		request := Request{ContentType: "application/json", Body: []byte(body(signedSource + "?S=" + secret))}
+		got, changed := RedactURL(request, signedSource)
+		if want := body(signedSource); !changed || string(got.Body) != want {
+			t.Errorf("%s\nbecomes\n%s, want\n%s", request.Body, got.Body, want)
 		}
 	})
 }
