@@ -7,7 +7,8 @@ import (
 )
 
 // audioDuration returns how long a file plays that begins with head and has a size in bytes, -1 if that is unknown.
-// Only WAV and MP3 say so in their first bytes; it returns 0 for what does not.
+// Only WAV and MP3 say so in their first bytes, and an MP3 can be counted if head is all of it. It returns 0 for a file
+// that does not say it.
 func audioDuration(head []byte, size int64) time.Duration {
 	start := tagsEnd(head)
 	if start >= len(head) {
@@ -50,29 +51,71 @@ func wavDuration(head []byte, size int64) time.Duration {
 	return 0
 }
 
-// mp3Duration takes the number of frames that encoders write into the first one, or the length of a file whose frames
-// all have one bit rate.
+// mp3Duration takes the number of frames that encoders write into the first one, else it counts the frames if b is the
+// whole file. The first frames of a file do not say how many follow: those of a variable bit rate may be equal.
 func mp3Duration(b []byte, size int64) time.Duration {
 	first, ok := readFrame(b)
 	if !ok {
 		return 0
 	}
-	if info := b[min(first.side, len(b)):]; (at(info, 0, "Xing") || at(info, 0, "Info")) && len(info) >= 12 &&
-		info[7]&1 == 1 {
-		return seconds(int64(binary.BigEndian.Uint32(info[8:]))*int64(first.samples), int64(first.hertz))
+	count, described := countedFrames(b, first)
+	if d := seconds(count*int64(first.samples), int64(first.hertz)); d > 0 {
+		return d
 	}
-	frames := 0
-	for rest := b; len(rest) >= minHeader; frames++ {
-		f, ok := readFrame(rest)
-		if !ok || f.rate != first.rate || f.hertz != first.hertz {
-			return 0
-		}
-		rest = rest[min(f.length, len(rest)):]
-	}
-	if frames < 2 || size < 0 {
+	if int64(len(b)) != size {
 		return 0
 	}
-	return seconds(size, int64(first.rate)*125)
+	if described { // it describes the others, and has no audio
+		b = b[min(first.length, len(b)):]
+	}
+	return seconds(samplesOf(b, first.hertz), int64(first.hertz))
+}
+
+// countedFrames returns how many frames of audio the first one says that the file has, 0 if that is not known, and
+// whether it describes the file at all. Encoders of variable rates write Xing or VBRI, those of a constant rate Info:
+// https://www.codeproject.com/Articles/8295/MPEG-Audio-Frame-Header (sections 2.3.1 and 2.3.2).
+func countedFrames(b []byte, first mpegFrame) (count int64, described bool) {
+	const vbriAt = minHeader + 32
+	info := b[min(first.side, len(b)):]
+	if at(info, 0, "Xing") || at(info, 0, "Info") {
+		if len(info) >= 12 && info[7]&1 == 1 {
+			count = int64(binary.BigEndian.Uint32(info[8:]))
+		}
+		return count, true
+	}
+	if info = b[min(vbriAt, len(b)):]; at(info, 0, "VBRI") && len(info) >= 18 {
+		return int64(binary.BigEndian.Uint32(info[14:])), true
+	}
+	return 0, false
+}
+
+// samplesOf returns how many samples the frames of a whole file have, 0 unless they follow one another to its end.
+func samplesOf(b []byte, hertz int) (samples int64) {
+	for len(b) >= minHeader {
+		f, ok := readFrame(b)
+		switch {
+		case !ok && endsAudio(b):
+			return samples
+		case !ok || f.hertz != hertz:
+			return 0
+		}
+		if f.length > len(b) { // players leave a frame out that is cut
+			return samples
+		}
+		samples += int64(f.samples)
+		b = b[f.length:]
+	}
+	return samples
+}
+
+// endsAudio reports whether what comes after the frames of an MP3 is a tag, or zeros.
+func endsAudio(b []byte) bool {
+	for _, tag := range []string{"TAG", "APETAGEX", "LYRICSBEGIN", "ID3", "3DI"} {
+		if at(b, 0, tag) {
+			return true
+		}
+	}
+	return len(bytes.TrimLeft(b, "\x00")) == 0
 }
 
 // seconds returns n / perSecond, and 0 for what no recording can be.

@@ -13,7 +13,13 @@ func TestAudioDuration(t *testing.T) {
 	xing := func(header string, side int, frames string) string {
 		return header + strings.Repeat("\x00", side-len(header)) + "Xing\x00\x00\x00\x01" + frames
 	}
+	vbri := func(frames string) string {
+		return "\xff\xfb\x90\xc4" + strings.Repeat("\x00", 32) + "VBRI\x00\x01\x00\x00\x00\x64" +
+			"\x00\x00\x00\x00" + frames
+	}
 	cbr := frames("\xff\xf3\x48\xc4", 144, 40)
+	vbr := cbr + frames("\xff\xf3\x58\xc4", 180, 60)
+	noCount := "\xff\xf3\x48\xc4" + strings.Repeat("\x00", 9) + "Info" + strings.Repeat("\x00", 127)
 	for name, tc := range map[string]struct {
 		file string
 		size int64
@@ -27,20 +33,31 @@ func TestAudioDuration(t *testing.T) {
 		"WAV that is cut":       {string(wave.Header(8000, 16000*5)), 16044, time.Second},
 		"MP3 with a count": {xing("\xff\xfb\x90\x04", 36, "\x00\x00\x10\x00"), -1,
 			4096 * 1152 * time.Second / 44100},
-		"MP3 with a count, mono":    {xing("\xff\xf3\x48\xc4", 13, "\x00\x00\x00\x64"), -1, 3600 * time.Millisecond},
-		"MP3 of one rate":           {cbr, 32000 / 8 * 60, time.Minute},
-		"MP3 of one rate and a tag": {"ID3\x04\x00\x00\x00\x00\x00\x05hello" + cbr, 32000/8*60 + 15, time.Minute},
-		"MP3 of one rate and two tags": {"ID3\x03\x00\x00\x00\x00\x00\x05hello\x00" +
-			"ID3\x04\x00\x00\x00\x00\x00\x02hi" + cbr, 32000/8*60 + 28, time.Minute},
-		"MP3 of one rate, chunked": {cbr, -1, 0},
-		"MP3 of two rates":         {cbr[:288] + frames("\xff\xf3\x58\xc4", 180, 9), 99999, 0},
-		"a count of no recording":  {xing("\xff\xfb\x90\x04", 36, "\xff\xff\xff\xff"), -1, 0},
-		"Ogg":                      {"OggS\x00\x02", 1000, 0},
-		"a byte":                   {"R", 1, 0},
-		"a header alone":           {"RIFF\x00\x00\x00\x00WAVEdata\x01\x00\x00\x00", 21, 0},
-		"a frame alone":            {"\xff\xfb\x90\xc4", 4, 0},
+		"MP3 with a count, mono":           {xing("\xff\xf3\x48\xc4", 13, "\x00\x00\x00\x64"), -1, 3600 * time.Millisecond},
+		"MP3 with a count, VBRI":           {vbri("\x00\x00\x10\x00"), -1, 4096 * 1152 * time.Second / 44100},
+		"VBRI that is cut":                 {vbri("\x00"), 99999, 0},
+		"MP3 whose first frames are equal": {vbr[:headSize], int64(len(vbr)), 0},
+		"MP3 of one rate, its beginning":   {cbr[:headSize], 32000 / 8 * 60, 0},
+		"MP3, chunked":                     {cbr[:headSize], -1, 0},
+		"a whole MP3":                      {cbr, int64(len(cbr)), 40 * 36 * time.Millisecond},
+		"a whole MP3 of two rates":         {vbr, int64(len(vbr)), 100 * 36 * time.Millisecond},
+		"a whole MP3 with tags": {"ID3\x04\x00\x00\x00\x00\x00\x05hello" + cbr + "TAG" + strings.Repeat("x", 125),
+			15 + int64(len(cbr)) + 128, 40 * 36 * time.Millisecond},
+		"a whole MP3 with two tags": {"ID3\x03\x00\x00\x00\x00\x00\x05hello\x00" +
+			"ID3\x04\x00\x00\x00\x00\x00\x02hi" + cbr, 28 + int64(len(cbr)), 40 * 36 * time.Millisecond},
+		"a whole MP3, zeros at its end": {cbr + "\x00\x00\x00\x00\x00", int64(len(cbr)) + 5,
+			40 * 36 * time.Millisecond},
+		"a whole MP3, its last frame cut": {cbr[:len(cbr)-9], int64(len(cbr)) - 9, 39 * 36 * time.Millisecond},
+		"a whole MP3 without its count":   {noCount + cbr, int64(len(noCount + cbr)), 40 * 36 * time.Millisecond},
+		"a whole MP3 with a gap":          {cbr + "gap!" + cbr, 2*int64(len(cbr)) + 4, 0},
+		"frames of two sampling rates":    {cbr + frames("\xff\xfb\x90\xc4", 417, 2), int64(len(cbr)) + 834, 0},
+		"a count of no recording":         {xing("\xff\xfb\x90\x04", 36, "\xff\xff\xff\xff"), -1, 0},
+		"Ogg":                             {"OggS\x00\x02", 1000, 0},
+		"a byte":                          {"R", 1, 0},
+		"a header alone":                  {"RIFF\x00\x00\x00\x00WAVEdata\x01\x00\x00\x00", 21, 0},
+		"a frame alone":                   {"\xff\xfb\x90\xc4", 4, 0},
 	} {
-		got := audioDuration([]byte(tc.file[:min(len(tc.file), headSize)]), tc.size)
+		got := audioDuration([]byte(tc.file), tc.size)
 		if (got - tc.want).Abs() > time.Millisecond {
 			t.Errorf("%s: %v, want %v", name, got, tc.want)
 		}
@@ -49,6 +66,7 @@ func TestAudioDuration(t *testing.T) {
 
 func FuzzAudioDuration(f *testing.F) {
 	f.Add(wave.Header(8000, 16000), int64(16044))
+	f.Add([]byte(frames("\xff\xf3\x48\xc4", 144, 2)), int64(288))
 	f.Add([]byte(frames("\xff\xf3\x48\xc4", 144, 40)), int64(99999))
 	f.Add([]byte(strings.Repeat("ID3\x04\x00\x00\x00\x00\x00\x00\x00", 2)), int64(3))
 	f.Add([]byte("ID3\x04\x00\x00\x00\x00\x00\x05hello"), int64(-1))

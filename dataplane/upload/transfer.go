@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -171,7 +172,7 @@ func (t *transfer) send(ctx context.Context, b *body) (*store.Result, error) {
 	defer d.close()
 	g := newGate(d, t.storageStall, cancel)
 	etag, err := t.bucket.Put(putCtx, objectstore.Object{Key: t.key, Body: g, Size: b.size, ContentType: b.objectType(),
-		Meta: t.meta(b), Sums: d.whole, Progress: g.progress})
+		Meta: t.meta(b), WholeMeta: durationOf, Sums: d.whole, Progress: g.progress})
 	b.end() // a Read under way returns, so that the gate can close
 	g.close()
 	switch {
@@ -206,13 +207,25 @@ func (t *transfer) digest(b *body) *digest {
 
 // meta is what the object says of itself.
 func (t *transfer) meta(b *body) map[string]string {
-	meta := map[string]string{
+	meta := durationMeta(audioDuration(b.head, b.size))
+	maps.Copy(meta, map[string]string{
 		"tenant":       t.cfg.ID,
 		"call-sid":     t.rec.CallSID,
 		"recording-id": t.rec.ID,
 		"queued-at":    t.rec.CreatedAt.UTC().Format(time.RFC3339),
-	}
-	if d := audioDuration(b.head, b.size); d > 0 {
+	})
+	return meta
+}
+
+// durationOf is what an object says of itself that is known from all of it.
+func durationOf(body []byte) map[string]string {
+	return durationMeta(audioDuration(body, int64(len(body))))
+}
+
+// durationMeta has no duration that is unknown.
+func durationMeta(d time.Duration) map[string]string {
+	meta := map[string]string{}
+	if d > 0 {
 		meta["duration"] = strconv.FormatFloat(d.Seconds(), 'f', 1, 64)
 	}
 	return meta

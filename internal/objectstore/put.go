@@ -27,6 +27,9 @@ type Object struct {
 	Size int64
 	// Meta is user metadata. Values that are not plain ASCII are sent percent-encoded.
 	Meta map[string]string
+	// WholeMeta returns more of it, of a body that fits in a part. It is asked before the body is sent; nil means that
+	// there is no more.
+	WholeMeta func(body []byte) map[string]string
 	// Sums returns the digests of what was read of the body. It is asked before a body that fits in a part is sent; nil
 	// means that Put computes what the bucket's checksum needs.
 	Sums func() Sums
@@ -86,6 +89,9 @@ func (b *Bucket) putWhole(ctx context.Context, o *Object, data []byte) (string, 
 	}
 	sent := b.checksum.sent(sums)
 	opts := b.putOptions(o, sums)
+	if o.WholeMeta != nil {
+		addMeta(opts.UserMetadata, o.WholeMeta(data))
+	}
 	sent.addTo(&opts)
 	piece := newPiece(data, o.Progress)
 	defer piece.close()
@@ -137,9 +143,7 @@ func (b *Bucket) begin(ctx context.Context, o *Object) (id string, err error) {
 // checksum does, or the caller compares the ETag with its own digest.
 func (b *Bucket) putOptions(o *Object, sums Sums) minio.PutObjectOptions {
 	meta := make(map[string]string, len(o.Meta)+2)
-	for name, value := range o.Meta {
-		meta[name] = ascii(value)
-	}
+	addMeta(meta, o.Meta)
 	if len(sums.SHA256) > 0 {
 		meta[MetaSHA256] = fmt.Sprintf("%x", sums.SHA256)
 	}
@@ -150,6 +154,12 @@ func (b *Bucket) putOptions(o *Object, sums Sums) minio.PutObjectOptions {
 		ServerSideEncryption: b.encryption,
 		StorageClass:         b.options.StorageClass,
 		DisableContentSha256: true,
+	}
+}
+
+func addMeta(to, from map[string]string) {
+	for name, value := range from {
+		to[name] = ascii(value)
 	}
 }
 
