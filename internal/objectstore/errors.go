@@ -84,6 +84,15 @@ func cleanText(text string) string {
 	return bounded.Text(strings.Join(strings.Fields(text), " "), maxText)
 }
 
+// noPartsError is the answer of a store that does not know the request which begins an upload in parts.
+type noPartsError struct{ cause error }
+
+// Error says what the store does not do, in its own words.
+func (e *noPartsError) Error() string { return "the store takes no uploads in parts: " + e.cause.Error() }
+
+// Unwrap returns the answer.
+func (e *noPartsError) Unwrap() error { return e.cause }
+
 // CertificateError is the error of a store whose certificate cannot be verified. It says which of three faults the
 // certificate has, and nothing that is written in it.
 type CertificateError struct {

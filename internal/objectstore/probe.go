@@ -170,7 +170,13 @@ func (w *probeWrite) verifies(ctx context.Context, c Checksum) (ok bool, err err
 
 // unsupported reports whether a store refused a request for what it carried, so that it may take it in another form.
 func unsupported(err error) bool {
-	var answer *AnswerError
+	var (
+		noParts *noPartsError
+		answer  *AnswerError
+	)
+	if errors.As(err, &noParts) {
+		return true
+	}
 	if !errors.As(err, &answer) {
 		return false
 	}

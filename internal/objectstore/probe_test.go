@@ -82,3 +82,52 @@ func TestKept(t *testing.T) {
 		}
 	}
 }
+
+// TestNoPartsAnswers probes stores that take no uploads in parts, each with another answer to the request that begins
+// one. Such a bucket can be used. A capture that needs parts learns why it cannot be stored.
+func TestNoPartsAnswers(t *testing.T) {
+	verifies, ignores := s3test.Rules{}, blind(s3test.Rules{})
+	for name, tc := range map[string]struct {
+		rules    s3test.Rules
+		answer   s3test.Refusal
+		want     objectstore.Checksum
+		wantText string
+	}{
+		"NoSuchUpload": {ignores, s3test.Refusal{Status: 404, Code: "NoSuchUpload", Message: "no such upload"},
+			objectstore.ChecksumETag, "no such upload"},
+		"NotImplemented": {ignores, s3test.Refusal{Status: 404, Code: "NotImplemented", Message: "not here"},
+			objectstore.ChecksumETag, "not here"},
+		"NoSuchKey": {ignores, s3test.Refusal{Status: 404, Code: "NoSuchKey", Message: "no such key"},
+			objectstore.ChecksumETag, "NoSuchKey"},
+		"no words of S3": {ignores, s3test.Refusal{Status: 404}, objectstore.ChecksumETag, "no S3 answer"},
+		"no words, 405":  {ignores, s3test.Refusal{Status: 405}, objectstore.ChecksumETag, "no S3 answer"},
+		"not allowed":    {ignores, s3test.Refusal{Status: 405, Code: "MethodNotAllowed"}, objectstore.ChecksumETag, "405"},
+		"objects are verified": {verifies, s3test.Refusal{Status: 404, Code: "NoSuchUpload"}, objectstore.ChecksumETag,
+			"NoSuchUpload"},
+		"Object Lock": {s3test.Rules{Lock: true}, s3test.Refusal{Status: 404}, objectstore.ChecksumSHA256, "no S3 answer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rules := tc.rules
+			rules.Refuse = func(r *http.Request) *s3test.Refusal {
+				if r.Method == http.MethodPost && r.URL.Query().Has("uploads") {
+					return &tc.answer
+				}
+				return nil
+			}
+			s := s3test.NewStrict(t, rules, nil)
+			found, err := openStrict(t, s, nil).ProbeWrite(t.Context(), probeKey)
+			if err != nil || found.Checksum != tc.want {
+				t.Fatalf("found %+v, %v; want %s", found, err, tc.want)
+			}
+			b := openStrict(t, s, func(c *objectstore.Config) { c.Checksum = found.Checksum })
+			_, err = b.BeginUpload(t.Context(), objectstore.Object{Key: "ns/t/a.wav"})
+			if err == nil || !strings.Contains(err.Error(), tc.wantText) {
+				t.Errorf("a capture learns %v, want %q", err, tc.wantText)
+			}
+			uploadWhole(t, s, b, objectstore.PartSize-1, -1)
+			if tc.want == objectstore.ChecksumETag {
+				uploadWhole(t, s, b, objectstore.PartSize+1, objectstore.PartSize+1)
+			}
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"sync"
 	"time"
@@ -136,7 +137,25 @@ func (b *Bucket) begin(ctx context.Context, o *Object) (id string, err error) {
 		opts.UserMetadata[headerAlgorithm] = string(b.checksum)
 	}
 	id, err = b.core.NewMultipartUpload(ctx, b.name, o.Key, opts)
-	return id, b.explainUpload(err)
+	return id, b.explainBegin(err)
+}
+
+// explainBegin explains the error of a request that begins an upload in parts. The request names no object and no upload
+// that could be missing. Some stores, and proxies before them, answer 404, 405 or 501 without words of S3.
+func (b *Bucket) explainBegin(err error) error {
+	explained := b.explain(err)
+	var answer *resilience.HTTPError
+	if !errors.As(err, &answer) || CauseOf(explained).Reason != "" {
+		return explained
+	}
+	switch answer.Status {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		if errors.Is(explained, ErrNotFound) {
+			explained = answer
+		}
+		return &noPartsError{explained}
+	}
+	return explained
 }
 
 // putOptions has what the bucket's configuration asks for. The signature covers the headers and not the body: the
