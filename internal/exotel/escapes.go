@@ -56,7 +56,7 @@ func byNumber(text string) (c byte, ok bool) {
 		}
 	}
 	n, err := strconv.ParseUint(text[1:], 16, 16)
-	return byte(min(n, 0x80)), err == nil //nolint:gosec // at most 0x80
+	return byte(min(n, 0x80)), err == nil
 }
 
 // plain returns what comes before the next comma of a text, without its escapes, and no more than startsURL reads.
