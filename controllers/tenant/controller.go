@@ -68,6 +68,8 @@ type Store interface {
 type Buckets interface {
 	// Probe asks for a list of objects and, with write, does what uploads do, and returns what it found out.
 	Probe(ctx context.Context, u *tenantconfig.Upload, write bool) (objectstore.Finding, error)
+	// ReadBack reports whether the bucket still has what a probe has written, by the digest of its Finding.
+	ReadBack(ctx context.Context, u *tenantconfig.Upload, written string) (same bool, err error)
 	DeletePrefix(ctx context.Context, u *tenantconfig.Upload, prefix string) error
 	// AllowsLinks reports whether the platform allows links to download recordings to name an endpoint.
 	AllowsLinks(endpoint string) bool

@@ -25,9 +25,12 @@ const (
 	// reprobe is the wait between two checks.
 	reprobe = 5 * time.Minute
 	// rewriteKept is the wait between two writes to a bucket that keeps what the check has written, and rewriteFailed
-	// that after a write for whose failure only a person can help.
+	// that after a write for whose failure only a person can help. During an outage the wait doubles from rewriteFirst
+	// to rewriteLast.
 	rewriteKept   = 24 * time.Hour
 	rewriteFailed = 15 * time.Minute
+	rewriteFirst  = time.Minute
+	rewriteLast   = time.Hour
 	// rejudge is the wait between two decisions on the checksum. A store that is upgraded may support a better one.
 	rejudge = 24 * time.Hour
 	// probeWithin bounds one check: 10 requests, or 24 to decide on the checksum of the worst bucket.
@@ -75,23 +78,58 @@ func (r *Reconciler) look(ctx context.Context, s *scope) (probed, error) {
 // ask checks the bucket, by writing to it unless it keeps what is written and was written to a short time ago.
 func (r *Reconciler) ask(ctx context.Context, s *scope, last probed) (probed, error) {
 	now := time.Now()
-	if age := now.Sub(last.wrote); last.found.Kept != "" {
-		if stops(last.failed) && age < rewriteFailed {
-			return last, last.failed
-		}
-		if last.failed == nil && age < rewriteKept {
-			last.at = now
-			_, err := r.Buckets.Probe(ctx, s.upload, false)
-			return last, err
+	if last.found.Kept != "" {
+		if next, done, err := r.askAgain(ctx, s, last, now); done {
+			return next, err
 		}
 	}
 	u, judged := last.judgement(s, now)
 	found, err := r.Buckets.Probe(ctx, u, true)
 	next := probed{at: now, wrote: now, judged: judged, found: found, failed: err}
+	switch {
+	case err != nil && found.Kept != "":
+		next.failures = last.failures + 1
+	case err != nil && last.found.Kept != "": // nothing was written, and what was written before is still there
+		next.wrote, next.failed, next.failures = last.wrote, last.failed, last.failures
+		next.found.Kept, next.found.Written = last.found.Kept, last.found.Written
+	}
 	if found.Checksum == "" { // the check failed before it knew
 		next.judged, next.found.Checksum = last.judged, last.found.Checksum
 	}
 	return next, err
+}
+
+// askAgain checks a bucket that keeps what a check has written, without another write. It is not done if the time for
+// one has come.
+func (r *Reconciler) askAgain(
+	ctx context.Context, s *scope, last probed, now time.Time,
+) (_ probed, done bool, _ error) {
+	age := now.Sub(last.wrote)
+	switch {
+	case last.failed == nil && age < rewriteKept:
+		last.at = now
+		_, err := r.Buckets.Probe(ctx, s.upload, false)
+		return last, true, err
+	case stops(last.failed) && age < rewriteFailed:
+		return last, true, last.failed
+	case last.failed == nil || stops(last.failed) || age >= rewriteKept:
+		return last, false, nil
+	}
+	if last.found.Written != "" {
+		same, err := r.Buckets.ReadBack(ctx, s.upload, last.found.Written)
+		if same {
+			last.at, last.failed, last.failures = now, nil, 0
+		}
+		if same || err != nil { // a write would fail too
+			return last, true, err
+		}
+	}
+	return last, age < last.rewriteAfter(), last.failed
+}
+
+// rewriteAfter is the wait after the failures that the last writes had one after another.
+func (p probed) rewriteAfter() time.Duration {
+	return min(rewriteFirst<<min(max(p.failures-1, 0), 10), rewriteLast)
 }
 
 // judgement returns the bucket with the checksum that is known of it, and when that was decided. The bucket has none,
@@ -178,8 +216,10 @@ type probed struct {
 	// checksum.
 	at, wrote, judged time.Time
 	found             objectstore.Finding
-	// failed is the fault of the last check with a write.
-	failed error
+	// failed is the fault of the last check with a write, and failures how many such checks in a row have failed and
+	// left something.
+	failed   error
+	failures int
 }
 
 // message says what was done, and what the bucket did not let be done.
@@ -237,22 +277,45 @@ func (s S3) do(ctx context.Context, u *tenantconfig.Upload, fn func(context.Cont
 // Probe asks the tenant's bucket for a list of its objects and, with write, does what uploads do, and returns what it
 // found out.
 func (s S3) Probe(ctx context.Context, u *tenantconfig.Upload, write bool) (found objectstore.Finding, err error) {
+	err = s.probe(ctx, u, func(ctx context.Context, b *objectstore.Bucket) error {
+		err := b.Probe(ctx)
+		if err == nil && write {
+			found, err = b.ProbeWrite(ctx, tenantconfig.ProbeKey(u.ID))
+		}
+		if found.Kept != "" { // another try would leave more
+			return resilience.Abort(err)
+		}
+		return err
+	})
+	return found, err // after the call has set it
+}
+
+// ReadBack reports whether the tenant's bucket still has what a probe has written, by the digest of its Finding.
+func (s S3) ReadBack(ctx context.Context, u *tenantconfig.Upload, written string) (same bool, err error) {
+	err = s.probe(ctx, u, func(ctx context.Context, b *objectstore.Bucket) (err error) {
+		same, err = b.ProbeRead(ctx, tenantconfig.ProbeKey(u.ID), written)
+		return err
+	})
+	return same, err // after the call has set it
+}
+
+// probe calls fn with the tenant's bucket, if the platform allows it.
+func (s S3) probe(
+	ctx context.Context, u *tenantconfig.Upload, fn func(context.Context, *objectstore.Bucket) error,
+) error {
 	b, err := s.open(u)
 	if err == nil {
 		err = s.Transport.CheckPublic(u.PublicEndpoint)
 	}
 	var refused *objectstore.PolicyError
 	if errors.As(err, &refused) {
-		return found, objectstore.NotAllowed(refused)
+		return objectstore.NotAllowed(refused)
 	}
 	if err != nil {
-		return found, err
+		return err
 	}
-	err = s.do(ctx, u, func(ctx context.Context) error {
-		err := b.Probe(ctx)
-		if err == nil && write {
-			found, err = b.ProbeWrite(ctx, tenantconfig.ProbeKey(u.ID))
-		}
+	return s.do(ctx, u, func(ctx context.Context) error {
+		err := fn(ctx, b)
 		var p *objectstore.ProbeError
 		if errors.As(err, &p) && p.Reason == objectstore.EndpointUnreachable { // the Tenant's author must not learn why
 			log.FromContext(ctx).Info("a Tenant's store does not answer", "tenant", u.ID, "endpoint", u.Endpoint, "cause",
@@ -260,7 +323,6 @@ func (s S3) Probe(ctx context.Context, u *tenantconfig.Upload, write bool) (foun
 		}
 		return err
 	})
-	return found, err // after the call has set it
 }
 
 // AllowsLinks reports whether the platform allows links to download recordings to name an endpoint.

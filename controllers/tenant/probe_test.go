@@ -13,6 +13,7 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
@@ -218,18 +219,72 @@ func refuseReads(status int, code string) func(*s3test.Rules) {
 	}
 }
 
-// TestOutageIsNotHeld has a store be down right after a write. The next check writes again.
+// TestOutageIsNotHeld has a store be down right after a write. The next check writes again, or reads what was written.
 func TestOutageIsNotHeld(t *testing.T) {
-	for name, rules := range map[string]s3test.Rules{"a plain bucket": {}, "Object Lock": {Lock: true}} {
-		p := newProber(t, rules)
+	for name, tc := range map[string]struct {
+		rules     s3test.Rules
+		wantWrite bool
+	}{
+		"a plain bucket": {s3test.Rules{}, true},
+		"Object Lock":    {s3test.Rules{Lock: true}, false},
+	} {
+		p := newProber(t, tc.rules)
 		p.store.SetRules(refuseReads(503, "SlowDown"))
 		if sent, err := p.check(); err == nil || sent == 0 {
 			t.Fatalf("%s: %d bodies, %v; want an error", name, sent, err)
 		}
 		p.store.SetRules(func(r *s3test.Rules) { r.Refuse = nil })
-		if sent, err := p.check(); err != nil || sent == 0 {
-			t.Errorf("%s: after the outage: %d bodies, %v; want a write", name, sent, err)
+		if sent, err := p.check(); err != nil || (sent > 0) != tc.wantWrite {
+			t.Errorf("%s: after the outage: %d bodies, %v; want a write: %v", name, sent, err, tc.wantWrite)
 		}
+	}
+}
+
+// TestOutageLeavesFewVersions checks a bucket every five minutes during an outage of six hours. What a check writes
+// stays, so few checks may write.
+func TestOutageLeavesFewVersions(t *testing.T) {
+	busy := &s3test.Refusal{Status: 503, Code: "SlowDown", Message: "Please reduce your request rate."}
+	for name, tc := range map[string]struct {
+		rules s3test.Rules
+		fails func(*http.Request) bool
+		most  int
+	}{
+		"reads, Object Lock": {s3test.Rules{Lock: true},
+			func(r *http.Request) bool { return r.Method == http.MethodGet && r.URL.RawQuery == "" }, 2},
+		"deletions, versions": {s3test.Rules{Versioned: true},
+			func(r *http.Request) bool { return r.Method == http.MethodDelete && r.URL.Query().Has("versionId") }, 2},
+		"parts, Object Lock": {s3test.Rules{Lock: true},
+			func(r *http.Request) bool { return r.URL.Query().Has("uploadId") && r.Method == http.MethodPut }, 12},
+		"encryption, Object Lock": {s3test.Rules{Lock: true, Encryption: "AES256"},
+			func(*http.Request) bool { return false }, 25},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rules := tc.rules
+			rules.Refuse = func(r *http.Request) *s3test.Refusal {
+				if strings.HasSuffix(r.URL.Path, ".caly-probe") && tc.fails(r) {
+					return busy
+				}
+				return nil
+			}
+			p := newProber(t, rules)
+			quick := resilience.Options{Policy: resilience.Policy{MaxAttempts: 3, BaseDelay: time.Millisecond}}
+			p.r.Buckets = S3{Transport: loopback(), Registry: resilience.NewRegistry(quick, nil)}
+			key := tenantconfig.ProbeKey(p.u.ID)
+			for range 6 * time.Hour / reprobe {
+				_, _ = p.check() // it fails, or does not
+				p.age(reprobe)
+			}
+			o, _ := p.store.Object(key)
+			if o.Versions == 0 || o.Versions > tc.most {
+				t.Errorf("%d versions, want at most %d", o.Versions, tc.most)
+			}
+			p.store.SetRules(func(r *s3test.Rules) { r.Refuse, r.Encryption = nil, "" })
+			p.age(rewriteLast)
+			p.r.Buckets = S3{Transport: loopback()} // its breaker has not opened
+			if _, err := p.check(); err != nil {
+				t.Errorf("after the outage: %v", err)
+			}
+		})
 	}
 }
 

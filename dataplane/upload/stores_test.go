@@ -80,7 +80,7 @@ func (r *rig) wantMeta(id, sid string, size int64) {
 	want := map[string]string{"Tenant": tenant, "Call-Sid": sid, "Recording-Id": id}
 	if size <= objectstore.PartSize {
 		want["Sha256"] = rec.SHA256
-		frames := size / 417 // as exoteltest.Audio makes them
+		frames := size / 417 // as exotelsim.Audio makes them
 		want["Duration"] = strconv.FormatFloat(float64(frames*1152)/44100, 'f', 1, 64)
 	} else {
 		want["Duration"] = ""

@@ -88,7 +88,9 @@ func cleanText(text string) string {
 type noPartsError struct{ cause error }
 
 // Error says what the store does not do, in its own words.
-func (e *noPartsError) Error() string { return "the store takes no uploads in parts: " + e.cause.Error() }
+func (e *noPartsError) Error() string {
+	return "the store takes no uploads in parts: " + e.cause.Error()
+}
 
 // Unwrap returns the answer.
 func (e *noPartsError) Unwrap() error { return e.cause }

@@ -36,8 +36,10 @@ func (e *ProbeError) Unwrap() error { return e.err }
 type Finding struct {
 	// Checksum is the best one that the store verifies, or that can be compared; empty if that is unknown.
 	Checksum Checksum
-	// Kept says why the object of the probe could not be deleted; empty if it was.
+	// Kept says why the object of the probe could not be deleted; empty if it was, or if the next probe replaces it.
 	Kept string
+	// Written is the SHA-256, in hex, of an object that is kept and was written as uploads are.
+	Written string
 }
 
 // Probe returns a *ProbeError unless the endpoint answers, knows the bucket, takes the credentials and lists objects.
@@ -64,36 +66,61 @@ func (b *Bucket) Probe(ctx context.Context) error {
 // With one it makes sure that it still holds for objects, and looks for another only if it does not. The key is always
 // the same, so that the next probe replaces what a crash leaves. It returns a *ProbeError.
 func (b *Bucket) ProbeWrite(ctx context.Context, key string) (Finding, error) {
-	var content [32]byte
+	var content [probeSize / 2]byte
 	_, _ = rand.Read(content[:]) // never fails
 	w := probeWrite{b: b, key: key, content: []byte(hex.EncodeToString(content[:]))}
 	checksum, err := w.negotiate(ctx)
 	if err != nil {
-		return w.failed(ctx), b.probeError(w.encryptionPolicy(ctx, err))
+		err = w.encryptionPolicy(ctx, err)
+		return w.failed(ctx), b.probeError(err)
 	}
+	w.passed = true
 	if err := w.readBack(ctx); err != nil {
 		found := w.failed(ctx)
 		found.Checksum = checksum
 		return found, b.probeError(err)
 	}
-	found := Finding{Checksum: checksum}
-	if err := w.remove(ctx); err != nil {
-		if CauseOf(err).Reason == "" {
-			return found, b.probeError(err)
-		}
-		found.Kept = err.Error()
+	found, err := w.leave(ctx)
+	found.Checksum = checksum
+	if err != nil && CauseOf(err).Reason == "" {
+		return found, b.probeError(err)
 	}
 	return found, nil
 }
 
-// failed removes what a probe has written before it failed. A store that is down keeps nothing for good: the next
-// probe replaces the object.
-func (w *probeWrite) failed(ctx context.Context) (f Finding) {
-	err := w.remove(context.WithoutCancel(ctx)) // what failed first is reported
-	if err != nil && CauseOf(err).Reason != "" {
-		f.Kept = err.Error()
+// ProbeRead reads the object back that a probe has left, and reports whether it has the digest of that Finding. It
+// returns a *ProbeError.
+func (b *Bucket) ProbeRead(ctx context.Context, key, written string) (same bool, err error) {
+	_, sum, err := b.Digest(ctx, key, probeSize+1, nil)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return false, nil
+	case err != nil:
+		return false, b.probeError(fmt.Errorf("read the probe's object back: %w", err))
 	}
-	return f
+	return sum == written, nil
+}
+
+// probeSize is the length of the object that a probe writes.
+const probeSize = 64
+
+// failed removes what a probe has written before it failed.
+func (w *probeWrite) failed(ctx context.Context) Finding {
+	found, _ := w.leave(context.WithoutCancel(ctx)) // what failed first is reported
+	return found
+}
+
+// leave removes what a probe has written, and returns what is kept. A bucket without versions that is down keeps
+// nothing for good: the next probe replaces the object.
+func (w *probeWrite) leave(ctx context.Context) (f Finding, err error) {
+	versions := slices.ContainsFunc(w.wrote, func(version string) bool { return version != "" })
+	if err = w.remove(ctx); err != nil && (versions || CauseOf(err).Reason != "") {
+		f.Kept = err.Error()
+		if w.passed {
+			f.Written = hex.EncodeToString(ChecksumSHA256.sumsOf(w.content).SHA256)
+		}
+	}
+	return f, err
 }
 
 // errContent is the error of a store that does not return what it was sent.
@@ -106,6 +133,8 @@ type probeWrite struct {
 	content []byte
 	// wrote are the versions that were written; "" in a bucket without versions.
 	wrote []string
+	// passed means that the store has taken the object as uploads send theirs.
+	passed bool
 	// etag is that of a part which was begun as captures begin theirs without a checksum in a header; empty if none was
 	// taken.
 	etag string
@@ -250,8 +279,8 @@ func (w *probeWrite) encryptionPolicy(ctx context.Context, denied error) error {
 			checksum = ChecksumMD5 // a bucket with Object Lock needs one, and every store takes it
 		}
 		_, err := probe.put(ctx, checksum, w.content)
+		w.wrote = append(w.wrote, probe.wrote...)
 		if err == nil {
-			_ = probe.remove(ctx)
 			return &encryptionError{wanted: e, err: denied}
 		}
 		if CauseOf(err).Reason == EncryptionKeyRefused {

@@ -59,23 +59,29 @@ func TestKept(t *testing.T) {
 	const down = objectstore.EndpointUnreachable
 	for name, tc := range map[string]struct {
 		refusal  s3test.Refusal
+		versions bool
 		want     objectstore.Reason
 		wantKept bool
 	}{
-		"the store is busy":       {s3test.Refusal{Status: 503, Code: "SlowDown"}, down, false},
-		"it breaks":               {s3test.Refusal{Status: 500, Code: "InternalError"}, down, false},
-		"may not read nor delete": {s3test.Refusal{Status: 403, Code: "AccessDenied"}, objectstore.AccessDenied, true},
+		"the store is busy":        {s3test.Refusal{Status: 503, Code: "SlowDown"}, false, down, false},
+		"it breaks":                {s3test.Refusal{Status: 500, Code: "InternalError"}, false, down, false},
+		"it breaks, with versions": {s3test.Refusal{Status: 500, Code: "InternalError"}, true, down, true},
+		"may not read nor delete":  {s3test.Refusal{Status: 403, Code: "AccessDenied"}, false, objectstore.AccessDenied, true},
 	} {
-		s := s3test.NewStrict(t, s3test.Rules{Refuse: func(r *http.Request) *s3test.Refusal {
-			if r.Method == http.MethodPut || r.Method == http.MethodPost || r.URL.RawQuery != "" {
-				return nil
+		s := s3test.NewStrict(t, s3test.Rules{Versioned: tc.versions, Refuse: func(r *http.Request) *s3test.Refusal {
+			read := r.Method == http.MethodGet && r.URL.RawQuery == ""
+			if read || r.Method == http.MethodDelete && !r.URL.Query().Has("uploadId") {
+				return &tc.refusal
 			}
-			return &tc.refusal
+			return nil
 		}}, nil)
 		found, err := openStrict(t, s, nil).ProbeWrite(t.Context(), probeKey)
 		var probe *objectstore.ProbeError
 		if !errors.As(err, &probe) || probe.Reason != tc.want || (found.Kept != "") != tc.wantKept {
 			t.Errorf("%s: found %+v, %v; want %s, something kept: %v", name, found, err, tc.want, tc.wantKept)
+		}
+		if (found.Written != "") != tc.wantKept {
+			t.Errorf("%s: digest %q of what is kept", name, found.Written)
 		}
 		if found.Checksum != objectstore.ChecksumSHA256 {
 			t.Errorf("%s: checksum %q, want the one that was found before", name, found.Checksum)
