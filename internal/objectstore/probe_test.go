@@ -66,7 +66,8 @@ func TestKept(t *testing.T) {
 		"the store is busy":        {s3test.Refusal{Status: 503, Code: "SlowDown"}, false, down, false},
 		"it breaks":                {s3test.Refusal{Status: 500, Code: "InternalError"}, false, down, false},
 		"it breaks, with versions": {s3test.Refusal{Status: 500, Code: "InternalError"}, true, down, true},
-		"may not read nor delete":  {s3test.Refusal{Status: 403, Code: "AccessDenied"}, false, objectstore.AccessDenied, true},
+		"may not read nor delete": {s3test.Refusal{Status: 403, Code: "AccessDenied"}, false,
+			objectstore.AccessDenied, true},
 	} {
 		s := s3test.NewStrict(t, s3test.Rules{Versioned: tc.versions, Refuse: func(r *http.Request) *s3test.Refusal {
 			read := r.Method == http.MethodGet && r.URL.RawQuery == ""
@@ -107,10 +108,12 @@ func TestNoPartsAnswers(t *testing.T) {
 			objectstore.ChecksumETag, "NoSuchKey"},
 		"no words of S3": {ignores, s3test.Refusal{Status: 404}, objectstore.ChecksumETag, "no S3 answer"},
 		"no words, 405":  {ignores, s3test.Refusal{Status: 405}, objectstore.ChecksumETag, "no S3 answer"},
-		"not allowed":    {ignores, s3test.Refusal{Status: 405, Code: "MethodNotAllowed"}, objectstore.ChecksumETag, "405"},
+		"not allowed": {ignores, s3test.Refusal{Status: 405, Code: "MethodNotAllowed"}, objectstore.ChecksumETag,
+			"405"},
 		"objects are verified": {verifies, s3test.Refusal{Status: 404, Code: "NoSuchUpload"}, objectstore.ChecksumETag,
 			"NoSuchUpload"},
-		"Object Lock": {s3test.Rules{Lock: true}, s3test.Refusal{Status: 404}, objectstore.ChecksumSHA256, "no S3 answer"},
+		"Object Lock": {s3test.Rules{Lock: true}, s3test.Refusal{Status: 404}, objectstore.ChecksumSHA256,
+			"no S3 answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rules := tc.rules

@@ -140,8 +140,8 @@ func (b *Bucket) begin(ctx context.Context, o *Object) (id string, err error) {
 	return id, b.explainBegin(err)
 }
 
-// explainBegin explains the error of a request that begins an upload in parts. The request names no object and no upload
-// that could be missing. Some stores, and proxies before them, answer 404, 405 or 501 without words of S3.
+// explainBegin explains the error of a request that begins an upload in parts. The request names no object and no
+// upload that could be missing. Some stores, and proxies before them, answer 404, 405 or 501 without words of S3.
 func (b *Bucket) explainBegin(err error) error {
 	explained := b.explain(err)
 	var answer *resilience.HTTPError
