@@ -12,6 +12,8 @@ import (
 
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/calytest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 	"github.com/caly-dev/caly/internal/testkit/smtptest"
@@ -131,7 +133,11 @@ func (c *canaries) badMail(t *testing.T) {
 	c.noteTokens(admin.tokens)
 	invitation := fields{"email": "refused-too@acme.example", "role": store.RoleAgent}
 	c.send(t, request{path: "/api/users", bearer: admin.AccessToken, body: invitation}).want(t, 201)
-	waitFor(t, "the server is not given what it refuses", func() bool { c.mu.Lock(); defer c.mu.Unlock(); return len(c.refused) >= 3 })
+	eventually.Holds(t, "the server has refused three letters", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.refused) >= 3
+	})
 	c.mu.Lock()
 	refused := c.refused
 	c.mu.Unlock()
@@ -141,7 +147,7 @@ func (c *canaries) badMail(t *testing.T) {
 	c.wrongSMTPPassword(t, c.secret("another SMTP password"))
 	defer c.wrongSMTPPassword(t, smtptest.Password)
 	c.post(t, "register", fields{"email": "unsent@acme.example", "password": c.secret("a password")}).want(t, 202)
-	waitFor(t, "nobody shows the server the password", func() bool {
+	eventually.Holds(t, "the server was shown the password", func() bool {
 		return c.p.count(t, "SELECT count(*) FROM mail_outbox WHERE recipient = 'unsent@acme.example' AND last_error <> ''") == 1
 	})
 }
@@ -190,8 +196,8 @@ func (c *canaries) brokenConfig(t *testing.T, s3 *s3test.Server) {
 			t.Fatal(err)
 		}
 		base = secret.DeepCopy()
-		waitFor(t, "no pod says that it cannot read the config", func() bool {
-			_, body := fetch("http://" + c.p.pods[0].internal + "/api/monitoring/status")
+		eventually.Holds(t, "the pod reports an unreadable config", func() bool {
+			_, body := calytest.Fetch("http://" + c.p.pods[0].Internal + "/api/monitoring/status")
 			return jsonAt(body, "tenantConfigs", "unreadable") == 1.0
 		})
 	}

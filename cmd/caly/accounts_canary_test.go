@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/calytest"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 	"github.com/caly-dev/caly/internal/testkit/smtptest"
 )
@@ -213,15 +214,15 @@ func (c *canaries) look(t *testing.T) {
 		t.Errorf("only %d secrets in %d answers: this proves nothing", len(c.secrets), len(c.answers))
 	}
 	for i, pod := range c.p.pods {
-		_, metrics := fetch("http://" + pod.internal + "/metrics")
+		_, metrics := calytest.Fetch("http://" + pod.Internal + "/metrics")
 		c.hold(t, fmt.Sprintf("pod %d's metrics", i), comments.ReplaceAllString(string(metrics), ""))
-		_, status := fetch("http://" + pod.internal + "/api/monitoring/status")
+		_, status := calytest.Fetch("http://" + pod.Internal + "/api/monitoring/status")
 		c.hold(t, fmt.Sprintf("pod %d's status", i), string(status))
-		pod.p.terminate()
-		if code := pod.p.end(); code != 0 {
+		pod.p.Terminate()
+		if code := pod.p.End(); code != 0 {
 			t.Errorf("pod %d ends with %d", i, code)
 		}
-		log := pod.p.out.String() + pod.p.errs.String()
+		log := pod.p.Printed()
 		if strings.Count(log, "\n") < 100 || !strings.Contains(log, `"level":"DEBUG"`) || strings.Contains(log, "DATA RACE") {
 			t.Errorf("pod %d's log is not what was asked for: %.2000s", i, log)
 		}

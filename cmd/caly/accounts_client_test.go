@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/smtptest"
 )
 
@@ -125,7 +126,7 @@ func orElse(s, other string) string {
 func (p *platform) try(ctx context.Context, q request) (answer, error) {
 	base := p.proxy.url
 	if q.pod != nil {
-		base = "http://" + q.pod.public
+		base = "http://" + q.pod.Public
 	}
 	req, err := q.build(ctx, base)
 	if err != nil {
@@ -240,7 +241,7 @@ const (
 // mailTo waits for mail to an address with a subject.
 func (p *platform) mailTo(t *testing.T, to, subject string) (l letter) {
 	t.Helper()
-	waitFor(t, "no mail \""+subject+"\" to "+to, func() bool {
+	eventually.Holds(t, "mail \""+subject+"\" to "+to, func() bool {
 		all := p.mailOf(t, to)
 		i := slices.IndexFunc(all, func(l letter) bool { return strings.HasPrefix(l.subject, subject) })
 		if i < 0 {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // Passwords that the rules take.
@@ -46,7 +47,9 @@ func TestAccountFlows(t *testing.T) {
 // deadEverywhere fails the test unless every pod soon refuses an access token.
 func (p *platform) deadEverywhere(t *testing.T, bearer string) {
 	t.Helper()
-	within(t, revoked, "an access token is not refused by every pod", func() bool { return p.refusedEverywhere(t, bearer) })
+	eventually.Within(revoked).Holds(t, "every pod refuses the access token", func() bool {
+		return p.refusedEverywhere(t, bearer)
+	})
 }
 
 func (p *platform) refusedEverywhere(t *testing.T, bearer string) bool {
@@ -207,7 +210,7 @@ func (p *platform) testTwoTenants(t *testing.T) {
 	here := p.enroll(t, acme, email, firstPassword)
 	p.loginRefused(t, globex, email, firstPassword)
 	p.post(t, globex, "register", fields{"email": email, "password": secondPassword}).want(t, 202)
-	waitFor(t, "no second mail", func() bool { return len(p.mailOf(t, email)) == 2 })
+	eventually.Holds(t, "a second letter arrives", func() bool { return len(p.mailOf(t, email)) == 2 })
 	p.post(t, globex, "verify-email", fields{"email": email, "code": p.mailOf(t, email)[1].secret(t)}).want(t, 200)
 	there := p.login(t, globex, email, secondPassword)
 	if here.User.ID == there.User.ID {
@@ -279,14 +282,16 @@ func (p *platform) testDisabled(t *testing.T) {
 func (p *platform) testSuspended(t *testing.T) {
 	ann, bob := p.enroll(t, globex, "ann@globex.example", firstPassword), p.enroll(t, acme, "bob@acme.example", firstPassword)
 	p.configure(globex, func(c *tenantconfig.Tenant) { c.Suspended = true })
-	within(t, tenantconfig.RefreshDelay, "a tenant's access token is not refused by every pod", func() bool { return p.refusedEverywhere(t, ann.AccessToken) })
+	eventually.Within(tenantconfig.RefreshDelay).Holds(t, "every pod refuses the tenant's access token", func() bool {
+		return p.refusedEverywhere(t, ann.AccessToken)
+	})
 	for _, pod := range p.pods {
 		p.do(t, request{path: "/api/auth/refresh", tenant: globex, body: fields{"refreshToken": ann.RefreshToken}, pod: pod}).want(t, 403, "forbidden")
 		p.do(t, request{path: "/api/auth/login", tenant: globex, body: fields{"email": ann.email, "password": ann.password}, pod: pod}).want(t, 403, "forbidden")
 	}
 	p.aliveEverywhere(t, bob.AccessToken)
 	p.configure(globex, nil)
-	within(t, tenantconfig.RefreshDelay, "the tenant is not let in again", func() bool {
+	eventually.Within(tenantconfig.RefreshDelay).Holds(t, "the tenant is accepted again", func() bool {
 		for _, pod := range p.pods {
 			body := fields{"email": ann.email, "password": ann.password}
 			if p.do(t, request{path: "/api/auth/login", tenant: globex, body: body, pod: pod}).status != 200 {
@@ -307,7 +312,7 @@ func (p *platform) testMailLater(t *testing.T) {
 	if late.raw() != usual.raw() {
 		t.Errorf("it is answered %s, and usually %s", late.body, usual.body)
 	}
-	waitFor(t, "the mail is not tried", func() bool {
+	eventually.Holds(t, "the mail is tried", func() bool {
 		return p.count(t, "SELECT count(*) FROM mail_outbox WHERE recipient = $1 AND attempts > 0 AND state = 'pending' AND last_error <> ''", email) == 1
 	})
 	p.relay.become(whole)

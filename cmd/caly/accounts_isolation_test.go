@@ -13,6 +13,8 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/calytest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
@@ -187,7 +189,7 @@ func (p *platform) cross(t *testing.T, routes []apiRoute, attacker, victim *prop
 // settle waits until all mail is sent.
 func (p *platform) settle(t *testing.T) {
 	t.Helper()
-	waitFor(t, "mail is left over", func() bool {
+	eventually.Holds(t, "all mail is sent", func() bool {
 		return p.count(t, "SELECT count(*) FROM mail_outbox WHERE state IN ('pending', 'sending')") == 0
 	})
 }
@@ -334,7 +336,7 @@ func (p *platform) testOwn(t *testing.T, routes []apiRoute, has map[string]*prop
 func (p *platform) testDownload(t *testing.T, a answer, o *property) {
 	t.Helper()
 	link, _ := jsonAt(a.body, "url").(string)
-	if status, body := fetch(link); status != 200 || string(body) != o.object {
+	if status, body := calytest.Fetch(link); status != 200 || string(body) != o.object {
 		t.Errorf("the link of %s's recording gives %d %q, want %q", o.tenant, status, body, o.object)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/caly-dev/caly/internal/testkit/calytest"
 )
 
 // TestLimitsAreExact : of two hundred tries at the same moment, over three pods, exactly as many get through as the limit says. It does not
@@ -110,7 +112,7 @@ var fallbackMetric = regexp.MustCompile(`(?m)^caly_ratelimit_fallback_total (\S+
 func (p *platform) fallbacks(t *testing.T) (sum string) {
 	t.Helper()
 	for _, pod := range p.pods {
-		_, body := fetch("http://" + pod.internal + "/metrics")
+		_, body := calytest.Fetch("http://" + pod.Internal + "/metrics")
 		m := fallbackMetric.FindSubmatch(body)
 		if m == nil {
 			t.Fatal("no metric tells how often the database was not waited for")

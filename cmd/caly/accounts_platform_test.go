@@ -16,17 +16,17 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/caly-dev/caly/api/v1alpha1"
 	keyringctl "github.com/caly-dev/caly/controllers/keyring"
 	"github.com/caly-dev/caly/dataplane/ratelimit"
 	"github.com/caly-dev/caly/dataplane/token"
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/calytest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/smtptest"
@@ -54,8 +54,8 @@ type platform struct {
 
 // accountsPod is one of the data plane's processes.
 type accountsPod struct {
-	*dataPlanePod
-	p *process
+	*calytest.DataPlane
+	p *calytest.Process
 }
 
 // setup is how a platform differs from the usual one.
@@ -79,7 +79,7 @@ func wideLimits() (args []string) {
 func newPlatform(t *testing.T, s setup) *platform {
 	t.Helper()
 	s.smtp.Auth = true
-	p := &platform{t: t, pg: pgtest.New(t), ns: kubetest.Get(t).NewNamespace(t), kubeconfig: kubeconfig(t), smtp: smtptest.New(t, s.smtp),
+	p := &platform{t: t, pg: pgtest.New(t), ns: kubetest.Get(t).NewNamespace(t), kubeconfig: calytest.Kubeconfig(t), smtp: smtptest.New(t, s.smtp),
 		smtpSecret: file(t, smtptest.Password)}
 	p.database, p.relay = newWire(t, hostOf(t, p.pg.DataplaneDSN)), newWire(t, p.smtp.Address)
 	var err error
@@ -91,7 +91,7 @@ func newPlatform(t *testing.T, s setup) *platform {
 		p.configure(id, s.tenant)
 		p.exec(t, "INSERT INTO tenants (tenant) VALUES ($1)", id) // which the operator does
 	}
-	listConfigs(t, p.ns)
+	calytest.ListConfigs(t, p.ns)
 	p.keepKeys()
 	for range max(s.pods, 1) {
 		p.pods = append(p.pods, p.newPod(s))
@@ -127,20 +127,7 @@ func (p *platform) configure(id string, change func(*tenantconfig.Tenant)) {
 	if change != nil {
 		change(&c)
 	}
-	data, err := tenantconfig.EncodeTenant(c)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	kube := kubetest.Get(p.t).Client
-	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: p.ns, Name: tenantconfig.SecretName(tenantconfig.PrefixTenant, id)},
-		Type: v1alpha1.SecretTypeTenantConfig, Data: map[string][]byte{tenantconfig.Key: data}}
-	if err = kube.Create(p.t.Context(), s); err != nil {
-		base := &corev1.Secret{ObjectMeta: s.ObjectMeta}
-		err = kube.Patch(p.t.Context(), s, client.MergeFrom(base))
-	}
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	calytest.WriteConfig(p.t, p.ns, c)
 }
 
 // keepKeys runs the operator's own keeper of the keyring until the test ends, and returns once it has made one.
@@ -157,7 +144,7 @@ func (p *platform) keepKeys() {
 		}
 	}()
 	p.t.Cleanup(func() { cancel(); <-ended })
-	waitFor(p.t, "there is no keyring", func() bool { return p.ring() != nil })
+	eventually.Holds(p.t, "there is a keyring", func() bool { return p.ring() != nil })
 }
 
 // ring is the keyring as it is in the cluster, nil without one.
@@ -176,12 +163,12 @@ func (p *platform) ring() *keyring.Ring {
 // newPod starts a pod.
 func (p *platform) newPod(s setup) *accountsPod {
 	p.t.Helper()
-	d := &dataPlanePod{t: p.t, public: nobody(p.t), internal: nobody(p.t)}
-	d.env = append([]string{"KUBECONFIG=" + p.kubeconfig, "CALY_DATABASE_URL=" + p.database.through(p.t, p.pg.DataplaneDSN)}, s.env...)
-	d.args = append([]string{"dataplane", "--work-namespace=" + p.ns, "--listen=" + d.public, "--internal-listen=" + d.internal, "--drain-delay=100ms",
+	d := &calytest.DataPlane{T: p.t, Public: calytest.FreeAddress(p.t), Internal: calytest.FreeAddress(p.t)}
+	d.Env = append([]string{"KUBECONFIG=" + p.kubeconfig, "CALY_DATABASE_URL=" + p.database.through(p.t, p.pg.DataplaneDSN)}, s.env...)
+	d.Args = append([]string{"dataplane", "--work-namespace=" + p.ns, "--listen=" + d.Public, "--internal-listen=" + d.Internal, "--drain-delay=100ms",
 		"--trusted-proxies=127.0.0.0/8", "--smtp-address=" + p.relay.address, "--smtp-from=Caly <no-reply@caly.example>", "--smtp-ca-file=" + p.smtp.CAFile,
 		"--smtp-username=" + smtptest.Username, "--smtp-password-file=" + p.smtpSecret}, s.args...)
-	return &accountsPod{d, d.start()}
+	return &accountsPod{d, d.Start()}
 }
 
 // addPod starts one that the proxy does not know.
@@ -195,7 +182,7 @@ func (p *platform) addPod(t *testing.T, s setup) *accountsPod {
 // await waits until a pod is ready, mints tokens and knows what was revoked of each tenant.
 func (p *platform) await(t *testing.T, pod *accountsPod) {
 	t.Helper()
-	waitFor(t, "a pod is not ready", func() bool { return pod.ready() && pod.hasKeys() })
+	eventually.Holds(t, "the pod is ready", func() bool { return pod.Ready() && pod.hasKeys() })
 	minter := token.New(token.Options{Issuer: "https://localhost", Audience: "caly", Ring: p.ring})
 	for _, id := range []string{acme, globex} {
 		now := time.Now()
@@ -204,8 +191,8 @@ func (p *platform) await(t *testing.T, pod *accountsPod) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		waitFor(t, "a pod does not check tokens", func() bool {
-			code, _ := fetch("http://"+pod.public+"/api/tenant", func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+probe) })
+		eventually.Holds(t, "the pod checks tokens", func() bool {
+			code, _ := calytest.Fetch("http://"+pod.Public+"/api/tenant", func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+probe) })
 			return code != 0 && code != http.StatusServiceUnavailable
 		})
 	}
@@ -213,7 +200,7 @@ func (p *platform) await(t *testing.T, pod *accountsPod) {
 
 // hasKeys tells whether the pod can mint tokens.
 func (a *accountsPod) hasKeys() bool {
-	code, body := fetch("http://" + a.internal + "/api/monitoring/status")
+	code, body := calytest.Fetch("http://" + a.Internal + "/api/monitoring/status")
 	return code == http.StatusOK && jsonAt(body, "tokens", "ready") == true
 }
 
@@ -230,11 +217,11 @@ func file(t *testing.T, text string) string {
 // operator runs a command of the platform's engineer and returns what it prints.
 func (p *platform) operator(t *testing.T, args ...string) string {
 	t.Helper()
-	c := start(t, []string{"KUBECONFIG=" + p.kubeconfig, "CALY_DATABASE_URL=" + p.pg.OperatorDSN}, args...)
-	if code := c.end(); code != 0 {
-		t.Fatalf("caly %q ends with %d: %s", args, code, c.errs.String())
+	c := calytest.Start(t, []string{"KUBECONFIG=" + p.kubeconfig, "CALY_DATABASE_URL=" + p.pg.OperatorDSN}, args...)
+	if code := c.End(); code != 0 {
+		t.Fatalf("caly %q ends with %d: %s", args, code, c.Errs())
 	}
-	return c.out.String()
+	return c.Out()
 }
 
 // count reads a number as the superuser.
@@ -267,7 +254,7 @@ func newRoundRobin(t *testing.T, pods []*accountsPod) *roundRobin {
 	forward := &httputil.ReverseProxy{Transport: transport, Rewrite: func(q *httputil.ProxyRequest) {
 		n := int(turn.Add(1)) % len(pods)
 		r.served[n].Add(1)
-		q.SetURL(&url.URL{Scheme: "http", Host: pods[n].public})
+		q.SetURL(&url.URL{Scheme: "http", Host: pods[n].Public})
 		q.Out.Host, q.Out.Header["X-Forwarded-For"] = q.In.Host, q.In.Header["X-Forwarded-For"]
 		q.SetXForwarded()
 	}}
@@ -275,14 +262,4 @@ func newRoundRobin(t *testing.T, pods []*accountsPod) *roundRobin {
 	r.url = server.URL
 	t.Cleanup(func() { server.Close(); transport.CloseIdleConnections() })
 	return r
-}
-
-// within asks until ok, and tells how long that took; it fails the test after most.
-func within(t *testing.T, most time.Duration, what string, ok func() bool) {
-	t.Helper()
-	for began := time.Now(); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Since(began) > most {
-			t.Fatalf("%s within %s", what, most)
-		}
-	}
 }

@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caly-dev/caly/internal/testkit/calytest"
 	"github.com/caly-dev/caly/internal/testkit/certtest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // TestTestRoutes : what tries the frame itself is not there in production, whatever the token, and in development is for whoever has the one
@@ -56,7 +58,7 @@ func (p *platform) testPanic(t *testing.T, pod *accountsPod, ping int, bearer st
 	if id := a.header.Get("X-Request-Id"); id == "" || jsonAt(a.body, "requestId") != id {
 		t.Errorf("the panic of %q is answered %s", id, a.body)
 	}
-	if !pod.ready() {
+	if !pod.Ready() {
 		t.Error("the pod is not ready after a panic")
 	}
 }
@@ -72,7 +74,7 @@ func TestMonitoring(t *testing.T) {
 		return p.do(t, request{method: "GET", path: path, bearer: bearer, tenant: "-", pod: pod})
 	}
 	for _, pod := range []*accountsPod{with, without} {
-		code, body := fetch("http://" + pod.internal + path)
+		code, body := calytest.Fetch("http://" + pod.Internal + path)
 		if code != 200 || jsonAt(body, "tenantConfigs", "withAccounts") != 2.0 || jsonAt(body, "mail", "enabled") != true {
 			t.Errorf("the internal port answers %d %s", code, body)
 		}
@@ -84,12 +86,16 @@ func TestMonitoring(t *testing.T) {
 	ask(with, second).want(t, 401, "invalid_token")
 	ask(with, first).want(t, 200)
 	replace(t, tokenFile, second+"\n")
-	within(t, 5*time.Second, "the new token is not taken", func() bool { return ask(with, second).status == 200 })
+	eventually.Within(5*time.Second).Holds(t, "the new token is accepted", func() bool {
+		return ask(with, second).status == 200
+	})
 	ask(with, first).want(t, 401, "invalid_token")
 	if err := os.Remove(tokenFile); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 5*time.Second, "without a token it is still there", func() bool { return ask(with, second).status == 404 })
+	eventually.Within(5*time.Second).Holds(t, "without a token the page is not found", func() bool {
+		return ask(with, second).status == 404
+	})
 }
 
 // replace puts another file in the place of one, as a mounted Secret is replaced.
@@ -120,21 +126,24 @@ func TestTLSReload(t *testing.T) {
 	ask := func(trusted *x509.CertPool) (*http.Client, error) {
 		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}}, Timeout: 10 * time.Second}
 		t.Cleanup(client.CloseIdleConnections)
-		return client, askTLS(t, client, p.pods[0].public)
+		return client, askTLS(t, client, p.pods[0].Public)
 	}
 	client, err := ask(first)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code, _ := fetch("http://" + p.pods[0].public + "/openapi.json"); code == 200 {
+	if code, _ := calytest.Fetch("http://" + p.pods[0].Public + "/openapi.json"); code == 200 {
 		t.Error("the pod answers in clear")
 	}
 	second := write()
-	within(t, 10*time.Second, "the new certificate is not shown", func() bool { _, err := ask(second); return err == nil })
+	eventually.Within(10*time.Second).Holds(t, "the new certificate is shown", func() bool {
+		_, err := ask(second)
+		return err == nil
+	})
 	if _, err := ask(first); err == nil {
 		t.Error("the old certificate is still shown")
 	}
-	if err := askTLS(t, client, p.pods[0].public); err != nil {
+	if err := askTLS(t, client, p.pods[0].Public); err != nil {
 		t.Errorf("a connection of before: %v", err)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/dataplane/identity/session"
+	"github.com/caly-dev/caly/internal/testkit/calytest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // testFiftyRefreshes : tabs that refresh at the same moment, on whichever pod, get one and the same token.
@@ -98,7 +100,7 @@ func (p *platform) testKilledWhileRotating(t *testing.T) {
 		clients = append(clients, p.login(t, acme, jane.email, jane.password))
 	}
 	victim := p.pods[len(p.pods)-1]
-	way := newWire(t, victim.public)
+	way := newWire(t, victim.Public)
 	way.become(deaf)
 	answers, heard := make([]answer, len(clients)), make(chan struct{}, len(clients))
 	var all sync.WaitGroup
@@ -110,20 +112,20 @@ func (p *platform) testKilledWhileRotating(t *testing.T) {
 		})
 	}
 	for i := range half {
-		send(i, &accountsPod{&dataPlanePod{public: way.address}, nil})
+		send(i, &accountsPod{&calytest.DataPlane{Public: way.address}, nil})
 	}
-	waitFor(t, "the refreshes are not committed", func() bool {
+	eventually.Holds(t, "the refreshes are committed", func() bool {
 		return p.count(t, "SELECT count(*) FROM login_sessions WHERE user_id = $1 AND counter = 2", jane.User.ID) == half
 	})
 	for i := range half {
 		send(half+i, victim)
 	}
 	<-heard
-	_ = victim.p.cmd.Process.Kill()
+	victim.p.Kill()
 	all.Wait()
 	p.later(t, jane.User.ID)
 	p.allGoOn(t, clients, answers)
-	victim.p = victim.start()
+	victim.p = victim.Start()
 	p.await(t, victim)
 }
 

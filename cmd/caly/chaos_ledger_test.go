@@ -14,6 +14,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/calytest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -58,13 +59,13 @@ func (l *ledger) fields(i int) url.Values {
 func (l *ledger) send(ctx context.Context, to string) {
 	client := chaosClient(l.plan.senders)
 	defer client.CloseIdleConnections()
-	sender := exotelsim.Sender{Secret: signingSecret, Wait: 300 * time.Millisecond, HTTP: client}
+	sender := exotelsim.Sender{Secret: calytest.SigningSecret, Wait: 300 * time.Millisecond, HTTP: client}
 	var wg sync.WaitGroup
 	for s := range l.plan.senders {
 		wg.Go(func() {
 			for i := s; i < l.plan.events && ctx.Err() == nil; i += l.plan.senders {
 				born := l.plan.lasts * time.Duration(i) / time.Duration(l.plan.events)
-				pause(ctx, time.Until(l.begun.Add(born.Truncate(burst))))
+				calytest.Pause(ctx, time.Until(l.begun.Add(born.Truncate(burst))))
 				l.deliver(ctx, sender, to, i)
 			}
 		})

@@ -4,10 +4,10 @@ import (
 	"context"
 	"net/http"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/caly-dev/caly/internal/testkit/calytest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -35,14 +35,14 @@ func TestChaos(t *testing.T) {
 		plan = chaos{events: 2_000, senders: 64, lasts: 8 * time.Second, kills: 3, fastAfter: 1, crashAfter: 2}
 	}
 	pg := pgtest.New(t)
-	h := &havoc{t: t, plan: plan, pg: pg, d: newDataPlanePod(t, pg)}
+	h := &havoc{t: t, plan: plan, pg: pg, d: calytest.NewDataPlane(t, pg)}
 	ctx, cancel := context.WithTimeout(t.Context(), chaosPatience)
 	defer cancel()
-	h.p = h.d.start()
+	h.p = h.d.Start()
 	h.awaitReady(ctx)
 	l, sent := newLedger(t, plan), make(chan struct{})
 	go func() {
-		l.send(ctx, "http://"+h.d.public+"/webhooks/exotel/acme/support/status")
+		l.send(ctx, "http://"+h.d.Public+"/webhooks/exotel/acme/support/status")
 		close(sent)
 	}()
 	h.run(ctx, sent)
@@ -61,9 +61,9 @@ func TestChaos(t *testing.T) {
 type havoc struct {
 	t    *testing.T
 	plan chaos
-	d    *dataPlanePod
+	d    *calytest.DataPlane
 	pg   *pgtest.Server
-	p    *process // the one under way
+	p    *calytest.Process // the one under way
 
 	kills, ends, restarts int
 	memory                int64 // the most that one of them took, in bytes
@@ -89,7 +89,7 @@ func (h *havoc) run(ctx context.Context, sent <-chan struct{}) {
 		}
 		h.bury()
 		h.kills++
-		h.p = h.d.start()
+		h.p = h.d.Start()
 		h.awaitReady(ctx)
 	}
 }
@@ -97,9 +97,9 @@ func (h *havoc) run(ctx context.Context, sent <-chan struct{}) {
 // restart takes PostgreSQL away from under the senders, and brings it back.
 func (h *havoc) restart(ctx context.Context, stop func(testing.TB)) {
 	h.t.Helper()
-	pause(ctx, 300*time.Millisecond)
+	calytest.Pause(ctx, 300*time.Millisecond)
 	stop(h.t)
-	pause(ctx, 300*time.Millisecond)
+	calytest.Pause(ctx, 300*time.Millisecond)
 	h.pg.Start(h.t)
 	h.restarts++
 }
@@ -107,16 +107,12 @@ func (h *havoc) restart(ctx context.Context, stop func(testing.TB)) {
 // bury ends the data plane with kill -9, and looks at what it leaves.
 func (h *havoc) bury() {
 	h.t.Helper()
-	_ = h.p.cmd.Process.Kill()
-	code := h.p.end()
-	if said := h.p.out.String() + h.p.errs.String(); strings.Contains(said, "DATA RACE") || strings.Contains(said, "panic") {
+	h.p.Kill()
+	code := h.p.End()
+	if said := h.p.Printed(); strings.Contains(said, "DATA RACE") || strings.Contains(said, "panic") {
 		h.t.Fatalf("the data plane ended with %d: %s", code, said)
 	}
-	usage, ok := h.p.cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	if !ok {
-		h.t.Fatal("it is not known what memory the data plane took")
-	}
-	if h.memory = max(h.memory, usage.Maxrss<<10); h.memory > chaosMemory {
+	if h.memory = max(h.memory, h.p.MaxMemory()); h.memory > chaosMemory {
 		h.t.Fatalf("a data plane took %d MiB", h.memory>>20)
 	}
 }
@@ -124,24 +120,17 @@ func (h *havoc) bury() {
 // awaitReady starts one that ends by itself again, as a kubelet does: it does so where PostgreSQL is away.
 func (h *havoc) awaitReady(ctx context.Context) {
 	h.t.Helper()
-	for !h.d.ready() {
+	for !h.d.Ready() {
 		select {
 		case <-ctx.Done():
 			h.bury()
-			h.t.Fatalf("the data plane does not become ready: %s", h.p.errs.String())
-		case <-h.p.ended:
+			h.t.Fatalf("the data plane does not become ready: %s", h.p.Errs())
+		case <-h.p.Ended():
 			h.bury()
 			h.ends++
-			h.p = h.d.start()
+			h.p = h.d.Start()
 		case <-time.After(20 * time.Millisecond):
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/calytest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 	"github.com/caly-dev/caly/internal/wav"
@@ -29,31 +31,31 @@ func TestCaptureOutlivesTheSignal(t *testing.T) {
 	s3 := s3test.New(t)
 	bucket := s3.NewBucket(t)
 	pg := pgtest.New(t)
-	d := newDataPlanePod(t, pg)
-	d.withAudioAnd(server.URL(), 2, func(tenant *tenantconfig.Tenant) {
+	d := calytest.NewDataPlane(t, pg)
+	d.WithAudio(server.URL(), 2)
+	d.Change(func(tenant *tenantconfig.Tenant) {
 		tenant.Audio.Capture = &tenantconfig.Capture{KeyTemplate: "{{.RecordingID}}"}
 		tenant.Storage = &tenantconfig.Storage{Bucket: bucket, Endpoint: s3.Endpoint, Region: s3.Region,
 			AccessKeyID: tenantconfig.Sensitive(s3.AccessKey), SecretAccessKey: tenantconfig.Sensitive(s3.SecretKey)}
 	})
-	d.args = append(d.args, "--allowed-agent-cidrs=127.0.0.0/8", "--allow-http-storage",
+	d.Args = append(d.Args, "--allowed-agent-cidrs=127.0.0.0/8", "--allow-http-storage",
 		"--allowed-storage-cidrs=127.0.0.0/8", "--stream-grace=3s", "--capture-dir="+t.TempDir())
-	p := d.start()
-	waitFor(t, "the data plane is not ready", d.ready)
+	p := d.Run()
 	said := exotelsim.Noise(8000)
 	ended := make(chan error, 1)
 	go func() {
-		_, err := (exotelsim.Stream{URL: "ws://" + d.public + "/audio/exotel/acme/support/" + audioToken, Audio: said, Duration: time.Minute}).Run(t.Context())
+		_, err := (exotelsim.Stream{URL: "ws://" + d.Public + calytest.AudioPath, Audio: said, Duration: time.Minute}).Run(t.Context())
 		ended <- err
 	}()
-	waitFor(t, "no call is live", func() bool { return server.Live() == 1 })
-	p.terminate()
+	eventually.Holds(t, "the call is live", func() bool { return server.Live() == 1 })
+	p.Terminate()
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if code := p.end(); code != 0 {
-		t.Errorf("it ends with %d: %s", code, p.errs.String())
+	if code := p.End(); code != 0 {
+		t.Errorf("it ends with %d: %s", code, p.Errs())
 	}
-	if said := p.out.String() + p.errs.String(); strings.Contains(said, s3.SecretKey) || strings.Contains(said, "panic") {
+	if said := p.Printed(); strings.Contains(said, s3.SecretKey) || strings.Contains(said, "panic") {
 		t.Errorf("it says %s", said)
 	}
 	client, err := minio.New(strings.TrimPrefix(s3.Endpoint, "http://"), &minio.Options{Creds: credentials.NewStaticV4(s3.AccessKey, s3.SecretKey, "")})

@@ -11,6 +11,7 @@ import (
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/calytest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -30,32 +31,32 @@ func TestDataPlaneOverIPv6(t *testing.T) {
 	defer agent.Close()
 	six := func(address string) string { return strings.Replace(address, "127.0.0.1", "[::1]", 1) }
 	pg := pgtest.New(t)
-	d := newDataPlanePod(t, pg)
-	d.withAudioAnd(agent.URL(), 2, func(tenant *tenantconfig.Tenant) {
+	d := calytest.NewDataPlane(t, pg)
+	d.WithAudio(agent.URL(), 2)
+	d.Change(func(tenant *tenantconfig.Tenant) {
 		tenant.Webhooks.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("::1/128")}
 	})
-	for i, arg := range d.args {
-		d.args[i] = six(arg)
+	for i, arg := range d.Args {
+		d.Args[i] = six(arg)
 	}
-	d.public, d.internal = six(d.public), six(d.internal)
-	d.env = append(d.env, "CALY_DATABASE_URL="+pgtest.At(t, pg.DataplaneDSN, six(pg.Address())))
-	d.args = append(d.args, "--allowed-agent-cidrs=::1/128", "--public-url=http://"+d.public)
-	p := d.start()
-	waitFor(t, "the data plane is not ready", d.ready)
+	d.Public, d.Internal = six(d.Public), six(d.Internal)
+	d.Env = append(d.Env, "CALY_DATABASE_URL="+pgtest.At(t, pg.DataplaneDSN, six(pg.Address())))
+	d.Args = append(d.Args, "--allowed-agent-cidrs=::1/128", "--public-url=http://"+d.Public)
+	p := d.Run()
 
-	sender, fields := exotelsim.Sender{Secret: signingSecret}, exotelsim.Call{SID: "c1"}.Answered()
-	target := "http://" + d.public + "/webhooks/exotel/acme/support/status"
+	sender, fields := exotelsim.Sender{Secret: calytest.SigningSecret}, exotelsim.Call{SID: "c1"}.Answered()
+	target := "http://" + d.Public + "/webhooks/exotel/acme/support/status"
 	status, _, err := sender.Send(t.Context(), target, fields, exotelsim.Form)
 	if err != nil || status != http.StatusOK || events(t, pg) != 1 {
 		t.Errorf("a webhook is answered %d, %v, and %d events are stored", status, err, events(t, pg))
 	}
-	stream := exotelsim.Stream{URL: "ws://" + d.public + "/audio/exotel/acme/support/" + audioToken,
+	stream := exotelsim.Stream{URL: "ws://" + d.Public + calytest.AudioPath,
 		Audio: exotelsim.Noise(8000), Duration: time.Second}
 	if report, err := stream.Run(t.Context()); err != nil || report.Received.Bytes == 0 {
 		t.Errorf("of a stream %d bytes came back, %v", report.Received.Bytes, err)
 	}
-	p.terminate()
-	if code := p.end(); code != 0 {
-		t.Errorf("it ends with %d: %s", code, p.errs.String())
+	p.Terminate()
+	if code := p.End(); code != 0 {
+		t.Errorf("it ends with %d: %s", code, p.Errs())
 	}
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/caly-dev/caly/internal/ingest"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/calytest"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
@@ -50,7 +51,7 @@ func newDeadLetters(t *testing.T) *deadLetters {
 	}
 	t.Cleanup(db.Close)
 	t.Setenv("CALY_DATABASE_URL", pg.OperatorDSN)
-	t.Setenv("KUBECONFIG", kubeconfig(t))
+	t.Setenv("KUBECONFIG", calytest.Kubeconfig(t))
 	d := &deadLetters{t: t, pg: pg, db: db, tenant: kubetest.Get(t).NewNamespace(t) + "/support"}
 	d.newTenant()
 	return d
@@ -374,7 +375,7 @@ func TestEventsReplayFails(t *testing.T) {
 	if !strings.Contains(r.out, "there is no such event") {
 		t.Errorf("it prints %q", r.out)
 	}
-	anybody, err := clientcmd.LoadFromFile(kubeconfig(t))
+	anybody, err := clientcmd.LoadFromFile(calytest.Kubeconfig(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +390,7 @@ func TestEventsReplayFails(t *testing.T) {
 	if strings.Count(r.out, "failed: its Tenant may not be read from here") != 2 {
 		t.Errorf("without rights it prints\n%s", r.out)
 	}
-	t.Setenv("KUBECONFIG", write(t, `{"apiVersion":"v1","kind":"Config","clusters":[{"name":"x","cluster":{"server":"http://`+nobody(t)+`"}}],
+	t.Setenv("KUBECONFIG", write(t, `{"apiVersion":"v1","kind":"Config","clusters":[{"name":"x","cluster":{"server":"http://`+calytest.FreeAddress(t)+`"}}],
 		"contexts":[{"name":"x","context":{"cluster":"x"}}],"current-context":"x"}`))
 	checkFailure(t, execute(t, "events", "replay", "--all"), "read the Tenant ")
 	if dead := d.count("count(*)::int FROM call_events WHERE dead_reason IS NOT NULL"); dead != 2 {
@@ -444,7 +445,7 @@ func TestEventsUsage(t *testing.T) {
 	for _, args := range []string{"list", "show 1", "replay 1"} {
 		t.Setenv("CALY_DATABASE_URL", "")
 		checkFailure(t, execute(t, append([]string{"events"}, strings.Fields(args)...)...), "no database URL")
-		t.Setenv("CALY_DATABASE_URL", "postgres://u:topsecret@"+nobody(t)+"/db?sslmode=disable")
+		t.Setenv("CALY_DATABASE_URL", "postgres://u:topsecret@"+calytest.FreeAddress(t)+"/db?sslmode=disable")
 		checkFailure(t, execute(t, append([]string{"events"}, strings.Fields(args)...)...), "database unavailable")
 	}
 }

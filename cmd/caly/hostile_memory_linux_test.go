@@ -7,10 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/calytest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -68,7 +66,7 @@ func greedyBodies() (unsigned, signed []greedy) {
 		}
 	}
 	for _, s := range shapes {
-		s.path = hostilePath
+		s.path = calytest.StatusPath
 		signed = append(signed, s)
 	}
 	return unsigned, signed
@@ -78,59 +76,27 @@ func greedyBodies() (unsigned, signed []greedy) {
 // large bodies on many connections, and that good webhooks are answered meanwhile.
 func TestHostileBodiesMemory(t *testing.T) {
 	pg := pgtest.New(t)
-	d := newDataPlanePod(t, pg, tenantconfig.Tenant{Version: tenantconfig.Version, ID: "acme/twilio", AccountSID: "acme1",
+	d := calytest.NewDataPlane(t, pg, tenantconfig.Tenant{Version: tenantconfig.Version, ID: "acme/twilio", AccountSID: "acme1",
 		Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1,
-			SignedContent: tenantconfig.SignedURLAndParameters, Secrets: []tenantconfig.Sensitive{signingSecret}}}})
-	d.env = append(d.env, "GOMEMLIMIT="+strconv.Itoa(memoryLimit))
-	p := startFile(t, buildProgram(t), d.env, d.args...)
-	waitFor(t, "the data plane is not ready", d.ready)
+			SignedContent: tenantconfig.SignedURLAndParameters, Secrets: []tenantconfig.Sensitive{calytest.SigningSecret}}}})
+	d.Env = append(d.Env, "GOMEMLIMIT="+strconv.Itoa(memoryLimit))
+	p := calytest.StartFile(t, calytest.BuildWithoutRace(t), d.Env, d.Args...)
+	d.AwaitReady()
 	ctx, stop := context.WithCancel(t.Context())
-	sent := besiegeWithBodies(ctx, t, d.public)
-	sendGood(t, d.public, "beside", goodWebhooks)
-	waitFor(t, "the peers have not sent every body", func() bool { return sent.count.Load() > 4*greedyPeers })
+	sent := besiegeWithBodies(ctx, t, d.Public)
+	sendGood(t, d.Public, "beside", goodWebhooks)
+	eventually.Holds(t, "the peers have sent every body", func() bool { return sent.count.Load() > 4*greedyPeers })
 	stop()
 	sent.wait.Wait()
-	peak := peakMemory(t, p.cmd.Process.Pid)
+	peak := p.PeakMemory()
 	t.Logf("%d large bodies, at most %d MiB", sent.count.Load(), peak>>20)
 	if peak > memoryBound {
 		t.Errorf("the data plane took %d MiB, want at most %d", peak>>20, memoryBound>>20)
 	}
-	p.terminate()
-	if code := p.end(); code != 0 {
-		t.Errorf("it ends with %d: %.2000s", code, p.errs.String())
+	p.Terminate()
+	if code := p.End(); code != 0 {
+		t.Errorf("it ends with %d: %.2000s", code, p.Errs())
 	}
-}
-
-var highWater = regexp.MustCompile(`(?m)^VmHWM:\s+(\d+) kB$`)
-
-// peakMemory returns the most memory that a process has had resident, in bytes.
-func peakMemory(t *testing.T, pid int) int64 {
-	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := highWater.FindSubmatch(status)
-	if found == nil {
-		t.Fatalf("there is no VmHWM in %s", status)
-	}
-	kib, err := strconv.ParseInt(string(found[1]), 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return kib << 10
-}
-
-// buildProgram compiles the program without the race detector, which takes memory of its own.
-func buildProgram(t *testing.T) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "caly")
-	cmd := exec.Command("go", "build", "-o", file, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	return file
 }
 
 type siegeByBodies struct {
@@ -147,7 +113,7 @@ func besiegeWithBodies(ctx context.Context, t *testing.T, public string) *siegeB
 	t.Cleanup(client.CloseIdleConnections)
 	for peer := range greedyPeers {
 		s.wait.Go(func() {
-			s.send(ctx, client, public, signed[peer%len(signed)], hmacSHA1(signingSecret, []byte(signed[peer%len(signed)].body)))
+			s.send(ctx, client, public, signed[peer%len(signed)], hmacSHA1(calytest.SigningSecret, []byte(signed[peer%len(signed)].body)))
 			for i := peer; ctx.Err() == nil; i++ {
 				s.send(ctx, client, public, unsigned[i%len(unsigned)], []byte("wrong"))
 			}

@@ -18,12 +18,13 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
+	"github.com/caly-dev/caly/internal/testkit/calytest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 const (
-	hostilePath   = "/webhooks/exotel/acme/support/status"
-	hostileHeader = "POST " + hostilePath + " HTTP/1.1\r\nHost: x\r\nX-Exotel-Signature: 00\r\n"
+	hostileHeader = "POST " + calytest.StatusPath + " HTTP/1.1\r\nHost: x\r\nX-Exotel-Signature: 00\r\n"
 
 	idlePeers    = 5_000 // more than a data plane has room for
 	slowPeers    = 200   // of each kind
@@ -51,7 +52,7 @@ func TestHostilePeers(t *testing.T) {
 	}
 	const slack = 32 // connections to PostgreSQL, and this test's own
 	var after holdings
-	waitFor(t, "what the peers held is not given back", func() bool {
+	eventually.Holds(t, "what the peers held is released", func() bool {
 		after = readHoldings(t, internal)
 		return after.descriptors <= before.descriptors+slack && after.goroutines <= before.goroutines+slack
 	})
@@ -60,16 +61,16 @@ func TestHostilePeers(t *testing.T) {
 	if n := events(t, pg); n != goodWebhooks+2 {
 		t.Errorf("%d events are kept, want %d", n, goodWebhooks+2)
 	}
-	p.terminate()
-	if code := p.end(); code != 0 || strings.Contains(p.out.String()+p.errs.String(), "DATA RACE") {
-		t.Errorf("it ends with %d: %s", code, p.errs.String())
+	p.Terminate()
+	if code := p.End(); code != 0 || strings.Contains(p.Printed(), "DATA RACE") {
+		t.Errorf("it ends with %d: %s", code, p.Errs())
 	}
 }
 
 // sendGood sends webhooks, each over a connection of its own and but once. It returns how long the slowest took.
 func sendGood(t *testing.T, public, name string, n int) time.Duration {
 	t.Helper()
-	sender := exotelsim.Sender{Secret: signingSecret, HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+	sender := exotelsim.Sender{Secret: calytest.SigningSecret, HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 	var wg sync.WaitGroup
 	took := make([]time.Duration, n)
 	for first := range min(n, goodSenders) {
@@ -77,12 +78,12 @@ func sendGood(t *testing.T, public, name string, n int) time.Duration {
 			for i := first; i < n; i += goodSenders {
 				start := time.Now()
 				call := exotelsim.Call{SID: fmt.Sprintf("%s%d", name, i)}
-				status, attempts, err := sender.Send(t.Context(), "http://"+public+hostilePath, call.Answered(), exotelsim.Spellings[i/goodSenders%4])
+				status, attempts, err := sender.Send(t.Context(), "http://"+public+calytest.StatusPath, call.Answered(), exotelsim.Spellings[i/goodSenders%4])
 				took[i] = time.Since(start)
 				if err != nil || attempts != 1 || took[i] > goodPatience {
 					t.Errorf("a good webhook (%s) is answered %d, %v at attempt %d, after %s", name, status, err, attempts, took[i])
 				}
-				pause(t.Context(), goodPace-took[i])
+				calytest.Pause(t.Context(), goodPace-took[i])
 			}
 		})
 	}
@@ -97,7 +98,7 @@ var metric = regexp.MustCompile(`(?m)^(go_goroutines|process_open_fds) (\S+)$`)
 
 func readHoldings(t *testing.T, internal string) (h holdings) {
 	t.Helper()
-	_, body := fetch("http://" + internal + "/metrics")
+	_, body := calytest.Fetch("http://" + internal + "/metrics")
 	found := metric.FindAllSubmatch(body, -1)
 	if len(found) != 2 {
 		t.Fatalf("%d of two metrics are told: %.200s", len(found), body)
@@ -159,7 +160,7 @@ func (s *siege) peers(ctx context.Context, n int, attack func(context.Context, i
 				if err := s.visit(ctx, attack); err != nil && ctx.Err() == nil {
 					s.cut.Add(1)
 				}
-				pause(ctx, time.Second)
+				calytest.Pause(ctx, time.Second)
 			}
 		})
 	}
@@ -181,7 +182,7 @@ func slowly(first, rest string) func(context.Context, io.Writer) error {
 		_, err := io.WriteString(w, first)
 		for i := 0; i < len(rest) && err == nil && ctx.Err() == nil; i++ {
 			_, err = io.WriteString(w, rest[i:i+1])
-			pause(ctx, time.Second)
+			calytest.Pause(ctx, time.Second)
 		}
 		return err
 	}

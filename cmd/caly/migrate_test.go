@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caly-dev/caly/internal/testkit/calytest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/migrations"
 )
@@ -51,7 +52,7 @@ func TestMigrateErrors(t *testing.T) {
 	pg := pgtest.NewEmpty(t)
 	for name, tc := range map[string]struct{ dsn, says string }{
 		"no URL":         {"postgres://u:topsecret@%zz/db", "the database URL cannot be read"},
-		"nobody there":   {"postgres://u:topsecret@" + nobody(t) + "/db", "connect to database db on 127.0.0.1:"},
+		"nobody there":   {"postgres://u:topsecret@" + calytest.FreeAddress(t) + "/db", "connect to database db on 127.0.0.1:"},
 		"wrong password": {strings.Replace(pg.OwnerDSN, ":caly-test@", ":topsecret@", 1), "password authentication failed"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // streams of two tenants on a pod that is at work.
@@ -85,7 +86,7 @@ func TestSessionsList(t *testing.T) {
 	first.Measured(func() (toAgent, toExotel bridge.Counts) {
 		return bridge.Counts{Frames: 11, Bytes: 12, Dropped: 13}, bridge.Counts{Frames: 14, Bytes: 15, Dropped: 16}
 	})
-	waitFor(t, "the heartbeat writes no counts", func() bool {
+	eventually.Holds(t, "the heartbeat has written the counts", func() bool {
 		return a.count(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND dropped_to_exotel = 16`, first.ID()) == 1
 	})
 	r = execute(t, "sessions", "list", "--output=json", "--limit=1")

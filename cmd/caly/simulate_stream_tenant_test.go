@@ -8,6 +8,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
+	"github.com/caly-dev/caly/internal/testkit/calytest"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
@@ -15,24 +16,23 @@ import (
 // TestSimulateStreamToTenant calls a data plane with nothing but its address, the Tenant's name and its token.
 func TestSimulateStreamToTenant(t *testing.T) {
 	a := newAgent(t, agentsim.Options{})
-	d := newDataPlanePod(t, pgtest.New(t))
-	d.withAudio(a.URL(), 4) // the row of a call ends a moment after the call, so the next case may find it still live
-	d.args = append(d.args, "--allowed-agent-cidrs=127.0.0.0/8")
-	(&platform{t: t, ns: strings.TrimPrefix(d.args[1], "--work-namespace=")}).keepKeys() // one-time tokens need them
-	d.start()
-	waitFor(t, "the data plane is not ready", d.ready)
-	good, wrong := "--secret-file="+write(t, audioToken+"\n"), "--secret-file="+write(t, "another-token-topsecret")
+	d := calytest.NewDataPlane(t, pgtest.New(t))
+	d.WithAudio(a.URL(), 4) // the row of a call ends a moment after the call, so the next case may find it still live
+	d.Args = append(d.Args, "--allowed-agent-cidrs=127.0.0.0/8")
+	calytest.WriteKeyring(t, d.Namespace) // one-time tokens need it
+	d.Run()
+	good, wrong := "--secret-file="+write(t, calytest.AudioToken+"\n"), "--secret-file="+write(t, "another-token-topsecret")
 	common := []string{"simulate", "stream", "--tenant=acme/support", "--duration=200ms", "--ramp=0", "--expect-echo"}
 	for name, tc := range map[string]struct {
 		args []string
 		says string // an error; none without
 	}{
-		"by its token":             {[]string{"--server=ws://" + d.public, good}, ""},
-		"numbers in strings":       {[]string{"--server=ws://" + d.public + "/", good, "--quoting=strings", "--pace=100ms"}, ""},
-		"by a token for each call": {[]string{"--server=http://" + d.public, good, "--one-time", "--calls=2"}, ""},
-		"a wrong token":            {[]string{"--server=ws://" + d.public, wrong}, "1 calls could not be opened"},
-		"a wrong token, one-time":  {[]string{"--server=ws://" + d.public, wrong, "--one-time"}, "1 calls could not be opened"},
-		"no token":                 {[]string{"--server=ws://" + d.public}, "1 calls could not be opened"},
+		"by its token":             {[]string{"--server=ws://" + d.Public, good}, ""},
+		"numbers in strings":       {[]string{"--server=ws://" + d.Public + "/", good, "--quoting=strings", "--pace=100ms"}, ""},
+		"by a token for each call": {[]string{"--server=http://" + d.Public, good, "--one-time", "--calls=2"}, ""},
+		"a wrong token":            {[]string{"--server=ws://" + d.Public, wrong}, "1 calls could not be opened"},
+		"a wrong token, one-time":  {[]string{"--server=ws://" + d.Public, wrong, "--one-time"}, "1 calls could not be opened"},
+		"no token":                 {[]string{"--server=ws://" + d.Public}, "1 calls could not be opened"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := execute(t, append(common, tc.args...)...)
@@ -45,7 +45,7 @@ func TestSimulateStreamToTenant(t *testing.T) {
 			case r.err != nil || !strings.Contains(r.out, "0 failed, 0 ended early, 0 incomplete"):
 				t.Errorf("%v, it prints %q", r.err, r.out)
 			}
-			if said := r.out + r.errs; strings.Contains(said, audioToken) || strings.Contains(said, "topsecret") {
+			if said := r.out + r.errs; strings.Contains(said, calytest.AudioToken) || strings.Contains(said, "topsecret") {
 				t.Errorf("a secret is told: %s", said)
 			}
 		})
@@ -69,8 +69,8 @@ func TestSimulateStreamToTenantFails(t *testing.T) {
 		"no server's address":     {[]string{"--tenant=acme/support", "--server=caly.example.com"}, "--server must be an address such as"},
 		"a server over ftp":       {[]string{"--tenant=acme/support", "--server=ftp://caly.example.com"}, "not ftp://"},
 		"credentials in argv":     {[]string{"--tenant=acme/support", "--server=wss://key:topsecret@caly.example.com"}, "--server must carry no credentials"},
-		"nobody at the server":    {[]string{"--tenant=acme/support", "--server=ws://" + nobody(t), secret}, "1 calls could not be opened"},
-		"nobody to ask there":     {[]string{"--tenant=acme/support", "--server=ws://" + nobody(t), secret, "--one-time"}, "1 calls could not be opened"},
+		"nobody at the server":    {[]string{"--tenant=acme/support", "--server=ws://" + calytest.FreeAddress(t), secret}, "1 calls could not be opened"},
+		"nobody to ask there":     {[]string{"--tenant=acme/support", "--server=ws://" + calytest.FreeAddress(t), secret, "--one-time"}, "1 calls could not be opened"},
 		"no cluster to look into": {[]string{"--tenant=acme/support"}, "configuration"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -87,7 +87,7 @@ func TestSimulateStreamToTenantFails(t *testing.T) {
 // TestTenantAddress : what the cluster says of a Tenant becomes the address in Exotel's applet.
 func TestTenantAddress(t *testing.T) {
 	env := kubetest.Get(t)
-	t.Setenv("KUBECONFIG", kubeconfig(t))
+	t.Setenv("KUBECONFIG", calytest.Kubeconfig(t))
 	ns := env.NewNamespace(t)
 	slashed := keep(t, env.Client, ns, "slashed", map[string]string{"a": aToken, "b": forgotten})
 	plain := keep(t, env.Client, ns, "plain", map[string]string{"a": "a token + more", "b": forgotten})

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -16,7 +15,9 @@ import (
 
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
+	"github.com/caly-dev/caly/internal/testkit/calytest"
 	"github.com/caly-dev/caly/internal/testkit/certtest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/wav"
 )
 
@@ -54,7 +55,7 @@ func agentEcho(t *testing.T, args ...string) string {
 			t.Errorf("agent echo ended with %v", err)
 		}
 	})
-	waitFor(t, "agent echo does not begin", func() bool { return strings.Contains(out.String(), "\n") })
+	eventually.Holds(t, "agent echo begins", func() bool { return strings.Contains(out.String(), "\n") })
 	found := echoingAt.FindStringSubmatch(out.String())
 	if found == nil {
 		t.Fatalf("agent echo prints %q", out.String())
@@ -159,7 +160,7 @@ func TestSimulateStreamFinds(t *testing.T) {
 }
 
 func TestSimulateStreamFails(t *testing.T) {
-	to := "--url=ws://" + nobody(t) + "/x"
+	to := "--url=ws://" + calytest.FreeAddress(t) + "/x"
 	file := wavFile(t, 16000, 100)
 	for name, tc := range map[string]struct {
 		args []string
@@ -261,29 +262,30 @@ func TestTotalOfStreams(t *testing.T) {
 
 // TestStreamProcesses are the two commands as processes of their own: they end when they are told to, and with the status that a script needs.
 func TestStreamProcesses(t *testing.T) {
-	address := nobody(t)
-	server := start(t, nil, "agent", "echo", "--listen="+address)
+	address := calytest.FreeAddress(t)
+	server := calytest.Start(t, nil, "agent", "echo", "--listen="+address)
 	to := "--url=ws://" + address + "/any/path"
-	waitFor(t, "agent echo does not answer", func() bool { code, _ := fetch("http://" + address); return code != 0 })
-	good := start(t, nil, "simulate", "stream", to, "--calls=20", "--ramp=100ms", "--duration=500ms", "--expect-echo", "--linger=20s")
-	if code := good.end(); code != 0 || !strings.Contains(good.out.String(), "20 calls, 0 failed, 0 ended early, 0 incomplete: sent 500 frames") {
-		t.Errorf("ends with %d, prints %q and %q", code, good.out.String(), good.errs.String())
+	eventually.Holds(t, "agent echo answers", func() bool {
+		code, _ := calytest.Fetch("http://" + address)
+		return code != 0
+	})
+	good := calytest.Start(t, nil, "simulate", "stream", to, "--calls=20", "--ramp=100ms", "--duration=500ms", "--expect-echo", "--linger=20s")
+	if code := good.End(); code != 0 || !strings.Contains(good.Out(), "20 calls, 0 failed, 0 ended early, 0 incomplete: sent 500 frames") {
+		t.Errorf("ends with %d, prints %q and %q", code, good.Out(), good.Errs())
 	}
 	a := newAgent(t, agentsim.Options{})
-	long := start(t, nil, "simulate", "stream", "--url="+a.URL(), "--duration=1h")
-	waitFor(t, "the call does not begin", func() bool { return a.Live() == 1 })
-	if err := long.cmd.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
+	long := calytest.Start(t, nil, "simulate", "stream", "--url="+a.URL(), "--duration=1h")
+	eventually.Holds(t, "the call begins", func() bool { return a.Live() == 1 })
+	long.Interrupt()
+	if code := long.End(); code != 0 || !strings.Contains(long.Out(), "1 calls, 0 failed, 0 ended early") {
+		t.Errorf("interrupted it ends with %d, prints %q and %q", code, long.Out(), long.Errs())
 	}
-	if code := long.end(); code != 0 || !strings.Contains(long.out.String(), "1 calls, 0 failed, 0 ended early") {
-		t.Errorf("interrupted it ends with %d, prints %q and %q", code, long.out.String(), long.errs.String())
+	server.Terminate()
+	if code := server.End(); code != 0 {
+		t.Errorf("agent echo ends with %d and %q", code, server.Errs())
 	}
-	server.terminate()
-	if code := server.end(); code != 0 {
-		t.Errorf("agent echo ends with %d and %q", code, server.errs.String())
-	}
-	away := start(t, nil, "simulate", "stream", to, "--duration=1s")
-	if code := away.end(); code != 1 || away.errs.String() != "caly: 1 calls could not be opened\n" {
-		t.Errorf("with nobody there it ends with %d and %q", code, away.errs.String())
+	away := calytest.Start(t, nil, "simulate", "stream", to, "--duration=1s")
+	if code := away.End(); code != 1 || away.Errs() != "caly: 1 calls could not be opened\n" {
+		t.Errorf("with nobody there it ends with %d and %q", code, away.Errs())
 	}
 }

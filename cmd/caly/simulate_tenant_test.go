@@ -13,6 +13,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/calytest"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
@@ -64,7 +65,7 @@ type verifierCase struct {
 // verifierCases are every verifier that a Tenant may have, as its spec and as what the data plane verifies by.
 func verifierCases(t *testing.T, c client.Client, ns string) map[string]verifierCase {
 	t.Helper()
-	signing := keep(t, c, ns, "signing", map[string]string{"a": signingSecret, "b": forgotten})
+	signing := keep(t, c, ns, "signing", map[string]string{"a": calytest.SigningSecret, "b": forgotten})
 	whsec := keep(t, c, ns, "whsec", map[string]string{"a": aWhsec, "b": forgotten})
 	token := keep(t, c, ns, "token", map[string]string{"a": aToken, "b": forgotten})
 	basic := keep(t, c, ns, "basic", map[string]string{"alice": aPassword, "bob": forgotten})
@@ -72,7 +73,7 @@ func verifierCases(t *testing.T, c client.Client, ns string) map[string]verifier
 	signed := func(spec v1alpha1.SignatureSpec) verifierCase {
 		spec.SecretRef = signing
 		config := &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1, Encoding: string(spec.Encoding), Header: spec.Header, Prefix: spec.Prefix,
-			SignedContent: string(spec.SignedContent), Secrets: []tenantconfig.Sensitive{signingSecret}}
+			SignedContent: string(spec.SignedContent), Secrets: []tenantconfig.Sensitive{calytest.SigningSecret}}
 		if spec.Scheme != "" {
 			config.Scheme = string(spec.Scheme)
 		}
@@ -110,7 +111,7 @@ func verifierCases(t *testing.T, c client.Client, ns string) map[string]verifier
 // each alone.
 func TestSimulateCallForEveryVerifier(t *testing.T) {
 	env := kubetest.Get(t)
-	t.Setenv("KUBECONFIG", kubeconfig(t))
+	t.Setenv("KUBECONFIG", calytest.Kubeconfig(t))
 	ns := env.NewNamespace(t)
 	cases := verifierCases(t, env.Client, ns)
 	var tenants []*tenantconfig.Tenant
@@ -159,7 +160,7 @@ func TestSimulateCallForEveryVerifier(t *testing.T) {
 // TestSimulateCallOfTenantFails : each fault is told of in one line, which holds no secret.
 func TestSimulateCallOfTenantFails(t *testing.T) {
 	env := kubetest.Get(t)
-	t.Setenv("KUBECONFIG", kubeconfig(t))
+	t.Setenv("KUBECONFIG", calytest.Kubeconfig(t))
 	ns := env.NewNamespace(t)
 	elsewhere := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 	cases := verifierCases(t, env.Client, ns)
@@ -179,7 +180,7 @@ func TestSimulateCallOfTenantFails(t *testing.T) {
 	}{
 		"elsewhere":     {v1alpha1.WebhooksSpec{AllowedCIDRs: []string{"192.0.2.0/24"}}, prefix, "answered 401: tenant " + ns + "/elsewhere takes webhooks from 192.0.2.0/24"},
 		"rotated":       {v1alpha1.WebhooksSpec{Token: token}, prefix, "the webhook was answered 401"},
-		"nobody":        {v1alpha1.WebhooksSpec{Token: token}, "http://" + nobody(t) + "/", "connection refused"},
+		"nobody":        {v1alpha1.WebhooksSpec{Token: token}, "http://" + calytest.FreeAddress(t) + "/", "connection refused"},
 		"no-secret":     {v1alpha1.WebhooksSpec{Token: &v1alpha1.TokenSpec{SecretRef: v1alpha1.SecretReference{Name: "nowhere"}}}, prefix, `"nowhere" not found`},
 		"empty-secret":  {v1alpha1.WebhooksSpec{BasicAuth: &v1alpha1.BasicAuthSpec{SecretRef: none}}, prefix, "the Secret " + ns + "/none holds no password"},
 		"no-whsec":      {v1alpha1.WebhooksSpec{StandardWebhooks: &v1alpha1.StandardWebhooksSpec{SecretRef: signing}}, prefix, "signing does not begin with whsec_"},
@@ -191,7 +192,7 @@ func TestSimulateCallOfTenantFails(t *testing.T) {
 			reachable(t, env.Client, newTenant(ns, name, tc.spec), tc.at)
 			r := execute(t, "simulate", "call", "--tenant="+ns+"/"+name, "--retry-interval=1ms")
 			checkFailure(t, r, tc.says)
-			for _, secret := range []string{aToken, "a%2Btoken", aPassword, signingSecret, forgotten} {
+			for _, secret := range []string{aToken, "a%2Btoken", aPassword, calytest.SigningSecret, forgotten} {
 				if said := fmt.Sprint(r.err, r.out, r.errs); strings.Contains(said, secret) {
 					t.Errorf("a secret is told: %s", said)
 				}
@@ -203,7 +204,7 @@ func TestSimulateCallOfTenantFails(t *testing.T) {
 // TestSimulateCallOfTenant reads address and secret from a real API server.
 func TestSimulateCallOfTenant(t *testing.T) {
 	env := kubetest.Get(t)
-	t.Setenv("KUBECONFIG", kubeconfig(t))
+	t.Setenv("KUBECONFIG", calytest.Kubeconfig(t))
 	ns := env.NewNamespace(t)
 	hook, count := dataPlane(t, "http://127.0.0.1:1")
 	call := func() result { return execute(t, "simulate", "call", "--tenant="+ns+"/support") }
@@ -224,7 +225,7 @@ func TestSimulateCallOfTenant(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkFailure(t, call(), "holds no signing secret")
-	secret.Data = map[string][]byte{"b-old": []byte("topsecret, not active any more"), "a-new": []byte(signingSecret)}
+	secret.Data = map[string][]byte{"b-old": []byte("topsecret, not active any more"), "a-new": []byte(calytest.SigningSecret)}
 	if err := env.Client.Update(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/minio/minio-go/v7"
@@ -26,45 +25,16 @@ import (
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/calytest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
-const signingSecret = "a signing secret of acme"
-
-// waitFor polls until a condition holds.
-func waitFor(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s within 30 s", what)
-		}
-	}
-}
-
-// fetch returns a URL's status and body; 0 without an answer.
-func fetch(url string, change ...func(*http.Request)) (int, []byte) {
-	req, err := http.NewRequest(http.MethodGet, url, nil)
-	if err != nil {
-		return 0, nil
-	}
-	for _, f := range change {
-		f(req)
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
-	resp, err := client.Do(req)
-	if err != nil {
-		return 0, nil
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, _ := io.ReadAll(resp.Body)
-	return resp.StatusCode, body
-}
-
 // simulateServer runs "caly simulate server" until the test ends, and returns its URL.
 func simulateServer(t *testing.T, args ...string) string {
 	t.Helper()
-	address := nobody(t)
+	address := calytest.FreeAddress(t)
 	ctx, stop := context.WithCancel(context.Background())
 	cmd := newRootCommand()
 	cmd.SetArgs(append([]string{"simulate", "server", "--listen=" + address}, args...))
@@ -76,21 +46,24 @@ func simulateServer(t *testing.T, args ...string) string {
 		if err := <-end; err != nil {
 			t.Errorf("simulate server ended with %v", err)
 		}
-		if code, _ := fetch("http://" + address); code != 0 {
+		if code, _ := calytest.Fetch("http://" + address); code != 0 {
 			t.Errorf("it is still there after its end")
 		}
 	})
-	waitFor(t, "simulate server does not answer", func() bool { code, _ := fetch("http://" + address); return code != 0 })
+	eventually.Holds(t, "simulate server answers", func() bool {
+		code, _ := calytest.Fetch("http://" + address)
+		return code != 0
+	})
 	return "http://" + address
 }
 
 func TestSimulateServer(t *testing.T) {
 	base := simulateServer(t, "--api-key-file="+write(t, "key\n"), "--api-token-file="+write(t, "token\n"))
 	url := exotelsim.RecordingURL(base, "acme1", "c1", 1000)
-	if code, _ := fetch(url); code != http.StatusUnauthorized {
+	if code, _ := calytest.Fetch(url); code != http.StatusUnauthorized {
 		t.Errorf("without credentials: %d", code)
 	}
-	code, body := fetch(url, func(r *http.Request) { r.SetBasicAuth("key", "token") })
+	code, body := calytest.Fetch(url, func(r *http.Request) { r.SetBasicAuth("key", "token") })
 	if want := exotelsim.SHA256("/exotelrecordings/acme1/c1.mp3", 1000); code != http.StatusOK || len(body) != 1000 || sum(body) != want {
 		t.Errorf("with them: %d, %d bytes", code, len(body))
 	}
@@ -105,7 +78,7 @@ func dataPlane(t *testing.T, sources string) (url string, count func(sql string)
 	t.Helper()
 	url, count = dataPlaneOf(t, &tenantconfig.Tenant{ID: "acme/support", TimeZone: "Asia/Kolkata", AllowedSourceHosts: []string{strings.TrimPrefix(sources, "http://")},
 		Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1,
-			Secrets: []tenantconfig.Sensitive{signingSecret}}}})
+			Secrets: []tenantconfig.Sensitive{calytest.SigningSecret}}}})
 	return url + "acme/support/status", count
 }
 
@@ -145,7 +118,7 @@ func TestSimulateCall(t *testing.T) {
 			const calls = 5
 			hook, count := dataPlane(t, base)
 			ledger := filepath.Join(t.TempDir(), "ledger")
-			r := execute(t, "simulate", "call", "--webhook-url="+hook, "--secret-file="+write(t, signingSecret+"\n"), "--recordings-base-url="+base,
+			r := execute(t, "simulate", "call", "--webhook-url="+hook, "--secret-file="+write(t, calytest.SigningSecret+"\n"), "--recordings-base-url="+base,
 				"--spelling="+spelling, "--output="+ledger, "--size=1000", fmt.Sprint("--calls=", calls))
 			if want := fmt.Sprintf("%d of %d calls were accepted by %s\n", calls, calls, hook); r.err != nil || r.out != want {
 				t.Fatalf("%v, %q; want %q", r.err, r.out, want)
@@ -164,7 +137,7 @@ func TestSimulateCall(t *testing.T) {
 				if count("recordings WHERE id = '"+id+"' AND source_url = '"+e.SourceURL+"'") != 1 || e.Status != 200 || e.Attempts != 1 {
 					t.Errorf("%+v is not what the database has", e)
 				}
-				if code, body := fetch(e.SourceURL); code != 200 || int64(len(body)) != e.Size || sum(body) != e.SHA256 {
+				if code, body := calytest.Fetch(e.SourceURL); code != 200 || int64(len(body)) != e.Size || sum(body) != e.SHA256 {
 					t.Errorf("the recording of %+v: %d, %d bytes", e, code, len(body))
 				}
 			}
@@ -175,7 +148,7 @@ func TestSimulateCall(t *testing.T) {
 func TestSimulateCallFails(t *testing.T) {
 	hook, count := dataPlane(t, "http://127.0.0.1:1")
 	send := "--webhook-url=" + hook
-	good, wrong := "--secret-file="+write(t, signingSecret), "--secret-file="+write(t, "topsecret")
+	good, wrong := "--secret-file="+write(t, calytest.SigningSecret), "--secret-file="+write(t, "topsecret")
 	for name, tc := range map[string]struct {
 		args []string
 		says string
@@ -184,7 +157,7 @@ func TestSimulateCallFails(t *testing.T) {
 		"no secret":           {[]string{send}, "give --tenant, or --webhook-url and --secret-file"},
 		"no such secret":      {[]string{send, "--secret-file=/nowhere/secret"}, "/nowhere/secret"},
 		"wrong secret":        {[]string{send, wrong}, "the webhook was answered 401"},
-		"nobody there":        {[]string{"--webhook-url=http://" + nobody(t) + "/x", good}, "connection refused"},
+		"nobody there":        {[]string{"--webhook-url=http://" + calytest.FreeAddress(t) + "/x", good}, "connection refused"},
 		"unknown event":       {[]string{send, good, "--event=nonsense"}, `--event "nonsense" is none of status, passthru, leg, stream`},
 		"sent not even once":  {[]string{send, good, "--replay=0"}, "--replay must be at least 1"},
 		"unknown spelling":    {[]string{send, good, "--spelling=nonsense"}, `--spelling "nonsense" is none of mixed, multipart, form, json, query`},
@@ -314,9 +287,9 @@ func TestSimulateVerifyFails(t *testing.T) {
 		"line without an end": {[]string{"--ledger=" + write(t, string(entry)+"\n"+strings.Repeat("x", 1<<17))}, "token too long"},
 		"no endpoint":         {[]string{ledger}, "--endpoint must be the URL of the store"},
 		"endpoint, no scheme": {[]string{ledger, "--endpoint=s3.example.com"}, "--endpoint must be the URL of the store"},
-		"no such key":         {[]string{ledger, "--endpoint=http://" + nobody(t), "--access-key-file=/nowhere/key"}, "/nowhere/key"},
-		"no such secret":      {[]string{ledger, "--endpoint=http://" + nobody(t), "--secret-key-file=/nowhere/secret"}, "/nowhere/secret"},
-		"nobody at that place": {[]string{ledger, "--endpoint=http://" + nobody(t), "--bucket=acme-recordings",
+		"no such key":         {[]string{ledger, "--endpoint=http://" + calytest.FreeAddress(t), "--access-key-file=/nowhere/key"}, "/nowhere/key"},
+		"no such secret":      {[]string{ledger, "--endpoint=http://" + calytest.FreeAddress(t), "--secret-key-file=/nowhere/secret"}, "/nowhere/secret"},
+		"nobody at that place": {[]string{ledger, "--endpoint=http://" + calytest.FreeAddress(t), "--bucket=acme-recordings",
 			"--access-key-file=" + write(t, "a"), "--secret-key-file=" + write(t, "topsecret")}, "list acme-recordings"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
+	"github.com/caly-dev/caly/internal/testkit/calytest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -31,7 +32,7 @@ func TestStreamChurn(t *testing.T) {
 	calling := make(chan struct{})
 	go func() { c.call(lasts); close(calling) }()
 	for i := 1; goesOn(calling); i++ {
-		pod.withAudio(agents[i%len(agents)], 100)
+		pod.WithAudio(agents[i%len(agents)], 100)
 		select {
 		case <-calling:
 		case <-time.After(time.Second):
@@ -110,7 +111,7 @@ func (c *churn) call(lasts time.Duration) {
 // one call, of up to two seconds. Some vanish, some are given up, some know no secret.
 func (c *churn) one(random *rand.Rand, audio []byte) string {
 	some := func(most int) time.Duration { return time.Duration(1+random.IntN(most)) * time.Millisecond }
-	s := exotelsim.Stream{URL: "ws://" + c.pod.public + streamPath, Audio: audio, Duration: some(2000), Linger: some(200)}
+	s := exotelsim.Stream{URL: "ws://" + c.pod.Public + calytest.AudioPath, Audio: audio, Duration: some(2000), Linger: some(200)}
 	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	switch random.IntN(10) {
@@ -127,7 +128,7 @@ func (c *churn) one(random *rand.Rand, audio []byte) string {
 	var refused *exotelsim.HandshakeError
 	switch {
 	case errors.As(err, &refused):
-		pause(ctx, some(100))
+		calytest.Pause(ctx, some(100))
 		return "refused"
 	case err != nil:
 		return "given up"
@@ -148,7 +149,7 @@ func (f footprint) String() string {
 func (c *churn) settled(most footprint, within time.Duration) (f footprint) {
 	c.t.Helper()
 	for deadline := time.Now().Add(within); ; time.Sleep(500 * time.Millisecond) {
-		f = footprint{int(c.pod.metric("go_goroutines")), c.pod.descriptors(), int(c.pod.metric("go_memstats_heap_inuse_bytes"))}
+		f = footprint{int(c.pod.metric("go_goroutines")), c.pod.Descriptors(), int(c.pod.metric("go_memstats_heap_inuse_bytes"))}
 		live := c.pod.metric("caly_stream_live") + c.pod.metric("caly_stream_sessions_live")
 		if live == 0 && f.goroutines <= most.goroutines && f.descriptors <= most.descriptors && f.heap <= most.heap {
 			return f

@@ -9,6 +9,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -35,16 +36,14 @@ func TestStreamsOfAKilledPod(t *testing.T) {
 	if code := other.refusal(); code != websocket.CloseTryAgainLater {
 		t.Errorf("one more than the tenant may have was refused with %d by another pod", code)
 	}
-	waitFor(t, "the call that was refused is still at the agent", func() bool { return agent.Live() == calls })
-	if err := killed.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	eventually.Holds(t, "the rejected call has left the agent", func() bool { return agent.Live() == calls })
+	killed.Kill()
 	at := time.Now()
-	killed.end()
+	killed.End()
 	if end := f.Listen(t.Context(), patience); !cmp.Equal(map[int]int{1006: calls}, end.Codes) {
 		t.Errorf("Exotel's side was closed with %v", end.Codes)
 	}
-	waitFor(t, "the agent has sockets of a pod that is dead", func() bool { return agent.Live() == 0 })
+	eventually.Holds(t, "the agent has no socket of the dead pod", func() bool { return agent.Live() == 0 })
 	if code := other.refusal(); code != websocket.CloseTryAgainLater {
 		t.Errorf("before the orphans were found one more stream was refused with %d", code)
 	}
@@ -64,7 +63,7 @@ func TestStreamsOfAKilledPod(t *testing.T) {
 	if end := again.HangUp(t.Context(), patience); !cmp.Equal(map[int]int{1000: calls}, end.Codes) {
 		t.Errorf("closed with %v", end.Codes)
 	}
-	waitFor(t, "sessions have no end", func() bool { return other.sessions(t, "ended_at IS NULL") == 0 })
+	eventually.Holds(t, "every session has ended", func() bool { return other.sessions(t, "ended_at IS NULL") == 0 })
 	if n := other.sessions(t, "pod = 'other' AND end_reason = 'call_ended'"); n != calls {
 		t.Errorf("%d sessions of the other pod ended in order, want %d", n, calls)
 	}

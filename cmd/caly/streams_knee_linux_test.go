@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caly-dev/caly/internal/testkit/calytest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/fleet"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
@@ -53,7 +55,7 @@ func numbers(text string) (list []int, err error) {
 }
 
 // measure one number of calls; false where there is no use in more.
-func (k knee) measure(t *testing.T, pod *streamPod, echo *process, address string, calls int, pace time.Duration) bool {
+func (k knee) measure(t *testing.T, pod *streamPod, echo *calytest.Process, address string, calls int, pace time.Duration) bool {
 	t.Helper()
 	straight, err := fleet.Dial(t.Context(), fleet.Options{Address: address, Path: "/stream", Calls: calls, Pace: pace})
 	if err != nil {
@@ -62,24 +64,24 @@ func (k knee) measure(t *testing.T, pod *streamPod, echo *process, address strin
 	}
 	alone := straight.Talk(t.Context(), k.lasts/3, patience)
 	straight.Close()
-	empty := pod.resident()
+	empty := pod.residentKiB()
 	f, err := pod.calls(calls, "knee", pace)
 	if err != nil {
 		t.Logf("%5d calls cannot be opened: %v", calls, err)
 		return false
 	}
 	defer f.Close()
-	begin, before, agentBefore, ownBefore := time.Now(), pod.cpu(), echo.cpu(), ownCPU()
+	begin, before, agentBefore, ownBefore := time.Now(), pod.CPU(), echo.CPU(), ownCPU()
 	r := f.Talk(t.Context(), k.lasts, patience)
 	took := time.Since(begin).Seconds()
-	cores, agent, own := (pod.cpu()-before).Seconds()/took, (echo.cpu()-agentBefore).Seconds()/took, (ownCPU()-ownBefore).Seconds()/took
+	cores, agent, own := (pod.CPU()-before).Seconds()/took, (echo.CPU()-agentBefore).Seconds()/took, (ownCPU()-ownBefore).Seconds()/took
 	frames := float64(2 * r.Sent) // there and back
 	each := cores * took / frames
 	t.Logf("%5d %8.0f %7s %7s %7s %7s   %.2f %.2f %.2f   %5.1f   %5.1f   %5.0f", calls, frames/took, brief(r.Quantile(.5)), brief(r.Quantile(.99)),
-		brief(alone.Quantile(.5)), brief(alone.Quantile(.99)), cores, agent, own, each*1e6, float64(pod.resident()-empty)/float64(calls),
+		brief(alone.Quantile(.5)), brief(alone.Quantile(.99)), cores, agent, own, each*1e6, float64(pod.residentKiB()-empty)/float64(calls),
 		pace.Seconds()/2/each)
 	end := f.HangUp(t.Context(), patience)
-	waitFor(t, "streams are left", func() bool { return pod.metric("caly_stream_live") == 0 })
+	eventually.Holds(t, "no stream is live", func() bool { return pod.metric("caly_stream_live") == 0 })
 	switch {
 	case r.Err() != nil:
 		t.Logf("%5d calls are too many: %v", calls, r.Err())

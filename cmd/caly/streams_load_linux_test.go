@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/websocket"
 
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/fleet"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
@@ -31,7 +32,7 @@ func TestStreamsUnderLoad(t *testing.T) {
 		t.Errorf("without a data plane: %v", err)
 	}
 	pod := newStreamPod(t, pgtest.New(t), "loaded", "ws://"+address+"/stream", calls).run()
-	empty := pod.resident()
+	empty := pod.residentKiB()
 	f, err := pod.calls(calls, "load", pace)
 	if err != nil {
 		t.Fatal(err)
@@ -43,21 +44,21 @@ func TestStreamsUnderLoad(t *testing.T) {
 	if code := pod.refusal(); code != websocket.CloseTryAgainLater {
 		t.Errorf("one more than the tenant may have was refused with %d", code)
 	}
-	begin, before, agentBefore := time.Now(), pod.cpu(), echo.cpu()
+	begin, before, agentBefore := time.Now(), pod.CPU(), echo.CPU()
 	r := f.Talk(t.Context(), lasts, patience)
-	spent, took := pod.cpu()-before, time.Since(begin)
+	spent, took := pod.CPU()-before, time.Since(begin)
 	t.Logf("%d calls with frames of %s for %s on %s: %d frames there and back, %d equal, %d wrong, %d missing; round trip p50 %s p99 %s, straight to the agent p50 %s p99 %s; "+
 		"sent at most %s late", calls, pace, lasts, machine(), r.Sent, r.Equal, r.Wrong, r.Missing, r.Quantile(.5), r.Quantile(.99), alone.Quantile(.5), alone.Quantile(.99), r.Late)
 	t.Logf("the data plane took %.2f of a core, %.0f us of CPU in a second of a call, %.1f KiB of memory for a call beside %d KiB; the agent %.2f of a core",
-		spent.Seconds()/took.Seconds(), spent.Seconds()*1e6/took.Seconds()/float64(calls), float64(pod.resident()-empty)/float64(calls), empty,
-		(echo.cpu()-agentBefore).Seconds()/took.Seconds())
+		spent.Seconds()/took.Seconds(), spent.Seconds()*1e6/took.Seconds()/float64(calls), float64(pod.residentKiB()-empty)/float64(calls), empty,
+		(echo.CPU()-agentBefore).Seconds()/took.Seconds())
 	if err := r.Err(); err != nil {
 		t.Error(err)
 	}
 	if end := f.HangUp(t.Context(), patience); !cmp.Equal(map[int]int{1000: calls}, end.Codes) {
 		t.Errorf("closed with %v", end.Codes)
 	}
-	waitFor(t, "sessions have no end", func() bool { return pod.sessions(t, "ended_at IS NULL") == 0 })
+	eventually.Holds(t, "every session has ended", func() bool { return pod.sessions(t, "ended_at IS NULL") == 0 })
 	var got sums
 	pod.query(t, []any{&got.Rows, &got.Calls, &got.Ended, &got.ToAgent, &got.ToExotel, &got.Dropped}, `SELECT count(*), count(DISTINCT call_sid),
 		count(*) FILTER (WHERE end_reason = 'call_ended' AND pod = 'loaded' AND stream_sid = call_sid), sum(frames_to_agent)::bigint,
@@ -66,5 +67,5 @@ func TestStreamsUnderLoad(t *testing.T) {
 	if diff := cmp.Diff(sums{Rows: n, Calls: n, Ended: n, ToAgent: r.Sent + 3*n, ToExotel: r.Sent}, got); diff != "" {
 		t.Errorf("the sessions (-want +got):\n%s", diff)
 	}
-	waitFor(t, "streams are left", func() bool { return pod.metric("caly_stream_live") == 0 })
+	eventually.Holds(t, "no stream is live", func() bool { return pod.metric("caly_stream_live") == 0 })
 }

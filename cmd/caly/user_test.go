@@ -21,6 +21,7 @@ import (
 	"github.com/caly-dev/caly/internal/password"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/calytest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -329,7 +330,7 @@ func TestUserChangeRefuses(t *testing.T) {
 		checkFailure(t, a.user(nil, command, "a@b.example", "topsecret"), "one email is needed, and 2 are given")
 		checkFailure(t, a.user(nil, command, "--tenant=", "jane@acme.example"), "--tenant is needed")
 	}
-	t.Setenv("CALY_DATABASE_URL", "postgres://caly:topsecret@"+nobody(t)+"/caly")
+	t.Setenv("CALY_DATABASE_URL", "postgres://caly:topsecret@"+calytest.FreeAddress(t)+"/caly")
 	for _, args := range [][]string{{"list"}, {"revoke", "jane@acme.example"}, {"create", "--invite", "--role=admin", "--email=a@b.example"}} {
 		checkFailure(t, a.user(nil, args...), "database unavailable")
 	}

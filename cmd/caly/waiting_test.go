@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
+	"github.com/caly-dev/caly/internal/testkit/calytest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -13,14 +15,17 @@ import (
 // can connect. It does not exit.
 func TestDataPlaneBeforeDatabase(t *testing.T) {
 	pg := pgtest.New(t)
-	d := newDataPlanePod(t, pg)
+	d := calytest.NewDataPlane(t, pg)
 	pg.StopFast(t)
-	p := d.start()
-	alive := func() bool { code, _ := fetch("http://" + d.internal + "/healthz"); return code == http.StatusOK }
-	waitFor(t, "it is not alive", alive)
+	p := d.Start()
+	alive := func() bool {
+		code, _ := calytest.Fetch("http://" + d.Internal + "/healthz")
+		return code == http.StatusOK
+	}
+	eventually.Holds(t, "it is alive", alive)
 	for _, path := range []string{"/webhooks/exotel/acme/support/status", "/audio/exotel/acme/support", "/api/health"} {
 		form := strings.NewReader("CallSid=c1")
-		resp, err := http.Post("http://"+d.public+path, "application/x-www-form-urlencoded", form)
+		resp, err := http.Post("http://"+d.Public+path, "application/x-www-form-urlencoded", form)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -29,23 +34,23 @@ func TestDataPlaneBeforeDatabase(t *testing.T) {
 			t.Errorf("%s is answered %d, Retry-After %q", path, resp.StatusCode, resp.Header.Get("Retry-After"))
 		}
 	}
-	code, body := fetch("http://" + d.internal + "/readyz")
+	code, body := calytest.Fetch("http://" + d.Internal + "/readyz")
 	if code != http.StatusServiceUnavailable || !strings.Contains(string(body), "PostgreSQL") {
 		t.Errorf("readyz answers %d %s", code, body)
 	}
-	_, metrics := fetch("http://" + d.internal + "/metrics")
+	_, metrics := calytest.Fetch("http://" + d.Internal + "/metrics")
 	if !strings.Contains(string(metrics), "caly_database_up 0") {
 		t.Error("the metric does not report that the database is unreachable")
 	}
 	pg.Start(t)
-	waitFor(t, "it is not ready", d.ready)
-	sender, call := exotelsim.Sender{Secret: signingSecret}, exotelsim.Call{SID: "c1"}
-	target := "http://" + d.public + "/webhooks/exotel/acme/support/status"
+	d.AwaitReady()
+	sender, call := exotelsim.Sender{Secret: calytest.SigningSecret}, exotelsim.Call{SID: "c1"}
+	target := "http://" + d.Public + "/webhooks/exotel/acme/support/status"
 	if status, _, err := sender.Send(t.Context(), target, call.Answered(), exotelsim.Form); status != http.StatusOK {
 		t.Errorf("with a database: %d, %v", status, err)
 	}
-	p.terminate()
-	if code := p.end(); code != 0 {
+	p.Terminate()
+	if code := p.End(); code != 0 {
 		t.Errorf("it ends with %d", code)
 	}
 	checkWaited(t, p)
@@ -55,44 +60,44 @@ func TestDataPlaneBeforeDatabase(t *testing.T) {
 func TestOperatorBeforeDatabase(t *testing.T) {
 	pg := pgtest.New(t)
 	pg.StopFast(t)
-	probes := nobody(t)
-	env := []string{"KUBECONFIG=" + kubeconfig(t), "CALY_DATABASE_URL=" + pg.OperatorDSN}
-	p := start(t, env, "operator", "--health-probe-bind-address="+probes, "--metrics-bind-address="+nobody(t))
-	status := func(path string) int { code, _ := fetch("http://" + probes + path); return code }
-	waitFor(t, "it is not alive", func() bool { return status("/healthz") == http.StatusOK })
+	probes := calytest.FreeAddress(t)
+	env := []string{"KUBECONFIG=" + calytest.Kubeconfig(t), "CALY_DATABASE_URL=" + pg.OperatorDSN}
+	p := calytest.Start(t, env, "operator", "--health-probe-bind-address="+probes, "--metrics-bind-address="+calytest.FreeAddress(t))
+	status := func(path string) int { code, _ := calytest.Fetch("http://" + probes + path); return code }
+	eventually.Holds(t, "it is alive", func() bool { return status("/healthz") == http.StatusOK })
 	if code := status("/readyz"); code != http.StatusServiceUnavailable {
 		t.Errorf("readyz answers %d", code)
 	}
 	pg.Start(t)
-	waitFor(t, "it is not ready", func() bool { return status("/readyz") == http.StatusOK })
-	p.terminate()
-	if code := p.end(); code != 0 {
-		t.Errorf("it ends with %d: %s", code, p.errs.String())
+	eventually.Holds(t, "it is ready", func() bool { return status("/readyz") == http.StatusOK })
+	p.Terminate()
+	if code := p.End(); code != 0 {
+		t.Errorf("it ends with %d: %s", code, p.Errs())
 	}
 	checkWaited(t, p)
 }
 
 // TestTerminatedWhileWaiting ends pods that never reached a database, as a rollback does.
 func TestTerminatedWhileWaiting(t *testing.T) {
-	away := "CALY_DATABASE_URL=postgres://u:caly-test@" + nobody(t) + "/db?sslmode=disable"
+	away := "CALY_DATABASE_URL=postgres://u:caly-test@" + calytest.FreeAddress(t) + "/db?sslmode=disable"
 	for command, flag := range map[string]string{
 		"operator":  "health-probe-bind-address",
 		"dataplane": "internal-listen",
 	} {
 		t.Run(command, func(t *testing.T) {
-			probes := nobody(t)
+			probes := calytest.FreeAddress(t)
 			args := []string{command, "--" + flag + "=" + probes}
 			if command == "dataplane" {
-				args = append(args, "--listen="+nobody(t))
+				args = append(args, "--listen="+calytest.FreeAddress(t))
 			}
-			p := start(t, []string{away}, args...)
-			waitFor(t, "it is not alive", func() bool {
-				code, _ := fetch("http://" + probes + "/healthz")
+			p := calytest.Start(t, []string{away}, args...)
+			eventually.Holds(t, "it is alive", func() bool {
+				code, _ := calytest.Fetch("http://" + probes + "/healthz")
 				return code == http.StatusOK
 			})
-			p.terminate()
-			if code := p.end(); code != 0 {
-				t.Errorf("it ends with %d: %s", code, p.errs.String())
+			p.Terminate()
+			if code := p.End(); code != 0 {
+				t.Errorf("it ends with %d: %s", code, p.Errs())
 			}
 			checkWaited(t, p)
 		})
@@ -100,9 +105,9 @@ func TestTerminatedWhileWaiting(t *testing.T) {
 }
 
 // checkWaited checks that a process said once what it waited for, without the password.
-func checkWaited(t *testing.T, p *process) {
+func checkWaited(t *testing.T, p *calytest.Process) {
 	t.Helper()
-	said := p.errs.String()
+	said := p.Errs()
 	if n := strings.Count(said, "waiting for the database"); n != 1 || !strings.Contains(said, "database unavailable") {
 		t.Errorf("it says %d times what it waits for: %s", n, said)
 	}
