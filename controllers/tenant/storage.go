@@ -102,7 +102,9 @@ func (r *Reconciler) shareStorage(s *scope) {
 		st.PublicEndpoint = ""
 	}
 	if st.PublicEndpoint == "" && !r.Buckets.AllowsLinks(st.Endpoint) {
-		st.PublicEndpoint = "https://" + strings.TrimPrefix(st.Endpoint, "http://") // such a link works or fails
+		st.NoLinks = true
+		// Pods of an earlier release do not know NoLinks. They must not make a link with plain http either.
+		st.PublicEndpoint = "https://" + strings.TrimPrefix(st.Endpoint, "http://")
 	}
 	s.config.Storage = &st
 }

@@ -98,6 +98,13 @@ func TestDownloadRefused(t *testing.T) {
 	if a := r.ask("GET", "/api/recordings/"+recordingID(2)+"/download", bearer(acme, "admin"), ""); a.Status != 404 || a.Code() != "not_found" {
 		t.Errorf("one that is not there: %d %s", a.Status, a.Body)
 	}
+	noLinks := *r.Tenant
+	noLinks.Storage = &tenantconfig.Storage{Bucket: bucket, Endpoint: "http://s3.test", NoLinks: true}
+	r.Know(&noLinks, tenantNamed(globex))
+	a := r.ask("GET", "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "admin"), "")
+	if a.Status != 409 || !strings.Contains(string(a.Body), "spec.recordings.publicEndpoint") {
+		t.Errorf("plain http is not allowed: %d %s", a.Status, a.Body)
+	}
 	r.Know(r.Tenant) // without a store
 	if a := r.ask("GET", "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "admin"), ""); a.Status != 409 || !strings.Contains(string(a.Body), "ask the platform") {
 		t.Errorf("without a store: %d %s", a.Status, a.Body)

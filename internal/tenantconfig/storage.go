@@ -16,6 +16,9 @@ type Storage struct {
 	SecretAccessKey Sensitive `json:"secretAccessKey"`
 	// SessionToken of temporary credentials.
 	SessionToken Sensitive `json:"sessionToken,omitempty"`
+	// NoLinks means that no link to a recording may be made: it would use plain http, which the platform does not
+	// allow.
+	NoLinks bool `json:"noLinks,omitempty"`
 	objectstore.Options
 }
 
