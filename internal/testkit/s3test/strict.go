@@ -105,6 +105,8 @@ type Strict struct {
 	uploads map[string]*strictUpload
 	asked   []string
 	serial  int
+	issued  map[string]IssuedKey // by access key
+	sts     *STS                 // that has the same endpoint; nil: none
 }
 
 type strictUpload struct {
@@ -185,6 +187,13 @@ func (s *Strict) SetRules(change func(*Rules)) {
 
 // ServeHTTP implements http.Handler.
 func (s *Strict) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	sts := s.sts
+	s.mu.Unlock()
+	if sts != nil && r.Method == http.MethodPost && r.URL.RequestURI() == "/" {
+		sts.ServeHTTP(w, r)
+		return
+	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // the client is gone

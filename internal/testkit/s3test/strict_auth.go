@@ -21,12 +21,12 @@ func (s *Strict) authenticate(w http.ResponseWriter, r *http.Request, body []byt
 		return &Refusal{403, "AccessDenied", "Access Denied", ""}
 	}
 	scope := strings.Split(fields[0], "/")
-	if len(scope) != 5 || scope[0] != s.AccessKey {
-		return &Refusal{403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.",
-			""}
+	if len(scope) != 5 {
+		return unknownKey()
 	}
-	if r.Header.Get("X-Amz-Security-Token") != s.rules.Token {
-		return &Refusal{400, "InvalidToken", "The provided token is malformed or otherwise invalid.", ""}
+	secret, no := s.secretOf(scope[0], r.Header.Get("X-Amz-Security-Token"))
+	if no != nil {
+		return no
 	}
 	if no := s.checkTime(r.Header.Get("X-Amz-Date")); no != nil {
 		return no
@@ -35,7 +35,7 @@ func (s *Strict) authenticate(w http.ResponseWriter, r *http.Request, body []byt
 		return no
 	}
 	signed := strings.Split(strings.TrimPrefix(fields[1], "SignedHeaders="), ";")
-	want := s.signature(r, signed, scope)
+	want := signature(r, signed, scope, secret)
 	if strings.TrimPrefix(fields[2], "Signature=") != want {
 		return &Refusal{403, "SignatureDoesNotMatch",
 			"The request signature we calculated does not match the signature you provided. Check your key and " +
@@ -90,7 +90,7 @@ func checkPayload(sum string, body []byte) *Refusal {
 }
 
 // signature computes what the client must have sent.
-func (s *Strict) signature(r *http.Request, signed, scope []string) string {
+func signature(r *http.Request, signed, scope []string, secret string) string {
 	var head strings.Builder
 	for _, name := range signed {
 		value := strings.Join(r.Header.Values(name), ",")
@@ -114,7 +114,7 @@ func (s *Strict) signature(r *http.Request, signed, scope []string) string {
 	sum := sha256.Sum256([]byte(request))
 	text := strings.Join([]string{"AWS4-HMAC-SHA256", r.Header.Get("X-Amz-Date"), strings.Join(scope[1:], "/"),
 		hex.EncodeToString(sum[:])}, "\n")
-	key := []byte("AWS4" + s.SecretKey)
+	key := []byte("AWS4" + secret)
 	for _, part := range scope[1:] {
 		key = mac(key, part)
 	}
