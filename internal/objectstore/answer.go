@@ -288,6 +288,7 @@ func errorAnswer(req *http.Request, resp *http.Response) error {
 		return answer.HTTPError
 	}
 	answer.Code, answer.Text, answer.Endpoint = e.Code, cleanText(e.Message), cleanCode(e.Endpoint)
+	answer.RequestID = cleanCode(e.RequestID)
 	if region := cleanCode(e.Region); region != "" {
 		answer.Region = region
 	}

@@ -2,6 +2,7 @@ package objectstore
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/xml"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 // errorBody is the body of an error answer.
 type errorBody struct {
 	Code, Message, Region, Endpoint, ServerTime string
+
+	RequestID string `xml:"RequestId"`
 }
 
 // readError reads the body of an error answer. It reports false if S3 did not write it. Some services put the error
@@ -33,6 +36,7 @@ func readError(data []byte) (errorBody, bool) {
 	case "Error":
 	case "ErrorResponse":
 		e = body.Error
+		e.RequestID = cmp.Or(e.RequestID, body.RequestID)
 	default:
 		return errorBody{}, false
 	}

@@ -156,7 +156,7 @@ func oddAnswers() map[string]oddCase {
 		"a byte order mark": whole(403, "\xef\xbb\xbf"+xmlError("QuotaExceeded", "x")).
 			stop(objectstore.QuotaExceeded, ""),
 		"a namespace":             whole(403, prefixed).stop(objectstore.QuotaExceeded, "QuotaExceeded"),
-		"an envelope":             whole(403, envelope).stop(objectstore.CredentialsRefused, "ExpiredToken"),
+		"an envelope":             whole(403, envelope).stop(objectstore.CredentialsExpired, "ExpiredToken"),
 		"a page of a firewall":    whole(403, page).nobody(),
 		"a page of a balancer":    whole(502, page).nobody(),
 		"JSON":                    whole(503, `{"error":"busy"}`).nobody(),

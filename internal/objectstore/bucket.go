@@ -60,7 +60,11 @@ type Config struct {
 	AccessKeyID, SecretAccessKey string
 	// SessionToken is needed with temporary credentials.
 	SessionToken string
-	Bucket       string
+	// Current returns the credentials of each request, in place of those above; nil: they do not change.
+	Current func() Keys
+	// Renewed means that the operator replaces the credentials before they expire.
+	Renewed bool
+	Bucket  string
 	Options
 	// Buffers is how many bodies are in memory at once at most, each of at most PartSize bytes. 0 means 4.
 	Buffers int
@@ -95,6 +99,7 @@ type Bucket struct {
 	options Options
 	// checksum is that of the options, but while a probe tries others.
 	checksum   Checksum
+	renewed    bool // Config.Renewed
 	encryption encrypt.ServerSide
 	buffers    chan []byte
 }
@@ -133,7 +138,8 @@ func New(c Config, transport *Transport) (*Bucket, error) {
 	}
 	b := &Bucket{core: *core, name: c.Bucket, host: core.EndpointURL().Host, region: region(c.Region),
 		options:  c.Options,
-		checksum: c.Checksum}
+		checksum: c.Checksum,
+		renewed:  c.Renewed}
 	if b.encryption, err = encryption(c.Options); err != nil {
 		return nil, err
 	}
@@ -170,8 +176,12 @@ func newCore(c Config, transport http.RoundTripper) (*minio.Core, error) {
 	if c.Bucket == "" {
 		return nil, errors.New("no bucket is named")
 	}
+	creds := credentials.NewStaticV4(c.AccessKeyID, c.SecretAccessKey, c.SessionToken)
+	if c.Current != nil {
+		creds = credentials.New(current(c.Current))
+	}
 	core, err := minio.NewCore(u.Host, &minio.Options{
-		Creds:        credentials.NewStaticV4(c.AccessKeyID, c.SecretAccessKey, c.SessionToken),
+		Creds:        creds,
 		Secure:       u.Scheme == "https",
 		Region:       region(c.Region),
 		BucketLookup: lookups[c.Addressing],

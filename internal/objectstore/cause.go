@@ -32,6 +32,9 @@ const (
 	ContentChanged        Reason = "ContentChanged"
 	EndpointUnreachable   Reason = "EndpointUnreachable"
 	EndpointNotAllowed    Reason = "EndpointNotAllowed"
+	CredentialsExpired    Reason = "CredentialsExpired"
+	IdentityRefused       Reason = "WebIdentityRefused"
+	IdentityUnavailable   Reason = "WebIdentityUnavailable"
 )
 
 // Cause is what an error of a store means for every object of the bucket. The zero value means that the error may
@@ -49,11 +52,12 @@ var causes = map[Reason]Cause{
 	BucketNotFound: {What: "the bucket does not exist", Stop: true,
 		Advice: "create it, or correct spec.recordings.bucket, endpoint and region"},
 	CredentialsRefused: {What: "the store refused the credentials", Stop: true,
-		Advice: "correct the Secret that spec.recordings.credentialsSecretRef names"},
+		Advice: "correct the Secret that spec.recordings.credentialsSecretRef names, or spec.recordings.webIdentity"},
+	CredentialsExpired: {What: "the temporary credentials have expired", Stop: true,
+		Advice: "replace the keys of the Secret that spec.recordings.credentialsSecretRef names"},
 	AccessDenied: {What: "the store denied access to the bucket", Stop: true,
-		Advice: "allow the key of spec.recordings.credentialsSecretRef to list the bucket, and to read, write and " +
-			"delete " +
-			"objects below the Tenant's prefix, or correct the bucket's policy"},
+		Advice: "allow the key of spec.recordings.credentialsSecretRef or the role of webIdentity to list the " +
+			"bucket, and to read, write and delete objects below the Tenant's prefix, or correct the bucket's policy"},
 	AccountDisabled: {What: "the store has disabled the account", Stop: true,
 		Advice: "ask the store's provider"},
 	RegionMismatch: {What: "the bucket is in another region", Stop: true,
@@ -103,9 +107,9 @@ var rules = []rule{
 	{codes: "RequestTimeTooSkewed RequestExpired", reason: ClockSkew},
 	{codes: "InvalidSignatureException SignatureDoesNotMatch", text: "signature expired", reason: ClockSkew},
 	{codes: "InvalidSignatureException SignatureDoesNotMatch", text: "not yet current", reason: ClockSkew},
+	{codes: "ExpiredToken TokenRefreshRequired", reason: CredentialsExpired},
 	// XAdminUserNotFound is versitygw's, InvalidSecurityToken Huawei's.
-	{codes: "InvalidAccessKeyId SignatureDoesNotMatch XAdminUserNotFound InvalidToken ExpiredToken " +
-		"TokenRefreshRequired " +
+	{codes: "InvalidAccessKeyId SignatureDoesNotMatch XAdminUserNotFound InvalidToken " +
 		"InvalidSecurity InvalidSecurityToken UnauthorizedAccess", reason: CredentialsRefused},
 	{codes: "AccountProblem AllAccessDisabled NotSignedUp UserSuspended AccountSuspended", reason: AccountDisabled},
 	// TTLabs/EvaporateJS#364; CulturalMe/meteor-slingshot#150 for InvalidArgument.
@@ -185,10 +189,19 @@ func CauseOf(err error) Cause {
 	}
 	for i := range rules {
 		if rules[i].fits(answer) {
-			return cause(rules[i].reason)
+			return cause(rules[i].reason).renewedBy(answer)
 		}
 	}
 	return Cause{}
+}
+
+// renewedBy returns the cause for credentials that are renewed: a retry helps.
+func (c Cause) renewedBy(answer *AnswerError) Cause {
+	if c.Reason == CredentialsExpired && answer.renewed {
+		c.Stop, c.Advice = false,
+			"wait: the operator renews them; see the Tenant's condition CredentialsValid if this lasts"
+	}
+	return c
 }
 
 func cause(r Reason) Cause {

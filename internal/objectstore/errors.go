@@ -50,6 +50,10 @@ type AnswerError struct {
 	Text string
 	// Region is where the bucket is, and Endpoint where it must be asked. Both are empty if the store does not say so.
 	Region, Endpoint string
+	// RequestID is the store's name for the request; empty if it did not say.
+	RequestID string
+	// renewed is Config.Renewed of the bucket.
+	renewed bool
 	// Time is the store's clock; zero if it did not say.
 	Time time.Time
 }
@@ -150,6 +154,7 @@ func (b *Bucket) explain(err error) error {
 	if answer.Region == b.region {
 		answer.Region = ""
 	}
+	answer.renewed = b.renewed
 	return answer
 }
 
