@@ -33,11 +33,33 @@ func (h handlers) downloadRecording(ctx context.Context, in *recordingPath) (*li
 	if err := downloadable(t, &r); err != nil {
 		return nil, err
 	}
+	lifetime, err := lifetimeOf(t.Storage, h.Now())
+	if err != nil {
+		return nil, err
+	}
 	out := &linkOut{}
 	// Before the link is made, whose clock has whole seconds: it is good for no less than is said.
-	out.Body.ExpiresAt = h.Now().Add(linkLifetime).UTC().Truncate(time.Second)
-	out.Body.URL, err = objectstore.PresignGet(t.Storage.Config(), r.Key, linkLifetime)
+	out.Body.ExpiresAt = h.Now().Add(lifetime).UTC().Truncate(time.Second)
+	out.Body.URL, err = objectstore.PresignGet(t.Storage.Config(), r.Key, lifetime)
 	return out, err
+}
+
+// shortestLink is the least lifetime of a link that a person can use.
+const shortestLink = 10 * time.Second
+
+// lifetimeOf returns how long a link is valid. A link that was signed with temporary credentials is not valid after
+// them.
+func lifetimeOf(s *tenantconfig.Storage, now time.Time) (time.Duration, error) {
+	if s.Temporary == nil {
+		return linkLifetime, nil
+	}
+	left := s.Temporary.Expires.Sub(now).Truncate(time.Second)
+	if left < shortestLink {
+		return 0, problem.New(problem.Unavailable,
+			"the credentials of the tenant's store have expired and are not renewed "+
+				"yet: retry later").WithRetryAfter(time.Minute)
+	}
+	return min(linkLifetime, left), nil
 }
 
 // downloadable refuses what no link may be made for.

@@ -55,6 +55,9 @@ type Options struct {
 	FaultPause time.Duration
 	// DatabasePatience is how long the database may be away; 2 min.
 	DatabasePatience time.Duration
+	// RereadKeys is the wait between two reads of the config for renewed credentials; 15 s. The operator renews them
+	// long before they expire, and the kubelet replaces the file a minute or two later.
+	RereadKeys time.Duration
 	// Poll is how often an idle worker asks for work; 1 s.
 	Poll time.Duration
 }
@@ -70,6 +73,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.FaultTries, 3)
 	setDefault(&o.FaultPause, 15*time.Second)
 	setDefault(&o.DatabasePatience, 2*time.Minute)
+	setDefault(&o.RereadKeys, 15*time.Second)
 	setDefault(&o.Poll, time.Second)
 	if o.Owner == "" {
 		host, _ := os.Hostname() // the process id is left without it

@@ -72,6 +72,9 @@ func runWith(ctx context.Context, o Options, cfg *tenantconfig.Upload, db queue)
 	defer s3.CloseIdleConnections()
 	store := cfg.Config()
 	store.Buffers = o.Concurrency
+	if cfg.Temporary != nil {
+		store.Current = newKeys(o, cfg).current
+	}
 	b, err := objectstore.New(store, s3)
 	if err != nil {
 		return &ConfigError{err}

@@ -2,6 +2,7 @@ package tenantconfig
 
 import (
 	"errors"
+	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
 )
@@ -19,7 +20,18 @@ type Storage struct {
 	// NoLinks means that no link to a recording may be made: it would use plain http, which the platform does not
 	// allow.
 	NoLinks bool `json:"noLinks,omitempty"`
+	// Temporary is set if the operator renews the credentials; nil: they are those of a Secret.
+	Temporary *Temporary `json:"temporary,omitempty"`
 	objectstore.Options
+}
+
+// Temporary is how long credentials are valid.
+type Temporary struct {
+	// Identity is equal for credentials of one identity.
+	Identity string `json:"identity"`
+	// Renew is when the operator renews them, and Expires when they are no longer valid.
+	Renew   time.Time `json:"renew"`
+	Expires time.Time `json:"expires"`
 }
 
 // Config returns what package objectstore needs.
@@ -31,6 +43,7 @@ func (s *Storage) Config() objectstore.Config {
 		AccessKeyID:     s.AccessKeyID.Reveal(),
 		SecretAccessKey: s.SecretAccessKey.Reveal(),
 		SessionToken:    s.SessionToken.Reveal(),
+		Renewed:         s.Temporary != nil,
 		Options:         s.Options,
 	}
 }

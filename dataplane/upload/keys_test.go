@@ -1,0 +1,150 @@
+package upload
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
+)
+
+// renewing is a rig whose store takes temporary credentials.
+type renewing struct {
+	*rig
+	store *s3test.Strict
+	mu    sync.Mutex
+	used  []string // access keys, each once in a row
+}
+
+func newRenewing(t *testing.T) *renewing {
+	t.Helper()
+	r := &renewing{rig: newRig(t), store: s3test.NewStrict(t, s3test.Rules{}, nil)}
+	r.o.ConfigPath = filepath.Join(t.TempDir(), "config.json")
+	r.o.RereadKeys = time.Nanosecond
+	r.o.Registry = quick()
+	return r
+}
+
+// issue makes credentials that the store takes, and puts them into the config.
+func (r *renewing) issue(name string, lifetime time.Duration) {
+	r.t.Helper()
+	key := s3test.IssuedKey{AccessKey: name, SecretKey: "secret-of-" + name, Token: "token-of-" + name,
+		Expires: time.Now().Add(lifetime)}
+	r.store.Issue(key)
+	r.write(key)
+}
+
+func (r *renewing) write(key s3test.IssuedKey) {
+	r.t.Helper()
+	cfg := r.cfg
+	cfg.Storage = tenantconfig.Storage{
+		Endpoint:        r.store.URL,
+		Bucket:          r.store.Bucket,
+		Region:          "us-east-1",
+		AccessKeyID:     tenantconfig.Sensitive(key.AccessKey),
+		SecretAccessKey: tenantconfig.Sensitive(key.SecretKey),
+		SessionToken:    tenantconfig.Sensitive(key.Token),
+		Temporary:       &tenantconfig.Temporary{Identity: "i", Expires: key.Expires, Renew: key.Expires},
+		Options:         objectstore.Options{Checksum: objectstore.ChecksumSHA256},
+	}
+	data, err := tenantconfig.EncodeUpload(cfg)
+	if err != nil {
+		r.t.Error(err)
+	}
+	next := r.o.ConfigPath + ".next" // the kubelet replaces a file as a whole
+	if err := os.WriteFile(next, data, 0o600); err != nil {
+		r.t.Error(err)
+	}
+	if err := os.Rename(next, r.o.ConfigPath); err != nil {
+		r.t.Error(err)
+	}
+}
+
+// note records whose credentials a request has.
+func (r *renewing) note(req *http.Request) {
+	_, rest, _ := strings.Cut(req.Header.Get("Authorization"), "Credential=")
+	name, _, _ := strings.Cut(rest, "/")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.used) == 0 || r.used[len(r.used)-1] != name {
+		r.used = append(r.used, name)
+	}
+}
+
+// TestCredentialsRenewed lets the credentials expire in the middle of an upload in parts, after the operator has
+// replaced them.
+func TestCredentialsRenewed(t *testing.T) {
+	noLeak(t)
+	r := newRenewing(t)
+	r.issue("FIRST", time.Hour)
+	id, _ := r.queue("long", 3*objectstore.PartSize)
+	next := s3test.IssuedKey{AccessKey: "SECOND", SecretKey: "s2", Token: "t2", Expires: time.Now().Add(time.Hour)}
+	r.store.Issue(next)
+	var once sync.Once
+	r.store.SetRules(func(rules *s3test.Rules) {
+		rules.Refuse = func(req *http.Request) *s3test.Refusal {
+			r.note(req)
+			if req.URL.Query().Get("partNumber") == "1" {
+				once.Do(func() {
+					r.write(next)
+					go r.store.Expire("FIRST") // this request is accepted first
+				})
+			}
+			return nil
+		}
+	})
+	if err := Run(t.Context(), r.o); err != nil {
+		t.Fatal(err)
+	}
+	if rec := r.recording(id); rec.State != store.StateUploaded || rec.Attempts > 1 {
+		t.Errorf("%s after %d attempts: %s", rec.State, rec.Attempts, rec.LastError)
+	}
+	if diff := cmp.Diff([]string{"FIRST", "SECOND"}, r.used); diff != "" {
+		t.Errorf("credentials (-want +got):\n%s", diff)
+	}
+}
+
+// TestCredentialsExpired waits for credentials that are renewed late. The recording is not to blame.
+func TestCredentialsExpired(t *testing.T) {
+	noLeak(t)
+	r := newRenewing(t)
+	r.o.FaultTries = 100
+	r.issue("FIRST", -time.Minute)
+	id, _ := r.queue("short", 100_000)
+	var once sync.Once
+	late := make(chan struct{})
+	r.store.SetRules(func(rules *s3test.Rules) {
+		rules.Refuse = func(req *http.Request) *s3test.Refusal {
+			r.note(req)
+			once.Do(func() { close(late) })
+			return nil
+		}
+	})
+	go func() {
+		<-late
+		time.Sleep(300 * time.Millisecond)
+		r.issue("SECOND", time.Hour)
+	}()
+	deadline := time.Now().Add(20 * time.Second)
+	for r.recording(id).State != store.StateUploaded && time.Now().Before(deadline) {
+		if err := Run(t.Context(), r.o); err != nil {
+			t.Logf("a run ended with %v", err)
+		}
+		if rec := r.recording(id); rec.Attempts > 1 {
+			t.Fatalf("the recording has %d attempts: %s %s", rec.Attempts, rec.LastErrorCode, rec.LastError)
+		}
+		r.makeDue()
+	}
+	if rec := r.recording(id); rec.State != store.StateUploaded {
+		t.Errorf("%s: %s %s", rec.State, rec.LastErrorCode, rec.LastError)
+	}
+}
