@@ -37,6 +37,6 @@ main() {
 	esac
 }
 
-run() { go test -count=1 -timeout "$2" -run "$1" -v ./cmd/caly | grep --line-buffered -Ev '^=== '; }
+run() { go test -count=1 -timeout "$2" -run "$1" -v ./test/system/streams | grep --line-buffered -Ev '^=== '; }
 
 main "$@"

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -39,6 +40,17 @@ func TestDataplaneFlags(t *testing.T) {
 		var exit *cli.ExitError
 		if err == nil || err.Error() != tc.want || errors.As(err, &exit) != tc.usage {
 			t.Errorf("%s: %v, want %q", name, err, tc.want)
+		}
+	}
+}
+
+// TestCaptureFlags rejects bounds below the smallest.
+func TestCaptureFlags(t *testing.T) {
+	for _, arg := range []string{"--max-captures=0", "--max-capture-bytes=1000"} {
+		r := execute(t, "dataplane", "--work-namespace=w", arg)
+		var exit *cli.ExitError
+		if !errors.As(r.err, &exit) || exit.Code != cli.ExitUsage || !strings.Contains(r.err.Error(), "--max-capture") {
+			t.Errorf("%s: %v", arg, r.err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package calytest
 import (
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -181,6 +182,19 @@ func (d *DataPlane) Ready() bool {
 func (d *DataPlane) AwaitReady() {
 	d.T.Helper()
 	eventually.Holds(d.T, "the data plane is ready", d.Ready)
+}
+
+// Metric is the value of the metric that has this name and these labels, as the process reports it; -1 without one.
+func (d *DataPlane) Metric(name string) float64 {
+	_, body := Fetch("http://" + d.Internal + "/metrics")
+	for line := range strings.Lines(string(body)) {
+		if rest, ok := strings.CutPrefix(line, name+" "); ok {
+			if value, err := strconv.ParseFloat(strings.TrimSpace(rest), 64); err == nil {
+				return value
+			}
+		}
+	}
+	return -1
 }
 
 // Change changes the tenant config of TenantID.

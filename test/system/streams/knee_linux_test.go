@@ -1,4 +1,4 @@
-package main
+package streams
 
 import (
 	"os"
@@ -81,7 +81,7 @@ func (k knee) measure(t *testing.T, pod *streamPod, echo *calytest.Process, addr
 		brief(alone.Quantile(.5)), brief(alone.Quantile(.99)), cores, agent, own, each*1e6, float64(pod.residentKiB()-empty)/float64(calls),
 		pace.Seconds()/2/each)
 	end := f.HangUp(t.Context(), patience)
-	eventually.Holds(t, "no stream is live", func() bool { return pod.metric("caly_stream_live") == 0 })
+	eventually.Holds(t, "no stream is live", func() bool { return pod.Metric("caly_stream_live") == 0 })
 	switch {
 	case r.Err() != nil:
 		t.Logf("%5d calls are too many: %v", calls, r.Err())

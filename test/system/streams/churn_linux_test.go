@@ -1,4 +1,4 @@
-package main
+package streams
 
 import (
 	"context"
@@ -46,7 +46,7 @@ func TestStreamChurn(t *testing.T) {
 	end := c.settled(allowed, within)
 	t.Logf("%s of churn on %s: %v; before %v, after %v", lasts, machine(), c.outcomes, base, end)
 	kept, endless := pod.sessions(t, "true"), pod.sessions(t, "ended_at IS NULL")
-	admitted := pod.metric(`caly_stream_sessions_admissions_total{outcome="admitted"}`)
+	admitted := pod.Metric(`caly_stream_sessions_admissions_total{outcome="admitted"}`)
 	if endless != 0 || float64(kept) != admitted || kept < churnCallers {
 		t.Errorf("%d sessions are kept of %g, %d without an end", kept, admitted, endless)
 	}
@@ -149,8 +149,8 @@ func (f footprint) String() string {
 func (c *churn) settled(most footprint, within time.Duration) (f footprint) {
 	c.t.Helper()
 	for deadline := time.Now().Add(within); ; time.Sleep(500 * time.Millisecond) {
-		f = footprint{int(c.pod.metric("go_goroutines")), c.pod.Descriptors(), int(c.pod.metric("go_memstats_heap_inuse_bytes"))}
-		live := c.pod.metric("caly_stream_live") + c.pod.metric("caly_stream_sessions_live")
+		f = footprint{int(c.pod.Metric("go_goroutines")), c.pod.Descriptors(), int(c.pod.Metric("go_memstats_heap_inuse_bytes"))}
+		live := c.pod.Metric("caly_stream_live") + c.pod.Metric("caly_stream_sessions_live")
 		if live == 0 && f.goroutines <= most.goroutines && f.descriptors <= most.descriptors && f.heap <= most.heap {
 			return f
 		}

@@ -1,4 +1,4 @@
-package main
+package streams
 
 import (
 	"net/http"
@@ -34,7 +34,7 @@ func TestLiveCallOutlivesTheSignal(t *testing.T) {
 		}
 		ended <- report
 	}()
-	eventually.Holds(t, "the call is live", func() bool { return server.Live() == 1 })
+	eventually.Holds(t, "the call is live", func() bool { return d.Metric("caly_stream_live") == 1 })
 	signalled := time.Now()
 	p.Terminate()
 	eventually.Holds(t, "a new call is rejected", func() bool {

@@ -1,4 +1,4 @@
-package main
+package streams
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -97,20 +96,6 @@ func (s *streamPod) refusal() int {
 		return closed.Code
 	}
 	return 0
-}
-
-// metric is a sample's value as the pod tells it; -1 if it does not.
-func (s *streamPod) metric(name string) float64 {
-	_, body := calytest.Fetch("http://" + s.Internal + "/metrics")
-	for line := range strings.Lines(string(body)) {
-		if rest, ok := strings.CutPrefix(line, name+" "); ok {
-			value, err := strconv.ParseFloat(strings.TrimSpace(rest), 64)
-			if err == nil {
-				return value
-			}
-		}
-	}
-	return -1
 }
 
 // residentKiB is the memory of the process.

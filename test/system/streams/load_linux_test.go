@@ -1,4 +1,4 @@
-package main
+package streams
 
 import (
 	"strconv"
@@ -38,8 +38,8 @@ func TestStreamsUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.Close)
-	if n := pod.sessions(t, "ended_at IS NULL"); n != calls || pod.metric("caly_stream_live") != float64(calls) {
-		t.Errorf("%d sessions are kept, %g streams live, want %d", n, pod.metric("caly_stream_live"), calls)
+	if n := pod.sessions(t, "ended_at IS NULL"); n != calls || pod.Metric("caly_stream_live") != float64(calls) {
+		t.Errorf("%d sessions are kept, %g streams live, want %d", n, pod.Metric("caly_stream_live"), calls)
 	}
 	if code := pod.refusal(); code != websocket.CloseTryAgainLater {
 		t.Errorf("one more than the tenant may have was refused with %d", code)
@@ -67,5 +67,5 @@ func TestStreamsUnderLoad(t *testing.T) {
 	if diff := cmp.Diff(sums{Rows: n, Calls: n, Ended: n, ToAgent: r.Sent + 3*n, ToExotel: r.Sent}, got); diff != "" {
 		t.Errorf("the sessions (-want +got):\n%s", diff)
 	}
-	eventually.Holds(t, "no stream is live", func() bool { return pod.metric("caly_stream_live") == 0 })
+	eventually.Holds(t, "no stream is live", func() bool { return pod.Metric("caly_stream_live") == 0 })
 }
