@@ -18,8 +18,8 @@ import (
 	"github.com/caly-dev/caly/dataplane/monitoring"
 	"github.com/caly-dev/caly/dataplane/server"
 	"github.com/caly-dev/caly/dataplane/webhook"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/tenantconfig/watch"
 )
 
@@ -148,7 +148,7 @@ func (o dataplaneOptions) webhookOptions() (webhook.Options, error) {
 		return webhook.Options{}, &cli.ExitError{Code: cli.ExitUsage, Err: errors.New("--max-in-flight, --commit-workers and --max-body-bytes must be at least 1")}
 	}
 	return webhook.Options{MaxBody: o.maxBody, MaxInFlight: o.maxInFlight, Workers: o.commitWorkers, TrustedProxies: proxies,
-		Sources: tenantconfig.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: sources}}, nil
+		Sources: recording.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: sources}}, nil
 }
 
 func newMetricsRegistry() *prometheus.Registry {

@@ -26,6 +26,7 @@ import (
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/mail"
 	"github.com/caly-dev/caly/internal/password"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/tenantconfig/watch"
@@ -181,7 +182,7 @@ func newTenantAPI(o apiSettings, p apiParts) *tenantAPI {
 		PlatformHosts:  o.platformHosts,
 		TrustedProxies: p.proxies,
 		Mode:           api.Mode(o.mode),
-		TestToken:      tenantconfig.Sensitive(os.Getenv("DEV_TEST_TOKEN")),
+		TestToken:      secret.Sensitive(os.Getenv("DEV_TEST_TOKEN")),
 		Log:            p.log,
 		Metrics:        p.registry,
 	})

@@ -15,6 +15,7 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/cmd/internal/cli"
 	"github.com/caly-dev/caly/internal/ingest"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/tenantconfig/compile"
@@ -88,7 +89,7 @@ func replayEvents(cmd *cobra.Command, o replayOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	r := &replayer{db: db, tenants: tenants, sources: tenantconfig.SourcePolicy{AllowHTTP: o.http, AllowedCIDRs: cidrs}, dryRun: o.dryRun}
+	r := &replayer{db: db, tenants: tenants, sources: recording.SourcePolicy{AllowHTTP: o.http, AllowedCIDRs: cidrs}, dryRun: o.dryRun}
 	if len(ids) > 0 {
 		err = r.each(cmd.Context(), ids)
 	} else {
@@ -101,7 +102,7 @@ func replayEvents(cmd *cobra.Command, o replayOptions, args []string) error {
 type replayer struct {
 	db      *store.DB
 	tenants *tenants
-	sources tenantconfig.SourcePolicy
+	sources recording.SourcePolicy
 	dryRun  bool
 	results []replayResult
 	more    int64 // the last one of a list that was cut off

@@ -22,6 +22,7 @@ import (
 	"github.com/caly-dev/caly/cmd/internal/cli"
 	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/ingest"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/calytest"
@@ -97,7 +98,7 @@ func (d *deadLetters) keep(delivery ingest.Delivery) int64 {
 	d.t.Helper()
 	delivery.Kind, delivery.Source, delivery.ReceivedAt = exotel.KindStatus, ingest.SourceWebhook, time.Now()
 	tenant := &tenantconfig.Tenant{ID: d.tenant, TimeZone: "Asia/Kolkata", AllowedSourceHosts: tenantconfig.DefaultSourceHosts}
-	e := ingest.Build(tenant, tenantconfig.SourcePolicy{}, delivery)
+	e := ingest.Build(tenant, recording.SourcePolicy{}, delivery)
 	if e.DeadReason == "" {
 		e.DeadReason, e.Recordings, e.Unread = "source_refused", nil, nil
 	}

@@ -35,6 +35,7 @@ import (
 	"github.com/caly-dev/caly/internal/monitoring"
 	"github.com/caly-dev/caly/internal/netguard"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/secretlabel"
 	"github.com/caly-dev/caly/internal/store"
@@ -274,14 +275,14 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 		Client:          mgr.GetClient(),
 		Recorder:        recorder,
 		Store:           db,
-		Sources:         tenantconfig.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: cidrs},
+		Sources:         recording.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: cidrs},
 		MaxPerNamespace: intake.PerNamespace(o.maxViews),
 	}
 	if err := recordings.SetupWithManager(mgr); err != nil {
 		return err
 	}
 	fill := &backfill.Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Store: db, Registry: registry,
-		Sources:   tenantconfig.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: cidrs},
+		Sources:   recording.SourcePolicy{AllowHTTP: o.allowHTTP, AllowedCIDRs: cidrs},
 		Transport: netguard.NewTransport(cidrs, storage.Egress, 8),
 		Metrics:   backfill.NewMetrics(metrics.Registry), SecretLabel: o.secretLabel, MinInterval: o.minBackfillInterval}
 	if err := fill.SetupWithManager(mgr); err != nil {

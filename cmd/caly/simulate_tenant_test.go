@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/calytest"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
@@ -73,7 +74,7 @@ func verifierCases(t *testing.T, c client.Client, ns string) map[string]verifier
 	signed := func(spec v1alpha1.SignatureSpec) verifierCase {
 		spec.SecretRef = signing
 		config := &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1, Encoding: string(spec.Encoding), Header: spec.Header, Prefix: spec.Prefix,
-			SignedContent: string(spec.SignedContent), Secrets: []tenantconfig.Sensitive{calytest.SigningSecret}}
+			SignedContent: string(spec.SignedContent), Secrets: []secret.Sensitive{calytest.SigningSecret}}
 		if spec.Scheme != "" {
 			config.Scheme = string(spec.Scheme)
 		}
@@ -82,8 +83,8 @@ func verifierCases(t *testing.T, c client.Client, ns string) map[string]verifier
 		}
 		return verifierCase{v1alpha1.WebhooksSpec{Signature: &spec}, tenantconfig.Webhooks{Signature: config}}
 	}
-	standard := &tenantconfig.StandardWebhooks{Tolerance: time.Minute, Secrets: []tenantconfig.Sensitive{aKey}}
-	tokens := &tenantconfig.Token{Query: "t", Secrets: []tenantconfig.Sensitive{aToken}}
+	standard := &tenantconfig.StandardWebhooks{Tolerance: time.Minute, Secrets: []secret.Sensitive{aKey}}
+	tokens := &tenantconfig.Token{Query: "t", Secrets: []secret.Sensitive{aToken}}
 	users := &tenantconfig.BasicAuth{Users: []tenantconfig.User{{Name: "alice", Password: aPassword}}}
 	everything := signed(v1alpha1.SignatureSpec{SignedContent: v1alpha1.SignedContentURLAndParameters})
 	everything.spec.StandardWebhooks = &v1alpha1.StandardWebhooksSpec{SecretRef: whsec}
@@ -172,7 +173,7 @@ func TestSimulateCallOfTenantFails(t *testing.T) {
 	timed := at("Webhook-Timestamp")
 	timed.SignedContent, timed.Timestamp = v1alpha1.SignedContentTimestampAndBody, &v1alpha1.TimestampSpec{Header: "webhook-timestamp"}
 	prefix, _ := dataPlaneOf(t, &tenantconfig.Tenant{ID: ns + "/elsewhere", Webhooks: &tenantconfig.Webhooks{AllowedCIDRs: elsewhere}},
-		&tenantconfig.Tenant{ID: ns + "/rotated", Webhooks: &tenantconfig.Webhooks{Token: &tenantconfig.Token{Query: "t", Secrets: []tenantconfig.Sensitive{forgotten}}}})
+		&tenantconfig.Tenant{ID: ns + "/rotated", Webhooks: &tenantconfig.Webhooks{Token: &tenantconfig.Token{Query: "t", Secrets: []secret.Sensitive{forgotten}}}})
 	for name, tc := range map[string]struct {
 		spec v1alpha1.WebhooksSpec
 		at   string

@@ -22,6 +22,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/dataplane/webhook"
+	"github.com/caly-dev/caly/internal/recording"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -78,7 +80,7 @@ func dataPlane(t *testing.T, sources string) (url string, count func(sql string)
 	t.Helper()
 	url, count = dataPlaneOf(t, &tenantconfig.Tenant{ID: "acme/support", TimeZone: "Asia/Kolkata", AllowedSourceHosts: []string{strings.TrimPrefix(sources, "http://")},
 		Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1,
-			Secrets: []tenantconfig.Sensitive{calytest.SigningSecret}}}})
+			Secrets: []secret.Sensitive{calytest.SigningSecret}}}})
 	return url + "acme/support/status", count
 }
 
@@ -93,7 +95,7 @@ func dataPlaneOf(t *testing.T, tenants ...*tenantconfig.Tenant) (url string, cou
 	t.Cleanup(db.Close)
 	snapshot := tenantconfig.NewSnapshot(tenants...)
 	handler := webhook.New(webhook.Options{Tenants: func() *tenantconfig.Snapshot { return snapshot }, Store: db,
-		Sources: tenantconfig.SourcePolicy{AllowHTTP: true, AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+		Sources: recording.SourcePolicy{AllowHTTP: true, AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 		Log:     slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
 	t.Cleanup(handler.Close)
 	srv := httptest.NewServer(handler)
@@ -210,7 +212,7 @@ func newVerification(t *testing.T, s *s3test.Server) verification {
 }
 
 func (v verification) key(i int) string {
-	return "acme/support/" + v.entries[i].CallSID + "-" + tenantconfig.RecordingID(v.entries[i].CallSID, v.entries[i].SourceURL) + ".mp3"
+	return "acme/support/" + v.entries[i].CallSID + "-" + recording.ID(v.entries[i].CallSID, v.entries[i].SourceURL) + ".mp3"
 }
 
 func (v verification) recording(i int) []byte {

@@ -18,7 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
-	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/recording"
 )
 
 type verifyOptions struct {
@@ -54,7 +54,7 @@ func verify(cmd *cobra.Command, o verifyOptions) error {
 		return err
 	}
 	verified, problems := 0, []string{}
-	for obj := range s3.ListObjects(cmd.Context(), o.bucket, minio.ListObjectsOptions{Prefix: tenantconfig.KeyPrefix(o.tenant), Recursive: true}) {
+	for obj := range s3.ListObjects(cmd.Context(), o.bucket, minio.ListObjectsOptions{Prefix: recording.KeyPrefix(o.tenant), Recursive: true}) {
 		if obj.Err != nil {
 			return fmt.Errorf("list %s: %w", o.bucket, obj.Err)
 		}
@@ -105,7 +105,7 @@ func readLedger(file string) (map[string]ledgerEntry, error) {
 			return nil, fmt.Errorf("read the ledger: %w", err)
 		}
 		if e.SourceURL != "" {
-			entries[tenantconfig.RecordingID(e.CallSID, e.SourceURL)] = e
+			entries[recording.ID(e.CallSID, e.SourceURL)] = e
 		}
 	}
 	if err := scanner.Err(); err != nil {

@@ -17,7 +17,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
-	"github.com/caly-dev/caly/internal/secretvalue"
+	"github.com/caly-dev/caly/internal/secret"
 )
 
 // patience is how long Exotel may ask to be left alone (429) without the run being put off.
@@ -31,16 +31,16 @@ type credentials struct {
 
 // readCredentials returns nil where the Secret is not as it must be: then the Tenant is not ready for long, and says why.
 func (r *Reconciler) readCredentials(ctx context.Context, t *v1alpha1.Tenant) (*credentials, error) {
-	var secret corev1.Secret
-	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: t.Namespace, Name: t.Spec.Exotel.CredentialsSecretRef.Name}, &secret)
-	if apierrors.IsNotFound(err) || (err == nil && (len(secret.Data["apiKey"]) == 0 || len(secret.Data["apiToken"]) == 0)) {
+	var object corev1.Secret
+	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: t.Namespace, Name: t.Spec.Exotel.CredentialsSecretRef.Name}, &object)
+	if apierrors.IsNotFound(err) || (err == nil && (len(object.Data["apiKey"]) == 0 || len(object.Data["apiToken"]) == 0)) {
 		return nil, nil
 	}
-	if err != nil || !r.SecretLabel.Allows(secret.Labels) {
+	if err != nil || !r.SecretLabel.Allows(object.Labels) {
 		return nil, err
 	}
-	key, token := string(secret.Data["apiKey"]), string(secret.Data["apiToken"])
-	if secretvalue.Fault(key) != "" || secretvalue.Fault(token) != "" {
+	key, token := string(object.Data["apiKey"]), string(object.Data["apiToken"])
+	if secret.Fault(key) != "" || secret.Fault(token) != "" {
 		return nil, nil
 	}
 	return &credentials{base: baseURL(t), key: calldetails.Secret(key), token: calldetails.Secret(token)}, nil

@@ -24,11 +24,11 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/controllers/internal/turns"
 	"github.com/caly-dev/caly/internal/fair"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/secretlabel"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/suspension"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // +kubebuilder:rbac:groups=voice.caly.dev,resources=tenants,verbs=get;list;watch
@@ -82,7 +82,7 @@ type Reconciler struct {
 	// Registry of breakers and tries.
 	Registry *resilience.Registry
 	// Sources is the platform's part of the policy: for recordings, and for the API's address alike.
-	Sources tenantconfig.SourcePolicy
+	Sources recording.SourcePolicy
 	// SecretLabel is the label that the Secret with the Exotel credentials needs.
 	SecretLabel secretlabel.Label
 	// Transport to the API. It must not lead into the platform's own network: Tenants name the address.

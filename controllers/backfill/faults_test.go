@@ -18,9 +18,9 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/netguard"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
@@ -476,7 +476,7 @@ func TestPoison(t *testing.T) {
 	full := r.placed("full", begun(2))
 	for i := range 16 {
 		u := exotelsim.RecordingURL(r.exotel.URL(), accountSID, fmt.Sprint("other", i), 1)
-		if _, err := r.db.Enqueue(t.Context(), tenant.ID(), "full", store.NewRecording{ID: tenantconfig.RecordingID("full", u), SourceURL: u}); err != nil {
+		if _, err := r.db.Enqueue(t.Context(), tenant.ID(), "full", store.NewRecording{ID: recording.ID("full", u), SourceURL: u}); err != nil {
 			t.Fatal(err)
 		}
 	}

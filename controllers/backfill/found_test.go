@@ -11,9 +11,9 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/tenantconfig/compile"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
@@ -199,7 +199,7 @@ func TestSuspectsTakeTurns(t *testing.T) {
 		}
 	}
 	fill := &Reconciler{Client: r.Client, Store: r.db, Metrics: NewMetrics(prometheus.NewRegistry()),
-		Sources: tenantconfig.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback}}
+		Sources: recording.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback}}
 	count := &counter{next: r.sent, metrics: fill.Metrics}
 	api, err := fill.newClient(tenant, &credentials{base: r.exotel.URL(), key: key, token: token}, calldetails.NewPacer(-1), count)
 	if err != nil {

@@ -22,8 +22,8 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/controllers/internal/turns"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // oneSecret has the credentials of every Tenant, and no Tenant whose status could be written.
@@ -69,7 +69,7 @@ func p99(t *testing.T, noisy int) (quiet time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &Reconciler{APIReader: oneSecret{}, Store: noCalls{}, Transport: slowAPI{}, Interval: -1,
 			Metrics: NewMetrics(prometheus.NewRegistry()), Recorder: events.NewFakeRecorder(100_000),
-			Sources: tenantconfig.SourcePolicy{AllowHTTP: true}}
+			Sources: recording.SourcePolicy{AllowHTTP: true}}
 		limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](time.Second, time.Second)
 		q := turns.NewQueue("", limiter)
 		var mu sync.Mutex

@@ -36,10 +36,10 @@ import (
 	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/ingest"
 	"github.com/caly-dev/caly/internal/netguard"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/tenantconfig/compile"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
@@ -117,7 +117,7 @@ func (r *rig) start(t *testing.T) (stop func()) {
 	// Few and quick tries, so that what is away is found away at once.
 	registry := resilience.NewRegistry(resilience.Options{Policy: resilience.Policy{MaxAttempts: 2, BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond}}, nil)
 	fill := &Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("caly-operator"), Store: r.db,
-		Registry: registry, Sources: tenantconfig.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback}, Transport: r.sent, Metrics: r.metrics, Interval: -1}
+		Registry: registry, Sources: recording.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback}, Transport: r.sent, Metrics: r.metrics, Interval: -1}
 	r.change(fill)
 	if err := fill.SetupWithManager(mgr); err != nil {
 		t.Fatal(err)
@@ -338,7 +338,7 @@ func (r *rig) deliver(t *testing.T, db *store.DB, tenant *v1alpha1.Tenant, field
 	t.Helper()
 	cfg := compile.Tenant(tenant)
 	cfg.TimeZone = "Asia/Kolkata"
-	e := ingest.Build(cfg, tenantconfig.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback}, ingest.Delivery{
+	e := ingest.Build(cfg, recording.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback}, ingest.Delivery{
 		Kind:   exotel.KindStatus,
 		Source: ingest.SourceWebhook, Fields: exotel.Request{RawQuery: fields.Encode()}, ReceivedAt: time.Now()})
 	if _, err := db.Ingest(t.Context(), e); err != nil || e.DeadReason != "" {

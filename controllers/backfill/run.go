@@ -11,6 +11,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -218,7 +219,7 @@ func (n *run) missing(c *calldetails.Call, k store.Known, known bool) bool {
 // hasRecordings reports whether every recording of a call is known, a rejected one included.
 func hasRecordings(k store.Known, c *calldetails.Call) bool {
 	for _, u := range c.RecordingURLs {
-		if !slices.Contains(k.RecordingIDs, tenantconfig.RecordingID(c.SID, u)) {
+		if !slices.Contains(k.RecordingIDs, recording.ID(c.SID, u)) {
 			return len(k.RecordingIDs) >= store.MaxRecordings
 		}
 	}

@@ -28,8 +28,8 @@ import (
 	"github.com/caly-dev/caly/controllers/internal/turns"
 	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/tenantconfig/compile"
 )
 
@@ -62,7 +62,7 @@ type Reconciler struct {
 	Recorder events.EventRecorder
 	Store    Store
 	// Sources is the platform's part of the source policy.
-	Sources tenantconfig.SourcePolicy
+	Sources recording.SourcePolicy
 	// MaxPerNamespace is how many CallRecordings a namespace may have before new ones that people apply are held back;
 	// 0 means unlimited.
 	MaxPerNamespace int
@@ -93,7 +93,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	s := &scope{obj: &obj, before: obj.DeepCopy()}
-	obj.Status.RecordingID = tenantconfig.RecordingID(obj.Spec.CallSID, obj.Spec.SourceURL)
+	obj.Status.RecordingID = recording.ID(obj.Spec.CallSID, obj.Spec.SourceURL)
 	var err error
 	for _, next := range []step{r.expire, r.findTenant, r.findRow, r.admit, r.enqueue, r.retry, r.mirror} {
 		if err = next(ctx, s); err != nil || s.ended {
@@ -293,7 +293,7 @@ func (r *Reconciler) ttl(ctx context.Context, s *scope) time.Duration {
 }
 
 func keyOf(o *v1alpha1.CallRecording) store.RecordingKey {
-	return store.RecordingKey{Tenant: o.TenantID(), ID: tenantconfig.RecordingID(o.Spec.CallSID, o.Spec.SourceURL)}
+	return store.RecordingKey{Tenant: o.TenantID(), ID: recording.ID(o.Spec.CallSID, o.Spec.SourceURL)}
 }
 
 // SetupWithManager watches CallRecordings, their Tenants, and through the poller their rows.

@@ -25,8 +25,8 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
@@ -252,7 +252,7 @@ func (r *rig) row(t *testing.T, o *v1alpha1.CallRecording) (row store.Recording,
 
 func (r *rig) enqueue(t *testing.T, o *v1alpha1.CallRecording) string {
 	t.Helper()
-	id := tenantconfig.RecordingID(o.Spec.CallSID, o.Spec.SourceURL)
+	id := recording.ID(o.Spec.CallSID, o.Spec.SourceURL)
 	if _, err := r.db.Enqueue(t.Context(), o.TenantID(), o.Spec.CallSID, store.NewRecording{ID: id, SourceURL: o.Spec.SourceURL}); err != nil {
 		t.Fatal(err)
 	}

@@ -21,8 +21,8 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	v1alpha1ac "github.com/caly-dev/caly/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 func TestBounds(t *testing.T) {
@@ -232,14 +232,14 @@ func TestViewHasNoSignature(t *testing.T) {
 	tenant := r.tenant(t, "support")
 	const plain = "https://s3-ap-south-1.amazonaws.com/exotelrecordings/call-1.mp3"
 	const signed = plain + "?X-Amz-Credential=AKIA&X-Amz-Signature=SECRET#SECRET"
-	id := tenantconfig.RecordingID("call-1", signed)
+	id := recording.ID("call-1", signed)
 	if _, err := r.db.Enqueue(t.Context(), tenant.ID(), "call-1", store.NewRecording{ID: id,
 		SourceURL: signed}); err != nil {
 		t.Fatal(err)
 	}
 	r.round(t)
 	got := r.views(t, "support")["support-"+id]
-	if got.Spec.SourceURL != plain || tenantconfig.RecordingID(got.Spec.CallSID, got.Spec.SourceURL) != id {
+	if got.Spec.SourceURL != plain || recording.ID(got.Spec.CallSID, got.Spec.SourceURL) != id {
 		t.Errorf("the CallRecording has %q, want %q", got.Spec.SourceURL, plain)
 	}
 	if text, err := json.Marshal(got); err != nil || strings.Contains(string(text), "SECRET") {

@@ -17,8 +17,8 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	v1alpha1ac "github.com/caly-dev/caly/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
@@ -133,7 +133,7 @@ func (r *rig) setDigest(t *testing.T, o *v1alpha1.Tenant, digest string) {
 func (r *rig) enqueue(t *testing.T, tenant, sid string) string {
 	t.Helper()
 	url := "https://recordings.exotel.com/" + strings.ReplaceAll(sid, " ", "") + ".mp3"
-	id := tenantconfig.RecordingID(sid, url)
+	id := recording.ID(sid, url)
 	if _, err := r.db.Enqueue(t.Context(), tenant, sid, store.NewRecording{ID: id, SourceURL: url}); err != nil {
 		t.Fatal(err)
 	}

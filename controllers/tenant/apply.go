@@ -15,6 +15,7 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/dbconn"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -24,13 +25,13 @@ const FieldOwner = client.FieldOwner("caly-operator")
 // ensureRole gives the upload pods a database credential of their own. The password lives in the upload config alone and is
 // made anew only when that is gone or unreadable.
 func (r *Reconciler) ensureRole(ctx context.Context, s *scope) error {
-	var secret corev1.Secret
-	err := r.APIReader.Get(ctx, r.uploadKey(s.tenant.ID()), &secret)
+	var object corev1.Secret
+	err := r.APIReader.Get(ctx, r.uploadKey(s.tenant.ID()), &object)
 	if client.IgnoreNotFound(err) != nil {
 		return err
 	}
 	if err == nil {
-		if old, err := tenantconfig.DecodeUpload(secret.Data[tenantconfig.Key]); err == nil && r.stillGood(old.DatabaseURL) {
+		if old, err := tenantconfig.DecodeUpload(object.Data[tenantconfig.Key]); err == nil && r.stillGood(old.DatabaseURL) {
 			s.upload.DatabaseURL = old.DatabaseURL
 			return nil
 		}
@@ -43,12 +44,12 @@ func (r *Reconciler) ensureRole(ctx context.Context, s *scope) error {
 		return fmt.Errorf("make the tenant's database role: %w", err)
 	}
 	dsn, err := r.Store.UploadDSN(role, password)
-	s.upload.DatabaseURL = tenantconfig.Sensitive(dsn)
+	s.upload.DatabaseURL = secret.Sensitive(dsn)
 	return err
 }
 
 // stillGood reports whether a database URL names the database that the operator itself uses now.
-func (r *Reconciler) stillGood(dsn tenantconfig.Sensitive) bool {
+func (r *Reconciler) stillGood(dsn secret.Sensitive) bool {
 	user, password, ok := dbconn.User(dsn.Reveal())
 	if !ok {
 		return false
@@ -103,16 +104,16 @@ func (r *Reconciler) suspendConfig(ctx context.Context, s *scope) error {
 // changeConfig changes the published config in place. The function reports whether it changed it. If there is no
 // config, somebody deleted it, and the pods must not keep its last value.
 func (r *Reconciler) changeConfig(ctx context.Context, s *scope, change func(*tenantconfig.Tenant) bool) error {
-	var secret corev1.Secret
+	var object corev1.Secret
 	key := r.configKey(s.tenant.ID())
-	err := r.APIReader.Get(ctx, key, &secret)
+	err := r.APIReader.Get(ctx, key, &object)
 	if apierrors.IsNotFound(err) {
 		return r.Configs.Withdraw(ctx, key.Name)
 	}
 	if err != nil {
 		return err
 	}
-	config, err := tenantconfig.DecodeTenant(secret.Data[tenantconfig.Key])
+	config, err := tenantconfig.DecodeTenant(object.Data[tenantconfig.Key])
 	unreadable := err != nil // then apply replaces it
 	if unreadable || !change(config) {
 		return nil

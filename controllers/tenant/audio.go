@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/secretvalue"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -45,21 +45,21 @@ func (r *Reconciler) readHeaders(ctx context.Context, s *scope) error {
 	if a == nil || a.HeadersSecretRef == nil {
 		return nil
 	}
-	secret, err := r.readSecret(ctx, s, fieldAudioHeaders, *a.HeadersSecretRef)
+	object, err := r.readSecret(ctx, s, fieldAudioHeaders, *a.HeadersSecretRef)
 	if err != nil {
 		return err
 	}
-	if n := len(secret.Data); n == 0 || n > tenantconfig.MaxHeaders {
+	if n := len(object.Data); n == 0 || n > tenantconfig.MaxHeaders {
 		return invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing, "Secret %q, named by spec.%s, has %d keys and may have 1 to %d, each the name of a header",
-			secret.Name, fieldAudioHeaders, n, tenantconfig.MaxHeaders)
+			object.Name, fieldAudioHeaders, n, tenantconfig.MaxHeaders)
 	}
-	for _, name := range slices.Sorted(maps.Keys(secret.Data)) {
-		value := string(secret.Data[name])
-		if fault := cmp.Or(tenantconfig.HeaderFault(name, value), secretvalue.Fault(value)); fault != "" {
-			return invalidValue(s, fieldAudioHeaders, secret, name, fault)
+	for _, name := range slices.Sorted(maps.Keys(object.Data)) {
+		value := string(object.Data[name])
+		if fault := cmp.Or(tenantconfig.HeaderFault(name, value), secret.Fault(value)); fault != "" {
+			return invalidValue(s, fieldAudioHeaders, object, name, fault)
 		}
 	}
-	s.headers = secret
+	s.headers = object
 	return nil
 }
 
@@ -85,7 +85,7 @@ func audio(s *scope, webhooks *tenantconfig.Webhooks) (*tenantconfig.Audio, erro
 		a.MaxStreams = defaultMaxStreams
 	}
 	if s.headers != nil {
-		a.Headers = make(map[string]tenantconfig.Sensitive, len(s.headers.Data))
+		a.Headers = make(map[string]secret.Sensitive, len(s.headers.Data))
 		for name := range s.headers.Data {
 			a.Headers[name] = value(s.headers, name)
 		}

@@ -7,13 +7,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // TestAudio : what spec.audio compiles to, and whose verifiers count.
 func TestAudio(t *testing.T) {
-	token := &tenantconfig.Token{Query: "token", Secrets: []tenantconfig.Sensitive{"token-of-the-audio"}}
-	theirs := &tenantconfig.Token{Query: "token", Secrets: []tenantconfig.Sensitive{"token-of-webhooks"}}
+	token := &tenantconfig.Token{Query: "token", Secrets: []secret.Sensitive{"token-of-the-audio"}}
+	theirs := &tenantconfig.Token{Query: "token", Secrets: []secret.Sensitive{"token-of-webhooks"}}
 	ref := &v1alpha1.SecretReference{Name: "s"}
 	yes := true
 	for name, tc := range map[string]struct {
@@ -36,7 +37,7 @@ func TestAudio(t *testing.T) {
 			s.tenant.Spec.Audio = &v1alpha1.AudioSpec{AgentURL: "wss://bot.acme.example", Verification: tc.verification}
 			got, err := audio(s, tc.webhooks)
 			want := &tenantconfig.Audio{AgentURL: "wss://bot.acme.example", Protocol: "exotel", MaxStreams: 200, Verifiers: tc.want, OneTimeToken: tc.wantOneTime,
-				Headers: map[string]tenantconfig.Sensitive{"X-Key": "key"}}
+				Headers: map[string]secret.Sensitive{"X-Key": "key"}}
 			if diff := cmp.Diff(want, got, plain); err != nil || diff != "" {
 				t.Errorf("%v (-want +got):\n%s", err, diff)
 			}

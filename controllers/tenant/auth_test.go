@@ -14,6 +14,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -77,8 +78,8 @@ func TestAccounts(t *testing.T) {
 	r.until(t, tenant, isReady)
 	want := wantAuth()
 	want.Hosts = []string{"voice.acme.example"}
-	storage := &tenantconfig.Storage{Bucket: r.bucket, Endpoint: r.s3.Endpoint, Region: r.s3.Region, AccessKeyID: tenantconfig.Sensitive(r.s3.AccessKey),
-		SecretAccessKey: tenantconfig.Sensitive(r.s3.SecretKey),
+	storage := &tenantconfig.Storage{Bucket: r.bucket, Endpoint: r.s3.Endpoint, Region: r.s3.Region, AccessKeyID: secret.Sensitive(r.s3.AccessKey),
+		SecretAccessKey: secret.Sensitive(r.s3.SecretKey),
 		Options: objectstore.Options{Addressing: objectstore.AddressingAuto,
 			Checksum: objectstore.ChecksumSHA256}}
 	r.accounts(t, tenant, want, storage)
@@ -95,7 +96,7 @@ func TestAccounts(t *testing.T) {
 		return nil
 	})
 	r.putSecret(t, "support-bucket", r.goodSecrets()["bucket"])
-	storage.SecretAccessKey = tenantconfig.Sensitive(r.s3.SecretKey)
+	storage.SecretAccessKey = secret.Sensitive(r.s3.SecretKey)
 	r.until(t, tenant, isReady)
 	if tenant.Status.ConfigDigest != digest {
 		t.Errorf("the same config has the digests %s and %s", digest, tenant.Status.ConfigDigest)

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
@@ -90,16 +91,16 @@ func TestRotation(t *testing.T) {
 	for _, step := range []struct {
 		name string
 		data map[string]string
-		want []tenantconfig.Sensitive
+		want []secret.Sensitive
 	}{
-		{"a second secret beside it", map[string]string{"current": current, "next": next}, []tenantconfig.Sensitive{current, next}},
-		{"in the order of their keys", map[string]string{"b": current, "a": next}, []tenantconfig.Sensitive{next, current}},
-		{"the first one is gone", map[string]string{"next": next}, []tenantconfig.Sensitive{next}},
+		{"a second secret beside it", map[string]string{"current": current, "next": next}, []secret.Sensitive{current, next}},
+		{"in the order of their keys", map[string]string{"b": current, "a": next}, []secret.Sensitive{next, current}},
+		{"the first one is gone", map[string]string{"next": next}, []secret.Sensitive{next}},
 	} {
 		digest := r.config(t, tenant).Digest()
 		r.putSecret(t, "support-webhook", step.data)
 		kubetest.Eventually(t, tenantconfig.RefreshDelay, func() error {
-			if diff := cmp.Diff(step.want, r.config(t, tenant).Webhooks.Signature.Secrets, cmp.Transformer("reveal", tenantconfig.Sensitive.Reveal)); diff != "" {
+			if diff := cmp.Diff(step.want, r.config(t, tenant).Webhooks.Signature.Secrets, cmp.Transformer("reveal", secret.Sensitive.Reveal)); diff != "" {
 				return fmt.Errorf("%s (-want +got):\n%s", step.name, diff)
 			}
 			return nil

@@ -12,7 +12,8 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
-	"github.com/caly-dev/caly/internal/secretvalue"
+	"github.com/caly-dev/caly/internal/recording"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/tenantconfig/compile"
@@ -42,47 +43,47 @@ func (r *Reconciler) readSecrets(ctx context.Context, s *scope) (err error) {
 }
 
 func (r *Reconciler) readSecret(ctx context.Context, s *scope, field string, ref v1alpha1.SecretReference, keys ...string) (*corev1.Secret, error) {
-	var secret corev1.Secret
-	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.tenant.Namespace, Name: ref.Name}, &secret)
+	var object corev1.Secret
+	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.tenant.Namespace, Name: ref.Name}, &object)
 	if apierrors.IsNotFound(err) {
 		return nil, invalidCredentials(s, v1alpha1.ReasonSecretNotFound, "Secret %q, named by spec.%s, does not exist in namespace %q: create it", ref.Name, field, s.tenant.Namespace)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if !r.SecretLabel.Allows(secret.Labels) {
+	if !r.SecretLabel.Allows(object.Labels) {
 		return nil, invalidCredentials(s, v1alpha1.ReasonSecretNotLabelled,
 			"Secret %q, named by spec.%s, lacks the label that allows a Tenant to use it: kubectl -n %s label secret %s %s",
 			ref.Name, field, s.tenant.Namespace, ref.Name, r.SecretLabel)
 	}
 	for _, k := range keys {
-		if len(secret.Data[k]) == 0 {
+		if len(object.Data[k]) == 0 {
 			return nil, invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing, "Secret %q, named by spec.%s, lacks the key %q or it is empty: add it", ref.Name, field, k)
 		}
 	}
-	return &secret, nil
+	return &object, nil
 }
 
 // readValues reads a Secret whose keys hold one line of text each.
 func (r *Reconciler) readValues(
 	ctx context.Context, s *scope, field string, ref v1alpha1.SecretReference, keys ...string,
 ) (*corev1.Secret, error) {
-	secret, err := r.readSecret(ctx, s, field, ref, keys...)
+	object, err := r.readSecret(ctx, s, field, ref, keys...)
 	if err != nil {
 		return nil, err
 	}
 	for _, k := range keys {
-		if fault := secretvalue.Fault(string(secret.Data[k])); fault != "" {
-			return nil, invalidValue(s, field, secret, k, fault)
+		if fault := secret.Fault(string(object.Data[k])); fault != "" {
+			return nil, invalidValue(s, field, object, k, fault)
 		}
 	}
-	return secret, nil
+	return object, nil
 }
 
 // invalidValue stalls the Tenant for what a key of a Secret holds. The fault must not quote it.
-func invalidValue(s *scope, field string, secret *corev1.Secret, key, fault string) error {
+func invalidValue(s *scope, field string, object *corev1.Secret, key, fault string) error {
 	return invalidCredentials(s, v1alpha1.ReasonSecretKeyMissing, "key %q of Secret %q, named by spec.%s, %s",
-		key, secret.Name, field, fault)
+		key, object.Name, field, fault)
 }
 
 // invalidCredentials stalls the Tenant; the watch on Secrets wakes it.
@@ -95,7 +96,7 @@ func invalidCredentials(s *scope, reason, format string, args ...any) error {
 // compile makes what the pods read. Defaults that the API server fills in are filled in here too, for objects made before.
 func (r *Reconciler) compile(_ context.Context, s *scope) error {
 	spec := s.tenant.Spec
-	if err := tenantconfig.ParseKeyTemplate(spec.Recordings.KeyTemplate); err != nil {
+	if err := recording.ParseKeyTemplate(spec.Recordings.KeyTemplate); err != nil {
 		return stalled(v1alpha1.ReasonInvalidSpec, "spec.%v", err)
 	}
 	// Go takes "Local" for wherever the pod happens to run.
@@ -143,6 +144,6 @@ func (r *Reconciler) compile(_ context.Context, s *scope) error {
 	return nil
 }
 
-func value(s *corev1.Secret, key string) tenantconfig.Sensitive {
-	return tenantconfig.Sensitive(s.Data[key])
+func value(s *corev1.Secret, key string) secret.Sensitive {
+	return secret.Sensitive(s.Data[key])
 }

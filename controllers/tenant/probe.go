@@ -16,6 +16,7 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -227,7 +228,7 @@ func (p probed) message(u *tenantconfig.Upload) string {
 	if p.found.Kept != "" {
 		return fmt.Sprintf("wrote to bucket %s with the Tenant's credentials and read it back; the bucket keeps %s: %s",
 			u.Bucket,
-			tenantconfig.ProbeKey(u.ID), p.found.Kept)
+			recording.ProbeKey(u.ID), p.found.Kept)
 	}
 	return fmt.Sprintf("wrote to bucket %s with the Tenant's credentials, read it back and deleted it", u.Bucket)
 }
@@ -280,7 +281,7 @@ func (s S3) Probe(ctx context.Context, u *tenantconfig.Upload, write bool) (foun
 	err = s.probe(ctx, u, func(ctx context.Context, b *objectstore.Bucket) error {
 		err := b.Probe(ctx)
 		if err == nil && write {
-			found, err = b.ProbeWrite(ctx, tenantconfig.ProbeKey(u.ID))
+			found, err = b.ProbeWrite(ctx, recording.ProbeKey(u.ID))
 		}
 		if found.Kept != "" { // another try would leave more
 			return resilience.Abort(err)
@@ -293,7 +294,7 @@ func (s S3) Probe(ctx context.Context, u *tenantconfig.Upload, write bool) (foun
 // ReadBack reports whether the tenant's bucket still has what a probe has written, by the digest of its Finding.
 func (s S3) ReadBack(ctx context.Context, u *tenantconfig.Upload, written string) (same bool, err error) {
 	err = s.probe(ctx, u, func(ctx context.Context, b *objectstore.Bucket) (err error) {
-		same, err = b.ProbeRead(ctx, tenantconfig.ProbeKey(u.ID), written)
+		same, err = b.ProbeRead(ctx, recording.ProbeKey(u.ID), written)
 		return err
 	})
 	return same, err // after the call has set it

@@ -13,7 +13,9 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
@@ -33,8 +35,8 @@ func newProber(t *testing.T, rules s3test.Rules) *prober {
 	store := s3test.NewStrict(t, rules, nil)
 	p := &prober{t: t, store: store, r: &Reconciler{Buckets: S3{Transport: loopback()}}}
 	p.u = tenantconfig.Upload{ID: "acme/support", Storage: tenantconfig.Storage{Endpoint: store.URL, Region: "us-east-1",
-		Bucket: store.Bucket, AccessKeyID: tenantconfig.Sensitive(store.AccessKey),
-		SecretAccessKey: tenantconfig.Sensitive(store.SecretKey)}}
+		Bucket: store.Bucket, AccessKeyID: secret.Sensitive(store.AccessKey),
+		SecretAccessKey: secret.Sensitive(store.SecretKey)}}
 	return p
 }
 
@@ -275,7 +277,7 @@ func TestOutageLeavesFewVersions(t *testing.T) {
 			p := newProber(t, rules)
 			quick := resilience.Options{Policy: resilience.Policy{MaxAttempts: 3, BaseDelay: time.Millisecond}}
 			p.r.Buckets = S3{Transport: loopback(), Registry: resilience.NewRegistry(quick, nil)}
-			key := tenantconfig.ProbeKey(p.u.ID)
+			key := recording.ProbeKey(p.u.ID)
 			for range 6 * time.Hour / reprobe {
 				_, _ = p.check() // it fails, or does not
 				p.age(reprobe)

@@ -20,6 +20,8 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/recording"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
@@ -67,7 +69,7 @@ func TestReady(t *testing.T) {
 	wantUpload := &tenantconfig.Upload{Version: tenantconfig.Version, ID: tenant.ID(), ExotelKey: "exotel-key-7f3a", ExotelToken: "exotel-token-91bc",
 		AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
 		Storage: tenantconfig.Storage{Bucket: r.bucket, Endpoint: r.s3.Endpoint, Region: r.s3.Region,
-			AccessKeyID: tenantconfig.Sensitive(r.s3.AccessKey), SecretAccessKey: tenantconfig.Sensitive(r.s3.SecretKey),
+			AccessKeyID: secret.Sensitive(r.s3.AccessKey), SecretAccessKey: secret.Sensitive(r.s3.SecretKey),
 			Options: objectstore.Options{Addressing: "Auto", Checksum: "SHA256"}},
 		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}"}
 	if diff := cmp.Diff(wantUpload, r.upload(t, tenant), cmpopts.IgnoreFields(tenantconfig.Upload{}, "DatabaseURL")); diff != "" {
@@ -312,7 +314,7 @@ func TestWriteChecks(t *testing.T) {
 		tenant := r.strictTenant(t, "locked", s)
 		r.until(t, tenant, both(isReady, has(v1alpha1.ConditionStorageReachable, metav1.ConditionTrue,
 			v1alpha1.ReasonBucketReachable,
-			"keeps", tenantconfig.ProbeKey(tenant.ID()), "object protected by object lock")))
+			"keeps", recording.ProbeKey(tenant.ID()), "object protected by object lock")))
 		want := &v1alpha1.StorageStatus{Endpoint: s.URL, Bucket: s.Bucket, Checksum: "SHA256"}
 		if diff := cmp.Diff(want, tenant.Status.Storage); diff != "" {
 			t.Errorf("status.storage (-want +got):\n%s", diff)

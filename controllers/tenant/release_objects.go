@@ -12,6 +12,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -31,7 +32,7 @@ func (r *Reconciler) deleteObjects(ctx context.Context, s *scope) error {
 	bucket := ""
 	for _, u := range configs {
 		bucket = u.Bucket
-		err = r.Buckets.DeletePrefix(ctx, u, tenantconfig.KeyPrefix(s.tenant.ID()))
+		err = r.Buckets.DeletePrefix(ctx, u, recording.KeyPrefix(s.tenant.ID()))
 		if err == nil {
 			return nil
 		}

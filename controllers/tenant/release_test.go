@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
@@ -106,7 +107,7 @@ func (r *rig) ingest(t *testing.T, tenant, call string) {
 	url := "https://recordings.exotel.com/" + call + ".mp3"
 	event := store.Event{Tenant: tenant, Kind: "status", CallSID: call, EventType: "terminal", Source: "webhook", Raw: []byte("raw"),
 		DedupKey: sha256.Sum256([]byte(tenant + call)), Call: store.Call{State: store.CallCompleted},
-		Recordings: []store.NewRecording{{ID: tenantconfig.RecordingID(call, url), SourceURL: url}}}
+		Recordings: []store.NewRecording{{ID: recording.ID(call, url), SourceURL: url}}}
 	if _, err := dataplane.Ingest(t.Context(), event); err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -182,12 +183,12 @@ func unlessEmpty[T any](verifier *T, values int) *T {
 	return verifier
 }
 
-func (v revoked) holds(secret tenantconfig.Sensitive) bool {
+func (v revoked) holds(secret secret.Sensitive) bool {
 	return anyValue(v.held, func(b []byte) bool { return string(b) == secret.Reveal() })
 }
 
 // holdsStandard reports whether a value stands for a key of Standard Webhooks.
-func (v revoked) holdsStandard(key tenantconfig.Sensitive) bool {
+func (v revoked) holdsStandard(key secret.Sensitive) bool {
 	return anyValue(v.held, func(b []byte) bool {
 		decoded, err := tenantconfig.DecodeStandardSecret(string(b))
 		return err == nil && decoded == key

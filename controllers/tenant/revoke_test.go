@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
@@ -205,7 +206,7 @@ func TestVerifierGrace(t *testing.T) {
 	r.putSecret(t, "verifiers-signing", map[string]string{"new": "signing-secret-next-00000"})
 	r.until(t, tenant, both(isReady, noMissingVerifier))
 	got := r.config(t, tenant).Webhooks.Signature.Secrets
-	if !slices.Equal(got, []tenantconfig.Sensitive{"signing-secret-next-00000"}) {
+	if !slices.Equal(got, []secret.Sensitive{"signing-secret-next-00000"}) {
 		t.Errorf("after the rotation the config has %d secrets", len(got))
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/objectstore"
-	"github.com/caly-dev/caly/internal/secretvalue"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -23,7 +23,7 @@ func (r *Reconciler) readBucket(ctx context.Context, s *scope) (err error) {
 		return err
 	}
 	if token := string(s.bucket.Data["sessionToken"]); token != "" {
-		if fault := secretvalue.Fault(token); fault != "" {
+		if fault := secret.Fault(token); fault != "" {
 			return invalidValue(s, field, s.bucket, "sessionToken", fault)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
@@ -163,7 +164,7 @@ func TestCompile(t *testing.T) {
 }
 
 // signedWith is what a signature compiles to of which the spec says nothing but its Secret.
-func signedWith(secrets ...tenantconfig.Sensitive) *tenantconfig.Webhooks {
+func signedWith(secrets ...secret.Sensitive) *tenantconfig.Webhooks {
 	return &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: "HMACSHA1", Encoding: "Any", Header: "X-Exotel-Signature",
 		SignedContent: "Body", Secrets: secrets}}
 }
@@ -301,7 +302,7 @@ func TestStillGood(t *testing.T) {
 		"in the form key=value": {"host=127.0.0.1 user=u password=p", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := (&Reconciler{Store: db}).stillGood(tenantconfig.Sensitive(tc.dsn)); got != tc.want {
+			if got := (&Reconciler{Store: db}).stillGood(secret.Sensitive(tc.dsn)); got != tc.want {
 				t.Errorf("%v, want %v", got, tc.want)
 			}
 		})
@@ -381,8 +382,8 @@ func TestProbeCache(t *testing.T) {
 func storageOf(t *testing.T, server *s3test.Server) tenantconfig.Storage {
 	t.Helper()
 	return tenantconfig.Storage{Endpoint: server.Endpoint, Region: server.Region, Bucket: server.NewBucket(t),
-		AccessKeyID:     tenantconfig.Sensitive(server.AccessKey),
-		SecretAccessKey: tenantconfig.Sensitive(server.SecretKey)}
+		AccessKeyID:     secret.Sensitive(server.AccessKey),
+		SecretAccessKey: secret.Sensitive(server.SecretKey)}
 }
 
 // TestS3 asks a real store with and without breakers.

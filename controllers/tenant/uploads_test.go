@@ -10,6 +10,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
@@ -99,7 +100,7 @@ func TestDoubtWritesOnceMore(t *testing.T) {
 	r := &Reconciler{Buckets: S3{Transport: loopback()}}
 	s := &scope{upload: &tenantconfig.Upload{ID: "acme/support"}}
 	s.upload.Storage = tenantconfig.Storage{Endpoint: store.URL, Region: "us-east-1", Bucket: store.Bucket,
-		AccessKeyID: tenantconfig.Sensitive(store.AccessKey), SecretAccessKey: tenantconfig.Sensitive(store.SecretKey)}
+		AccessKeyID: secret.Sensitive(store.AccessKey), SecretAccessKey: secret.Sensitive(store.SecretKey)}
 	ask := func() (writes int) {
 		t.Helper()
 		before := len(store.Asked())

@@ -12,7 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/secretvalue"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -91,7 +91,7 @@ func signingFault(value string) string {
 	case len(value) > tenantconfig.MaxSecretLength:
 		return tooLong
 	case plainText(strings.Trim(value, " \t\r\n\x00")):
-		return secretvalue.Fault(value)
+		return secret.Fault(value)
 	}
 	return ""
 }
@@ -101,7 +101,7 @@ func plainText(s string) bool {
 }
 
 func standardFault(value string) string {
-	if fault := secretvalue.Fault(value); fault != "" {
+	if fault := secret.Fault(value); fault != "" {
 		return fault
 	}
 	key, err := tenantconfig.DecodeStandardSecret(value)
@@ -117,7 +117,7 @@ func standardFault(value string) string {
 }
 
 func tokenFault(value string) string {
-	if fault := secretvalue.Fault(value); fault != "" {
+	if fault := secret.Fault(value); fault != "" {
 		return fault
 	}
 	switch {
@@ -133,7 +133,7 @@ func tokenFault(value string) string {
 }
 
 func passwordFault(value string) string {
-	if fault := secretvalue.Fault(value); fault != "" {
+	if fault := secret.Fault(value); fault != "" {
 		return fault
 	}
 	switch {

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -80,8 +81,8 @@ func basicAuth(secret *corev1.Secret) *tenantconfig.BasicAuth {
 }
 
 // values are a Secret's, in the order of its keys.
-func values(s *corev1.Secret) []tenantconfig.Sensitive {
-	list := make([]tenantconfig.Sensitive, 0, len(s.Data))
+func values(s *corev1.Secret) []secret.Sensitive {
+	list := make([]secret.Sensitive, 0, len(s.Data))
 	for _, k := range slices.Sorted(maps.Keys(s.Data)) {
 		list = append(list, value(s, k))
 	}

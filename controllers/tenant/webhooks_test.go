@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
@@ -49,16 +50,16 @@ func verifierData() map[string]map[string]string {
 func wantWebhooks() *tenantconfig.Webhooks {
 	return &tenantconfig.Webhooks{RequireAll: true,
 		Signature: &tenantconfig.Signature{Scheme: "HMACSHA256", Encoding: "Hex", Header: "X-Sig", Prefix: "v1=", SignedContent: "TimestampAndBody",
-			TimestampHeader: "X-Time", Tolerance: 5 * time.Minute, Secrets: []tenantconfig.Sensitive{"signing-secret-0123456789", "\xff\xfe\x80 sixteen bytes \x00"}},
-		Standard: &tenantconfig.StandardWebhooks{Tolerance: time.Minute, Secrets: []tenantconfig.Sensitive{standardKey}},
-		Token:    &tenantconfig.Token{Query: "token", Secrets: []tenantconfig.Sensitive{"token-0123456789abcdef"}},
+			TimestampHeader: "X-Time", Tolerance: 5 * time.Minute, Secrets: []secret.Sensitive{"signing-secret-0123456789", "\xff\xfe\x80 sixteen bytes \x00"}},
+		Standard: &tenantconfig.StandardWebhooks{Tolerance: time.Minute, Secrets: []secret.Sensitive{standardKey}},
+		Token:    &tenantconfig.Token{Query: "token", Secrets: []secret.Sensitive{"token-0123456789abcdef"}},
 		Basic: &tenantconfig.BasicAuth{Users: []tenantconfig.User{{Name: "exotel", Password: "password-of-exotel"},
 			{Name: "relay", Password: "password of a relay"}}},
 		AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")},
 	}
 }
 
-var plain = cmp.Options{cmpopts.EquateComparable(netip.Prefix{}), cmp.Transformer("reveal", tenantconfig.Sensitive.Reveal)}
+var plain = cmp.Options{cmpopts.EquateComparable(netip.Prefix{}), cmp.Transformer("reveal", secret.Sensitive.Reveal)}
 
 // TestVerifiers takes a Tenant with every verifier to a config that a pod reads, then rotates each Secret, and nothing else.
 func TestVerifiers(t *testing.T) {
@@ -78,13 +79,13 @@ func TestVerifiers(t *testing.T) {
 		change func(*tenantconfig.Webhooks)
 	}{
 		{"signing", map[string]string{"c": "signing-secret-next-00000"}, func(w *tenantconfig.Webhooks) {
-			w.Signature.Secrets = []tenantconfig.Sensitive{"signing-secret-next-00000"}
+			w.Signature.Secrets = []secret.Sensitive{"signing-secret-next-00000"}
 		}},
 		{"standard", map[string]string{"current": whsec(standardKey), "next": whsec("the next key of it")}, func(w *tenantconfig.Webhooks) {
-			w.Standard.Secrets = []tenantconfig.Sensitive{standardKey, "the next key of it"}
+			w.Standard.Secrets = []secret.Sensitive{standardKey, "the next key of it"}
 		}},
 		{"tokens", map[string]string{"current": "token-0123456789abcdef", "a": "token-next-0123456789"}, func(w *tenantconfig.Webhooks) {
-			w.Token.Secrets = []tenantconfig.Sensitive{"token-next-0123456789", "token-0123456789abcdef"}
+			w.Token.Secrets = []secret.Sensitive{"token-next-0123456789", "token-0123456789abcdef"}
 		}},
 		{"users", map[string]string{"exotel": "another password"}, func(w *tenantconfig.Webhooks) {
 			w.Basic.Users = []tenantconfig.User{{Name: "exotel", Password: "another password"}}

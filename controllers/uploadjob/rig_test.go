@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
@@ -172,7 +173,7 @@ func (r *rig) enqueue(t *testing.T, tenant string, n int) {
 	for i := range n {
 		sid := fmt.Sprintf("call-%d-%d", time.Now().UnixNano(), i)
 		url := "https://recordings.exotel.com/" + sid + ".mp3"
-		rec := store.NewRecording{ID: tenantconfig.RecordingID(sid, url), SourceURL: url}
+		rec := store.NewRecording{ID: recording.ID(sid, url), SourceURL: url}
 		if _, err := r.db.Enqueue(t.Context(), tenant, sid, rec); err != nil {
 			t.Fatal(err)
 		}

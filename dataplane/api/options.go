@@ -12,6 +12,7 @@ import (
 
 	"github.com/caly-dev/caly/dataplane/ratelimit"
 	"github.com/caly-dev/caly/dataplane/token"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -56,7 +57,7 @@ type Options struct {
 	// Mode is Production unless it says otherwise.
 	Mode Mode
 	// TestToken opens the test routes in development; empty: nobody.
-	TestToken tenantconfig.Sensitive
+	TestToken secret.Sensitive
 	Log       *slog.Logger
 	Metrics   prometheus.Registerer
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/api"
 	"github.com/caly-dev/caly/dataplane/api/apitest"
 	"github.com/caly-dev/caly/dataplane/problem"
-	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/secret"
 )
 
 // TestTestRoutes : three layers, each alone. In production nothing opens them; without a configured token nothing does either.
@@ -36,7 +36,7 @@ func TestTestRoutes(t *testing.T) {
 	} {
 		for i, path := range paths {
 			t.Run(name+", "+path, func(t *testing.T) {
-				r := newRig(func(o *api.Options) { o.Mode, o.TestToken = tc.mode, tenantconfig.Sensitive(tc.configured) })
+				r := newRig(func(o *api.Options) { o.Mode, o.TestToken = tc.mode, secret.Sensitive(tc.configured) })
 				method, target, _ := strings.Cut(path, " ")
 				var body any
 				if method == "POST" {

@@ -18,6 +18,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/agent"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
@@ -68,7 +69,7 @@ func newCaptureRig(t *testing.T, protocol agent.Protocol, change func(*capture.O
 	t.Cleanup(func() { c.h.Wait(); cancel(); running.Wait() }) // after what the rig ends
 	tenant := c.tenant
 	tenant.Storage = &tenantconfig.Storage{Bucket: c.bucket, Endpoint: c.s3.Endpoint, Region: c.s3.Region,
-		AccessKeyID: tenantconfig.Sensitive(c.s3.AccessKey), SecretAccessKey: tenantconfig.Sensitive(c.s3.SecretKey)}
+		AccessKeyID: secret.Sensitive(c.s3.AccessKey), SecretAccessKey: secret.Sensitive(c.s3.SecretKey)}
 	c.set(tenant)
 	c.audio(func(a *tenantconfig.Audio) {
 		a.Capture = &tenantconfig.Capture{KeyTemplate: "{{.CallSID}}-{{.RecordingID}}"}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/agent"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
@@ -87,8 +88,8 @@ func newRig(t *testing.T, agentOptions agentsim.Options, change func(*Options, *
 	}
 	r := &rig{t: t, agent: server, log: &lockedBuffer{}, pg: pg, registry: prometheus.NewPedanticRegistry()}
 	r.set(tenantconfig.Tenant{ID: "acme/support", UID: "1", Audio: &tenantconfig.Audio{AgentURL: server.URL(), Protocol: string(protocol), MaxStreams: 10,
-		Headers:   map[string]tenantconfig.Sensitive{"X-Agent-Key": "opens the agent"},
-		Verifiers: &tenantconfig.Webhooks{Token: &tenantconfig.Token{Query: "token", Secrets: []tenantconfig.Sensitive{token}}}}})
+		Headers:   map[string]secret.Sensitive{"X-Agent-Key": "opens the agent"},
+		Verifiers: &tenantconfig.Webhooks{Token: &tenantconfig.Token{Query: "token", Secrets: []secret.Sensitive{token}}}}})
 	sessions := registry.Options{Store: db, Pod: "pod", Tenants: r.tenants.Load, LookEvery: 20 * time.Millisecond}
 	o := Options{Tenants: r.tenants.Load, Key: func() []byte { return []byte("the ring's") }, AllowedAgents: loopback, DialWithin: time.Second,
 		Log: slog.New(slog.NewTextHandler(r.log, nil)), Metrics: r.registry, now: r.clock}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/dataplane/stream/registry"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/wstest"
@@ -47,7 +48,7 @@ func TestSlowQuestions(t *testing.T) {
 				AgentURL: r.agent.URL(), Protocol: "exotel", MaxStreams: 10,
 				Verifiers: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{
 					Scheme:  tenantconfig.SchemeHMACSHA256,
-					Secrets: []tenantconfig.Sensitive{token},
+					Secrets: []secret.Sensitive{token},
 				}},
 			}}
 			acme, globex := r.tenant, r.tenant

@@ -10,6 +10,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/api"
 	"github.com/caly-dev/caly/dataplane/problem"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -90,6 +91,6 @@ func downloadable(t *tenantconfig.Tenant, r *store.Recording) error {
 
 // within tells whether a key is below the tenant's prefix, without climbing out again.
 func within(tenantID, key string) bool {
-	prefix := tenantconfig.KeyPrefix(tenantID)
+	prefix := recording.KeyPrefix(tenantID)
 	return strings.HasPrefix(key, prefix) && len(key) > len(prefix) && path.Clean("/"+key) == "/"+key
 }

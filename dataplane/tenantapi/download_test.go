@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
@@ -121,7 +122,7 @@ func TestNoLinkToAnother(t *testing.T) {
 	r.insertRecording(t, acme, recordingID(1), "c1", "uploaded", bucket, "acme/support/a.mp3", ago(time.Hour))
 	var got link
 	r.get(t, "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "agent"), &got)
-	resp, err := http.Get(strings.Replace(got.URL, tenantconfig.KeyPrefix(acme), tenantconfig.KeyPrefix(globex), 1))
+	resp, err := http.Get(strings.Replace(got.URL, recording.KeyPrefix(acme), recording.KeyPrefix(globex), 1))
 	if err != nil {
 		t.Fatal(err)
 	}

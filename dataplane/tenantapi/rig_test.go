@@ -16,6 +16,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/tenantapi"
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/password"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
@@ -91,8 +92,8 @@ func (r *rig) hire(t *testing.T, tenant, role string) {
 // storeAt gives acme a store.
 func (r *rig) storeAt(s *s3test.Server, bucket string) {
 	tenant := *r.Tenant
-	tenant.Storage = &tenantconfig.Storage{Bucket: bucket, Endpoint: s.Endpoint, Region: s.Region, AccessKeyID: tenantconfig.Sensitive(s.AccessKey),
-		SecretAccessKey: tenantconfig.Sensitive(s.SecretKey)}
+	tenant.Storage = &tenantconfig.Storage{Bucket: bucket, Endpoint: s.Endpoint, Region: s.Region, AccessKeyID: secret.Sensitive(s.AccessKey),
+		SecretAccessKey: secret.Sensitive(s.SecretKey)}
 	r.Know(&tenant, tenantNamed(globex))
 }
 

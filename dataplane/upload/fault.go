@@ -13,8 +13,8 @@ import (
 
 	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/resilience"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // Codes say why a recording is not uploaded (yet). They are shown in statuses and label metrics, so they are few.
@@ -128,7 +128,7 @@ func storageCause(err error) string {
 
 // requestFault is for a request that got no answer.
 func requestFault(host string, err error) *fault {
-	var refused *tenantconfig.SourceError
+	var refused *recording.SourceError
 	if errors.As(err, &refused) {
 		return &fault{kind: never, code: CodeSourceRefused, text: refused.Reason, cause: resilience.Abort(err)}
 	}

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -29,7 +29,7 @@ func TestUploadOverIPv6(t *testing.T) {
 	r.cfg.AllowedSourceHosts = []string{exotel.Addr()}
 	r.cfg.Endpoint = "http://" + relay(t, strings.TrimPrefix(r.s3.Endpoint, "http://"))
 	direct := strings.Replace(r.pg.Address(), "127.0.0.1", "[::1]", 1)
-	r.cfg.DatabaseURL = tenantconfig.Sensitive(pgtest.At(t, r.cfg.DatabaseURL.Reveal(), direct))
+	r.cfg.DatabaseURL = secret.Sensitive(pgtest.At(t, r.cfg.DatabaseURL.Reveal(), direct))
 	r.o.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("::1/128")}
 	r.o.Stores.AllowedCIDRs = r.o.AllowedCIDRs
 	id, path := r.queue("c1", 200_000)

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
@@ -50,9 +51,9 @@ func (r *renewing) write(key s3test.IssuedKey) {
 		Endpoint:        r.store.URL,
 		Bucket:          r.store.Bucket,
 		Region:          "us-east-1",
-		AccessKeyID:     tenantconfig.Sensitive(key.AccessKey),
-		SecretAccessKey: tenantconfig.Sensitive(key.SecretKey),
-		SessionToken:    tenantconfig.Sensitive(key.Token),
+		AccessKeyID:     secret.Sensitive(key.AccessKey),
+		SecretAccessKey: secret.Sensitive(key.SecretKey),
+		SessionToken:    secret.Sensitive(key.Token),
 		Temporary:       &tenantconfig.Temporary{Identity: "i", Expires: key.Expires, Renew: key.Expires},
 		Options:         objectstore.Options{Checksum: objectstore.ChecksumSHA256},
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/netguard"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -54,7 +55,7 @@ func TestSourceErrorsAreQuiet(t *testing.T) {
 			transport := netguard.NewTransport(loopback, egress, 4)
 			defer transport.CloseIdleConnections()
 			host := tc.url[strings.Index(tc.url, "//")+2:]
-			s := newSource(&tenantconfig.Upload{ID: tenant}, tenantconfig.SourcePolicy{Hosts: []string{host},
+			s := newSource(&tenantconfig.Upload{ID: tenant}, recording.SourcePolicy{Hosts: []string{host},
 				AllowHTTP: true, AllowedCIDRs: loopback}, transport, quick(), 2*time.Second)
 			_, err = read(s, tc.url+"/x.mp3", t)
 			var f *fault

@@ -19,7 +19,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -71,9 +73,9 @@ func newRig(t testing.TB) *rig {
 	r.cfg = tenantconfig.Upload{Version: tenantconfig.Version, ID: tenant, ExotelKey: "key", ExotelToken: "token",
 		ExotelAPI: r.exotel.URL(), AllowedSourceHosts: []string{r.exotel.Addr()},
 		Storage: tenantconfig.Storage{Bucket: r.s3.NewBucket(t),
-			Endpoint: r.s3.Endpoint, Region: r.s3.Region, AccessKeyID: tenantconfig.Sensitive(r.s3.AccessKey),
-			SecretAccessKey: tenantconfig.Sensitive(r.s3.SecretKey)},
-		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}", DatabaseURL: tenantconfig.Sensitive(dsn)}
+			Endpoint: r.s3.Endpoint, Region: r.s3.Region, AccessKeyID: secret.Sensitive(r.s3.AccessKey),
+			SecretAccessKey: secret.Sensitive(r.s3.SecretKey)},
+		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}", DatabaseURL: secret.Sensitive(dsn)}
 	r.o = Options{Owner: "test", Concurrency: 4, IdleExit: 200 * time.Millisecond, Lease: 3 * time.Second, AllowHTTP: true,
 		AllowedCIDRs: loopback, Poll: 20 * time.Millisecond, FaultPause: 50 * time.Millisecond, SourceStall: 2 * time.Second,
 		StorageStall: 5 * time.Second, DatabasePatience: 5 * time.Second}
@@ -114,7 +116,7 @@ func (r *rig) queue(sid string, size int64) (id, path string) {
 
 func (r *rig) queueURL(sid, u string) (id string) {
 	r.t.Helper()
-	id = tenantconfig.RecordingID(sid, u)
+	id = recording.ID(sid, u)
 	r.urls[id] = u
 	if _, err := r.op.Enqueue(r.t.Context(), tenant, sid, store.NewRecording{ID: id, SourceURL: u}); err != nil {
 		r.t.Fatal(err)

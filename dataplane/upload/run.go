@@ -13,6 +13,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/netguard"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -82,7 +83,7 @@ func runWith(ctx context.Context, o Options, cfg *tenantconfig.Upload, db queue)
 	guarded := netguard.NewTransport(o.AllowedCIDRs, o.Stores.Egress, o.Concurrency)
 	defer guarded.CloseIdleConnections()
 	w := newWorker(o, cfg, db)
-	policy := tenantconfig.SourcePolicy{Hosts: cfg.AllowedSourceHosts, AllowHTTP: o.AllowHTTP, AllowedCIDRs: o.AllowedCIDRs}
+	policy := recording.SourcePolicy{Hosts: cfg.AllowedSourceHosts, AllowHTTP: o.AllowHTTP, AllowedCIDRs: o.AllowedCIDRs}
 	src := newSource(cfg, policy, guarded, o.Registry, o.SourceStall)
 	src.resumed = w.metrics.resumes.Inc
 	lanes := newLanes()

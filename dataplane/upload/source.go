@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -27,8 +29,8 @@ const maxRedirects = 3
 
 // source fetches recordings from where the tenant's policy allows.
 type source struct {
-	policy     tenantconfig.SourcePolicy
-	key, token tenantconfig.Sensitive
+	policy     recording.SourcePolicy
+	key, token secret.Sensitive
 	// api is the address that the Tenant names for Exotel's API; nil if it names none.
 	api      *url.URL
 	client   *http.Client
@@ -40,7 +42,7 @@ type source struct {
 	resumed func()
 }
 
-func newSource(cfg *tenantconfig.Upload, policy tenantconfig.SourcePolicy, transport http.RoundTripper, registry *resilience.Registry, stall time.Duration) *source {
+func newSource(cfg *tenantconfig.Upload, policy recording.SourcePolicy, transport http.RoundTripper, registry *resilience.Registry, stall time.Duration) *source {
 	s := &source{policy: policy, key: cfg.ExotelKey, token: cfg.ExotelToken, registry: registry, tenant: cfg.ID, stall: stall, resumed: func() {}}
 	if api, err := url.Parse(cfg.ExotelAPI); err == nil && api.Host != "" {
 		s.api = api
@@ -52,7 +54,7 @@ func newSource(cfg *tenantconfig.Upload, policy tenantconfig.SourcePolicy, trans
 // checkRedirect admits a hop by the same policy as the first URL, and keeps what was meant for the first host from others.
 func (s *source) checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects {
-		return &tenantconfig.SourceError{Reason: fmt.Sprintf("the source redirects more than %d times: check the recording's URL", maxRedirects)}
+		return &recording.SourceError{Reason: fmt.Sprintf("the source redirects more than %d times: check the recording's URL", maxRedirects)}
 	}
 	exotel.Secure(req.URL)
 	if err := s.policy.Validate(req.URL.String()); err != nil {
@@ -95,7 +97,7 @@ func (s *source) get(ctx context.Context, rawURL string, extra http.Header, want
 func (s *source) once(ctx context.Context, rawURL string, extra http.Header, want []int) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, rawURL, nil)
 	if err != nil {
-		return nil, requestFault("", &tenantconfig.SourceError{Reason: "the source URL cannot be read"})
+		return nil, requestFault("", &recording.SourceError{Reason: "the source URL cannot be read"})
 	}
 	for k, v := range extra {
 		req.Header[k] = v

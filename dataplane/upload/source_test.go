@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caly-dev/caly/internal/netguard"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -29,7 +30,7 @@ func newTestSource(t testing.TB, allowed []netip.Prefix, hosts ...string) *sourc
 	if len(hosts) > 0 { // the first is the Tenant's own Exotel
 		cfg.ExotelAPI = "http://" + hosts[0]
 	}
-	return newSource(cfg, tenantconfig.SourcePolicy{Hosts: hosts, AllowHTTP: true, AllowedCIDRs: allowed}, transport, quick(), 300*time.Millisecond)
+	return newSource(cfg, recording.SourcePolicy{Hosts: hosts, AllowHTTP: true, AllowedCIDRs: allowed}, transport, quick(), 300*time.Millisecond)
 }
 
 func serve(t testing.TB, h http.HandlerFunc) *httptest.Server {
@@ -374,7 +375,7 @@ func TestRedirectsWithinExotel(t *testing.T) {
 		"http://other.example/a":                          "",
 	} {
 		cfg := &tenantconfig.Upload{ID: tenant, ExotelKey: "key", ExotelToken: "token"}
-		s := newSource(cfg, tenantconfig.SourcePolicy{Hosts: tenantconfig.DefaultSourceHosts}, http.DefaultTransport,
+		s := newSource(cfg, recording.SourcePolicy{Hosts: tenantconfig.DefaultSourceHosts}, http.DefaultTransport,
 			quick(), time.Second)
 		hop := httptest.NewRequest(http.MethodGet, raw, nil)
 		hop.Header.Set("Authorization", "Basic x")

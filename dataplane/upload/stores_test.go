@@ -13,6 +13,7 @@ import (
 	"github.com/minio/minio-go/v7"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -120,7 +121,7 @@ func TestStrictStores(t *testing.T) {
 			r := newRig(t)
 			s := s3test.NewStrict(t, tc.rules, nil)
 			r.cfg.Storage = tenantconfig.Storage{Endpoint: s.URL, Bucket: s.Bucket, Region: "us-east-1",
-				AccessKeyID: tenantconfig.Sensitive(s.AccessKey), SecretAccessKey: tenantconfig.Sensitive(s.SecretKey)}
+				AccessKeyID: secret.Sensitive(s.AccessKey), SecretAccessKey: secret.Sensitive(s.SecretKey)}
 			short, path := r.queue("short", 100_000)
 			long, _ := r.queue("long", objectstore.PartSize+1)
 			if err := r.run(t.Context()); ExitCode(err) != tc.exit {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -108,7 +109,7 @@ func (t *transfer) open(ctx context.Context) (*body, error) {
 		b.close()
 		return nil, tooLarge(t.maxSize)
 	}
-	t.key, err = tenantconfig.ObjectKey(t.cfg, tenantconfig.KeyInput{CallSID: t.rec.CallSID, RecordingID: t.rec.ID,
+	t.key, err = recording.ObjectKey(t.cfg.ID, t.cfg.KeyTemplate, recording.KeyInput{CallSID: t.rec.CallSID, RecordingID: t.rec.ID,
 		Queued: t.rec.CreatedAt, Ext: b.extension()})
 	if err != nil {
 		b.close()
@@ -286,7 +287,7 @@ func (m *mover) discard(ctx context.Context, rec *store.Recording) error {
 	if !rec.UploadStarted {
 		return nil
 	}
-	key, err := tenantconfig.ObjectKey(m.cfg, tenantconfig.KeyInput{CallSID: rec.CallSID, RecordingID: rec.ID,
+	key, err := recording.ObjectKey(m.cfg.ID, m.cfg.KeyTemplate, recording.KeyInput{CallSID: rec.CallSID, RecordingID: rec.ID,
 		Queued: rec.CreatedAt, Ext: extensionOf(rec.SourceURL, "")})
 	if err != nil {
 		return nil //nolint:nilerr // then there never was an object

@@ -11,10 +11,11 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
@@ -371,7 +372,7 @@ func TestTenantWideFaults(t *testing.T) {
 			burnt := 0
 			for i := range 3 {
 				u := exotelsim.RecordingURL(r.exotel.URL(), "acme1", fmt.Sprintf("sid%d", i), 10_000)
-				rec := r.recording(tenantconfig.RecordingID(fmt.Sprintf("sid%d", i), u))
+				rec := r.recording(recording.ID(fmt.Sprintf("sid%d", i), u))
 				if burnt += rec.Attempts; rec.State != store.StatePending {
 					t.Errorf("%s is %s", rec.CallSID, rec.State)
 				}
@@ -580,7 +581,7 @@ func TestConfigErrors(t *testing.T) {
 	}{
 		"endpoint": {func(r *rig) { r.cfg.Endpoint = "nonsense" }, ExitConfig},
 		"superuser": {func(r *rig) {
-			r.cfg.DatabaseURL = tenantconfig.Sensitive(r.pg.AdminDSN)
+			r.cfg.DatabaseURL = secret.Sensitive(r.pg.AdminDSN)
 		}, ExitConfig},
 		"database away": {func(r *rig) { r.cfg.DatabaseURL = "postgres://u:p@127.0.0.1:1/x" }, ExitTransient},
 	}

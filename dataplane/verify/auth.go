@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -87,7 +88,7 @@ func bearer() finding { return finding{query: true, body: true} }
 // decoy takes as long as a tenant's usual verifier, so that the time of a refusal tells less of which tenants exist. Nobody knows its
 // secret, and its finding does not count.
 var decoy = &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1,
-	Secrets: []tenantconfig.Sensitive{tenantconfig.Sensitive(rand.Text())}}}
+	Secrets: []secret.Sensitive{secret.Sensitive(rand.Text())}}}
 
 // Verify tells whether the tenant's verifiers accept the request; nil, or a config without any verifier, refuses all. Every
 // verifier is heard, whatever the one before it said.

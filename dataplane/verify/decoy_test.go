@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/caly-dev/caly/dataplane/verify"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -15,7 +16,7 @@ import (
 // nothing.
 func TestUnknownTenantCostsAVerification(t *testing.T) {
 	known := &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{
-		Scheme: tenantconfig.SchemeHMACSHA1, Secrets: []tenantconfig.Sensitive{"a secret"}}}
+		Scheme: tenantconfig.SchemeHMACSHA1, Secrets: []secret.Sensitive{"a secret"}}}
 	request := &verify.Request{
 		Method: http.MethodPost,
 		Header: http.Header{"X-Exotel-Signature": {strings.Repeat("0", 40)}},

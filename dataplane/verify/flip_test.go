@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/caly-dev/caly/dataplane/verify"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -147,7 +148,7 @@ func flipURL(s signedRequest, got func(string, int, *verify.Request)) {
 	})
 }
 
-func secretOf(w *tenantconfig.Webhooks) tenantconfig.Sensitive {
+func secretOf(w *tenantconfig.Webhooks) secret.Sensitive {
 	if w.Standard != nil {
 		return w.Standard.Secrets[0]
 	}

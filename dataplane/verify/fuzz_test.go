@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/dataplane/verify"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -174,7 +175,7 @@ func FuzzBasicAuth(f *testing.F) {
 	f.Add("Basic", "a", "b")
 	f.Fuzz(func(t *testing.T, header, name, password string) {
 		cfg := &tenantconfig.Webhooks{Basic: &tenantconfig.BasicAuth{Users: []tenantconfig.User{{Name: "x", Password: "a password"},
-			{Name: name, Password: tenantconfig.Sensitive(password)}}}}
+			{Name: name, Password: secret.Sensitive(password)}}}}
 		r := post(statusBody, "Authorization", header)
 		gotName, gotPassword, ok := (&http.Request{Header: r.Header}).BasicAuth()
 		want := ok && (gotName == name && gotPassword == password || gotName == "x" && gotPassword == "a password")

@@ -9,6 +9,7 @@ import (
 	"hash"
 	"strings"
 
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -49,7 +50,7 @@ func verifySignature(cfg *tenantconfig.Signature, r *Request) finding {
 
 // matches tells whether any of the sums is the HMAC of the parts under any of the secrets. All are tried and each is compared in
 // constant time, so that the time taken tells neither which one matched nor how much of it.
-func (s scheme) matches(secrets []tenantconfig.Sensitive, sums [][]byte, parts ...[]byte) bool {
+func (s scheme) matches(secrets []secret.Sensitive, sums [][]byte, parts ...[]byte) bool {
 	match := false
 	var want [sha256.Size]byte
 	for _, secret := range secrets {

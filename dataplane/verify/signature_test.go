@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caly-dev/caly/dataplane/verify"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -153,7 +154,7 @@ func TestSignatureRequests(t *testing.T) {
 		"last of many secrets": {func(w *tenantconfig.Webhooks, _ *verify.Request) {
 			w.Signature.Secrets = nil
 			for i := range tenantconfig.MaxSecrets - 1 {
-				w.Signature.Secrets = append(w.Signature.Secrets, tenantconfig.Sensitive(fmt.Sprintf("signing secret %d", i)))
+				w.Signature.Secrets = append(w.Signature.Secrets, secret.Sensitive(fmt.Sprintf("signing secret %d", i)))
 			}
 			w.Signature.Secrets = append(w.Signature.Secrets, firstSecret)
 		}, accepted(false, true)},

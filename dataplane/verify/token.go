@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -33,7 +34,7 @@ func verifyToken(cfg *tenantconfig.Token, r *Request) finding {
 }
 
 // matchesToken compares digests, which are of one length whatever the tokens' are, with every secret.
-func matchesToken(secrets []tenantconfig.Sensitive, token string) bool {
+func matchesToken(secrets []secret.Sensitive, token string) bool {
 	got := sha256.Sum256([]byte(token))
 	match := 0
 	for _, s := range secrets {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/dataplane/verify"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -29,9 +30,9 @@ func mustURL(s string) *url.URL {
 }
 
 // sensitive makes secrets of strings.
-func sensitive(values ...string) (list []tenantconfig.Sensitive) {
+func sensitive(values ...string) (list []secret.Sensitive) {
 	for _, v := range values {
-		list = append(list, tenantconfig.Sensitive(v))
+		list = append(list, secret.Sensitive(v))
 	}
 	return list
 }
@@ -113,7 +114,7 @@ func standardVector() (*tenantconfig.Webhooks, *verify.Request) {
 	if err != nil {
 		panic(err)
 	}
-	cfg := &tenantconfig.Webhooks{Standard: &tenantconfig.StandardWebhooks{Tolerance: 5 * time.Minute, Secrets: []tenantconfig.Sensitive{key}}}
+	cfg := &tenantconfig.Webhooks{Standard: &tenantconfig.StandardWebhooks{Tolerance: 5 * time.Minute, Secrets: []secret.Sensitive{key}}}
 	r := post(`{"test": 2432232314}`, "webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=")
 	r.Header.Set("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek")
 	r.Header.Set("webhook-timestamp", "1614265330")

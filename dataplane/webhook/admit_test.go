@@ -64,7 +64,7 @@ func headers(t *testing.T, srv *httptest.Server, body string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nX-Exotel-Signature: %s\r\nContent-Length: %d\r\n\r\n", statusPath, sign(secret, statusBody), len(statusBody))
+	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nX-Exotel-Signature: %s\r\nContent-Length: %d\r\n\r\n", statusPath, sign(signingSecret, statusBody), len(statusBody))
 	if _, err := fmt.Fprint(c, head, body); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestFull(t *testing.T) {
 	if status, _ := answer(t, first); status != http.StatusOK {
 		t.Errorf("the one in work is answered %d", status)
 	}
-	if status, _, _ := do(t, "POST", srv.URL+statusPath, sign(secret, statusBody), statusBody); status != http.StatusOK {
+	if status, _, _ := do(t, "POST", srv.URL+statusPath, sign(signingSecret, statusBody), statusBody); status != http.StatusOK {
 		t.Errorf("afterwards: %d", status)
 	}
 }
@@ -149,7 +149,7 @@ func TestSlowBodiesDoNotStarveOthers(t *testing.T) {
 	}
 	deadline := time.Now().Add(10 * time.Second)
 	for good := 0; good < 4; time.Sleep(20 * time.Millisecond) {
-		status, _, _ := do(t, "POST", srv.URL+statusPath, sign(secret, statusBody), statusBody)
+		status, _, _ := do(t, "POST", srv.URL+statusPath, sign(signingSecret, statusBody), statusBody)
 		switch {
 		case status == http.StatusOK:
 			good++
@@ -185,7 +185,7 @@ func TestChunkedBodyWithoutEnd(t *testing.T) {
 		}
 	}
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) { // well before a read's time-out
-		status, _, _ := do(t, "POST", srv.URL+statusPath, sign(secret, statusBody), statusBody)
+		status, _, _ := do(t, "POST", srv.URL+statusPath, sign(signingSecret, statusBody), statusBody)
 		if status == http.StatusOK {
 			return
 		}

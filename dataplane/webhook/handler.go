@@ -16,6 +16,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/verify"
 	"github.com/caly-dev/caly/internal/budget"
 	"github.com/caly-dev/caly/internal/ingest"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -40,7 +41,7 @@ type Options struct {
 	// TrustedProxies whose X-Forwarded headers are believed.
 	TrustedProxies []netip.Prefix
 	// Sources is the platform's part of the source policy; the tenant's hosts are filled in.
-	Sources tenantconfig.SourcePolicy
+	Sources recording.SourcePolicy
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 }

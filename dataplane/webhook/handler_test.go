@@ -20,23 +20,24 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/caly-dev/caly/dataplane/webhook"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
-const secret = "a signing secret of acme"
+const signingSecret = "a signing secret of acme"
 
 func tenants() *tenantconfig.Snapshot {
-	sig := func(s ...tenantconfig.Sensitive) *tenantconfig.Webhooks {
+	sig := func(s ...secret.Sensitive) *tenantconfig.Webhooks {
 		return &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: "HMACSHA1", Secrets: s}}
 	}
 	hosts := []string{"recordings.exotel.com"}
 	return tenantconfig.NewSnapshot(
-		&tenantconfig.Tenant{ID: "acme/support", TimeZone: "Asia/Kolkata", Webhooks: sig(secret, "the next secret of acme"), AllowedSourceHosts: hosts},
+		&tenantconfig.Tenant{ID: "acme/support", TimeZone: "Asia/Kolkata", Webhooks: sig(signingSecret, "the next secret of acme"), AllowedSourceHosts: hosts},
 		&tenantconfig.Tenant{ID: "globex/sales", Webhooks: sig("a signing secret of globex"), AllowedSourceHosts: hosts},
-		&tenantconfig.Tenant{ID: "acme/asleep", Suspended: true, Webhooks: sig(secret)},
+		&tenantconfig.Tenant{ID: "acme/asleep", Suspended: true, Webhooks: sig(signingSecret)},
 		&tenantconfig.Tenant{ID: "acme/open"},
 	)
 }
@@ -129,7 +130,7 @@ func TestAnswers(t *testing.T) {
 				tc.path = path
 			}
 			if tc.key == "" {
-				tc.key = secret
+				tc.key = signingSecret
 			}
 			if tc.body == "" {
 				tc.body = body
@@ -187,7 +188,7 @@ func TestEventsThatCannotBeApplied(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := &fake{outcome: store.Dead, err: tc.err}
 			srv := newServer(t, f)
-			do(t, "POST", srv.URL+"/webhooks/exotel/acme/support/status", sign(secret, tc.body), tc.body)
+			do(t, "POST", srv.URL+"/webhooks/exotel/acme/support/status", sign(signingSecret, tc.body), tc.body)
 			last := f.got[len(f.got)-1]
 			if last.DeadReason != tc.want {
 				t.Errorf("dead reason %q (recordings %v), want %q", last.DeadReason, last.Recordings, tc.want)
@@ -200,7 +201,7 @@ func TestHostileTextIsMadeFit(t *testing.T) {
 	f := &fake{outcome: store.Applied}
 	srv := newServer(t, f)
 	body := url.Values{"CallSid": {"c1"}, "From": {"a\x00b\xff" + strings.Repeat("é", 100)}}.Encode()
-	do(t, "POST", srv.URL+"/webhooks/exotel/acme/support/status", sign(secret, body), body)
+	do(t, "POST", srv.URL+"/webhooks/exotel/acme/support/status", sign(signingSecret, body), body)
 	if got := f.got[0].Call.From; strings.ContainsRune(got, 0) || !utf8.ValidString(got) || len(got) > 128 {
 		t.Errorf("From reaches the database as %q", got)
 	}
@@ -210,7 +211,7 @@ func TestQuerySecretsAreNotKept(t *testing.T) {
 	f := &fake{outcome: store.Applied}
 	srv := newServer(t, f)
 	raw := "CallSid=c1&token=topsecret&Status=completed"
-	status, _, _ := do(t, "GET", srv.URL+"/webhooks/exotel/acme/support/passthru?"+raw, sign(secret, raw), "")
+	status, _, _ := do(t, "GET", srv.URL+"/webhooks/exotel/acme/support/passthru?"+raw, sign(signingSecret, raw), "")
 	if status != 200 || strings.Contains(f.got[0].Query, "topsecret") || !strings.Contains(f.got[0].Query, "CallSid=c1") {
 		t.Errorf("status %d, kept query %q", status, f.got[0].Query)
 	}
@@ -225,7 +226,7 @@ func TestEverySpelling(t *testing.T) {
 	}
 	t.Cleanup(db.Close)
 	srv := newServer(t, db)
-	sender := exotelsim.Sender{Secret: secret, Wait: time.Millisecond}
+	sender := exotelsim.Sender{Secret: signingSecret, Wait: time.Millisecond}
 	for _, how := range exotelsim.Spellings {
 		call := exotelsim.Call{SID: "call" + string(how), From: "0987", To: "0912", Started: time.Now().Add(-time.Minute), Ended: time.Now(),
 			RecordingURL: "https://recordings.exotel.com/x/" + string(how) + ".mp3"}
@@ -260,7 +261,7 @@ func TestOutage(t *testing.T) {
 	srv := newServer(t, db)
 	send := func() int {
 		const body = "CallSid=c1&Status=completed"
-		status, answer, header := do(t, "POST", srv.URL+"/webhooks/exotel/acme/support/status", sign(secret, body), body)
+		status, answer, header := do(t, "POST", srv.URL+"/webhooks/exotel/acme/support/status", sign(signingSecret, body), body)
 		if status != 200 {
 			checkProblem(t, status, answer, header, "unavailable", "retry later")
 		}
@@ -295,7 +296,7 @@ func TestBodyBrokenOff(t *testing.T) {
 			}
 			defer func() { _ = conn.Close() }()
 			_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nX-Exotel-Signature: %s\r\n%s",
-				"/webhooks/exotel/acme/support/status", sign(secret, "CallSid"), framing)
+				"/webhooks/exotel/acme/support/status", sign(signingSecret, "CallSid"), framing)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -105,14 +105,14 @@ func TestOneFlippedBit(t *testing.T) {
 		b[bit/8] ^= 1 << (bit % 8)
 		return string(b)
 	}
-	good := sign(secret, statusBody)
+	good := sign(signingSecret, statusBody)
 	for name, tc := range map[string]struct {
 		text    string
 		request func(flipped string) (signature, body string)
 	}{
 		"body":      {statusBody, func(s string) (string, string) { return good, s }},
 		"signature": {good, func(s string) (string, string) { return s, statusBody }},
-		"secret":    {secret, func(s string) (string, string) { return sign(s, statusBody), statusBody }},
+		"secret":    {signingSecret, func(s string) (string, string) { return sign(s, statusBody), statusBody }},
 	} {
 		for bit := range len(tc.text) * 8 {
 			signature, body := tc.request(flip(tc.text, bit))
@@ -149,7 +149,7 @@ func TestOnlyWhatIsSignedIsRead(t *testing.T) {
 			f := &fake{outcome: store.Applied}
 			r := httptest.NewRequest(tc.method, statusPath+"?"+tc.query, strings.NewReader(tc.body))
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			r.Header.Set("X-Exotel-Signature", sign(secret, tc.signed))
+			r.Header.Set("X-Exotel-Signature", sign(signingSecret, tc.signed))
 			w := httptest.NewRecorder()
 			newHandler(t, f, 0).ServeHTTP(w, r)
 			if w.Code != tc.want {
@@ -178,7 +178,7 @@ func TestOversizedBody(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			req.Header.Set("X-Exotel-Signature", sign(secret, "x"))
+			req.Header.Set("X-Exotel-Signature", sign(signingSecret, "x"))
 			resp, err := http.DefaultClient.Do(req)
 			if err != nil {
 				t.Fatal(err)
@@ -238,7 +238,7 @@ func FuzzPath(f *testing.F) {
 		}
 		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(statusBody))
 		r.URL = u
-		r.Header.Set("X-Exotel-Signature", sign(secret, statusBody))
+		r.Header.Set("X-Exotel-Signature", sign(signingSecret, statusBody))
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
 		switch w.Code {
@@ -268,13 +268,13 @@ func (p *panicking) IngestBatch(context.Context, []store.Event) ([]store.Outcome
 func TestPanicBelow(t *testing.T) {
 	srv := httptest.NewServer(server.Middleware(newHandler(t, &panicking{}, 0), slog.New(slog.DiscardHandler)))
 	defer srv.Close()
-	status, answer, header := do(t, "POST", srv.URL+statusPath, sign(secret, statusBody), statusBody)
+	status, answer, header := do(t, "POST", srv.URL+statusPath, sign(signingSecret, statusBody), statusBody)
 	checkProblem(t, status, answer, header, "internal", "safe to retry")
 	var p struct{ RequestID string }
 	if err := json.Unmarshal([]byte(answer), &p); err != nil || status != 500 || p.RequestID == "" || p.RequestID != header.Get("X-Request-Id") {
 		t.Errorf("answered %d %s, X-Request-Id %q", status, answer, header.Get("X-Request-Id"))
 	}
-	status, _, again := do(t, "POST", srv.URL+statusPath, sign(secret, statusBody), statusBody)
+	status, _, again := do(t, "POST", srv.URL+statusPath, sign(signingSecret, statusBody), statusBody)
 	if status != 200 || again.Get("X-Request-Id") == header.Get("X-Request-Id") {
 		t.Errorf("the next request is answered %d, with the id %s", status, again.Get("X-Request-Id"))
 	}
@@ -285,7 +285,7 @@ func TestPassingRefusal(t *testing.T) {
 	for name, code := range map[string]string{"deadlock": "40P01", "serialization": "40001", "lock": "55P03"} {
 		t.Run(name, func(t *testing.T) {
 			f := &fake{err: &store.ServerError{Code: code, Message: "PostgreSQL says: x"}}
-			w := post(newHandler(t, f, 0), statusPath, sign(secret, statusBody), statusBody)
+			w := post(newHandler(t, f, 0), statusPath, sign(signingSecret, statusBody), statusBody)
 			if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || len(f.got) != 1 {
 				t.Errorf("answered %d after %d tries: %+v", w.Code, len(f.got), f.got)
 			}
@@ -297,7 +297,7 @@ func TestPassingRefusal(t *testing.T) {
 func TestDeadEventCarriesNothingElse(t *testing.T) {
 	f := &fake{err: &store.ServerError{Code: "22021", Message: "bad bytes"}}
 	body := statusBody + "&RecordingUrl=https://recordings.exotel.com/%FF.mp3"
-	post(newHandler(t, f, 0), statusPath, sign(secret, body), body)
+	post(newHandler(t, f, 0), statusPath, sign(signingSecret, body), body)
 	last := f.got[len(f.got)-1]
 	if len(f.got) != 2 || last.DeadReason != "refused_by_database" || last.Recordings != nil || last.Call != (store.Call{}) || !bytes.Equal(last.Raw, []byte(body)) {
 		t.Errorf("after %d tries: %+v", len(f.got), last)

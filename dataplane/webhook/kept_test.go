@@ -77,7 +77,7 @@ func TestHostileEventsAreKept(t *testing.T) {
 			db, events := database(t)
 			srv := newServer(t, db)
 			for range 2 { // the second is a duplicate
-				if status, answer, _ := do(t, "POST", srv.URL+statusPath, sign(secret, body.body), body.body); status != 200 {
+				if status, answer, _ := do(t, "POST", srv.URL+statusPath, sign(signingSecret, body.body), body.body); status != 200 {
 					t.Fatalf("answered %d %s", status, answer)
 				}
 			}
@@ -95,7 +95,7 @@ func TestSeventeenthRecording(t *testing.T) {
 	h := newHandler(t, db, 0)
 	for i := range 17 {
 		body := fmt.Sprintf("CallSid=c1&RecordingUrl=https://recordings.exotel.com/%d.mp3", i)
-		if w := post(h, statusPath, sign(secret, body), body); w.Code != http.StatusOK {
+		if w := post(h, statusPath, sign(signingSecret, body), body); w.Code != http.StatusOK {
 			t.Fatalf("recording %d: answered %d %s", i, w.Code, w.Body)
 		}
 	}
@@ -121,7 +121,7 @@ func TestSenderHangsUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nX-Exotel-Signature: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
-		statusPath, sign(secret, statusBody), len(statusBody), statusBody)
+		statusPath, sign(signingSecret, statusBody), len(statusBody), statusBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestSecretsLeaveNoTrace(t *testing.T) {
 	log := slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	h := server.Middleware(handlerWith(t, webhook.Options{Store: db, Log: log}), log)
 	const query = "CallSid=c1&token=topsecret1&Token=topsecret2&API_KEY=topsecret3&password=topsecret4&Signature=topsecret5&Status=completed"
-	for _, key := range []string{secret, "a wrong one, topsecret6"} {
+	for _, key := range []string{signingSecret, "a wrong one, topsecret6"} {
 		r := httptest.NewRequest(http.MethodGet, "/webhooks/exotel/acme/support/passthru?"+query, nil)
 		r.Header.Set("X-Exotel-Signature", sign(key, query))
 		w := httptest.NewRecorder()

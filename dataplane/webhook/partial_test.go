@@ -12,6 +12,8 @@ import (
 
 	"github.com/caly-dev/caly/dataplane/webhook"
 	"github.com/caly-dev/caly/internal/ingest"
+	"github.com/caly-dev/caly/internal/recording"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -40,7 +42,7 @@ func tokenTenant() *tenantconfig.Tenant {
 	return &tenantconfig.Tenant{ID: "acme/support", AccountSID: "acme1", PhoneNumbers: []string{"+918000000100"},
 		TimeZone:           "Asia/Kolkata",
 		AllowedSourceHosts: tenantconfig.DefaultSourceHosts, Webhooks: &tenantconfig.Webhooks{
-			Token: &tenantconfig.Token{Secrets: []tenantconfig.Sensitive{"a token of acme"}}}}
+			Token: &tenantconfig.Token{Secrets: []secret.Sensitive{"a token of acme"}}}}
 }
 
 const (
@@ -232,7 +234,7 @@ func TestReplayOfPartialEvents(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				e, err := ingest.Again(tenant, tenantconfig.SourcePolicy{}, kept)
+				e, err := ingest.Again(tenant, recording.SourcePolicy{}, kept)
 				if err != nil {
 					t.Fatal(err)
 				}

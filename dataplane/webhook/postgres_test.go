@@ -82,12 +82,12 @@ func TestTenantsShareATransaction(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 4 {
 		body := fmt.Sprintf("CallSid=c%d&Status=completed", i)
-		wg.Go(func() { send(statusPath, secret, body) })
+		wg.Go(func() { send(statusPath, signingSecret, body) })
 		wg.Go(func() { send("/webhooks/exotel/globex/sales/status", "a signing secret of globex", body) })
 	}
 	wg.Go(func() {
 		const poison = "CallSid=poison&RecordingUrl=https://recordings.exotel.com/%FF.mp3"
-		send(statusPath, secret, poison)
+		send(statusPath, signingSecret, poison)
 	})
 	wg.Wait()
 	if g.mixed == 0 {
@@ -131,7 +131,7 @@ func TestChangedDelivery(t *testing.T) {
 	h := handlerWith(t, webhook.Options{Store: db, Metrics: registry})
 	const first = "CallSid=c1&Status=completed"
 	for _, body := range []string{first, first, first + "&ConversationDuration=40"} {
-		if w := post(h, statusPath, sign(secret, body), body); w.Code != http.StatusOK {
+		if w := post(h, statusPath, sign(signingSecret, body), body); w.Code != http.StatusOK {
 			t.Fatalf("answered %d %s", w.Code, w.Body)
 		}
 	}
@@ -154,7 +154,7 @@ func TestStreamIsKept(t *testing.T) {
 	h := handlerWith(t, webhook.Options{Store: db})
 	const body = `CallSid=c1&RecordingUrl=https://recordings.exotel.com/c1.mp3&Stream={"StreamSID":"s1","Status":"completed","Duration":"28",` +
 		`"DisconnectedBy":"bot","RecordingUrl":"https://recordings.exotel.com/s1.mp3"}`
-	if w := post(h, "/webhooks/exotel/acme/support/passthru", sign(secret, body), body); w.Code != http.StatusOK {
+	if w := post(h, "/webhooks/exotel/acme/support/passthru", sign(signingSecret, body), body); w.Code != http.StatusOK {
 		t.Fatalf("answered %d %s", w.Code, w.Body)
 	}
 	if got := look(`SELECT concat_ws(' ', call_sid, stream_sid, status, duration_seconds, disconnected_by, recording_url) FROM call_streams`); got !=
@@ -180,7 +180,7 @@ func TestPostgresKilledMidFlight(t *testing.T) {
 			for i := 0; ctx.Err() == nil; i++ {
 				call := fmt.Sprintf("s%di%d", sender, i)
 				for body := "CallSid=" + call + "&Status=completed"; ; time.Sleep(20 * time.Millisecond) {
-					w := post(h, statusPath, sign(secret, body), body)
+					w := post(h, statusPath, sign(signingSecret, body), body)
 					mu.Lock()
 					switch w.Code {
 					case http.StatusOK:

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/dataplane/webhook"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -54,7 +55,7 @@ func TestSignedBytesAreOneEvent(t *testing.T) {
 	_, db, look := realStore(t)
 	all := tenantconfig.NewSnapshot(&tenantconfig.Tenant{ID: "acme/support", AccountSID: "acme1",
 		Webhooks: &tenantconfig.Webhooks{
-			Signature: &tenantconfig.Signature{Scheme: "HMACSHA1", Secrets: []tenantconfig.Sensitive{secret}}}})
+			Signature: &tenantconfig.Signature{Scheme: "HMACSHA1", Secrets: []secret.Sensitive{signingSecret}}}})
 	registry := prometheus.NewRegistry()
 	h := handlerWith(t, webhook.Options{Store: db, Metrics: registry,
 		Tenants: func() *tenantconfig.Snapshot { return all }})
@@ -86,7 +87,7 @@ func TestSignedBytesAreOneEvent(t *testing.T) {
 					d.body = fmt.Sprintf(d.body, call)
 				}
 				d.path = "/webhooks/exotel/acme/support/" + d.path
-				d.signature = sign(secret, d.body+d.query)
+				d.signature = sign(signingSecret, d.body+d.query)
 				for range 2 {
 					if code := d.send(h); code != http.StatusOK {
 						t.Fatalf("a good request is answered %d", code)
@@ -115,7 +116,7 @@ func TestSignedBytesAreOneEvent(t *testing.T) {
 func TestBearersSignNothing(t *testing.T) {
 	_, db, look := realStore(t)
 	all := tenantconfig.NewSnapshot(&tenantconfig.Tenant{ID: "acme/support", Webhooks: &tenantconfig.Webhooks{
-		Token: &tenantconfig.Token{Secrets: []tenantconfig.Sensitive{"a token of acme"}}}})
+		Token: &tenantconfig.Token{Secrets: []secret.Sensitive{"a token of acme"}}}})
 	h := handlerWith(t, webhook.Options{Store: db, Tenants: func() *tenantconfig.Snapshot { return all }})
 	for _, path := range []string{"status", "passthru", "status"} {
 		s := signed{method: "GET", path: "/webhooks/exotel/acme/support/" + path,

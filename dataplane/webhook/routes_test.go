@@ -14,6 +14,7 @@ import (
 
 	"github.com/caly-dev/caly/dataplane/server"
 	"github.com/caly-dev/caly/dataplane/webhook"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -22,15 +23,15 @@ const token = "a-token-of-initech"
 
 // routed are tenants with accounts and numbers: two share an account, two a number.
 func routed() *tenantconfig.Snapshot {
-	signed := func(s tenantconfig.Sensitive) *tenantconfig.Webhooks {
-		return &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1, Secrets: []tenantconfig.Sensitive{s}}}
+	signed := func(s secret.Sensitive) *tenantconfig.Webhooks {
+		return &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1, Secrets: []secret.Sensitive{s}}}
 	}
 	return tenantconfig.NewSnapshot(
-		&tenantconfig.Tenant{ID: "acme/support", AccountSID: "acme1", PhoneNumbers: []string{"+918047491899"}, Webhooks: signed(secret)},
+		&tenantconfig.Tenant{ID: "acme/support", AccountSID: "acme1", PhoneNumbers: []string{"+918047491899"}, Webhooks: signed(signingSecret)},
 		&tenantconfig.Tenant{ID: "globex/sales", AccountSID: "globex1", PhoneNumbers: []string{"+918047490001"}, Webhooks: signed("a signing secret of globex")},
 		&tenantconfig.Tenant{ID: "globex/care", AccountSID: "globex1", PhoneNumbers: []string{"+918047490002"}, Webhooks: signed("a signing secret of globex")},
 		&tenantconfig.Tenant{ID: "initech/it", AccountSID: "initech1", PhoneNumbers: []string{"+918047490009"},
-			Webhooks: &tenantconfig.Webhooks{Token: &tenantconfig.Token{Secrets: []tenantconfig.Sensitive{token}}}},
+			Webhooks: &tenantconfig.Webhooks{Token: &tenantconfig.Token{Secrets: []secret.Sensitive{token}}}},
 		&tenantconfig.Tenant{ID: "umbrella/lab", PhoneNumbers: []string{"+918047490009"}, Webhooks: signed("a signing secret of umbrella")},
 		&tenantconfig.Tenant{ID: "hooli/office", Webhooks: &tenantconfig.Webhooks{AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}}},
 	)
@@ -111,7 +112,7 @@ func TestRoutes(t *testing.T) {
 			h := server.Middleware(handlerWith(t, webhook.Options{Tenants: routed, Store: f, Metrics: registry, Log: log,
 				TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}), log)
 			if tc.key == "" {
-				tc.key = secret
+				tc.key = signingSecret
 			}
 			method, signed := http.MethodPost, tc.body
 			if tc.body == "" {
@@ -193,13 +194,13 @@ func TestMetrics(t *testing.T) {
 	} {
 		registry := prometheus.NewRegistry()
 		h := handlerWith(t, webhook.Options{Store: &fake{outcome: outcome}, Metrics: registry})
-		post(h, statusPath, sign(secret, statusBody), statusBody)
+		post(h, statusPath, sign(signingSecret, statusBody), statusBody)
 		if n := counted(t, registry, "caly_webhook_events_total", name); n != 1 {
 			t.Errorf("%v events are %s, want 1", n, name)
 		}
 	}
 	h := handlerWith(t, webhook.Options{Store: &fake{outcome: store.Applied}, Metrics: registry})
-	post(h, statusPath, sign(secret, statusBody), statusBody)
+	post(h, statusPath, sign(signingSecret, statusBody), statusBody)
 	post(h, statusPath, "", statusBody)
 	if n := metricOf(t, registry, "caly_webhook_verified_total"); n != 1 {
 		t.Errorf("of a signed and an unsigned webhook %v are verified, want 1", n)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/dataplane/webhook"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -30,7 +31,7 @@ func (d standardDelivery) send(h http.Handler) int {
 	if d.stamp != "" {
 		stamp = d.stamp
 	}
-	mac := hmac.New(sha256.New, []byte(secret))
+	mac := hmac.New(sha256.New, []byte(signingSecret))
 	mac.Write([]byte(d.id + "." + stamp + "." + d.body))
 	r := httptest.NewRequest(http.MethodPost, "/webhooks/exotel/"+d.path, strings.NewReader(d.body))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -40,7 +41,7 @@ func (d standardDelivery) send(h http.Handler) int {
 		r.Header.Set("Webhook-Signature", "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
 	}
 	if d.plain {
-		r.Header.Set("X-Exotel-Signature", sign(secret, d.body))
+		r.Header.Set("X-Exotel-Signature", sign(signingSecret, d.body))
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
@@ -58,8 +59,8 @@ func TestWebhookIDIsOneEvent(t *testing.T) {
 		pass   = "acme/support/passthru"
 	)
 	_, db, look := realStore(t)
-	standard := &tenantconfig.StandardWebhooks{Tolerance: time.Hour, Secrets: []tenantconfig.Sensitive{secret}}
-	signature := &tenantconfig.Signature{Scheme: "HMACSHA1", Secrets: []tenantconfig.Sensitive{secret}}
+	standard := &tenantconfig.StandardWebhooks{Tolerance: time.Hour, Secrets: []secret.Sensitive{signingSecret}}
+	signature := &tenantconfig.Signature{Scheme: "HMACSHA1", Secrets: []secret.Sensitive{signingSecret}}
 	all := tenantconfig.NewSnapshot(
 		&tenantconfig.Tenant{ID: "acme/support", Webhooks: &tenantconfig.Webhooks{Standard: standard}},
 		&tenantconfig.Tenant{ID: "acme/sales", Webhooks: &tenantconfig.Webhooks{Standard: standard}},
@@ -99,7 +100,7 @@ func TestWebhookIDIsOneEvent(t *testing.T) {
 func TestPartOfABodyIsNotAnID(t *testing.T) {
 	_, db, look := realStore(t)
 	all := tenantconfig.NewSnapshot(&tenantconfig.Tenant{ID: "acme/support", Webhooks: &tenantconfig.Webhooks{
-		Standard: &tenantconfig.StandardWebhooks{Tolerance: time.Hour, Secrets: []tenantconfig.Sensitive{secret}}}})
+		Standard: &tenantconfig.StandardWebhooks{Tolerance: time.Hour, Secrets: []secret.Sensitive{signingSecret}}}})
 	h := handlerWith(t, webhook.Options{Store: db, Tenants: func() *tenantconfig.Snapshot { return all }})
 	const (
 		path  = "acme/support/status"

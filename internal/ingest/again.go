@@ -5,6 +5,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -12,7 +13,7 @@ import (
 // Again makes the event that a stored one is for the reader and the tenant of now. Its age does not count: it was
 // verified when it came, and the person who applies it again has looked at it. An event that still names no call is
 // dead, with its reason.
-func Again(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, k store.KeptEvent) (store.Event, error) {
+func Again(t *tenantconfig.Tenant, sources recording.SourcePolicy, k store.KeptEvent) (store.Event, error) {
 	if k.Source == SourceBackfill {
 		call, err := calldetails.Decode(k.Raw, location(t.TimeZone))
 		if err != nil {

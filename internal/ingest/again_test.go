@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -23,10 +24,10 @@ func kept(e store.Event) store.KeptEvent {
 
 // TestAgain builds deliveries that are dead at first, and then again, by what the tenant says then.
 func TestAgain(t *testing.T) {
-	const form, recording = "application/x-www-form-urlencoded", "https://media.example.com/c1.mp3"
-	terminal := "CallSid=c1&EventType=terminal&Status=completed&DateUpdated=2026-03-01+17%3A20%3A00&RecordingUrl=" + url.QueryEscape(recording)
+	const form, found = "application/x-www-form-urlencoded", "https://media.example.com/c1.mp3"
+	terminal := "CallSid=c1&EventType=terminal&Status=completed&DateUpdated=2026-03-01+17%3A20%3A00&RecordingUrl=" + url.QueryEscape(found)
 	old := strings.Replace(terminal, "2026-03", "2025-03", 1)
-	rec := []store.NewRecording{{ID: tenantconfig.RecordingID("c1", recording), SourceURL: recording}}
+	rec := []store.NewRecording{{ID: recording.ID("c1", found), SourceURL: found}}
 	body := func(s string) Delivery {
 		return Delivery{Kind: exotel.KindStatus, ContentType: form, Raw: []byte(s), Fields: exotel.Request{ContentType: form, Body: []byte(s)}}
 	}
@@ -39,7 +40,7 @@ func TestAgain(t *testing.T) {
 	uncovered := body(terminal)
 	uncovered.Query = "To=forged&Stream[RecordingUrl]=https%3A%2F%2Fevil.example.com%2Fx"
 	refused := func(host string) []store.NewRecording {
-		return []store.NewRecording{{ID: rec[0].ID, SourceURL: recording, Rejected: "the source host " + host +
+		return []store.NewRecording{{ID: rec[0].ID, SourceURL: found, Rejected: "the source host " + host +
 			" is not one that the Tenant allows: add it to spec.recordings.allowedSourceHosts"}}
 	}("media.example.com")
 	note := func(reason string) []store.Unread { return []store.Unread{{Field: "(query)", Reason: reason}} }
@@ -76,7 +77,7 @@ func TestAgain(t *testing.T) {
 			tenant := &tenantconfig.Tenant{ID: "acme/support", AccountSID: "acme1", TimeZone: "Asia/Kolkata", Freshness: time.Hour,
 				AllowedSourceHosts: []string{"recordings.exotel.com"}}
 			tc.delivery.Source, tc.delivery.ReceivedAt = SourceWebhook, received
-			first := Build(tenant, tenantconfig.SourcePolicy{}, tc.delivery)
+			first := Build(tenant, recording.SourcePolicy{}, tc.delivery)
 			if first.DeadReason != tc.first {
 				t.Fatalf("at first it is dead for %q; want %q", first.DeadReason, tc.first)
 			}
@@ -85,7 +86,7 @@ func TestAgain(t *testing.T) {
 			if tc.reason != "" {
 				k.Reason = tc.reason
 			}
-			e, err := Again(tenant, tenantconfig.SourcePolicy{}, k)
+			e, err := Again(tenant, recording.SourcePolicy{}, k)
 			if err != nil || e.DeadReason != tc.want || e.Tenant != tenant.ID {
 				t.Fatalf("again it is dead for %q, %v; want %q", e.DeadReason, err, tc.want)
 			}
@@ -116,13 +117,13 @@ func TestAgainOfBackfill(t *testing.T) {
 		Reason:     "source_refused",
 		ReceivedAt: received, CoversBody: true, Raw: []byte(record)}
 	tenant := &tenantconfig.Tenant{ID: "acme/support", AccountSID: "acme1", TimeZone: "Asia/Kolkata", AllowedSourceHosts: []string{"media.example.com"}}
-	e, err := Again(tenant, tenantconfig.SourcePolicy{}, k)
+	e, err := Again(tenant, recording.SourcePolicy{}, k)
 	if err != nil || e.DeadReason != "" || len(e.Recordings) != 1 || e.Call.State != store.CallCompleted || e.Call.EndedAt.IsZero() || e.Source != SourceBackfill {
 		t.Errorf("%+v, %v", e, err)
 	}
 	for name, raw := range map[string]string{"another account's": strings.Replace(record, "acme1", "other1", 1), "no JSON": "CallSid=c1"} {
 		k.Raw = []byte(raw)
-		if e, err := Again(tenant, tenantconfig.SourcePolicy{}, k); err == nil {
+		if e, err := Again(tenant, recording.SourcePolicy{}, k); err == nil {
 			t.Errorf("%s: %+v", name, e)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -40,7 +41,7 @@ const (
 
 // Build makes an event of a verified delivery. One that names no call becomes a dead event with its reason. A field
 // that cannot be read, and a recording that the tenant does not allow, is left out and noted.
-func Build(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, d Delivery) store.Event {
+func Build(t *tenantconfig.Tenant, sources recording.SourcePolicy, d Delivery) store.Event {
 	e := store.Event{Tenant: t.ID, Kind: d.Kind, Source: d.Source, ContentType: bound(d.ContentType, maxContentType), Raw: d.Raw,
 		Query: bound(d.Query, maxQuery), CoversQuery: d.Fields.RawQuery != "", CoversBody: len(d.Fields.Body) > 0}
 	parsed, err := exotel.ParseEvent(d.Kind, d.Fields, location(t.TimeZone))

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -30,15 +31,15 @@ func delivery(kind, fields string) Delivery {
 		ContentType: form, Raw: []byte(fields), ReceivedAt: arrived}
 }
 
-func recording(call, url string, available time.Time) store.NewRecording {
-	return store.NewRecording{ID: tenantconfig.RecordingID(call, url), SourceURL: url, AvailableAt: available}
+func newRecording(call, url string, available time.Time) store.NewRecording {
+	return store.NewRecording{ID: recording.ID(call, url), SourceURL: url, AvailableAt: available}
 }
 
 // rejection is the note of a rejected recording.
 var rejection = store.Unread{Field: "RecordingUrl", Reason: "rejected"}
 
 func rejected(url, reason string) store.NewRecording {
-	return store.NewRecording{ID: tenantconfig.RecordingID("c1", url), SourceURL: url, Rejected: reason}
+	return store.NewRecording{ID: recording.ID("c1", url), SourceURL: url, Rejected: reason}
 }
 
 const source = "https://recordings.exotel.com/"
@@ -50,19 +51,19 @@ func TestBuild(t *testing.T) {
 	}{
 		"a whole call": {exotel.KindStatus, "CallSid=c1&EventType=Terminal&Status=completed&Direction=outbound-api&From=0987&To=0912&StartTime=2024-01-15+14:25:12" +
 			"&EndTime=2024-01-15+14:30:45&ConversationDuration=320&CustomField=order_7&RecordingUrl=" + source + "a.mp3",
-			store.Event{EventType: "terminal", Recordings: []store.NewRecording{recording("c1", source+"a.mp3", time.Time{})},
+			store.Event{EventType: "terminal", Recordings: []store.NewRecording{newRecording("c1", source+"a.mp3", time.Time{})},
 				SaidAt: time.Date(2024, 1, 15, 14, 30, 45, 0, ist),
 				Call: store.Call{State: store.CallCompleted, Direction: "outbound-api", From: "0987", To: "0912", ConversationSeconds: 320, CustomField: "order_7",
 					StartedAt: time.Date(2024, 1, 15, 14, 25, 12, 0, ist), EndedAt: time.Date(2024, 1, 15, 14, 30, 45, 0, ist)}}},
 		"stream and its recording": {exotel.KindPassthru, "CallSid=c1&Stream[StreamSID]=s1&Stream[Status]=completed&Stream[Duration]=28&Stream[DisconnectedBy]=bot" +
 			"&Stream[RecordingUrl]=" + source + "s1.mp3",
-			store.Event{Recordings: []store.NewRecording{recording("c1", source+"s1.mp3", time.Time{})},
+			store.Event{Recordings: []store.NewRecording{newRecording("c1", source+"s1.mp3", time.Time{})},
 				Stream: &store.Stream{SID: "s1", Status: "completed", DisconnectedBy: "bot", Seconds: 28, RecordingURL: source + "s1.mp3"}}},
 		"recordings of call and stream": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=" + source + "c1.mp3&Stream[StreamSID]=s1&Stream[RecordingUrl]=" + source + "s1.mp3",
-			store.Event{Recordings: []store.NewRecording{recording("c1", source+"c1.mp3", time.Time{}), recording("c1", source+"s1.mp3", time.Time{})},
+			store.Event{Recordings: []store.NewRecording{newRecording("c1", source+"c1.mp3", time.Time{}), newRecording("c1", source+"s1.mp3", time.Time{})},
 				Stream: &store.Stream{SID: "s1", RecordingURL: source + "s1.mp3"}}},
 		"one recording named twice": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=" + source + "c1.mp3&Stream[StreamSID]=s1&Stream[RecordingUrl]=" + source + "c1.mp3?sig=2",
-			store.Event{Recordings: []store.NewRecording{recording("c1", source+"c1.mp3", time.Time{})}, Stream: &store.Stream{SID: "s1", RecordingURL: source + "c1.mp3?sig=2"}}},
+			store.Event{Recordings: []store.NewRecording{newRecording("c1", source+"c1.mp3", time.Time{})}, Stream: &store.Stream{SID: "s1", RecordingURL: source + "c1.mp3?sig=2"}}},
 		"stream that was never made": {exotel.KindPassthru, "CallSid=c1&Stream[Status]=failed&Stream[DisconnectedBy]=NA&Stream[Error]=3009+failed&Stream[DetailedStatus]=throttled",
 			store.Event{Stream: &store.Stream{SID: "unknown", Status: "failed", DisconnectedBy: "NA", Error: "3009 failed", DetailedStatus: "throttled"}}},
 		"forbidden source": {exotel.KindStatus, "CallSid=c1&Status=busy&RecordingUrl=https://169.254.169.254/x",
@@ -83,12 +84,12 @@ func TestBuild(t *testing.T) {
 			"a.mp3&Stream[StreamSID]=s1&Stream[RecordingUrl]=https://evil.example/x",
 			store.Event{Unread: []store.Unread{rejection}, Stream: &store.Stream{SID: "s1",
 				RecordingURL: "https://evil.example/x"},
-				Recordings: []store.NewRecording{recording("c1", source+"a.mp3", time.Time{}),
+				Recordings: []store.NewRecording{newRecording("c1", source+"a.mp3", time.Time{}),
 					rejected("https://evil.example/x",
 						"the source host evil.example is not one that the Tenant allows: add it to "+
 							"spec.recordings.allowedSourceHosts")}}},
 		"plain http to Exotel": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=http://recordings.exotel.com/x",
-			store.Event{Recordings: []store.NewRecording{recording("c1", source+"x", time.Time{})}}},
+			store.Event{Recordings: []store.NewRecording{newRecording("c1", source+"x", time.Time{})}}},
 		"no recording": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=None&RecordingDuration=9", store.Event{
 			Call: store.Call{RecordingSeconds: 9}}},
 		"long texts": {exotel.KindStatus, "CallSid=c1&CustomField=" + strings.Repeat("x", maxText+1) + "&To=" +
@@ -102,9 +103,9 @@ func TestBuild(t *testing.T) {
 			DeadReason: "missing_call_sid"}},
 		"no id": {exotel.KindStatus, "CallSid=../x", store.Event{CallSID: "unknown", DeadReason: "invalid_call_sid"}},
 		"recording that is there later": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=" + source + "a.mp3&RecordingAvailableBy=2024-01-15+14:35:00",
-			store.Event{Recordings: []store.NewRecording{recording("c1", source+"a.mp3", time.Date(2024, 1, 15, 14, 35, 0, 0, ist))}}},
+			store.Event{Recordings: []store.NewRecording{newRecording("c1", source+"a.mp3", time.Date(2024, 1, 15, 14, 35, 0, 0, ist))}}},
 		"recording that is there much later": {exotel.KindPassthru, "CallSid=c1&RecordingUrl=" + source + "a.mp3&RecordingAvailableBy=2034-01-15+14:35:00",
-			store.Event{Recordings: []store.NewRecording{recording("c1", source+"a.mp3", arrived.Add(2*time.Hour))}}},
+			store.Event{Recordings: []store.NewRecording{newRecording("c1", source+"a.mp3", arrived.Add(2*time.Hour))}}},
 		"malformed": {exotel.KindStatus, "{", store.Event{CallSID: "unknown", DeadReason: "malformed_body"}},
 		"leg": {exotel.KindLeg, `{"event_sid":"ev1","event_name":"leg_ringing","data":{"leg_sid":"c1","state":"ringing"}}`,
 			store.Event{EventType: "leg_ringing", Call: store.Call{State: store.CallRinging}}},
@@ -113,7 +114,7 @@ func TestBuild(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := delivery(tc.kind, tc.fields)
-			got := Build(tenant(), tenantconfig.SourcePolicy{}, d)
+			got := Build(tenant(), recording.SourcePolicy{}, d)
 			want := tc.want
 			want.Tenant, want.Kind, want.Source, want.ContentType, want.Raw, want.CoversBody = "acme/support", tc.kind, "webhook", d.ContentType, d.Raw, true
 			if want.CallSID == "" {
@@ -167,7 +168,7 @@ func TestFreshness(t *testing.T) {
 			if tc.zone != "" {
 				tn.TimeZone = tc.zone
 			}
-			got := Build(tn, tenantconfig.SourcePolicy{}, delivery(tc.kind, "CallSid=c1&"+tc.fields))
+			got := Build(tn, recording.SourcePolicy{}, delivery(tc.kind, "CallSid=c1&"+tc.fields))
 			if got.DeadReason != tc.wantReason {
 				t.Errorf("dead for %q, want %q", got.DeadReason, tc.wantReason)
 			}
@@ -175,7 +176,7 @@ func TestFreshness(t *testing.T) {
 	}
 	leg := Delivery{Kind: exotel.KindLeg, ReceivedAt: arrived, Fields: exotel.Request{ContentType: "application/json",
 		Body: []byte(`{"event_sid":"e","event_timestamp":"2024-01-12T08:00:00Z","data":{"leg_sid":"c1"}}`)}}
-	if got := Build(tenant(), tenantconfig.SourcePolicy{}, leg); got.DeadReason != "stale" {
+	if got := Build(tenant(), recording.SourcePolicy{}, leg); got.DeadReason != "stale" {
 		t.Errorf("a stale leg event is dead for %q", got.DeadReason)
 	}
 }
@@ -190,7 +191,7 @@ func TestHostileText(t *testing.T) {
 			"&Stream[Status]="+long+"&Stream[DisconnectedBy]="+long+"&Stream[Error]="+long+"&"+
 			"Stream[DetailedStatus]="+long)
 	d.ContentType, d.Query = strings.Repeat("é", 5000)+"\x00\xff", strings.Repeat("é", 50000)+"\x00\xff"
-	e := Build(tenant(), tenantconfig.SourcePolicy{}, d)
+	e := Build(tenant(), recording.SourcePolicy{}, d)
 	for name, tc := range map[string]struct {
 		text string
 		max  int
@@ -218,7 +219,7 @@ func FuzzBuild(f *testing.F) {
 	f.Fuzz(func(t *testing.T, kind, contentType, query string, body []byte) {
 		d := Delivery{Kind: kind, Source: SourceWebhook, ContentType: contentType, Query: query, Raw: body, ReceivedAt: arrived,
 			Fields: exotel.Request{Method: "POST", RawQuery: query, ContentType: contentType, Body: body}}
-		e := Build(tenant(), tenantconfig.SourcePolicy{}, d)
+		e := Build(tenant(), recording.SourcePolicy{}, d)
 		for _, s := range []string{e.CallSID, e.EventType, e.ContentType, e.Query, e.Call.From, e.Call.To, e.Call.Direction, e.Call.CustomField} {
 			if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
 				t.Fatalf("no text: %q", s)
@@ -228,7 +229,7 @@ func FuzzBuild(f *testing.F) {
 			t.Fatalf("does not fit its columns: %+v", e)
 		}
 		for _, r := range e.Recordings {
-			if (tenantconfig.SourcePolicy{Hosts: tenant().AllowedSourceHosts}).Validate(r.SourceURL) != nil &&
+			if (recording.SourcePolicy{Hosts: tenant().AllowedSourceHosts}).Validate(r.SourceURL) != nil &&
 				r.Rejected == "" {
 				t.Fatalf("queued a forbidden source %q", r.SourceURL)
 			}

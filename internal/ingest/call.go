@@ -9,6 +9,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -18,7 +19,7 @@ const presigned = "PreSignedRecordingUrl"
 
 // FromCall makes the event that Exotel would have delivered of a call that Call Details told of, raw being what was
 // told. A call of another account is an error: the tenant does not own it.
-func FromCall(t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, c *calldetails.Call, raw []byte) (store.Event, error) {
+func FromCall(t *tenantconfig.Tenant, sources recording.SourcePolicy, c *calldetails.Call, raw []byte) (store.Event, error) {
 	if c.AccountSID != "" && c.AccountSID != t.AccountSID {
 		return store.Event{}, fmt.Errorf("call %s is of another Exotel account than %s: check spec.exotel.accountSID", c.SID, t.AccountSID)
 	}
@@ -56,11 +57,11 @@ func said(c *calldetails.Call, e *store.Event) [32]byte {
 		}
 		return t.Unix()
 	}
-	recording, _, _ := strings.Cut(c.RecordingURL, "?")
+	found, _, _ := strings.Cut(c.RecordingURL, "?")
 	call := &e.Call
 	// %q, so that no two lists of fields read the same.
 	said := fmt.Appendf(nil, "%d %q %q %q %d %d %d %q %d", call.State, call.Direction, call.From, call.To,
-		at(call.StartedAt), at(call.EndedAt), call.ConversationSeconds, recording, at(e.SaidAt))
+		at(call.StartedAt), at(call.EndedAt), call.ConversationSeconds, found, at(e.SaidAt))
 	for i := 1; i < len(c.RecordingURLs); i++ {
 		said = fmt.Appendf(said, " %q", exotel.WithoutQuery(c.RecordingURLs[i]))
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
 	"github.com/caly-dev/caly/internal/ingest"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -30,7 +31,7 @@ func fromCall(t testing.TB, raw string) store.Event {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := ingest.FromCall(acme, tenantconfig.SourcePolicy{}, &c, c.Raw)
+	e, err := ingest.FromCall(acme, recording.SourcePolicy{}, &c, c.Raw)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,15 +55,15 @@ func TestFromCall(t *testing.T) {
 	call := store.Call{State: store.CallCompleted, Direction: "outbound-api", From: "09876543210", To: "08047491899", StartedAt: started,
 		EndedAt: started.Add(77 * time.Second), ConversationSeconds: 8}
 	with := func(f func(*store.Call)) store.Call { c := call; f(&c); return c }
-	recording := []store.NewRecording{{ID: tenantconfig.RecordingID("c1", recordingURL), SourceURL: recordingURL}}
+	queued := []store.NewRecording{{ID: recording.ID("c1", recordingURL), SourceURL: recordingURL}}
 	for name, tc := range map[string]struct {
 		raw  string
 		want store.Event
 	}{
-		"plain": {details(), store.Event{EventType: "terminal", Call: call, Recordings: recording}},
-		"inbound, nobody took it": {details(`"Direction":"incoming"`), store.Event{EventType: "terminal", Recordings: recording,
+		"plain": {details(), store.Event{EventType: "terminal", Call: call, Recordings: queued}},
+		"inbound, nobody took it": {details(`"Direction":"incoming"`), store.Event{EventType: "terminal", Recordings: queued,
 			Call: with(func(c *store.Call) { c.State, c.Direction = store.CallNoAnswer, "inbound" })}},
-		"empty details": {details(`"Details":{}`), store.Event{EventType: "terminal", Recordings: recording,
+		"empty details": {details(`"Details":{}`), store.Event{EventType: "terminal", Recordings: queued,
 			Call: with(func(c *store.Call) { c.ConversationSeconds = 0 })}},
 		"no recording": {details(`"RecordingUrl":null`), store.Event{EventType: "terminal", Call: call}},
 		"going on": {details(`"Status":"in-progress"`, `"EndTime":"1970-01-01 05:30:00"`, `"RecordingUrl":""`),
@@ -70,31 +71,31 @@ func TestFromCall(t *testing.T) {
 		"a source that is not allowed": {details(`"RecordingUrl":"https://evil.example/c1.mp3"`),
 			store.Event{EventType: "terminal", Call: call, Unread: []store.Unread{{Field: "RecordingUrl",
 				Reason: "rejected"}},
-				Recordings: []store.NewRecording{{ID: tenantconfig.RecordingID("c1", "https://evil.example/c1.mp3"),
+				Recordings: []store.NewRecording{{ID: recording.ID("c1", "https://evil.example/c1.mp3"),
 					SourceURL: "https://evil.example/c1.mp3",
 					Rejected: "the source host evil.example is not one that the Tenant allows: add it to " +
 						"spec.recordings.allowedSourceHosts"}}}},
 		"a NUL in a number": {details(`"From":"09876\u0000543210"`), store.Event{EventType: "terminal",
-			Recordings: recording,
+			Recordings: queued,
 			Call:       with(func(c *store.Call) { c.From = "" }), Unread: []store.Unread{{Field: "From",
 				Reason: "malformed"}}}},
 		"a word for no recording": {details(`"RecordingUrl":"None"`), store.Event{EventType: "terminal", Call: call}},
 		"plain http": {details(`"RecordingUrl":"` + strings.Replace(recordingURL, "https", "http", 1) +
-			`"`), store.Event{EventType: "terminal", Call: call, Recordings: recording}},
+			`"`), store.Event{EventType: "terminal", Call: call, Recordings: queued}},
 		"a recording of a leg": {details(`"RecordingUrl":null`,
 			`"Details":{"ConversationDuration":8,"Legs":[{"Leg":{"Id":1,"RecordingUrl":"`+recordingURL+`"}}]}`),
-			store.Event{EventType: "terminal", Call: call, Recordings: recording}},
+			store.Event{EventType: "terminal", Call: call, Recordings: queued}},
 		"Url of a leg, and a length": {details(`"RecordingUrl":null`, `"RecordingDuration":"9"`,
 			`"Legs":[{"Url":"`+recordingURL+`"}]`),
 			store.Event{EventType: "terminal", Call: with(func(c *store.Call) { c.RecordingSeconds = 9 }),
-				Recordings: recording}},
+				Recordings: queued}},
 		"an unknown status": {details(`"Status":"teleported"`), store.Event{
 			Call:       with(func(c *store.Call) { c.State = store.CallUnknown }),
-			Recordings: recording, Unread: []store.Unread{{Field: "Status", Reason: "unknown_value",
+			Recordings: queued, Unread: []store.Unread{{Field: "Status", Reason: "unknown_value",
 				Value: "teleported"}}}},
 		"no_answer": {details(`"Status":"no_answer"`), store.Event{EventType: "terminal",
 			Call:       with(func(c *store.Call) { c.State = store.CallNoAnswer }),
-			Recordings: recording}},
+			Recordings: queued}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := fromCall(t, tc.raw)
@@ -146,7 +147,7 @@ func TestFromCallOfAnotherAccount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ingest.FromCall(acme, tenantconfig.SourcePolicy{}, &c, c.Raw); err == nil || !strings.Contains(err.Error(), "spec.exotel.accountSID") {
+	if _, err := ingest.FromCall(acme, recording.SourcePolicy{}, &c, c.Raw); err == nil || !strings.Contains(err.Error(), "spec.exotel.accountSID") {
 		t.Errorf("got %v, want it refused", err)
 	}
 }
@@ -184,7 +185,7 @@ func TestFromCallTwice(t *testing.T) {
 	if theirs := *acme; true {
 		theirs.ID = "globex/sales"
 		c, _ := calldetails.Decode([]byte(details()), calldetails.IST)
-		if e, err := ingest.FromCall(&theirs, tenantconfig.SourcePolicy{}, &c, c.Raw); err != nil || e.DedupKey == first.DedupKey {
+		if e, err := ingest.FromCall(&theirs, recording.SourcePolicy{}, &c, c.Raw); err != nil || e.DedupKey == first.DedupKey {
 			t.Errorf("%v, another tenant's event has the same key: %v", err, e.DedupKey == first.DedupKey)
 		}
 	}
@@ -196,15 +197,15 @@ func TestFromCallIsTheWebhook(t *testing.T) {
 		word := func(name string, of ...string) string { return rapid.SampledFrom(of).Draw(r, name) }
 		status := word("status", "completed", "busy", "no-answer", "failed", "canceled", "cancelled")
 		from, to := word("from", "09876543210", "sip:bob", ""), word("to", "08047491899", "+6561234567")
-		direction, recording := word("direction", "outbound-api", "outbound-dial"), word("recording", "", recordingURL, recordingURL+"?a=b")
+		direction, source := word("direction", "outbound-api", "outbound-dial"), word("recording", "", recordingURL, recordingURL+"?a=b")
 		midnight := time.Date(2026, 10, 1, 0, 0, 0, 0, calldetails.IST)
 		started := midnight.Add(time.Duration(rapid.IntRange(0, 2*86400).Draw(r, "start")) * time.Second).Format("2006-01-02 15:04:05")
 		talked := word("talked", "0", "8", "3600")
 		fields := url.Values{"CallSid": {"c1"}, "EventType": {"terminal"}, "Status": {status}, "Direction": {direction}, "From": {from}, "To": {to},
-			"StartTime": {started}, "EndTime": {started}, "ConversationDuration": {talked}, "RecordingUrl": {recording}}
+			"StartTime": {started}, "EndTime": {started}, "ConversationDuration": {talked}, "RecordingUrl": {source}}
 		raw := `{"Sid":"c1","AccountSid":"acme1","Status":"` + status + `","Direction":"` + direction + `","From":"` + from + `","To":"` + to +
-			`","StartTime":"` + started + `","EndTime":"` + started + `","RecordingUrl":"` + recording + `","Details":{"ConversationDuration":` + talked + `}}`
-		delivered := ingest.Build(acme, tenantconfig.SourcePolicy{}, ingest.Delivery{Kind: exotel.KindStatus,
+			`","StartTime":"` + started + `","EndTime":"` + started + `","RecordingUrl":"` + source + `","Details":{"ConversationDuration":` + talked + `}}`
+		delivered := ingest.Build(acme, recording.SourcePolicy{}, ingest.Delivery{Kind: exotel.KindStatus,
 			Source: ingest.SourceWebhook,
 			Fields: exotel.Request{RawQuery: fields.Encode()}, ReceivedAt: time.Now()})
 		ignored := cmpopts.IgnoreFields(store.Event{}, "Source", "DedupKey", "Raw", "ContentType", "Query",

@@ -17,8 +17,8 @@ import (
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
 	"github.com/caly-dev/caly/internal/ingest"
 	"github.com/caly-dev/caly/internal/outcome"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -108,7 +108,7 @@ func (h *history) send(fields url.Values) {
 			for name, values := range fields {
 				again[name] = values
 			}
-			return ingest.Build(acme, tenantconfig.SourcePolicy{}, ingest.Delivery{Kind: kind,
+			return ingest.Build(acme, recording.SourcePolicy{}, ingest.Delivery{Kind: kind,
 				Source: ingest.SourceWebhook,
 				Fields: exotel.Request{Method: "GET", RawQuery: again.Encode()}, Query: again.Encode(), Raw: []byte{},
 				ReceivedAt: callStart})
@@ -221,7 +221,7 @@ func (h *history) backfill() {
 		if err != nil {
 			h.Fatal(err)
 		}
-		e, err := ingest.FromCall(acme, tenantconfig.SourcePolicy{}, &c, raw)
+		e, err := ingest.FromCall(acme, recording.SourcePolicy{}, &c, raw)
 		if err != nil {
 			h.Fatal(err)
 		}

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/caly-dev/caly/internal/exotel"
-	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/recording"
 )
 
 // TestSignedKey checks that signed bytes are one event of a tenant, whatever else the request says, readable or not.
@@ -16,7 +16,7 @@ func TestSignedKey(t *testing.T) {
 		if digest != "" {
 			d.SignedDigest = []byte(digest)
 		}
-		return Build(of, tenantconfig.SourcePolicy{}, d).DedupKey
+		return Build(of, recording.SourcePolicy{}, d).DedupKey
 	}
 	const fields, unreadable = "CallSid=c1&Status=busy", "Status=busy"
 	first := key("acme/support", exotel.KindStatus, fields, "a digest")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -37,24 +38,24 @@ const recordingField = "RecordingUrl"
 // addRecordings queues the recordings that the event names, each once. One that the tenant does not allow is rejected
 // with the reason; the event is applied all the same.
 func addRecordings(
-	e *store.Event, t *tenantconfig.Tenant, sources tenantconfig.SourcePolicy, available time.Time, urls ...string,
+	e *store.Event, t *tenantconfig.Tenant, sources recording.SourcePolicy, available time.Time, urls ...string,
 ) {
 	sources.Hosts = t.AllowedSourceHosts
 	for _, u := range urls {
 		if u == "" {
 			continue
 		}
-		recording := store.NewRecording{SourceURL: u, AvailableAt: available}
+		found := store.NewRecording{SourceURL: u, AvailableAt: available}
 		if err := sources.Validate(u); err != nil {
-			recording = store.NewRecording{SourceURL: harmless(u), Rejected: err.Error()}
+			found = store.NewRecording{SourceURL: harmless(u), Rejected: err.Error()}
 		}
-		recording.ID = tenantconfig.RecordingID(e.CallSID, recording.SourceURL)
-		known := slices.ContainsFunc(e.Recordings, func(r store.NewRecording) bool { return r.ID == recording.ID })
+		found.ID = recording.ID(e.CallSID, found.SourceURL)
+		known := slices.ContainsFunc(e.Recordings, func(r store.NewRecording) bool { return r.ID == found.ID })
 		if known {
 			continue
 		}
-		e.Recordings = append(e.Recordings, recording)
-		if rejected := (store.Unread{Field: recordingField, Reason: exotel.Rejected}); recording.Rejected != "" &&
+		e.Recordings = append(e.Recordings, found)
+		if rejected := (store.Unread{Field: recordingField, Reason: exotel.Rejected}); found.Rejected != "" &&
 			!slices.Contains(e.Unread, rejected) {
 			e.Unread = append(e.Unread, rejected)
 		}

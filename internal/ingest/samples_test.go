@@ -6,8 +6,8 @@ import (
 	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/ingest"
 	"github.com/caly-dev/caly/internal/outcome"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // TestSamples applies what Exotel sends of some calls, in each order of two.
@@ -80,7 +80,7 @@ func TestSamples(t *testing.T) {
 			for _, backwards := range []bool{false, true} {
 				var events []store.Event
 				for _, fields := range tc.sent {
-					e := ingest.Build(acme, tenantconfig.SourcePolicy{}, ingest.Delivery{Kind: exotel.KindPassthru,
+					e := ingest.Build(acme, recording.SourcePolicy{}, ingest.Delivery{Kind: exotel.KindPassthru,
 						Fields: exotel.Request{RawQuery: fields}, ReceivedAt: callStart})
 					if backwards {
 						events = append([]store.Event{e}, events...)

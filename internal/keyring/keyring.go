@@ -10,7 +10,7 @@ import (
 	"encoding/base64"
 	"time"
 
-	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/secret"
 )
 
 // Version is the version of the encoding.
@@ -31,7 +31,7 @@ type Ring struct {
 	// Keys in the order in which they sign. The last has no end.
 	Keys []Key `json:"keys"`
 	// Secret is 32 random bytes, the same for as long as the ring lives.
-	Secret tenantconfig.Sensitive `json:"secret"`
+	Secret secret.Sensitive `json:"secret"`
 }
 
 // Key signs from a time on until the next one does, and verifies until a time.
@@ -44,7 +44,7 @@ type Key struct {
 	// VerifiesUntil is zero for the last key.
 	VerifiesUntil time.Time `json:"verifiesUntil,omitzero"`
 	// Seed is the Ed25519 private key's.
-	Seed tenantconfig.Sensitive `json:"seed"`
+	Seed secret.Sensitive `json:"seed"`
 }
 
 // Signing returns the key that signs now: the last whose time has come or, where a clock is before that of all, the first. It is false
@@ -117,8 +117,8 @@ func keyID(public ed25519.PublicKey) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
-func random() tenantconfig.Sensitive {
+func random() secret.Sensitive {
 	b := make([]byte, secretSize)
 	_, _ = rand.Read(b) // never fails
-	return tenantconfig.Sensitive(b)
+	return secret.Sensitive(b)
 }

@@ -16,7 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/secret"
 )
 
 // rotated is a ring with three keys: one that verifies on, one that signs, one that is published ahead.
@@ -176,7 +176,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 	const canary = "canary-canary-canary-canary-1234"
 	r := rotated(t)
 	r.Secret = canary
-	r.Keys[0].Seed = tenantconfig.Sensitive(canary)
+	r.Keys[0].Seed = secret.Sensitive(canary)
 	var log bytes.Buffer
 	slog.New(slog.NewTextHandler(&log, nil)).Info("ring", "ring", r, "key", r.Keys[0], "secret", r.Secret)
 	said := fmt.Sprint(r, r.Keys) + fmt.Sprintf("%v %+v %#v %s %q %x", *r, r, r, r.Secret, r.Secret, r.Secret) + log.String()

@@ -10,7 +10,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/secret"
 )
 
 // Template names how a message reads. The set is closed.
@@ -38,8 +38,8 @@ type Data struct {
 	// Service is whom the message speaks for, as people know it.
 	Service string `json:"service"`
 	// Code to type in, and Link to follow (http or https). Secrets, both.
-	Code tenantconfig.Sensitive `json:"code,omitempty"`
-	Link tenantconfig.Sensitive `json:"link,omitempty"`
+	Code secret.Sensitive `json:"code,omitempty"`
+	Link secret.Sensitive `json:"link,omitempty"`
 	// ValidFor is how long the code or link is good.
 	ValidFor time.Duration `json:"validFor,omitempty"`
 	// At is when it happened; Device and Address from where.

@@ -15,8 +15,7 @@ import (
 
 	"github.com/wneessen/go-mail/smtp"
 
-	"github.com/caly-dev/caly/internal/secretvalue"
-	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/secret"
 )
 
 // TLSPolicy is how the connection to the SMTP server is protected.
@@ -43,7 +42,7 @@ type Options struct {
 	// Username, with Password or PasswordFile, which is read for each message, so that it may be rotated. Empty: no AUTH.
 	// Neither goes over a connection in clear, but to localhost.
 	Username     string
-	Password     tenantconfig.Sensitive
+	Password     secret.Sensitive
 	PasswordFile string
 	// TLS; empty: StartTLSMandatory.
 	TLS TLSPolicy
@@ -117,10 +116,10 @@ func (s *Sender) tlsConfig() (*tls.Config, error) {
 // A line break at the end of the file does not count, since it is not sent.
 func (s *Sender) CredentialFault() string {
 	password, err := s.password()
-	if fault := secretvalue.Fault(password); err == nil && fault != "" {
+	if fault := secret.Fault(password); err == nil && fault != "" {
 		return "the SMTP password " + fault
 	}
-	if fault := secretvalue.Fault(s.o.Username); fault != "" {
+	if fault := secret.Fault(s.o.Username); fault != "" {
 		return "the SMTP user name " + fault
 	}
 	return ""

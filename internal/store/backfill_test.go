@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 func (f *fixture) ingest(t *testing.T, events ...store.Event) {
@@ -40,7 +40,7 @@ func TestKnownCalls(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]store.Known{
-		"ended":  {Terminal: true, Ended: true, RecordingIDs: []string{tenantconfig.RecordingID("ended", url)}},
+		"ended":  {Terminal: true, Ended: true, RecordingIDs: []string{recording.ID("ended", url)}},
 		"no-end": {Terminal: true}, "answered": {}, "dead": {Dead: true}, "both": {Terminal: true, Dead: true},
 	}
 	if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {

@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"pgregory.net/rapid"
 
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // histories is how many calls the property is tried on, each in two orders.
@@ -54,7 +54,7 @@ func of(list []store.Event, sid string) []store.Event {
 		e.CallSID, e.DedupKey = sid, sha256.Sum256([]byte(sid+e.EventType))
 		e.Recordings = slices.Clone(e.Recordings)
 		for j := range e.Recordings {
-			e.Recordings[j].ID = tenantconfig.RecordingID(sid, e.Recordings[j].SourceURL)
+			e.Recordings[j].ID = recording.ID(sid, e.Recordings[j].SourceURL)
 		}
 	}
 	return list

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // TestRejectedRecordingIsNotQueued checks that of two recordings of an event only the one of an allowed host is
@@ -28,7 +28,7 @@ func TestRejectedRecordingIsNotQueued(t *testing.T) {
 
 func rejectedRecording(i int) store.NewRecording {
 	url := fmt.Sprintf("https://host.example/%d.mp3", i)
-	id := tenantconfig.RecordingID("c1", url)
+	id := recording.ID("c1", url)
 	return store.NewRecording{ID: id, SourceURL: url, Rejected: "the host is not allowed"}
 }
 

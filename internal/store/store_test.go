@@ -16,8 +16,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"pgregory.net/rapid"
 
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/migrations"
 )
@@ -72,7 +72,7 @@ func newEvent(tenant, sid, eventType string, state store.CallState, url string) 
 	e := store.Event{Tenant: tenant, Kind: "status", CallSID: sid, EventType: eventType, Source: "webhook", Raw: []byte("raw"),
 		DedupKey: sha256.Sum256([]byte(tenant + sid + eventType + fmt.Sprint(state))), Call: store.Call{State: state}}
 	if url != "" {
-		e.Recordings = []store.NewRecording{{ID: tenantconfig.RecordingID(sid, url), SourceURL: url}}
+		e.Recordings = []store.NewRecording{{ID: recording.ID(sid, url), SourceURL: url}}
 	}
 	return e
 }
@@ -83,7 +83,7 @@ func (f *fixture) enqueue(t *testing.T, tenant string, n int) []string {
 	for i := range n {
 		sid := fmt.Sprintf("call%04d", i)
 		url := "https://recordings.exotel.com/x/" + sid + ".mp3"
-		ids[i] = tenantconfig.RecordingID(sid, url)
+		ids[i] = recording.ID(sid, url)
 		if _, err := f.oper.Enqueue(t.Context(), tenant, sid, store.NewRecording{ID: ids[i], SourceURL: url}); err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +172,7 @@ func TestTooManyRecordingsOfOneCall(t *testing.T) {
 	var err error
 	for i := range 17 {
 		url := fmt.Sprintf("https://recordings.exotel.com/x/%d.mp3", i)
-		_, err = f.oper.Enqueue(t.Context(), acme, "c1", store.NewRecording{ID: tenantconfig.RecordingID("c1", url), SourceURL: url})
+		_, err = f.oper.Enqueue(t.Context(), acme, "c1", store.NewRecording{ID: recording.ID("c1", url), SourceURL: url})
 		if i < 16 && err != nil {
 			t.Fatal(err)
 		}
@@ -190,7 +190,7 @@ func TestRejectedRecordingsMakeRoom(t *testing.T) {
 		e.Recordings = nil
 		for i := range rejected + allowed {
 			url := fmt.Sprintf("https://host.example/%s/%d-%d.mp3", sid, rejected, i)
-			r := store.NewRecording{ID: tenantconfig.RecordingID(sid, url), SourceURL: url}
+			r := store.NewRecording{ID: recording.ID(sid, url), SourceURL: url}
 			if i < rejected {
 				r.Rejected = "the host is not allowed"
 			}

@@ -174,7 +174,7 @@ const MaxRecordings = 16
 
 // NewRecording asks for a recording's upload.
 type NewRecording struct {
-	// ID within the tenant, tenantconfig.RecordingID.
+	// ID within the tenant, recording.ID.
 	ID string
 	// SourceURL to fetch it from.
 	SourceURL string

@@ -7,11 +7,11 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/caly-dev/caly/internal/recording"
+	"github.com/caly-dev/caly/internal/secret"
 )
 
 // Bounds of the headers that an agent is sent.
@@ -29,7 +29,7 @@ type Audio struct {
 	// Protocol that the agent speaks: exotel, twilio or pcm.
 	Protocol string `json:"protocol"`
 	// Headers of the handshake with the agent.
-	Headers map[string]Sensitive `json:"headers,omitempty"`
+	Headers map[string]secret.Sensitive `json:"headers,omitempty"`
 	// CABundle has the certificates, in PEM, of those who may have signed the agent's; empty: whoever the system trusts.
 	CABundle string `json:"caBundle,omitempty"`
 	// Reconnect once to an agent whose connection broke.
@@ -49,30 +49,6 @@ type Capture struct {
 	// KeyTemplate makes the object's key.
 	KeyTemplate string `json:"keyTemplate"`
 }
-
-// CaptureKey is where the capture of a stream goes, which began at a time. The recordings of Exotel have other ids.
-func CaptureKey(tenantID string, c *Capture, callSID, session string, began time.Time) (string, error) {
-	return expand(c.KeyTemplate, tenantID, keyFields{plainSID(callSID), "capture-" + session, began.UTC().Format("2006/01/02")}, ".wav")
-}
-
-// CaptureID is the id of a stream's capture, among the ids of recordings.
-func CaptureID(session string) string { return RecordingID("capture", session) }
-
-// plainSID is an id of a call as a key takes it: whoever opens a stream may say that the call has any.
-func plainSID(callSID string) string {
-	plain := strings.Map(func(r rune) rune {
-		if r < utf8.RuneSelf && (r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r)) {
-			return r
-		}
-		return '-'
-	}, callSID)
-	if plain == "" {
-		return "unknown"
-	}
-	return plain[:min(len(plain), maxPlainSID)]
-}
-
-const maxPlainSID = 64
 
 // Protocols of agents.
 var audioProtocols = []string{"exotel", "twilio", "pcm"}
@@ -107,7 +83,7 @@ func (a *Audio) check() error {
 		return errors.New("a verifier of audio looks at a body, and streams have none")
 	}
 	if a.Capture != nil {
-		if err := ParseKeyTemplate(a.Capture.KeyTemplate); err != nil {
+		if err := recording.ParseKeyTemplate(a.Capture.KeyTemplate); err != nil {
 			return err
 		}
 	}
@@ -147,8 +123,8 @@ func (a *Audio) digested(id string) *Audio {
 	}
 	// A header may be a password: all values in one slow digest, with the first name.
 	names := slices.Sorted(maps.Keys(a.Headers))
-	values := make([]Sensitive, len(names))
-	clone.Headers = make(map[string]Sensitive, len(names))
+	values := make([]secret.Sensitive, len(names))
+	clone.Headers = make(map[string]secret.Sensitive, len(names))
 	for i, name := range names {
 		values[i], clone.Headers[name] = a.Headers[name], ""
 	}

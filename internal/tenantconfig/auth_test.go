@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/internal/secret"
 )
 
 // withAccounts is a config of a tenant whose people sign in.
@@ -158,7 +160,7 @@ func TestDigestOfAccounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range []Sensitive{withAccounts().Storage.AccessKeyID, withAccounts().Storage.SecretAccessKey} {
+	for _, s := range []secret.Sensitive{withAccounts().Storage.AccessKeyID, withAccounts().Storage.SecretAccessKey} {
 		if bytes.Contains(data, encoded(s)) || bytes.Contains(data, []byte(s.Reveal())) {
 			t.Errorf("the secret %q goes into the digest as it is: %s", s.Reveal(), data)
 		}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/caly-dev/caly/internal/recording"
 )
 
 // maxEncoded bounds a config's encoding, in bytes: a Secret holds at most 1 MiB.
@@ -68,7 +70,7 @@ func DecodeUpload(data []byte) (*Upload, error) {
 	if u.Bucket == "" || u.Endpoint == "" || u.DatabaseURL == "" {
 		return nil, errors.New("the config lacks bucket, endpoint or databaseURL")
 	}
-	return &u, ParseKeyTemplate(u.KeyTemplate)
+	return &u, recording.ParseKeyTemplate(u.KeyTemplate)
 }
 
 func decode(data []byte, v any) error {

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"strings"
+
+	"github.com/caly-dev/caly/internal/secret"
 )
 
 // digestRounds makes a guess at a password, which people may have chosen, cost some 20 ms.
@@ -49,11 +51,11 @@ func (w *Webhooks) digested(id string) *Webhooks {
 	return &clone
 }
 
-func digests(id string, secrets []Sensitive) []Sensitive {
-	out := make([]Sensitive, 0, len(secrets))
+func digests(id string, secrets []secret.Sensitive) []secret.Sensitive {
+	out := make([]secret.Sensitive, 0, len(secrets))
 	for _, s := range secrets {
 		sum := sha256.Sum256([]byte("caly digest\x00" + id + "\x00" + s.Reveal()))
-		out = append(out, Sensitive(hex.EncodeToString(sum[:])))
+		out = append(out, secret.Sensitive(hex.EncodeToString(sum[:])))
 	}
 	return out
 }
@@ -64,7 +66,7 @@ func (b *BasicAuth) digested(id string) *BasicAuth {
 		return b
 	}
 	clone := &BasicAuth{Users: make([]User, len(b.Users))}
-	passwords := make([]Sensitive, len(b.Users))
+	passwords := make([]secret.Sensitive, len(b.Users))
 	for i, u := range b.Users {
 		clone.Users[i].Name, passwords[i] = u.Name, u.Password
 	}
@@ -87,7 +89,7 @@ func (s *Storage) digested(id string) *Storage {
 	return &clone
 }
 
-func slowDigest(label string, secrets ...Sensitive) Sensitive {
+func slowDigest(label string, secrets ...secret.Sensitive) secret.Sensitive {
 	var all strings.Builder
 	for _, s := range secrets {
 		sum := sha256.Sum256([]byte(s))
@@ -97,5 +99,5 @@ func slowDigest(label string, secrets ...Sensitive) Sensitive {
 	if err != nil {
 		return "" // unreachable: the length is one that PBKDF2 makes
 	}
-	return Sensitive(hex.EncodeToString(key))
+	return secret.Sensitive(hex.EncodeToString(key))
 }

@@ -5,18 +5,19 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/secret"
 )
 
 // Storage is where a tenant's recordings lie: for uploads, for links to download them, and for captures.
 type Storage struct {
 	// Bucket, Endpoint (URL), Region of the store, with its credentials.
-	Bucket          string    `json:"bucket"`
-	Endpoint        string    `json:"endpoint"`
-	Region          string    `json:"region"`
-	AccessKeyID     Sensitive `json:"accessKeyID"`
-	SecretAccessKey Sensitive `json:"secretAccessKey"`
+	Bucket          string           `json:"bucket"`
+	Endpoint        string           `json:"endpoint"`
+	Region          string           `json:"region"`
+	AccessKeyID     secret.Sensitive `json:"accessKeyID"`
+	SecretAccessKey secret.Sensitive `json:"secretAccessKey"`
 	// SessionToken of temporary credentials.
-	SessionToken Sensitive `json:"sessionToken,omitempty"`
+	SessionToken secret.Sensitive `json:"sessionToken,omitempty"`
 	// NoLinks means that no link to a recording may be made: it would use plain http, which the platform does not
 	// allow.
 	NoLinks bool `json:"noLinks,omitempty"`
@@ -57,9 +58,9 @@ func (s *Storage) check() error {
 }
 
 // secrets are the credentials that there are.
-func (s *Storage) secrets() []Sensitive {
+func (s *Storage) secrets() []secret.Sensitive {
 	if s.SessionToken == "" {
-		return []Sensitive{s.AccessKeyID, s.SecretAccessKey}
+		return []secret.Sensitive{s.AccessKeyID, s.SecretAccessKey}
 	}
-	return []Sensitive{s.AccessKeyID, s.SecretAccessKey, s.SessionToken}
+	return []secret.Sensitive{s.AccessKeyID, s.SecretAccessKey, s.SessionToken}
 }

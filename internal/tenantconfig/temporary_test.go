@@ -4,13 +4,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // TestDigestOfRenewal is for those that compare digests: a renewal of credentials changes nothing for them.
 func TestDigestOfRenewal(t *testing.T) {
 	expires := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	digest := func(key tenantconfig.Sensitive, t *tenantconfig.Temporary) string {
+	digest := func(key secret.Sensitive, t *tenantconfig.Temporary) string {
 		return tenantconfig.Tenant{ID: "acme/support", Storage: &tenantconfig.Storage{Bucket: "b",
 			Endpoint: "https://s3.test",
 			Region:   "r", AccessKeyID: key, SecretAccessKey: "secret-of-" + key, SessionToken: "token-of-" + key,
@@ -18,7 +19,7 @@ func TestDigestOfRenewal(t *testing.T) {
 	}
 	first := digest("a", &tenantconfig.Temporary{Identity: "i", Expires: expires})
 	for name, tc := range map[string]struct {
-		key  tenantconfig.Sensitive
+		key  secret.Sensitive
 		is   *tenantconfig.Temporary
 		want bool // it is equal
 	}{

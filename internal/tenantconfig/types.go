@@ -10,13 +10,11 @@ package tenantconfig
 
 import (
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
-	"errors"
-	"log/slog"
 	"time"
 
 	"github.com/caly-dev/caly/internal/exotel"
+	"github.com/caly-dev/caly/internal/secret"
 )
 
 // Version is the version of the encoding. A pod refuses a config of another version and keeps the one it has.
@@ -24,37 +22,6 @@ const Version = 2
 
 // Key is the key of the encoded config in its Secret's data.
 const Key = "config.json"
-
-// Sensitive is a string that no log, error or %v prints. Reveal returns it.
-type Sensitive string
-
-// String hides the value.
-func (Sensitive) String() string { return "[redacted]" }
-
-// GoString hides the value from %#v.
-func (Sensitive) GoString() string { return "[redacted]" }
-
-// LogValue hides the value from slog.
-func (Sensitive) LogValue() slog.Value { return slog.StringValue("[redacted]") }
-
-// Reveal returns the value itself.
-func (s Sensitive) Reveal() string { return string(s) }
-
-// MarshalText writes the value in base64: a signing secret may be any bytes, and JSON would replace those that are no text,
-// which makes it another secret, and one that is easier to guess.
-func (s Sensitive) MarshalText() ([]byte, error) {
-	return base64.StdEncoding.AppendEncode(nil, []byte(s)), nil
-}
-
-// UnmarshalText reads what MarshalText wrote. Its error quotes nothing of it.
-func (s *Sensitive) UnmarshalText(text []byte) error {
-	b, err := base64.StdEncoding.AppendDecode(nil, text)
-	if err != nil {
-		return errors.New("a secret is not in base64")
-	}
-	*s = Sensitive(b)
-	return nil
-}
 
 // Tenant is what a data-plane pod knows of a tenant. It is immutable once decoded.
 type Tenant struct {
@@ -98,8 +65,8 @@ type Upload struct {
 	// ID is namespace/name.
 	ID string `json:"id"`
 	// Exotel credentials: sent to Exotel's own hosts and to ExotelAPI, and with no signed URL.
-	ExotelKey   Sensitive `json:"exotelKey"`
-	ExotelToken Sensitive `json:"exotelToken"`
+	ExotelKey   secret.Sensitive `json:"exotelKey"`
+	ExotelToken secret.Sensitive `json:"exotelToken"`
 	// ExotelAPI is the address that the Tenant names for Exotel's API; empty for a region's.
 	ExotelAPI string `json:"exotelAPI,omitempty"`
 	// AllowedSourceHosts of recordings: host, "*.domain", optional port.
@@ -109,23 +76,7 @@ type Upload struct {
 	// KeyTemplate makes the object's key.
 	KeyTemplate string `json:"keyTemplate"`
 	// DatabaseURL connects as the tenant's own role.
-	DatabaseURL Sensitive `json:"databaseURL"`
-}
-
-// RecordingID is the id of a recording within its tenant: 16 hex digits from the call and the source URL without its query
-// (a presigned URL changes its query at every answer, the recording stays the same).
-func RecordingID(callSID, sourceURL string) string {
-	sum := sha256.Sum256([]byte(callSID + "\x00" + withoutQuery(sourceURL)))
-	return hex.EncodeToString(sum[:8])
-}
-
-func withoutQuery(u string) string {
-	for i := range len(u) {
-		if u[i] == '?' || u[i] == '#' {
-			return u[:i]
-		}
-	}
-	return u
+	DatabaseURL secret.Sensitive `json:"databaseURL"`
 }
 
 // SecretName is the name of a tenant's Secret or Job: a prefix and a digest of the tenant's id, since

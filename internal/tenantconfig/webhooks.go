@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/caly-dev/caly/internal/secret"
 )
 
 // Bounds of the verifiers' secrets, each in bytes.
@@ -89,7 +91,7 @@ type Signature struct {
 	TimestampHeader string        `json:"timestampHeader,omitempty"`
 	Tolerance       time.Duration `json:"tolerance,omitempty"`
 	// Secrets that are active now, in the order of their keys.
-	Secrets []Sensitive `json:"secrets"`
+	Secrets []secret.Sensitive `json:"secrets"`
 }
 
 // StandardWebhooks verifies the headers webhook-id, webhook-timestamp and webhook-signature.
@@ -97,7 +99,7 @@ type StandardWebhooks struct {
 	// Tolerance of the timestamp, into the past and into the future.
 	Tolerance time.Duration `json:"tolerance"`
 	// Secrets that are active now, decoded, in the order of their keys.
-	Secrets []Sensitive `json:"secrets"`
+	Secrets []secret.Sensitive `json:"secrets"`
 }
 
 // Token verifies a token in the query or at the end of the path.
@@ -105,7 +107,7 @@ type Token struct {
 	// Query is the parameter's name; empty: DefaultTokenQuery.
 	Query string `json:"query,omitempty"`
 	// Secrets that are active now, in the order of their keys.
-	Secrets []Sensitive `json:"secrets"`
+	Secrets []secret.Sensitive `json:"secrets"`
 }
 
 // BasicAuth verifies HTTP Basic authentication.
@@ -116,8 +118,8 @@ type BasicAuth struct {
 
 // User of BasicAuth.
 type User struct {
-	Name     string    `json:"name"`
-	Password Sensitive `json:"password"`
+	Name     string           `json:"name"`
+	Password secret.Sensitive `json:"password"`
 }
 
 // Configured tells whether there is any verifier.
@@ -129,7 +131,7 @@ func (w *Webhooks) Configured() bool {
 const standardPrefix = "whsec_"
 
 // DecodeStandardSecret decodes a secret as Standard Webhooks writes it: "whsec_" and the key in base64. Its errors quote nothing.
-func DecodeStandardSecret(s string) (Sensitive, error) {
+func DecodeStandardSecret(s string) (secret.Sensitive, error) {
 	encoded, ok := strings.CutPrefix(s, standardPrefix)
 	if !ok {
 		return "", errors.New("does not begin with whsec_")
@@ -138,7 +140,7 @@ func DecodeStandardSecret(s string) (Sensitive, error) {
 	if err != nil || strings.ContainsAny(encoded, "\r\n") {
 		return "", errors.New("has no base64 behind whsec_")
 	}
-	return Sensitive(key), nil
+	return secret.Sensitive(key), nil
 }
 
 func (w *Webhooks) check() error {
@@ -206,7 +208,7 @@ func (b *BasicAuth) check() error {
 	return nil
 }
 
-func checkSecrets(what string, secrets []Sensitive) error {
+func checkSecrets(what string, secrets []secret.Sensitive) error {
 	if len(secrets) == 0 || len(secrets) > MaxSecrets {
 		return fmt.Errorf("there are %d of %s, and may be 1 to %d", len(secrets), what, MaxSecrets)
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/caly-dev/caly/internal/secret"
 )
 
 // full is a config with every verifier, and secrets that are no text.
@@ -17,9 +19,9 @@ func full() Tenant {
 	t := sample()
 	t.Webhooks = &Webhooks{RequireAll: true,
 		Signature: &Signature{Scheme: SchemeHMACSHA256, Encoding: EncodingHex, Header: "X-Sig", Prefix: "v1=", SignedContent: SignedTimestampAndBody,
-			TimestampHeader: "X-Time", Tolerance: time.Minute, Secrets: []Sensitive{"topsecret signing", "\xff\xfe\x00topsecret\x80bytes"}},
-		Standard:     &StandardWebhooks{Tolerance: time.Hour, Secrets: []Sensitive{"\x80\x81topsecret standard"}},
-		Token:        &Token{Query: "key", Secrets: []Sensitive{"topsecret-token-of-acme"}},
+			TimestampHeader: "X-Time", Tolerance: time.Minute, Secrets: []secret.Sensitive{"topsecret signing", "\xff\xfe\x00topsecret\x80bytes"}},
+		Standard:     &StandardWebhooks{Tolerance: time.Hour, Secrets: []secret.Sensitive{"\x80\x81topsecret standard"}},
+		Token:        &Token{Query: "key", Secrets: []secret.Sensitive{"topsecret-token-of-acme"}},
 		Basic:        &BasicAuth{Users: []User{{"a", "topsecret first"}, {"b", "topsecret second"}}},
 		AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::/32")},
 	}
@@ -65,7 +67,7 @@ func TestDecodeRefusesWebhooks(t *testing.T) {
 		"no tolerance":             {func(t *Tenant) { t.Webhooks.Signature.Tolerance = 0 }, "tolerance"},
 		"short signing secret":     {func(t *Tenant) { t.Webhooks.Signature.Secrets[1] = "topsecret short" }, "signing secret 1 is shorter than 16"},
 		"no signing secret":        {func(t *Tenant) { t.Webhooks.Signature.Secrets = nil }, "0 of signing secret"},
-		"too many":                 {func(t *Tenant) { t.Webhooks.Token.Secrets = make([]Sensitive, MaxSecrets+1) }, "may be 1 to 16"},
+		"too many":                 {func(t *Tenant) { t.Webhooks.Token.Secrets = make([]secret.Sensitive, MaxSecrets+1) }, "may be 1 to 16"},
 		"standard, no tolerance":   {func(t *Tenant) { t.Webhooks.Standard.Tolerance = -1 }, "tolerance"},
 		"standard, short":          {func(t *Tenant) { t.Webhooks.Standard.Secrets[0] = "topsecret" }, "Standard Webhooks secret 0 is shorter"},
 		"standard, none":           {func(t *Tenant) { t.Webhooks.Standard.Secrets = nil }, "0 of Standard"},
@@ -174,7 +176,7 @@ func TestDigestHoldsNoSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := full().Webhooks
-	secrets := append(append(append([]Sensitive{}, w.Signature.Secrets...), w.Standard.Secrets...), w.Token.Secrets...)
+	secrets := append(append(append([]secret.Sensitive{}, w.Signature.Secrets...), w.Standard.Secrets...), w.Token.Secrets...)
 	for _, u := range w.Basic.Users {
 		secrets = append(secrets, u.Password)
 	}
@@ -190,23 +192,7 @@ func TestDigestHoldsNoSecret(t *testing.T) {
 }
 
 // encoded is a secret as JSON would hold it.
-func encoded(s Sensitive) []byte {
+func encoded(s secret.Sensitive) []byte {
 	b, _ := s.MarshalText()
 	return b
-}
-
-// FuzzSensitive : a secret of any bytes comes back as it was.
-func FuzzSensitive(f *testing.F) {
-	f.Add("")
-	f.Add("\xff\x00 text")
-	f.Fuzz(func(t *testing.T, s string) {
-		data, err := json.Marshal(Sensitive(s))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got Sensitive
-		if err := json.Unmarshal(data, &got); err != nil || got.Reveal() != s {
-			t.Fatalf("%q came back as %q: %v", s, got.Reveal(), err)
-		}
-	})
 }

@@ -191,7 +191,7 @@ func TestFirstAdminDownloads(t *testing.T) {
 	src := newSource(t)
 	x := withAccounts(t, src.url)
 	rec := src.recordings(x, 1, 70_000)[0]
-	x.announce(t, []recording{rec})
+	x.announce(t, []announced{rec})
 	p := &person{tenant: x, email: "admin@example.com", password: "correct horse battery " + randomHex(4)}
 	cmd := exec.CommandContext(t.Context(), "kubectl", "-n", releaseNamespace, "exec", "-i", "deploy/caly-operator", "--",
 		"/caly", "user", "create", "--tenant", x.id(), "--email", p.email, "--role", "admin", "--password-stdin")

@@ -115,7 +115,7 @@ func TestOperatorKilled(t *testing.T) {
 	x := newTenant(t, tenantOptions{source: src.url})
 	recs := src.recordings(x, calls, 20_000)
 	for i, r := range recs {
-		x.announce(t, []recording{r})
+		x.announce(t, []announced{r})
 		if i%7 == 3 {
 			kill(t, x.client, x.operator(t))
 		}
@@ -175,7 +175,7 @@ func TestRotation(t *testing.T) {
 	time.Sleep(time.Second) // those in flight still carry the old one
 	x.rotate(t, map[string][]byte{"next": []byte(next)})
 	eventually(t, 30*time.Second, "the old secret is refused", func(ctx context.Context) (bool, string) {
-		code, err := x.post(ctx, x.statusURL(), x.secret, recording{callSID: randomHex(16)}.terminal())
+		code, err := x.post(ctx, x.statusURL(), x.secret, announced{callSID: randomHex(16)}.terminal())
 		return err == nil && code == 401, fmt.Sprint(code, err)
 	})
 	time.Sleep(time.Second)
@@ -192,7 +192,7 @@ func TestRotation(t *testing.T) {
 func (x *tenant) sendUntil(ctx context.Context, worker int, secret *atomic.Value, sent *atomic.Int64) error {
 	for i := 0; ctx.Err() == nil; i++ {
 		sid := fmt.Sprintf("%s%d%06d", x.ns[4:], worker, i)
-		code, err := x.post(ctx, x.statusURL(), secret.Load().(string), recording{callSID: sid}.terminal())
+		code, err := x.post(ctx, x.statusURL(), secret.Load().(string), announced{callSID: sid}.terminal())
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -221,7 +221,7 @@ func (x *tenant) waitAccepted(t *testing.T, secret string) {
 	t.Helper()
 	start := time.Now()
 	eventually(t, 30*time.Second, "the new secret is live", func(ctx context.Context) (bool, string) {
-		code, err := x.post(ctx, x.statusURL(), secret, recording{callSID: randomHex(16)}.terminal())
+		code, err := x.post(ctx, x.statusURL(), secret, announced{callSID: randomHex(16)}.terminal())
 		return err == nil && code == 200, fmt.Sprint(code, err)
 	})
 	t.Logf("the new secret was live after %s", time.Since(start).Round(time.Millisecond))

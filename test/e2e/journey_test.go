@@ -23,7 +23,7 @@ func TestJourney(t *testing.T) {
 	const calls = 8
 	src := newSource(t)
 	tenants := []*tenant{newTenant(t, tenantOptions{source: src.url}), newTenant(t, tenantOptions{source: src.url})}
-	recs := make([][]recording, len(tenants))
+	recs := make([][]announced, len(tenants))
 	for i, x := range tenants {
 		recs[i] = src.recordings(x, calls, 100_000)
 		x.announce(t, recs[i])

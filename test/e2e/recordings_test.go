@@ -13,18 +13,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/recording"
 )
 
-// recording is one that a test announced and will look for.
-type recording struct {
+// announced is a recording that a test announced and will look for.
+type announced struct {
 	callSID, sourceURL string
 }
 
-func (r recording) id() string { return tenantconfig.RecordingID(r.callSID, r.sourceURL) }
+func (r announced) id() string { return recording.ID(r.callSID, r.sourceURL) }
 
 // terminal is the form of a terminal StatusCallback that names a recording.
-func (r recording) terminal() string {
+func (r announced) terminal() string {
 	v := url.Values{
 		"CallSid": {r.callSID}, "EventType": {"terminal"}, "Status": {"completed"}, "Direction": {"outbound-api"},
 		"From": {"09876543210"}, "To": {"09123456789"}, "DateUpdated": {time.Now().Format("2006-01-02 15:04:05")},
@@ -37,7 +37,7 @@ func (r recording) terminal() string {
 }
 
 // announce sends the terminal events of the recordings and requires a 200 for each.
-func (x *tenant) announce(t *testing.T, recs []recording) {
+func (x *tenant) announce(t *testing.T, recs []announced) {
 	t.Helper()
 	for _, r := range recs {
 		x.sendStatus(t, r.terminal())

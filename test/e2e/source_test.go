@@ -34,29 +34,29 @@ func newSource(t *testing.T) *source {
 }
 
 // recordings names n recordings of about the given size.
-func (s *source) recordings(x *tenant, n, size int) []recording {
-	list := make([]recording, n)
+func (s *source) recordings(x *tenant, n, size int) []announced {
+	list := make([]announced, n)
 	for i := range list {
 		sid := randomHex(16)
-		list[i] = recording{callSID: sid, sourceURL: exotelsim.RecordingURL(s.url, "acc"+x.ns[4:], sid, int64(size+i*1021))}
+		list[i] = announced{callSID: sid, sourceURL: exotelsim.RecordingURL(s.url, "acc"+x.ns[4:], sid, int64(size+i*1021))}
 	}
 	return list
 }
 
-func path(r recording) string {
+func path(r announced) string {
 	u, _ := url.Parse(r.sourceURL)
 	return u.Path
 }
 
 // slow serves the recordings at so many bytes a second; 0 is as fast as it can.
-func (s *source) slow(recs []recording, bytesPerSecond int) {
+func (s *source) slow(recs []announced, bytesPerSecond int) {
 	for _, r := range recs {
 		s.Set(path(r), exotelsim.Quirks{BytesPerSecond: bytesPerSecond})
 	}
 }
 
 // gone answers 410 for a recording, or serves it again.
-func (s *source) gone(r recording, yes bool) {
+func (s *source) gone(r announced, yes bool) {
 	q := exotelsim.Quirks{}
 	if yes {
 		q.Status = http.StatusGone
@@ -68,9 +68,9 @@ func (s *source) bytesServed() int64 { return s.BytesServed() }
 
 // verify compares the tenant's bucket with the recordings: each is there once, under the tenant's prefix, byte for byte,
 // and nothing else is.
-func (s *source) verify(t *testing.T, x *tenant, recs []recording) {
+func (s *source) verify(t *testing.T, x *tenant, recs []announced) {
 	t.Helper()
-	want := map[string]recording{}
+	want := map[string]announced{}
 	for _, r := range recs {
 		want[fmt.Sprintf("%s/%s/%s-%s.mp3", x.ns, x.name, r.callSID, r.id())] = r
 	}
@@ -88,7 +88,7 @@ func (s *source) verify(t *testing.T, x *tenant, recs []recording) {
 	}
 }
 
-func (x *tenant) compare(t *testing.T, key string, r recording) {
+func (x *tenant) compare(t *testing.T, key string, r announced) {
 	t.Helper()
 	obj, err := x.s3.GetObject(t.Context(), x.bucket, key, minio.GetObjectOptions{})
 	if err != nil {
@@ -105,7 +105,7 @@ func (x *tenant) compare(t *testing.T, key string, r recording) {
 	}
 }
 
-func sizeOf(r recording) int64 {
+func sizeOf(r announced) int64 {
 	var n int64
 	_, _ = fmt.Sscan(r.sourceURL[strings.LastIndex(r.sourceURL, "=")+1:], &n)
 	return n

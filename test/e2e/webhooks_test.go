@@ -123,8 +123,8 @@ func TestPartialEventIsReplayed(t *testing.T) {
 	x := newTenant(t, tenantOptions{source: src.url})
 	host := strings.TrimPrefix(src.url, "http://")
 	recs := src.recordings(x, 1, 20_000)
-	elsewhere := recording{callSID: recs[0].callSID, sourceURL: strings.Replace(recs[0].sourceURL, host, "recordings.example.org", 1)}
-	x.announce(t, []recording{elsewhere})
+	elsewhere := announced{callSID: recs[0].callSID, sourceURL: strings.Replace(recs[0].sourceURL, host, "recordings.example.org", 1)}
+	x.announce(t, []announced{elsewhere})
 	if q, u, f, err := x.counts(t.Context()); err != nil || q != 0 || u != 0 || f != 1 {
 		t.Errorf("%d recordings queued, %d uploaded, %d failed, %v; want one that failed", q, u, f, err)
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/stream"
 	"github.com/caly-dev/caly/dataplane/stream/bridge"
 	"github.com/caly-dev/caly/dataplane/stream/registry"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
@@ -106,8 +107,8 @@ func eventually(t *testing.T, what string, is func() bool) {
 // bridge has the tenant's streams go to an agent.
 func (r *rig) bridge(agentURL, protocol string) {
 	r.tenants.Store(tenantconfig.NewSnapshot(&tenantconfig.Tenant{ID: tenantID, UID: "1", Audio: &tenantconfig.Audio{AgentURL: agentURL, Protocol: protocol,
-		MaxStreams: 10, Headers: map[string]tenantconfig.Sensitive{"X-Agent-Key": agentKey},
-		Verifiers: &tenantconfig.Webhooks{Token: &tenantconfig.Token{Secrets: []tenantconfig.Sensitive{token}}}}}))
+		MaxStreams: 10, Headers: map[string]secret.Sensitive{"X-Agent-Key": agentKey},
+		Verifiers: &tenantconfig.Webhooks{Token: &tenantconfig.Token{Secrets: []secret.Sensitive{token}}}}}))
 }
 
 func (r *rig) url() string { return "ws://" + r.address + stream.PathPrefix + tenantID + "/" + token }

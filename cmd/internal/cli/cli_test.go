@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/caly-dev/caly/dataplane/upload"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -139,7 +140,7 @@ func run(ctx context.Context, cmd *cobra.Command, args ...string) (int, error) {
 func writeConfig(t *testing.T, change func(*tenantconfig.Upload)) string {
 	t.Helper()
 	u := tenantconfig.Upload{Version: tenantconfig.Version, ID: "acme/support", KeyTemplate: "{{.RecordingID}}",
-		DatabaseURL: tenantconfig.Sensitive("postgres://u:topsecret@" + nobody(t) + "/db?sslmode=disable")}
+		DatabaseURL: secret.Sensitive("postgres://u:topsecret@" + nobody(t) + "/db?sslmode=disable")}
 	u.Bucket, u.Endpoint, u.Region = "b", "http://127.0.0.1:1", "us-east-1"
 	change(&u)
 	data, err := tenantconfig.EncodeUpload(u)

@@ -8,6 +8,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/api"
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/mail"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -57,8 +58,8 @@ func (p post) service() string {
 // resetData carries a token, as a link where the tenant has a host that serves one.
 func (p post) resetData(token string, validFor time.Duration) mail.Data {
 	if len(p.t.Auth.Hosts) == 0 {
-		return mail.Data{Code: tenantconfig.Sensitive(token), ValidFor: validFor}
+		return mail.Data{Code: secret.Sensitive(token), ValidFor: validFor}
 	}
 	u := url.URL{Scheme: "https", Host: p.t.Auth.Hosts[0], Path: "/reset-password", RawQuery: url.Values{"token": {token}}.Encode()}
-	return mail.Data{Link: tenantconfig.Sensitive(u.String()), ValidFor: validFor}
+	return mail.Data{Link: secret.Sensitive(u.String()), ValidFor: validFor}
 }

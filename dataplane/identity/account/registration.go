@@ -9,6 +9,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/ratelimit"
 	"github.com/caly-dev/caly/internal/mail"
 	"github.com/caly-dev/caly/internal/password"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -57,7 +58,7 @@ func (s *Service) Register(ctx context.Context, t *tenantconfig.Tenant, email, p
 }
 
 func codeData(code string) mail.Data {
-	return mail.Data{Code: tenantconfig.Sensitive(code), ValidFor: codeLifetime}
+	return mail.Data{Code: secret.Sensitive(code), ValidFor: codeLifetime}
 }
 
 // newAccount checks what an account is asked for with. What it refuses tells nothing of other accounts.

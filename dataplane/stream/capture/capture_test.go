@@ -12,6 +12,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 	"github.com/caly-dev/caly/internal/g711"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/wav"
@@ -242,7 +243,7 @@ func TestDiskFails(t *testing.T) {
 	c := p.call(acme, "call1")
 	c.talk(time.Second)
 	r.eventually("it is on disk", func() bool { return onDisk(p.dir) > wav.HeaderSize })
-	if err := os.Mkdir(filepath.Join(p.dir, spoolName(tenantconfig.CaptureID(c.session)), "00002.part"), 0o700); err != nil {
+	if err := os.Mkdir(filepath.Join(p.dir, spoolName(recording.CaptureID(c.session)), "00002.part"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	c.talk(2 * time.Minute)

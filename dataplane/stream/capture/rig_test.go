@@ -26,6 +26,7 @@ import (
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/resilience"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
@@ -62,8 +63,8 @@ func (s storageConfig) tenants() *tenantconfig.Snapshot {
 	one := func(id string) *tenantconfig.Tenant {
 		return &tenantconfig.Tenant{ID: id, UID: id, Audio: &tenantconfig.Audio{Capture: &tenantconfig.Capture{KeyTemplate: "{{.CallSID}}/{{.RecordingID}}"}},
 			Storage: &tenantconfig.Storage{Bucket: s.Bucket, Endpoint: s.Endpoint, Region: s.Region,
-				AccessKeyID: tenantconfig.Sensitive(s.Key), SecretAccessKey: tenantconfig.Sensitive(s.Secret),
-				SessionToken: tenantconfig.Sensitive(s.Token), Options: s.Options}}
+				AccessKeyID: secret.Sensitive(s.Key), SecretAccessKey: secret.Sensitive(s.Secret),
+				SessionToken: secret.Sensitive(s.Token), Options: s.Options}}
 	}
 	return tenantconfig.NewSnapshot(one(acme), one(globex))
 }

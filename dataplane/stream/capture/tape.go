@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/wav"
@@ -106,7 +107,7 @@ type tape struct {
 }
 
 func newTape(c *Captures, t *tenantconfig.Tenant, session string) *tape {
-	id := tenantconfig.CaptureID(session)
+	id := recording.CaptureID(session)
 	tp := &tape{c: c, storage: t.Storage, m: meta{Tenant: t.ID, ID: id, Session: session, Bucket: t.Storage.Bucket, Created: time.Now()}}
 	tp.m.Key = t.Audio.Capture.KeyTemplate // made a key when the call is known
 	tp.spool = &spool{dir: filepath.Join(c.o.Dir, spoolName(id)), tenant: t.ID, budget: c.budget}
@@ -118,7 +119,11 @@ func spoolName(id string) string { return "capture-" + id }
 // open makes the place on disk.
 func (t *tape) open(callSID string, rate int) error {
 	t.m.CallSID, t.m.Rate = store.BoundedSID(callSID), rate
-	key, err := tenantconfig.CaptureKey(t.m.Tenant, &tenantconfig.Capture{KeyTemplate: t.m.Key}, callSID, t.m.Session, t.m.Created)
+	key, err := recording.CaptureKey(t.m.Tenant, t.m.Key, recording.KeyInput{
+		CallSID:     callSID,
+		RecordingID: t.m.Session,
+		Queued:      t.m.Created,
+	})
 	if err != nil {
 		return &refusedKey{err}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -119,7 +120,7 @@ func (r *Registry) admit(ctx context.Context, t *tenantconfig.Tenant, limit int,
 	}
 	row := store.NewStream{ID: l.ref.ID, CallSID: l.callSID, Pod: r.o.Pod, Agent: s.Agent, Address: s.Address, TokenID: s.TokenID}
 	if s.Captured {
-		row.CaptureID = tenantconfig.CaptureID(l.ref.ID)
+		row.CaptureID = recording.CaptureID(l.ref.ID)
 	}
 	err := r.o.Store.AdmitStream(ctx, t.ID, row, limit)
 	if err == nil {

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/tenantconfig/watch"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
@@ -29,10 +30,10 @@ func TestMain(m *testing.M) { kubetest.Main(m) }
 
 const firstSecret, secondSecret = "the first signing secret", "the second signing secret"
 
-func config(id, secret string) tenantconfig.Tenant {
+func config(id, signing string) tenantconfig.Tenant {
 	return tenantconfig.Tenant{Version: tenantconfig.Version, ID: id, UID: "u", TimeZone: "Asia/Kolkata", AllowedSourceHosts: []string{"a.example"},
 		Freshness: tenantconfig.DefaultFreshness, Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{
-			Scheme: tenantconfig.SchemeHMACSHA1, Secrets: []tenantconfig.Sensitive{tenantconfig.Sensitive(secret)}}}}
+			Scheme: tenantconfig.SchemeHMACSHA1, Secrets: []secret.Sensitive{secret.Sensitive(signing)}}}}
 }
 
 // workspace is a work namespace of the test's own, written as the operator writes it.

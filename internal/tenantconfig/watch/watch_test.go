@@ -9,13 +9,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 func sample() tenantconfig.Tenant {
 	return tenantconfig.Tenant{Version: tenantconfig.Version, ID: "acme/support", UID: "u", TimeZone: "Asia/Kolkata", AllowedSourceHosts: []string{"a.example"},
 		Freshness: tenantconfig.DefaultFreshness, Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: "HMACSHA1",
-			Secrets: []tenantconfig.Sensitive{"sixteen bytes or more"}}}}
+			Secrets: []secret.Sensitive{"sixteen bytes or more"}}}}
 }
 
 // emptyList is the list of an operator that has published nothing.

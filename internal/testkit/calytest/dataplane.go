@@ -16,6 +16,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/keyring"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
@@ -132,7 +133,7 @@ func NewDataPlane(t testing.TB, pg *pgtest.Server, further ...tenantconfig.Tenan
 	ns := kubetest.Get(t).NewNamespace(t)
 	signature := &tenantconfig.Signature{
 		Scheme:  tenantconfig.SchemeHMACSHA1,
-		Secrets: []tenantconfig.Sensitive{SigningSecret},
+		Secrets: []secret.Sensitive{SigningSecret},
 	}
 	tenant := tenantconfig.Tenant{
 		Version:            tenantconfig.Version,
@@ -223,7 +224,7 @@ func (d *DataPlane) Change(change func(*tenantconfig.Tenant)) {
 func (d *DataPlane) WithAudio(agentURL string, maxStreams int) {
 	d.T.Helper()
 	d.Change(func(tenant *tenantconfig.Tenant) {
-		token := &tenantconfig.Token{Secrets: []tenantconfig.Sensitive{AudioToken}}
+		token := &tenantconfig.Token{Secrets: []secret.Sensitive{AudioToken}}
 		tenant.Audio = &tenantconfig.Audio{
 			AgentURL:   agentURL,
 			Protocol:   "exotel",

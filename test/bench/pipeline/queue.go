@@ -9,8 +9,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
-	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // pipeline queues all recordings in one transaction and waits until every one is uploaded, and then shown.
@@ -46,7 +46,7 @@ func (r *rig) queue(ctx context.Context) error {
 	for i := range sids {
 		sids[i] = fmt.Sprintf("bench%s%06d", r.name[6:], i)
 		urls[i] = exotelsim.RecordingURL(r.source.URL(), "bench", sids[i], int64(r.o.size))
-		ids[i] = tenantconfig.RecordingID(sids[i], urls[i])
+		ids[i] = recording.ID(sids[i], urls[i])
 	}
 	_, err := r.db.Exec(ctx, `SELECT caly_add_recording($1, s, i, u, now()) FROM unnest($2::text[], $3::text[], $4::text[]) AS x(s, i, u)`,
 		r.name+"/bench", sids, ids, urls)

@@ -14,6 +14,8 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/recording"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -82,9 +84,9 @@ func (r *rig) openBucket(ctx context.Context) (err error) {
 
 // writeConfig writes what the operator would have mounted into the upload pod.
 func (r *rig) writeConfig(ctx context.Context) error {
-	secret := make([]byte, 16)
-	_, _ = rand.Read(secret) // never fails
-	password := hex.EncodeToString(secret)
+	random := make([]byte, 16)
+	_, _ = rand.Read(random) // never fails
+	password := hex.EncodeToString(random)
 	role, err := r.db.EnsureUploadRole(ctx, tenantID, password)
 	if err != nil {
 		return err
@@ -101,11 +103,11 @@ func (r *rig) writeConfig(ctx context.Context) error {
 			Bucket:          bucket,
 			Endpoint:        r.o.s3Endpoint,
 			Region:          region,
-			AccessKeyID:     tenantconfig.Sensitive(r.o.s3Key),
-			SecretAccessKey: tenantconfig.Sensitive(r.o.s3Secret),
+			AccessKeyID:     secret.Sensitive(r.o.s3Key),
+			SecretAccessKey: secret.Sensitive(r.o.s3Secret),
 			Options:         objectstore.Options{Checksum: objectstore.ChecksumSHA256}, // as the operator finds out
 		},
-		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}", DatabaseURL: tenantconfig.Sensitive(dsn),
+		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}", DatabaseURL: secret.Sensitive(dsn),
 	})
 	if err != nil {
 		return err
@@ -119,7 +121,7 @@ func (r *rig) runCaly(ctx context.Context, round int) (usage, error) {
 	for i := range r.o.files {
 		sid := fmt.Sprintf("caly%04d%06d", round, i)
 		u := r.source.url(sid)
-		if _, err := r.db.Enqueue(ctx, tenantID, sid, store.NewRecording{ID: tenantconfig.RecordingID(sid, u), SourceURL: u}); err != nil {
+		if _, err := r.db.Enqueue(ctx, tenantID, sid, store.NewRecording{ID: recording.ID(sid, u), SourceURL: u}); err != nil {
 			return usage{}, err
 		}
 	}

@@ -21,7 +21,7 @@ type source struct {
 }
 
 func newSource(size int) (*source, error) {
-	body := recording(size)
+	body := audioFile(size)
 	sum := md5.Sum(body) //nolint:gosec // as above
 	etag := `"` + hex.EncodeToString(sum[:]) + `"`
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -41,8 +41,8 @@ func newSource(size int) (*source, error) {
 	return s, nil
 }
 
-// recording returns a WAV file of size bytes, at least 44: noise with 8,000 samples a second, 16 bits each.
-func recording(size int) []byte {
+// audioFile returns a WAV file of size bytes, at least 44: noise with 8,000 samples a second, 16 bits each.
+func audioFile(size int) []byte {
 	const header = 44
 	body := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(body[header:]) // never fails

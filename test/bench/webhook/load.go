@@ -61,7 +61,7 @@ func sendUntil(ctx context.Context, addr string, end time.Time, recordings bool)
 	seed := make([]byte, 8)
 	_, _ = rand.Read(seed) // never fails
 	prefix := hex.EncodeToString(seed)
-	mac := hmac.New(sha1.New, []byte(secret))
+	mac := hmac.New(sha1.New, []byte(webhookSecret))
 	in := bufio.NewReader(conn)
 	var request []byte
 	latencies := make([]time.Duration, 0, 1<<14)

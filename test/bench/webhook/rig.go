@@ -22,17 +22,18 @@ import (
 
 	"github.com/caly-dev/caly/dataplane/server"
 	"github.com/caly-dev/caly/dataplane/webhook"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 const (
-	tenantID     = "bench/webhook"
-	secret       = "bench-webhook-secret-0123456789"
-	envDataplane = "CALY_BENCH_DSN_DATAPLANE"
-	envWorkers   = "CALY_BENCH_WORKERS"
-	address      = "127.0.0.1:17092"
-	internal     = "127.0.0.1:17093"
+	tenantID      = "bench/webhook"
+	webhookSecret = "bench-webhook-secret-0123456789"
+	envDataplane  = "CALY_BENCH_DSN_DATAPLANE"
+	envWorkers    = "CALY_BENCH_WORKERS"
+	address       = "127.0.0.1:17092"
+	internal      = "127.0.0.1:17093"
 )
 
 // serve is a data plane that knows one tenant, without a Kubernetes to watch. It ends with its parent.
@@ -47,7 +48,7 @@ func serve(ctx context.Context) error {
 	workers, _ := strconv.Atoi(os.Getenv(envWorkers)) // 0 is the default
 	snapshot := tenantconfig.NewSnapshot(&tenantconfig.Tenant{Version: tenantconfig.Version, ID: tenantID, TimeZone: "Asia/Kolkata",
 		AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
-		Webhooks:           &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1, Secrets: []tenantconfig.Sensitive{secret}}}})
+		Webhooks:           &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1, Secrets: []secret.Sensitive{webhookSecret}}}})
 	handler := webhook.New(webhook.Options{Tenants: func() *tenantconfig.Snapshot { return snapshot }, Store: db, Workers: workers, Log: log,
 		Metrics: prometheus.NewRegistry()})
 	defer handler.Close()

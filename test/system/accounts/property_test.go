@@ -11,6 +11,8 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/caly-dev/caly/internal/password"
+	"github.com/caly-dev/caly/internal/recording"
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
@@ -38,8 +40,8 @@ func storage(t *testing.T, s *s3test.Server) func(*tenantconfig.Tenant) {
 	t.Helper()
 	buckets := map[string]string{acme: s.NewBucket(t), globex: s.NewBucket(t)}
 	return func(c *tenantconfig.Tenant) {
-		c.Storage = &tenantconfig.Storage{Bucket: buckets[c.ID], Endpoint: s.Endpoint, Region: s.Region, AccessKeyID: tenantconfig.Sensitive(s.AccessKey),
-			SecretAccessKey: tenantconfig.Sensitive(s.SecretKey)}
+		c.Storage = &tenantconfig.Storage{Bucket: buckets[c.ID], Endpoint: s.Endpoint, Region: s.Region, AccessKeyID: secret.Sensitive(s.AccessKey),
+			SecretAccessKey: secret.Sensitive(s.SecretKey)}
 	}
 }
 
@@ -108,7 +110,7 @@ func (p *platform) record(t *testing.T, s *s3test.Server, o *property, storage f
 	t.Helper()
 	c := tenantconfig.Tenant{ID: o.tenant}
 	storage(&c)
-	key := tenantconfig.KeyPrefix(o.tenant) + "2026/a.mp3"
+	key := recording.KeyPrefix(o.tenant) + "2026/a.mp3"
 	s3, err := minio.New(strings.TrimPrefix(s.Endpoint, "http://"), &minio.Options{Creds: credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""), Region: s.Region})
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/calytest"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
@@ -78,7 +79,7 @@ func TestHostileBodiesMemory(t *testing.T) {
 	pg := pgtest.New(t)
 	d := calytest.NewDataPlane(t, pg, tenantconfig.Tenant{Version: tenantconfig.Version, ID: "acme/twilio", AccountSID: "acme1",
 		Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1,
-			SignedContent: tenantconfig.SignedURLAndParameters, Secrets: []tenantconfig.Sensitive{calytest.SigningSecret}}}})
+			SignedContent: tenantconfig.SignedURLAndParameters, Secrets: []secret.Sensitive{calytest.SigningSecret}}}})
 	d.Env = append(d.Env, "GOMEMLIMIT="+strconv.Itoa(memoryLimit))
 	p := calytest.StartFile(t, calytest.BuildWithoutRace(t), d.Env, d.Args...)
 	d.AwaitReady()

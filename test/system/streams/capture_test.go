@@ -9,6 +9,7 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
+	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -34,7 +35,7 @@ func TestCaptureOutlivesTheSignal(t *testing.T) {
 	d.Change(func(tenant *tenantconfig.Tenant) {
 		tenant.Audio.Capture = &tenantconfig.Capture{KeyTemplate: "{{.RecordingID}}"}
 		tenant.Storage = &tenantconfig.Storage{Bucket: bucket, Endpoint: s3.Endpoint, Region: s3.Region,
-			AccessKeyID: tenantconfig.Sensitive(s3.AccessKey), SecretAccessKey: tenantconfig.Sensitive(s3.SecretKey)}
+			AccessKeyID: secret.Sensitive(s3.AccessKey), SecretAccessKey: secret.Sensitive(s3.SecretKey)}
 	})
 	d.Args = append(d.Args, "--allowed-agent-cidrs=127.0.0.0/8", "--allow-http-storage",
 		"--allowed-storage-cidrs=127.0.0.0/8", "--stream-grace=3s", "--capture-dir="+t.TempDir())

@@ -1,10 +1,10 @@
-package secretvalue_test
+package secret_test
 
 import (
 	"strings"
 	"testing"
 
-	"github.com/caly-dev/caly/internal/secretvalue"
+	"github.com/caly-dev/caly/internal/secret"
 )
 
 func TestFault(t *testing.T) {
@@ -43,7 +43,7 @@ func TestFault(t *testing.T) {
 		"backticks":             {"`key`", "in quotes"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := secretvalue.Fault(tc.value)
+			got := secret.Fault(tc.value)
 			if (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
@@ -54,7 +54,7 @@ func TestFault(t *testing.T) {
 func FuzzFault(f *testing.F) {
 	f.Add("key\n")
 	f.Fuzz(func(t *testing.T, value string) {
-		fault := secretvalue.Fault(value)
+		fault := secret.Fault(value)
 		if fault == "" && strings.TrimSpace(value) != value {
 			t.Errorf("%q passes", value)
 		}

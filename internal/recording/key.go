@@ -1,4 +1,4 @@
-package tenantconfig
+package recording
 
 import (
 	"errors"
@@ -24,14 +24,18 @@ type keyFields struct {
 	CallSID, RecordingID, Date string
 }
 
-const maxKey = 1024 // bytes, S3's bound
+const (
+	maxKey = 1024 // bytes, S3's bound
+	// dateLayout is that of a template's field Date.
+	dateLayout = "2006/01/02"
+)
 
 var (
 	safeKey       = regexp.MustCompile(`^[A-Za-z0-9!_.*'()/-]+$`)
 	plainTemplate = regexp.MustCompile(`^([A-Za-z0-9!_.*'()/-]|\{\{ *\.(CallSID|RecordingID|Date) *\}\})+$`)
 )
 
-// ParseKeyTemplate returns an error, with the mend, if a key template cannot be used. It may hold the three fields and
+// ParseKeyTemplate returns an error, with the correction, if a key template cannot be used. It may hold the three fields and
 // characters that are safe in a key, and nothing that a template could do besides.
 func ParseKeyTemplate(s string) error {
 	if !plainTemplate.MatchString(s) {
@@ -46,12 +50,13 @@ func ParseKeyTemplate(s string) error {
 }
 
 // ObjectKey is where a recording's object goes: always the same for the same recording, always below the tenant's prefix.
-func ObjectKey(cfg *Upload, in KeyInput) (string, error) {
+func ObjectKey(tenantID, template string, in KeyInput) (string, error) {
 	ext := in.Ext
 	if !regexp.MustCompile(`^\.[a-z0-9]{1,8}$`).MatchString(ext) {
 		ext = ".mp3"
 	}
-	return expand(cfg.KeyTemplate, cfg.ID, keyFields{in.CallSID, in.RecordingID, in.Queued.UTC().Format("2006/01/02")}, ext)
+	fields := keyFields{in.CallSID, in.RecordingID, in.Queued.UTC().Format(dateLayout)}
+	return expand(template, tenantID, fields, ext)
 }
 
 // ProbeKey is the key of the object that the check of a tenant's bucket writes and deletes. No key template makes it:

@@ -1,4 +1,4 @@
-package tenantconfig
+package recording
 
 import (
 	"fmt"

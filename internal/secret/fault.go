@@ -1,6 +1,7 @@
-// Package secretvalue checks the bytes of Secrets. A line break at the end, a blank or a quote that was copied with the
-// value makes a credential that the other side refuses, with a message about something else.
-package secretvalue
+// Package secret has the type of values that must not be printed, and checks the bytes of Secrets. A line break at the
+// end, a blank or a quote that was copied with the value makes a credential that the other side refuses, with a message
+// about something else.
+package secret
 
 import (
 	"strings"
