@@ -166,7 +166,7 @@ func locked(ctx context.Context, db *sql.DB, fn func() error) error {
 func explain(doing string, err error) error {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
-		return fmt.Errorf("%s: PostgreSQL says: %s (%s)", doing, pg.Message, pg.Code)
+		return fmt.Errorf("%s: %s", doing, dbconn.Explain(pg))
 	}
 	var connect *pgconn.ConnectError
 	if errors.As(err, &connect) {

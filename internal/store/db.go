@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,7 +15,6 @@ import (
 
 	"github.com/caly-dev/caly/internal/dbconn"
 	"github.com/caly-dev/caly/internal/fair"
-	"github.com/caly-dev/caly/migrations"
 )
 
 // Options of Open.
@@ -97,53 +98,6 @@ func (d *DB) Close() { d.pool.Close() }
 // Ping asks the database for a sign of life.
 func (d *DB) Ping(ctx context.Context) error { return explain(d.pool.Ping(ctx)) }
 
-// groups are the roles that the components' row-level policies are for.
-var groups = map[string]string{"operator": "caly_operator", "dataplane": "caly_dataplane", "upload": "caly_upload"}
-
-func (d *DB) verify(ctx context.Context, component string) error {
-	if err := d.verifySchema(ctx); err != nil {
-		return err
-	}
-	group, ok := groups[component]
-	if !ok {
-		return fmt.Errorf("no component is called %q", component)
-	}
-	var bypass, member bool
-	err := d.pool.QueryRow(ctx, `SELECT rolsuper OR rolbypassrls OR
-		pg_has_role(session_user, (SELECT relowner FROM pg_class WHERE oid = 'recordings'::regclass), 'USAGE'),
-		pg_has_role(session_user, $1, 'USAGE')
-		FROM pg_roles WHERE rolname = session_user`, group).Scan(&bypass, &member)
-	switch {
-	case err != nil:
-		return explain(err)
-	case bypass:
-		return fmt.Errorf("this role is a superuser, the owner or has BYPASSRLS, so row-level security would not bind it; "+
-			"connect %s as its own role (caly_operator, caly_dataplane, or the role made for the tenant)", component)
-	case !member:
-		return fmt.Errorf("this role is not a member of %s, so it would see no row; connect %s as its own role", group, component)
-	}
-	return nil
-}
-
-func (d *DB) verifySchema(ctx context.Context) error {
-	var have int64
-	err := d.pool.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&have)
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == insufficientPrivilege) { // 42P01: undefined table
-		have, err = 0, nil
-	}
-	if err != nil {
-		return explain(err)
-	}
-	switch need := migrations.Latest(); {
-	case have < need:
-		return fmt.Errorf("%w: it is at version %d and this caly needs %d; run \"caly migrate up\"", ErrSchema, have, need)
-	case have > need:
-		return fmt.Errorf("%w: it is at version %d and this caly needs %d; run a newer caly", ErrSchema, have, need)
-	}
-	return nil
-}
-
 // UploadDSN is this database's URL with another user and password.
 func (d *DB) UploadDSN(role, password string) (string, error) {
 	dsn, err := dbconn.WithUser(d.dsn, role, password)
@@ -178,30 +132,38 @@ func explain(err error) error {
 }
 
 func explainServer(pg *pgconn.PgError) error {
-	text := fmt.Sprintf("PostgreSQL says: %s (%s)", pg.Message, pg.Code)
-	switch pg.Code {
-	case readOnlyTransaction:
+	text := dbconn.Explain(pg)
+	switch {
+	case pg.Code == dbconn.ReadOnlyTransaction:
 		return fmt.Errorf("%w: %s", ErrReadOnly, text)
-	case "26000", "42P05": // a prepared statement is unknown, or known already
-		return fmt.Errorf("%w: %s: a pooler in transaction mode is in between; "+
-			"add default_query_exec_mode=cache_describe to the database URL", ErrUnavailable, text)
-	case "55P03": // a lock was not available within lock_timeout
+	case isTransient(pg):
 		return fmt.Errorf("%w: %s", ErrUnavailable, text)
-	}
-	switch pg.Code[:2] {
-	case "08", "57", "53", "58", "25", "40": // connection, intervention, resources, system, read-only standby, deadlock
-		return fmt.Errorf("%w: %s", ErrUnavailable, text)
-	case "CA":
+	case strings.HasPrefix(pg.Code, "CA"):
 		return fmt.Errorf("%w: %s", ErrTooManyRecordings, pg.Message)
 	}
 	return &ServerError{Code: pg.Code, Message: text}
 }
 
-// ServerError is PostgreSQL's refusal of a statement: waiting does not mend it.
+// isTransient reports whether an error is about the moment: the same statement may succeed later or on another
+// connection.
+func isTransient(pg *pgconn.PgError) bool {
+	switch pg.Code {
+	case dbconn.UnknownStatement, dbconn.KnownStatement, dbconn.LockNotAvailable:
+		return true
+	}
+	if dbconn.IsPlanOutdated(pg) {
+		return true
+	}
+	// Connection, transaction state (a read-only server, a timeout), rollback (a deadlock), resources, intervention of
+	// an operator (a shutdown, a timeout) and errors of the system.
+	return slices.Contains([]string{"08", "25", "40", "53", "57", "58"}, pg.Code[:min(2, len(pg.Code))])
+}
+
+// ServerError is PostgreSQL's refusal of a statement: waiting does not help.
 type ServerError struct {
 	Code    string // SQLSTATE
 	Message string
 }
 
-// Error says what the server said.
+// Error returns what the server said.
 func (e *ServerError) Error() string { return e.Message }

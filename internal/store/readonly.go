@@ -7,10 +7,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
-)
 
-// readOnlyTransaction is PostgreSQL's code for a write on a server that accepts none.
-const readOnlyTransaction = "25006"
+	"github.com/caly-dev/caly/internal/dbconn"
+)
 
 // readOnlyGuard drops connections to a server that became read-only: a failover left them at the old primary. New
 // connections go where the host name or the list of hosts leads now.
@@ -24,7 +23,7 @@ func guardReadOnly(cfg *pgx.ConnConfig) *readOnlyGuard {
 	g := &readOnlyGuard{}
 	keep := cfg.OnPgError
 	cfg.OnPgError = func(conn *pgconn.PgConn, e *pgconn.PgError) bool {
-		if e.Code != readOnlyTransaction {
+		if e.Code != dbconn.ReadOnlyTransaction {
 			return keep(conn, e)
 		}
 		g.drop()

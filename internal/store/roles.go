@@ -11,13 +11,13 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/caly-dev/caly/internal/dbconn"
 )
 
 // scramIterations is PostgreSQL's own default.
 const scramIterations = 4096
-
-// insufficientPrivilege is PostgreSQL's code for a statement or a login that the role may not run.
-const insufficientPrivilege = "42501"
 
 // EnsureUploadRole makes the login role of a tenant's upload pods, or gives it a new password, and returns its name.
 // PostgreSQL is sent a SCRAM verifier: the password is in no statement and so in no log.
@@ -32,13 +32,12 @@ func (d *DB) EnsureUploadRole(ctx context.Context, tenant, password string) (rol
 
 // explainRole says what to do when the owner of the database may not change a role.
 func explainRole(err error) error {
-	err = explain(err)
-	var refused *ServerError
-	if errors.As(err, &refused) && refused.Code == insufficientPrivilege {
-		refused.Message += "; run \"caly migrate up\", which repairs the roles or names the statement " +
-			"that an administrator has to run"
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == dbconn.InsufficientPrivilege {
+		return &ServerError{Code: pg.Code, Message: dbconn.Says(pg) + "; run \"caly migrate up\", which repairs the " +
+			"roles or names the statement that an administrator has to run"}
 	}
-	return err
+	return explain(err)
 }
 
 // RepairRoles repairs memberships and settings of the roles where the database's owner may do that, and returns a

@@ -48,8 +48,9 @@ func noTimeouts(user string) error {
 func explainLogin(err error) error {
 	var connect *pgconn.ConnectError
 	var pg *pgconn.PgError
-	if errors.As(err, &connect) && errors.As(err, &pg) && pg.Code == insufficientPrivilege {
-		return fmt.Errorf("%w: this role may not connect; run \"caly migrate up\", which lets it in", ErrSchema)
+	if errors.As(err, &connect) && errors.As(err, &pg) && dbconn.LacksConnect(pg) {
+		return fmt.Errorf("%w: this role may not connect: %s; run \"caly migrate up\", which grants CONNECT, "+
+			"or names the statement that an administrator has to run", ErrSchema, dbconn.Says(pg))
 	}
 	return explain(err)
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/caly-dev/caly/internal/dbconn"
 )
 
 // Errors of AdmitStream.
@@ -60,7 +62,7 @@ func (d *DB) AdmitStream(ctx context.Context, tenant string, n NewStream, limit 
 			return nil
 		})
 	})
-	if isCode(err, "23505") && n.TokenID != "" { // the ids are ours, and random
+	if isCode(err, dbconn.UniqueViolation) && n.TokenID != "" { // the ids are ours, and random
 		return ErrStreamTokenUsed
 	}
 	return err
