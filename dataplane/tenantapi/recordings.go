@@ -24,7 +24,7 @@ type Recording struct {
 	ErrorCode  string    `json:"errorCode,omitempty" doc:"Why the last attempt failed, in a word; of a capture that is uploaded, why it is shorter than its call."`
 	Error      string    `json:"error,omitempty"`
 	Size       int64     `json:"size,omitempty" doc:"In bytes, once it is uploaded."`
-	SHA256     string    `json:"sha256,omitempty" doc:"In hex, once it is uploaded; not of a capture that was sent in parts."`
+	SHA256     string    `json:"sha256,omitempty" doc:"In hex, once uploaded; of captures in parts if read back."`
 	CreatedAt  time.Time `json:"createdAt" doc:"When it was heard of first."`
 	FinishedAt time.Time `json:"finishedAt,omitzero" doc:"When it was uploaded, or given up."`
 }

@@ -252,6 +252,26 @@ func (b *Bucket) get(ctx context.Context, key string, most int64) (io.ReadCloser
 	return body, nil
 }
 
+// ReadRange writes a range of an object to w. A store that ignores the range sends what is before it too.
+func (b *Bucket) ReadRange(ctx context.Context, key string, from, size int64, w io.Writer) error {
+	var opts minio.GetObjectOptions
+	if err := opts.SetRange(from, from+size-1); err != nil {
+		return err
+	}
+	body, _, header, err := b.core.GetObject(withObject(ctx, -1), b.name, key, opts)
+	if err != nil {
+		return b.explain(err)
+	}
+	defer func() { _ = body.Close() }()
+	if header.Get("Content-Range") == "" {
+		if _, err := io.CopyN(io.Discard, body, from); err != nil {
+			return b.explain(err)
+		}
+	}
+	_, err = io.CopyN(w, body, size)
+	return b.explain(err)
+}
+
 // Digest reads at most so many bytes of an object, and returns how many and their SHA-256 in hex. It makes a buffer of its own if buf is nil.
 func (b *Bucket) Digest(ctx context.Context, key string, most int64, buf []byte) (n int64, sum string, err error) {
 	r, err := b.get(ctx, key, most)

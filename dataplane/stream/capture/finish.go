@@ -246,10 +246,9 @@ func (t *tape) withoutUpload(ctx context.Context, b *objectstore.Bucket) error {
 	case ok:
 		return t.uploaded(ctx, b, "")
 	}
-	for n := 1; int64(n-1)*partSize < t.m.Size; n++ {
-		if !t.spool.has(n) {
-			return t.giveUp(ctx, CodeUploadLost, "the upload in parts was ended by somebody else, with what had been sent: is there a lifecycle rule of the bucket?")
-		}
+	if !t.onDisk() {
+		return t.giveUp(ctx, CodeUploadLost, "another client of the bucket, or a lifecycle rule, ended the upload in "+
+			"parts with what had been sent; let rules keep uploads in parts for longer than the longest call")
 	}
 	t.m.UploadID = "" // all is here still: from the start
 	return errors.New("the upload in parts was ended by somebody else; it is begun anew")
@@ -263,6 +262,15 @@ func (t *tape) uploaded(ctx context.Context, b *objectstore.Bucket, sha string) 
 	}
 	if !ok {
 		return fmt.Errorf("the object has %d bytes and the capture %d", size, t.m.Size)
+	}
+	if sha == "" && t.unverified(b) {
+		sha, err = t.compare(ctx, b)
+		switch {
+		case errors.Is(err, errDiffers):
+			return t.differs(ctx, b, err)
+		case err != nil:
+			return err
+		}
 	}
 	if err := t.abortOthers(ctx, b); err != nil {
 		return fmt.Errorf("end other uploads in parts of the capture: %w", err)

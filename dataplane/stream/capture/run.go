@@ -68,6 +68,7 @@ func (c *Captures) restore(dir string) (*tape, error) {
 	c.budget.occupy(t.m.Tenant, t.spool.charged)
 	t.opened.Store(true)
 	t.rowed.Store(t.m.Rowed)
+	t.restoreSums()
 	return t, nil
 }
 

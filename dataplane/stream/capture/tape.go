@@ -35,6 +35,8 @@ const (
 	CodeStorageFailed = "StorageFailed"
 	// CodeUploadLost : somebody else ended the upload in parts.
 	CodeUploadLost = "UploadLost"
+	// CodeStorageMismatch means that the bucket has other bytes than were sent.
+	CodeStorageMismatch = "StorageMismatch"
 	// CodeKeyInvalid : the tenant's key template makes no key of this call.
 	CodeKeyInvalid = "KeyInvalid"
 )
@@ -101,6 +103,9 @@ type tape struct {
 	checked bool                  // it was looked whether that is so still
 	noted   bool                  // the row knows the upload
 	sent    int                   // segments
+	// sums are the digests of parts that no store has verified, and compared is how far they were read back.
+	sums     map[int]sum
+	compared *comparison
 
 	mu  sync.Mutex
 	why error // it ended before its call did

@@ -46,6 +46,8 @@ type Rules struct {
 	OpaqueETags bool
 	// OpaquePartETags gives parts such ETags.
 	OpaquePartETags bool
+	// NoRange ignores the range of a request for an object.
+	NoRange bool
 	// NoDelete denies deletions to the key.
 	NoDelete bool
 	// StorageClasses are the classes that exist in addition to STANDARD.
@@ -352,10 +354,11 @@ func (s *Strict) get(w http.ResponseWriter, r *http.Request, key string) *Refusa
 		}
 	}
 	w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
-	w.Header().Set("Content-Length", strconv.Itoa(len(o.Data)))
-	if r.Method == http.MethodGet {
-		_, _ = w.Write(o.Data)
+	if s.rules.NoRange {
+		r = r.Clone(r.Context())
+		r.Header.Del("Range")
 	}
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(o.Data))
 	return nil
 }
 

@@ -1,0 +1,162 @@
+package capture
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/caly-dev/caly/internal/objectstore"
+)
+
+// A store whose checksum is None verifies no part, and its ETags say nothing. Only the object itself proves what it
+// has. The digest of each part is noted when the part is sent, since the disk does not keep the part. The object is
+// read back part by part, so a request that fails costs one part.
+
+// sumsName is the file with the digests of parts, one after another, for a process after this one.
+const sumsName = "sums"
+
+// sum is the SHA-256 of a part; zero if it is unknown.
+type sum [sha256.Size]byte
+
+// comparison is how far an object was read back.
+type comparison struct {
+	// parts that were compared, and the digest of all of them.
+	parts int
+	whole hash.Hash
+	// unknown is how many of them have no digest to be compared with.
+	unknown int
+}
+
+// errDiffers is the error of an object that is not what was sent.
+var errDiffers = errors.New("the bucket has other bytes than were sent")
+
+// unverified reports whether the bucket has verified no part of the capture.
+func (t *tape) unverified(b *objectstore.Bucket) bool {
+	etags := t.m.Checksum == objectstore.ChecksumETag && b.Checksum() == objectstore.ChecksumETag
+	return !t.m.Checksum.Sent() && !etags
+}
+
+// noteSum notes the digest of a part that was sent. Without the file a process after this one does not compare it: a
+// full disk must not keep its capture from leaving it.
+func (t *tape) noteSum(number int) error {
+	s, err := t.sumOnDisk(number)
+	if err != nil {
+		return err
+	}
+	if t.sums == nil {
+		t.sums = map[int]sum{}
+	}
+	t.sums[number] = s
+	if f, err := os.OpenFile(filepath.Join(t.spool.dir, sumsName), os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
+		_, _ = f.WriteAt(s[:], int64(number-1)*sha256.Size)
+		_ = f.Close()
+	}
+	return nil
+}
+
+// restoreSums reads the digests that a process before this one has noted.
+func (t *tape) restoreSums() {
+	data, err := os.ReadFile(filepath.Join(t.spool.dir, sumsName))
+	if err != nil || len(data) > objectstore.MaxParts*sha256.Size {
+		return
+	}
+	t.sums = map[int]sum{}
+	for number := 1; len(data) >= sha256.Size; number++ {
+		if s := sum(data[:sha256.Size]); s != (sum{}) {
+			t.sums[number] = s
+		}
+		data = data[sha256.Size:]
+	}
+}
+
+func (t *tape) sumOnDisk(number int) (s sum, err error) {
+	f, err := os.Open(t.spool.segment(number))
+	if err != nil {
+		return s, err
+	}
+	defer func() { _ = f.Close() }()
+	h := sha256.New()
+	_, err = io.Copy(h, f)
+	return sum(h.Sum(nil)), err
+}
+
+// sumOf returns the digest of a part as it was sent last; zero if it is unknown.
+func (t *tape) sumOf(number int) sum {
+	if s, err := t.sumOnDisk(number); err == nil {
+		return s
+	}
+	return t.sums[number]
+}
+
+// compare reads the object back and compares each part with its digest. It goes on where an earlier call has failed.
+// It returns the SHA-256 of the object, empty if a part could not be compared.
+func (t *tape) compare(ctx context.Context, b *objectstore.Bucket) (sha string, err error) {
+	if t.compared == nil {
+		t.compared = &comparison{whole: sha256.New()}
+	}
+	c := t.compared
+	for from := int64(c.parts) * partSize; from < t.m.Size; from = int64(c.parts) * partSize {
+		if err := t.comparePart(ctx, b, from); err != nil {
+			return "", err
+		}
+	}
+	if c.unknown > 0 {
+		return "", nil
+	}
+	return hex.EncodeToString(c.whole.Sum(nil)), nil
+}
+
+func (t *tape) comparePart(ctx context.Context, b *objectstore.Bucket, from int64) error {
+	c := t.compared
+	size, number := min(partSize, t.m.Size-from), c.parts+1
+	whole, err := c.whole.(hash.Cloner).Clone() // those of crypto/sha256 are Cloners
+	if err != nil {
+		return err
+	}
+	part := sha256.New()
+	err = t.request(ctx, func(ctx context.Context) error {
+		return b.ReadRange(ctx, t.m.Key, from, size, io.MultiWriter(whole, part))
+	})
+	if err != nil {
+		return fmt.Errorf("read part %d of the object back: %w", number, err)
+	}
+	switch want := t.sumOf(number); {
+	case want == sum{}:
+		c.unknown++
+	case want != sum(part.Sum(nil)):
+		t.compared = nil
+		return fmt.Errorf("%w: in part %d", errDiffers, number)
+	}
+	c.whole, c.parts = whole, number
+	return nil
+}
+
+// differs ends a capture whose object is not what was sent, or sends it again if all of it is still on the disk.
+func (t *tape) differs(ctx context.Context, b *objectstore.Bucket, err error) error {
+	if t.onDisk() {
+		t.m.UploadID = ""
+		return fmt.Errorf("%w; it is sent again", err)
+	}
+	removed := t.request(ctx, func(ctx context.Context) error { return b.Remove(ctx, t.m.Key) })
+	if removed != nil && objectstore.CauseOf(removed).Reason == "" {
+		return fmt.Errorf("remove the object that is not what was sent: %w", removed)
+	}
+	return t.giveUp(ctx, CodeStorageMismatch, fmt.Sprintf("%v, and they are no longer on the disk; use a store that "+
+		"verifies checksums, or find out what changes objects on their way", err))
+}
+
+// onDisk reports whether all parts still are.
+func (t *tape) onDisk() bool {
+	for n := 1; int64(n-1)*partSize < t.m.Size; n++ {
+		if !t.spool.has(n) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,177 @@
+package capture
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
+)
+
+// threeParts is a call whose second part leaves the disk while it runs.
+const threeParts = 130 * time.Second
+
+// none is a store that verifies nothing, and whose ETags are not digests.
+func none(rules s3test.Rules) s3test.Rules {
+	rules.NoSHA256, rules.NoCRC64, rules.BlindMD5 = true, true, true
+	rules.OpaqueETags, rules.OpaquePartETags = true, true
+	return rules
+}
+
+// onPart has a fault befall the first requests that send a part, or those of any part with number "".
+func onPart(number string, times int32, fault s3test.Fault) func(*http.Request) s3test.Fault {
+	var met atomic.Int32
+	return func(q *http.Request) s3test.Fault {
+		if isPart(q) && strings.Contains(q.URL.RawQuery, "partNumber="+number) && met.Add(1) <= times {
+			return fault
+		}
+		return s3test.Pass
+	}
+}
+
+// TestPartsAreReadBack has a part be changed on its way to a bucket that verifies nothing. The capture is sent again if
+// all of it is still on the disk. Else it fails, and nothing of it stays in the bucket.
+func TestPartsAreReadBack(t *testing.T) {
+	for name, tc := range map[string]struct {
+		rules  s3test.Rules
+		length time.Duration
+		part   string
+		times  int32
+		want   row
+	}{
+		"unchanged": {none(s3test.Rules{}), threeParts, "2", 0, row{State: "uploaded", Digest: true}},
+		"unchanged, ranges ignored": {none(s3test.Rules{NoRange: true}), threeParts, "2", 0,
+			row{State: "uploaded", Digest: true}},
+		"all is on the disk": {none(s3test.Rules{}), longCall, "2", 1, row{State: "uploaded", Digest: true}},
+		"the beginning":      {none(s3test.Rules{}), longCall, "1", 2, row{State: "uploaded", Digest: true}},
+		"a part is on no disk": {none(s3test.Rules{}), threeParts, "2", 1,
+			row{State: "failed", Code: CodeStorageMismatch}},
+		"it must not be deleted": {none(s3test.Rules{NoDelete: true}), threeParts, "2", 1,
+			row{State: "failed", Code: CodeStorageMismatch}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			s := r.strict(tc.rules, objectstore.Options{Checksum: objectstore.ChecksumNone})
+			r.config.Endpoint = s3test.NewProxy(t, &s3test.Server{Endpoint: s.URL},
+				onPart(tc.part, tc.times, s3test.Corrupt)).URL
+			p := r.pod("one", t.TempDir(), nil)
+			c := p.call(acme, "long")
+			c.talk(tc.length)
+			c.End()
+			want := c.file(nil)
+			if tc.want.State == "uploaded" {
+				tc.want.Size = int64(len(want))
+			}
+			r.settled(c.session, tc.want)
+			o, found := s.Object(keyOf(c, "long"))
+			switch {
+			case tc.want.State == "uploaded":
+				r.same(o.Data, want)
+				r.digest(c.session, want)
+			case found != tc.rules.NoDelete:
+				t.Errorf("the changed object is there: %v", found)
+			}
+			if n := s.Uploads(); n != 0 {
+				t.Errorf("%d uploads in parts are left", n)
+			}
+			r.spoolEmpty(p)
+		})
+	}
+}
+
+// digest checks the digest in a row.
+func (r *rig) digest(session string, data []byte) {
+	r.t.Helper()
+	want := sha256.Sum256(data)
+	n := r.count("SELECT count(*) FROM captures WHERE session = '" + session + "'::uuid AND sha256 = '" +
+		hex.EncodeToString(want[:]) + "'")
+	if n != 1 {
+		r.t.Error("the row has another digest than the file")
+	}
+}
+
+// TestReadBackGoesOn has reads fail for a while. Each part is read once, over all tries.
+func TestReadBackGoesOn(t *testing.T) {
+	r := newRig(t)
+	s := r.strict(none(s3test.Rules{}), objectstore.Options{Checksum: objectstore.ChecksumNone})
+	var asked, passed atomic.Int32
+	r.config.Endpoint = s3test.NewProxy(t, &s3test.Server{Endpoint: s.URL}, func(q *http.Request) s3test.Fault {
+		if q.Method != http.MethodGet || q.URL.RawQuery != "" {
+			return s3test.Pass
+		}
+		if asked.Add(1)%2 == 1 {
+			return s3test.Refuse
+		}
+		passed.Add(1)
+		return s3test.Pass
+	}).URL
+	p := r.pod("one", t.TempDir(), func(o *Options) { o.FinishWithin = 200 * time.Millisecond })
+	c := p.call(acme, "long")
+	c.talk(threeParts)
+	c.End()
+	want := c.file(nil)
+	r.settled(c.session, row{State: "uploaded", Size: int64(len(want)), Digest: true})
+	r.digest(c.session, want)
+	if passed.Load() != 3 {
+		t.Errorf("%d parts were read, want each of 3 once", passed.Load())
+	}
+}
+
+// TestReadBackAfterRestart ends the pod before its capture was read back. The next process of the pod has the digests
+// of the parts that are no longer on the disk.
+func TestReadBackAfterRestart(t *testing.T) {
+	for name, tc := range map[string]struct {
+		times    int32
+		noDigest bool
+		want     row
+	}{
+		"unchanged":             {0, false, row{State: "uploaded", Digest: true}},
+		"changed":               {1, false, row{State: "failed", Code: CodeStorageMismatch}},
+		"the digests were lost": {0, true, row{State: "uploaded"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			s := r.strict(none(s3test.Rules{}), objectstore.Options{Checksum: objectstore.ChecksumNone})
+			var down atomic.Bool
+			down.Store(true)
+			corrupt := onPart("2", tc.times, s3test.Corrupt)
+			server := &s3test.Server{Endpoint: s.URL}
+			r.config.Endpoint = s3test.NewProxy(t, server, func(q *http.Request) s3test.Fault {
+				if down.Load() && q.Method == http.MethodGet && q.URL.RawQuery == "" {
+					return s3test.Refuse
+				}
+				return corrupt(q)
+			}).URL
+			dir := t.TempDir()
+			p := r.pod("one", dir, func(o *Options) { o.FinishWithin = 100 * time.Millisecond })
+			c := p.call(acme, "long")
+			c.talk(threeParts)
+			c.End()
+			r.eventually("it waits", func() bool {
+				_, waiting := p.count()
+				_, found := s.Object(keyOf(c, "long"))
+				return waiting == 1 && found
+			})
+			p.end()
+			if tc.noDigest {
+				if err := os.Remove(p.dir + "/" + spoolName(c.tape.m.ID) + "/" + sumsName); err != nil {
+					t.Fatal(err)
+				}
+			}
+			down.Store(false)
+			p = r.pod("one", dir, nil)
+			want := c.file(nil)
+			if tc.want.State == "uploaded" {
+				tc.want.Size = int64(len(want))
+			}
+			r.settled(c.session, tc.want)
+			r.spoolEmpty(p)
+		})
+	}
+}
