@@ -70,6 +70,22 @@ const (
 	// ReasonCredentialsRefused is for a store that does not know the access key, or refuses its signature or session
 	// token.
 	ReasonCredentialsRefused = "CredentialsRefused"
+	// ReasonCredentialsExpired is for temporary credentials that have expired.
+	ReasonCredentialsExpired = "CredentialsExpired"
+	// ReasonWebIdentityDisabled is for a Tenant with recordings.webIdentity while the platform has not enabled it.
+	ReasonWebIdentityDisabled = "WebIdentityDisabled"
+	// ReasonServiceAccountNotFound is for a ServiceAccount of recordings.webIdentity that does not exist.
+	ReasonServiceAccountNotFound = "ServiceAccountNotFound"
+	// ReasonServiceAccountNotAllowed is for a ServiceAccount without the annotation that names the Tenant.
+	ReasonServiceAccountNotAllowed = "ServiceAccountNotAllowed"
+	// ReasonAudienceNotAllowed is for an audience that the platform does not allow, or that is one of the API server's.
+	ReasonAudienceNotAllowed = "AudienceNotAllowed"
+	// ReasonWebIdentityRefused is for an STS that refused the token, or issued credentials that cannot be used.
+	ReasonWebIdentityRefused = "WebIdentityRefused"
+	// ReasonWebIdentityUnavailable is for an STS that did not answer, or could not.
+	ReasonWebIdentityUnavailable = "WebIdentityUnavailable"
+	// ReasonRenewalFailing is the reason while temporary credentials are valid and their renewal fails.
+	ReasonRenewalFailing = "RenewalFailing"
 	// ReasonAccessDenied is for a store that knows the key and denies it the request.
 	ReasonAccessDenied = "AccessDenied"
 	// ReasonAccountDisabled is for a store that has suspended the account of the key.
@@ -171,6 +187,9 @@ const (
 	// AnnotationAllowedHosts on a Namespace lists the hosts that its Tenants may have: host names, and "*." with a domain
 	// for every name below it, separated by commas. Without the annotation they may have any but the platform's own.
 	AnnotationAllowedHosts = "voice.caly.dev/allowed-hosts"
+	// AnnotationServiceAccountTenant on a ServiceAccount names the Tenant, of the same namespace, that may use it for
+	// recordings.webIdentity.
+	AnnotationServiceAccountTenant = "voice.caly.dev/tenant"
 	// LabelTenant carries the name of the Tenant.
 	LabelTenant = "voice.caly.dev/tenant"
 	// LabelTenantNamespace carries the namespace of the Tenant on objects that live elsewhere.

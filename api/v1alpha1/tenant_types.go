@@ -88,6 +88,7 @@ type ExotelSpec struct {
 }
 
 // RecordingsSpec says where recordings go and how.
+// +kubebuilder:validation:XValidation:rule="has(self.credentialsSecretRef) != has(self.webIdentity)",message="recordings needs exactly one of credentialsSecretRef and webIdentity"
 type RecordingsSpec struct {
 	// bucket that receives the recordings. It must exist.
 	// +required
@@ -111,9 +112,13 @@ type RecordingsSpec struct {
 	// +kubebuilder:validation:Pattern=`^[a-z0-9-]+$`
 	Region string `json:"region,omitempty"`
 	// credentialsSecretRef names the Secret with the keys accessKeyID and secretAccessKey, and sessionToken if the
-	// credentials are temporary ones.
-	// +required
-	CredentialsSecretRef SecretReference `json:"credentialsSecretRef,omitempty,omitzero"`
+	// credentials are temporary ones. Exactly one of credentialsSecretRef and webIdentity is needed.
+	// +optional
+	CredentialsSecretRef *SecretReference `json:"credentialsSecretRef,omitempty"`
+	// webIdentity has the operator obtain temporary credentials with a ServiceAccount, in place of
+	// credentialsSecretRef.
+	// +optional
+	WebIdentity *WebIdentitySpec `json:"webIdentity,omitempty"`
 	// addressing says where requests have the bucket's name: VirtualHost, in the host name; Path, in the path; or Auto,
 	// in the host name for Amazon, Alibaba and Google, and in the path for all others. Defaults to Auto.
 	// +optional

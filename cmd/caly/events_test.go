@@ -65,7 +65,7 @@ func (d *deadLetters) newTenant() {
 		Exotel:   v1alpha1.ExotelSpec{AccountSID: "acme1", CredentialsSecretRef: v1alpha1.SecretReference{Name: "exotel"}},
 		Webhooks: v1alpha1.WebhooksSpec{Signature: &v1alpha1.SignatureSpec{SecretRef: v1alpha1.SecretReference{Name: "webhook"}}},
 		Recordings: v1alpha1.RecordingsSpec{Bucket: "acme-recordings", Endpoint: "https://s3.example.com", Region: "us-east-1",
-			CredentialsSecretRef: v1alpha1.SecretReference{Name: "s3"}},
+			CredentialsSecretRef: &v1alpha1.SecretReference{Name: "s3"}},
 	}}
 	if err := kubetest.Get(d.t).Client.Create(d.t.Context(), tenant); err != nil {
 		d.t.Fatal(err)

@@ -51,6 +51,7 @@ type operatorOptions struct {
 	metricsAddress, probeAddress         string
 	leaderElect, allowHTTP               bool
 	sourceCIDRs, watchNamespaces         []string
+	identityAudiences                    []string
 	platformHosts, trustedExotelHosts    []string
 	maxViews, maxViewsPerTenant, maxPods int
 	maxRecordingBytes                    int64
@@ -93,6 +94,9 @@ func newOperatorCommand() *cobra.Command {
 	f.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil,
 		"private address ranges that recordings and Exotel's API may be in")
 	o.storage.AddTo(f)
+	f.StringSliceVar(&o.identityAudiences, "web-identity-audiences", nil,
+		"audiences that Tenants may ask for in tokens of ServiceAccounts, such as sts.amazonaws.com; never one of the "+
+			"API server's; empty: no Tenant may use web identity")
 	f.IntVar(&o.maxViews, "max-callrecordings", 2000,
 		"bound on CallRecordings in the cluster; one namespace may have three quarters of them")
 	f.IntVar(&o.maxViewsPerTenant, "max-callrecordings-per-tenant", 500, "bound on CallRecordings of one tenant")
@@ -253,7 +257,7 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 	tenants := &tenant.Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Store: db,
 		Buckets: buckets, WorkNamespace: o.workNamespace, UploadNamespace: o.uploadNamespace,
 		PublicURL: o.publicURL, PlatformHosts: hosts,
-		Ceilings: o.ceilings(), SecretLabel: o.secretLabel, Configs: configs,
+		Ceilings: o.ceilings(), SecretLabel: o.secretLabel, Configs: configs, Identities: o.identities(mgr),
 		Accounts: tenant.ExotelAccounts{
 			Registry:     registry,
 			Transport:    netguard.NewTransport(cidrs, storage.Egress, 8),
@@ -312,6 +316,16 @@ func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []n
 		Configs:         configs,
 		Every:           10 * time.Minute,
 	})
+}
+
+// identities returns what obtains temporary credentials; nil unless the platform enables it.
+func (o operatorOptions) identities(mgr ctrl.Manager) *tenant.Identities {
+	if len(o.identityAudiences) == 0 {
+		return nil
+	}
+	i := &tenant.Identities{Audiences: o.identityAudiences, Client: mgr.GetClient(), Config: mgr.GetConfig()}
+	i.Metrics = tenant.NewIdentityMetrics(metrics.Registry, i)
+	return i
 }
 
 // uploadJobs returns the reconciler of upload Jobs.

@@ -23,7 +23,7 @@ func newTenant(ns, name string, webhooks v1alpha1.WebhooksSpec) *v1alpha1.Tenant
 		Exotel:   v1alpha1.ExotelSpec{AccountSID: "acme1", CredentialsSecretRef: v1alpha1.SecretReference{Name: "exotel"}},
 		Webhooks: webhooks,
 		Recordings: v1alpha1.RecordingsSpec{Bucket: "acme-recordings", Endpoint: "https://s3.example.com", Region: "us-east-1",
-			CredentialsSecretRef: v1alpha1.SecretReference{Name: "s3"}},
+			CredentialsSecretRef: &v1alpha1.SecretReference{Name: "s3"}},
 	}}
 }
 

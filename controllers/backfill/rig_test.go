@@ -166,7 +166,7 @@ func (r *rig) tenant(t *testing.T, name string, change ...func(*v1alpha1.Tenant)
 		CredentialsSecretRef: v1alpha1.SecretReference{Name: name}, Backfill: &v1alpha1.BackfillSpec{}}
 	tenant.Spec.Webhooks.Signature = &v1alpha1.SignatureSpec{SecretRef: v1alpha1.SecretReference{Name: "webhook"}}
 	tenant.Spec.Recordings = v1alpha1.RecordingsSpec{Bucket: "acme", Endpoint: "https://s3.example", Region: "r",
-		CredentialsSecretRef: v1alpha1.SecretReference{Name: "bucket"}, AllowedSourceHosts: []string{r.exotel.Addr()}}
+		CredentialsSecretRef: &v1alpha1.SecretReference{Name: "bucket"}, AllowedSourceHosts: []string{r.exotel.Addr()}}
 	for _, f := range change {
 		f(tenant)
 	}

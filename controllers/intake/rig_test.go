@@ -106,9 +106,10 @@ func (r *rig) tenant(t *testing.T, name string, change ...func(*v1alpha1.Tenant)
 	t.Helper()
 	secret := v1alpha1.SecretReference{Name: "s"}
 	o := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}, Spec: v1alpha1.TenantSpec{
-		Exotel:     v1alpha1.ExotelSpec{AccountSID: "acme1", CredentialsSecretRef: secret},
-		Webhooks:   v1alpha1.WebhooksSpec{Signature: &v1alpha1.SignatureSpec{SecretRef: secret}},
-		Recordings: v1alpha1.RecordingsSpec{Bucket: "acme", Endpoint: "https://s3.example.com", Region: "r", CredentialsSecretRef: secret}}}
+		Exotel:   v1alpha1.ExotelSpec{AccountSID: "acme1", CredentialsSecretRef: secret},
+		Webhooks: v1alpha1.WebhooksSpec{Signature: &v1alpha1.SignatureSpec{SecretRef: secret}},
+		Recordings: v1alpha1.RecordingsSpec{Bucket: "acme", Endpoint: "https://s3.example.com", Region: "r",
+			CredentialsSecretRef: &secret}}}
 	for _, f := range change {
 		f(o)
 	}

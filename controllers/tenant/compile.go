@@ -38,7 +38,7 @@ func (r *Reconciler) readSecrets(ctx context.Context, s *scope) (err error) {
 	if err := r.readCA(ctx, s); err != nil {
 		return err
 	}
-	conditions.Set(s.tenant, v1alpha1.ConditionCredentialsValid, metav1.ConditionTrue, v1alpha1.ReasonCredentialsValid, "every Secret is there with the keys it needs")
+	r.setCredentials(s)
 	return nil
 }
 

@@ -71,6 +71,9 @@ type Buckets interface {
 	// ReadBack reports whether the bucket still has what a probe has written, by the digest of its Finding.
 	ReadBack(ctx context.Context, u *tenantconfig.Upload, written string) (same bool, err error)
 	DeletePrefix(ctx context.Context, u *tenantconfig.Upload, prefix string) error
+	// AssumeRole exchanges a token for temporary credentials. Its error is an *objectstore.IdentityError where the STS
+	// was asked.
+	AssumeRole(ctx context.Context, tenantID string, w objectstore.WebIdentity) (objectstore.TemporaryKey, error)
 	// AllowsLinks reports whether the platform allows links to download recordings to name an endpoint.
 	AllowsLinks(endpoint string) bool
 }
@@ -98,7 +101,10 @@ type Reconciler struct {
 	Configs *ConfigList
 	// Accounts asks Exotel whether two Tenants may share an account; nil: none may.
 	Accounts Accounts
+	// Identities obtains temporary credentials for buckets; nil: no Tenant may use web identity.
+	Identities *Identities
 
+	clock   func() time.Time        // of temporary credentials; nil: time.Now
 	woken   chan event.GenericEvent // SetupWithManager: Tenants whose name was released
 	seeding sync.Mutex
 	seeded  bool // seedNames: the names of an earlier version are claimed
@@ -118,12 +124,16 @@ type step func(context.Context, *scope) error
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
 	var t v1alpha1.Tenant
 	if err := r.Client.Get(ctx, req.NamespacedName, &t); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.Identities.forget(req.String())
+		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	s := &scope{tenant: &t, before: t.DeepCopy()}
 	steps := []step{
 		r.addFinalizer, r.claimNames, r.claim, r.suspend, r.readSecrets, r.shareAccount, r.compile, r.ensureRole,
-		r.limitRole, r.apply, r.releaseNames, r.doubtStore, r.probe, r.publish,
+		r.limitRole, r.apply, r.releaseNames, r.doubtStore, r.judgeIdentity, r.probe,
+		r.publish,
 	}
 	if !t.DeletionTimestamp.IsZero() {
 		steps = []step{r.release}
@@ -307,9 +317,12 @@ func (r *Reconciler) tenantsIn(ctx context.Context, o client.Object) []reconcile
 }
 
 func secretNames(t *v1alpha1.Tenant) []string {
-	names := []string{t.Spec.Exotel.CredentialsSecretRef.Name, t.Spec.Recordings.CredentialsSecretRef.Name}
-	if ref := t.Spec.Recordings.CASecretRef; ref != nil {
-		names = append(names, ref.Name)
+	names := []string{t.Spec.Exotel.CredentialsSecretRef.Name}
+	for _, ref := range []*v1alpha1.SecretReference{t.Spec.Recordings.CredentialsSecretRef,
+		t.Spec.Recordings.CASecretRef} {
+		if ref != nil {
+			names = append(names, ref.Name)
+		}
 	}
 	for _, v := range verifierSecrets(&t.Spec) {
 		names = append(names, v.ref.Name)

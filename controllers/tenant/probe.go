@@ -47,7 +47,7 @@ func (r *Reconciler) probe(ctx context.Context, s *scope) error {
 	case errors.As(err, &busy), ctx.Err() != nil:
 		return err
 	case err != nil:
-		return unreachable(s, err)
+		return r.unreachable(s, err)
 	}
 	s.requeueAfter = reprobe
 	conditions.Set(s.tenant, v1alpha1.ConditionStorageReachable, metav1.ConditionTrue, v1alpha1.ReasonBucketReachable,
@@ -180,11 +180,14 @@ func (r *Reconciler) storeFinding(ctx context.Context, s *scope, found objectsto
 
 // unreachable tells what the probe found. An answer that only a person can change stalls the Tenant, and is asked again all
 // the same, slowly, since the mend may lie on the store's side where no watch sees it.
-func unreachable(s *scope, err error) error {
+func (r *Reconciler) unreachable(s *scope, err error) error {
 	v := &verdict{reason: v1alpha1.ReasonEndpointUnreachable, message: err.Error(), retry: 30 * time.Second}
 	var p *objectstore.ProbeError
 	if errors.As(err, &p) {
 		v.reason, v.stalled = string(p.Reason), p.Stop
+	}
+	if s.temporary != nil && v.reason == v1alpha1.ReasonCredentialsExpired {
+		r.Identities.doubt(s.tenant.ID(), r.now())
 	}
 	if v.stalled {
 		v.retry = time.Minute
@@ -197,6 +200,10 @@ func unreachable(s *scope, err error) error {
 func probeKey(u *tenantconfig.Upload) [32]byte {
 	st := u.Storage
 	st.Checksum = ""
+	if st.Temporary != nil { // a renewal is not a reason to check the bucket
+		st.AccessKeyID, st.SecretAccessKey, st.SessionToken = "", "", ""
+		st.Temporary = &tenantconfig.Temporary{Identity: st.Temporary.Identity}
+	}
 	data, err := json.Marshal(st) //nolint:gosec // only its digest is kept
 	if err != nil {
 		return [32]byte{} // unreachable: the type holds nothing that cannot be encoded
@@ -324,6 +331,27 @@ func (s S3) probe(
 		}
 		return err
 	})
+}
+
+// AssumeRole exchanges a token for temporary credentials at the STS that a Tenant names.
+func (s S3) AssumeRole(
+	ctx context.Context, tenantID string, w objectstore.WebIdentity,
+) (key objectstore.TemporaryKey, err error) {
+	exchange := func(ctx context.Context) (err error) {
+		key, err = s.Transport.AssumeRole(ctx, w)
+		return err
+	}
+	if s.Registry == nil {
+		err = exchange(ctx)
+	} else {
+		err = s.Registry.Do(ctx, tenantID+" "+w.Endpoint, "sts", exchange)
+	}
+	var failed *objectstore.IdentityError
+	if errors.As(err, &failed) && failed.Reason == objectstore.IdentityUnavailable { // see Probe
+		log.FromContext(ctx).Info("a Tenant's STS does not answer", "tenant", tenantID, "endpoint", w.Endpoint, "cause",
+			objectstore.Detail(err))
+	}
+	return key, err
 }
 
 // AllowsLinks reports whether the platform allows links to download recordings to name an endpoint.

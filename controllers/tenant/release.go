@@ -82,6 +82,7 @@ func (r *Reconciler) releaseLive(ctx context.Context, s *scope) error {
 		return err
 	}
 	r.probes.forget(id)
+	r.Identities.forget(id)
 	return r.forget(ctx, s)
 }
 

@@ -65,6 +65,9 @@ type rig struct {
 	grace   time.Duration // of verifiers; 0: the default
 	abandon time.Duration // of pods; 0: the default
 	label   secretlabel.Label
+	// identities of web identity; nil: it is off
+	identities *Identities
+	clock      func() time.Time // of temporary credentials; nil: the real one
 
 	mu     sync.Mutex
 	hidden []string // every value that was ever in a Tenant's Secret
@@ -140,6 +143,7 @@ func (r *rig) reconciler(mgr ctrl.Manager) *Reconciler {
 	return &Reconciler{Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("caly-operator"), Store: r.db,
 		Buckets: r.buckets, WorkNamespace: r.work, UploadNamespace: r.uploads, PublicURL: "https://voice.example/",
 		VerifierGrace: r.grace, AbandonAfter: r.abandon, SecretLabel: r.label,
+		Identities: r.identities, clock: r.clock,
 		Accounts: r.prover, PlatformHosts: tenantconfig.HostPatterns{"voice.example", "*.platform.example"}}
 }
 
@@ -250,7 +254,8 @@ func (r *rig) newTenant(name string) *v1alpha1.Tenant {
 		t.Spec.Exotel.PhoneNumbers[0] = fmt.Sprintf("+9180%08d", crc32.ChecksumIEEE([]byte(name))%1e8)
 	}
 	t.Spec.Webhooks.Signature = &v1alpha1.SignatureSpec{SecretRef: ref("webhook")}
-	t.Spec.Recordings = v1alpha1.RecordingsSpec{Bucket: r.bucket, Endpoint: r.s3.Endpoint, Region: r.s3.Region, CredentialsSecretRef: ref("bucket")}
+	t.Spec.Recordings = v1alpha1.RecordingsSpec{Bucket: r.bucket, Endpoint: r.s3.Endpoint, Region: r.s3.Region,
+		CredentialsSecretRef: ptr.To(ref("bucket"))}
 	return t
 }
 

@@ -25,16 +25,20 @@ type scope struct {
 	verifiers      map[string]*corev1.Secret // readSecrets: by the field that names them
 	headers        *corev1.Secret            // readHeaders: those of the agent's handshake; nil without any
 	// readCA: the authorities of the agent; empty: the public ones
-	agentCA      string
-	bucketCA     string                // readBucket: the same for the store
-	config       *tenantconfig.Tenant  // compile
-	upload       *tenantconfig.Upload  // compile, but for the database URL: ensureRole
-	released     bool                  // release: the finalizer is gone, there is nothing left to write to
-	requeueAfter time.Duration         // probe
-	applied      bool                  // apply: the config is the one of this spec
-	wake         time.Duration         // closeVerifiers: the rest of a grace period; 0: none runs
-	suspension   suspension.Suspension // suspend
-	names        nameClaims            // claimNames, shareAccount
+	agentCA  string
+	bucketCA string // readBucket: the same for the store
+	// readIdentity: when the credentials of the bucket expire; nil if they do not
+	temporary *tenantconfig.Temporary
+	// readIdentity: why the credentials were not renewed; nil if they were, or need not be
+	identityFault *verdict
+	config        *tenantconfig.Tenant  // compile
+	upload        *tenantconfig.Upload  // compile, but for the database URL: ensureRole
+	released      bool                  // release: the finalizer is gone, there is nothing left to write to
+	requeueAfter  time.Duration         // probe
+	applied       bool                  // apply: the config is the one of this spec
+	wake          time.Duration         // closeVerifiers, readIdentity: when there is something to do; 0: nothing is
+	suspension    suspension.Suspension // suspend
+	names         nameClaims            // claimNames, shareAccount
 }
 
 // suspended reports whether the Tenant is suspended, by its spec or by the platform.

@@ -16,10 +16,26 @@ const fieldStorageCA = "recordings.caSecretRef"
 
 // readBucket reads the Secrets of the bucket: its credentials, and the authorities that sign its certificate.
 func (r *Reconciler) readBucket(ctx context.Context, s *scope) (err error) {
-	const field = "recordings.credentialsSecretRef"
 	spec := s.tenant.Spec.Recordings
-	if s.bucket, err = r.readValues(ctx, s, field, spec.CredentialsSecretRef, "accessKeyID",
-		"secretAccessKey"); err != nil {
+	if spec.CASecretRef != nil {
+		if s.bucketCA, err = r.readAuthorities(ctx, s, fieldStorageCA, *spec.CASecretRef); err != nil {
+			return err
+		}
+	}
+	switch {
+	case spec.WebIdentity != nil:
+		return r.readIdentity(ctx, s)
+	case spec.CredentialsSecretRef == nil: // CEL requires one of them
+		return stalled(v1alpha1.ReasonInvalidSpec, "spec.recordings needs credentialsSecretRef or webIdentity")
+	}
+	r.Identities.forget(s.tenant.ID()) // it may have had web identity before
+	return r.readKeys(ctx, s, *spec.CredentialsSecretRef)
+}
+
+// readKeys reads the Secret with the credentials of the bucket.
+func (r *Reconciler) readKeys(ctx context.Context, s *scope, ref v1alpha1.SecretReference) (err error) {
+	const field = "recordings.credentialsSecretRef"
+	if s.bucket, err = r.readValues(ctx, s, field, ref, "accessKeyID", "secretAccessKey"); err != nil {
 		return err
 	}
 	if token := string(s.bucket.Data["sessionToken"]); token != "" {
@@ -27,10 +43,7 @@ func (r *Reconciler) readBucket(ctx context.Context, s *scope) (err error) {
 			return invalidValue(s, field, s.bucket, "sessionToken", fault)
 		}
 	}
-	if spec.CASecretRef != nil {
-		s.bucketCA, err = r.readAuthorities(ctx, s, fieldStorageCA, *spec.CASecretRef)
-	}
-	return err
+	return nil
 }
 
 // readAuthorities reads a Secret of authorities that sign a server's certificate.
@@ -58,6 +71,7 @@ func storage(s *scope) (tenantconfig.Storage, error) {
 		AccessKeyID:     value(s.bucket, "accessKeyID"),
 		SecretAccessKey: value(s.bucket, "secretAccessKey"),
 		SessionToken:    value(s.bucket, "sessionToken"),
+		Temporary:       s.temporary,
 		Options: objectstore.Options{
 			Addressing:     objectstore.Addressing(spec.Addressing),
 			DualStack:      spec.DualStack != nil && *spec.DualStack,

@@ -32,7 +32,7 @@ func newScope() *scope {
 	t.Spec.Exotel = v1alpha1.ExotelSpec{AccountSID: "acme1", TimeZone: "Asia/Kolkata", CredentialsSecretRef: v1alpha1.SecretReference{Name: "e"}}
 	t.Spec.Webhooks.Signature = &v1alpha1.SignatureSpec{Scheme: v1alpha1.SignatureSchemeHMACSHA1, SecretRef: v1alpha1.SecretReference{Name: "w"}}
 	t.Spec.Recordings = v1alpha1.RecordingsSpec{Bucket: "b", Endpoint: "https://s3.test", Region: "r", KeyTemplate: "{{.RecordingID}}",
-		CredentialsSecretRef: v1alpha1.SecretReference{Name: "s"}}
+		CredentialsSecretRef: &v1alpha1.SecretReference{Name: "s"}}
 	secret := func(data ...string) *corev1.Secret {
 		s := &corev1.Secret{Data: map[string][]byte{}}
 		for i := 0; i < len(data); i += 2 {
@@ -242,7 +242,7 @@ func TestUnreachable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newScope()
 			var got *verdict
-			if err := unreachable(s, tc.err); !errors.As(err, &got) {
+			if err := (&Reconciler{}).unreachable(s, tc.err); !errors.As(err, &got) {
 				t.Fatalf("got %v, want a verdict", err)
 			}
 			if *got != tc.want {

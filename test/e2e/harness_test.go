@@ -190,7 +190,8 @@ func (x *tenant) object(o tenantOptions) *v1alpha1.Tenant {
 			Webhooks: v1alpha1.WebhooksSpec{Signature: &v1alpha1.SignatureSpec{SecretRef: v1alpha1.SecretReference{Name: "webhook"},
 				Scheme: v1alpha1.SignatureSchemeHMACSHA1}},
 			Recordings: v1alpha1.RecordingsSpec{Bucket: x.bucket, Endpoint: o.endpoint, Region: "us-east-1",
-				CredentialsSecretRef: v1alpha1.SecretReference{Name: "bucket"}, AllowedSourceHosts: []string{strings.TrimPrefix(o.source, "http://")}},
+				CredentialsSecretRef: &v1alpha1.SecretReference{Name: "bucket"},
+				AllowedSourceHosts:   []string{strings.TrimPrefix(o.source, "http://")}},
 			DeletionPolicy: o.policy,
 		},
 	}

@@ -80,6 +80,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.WebhooksSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("WebhookURL"):
 		return &apiv1alpha1.WebhookURLApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("WebIdentitySpec"):
+		return &apiv1alpha1.WebIdentitySpecApplyConfiguration{}
 
 	}
 	return nil

@@ -187,7 +187,8 @@ func (r *rig) tenant() *v1alpha1.Tenant {
 			Webhooks: v1alpha1.WebhooksSpec{Signature: &v1alpha1.SignatureSpec{SecretRef: v1alpha1.SecretReference{Name: "webhook"},
 				Scheme: v1alpha1.SignatureSchemeHMACSHA1}},
 			Recordings: v1alpha1.RecordingsSpec{Bucket: r.name, Endpoint: r.o.s3Endpoint, Region: "us-east-1",
-				CredentialsSecretRef: v1alpha1.SecretReference{Name: "bucket"}, AllowedSourceHosts: []string{strings.TrimPrefix(r.source.URL(), "http://")}},
+				CredentialsSecretRef: &v1alpha1.SecretReference{Name: "bucket"},
+				AllowedSourceHosts:   []string{strings.TrimPrefix(r.source.URL(), "http://")}},
 			DeletionPolicy: v1alpha1.DeletionPolicyDelete,
 		},
 	}

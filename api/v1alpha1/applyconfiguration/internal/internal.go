@@ -454,6 +454,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
       default: 1h
+    - name: webIdentity
+      type:
+        namedType: com.github.caly-dev.caly.api.v1alpha1.WebIdentitySpec
 - name: com.github.caly-dev.caly.api.v1alpha1.RegistrationPolicy
   scalar: string
 - name: com.github.caly-dev.caly.api.v1alpha1.ResourcesPolicy
@@ -634,6 +637,26 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: secretRef
       type:
         namedType: com.github.caly-dev.caly.api.v1alpha1.SecretReference
+- name: com.github.caly-dev.caly.api.v1alpha1.WebIdentitySpec
+  map:
+    fields:
+    - name: audience
+      type:
+        scalar: string
+      default: sts.amazonaws.com
+    - name: endpoint
+      type:
+        scalar: string
+    - name: roleARN
+      type:
+        scalar: string
+    - name: serviceAccountName
+      type:
+        scalar: string
+    - name: sessionDuration
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Duration
+      default: 1h
 - name: com.github.caly-dev.caly.api.v1alpha1.WebhookRequirement
   scalar: string
 - name: com.github.caly-dev.caly.api.v1alpha1.WebhookURL

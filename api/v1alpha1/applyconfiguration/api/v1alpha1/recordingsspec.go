@@ -21,8 +21,11 @@ type RecordingsSpecApplyConfiguration struct {
 	// region of the bucket, as the store's signatures need it.
 	Region *string `json:"region,omitempty"`
 	// credentialsSecretRef names the Secret with the keys accessKeyID and secretAccessKey, and sessionToken if the
-	// credentials are temporary ones.
+	// credentials are temporary ones. Exactly one of credentialsSecretRef and webIdentity is needed.
 	CredentialsSecretRef *SecretReferenceApplyConfiguration `json:"credentialsSecretRef,omitempty"`
+	// webIdentity has the operator obtain temporary credentials with a ServiceAccount, in place of
+	// credentialsSecretRef.
+	WebIdentity *WebIdentitySpecApplyConfiguration `json:"webIdentity,omitempty"`
 	// addressing says where requests have the bucket's name: VirtualHost, in the host name; Path, in the path; or Auto,
 	// in the host name for Amazon, Alibaba and Google, and in the path for all others. Defaults to Auto.
 	Addressing *apiv1alpha1.BucketAddressing `json:"addressing,omitempty"`
@@ -96,6 +99,14 @@ func (b *RecordingsSpecApplyConfiguration) WithRegion(value string) *RecordingsS
 // If called multiple times, the CredentialsSecretRef field is set to the value of the last call.
 func (b *RecordingsSpecApplyConfiguration) WithCredentialsSecretRef(value *SecretReferenceApplyConfiguration) *RecordingsSpecApplyConfiguration {
 	b.CredentialsSecretRef = value
+	return b
+}
+
+// WithWebIdentity sets the WebIdentity field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the WebIdentity field is set to the value of the last call.
+func (b *RecordingsSpecApplyConfiguration) WithWebIdentity(value *WebIdentitySpecApplyConfiguration) *RecordingsSpecApplyConfiguration {
+	b.WebIdentity = value
 	return b
 }
 

@@ -1,0 +1,220 @@
+package tenant
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/secret"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// Bounds of tokens.
+const (
+	// tokenLifetime is the shortest that the API server issues. A token is used once, at once.
+	tokenLifetime = 10 * time.Minute
+	// audienceGood is how long it is remembered that the API server does not accept an audience.
+	audienceGood = time.Hour
+)
+
+// Identities obtains tokens of ServiceAccounts, and remembers the credentials that they were exchanged for.
+type Identities struct {
+	// Audiences that Tenants may ask for.
+	Audiences []string
+	// Client creates tokens.
+	Client client.Client
+	// Config reaches the API server, which must not accept the tokens itself.
+	Config *rest.Config
+	// Metrics counts what becomes of the exchanges.
+	Metrics *IdentityMetrics
+
+	mu     sync.Mutex
+	held   map[string]*heldKey       // by Tenant
+	faults map[string]identityFailed // by Tenant
+	good   map[string]time.Time      // by audience: when it was checked
+}
+
+// heldKey is a set of temporary credentials.
+type heldKey struct {
+	tenantconfig.Temporary
+	access, secret, token secret.Sensitive
+}
+
+type identityFailed struct {
+	digest string
+	fault  *verdict
+	until  time.Time
+}
+
+func (i *Identities) get(id, digest string) *heldKey {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if key := i.held[id]; key != nil && key.Identity == digest {
+		return key
+	}
+	return nil
+}
+
+func (i *Identities) keep(id string, key *heldKey) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.held == nil {
+		i.held = map[string]*heldKey{}
+	}
+	i.held[id] = key
+	delete(i.faults, id)
+}
+
+// fail remembers a failure until the retry is due: a Tenant may be reconciled at any time for other reasons.
+func (i *Identities) fail(id, digest string, fault *verdict, now time.Time) {
+	result := resultFailed
+	if fault.stalled {
+		result = resultDenied
+	}
+	i.Metrics.count(result)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.faults == nil {
+		i.faults = map[string]identityFailed{}
+	}
+	i.faults[id] = identityFailed{digest: digest, fault: fault, until: now.Add(identityRetry - time.Second)}
+}
+
+// failed returns the failure that is remembered; nil if there is none.
+func (i *Identities) failed(id, digest string, now time.Time) *verdict {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if f, ok := i.faults[id]; ok && f.digest == digest && now.Before(f.until) {
+		return f.fault
+	}
+	return nil
+}
+
+// forget removes what is known of a Tenant. It does nothing on nil.
+func (i *Identities) forget(id string) {
+	if i == nil {
+		return
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.held, id)
+	delete(i.faults, id)
+}
+
+// doubt has credentials renewed that the store says have expired: its clock may be ahead. It does nothing for those
+// that are younger than the wait between two tries.
+func (i *Identities) doubt(id string, now time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if key := i.held[id]; key != nil && now.After(key.checked().Add(identityRetry)) {
+		early := *key
+		early.Renew = now
+		i.held[id] = &early
+	}
+}
+
+// checked returns a time when the credentials were certainly issued.
+func (k *heldKey) checked() time.Time { return k.Expires.Add(-2 * k.Expires.Sub(k.Renew)) }
+
+// earliest returns when the first of all credentials expires; the zero time if there are none.
+func (i *Identities) earliest() (first time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, key := range i.held {
+		if first.IsZero() || key.Expires.Before(first) {
+			first = key.Expires
+		}
+	}
+	return first
+}
+
+// token returns a token of a ServiceAccount for an audience which the API server does not accept.
+func (i *Identities) token(ctx context.Context, account *corev1.ServiceAccount, audience string) (string, error) {
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+		Audiences:         []string{audience},
+		ExpirationSeconds: ptr.To(int64(tokenLifetime / time.Second)),
+	}}
+	err := i.Client.SubResource("token").Create(ctx, account, request)
+	switch {
+	case apierrors.IsForbidden(err):
+		return "", &verdict{reason: v1alpha1.ReasonWebIdentityDisabled, stalled: true, retry: identityRetry,
+			message: fmt.Sprintf("the operator may not create tokens of ServiceAccounts in namespace %q: have the "+
+				"platform set storage.webIdentity.enabled of the chart", account.Namespace)}
+	case apierrors.IsNotFound(err):
+		return "", &verdict{reason: v1alpha1.ReasonServiceAccountNotFound, stalled: true, retry: identityRetry,
+			message: fmt.Sprintf("ServiceAccount %q, named by spec.recordings.webIdentity, does not exist in "+
+				"namespace %q: create it", account.Name, account.Namespace)}
+	case err != nil:
+		return "", fmt.Errorf("create a token of ServiceAccount %s: %w", account.Name, err)
+	}
+	return request.Status.Token, i.checkAudience(ctx, audience, request.Status.Token)
+}
+
+// checkAudience returns a *verdict if the API server accepts the token. The STS, which the Tenant's author names, could
+// act as the ServiceAccount with such a token. The platform's list of audiences alone does not show that: the API
+// server's audiences are a flag of its own.
+func (i *Identities) checkAudience(ctx context.Context, audience, token string) error {
+	i.mu.Lock()
+	at, known := i.good[audience]
+	i.mu.Unlock()
+	if known && time.Since(at) < audienceGood {
+		return nil
+	}
+	accepted, err := i.accepts(ctx, token)
+	if err != nil {
+		return fmt.Errorf("ask the API server whether it accepts the audience %q: %w", audience, err)
+	}
+	if accepted {
+		return &verdict{reason: v1alpha1.ReasonAudienceNotAllowed, stalled: true, retry: identityRetry,
+			message: fmt.Sprintf("spec.recordings.webIdentity.audience: %q is one of the API server's own audiences, "+
+				"so a token for it would give access to the cluster; use another one, and have the platform remove it "+
+				"from storage.webIdentity.audiences (--web-identity-audiences)", audience)}
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.good == nil {
+		i.good = map[string]time.Time{}
+	}
+	i.good[audience] = time.Now()
+	return nil
+}
+
+// accepts reports whether the API server takes a token. It answers 401 to a token that it does not, even for what
+// everybody may read.
+func (i *Identities) accepts(ctx context.Context, token string) (bool, error) {
+	config := rest.AnonymousClientConfig(i.Config)
+	config.BearerToken = token
+	httpClient, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return false, err
+	}
+	base, _, err := rest.DefaultServerUrlFor(config)
+	if err != nil {
+		return false, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base.JoinPath("version").String(), nil)
+	if err != nil {
+		return false, err
+	}
+	resp, err := httpClient.Do(req)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
+	if resp.StatusCode >= http.StatusInternalServerError || resp.StatusCode == http.StatusTooManyRequests {
+		return false, fmt.Errorf("the API server answered %d", resp.StatusCode)
+	}
+	return resp.StatusCode != http.StatusUnauthorized, nil
+}

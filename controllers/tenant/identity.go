@@ -1,0 +1,138 @@
+package tenant
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/objectstore"
+)
+
+// Defaults of recordings.webIdentity, for objects of an API server without them.
+const (
+	defaultAudience = "sts.amazonaws.com"
+	defaultSession  = time.Hour
+)
+
+// annotationRole is where Amazon's own clients look for the role of a ServiceAccount.
+const annotationRole = "eks.amazonaws.com/role-arn"
+
+// maxSessionName bounds RoleSessionName, in bytes.
+const maxSessionName = 64
+
+// identity is what a Tenant asks an STS for. It has no token.
+type identity struct {
+	account *corev1.ServiceAccount
+	request objectstore.WebIdentity
+	// digest is equal for requests that are answered with credentials for the same identity.
+	digest string
+}
+
+// identityOf returns what the Tenant may ask for. A *verdict says what it may not.
+func (r *Reconciler) identityOf(ctx context.Context, s *scope) (*identity, error) {
+	spec := s.tenant.Spec.Recordings.WebIdentity
+	audience := orDefault(spec.Audience, defaultAudience)
+	if r.Identities == nil {
+		return nil, s.noIdentity(v1alpha1.ReasonWebIdentityDisabled,
+			"spec.recordings.webIdentity: the platform has not "+
+				"enabled web identity; use credentialsSecretRef, or have the platform set storage.webIdentity.enabled "+
+				"(--web-identity-audiences)")
+	}
+	if !slices.Contains(r.Identities.Audiences, audience) {
+		return nil, s.noIdentity(v1alpha1.ReasonAudienceNotAllowed,
+			"spec.recordings.webIdentity.audience: the platform "+
+				"does not allow %q; use one of %s, or have the platform add it to storage.webIdentity.audiences "+
+				"(--web-identity-audiences)", audience, strings.Join(r.Identities.Audiences, ", "))
+	}
+	account, err := r.accountOf(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	w := objectstore.WebIdentity{
+		Endpoint:    orDefault(spec.Endpoint, stsOf(&s.tenant.Spec.Recordings)),
+		CABundle:    s.bucketCA,
+		RoleARN:     orDefault(spec.RoleARN, account.Annotations[annotationRole]),
+		SessionName: sessionName(s.tenant),
+		Subject:     "system:serviceaccount:" + account.Namespace + ":" + account.Name,
+		Audience:    audience,
+		Duration:    duration(spec.SessionDuration, defaultSession),
+	}
+	digest, err := identityDigest(string(s.tenant.UID), string(account.UID), w)
+	return &identity{account: account, request: w, digest: digest}, err
+}
+
+// identityDigest identifies all that the credentials depend on.
+func identityDigest(tenant, account string, w objectstore.WebIdentity) (string, error) {
+	data, err := json.Marshal([]string{tenant, account, w.RoleARN, w.Endpoint, w.Audience, w.Duration.String()})
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:16]), nil
+}
+
+// accountOf reads the ServiceAccount. Only one that names the Tenant may be used: the author of a Tenant must not take
+// the identity of another workload of the namespace.
+func (r *Reconciler) accountOf(ctx context.Context, s *scope) (*corev1.ServiceAccount, error) {
+	name := s.tenant.Spec.Recordings.WebIdentity.ServiceAccountName
+	var account corev1.ServiceAccount
+	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.tenant.Namespace, Name: name}, &account)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, s.noIdentity(v1alpha1.ReasonServiceAccountNotFound, "ServiceAccount %q, named by "+
+			"spec.recordings.webIdentity, does not exist in namespace %q: create it", name, s.tenant.Namespace)
+	case apierrors.IsForbidden(err):
+		return nil, s.noIdentity(v1alpha1.ReasonWebIdentityDisabled, "the operator may not read ServiceAccounts in "+
+			"namespace %q: have the platform set storage.webIdentity.enabled of the chart", s.tenant.Namespace)
+	case err != nil:
+		return nil, err
+	case account.Annotations[v1alpha1.AnnotationServiceAccountTenant] != s.tenant.Name:
+		return nil, s.noIdentity(v1alpha1.ReasonServiceAccountNotAllowed, "ServiceAccount %q, named by "+
+			"spec.recordings.webIdentity, does not allow this Tenant to use it: kubectl -n %s annotate serviceaccount "+
+			"%s %s=%s", name, s.tenant.Namespace, name, v1alpha1.AnnotationServiceAccountTenant, s.tenant.Name)
+	}
+	return &account, nil
+}
+
+// identityRetry is the wait after a failure. No watch reports a change of a ServiceAccount or at an STS.
+const identityRetry = time.Minute
+
+// noIdentity stalls the Tenant for what it may not ask for. It is looked at again, since ServiceAccounts are not
+// watched.
+func (s *scope) noIdentity(reason, format string, args ...any) error {
+	v := &verdict{reason: reason, message: fmt.Sprintf(format, args...), stalled: true, retry: identityRetry}
+	return s.invalidIdentity(v)
+}
+
+// stsOf returns the default endpoint of the STS for a store.
+// Source: https://docs.aws.amazon.com/general/latest/gr/sts.html
+func stsOf(spec *v1alpha1.RecordingsSpec) string {
+	u, err := url.Parse(spec.Endpoint)
+	if err != nil {
+		return spec.Endpoint
+	}
+	for _, domain := range []string{".amazonaws.com", ".amazonaws.com.cn"} {
+		if strings.HasSuffix(u.Hostname(), domain) {
+			return "https://sts." + spec.Region + domain
+		}
+	}
+	return strings.TrimRight(spec.Endpoint, "/")
+}
+
+// sessionName is what the provider's audit log shows of a Tenant. The names of Kubernetes have no character that
+// RoleSessionName must not have.
+func sessionName(t *v1alpha1.Tenant) string {
+	name := "caly-" + t.Namespace + "." + t.Name
+	return name[:min(len(name), maxSessionName)]
+}

@@ -1,0 +1,215 @@
+package tenant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/bounded"
+	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/secret"
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// exchangeWithin bounds one renewal: the token, and the tries at the STS.
+const exchangeWithin = 45 * time.Second
+
+// readIdentity finds the Tenant's temporary credentials: those that it has, or new ones once half of their lifetime is
+// over. If these cannot be obtained it goes on with the old ones, even expired, so that other changes of the Tenant
+// still reach the pods. Without any the reconcile ends.
+func (r *Reconciler) readIdentity(ctx context.Context, s *scope) error {
+	want, err := r.identityOf(ctx, s)
+	if err != nil {
+		return err
+	}
+	held, err := r.heldKey(ctx, s, want.digest)
+	if err != nil {
+		return err
+	}
+	now := r.now()
+	key := held
+	if held == nil || !now.Before(held.Renew) {
+		key, err = r.renew(ctx, s, want, held)
+	}
+	var fault *verdict
+	switch {
+	case errors.As(err, &fault) && held != nil:
+		s.identityFault, key = fault, held
+	case fault != nil:
+		return s.invalidIdentity(fault)
+	case err != nil:
+		return err
+	}
+	s.useKey(key)
+	s.wake = sooner(max(key.Renew.Sub(now), time.Second), s.wake)
+	if s.identityFault != nil {
+		s.wake = sooner(identityRetry, s.wakeAt(key.Expires, now))
+	}
+	return nil
+}
+
+// wakeAt returns the wait until credentials expire; 0 if they have.
+func (s *scope) wakeAt(expires, now time.Time) time.Duration { return max(expires.Sub(now), 0) }
+
+// useKey puts credentials where those of a Secret are.
+func (s *scope) useKey(key *heldKey) {
+	s.bucket = &corev1.Secret{Data: map[string][]byte{
+		"accessKeyID":     []byte(key.access),
+		"secretAccessKey": []byte(key.secret),
+		"sessionToken":    []byte(key.token),
+	}}
+	s.temporary = &key.Temporary
+}
+
+// heldKey returns the credentials that the Tenant has for an identity; nil if there are none. A new leader finds those
+// of the last one in the upload config, so that not all Tenants ask their STS at once.
+func (r *Reconciler) heldKey(ctx context.Context, s *scope, digest string) (*heldKey, error) {
+	if key := r.Identities.get(s.tenant.ID(), digest); key != nil {
+		return key, nil
+	}
+	var published corev1.Secret
+	err := r.APIReader.Get(ctx, r.uploadKey(s.tenant.ID()), &published)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, err
+	}
+	u, err := tenantconfig.DecodeUpload(published.Data[tenantconfig.Key])
+	if err != nil || u.Temporary == nil || u.Temporary.Identity != digest {
+		return nil, nil //nolint:nilnil // there are none
+	}
+	key := &heldKey{Temporary: *u.Temporary, access: u.AccessKeyID, secret: u.SecretAccessKey, token: u.SessionToken}
+	r.Identities.keep(s.tenant.ID(), key)
+	return key, nil
+}
+
+// renew obtains credentials. After a failure it returns the same *verdict until the retry is due.
+func (r *Reconciler) renew(ctx context.Context, s *scope, want *identity, held *heldKey) (*heldKey, error) {
+	id, now := s.tenant.ID(), r.now()
+	if fault := r.Identities.failed(id, want.digest, now); fault != nil {
+		return nil, fault
+	}
+	issued, err := r.exchange(ctx, s, want)
+	var busy *postponed
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case errors.As(err, &busy) && held != nil && now.Before(held.Expires):
+		s.wake = sooner(busy.after, s.wake)
+		return held, nil
+	case errors.As(err, &busy):
+		return nil, err
+	case err != nil:
+		fault := identityVerdict(err)
+		r.Identities.fail(id, want.digest, fault, now)
+		return nil, fault
+	}
+	key := &heldKey{
+		access: secret.Sensitive(issued.AccessKeyID),
+		secret: secret.Sensitive(issued.SecretAccessKey),
+		token:  secret.Sensitive(issued.SessionToken),
+		Temporary: tenantconfig.Temporary{
+			Identity: want.digest,
+			Expires:  now.Add(issued.Lifetime).UTC().Truncate(time.Second),
+			Renew:    now.Add(spread(min(issued.Lifetime, want.request.Duration))).UTC().Truncate(time.Second),
+		},
+	}
+	r.Identities.keep(id, key)
+	r.Identities.Metrics.count(resultIssued)
+	return key, nil
+}
+
+// spread returns about half of a lifetime: Tenants that were created together are not renewed together.
+func spread(lifetime time.Duration) time.Duration {
+	return lifetime*9/20 + rand.N(lifetime/10+1) //nolint:gosec // it spreads load
+}
+
+// exchange obtains a token for the ServiceAccount and exchanges it. It takes a turn like every call of a tenant's
+// store: the Tenant's author names the STS, which may hang.
+func (r *Reconciler) exchange(ctx context.Context, s *scope, want *identity) (objectstore.TemporaryKey, error) {
+	leave, err := r.stores.enter(ctx, s.tenant.Namespace)
+	if err != nil {
+		return objectstore.TemporaryKey{}, err
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, exchangeWithin)
+	defer cancel()
+	request := want.request
+	if request.Token, err = r.Identities.token(ctx, want.account, request.Audience); err != nil {
+		return objectstore.TemporaryKey{}, err
+	}
+	return r.Buckets.AssumeRole(ctx, s.tenant.ID(), request)
+}
+
+// identityVerdict returns what a failure means for the Tenant.
+func identityVerdict(err error) *verdict {
+	var (
+		known   *verdict
+		refused *objectstore.IdentityError
+	)
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &refused):
+		return &verdict{reason: string(refused.Reason), message: refused.Message, stalled: refused.Stop,
+			retry: identityRetry}
+	}
+	return &verdict{reason: v1alpha1.ReasonWebIdentityUnavailable, retry: identityRetry,
+		message: "spec.recordings.webIdentity: " + bounded.Text(err.Error(), 500) + "; tried again"}
+}
+
+// invalidIdentity records that there are no credentials, and why.
+func (s *scope) invalidIdentity(v *verdict) error {
+	conditions.Set(s.tenant, v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v.reason, v.message)
+	return v
+}
+
+// setCredentials records that there are credentials, and whether their renewal fails.
+func (r *Reconciler) setCredentials(s *scope) {
+	kind, reason := metav1.ConditionTrue, v1alpha1.ReasonCredentialsValid
+	message := "every Secret is there with the keys it needs"
+	switch fault := s.identityFault; {
+	case fault == nil:
+		if s.temporary != nil {
+			message += ", and the credentials of spec.recordings.webIdentity are renewed in time"
+		}
+	case r.now().Before(s.temporary.Expires):
+		reason = v1alpha1.ReasonRenewalFailing
+		message = fmt.Sprintf("the credentials of spec.recordings.webIdentity are valid until %s, and their renewal "+
+			"fails (%s): %s", s.temporary.Expires.Format(time.RFC3339), fault.reason, fault.message)
+	default:
+		kind, reason = metav1.ConditionFalse, v1alpha1.ReasonCredentialsExpired
+		message = s.expired()
+	}
+	conditions.Set(s.tenant, v1alpha1.ConditionCredentialsValid, kind, reason, message)
+}
+
+func (s *scope) expired() string {
+	return fmt.Sprintf("the credentials of spec.recordings.webIdentity expired at %s and are not renewed (%s): %s",
+		s.temporary.Expires.Format(time.RFC3339), s.identityFault.reason, s.identityFault.message)
+}
+
+// judgeIdentity ends the reconcile if the credentials have expired. It comes after the configs are written.
+func (r *Reconciler) judgeIdentity(_ context.Context, s *scope) error {
+	if s.identityFault == nil || r.now().Before(s.temporary.Expires) {
+		return nil
+	}
+	v := &verdict{reason: v1alpha1.ReasonCredentialsExpired, message: s.expired(), stalled: s.identityFault.stalled,
+		retry: identityRetry}
+	conditions.Set(s.tenant, v1alpha1.ConditionStorageReachable, metav1.ConditionFalse, v.reason, v.message)
+	return v
+}
+
+// now returns the time.
+func (r *Reconciler) now() time.Time {
+	if r.clock != nil {
+		return r.clock()
+	}
+	return time.Now()
+}
