@@ -25,6 +25,7 @@ var installations = map[string][]string{
 	"IDs of the platform": {"--set", "podSecurityContext.runAsUser=0,podSecurityContext.runAsGroup=0"},
 	"a public Service":    {"--set", "dataplane.service.type=LoadBalancer"},
 	"Ingress":             {"--set", "ingress.enabled=true,ingress.host=caly.example.com"},
+	"web identity":        {"--set", "storage.webIdentity.enabled=true"},
 	"a test token":        {"--set", "api.testTokenSecret=caly-test-token"},
 }
 

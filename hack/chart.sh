@@ -45,6 +45,7 @@ refuse "/dataplane/passwordHashMemory" --set dataplane.passwordHashMemory=1
 refuse "/dataplane/cleanupInterval" --set dataplane.cleanupInterval=never
 refuse "/dataplane/allowedAgentCIDRs" --set 'dataplane.allowedAgentCIDRs={10.0.0.1}'
 refuse "/storage/allowedCIDRs" --set 'storage.allowedCIDRs={10.0.0.1}'
+refuse "/storage/webIdentity/audiences" --set 'storage.webIdentity.audiences={a b}'
 refuse "minReplicas must not be above maxReplicas" --set dataplane.autoscaling.enabled=true,dataplane.autoscaling.minReplicas=11
 refuse "streamsPerPod must not be above" --set dataplane.autoscaling.enabled=true,dataplane.maxStreams=700
 
@@ -59,6 +60,12 @@ expect() {
     exit 1
   fi
 }
+# Tokens of ServiceAccounts are for a platform that wants web identity.
+expect operator '!--web-identity-audiences'
+expect rbac-operator '!serviceaccounts'
+expect operator '--web-identity-audiences=sts.amazonaws.com' --set storage.webIdentity.enabled=true
+expect rbac-operator 'serviceaccounts/token' --set storage.webIdentity.enabled=true
+expect rbac-operator 'serviceaccounts/token' --set 'storage.webIdentity.enabled=true,watchNamespaces={acme}'
 # What upload and migration pods need of a platform. OpenShift assigns the IDs itself.
 expect operator '"runAsUser\":65532'
 expect operator '"resources\":{\"limits\":{\"memory\":\"256Mi\"}'

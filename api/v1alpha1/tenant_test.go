@@ -61,7 +61,8 @@ func TestTenantDefaults(t *testing.T) {
 func TestTenantRules(t *testing.T) {
 	ns := kubetest.Get(t).NewNamespace(t)
 	ok := refusal{}
-	tables := []map[string]ruleCase{tenantRules(), exotelRules(), recordingsRules(), webhooksRules(), signatureRules(), cidrRules(),
+	tables := []map[string]ruleCase{identityRules(), tenantRules(), exotelRules(), recordingsRules(), webhooksRules(),
+		signatureRules(), cidrRules(),
 		secretNameRules("spec.exotel.credentialsSecretRef"), secretNameRules("spec.webhooks.signature.secretRef"),
 		secretNameRules("spec.recordings.credentialsSecretRef"), secretNameRules("spec.webhooks.token.secretRef"),
 		secretNameRules("spec.webhooks.basicAuth.secretRef"), secretNameRules("spec.webhooks.standardWebhooks.secretRef"),
@@ -196,7 +197,6 @@ func recordingsRules() map[string]ruleCase {
 		"no bucket region":            {fields{"spec.recordings.region": nil}, refusal{"spec.recordings.region", "Required value"}},
 		"bucket region in upper case": {fields{"spec.recordings.region": "EU"}, refusal{"spec.recordings.region", "should match"}},
 		"bucket region too long":      {fields{"spec.recordings.region": strings.Repeat("a", 65)}, refusal{"spec.recordings.region", "64"}},
-		"no bucket credentials":       {fields{"spec.recordings.credentialsSecretRef": nil}, refusal{"spec.recordings.credentialsSecretRef", "Required value"}},
 		"key by day":                  {fields{template: "{{ .Date }}/{{ .RecordingID }}"}, ok},
 		"key without the recording":   {fields{template: "{{.CallSID}}"}, wantID},
 		"key names it as plain text":  {fields{template: ".RecordingID"}, wantID},
