@@ -35,3 +35,6 @@ const (
 	MaxRecords = maxRecords
 	MaxAnswer  = maxAnswer
 )
+
+// ReadAssumed reads the answer of an STS.
+var ReadAssumed = readAssumed

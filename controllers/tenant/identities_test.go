@@ -1,0 +1,109 @@
+package tenant
+
+import (
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/caly-dev/caly/internal/tenantconfig"
+)
+
+// TestIdentitiesFailures asks the STS of a failing Tenant once a minute, however often the Tenant is reconciled.
+func TestIdentitiesFailures(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for name, tc := range map[string]struct {
+		id, digest string
+		after      time.Duration
+		renewed    bool // meanwhile
+		want       bool // the failure is remembered
+	}{
+		"at once":          {"acme/support", "d", 0, false, true},
+		"half a minute":    {"acme/support", "d", 30 * time.Second, false, true},
+		"the retry":        {"acme/support", "d", identityRetry, false, false},
+		"another identity": {"acme/support", "e", 0, false, false},
+		"another Tenant":   {"acme/sales", "d", 0, false, false},
+		"renewed":          {"acme/support", "d", 0, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := &Identities{}
+			i.fail("acme/support", "d", &verdict{reason: "R"}, now)
+			if tc.renewed {
+				i.keep("acme/support", &heldKey{})
+			}
+			if got := i.failed(tc.id, tc.digest, now.Add(tc.after)) != nil; got != tc.want {
+				t.Errorf("remembered: %t, want %t", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestIdentitiesDoubt renews credentials early that the store says have expired, but not again and again.
+func TestIdentitiesDoubt(t *testing.T) {
+	issued := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for name, tc := range map[string]struct {
+		after time.Duration
+		want  bool // they are renewed now
+	}{
+		"just issued":  {30 * time.Second, false},
+		"a while ago":  {10 * time.Minute, true},
+		"in the past?": {-time.Minute, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i, now := &Identities{}, issued.Add(tc.after)
+			i.keep("acme/support", &heldKey{Temporary: tenantconfig.Temporary{Identity: "d",
+				Renew:   issued.Add(30 * time.Minute),
+				Expires: issued.Add(time.Hour)}})
+			i.doubt("acme/support", now)
+			if got := !now.Before(i.get("acme/support", "d").Renew); got != tc.want {
+				t.Errorf("renewed now: %t, want %t", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestSpread renews after about half of a lifetime, and never all at once.
+func TestSpread(t *testing.T) {
+	seen := map[time.Duration]bool{}
+	for range 100 {
+		got := spread(time.Hour)
+		if got < 27*time.Minute || got > 33*time.Minute+time.Second {
+			t.Fatalf("renewed after %s of an hour", got)
+		}
+		seen[got.Truncate(time.Second)] = true
+	}
+	if len(seen) < 20 {
+		t.Errorf("100 Tenants are renewed at %d times", len(seen))
+	}
+}
+
+// TestIdentityMetrics has the results and the earliest expiry.
+func TestIdentityMetrics(t *testing.T) {
+	i := &Identities{}
+	i.Metrics = NewIdentityMetrics(prometheus.NewRegistry(), i)
+	if got := i.earliest(); !got.IsZero() {
+		t.Errorf("the earliest of none is %s", got)
+	}
+	for n, id := range []string{"acme/support", "acme/sales"} {
+		i.keep(id, &heldKey{Temporary: tenantconfig.Temporary{Expires: time.Unix(int64(2000-1000*n), 0)}})
+	}
+	if got := i.earliest().Unix(); got != 1000 {
+		t.Errorf("the earliest expires at %d, want 1000", got)
+	}
+	i.forget("acme/sales")
+	if got := i.earliest().Unix(); got != 2000 {
+		t.Errorf("after it was forgotten: %d, want 2000", got)
+	}
+	i.fail("acme/support", "d", &verdict{stalled: true}, time.Now())
+	i.fail("acme/support", "d", &verdict{}, time.Now())
+	for result, want := range map[string]float64{resultIssued: 0, resultDenied: 1, resultFailed: 1} {
+		var m dto.Metric
+		if err := i.Metrics.exchanges.WithLabelValues(result).Write(&m); err != nil {
+			t.Fatal(err)
+		}
+		if got := m.GetCounter().GetValue(); got != want {
+			t.Errorf("%s: %v, want %v", result, got, want)
+		}
+	}
+}
