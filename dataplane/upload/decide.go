@@ -4,17 +4,12 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 )
 
-// Waits between the tries of one recording: with the queue's twelve attempts they span a little over two hours, which is
-// how long Exotel may take to publish a recording.
-const (
-	firstWait = 30 * time.Second
-	longWait  = 15 * time.Minute
-	mostWait  = time.Hour
-	window    = 2 * time.Hour
-)
+// mostWait bounds the wait that the other side asks for.
+const mostWait = time.Hour
 
 // decision is what becomes of a recording whose transfer met a fault.
 type decision struct {
@@ -34,17 +29,14 @@ func decide(rec store.Recording, f *fault, now time.Time, pause time.Duration) d
 	case tenantWide, misconfigured:
 		return decision{At: now.Add(pause)}
 	}
-	if rec.Attempts+1 >= rec.MaxAttempts && now.Sub(rec.CreatedAt) >= window {
+	if rec.Attempts+1 >= rec.MaxAttempts && now.Sub(rec.CreatedAt) >= recording.Window {
 		return decision{Fail: true}
 	}
 	return decision{At: now.Add(max(backoff(rec.Attempts), min(f.wait, mostWait))), Count: true}
 }
 
-// backoff doubles from firstWait to longWait, give or take a fifth so that recordings that failed together come apart.
+// backoff varies the wait by a fifth, so that recordings that failed together come apart.
 func backoff(attempts int) time.Duration {
-	wait := longWait
-	if attempts < 5 {
-		wait = min(firstWait<<max(attempts, 0), longWait)
-	}
+	wait := recording.Wait(attempts)
 	return wait*4/5 + rand.N(wait*2/5) //nolint:gosec // jitter needs no secrecy
 }

@@ -13,6 +13,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/resilience"
 	"github.com/caly-dev/caly/internal/store"
 )
@@ -64,7 +65,7 @@ func TestTwoHours(t *testing.T) {
 		for tries := 1; ; tries++ {
 			d := decide(rec, notReady("not there"), now, time.Second)
 			if d.Fail {
-				if now.Sub(begun) < window || tries > 20 {
+				if now.Sub(begun) < recording.Window || tries > 20 {
 					t.Fatalf("failed after %s and %d tries", now.Sub(begun), tries)
 				}
 				break

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/caly-dev/caly/internal/recording"
 )
 
 // RecordingKey names a recording.
@@ -181,7 +183,7 @@ func (d *DB) ReapLeases(ctx context.Context) (int, error) {
 	var n int
 	err := d.pool.QueryRow(ctx, `
 		WITH dead AS (
-			SELECT tenant, id, attempts + 1 >= max_attempts AND created_at < now() - interval '2 hours' AS last
+			SELECT tenant, id, attempts + 1 >= max_attempts AND created_at < now() - $3::interval AS last
 			FROM recordings WHERE lease_until < now() LIMIT 1000 FOR UPDATE SKIP LOCKED),
 		gone AS (
 			DELETE FROM recordings r USING dead WHERE dead.last AND r.tenant = dead.tenant AND r.id = dead.id RETURNING r.*),
@@ -192,11 +194,13 @@ func (d *DB) ReapLeases(ctx context.Context) (int, error) {
 		again AS (
 			UPDATE recordings r SET lease_owner = NULL, lease_until = NULL, attempts = attempts + 1, last_error_code = $1, last_error = $2,
 				last_error_at = now(),
-				available_at = now() + CASE WHEN attempts = 0 THEN interval '0' ELSE least(interval '15 s' * 2 ^ least(attempts, 10), interval '15 min') END
+				available_at = now() + CASE WHEN attempts = 0 THEN interval '0'
+					ELSE least($4::interval * 2 ^ least(attempts - 1, 10), $5::interval) END
 			FROM dead WHERE NOT dead.last AND r.tenant = dead.tenant AND r.id = dead.id)
 		SELECT count(*) FROM dead`, CodeLeaseExpired,
 		"the upload pod that held it ended without a report: "+
-			"see the pods of the upload namespace, their memory first").Scan(&n)
+			"see the pods of the upload namespace, their memory first",
+		recording.Window, recording.FirstWait, recording.LongestWait).Scan(&n)
 	return n, explain(err)
 }
 

@@ -1,0 +1,35 @@
+package recording
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestWait(t *testing.T) {
+	for failed, want := range map[int]time.Duration{
+		-1:      30 * time.Second,
+		0:       30 * time.Second,
+		1:       time.Minute,
+		4:       8 * time.Minute,
+		5:       15 * time.Minute,
+		1 << 30: 15 * time.Minute,
+	} {
+		if diff := cmp.Diff(want, Wait(failed)); diff != "" {
+			t.Errorf("Wait(%d) mismatch (-want +got):\n%s", failed, diff)
+		}
+	}
+}
+
+// TestTwelveAttemptsSpanTheWindow shows that the waits of a row's attempts last until the window ends.
+func TestTwelveAttemptsSpanTheWindow(t *testing.T) {
+	const attempts = 12 // the default of recordings.max_attempts
+	var all time.Duration
+	for failed := range attempts - 1 {
+		all += Wait(failed)
+	}
+	if all*4/5 > Window || all < Window*3/4 {
+		t.Errorf("the waits of %d attempts last %s, want about %s", attempts, all, Window)
+	}
+}
