@@ -53,6 +53,7 @@ const maxClaimNumbers = 64
 // since nobody has verified the request yet. Every number counts, and of several accounts the one that ParseEvent
 // returns.
 func ReadClaim(r Request) Claim {
+	r = decoded(r)
 	r.Body = r.Body[:min(len(r.Body), maxClaimBody)]
 	in := readInput(r, claimNames)
 	var found [fieldCount][]text

@@ -48,7 +48,7 @@ func appendParam(into []byte, name, value string) []byte {
 // withoutSignatures returns a URL, or a list of URLs, without the queries that differ from one delivery to the next:
 // those of recordings, and of any other URL that is signed. The URL may lack its scheme.
 func withoutSignatures(name, value string) string {
-	if !strings.Contains(value, "?") {
+	if value = decodedURL(value); !strings.Contains(value, "?") {
 		return value
 	}
 	urls := splitURLs(value)

@@ -113,6 +113,11 @@ func ParseEvent(kind string, r Request, loc *time.Location) (*Event, error) {
 	in.expandJSON()
 	in.distinct()
 	v := in.values()
+	if v.get(fieldCallSID, fieldLegSID) == "" && in.unwrapFields() {
+		in.expandJSON()
+		in.distinct()
+		v = in.values()
+	}
 	e := &Event{
 		Kind:             kind,
 		CallSID:          v.get(fieldCallSID),

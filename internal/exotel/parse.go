@@ -100,6 +100,7 @@ const faulty = "\x00"
 
 // readInput merges query and body; the body wins where both name a field. Nil names keep every field.
 func readInput(r Request, only bounded.Names) *input {
+	r = decoded(r)
 	in := &input{params: make(params, usualFields)}
 	// An address that already ends in "?" gives a query that begins with one.
 	in.ended(addForm(in, strings.TrimPrefix(r.RawQuery, "?"), only), unreadQuery, "malformed_query",
@@ -190,8 +191,13 @@ func looksLikeForm(b []byte) bool {
 	return found && isID(string(name))
 }
 
+// looksLikeJSON reports whether a body is an object of JSON, or a list of them.
 func looksLikeJSON(b []byte) bool {
-	return bytes.HasPrefix(bytes.TrimLeft(b[:min(len(b), 64)], " \t\r\n"), []byte("{"))
+	start := bytes.TrimLeft(b[:min(len(b), 64)], " \t\r\n")
+	if list, isList := bytes.CutPrefix(start, []byte("[")); isList {
+		start = bytes.TrimLeft(list, " \t\r\n")
+	}
+	return bytes.HasPrefix(start, []byte("{"))
 }
 
 func addForm[T ~string | ~[]byte](in *input, raw T, only bounded.Names) error {
@@ -294,7 +300,12 @@ func wanted(only bounded.Names, name string) bool {
 var byteOrderMark = []byte("\ufeff")
 
 func (in *input) addJSON(body []byte, only bounded.Names) error {
-	v, err := bounded.Document(bytes.TrimPrefix(body, byteOrderMark), limits, only)
+	bounds := limits
+	if isList(body) {
+		bounds.Depth++
+	}
+	v, err := bounded.Document(body, bounds, only)
+	v = in.single(v)
 	if v.Kind != '{' && v.Kind != 'n' {
 		return bounded.ErrMalformed
 	}

@@ -12,9 +12,9 @@ const maxRecordingURLs = 64
 
 // recordingURLs returns every recording that the request names, each once, the call's own first.
 func (v *values) recordingURLs(legs []ListedLeg, stream *Stream) []string {
-	list := splitURLs(v.get(fieldRecording))
+	list := splitURLs(decodedURL(v.get(fieldRecording)))
 	for _, t := range v.recordings {
-		list = append(list, splitURLs(t.value)...)
+		list = append(list, splitURLs(decodedURL(t.value))...)
 	}
 	var urls, known []string // known are those without their queries
 	add := func(raw string) {
@@ -71,7 +71,7 @@ const maxPlace = 253 + 64
 // recordingURL returns the URL that a recording is fetched from, or "" for a word that says that there is none. Plain
 // http to Exotel becomes https. Any other text is returned as it is: the caller rejects it.
 func recordingURL(raw string) string {
-	raw = strings.ReplaceAll(strings.Trim(raw, "\"' \t\r\n"), `\/`, "/") // as PHP writes it in JSON
+	raw = decodedURL(strings.ReplaceAll(strings.Trim(raw, "\"' \t\r\n"), `\/`, "/")) // as PHP writes it in JSON
 	if isNothing(raw) || len(raw) <= len("undefined") && noRecording[strings.ToLower(raw)] {
 		return ""
 	}
@@ -90,6 +90,29 @@ func recordingURL(raw string) string {
 		return raw
 	}
 	return u.String()
+}
+
+// decodedURL returns a URL that was escaped as a whole, once or more often: https%3A%2F%2Frecordings.exotel.com. Any
+// other text is returned as it is.
+func decodedURL(raw string) string {
+	if !strings.Contains(raw, "%") {
+		return raw
+	}
+	text := raw
+	for range maxWraps {
+		if strings.Contains(text, "/") || !strings.Contains(text, "%") {
+			break
+		}
+		plain, err := url.QueryUnescape(text)
+		if err != nil {
+			return raw
+		}
+		text = plain
+	}
+	if strings.Contains(text, "/") && (startsURL(text) || strings.Contains(text, "://")) && isText(text) {
+		return text
+	}
+	return raw
 }
 
 // audioFiles are the names of files with audio that Exotel has.

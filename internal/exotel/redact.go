@@ -10,14 +10,17 @@ import (
 // the same call and the same recording.
 func RedactURL(r Request, source string) (Request, bool) {
 	query, inQuery := redactForm(r.RawQuery, source)
-	body, inBody := string(r.Body), false
+	text := string(utf8Body(r.Body)) // a redacted body is stored as UTF-8
+	body, inBody := text, false
 	if media, _ := mediaType(r); media == "" {
-		body, inBody = redactForm(body, source)
+		body, inBody = redactForm(text, source)
 	}
 	if !inBody { // a body of another type, or of another one than it says
-		body, inBody = redactText(body, source)
+		body, inBody = redactText(text, source)
 	}
-	r.RawQuery, r.Body = query, []byte(body)
+	if r.RawQuery = query; inBody {
+		r.Body = []byte(body)
+	}
 	return r, inQuery || inBody
 }
 
@@ -62,10 +65,11 @@ func redactText(text, source string) (string, bool) {
 		at += width
 	}
 	if left.Len() == 0 {
-		return text, false
+		return redactEscaped(text, resources)
 	}
 	left.WriteString(text[start:])
-	return left.String(), true
+	rest, _ := redactEscaped(left.String(), resources)
+	return rest, true
 }
 
 // endsInAny reports whether a text ends in one of these resources, each a host and a path.

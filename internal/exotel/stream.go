@@ -26,7 +26,7 @@ func (v *values) stream() *Stream {
 		DisconnectedBy: v.get(fieldStreamBy),
 		Error:          v.get(fieldStreamError),
 		DetailedStatus: v.get(fieldStreamDetail),
-		StreamURL:      bareURL(v.get(fieldStreamURL)),
+		StreamURL:      bareURL(decodedURL(v.get(fieldStreamURL))),
 		RecordingURL:   recordingURL(v.get(fieldStreamRecording)),
 		Seconds:        v.seconds(fieldStreamSeconds),
 	}

@@ -6,11 +6,12 @@ import (
 )
 
 // Estimates of what a part of a request takes in memory, in bytes: a value of JSON, a field with its place in a map,
-// and a header of a part.
+// a header of a part, and an event of a list without its text.
 const (
 	valueWeight  = 128
 	fieldWeight  = 96
 	headerWeight = 128
+	eventWeight  = 2 << 10
 	maxHeaders   = 10_000 // that mime/multipart reads of one part
 )
 
@@ -21,6 +22,10 @@ func Weight(r Request) int64 {
 	if len(r.Body) == 0 {
 		return n
 	}
+	if isWrapped(r.Body) { // what it holds is known only after it is unwrapped
+		size := int64(len(r.Body))
+		return n + size*maxWraps + min(3*size, maxText) + maxValues*valueWeight + maxFields*fieldWeight
+	}
 	switch media, _ := mediaType(r); media {
 	case mediaMultipart:
 		colons := bytes.Count(r.Body, []byte(":"))
@@ -29,6 +34,9 @@ func Weight(r Request) int64 {
 		values := 1
 		for _, sign := range []string{",", "[", "{"} {
 			values += bytes.Count(r.Body, []byte(sign))
+		}
+		if isList(r.Body) {
+			n += int64(len(r.Body)) + 64*eventWeight
 		}
 		// A byte of invalid UTF-8 becomes three.
 		return n + int64(min(3*len(r.Body), maxText)+min(values, maxValues)*valueWeight+min(values, maxFields)*fieldWeight)
