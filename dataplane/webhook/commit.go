@@ -73,16 +73,44 @@ func (c *committer) close() {
 
 // commit returns after COMMIT, or with an error after which the sender must come again.
 func (c *committer) commit(ctx context.Context, e store.Event) (store.Outcome, error) {
-	p := &pending{event: e, queued: time.Now().UnixNano(), done: make(chan result, 1)}
-	if !c.queue.add(e.Tenant, p) {
-		return 0, errClosed
+	outcomes, err := c.commitAll(ctx, []store.Event{e})
+	if err != nil {
+		return 0, err
 	}
+	return outcomes[0], nil
+}
+
+// commitAll returns after all events are committed, perhaps in several transactions. After an error some of them may be
+// committed, and the sender must send all again.
+func (c *committer) commitAll(ctx context.Context, events []store.Event) ([]store.Outcome, error) {
+	all := make([]*pending, 0, len(events))
+	now := time.Now().UnixNano()
+	for i := range events {
+		p := &pending{event: events[i], queued: now, done: make(chan result, 1)}
+		if all = append(all, p); !c.queue.add(events[i].Tenant, p) {
+			return nil, errClosed
+		}
+	}
+	outcomes := make([]store.Outcome, 0, len(events))
+	var failed error
+	for i := range events {
+		r := c.wait(ctx, events[i].Tenant, all[i])
+		outcomes, failed = append(outcomes, r.outcome), cmp.Or(failed, r.err)
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	return outcomes, nil
+}
+
+// wait returns the result of an event that is queued.
+func (c *committer) wait(ctx context.Context, tenant string, p *pending) result {
 	select {
 	case r := <-p.done:
-		return r.outcome, r.err
+		return r
 	case <-ctx.Done(): // a batch that has the event commits it, which is harmless: the repeat is a duplicate
-		c.queue.remove(e.Tenant, p)
-		return 0, ctx.Err()
+		c.queue.remove(tenant, p)
+		return result{err: ctx.Err()}
 	}
 }
 

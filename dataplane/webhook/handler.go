@@ -89,9 +89,11 @@ func (h *Handler) Close() { h.commits.close() }
 // ServeHTTP answers 200 only after COMMIT. It never redirects: Exotel takes 302 for a branch of a call's flow.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	outcome, err := h.serve(w, r)
+	outcomes, err := h.serve(w, r)
 	if err == nil {
-		h.m.events.WithLabelValues(outcomeName(outcome)).Inc()
+		for _, o := range outcomes {
+			h.m.events.WithLabelValues(outcomeName(o)).Inc()
+		}
 		h.m.ack.Observe(time.Since(start).Seconds())
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusOK)
@@ -105,36 +107,36 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.Write(w, w.Header().Get("X-Request-Id"))
 }
 
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (store.Outcome, error) {
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request) ([]store.Outcome, error) {
 	to, err := route(r)
 	if err != nil {
-		return 0, unread(w, r, err)
+		return nil, unread(w, r, err)
 	}
 	r.Pattern = to.pattern // what the log may tell of the path
 	h.m.received.WithLabelValues(to.kind).Inc()
 	request := verify.NewRequest(r, nil, to.token, h.o.TrustedProxies, time.Now())
 	place, err := h.enter(w, request, to)
 	if err != nil {
-		return 0, unread(w, r, err)
+		return nil, unread(w, r, err)
 	}
 	defer place.Leave()
 	body, err := h.body(w, r)
 	defer body.free()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	bodyReceived(w, place)
 	request.Body, request.Now = body.bytes, time.Now()
 	tenant, delivery, err := h.verified(r, request, to, body)
 	if err != nil {
 		body.reuse()
-		return 0, err
+		return nil, err
 	}
 	if err := place.Verified(tenant.ID); err != nil {
-		return 0, overloaded(err)
+		return nil, overloaded(err)
 	}
 	h.m.verified.Inc()
-	return h.commit(r.Context(), ingest.Build(tenant, h.o.Sources, delivery))
+	return h.commit(r.Context(), ingest.BuildAll(tenant, h.o.Sources, delivery))
 }
 
 // unread refuses a request whose body was not read.
@@ -143,18 +145,20 @@ func unread(w http.ResponseWriter, r *http.Request, err error) error {
 	return err
 }
 
-func (h *Handler) commit(ctx context.Context, e store.Event) (store.Outcome, error) {
+// commit returns after every event is stored. A sender that is told to retry sends all of them again, and those that
+// are stored already are duplicates then.
+func (h *Handler) commit(ctx context.Context, events []store.Event) ([]store.Outcome, error) {
 	// Apart from the connection: what a sender that hangs up has delivered is kept all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ackTimeout)
 	defer cancel()
-	outcome, err := h.commits.commit(ctx, e)
+	outcomes, err := h.commits.commitAll(ctx, events)
 	var broken *panicError
 	switch {
 	case err == nil:
-		return outcome, nil
+		return outcomes, nil
 	case errors.As(err, &broken):
-		return 0, err
+		return nil, err
 	}
-	return 0, problem.New(problem.Unavailable,
+	return nil, problem.New(problem.Unavailable,
 		"the event could not be stored; retry later").WithRetryAfter(5 * time.Second)
 }

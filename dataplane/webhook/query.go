@@ -35,12 +35,33 @@ func splitQuery(raw, secret string) (fields, kept string) {
 		case broken && mayHoldSecret(pair, secret):
 			toKeep.add("broken=redacted")
 			continue
-		case !broken && strings.Contains(text, "@"):
-			pair = name + "=" + url.QueryEscape(credentials.ReplaceAllString(text, "://redacted@"))
+		case !broken && strings.ContainsAny(text, "@%"):
+			if text = withCredentials(text); strings.Contains(text, "@") {
+				pair = name + "=" + url.QueryEscape(credentials.ReplaceAllString(text, "://redacted@"))
+			}
 		}
 		toKeep.add(pair)
 	}
 	return toRead.String(), toKeep.String()
+}
+
+// maxEscapes is how often a client may have escaped a value, beyond what the query needs.
+const maxEscapes = 3
+
+// withCredentials returns a value without the escapes that hide credentials in it, or as it is if it has none.
+func withCredentials(value string) string {
+	plain := value
+	for range maxEscapes + 1 {
+		if credentials.MatchString(plain) {
+			return plain
+		}
+		next, err := url.QueryUnescape(plain)
+		if err != nil {
+			break
+		}
+		plain = next
+	}
+	return value
 }
 
 // mayHoldSecret reports whether a pair that cannot be read has the name of a secret or credentials in it.

@@ -15,8 +15,8 @@ import (
 	"github.com/caly-dev/caly/internal/bounded"
 )
 
-// This file is about webhooks that a relay or a client has encoded again: as UTF-16, as a field of a form, as the escaped
-// name of one, or as a string of JSON.
+// This file is about webhooks that a relay or a client has encoded again: as UTF-16, as a field of a form, as the
+// escaped name of one, or as a string of JSON.
 
 // maxWraps is how often a body may be encoded in JSON strings and forms.
 const maxWraps = 3

@@ -123,8 +123,10 @@ func TestRedactURL(t *testing.T) {
 		"another host":      "RecordingUrl=" + url.QueryEscape("evilrecordings.exotel.com/acme1/c1.mp3?"+signature),
 		"a host in a path": "RecordingUrl=" +
 			url.QueryEscape("https://acme.example/recordings.exotel.com/acme1/c1.mp3?"+signature),
-		"a domain below":             "RecordingUrl=" + url.QueryEscape("//a.recordings.exotel.com/acme1/c1.mp3?"+signature),
-		"a part of it":               "RecordingUrl=" + url.QueryEscape("https://recordings.exotel.com/acme1/c1?"+signature),
+		"a domain below": "RecordingUrl=" + url.QueryEscape("//a.recordings.exotel.com/acme1/c1.mp3?"+
+			signature),
+		"a part of it": "RecordingUrl=" + url.QueryEscape("https://recordings.exotel.com/acme1/c1?"+
+			signature),
 		"an escaped query in a path": "RecordingUrl=" + url.QueryEscape(signedSource+"%3Fa"),
 		"another escaped URL":        "RecordingUrl=" + url.QueryEscape(url.QueryEscape(signedSource+"2?"+signature)),
 		"no query":                   "RecordingUrl=" + url.QueryEscape(signedSource),

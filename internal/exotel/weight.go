@@ -36,7 +36,7 @@ func Weight(r Request) int64 {
 			values += bytes.Count(r.Body, []byte(sign))
 		}
 		if isList(r.Body) {
-			n += int64(len(r.Body)) + 64*eventWeight
+			n += int64(len(r.Body)) + maxEvents*eventWeight
 		}
 		// A byte of invalid UTF-8 becomes three.
 		return n + int64(min(3*len(r.Body), maxText)+min(values, maxValues)*valueWeight+min(values, maxFields)*fieldWeight)

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"strings"
@@ -38,6 +39,26 @@ const (
 	// unknownCall stands for the id of a call or stream that could not be read.
 	unknownCall = store.UnreadCall
 )
+
+// BuildAll makes the events of a verified delivery: one, or those of a list. Each event of a list has its own part of
+// the body, so that what is stored for a call is of this call alone.
+func BuildAll(t *tenantconfig.Tenant, sources recording.SourcePolicy, d Delivery) []store.Event {
+	parts := exotel.Events(d.Fields)
+	if parts == nil {
+		return []store.Event{Build(t, sources, d)}
+	}
+	events := make([]store.Event, len(parts))
+	for i, part := range parts {
+		of := d
+		of.Fields, of.ContentType, of.Raw = part, part.ContentType, part.Body
+		if d.SignedDigest != nil { // one digest covers them all
+			digest := sha256.Sum256(append(bytes.Clone(d.SignedDigest), part.Body...))
+			of.SignedDigest = digest[:]
+		}
+		events[i] = Build(t, sources, of)
+	}
+	return events
+}
 
 // Build makes an event of a verified delivery. One that names no call becomes a dead event with its reason. A field
 // that cannot be read, and a recording that the tenant does not allow, is left out and noted.

@@ -44,6 +44,40 @@ func rejected(url, reason string) store.NewRecording {
 
 const source = "https://recordings.exotel.com/"
 
+// TestBuildAll makes an event of each part of a list, with the part's own text and key.
+func TestBuildAll(t *testing.T) {
+	const a, b = `{"CallSid":"c1","Status":"busy"}`, `{"CallSid":"c2","Status":"failed"}`
+	for name, tc := range map[string]struct {
+		body   string
+		digest []byte
+		want   []string // call, reason, text
+	}{
+		"one":           {body: a, want: []string{"c1  " + a}},
+		"a list of one": {body: "[" + a + "]", want: []string{"c1  [" + a + "]"}},
+		"two":           {body: "[" + a + "," + b + "]", want: []string{"c1  " + a, "c2  " + b}},
+		"two, signed":   {body: "[" + a + "," + b + "]", digest: []byte("d"), want: []string{"c1  " + a, "c2  " + b}},
+		"one that names no call": {body: "[" + a + `,{"Status":"busy"},7]`, want: []string{"c1  " + a,
+			`unknown missing_call_sid {"Status":"busy"}`, "unknown malformed_body 7"}},
+	} {
+		d := delivery(exotel.KindStatus, tc.body)
+		d.SignedDigest = tc.digest
+		var got []string
+		keys := map[[32]byte]bool{}
+		for _, e := range BuildAll(tenant(), recording.SourcePolicy{}, d) {
+			got = append(got, e.CallSID+" "+e.DeadReason+" "+string(e.Raw))
+			keys[e.DedupKey] = true
+		}
+		if diff := cmp.Diff(tc.want, got); diff != "" || len(keys) != len(tc.want) {
+			t.Errorf("%s: %d keys, events (-want +got):\n%s", name, len(keys), diff)
+		}
+		for _, e := range BuildAll(tenant(), recording.SourcePolicy{}, d) {
+			if !keys[e.DedupKey] {
+				t.Errorf("%s: a redelivery of %s has another key", name, e.CallSID)
+			}
+		}
+	}
+}
+
 func TestBuild(t *testing.T) {
 	for name, tc := range map[string]struct {
 		kind, fields string
