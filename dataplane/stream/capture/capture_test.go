@@ -57,7 +57,7 @@ func TestLongCall(t *testing.T) {
 	}
 	c.End()
 	want := c.file(nil)
-	r.settled(c.session, row{State: "uploaded", Size: int64(len(want))})
+	r.settled(c.session, row{State: "uploaded", Size: int64(len(want)), Digest: true})
 	r.same(r.object(acme, "call1", c.session), want)
 	r.noUploads()
 	r.spoolEmpty(p)

@@ -82,7 +82,7 @@ func TestBucketFaults(t *testing.T) {
 			c.talk(time.Duration(tc.seconds) * time.Second)
 			c.End()
 			want := c.file(nil)
-			r.settled(c.session, row{State: "uploaded", Size: int64(len(want)), Digest: tc.seconds < 50})
+			r.settled(c.session, row{State: "uploaded", Size: int64(len(want)), Digest: true})
 			r.same(r.object(acme, "call1", c.session), want)
 			if met.Load() < tc.times {
 				t.Errorf("the fault was met %d times", met.Load())
@@ -149,7 +149,7 @@ func TestBucketAway(t *testing.T) {
 		t.Errorf("%v wait by the metric", got)
 	}
 	r.s3.Start(t)
-	r.settled(long.session, row{State: "uploaded", Size: int64(len(long.file(nil)))})
+	r.settled(long.session, row{State: "uploaded", Size: int64(len(long.file(nil))), Digest: true})
 	r.settled(short.session, row{State: "uploaded", Size: int64(len(short.file(nil))), Digest: true})
 	r.same(r.object(acme, "long", long.session), long.file(nil))
 	r.same(r.object(globex, "short", short.session), short.file(nil))
@@ -214,7 +214,7 @@ func TestOneBucketHangs(t *testing.T) {
 	b.talk(time.Minute)
 	a.End()
 	b.End()
-	r.settled(b.session, row{State: "uploaded", Size: int64(len(b.file(nil)))})
+	r.settled(b.session, row{State: "uploaded", Size: int64(len(b.file(nil))), Digest: true})
 	if got := r.row(a.session); got.State != "recording" {
 		t.Errorf("the other is %+v", got)
 	}
@@ -282,7 +282,7 @@ func TestDatabaseAway(t *testing.T) {
 		t.Errorf("%d parts are in the bucket", n)
 	}
 	r.pg.Start(t)
-	r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil)))})
+	r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
 	r.same(r.object(acme, "call1", c.session), c.file(nil))
 	r.noUploads()
 	r.spoolEmpty(p)
@@ -521,7 +521,7 @@ func TestOwnIsNotRescued(t *testing.T) {
 	})
 	c.talk(time.Minute)
 	c.End()
-	r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil)))})
+	r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
 	r.same(r.object(acme, "call1", c.session), c.file(nil))
 	r.noUploads()
 }
