@@ -36,6 +36,7 @@ func TestUnhealthyTenants(t *testing.T) {
 		"storage quota":          storageQuota,
 		"line break in a Secret": lineBreakInSecret,
 		"Exotel refuses":         exotelRefuses,
+		"wrong Exotel cluster":   wrongCluster,
 		"resource quota":         resourceQuota,
 		"no node":                noNode,
 		"sidecar never ends":     sidecarNeverEnds,
@@ -50,6 +51,13 @@ func TestUnhealthyTenants(t *testing.T) {
 // waitUnhealthy waits for a condition that is False with a text, and for Ready to be False.
 func (x *tenant) waitUnhealthy(t *testing.T, kind string, parts ...string) {
 	t.Helper()
+	x.waitFalse(t, kind, parts...)
+	x.waitFalse(t, v1alpha1.ConditionReady)
+}
+
+// waitFalse waits for a condition that is False with a text.
+func (x *tenant) waitFalse(t *testing.T, kind string, parts ...string) {
+	t.Helper()
 	start := time.Now()
 	eventually(t, within, fmt.Sprintf("%s of %s is False and says %q", kind, x.id(), parts),
 		func(ctx context.Context) (bool, string) {
@@ -58,8 +66,7 @@ func (x *tenant) waitUnhealthy(t *testing.T, kind string, parts ...string) {
 				return false, err.Error()
 			}
 			c := apimeta.FindStatusCondition(o.Status.Conditions, kind)
-			ok := c != nil && c.Status == metav1.ConditionFalse &&
-				apimeta.IsStatusConditionFalse(o.Status.Conditions, v1alpha1.ConditionReady)
+			ok := c != nil && c.Status == metav1.ConditionFalse
 			for _, p := range parts {
 				ok = ok && strings.Contains(c.Message, p)
 			}
@@ -133,6 +140,17 @@ func exotelRefuses(t *testing.T) {
 	src.Set(path(recs[0]), exotelsim.Quirks{Status: http.StatusUnauthorized})
 	x.announce(t, recs)
 	x.waitUnhealthy(t, v1alpha1.ConditionUploadsHealthy, "401", "spec.exotel.credentialsSecretRef")
+}
+
+// wrongCluster has an account that the named cluster of Exotel does not know: it answers 404. That has no part in
+// Ready, since webhooks of the other cluster still arrive.
+func wrongCluster(t *testing.T) {
+	src := newSource(t)
+	src.SetAllDetails(exotelsim.DetailQuirks{Status: http.StatusNotFound})
+	x := applyTenant(t, tenantOptions{source: src.url, change: func(o *v1alpha1.Tenant) {
+		o.Spec.Exotel.Backfill = &v1alpha1.BackfillSpec{Interval: &metav1.Duration{Duration: time.Minute}}
+	}})
+	x.waitFalse(t, v1alpha1.ConditionBackfillSucceeded, "404", "check the region")
 }
 
 // resourceQuota rejects the upload pods of one Tenant: they get a priority class whose quota is used up.
