@@ -1,0 +1,78 @@
+package tenant
+
+import (
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
+)
+
+// terminate deletes a namespace. No controller empties it here, so it stays in deletion until end, which makes it
+// again.
+func (r *rig) terminate(t *testing.T, name string) (end func()) {
+	t.Helper()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	if err := r.Client.Delete(t.Context(), ns); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(ns), ns); err != nil {
+			t.Fatal(err)
+		}
+		ns.Spec.Finalizers = nil
+		if err := r.Client.SubResource("finalize").Update(t.Context(), ns); err != nil {
+			t.Fatal(err)
+		}
+		kubetest.Eventually(t, soon, func() error {
+			return r.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+		})
+	}
+}
+
+// TestNamespaceInDeletion has a namespace of the platform be in deletion when a Tenant is created. The Tenant reports
+// the API server's words, and recovers by itself.
+func TestNamespaceInDeletion(t *testing.T) {
+	for name, of := range map[string]func(*rig) string{
+		"tenant configs": func(r *rig) string { return r.work },
+		"upload configs": func(r *rig) string { return r.uploads },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.start(t)
+			end := r.terminate(t, of(r))
+			r.putSecrets(t, "support", r.goodSecrets())
+			tenant := r.newTenant("support")
+			r.create(t, tenant)
+			r.until(t, tenant, reconcilingFor(v1alpha1.ReasonConfigFailed, "will be tried again",
+				"is being terminated"))
+			end()
+			r.until(t, tenant, isReady)
+		})
+	}
+}
+
+// TestTenantsNamespaceInDeletion deletes the namespace of a Tenant, and with it the Tenant. It ends as always: what
+// cannot be created any more, such as an event, is not needed for that.
+func TestTenantsNamespaceInDeletion(t *testing.T) {
+	r := newRig(t)
+	r.start(t)
+	tenant := r.ready(t, "support")
+	r.terminate(t, r.ns)
+	if err := r.Client.Delete(t.Context(), tenant); err != nil {
+		t.Fatal(err)
+	}
+	kubetest.Eventually(t, soon, func() error {
+		err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("the Tenant is still there: %v", tenant.Status.Conditions)
+	})
+}

@@ -1,0 +1,119 @@
+package uploadjob
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/caly-dev/caly/internal/testkit/kubetest"
+)
+
+const leaseName = "operator"
+
+// candidate runs an operator that waits for the lease. created is called before each Job that it creates. It ends with
+// an error once it has lost the lease.
+func (r *rig) candidate(t *testing.T, created func()) (ended <-chan error) {
+	t.Helper()
+	env := kubetest.Get(t)
+	mgr, err := ctrl.NewManager(env.Config, ctrl.Options{
+		Scheme:                  env.Scheme,
+		Metrics:                 server.Options{BindAddress: "0"},
+		Controller:              config.Controller{SkipNameValidation: ptr.To(true)},
+		Cache:                   cache.Options{DefaultNamespaces: map[string]cache.Config{r.ns: {}, r.work: {}}},
+		LeaderElection:          true,
+		LeaderElectionID:        leaseName,
+		LeaderElectionNamespace: r.work,
+		LeaseDuration:           ptr.To(3 * time.Second),
+		RenewDeadline:           ptr.To(2 * time.Second),
+		RetryPeriod:             ptr.To(300 * time.Millisecond),
+		NewClient: func(cfg *rest.Config, o client.Options) (client.Client, error) {
+			c, err := client.NewWithWatch(cfg, o)
+			return interceptor.NewClient(c, interceptor.Funcs{Create: func(
+				ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption,
+			) error {
+				created()
+				return c.Create(ctx, o, opts...)
+			}}), err
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	controller := r.reconciler(0)
+	controller.Client = mgr.GetClient()
+	if err := controller.SetupWithManager(mgr); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		done <- mgr.Start(ctx)
+	}()
+	t.Cleanup(func() { cancel(); <-stopped })
+	return done
+}
+
+// TestLeadershipMoves takes the lease from an operator right before it creates a Job. The operator ends, and what it
+// was about to write does not arrive. The next operator makes the one Job and reports the backlog.
+func TestLeadershipMoves(t *testing.T) {
+	t.Parallel()
+	r := setUp(t)
+	tenant := r.healthyTenant(t, "support")
+	creating, proceed := make(chan struct{}, 1), make(chan struct{})
+	first := r.candidate(t, func() {
+		creating <- struct{}{}
+		<-proceed
+	})
+	r.enqueue(t, tenant.ID(), 1)
+	select {
+	case <-creating:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the first operator creates no Job")
+	}
+	eventually(t, func() string {
+		var lease coordinationv1.Lease
+		if err := r.Get(t.Context(), client.ObjectKey{Namespace: r.work, Name: leaseName}, &lease); err != nil {
+			return err.Error()
+		}
+		lease.Spec.HolderIdentity = ptr.To("another")
+		lease.Spec.RenewTime = ptr.To(metav1.NowMicro())
+		if err := r.Update(t.Context(), &lease); err != nil { // the first may renew it meanwhile
+			return err.Error()
+		}
+		return ""
+	})
+	select {
+	case err := <-first:
+		if err == nil {
+			t.Error("the first operator ends without an error")
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("the first operator goes on without the lease")
+	}
+	close(proceed)
+	time.Sleep(500 * time.Millisecond) // its write fails, or arrives
+	if j := r.job(t, tenant); j != nil {
+		t.Errorf("the first operator has made the Job %s after it had lost the lease", j.Name)
+	}
+	r.candidate(t, func() {})
+	r.waitForPods(t, tenant, 1)
+	r.waitForBacklog(t, tenant, 1)
+	var jobs batchv1.JobList
+	if err := r.List(t.Context(), &jobs, client.InNamespace(r.work)); err != nil || len(jobs.Items) != 1 {
+		t.Errorf("%d Jobs, %v; want 1", len(jobs.Items), err)
+	}
+}
