@@ -70,12 +70,17 @@ type Route struct {
 	Timeouts bool
 }
 
+// routeWithin bounds the first statement. A pooler accepts a connection while the server hangs.
+const routeWithin = 15 * time.Second
+
 const findRoute = `SELECT pg_backend_pid(), current_setting('statement_timeout') <> '0'
 	AND current_setting('idle_in_transaction_session_timeout') <> '0'`
 
 // FindRoute connects once. A pooler answers with a process ID that is not the server's: it has to make one up, since
 // the server may change (PgBouncer, src/client.c, finish_client_login).
 func FindRoute(ctx context.Context, cfg *pgx.ConnConfig) (r Route, err error) {
+	ctx, cancel := context.WithTimeout(ctx, routeWithin)
+	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return r, err

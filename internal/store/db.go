@@ -27,7 +27,8 @@ type Options struct {
 	MinIdleConns int32
 	// ApplicationName is shown in pg_stat_activity; empty means "caly-" and the component.
 	ApplicationName string
-	// StatementTimeout ends a statement that takes longer; 0 means 15 s.
+	// StatementTimeout ends a statement that takes longer; 0 means 15 s. A statement, and a transaction as a whole,
+	// gets 10 s more for a connection and for the answer. Then it is given up, since the server may hang.
 	StatementTimeout time.Duration
 	// Shared bounds the connections that one tenant's transactions hold at once to fair.Share(MaxConns). Transactions of
 	// several tenants are not bounded.
@@ -38,7 +39,7 @@ type Options struct {
 
 // DB is a bounded pool of connections to a database whose schema is the one this binary needs.
 type DB struct {
-	pool      *pgxpool.Pool
+	pool      *pool
 	dsn       string
 	gate      *fair.Gate // nil without Options.Shared
 	setTenant string     // the first statement of a tenant's transaction
@@ -72,28 +73,33 @@ func Open(ctx context.Context, dsn string, o Options) (*DB, error) {
 
 // connect makes the pool and checks what is at its other end.
 func (d *DB) connect(ctx context.Context, cfg *pgxpool.Config, o Options) error {
-	route, err := dbconn.FindRoute(ctx, cfg.ConnConfig)
+	within := cmp.Or(o.StatementTimeout, defaultTimeout) + reachWithin
+	first, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	route, err := dbconn.FindRoute(first, cfg.ConnConfig)
 	if err != nil {
 		return explainLogin(err)
 	}
 	dbconn.QueryMode(cfg.ConnConfig, d.dsn, route)
 	d.setTimeouts(cfg.ConnConfig, route, o.StatementTimeout)
 	d.readOnly = guardReadOnly(cfg.ConnConfig)
-	if d.pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
+	raw, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
 		return explain(err)
 	}
-	d.readOnly.pool.Store(d.pool)
+	d.pool = newPool(raw, within)
+	d.readOnly.pool.Store(raw)
 	if err = d.verify(ctx, o.Component); err == nil && route.Pooled && !route.Timeouts {
 		err = noTimeouts(cfg.ConnConfig.User)
 	}
 	if err != nil {
-		d.pool.Close()
+		raw.Close()
 	}
 	return err
 }
 
 // Close ends all connections.
-func (d *DB) Close() { d.pool.Close() }
+func (d *DB) Close() { d.pool.raw.Close() }
 
 // Ping asks the database for a sign of life.
 func (d *DB) Ping(ctx context.Context) error { return explain(d.pool.Ping(ctx)) }
@@ -127,6 +133,9 @@ func explain(err error) error {
 			kind = ErrReadOnly
 		}
 		return fmt.Errorf("%w: connect: %s", kind, dbconn.Reason(connect))
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: the server did not answer in time: %w", ErrUnavailable, err)
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }

@@ -66,6 +66,8 @@ func (d *DB) enter(ctx context.Context, tenants []string) (leave func(), err err
 	if d.gate == nil || len(tenants) != 1 {
 		return func() {}, nil
 	}
+	ctx, cancel := d.pool.bound(ctx)
+	defer cancel()
 	leave, err = d.gate.Acquire(ctx, tenants[0])
 	switch {
 	case errors.Is(err, context.Canceled):

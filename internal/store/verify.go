@@ -131,7 +131,7 @@ func (d *DB) explainAccess(ctx context.Context, err error) error {
 	if d.pool.QueryRow(ctx, findAccess).Scan(&a.role, &a.schema, &a.table, &a.read, &a.visible) != nil {
 		return explain(err)
 	}
-	role := pgx.Identifier{d.pool.Config().ConnConfig.User}.Sanitize()
+	role := pgx.Identifier{d.pool.raw.Config().ConnConfig.User}.Sanitize()
 	switch {
 	case !a.role:
 		return fmt.Errorf("%w: %s", errRoleDropped, dbconn.Says(pg))

@@ -1,0 +1,103 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
+)
+
+// TestHungServer checks that no statement waits longer than its bound for a server that hangs, for callers without a
+// deadline of their own. PgBouncer keeps the connections of its clients open, for query_wait_timeout (120 s) or, once
+// a statement is sent, without end.
+func TestHungServer(t *testing.T) {
+	const within = 1*time.Second + 10*time.Second
+	for name, pooled := range map[string]bool{"through PgBouncer": true, "directly": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pg := pgtest.NewServer(t, pgtest.Bin15(t), false)
+			migrate(t, pg)
+			address := pg.Address()
+			if pooled {
+				address = pg.PgBouncer(t, "transaction", "")
+			}
+			oper := openBounded(t, pgtest.At(t, pg.OperatorDSN, address), "operator")
+			f := &fixture{pg: pg, oper: oper}
+			uploadURL := f.role(t, acme, "password")
+			live := openBounded(t, pgtest.At(t, pg.DataplaneDSN, address), "dataplane")
+			upload := openBounded(t, uploadURL, "upload")
+			paths := hangPaths(oper, live, upload, uploadURL)
+			resume := pg.Hang(t)
+			var running sync.WaitGroup
+			for name, run := range paths {
+				running.Go(func() {
+					began := time.Now()
+					err := run(context.Background())
+					took := time.Since(began)
+					if !errors.Is(err, store.ErrUnavailable) || took > within+4*time.Second {
+						t.Errorf("%s: %v after %s, want that the database is unavailable", name, err, took)
+					}
+				})
+			}
+			running.Wait()
+			resume()
+			for name, run := range paths {
+				for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+					err := run(t.Context())
+					if err == nil {
+						break
+					}
+					if time.Now().After(deadline) {
+						t.Fatalf("%s after the server went on: %v", name, err)
+					}
+				}
+			}
+		})
+	}
+}
+
+func openBounded(t *testing.T, dsn, component string) *store.DB {
+	t.Helper()
+	db, err := store.Open(t.Context(), dsn, store.Options{Component: component, StatementTimeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	return db
+}
+
+// hangPaths are statements of each program and of each form: one row, rows, a batch, a transaction.
+func hangPaths(oper, live, upload *store.DB, uploadURL string) map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"operator, rows": func(ctx context.Context) error {
+			_, err := oper.Unviewed(ctx, acme, store.Wanted{Limit: 1, Queued: true})
+			return err
+		},
+		"operator, no rows": func(ctx context.Context) error { return oper.EnsureHistoryPartitions(ctx, 1) },
+		"data plane, transaction": func(ctx context.Context) error {
+			_, _, err := live.Calls(ctx, acme, store.CallFilter{Page: store.Page{Limit: 1}})
+			return err
+		},
+		"data plane, batch": func(ctx context.Context) error {
+			_, err := live.Ingest(ctx, newEvent(acme, store.NewID(), "terminal", store.CallCompleted, ""))
+			return err
+		},
+		"data plane, one row": live.Writable,
+		"data plane, ping":    live.Ping,
+		"upload pod, claim": func(ctx context.Context) error {
+			_, err := upload.Claim(ctx, "pod", 1, time.Minute)
+			return err
+		},
+		"upload pod, start": func(ctx context.Context) error {
+			db, err := store.Open(ctx, uploadURL, store.Options{Component: "upload", StatementTimeout: time.Second})
+			if err == nil {
+				db.Close()
+			}
+			return err
+		},
+	}
+}
