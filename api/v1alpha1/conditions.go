@@ -198,8 +198,6 @@ const (
 	LabelOrigin = "voice.caly.dev/origin"
 	// OriginIntake is the value of LabelOrigin on CallRecordings that the operator made from rows.
 	OriginIntake = "intake"
-	// LabelComponent tells what a managed object is for: tenant-config, upload-config, upload.
-	LabelComponent = "app.kubernetes.io/component"
 	// SecretTypeTenantConfig is the type of the Secret that data-plane pods watch.
 	SecretTypeTenantConfig = "voice.caly.dev/tenant-config"
 	// SecretTypeTenantConfigList is the type of the Secret that lists the published tenant configs.

@@ -84,7 +84,7 @@ func lookUpEntrance(ctx context.Context, id string) (entrance, error) {
 	if t.Spec.Audio == nil {
 		return entrance{}, fmt.Errorf("tenant %s takes no audio streams: give it spec.audio", id)
 	}
-	base, _, ok := strings.Cut(webhookURL(t, eventStatus), "/webhooks/exotel/")
+	base, _, ok := strings.Cut(webhookURL(t, eventStatus), v1alpha1.WebhookPathPrefix)
 	if !ok {
 		return entrance{}, fmt.Errorf("tenant %s has no address yet: see kubectl describe tenant -n %s %s, or give --server", id, t.Namespace, t.Name)
 	}

@@ -163,5 +163,8 @@ func (k *Keeper) write(ctx context.Context, s *corev1.Secret, ring *keyring.Ring
 }
 
 func labels() map[string]string {
-	return map[string]string{v1alpha1.LabelComponent: "keyring", "app.kubernetes.io/managed-by": "caly"}
+	return map[string]string{
+		v1alpha1.LabelComponent: v1alpha1.ComponentKeyring,
+		v1alpha1.LabelManagedBy: v1alpha1.Product,
+	}
 }

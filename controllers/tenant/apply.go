@@ -83,8 +83,10 @@ func (r *Reconciler) apply(ctx context.Context, s *scope) error {
 
 func (r *Reconciler) webhookURLs(t *v1alpha1.Tenant) (urls []v1alpha1.WebhookURL) {
 	for _, event := range []string{"passthru", "status"} {
-		urls = append(urls, v1alpha1.WebhookURL{Event: event,
-			URL: fmt.Sprintf("%s/webhooks/exotel/%s/%s/%s", strings.TrimRight(r.PublicURL, "/"), t.Namespace, t.Name, event)})
+		urls = append(urls, v1alpha1.WebhookURL{
+			Event: event,
+			URL:   strings.TrimRight(r.PublicURL, "/") + v1alpha1.WebhookPathPrefix + t.ID() + "/" + event,
+		})
 	}
 	return urls
 }
@@ -127,11 +129,9 @@ func (r *Reconciler) changeConfig(ctx context.Context, s *scope, change func(*te
 
 // components of the Secrets, by type, for their labels.
 var components = map[corev1.SecretType]string{
-	v1alpha1.SecretTypeTenantConfig: "tenant-config",
-	v1alpha1.SecretTypeUploadConfig: componentUploadConfig,
+	v1alpha1.SecretTypeTenantConfig: v1alpha1.ComponentTenantConfig,
+	v1alpha1.SecretTypeUploadConfig: v1alpha1.ComponentUploadConfig,
 }
-
-const componentUploadConfig = "upload-config"
 
 func (r *Reconciler) applySecret(
 	ctx context.Context, s *scope, key client.ObjectKey, kind corev1.SecretType, data []byte,
@@ -139,10 +139,10 @@ func (r *Reconciler) applySecret(
 	ac := corev1ac.Secret(key.Name, key.Namespace).
 		WithType(kind).
 		WithLabels(map[string]string{
-			v1alpha1.LabelTenant:           s.tenant.Name,
-			v1alpha1.LabelTenantNamespace:  s.tenant.Namespace,
-			v1alpha1.LabelComponent:        components[kind],
-			"app.kubernetes.io/managed-by": "caly",
+			v1alpha1.LabelTenant:          s.tenant.Name,
+			v1alpha1.LabelTenantNamespace: s.tenant.Namespace,
+			v1alpha1.LabelComponent:       components[kind],
+			v1alpha1.LabelManagedBy:       v1alpha1.Product,
 		}).
 		WithData(map[string][]byte{tenantconfig.Key: data})
 	if err := r.Client.Apply(ctx, ac, FieldOwner, client.ForceOwnership); err != nil {

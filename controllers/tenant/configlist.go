@@ -283,8 +283,8 @@ func (l *ConfigList) write(ctx context.Context, secret *corev1.Secret, names map
 				Namespace: l.WorkNamespace,
 				Name:      tenantconfig.ListSecretName,
 				Labels: map[string]string{
-					v1alpha1.LabelComponent:        "tenant-config-list",
-					"app.kubernetes.io/managed-by": "caly",
+					v1alpha1.LabelComponent: v1alpha1.ComponentTenantConfigList,
+					v1alpha1.LabelManagedBy: v1alpha1.Product,
 				},
 			},
 			Type: v1alpha1.SecretTypeTenantConfigList,

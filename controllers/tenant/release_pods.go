@@ -61,7 +61,7 @@ func (r *Reconciler) uploadPods(ctx context.Context, t *v1alpha1.Tenant) (pods [
 		err := r.APIReader.List(ctx, &list, client.InNamespace(namespace), client.Limit(500), client.MatchingLabels{
 			v1alpha1.LabelTenant:          t.Name,
 			v1alpha1.LabelTenantNamespace: t.Namespace,
-			v1alpha1.LabelComponent:       "upload",
+			v1alpha1.LabelComponent:       v1alpha1.ComponentUpload,
 		})
 		if err != nil {
 			return nil, err

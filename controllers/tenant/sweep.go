@@ -53,7 +53,7 @@ func (w *Sweeper) sweep(ctx context.Context) error {
 	for _, namespace := range []string{w.UploadNamespace, w.WorkNamespace} {
 		var secrets corev1.SecretList
 		if err := w.APIReader.List(ctx, &secrets, client.InNamespace(namespace),
-			client.MatchingLabels{"app.kubernetes.io/managed-by": "caly"}); err != nil {
+			client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.Product}); err != nil {
 			return err
 		}
 		for i := range secrets.Items {

@@ -59,8 +59,13 @@ func (r *Reconciler) deadline() time.Duration {
 // newJob is a tenant's upload Job: pods that drain one queue and exit. Once one of them has found the queue empty, the Job
 // starts no more.
 func (r *Reconciler) newJob(t *v1alpha1.Tenant, parallelism int32) *batchv1.Job {
-	labels := map[string]string{v1alpha1.LabelTenant: t.Name, v1alpha1.LabelTenantNamespace: t.Namespace,
-		v1alpha1.LabelComponent: "upload", "app.kubernetes.io/name": "caly", "app.kubernetes.io/managed-by": "caly"}
+	labels := map[string]string{
+		v1alpha1.LabelTenant:          t.Name,
+		v1alpha1.LabelTenantNamespace: t.Namespace,
+		v1alpha1.LabelComponent:       v1alpha1.ComponentUpload,
+		v1alpha1.LabelName:            v1alpha1.Product,
+		v1alpha1.LabelManagedBy:       v1alpha1.Product,
+	}
 	return &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: r.UploadNamespace,

@@ -255,7 +255,7 @@ func podsOf(j *batchv1.Job) int32 {
 	return max(running, ptr.Deref(j.Spec.Parallelism, 0))
 }
 
-var uploadJobs = client.MatchingLabels{v1alpha1.LabelComponent: "upload"}
+var uploadJobs = client.MatchingLabels{v1alpha1.LabelComponent: v1alpha1.ComponentUpload}
 
 // mayHaveJob reports whether a Tenant has a config and is neither suspended nor being deleted.
 func mayHaveJob(t *v1alpha1.Tenant) bool {

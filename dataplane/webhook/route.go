@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/dataplane/problem"
 	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -11,7 +12,7 @@ import (
 
 // PathPrefix of every webhook: {PathPrefix}{namespace}/{tenant}/{event}, or {PathPrefix}{event} where the tenant is found by what the
 // webhook says. Behind either may stand a token.
-const PathPrefix = "/webhooks/exotel/"
+const PathPrefix = v1alpha1.WebhookPathPrefix
 
 // kinds by the event's name in the path.
 var kinds = map[string]string{
