@@ -18,7 +18,7 @@ import (
 // rolesWork makes, rotates and drops the role of a tenant, and has it log in.
 func rolesWork(t *testing.T, pg *pgtest.Server, tenant string) error {
 	t.Helper()
-	oper, err := store.Open(t.Context(), pg.OperatorDSN, store.Options{Component: "operator", MaxConns: 1})
+	oper, err := store.OpenOperator(t.Context(), pg.OperatorDSN, store.Options{MaxConns: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func rolesWork(t *testing.T, pg *pgtest.Server, tenant string) error {
 		if err != nil {
 			return err
 		}
-		upload, err := store.Open(t.Context(), dsn, store.Options{Component: "upload", MaxConns: 1})
+		upload, err := store.OpenUpload(t.Context(), dsn, store.Options{MaxConns: 1})
 		if err != nil {
 			return err
 		}

@@ -187,7 +187,7 @@ func registerDatabase(r *prometheus.Registry, db *pools) {
 		if db == nil {
 			return 0
 		}
-		for _, pool := range []*store.DB{db.ingest, db.live, db.api, db.limits} {
+		for _, pool := range []*store.Dataplane{db.ingest, db.live, db.api, db.limits} {
 			n += float64(pool.ReadOnlyAnswers())
 		}
 		return n
@@ -201,7 +201,7 @@ func registerDatabase(r *prometheus.Registry, db *pools) {
 		}, readOnly))
 }
 
-func pingDatabase(ctx context.Context, db *store.DB) error {
+func pingDatabase(ctx context.Context, db *store.Dataplane) error {
 	ctx, cancel := context.WithTimeout(ctx, pingWithin)
 	defer cancel()
 	return db.Writable(ctx)

@@ -244,7 +244,7 @@ func route(webhooks, streams, rest http.Handler) http.Handler {
 }
 
 // monitoring is what the pod tells of itself at /api/monitoring/status.
-func (a *tenantAPI) monitoring(w *watch.Watcher, db *store.DB) *monitoring.Handler {
+func (a *tenantAPI) monitoring(w *watch.Watcher, db *store.Dataplane) *monitoring.Handler {
 	return monitoring.New(0,
 		monitoring.NewSection("tenantConfigs", func(context.Context) any {
 			known, unreadable := w.Counts()

@@ -57,20 +57,20 @@ func (o *poolOptions) check() error {
 // another.
 type pools struct {
 	// ingest stores webhooks.
-	ingest *store.DB
+	ingest *store.Dataplane
 	// live admits audio streams, keeps their sessions and ends them.
-	live *store.DB
+	live *store.Dataplane
 	// api serves the tenant API: accounts and lists.
-	api *store.DB
+	api *store.Dataplane
 	// limits counts rate limits and reads revocations.
-	limits *store.DB
+	limits *store.Dataplane
 }
 
 // openPools connects all pools. The caller closes them.
 func openPools(ctx context.Context, dsn string, o poolOptions, commitWorkers int) (*pools, error) {
 	p := &pools{}
 	for _, pool := range []struct {
-		db      **store.DB
+		db      **store.Dataplane
 		options store.Options
 	}{
 		{&p.ingest, store.Options{
@@ -91,8 +91,7 @@ func openPools(ctx context.Context, dsn string, o poolOptions, commitWorkers int
 		}},
 		{&p.limits, store.Options{ApplicationName: "caly-dataplane-limits", MaxConns: limitConnections, Shared: true}},
 	} {
-		pool.options.Component = "dataplane"
-		db, err := store.Open(ctx, dsn, pool.options)
+		db, err := store.OpenDataplane(ctx, dsn, pool.options)
 		if err != nil {
 			p.close()
 			return nil, err
@@ -106,7 +105,7 @@ func (p *pools) close() {
 	if p == nil {
 		return
 	}
-	for _, db := range []*store.DB{p.ingest, p.live, p.api, p.limits} {
+	for _, db := range []*store.Dataplane{p.ingest, p.live, p.api, p.limits} {
 		if db != nil {
 			db.Close()
 		}

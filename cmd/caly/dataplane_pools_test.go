@@ -34,7 +34,7 @@ func lockCalls(t *testing.T, pg *pgtest.Server) *pgx.Conn {
 }
 
 // hangingLists starts more lists of a tenant than the pool has connections. They end with the test.
-func hangingLists(t *testing.T, db *store.DB, tenant string) {
+func hangingLists(t *testing.T, db *store.Dataplane, tenant string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var lists sync.WaitGroup
@@ -109,8 +109,8 @@ func TestSlowListsDelayNoCall(t *testing.T) {
 // is free.
 func TestTenantBeyondItsShareIsBusy(t *testing.T) {
 	pg := pgtest.New(t)
-	o := store.Options{Component: "dataplane", MaxConns: 8, Shared: true, MaxWaiting: 38}
-	db, err := store.Open(t.Context(), pg.DataplaneDSN, o)
+	o := store.Options{MaxConns: 8, Shared: true, MaxWaiting: 38}
+	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, o)
 	if err != nil {
 		t.Fatal(err)
 	}

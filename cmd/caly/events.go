@@ -31,7 +31,7 @@ func newEventsCommand() *cobra.Command {
 }
 
 // openEvents connects as the operator does.
-func openEvents(cmd *cobra.Command, file string) (*store.DB, error) {
+func openEvents(cmd *cobra.Command, file string) (*store.Operator, error) {
 	return openOperator(cmd.Context(), file, "caly-events")
 }
 
@@ -166,7 +166,7 @@ func newEventsListCommand(file *string) *cobra.Command {
 	return cmd
 }
 
-func listEvents(cmd *cobra.Command, db *store.DB, filter store.EventFilter, output string) error {
+func listEvents(cmd *cobra.Command, db *store.Operator, filter store.EventFilter, output string) error {
 	views, next := []eventView{}, int64(0)
 	for limit := filter.Limit; len(views) < limit; {
 		filter.Limit = limit - len(views)

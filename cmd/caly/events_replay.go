@@ -100,7 +100,7 @@ func replayEvents(cmd *cobra.Command, o replayOptions, args []string) error {
 
 // replayer applies events one by one, and remembers what became of them.
 type replayer struct {
-	db      *store.DB
+	db      *store.Operator
 	tenants *tenants
 	sources recording.SourcePolicy
 	dryRun  bool

@@ -40,13 +40,13 @@ type deadLetters struct {
 	t      *testing.T
 	tenant string // namespace/name
 	pg     *pgtest.Server
-	db     *store.DB
+	db     *store.Dataplane
 }
 
 func newDeadLetters(t *testing.T) *deadLetters {
 	t.Helper()
 	pg := pgtest.New(t)
-	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ func document(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	parts := apiParts{
-		db:       &pools{api: new(store.DB), limits: new(store.DB)},
+		db:       &pools{api: new(store.Dataplane), limits: new(store.Dataplane)},
 		watcher:  watch.New(nil, "", log),
 		registry: prometheus.NewRegistry(),
 		log:      log,

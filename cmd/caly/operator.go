@@ -138,9 +138,9 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 	if err != nil {
 		return err
 	}
-	var db *store.DB
+	var db *store.Operator
 	err = awaitDatabase(ctx, cli.NewLogger(), o.serveWaiting, func(ctx context.Context) (err error) {
-		db, err = store.Open(ctx, dsn, store.Options{Component: "operator"})
+		db, err = store.OpenOperator(ctx, dsn, store.Options{})
 		return err
 	})
 	if ctx.Err() != nil {
@@ -173,7 +173,7 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 
 // checkRoles repairs what it may of the database's roles, and logs what an administrator has to do: the conditions of
 // the Tenants report it only once a role has to change.
-func checkRoles(ctx context.Context, db *store.DB) {
+func checkRoles(ctx context.Context, db *store.Operator) {
 	problems, err := db.RepairRoles(ctx)
 	if err != nil {
 		ctrl.Log.Error(err, "the database's roles were not checked")
@@ -184,7 +184,7 @@ func checkRoles(ctx context.Context, db *store.DB) {
 }
 
 // secretLabel returns the label that Secrets of Tenants need, and logs it: what "auto" stands for is in the database.
-func secretLabel(ctx context.Context, db *store.DB, setting string) (secretlabel.Label, error) {
+func secretLabel(ctx context.Context, db *store.Operator, setting string) (secretlabel.Label, error) {
 	label, err := secretlabel.Resolve(ctx, setting, db.RequireLabels)
 	if err != nil {
 		return label, cli.UsageError(nil, fmt.Errorf("--require-secret-label: %w", err))
@@ -239,7 +239,9 @@ func cacheOptions(o operatorOptions) cache.Options {
 	return c
 }
 
-func addControllers(mgr ctrl.Manager, db *store.DB, o operatorOptions, cidrs []netip.Prefix, registry *resilience.Registry) error {
+func addControllers(
+	mgr ctrl.Manager, db *store.Operator, o operatorOptions, cidrs []netip.Prefix, registry *resilience.Registry,
+) error {
 	recorder := mgr.GetEventRecorder("caly-operator")
 	storage, err := o.storage.Policy()
 	if err != nil {
@@ -330,7 +332,7 @@ func (o operatorOptions) identities(mgr ctrl.Manager) *tenant.Identities {
 
 // uploadJobs returns the reconciler of upload Jobs.
 func (o operatorOptions) uploadJobs(
-	mgr ctrl.Manager, db *store.DB, template uploadjob.PodTemplate,
+	mgr ctrl.Manager, db *store.Operator, template uploadjob.PodTemplate,
 ) *uploadjob.Reconciler {
 	return &uploadjob.Reconciler{
 		Client:            mgr.GetClient(),
@@ -386,7 +388,7 @@ func podTemplate(file string) (uploadjob.PodTemplate, error) {
 }
 
 // keepPartitions makes the history's partitions of the coming months, at once and then every day.
-func keepPartitions(db *store.DB) manager.RunnableFunc {
+func keepPartitions(db *store.Operator) manager.RunnableFunc {
 	return func(ctx context.Context) error {
 		wait.UntilWithContext(ctx, func(ctx context.Context) {
 			if err := db.EnsureHistoryPartitions(ctx, 3); err != nil && ctx.Err() == nil {

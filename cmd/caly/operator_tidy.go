@@ -34,7 +34,7 @@ type sweep struct {
 	do   func(context.Context) (int64, error)
 }
 
-func sweeps(db *store.DB) []sweep {
+func sweeps(db *store.Operator) []sweep {
 	return []sweep{
 		{"rate_limits", func(ctx context.Context) (int64, error) { return db.SweepHits(ctx, tidyRows) }},
 		{"revocations", func(ctx context.Context) (int64, error) { return db.SweepRevocations(ctx, revocationsKept) }},

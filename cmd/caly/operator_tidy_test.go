@@ -37,7 +37,7 @@ func values(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 // TestTidy : rows that have expired go and are counted by kind, others stay; a second time there is nothing left to do.
 func TestTidy(t *testing.T) {
 	a := newAccounts(t)
-	db, err := store.Open(t.Context(), a.pg.OperatorDSN, store.Options{Component: "operator"})
+	db, err := store.OpenOperator(t.Context(), a.pg.OperatorDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

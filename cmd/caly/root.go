@@ -47,12 +47,12 @@ func newVersionCommand() *cobra.Command {
 }
 
 // openOperator connects as the operator does, for a command that people run; PostgreSQL shows it by the name.
-func openOperator(ctx context.Context, urlFile, name string) (*store.DB, error) {
+func openOperator(ctx context.Context, urlFile, name string) (*store.Operator, error) {
 	dsn, err := databaseURL(urlFile)
 	if err != nil {
 		return nil, err
 	}
-	return store.Open(ctx, dsn, store.Options{Component: "operator", MaxConns: 2, ApplicationName: name})
+	return store.OpenOperator(ctx, dsn, store.Options{MaxConns: 2, ApplicationName: name})
 }
 
 // databaseURL reads the database's URL from a file or from CALY_DATABASE_URL: never from argv, which others can see.

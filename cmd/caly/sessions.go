@@ -27,7 +27,7 @@ func newSessionsCommand() *cobra.Command {
 type sessionsOptions struct{ file, tenant string }
 
 // open checks the flags and connects as the operator does.
-func (o *sessionsOptions) open(cmd *cobra.Command) (*store.DB, error) {
+func (o *sessionsOptions) open(cmd *cobra.Command) (*store.Operator, error) {
 	if o.tenant != "" {
 		if _, _, err := splitTenant(o.tenant); err != nil {
 			return nil, cli.UsageError(nil, err)
@@ -161,7 +161,7 @@ func checkClose(tenant string, all bool, ids []string) error {
 }
 
 // closeSessions asks for the end of each; those that have ended already do not keep the others from it.
-func closeSessions(cmd *cobra.Command, db *store.DB, tenant string, ids []string) error {
+func closeSessions(cmd *cobra.Command, db *store.Operator, tenant string, ids []string) error {
 	var missing []string
 	for _, id := range ids {
 		ref, err := closeSession(cmd.Context(), db, tenant, id)
@@ -181,7 +181,7 @@ func closeSessions(cmd *cobra.Command, db *store.DB, tenant string, ids []string
 }
 
 // closeSession asks for the end of one, of a tenant or of whichever has the id.
-func closeSession(ctx context.Context, db *store.DB, tenant, id string) (ref store.StreamRef, err error) {
+func closeSession(ctx context.Context, db *store.Operator, tenant, id string) (ref store.StreamRef, err error) {
 	if tenant == "" {
 		if tenant, err = db.TenantOfStream(ctx, id); err != nil {
 			return ref, err

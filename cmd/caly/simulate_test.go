@@ -88,7 +88,7 @@ func dataPlane(t *testing.T, sources string) (url string, count func(sql string)
 func dataPlaneOf(t *testing.T, tenants ...*tenantconfig.Tenant) (url string, count func(sql string) int) {
 	t.Helper()
 	pg := pgtest.New(t)
-	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

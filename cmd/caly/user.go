@@ -44,7 +44,7 @@ func (o *userOptions) check() error {
 }
 
 // open checks the flags and connects as the operator does.
-func (o *userOptions) open(cmd *cobra.Command) (*store.DB, error) {
+func (o *userOptions) open(cmd *cobra.Command) (*store.Operator, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 func newUserDisableCommand(o *userOptions) *cobra.Command {
-	cmd := userChange(o, func(cmd *cobra.Command, db *store.DB, u store.User) (string, error) {
+	cmd := userChange(o, func(cmd *cobra.Command, db *store.Operator, u store.User) (string, error) {
 		_, err := db.SetUserDisabled(cmd.Context(), o.tenant, u.ID, true, false, store.Origin{})
 		return "disabled, and signed out everywhere", err
 	})
@@ -20,7 +20,7 @@ func newUserDisableCommand(o *userOptions) *cobra.Command {
 }
 
 func newUserEnableCommand(o *userOptions) *cobra.Command {
-	cmd := userChange(o, func(cmd *cobra.Command, db *store.DB, u store.User) (string, error) {
+	cmd := userChange(o, func(cmd *cobra.Command, db *store.Operator, u store.User) (string, error) {
 		_, err := db.SetUserDisabled(cmd.Context(), o.tenant, u.ID, false, false, store.Origin{})
 		return "enabled", err
 	})
@@ -29,7 +29,7 @@ func newUserEnableCommand(o *userOptions) *cobra.Command {
 }
 
 func newUserRevokeCommand(o *userOptions) *cobra.Command {
-	cmd := userChange(o, func(cmd *cobra.Command, db *store.DB, u store.User) (string, error) {
+	cmd := userChange(o, func(cmd *cobra.Command, db *store.Operator, u store.User) (string, error) {
 		n, err := db.RevokeUser(cmd.Context(), o.tenant, u.ID, nil, store.Origin{})
 		return fmt.Sprintf("signed out everywhere: %d sessions were ended", n), err
 	})
@@ -38,7 +38,7 @@ func newUserRevokeCommand(o *userOptions) *cobra.Command {
 }
 
 // userChange is a command that does something to the user of an email, and says what it did.
-func userChange(o *userOptions, do func(*cobra.Command, *store.DB, store.User) (string, error)) *cobra.Command {
+func userChange(o *userOptions, do func(*cobra.Command, *store.Operator, store.User) (string, error)) *cobra.Command {
 	return &cobra.Command{Args: oneEmail, RunE: func(cmd *cobra.Command, args []string) error {
 		email, err := parseEmail(args[0])
 		if err != nil {

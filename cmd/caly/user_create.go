@@ -132,7 +132,7 @@ type created struct {
 }
 
 // create makes the account: with a hash at once, without one by a token.
-func (c *createOptions) create(cmd *cobra.Command, db *store.DB, hash string) (err error) {
+func (c *createOptions) create(cmd *cobra.Command, db *store.Operator, hash string) (err error) {
 	u := store.NewUser{ID: store.NewID(), Email: c.email, Role: c.role, PasswordHash: hash, Verified: hash != ""}
 	out := created{ID: u.ID, Email: u.Email, Role: u.Role}
 	if hash != "" {

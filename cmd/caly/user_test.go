@@ -31,14 +31,14 @@ const goodPassword = "topsecret-violet-tundra-9"
 type accounts struct {
 	t  *testing.T
 	pg *pgtest.Server
-	db *store.DB // as a data-plane pod has it
+	db *store.Dataplane // as a data-plane pod has it
 }
 
 func newAccounts(t *testing.T) *accounts {
 	t.Helper()
 	pg := pgtest.New(t)
 	t.Setenv("CALY_DATABASE_URL", pg.OperatorDSN)
-	operator, err := store.Open(t.Context(), pg.OperatorDSN, store.Options{Component: "operator"})
+	operator, err := store.OpenOperator(t.Context(), pg.OperatorDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func newAccounts(t *testing.T) *accounts {
 			t.Fatal(err)
 		}
 	}
-	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,8 +143,9 @@ func TestUserToken(t *testing.T) {
 			if r.err != nil || len(token) != 43 {
 				t.Fatalf("the token %q, %v", token, r.err)
 			}
-			if u, err := a.db.UserByEmail(t.Context(), "acme/support", email); err != nil || !u.Invited || u.Verified() {
-				t.Fatalf("%+v, %v", u, err)
+			c, err := a.db.Credentials(t.Context(), "acme/support", email)
+			if err != nil || !c.User.Invited || c.User.Verified() {
+				t.Fatalf("%+v, %v", c.User, err)
 			}
 			if n := a.count(`SELECT count(*)::int FROM mail_outbox WHERE recipient = $1`, email); n != 0 {
 				t.Errorf("%d messages are to be sent", n)

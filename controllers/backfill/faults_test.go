@@ -490,7 +490,12 @@ func TestPoison(t *testing.T) {
 	if !there || *s.FoundMissing != 7 || len(got) != 7 || len(got[tenant.ID()+" full"].Queued) != 16 {
 		t.Errorf("found %d, %d calls; want seven found, and 16 recordings of the full one", *s.FoundMissing, len(got))
 	}
-	rejected, _, err := r.db.ListRecordings(t.Context(), tenant.ID(), store.RecordingFilter{CallSID: "evil"})
+	api, err := store.OpenDataplane(t.Context(), r.pg.DataplaneDSN, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(api.Close)
+	rejected, _, err := api.ListRecordings(t.Context(), tenant.ID(), store.RecordingFilter{CallSID: "evil"})
 	if err != nil || len(rejected) != 1 || rejected[0].LastErrorCode != store.RejectedSource {
 		t.Errorf("the recording of the evil one: %+v, %v", rejected, err)
 	}

@@ -64,7 +64,7 @@ type rig struct {
 	*kubetest.Env
 	ns     string
 	pg     *pgtest.Server
-	db     *store.DB
+	db     *store.Operator
 	exotel *exotelsim.Server
 	sent   *recorder
 	logs   *safeBuffer
@@ -91,9 +91,9 @@ func newRig(t *testing.T, o exotelsim.Options) *rig {
 	return r
 }
 
-func open(t *testing.T, pg *pgtest.Server) *store.DB {
+func open(t *testing.T, pg *pgtest.Server) *store.Operator {
 	t.Helper()
-	db, err := store.Open(t.Context(), pg.OperatorDSN, store.Options{Component: "operator"})
+	db, err := store.OpenOperator(t.Context(), pg.OperatorDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,9 @@ func (r *rig) update(t *testing.T, tenant *v1alpha1.Tenant, f func(*v1alpha1.Ten
 }
 
 // until waits for the condition, for the Tenant's present generation.
-func (r *rig) until(t *testing.T, tenant *v1alpha1.Tenant, status metav1.ConditionStatus, reason string) v1alpha1.BackfillStatus {
+func (r *rig) until(
+	t *testing.T, tenant *v1alpha1.Tenant, status metav1.ConditionStatus, reason string,
+) v1alpha1.BackfillStatus {
 	t.Helper()
 	kubetest.Eventually(t, soon, func() error {
 		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
@@ -334,7 +336,7 @@ func (r *rig) placed(sid string, started time.Time) exotelsim.PlacedCall {
 }
 
 // deliver brings a webhook to a database, by the way that webhooks take.
-func (r *rig) deliver(t *testing.T, db *store.DB, tenant *v1alpha1.Tenant, fields url.Values) {
+func (r *rig) deliver(t *testing.T, db *store.Operator, tenant *v1alpha1.Tenant, fields url.Values) {
 	t.Helper()
 	cfg := compile.Tenant(tenant)
 	cfg.TimeZone = "Asia/Kolkata"

@@ -38,18 +38,20 @@ func TestMain(m *testing.M) {
 
 // countingStore is the real one, with its queries counted.
 type countingStore struct {
-	*store.DB
+	*store.Operator
 	recordings, retries atomic.Int64
 }
 
-func (s *countingStore) Recordings(ctx context.Context, keys []store.RecordingKey) (map[store.RecordingKey]store.Recording, error) {
+func (s *countingStore) Recordings(
+	ctx context.Context, keys []store.RecordingKey,
+) (map[store.RecordingKey]store.Recording, error) {
 	s.recordings.Add(1)
-	return s.DB.Recordings(ctx, keys)
+	return s.Operator.Recordings(ctx, keys)
 }
 
 func (s *countingStore) Retry(ctx context.Context, tenant, id string) error {
 	s.retries.Add(1)
-	return s.DB.Retry(ctx, tenant, id)
+	return s.Operator.Retry(ctx, tenant, id)
 }
 
 // rig is a reconciler with a namespace and a database of its own. A test calls reconcile, or starts it in a manager.
@@ -69,13 +71,19 @@ func newRig(t *testing.T) *rig {
 	t.Helper()
 	env := kubetest.Get(t)
 	pg := pgtest.New(t)
-	db, err := store.Open(t.Context(), pg.OperatorDSN, store.Options{Component: "operator"})
+	db, err := store.OpenOperator(t.Context(), pg.OperatorDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
 	recorder := events.NewFakeRecorder(1000)
-	r := &rig{Client: env.Client, pg: pg, db: &countingStore{DB: db}, ns: env.NewNamespace(t), events: recorder.Events}
+	r := &rig{
+		Client: env.Client,
+		pg:     pg,
+		db:     &countingStore{Operator: db},
+		ns:     env.NewNamespace(t),
+		events: recorder.Events,
+	}
 	r.rec = &Reconciler{Client: interceptor.NewClient(env.Client, r.count()), Recorder: recorder, Store: r.db}
 	return r
 }
@@ -218,7 +226,9 @@ func (r *rig) read(t *testing.T, o *v1alpha1.CallRecording) *v1alpha1.CallRecord
 }
 
 // waitFor waits until the CallRecording has the phase and the reason.
-func (r *rig) waitFor(t *testing.T, o *v1alpha1.CallRecording, phase v1alpha1.RecordingPhase, reason string) *v1alpha1.CallRecording {
+func (r *rig) waitFor(
+	t *testing.T, o *v1alpha1.CallRecording, phase v1alpha1.RecordingPhase, reason string,
+) *v1alpha1.CallRecording {
 	t.Helper()
 	var now *v1alpha1.CallRecording
 	eventually(t, func() string {
@@ -243,7 +253,7 @@ func reasonOf(o *v1alpha1.CallRecording) string {
 // row of a CallRecording, as it is in the database.
 func (r *rig) row(t *testing.T, o *v1alpha1.CallRecording) (row store.Recording, ok bool) {
 	t.Helper()
-	rows, err := r.db.DB.Recordings(t.Context(), []store.RecordingKey{keyOf(o)})
+	rows, err := r.db.Operator.Recordings(t.Context(), []store.RecordingKey{keyOf(o)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +271,7 @@ func (r *rig) enqueue(t *testing.T, o *v1alpha1.CallRecording) string {
 }
 
 // pods are the tenant's upload pods.
-type pods struct{ db *store.DB }
+type pods struct{ db *store.Upload }
 
 func (r *rig) pods(t *testing.T) *pods {
 	t.Helper()
@@ -273,7 +283,7 @@ func (r *rig) pods(t *testing.T) *pods {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, err := store.Open(t.Context(), dsn, store.Options{Component: "upload"})
+	db, err := store.OpenUpload(t.Context(), dsn, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 type rig struct {
 	client.Client
 	in      *Intake
-	db      *store.DB
+	db      *store.Operator
 	ns      string
 	also    string                                                  // another namespace that it sees
 	applied []string                                                // names, in their order
@@ -42,7 +42,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	env := kubetest.Get(t)
-	db, err := store.Open(t.Context(), pgtest.New(t).OperatorDSN, store.Options{Component: "operator"})
+	db, err := store.OpenOperator(t.Context(), pgtest.New(t).OperatorDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func (r *rig) enqueueMany(t *testing.T, tenant string, n int) {
 }
 
 // uploads connects as the tenant's upload pods.
-func (r *rig) uploads(t *testing.T, tenant string) *store.DB {
+func (r *rig) uploads(t *testing.T, tenant string) *store.Upload {
 	t.Helper()
 	role, err := r.db.EnsureUploadRole(t.Context(), tenant, "pw")
 	if err != nil {
@@ -159,7 +159,7 @@ func (r *rig) uploads(t *testing.T, tenant string) *store.DB {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, err := store.Open(t.Context(), dsn, store.Options{Component: "upload"})
+	db, err := store.OpenUpload(t.Context(), dsn, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -82,7 +82,7 @@ func TestReady(t *testing.T) {
 // loginWorks connects as an upload pod does.
 func (r *rig) loginWorks(t *testing.T, tenant *v1alpha1.Tenant) {
 	t.Helper()
-	db, err := store.Open(t.Context(), r.upload(t, tenant).DatabaseURL.Reveal(), store.Options{Component: "upload"})
+	db, err := store.OpenUpload(t.Context(), r.upload(t, tenant).DatabaseURL.Reveal(), store.Options{})
 	if err != nil {
 		t.Errorf("the upload pods' database URL: %v", err)
 		return

@@ -38,7 +38,7 @@ func TestDeletionGoesOnWithoutADeadNode(t *testing.T) {
 	if _, err := r.db.Enqueue(t.Context(), tenant.ID(), "f1", queued); err != nil {
 		t.Fatal(err)
 	}
-	worker, err := store.Open(t.Context(), r.upload(t, tenant).DatabaseURL.Reveal(), store.Options{Component: "upload"})
+	worker, err := store.OpenUpload(t.Context(), r.upload(t, tenant).DatabaseURL.Reveal(), store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,7 +77,7 @@ func (r *rig) fill(t *testing.T, tenant *v1alpha1.Tenant) {
 		t.Fatal(err)
 	}
 	r.ingest(t, id, "uploaded")
-	pod, err := store.Open(t.Context(), r.upload(t, tenant).DatabaseURL.Reveal(), store.Options{Component: "upload"})
+	pod, err := store.OpenUpload(t.Context(), r.upload(t, tenant).DatabaseURL.Reveal(), store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func (r *rig) fill(t *testing.T, tenant *v1alpha1.Tenant) {
 // ingest takes a webhook as the data plane does.
 func (r *rig) ingest(t *testing.T, tenant, call string) {
 	t.Helper()
-	dataplane, err := store.Open(t.Context(), r.pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	dataplane, err := store.OpenDataplane(t.Context(), r.pg.DataplaneDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -494,7 +494,7 @@ func TestSweeperMovesUploads(t *testing.T) {
 }
 
 // noRole is the real store, but away when the role is to be dropped.
-type noRole struct{ *store.DB }
+type noRole struct{ *store.Operator }
 
 func (noRole) DropUploadRole(context.Context, string) error { return store.ErrUnavailable }
 

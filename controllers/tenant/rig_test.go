@@ -56,7 +56,7 @@ type rig struct {
 	work    string // of tenant configs
 	uploads string // of upload configs and Jobs
 	pg      *pgtest.Server
-	db      *store.DB
+	db      *store.Operator
 	s3      *s3test.Server
 	bucket  string
 	buckets *counting
@@ -99,9 +99,9 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-func (r *rig) openStore(t *testing.T) *store.DB {
+func (r *rig) openStore(t *testing.T) *store.Operator {
 	t.Helper()
-	db, err := store.Open(t.Context(), r.pg.OperatorDSN, store.Options{Component: "operator"})
+	db, err := store.OpenOperator(t.Context(), r.pg.OperatorDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

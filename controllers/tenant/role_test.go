@@ -34,7 +34,7 @@ func TestConnectionsOfUploadRole(t *testing.T) {
 
 // unlimited is the real store, but for an answer to LimitUploadRole.
 type unlimited struct {
-	*store.DB
+	*store.Operator
 	err error
 }
 

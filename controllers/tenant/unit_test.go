@@ -279,7 +279,7 @@ func TestSecretNames(t *testing.T) {
 
 func TestStillGood(t *testing.T) {
 	pg := pgtest.New(t)
-	db, err := store.Open(t.Context(), pg.OperatorDSN, store.Options{Component: "operator"})
+	db, err := store.OpenOperator(t.Context(), pg.OperatorDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -166,7 +166,7 @@ func TestTenantsShareTheGlobalBound(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 6)
 	a, b := r.tenant(t, "a"), r.tenant(t, "b")
-	pods := map[string]*store.DB{a.Name: r.uploads(t, a.ID()), b.Name: r.uploads(t, b.ID())}
+	pods := map[string]*store.Upload{a.Name: r.uploads(t, a.ID()), b.Name: r.uploads(t, b.ID())}
 	r.enqueue(t, a.ID(), 220)
 	r.enqueue(t, b.ID(), 220)
 	eventually(t, func() string {

@@ -115,7 +115,7 @@ func TestRejectedJobIsReported(t *testing.T) {
 	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadsHealthy)
 }
 
-func complete(t *testing.T, pods *store.DB, id string) {
+func complete(t *testing.T, pods *store.Upload, id string) {
 	t.Helper()
 	result := store.Result{Bucket: "acme", Key: "k", SHA256: strings.Repeat("0", 64)}
 	if err := pods.Complete(t.Context(), "pod", id, result); err != nil {

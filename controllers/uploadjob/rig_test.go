@@ -82,7 +82,7 @@ func (w *writes) count() interceptor.Funcs {
 // rig is the controller in a manager, with a work namespace, a namespace of tenants and a database of its own.
 type rig struct {
 	client.Client
-	db         *store.DB
+	db         *store.Operator
 	work, ns   string
 	writes     writes
 	controller *Reconciler
@@ -125,7 +125,7 @@ func newRig(t *testing.T, maxPods int32, changes ...func(*Reconciler)) *rig {
 func setUp(t *testing.T) *rig {
 	t.Helper()
 	env := kubetest.Get(t)
-	db, err := store.Open(t.Context(), pgtest.New(t).OperatorDSN, store.Options{Component: "operator"})
+	db, err := store.OpenOperator(t.Context(), pgtest.New(t).OperatorDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func (r *rig) enqueue(t *testing.T, tenant string, n int) {
 }
 
 // uploads connects as the tenant's upload pods.
-func (r *rig) uploads(t *testing.T, tenant string) *store.DB {
+func (r *rig) uploads(t *testing.T, tenant string) *store.Upload {
 	t.Helper()
 	role, err := r.db.EnsureUploadRole(t.Context(), tenant, "pw")
 	if err != nil {
@@ -192,7 +192,7 @@ func (r *rig) uploads(t *testing.T, tenant string) *store.DB {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, err := store.Open(t.Context(), dsn, store.Options{Component: "upload"})
+	db, err := store.OpenUpload(t.Context(), dsn, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func (r *rig) uploads(t *testing.T, tenant string) *store.DB {
 }
 
 // claim takes n recordings off the ready ones.
-func claim(t *testing.T, db *store.DB, n int, lease time.Duration) (ids []string) {
+func claim(t *testing.T, db *store.Upload, n int, lease time.Duration) (ids []string) {
 	t.Helper()
 	got, err := db.Claim(t.Context(), "pod", n, lease)
 	if err != nil || len(got) != n {

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Store ends the sessions of pods that are gone. *store.DB is one.
+// Store ends the sessions of pods that are gone. *store.Dataplane is one.
 type Store interface {
 	ReapStreams(ctx context.Context, tenants []string, unseen time.Duration, limit int) (ended int, ran bool, err error)
 }

@@ -196,7 +196,7 @@ func TestReapAfterOutage(t *testing.T) {
 // TestKilledPod : the sessions of a pod that is gone are ended by another, and none of those that live. Of two janitors each row is ended once.
 func TestKilledPod(t *testing.T) {
 	pg := pgtest.New(t)
-	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ import (
 // defaultPatience with the database.
 const defaultPatience = time.Second
 
-// Store keeps the sliding logs. *store.DB is one.
+// Store keeps the sliding logs. *store.Dataplane is one.
 type Store interface {
 	TakeHits(ctx context.Context, take store.HitTake) (store.HitsTaken, error)
 	ReturnHit(ctx context.Context, ret store.HitReturn) error

@@ -76,9 +76,9 @@ func newPod(s Store, patience time.Duration, limits map[Name]Limit) *pod {
 }
 
 // openDB has its connections made: what tests look at is not how long those take.
-func openDB(t testing.TB, pg *pgtest.Server) *store.DB {
+func openDB(t testing.TB, pg *pgtest.Server) *store.Dataplane {
 	t.Helper()
-	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

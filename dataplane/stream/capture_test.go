@@ -32,7 +32,7 @@ type captureRig struct {
 	*rig
 	s3     *s3test.Server
 	bucket string
-	db     *store.DB
+	db     *store.Dataplane
 }
 
 func newCaptureRig(t *testing.T, protocol agent.Protocol, change func(*capture.Options)) *captureRig {
@@ -41,7 +41,7 @@ func newCaptureRig(t *testing.T, protocol agent.Protocol, change func(*capture.O
 	c.bucket = c.s3.NewBucket(t)
 	var captures *capture.Captures
 	c.rig = newRig(t, agentsim.Options{Protocol: protocol}, func(o *Options, sessions *registry.Options) {
-		c.db = sessions.Store.(*store.DB)
+		c.db = sessions.Store.(*store.Dataplane)
 		options := capture.Options{
 			Store:          c.db,
 			Pod:            "pod",
@@ -200,14 +200,14 @@ func TestCaptureFails(t *testing.T) {
 
 // silentStore is a database that a pod's captures do not reach until it is open.
 type silentStore struct {
-	*store.DB
+	*store.Dataplane
 	open chan struct{}
 }
 
 func (s *silentStore) BeginCapture(ctx context.Context, c store.Capture) error {
 	select {
 	case <-s.open:
-		return s.DB.BeginCapture(ctx, c)
+		return s.Dataplane.BeginCapture(ctx, c)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -216,7 +216,9 @@ func (s *silentStore) BeginCapture(ctx context.Context, c store.Capture) error {
 // TestCaptureOfASilentPod : a captured call whose pod is held for gone before the capture has a row is known to be lost; if the pod lives, it is not.
 func TestCaptureOfASilentPod(t *testing.T) {
 	open := make(chan struct{})
-	c := newCaptureRig(t, agent.Exotel, func(o *capture.Options) { o.Store = &silentStore{DB: o.Store.(*store.DB), open: open} })
+	c := newCaptureRig(t, agent.Exotel, func(o *capture.Options) {
+		o.Store = &silentStore{Dataplane: o.Store.(*store.Dataplane), open: open}
+	})
 	talk := make(chan error, 1)
 	go func() {
 		_, err := c.call(c.url+"/"+token, func(s *exotelsim.Stream) { s.Duration, s.Expect, s.Linger = time.Second, nil, 0 })

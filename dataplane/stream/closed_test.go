@@ -16,7 +16,7 @@ import (
 // row, and in the metric. While they talk their counts are in the database.
 func TestEndedFromOutside(t *testing.T) {
 	r := newWireRig(t, func(_ *Options, l *registry.Options) { l.HeartbeatEvery = 20 * time.Millisecond })
-	db, err := store.Open(t.Context(), r.pg.DataplaneDSN, store.Options{Component: "dataplane", MaxConns: 2})
+	db, err := store.OpenDataplane(t.Context(), r.pg.DataplaneDSN, store.Options{MaxConns: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestEndedFromOutside(t *testing.T) {
 }
 
 // counted is a call's session once its row has so many frames.
-func (r *wireRig) counted(db *store.DB, callSID string, toAgent, toExotel int64) (s store.StreamSession) {
+func (r *wireRig) counted(db *store.Dataplane, callSID string, toAgent, toExotel int64) (s store.StreamSession) {
 	r.t.Helper()
 	r.eventually("the frames are in the row", func() bool {
 		list, _, err := db.StreamSessions(r.t.Context(), r.tenant.ID, store.StreamFilter{CallSID: callSID})

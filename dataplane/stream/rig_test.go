@@ -77,7 +77,7 @@ func newRig(t *testing.T, agentOptions agentsim.Options, change func(*Options, *
 	}
 	t.Cleanup(server.Close)
 	pg := pgtest.New(t)
-	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ type Revoker interface {
 
 // Options of Register.
 type Options struct {
-	Store   *store.DB
+	Store   *store.Dataplane
 	Inviter Inviter
 	// Revoker may be nil: then this pod, as all others, reads what was revoked from the database.
 	Revoker Revoker

@@ -34,8 +34,9 @@ var now = time.Date(2026, 3, 10, 15, 0, 0, 0, time.UTC)
 // rig is the API over a database of its own, with two tenants and people of every role in each. A bearer is a tenant and a role.
 type rig struct {
 	*apitest.Rig
-	pg *pgtest.Server
-	db *store.DB
+	pg   *pgtest.Server
+	db   *store.Dataplane
+	oper *store.Operator
 	// people are the ids of the tenants' users, by bearer.
 	people map[string]string
 	// revoked are the users that this pod shuts out.
@@ -53,12 +54,23 @@ func bearer(tenant, role string) string { return tenant + " " + role }
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	pg := pgtest.New(t)
-	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
-	r := &rig{Rig: apitest.New(func(o *api.Options) { o.Mode = api.Development }), pg: pg, db: db, people: map[string]string{}}
+	oper, err := store.OpenOperator(t.Context(), pg.OperatorDSN, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(oper.Close)
+	r := &rig{
+		Rig:    apitest.New(func(o *api.Options) { o.Mode = api.Development }),
+		pg:     pg,
+		db:     db,
+		oper:   oper,
+		people: map[string]string{},
+	}
 	ring := keyring.New(time.Now())
 	accounts := account.New(account.Options{Store: db, Hasher: password.NewHasher(password.Options{}), Ring: func() *keyring.Ring { return ring }})
 	tenantapi.Register(r.API, tenantapi.Options{Store: db, Inviter: accounts, Revoker: &r.revoked, Now: func() time.Time { return now }})
@@ -82,7 +94,8 @@ func (r *rig) hire(t *testing.T, tenant, role string) {
 	t.Helper()
 	id := store.NewID()
 	email := role + "@" + strings.ReplaceAll(tenant, "/", ".") + ".example"
-	if err := r.db.CreateUser(t.Context(), tenant, store.NewUser{ID: id, Email: email, Role: role, PasswordHash: "x", Verified: true}, store.Origin{}); err != nil {
+	user := store.NewUser{ID: id, Email: email, Role: role, PasswordHash: "x", Verified: true}
+	if err := r.oper.CreateUser(t.Context(), tenant, user, store.Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	r.people[bearer(tenant, role)] = id

@@ -19,7 +19,7 @@ import (
 // pod is one that has streams, on a database connection of its own.
 func (r *rig) pod(t *testing.T, name string) *registry.Registry {
 	t.Helper()
-	db, err := store.Open(t.Context(), r.pg.DataplaneDSN, store.Options{Component: "dataplane", MaxConns: 2})
+	db, err := store.OpenDataplane(t.Context(), r.pg.DataplaneDSN, store.Options{MaxConns: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,9 @@ func (r *rig) pod(t *testing.T, name string) *registry.Registry {
 }
 
 // admit lets a stream in that ends as a bridge does when it is cut off, and tells its cut.
-func (r *rig) admit(t *testing.T, p *registry.Registry, tenant *tenantconfig.Tenant, frames uint64) (*registry.Live, <-chan bridge.Cut) {
+func (r *rig) admit(
+	t *testing.T, p *registry.Registry, tenant *tenantconfig.Tenant, frames uint64,
+) (*registry.Live, <-chan bridge.Cut) {
 	t.Helper()
 	l, err := p.Admit(t.Context(), tenant, 100, registry.Stream{CallSID: "call", Agent: "bot.example"})
 	if err != nil {

@@ -21,19 +21,26 @@ type fleet struct {
 	t    *testing.T
 	pg   *pgtest.Server
 	ring *keyring.Ring
-	db   *store.DB
+	db   *store.Dataplane
+	oper *store.Operator
 }
 
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
 	f := &fleet{t: t, pg: pgtest.New(t), ring: keyring.New(time.Now())}
 	f.db = f.open()
+	oper, err := store.OpenOperator(t.Context(), f.pg.OperatorDSN, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(oper.Close)
+	f.oper = oper
 	return f
 }
 
-func (f *fleet) open() *store.DB {
+func (f *fleet) open() *store.Dataplane {
 	f.t.Helper()
-	db, err := store.Open(f.t.Context(), f.pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	db, err := store.OpenDataplane(f.t.Context(), f.pg.DataplaneDSN, store.Options{})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -121,7 +128,7 @@ func (f *fleet) connect() *pgx.Conn {
 
 func (f *fleet) revoke(user, session string) {
 	f.t.Helper()
-	if err := f.db.Revoke(f.t.Context(), acme, user, session); err != nil {
+	if err := f.oper.Revoke(f.t.Context(), acme, user, session); err != nil {
 		f.t.Fatal(err)
 	}
 }

@@ -37,7 +37,7 @@ var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 type rig struct {
 	t      testing.TB
 	pg     *pgtest.Server
-	op     *store.DB
+	op     *store.Operator
 	exotel *exotelsim.Server
 	s3     *s3test.Server
 	admin  *minio.Core
@@ -50,7 +50,7 @@ func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{t: t, pg: pgtest.New(t), s3: s3test.New(t), urls: map[string]string{}}
 	var err error
-	if r.op, err = store.Open(t.Context(), r.pg.OperatorDSN, store.Options{Component: "operator"}); err != nil {
+	if r.op, err = store.OpenOperator(t.Context(), r.pg.OperatorDSN, store.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.op.Close)

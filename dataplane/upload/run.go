@@ -35,13 +35,12 @@ func Run(ctx context.Context, o Options) error {
 }
 
 // openQueue opens the database, and waits for it as long as a run waits for a database that is lost.
-func openQueue(ctx context.Context, o Options, cfg *tenantconfig.Upload) (db *store.DB, err error) {
+func openQueue(ctx context.Context, o Options, cfg *tenantconfig.Upload) (db *store.Upload, err error) {
 	patient, cancel := context.WithTimeout(ctx, o.DatabasePatience)
 	defer cancel()
 	err = store.Await(patient, o.Log.With("tenant", cfg.ID), func(ctx context.Context) (err error) {
-		db, err = store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{
-			Component: "upload",
-			MaxConns:  store.ConnectionsOfUploadPod,
+		db, err = store.OpenUpload(ctx, cfg.DatabaseURL.Reveal(), store.Options{
+			MaxConns: store.ConnectionsOfUploadPod,
 		})
 		return err
 	})

@@ -14,7 +14,7 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// queue is what the worker needs of store.DB.
+// queue is what the worker needs of store.Upload.
 type queue interface {
 	Claim(ctx context.Context, owner string, n int, lease time.Duration) ([]store.Recording, error)
 	Heartbeat(ctx context.Context, owner string, ids []string, lease time.Duration) ([]string, error)
@@ -226,7 +226,9 @@ func (w *worker) work(ctx context.Context, rec *store.Recording, episode int) {
 
 var errTransferTimeout = errors.New("the transfer took too long")
 
-func (w *worker) complete(ctx context.Context, log *slog.Logger, rec *store.Recording, r *store.Result, took time.Duration) {
+func (w *worker) complete(
+	ctx context.Context, log *slog.Logger, rec *store.Recording, r *store.Result, took time.Duration,
+) {
 	err := w.settle(ctx, func(ctx context.Context) error { return w.db.Complete(ctx, w.o.Owner, rec.ID, *r) })
 	if err != nil {
 		// The object is there and the row is not told: the next attempt finds the object, compares and completes.

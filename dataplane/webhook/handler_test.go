@@ -220,7 +220,7 @@ func TestQuerySecretsAreNotKept(t *testing.T) {
 // TestEverySpelling sends one call in each spelling, twice, to a real PostgreSQL: each is one event and one recording.
 func TestEverySpelling(t *testing.T) {
 	pg := pgtest.New(t)
-	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +253,7 @@ func TestEverySpelling(t *testing.T) {
 // TestOutage: while PostgreSQL is away the answer is 503, never 200, and once it is back the same event is taken.
 func TestOutage(t *testing.T) {
 	pg := pgtest.New(t)
-	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,10 +26,10 @@ import (
 type row struct{ CallSID, DeadReason, Query, Raw, Unread string }
 
 // database is a real store, and a look at what it holds.
-func database(t *testing.T) (*store.DB, func() []row) {
+func database(t *testing.T) (*store.Dataplane, func() []row) {
 	t.Helper()
 	pg := pgtest.New(t)
-	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

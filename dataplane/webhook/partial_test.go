@@ -158,7 +158,7 @@ func TestPartialEvents(t *testing.T) {
 			t.Errorf("%v is not counted", want)
 		}
 	}
-	oper, err := store.Open(t.Context(), pg.OperatorDSN, store.Options{Component: "operator"})
+	oper, err := store.OpenOperator(t.Context(), pg.OperatorDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +214,7 @@ func TestReplayOfPartialEvents(t *testing.T) {
 		`FROM call_events`); got != "c1 applied, unknown missing_call_sid" {
 		t.Fatal(got)
 	}
-	oper, err := store.Open(t.Context(), pg.OperatorDSN, store.Options{Component: "operator"})
+	oper, err := store.OpenOperator(t.Context(), pg.OperatorDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,10 +20,10 @@ import (
 )
 
 // realStore is PostgreSQL with a look at it as the superuser.
-func realStore(t *testing.T) (*pgtest.Server, *store.DB, func(sql string) string) {
+func realStore(t *testing.T) (*pgtest.Server, *store.Dataplane, func(sql string) string) {
 	t.Helper()
 	pg := pgtest.New(t)
-	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane", MaxConns: 8})
+	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{MaxConns: 8})
 	if err != nil {
 		t.Fatal(err)
 	}

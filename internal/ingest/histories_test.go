@@ -321,7 +321,7 @@ func TestHistories(t *testing.T) {
 // TestHistoriesInPostgreSQL: the database comes to the same outcome and the same rows, in batches of any size.
 func TestHistoriesInPostgreSQL(t *testing.T) {
 	pg := pgtest.New(t)
-	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,7 +84,7 @@ func TestDeadEventsGaugeAtOnce(t *testing.T) {
 
 func TestDeadEventsGaugeWithPostgreSQL(t *testing.T) {
 	pg := pgtest.New(t)
-	db, err := store.Open(t.Context(), pg.OperatorDSN, store.Options{Component: "operator"})
+	db, err := store.OpenOperator(t.Context(), pg.OperatorDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,12 +107,26 @@ func gathered(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 
 func TestWithPostgreSQL(t *testing.T) {
 	pg := pgtest.New(t)
-	db, err := store.Open(t.Context(), pg.OperatorDSN, store.Options{Component: "operator"})
+	db, err := store.OpenOperator(t.Context(), pg.OperatorDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if err := db.AddRetries(t.Context(), "acme/support", map[string]resilience.Counts{"exotel": {Retries: 3, Failed: 1}}); err != nil {
+	role, err := db.EnsureUploadRole(t.Context(), "acme/support", "password")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dsn, err := db.UploadDSN(role, "password")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod, err := store.OpenUpload(t.Context(), dsn, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pod.Close()
+	counts := map[string]resilience.Counts{"exotel": {Retries: 3, Failed: 1}}
+	if err := pod.AddRetries(t.Context(), "acme/support", counts); err != nil {
 		t.Fatal(err)
 	}
 	rec := httptest.NewRecorder()

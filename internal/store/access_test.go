@@ -113,7 +113,7 @@ func TestOpenNamesTheCause(t *testing.T) {
 		},
 	}
 	onBothVersions(t, func(t *testing.T, pg *pgtest.Server) {
-		f := &fixture{pg: pg, oper: open(t, pg.OperatorDSN, "operator")}
+		f := &fixture{pg: pg, oper: open(t, pg.OperatorDSN, store.OpenOperator)}
 		urls := map[string]string{
 			"dataplane": pg.DataplaneDSN,
 			"operator":  pg.OperatorDSN,
@@ -144,7 +144,7 @@ func (tc accessCase) check(t *testing.T, pg *pgtest.Server, urls map[string]stri
 
 func (w accessWant) check(t *testing.T, component, url string) {
 	t.Helper()
-	_, err := store.Open(t.Context(), url, store.Options{Component: component})
+	err := openAs(t, component, url)
 	if err == nil {
 		t.Fatalf("%s connects, want an error", component)
 	}
@@ -193,7 +193,7 @@ func TestRoleCreatedAgain(t *testing.T) {
 				if mode != "" {
 					address = pg.PgBouncer(t, mode, "")
 				}
-				f := &fixture{pg: pg, oper: open(t, pg.OperatorDSN, "operator")}
+				f := &fixture{pg: pg, oper: open(t, pg.OperatorDSN, store.OpenOperator)}
 				url := pgtest.At(t, f.role(t, acme, "password"), address)
 				held := holdConnections(t, url, 3)
 				if err := f.oper.DropUploadRole(t.Context(), acme); err != nil {
@@ -201,7 +201,7 @@ func TestRoleCreatedAgain(t *testing.T) {
 				}
 				held()
 				url = pgtest.At(t, f.role(t, acme, "password"), address)
-				db := open(t, url, "upload")
+				db := open(t, url, store.OpenUpload)
 				for range 10 {
 					if _, err := db.Claim(t.Context(), "pod", 1, time.Minute); err != nil {
 						t.Fatal(err)

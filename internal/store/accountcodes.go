@@ -38,7 +38,7 @@ type Registration struct {
 }
 
 // Register makes an account that waits for its email's code. Whether there was one does not show.
-func (d *DB) Register(ctx context.Context, tenant string, r Registration, by Origin) error {
+func (d *Dataplane) Register(ctx context.Context, tenant string, r Registration, by Origin) error {
 	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		var id string
 		err := tx.QueryRow(ctx, `INSERT INTO users AS u (tenant, id, email, password_hash, role) VALUES ($1, $2, $3, $4, $5)
@@ -65,7 +65,7 @@ func (d *DB) Register(ctx context.Context, tenant string, r Registration, by Ori
 }
 
 // Resend replaces the code of an email that waits for one. Otherwise none is made, and the mail is other.
-func (d *DB) Resend(ctx context.Context, tenant, email string, code EmailCode, mail, other *OutboxMail) error {
+func (d *Dataplane) Resend(ctx context.Context, tenant, email string, code EmailCode, mail, other *OutboxMail) error {
 	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		waits, err := setCode(ctx, tx, tenant, email, code)
 		if err != nil {
@@ -95,7 +95,9 @@ func choose(first bool, a, b *OutboxMail) *OutboxMail {
 // VerifyEmail takes an email's code: true, once, when it is the one that the user waits for, has not expired, and was not guessed at too often.
 // Confirmed is the stored hash of the password that came with the code, empty where none came. Where an email was registered more than
 // once, it is needed: somebody else's password may be waiting for the owner of the email to verify it.
-func (d *DB) VerifyEmail(ctx context.Context, tenant, email string, hash []byte, confirmed string, by Origin) (good bool, err error) {
+func (d *Dataplane) VerifyEmail(
+	ctx context.Context, tenant, email string, hash []byte, confirmed string, by Origin,
+) (good bool, err error) {
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		id, reason, err := judgeCode(ctx, tx, tenant, email, hash, confirmed)
 		if err != nil {
@@ -118,7 +120,9 @@ func (d *DB) VerifyEmail(ctx context.Context, tenant, email string, hash []byte,
 
 // judgeCode returns whom the email belongs to and why the code is refused, empty when it is not. The code stays locked, so that tries count
 // one by one.
-func judgeCode(ctx context.Context, tx pgx.Tx, tenant, email string, hash []byte, confirmed string) (id, reason string, err error) {
+func judgeCode(
+	ctx context.Context, tx pgx.Tx, tenant, email string, hash []byte, confirmed string,
+) (id, reason string, err error) {
 	var want []byte
 	var tries int
 	var live, owner bool

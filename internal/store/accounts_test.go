@@ -29,7 +29,11 @@ type people struct {
 func newPeople(t *testing.T) *people {
 	t.Helper()
 	pg := pgtest.New(t)
-	f := &fixture{pg: pg, dataplane: open(t, pg.DataplaneDSN, "dataplane"), oper: open(t, pg.OperatorDSN, "operator")}
+	f := &fixture{
+		pg:        pg,
+		dataplane: open(t, pg.DataplaneDSN, store.OpenDataplane),
+		oper:      open(t, pg.OperatorDSN, store.OpenOperator),
+	}
 	return &people{fixture: f, by: store.Origin{Address: netip.MustParseAddr("192.0.2.7"), Device: "test", RequestID: "r1"}}
 }
 
@@ -115,7 +119,7 @@ func TestUsers(t *testing.T) {
 	if err != nil {
 		t.Errorf("the same email in another tenant: %v", err)
 	}
-	got, err := p.dataplane.UserByEmail(t.Context(), acme, "jane@acme.example")
+	got, err := p.oper.UserByEmail(t.Context(), acme, "jane@acme.example")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +393,7 @@ func TestOtherTenantsIDs(t *testing.T) {
 	}
 	for name, try := range map[string]func() error{
 		"user by id":     func() error { _, err := db.UserByID(ctx, globex, id); return err },
-		"user by email":  func() error { _, err := db.UserByEmail(ctx, globex, "jane@acme.example"); return err },
+		"user by email":  func() error { _, err := p.oper.UserByEmail(ctx, globex, "jane@acme.example"); return err },
 		"credentials":    func() error { _, err := db.CredentialsByID(ctx, globex, id); return err },
 		"role":           func() error { _, err := db.SetUserRole(ctx, globex, id, store.RoleAdmin, false, p.by); return err },
 		"disable":        func() error { _, err := db.SetUserDisabled(ctx, globex, id, true, false, p.by); return err },
@@ -460,7 +464,7 @@ func TestSweepAccountsIsBounded(t *testing.T) {
 			t.Errorf("%d rows, %v; want %d", n, err, want)
 		}
 	}
-	if _, err := p.dataplane.SweepAccounts(t.Context(), store.DefaultKeep, 2); err == nil {
+	if _, err := store.AsOperator(p.dataplane).SweepAccounts(t.Context(), store.DefaultKeep, 2); err == nil {
 		t.Error("the data plane may prune")
 	}
 }

@@ -16,7 +16,7 @@ var DefaultKeep = Keep{Sessions: 30 * 24 * time.Hour, Unverified: 7 * 24 * time.
 
 // SweepAccounts deletes what has expired: codes, tokens, sessions, accounts that were registered and never verified, and old rows of the audit
 // log, of all tenants and of each at most limit. It returns how many rows. Only the operator may.
-func (d *DB) SweepAccounts(ctx context.Context, keep Keep, limit int) (int64, error) {
+func (d *Operator) SweepAccounts(ctx context.Context, keep Keep, limit int) (int64, error) {
 	var total int64
 	for _, p := range []struct {
 		sql string

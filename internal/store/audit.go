@@ -73,7 +73,7 @@ func (o Origin) failure(action, subject, reason string) Audit {
 }
 
 // WriteAudit writes a row on its own: what failed has no transaction to be a part of.
-func (d *DB) WriteAudit(ctx context.Context, tenant string, a Audit) error {
+func (d *Dataplane) WriteAudit(ctx context.Context, tenant string, a Audit) error {
 	return d.oneTrip(ctx, tenant, func(b *pgx.Batch) { b.Queue(insertAuditSQL, a.values(tenant)...) })
 }
 

@@ -78,7 +78,7 @@ func TestAwaitServer(t *testing.T) {
 	opened := make(chan error, 1)
 	go func() {
 		opened <- store.Await(t.Context(), slog.New(slog.DiscardHandler), func(ctx context.Context) error {
-			db, err := store.Open(ctx, pg.DataplaneDSN, store.Options{Component: "dataplane"})
+			db, err := store.OpenDataplane(ctx, pg.DataplaneDSN, store.Options{})
 			if err == nil {
 				db.Close()
 			}

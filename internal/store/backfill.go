@@ -24,7 +24,7 @@ type Known struct {
 }
 
 // KnownCalls tells what is known of a tenant's calls. Those of which nothing is known are absent.
-func (d *DB) KnownCalls(ctx context.Context, tenant string, callSIDs []string) (map[string]Known, error) {
+func (d *Operator) KnownCalls(ctx context.Context, tenant string, callSIDs []string) (map[string]Known, error) {
 	rows, err := d.pool.Query(ctx, `
 		WITH asked AS (SELECT DISTINCT unnest($2::text[]) AS call_sid),
 		dead AS (SELECT DISTINCT e.call_sid FROM asked a JOIN call_events e ON e.tenant = $1 AND e.call_sid = a.call_sid
@@ -60,7 +60,9 @@ var unended = fmt.Sprintf("(state < 4 OR (state > 4 AND whole_weight < %d))", ou
 
 // Suspects lists a tenant's calls that started between two times and of which no terminal event came, oldest first, at most limit
 // of them, from the one behind after on.
-func (d *DB) Suspects(ctx context.Context, tenant string, from, to time.Time, after Suspect, limit int) ([]Suspect, error) {
+func (d *Operator) Suspects(
+	ctx context.Context, tenant string, from, to time.Time, after Suspect, limit int,
+) ([]Suspect, error) {
 	rows, err := d.pool.Query(ctx, `SELECT call_sid, coalesce(started_at, created_at) FROM calls
 		WHERE tenant = $1 AND `+unended+`
 			AND coalesce(started_at, created_at) >= $2 AND coalesce(started_at, created_at) < $3

@@ -107,7 +107,7 @@ func TestSuspectsReadAnIndex(t *testing.T) {
 		now() - n * interval '1 second', CASE WHEN n % 4000 = 0 THEN 6 ELSE 5 END,
 		CASE WHEN n % 4000 = 0 THEN 0 ELSE 5::bigint << 44 | 5 END FROM generate_series(1, 20000) n`, acme)
 	f.exec(t, `ANALYZE calls`)
-	db, err := store.Open(t.Context(), f.pg.OperatorDSN, store.Options{Component: "operator", MaxConns: 1})
+	db, err := store.OpenOperator(t.Context(), f.pg.OperatorDSN, store.Options{MaxConns: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

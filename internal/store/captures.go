@@ -62,7 +62,7 @@ func (e CaptureEnd) state() string {
 }
 
 // BeginCapture keeps that a capture is being made. Once more is harmless. One that was held for lost while its pod was only silent begins again.
-func (d *DB) BeginCapture(ctx context.Context, c Capture) error {
+func (d *Dataplane) BeginCapture(ctx context.Context, c Capture) error {
 	return d.oneTrip(ctx, c.Tenant, func(b *pgx.Batch) {
 		b.Queue(`INSERT INTO captures (tenant, id, session, call_sid, pod, state, bucket, object_key, created_at)
 			VALUES ($1, $2, $3::uuid, $4, $5, 'recording', $6, $7, $8) ON CONFLICT (tenant, id) DO UPDATE SET state = excluded.state, call_sid = excluded.call_sid,
@@ -73,7 +73,7 @@ func (d *DB) BeginCapture(ctx context.Context, c Capture) error {
 }
 
 // RefuseCapture keeps that a stream was to be captured and was not, and why.
-func (d *DB) RefuseCapture(ctx context.Context, c Capture, code, message string) error {
+func (d *Dataplane) RefuseCapture(ctx context.Context, c Capture, code, message string) error {
 	return d.oneTrip(ctx, c.Tenant, func(b *pgx.Batch) {
 		b.Queue(`INSERT INTO captures (tenant, id, session, call_sid, pod, state, error_code, error, created_at, finished_at)
 			VALUES ($1, $2, $3::uuid, $4, $5, 'failed', $6, $7, $8, now()) ON CONFLICT (tenant, id) DO NOTHING`,
@@ -82,18 +82,18 @@ func (d *DB) RefuseCapture(ctx context.Context, c Capture, code, message string)
 }
 
 // SetCaptureUpload notes the upload in parts that was begun for a capture. ErrLeaseLost if another pod has the capture, or it ended.
-func (d *DB) SetCaptureUpload(ctx context.Context, ref CaptureRef, pod, uploadID string) error {
+func (d *Dataplane) SetCaptureUpload(ctx context.Context, ref CaptureRef, pod, uploadID string) error {
 	return d.heldCapture(ctx, ref, `UPDATE captures SET upload_id = $4 WHERE tenant = $1 AND id = $2 AND pod = $3 AND state = 'recording'`, pod, uploadID)
 }
 
 // FinishCapture ends a capture. ErrLeaseLost if another pod has it, or it ended.
-func (d *DB) FinishCapture(ctx context.Context, ref CaptureRef, pod string, e CaptureEnd) error {
+func (d *Dataplane) FinishCapture(ctx context.Context, ref CaptureRef, pod string, e CaptureEnd) error {
 	return d.heldCapture(ctx, ref, `UPDATE captures SET state = $4, size = $5, sha256 = $6, error_code = $7, error = $8, finished_at = now()
 		WHERE tenant = $1 AND id = $2 AND pod = $3 AND state = 'recording'`,
 		pod, e.state(), e.Size, e.SHA256, e.Code, bounded.Text(e.Message, maxError))
 }
 
-func (d *DB) heldCapture(ctx context.Context, ref CaptureRef, sql string, args ...any) error {
+func (d *Dataplane) heldCapture(ctx context.Context, ref CaptureRef, sql string, args ...any) error {
 	var lost bool
 	err := d.oneTrip(ctx, ref.Tenant, func(b *pgx.Batch) {
 		b.Queue(sql, append([]any{ref.Tenant, ref.ID}, args...)...).Exec(func(tag pgconn.CommandTag) error {
@@ -108,17 +108,19 @@ func (d *DB) heldCapture(ctx context.Context, ref CaptureRef, sql string, args .
 }
 
 // HeartbeatCaptures notes that the pod has the captures, and returns those that it does have.
-func (d *DB) HeartbeatCaptures(ctx context.Context, pod string, refs []CaptureRef) (map[CaptureRef]bool, error) {
+func (d *Dataplane) HeartbeatCaptures(ctx context.Context, pod string, refs []CaptureRef) (map[CaptureRef]bool, error) {
 	return d.touchCaptures(ctx, pod, refs, "clock_timestamp()")
 }
 
 // ReleaseCaptures lets other pods take over the pod's captures at once.
-func (d *DB) ReleaseCaptures(ctx context.Context, pod string, refs []CaptureRef) error {
+func (d *Dataplane) ReleaseCaptures(ctx context.Context, pod string, refs []CaptureRef) error {
 	_, err := d.touchCaptures(ctx, pod, refs, "'epoch'")
 	return err
 }
 
-func (d *DB) touchCaptures(ctx context.Context, pod string, refs []CaptureRef, at string) (map[CaptureRef]bool, error) {
+func (d *Dataplane) touchCaptures(
+	ctx context.Context, pod string, refs []CaptureRef, at string,
+) (map[CaptureRef]bool, error) {
 	held := make(map[CaptureRef]bool, len(refs))
 	if len(refs) == 0 {
 		return held, nil
@@ -149,7 +151,9 @@ func scanCapture(row pgx.CollectableRow) (c Capture, err error) {
 
 // ClaimCaptures gives the pod captures of the tenants of which nothing was heard for so long, at most limit. With limit 0 it tells
 // whether the database answers.
-func (d *DB) ClaimCaptures(ctx context.Context, tenants []string, pod string, unseen time.Duration, limit int) (list []Capture, err error) {
+func (d *Dataplane) ClaimCaptures(
+	ctx context.Context, tenants []string, pod string, unseen time.Duration, limit int,
+) (list []Capture, err error) {
 	if len(tenants) == 0 {
 		return nil, nil
 	}
@@ -168,7 +172,7 @@ func (d *DB) ClaimCaptures(ctx context.Context, tenants []string, pod string, un
 }
 
 // OpenCapture reads a capture that the pod has to bring to its end. ErrNotFound if it has none such.
-func (d *DB) OpenCapture(ctx context.Context, ref CaptureRef, pod string) (c Capture, err error) {
+func (d *Dataplane) OpenCapture(ctx context.Context, ref CaptureRef, pod string) (c Capture, err error) {
 	err = d.oneTrip(ctx, ref.Tenant, func(b *pgx.Batch) {
 		b.Queue(`SELECT `+captureRow+` FROM captures c WHERE tenant = $1 AND id = $2 AND pod = $3 AND state = 'recording'`, ref.Tenant, ref.ID, pod).
 			Query(func(rows pgx.Rows) (err error) {
@@ -180,14 +184,14 @@ func (d *DB) OpenCapture(ctx context.Context, ref CaptureRef, pod string) (c Cap
 }
 
 // HasLiveCaptures tells whether a pod has captures of the tenant that are not in the bucket yet. Only the operator may.
-func (d *DB) HasLiveCaptures(ctx context.Context, tenant string) (has bool, err error) {
+func (d *Operator) HasLiveCaptures(ctx context.Context, tenant string) (has bool, err error) {
 	err = d.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM captures WHERE tenant = $1 AND state = 'recording' AND last_seen_at > now() - interval '2 minutes')`,
 		tenant).Scan(&has)
 	return has, explain(err)
 }
 
 // SweepCaptures fails captures of which no pod has said anything for so long, at most limit, and returns how many. Only the operator may.
-func (d *DB) SweepCaptures(ctx context.Context, unseen time.Duration, limit int) (int64, error) {
+func (d *Operator) SweepCaptures(ctx context.Context, unseen time.Duration, limit int) (int64, error) {
 	tag, err := d.pool.Exec(ctx, `UPDATE captures SET state = 'failed', error_code = $3, error = $4, finished_at = now() WHERE (tenant, id) IN
 		(SELECT tenant, id FROM captures WHERE state = 'recording' AND greatest(last_seen_at, created_at) < now() - $1::interval LIMIT $2)`,
 		unseen, limit, CodeCaptureAbandoned,

@@ -17,15 +17,13 @@ import (
 	"github.com/caly-dev/caly/internal/fair"
 )
 
-// Options of Open.
+// Options of a connection.
 type Options struct {
-	// Component is operator, dataplane or upload: who connects, and so which privileges it must not have.
-	Component string
 	// MaxConns bounds the pool; 0 means 8.
 	MaxConns int32
 	// MinIdleConns is the number of connections that are kept open for the next statements.
 	MinIdleConns int32
-	// ApplicationName is shown in pg_stat_activity; empty means "caly-" and the component.
+	// ApplicationName is shown in pg_stat_activity; empty means caly-operator, caly-dataplane or caly-upload.
 	ApplicationName string
 	// StatementTimeout ends a statement that takes longer; 0 means 15 s. A statement, and a transaction as a whole,
 	// gets 10 s more for a connection and for the answer. Then it is given up, since the server may hang.
@@ -37,8 +35,8 @@ type Options struct {
 	MaxWaiting int
 }
 
-// DB is a bounded pool of connections to a database whose schema is the one this binary needs.
-type DB struct {
+// base is a bounded pool of connections to a database whose schema is the one this binary needs.
+type base struct {
 	pool      *pool
 	dsn       string
 	gate      *fair.Gate // nil without Options.Shared
@@ -46,9 +44,8 @@ type DB struct {
 	readOnly  *readOnlyGuard
 }
 
-// Open connects, and refuses a database whose schema is older or newer than this binary needs (ErrSchema), and a role that
-// row-level security would not bind or would show nothing. Errors carry no password.
-func Open(ctx context.Context, dsn string, o Options) (*DB, error) {
+// open connects as a component: operator, dataplane or upload.
+func open(ctx context.Context, dsn, component string, o Options) (*base, error) {
 	cfg, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		return nil, dbconn.ErrURL
@@ -59,20 +56,20 @@ func Open(ctx context.Context, dsn string, o Options) (*DB, error) {
 	}
 	cfg.MinIdleConns = o.MinIdleConns
 	cfg.PingTimeout = pingTimeout
-	cfg.ConnConfig.RuntimeParams["application_name"] = cmp.Or(o.ApplicationName, "caly-"+o.Component)
+	cfg.ConnConfig.RuntimeParams["application_name"] = cmp.Or(o.ApplicationName, "caly-"+component)
 	dbconn.Prepare(cfg.ConnConfig)
-	db := &DB{dsn: dsn, setTenant: setTenant}
+	db := &base{dsn: dsn, setTenant: setTenant}
 	if o.Shared {
 		db.gate = fair.NewGate(fair.Options{Places: int(cfg.MaxConns), MaxWaiting: o.MaxWaiting})
 	}
-	if err := db.connect(ctx, cfg, o); err != nil {
+	if err := db.connect(ctx, cfg, component, o); err != nil {
 		return nil, fmt.Errorf("%s: %w", dbconn.Server(cfg.ConnConfig), err)
 	}
 	return db, nil
 }
 
 // connect makes the pool and checks what is at its other end.
-func (d *DB) connect(ctx context.Context, cfg *pgxpool.Config, o Options) error {
+func (d *base) connect(ctx context.Context, cfg *pgxpool.Config, component string, o Options) error {
 	within := cmp.Or(o.StatementTimeout, defaultTimeout) + reachWithin
 	first, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -89,7 +86,7 @@ func (d *DB) connect(ctx context.Context, cfg *pgxpool.Config, o Options) error 
 	}
 	d.pool = newPool(raw, within)
 	d.readOnly.pool.Store(raw)
-	if err = d.verify(ctx, o.Component); err == nil && route.Pooled && !route.Timeouts {
+	if err = d.verify(ctx, component); err == nil && route.Pooled && !route.Timeouts {
 		err = noTimeouts(cfg.ConnConfig.User)
 	}
 	if err != nil {
@@ -99,13 +96,13 @@ func (d *DB) connect(ctx context.Context, cfg *pgxpool.Config, o Options) error 
 }
 
 // Close ends all connections.
-func (d *DB) Close() { d.pool.raw.Close() }
+func (d *base) Close() { d.pool.raw.Close() }
 
 // Ping asks the database for a sign of life.
-func (d *DB) Ping(ctx context.Context) error { return explain(d.pool.Ping(ctx)) }
+func (d *base) Ping(ctx context.Context) error { return explain(d.pool.Ping(ctx)) }
 
 // UploadDSN is this database's URL with another user and password.
-func (d *DB) UploadDSN(role, password string) (string, error) {
+func (d *Operator) UploadDSN(role, password string) (string, error) {
 	dsn, err := dbconn.WithUser(d.dsn, role, password)
 	if err != nil {
 		return "", errors.New("the operator's database URL must have the form " +

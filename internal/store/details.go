@@ -66,7 +66,7 @@ func (d *details) args() []any {
 }
 
 // ingest runs the statement of a batch, with its details in the same transaction and round trip.
-func (d *DB) ingest(ctx context.Context, b *batch) (outcomes []int16, err error) {
+func (d *common) ingest(ctx context.Context, b *batch) (outcomes []int16, err error) {
 	if len(b.details.tenant) == 0 {
 		return outcomes, d.pool.QueryRow(ctx, ingestBatch, b.args()...).Scan(&outcomes)
 	}
@@ -78,7 +78,9 @@ func (d *DB) ingest(ctx context.Context, b *batch) (outcomes []int16, err error)
 
 // PartialEvents counts, by tenant, the events since a time with fields that could not be read or are rejected, each
 // up to a limit.
-func (d *DB) PartialEvents(ctx context.Context, tenants []string, since time.Time, limit int) (map[string]int, error) {
+func (d *Operator) PartialEvents(
+	ctx context.Context, tenants []string, since time.Time, limit int,
+) (map[string]int, error) {
 	rows, err := d.pool.Query(ctx, `SELECT t.id, (SELECT count(*) FROM (SELECT FROM call_events e
 			WHERE e.tenant = t.id AND e.received_at >= $2 AND e.unread IS NOT NULL LIMIT $3) partial)::int
 		FROM unnest($1::text[]) AS t(id)`, tenants, since, limit)

@@ -81,7 +81,7 @@ const eventColumns = `id, tenant, call_sid, kind, event_type, source, coalesce(d
 	content_type, query, covered, length(raw), unread`
 
 // Events lists events, the newest first, without their bodies.
-func (d *DB) Events(ctx context.Context, f EventFilter) ([]KeptEvent, error) {
+func (d *Operator) Events(ctx context.Context, f EventFilter) ([]KeptEvent, error) {
 	where, args := f.sql()
 	limit := maxListed
 	if f.Limit > 0 {
@@ -133,7 +133,7 @@ func (f EventFilter) sql() (where string, args []any) {
 }
 
 // Event reads one event with its body.
-func (d *DB) Event(ctx context.Context, id int64) (KeptEvent, error) {
+func (d *Operator) Event(ctx context.Context, id int64) (KeptEvent, error) {
 	rows, err := d.pool.Query(ctx, `SELECT `+eventColumns+`, raw FROM call_events WHERE id = $1`, id)
 	if err != nil {
 		return KeptEvent{}, explain(err)
@@ -174,7 +174,7 @@ func (e *Event) covered() (bits int16) {
 
 // DeadEvents counts the dead events by reason, every one of DeadReasons and DeadOther, up to 100,000 in all, and tells when the
 // oldest came; zero without one. Dead events are found through their own index, so the living ones cost nothing.
-func (d *DB) DeadEvents(ctx context.Context) (counts map[string]int, oldest time.Time, err error) {
+func (d *Operator) DeadEvents(ctx context.Context) (counts map[string]int, oldest time.Time, err error) {
 	rows, err := d.pool.Query(ctx, `SELECT CASE WHEN dead_reason = ANY ($1) THEN dead_reason ELSE $2 END, count(*)::int FROM (
 		SELECT dead_reason FROM call_events WHERE dead_reason IS NOT NULL ORDER BY tenant, id LIMIT $3) dead GROUP BY 1`,
 		deadReasons, DeadOther, maxCounted)
@@ -199,7 +199,7 @@ func (d *DB) DeadEvents(ctx context.Context) (counts map[string]int, oldest time
 }
 
 // oldestDead skips through the index from tenant to tenant, one probe each.
-func (d *DB) oldestDead(ctx context.Context) (time.Time, error) {
+func (d *Operator) oldestDead(ctx context.Context) (time.Time, error) {
 	var at *time.Time
 	err := d.pool.QueryRow(ctx, `
 		WITH RECURSIVE t AS (

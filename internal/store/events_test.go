@@ -208,16 +208,18 @@ func TestOthersSeeNoEvents(t *testing.T) {
 	id := f.keep(t, deadEvent(acme, "c1", "stale"), store.Dead)
 	globexID := f.keep(t, deadEvent(globex, "c1", "stale"), store.Dead)
 	e := deadEvent(acme, "c1", "")
-	if list, err := f.dataplane.Events(t.Context(), store.EventFilter{}); err != nil || len(list) != 0 {
+	asDataplane, asUpload := store.AsOperator(f.dataplane), store.AsOperator(f.upload)
+	if list, err := asDataplane.Events(t.Context(), store.EventFilter{}); err != nil || len(list) != 0 {
 		t.Errorf("the data plane, bound to no tenant, lists %v, %v", ids(list), err)
 	}
-	if _, err := f.dataplane.Event(t.Context(), id); !errors.Is(err, store.ErrNotFound) {
+	if _, err := asDataplane.Event(t.Context(), id); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("it shows one: %v", err)
 	}
-	if _, err := f.upload.Events(t.Context(), store.EventFilter{}); err == nil || !strings.Contains(err.Error(), "permission denied") {
+	_, err := asUpload.Events(t.Context(), store.EventFilter{})
+	if err == nil || !strings.Contains(err.Error(), "permission denied") {
 		t.Errorf("an upload pod lists: %v", err)
 	}
-	for who, db := range map[string]*store.DB{"data plane": f.dataplane, "upload pod": f.upload} {
+	for who, db := range map[string]*store.Operator{"data plane": asDataplane, "upload pod": asUpload} {
 		if r, err := db.Replay(t.Context(), id, e, false); err == nil {
 			t.Errorf("the %s applies it: %+v", who, r)
 		}

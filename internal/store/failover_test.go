@@ -37,7 +37,7 @@ func TestFailover(t *testing.T) {
 			if tc.severalHosts {
 				address = old.Address() + "," + next.Address()
 			}
-			db := open(t, pgtest.At(t, old.DataplaneDSN, address), "dataplane")
+			db := open(t, pgtest.At(t, old.DataplaneDSN, address), store.OpenDataplane)
 			w := startWriting(t, db)
 			w.expect(t, time.Second)
 			tc.demote(t, old)
@@ -70,8 +70,8 @@ func TestIPv6Hosts(t *testing.T) {
 		"one": server, "two": "[::1]:1," + server, "mixed": "127.0.0.1:1," + server,
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := &fixture{pg: pg, oper: open(t, pgtest.At(t, pg.OperatorDSN, hosts), "operator")}
-			upload := open(t, f.role(t, "six/"+name, "password"), "upload")
+			f := &fixture{pg: pg, oper: open(t, pgtest.At(t, pg.OperatorDSN, hosts), store.OpenOperator)}
+			upload := open(t, f.role(t, "six/"+name, "password"), store.OpenUpload)
 			if _, err := upload.Claim(t.Context(), "pod", 1, time.Minute); err != nil {
 				t.Error(err)
 			}
@@ -92,7 +92,7 @@ type writeLoad struct {
 }
 
 // startWriting stores events from several goroutines until the test ends.
-func startWriting(t *testing.T, db *store.DB) *writeLoad {
+func startWriting(t *testing.T, db *store.Dataplane) *writeLoad {
 	t.Helper()
 	w := &writeLoad{}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -111,7 +111,7 @@ func startWriting(t *testing.T, db *store.DB) *writeLoad {
 	return w
 }
 
-func (w *writeLoad) write(ctx context.Context, db *store.DB, call string) {
+func (w *writeLoad) write(ctx context.Context, db *store.Dataplane, call string) {
 	one, cancel := context.WithTimeout(ctx, 10*time.Second) // as the data plane does
 	defer cancel()
 	if _, err := db.Ingest(one, newEvent(acme, call, "terminal", store.CallCompleted, "")); err != nil {

@@ -25,11 +25,11 @@ func TestHungServer(t *testing.T) {
 			if pooled {
 				address = pg.PgBouncer(t, "transaction", "")
 			}
-			oper := openBounded(t, pgtest.At(t, pg.OperatorDSN, address), "operator")
+			oper := openBounded(t, pgtest.At(t, pg.OperatorDSN, address), store.OpenOperator)
 			f := &fixture{pg: pg, oper: oper}
 			uploadURL := f.role(t, acme, "password")
-			live := openBounded(t, pgtest.At(t, pg.DataplaneDSN, address), "dataplane")
-			upload := openBounded(t, uploadURL, "upload")
+			live := openBounded(t, pgtest.At(t, pg.DataplaneDSN, address), store.OpenDataplane)
+			upload := openBounded(t, uploadURL, store.OpenUpload)
 			paths := hangPaths(oper, live, upload, uploadURL)
 			resume := pg.Hang(t)
 			var running sync.WaitGroup
@@ -60,9 +60,9 @@ func TestHungServer(t *testing.T) {
 	}
 }
 
-func openBounded(t *testing.T, dsn, component string) *store.DB {
+func openBounded[DB interface{ Close() }](t *testing.T, dsn string, connect opening[DB]) DB {
 	t.Helper()
-	db, err := store.Open(t.Context(), dsn, store.Options{Component: component, StatementTimeout: time.Second})
+	db, err := connect(t.Context(), dsn, store.Options{StatementTimeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,9 @@ func openBounded(t *testing.T, dsn, component string) *store.DB {
 }
 
 // hangPaths are statements of each program and of each form: one row, rows, a batch, a transaction.
-func hangPaths(oper, live, upload *store.DB, uploadURL string) map[string]func(context.Context) error {
+func hangPaths(
+	oper *store.Operator, live *store.Dataplane, upload *store.Upload, uploadURL string,
+) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"operator, rows": func(ctx context.Context) error {
 			_, err := oper.Unviewed(ctx, acme, store.Wanted{Limit: 1, Queued: true})
@@ -93,7 +95,7 @@ func hangPaths(oper, live, upload *store.DB, uploadURL string) map[string]func(c
 			return err
 		},
 		"upload pod, start": func(ctx context.Context) error {
-			db, err := store.Open(ctx, uploadURL, store.Options{Component: "upload", StatementTimeout: time.Second})
+			db, err := store.OpenUpload(ctx, uploadURL, store.Options{StatementTimeout: time.Second})
 			if err == nil {
 				db.Close()
 			}

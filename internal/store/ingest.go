@@ -10,7 +10,7 @@ import (
 )
 
 // Ingest keeps an event and applies it, as IngestBatch does.
-func (d *DB) Ingest(ctx context.Context, e Event) (Outcome, error) {
+func (d *common) Ingest(ctx context.Context, e Event) (Outcome, error) {
 	outcomes, err := d.IngestBatch(ctx, []Event{e})
 	if err != nil {
 		return 0, err
@@ -21,7 +21,7 @@ func (d *DB) Ingest(ctx context.Context, e Event) (Outcome, error) {
 // IngestBatch keeps events and applies them, in one transaction and one round trip, and returns the outcome of each. A duplicate
 // has no effect. After an error nothing is known to be committed: the senders must be told to come again, and a repeat is
 // harmless. A *ServerError may be the fault of a single event; ErrUnavailable is none's.
-func (d *DB) IngestBatch(ctx context.Context, events []Event) ([]Outcome, error) {
+func (d *common) IngestBatch(ctx context.Context, events []Event) ([]Outcome, error) {
 	b := newBatch(len(events))
 	place := make([]int, len(events)) // of each event in the batch
 	first := make(map[batchKey]int, len(events))
@@ -175,7 +175,7 @@ func orEmpty[S ~[]T, T any](s S) S {
 }
 
 // Enqueue queues a recording as an event that names it would. It reports whether the recording is new.
-func (d *DB) Enqueue(ctx context.Context, tenant, callSID string, r NewRecording) (created bool, err error) {
+func (d *Operator) Enqueue(ctx context.Context, tenant, callSID string, r NewRecording) (created bool, err error) {
 	err = d.pool.QueryRow(ctx, `SELECT caly_add_recording($1,$2,$3,$4,$5)`,
 		tenant, callSID, r.ID, r.SourceURL, timeOrNil(r.AvailableAt)).Scan(&created)
 	return created, explain(err)

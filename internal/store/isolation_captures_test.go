@@ -23,31 +23,33 @@ func capturing() map[string]call {
 		return held, err
 	}
 	return map[string]call{
-		"BeginCapture": func(ctx context.Context, db *store.DB) (any, error) {
+		"BeginCapture": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			return nil, db.BeginCapture(ctx, row("00000000000000aa"))
 		},
-		"RefuseCapture": func(ctx context.Context, db *store.DB) (any, error) {
+		"RefuseCapture": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			return nil, db.RefuseCapture(ctx, row("00000000000000ab"), "NoRoom", "no room")
 		},
-		"SetCaptureUpload": func(ctx context.Context, db *store.DB) (any, error) {
+		"SetCaptureUpload": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			return nil, db.SetCaptureUpload(ctx, ours, "pod", "upload")
 		},
-		"FinishCapture": func(ctx context.Context, db *store.DB) (any, error) {
+		"FinishCapture": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			return nil, db.FinishCapture(ctx, ours, "pod", store.CaptureEnd{Size: 1})
 		},
-		"HeartbeatCaptures": func(ctx context.Context, db *store.DB) (any, error) {
+		"HeartbeatCaptures": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			return only(db.HeartbeatCaptures(ctx, "pod", []store.CaptureRef{ours}))
 		},
-		"ReleaseCaptures": func(ctx context.Context, db *store.DB) (any, error) {
+		"ReleaseCaptures": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			return nil, db.ReleaseCaptures(ctx, "pod", []store.CaptureRef{ours})
 		},
-		"ClaimCaptures": func(ctx context.Context, db *store.DB) (any, error) {
+		"ClaimCaptures": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			list, err := db.ClaimCaptures(ctx, []string{acme}, "other", time.Minute, 10)
 			if len(list) != 1 && err == nil {
 				err = fmt.Errorf("%d were claimed", len(list))
 			}
 			return list, err
 		},
-		"OpenCapture": func(ctx context.Context, db *store.DB) (any, error) { return db.OpenCapture(ctx, ours, "pod") },
+		"OpenCapture": func(ctx context.Context, db *store.Dataplane) (any, error) {
+			return db.OpenCapture(ctx, ours, "pod")
+		},
 	}
 }

@@ -27,36 +27,38 @@ func streaming() map[string]call {
 		return list, err
 	}
 	return map[string]call{
-		"AdmitStream": func(ctx context.Context, db *store.DB) (any, error) {
+		"AdmitStream": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			if err := db.AdmitStream(ctx, acme, store.NewStream{ID: store.NewID(), Pod: "pod"}, 1); !errors.Is(err, store.ErrStreamLimit) {
 				return nil, fmt.Errorf("over the limit: %w", err)
 			}
 			return nil, db.AdmitStream(ctx, acme, store.NewStream{ID: store.NewID(), Pod: "pod"}, 2)
 		},
-		"HeartbeatStreams": func(ctx context.Context, db *store.DB) (any, error) {
+		"HeartbeatStreams": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			alive, err := db.HeartbeatStreams(ctx, []store.StreamBeat{{StreamRef: ours, StreamSID: "s"}})
 			return one(len(alive), err)
 		},
-		"EndStreams": func(ctx context.Context, db *store.DB) (any, error) {
+		"EndStreams": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			return one(db.EndStreams(ctx, []store.StreamEnd{{StreamRef: ours, Reason: "call_ended"}}))
 		},
-		"ReapStreams": func(ctx context.Context, db *store.DB) (any, error) {
+		"ReapStreams": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			n, _, err := db.ReapStreams(ctx, []string{acme}, time.Minute, 10)
 			return one(n, err)
 		},
-		"StreamSessions": func(ctx context.Context, db *store.DB) (any, error) {
+		"StreamSessions": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			list, _, err := db.StreamSessions(ctx, acme, store.StreamFilter{CallSID: bothCall})
 			return one(len(list), err)
 		},
-		"StreamByID": func(ctx context.Context, db *store.DB) (any, error) { return db.StreamByID(ctx, acme, bothStream) },
-		"CloseStream": func(ctx context.Context, db *store.DB) (any, error) {
+		"StreamByID": func(ctx context.Context, db *store.Dataplane) (any, error) {
+			return db.StreamByID(ctx, acme, bothStream)
+		},
+		"CloseStream": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			another := store.NewStream{ID: store.NewID(), Pod: "pod"}
 			if err := db.AdmitStream(ctx, acme, another, 10); err != nil {
 				return nil, err
 			}
 			return db.CloseStream(ctx, acme, another.ID, store.Origin{ActorID: bothUser})
 		},
-		"CloseStreams": func(ctx context.Context, db *store.DB) (any, error) {
+		"CloseStreams": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			if err := db.AdmitStream(ctx, acme, store.NewStream{ID: store.NewID(), Pod: "pod"}, 10); err != nil {
 				return nil, err
 			}
@@ -66,10 +68,10 @@ func streaming() map[string]call {
 			}
 			return n, err
 		},
-		"PodStreams": func(ctx context.Context, db *store.DB) (any, error) {
+		"PodStreams": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			return only(db.PodStreams(ctx, []string{acme}, "pod", 10))
 		},
-		"StreamsToClose": func(ctx context.Context, db *store.DB) (any, error) {
+		"StreamsToClose": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			return only(db.StreamsToClose(ctx, []string{acme}, "pod"))
 		},
 	}

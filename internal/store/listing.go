@@ -140,7 +140,7 @@ func scanCallWithLegs(row pgx.CollectableRow) (c CallWithAll, err error) {
 }
 
 // Calls lists a tenant's calls, the newest first, and tells whether there are more.
-func (d *DB) Calls(ctx context.Context, tenant string, f CallFilter) (list []KeptCall, more bool, err error) {
+func (d *Dataplane) Calls(ctx context.Context, tenant string, f CallFilter) (list []KeptCall, more bool, err error) {
 	w := &filter{}
 	w.add("tenant = $%d", tenant)
 	if f.State != nil {
@@ -173,7 +173,7 @@ type CallWithAll struct {
 const maxStreams = 200
 
 // CallBySID reads a call of a tenant. ErrNotFound when there is none.
-func (d *DB) CallBySID(ctx context.Context, tenant, sid string) (c CallWithAll, err error) {
+func (d *Dataplane) CallBySID(ctx context.Context, tenant, sid string) (c CallWithAll, err error) {
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		call := `SELECT ` + callColumns + `, legs FROM calls WHERE tenant = $1 AND call_sid = $2`
 		b.Queue(call, tenant, sid).Query(func(rows pgx.Rows) (err error) {
@@ -198,7 +198,7 @@ type CallFacts struct {
 }
 
 // CallFacts reads what became of a call. A call that is not known has no facts.
-func (d *DB) CallFacts(ctx context.Context, tenant, sid string) (f CallFacts, err error) {
+func (d *Operator) CallFacts(ctx context.Context, tenant, sid string) (f CallFacts, err error) {
 	var legs []byte
 	err = d.pool.QueryRow(ctx, `SELECT state, legs FROM calls WHERE tenant = $1 AND call_sid = $2`, tenant,
 		sid).Scan(&f.Outcome, &legs)

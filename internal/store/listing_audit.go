@@ -28,7 +28,9 @@ type AuditRow struct {
 func (r *AuditRow) Position() Position { return Position{At: r.At, ID: strconv.FormatInt(r.ID, 10)} }
 
 // ListAudit lists a tenant's audit log, the newest first, and tells whether there is more.
-func (d *DB) ListAudit(ctx context.Context, tenant string, f AuditFilter) (list []AuditRow, more bool, err error) {
+func (d *Dataplane) ListAudit(
+	ctx context.Context, tenant string, f AuditFilter,
+) (list []AuditRow, more bool, err error) {
 	w := &filter{}
 	w.add("tenant = $%d", tenant)
 	w.match("action", f.Action)

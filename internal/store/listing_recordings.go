@@ -27,7 +27,7 @@ var recordingsOf = `
 	) found ORDER BY created_at DESC, id DESC`
 
 // RecordingByID reads a recording of a tenant. ErrNotFound when there is none.
-func (d *DB) RecordingByID(ctx context.Context, tenant, id string) (r Recording, err error) {
+func (d *Dataplane) RecordingByID(ctx context.Context, tenant, id string) (r Recording, err error) {
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		b.Queue(`WITH k AS (SELECT $2::text AS id)`+recordingsOf, tenant, id).Query(func(rows pgx.Rows) (err error) {
 			r, err = pgx.CollectExactlyOneRow(rows, scanRecording)
@@ -39,7 +39,9 @@ func (d *DB) RecordingByID(ctx context.Context, tenant, id string) (r Recording,
 
 // ListRecordings lists a tenant's recordings over queue, history and captures, the newest first, and tells whether there are more. One
 // that goes from the one to the other meanwhile keeps its place.
-func (d *DB) ListRecordings(ctx context.Context, tenant string, f RecordingFilter) (list []Recording, more bool, err error) {
+func (d *Dataplane) ListRecordings(
+	ctx context.Context, tenant string, f RecordingFilter,
+) (list []Recording, more bool, err error) {
 	sql, args := f.sql(tenant)
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		b.Queue(sql, args...).Query(collect(&list, scanRecording))

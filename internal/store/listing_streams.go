@@ -46,7 +46,9 @@ type StreamFilter struct {
 }
 
 // StreamSessions lists a tenant's stream sessions, the newest first, and tells whether there are more.
-func (d *DB) StreamSessions(ctx context.Context, tenant string, f StreamFilter) (list []StreamSession, more bool, err error) {
+func (d *Dataplane) StreamSessions(
+	ctx context.Context, tenant string, f StreamFilter,
+) (list []StreamSession, more bool, err error) {
 	w := &filter{}
 	w.add("tenant = $%d", tenant)
 	if f.Live {
@@ -61,7 +63,7 @@ func (d *DB) StreamSessions(ctx context.Context, tenant string, f StreamFilter) 
 }
 
 // StreamByID reads a stream session of a tenant. ErrNotFound when there is none.
-func (d *DB) StreamByID(ctx context.Context, tenant, id string) (s StreamSession, err error) {
+func (d *Dataplane) StreamByID(ctx context.Context, tenant, id string) (s StreamSession, err error) {
 	if !ValidID(id) {
 		return s, ErrNotFound
 	}
@@ -75,7 +77,7 @@ func (d *DB) StreamByID(ctx context.Context, tenant, id string) (s StreamSession
 }
 
 // LiveStreams lists the live stream sessions of a tenant, or of all with "", oldest first and at most limit. Only the operator may.
-func (d *DB) LiveStreams(ctx context.Context, tenant string, limit int) ([]StreamSession, error) {
+func (d *Operator) LiveStreams(ctx context.Context, tenant string, limit int) ([]StreamSession, error) {
 	rows, err := d.pool.Query(ctx, `SELECT `+streamColumns+` FROM stream_sessions WHERE ended_at IS NULL AND ($1 = '' OR tenant = $1)
 		ORDER BY started_at, id LIMIT $2`, tenant, limit)
 	if err != nil {

@@ -36,7 +36,9 @@ func recordings(list []store.Recording) (ids []string) {
 // listed is a time of the calls and recordings that insertCall and insertRecording make: the nth is a second older than the one before.
 func listed(n int) time.Time { return time.Date(2026, 3, 1, 12, 0, -n, 0, time.UTC) }
 
-func (f *fixture) insertCall(t *testing.T, tenant, sid string, at time.Time, state store.CallState, direction, from, to string) {
+func (f *fixture) insertCall(
+	t *testing.T, tenant, sid string, at time.Time, state store.CallState, direction, from, to string,
+) {
 	t.Helper()
 	f.exec(t, `INSERT INTO calls (tenant, call_sid, state, direction, from_number, to_number, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 		tenant, sid, state, direction, from, to, at)
@@ -390,7 +392,7 @@ func TestAPageReadsAPage(t *testing.T) {
 	f.exec(t, `ANALYZE`)
 	const read = `SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0)::int FROM pg_stat_user_tables
 		WHERE relname ~ '^(calls|recordings|recording_history.*|audit_log|stream_sessions)$'`
-	db, err := store.Open(t.Context(), f.pg.DataplaneDSN, store.Options{Component: "dataplane", MaxConns: 1})
+	db, err := store.OpenDataplane(t.Context(), f.pg.DataplaneDSN, store.Options{MaxConns: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,7 +70,7 @@ type Started struct {
 }
 
 // StartSession begins a login session. ErrNotFound when the user may not sign in, or no longer with that password.
-func (d *DB) StartSession(ctx context.Context, tenant string, n NewSession, by Origin) (st Started, err error) {
+func (d *Dataplane) StartSession(ctx context.Context, tenant string, n NewSession, by Origin) (st Started, err error) {
 	by.ActorID, by.SessionID = n.UserID, n.ID
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		st.User, err = scanUser(tx.QueryRow(ctx, `SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2 AND password_hash = $3
@@ -98,7 +98,9 @@ func (d *DB) StartSession(ctx context.Context, tenant string, n NewSession, by O
 }
 
 // ListSessions returns a user's live sessions, the one that was seen last first.
-func (d *DB) ListSessions(ctx context.Context, tenant, userID string, idle time.Duration) (list []LoginSession, err error) {
+func (d *Dataplane) ListSessions(
+	ctx context.Context, tenant, userID string, idle time.Duration,
+) (list []LoginSession, err error) {
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		b.Queue(`SELECT `+sessionColumns+` FROM login_sessions s WHERE tenant = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > now()
 			AND last_seen_at > now() - $3::interval ORDER BY last_seen_at DESC, id LIMIT $4`, tenant, userID, idle, MaxSessions).Query(func(rows pgx.Rows) (err error) {
@@ -111,7 +113,7 @@ func (d *DB) ListSessions(ctx context.Context, tenant, userID string, idle time.
 
 // EndSession ends one of a user's sessions, for the reason and under the audit log's action. ErrNotFound when the user has no such live
 // session.
-func (d *DB) EndSession(ctx context.Context, tenant, userID, sessionID, reason, action string, by Origin) error {
+func (d *Dataplane) EndSession(ctx context.Context, tenant, userID, sessionID, reason, action string, by Origin) error {
 	if !ValidID(sessionID) {
 		return ErrNotFound
 	}
@@ -136,7 +138,7 @@ func (d *DB) EndSession(ctx context.Context, tenant, userID, sessionID, reason, 
 }
 
 // EndSessions ends all of a user's sessions, this one too. It returns their ids.
-func (d *DB) EndSessions(ctx context.Context, tenant, userID string, by Origin) (ended []string, err error) {
+func (d *Dataplane) EndSessions(ctx context.Context, tenant, userID string, by Origin) (ended []string, err error) {
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		u, err := lockUser(ctx, tx, tenant, userID)
 		if err != nil {

@@ -211,12 +211,13 @@ func TestRevocationIsNotBeforeARefresh(t *testing.T) {
 		})
 	}
 	wg.Go(func() {
-		if _, err := p.oper.SetUserRole(context.Background(), acme, id, store.RoleViewer, false, p.by); err != nil {
+		ctx := context.Background()
+		if _, err := p.dataplane.SetUserRole(ctx, acme, id, store.RoleViewer, false, p.by); err != nil {
 			t.Error(err)
 		}
 	})
 	wg.Wait()
-	list, err := p.oper.RevocationsSince(t.Context(), []string{acme}, time.Hour, 0, 10)
+	list, err := p.dataplane.RevocationsSince(t.Context(), []string{acme}, time.Hour, 0, 10)
 	if err != nil || len(list) != 1 {
 		t.Fatalf("revocations %v, %v", list, err)
 	}

@@ -43,7 +43,7 @@ type NameClaim struct {
 const lockNames = `SELECT pg_advisory_xact_lock(hashtextextended('caly_tenant_names', 0))`
 
 // changeNames runs fn in a transaction that no other change of names overlaps.
-func (d *DB) changeNames(ctx context.Context, fn func(pgx.Tx) error) error {
+func (d *Operator) changeNames(ctx context.Context, fn func(pgx.Tx) error) error {
 	return explainOnce(pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, lockNames); err != nil {
 			return err
@@ -54,7 +54,7 @@ func (d *DB) changeNames(ctx context.Context, fn func(pgx.Tx) error) error {
 
 // ClaimNames gives a tenant those of the names that no tenant holds. It returns the names that the tenant holds
 // afterwards. Names of a predecessor with another UID are released first.
-func (d *DB) ClaimNames(ctx context.Context, tenant, uid string, names []Name) (held []Name, err error) {
+func (d *Operator) ClaimNames(ctx context.Context, tenant, uid string, names []Name) (held []Name, err error) {
 	kinds, list := nameColumns(names)
 	err = d.changeNames(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `DELETE FROM tenant_names WHERE tenant = $1 AND uid <> $2`, tenant, uid); err != nil {
@@ -85,7 +85,7 @@ const promoteNames = `UPDATE tenant_names t SET shared = false WHERE shared AND 
 	ORDER BY s.shared, s.claimed_at, s.tenant LIMIT 1)`
 
 // ReleaseNames takes from a tenant all names except those to keep. It returns the names that it took.
-func (d *DB) ReleaseNames(ctx context.Context, tenant, uid string, keep []Name) (released []Name, err error) {
+func (d *Operator) ReleaseNames(ctx context.Context, tenant, uid string, keep []Name) (released []Name, err error) {
 	kinds, list := nameColumns(keep)
 	err = d.changeNames(ctx, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `DELETE FROM tenant_names t WHERE tenant = $1 AND uid = $2
@@ -106,7 +106,9 @@ func (d *DB) ReleaseNames(ctx context.Context, tenant, uid string, keep []Name) 
 
 // ShareAccount gives a tenant, the sharer, a share of an account that the owner holds. It reports whether it did: the
 // owner may have released the account meanwhile.
-func (d *DB) ShareAccount(ctx context.Context, account string, owner, sharer NameHolder) (shared bool, err error) {
+func (d *Operator) ShareAccount(
+	ctx context.Context, account string, owner, sharer NameHolder,
+) (shared bool, err error) {
 	err = d.changeNames(ctx, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `INSERT INTO tenant_names (kind, name, tenant, uid, shared)
 			SELECT kind, name, $1, $2, true FROM tenant_names
@@ -119,7 +121,7 @@ func (d *DB) ShareAccount(ctx context.Context, account string, owner, sharer Nam
 }
 
 // HeldNames returns the names that a tenant holds.
-func (d *DB) HeldNames(ctx context.Context, tenant, uid string) ([]Name, error) {
+func (d *Operator) HeldNames(ctx context.Context, tenant, uid string) ([]Name, error) {
 	rows, err := d.pool.Query(ctx, `SELECT kind, name FROM tenant_names WHERE tenant = $1 AND uid = $2
 		ORDER BY kind, name`, tenant, uid)
 	if err != nil {
@@ -130,7 +132,7 @@ func (d *DB) HeldNames(ctx context.Context, tenant, uid string) ([]Name, error) 
 }
 
 // NameHolders returns the tenants that hold a name, its owner first.
-func (d *DB) NameHolders(ctx context.Context, name Name) ([]NameHolder, error) {
+func (d *Operator) NameHolders(ctx context.Context, name Name) ([]NameHolder, error) {
 	rows, err := d.pool.Query(ctx, `SELECT tenant, uid, shared FROM tenant_names WHERE kind = $1 AND name = $2
 		ORDER BY shared, claimed_at, tenant`, name.Kind, name.Name)
 	if err != nil {
@@ -141,7 +143,7 @@ func (d *DB) NameHolders(ctx context.Context, name Name) ([]NameHolder, error) {
 }
 
 // TenantsWithNames returns each tenant that holds a name, with its UID.
-func (d *DB) TenantsWithNames(ctx context.Context) ([]NameHolder, error) {
+func (d *Operator) TenantsWithNames(ctx context.Context) ([]NameHolder, error) {
 	rows, err := d.pool.Query(ctx, `SELECT DISTINCT tenant, uid, false FROM tenant_names ORDER BY tenant, uid`)
 	if err != nil {
 		return nil, explain(err)
@@ -151,7 +153,7 @@ func (d *DB) TenantsWithNames(ctx context.Context) ([]NameHolder, error) {
 }
 
 // NamesSeeded reports whether any tenant holds a name.
-func (d *DB) NamesSeeded(ctx context.Context) (seeded bool, err error) {
+func (d *Operator) NamesSeeded(ctx context.Context) (seeded bool, err error) {
 	err = d.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM tenant_names)`).Scan(&seeded)
 	return seeded, explain(err)
 }
@@ -159,7 +161,7 @@ func (d *DB) NamesSeeded(ctx context.Context) (seeded bool, err error) {
 // SeedNames stores the names that tenants have published already, if no tenant holds a name yet: after an upgrade
 // from a version without owners of names. The first claim of a name wins. Later claims of an account share it, as
 // before.
-func (d *DB) SeedNames(ctx context.Context, claims []NameClaim) error {
+func (d *Operator) SeedNames(ctx context.Context, claims []NameClaim) error {
 	return d.changeNames(ctx, func(tx pgx.Tx) error {
 		var seeded bool
 		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM tenant_names)`).Scan(&seeded); err != nil || seeded {

@@ -49,7 +49,7 @@ func split(keys []RecordingKey) (tenants, ids []string) {
 }
 
 // Recordings reads the recordings of the keys, from the queue or else the newest from the history. Unknown ones are absent.
-func (d *DB) Recordings(ctx context.Context, keys []RecordingKey) (map[RecordingKey]Recording, error) {
+func (d *Operator) Recordings(ctx context.Context, keys []RecordingKey) (map[RecordingKey]Recording, error) {
 	tenants, ids := split(keys)
 	rows, err := d.pool.Query(ctx, `
 		WITH k AS (SELECT * FROM unnest($1::text[], $2::text[]) AS k(tenant, id))
@@ -74,7 +74,7 @@ func (d *DB) Recordings(ctx context.Context, keys []RecordingKey) (map[Recording
 
 // Retry puts a failed recording back into the queue with all its attempts; one that waits there becomes due at once.
 // ErrNotFound when there is neither, and ErrCapture when it was captured here.
-func (d *DB) Retry(ctx context.Context, tenant, id string) error {
+func (d *Operator) Retry(ctx context.Context, tenant, id string) error {
 	var n int
 	var captured bool
 	err := d.pool.QueryRow(ctx, `
@@ -115,7 +115,7 @@ type Wanted struct {
 
 // Unviewed returns those of a tenant's recordings that are wanted and no CallRecording was made of: first the queued ones, then the failed, then the
 // uploaded, each oldest first.
-func (d *DB) Unviewed(ctx context.Context, tenant string, w Wanted) ([]Recording, error) {
+func (d *Operator) Unviewed(ctx context.Context, tenant string, w Wanted) ([]Recording, error) {
 	rows, err := d.pool.Query(ctx, `
 		(SELECT `+queueColumns("r")+` FROM recordings r WHERE $2 AND r.tenant = $1 AND NOT r.has_view ORDER BY r.created_at LIMIT $4)
 		UNION ALL
@@ -133,7 +133,7 @@ func (d *DB) Unviewed(ctx context.Context, tenant string, w Wanted) ([]Recording
 }
 
 // MarkViewed notes that CallRecordings were made of the recordings.
-func (d *DB) MarkViewed(ctx context.Context, keys []RecordingKey) error {
+func (d *Operator) MarkViewed(ctx context.Context, keys []RecordingKey) error {
 	tenants, ids := split(keys)
 	_, err := d.pool.Exec(ctx, `
 		WITH k AS (SELECT * FROM unnest($1::text[], $2::text[]) AS k(tenant, id)),
@@ -144,7 +144,7 @@ func (d *DB) MarkViewed(ctx context.Context, keys []RecordingKey) error {
 
 // Backlogs tells of every tenant with unfinished recordings, each counted up to the limit. Tenants are found by skipping
 // through the index, one probe each, so a long queue costs no more than a short one.
-func (d *DB) Backlogs(ctx context.Context, limitPerTenant int) ([]Backlog, error) {
+func (d *Operator) Backlogs(ctx context.Context, limitPerTenant int) ([]Backlog, error) {
 	rows, err := d.pool.Query(ctx, `
 		WITH RECURSIVE t AS (
 			(SELECT tenant FROM recordings ORDER BY tenant LIMIT 1)
@@ -179,7 +179,7 @@ const CodeLeaseExpired = "LeaseExpired"
 
 // ReapLeases gives expired leases back to the queue, an attempt counted, and returns how many. The first time a recording is
 // due again at once; after that it waits longer each time, and in the end it fails: it may be what kills its pods.
-func (d *DB) ReapLeases(ctx context.Context) (int, error) {
+func (d *Operator) ReapLeases(ctx context.Context) (int, error) {
 	var n int
 	err := d.pool.QueryRow(ctx, `
 		WITH dead AS (
@@ -206,14 +206,14 @@ func (d *DB) ReapLeases(ctx context.Context) (int, error) {
 
 // TakeLeases gives the recordings that upload pods of the tenant hold back to the queue. The pods stop to work on them
 // at their next heartbeat. No attempt is counted.
-func (d *DB) TakeLeases(ctx context.Context, tenant string) error {
+func (d *Operator) TakeLeases(ctx context.Context, tenant string) error {
 	_, err := d.pool.Exec(ctx, `UPDATE recordings SET lease_owner = NULL, lease_until = NULL
 		WHERE tenant = $1 AND lease_owner IS NOT NULL`, tenant)
 	return explain(err)
 }
 
 // SuspendTenant stops or lets go the claims of a tenant. A tenant that becomes suspended also loses the access that its people have.
-func (d *DB) SuspendTenant(ctx context.Context, tenant string, suspended bool) error {
+func (d *Operator) SuspendTenant(ctx context.Context, tenant string, suspended bool) error {
 	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `INSERT INTO tenants AS t (tenant, suspended) VALUES ($1, $2)
 			ON CONFLICT (tenant) DO UPDATE SET suspended = excluded.suspended, updated_at = now() WHERE t.suspended <> excluded.suspended`,
@@ -226,7 +226,7 @@ func (d *DB) SuspendTenant(ctx context.Context, tenant string, suspended bool) e
 }
 
 // HasUploads tells whether an object of the tenant may be in its bucket.
-func (d *DB) HasUploads(ctx context.Context, tenant string) (has bool, err error) {
+func (d *Operator) HasUploads(ctx context.Context, tenant string) (has bool, err error) {
 	err = d.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM recording_history WHERE tenant = $1 AND state = 'uploaded')
 		OR EXISTS (SELECT FROM recordings WHERE tenant = $1 AND upload_started_at IS NOT NULL)
 		OR EXISTS (SELECT FROM captures WHERE tenant = $1 AND state <> 'failed')`, tenant).Scan(&has)
@@ -240,7 +240,7 @@ var tenantTables = []string{"url_redactions",
 	"revocations", "rate_limits", "mail_outbox", "audit_log", "captures", "stream_sessions"}
 
 // DeleteTenant removes every row of a tenant, in batches, so that no transaction grows with the tenant.
-func (d *DB) DeleteTenant(ctx context.Context, tenant string) error {
+func (d *Operator) DeleteTenant(ctx context.Context, tenant string) error {
 	if err := d.deleteRows(ctx, tenant); err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (d *DB) DeleteTenant(ctx context.Context, tenant string) error {
 }
 
 // deleteRows removes every row of a tenant but the one that names its owner.
-func (d *DB) deleteRows(ctx context.Context, tenant string) error {
+func (d *Operator) deleteRows(ctx context.Context, tenant string) error {
 	for _, table := range tenantTables {
 		sql := `DELETE FROM ` + table + ` WHERE (tableoid, ctid) IN (SELECT tableoid, ctid FROM ` + table + ` WHERE tenant = $1 LIMIT 5000)`
 		if err := d.repeat(ctx, sql, tenant); err != nil {
@@ -260,7 +260,7 @@ func (d *DB) deleteRows(ctx context.Context, tenant string) error {
 }
 
 // EnsureHistoryPartitions makes the history's partitions of the coming months.
-func (d *DB) EnsureHistoryPartitions(ctx context.Context, months int) error {
+func (d *Operator) EnsureHistoryPartitions(ctx context.Context, months int) error {
 	_, err := d.pool.Exec(ctx, `SELECT caly_ensure_history_partitions($1)`, months)
 	return explain(err)
 }

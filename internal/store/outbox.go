@@ -43,7 +43,9 @@ type MailClaim struct {
 
 // ClaimMail leases mail of the tenants that is due, the longest due first, up to limit. Other tenants' is not looked at.
 // First it ends what can no longer be sent.
-func (d *DB) ClaimMail(ctx context.Context, tenants []string, owner string, lease time.Duration, limit int) (MailClaim, error) {
+func (d *Dataplane) ClaimMail(
+	ctx context.Context, tenants []string, owner string, lease time.Duration, limit int,
+) (MailClaim, error) {
 	var c MailClaim
 	err := d.inTenants(ctx, tenants, func(tx pgx.Tx) error {
 		var err error
@@ -96,24 +98,24 @@ const held = `id = $1 AND lease_owner = $2 AND attempts = $3`
 
 // SendMail notes that claimed mail is about to be given to the server: from here on it is not sent again unless the server is known
 // to have refused it. ErrLeaseLost if it is somebody else's by now, or its time has run out.
-func (d *DB) SendMail(ctx context.Context, m *QueuedMail, lease time.Duration) error {
+func (d *Dataplane) SendMail(ctx context.Context, m *QueuedMail, lease time.Duration) error {
 	return d.changeMail(ctx, m, `UPDATE mail_outbox SET state = 'sending', lease_until = now() + $4::interval
 		WHERE `+held+` AND state = 'pending' AND lease_until > now() AND expires_at > now()`, lease)
 }
 
 // FinishMail ends claimed mail and empties what was sealed. ErrLeaseLost as in SendMail.
-func (d *DB) FinishMail(ctx context.Context, m *QueuedMail, state MailState, reason string) error {
+func (d *Dataplane) FinishMail(ctx context.Context, m *QueuedMail, state MailState, reason string) error {
 	return d.changeMail(ctx, m, `UPDATE mail_outbox SET state = $4, last_error = $5, sealed = '', lease_owner = NULL, lease_until = NULL,
 		finished_at = now() WHERE `+held, string(state), reason)
 }
 
 // RetryMail lets claimed mail be tried again after a while. ErrLeaseLost as in SendMail.
-func (d *DB) RetryMail(ctx context.Context, m *QueuedMail, after time.Duration, reason string) error {
+func (d *Dataplane) RetryMail(ctx context.Context, m *QueuedMail, after time.Duration, reason string) error {
 	return d.changeMail(ctx, m, `UPDATE mail_outbox SET state = 'pending', last_error = $5, available_at = now() + $4::interval,
 		lease_owner = NULL, lease_until = NULL WHERE `+held, after, reason)
 }
 
-func (d *DB) changeMail(ctx context.Context, m *QueuedMail, sql string, args ...any) error {
+func (d *Dataplane) changeMail(ctx context.Context, m *QueuedMail, sql string, args ...any) error {
 	var n int64
 	err := d.inTenant(ctx, m.Tenant, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, sql, append([]any{m.ID, m.Owner, m.Attempts}, args...)...)
@@ -130,7 +132,7 @@ func (d *DB) changeMail(ctx context.Context, m *QueuedMail, sql string, args ...
 const maxMailCounted = 10_000
 
 // PendingMail counts the tenants' mail that has not ended, up to 10,000, and says how old the oldest is.
-func (d *DB) PendingMail(ctx context.Context, tenants []string) (n int, oldest time.Duration, err error) {
+func (d *Dataplane) PendingMail(ctx context.Context, tenants []string) (n int, oldest time.Duration, err error) {
 	err = d.inTenants(ctx, tenants, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, `SELECT count(*), coalesce(now() - min(created_at), interval '0')
 			FROM (SELECT created_at FROM mail_outbox WHERE state IN ('pending', 'sending') LIMIT $1) AS waiting`, maxMailCounted).Scan(&n, &oldest)
@@ -139,7 +141,7 @@ func (d *DB) PendingMail(ctx context.Context, tenants []string) (n int, oldest t
 }
 
 // SweepMail removes mail that ended longer ago than that, up to limit, and returns how much. It is the operator's.
-func (d *DB) SweepMail(ctx context.Context, after time.Duration, limit int) (int64, error) {
+func (d *Operator) SweepMail(ctx context.Context, after time.Duration, limit int) (int64, error) {
 	tag, err := d.pool.Exec(ctx, `
 		WITH old AS (SELECT id FROM mail_outbox WHERE finished_at < now() - $1::interval LIMIT $2 FOR UPDATE SKIP LOCKED)
 		DELETE FROM mail_outbox m USING old WHERE m.id = old.id`, after, limit)

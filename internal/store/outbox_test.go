@@ -20,14 +20,20 @@ import (
 // outbox is a database with a view of the table past every policy.
 type outbox struct {
 	*testing.T
-	db, oper *store.DB
-	admin    *pgx.Conn
+	db    *store.Dataplane
+	oper  *store.Operator
+	admin *pgx.Conn
 }
 
 func newOutbox(t *testing.T) *outbox {
 	t.Helper()
 	pg := pgtest.New(t)
-	return &outbox{t, open(t, pg.DataplaneDSN, "dataplane"), open(t, pg.OperatorDSN, "operator"), connect(t, pg.AdminDSN)}
+	return &outbox{
+		t,
+		open(t, pg.DataplaneDSN, store.OpenDataplane),
+		open(t, pg.OperatorDSN, store.OpenOperator),
+		connect(t, pg.AdminDSN),
+	}
 }
 
 // emptied is the same for a subtest.

@@ -32,7 +32,7 @@ var dataTables = []string{
 // ClaimTenant records that the rows of a tenant belong to the Tenant object with this UID, unless they belong to
 // another one. It returns the UID that they belong to. Where nobody recorded it, the rows belong to the Tenant if it
 // was compiled before, and to an unknown predecessor otherwise. A predecessor without any data is replaced.
-func (d *DB) ClaimTenant(ctx context.Context, tenant, uid string, compiled bool) (owner string, err error) {
+func (d *Operator) ClaimTenant(ctx context.Context, tenant, uid string, compiled bool) (owner string, err error) {
 	owner, err = d.tenantOwner(ctx, tenant)
 	if err != nil || owner == uid {
 		return owner, err
@@ -45,7 +45,7 @@ func (d *DB) ClaimTenant(ctx context.Context, tenant, uid string, compiled bool)
 }
 
 // tenantOwner returns the recorded UID; it is empty without a row.
-func (d *DB) tenantOwner(ctx context.Context, tenant string) (owner string, err error) {
+func (d *Operator) tenantOwner(ctx context.Context, tenant string) (owner string, err error) {
 	err = d.pool.QueryRow(ctx, `SELECT coalesce((SELECT uid FROM tenants WHERE tenant = $1), '')`, tenant).Scan(&owner)
 	return owner, explain(err)
 }
@@ -84,7 +84,7 @@ func holdsData(ctx context.Context, tx pgx.Tx, tenant string) (holds bool, err e
 
 // AdoptTenant gives the rows of a predecessor to the Tenant object with this UID. ErrNotFound when they do not belong
 // to the predecessor any more. The predecessor's login sessions and codes end first.
-func (d *DB) AdoptTenant(ctx context.Context, tenant, predecessor, uid string) error {
+func (d *Operator) AdoptTenant(ctx context.Context, tenant, predecessor, uid string) error {
 	if err := d.EndAccess(ctx, tenant); err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (d *DB) AdoptTenant(ctx context.Context, tenant, predecessor, uid string) e
 
 // ReplaceTenant deletes the rows of a predecessor, its audit log included, and records the Tenant object with this UID
 // as the owner of what comes. ErrNotFound when they do not belong to the predecessor any more.
-func (d *DB) ReplaceTenant(ctx context.Context, tenant, predecessor, uid string) error {
+func (d *Operator) ReplaceTenant(ctx context.Context, tenant, predecessor, uid string) error {
 	owner, err := d.tenantOwner(ctx, tenant)
 	if err != nil {
 		return err
@@ -108,7 +108,7 @@ func (d *DB) ReplaceTenant(ctx context.Context, tenant, predecessor, uid string)
 }
 
 // succeed records the new owner of a tenant's rows, and in the audit log what was decided about the predecessor's.
-func (d *DB) succeed(ctx context.Context, tenant, predecessor, uid, action string) error {
+func (d *Operator) succeed(ctx context.Context, tenant, predecessor, uid, action string) error {
 	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `UPDATE tenants SET uid = $3, updated_at = now() WHERE tenant = $1 AND uid = $2`,
 			tenant, predecessor, uid)
@@ -139,7 +139,7 @@ var endAccess = []string{
 
 // EndAccess ends the login sessions of a tenant with their refresh tokens, its codes, its reset tokens and the mail
 // that carries them, and revokes all access tokens. It is the operator's.
-func (d *DB) EndAccess(ctx context.Context, tenant string) error {
+func (d *Operator) EndAccess(ctx context.Context, tenant string) error {
 	for _, sql := range endAccess {
 		if err := d.repeat(ctx, sql, tenant); err != nil {
 			return err
@@ -149,7 +149,7 @@ func (d *DB) EndAccess(ctx context.Context, tenant string) error {
 }
 
 // repeat executes a statement on a tenant until it changes no row.
-func (d *DB) repeat(ctx context.Context, sql, tenant string) error {
+func (d *Operator) repeat(ctx context.Context, sql, tenant string) error {
 	for {
 		tag, err := d.pool.Exec(ctx, sql, tenant)
 		if err != nil {
@@ -163,7 +163,7 @@ func (d *DB) repeat(ctx context.Context, sql, tenant string) error {
 
 // RequireLabels reports whether Secrets that Tenants name need a label by default: an installation that had no Tenant
 // when the database learned of it requires labels, an older one does not.
-func (d *DB) RequireLabels(ctx context.Context) (require bool, err error) {
+func (d *Operator) RequireLabels(ctx context.Context) (require bool, err error) {
 	err = d.pool.QueryRow(ctx, `SELECT require_labels FROM installation`).Scan(&require)
 	return require, explain(err)
 }

@@ -8,7 +8,9 @@ import (
 
 // RequestReset makes a token that sets the password of the email's user, and sends mail with it. When no such user may sign in, no token is
 // made, and the mail is other.
-func (d *DB) RequestReset(ctx context.Context, tenant, email string, token ResetToken, mail, other *OutboxMail, by Origin) error {
+func (d *Dataplane) RequestReset(
+	ctx context.Context, tenant, email string, token ResetToken, mail, other *OutboxMail, by Origin,
+) error {
 	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		known, err := insertResetToken(ctx, tx, tenant, email, token)
 		if err != nil {
@@ -39,7 +41,7 @@ func insertResetToken(ctx context.Context, tx pgx.Tx, tenant, email string, t Re
 }
 
 // ResetTokenOwner returns whose password a reset token sets. ErrNotFound when it sets none: unknown, used, expired, or of a disabled user.
-func (d *DB) ResetTokenOwner(ctx context.Context, tenant string, hash []byte) (u User, err error) {
+func (d *Dataplane) ResetTokenOwner(ctx context.Context, tenant string, hash []byte) (u User, err error) {
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		b.Queue(`SELECT `+userColumns+` FROM password_reset_tokens t JOIN users u ON u.tenant = t.tenant AND u.id = t.user_id
 			WHERE t.tenant = $1 AND t.token_hash = $2 AND `+usable, tenant, hash).QueryRow(func(row pgx.Row) (err error) {
@@ -54,7 +56,9 @@ const usable = `t.used_at IS NULL AND t.expires_at > now() AND u.disabled_at IS 
 
 // ResetPassword uses a reset token up: the password is set, the email verified, every session ended. It returns the user and the sessions
 // that ended. ErrNotFound when the token sets none, or sets one at this moment in another request.
-func (d *DB) ResetPassword(ctx context.Context, tenant string, hash []byte, newHash string, mail MailFor, by Origin) (u User, ended []string, err error) {
+func (d *Dataplane) ResetPassword(
+	ctx context.Context, tenant string, hash []byte, newHash string, mail MailFor, by Origin,
+) (u User, ended []string, err error) {
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		u, err = scanUser(tx.QueryRow(ctx, `SELECT `+userColumns+` FROM password_reset_tokens t JOIN users u ON u.tenant = t.tenant AND u.id = t.user_id
 			WHERE t.tenant = $1 AND t.token_hash = $2 AND `+usable+` FOR NO KEY UPDATE OF u FOR UPDATE OF t`, tenant, hash))
@@ -93,7 +97,9 @@ func dropResetTokens(ctx context.Context, tx pgx.Tx, tenant, userID string) erro
 
 // ChangePassword sets a password in place of the one that seenHash is of, ends the user's other sessions, and returns those. ErrNotFound
 // when the user may not sign in or has got another password since.
-func (d *DB) ChangePassword(ctx context.Context, tenant, userID, seenHash, newHash string, mail MailFor, by Origin) (ended []string, err error) {
+func (d *Dataplane) ChangePassword(
+	ctx context.Context, tenant, userID, seenHash, newHash string, mail MailFor, by Origin,
+) (ended []string, err error) {
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		u, err := scanUser(tx.QueryRow(ctx, `SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2 AND password_hash = $3
 			AND disabled_at IS NULL FOR NO KEY UPDATE`, tenant, userID, seenHash))
@@ -113,7 +119,9 @@ func (d *DB) ChangePassword(ctx context.Context, tenant, userID, seenHash, newHa
 }
 
 // setPassword writes the hash, ends the sessions, and tells the user.
-func setPassword(ctx context.Context, tx pgx.Tx, tenant string, u User, hash string, end sessionsOf, reason string, mail MailFor) ([]string, error) {
+func setPassword(
+	ctx context.Context, tx pgx.Tx, tenant string, u User, hash string, end sessionsOf, reason string, mail MailFor,
+) ([]string, error) {
 	if err := setHash(ctx, tx, tenant, u.ID, hash); err != nil {
 		return nil, err
 	}

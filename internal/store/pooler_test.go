@@ -41,10 +41,10 @@ func TestPooler(t *testing.T) {
 			if err := migrations.Up(t.Context(), through(pg.OwnerDSN), slog.New(slog.DiscardHandler)); err != nil {
 				t.Fatalf("migrate: %v", err)
 			}
-			f := &fixture{pg: pg, dataplane: open(t, through(pg.DataplaneDSN), "dataplane"),
-				oper: open(t, through(pg.OperatorDSN), "operator")}
+			f := &fixture{pg: pg, dataplane: open(t, through(pg.DataplaneDSN), store.OpenDataplane),
+				oper: open(t, through(pg.OperatorDSN), store.OpenOperator)}
 			tenant := "pooled/" + name
-			f.upload = open(t, f.role(t, tenant, "pw"), "upload")
+			f.upload = open(t, f.role(t, tenant, "pw"), store.OpenUpload)
 			mainPaths(t, f, tenant)
 		})
 	}
@@ -145,7 +145,7 @@ func limitPath(t *testing.T, f *fixture, tenant string) {
 
 // rolePath rotates a role: PgBouncer has to read the new verifier.
 func rolePath(t *testing.T, f *fixture, tenant string) {
-	db := open(t, f.role(t, tenant, "another password"), "upload")
+	db := open(t, f.role(t, tenant, "another password"), store.OpenUpload)
 	if _, err := db.Claim(t.Context(), "pod", 1, time.Minute); err != nil {
 		t.Error(err)
 	}
@@ -158,10 +158,10 @@ func rolePath(t *testing.T, f *fixture, tenant string) {
 // PostgreSQL for that too (CVE-2025-2291).
 func expiredPath(t *testing.T, f *fixture, tenant string) {
 	dsn := f.role(t, tenant+"/expired", "password")
-	open(t, dsn, "upload")
+	open(t, dsn, store.OpenUpload)
 	role, _, _ := dbconn.User(dsn)
 	f.pg.Exec(t, fmt.Sprintf(`ALTER ROLE %s VALID UNTIL 'yesterday'`, role))
-	if _, err := store.Open(t.Context(), dsn, store.Options{Component: "upload"}); err == nil {
+	if _, err := store.OpenUpload(t.Context(), dsn, store.Options{}); err == nil {
 		t.Error("an expired role connects through the pooler")
 	}
 }
@@ -171,8 +171,8 @@ func expiredPath(t *testing.T, f *fixture, tenant string) {
 func TestPoolerTimeouts(t *testing.T) {
 	pg := pgtest.New(t)
 	through := func(dsn string) string { return pgtest.At(t, dsn, pg.PgBouncer(t, "transaction", "")) }
-	options := store.Options{Component: "dataplane", StatementTimeout: 300 * time.Millisecond}
-	db, err := store.Open(t.Context(), through(pg.DataplaneDSN), options)
+	options := store.Options{StatementTimeout: 300 * time.Millisecond}
+	db, err := store.OpenDataplane(t.Context(), through(pg.DataplaneDSN), options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestPoolerTimeouts(t *testing.T) {
 	ignored := "ignore_startup_parameters = statement_timeout,idle_in_transaction_session_timeout"
 	for _, extra := range []string{"", ignored} {
 		dsn := pgtest.At(t, pg.DataplaneDSN, pg.PgBouncer(t, "session", extra))
-		_, err := store.Open(t.Context(), dsn, store.Options{Component: "dataplane"})
+		_, err := store.OpenDataplane(t.Context(), dsn, store.Options{})
 		if err == nil || !strings.Contains(err.Error(), `ALTER ROLE "caly_dataplane" SET statement_timeout = '15s'`) {
 			t.Errorf("without timeouts: %v, want the statement to run", err)
 		}

@@ -11,7 +11,7 @@ import (
 
 // Claim leases up to n recordings that are due, oldest first; an expired lease is taken over while the recording has attempts
 // left. Rows that another claim holds at this moment are skipped. While the tenant is suspended it returns none.
-func (d *DB) Claim(ctx context.Context, owner string, n int, lease time.Duration) ([]Recording, error) {
+func (d *Upload) Claim(ctx context.Context, owner string, n int, lease time.Duration) ([]Recording, error) {
 	rows, err := d.pool.Query(ctx, `
 		WITH due AS (
 			SELECT tenant, id FROM recordings
@@ -30,7 +30,9 @@ func (d *DB) Claim(ctx context.Context, owner string, n int, lease time.Duration
 }
 
 // Heartbeat renews the leases of the ids that owner still holds, and returns those.
-func (d *DB) Heartbeat(ctx context.Context, owner string, ids []string, lease time.Duration) (held []string, err error) {
+func (d *Upload) Heartbeat(
+	ctx context.Context, owner string, ids []string, lease time.Duration,
+) (held []string, err error) {
 	rows, err := d.pool.Query(ctx, `UPDATE recordings SET lease_until = now() + $3::interval
 		WHERE tenant = caly_upload_tenant() AND id = ANY($2) AND lease_owner = $1 RETURNING id`, owner, ids, lease)
 	if err != nil {
@@ -41,7 +43,7 @@ func (d *DB) Heartbeat(ctx context.Context, owner string, ids []string, lease ti
 }
 
 // MarkUploadStarted notes that from now on the bucket may hold an object, whatever becomes of this worker.
-func (d *DB) MarkUploadStarted(ctx context.Context, owner, id string) error {
+func (d *Upload) MarkUploadStarted(ctx context.Context, owner, id string) error {
 	return d.held(ctx, `UPDATE recordings SET upload_started_at = coalesce(upload_started_at, now())
 		WHERE tenant = caly_upload_tenant() AND id = $2 AND lease_owner = $1`, owner, id)
 }
@@ -49,7 +51,7 @@ func (d *DB) MarkUploadStarted(ctx context.Context, owner, id string) error {
 // Complete moves a recording into the history as uploaded, without the query of its source URL: it may be a signature
 // that opens the audio. RedactURLs removes it from the other tables. ErrLeaseLost when owner no longer holds it,
 // unless the same owner completed it with the same result before (the answer was lost).
-func (d *DB) Complete(ctx context.Context, owner, id string, res Result) error {
+func (d *Upload) Complete(ctx context.Context, owner, id string, res Result) error {
 	err := d.held(ctx, `
 		WITH gone AS (DELETE FROM recordings
 			WHERE tenant = caly_upload_tenant() AND id = $2 AND lease_owner = $1 RETURNING *),
@@ -77,7 +79,9 @@ func (d *DB) Complete(ctx context.Context, owner, id string, res Result) error {
 }
 
 // RetryLater gives the recording back, due at the given time. An attempt that was not the recording's fault is not counted.
-func (d *DB) RetryLater(ctx context.Context, owner, id string, at time.Time, code, msg string, countAttempt bool) error {
+func (d *Upload) RetryLater(
+	ctx context.Context, owner, id string, at time.Time, code, msg string, countAttempt bool,
+) error {
 	counted := 0
 	if countAttempt {
 		counted = 1
@@ -89,7 +93,7 @@ func (d *DB) RetryLater(ctx context.Context, owner, id string, at time.Time, cod
 }
 
 // Fail moves a recording into the history as failed.
-func (d *DB) Fail(ctx context.Context, owner, id, code, msg string) error {
+func (d *Upload) Fail(ctx context.Context, owner, id, code, msg string) error {
 	return d.held(ctx, `
 		WITH gone AS (DELETE FROM recordings WHERE tenant = caly_upload_tenant() AND id = $2 AND lease_owner = $1 RETURNING *)
 		INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, has_view, last_error_code, last_error,
@@ -99,14 +103,14 @@ func (d *DB) Fail(ctx context.Context, owner, id, code, msg string) error {
 }
 
 // Release hands leases back at once, as a pod does that is told to end. No attempt is counted.
-func (d *DB) Release(ctx context.Context, owner string, ids []string) error {
+func (d *Upload) Release(ctx context.Context, owner string, ids []string) error {
 	_, err := d.pool.Exec(ctx, `UPDATE recordings SET lease_owner = NULL, lease_until = NULL
 		WHERE tenant = caly_upload_tenant() AND id = ANY($2) AND lease_owner = $1`, owner, ids)
 	return explain(err)
 }
 
 // held runs a statement that must change exactly the row that owner holds.
-func (d *DB) held(ctx context.Context, sql string, args ...any) error {
+func (d *Upload) held(ctx context.Context, sql string, args ...any) error {
 	tag, err := d.pool.Exec(ctx, sql, args...)
 	if err != nil {
 		return explain(err)

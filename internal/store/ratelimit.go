@@ -33,7 +33,7 @@ type HitsTaken struct {
 
 // TakeHits grants hits in one round trip. The row's lock puts those who take at once in an order, and the clock, the database's
 // own, is read once it is held.
-func (d *DB) TakeHits(ctx context.Context, t HitTake) (HitsTaken, error) {
+func (d *Dataplane) TakeHits(ctx context.Context, t HitTake) (HitsTaken, error) {
 	var got HitsTaken
 	err := d.oneTrip(ctx, t.Tenant, func(b *pgx.Batch) {
 		b.Queue(`SELECT set_config('statement_timeout', $1::bigint::text, true)`, t.Timeout.Milliseconds())
@@ -52,7 +52,7 @@ type HitReturn struct {
 }
 
 // ReturnHit removes the latest hit of a key. Which of several hits it is makes no difference to their number.
-func (d *DB) ReturnHit(ctx context.Context, r HitReturn) error {
+func (d *Dataplane) ReturnHit(ctx context.Context, r HitReturn) error {
 	return d.oneTrip(ctx, r.Tenant, func(b *pgx.Batch) {
 		b.Queue(`SELECT set_config('statement_timeout', $1::bigint::text, true)`, r.Timeout.Milliseconds())
 		b.Queue(`UPDATE rate_limits SET hits = trim_array(hits, 1) WHERE tenant = $1 AND key = $2 AND hits <> '{}'`,
@@ -61,7 +61,7 @@ func (d *DB) ReturnHit(ctx context.Context, r HitReturn) error {
 }
 
 // SweepHits removes rows in which no hit counts any more, up to limit, and returns how many. It is the operator's.
-func (d *DB) SweepHits(ctx context.Context, limit int) (int64, error) {
+func (d *Operator) SweepHits(ctx context.Context, limit int) (int64, error) {
 	tag, err := d.pool.Exec(ctx, `
 		WITH old AS (SELECT tenant, key FROM rate_limits WHERE expires_at < clock_timestamp() LIMIT $1 FOR UPDATE SKIP LOCKED)
 		DELETE FROM rate_limits r USING old WHERE r.tenant = old.tenant AND r.key = old.key`, limit)

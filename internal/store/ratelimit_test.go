@@ -52,7 +52,7 @@ type hitStep struct {
 
 func TestTakeHits(t *testing.T) {
 	pg := pgtest.New(t)
-	db, admin := open(t, pg.DataplaneDSN, "dataplane"), connect(t, pg.AdminDSN)
+	db, admin := open(t, pg.DataplaneDSN, store.OpenDataplane), connect(t, pg.AdminDSN)
 	const window = 100 * time.Second
 	for name, steps := range map[string][]hitStep{
 		"until it is full, and again once the oldest falls off": {
@@ -112,7 +112,11 @@ func TestTakeHits(t *testing.T) {
 // TestTakeHitsAtOnce : who takes at the same time, on different connections and on a key that is new, gets no more than there is.
 func TestTakeHitsAtOnce(t *testing.T) {
 	pg := pgtest.New(t)
-	dbs := []*store.DB{open(t, pg.DataplaneDSN, "dataplane"), open(t, pg.DataplaneDSN, "dataplane"), open(t, pg.DataplaneDSN, "dataplane")}
+	dbs := []*store.Dataplane{
+		open(t, pg.DataplaneDSN, store.OpenDataplane),
+		open(t, pg.DataplaneDSN, store.OpenDataplane),
+		open(t, pg.DataplaneDSN, store.OpenDataplane),
+	}
 	for _, key := range []string{"a", "b", "c"} {
 		var granted atomic.Int32
 		var all sync.WaitGroup
@@ -149,7 +153,7 @@ func TestHitsSlide(t *testing.T) {
 	var all sync.WaitGroup
 	until := time.Now().Add(10 * window)
 	for range 6 {
-		db := open(t, pg.DataplaneDSN, "dataplane")
+		db := open(t, pg.DataplaneDSN, store.OpenDataplane)
 		all.Go(func() {
 			for time.Now().Before(until) {
 				got, err := db.TakeHits(t.Context(), take(acme, "slides", 1, limit, window))
@@ -180,7 +184,7 @@ func TestHitsSlide(t *testing.T) {
 // TestTakeHitsAgreesWithModel : whatever is asked for, after whatever time, under a limit that may change.
 func TestTakeHitsAgreesWithModel(t *testing.T) {
 	pg := pgtest.New(t)
-	db, admin := open(t, pg.DataplaneDSN, "dataplane"), connect(t, pg.AdminDSN)
+	db, admin := open(t, pg.DataplaneDSN, store.OpenDataplane), connect(t, pg.AdminDSN)
 	const unit = 100 * time.Second // much longer than a case takes: a hit is as old as the units that have passed
 	run := 0
 	rapid.Check(t, func(rt *rapid.T) {
@@ -216,7 +220,7 @@ func TestTakeHitsAgreesWithModel(t *testing.T) {
 // TestTakeHitsGivesUp : a row that somebody else holds costs the time that was given, and not the connection.
 func TestTakeHitsGivesUp(t *testing.T) {
 	pg := pgtest.New(t)
-	db, admin := open(t, pg.DataplaneDSN, "dataplane"), connect(t, pg.AdminDSN)
+	db, admin := open(t, pg.DataplaneDSN, store.OpenDataplane), connect(t, pg.AdminDSN)
 	want := take(acme, "held", 1, 6, time.Hour)
 	if _, err := db.TakeHits(t.Context(), want); err != nil {
 		t.Fatal(err)

@@ -41,11 +41,11 @@ func (g *readOnlyGuard) drop() {
 }
 
 // ReadOnlyAnswers counts how often the server turned out to accept no writes.
-func (d *DB) ReadOnlyAnswers() int64 { return d.readOnly.answers.Load() }
+func (d *base) ReadOnlyAnswers() int64 { return d.readOnly.answers.Load() }
 
 // Writable returns nil if a connection of the pool accepts writes. ErrReadOnly if it does not, or if no host of the
 // URL does; a new connection is made for the next statement then. ErrUnavailable if no server answers.
-func (d *DB) Writable(ctx context.Context) error {
+func (d *base) Writable(ctx context.Context) error {
 	var readOnly bool
 	err := d.pool.QueryRow(ctx, `SELECT current_setting('transaction_read_only')::boolean`).Scan(&readOnly)
 	if err == nil && readOnly {

@@ -36,7 +36,7 @@ type redaction struct {
 
 // RedactURLs removes the queries of the source URLs of at most limit uploaded recordings from the events and streams of
 // their calls, and returns the number of events that it changed. Only the operator may.
-func (d *DB) RedactURLs(ctx context.Context, limit int, redact Redactor) (events int64, err error) {
+func (d *Operator) RedactURLs(ctx context.Context, limit int, redact Redactor) (events int64, err error) {
 	for range limit {
 		n, found, err := d.redactNext(ctx, redact)
 		events += n
@@ -48,7 +48,7 @@ func (d *DB) RedactURLs(ctx context.Context, limit int, redact Redactor) (events
 }
 
 // redactNext does the redaction that has been due for longest, in one transaction.
-func (d *DB) redactNext(ctx context.Context, redact Redactor) (events int64, found bool, err error) {
+func (d *Operator) redactNext(ctx context.Context, redact Redactor) (events int64, found bool, err error) {
 	err = pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `SELECT tenant, call_sid, source, passes FROM url_redactions WHERE due_at <= now()
 			ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED`)

@@ -40,7 +40,7 @@ var errDryRun = errors.New("dry run")
 // Replay applies a dead or partial event as e now says it, in one transaction, or notes why it is still dead. A partial
 // event that e cannot apply stays as it is. Any other event has been applied already, and nothing is done. With dryRun
 // all of it is tried and taken back. ErrNotFound when there is no such event.
-func (d *DB) Replay(ctx context.Context, id int64, e Event, dryRun bool) (Replay, error) {
+func (d *Operator) Replay(ctx context.Context, id int64, e Event, dryRun bool) (Replay, error) {
 	named := e.Recordings
 	r, err := d.replay(ctx, id, e, named, dryRun)
 	if errors.Is(err, ErrTooManyRecordings) {
@@ -60,7 +60,9 @@ func isCode(err error, code string) bool {
 }
 
 // replay tries it once. Named are the recordings of the event. e may lack them, if there are too many.
-func (d *DB) replay(ctx context.Context, id int64, e Event, named []NewRecording, dryRun bool) (r Replay, err error) {
+func (d *Operator) replay(
+	ctx context.Context, id int64, e Event, named []NewRecording, dryRun bool,
+) (r Replay, err error) {
 	err = pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
 		if r, err = replayIn(ctx, tx, id, &e, named); err == nil && dryRun {
 			return errDryRun

@@ -11,7 +11,7 @@ import (
 )
 
 // AddRetries adds what an upload pod counted, by dependency, to its tenant's statistics: all of it or, with an error, nothing.
-func (d *DB) AddRetries(ctx context.Context, tenant string, counts map[string]resilience.Counts) error {
+func (d *Upload) AddRetries(ctx context.Context, tenant string, counts map[string]resilience.Counts) error {
 	batch := &pgx.Batch{}
 	for _, dependency := range slices.Sorted(maps.Keys(counts)) { // one order, so that two pods do not wait for each other
 		c := counts[dependency]
@@ -25,7 +25,7 @@ func (d *DB) AddRetries(ctx context.Context, tenant string, counts map[string]re
 }
 
 // RetryTotals are the sums over all tenants, by dependency. They never fall: what a deleted tenant counted stays in them.
-func (d *DB) RetryTotals(ctx context.Context) (map[string]resilience.Counts, error) {
+func (d *Operator) RetryTotals(ctx context.Context) (map[string]resilience.Counts, error) {
 	rows, err := d.pool.Query(ctx, `SELECT dependency, sum(retries)::bigint, sum(successful)::bigint, sum(failed)::bigint,
 		sum(breaker_opened)::bigint FROM retry_statistics GROUP BY dependency`)
 	if err != nil {
@@ -45,7 +45,7 @@ func (d *DB) RetryTotals(ctx context.Context) (map[string]resilience.Counts, err
 const deletedTenant = "(deleted)"
 
 // forgetRetries folds a tenant's statistics into those of the tenants that are gone, in one statement.
-func (d *DB) forgetRetries(ctx context.Context, tenant string) error {
+func (d *Operator) forgetRetries(ctx context.Context, tenant string) error {
 	_, err := d.pool.Exec(ctx, `
 		WITH gone AS (DELETE FROM retry_statistics WHERE tenant = $1 RETURNING *)
 		INSERT INTO retry_statistics AS s (tenant, dependency, retries, successful, failed, breaker_opened)

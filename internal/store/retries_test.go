@@ -30,7 +30,7 @@ func TestRetryTotals(t *testing.T) {
 		t.Errorf("a new database has the totals %v", got)
 	}
 	for _, add := range []struct {
-		by     *store.DB
+		by     *store.Upload
 		tenant string
 		counts map[string]resilience.Counts
 	}{
@@ -89,7 +89,8 @@ func TestAddRetriesRefuses(t *testing.T) {
 			return f.upload.AddRetries(t.Context(), acme, map[string]resilience.Counts{"exotel": counts(1), "no name": counts(1)})
 		},
 		"the data plane": func() error {
-			return f.dataplane.AddRetries(t.Context(), acme, map[string]resilience.Counts{"s3": counts(1)})
+			dataplane := store.AsUpload(f.dataplane)
+			return dataplane.AddRetries(t.Context(), acme, map[string]resilience.Counts{"s3": counts(1)})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -101,7 +102,7 @@ func TestAddRetriesRefuses(t *testing.T) {
 	if got := f.totals(t); len(got) != 0 {
 		t.Errorf("what was refused left %v", got)
 	}
-	if _, err := f.upload.RetryTotals(t.Context()); err != nil {
+	if _, err := store.AsOperator(f.upload).RetryTotals(t.Context()); err != nil {
 		t.Errorf("an upload pod may read its own: %v", err)
 	}
 }

@@ -30,13 +30,15 @@ func insertRevocation(ctx context.Context, tx pgx.Tx, tenant, userID, sessionID 
 }
 
 // Revoke is insertRevocation in a transaction of its own, for what ends no session besides.
-func (d *DB) Revoke(ctx context.Context, tenant, userID, sessionID string) error {
+func (d *Operator) Revoke(ctx context.Context, tenant, userID, sessionID string) error {
 	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error { return insertRevocation(ctx, tx, tenant, userID, sessionID) })
 }
 
 // RevocationsSince lists what the tenants revoked within the time until now, in the order of their ids, from the one behind afterID on
 // and at most limit of them. A row may come late, and behind one with a greater id: whoever wants all reads a window again.
-func (d *DB) RevocationsSince(ctx context.Context, tenants []string, within time.Duration, afterID int64, limit int) ([]Revocation, error) {
+func (d *Dataplane) RevocationsSince(
+	ctx context.Context, tenants []string, within time.Duration, afterID int64, limit int,
+) ([]Revocation, error) {
 	if len(tenants) == 0 {
 		return nil, nil
 	}
@@ -55,7 +57,7 @@ func (d *DB) RevocationsSince(ctx context.Context, tenants []string, within time
 }
 
 // SweepRevocations deletes those older than keep, of all tenants. Only the operator may.
-func (d *DB) SweepRevocations(ctx context.Context, keep time.Duration) (int64, error) {
+func (d *Operator) SweepRevocations(ctx context.Context, keep time.Duration) (int64, error) {
 	tag, err := d.pool.Exec(ctx, `DELETE FROM revocations WHERE at < now() - $1::interval`, keep)
 	return tag.RowsAffected(), explain(err)
 }

@@ -12,7 +12,7 @@ import (
 // TestRevocationInALongTransaction : its time is when it was written, not when the transaction began. What was issued between is revoked too.
 func TestRevocationInALongTransaction(t *testing.T) {
 	const tenant = "acme/support"
-	db, err := Open(t.Context(), pgtest.New(t).DataplaneDSN, Options{Component: "dataplane"})
+	db, err := OpenDataplane(t.Context(), pgtest.New(t).DataplaneDSN, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,12 +20,14 @@ const (
 
 func (f *fixture) revoke(t *testing.T, tenant, user, session string) {
 	t.Helper()
-	if err := f.dataplane.Revoke(t.Context(), tenant, user, session); err != nil {
+	if err := f.oper.Revoke(t.Context(), tenant, user, session); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (f *fixture) revocations(t *testing.T, tenants []string, within time.Duration, after int64, limit int) []store.Revocation {
+func (f *fixture) revocations(
+	t *testing.T, tenants []string, within time.Duration, after int64, limit int,
+) []store.Revocation {
 	t.Helper()
 	list, err := f.dataplane.RevocationsSince(t.Context(), tenants, within, after, limit)
 	if err != nil {
@@ -75,7 +77,7 @@ func TestRevocationsWithin(t *testing.T) {
 			t.Errorf("within %s there are %d, want %d", within, len(got), want)
 		}
 	}
-	if _, err := f.dataplane.SweepRevocations(t.Context(), 0); err == nil {
+	if _, err := store.AsOperator(f.dataplane).SweepRevocations(t.Context(), 0); err == nil {
 		t.Error("a pod of the data plane may forget what was revoked")
 	}
 	n, err := f.oper.SweepRevocations(t.Context(), time.Minute)
@@ -93,7 +95,7 @@ func TestRevokeRefuses(t *testing.T) {
 		"several tenants at once": {acme + "," + globex, "", ""}, "no tenant": {"", "", ""},
 		"a user that is none": {acme, "' OR true --", ""}, "a session that is none": {acme, "", "1"},
 	} {
-		if err := f.dataplane.Revoke(t.Context(), args[0], args[1], args[2]); err == nil {
+		if err := f.oper.Revoke(t.Context(), args[0], args[1], args[2]); err == nil {
 			t.Errorf("%s: was taken", name)
 		}
 	}

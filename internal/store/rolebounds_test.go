@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/migrations"
 )
@@ -26,7 +27,7 @@ func newPlainFixture(t *testing.T) *fixture {
 	if err := migrations.Up(t.Context(), f.pg.OwnerDSN, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
-	f.oper = open(t, f.pg.OperatorDSN, "operator")
+	f.oper = open(t, f.pg.OperatorDSN, store.OpenOperator)
 	f.uploadDSN = f.role(t, acme, "pw-acme")
 	return f
 }

@@ -21,7 +21,7 @@ const scramIterations = 4096
 
 // EnsureUploadRole makes the login role of a tenant's upload pods, or gives it a new password, and returns its name.
 // PostgreSQL is sent a SCRAM verifier: the password is in no statement and so in no log.
-func (d *DB) EnsureUploadRole(ctx context.Context, tenant, password string) (role string, err error) {
+func (d *Operator) EnsureUploadRole(ctx context.Context, tenant, password string) (role string, err error) {
 	verifier, err := scramVerifier(password)
 	if err != nil {
 		return "", err
@@ -42,7 +42,7 @@ func explainRole(err error) error {
 
 // RepairRoles repairs memberships and settings of the roles where the database's owner may do that, and returns a
 // sentence for each thing that an administrator has to do. It is the operator's.
-func (d *DB) RepairRoles(ctx context.Context) (problems []string, err error) {
+func (d *Operator) RepairRoles(ctx context.Context) (problems []string, err error) {
 	rows, err := d.pool.Query(ctx, `SELECT caly_repair_roles()`)
 	if err != nil {
 		return nil, explain(err)
@@ -57,14 +57,14 @@ const ConnectionsOfUploadPod = 2
 // LimitUploadRole bounds the connections of a tenant's upload role to what that number of pods needs. The pods of a
 // Job's successor may start while those of the Job end, and a few connections are left over. It changes nothing for a
 // tenant that has no role.
-func (d *DB) LimitUploadRole(ctx context.Context, tenant string, pods int) error {
+func (d *Operator) LimitUploadRole(ctx context.Context, tenant string, pods int) error {
 	connections := 2*pods*ConnectionsOfUploadPod + 4*ConnectionsOfUploadPod
 	_, err := d.pool.Exec(ctx, `SELECT caly_limit_upload_role($1, $2)`, tenant, connections)
 	return explainRole(err)
 }
 
 // DropUploadRole removes the role; connections that it still has see no rows from then on.
-func (d *DB) DropUploadRole(ctx context.Context, tenant string) error {
+func (d *Operator) DropUploadRole(ctx context.Context, tenant string) error {
 	_, err := d.pool.Exec(ctx, `SELECT caly_drop_upload_role($1)`, tenant)
 	return explainRole(err)
 }

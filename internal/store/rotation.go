@@ -47,8 +47,9 @@ type RefreshState struct {
 
 // RotateSession lets decide judge a refresh token of the session, whose hash is given, while no other does, and does what it says. It
 // returns the state afterwards. ErrNotFound when there is no such session. The mail is for RotateEnd.
-func (d *DB) RotateSession(ctx context.Context, tenant, id string, hash []byte, decide func(RefreshState) Rotation, mail MailFor, by Origin) (
-	st RefreshState, r Rotation, err error) {
+func (d *Dataplane) RotateSession(
+	ctx context.Context, tenant, id string, hash []byte, decide func(RefreshState) Rotation, mail MailFor, by Origin,
+) (st RefreshState, r Rotation, err error) {
 	if !ValidID(id) {
 		return st, RotateRefuse, ErrNotFound
 	}
@@ -98,7 +99,9 @@ func (st *RefreshState) rotate(ctx context.Context, tx pgx.Tx, tenant string, r 
 }
 
 // endReused ends the session of a token that was used before: one of the two who used it should not have it, and nobody knows which.
-func endReused(ctx context.Context, tx pgx.Tx, tenant string, st RefreshState, hash []byte, mail MailFor, by Origin) error {
+func endReused(
+	ctx context.Context, tx pgx.Tx, tenant string, st RefreshState, hash []byte, mail MailFor, by Origin,
+) error {
 	if _, err := endSessions(ctx, tx, tenant, sessionsOf{UserID: st.User.ID, Only: st.Session.ID}, EndReuse); err != nil {
 		return err
 	}

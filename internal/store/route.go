@@ -22,7 +22,7 @@ const (
 
 // setTimeouts sets the timeouts of connections. A pooler rejects them at the start of a connection, or drops them, so
 // there the role's own timeouts hold, and a transaction of a tenant sets another one for itself.
-func (d *DB) setTimeouts(cfg *pgx.ConnConfig, r dbconn.Route, statement time.Duration) {
+func (d *base) setTimeouts(cfg *pgx.ConnConfig, r dbconn.Route, statement time.Duration) {
 	if r.Pooled {
 		if statement > 0 {
 			d.setTenant += fmt.Sprintf(", set_config('statement_timeout', '%d', true)", statement.Milliseconds())

@@ -47,7 +47,7 @@ const lockStreamsSQL = `SELECT pg_advisory_xact_lock(hashtextextended('caly.stre
 
 // AdmitStream begins a stream session if the tenant has fewer than limit live ones, exactly, whichever pods have them. It returns
 // ErrStreamLimit if not, and ErrStreamTokenUsed if the token let one in before.
-func (d *DB) AdmitStream(ctx context.Context, tenant string, n NewStream, limit int) error {
+func (d *Dataplane) AdmitStream(ctx context.Context, tenant string, n NewStream, limit int) error {
 	var address *netip.Addr
 	if n.Address.IsValid() {
 		bare := n.Address.WithZone("")
@@ -90,7 +90,7 @@ const beatStreamsSQL = `UPDATE stream_sessions s SET last_seen_at = clock_timest
 
 // HeartbeatStreams notes that streams live, in one statement, and returns those that it found alive: whether somebody wants them
 // closed. The others have ended, or have no row.
-func (d *DB) HeartbeatStreams(ctx context.Context, beats []StreamBeat) (map[StreamRef]bool, error) {
+func (d *Dataplane) HeartbeatStreams(ctx context.Context, beats []StreamBeat) (map[StreamRef]bool, error) {
 	var tenants, ids, calls, sids []string
 	var n countColumns
 	for _, b := range beats {
@@ -112,18 +112,20 @@ func (d *DB) HeartbeatStreams(ctx context.Context, beats []StreamBeat) (map[Stre
 }
 
 // StreamsToClose lists the pod's streams of the tenants that somebody wants closed.
-func (d *DB) StreamsToClose(ctx context.Context, tenants []string, pod string) ([]StreamRef, error) {
+func (d *Dataplane) StreamsToClose(ctx context.Context, tenants []string, pod string) ([]StreamRef, error) {
 	return d.streamRefs(ctx, tenants, `SELECT tenant, id::text FROM stream_sessions
 		WHERE pod = $1 AND ended_at IS NULL AND close_requested_at IS NOT NULL LIMIT 1000`, pod)
 }
 
 // PodStreams lists the pod's live rows of the tenants, at most limit.
-func (d *DB) PodStreams(ctx context.Context, tenants []string, pod string, limit int) ([]StreamRef, error) {
+func (d *Dataplane) PodStreams(ctx context.Context, tenants []string, pod string, limit int) ([]StreamRef, error) {
 	return d.streamRefs(ctx, tenants, `SELECT tenant, id::text FROM stream_sessions WHERE pod = $1 AND ended_at IS NULL LIMIT $2`, pod, limit)
 }
 
 // streamRefs leaves it to row-level security which tenants' rows it reads.
-func (d *DB) streamRefs(ctx context.Context, tenants []string, sql string, args ...any) (list []StreamRef, err error) {
+func (d *Dataplane) streamRefs(
+	ctx context.Context, tenants []string, sql string, args ...any,
+) (list []StreamRef, err error) {
 	if len(tenants) == 0 {
 		return nil, nil
 	}
@@ -140,7 +142,9 @@ func (d *DB) streamRefs(ctx context.Context, tenants []string, sql string, args 
 
 // ReapStreams ends sessions of the tenants that were not seen for so long, at most limit, and returns how many. ran is false when
 // another pod is at it.
-func (d *DB) ReapStreams(ctx context.Context, tenants []string, unseen time.Duration, limit int) (ended int, ran bool, err error) {
+func (d *Dataplane) ReapStreams(
+	ctx context.Context, tenants []string, unseen time.Duration, limit int,
+) (ended int, ran bool, err error) {
 	if len(tenants) == 0 {
 		return 0, true, nil
 	}

@@ -12,7 +12,7 @@ const ErrStreamEnded refusal = "the stream has ended"
 
 // CloseStream asks the pod of a tenant's live stream to close it, and returns the session as it is then. Asked once more it changes
 // nothing, and no row is added to the audit log. ErrNotFound when the tenant has no such stream, ErrStreamEnded when it is not live.
-func (d *DB) CloseStream(ctx context.Context, tenant, id string, by Origin) (s StreamSession, err error) {
+func (d *common) CloseStream(ctx context.Context, tenant, id string, by Origin) (s StreamSession, err error) {
 	if !ValidID(id) {
 		return s, ErrNotFound
 	}
@@ -45,7 +45,7 @@ func lockStream(ctx context.Context, tx pgx.Tx, tenant, id string) (s StreamSess
 
 // CloseStreams asks the pods to close all live streams of a tenant, and returns how many that are: those of which it was asked before
 // too. A row is added to the audit log if there were others. A stream that is let in at the same moment may stay.
-func (d *DB) CloseStreams(ctx context.Context, tenant string, by Origin) (closing int, err error) {
+func (d *common) CloseStreams(ctx context.Context, tenant string, by Origin) (closing int, err error) {
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		var asked int
 		// In the order in which heartbeats lock them. What was asked for before is counted as the statement found it.
@@ -65,7 +65,7 @@ func (d *DB) CloseStreams(ctx context.Context, tenant string, by Origin) (closin
 }
 
 // TenantOfStream names the tenant of a live stream by its id alone. ErrNotFound when none is live. Only the operator may.
-func (d *DB) TenantOfStream(ctx context.Context, id string) (tenant string, err error) {
+func (d *Operator) TenantOfStream(ctx context.Context, id string) (tenant string, err error) {
 	err = d.pool.QueryRow(ctx, `SELECT tenant FROM stream_sessions WHERE ended_at IS NULL AND id = $1::uuid`, id).Scan(&tenant)
 	return tenant, explain(err)
 }

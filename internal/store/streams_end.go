@@ -24,7 +24,7 @@ type StreamEnd struct {
 // EndStreams ends stream sessions in one statement, whose rows it locks in the order in which HeartbeatStreams does, and returns how many had not
 // ended before. Of one that was ended as an orphan while it was alive, what is known now takes the place of that. An end without counts leaves those
 // of the last heartbeat.
-func (d *DB) EndStreams(ctx context.Context, ends []StreamEnd) (n int64, err error) {
+func (d *Dataplane) EndStreams(ctx context.Context, ends []StreamEnd) (n int64, err error) {
 	if len(ends) == 0 {
 		return 0, nil
 	}

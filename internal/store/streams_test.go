@@ -28,7 +28,11 @@ func (f *fixture) admit(t *testing.T, tenant, pod string) store.StreamRef {
 // TestStreamLimitIsExact : 300 at once over three pools, and as many of another tenant beside them, get what they may: neither more nor fewer.
 func TestStreamLimitIsExact(t *testing.T) {
 	f := newFixture(t)
-	pools := []*store.DB{f.dataplane, open(t, f.pg.DataplaneDSN, "dataplane"), open(t, f.pg.DataplaneDSN, "dataplane")}
+	pools := []*store.Dataplane{
+		f.dataplane,
+		open(t, f.pg.DataplaneDSN, store.OpenDataplane),
+		open(t, f.pg.DataplaneDSN, store.OpenDataplane),
+	}
 	const limit = 50
 	var admitted [2]atomic.Int32
 	var group sync.WaitGroup
@@ -263,7 +267,7 @@ func TestSweepStreams(t *testing.T) {
 	if live, all := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`), f.one(t, `SELECT count(*)::int FROM stream_sessions`); live != 1 || all != 3 {
 		t.Errorf("%d live of %d", live, all)
 	}
-	if _, err := f.dataplane.SweepStreams(t.Context(), 0, 100); err == nil {
+	if _, err := store.AsOperator(f.dataplane).SweepStreams(t.Context(), 0, 100); err == nil {
 		t.Error("a data-plane pod may delete")
 	}
 }
@@ -306,7 +310,8 @@ func TestLiveStreams(t *testing.T) {
 			t.Errorf("%v is of %q, %v, want %q", ref, tenant, err, want)
 		}
 	}
-	if tenant, err := f.dataplane.TenantOfStream(t.Context(), second.ID); !errors.Is(err, store.ErrNotFound) {
+	tenant, err := store.AsOperator(f.dataplane).TenantOfStream(t.Context(), second.ID)
+	if !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("a data-plane pod is told %q, %v", tenant, err)
 	}
 }

@@ -13,12 +13,12 @@ var errTenantID = errors.New("the tenant's id must be namespace/name")
 
 // inTenant runs fn in a transaction that sees and writes the rows of one tenant alone. The error is this package's; what fn returns
 // passes through explain, so fn may return the driver's errors as they are.
-func (d *DB) inTenant(ctx context.Context, tenant string, fn func(pgx.Tx) error) error {
+func (d *base) inTenant(ctx context.Context, tenant string, fn func(pgx.Tx) error) error {
 	return d.inTenants(ctx, []string{tenant}, fn)
 }
 
 // inTenants is inTenant for several tenants at once: what a pod does on its own account for all that it knows.
-func (d *DB) inTenants(ctx context.Context, tenants []string, fn func(pgx.Tx) error) error {
+func (d *base) inTenants(ctx context.Context, tenants []string, fn func(pgx.Tx) error) error {
 	set, err := tenantSetting(tenants)
 	if err != nil {
 		return err
@@ -41,7 +41,7 @@ const setTenant = `SELECT set_config('caly.tenant', $1, true)`
 
 // oneTrip sends statements of one tenant in a single round trip, which is also their transaction. Add queries with what reads their
 // rows; it returns the first error.
-func (d *DB) oneTrip(ctx context.Context, tenant string, add func(*pgx.Batch)) error {
+func (d *base) oneTrip(ctx context.Context, tenant string, add func(*pgx.Batch)) error {
 	set, err := tenantSetting([]string{tenant})
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func (d *DB) oneTrip(ctx context.Context, tenant string, add func(*pgx.Batch)) e
 const ErrTenantBusy refusal = "the tenant's own requests hold its share of the database connections; retry later"
 
 // enter waits until a transaction of one tenant may take a connection.
-func (d *DB) enter(ctx context.Context, tenants []string) (leave func(), err error) {
+func (d *base) enter(ctx context.Context, tenants []string) (leave func(), err error) {
 	if d.gate == nil || len(tenants) != 1 {
 		return func() {}, nil
 	}

@@ -23,7 +23,7 @@ type UploadState struct {
 
 // UploadStates returns the states of all tenants with unfinished recordings. Each costs a few probes of an index,
 // however long the queue is: of the recordings that wait for another attempt those count that are due last.
-func (d *DB) UploadStates(ctx context.Context) ([]UploadState, error) {
+func (d *Operator) UploadStates(ctx context.Context) ([]UploadState, error) {
 	rows, err := d.pool.Query(ctx, `
 		WITH RECURSIVE t AS (
 			(SELECT tenant FROM recordings ORDER BY tenant LIMIT 1)

@@ -39,7 +39,7 @@ const (
 )
 
 // Usage counts what a tenant has used since the beginning of a day and of a month.
-func (d *DB) Usage(ctx context.Context, tenant string, day, month time.Time) (u Usage, err error) {
+func (d *Dataplane) Usage(ctx context.Context, tenant string, day, month time.Time) (u Usage, err error) {
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		count := func(sql string, bound int, since time.Time, into ...any) {
 			b.Queue(fmt.Sprintf(sql, bound), tenant, since).QueryRow(func(row pgx.Row) error { return row.Scan(into...) })

@@ -9,7 +9,9 @@ import (
 
 // SetUserRole gives a user another role. Access tokens that say the old one are good no more. With keepAdmin it is ErrLastAdmin when
 // the tenant would be left without one. ErrNotFound when there is no such user.
-func (d *DB) SetUserRole(ctx context.Context, tenant, id, role string, keepAdmin bool, by Origin) (u User, err error) {
+func (d *Dataplane) SetUserRole(
+	ctx context.Context, tenant, id, role string, keepAdmin bool, by Origin,
+) (u User, err error) {
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		if u, err = lockForAdmin(ctx, tx, tenant, id, keepAdmin && role != RoleAdmin); err != nil || u.Role == role {
 			return err
@@ -30,7 +32,9 @@ func (d *DB) SetUserRole(ctx context.Context, tenant, id, role string, keepAdmin
 
 // SetUserDisabled lets a user sign in no more, ends the sessions and revokes the access; or lets the user sign in again. With
 // keepAdmin it is ErrLastAdmin when the tenant would be left without one. ErrNotFound when there is no such user.
-func (d *DB) SetUserDisabled(ctx context.Context, tenant, id string, disabled, keepAdmin bool, by Origin) (u User, err error) {
+func (d *common) SetUserDisabled(
+	ctx context.Context, tenant, id string, disabled, keepAdmin bool, by Origin,
+) (u User, err error) {
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		if u, err = lockForAdmin(ctx, tx, tenant, id, keepAdmin && disabled); err != nil || u.Disabled() == disabled {
 			return err
@@ -54,7 +58,7 @@ func (d *DB) SetUserDisabled(ctx context.Context, tenant, id string, disabled, k
 }
 
 // RevokeUser ends all of a user's sessions and access. It returns how many sessions. ErrNotFound when there is no such user.
-func (d *DB) RevokeUser(ctx context.Context, tenant, id string, mail MailFor, by Origin) (n int, err error) {
+func (d *common) RevokeUser(ctx context.Context, tenant, id string, mail MailFor, by Origin) (n int, err error) {
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		u, err := lockUser(ctx, tx, tenant, id)
 		if err != nil {

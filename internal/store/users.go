@@ -107,7 +107,7 @@ func orZero(t *time.Time) time.Time {
 }
 
 // UserByID returns a user. ErrNotFound when the tenant has none of that id.
-func (d *DB) UserByID(ctx context.Context, tenant, id string) (u User, err error) {
+func (d *Dataplane) UserByID(ctx context.Context, tenant, id string) (u User, err error) {
 	if !ValidID(id) {
 		return u, ErrNotFound
 	}
@@ -121,8 +121,8 @@ func (d *DB) UserByID(ctx context.Context, tenant, id string) (u User, err error
 }
 
 // UserByEmail returns the user of a normalized email. ErrNotFound when the tenant has none.
-func (d *DB) UserByEmail(ctx context.Context, tenant, email string) (User, error) {
-	c, err := d.Credentials(ctx, tenant, email)
+func (d *Operator) UserByEmail(ctx context.Context, tenant, email string) (User, error) {
+	c, err := d.credentials(ctx, tenant, `u.email = $2`, email)
 	return c.User, err
 }
 
@@ -134,19 +134,19 @@ type Credentials struct {
 }
 
 // Credentials returns what the user of a normalized email signs in with. ErrNotFound when the tenant has none.
-func (d *DB) Credentials(ctx context.Context, tenant, email string) (c Credentials, err error) {
+func (d *Dataplane) Credentials(ctx context.Context, tenant, email string) (c Credentials, err error) {
 	return d.credentials(ctx, tenant, `u.email = $2`, email)
 }
 
 // CredentialsByID is Credentials for a user's id.
-func (d *DB) CredentialsByID(ctx context.Context, tenant, id string) (c Credentials, err error) {
+func (d *Dataplane) CredentialsByID(ctx context.Context, tenant, id string) (c Credentials, err error) {
 	if !ValidID(id) {
 		return c, ErrNotFound
 	}
 	return d.credentials(ctx, tenant, `u.id = $2`, id)
 }
 
-func (d *DB) credentials(ctx context.Context, tenant, where string, arg any) (c Credentials, err error) {
+func (d *common) credentials(ctx context.Context, tenant, where string, arg any) (c Credentials, err error) {
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		b.Queue(`SELECT `+userColumns+`, u.password_hash FROM users u WHERE tenant = $1 AND `+where, tenant, arg).QueryRow(func(row pgx.Row) (err error) {
 			c.User, err = scanUser(row, &c.PasswordHash)
@@ -162,7 +162,7 @@ type UserCursor struct {
 }
 
 // ListUsers returns a page of a tenant's users in the order of their emails.
-func (d *DB) ListUsers(ctx context.Context, tenant string, after UserCursor, limit int) (list []User, err error) {
+func (d *common) ListUsers(ctx context.Context, tenant string, after UserCursor, limit int) (list []User, err error) {
 	err = d.oneTrip(ctx, tenant, func(b *pgx.Batch) {
 		b.Queue(`SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND email > $2 ORDER BY email LIMIT $3`, tenant, after.Email, limit).
 			Query(func(rows pgx.Rows) (err error) {
@@ -174,7 +174,7 @@ func (d *DB) ListUsers(ctx context.Context, tenant string, after UserCursor, lim
 }
 
 // CreateUser makes an account with a password that somebody in charge chose. ErrEmailTaken when there is one.
-func (d *DB) CreateUser(ctx context.Context, tenant string, u NewUser, by Origin) error {
+func (d *Operator) CreateUser(ctx context.Context, tenant string, u NewUser, by Origin) error {
 	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		if err := insertUser(ctx, tx, tenant, u); err != nil {
 			return err
@@ -184,7 +184,9 @@ func (d *DB) CreateUser(ctx context.Context, tenant string, u NewUser, by Origin
 }
 
 // Invite makes an account without a password, and a token that sets one. ErrEmailTaken when there is one.
-func (d *DB) Invite(ctx context.Context, tenant string, u NewUser, token ResetToken, mail *OutboxMail, by Origin) error {
+func (d *common) Invite(
+	ctx context.Context, tenant string, u NewUser, token ResetToken, mail *OutboxMail, by Origin,
+) error {
 	u.PasswordHash, u.Verified = "", false
 	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		if err := insertUser(ctx, tx, tenant, u); err != nil {

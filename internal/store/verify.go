@@ -13,8 +13,8 @@ import (
 	"github.com/caly-dev/caly/migrations"
 )
 
-// groups are the roles that the components' row-level policies are for.
-var groups = map[string]string{"operator": "caly_operator", "dataplane": "caly_dataplane", "upload": "caly_upload"}
+// groupOf and a component's name are the role that its row-level policies are for.
+const groupOf = "caly_"
 
 // errRoleDropped is returned for a connection whose role was dropped. A pooler goes on using such connections for a new
 // role of the same name. Its idle timeout closes them.
@@ -22,7 +22,7 @@ var errRoleDropped = fmt.Errorf("%w: the connection belongs to a role that was d
 
 // verify checks that the schema and the role are those of the component. It ends connections of a dropped role that a
 // pooler still uses, so that the role's successor of the same name gets new ones.
-func (d *DB) verify(ctx context.Context, component string) error {
+func (d *base) verify(ctx context.Context, component string) error {
 	const tries = 5
 	var err error
 	for try := range tries {
@@ -46,18 +46,15 @@ func (d *DB) verify(ctx context.Context, component string) error {
 	return err
 }
 
-func (d *DB) verifyOnce(ctx context.Context, component string) error {
+func (d *base) verifyOnce(ctx context.Context, component string) error {
 	if err := d.verifySchema(ctx); err != nil {
 		return err
 	}
 	return d.verifyRole(ctx, component)
 }
 
-func (d *DB) verifyRole(ctx context.Context, component string) error {
-	group, ok := groups[component]
-	if !ok {
-		return fmt.Errorf("no component is called %q", component)
-	}
+func (d *base) verifyRole(ctx context.Context, component string) error {
+	group := groupOf + component
 	var bypass, member bool
 	err := d.pool.QueryRow(ctx, `SELECT rolsuper OR rolbypassrls OR
 		pg_has_role(session_user, (SELECT relowner FROM pg_class WHERE oid = 'recordings'::regclass), 'USAGE'),
@@ -78,7 +75,7 @@ func (d *DB) verifyRole(ctx context.Context, component string) error {
 	return nil
 }
 
-func (d *DB) verifySchema(ctx context.Context) error {
+func (d *base) verifySchema(ctx context.Context) error {
 	var have int64
 	err := d.pool.QueryRow(ctx, `SELECT coalesce(max(version_id), 0)
 		FROM goose_db_version WHERE is_applied`).Scan(&have)
@@ -117,7 +114,7 @@ const findAccess = `SELECT
 
 // explainAccess finds out why the role cannot read what every role of Caly can. PostgreSQL reports a table in a schema
 // without USAGE as undefined, the same as before the first migration. The name of a dropped role is undefined too.
-func (d *DB) explainAccess(ctx context.Context, err error) error {
+func (d *base) explainAccess(ctx context.Context, err error) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
 		return explain(err)
@@ -151,7 +148,7 @@ func (d *DB) explainAccess(ctx context.Context, err error) error {
 }
 
 // endDropped ends connections of the server whose role was dropped, if this one's was. A role may end its own.
-func (d *DB) endDropped(ctx context.Context) {
+func (d *base) endDropped(ctx context.Context) {
 	_, _ = d.pool.Exec(ctx, `SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
 		WHERE a.usesysid = (SELECT usesysid FROM pg_stat_activity WHERE pid = pg_backend_pid())
 		AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = a.usesysid)`) // its own end is an error

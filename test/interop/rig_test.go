@@ -53,7 +53,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{t: t, pg: pgtest.New(t), address: free(t)}
-	db, err := store.Open(t.Context(), r.pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	db, err := store.OpenDataplane(t.Context(), r.pg.DataplaneDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

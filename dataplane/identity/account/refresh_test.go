@@ -194,7 +194,8 @@ func flip(s string, i int) string {
 // TestRoleChangeIsInTheNextToken : the access of the old role ends, the session goes on with the new one.
 func TestRoleChangeIsInTheNextToken(t *testing.T) {
 	r, tk := signedIn(t)
-	if _, err := r.oper.SetUserRole(t.Context(), acme, tk.User.ID, store.RoleAdmin, true, store.Origin{}); err != nil {
+	db := r.pods[0].db
+	if _, err := db.SetUserRole(t.Context(), acme, tk.User.ID, store.RoleAdmin, true, store.Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the old role's access ends", func() bool {

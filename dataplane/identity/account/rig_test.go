@@ -50,7 +50,7 @@ const (
 // rig is two pods on one database, and what the tests look at.
 type rig struct {
 	pg      *pgtest.Server
-	oper    *store.DB
+	oper    *store.Operator
 	ring    *keyring.Ring
 	tenants *tenantconfig.Snapshot
 	acme    *tenantconfig.Tenant
@@ -63,7 +63,7 @@ type rig struct {
 type pod struct {
 	svc     *account.Service
 	handler http.Handler
-	db      *store.DB
+	db      *store.Dataplane
 	broken  *brokenMinter
 }
 
@@ -126,7 +126,7 @@ func newTenant(id string) *tenantconfig.Tenant {
 func newRig(t *testing.T, change ...func(*account.Options)) *rig {
 	t.Helper()
 	r := &rig{pg: pgtest.New(t), ring: keyring.New(time.Now().Add(-time.Hour)), acme: newTenant(acme), log: &lockedBuffer{}}
-	r.oper = r.open(t, r.pg.OperatorDSN, "operator")
+	r.oper = open(t, r.pg.OperatorDSN, store.OpenOperator)
 	r.tenants = tenantconfig.NewSnapshot(r.acme, newTenant(globex))
 	for range 2 {
 		r.addPod(t, change...)
@@ -134,9 +134,12 @@ func newRig(t *testing.T, change ...func(*account.Options)) *rig {
 	return r
 }
 
-func (r *rig) open(t *testing.T, dsn, component string) *store.DB {
+// opening is one of the functions that open a handle of the store.
+type opening[DB any] = func(context.Context, string, store.Options) (DB, error)
+
+func open[DB interface{ Close() }](t *testing.T, dsn string, connect opening[DB]) DB {
 	t.Helper()
-	db, err := store.Open(t.Context(), dsn, store.Options{Component: component})
+	db, err := connect(t.Context(), dsn, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +149,7 @@ func (r *rig) open(t *testing.T, dsn, component string) *store.DB {
 
 func (r *rig) addPod(t *testing.T, change ...func(*account.Options)) {
 	t.Helper()
-	p := &pod{db: r.open(t, r.pg.DataplaneDSN, "dataplane")}
+	p := &pod{db: open(t, r.pg.DataplaneDSN, store.OpenDataplane)}
 	ring := func() *keyring.Ring { return r.ring }
 	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	revocations := token.NewRevocations(token.RevocationOptions{Store: p.db, Every: 50 * time.Millisecond, Log: log,

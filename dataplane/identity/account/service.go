@@ -46,7 +46,7 @@ type Mail interface {
 
 // Options of New. Those up to Revoker are needed.
 type Options struct {
-	Store   *store.DB
+	Store   *store.Dataplane
 	Tokens  session.Minter
 	Limiter Limiter
 	Hasher  *password.Hasher

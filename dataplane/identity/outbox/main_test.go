@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 }
 
 func podToKill(dsn, address, ca string) error {
-	db, err := store.Open(context.Background(), dsn, store.Options{Component: "dataplane"})
+	db, err := store.OpenDataplane(context.Background(), dsn, store.Options{})
 	if err != nil {
 		return err
 	}

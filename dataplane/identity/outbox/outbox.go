@@ -28,7 +28,7 @@ type checker interface {
 	Check(ctx context.Context) error
 }
 
-// Store is where mail waits. *store.DB is one.
+// Store is where mail waits. *store.Dataplane is one.
 type Store interface {
 	ClaimMail(ctx context.Context, tenants []string, owner string, lease time.Duration, limit int) (store.MailClaim, error)
 	SendMail(ctx context.Context, m *store.QueuedMail, lease time.Duration) error

@@ -129,9 +129,9 @@ func (l *logLines) String() string {
 	return l.text.String()
 }
 
-func (r *rig) db() *store.DB {
+func (r *rig) db() *store.Dataplane {
 	r.Helper()
-	db, err := store.Open(r.Context(), r.pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	db, err := store.OpenDataplane(r.Context(), r.pg.DataplaneDSN, store.Options{})
 	if err != nil {
 		r.Fatal(err)
 	}

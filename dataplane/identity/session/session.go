@@ -30,7 +30,7 @@ type Revoker interface {
 	Revoke(tenant, userID, sessionID string)
 }
 
-// Store keeps the sessions. *store.DB is one.
+// Store keeps the sessions. *store.Dataplane is one.
 type Store interface {
 	StartSession(ctx context.Context, tenant string, n store.NewSession, by store.Origin) (store.Started, error)
 	RotateSession(ctx context.Context, tenant, id string, hash []byte, decide func(store.RefreshState) store.Rotation, mail store.MailFor, by store.Origin) (
@@ -58,7 +58,9 @@ type Tokens struct {
 
 // Start begins a session of a user whose password was checked against seenHash; newHash, unless empty, takes its place. ErrLoginChanged
 // when the user may not sign in.
-func (m *Manager) Start(ctx context.Context, t *tenantconfig.Tenant, userID, seenHash, newHash string, by store.Origin) (Tokens, error) {
+func (m *Manager) Start(
+	ctx context.Context, t *tenantconfig.Tenant, userID, seenHash, newHash string, by store.Origin,
+) (Tokens, error) {
 	n := store.NewSession{ID: store.NewID(), UserID: userID, Key: newKey(), Lifetime: t.Auth.SessionLifetime, SeenHash: seenHash, NewHash: newHash}
 	st, err := m.Store.StartSession(ctx, t.ID, n, by)
 	if errors.Is(err, store.ErrNotFound) {
@@ -78,7 +80,9 @@ func newKey() []byte {
 
 // Refresh takes a refresh token and gives new ones. ErrInvalid when it is good for nothing. The mail tells of a session that was ended because
 // its token had been used before.
-func (m *Manager) Refresh(ctx context.Context, t *tenantconfig.Tenant, raw string, mail store.MailFor, by store.Origin) (Tokens, error) {
+func (m *Manager) Refresh(
+	ctx context.Context, t *tenantconfig.Tenant, raw string, mail store.MailFor, by store.Origin,
+) (Tokens, error) {
 	tok, err := refreshtoken.Parse(raw)
 	if err != nil {
 		return Tokens{}, ErrInvalid
@@ -100,7 +104,9 @@ func (m *Manager) Refresh(ctx context.Context, t *tenantconfig.Tenant, raw strin
 }
 
 // answer mints the access token. It says that it was issued at the database's time, which revocations are told by, and ends with the session.
-func (m *Manager) answer(t *tenantconfig.Tenant, u store.User, s store.LoginSession, now time.Time, refresh string) (Tokens, error) {
+func (m *Manager) answer(
+	t *tenantconfig.Tenant, u store.User, s store.LoginSession, now time.Time, refresh string,
+) (Tokens, error) {
 	life := min(t.Auth.AccessTokenLifetime, s.ExpiresAt.Sub(now))
 	access, err := m.Tokens.Mint(token.Claims{Tenant: t.ID, TenantUID: t.UID, UserID: u.ID, SessionID: s.ID, Role: u.Role,
 		IssuedAt: now, ExpiresAt: now.Add(life)})

@@ -25,7 +25,7 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// Store keeps the rows. *store.DB is one.
+// Store keeps the rows. *store.Dataplane is one.
 type Store interface {
 	BeginCapture(ctx context.Context, c store.Capture) error
 	RefuseCapture(ctx context.Context, c store.Capture, code, message string) error

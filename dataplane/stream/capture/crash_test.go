@@ -42,7 +42,7 @@ func child() {
 	if err := json.Unmarshal([]byte(os.Getenv(childEnv)), &k); err != nil {
 		panic(err)
 	}
-	db, err := store.Open(context.Background(), k.DSN, store.Options{Component: "dataplane"})
+	db, err := store.OpenDataplane(context.Background(), k.DSN, store.Options{})
 	if err != nil {
 		panic(err)
 	}

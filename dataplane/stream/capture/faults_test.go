@@ -427,12 +427,12 @@ func (b *lockedBuffer) String() string {
 
 // failing is a store whose end of captures is lost on its way back.
 type failing struct {
-	*store.DB
+	*store.Dataplane
 	lost atomic.Int32
 }
 
 func (f *failing) FinishCapture(ctx context.Context, ref store.CaptureRef, pod string, e store.CaptureEnd) error {
-	err := f.DB.FinishCapture(ctx, ref, pod, e)
+	err := f.Dataplane.FinishCapture(ctx, ref, pod, e)
 	if f.lost.Add(1) == 1 {
 		return errors.New("the answer was lost")
 	}
@@ -442,7 +442,7 @@ func (f *failing) FinishCapture(ctx context.Context, ref store.CaptureRef, pod s
 // TestEndTold : an end that was written, and whose answer was lost, stays as it is.
 func TestEndTold(t *testing.T) {
 	r := newRig(t)
-	p := r.pod("one", t.TempDir(), func(o *Options) { o.Store = &failing{DB: r.db} })
+	p := r.pod("one", t.TempDir(), func(o *Options) { o.Store = &failing{Dataplane: r.db} })
 	c := p.call(acme, "call1")
 	c.talk(time.Second)
 	c.End()

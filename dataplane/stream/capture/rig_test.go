@@ -49,7 +49,7 @@ type rig struct {
 	bucket string
 	admin  *minio.Core
 	pg     *pgtest.Server
-	db     *store.DB
+	db     *store.Dataplane
 	config storageConfig
 }
 
@@ -84,9 +84,9 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-func (r *rig) open() *store.DB {
+func (r *rig) open() *store.Dataplane {
 	r.t.Helper()
-	db, err := store.Open(r.t.Context(), r.pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	db, err := store.OpenDataplane(r.t.Context(), r.pg.DataplaneDSN, store.Options{})
 	if err != nil {
 		r.t.Fatal(err)
 	}

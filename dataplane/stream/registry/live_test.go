@@ -300,7 +300,7 @@ func TestCloseAcrossPods(t *testing.T) {
 // TestDatabaseAway : streams go on, their ends are written when it is back, and so is that of one whose admission got no answer.
 func TestDatabaseAway(t *testing.T) {
 	r := newRig(t)
-	db := &faulty{DB: r.db}
+	db := &faulty{Dataplane: r.db}
 	p := r.pod("a", registry.Options{Store: db, MaxKept: 3})
 	going, ending := r.admit(p, acme), []*registry.Live{r.admit(p, acme), r.admit(p, acme), r.admit(p, acme)}
 	db.forgetful.Store(true)

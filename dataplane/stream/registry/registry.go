@@ -16,7 +16,7 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
-// Store keeps the rows. *store.DB is one.
+// Store keeps the rows. *store.Dataplane is one.
 type Store interface {
 	AdmitStream(ctx context.Context, tenant string, n store.NewStream, limit int) error
 	HeartbeatStreams(ctx context.Context, beats []store.StreamBeat) (map[store.StreamRef]bool, error)

@@ -27,14 +27,14 @@ var (
 type rig struct {
 	t       *testing.T
 	pg      *pgtest.Server
-	db      *store.DB
+	db      *store.Dataplane
 	tenants atomic.Pointer[tenantconfig.Snapshot]
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	pg := pgtest.New(t)
-	db, err := store.Open(t.Context(), pg.DataplaneDSN, store.Options{Component: "dataplane"})
+	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func (p *pod) value(t *testing.T, name, label string) float64 {
 
 // faulty is a database that can be away, for a pod.
 type faulty struct {
-	*store.DB
+	*store.Dataplane
 	away      atomic.Bool
 	forgetful atomic.Bool // it commits admissions, and the answer is lost
 }
@@ -174,7 +174,7 @@ func (f *faulty) AdmitStream(ctx context.Context, tenant string, n store.NewStre
 	if f.away.Load() {
 		return store.ErrUnavailable
 	}
-	if err := f.DB.AdmitStream(ctx, tenant, n, limit); err != nil || !f.forgetful.Load() {
+	if err := f.Dataplane.AdmitStream(ctx, tenant, n, limit); err != nil || !f.forgetful.Load() {
 		return err
 	}
 	return store.ErrUnavailable
@@ -184,12 +184,12 @@ func (f *faulty) HeartbeatStreams(ctx context.Context, beats []store.StreamBeat)
 	if f.away.Load() {
 		return nil, store.ErrUnavailable
 	}
-	return f.DB.HeartbeatStreams(ctx, beats)
+	return f.Dataplane.HeartbeatStreams(ctx, beats)
 }
 
 func (f *faulty) EndStreams(ctx context.Context, ends []store.StreamEnd) (int64, error) {
 	if f.away.Load() {
 		return 0, store.ErrUnavailable
 	}
-	return f.DB.EndStreams(ctx, ends)
+	return f.Dataplane.EndStreams(ctx, ends)
 }

@@ -151,7 +151,7 @@ func inDatabase(ctx context.Context, dsn string, statements ...string) error {
 
 // addUsers adds users who may sign in, all with one password.
 func (r *rig) addUsers(ctx context.Context) error {
-	db, err := store.Open(ctx, r.o.dsnDataplane, store.Options{Component: "dataplane"})
+	db, err := store.OpenDataplane(ctx, r.o.dsnDataplane, store.Options{})
 	if err != nil {
 		return err
 	}
@@ -161,12 +161,25 @@ func (r *rig) addUsers(ctx context.Context) error {
 		return err
 	}
 	for n := range users {
-		u := store.NewUser{ID: store.NewID(), Email: userEmail(n), PasswordHash: hash, Role: store.RoleViewer, Verified: true}
-		if err := db.CreateUser(ctx, tenantID, u, store.Origin{}); err != nil {
+		if err := addUser(ctx, db, userEmail(n), hash); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// addUser registers a user and verifies the email.
+func addUser(ctx context.Context, db *store.Dataplane, email, passwordHash string) error {
+	user := store.NewUser{ID: store.NewID(), Email: email, PasswordHash: passwordHash, Role: store.RoleViewer}
+	code := store.EmailCode{Hash: bytes.Repeat([]byte{1}, 32), Lifetime: time.Hour}
+	if err := db.Register(ctx, tenantID, store.Registration{User: user, Code: code}, store.Origin{}); err != nil {
+		return err
+	}
+	ok, err := db.VerifyEmail(ctx, tenantID, email, code.Hash, passwordHash, store.Origin{})
+	if err == nil && !ok {
+		err = fmt.Errorf("%s: the code was rejected", email)
+	}
+	return err
 }
 
 func (r *rig) startServer(ctx context.Context) (err error) {

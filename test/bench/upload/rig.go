@@ -33,7 +33,7 @@ type rig struct {
 	dir     string
 	source  *source
 	s3      *minio.Client
-	db      *store.DB
+	db      *store.Operator
 	config  string
 	closers []func()
 }
@@ -53,7 +53,7 @@ func newRig(ctx context.Context, o options) (_ *rig, err error) {
 		return nil, err
 	}
 	r.closers = append(r.closers, r.source.close)
-	if r.db, err = store.Open(ctx, o.dsn, store.Options{Component: "operator"}); err != nil {
+	if r.db, err = store.OpenOperator(ctx, o.dsn, store.Options{}); err != nil {
 		return nil, err
 	}
 	r.closers = append(r.closers, r.db.Close)

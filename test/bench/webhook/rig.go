@@ -40,7 +40,7 @@ const (
 func serve(ctx context.Context) error {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	server.TuneMemory()
-	db, err := store.Open(ctx, os.Getenv(envDataplane), store.Options{Component: "dataplane", MaxConns: 16})
+	db, err := store.OpenDataplane(ctx, os.Getenv(envDataplane), store.Options{MaxConns: 16})
 	if err != nil {
 		return err
 	}

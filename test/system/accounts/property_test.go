@@ -48,7 +48,7 @@ func storage(t *testing.T, s *s3test.Server) func(*tenantconfig.Tenant) {
 // hire makes an account as the operator's database role may, with the password.
 func (p *platform) hire(t *testing.T, tenant, email, role string) person {
 	t.Helper()
-	db, err := store.Open(t.Context(), p.pg.OperatorDSN, store.Options{Component: "operator"})
+	db, err := store.OpenOperator(t.Context(), p.pg.OperatorDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

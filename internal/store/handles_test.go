@@ -1,0 +1,178 @@
+package store_test
+
+import (
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/internal/store"
+)
+
+// Methods by the handles that have them. A call of a method that a handle does not have is a compile error.
+var (
+	ofEveryHandle = []string{"Close", "Ping", "ReadOnlyAnswers", "Writable"}
+
+	ofOperatorAndDataplane = []string{
+		"CloseStream",
+		"CloseStreams",
+		"Ingest",
+		"IngestBatch",
+		"Invite",
+		"ListUsers",
+		"RevokeUser",
+		"SetUserDisabled",
+	}
+
+	ofOperator = []string{
+		"AdoptTenant",
+		"Backlogs",
+		"CallFacts",
+		"ClaimNames",
+		"ClaimTenant",
+		"CreateUser",
+		"DeadEvents",
+		"DeleteTenant",
+		"DropUploadRole",
+		"EndAccess",
+		"Enqueue",
+		"EnsureHistoryPartitions",
+		"EnsureUploadRole",
+		"Event",
+		"Events",
+		"HasLiveCaptures",
+		"HasUploads",
+		"HeldNames",
+		"KnownCalls",
+		"KnowsTenant",
+		"LimitUploadRole",
+		"LiveStreams",
+		"MarkViewed",
+		"NameHolders",
+		"NamesSeeded",
+		"PartialEvents",
+		"ReapLeases",
+		"Recordings",
+		"RedactURLs",
+		"ReleaseNames",
+		"RepairRoles",
+		"ReplaceTenant",
+		"Replay",
+		"RequireLabels",
+		"Retry",
+		"RetryTotals",
+		"Revoke",
+		"SeedNames",
+		"ShareAccount",
+		"Suspects",
+		"SuspendTenant",
+		"SweepAccounts",
+		"SweepCaptures",
+		"SweepHits",
+		"SweepMail",
+		"SweepRevocations",
+		"SweepStreams",
+		"TakeLeases",
+		"TenantOfStream",
+		"TenantsWithNames",
+		"Unviewed",
+		"UploadDSN",
+		"UploadStates",
+		"UserByEmail",
+	}
+
+	ofDataplane = []string{
+		"AdmitStream",
+		"BeginCapture",
+		"CallBySID",
+		"Calls",
+		"ChangePassword",
+		"ClaimCaptures",
+		"ClaimMail",
+		"Credentials",
+		"CredentialsByID",
+		"EndSession",
+		"EndSessions",
+		"EndStreams",
+		"FinishCapture",
+		"FinishMail",
+		"HeartbeatCaptures",
+		"HeartbeatStreams",
+		"ListAudit",
+		"ListRecordings",
+		"ListSessions",
+		"OpenCapture",
+		"PendingMail",
+		"PodStreams",
+		"ReapStreams",
+		"RecordingByID",
+		"RefuseCapture",
+		"Register",
+		"ReleaseCaptures",
+		"RequestReset",
+		"Resend",
+		"ResetPassword",
+		"ResetTokenOwner",
+		"RetryMail",
+		"ReturnHit",
+		"RevocationsSince",
+		"RotateSession",
+		"SendMail",
+		"SetCaptureUpload",
+		"SetUserRole",
+		"StartSession",
+		"StreamByID",
+		"StreamSessions",
+		"StreamsToClose",
+		"TakeHits",
+		"Usage",
+		"UserByID",
+		"VerifyEmail",
+		"WriteAudit",
+	}
+
+	ofUpload = []string{
+		"AddRetries",
+		"Claim",
+		"Complete",
+		"Fail",
+		"Heartbeat",
+		"MarkUploadStarted",
+		"Release",
+		"RetryLater",
+	}
+)
+
+// TestHandles checks which calls the handle of each role allows.
+func TestHandles(t *testing.T) {
+	tests := map[string]struct {
+		handle reflect.Type
+		want   []string
+	}{
+		"operator": {
+			handle: reflect.TypeFor[*store.Operator](),
+			want:   slices.Concat(ofEveryHandle, ofOperatorAndDataplane, ofOperator),
+		},
+		"data plane": {
+			handle: reflect.TypeFor[*store.Dataplane](),
+			want:   slices.Concat(ofEveryHandle, ofOperatorAndDataplane, ofDataplane),
+		},
+		"upload pod": {
+			handle: reflect.TypeFor[*store.Upload](),
+			want:   slices.Concat(ofEveryHandle, ofUpload),
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for i := range tc.handle.NumMethod() {
+				got = append(got, tc.handle.Method(i).Name)
+			}
+			slices.Sort(tc.want)
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("methods (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
