@@ -4,6 +4,7 @@ package eventually
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -11,11 +12,12 @@ import (
 // Patience bounds a wait that is not itself what the test measures.
 const Patience = 30 * time.Second
 
-// The pauses between checks grow from the first to the longest: what happens at once is seen at once, and a slow server
-// is not flooded.
+// The pause before the next check is a part of the time that has passed: what happens at once is seen at once, a wait
+// ends little later than it could, and a slow server is not flooded.
 const (
-	firstPause   = 2 * time.Millisecond
-	longestPause = 50 * time.Millisecond
+	part          = 16
+	shortestPause = 2 * time.Millisecond
+	longestPause  = 250 * time.Millisecond
 )
 
 // Within is the longest time that a wait may take.
@@ -45,6 +47,18 @@ func (w Within) Holds(t testing.TB, what string, ok func() bool) {
 	})
 }
 
+// Reaches waits as Holds does. The test that ends says what check saw last.
+func (w Within) Reaches(t testing.TB, what string, check func(ctx context.Context) (ok bool, seen string)) {
+	t.Helper()
+	w.Succeeds(t, func(ctx context.Context) error {
+		ok, seen := check(ctx)
+		if ok {
+			return nil
+		}
+		return fmt.Errorf("%s; last seen: %s", what, seen)
+	})
+}
+
 // Succeeds is the function Succeeds with a bound of the test's own. The context ends at the bound, so that a server that
 // does not answer cannot hold the test. An error that only reports that end is left out where an earlier one says more.
 func (w Within) Succeeds(t testing.TB, check func(ctx context.Context) error) {
@@ -53,7 +67,7 @@ func (w Within) Succeeds(t testing.TB, check func(ctx context.Context) error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Duration(w))
 	defer cancel()
 	var last error
-	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+	for began := time.Now(); ; {
 		err := check(ctx)
 		if err == nil {
 			return
@@ -64,7 +78,7 @@ func (w Within) Succeeds(t testing.TB, check func(ctx context.Context) error) {
 		select {
 		case <-ctx.Done():
 			t.Fatalf("not within %s: %v", time.Duration(w), last)
-		case <-time.After(pause):
+		case <-time.After(min(max(time.Since(began)/part, shortestPause), longestPause)):
 		}
 	}
 }

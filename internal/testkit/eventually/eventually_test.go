@@ -71,11 +71,14 @@ func TestSucceeds(t *testing.T) {
 		ended bool
 		want  result
 	}{
-		"at once":     {check: after(0), want: result{Checks: 1}},
-		"soon":        {check: after(3), want: result{Checks: 4, Took: 14 * time.Millisecond}},
-		"at last":     {check: after(10), want: result{Checks: 11, Took: 312 * time.Millisecond}},
-		"never":       {check: after(1000), want: result{Fatal: "not within 1s: check 24: not ready", Checks: 24, Took: time.Second}},
-		"in cleanups": {check: after(3), ended: true, want: result{Checks: 4, Took: 14 * time.Millisecond}},
+		"at once": {check: after(0), want: result{Checks: 1}},
+		"soon":    {check: after(3), want: result{Checks: 4, Took: 6 * time.Millisecond}},
+		"at last": {check: after(10), want: result{Checks: 11, Took: 20 * time.Millisecond}},
+		"never": {
+			check: after(1000),
+			want:  result{Fatal: "not within 1s: check 73: not ready", Checks: 73, Took: time.Second},
+		},
+		"in cleanups": {check: after(3), ended: true, want: result{Checks: 4, Took: 6 * time.Millisecond}},
 		"a server that does not answer": {
 			check: func(ctx context.Context, check int) error {
 				if check == 1 {
@@ -96,16 +99,46 @@ func TestSucceeds(t *testing.T) {
 	}
 }
 
+func TestReaches(t *testing.T) {
+	wait := func(t testing.TB, check func(context.Context) error) {
+		Within(time.Second).Reaches(t, "the door is open", func(ctx context.Context) (bool, string) {
+			return check(ctx) == nil, "no key"
+		})
+	}
+	for name, tc := range map[string]struct {
+		falses int
+		want   result
+	}{
+		"soon": {falses: 2, want: result{Checks: 3, Took: 4 * time.Millisecond}},
+		"never": {
+			falses: 1000,
+			want:   result{Fatal: "not within 1s: the door is open; last seen: no key", Checks: 73, Took: time.Second},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := run(t, false, wait, func(_ context.Context, check int) error {
+				if check <= tc.falses {
+					return errors.ErrUnsupported
+				}
+				return nil
+			})
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestHolds(t *testing.T) {
 	for name, tc := range map[string]struct {
 		falses int
 		want   result
 	}{
 		"at once": {want: result{Checks: 1}},
-		"soon":    {falses: 2, want: result{Checks: 3, Took: 6 * time.Millisecond}},
+		"soon":    {falses: 2, want: result{Checks: 3, Took: 4 * time.Millisecond}},
 		"never": {
 			falses: 10_000,
-			want:   result{Fatal: "not within 30s: the pod is ready", Checks: 604, Took: Patience},
+			want:   result{Fatal: "not within 30s: the pod is ready", Checks: 200, Took: Patience},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
