@@ -89,7 +89,7 @@ func withAccounts(t *testing.T, source string) *tenant {
 	t.Helper()
 	x := newTenant(t, tenantOptions{source: source})
 	x.change(t, `{"auth":{"registration":"Open"}}`)
-	eventually(t, 30*time.Second, "the data plane knows that the Tenant has accounts", func(ctx context.Context) (bool, string) {
+	halfMinute.Reaches(t, "the data plane knows the accounts", func(ctx context.Context) (bool, string) {
 		status, err := (&person{tenant: x}).call(ctx, http.MethodPost, "/api/auth/refresh", map[string]string{"refreshToken": "none"}, nil)
 		return status == http.StatusUnauthorized, fmt.Sprint(status, err)
 	})
@@ -144,7 +144,7 @@ func (d *delivery) Data(r io.Reader) error {
 func (m *mailbox) find(t *testing.T, to, pattern string) (found string) {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
-	eventually(t, time.Minute, "mail arrives", func(context.Context) (bool, string) {
+	minute.Reaches(t, "mail arrives", func(context.Context) (bool, string) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		for _, text := range m.messages {
@@ -179,7 +179,7 @@ func TestPeopleOfATenant(t *testing.T) {
 	p.access, p.refresh = next.AccessToken, next.RefreshToken
 
 	x.change(t, `{"suspend":true}`)
-	eventually(t, 30*time.Second, "a suspended tenant's people are out", func(ctx context.Context) (bool, string) {
+	halfMinute.Reaches(t, "a suspended tenant's people are out", func(ctx context.Context) (bool, string) {
 		access, _ := p.call(ctx, http.MethodGet, "/api/auth/me", nil, nil)
 		refresh, _ := p.call(ctx, http.MethodPost, "/api/auth/refresh", map[string]string{"refreshToken": p.refresh}, nil)
 		return access >= 400 && access < 500 && refresh >= 400 && refresh < 500, fmt.Sprint(access, refresh)
@@ -203,7 +203,7 @@ func TestFirstAdminDownloads(t *testing.T) {
 	var list struct {
 		Items []struct{ ID, CallSID, State string }
 	}
-	eventually(t, 2*time.Minute, "the recording is uploaded", func(ctx context.Context) (bool, string) {
+	twoMinutes.Reaches(t, "the recording is uploaded", func(ctx context.Context) (bool, string) {
 		status, err := p.call(ctx, http.MethodGet, "/api/recordings?callSid="+rec.callSID, nil, &list)
 		return err == nil && len(list.Items) == 1 && list.Items[0].State == "uploaded", fmt.Sprint(status, err, list)
 	})

@@ -25,6 +25,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // TestAutoscaling : the chart's autoscaler brings a pod more while there are more live calls than the pods should have, and takes it away again once
@@ -81,7 +83,8 @@ func (x *line) autoscaler(t *testing.T) *autoscalingv2.HorizontalPodAutoscaler {
 // waitReplicas waits until the autoscaler has so many pods work.
 func (x *line) waitReplicas(t *testing.T, scaler *autoscalingv2.HorizontalPodAutoscaler, want int) {
 	t.Helper()
-	eventually(t, 4*time.Minute, fmt.Sprintf("%d pods are wanted, and work", want), func(ctx context.Context) (bool, string) {
+	what := fmt.Sprintf("%d pods are wanted, and work", want)
+	eventually.Within(4*time.Minute).Reaches(t, what, func(ctx context.Context) (bool, string) {
 		var d appsv1.Deployment
 		if err := x.client.Get(ctx, client.ObjectKey{Namespace: releaseNamespace, Name: scaler.Spec.ScaleTargetRef.Name}, &d); err != nil {
 			return false, err.Error()
@@ -124,7 +127,7 @@ func serveMetrics(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = shared.client.Delete(context.Background(), o) })
 	}
-	eventually(t, time.Minute, "the API of custom metrics is available", func(ctx context.Context) (bool, string) {
+	minute.Reaches(t, "the API of custom metrics is available", func(ctx context.Context) (bool, string) {
 		_, err := shared.kube.Discovery().RESTClient().Get().AbsPath("/apis/" + metricsGroup + "/v1beta2").DoRaw(ctx)
 		return err == nil, fmt.Sprint(err)
 	})

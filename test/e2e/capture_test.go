@@ -12,6 +12,7 @@ import (
 
 	"github.com/minio/minio-go/v7"
 
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/wav"
 )
 
@@ -20,7 +21,7 @@ func (x *line) capture(t *testing.T) {
 	t.Helper()
 	x.change(t, `{"audio":{"capture":{"enabled":true}}}`)
 	captured := 0 // in a row
-	eventually(t, time.Minute, "every pod captures the Tenant's calls", func(ctx context.Context) (bool, string) {
+	minute.Reaches(t, "every pod captures the Tenant's calls", func(ctx context.Context) (bool, string) {
 		for captured < 10 {
 			before := x.captures(ctx, t)
 			if _, err := x.call(200 * time.Millisecond).Run(ctx); err != nil {
@@ -60,7 +61,7 @@ func (x *line) captures(ctx context.Context, t *testing.T) map[string]int {
 // settled waits until no capture is under way any more, and returns the Tenant's by state.
 func (x *line) settled(t *testing.T, within time.Duration) (counts map[string]int) {
 	t.Helper()
-	eventually(t, within, "the captures are settled", func(ctx context.Context) (bool, string) {
+	eventually.Within(within).Reaches(t, "the captures are settled", func(ctx context.Context) (bool, string) {
 		counts = x.captures(ctx, t)
 		return counts["recording"] == 0, fmt.Sprint(counts)
 	})

@@ -94,7 +94,7 @@ func uploadPodEnds(t *testing.T, end func(*testing.T, *tenant, *corev1.Pod)) {
 	src.slow(recs, 200_000) // ten seconds a file
 	x.announce(t, recs)
 	var victim corev1.Pod
-	eventually(t, time.Minute, "an upload pod is in the middle of a file", func(ctx context.Context) (bool, string) {
+	minute.Reaches(t, "an upload pod is in the middle of a file", func(ctx context.Context) (bool, string) {
 		list, err := pods(ctx, x.client, uploadNamespace, uploadPodsOf(x))
 		if err != nil || len(list) == 0 {
 			return false, fmt.Sprintf("%d pods, %v", len(list), err)
@@ -127,7 +127,7 @@ func TestOperatorKilled(t *testing.T) {
 // operator is its pod. For a moment after the last one was killed there is none.
 func (x *tenant) operator(t *testing.T) (pod *corev1.Pod) {
 	t.Helper()
-	eventually(t, 30*time.Second, "there is an operator's pod", func(ctx context.Context) (bool, string) {
+	halfMinute.Reaches(t, "there is an operator's pod", func(ctx context.Context) (bool, string) {
 		list, err := pods(ctx, x.client, releaseNamespace, client.MatchingLabels{v1alpha1.LabelComponent: "operator"})
 		if err != nil || len(list) == 0 {
 			return false, fmt.Sprintf("%d pods, %v", len(list), err)
@@ -174,7 +174,7 @@ func TestRotation(t *testing.T) {
 	secret.Store(next)
 	time.Sleep(time.Second) // those in flight still carry the old one
 	x.rotate(t, map[string][]byte{"next": []byte(next)})
-	eventually(t, 30*time.Second, "the old secret is refused", func(ctx context.Context) (bool, string) {
+	halfMinute.Reaches(t, "the old secret is refused", func(ctx context.Context) (bool, string) {
 		code, err := x.post(ctx, x.statusURL(), x.secret, announced{callSID: randomHex(16)}.terminal())
 		return err == nil && code == 401, fmt.Sprint(code, err)
 	})
@@ -220,7 +220,7 @@ func (x *tenant) rotate(t *testing.T, data map[string][]byte) {
 func (x *tenant) waitAccepted(t *testing.T, secret string) {
 	t.Helper()
 	start := time.Now()
-	eventually(t, 30*time.Second, "the new secret is live", func(ctx context.Context) (bool, string) {
+	halfMinute.Reaches(t, "the new secret is live", func(ctx context.Context) (bool, string) {
 		code, err := x.post(ctx, x.statusURL(), secret, announced{callSID: randomHex(16)}.terminal())
 		return err == nil && code == 200, fmt.Sprint(code, err)
 	})

@@ -28,6 +28,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
+)
+
+// Bounds of waits. Each is far above what a cluster with nothing else to do takes.
+const (
+	halfMinute = eventually.Within(30 * time.Second)
+	minute     = eventually.Within(time.Minute)
+	twoMinutes = eventually.Within(2 * time.Minute)
 )
 
 // Namespaces of the installation under test, as test/e2e/run.sh makes them.
@@ -226,34 +234,12 @@ func (x *tenant) remove() {
 func (x *tenant) waitReady(t *testing.T) {
 	t.Helper()
 	var last v1alpha1.Tenant
-	eventually(t, time.Minute, "the Tenant is Ready", func(ctx context.Context) (bool, string) {
+	minute.Reaches(t, "the Tenant is Ready", func(ctx context.Context) (bool, string) {
 		if err := x.client.Get(ctx, client.ObjectKey{Namespace: x.ns, Name: x.name}, &last); err != nil {
 			return false, err.Error()
 		}
 		return apimeta.IsStatusConditionTrue(last.Status.Conditions, v1alpha1.ConditionReady), fmt.Sprint(last.Status.Conditions)
 	})
-}
-
-// eventually polls until ok, for as long as given; on failure it says what was seen last.
-func eventually(t *testing.T, within time.Duration, what string, check func(context.Context) (ok bool, seen string)) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), within)
-	defer cancel()
-	seen := "nothing"
-	for {
-		ok, now := check(ctx)
-		if ok {
-			return
-		}
-		if now != "" && ctx.Err() == nil {
-			seen = now
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("not within %s: %s; seen last: %s", within, what, seen)
-		case <-time.After(250 * time.Millisecond):
-		}
-	}
 }
 
 func (x *tenant) statusURL() string {

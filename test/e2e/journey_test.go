@@ -31,7 +31,7 @@ func TestJourney(t *testing.T) {
 	for i, x := range tenants {
 		x.waitUploaded(t, calls, 2*time.Minute)
 		src.verify(t, x, recs[i])
-		eventually(t, time.Minute, "all CallRecordings of "+x.id()+" are Ready", func(ctx context.Context) (bool, string) {
+		minute.Reaches(t, "all CallRecordings of "+x.id()+" are Ready", func(ctx context.Context) (bool, string) {
 			return allReady(ctx, x, calls)
 		})
 	}
@@ -119,7 +119,7 @@ func TestApply(t *testing.T) {
 				Spec:       v1alpha1.CallRecordingSpec{TenantRef: v1alpha1.TenantReference{Name: tc.tenant}, CallSID: good[0].callSID, SourceURL: tc.url},
 			}
 			x.create(t, obj)
-			eventually(t, time.Minute, tc.condition+" is True because of "+tc.reason, func(ctx context.Context) (bool, string) {
+			minute.Reaches(t, tc.condition+" is True because of "+tc.reason, func(ctx context.Context) (bool, string) {
 				if err := x.client.Get(ctx, client.ObjectKeyFromObject(obj), obj); err != nil {
 					return false, err.Error()
 				}
@@ -139,7 +139,7 @@ func TestRetry(t *testing.T) {
 	src.gone(recs[0], true)
 	x.announce(t, recs)
 	var obj *v1alpha1.CallRecording
-	eventually(t, 2*time.Minute, "the CallRecording is Failed", func(ctx context.Context) (bool, string) {
+	twoMinutes.Reaches(t, "the CallRecording is Failed", func(ctx context.Context) (bool, string) {
 		items, err := x.callRecordings(ctx)
 		if err != nil || len(items) != 1 {
 			return false, fmt.Sprintf("%d CallRecordings, %v", len(items), err)
@@ -152,7 +152,7 @@ func TestRetry(t *testing.T) {
 	if err := x.client.Patch(t.Context(), obj, patch); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Minute, "it is uploaded after the retry", func(ctx context.Context) (bool, string) {
+	minute.Reaches(t, "it is uploaded after the retry", func(ctx context.Context) (bool, string) {
 		err := x.client.Get(ctx, client.ObjectKeyFromObject(obj), obj)
 		return err == nil && obj.Status.Phase == v1alpha1.RecordingPhaseUploaded && obj.Status.LastHandledRetry == "1", fmt.Sprint(obj.Status)
 	})

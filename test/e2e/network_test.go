@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -126,7 +125,7 @@ func expectReach(t *testing.T, from corev1.Pod, addresses, want map[string]strin
 		args = append(args, addresses[name])
 	}
 	what := from.Namespace + "/" + from.Name + " reaches what it may and nothing else"
-	eventually(t, time.Minute, what, func(ctx context.Context) (bool, string) {
+	minute.Reaches(t, what, func(ctx context.Context) (bool, string) {
 		output, err := exec.CommandContext(ctx, "kubectl", args...).CombinedOutput() //nolint:gosec // names made above
 		if err != nil {
 			return false, fmt.Sprintf("%v: %s", err, output)
@@ -146,7 +145,7 @@ func expectReach(t *testing.T, from corev1.Pod, addresses, want map[string]strin
 func probeNamespace(t *testing.T, name string) string {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	eventually(t, time.Minute, "the namespace of an earlier run is deleted", func(ctx context.Context) (bool, string) {
+	minute.Reaches(t, "the namespace of an earlier run is deleted", func(ctx context.Context) (bool, string) {
 		err := shared.client.Create(ctx, namespace)
 		return err == nil, fmt.Sprint(err)
 	})
@@ -189,7 +188,7 @@ func startProbe(t *testing.T, namespace string, labels map[string]string) corev1
 	t.Cleanup(func() {
 		_ = shared.client.Delete(context.WithoutCancel(t.Context()), pod, client.GracePeriodSeconds(0))
 	})
-	eventually(t, time.Minute, "the probe runs", func(ctx context.Context) (bool, string) {
+	minute.Reaches(t, "the probe runs", func(ctx context.Context) (bool, string) {
 		if err := shared.client.Get(ctx, client.ObjectKeyFromObject(pod), pod); err != nil {
 			return false, err.Error()
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/recording"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // announced is a recording that a test announced and will look for.
@@ -63,7 +64,8 @@ func (x *tenant) counts(ctx context.Context) (queued, uploaded, failed int, err 
 // waitUploaded waits until exactly n of the Tenant's recordings are uploaded and none is left.
 func (x *tenant) waitUploaded(t *testing.T, n int, within time.Duration) {
 	t.Helper()
-	eventually(t, within, fmt.Sprintf("%d recordings of %s are uploaded", n, x.id()), func(ctx context.Context) (bool, string) {
+	what := fmt.Sprintf("%d recordings of %s are uploaded", n, x.id())
+	eventually.Within(within).Reaches(t, what, func(ctx context.Context) (bool, string) {
 		q, u, f, err := x.counts(ctx)
 		return err == nil && q == 0 && u == n && f == 0, fmt.Sprintf("%d queued, %d uploaded, %d failed, %v", q, u, f, err)
 	})

@@ -48,7 +48,7 @@ func (e *env) restart(t *testing.T, name string) {
 		t.Fatal(err)
 	}
 	generation := d.Generation
-	eventually(t, 2*time.Minute, "the Deployment "+name+" has new pods", func(ctx context.Context) (bool, string) {
+	twoMinutes.Reaches(t, "the Deployment "+name+" has new pods", func(ctx context.Context) (bool, string) {
 		if err := e.client.Get(ctx, key, &d); err != nil {
 			return false, err.Error()
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // speech is what every call says, and is to hear again.
@@ -42,7 +43,7 @@ func newLine(t *testing.T, limit int) *line {
 	x.secretOf(t, "audio", map[string]string{"current": x.token})
 	x.change(t, fmt.Sprintf(`{"audio":{"agentURL":%q,"maxStreams":%d,"verification":{"tokenSecretRef":{"name":"audio"}}}}`, agent.URL(), limit))
 	taken := 0 // in a row: connections are spread over the pods by chance
-	eventually(t, time.Minute, "every pod takes the Tenant's calls", func(ctx context.Context) (bool, string) {
+	minute.Reaches(t, "every pod takes the Tenant's calls", func(ctx context.Context) (bool, string) {
 		for ; taken < 10; taken++ {
 			if _, err := (exotelsim.Stream{URL: x.url(), Audio: speech[:320]}).Run(ctx); err != nil {
 				taken = 0
@@ -117,7 +118,7 @@ func (x *line) sessions(ctx context.Context, pod string) (map[string]int, error)
 // waitLive waits until the database and the agent know of n live calls.
 func (x *line) waitLive(t *testing.T, n int) {
 	t.Helper()
-	eventually(t, 30*time.Second, fmt.Sprintf("%d calls are live", n), func(ctx context.Context) (bool, string) {
+	halfMinute.Reaches(t, fmt.Sprintf("%d calls are live", n), func(ctx context.Context) (bool, string) {
 		counts, err := x.sessions(ctx, "")
 		return err == nil && counts[""] == n && x.agent.Live() == n, fmt.Sprintf("%d rows, %d at the agent, %v", counts[""], x.agent.Live(), err)
 	})
@@ -220,13 +221,13 @@ func TestDataPlanePodCrashes(t *testing.T) {
 	died := time.Now()
 	kill(t, x.client, victim) // for good, so that no container after it tidies up
 	crash(t, victim)
-	eventually(t, 10*time.Second, "the agent's sockets of the dead pod are gone", func(context.Context) (bool, string) {
+	eventually.Within(10*time.Second).Reaches(t, "the dead pod holds no socket", func(context.Context) (bool, string) {
 		return x.agent.Live() == limit-lost, fmt.Sprintf("%d of %d live", x.agent.Live(), limit-lost)
 	})
 	if code := x.refusedWith(t.Context()); code != websocket.CloseTryAgainLater {
 		t.Errorf("before the sessions are ended, a call more is answered %d, want 1013", code)
 	}
-	eventually(t, time.Minute, "other pods have ended the sessions", func(ctx context.Context) (bool, string) {
+	minute.Reaches(t, "other pods have ended the sessions", func(ctx context.Context) (bool, string) {
 		counts, err := x.sessions(ctx, victim.Name)
 		return err == nil && counts["orphaned"] == lost && counts[""] == 0, fmt.Sprint(counts, err)
 	})

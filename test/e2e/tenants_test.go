@@ -56,7 +56,7 @@ func (x *tenant) deleteAndWait(t *testing.T) {
 	if err := x.client.Delete(t.Context(), obj); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Minute, "the Tenant is gone", func(ctx context.Context) (bool, string) {
+	minute.Reaches(t, "the Tenant is gone", func(ctx context.Context) (bool, string) {
 		err := x.client.Get(ctx, client.ObjectKeyFromObject(obj), obj)
 		return apierrors.IsNotFound(err), fmt.Sprint(obj.Status.Conditions, err)
 	})
@@ -66,7 +66,7 @@ func (x *tenant) deleteAndWait(t *testing.T) {
 func (x *tenant) nothingLeft(t *testing.T) {
 	t.Helper()
 	labels := client.MatchingLabels{v1alpha1.LabelTenant: x.name, v1alpha1.LabelTenantNamespace: x.ns}
-	eventually(t, 30*time.Second, "its Secrets are gone", func(ctx context.Context) (bool, string) {
+	halfMinute.Reaches(t, "its Secrets are gone", func(ctx context.Context) (bool, string) {
 		var configs, uploads corev1.SecretList
 		err := errors.Join(
 			x.client.List(ctx, &configs, client.InNamespace(workNamespace), labels),
@@ -92,7 +92,7 @@ func TestIsolation(t *testing.T) {
 	a.announce(t, recs)
 	b.announce(t, src.recordings(b, 2, 10_000))
 	var pod corev1.Pod
-	eventually(t, time.Minute, "an upload pod of the first tenant is there", func(ctx context.Context) (bool, string) {
+	minute.Reaches(t, "an upload pod of the first tenant is there", func(ctx context.Context) (bool, string) {
 		list, err := pods(ctx, a.client, uploadNamespace, uploadPodsOf(a))
 		if err == nil && len(list) > 0 {
 			pod = list[0]
@@ -208,7 +208,7 @@ func TestMissingSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	var obj v1alpha1.Tenant
-	eventually(t, 30*time.Second, "the Tenant is Stalled and names the Secret", func(ctx context.Context) (bool, string) {
+	halfMinute.Reaches(t, "the Tenant is Stalled and names the Secret", func(ctx context.Context) (bool, string) {
 		err := x.client.Get(ctx, client.ObjectKey{Namespace: x.ns, Name: x.name}, &obj)
 		c := apimeta.FindStatusCondition(obj.Status.Conditions, v1alpha1.ConditionStalled)
 		return err == nil && c != nil && c.Reason == v1alpha1.ReasonSecretNotFound && strings.Contains(c.Message, "bucket"), fmt.Sprint(obj.Status.Conditions)

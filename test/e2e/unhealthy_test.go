@@ -20,6 +20,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
@@ -59,7 +60,7 @@ func (x *tenant) waitUnhealthy(t *testing.T, kind string, parts ...string) {
 func (x *tenant) waitFalse(t *testing.T, kind string, parts ...string) {
 	t.Helper()
 	start := time.Now()
-	eventually(t, within, fmt.Sprintf("%s of %s is False and says %q", kind, x.id(), parts),
+	eventually.Within(within).Reaches(t, fmt.Sprintf("%s of %s is False and says %q", kind, x.id(), parts),
 		func(ctx context.Context) (bool, string) {
 			var o v1alpha1.Tenant
 			if err := x.client.Get(ctx, client.ObjectKey{Namespace: x.ns, Name: x.name}, &o); err != nil {
@@ -104,7 +105,7 @@ func encryptionPolicy(t *testing.T) {
 	x, src := onStrictStore(t, s3test.Rules{Encryption: "AES256"})
 	x.waitAccepted(t, x.secret) // whatever is wrong with the store
 	x.announce(t, src.recordings(x, 1, 10_000))
-	eventually(t, within, "the Tenant is not Ready", func(ctx context.Context) (bool, string) {
+	eventually.Within(within).Reaches(t, "the Tenant is not Ready", func(ctx context.Context) (bool, string) {
 		var o v1alpha1.Tenant
 		err := x.client.Get(ctx, client.ObjectKey{Namespace: x.ns, Name: x.name}, &o)
 		c := apimeta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady)

@@ -45,7 +45,7 @@ func TestVerifiers(t *testing.T) {
 		code, err := x.post(ctx, x.statusURL()+"/"+token, "", recs[0].terminal())
 		return code == http.StatusOK, fmt.Sprint(code, err)
 	}
-	eventually(t, 30*time.Second, "the token is live", live)
+	halfMinute.Reaches(t, "the token is live", live)
 	for name, tc := range map[string]struct {
 		url, secret, body string
 		want              int
@@ -75,7 +75,7 @@ func TestRefusalIsCounted(t *testing.T) {
 	x.secretOf(t, "token", map[string]string{"current": randomHex(16)})
 	x.change(t, `{"webhooks":{"token":{"secretRef":{"name":"token"}},"signature":null}}`)
 	before := x.refused(t, "wrong_token")
-	eventually(t, 30*time.Second, "a wrong token is counted", func(ctx context.Context) (bool, string) {
+	halfMinute.Reaches(t, "a wrong token is counted", func(ctx context.Context) (bool, string) {
 		code, err := x.post(ctx, x.statusURL()+"/"+randomHex(16), "", src.recordings(x, 1, 1000)[0].terminal())
 		if code != http.StatusUnauthorized {
 			t.Fatalf("a wrong token is answered %d, %v", code, err)
@@ -170,7 +170,7 @@ func (x *tenant) caly(t *testing.T, want corev1.PodPhase, args ...string) string
 	c.Args, c.Ports, c.StartupProbe, c.LivenessProbe, c.ReadinessProbe = args, nil, nil, nil, nil
 	x.create(t, p)
 	t.Cleanup(func() { _ = x.client.Delete(context.Background(), p) })
-	eventually(t, time.Minute, "caly "+strings.Join(args, " ")+" has ended", func(ctx context.Context) (bool, string) {
+	minute.Reaches(t, "caly "+strings.Join(args, " ")+" has ended", func(ctx context.Context) (bool, string) {
 		err := x.client.Get(ctx, client.ObjectKeyFromObject(p), p)
 		return err == nil && (p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed), fmt.Sprint(p.Status.Phase, err)
 	})

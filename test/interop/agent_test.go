@@ -10,6 +10,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/g711"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // TestAgents has a library's server as the tenant's agent, called by the other library's client: what either says arrives at the other
@@ -148,7 +149,9 @@ func TestSubprotocolOffered(t *testing.T) {
 				if got.Error != "Server sent no subprotocol" || agent.saw().Code == 0 {
 					t.Errorf("the client: %+v", got)
 				}
-				eventually(t, "nothing is left of the call", func() bool { return r.live.Live() == 0 })
+				eventually.Within(patience).Holds(t, "nothing is left of the call", func() bool {
+					return r.live.Live() == 0
+				})
 				return
 			}
 			if got.Subprotocol != "" || got.Code != 1000 || !same(pieces, media(t, got.Messages)) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // talk is a call's audio in pieces of 20 ms, a longer one, and the largest that Exotel takes: frames with lengths in 7, 16 and 64 bits,
@@ -79,7 +80,7 @@ func TestExotelsSide(t *testing.T) {
 				if diff := cmp.Diff([]row{{wantRow, true}}, r.ended(t, callSID)); diff != "" {
 					t.Errorf("the session (-want +got):\n%s", diff)
 				}
-				eventually(t, "the agent's call ends", func() bool { return echo.Live() == 0 })
+				eventually.Within(patience).Holds(t, "the agent's call ends", func() bool { return echo.Live() == 0 })
 				calls := echo.Calls()
 				if last := calls[len(calls)-1]; last.Start.CallID != callSID || last.Code != wantAgent || last.Problem != "" || last.Pieces != len(pieces) {
 					t.Errorf("the agent saw %+v, want %d", last, wantAgent)

@@ -16,7 +16,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,6 +28,7 @@ import (
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -74,7 +74,7 @@ func newRig(t *testing.T) *rig {
 		}
 	})
 	t.Cleanup(func() { endpoint.Drain(); cancel(); running.Wait(); endpoint.Wait(); db.Close() })
-	eventually(t, "the endpoint listens", func() bool {
+	eventually.Within(patience).Holds(t, "the endpoint listens", func() bool {
 		c, err := net.Dial("tcp", r.address)
 		if err == nil {
 			_ = c.Close()
@@ -95,15 +95,6 @@ func free(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
-		}
-	}
-}
-
 // bridge has the tenant's streams go to an agent.
 func (r *rig) bridge(agentURL, protocol string) {
 	r.tenants.Store(tenantconfig.NewSnapshot(&tenantconfig.Tenant{ID: tenantID, UID: "1", Audio: &tenantconfig.Audio{AgentURL: agentURL, Protocol: protocol,
@@ -122,7 +113,7 @@ type row struct {
 // ended waits until nothing of the calls is left, and returns how the session of one ended.
 func (r *rig) ended(t *testing.T, callSID string) (found []row) {
 	t.Helper()
-	eventually(t, "nothing is left of the call", func() bool { return r.live.Live() == 0 })
+	eventually.Within(patience).Holds(t, "nothing is left of the call", func() bool { return r.live.Live() == 0 })
 	conn, err := pgx.Connect(t.Context(), r.pg.AdminDSN)
 	if err != nil {
 		t.Fatal(err)

@@ -23,6 +23,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
@@ -89,16 +90,9 @@ func (s *seaweed) bucket(t *testing.T, locked bool) string {
 		t.Fatal(err)
 	}
 	name := "b-" + strings.ToLower(rand.Text()[:12])
-	for deadline := time.Now().Add(time.Minute); ; {
-		err := client.MakeBucket(t.Context(), name, minio.MakeBucketOptions{ObjectLocking: locked})
-		if err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-		time.Sleep(200 * time.Millisecond)
-	}
+	eventually.Within(time.Minute).Succeeds(t, func(ctx context.Context) error {
+		return client.MakeBucket(ctx, name, minio.MakeBucketOptions{ObjectLocking: locked})
+	})
 	if locked {
 		mode, days, unit := minio.Governance, uint(1), minio.Days
 		if err := client.SetBucketObjectLockConfig(t.Context(), name, &mode, &days, &unit); err != nil {
