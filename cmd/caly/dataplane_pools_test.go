@@ -12,6 +12,7 @@ import (
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -47,15 +48,17 @@ func hangingLists(t *testing.T, db *store.Dataplane, tenant string) {
 // hanging waits until lists wait for the lock, and returns how many.
 func hanging(t *testing.T, admin *pgx.Conn, want int) (n int) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); n < want && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if err := admin.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND
+	eventually.Succeeds(t, func(ctx context.Context) error {
+		if err := admin.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND
 			wait_event_type = 'Lock'`).Scan(&n); err != nil {
-			t.Fatal(err)
+			return err
 		}
-		if _, err := admin.Exec(t.Context(), `SELECT pg_stat_clear_snapshot()`); err != nil {
-			t.Fatal(err)
+		if n < want {
+			_, err := admin.Exec(ctx, `SELECT pg_stat_clear_snapshot()`)
+			return errors.Join(err, fmt.Errorf("%d lists wait, want %d", n, want))
 		}
-	}
+		return nil
+	})
 	return n
 }
 
@@ -118,18 +121,16 @@ func TestTenantBeyondItsShareIsBusy(t *testing.T) {
 	admin := lockCalls(t, pg)
 	hangingLists(t, db, "globex/sales") // two hold connections, 38 wait
 	hanging(t, admin, 2)
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	eventually.Succeeds(t, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
 		start := time.Now()
 		_, _, err := db.Calls(ctx, "globex/sales", store.CallFilter{})
 		cancel()
 		if errors.Is(err, store.ErrTenantBusy) && time.Since(start) < 10*time.Millisecond {
-			return
+			return nil
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the 41st list: %v after %s", err, time.Since(start))
-		}
-	}
+		return fmt.Errorf("the 41st list: %w after %s", err, time.Since(start))
+	})
 }
 
 // TestListEndsAtItsTimeout ends a hanging list in the database, not only in the pod.

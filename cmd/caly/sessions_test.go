@@ -109,14 +109,12 @@ func (a *accounts) ended(l *registry.Live, reason string) bool {
 	return a.count(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND end_reason = $2`, l.ID(), reason) == 1
 }
 
-// waitEnd is until a person's wish has come true.
+// waitEnd waits until a stream that a person closed has ended.
 func (a *accounts) waitEnd(l *registry.Live) {
 	a.t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !a.ended(l, string(bridge.Closed)); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			a.t.Fatalf("the stream %s is not closed", l.ID())
-		}
-	}
+	eventually.Within(15*time.Second).Holds(a.t, "the stream "+l.ID()+" is closed", func() bool {
+		return a.ended(l, string(bridge.Closed))
+	})
 }
 
 // TestSessionsClose : the pod closes what was asked for, and nothing else.

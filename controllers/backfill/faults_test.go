@@ -1,6 +1,7 @@
 package backfill
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -21,7 +22,7 @@ import (
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 const listPath = "/v1/Accounts/acme1/Calls.json"
@@ -146,7 +147,7 @@ func TestRefused(t *testing.T) {
 			if err := r.complete(t, tenant, 3); err != nil {
 				t.Error(err)
 			}
-			kubetest.Eventually(t, soon, func() error {
+			eventually.Within(soon).Succeeds(t, func(context.Context) error {
 				if d := cmp.Diff(map[string]int{"Warning " + tc.wantReason: 1, "Normal BackfillSucceeded": 1}, r.events(t)); d != "" {
 					return fmt.Errorf("events (-want +got):\n%s", d)
 				}
@@ -344,7 +345,7 @@ func TestKilled(t *testing.T) {
 	for range 2 {
 		stop := r.start(t)
 		had := len(rows(t, r.pg))
-		kubetest.Eventually(t, soon, func() error {
+		eventually.Within(soon).Succeeds(t, func(context.Context) error {
 			if n := len(rows(t, r.pg)); n <= had || n == 230 {
 				return fmt.Errorf("%d calls", n)
 			}
@@ -425,14 +426,14 @@ func TestStoppedInTheMiddle(t *testing.T) {
 			r.exotel.SetDetails("/v1/Accounts/acme1/Calls/call0010.json", exotelsim.DetailQuirks{Delay: time.Second})
 			tenant := r.tenant(t, "acme")
 			r.start(t)
-			kubetest.Eventually(t, soon, func() error {
+			eventually.Within(soon).Succeeds(t, func(context.Context) error {
 				if r.exotel.Requests("/v1/Accounts/acme1/Calls/call0010.json") == 0 {
 					return errors.New("the run is not in the middle yet")
 				}
 				return nil
 			})
 			end(t, r, tenant)
-			kubetest.Eventually(t, soon, func() error {
+			eventually.Within(soon).Succeeds(t, func(context.Context) error {
 				if r.runs(t, resultStopped) != 1 {
 					return errors.New("the run goes on")
 				}
@@ -455,8 +456,8 @@ func TestTurnedOff(t *testing.T) {
 		t.Errorf("last success at %v by the metric, %v by the status", at, s.LastSuccessTime)
 	}
 	r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.Backfill = nil })
-	kubetest.Eventually(t, soon, func() error {
-		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
+	eventually.Within(soon).Succeeds(t, func(ctx context.Context) error {
+		if err := r.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); err != nil {
 			return err
 		}
 		_, there := r.metric(t, "caly_backfill_last_success_timestamp_seconds", tenant.ID())

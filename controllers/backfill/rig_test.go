@@ -41,6 +41,7 @@ import (
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig/compile"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
@@ -241,12 +242,12 @@ func (r *rig) annotate(t *testing.T, key, value string) {
 // update applies f to the Tenant as it is now.
 func (r *rig) update(t *testing.T, tenant *v1alpha1.Tenant, f func(*v1alpha1.Tenant)) {
 	t.Helper()
-	kubetest.Eventually(t, soon, func() error {
-		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
+	eventually.Within(soon).Succeeds(t, func(ctx context.Context) error {
+		if err := r.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); err != nil {
 			return err
 		}
 		f(tenant)
-		return r.Client.Update(t.Context(), tenant)
+		return r.Client.Update(ctx, tenant)
 	})
 }
 
@@ -255,8 +256,8 @@ func (r *rig) until(
 	t *testing.T, tenant *v1alpha1.Tenant, status metav1.ConditionStatus, reason string,
 ) v1alpha1.BackfillStatus {
 	t.Helper()
-	kubetest.Eventually(t, soon, func() error {
-		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
+	eventually.Within(soon).Succeeds(t, func(ctx context.Context) error {
+		if err := r.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); err != nil {
 			return err
 		}
 		c := apimeta.FindStatusCondition(tenant.Status.Conditions, v1alpha1.ConditionBackfillSucceeded)
@@ -287,8 +288,8 @@ func (r *rig) again(t *testing.T, tenant *v1alpha1.Tenant, stop func()) (v1alpha
 		t.Fatal(err)
 	}
 	stop = r.start(t)
-	kubetest.Eventually(t, soon, func() error {
-		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
+	eventually.Within(soon).Succeeds(t, func(ctx context.Context) error {
+		if err := r.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); err != nil {
 			return err
 		}
 		if tenant.Status.Backfill.LastRunTime.Equal(&ago) {

@@ -1,6 +1,7 @@
 package callrecording
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // The database goes away, for all of this package's tests: it runs before those that are parallel.
@@ -70,11 +72,11 @@ func TestJourney(t *testing.T) {
 		t.Errorf("it waits: %+v, want the next attempt at %s", waits.Status, due)
 	}
 	r.annotate(t, waits, "now")
-	eventually(t, func() string {
+	eventually.Succeeds(t, func(context.Context) error {
 		if row, _ := r.row(t, o); time.Until(row.AvailableAt) > 0 {
-			return "the retry has no effect"
+			return errors.New("the retry has no effect")
 		}
-		return ""
+		return nil
 	})
 	pods.upload(t)
 	done := r.waitFor(t, o, v1alpha1.RecordingPhaseUploaded, v1alpha1.ReasonUploaded)
@@ -86,11 +88,11 @@ func TestJourney(t *testing.T) {
 		t.Errorf("it ends as %+v", s)
 	}
 	var told []string
-	eventually(t, func() string { // the event follows the status
+	eventually.Succeeds(t, func(context.Context) error { // the event follows the status
 		if told = append(told, r.told()...); len(told) == 0 {
-			return "there is no event"
+			return errors.New("there is no event")
 		}
-		return ""
+		return nil
 	})
 	if diff := cmp.Diff([]string{"Normal Uploaded uploaded to acme/k and verified"}, told); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
@@ -170,11 +172,11 @@ func TestShortenedTTL(t *testing.T) {
 	if err := r.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() string {
+	eventually.Succeeds(t, func(context.Context) error {
 		if now := r.read(t, o); now != nil {
-			return fmt.Sprintf("it is still there, %s", now.Status.Phase)
+			return fmt.Errorf("it is still there, %s", now.Status.Phase)
 		}
-		return ""
+		return nil
 	})
 	if row, _ := r.row(t, o); row.State != store.StateUploaded {
 		t.Errorf("the row is %s", row.State)
@@ -200,13 +202,13 @@ func TestFewWritesAndQueries(t *testing.T) {
 		t.Errorf("%d writes to queue %d", got, n)
 	}
 	settled := r.db.recordings.Load
-	eventually(t, func() string { // the first poll that sees them wakes each once more
+	eventually.Succeeds(t, func(context.Context) error { // the first poll that sees them wakes each once more
 		before := settled()
 		time.Sleep(1500 * time.Millisecond)
 		if made := settled() - before; made > 3 {
-			return fmt.Sprintf("%d queries in a second and a half at rest", made)
+			return fmt.Errorf("%d queries in a second and a half at rest", made)
 		}
-		return ""
+		return nil
 	})
 	written := len(r.written())
 	pods := r.pods(t)

@@ -2,6 +2,7 @@ package callrecording
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -27,6 +28,7 @@ import (
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
@@ -231,14 +233,14 @@ func (r *rig) waitFor(
 ) *v1alpha1.CallRecording {
 	t.Helper()
 	var now *v1alpha1.CallRecording
-	eventually(t, func() string {
+	eventually.Succeeds(t, func(context.Context) error {
 		if now = r.read(t, o); now == nil {
-			return "it is gone"
+			return errors.New("it is gone")
 		}
 		if got := reasonOf(now); got != reason || now.Status.Phase != phase {
-			return fmt.Sprintf("it is %q with reason %q, want %q with %q", now.Status.Phase, got, phase, reason)
+			return fmt.Errorf("it is %q with reason %q, want %q with %q", now.Status.Phase, got, phase, reason)
 		}
-		return ""
+		return nil
 	})
 	return now
 }
@@ -357,20 +359,5 @@ func (r *rig) told() (list []string) {
 		default:
 			return list
 		}
-	}
-}
-
-func eventually(t *testing.T, ok func() string) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		said := ok()
-		if said == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("after 30s: " + said)
-		}
-		time.Sleep(50 * time.Millisecond)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
@@ -32,11 +33,11 @@ func TestNamespaceIsFull(t *testing.T) {
 	r.tenant(t)
 	counted := func(want int) {
 		t.Helper()
-		eventually(t, func() string {
+		eventually.Succeeds(t, func(context.Context) error {
 			if got := r.rec.room.in(r.ns); got != want {
-				return fmt.Sprintf("%d CallRecordings are counted, want %d", got, want)
+				return fmt.Errorf("%d CallRecordings are counted, want %d", got, want)
 			}
-			return ""
+			return nil
 		})
 	}
 	reconcile := func(o *v1alpha1.CallRecording) (ctrl.Result, *metav1.Condition) {

@@ -23,6 +23,7 @@ import (
 	v1alpha1ac "github.com/caly-dev/caly/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 func TestBounds(t *testing.T) {
@@ -406,11 +407,11 @@ func TestLoopGoesOnAfterAnErrorAndEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- r.in.Start(ctx) }()
-	eventually(t, func() string {
+	eventually.Succeeds(t, func(context.Context) error {
 		if n := r.unviewed(t, tenant.ID()); n != 0 {
-			return fmt.Sprintf("%d rows are still to be looked at", n)
+			return fmt.Errorf("%d rows are still to be looked at", n)
 		}
-		return ""
+		return nil
 	})
 	cancel()
 	if err := <-done; err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -191,19 +190,4 @@ func (r *rig) unviewed(t *testing.T, tenant string) int {
 		t.Fatal(err)
 	}
 	return len(rows)
-}
-
-func eventually(t *testing.T, ok func() string) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		said := ok()
-		if said == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("after 30s: " + said)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
 }

@@ -26,6 +26,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/keyring"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
@@ -296,19 +297,20 @@ func TestRuns(t *testing.T) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- r.Start(ctx) }()
-	exists := func() error {
-		return r.env.Client.Get(t.Context(), client.ObjectKey{Namespace: r.WorkNamespace, Name: keyring.SecretName}, &corev1.Secret{})
+	exists := func(ctx context.Context) error {
+		key := client.ObjectKey{Namespace: r.WorkNamespace, Name: keyring.SecretName}
+		return r.env.Client.Get(ctx, key, &corev1.Secret{})
 	}
-	kubetest.Eventually(t, 10*time.Second, exists)
+	eventually.Within(10*time.Second).Succeeds(t, exists)
 	first := r.ring()
 	r.remove()
-	kubetest.Eventually(t, 10*time.Second, exists)
+	eventually.Within(10*time.Second).Succeeds(t, exists)
 	second := r.ring()
 	if first.Secret == second.Secret {
 		t.Error("the deleted ring is back")
 	}
 	r.spoil(func(s *corev1.Secret) { s.Data[keyring.DataKey] = []byte(`{"version":2}`) })
-	kubetest.Eventually(t, 10*time.Second, func() error {
+	eventually.Within(10*time.Second).Succeeds(t, func(context.Context) error {
 		if n := r.metrics()["failures_total"]; n < 3 {
 			return errors.New("too few failures are counted")
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/caly-dev/caly/internal/g711"
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -177,8 +178,7 @@ func heard(p agent.Protocol, audio []byte) []byte {
 
 func checkAgent(t *testing.T, a *agentsim.Server, want agentsim.Start) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); a.Live() > 0 && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-	}
+	eventually.Within(10*time.Second).Holds(t, "the agent has no call", func() bool { return a.Live() == 0 })
 	if len(a.Calls()) != 1 {
 		t.Fatalf("the agent had %d calls", len(a.Calls()))
 	}

@@ -17,7 +17,11 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caly-dev/caly/internal/agent"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
+
+// soon bounds a wait for what must happen without delay.
+const soon = eventually.Within(10 * time.Second)
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -75,20 +79,10 @@ func receive(t *testing.T, ws *websocket.Conn, n int) (got []string, err error) 
 	return got, nil
 }
 
-// wait polls until a condition holds.
-func wait(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal(what)
-		}
-	}
-}
-
 func hangUp(t *testing.T, s *Server, ws *websocket.Conn) Call {
 	t.Helper()
 	_ = ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
-	wait(t, "the call does not end", func() bool { return len(s.Calls()) == 1 })
+	soon.Holds(t, "the call ends", func() bool { return len(s.Calls()) == 1 })
 	return s.Calls()[0]
 }
 
@@ -184,7 +178,7 @@ func TestMisbehaviour(t *testing.T) {
 			if d := cmp.Diff(tc.want, got); d != "" || code != tc.wantCode {
 				t.Errorf("ends with %v; it says (-want +got):\n%s", err, d)
 			}
-			wait(t, "the call does not end", func() bool { return len(s.Calls()) == 1 && s.Live() == 0 })
+			soon.Holds(t, "the call ends", func() bool { return len(s.Calls()) == 1 && s.Live() == 0 })
 		})
 	}
 }
@@ -259,7 +253,7 @@ func TestSlowHandshake(t *testing.T) {
 func TestCloseEndsCalls(t *testing.T) {
 	s := start(t, Options{})
 	ws := dial(t, s.URL())
-	wait(t, "the call does not begin", func() bool { return s.Live() == 1 })
+	soon.Holds(t, "the call begins", func() bool { return s.Live() == 1 })
 	s.Close()
 	if _, err := receive(t, ws, 1); !websocket.IsCloseError(err, websocket.CloseGoingAway) {
 		t.Errorf("the call ends with %v", err)

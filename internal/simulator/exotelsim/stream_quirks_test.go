@@ -10,6 +10,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // TestStreamMarks come back when the audio before them was heard, and are lost with it.
@@ -139,8 +140,7 @@ func TestStreamDrops(t *testing.T) {
 	if r.Sent.Frames != 3 || !r.HungUp || r.Code != websocket.CloseAbnormalClosure {
 		t.Errorf("%+v", r)
 	}
-	for deadline := time.Now().Add(10 * time.Second); a.Live() > 0 && time.Now().Before(deadline); time.Sleep(5 * ms) {
-	}
+	eventually.Within(10*time.Second).Holds(t, "the agent has no call", func() bool { return a.Live() == 0 })
 	if c := a.Calls(); len(c) != 1 || c[0].Code != websocket.CloseAbnormalClosure || c[0].Stopped || c[0].Pieces != 3 {
 		t.Errorf("the agent saw %+v", c)
 	}

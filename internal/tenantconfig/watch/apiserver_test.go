@@ -23,6 +23,7 @@ import (
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/tenantconfig/watch"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
@@ -109,7 +110,7 @@ func (w workspace) remove(id string) {
 func (w workspace) watching(address string) *watch.Watcher {
 	w.t.Helper()
 	watcher := w.start(address, slog.DiscardHandler)
-	w.within(30*time.Second, "the watcher is not synced", watcher.Synced)
+	eventually.Within(30*time.Second).Holds(w.t, "the watcher is synced", watcher.Synced)
 	return watcher
 }
 
@@ -177,15 +178,6 @@ func (c *connections) dial(ctx context.Context, network, address string) (net.Co
 	return conn, err
 }
 
-func (w workspace) within(d time.Duration, what string, ok func() bool) {
-	w.t.Helper()
-	for deadline := time.Now().Add(d); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			w.t.Fatalf("%s after %s", what, d)
-		}
-	}
-}
-
 // signs tells whether the snapshot knows the tenant with that secret.
 func signs(s *tenantconfig.Snapshot, id, secret string) bool {
 	t, ok := s.Tenant(id)
@@ -201,15 +193,21 @@ func TestRotationIsLiveAtOnce(t *testing.T) {
 		t.Fatal("a config that was there at start is not known")
 	}
 	w.update("acme/support", w.encode(config("acme/support", secondSecret)))
-	w.within(tenantconfig.RefreshDelay, "the rotated secret is not live", func() bool { return signs(watcher.Snapshot(), "acme/support", secondSecret) })
+	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "the rotated secret is live", func() bool {
+		return signs(watcher.Snapshot(), "acme/support", secondSecret)
+	})
 	if !signs(old, "acme/support", firstSecret) {
 		t.Error("a snapshot that was taken before has changed")
 	}
 	w.create(w.secret("globex/sales", w.encode(config("globex/sales", firstSecret))))
-	w.within(tenantconfig.RefreshDelay, "a new tenant is not known", func() bool { return watcher.Snapshot().Len() == 2 })
+	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "a new tenant is known", func() bool {
+		return watcher.Snapshot().Len() == 2
+	})
 	w.list("globex/sales")
 	w.remove("acme/support")
-	w.within(tenantconfig.RefreshDelay, "a removed tenant is still known", func() bool { return !signs(watcher.Snapshot(), "acme/support", secondSecret) })
+	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "a removed tenant is unknown", func() bool {
+		return !signs(watcher.Snapshot(), "acme/support", secondSecret)
+	})
 	if watcher.Snapshot().Len() != 1 || watcher.Rejected() != 0 {
 		t.Errorf("%d tenants, %d rejected", watcher.Snapshot().Len(), watcher.Rejected())
 	}
@@ -242,16 +240,23 @@ func TestBadConfigs(t *testing.T) {
 			w.create(w.secret("acme/support", w.encode(config("acme/support", firstSecret))))
 			watcher := w.watching(kubetest.Get(t).Config.Host)
 			w.update("acme/support", data(w))
-			w.within(tenantconfig.RefreshDelay, "the bad config is not counted", func() bool { return watcher.Rejected() == 1 })
+			eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "the bad config is counted", func() bool {
+				return watcher.Rejected() == 1
+			})
 			if !signs(watcher.Snapshot(), "acme/support", firstSecret) || watcher.Snapshot().Len() != 1 {
 				t.Error("the last good config is not in force")
 			}
 			w.update("acme/support", w.encode(config("acme/support", secondSecret)))
-			w.within(tenantconfig.RefreshDelay, "the mended config is not live", func() bool { return signs(watcher.Snapshot(), "acme/support", secondSecret) })
+			eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "the corrected config is live", func() bool {
+				return signs(watcher.Snapshot(), "acme/support", secondSecret)
+			})
 			w.update("acme/support", data(w))
 			w.list()
 			w.remove("acme/support")
-			w.within(tenantconfig.RefreshDelay, "the tenant of a bad config cannot be removed", func() bool { return watcher.Snapshot().Len() == 0 })
+			eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "the tenant of a bad config is removed",
+				func() bool {
+					return watcher.Snapshot().Len() == 0
+				})
 		})
 	}
 }
@@ -266,7 +271,9 @@ func TestOtherSecrets(t *testing.T) {
 	elsewhere := newWorkspace(t)
 	elsewhere.create(elsewhere.secret("globex/sales", w.encode(config("globex/sales", firstSecret))))
 	w.create(w.secret("initech/help", w.encode(config("initech/help", firstSecret)))) // comes after the others on the same watch
-	w.within(tenantconfig.RefreshDelay, "the true config is not known", func() bool { return signs(watcher.Snapshot(), "initech/help", firstSecret) })
+	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "the true config is known", func() bool {
+		return signs(watcher.Snapshot(), "initech/help", firstSecret)
+	})
 	if watcher.Snapshot().Len() != 1 || watcher.Rejected() != 0 {
 		t.Errorf("%d tenants, %d rejected", watcher.Snapshot().Len(), watcher.Rejected())
 	}
@@ -303,7 +310,7 @@ func TestSyncedMeansRead(t *testing.T) {
 		}
 	}
 	close(log.open)
-	w.within(30*time.Second, "it is not synced", watcher.Synced)
+	eventually.Within(30*time.Second).Holds(w.t, "it is synced", watcher.Synced)
 	if !signs(watcher.Snapshot(), "acme/support", firstSecret) || watcher.Snapshot().Len() != 1 {
 		t.Errorf("synced with %d tenants", watcher.Snapshot().Len())
 	}
@@ -390,7 +397,7 @@ func TestAPIServerAway(t *testing.T) {
 		t.Error("without the API server the last good configs are not in force")
 	}
 	l.mend()
-	w.within(time.Minute, "what was missed is not caught up with", func() bool {
+	eventually.Within(time.Minute).Holds(w.t, "what was missed is known", func() bool {
 		s := watcher.Snapshot()
 		return s.Len() == 2 && signs(s, "acme/support", secondSecret) && signs(s, "initech/help", firstSecret)
 	})

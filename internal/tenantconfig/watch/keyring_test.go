@@ -11,6 +11,7 @@ import (
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/tenantconfig/watch"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
@@ -48,28 +49,34 @@ func TestKeyring(t *testing.T) {
 	w := newWorkspace(t)
 	w.list()
 	watcher := w.watching(kubetest.Get(t).Config.Host)
-	w.within(10*time.Second, "the list is not read", func() bool { return watcher.Snapshot().Complete() })
+	eventually.Within(10*time.Second).Holds(w.t, "the list is read", func() bool {
+		return watcher.Snapshot().Complete()
+	})
 	if watcher.Ring() != nil || watcher.Ready() != nil {
 		t.Fatalf("without a keyring: a ring %v, webhooks not ready for %v", watcher.Ring() != nil, watcher.Ready())
 	}
 	first := keyring.New(time.Now())
 	w.create(w.keyring(w.encodeRing(first)))
-	w.within(tenantconfig.RefreshDelay, "the keyring is not known", holds(watcher, first))
+	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "the keyring is known", holds(watcher, first))
 	was := watcher.Ring()
 
 	for i, bad := range [][]byte{[]byte("garbage"), nil, []byte(`{"version":2}`), w.encodeRing(first)[:50]} {
 		w.updateRing(w.keyring(bad))
-		w.within(tenantconfig.RefreshDelay, "the bad keyring is not counted", func() bool { return watcher.RejectedKeyrings() == int64(i)+1 })
+		eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "the bad keyring is counted", func() bool {
+			return watcher.RejectedKeyrings() == int64(i)+1
+		})
 	}
 	w.updateRing(w.keyring(w.encodeRing(first))) // as good as before, and no other
 	w.updateRing(w.keyring([]byte("more garbage")))
-	w.within(tenantconfig.RefreshDelay, "the bad keyring is not counted", func() bool { return watcher.RejectedKeyrings() == 5 })
+	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "the bad keyring is counted", func() bool {
+		return watcher.RejectedKeyrings() == 5
+	})
 	if watcher.Ring() != was {
 		t.Error("the last good keyring is not in force, or the same keys are another ring")
 	}
 	next, _, _ := keyring.Rotate(first, time.Now().Add(40*24*time.Hour), keyring.Policy{})
 	w.updateRing(w.keyring(w.encodeRing(next)))
-	w.within(tenantconfig.RefreshDelay, "the rotated keyring is not known", holds(watcher, next))
+	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "the rotated keyring is known", holds(watcher, next))
 	if len(was.Keys) != 1 {
 		t.Error("a ring that was taken before has changed")
 	}
@@ -78,13 +85,15 @@ func TestKeyring(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.create(w.secret("acme/support", w.encode(config("acme/support", firstSecret)))) // read after the deletion, more or less
-	w.within(tenantconfig.RefreshDelay, "a tenant is not known", func() bool { return watcher.Snapshot().Len() == 1 })
+	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "a tenant is known", func() bool {
+		return watcher.Snapshot().Len() == 1
+	})
 	if !holds(watcher, next)() {
 		t.Error("the deleted keyring is not in force until there is another")
 	}
 	another := keyring.New(time.Now())
 	w.create(w.keyring(w.encodeRing(another)))
-	w.within(tenantconfig.RefreshDelay, "the new keyring is not known", holds(watcher, another))
+	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "the new keyring is known", holds(watcher, another))
 	if known, unread := watcher.Counts(); known != 1 || unread != 0 || watcher.Rejected() != 0 {
 		t.Errorf("the keyring counts among the tenants: %d, %d, %d", known, unread, watcher.Rejected())
 	}
@@ -104,7 +113,9 @@ func TestOtherKeyrings(t *testing.T) {
 	}
 	mine := keyring.New(time.Now())
 	w.create(w.keyring(w.encodeRing(mine)))
-	w.within(tenantconfig.RefreshDelay, "the keyring is not known", func() bool { return watcher.Ring() != nil })
+	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "the keyring is known", func() bool {
+		return watcher.Ring() != nil
+	})
 	if !holds(watcher, mine)() || watcher.RejectedKeyrings() != 0 {
 		t.Error("it is another Secret's")
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/tenantconfig/watch"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
@@ -27,7 +28,7 @@ func state(w *watch.Watcher, id string) string {
 
 func (w workspace) becomes(watcher *watch.Watcher, id, want string) {
 	w.t.Helper()
-	w.within(10*time.Second, id+" is not "+want, func() bool { return state(watcher, id) == want })
+	eventually.Within(10*time.Second).Holds(w.t, id+" is "+want, func() bool { return state(watcher, id) == want })
 }
 
 // stays fails unless the tenant is in a state for a while: long enough for the watch to bring a change.
@@ -59,7 +60,7 @@ func TestReinstalled(t *testing.T) {
 	w.notReady(watcher, "not yet compiled every Tenant")
 	w.stays(watcher, "globex/sales", "503")
 	w.list("acme/support", "globex/sales") // one of them is missing
-	w.within(10*time.Second, "the pod is not ready", func() bool { return watcher.Ready() == nil })
+	eventually.Within(10*time.Second).Holds(w.t, "the pod is ready", func() bool { return watcher.Ready() == nil })
 	if n := watcher.Missing(); n != 1 {
 		t.Errorf("%d configs are missing, want 1", n)
 	}
@@ -85,7 +86,7 @@ func TestAllConfigsDeleted(t *testing.T) {
 	w := newWorkspace(t)
 	w.list("acme/support", "globex/sales")
 	watcher := w.watching(kubetest.Get(t).Config.Host)
-	w.within(10*time.Second, "the list is not read", func() bool { return watcher.Missing() == 2 })
+	eventually.Within(10*time.Second).Holds(w.t, "the list is read", func() bool { return watcher.Missing() == 2 })
 	w.notReady(watcher, "no Secret of them exists")
 	w.stays(watcher, "acme/support", "503")
 }
@@ -100,10 +101,12 @@ func TestConfigDeletedByHand(t *testing.T) {
 	watcher := w.startWith(kubetest.Get(t).Config.Host, slog.DiscardHandler, 3*time.Second)
 	w.becomes(watcher, "initech/help", "401")
 	w.remove("acme/support")
-	w.within(10*time.Second, "the deletion is not counted", func() bool { return watcher.Missing() == 1 })
+	eventually.Within(10*time.Second).Holds(w.t, "the deletion is counted", func() bool {
+		return watcher.Missing() == 1
+	})
 	w.stays(watcher, "acme/support", "known")
 	w.create(w.secret("acme/support", w.encode(config("acme/support", secondSecret))))
-	w.within(10*time.Second, "the config that was written again is not in force", func() bool {
+	eventually.Within(10*time.Second).Holds(w.t, "the config that was written again is in force", func() bool {
 		return signs(watcher.Snapshot(), "acme/support", secondSecret) && watcher.Missing() == 0
 	})
 	w.remove("globex/sales")
@@ -128,7 +131,9 @@ func TestTenantDeleted(t *testing.T) {
 	w.remove("acme/support")
 	w.becomes(watcher, "acme/support", "401")
 	w.remove("globex/sales")
-	w.within(10*time.Second, "the deletion is not counted", func() bool { return watcher.Missing() == 1 })
+	eventually.Within(10*time.Second).Holds(w.t, "the deletion is counted", func() bool {
+		return watcher.Missing() == 1
+	})
 	w.list()
 	w.becomes(watcher, "globex/sales", "401")
 }

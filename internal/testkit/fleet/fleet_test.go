@@ -4,6 +4,7 @@ package fleet
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -61,9 +63,7 @@ func TestEcho(t *testing.T) {
 		// An echo waits for who called to close; a data plane closes at the stop.
 		f.HangUp(t.Context(), 50*time.Millisecond)
 		f.Close()
-		for deadline := time.Now().Add(patience); s.Live() > 0 && time.Now().Before(deadline); {
-			time.Sleep(5 * time.Millisecond)
-		}
+		eventually.Within(patience).Holds(t, "the agent has no call", func() bool { return s.Live() == 0 })
 		seen := map[string]bool{}
 		for _, c := range s.Calls() {
 			if c.Problem != "" || !c.Stopped || c.Start.CallID != c.Start.StreamID || c.Bytes != 2*16000 {
@@ -182,13 +182,12 @@ func TestRefusal(t *testing.T) {
 	if _, err := Dial(t.Context(), Options{Address: s.Addr(), Path: "/", Calls: 5}); err == nil || !strings.Contains(err.Error(), "503") {
 		t.Errorf("%v", err)
 	}
-	n := openDescriptors(t)
-	for deadline := time.Now().Add(patience); n > before+1 && time.Now().Before(deadline); n = openDescriptors(t) {
-		time.Sleep(5 * time.Millisecond)
-	}
-	if n > before+1 {
-		t.Errorf("%d descriptors are open, %d were", n, before)
-	}
+	eventually.Within(patience).Succeeds(t, func(context.Context) error {
+		if n := openDescriptors(t); n > before+1 {
+			return fmt.Errorf("%d descriptors are open, %d were", n, before)
+		}
+		return nil
+	})
 }
 
 // TestFrames of all lengths are what gorilla reads, and the server's are found whole or not at all.

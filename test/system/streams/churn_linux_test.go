@@ -13,6 +13,7 @@ import (
 	"github.com/caly-dev/caly/internal/simulator/agentsim"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/testkit/calytest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -148,15 +149,14 @@ func (f footprint) String() string {
 // settled is the footprint once there are no streams and it is no larger than it may be. It lists what is, where that does not come about.
 func (c *churn) settled(most footprint, within time.Duration) (f footprint) {
 	c.t.Helper()
-	for deadline := time.Now().Add(within); ; time.Sleep(500 * time.Millisecond) {
-		f = footprint{int(c.pod.Metric("go_goroutines")), c.pod.Descriptors(), int(c.pod.Metric("go_memstats_heap_inuse_bytes"))}
+	eventually.Within(within).Succeeds(c.t, func(context.Context) error {
+		heap := int(c.pod.Metric("go_memstats_heap_inuse_bytes"))
+		f = footprint{int(c.pod.Metric("go_goroutines")), c.pod.Descriptors(), heap}
 		live := c.pod.Metric("caly_stream_live") + c.pod.Metric("caly_stream_sessions_live")
 		if live == 0 && f.goroutines <= most.goroutines && f.descriptors <= most.descriptors && f.heap <= most.heap {
-			return f
+			return nil
 		}
-		if time.Now().After(deadline) {
-			c.t.Errorf("after %v: %v and %g streams, want at most %v", maps.Clone(c.outcomes), f, live, most)
-			return f
-		}
-	}
+		return fmt.Errorf("after %v: %v and %g streams, want at most %v", maps.Clone(c.outcomes), f, live, most)
+	})
+	return f
 }

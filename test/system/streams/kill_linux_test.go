@@ -1,6 +1,8 @@
 package streams
 
 import (
+	"context"
+	"fmt"
 	"strconv"
 	"testing"
 	"time"
@@ -73,12 +75,12 @@ func TestStreamsOfAKilledPod(t *testing.T) {
 func (s *streamPod) awaitOrphans(t *testing.T, calls int, since time.Time) time.Duration {
 	t.Helper()
 	const within = 75 * time.Second // a minute, on a machine that may be busy
-	for s.sessions(t, "ended_at IS NULL") > 0 {
-		if time.Since(since) > within {
-			t.Fatalf("after %s %d sessions of the dead pod live", within, s.sessions(t, "ended_at IS NULL"))
+	eventually.Within(within-time.Since(since)).Succeeds(t, func(context.Context) error {
+		if n := s.sessions(t, "ended_at IS NULL"); n > 0 {
+			return fmt.Errorf("%d sessions of the dead pod live", n)
 		}
-		time.Sleep(100 * time.Millisecond)
-	}
+		return nil
+	})
 	took := time.Since(since)
 	if n := s.sessions(t, "pod = 'killed' AND end_reason = 'orphaned'"); n != calls {
 		t.Errorf("%d sessions were ended as orphans, want %d", n, calls)
