@@ -13,19 +13,10 @@ import (
 	"github.com/caly-dev/caly/dataplane/api"
 	"github.com/caly-dev/caly/dataplane/api/apitest"
 	"github.com/caly-dev/caly/dataplane/server"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 const slotPatience = 20 * time.Second
-
-// eventually waits until a condition holds.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(slotPatience); !holds(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
-		}
-	}
-}
 
 // serveSlots serves an API with few places over a real connection.
 func serveSlots(t *testing.T, places int) (r *apitest.Rig, address string) {
@@ -77,8 +68,10 @@ func TestSlowBodies(t *testing.T) {
 			_ = resp.Body.Close()
 			return resp.StatusCode
 		}
-		eventually(t, "a public request is answered", func() bool { return get("/api/auth/who", "") == http.StatusOK })
-		eventually(t, "a request of a person is answered", func() bool {
+		eventually.Within(slotPatience).Holds(t, "a public request is answered", func() bool {
+			return get("/api/auth/who", "") == http.StatusOK
+		})
+		eventually.Within(slotPatience).Holds(t, "a request of a person is answered", func() bool {
 			return get("/api/things/1", "good") == http.StatusOK
 		})
 	}
@@ -162,7 +155,7 @@ func TestSlowReaders(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "another request is answered", func() bool {
+	eventually.Within(slotPatience).Holds(t, "another request is answered", func() bool {
 		return r.Do(t, "GET", "/api/auth/who", "", nil).Status == http.StatusOK
 	})
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -79,15 +80,6 @@ func start(t *testing.T, j *Janitor) (stop func()) {
 	return stop
 }
 
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 15 s: %s", what)
-		}
-	}
-}
-
 // TestRun : a cleanup at the start, between, and at the stop; what is counted.
 func TestRun(t *testing.T) {
 	reg, db := &fakeStreams{rows: 2, streams: 1}, &reaper{dead: 2500}
@@ -97,7 +89,9 @@ func TestRun(t *testing.T) {
 		t.Errorf("before it starts: %+v", s)
 	}
 	stop := start(t, j)
-	eventually(t, "all that is dead is ended, in batches", func() bool { return j.Stats().SessionsCleanedUp >= 2500+2*2 && reg.calls.Load() > 2 })
+	eventually.Holds(t, "all that is dead is ended, in batches", func() bool {
+		return j.Stats().SessionsCleanedUp >= 2500+2*2 && reg.calls.Load() > 2
+	})
 	if !j.Stats().IsRunning {
 		t.Error("it does not say that it runs")
 	}
@@ -150,7 +144,7 @@ func TestFailures(t *testing.T) {
 			j := New(Options{Store: tc.reaper, Registry: tc.registry, Tenants: tenants, Every: time.Millisecond, ReapEvery: time.Hour,
 				Log: slog.New(slog.NewTextHandler(&log, nil)), Registerer: metrics})
 			stop := start(t, j)
-			eventually(t, "it goes on", func() bool { return tc.registry.calls.Load() > 3 })
+			eventually.Holds(t, "it goes on", func() bool { return tc.registry.calls.Load() > 3 })
 			stop()
 			if s := j.Stats(); s.LastCleanupTime != nil || values(t, metrics)["caly_cleanup_runs_total"] < 3 ||
 				values(t, metrics)["caly_cleanup_last_success_timestamp_seconds"] != 0 || !strings.Contains(log.String(), "the database is away") {
@@ -224,7 +218,9 @@ func TestKilledPod(t *testing.T) {
 	two := New(Options{Store: db, Registry: here, Tenants: snapshot.IDs, ReapEvery: 300 * time.Millisecond, Unseen: 2 * time.Second})
 	start(t, one)
 	start(t, two)
-	eventually(t, "300 are ended", func() bool { return one.Stats().SessionsCleanedUp+two.Stats().SessionsCleanedUp >= 300 })
+	eventually.Holds(t, "300 are ended", func() bool {
+		return one.Stats().SessionsCleanedUp+two.Stats().SessionsCleanedUp >= 300
+	})
 	conn, err := pgx.Connect(t.Context(), pg.AdminDSN)
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // TestLeak : what is one, and what is not. A step is so many samples of so much; heap in MiB.
@@ -142,7 +144,7 @@ func TestTop(t *testing.T) {
 	for range 50 {
 		go leakedInTest(stop)
 	}
-	eventually(t, "they are named", func() bool {
+	eventually.Holds(t, "they are named", func() bool {
 		got := topGoroutines()
 		return strings.Contains(got, "janitor.leakedInTest 50") && strings.Count(got, ",") <= 2
 	})

@@ -17,6 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -83,11 +85,9 @@ func TestOneAtATime(t *testing.T) {
 		t.Errorf("it was asked %d times", n)
 	}
 	close(finish)
-	for deadline := time.Now().Add(5 * time.Second); !strings.Contains(get(h, "GET", "/api/monitoring/status", "").Body.String(), "done"); {
-		if time.Now().After(deadline) {
-			t.Fatal("it is not asked again once it has ended")
-		}
-	}
+	eventually.Within(5*time.Second).Holds(t, "it is asked again after its end", func() bool {
+		return strings.Contains(get(h, "GET", "/api/monitoring/status", "").Body.String(), "done")
+	})
 }
 
 func TestPaths(t *testing.T) {

@@ -30,7 +30,10 @@ func running(t *testing.T, o Options) (stop context.CancelFunc, end chan error) 
 	t.Cleanup(stop)
 	end = make(chan error, 1)
 	go func() { end <- Run(ctx, o) }()
-	waitFor(t, func() bool { code, _ := get(t, "http://"+o.InternalListen+"/readyz"); return code == 200 })
+	soon.Holds(t, "the server is ready", func() bool {
+		code, _ := get(t, "http://"+o.InternalListen+"/readyz")
+		return code == 200
+	})
 	return stop, end
 }
 
@@ -48,7 +51,7 @@ func TestDrainTakesNothingNew(t *testing.T) {
 	go func() { _, body := get(t, "http://"+o.Listen+"/slow"); answer <- body }()
 	<-started
 	stop()
-	waitFor(t, func() bool {
+	soon.Holds(t, "the port is closed", func() bool {
 		c, err := net.Dial("tcp", o.Listen)
 		if err == nil {
 			_ = c.Close()

@@ -2,12 +2,15 @@ package server
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // manyFields returns the head of a request with many short fields, without its end.
@@ -67,9 +70,10 @@ func TestHeaderMemory(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Error(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); l.memory.InUse() != 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d bytes are in use after the end", l.memory.InUse())
+	eventually.Within(20*time.Second).Succeeds(t, func(context.Context) error {
+		if n := l.memory.InUse(); n != 0 {
+			return fmt.Errorf("%d bytes are in use after the end", n)
 		}
-	}
+		return nil
+	})
 }

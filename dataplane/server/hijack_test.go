@@ -43,7 +43,7 @@ func TestTakenConnectionsDoNotCount(t *testing.T) {
 	if err := b.answered(b.dial(quick)); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, func() bool { return len(b.l.slots) <= room })
+	soon.Holds(t, "the slots are bounded", func() bool { return len(b.l.slots) <= room })
 	if n := len(b.l.slots); n == 0 {
 		t.Errorf("%d slots are taken by idle connections, want some", n)
 	}

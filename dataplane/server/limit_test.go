@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -75,7 +76,7 @@ func (b *bounded) answered(c net.Conn) error {
 // idle waits until so many connections are idle: an answer is there a moment before its connection is.
 func (b *bounded) idle(n int) error {
 	b.t.Helper()
-	waitFor(b.t, func() bool {
+	soon.Holds(b.t, fmt.Sprintf("%d connections are idle", n), func() bool {
 		b.l.mu.Lock()
 		defer b.l.mu.Unlock()
 		return b.l.idle.Len() == n

@@ -14,7 +14,12 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
+
+// soon bounds a wait for what must happen without delay.
+const soon = eventually.Within(5 * time.Second)
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
@@ -55,12 +60,15 @@ func TestDrain(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- Run(ctx, o) }()
-	waitFor(t, func() bool { code, _ := get(t, "http://"+o.InternalListen+"/readyz"); return code == 200 })
+	soon.Holds(t, "the server is ready", func() bool {
+		code, _ := get(t, "http://"+o.InternalListen+"/readyz")
+		return code == 200
+	})
 	answer := make(chan string, 1)
 	go func() { _, body := get(t, "http://"+o.Listen+"/slow"); answer <- body }()
 	<-started
 	stop()
-	waitFor(t, func() bool {
+	soon.Holds(t, "the server reports that it drains", func() bool {
 		code, body := get(t, "http://"+o.InternalListen+"/readyz")
 		return code == 503 && strings.Contains(body, "draining")
 	})
@@ -73,15 +81,6 @@ func TestDrain(t *testing.T) {
 	}
 	if err := <-ended; err != nil {
 		t.Error(err)
-	}
-}
-
-func waitFor(t *testing.T, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("it did not happen within 5 s")
-		}
 	}
 }
 

@@ -175,24 +175,24 @@ func TestTLSRotation(t *testing.T) {
 	}
 	cert, key := pair(t, 2)
 	writeFile(t, s.TLSKeyFile, key) // for a moment the files are no pair
-	waitFor(t, func() bool { return s.log.count("cannot be used") == 1 })
+	soon.Holds(t, "half a pair is reported", func() bool { return s.log.count("cannot be used") == 1 })
 	if !is(1) {
 		t.Error("half a pair is in force")
 	}
 	writeFile(t, s.TLSCertFile, cert)
-	waitFor(t, func() bool { return is(2) })
+	soon.Holds(t, "the second certificate is in force", func() bool { return is(2) })
 	writeFile(t, s.TLSCertFile, []byte("no certificate"))
-	waitFor(t, func() bool { return s.log.count("cannot be used") == 2 })
+	soon.Holds(t, "a broken certificate is reported", func() bool { return s.log.count("cannot be used") == 2 })
 	if err := os.Remove(s.TLSKeyFile); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, func() bool { return s.log.count("cannot be used") == 3 })
+	soon.Holds(t, "a removed key is reported", func() bool { return s.log.count("cannot be used") == 3 })
 	if !is(2) {
 		t.Error("a broken pair is in force")
 	}
 	writeFile(t, s.TLSKeyFile, key)
 	writeFile(t, s.TLSCertFile, cert)
-	waitFor(t, func() bool { return s.log.count("is in force") == 2 })
+	soon.Holds(t, "the pair that is back is reported", func() bool { return s.log.count("is in force") == 2 })
 	if err := errors.Join(one(), two()); err != nil {
 		t.Errorf("a connection that was there: %v", err)
 	}

@@ -81,7 +81,7 @@ func newCaptureRig(t *testing.T, protocol agent.Protocol, change func(*capture.O
 func (c *captureRig) recording() store.Recording {
 	c.t.Helper()
 	var list []store.Recording
-	c.eventually("the recording has ended", func() bool {
+	soon.Holds(c.t, "the recording has ended", func() bool {
 		var err error
 		list, _, err = c.db.ListRecordings(c.t.Context(), "acme/support", store.RecordingFilter{})
 		return err == nil && len(list) == 1 && list[0].State != store.StateLeased
@@ -224,7 +224,8 @@ func TestCaptureOfASilentPod(t *testing.T) {
 		_, err := c.call(c.url+"/"+token, func(s *exotelsim.Stream) { s.Duration, s.Expect, s.Linger = time.Second, nil, 0 })
 		talk <- err
 	}()
-	c.eventually("its row knows the call", func() bool { // so the next heartbeat, which would cut it off, is seconds away
+	// Then the next heartbeat, which would cut it off, is seconds away.
+	soon.Holds(c.t, "its row knows the call", func() bool {
 		list, _, err := c.db.StreamSessions(t.Context(), "acme/support", store.StreamFilter{Live: true, CallSID: "call1"})
 		return err == nil && len(list) == 1
 	})
@@ -239,7 +240,10 @@ func TestCaptureOfASilentPod(t *testing.T) {
 	}
 	close(open)
 	var r store.Recording
-	c.eventually("it is uploaded after all", func() bool { r = c.recording(); return r.State == store.StateUploaded })
+	soon.Holds(c.t, "it is uploaded after all", func() bool {
+		r = c.recording()
+		return r.State == store.StateUploaded
+	})
 	if _, left, _ := c.channels(r.Key); r.LastErrorCode != "" || len(spoken(left)) < 8000 {
 		t.Errorf("the recording: %+v, and the caller speaks in %d bytes", r, len(spoken(left)))
 	}

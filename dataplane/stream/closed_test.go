@@ -75,7 +75,7 @@ func TestEndedFromOutside(t *testing.T) {
 // counted is a call's session once its row has so many frames.
 func (r *wireRig) counted(db *store.Dataplane, callSID string, toAgent, toExotel int64) (s store.StreamSession) {
 	r.t.Helper()
-	r.eventually("the frames are in the row", func() bool {
+	soon.Holds(r.t, "the frames are in the row", func() bool {
 		list, _, err := db.StreamSessions(r.t.Context(), r.tenant.ID, store.StreamFilter{CallSID: callSID})
 		if err != nil || len(list) != 1 {
 			return false

@@ -182,7 +182,7 @@ func TestPlaces(t *testing.T) {
 		p.Bytes([]byte(wstest.Request(r.path) + "\r\n"))
 		hanging = append(hanging, p)
 	}
-	r.eventually("the tenant's places are taken", func() bool { return r.h.places.InUse() == 3 })
+	soon.Holds(r.t, "the tenant's places are taken", func() bool { return r.h.places.InUse() == 3 })
 	resp, err := wstest.Connect(t, r.address).Ask(wstest.Request(r.path) + "\r\n")
 	if err != nil || isProblem(resp, http.StatusServiceUnavailable) != nil || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("one too many was answered %+v, %v", resp, err)

@@ -43,8 +43,8 @@ func TestCalls(t *testing.T) {
 			if err != nil || !report.Echo.Whole() || report.Invalid != 0 {
 				t.Fatalf("%v, echo %+v, %s", err, report.Echo, report.Problem)
 			}
-			r.eventually("the session has ended", func() bool { return r.live.Live() == 0 })
-			r.eventually("the agent has seen the call", func() bool { return len(r.agent.Calls()) == 1 })
+			soon.Holds(r.t, "the session has ended", func() bool { return r.live.Live() == 0 })
+			soon.Holds(r.t, "the agent has seen the call", func() bool { return len(r.agent.Calls()) == 1 })
 			call := r.agent.Calls()[0]
 			if call.Header.Get("X-Agent-Key") != "opens the agent" || call.Problem != "" || call.Start.CallID != "call1" {
 				t.Errorf("the agent saw %+v", call)
@@ -262,13 +262,13 @@ func TestCutInTheMidst(t *testing.T) {
 			calling.Go(func() {
 				report, err = r.call(r.url+"/"+token, func(s *exotelsim.Stream) { s.Duration, s.Linger, s.Expect = 20*time.Second, 0, nil })
 			})
-			r.eventually("the call is live", func() bool { return value(t, r.h.m.live) == 1 && r.agent.Live() == 1 })
+			soon.Holds(r.t, "the call is live", func() bool { return value(t, r.h.m.live) == 1 && r.agent.Live() == 1 })
 			tc.do(r)
 			calling.Wait()
 			if err != nil || report.Code != tc.wantCode {
 				t.Errorf("it ended with %v, code %d, want %d", err, report.Code, tc.wantCode)
 			}
-			r.eventually("nothing is left", func() bool {
+			soon.Holds(r.t, "nothing is left", func() bool {
 				return value(t, r.h.m.live) == 0 && r.live.Live() == 0 && r.agent.Live() == 0
 			})
 		})

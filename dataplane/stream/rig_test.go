@@ -22,6 +22,7 @@ import (
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -31,6 +32,9 @@ const (
 )
 
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+
+// soon bounds a wait for what must happen without delay.
+const soon = eventually.Within(15 * time.Second)
 
 // rig is a pod's endpoint on a real database, with a tenant's agent.
 type rig struct {
@@ -165,15 +169,6 @@ func value(t *testing.T, m prometheus.Metric) float64 {
 		t.Fatal(err)
 	}
 	return out.GetCounter().GetValue() + out.GetGauge().GetValue() + float64(out.GetHistogram().GetSampleCount())
-}
-
-func (r *rig) eventually(what string, is func() bool) {
-	r.t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			r.t.Fatalf("not in time: %s", what)
-		}
-	}
 }
 
 // get asks for a URL over plain HTTP.

@@ -59,7 +59,7 @@ func TestSlowQuestions(t *testing.T) {
 				slowQuestion(t, address, tc.path)
 			}
 			refused := func() int { return int(r.refused(reasonBusy) + r.refused(reasonTenantBusy)) }
-			r.eventually("the rest is refused", func() bool { return refused() == 2*places-tc.held })
+			soon.Holds(r.t, "the rest is refused", func() bool { return refused() == 2*places-tc.held })
 			if n := r.h.bodies.InUse(); n != tc.held {
 				t.Errorf("%d places are held, want %d", n, tc.held)
 			}
@@ -70,7 +70,7 @@ func TestSlowQuestions(t *testing.T) {
 			if resp := r.get("POST", r.url+"/url/"+token, "CallSid=call1", form); resp.StatusCode != http.StatusOK {
 				t.Errorf("a verified question is answered %d", resp.StatusCode)
 			}
-			r.eventually("another question gets the place of a slow one", func() bool {
+			soon.Holds(r.t, "another question gets the place of a slow one", func() bool {
 				resp := r.get("POST", strings.Replace(r.url, "acme/support", "initech/it", 1)+"/url", "CallSid=call1", form)
 				return resp.StatusCode == http.StatusUnauthorized // read, and found to have no signature
 			})
@@ -90,7 +90,7 @@ func TestSlowQuestionEnds(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	r.eventually("the place is given back", func() bool { return r.h.bodies.InUse() == 0 })
+	soon.Holds(r.t, "the place is given back", func() bool { return r.h.bodies.InUse() == 0 })
 }
 
 // blackhole returns an address whose host drops every SYN: a listener whose queue is full.
@@ -152,7 +152,9 @@ func TestSilentAgent(t *testing.T) {
 			for range 2 * places {
 				wstest.Connect(t, address).Bytes([]byte(wstest.Request(PathPrefix+"globex/sales/"+token) + "\r\n"))
 			}
-			r.eventually("the rest is refused", func() bool { return r.refused(reasonTenantBusy) == 2*places-places/4 })
+			soon.Holds(r.t, "the rest is refused", func() bool {
+				return r.refused(reasonTenantBusy) == 2*places-places/4
+			})
 			if n := r.h.places.InUse(); n != places/4 {
 				t.Errorf("%d places are held, want %d", n, places/4)
 			}
@@ -186,7 +188,7 @@ func TestRedials(t *testing.T) {
 			}
 		})
 	}
-	r.eventually("the tenant's places are taken", func() bool { return r.h.redials.InUse() == places/4 })
+	soon.Holds(r.t, "the tenant's places are taken", func() bool { return r.h.redials.InUse() == places/4 })
 	c, err := r.h.redial(t.Context(), &r.tenant, nil)
 	if err != nil {
 		t.Fatalf("another tenant's agent: %v", err)

@@ -117,7 +117,7 @@ func (r *wireRig) rows(callSID string) []row {
 // nothingLeft : no bridge, no session, no place of the handshakes' bound, and no row without an end.
 func (r *wireRig) nothingLeft() {
 	r.t.Helper()
-	r.eventually("nothing is left", func() bool {
+	soon.Holds(r.t, "nothing is left", func() bool {
 		places := r.h.places.InUse() + r.h.bodies.InUse() + r.h.redials.InUse()
 		if value(r.t, r.h.m.live) != 0 || r.live.Live() != 0 || places != 0 {
 			return false

@@ -14,6 +14,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // pod is one that has streams, on a database connection of its own.
@@ -67,7 +68,7 @@ func TestCloseIsHeardByThePodOfTheStream(t *testing.T) {
 	theirs, _ := r.admit(t, b, tenantNamed(globex), 30)
 	admin := bearer(acme, "admin")
 	var seen items
-	eventually(t, "the counts of both pods are shown", func() bool {
+	eventually.Holds(t, "the counts of both pods are shown", func() bool {
 		r.get(t, "/api/streams?live=true", admin, &seen)
 		return cmp.Equal(map[string]any{onA.ID(): 10.0, onB.ID(): 20.0}, framesOf(seen))
 	})
@@ -79,7 +80,7 @@ func TestCloseIsHeardByThePodOfTheStream(t *testing.T) {
 	if onA.Context().Err() != nil || theirs.Context().Err() != nil {
 		t.Error("others were closed too")
 	}
-	eventually(t, "its end is shown", func() bool {
+	eventually.Holds(t, "its end is shown", func() bool {
 		var got map[string]any
 		r.get(t, "/api/streams/"+onB.ID(), admin, &got)
 		counts, _ := got["toAgent"].(map[string]any)
@@ -118,14 +119,5 @@ func wait(t *testing.T, cuts <-chan bridge.Cut, want bridge.Cut) {
 		}
 	case <-time.After(30 * time.Second):
 		t.Fatal("nobody heard of it")
-	}
-}
-
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 30 s: %s", what)
-		}
 	}
 }

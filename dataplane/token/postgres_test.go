@@ -13,6 +13,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/keyring"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -89,17 +90,8 @@ func (f *fleet) start() *pod {
 		}
 	})
 	f.t.Cleanup(p.stop)
-	f.within(10*time.Second, "the pod is not ready", func() bool { return p.Ready() == nil })
+	eventually.Within(10*time.Second).Holds(f.t, "the pod is ready", func() bool { return p.Ready() == nil })
 	return p
-}
-
-func (f *fleet) within(d time.Duration, what string, ok func() bool) {
-	f.t.Helper()
-	for deadline := time.Now().Add(d); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			f.t.Fatalf("%s after %s", what, d)
-		}
-	}
 }
 
 func (f *fleet) mint(p *pod, user, session string) string {
@@ -161,8 +153,8 @@ func TestEveryPodSeesARevocation(t *testing.T) {
 	if !f.refused(one, bySession)() {
 		t.Error("the pod that revoked it lets it in")
 	}
-	f.within(2*time.Second, "another pod lets a session in that has ended", f.refused(two, bySession))
-	f.within(2*time.Second, "another pod lets a user in who was shut out", f.refused(two, byUser))
+	eventually.Within(2*time.Second).Holds(f.t, "another pod rejects the ended session", f.refused(two, bySession))
+	eventually.Within(2*time.Second).Holds(f.t, "another pod rejects the user", f.refused(two, byUser))
 	again := f.mint(one, user2, "5a0f6a7e-0a51-4a5c-8a9c-1f6f0a7b2c03")
 	if f.refused(one, again)() || f.refused(two, again)() {
 		t.Error("who signs in afterwards is refused")
@@ -191,14 +183,14 @@ func TestTransactionThatIsLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.revoke("", session2)
-	f.within(2*time.Second, "the later one is not seen", f.refused(p, marker))
+	eventually.Within(2*time.Second).Holds(f.t, "the later one is seen", f.refused(p, marker))
 	if f.refused(p, late)() {
 		t.Fatal("what is not committed is seen")
 	}
 	if err := tx.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	f.within(2*time.Second, "the late one is not seen", f.refused(p, late))
+	eventually.Within(2*time.Second).Holds(f.t, "the late one is seen", f.refused(p, late))
 }
 
 // TestDatabaseAway : it is killed, and comes back. What is known stays in force, and the log says so once and holds no secret.
@@ -207,17 +199,21 @@ func TestDatabaseAway(t *testing.T) {
 	p := f.start()
 	gone, good := f.mint(p, user1, session1), f.mint(p, user2, session2)
 	f.revoke("", session1)
-	f.within(2*time.Second, "it is not seen", f.refused(p, gone))
+	eventually.Within(2*time.Second).Holds(f.t, "it is seen", f.refused(p, gone))
 	f.pg.Stop(t)
-	f.within(30*time.Second, "nobody is told that the database is away", func() bool { return strings.Contains(p.log.String(), "cannot be read") })
+	eventually.Within(30*time.Second).Holds(f.t, "the log says that the database is unreachable", func() bool {
+		return strings.Contains(p.log.String(), "cannot be read")
+	})
 	if !f.refused(p, gone)() || f.refused(p, good)() {
 		t.Error("without the database it judges otherwise")
 	}
 	f.pg.Start(t)
-	f.within(30*time.Second, "it does not read again", func() bool { return strings.Contains(p.log.String(), "read again") })
+	eventually.Within(30*time.Second).Holds(f.t, "it reads again", func() bool {
+		return strings.Contains(p.log.String(), "read again")
+	})
 	f.db = f.open()
 	f.revoke("", session2)
-	f.within(2*time.Second, "what is revoked afterwards is not seen", f.refused(p, good))
+	eventually.Within(2*time.Second).Holds(f.t, "what is revoked afterwards is seen", f.refused(p, good))
 	if said := p.log.String(); strings.Count(said, "level=ERROR") != 1 || strings.Contains(said, "caly-test") || strings.Contains(said, gone[:20]) {
 		t.Errorf("the log:\n%s", said)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/caly-dev/caly/dataplane/webhook"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // heldUp is a store that answers nobody until it is released.
@@ -143,20 +144,21 @@ func TestSlowBodiesDoNotStarveOthers(t *testing.T) {
 	var slow []net.Conn
 	for n := 1; n <= 3; n++ { // as many as may be unverified
 		slow = append(slow, headers(t, srv, "CallSid="))
-		for deadline := time.Now().Add(10 * time.Second); inFlight(t, registry) < float64(n) && time.Now().Before(deadline); {
-			time.Sleep(time.Millisecond)
-		}
+		eventually.Within(10*time.Second).Holds(t, "the place is taken", func() bool {
+			return inFlight(t, registry) >= float64(n)
+		})
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for good := 0; good < 4; time.Sleep(20 * time.Millisecond) {
-		status, _, _ := do(t, "POST", srv.URL+statusPath, sign(signingSecret, statusBody), statusBody)
-		switch {
-		case status == http.StatusOK:
+	good := 0
+	eventually.Within(10*time.Second).Holds(t, "four good webhooks are answered 200", func() bool {
+		switch status, _, _ := do(t, "POST", srv.URL+statusPath, sign(signingSecret, statusBody), statusBody); status {
+		case http.StatusOK:
 			good++
-		case status != http.StatusServiceUnavailable || time.Now().After(deadline):
+		case http.StatusServiceUnavailable:
+		default:
 			t.Fatalf("a good sender is answered %d", status)
 		}
-	}
+		return good == 4
+	})
 	if status, _ := answer(t, slow[0]); status != http.StatusRequestTimeout {
 		t.Errorf("the slowest is answered %d, want 408", status)
 	}
@@ -184,15 +186,14 @@ func TestChunkedBodyWithoutEnd(t *testing.T) {
 			break // cut off, as it should be
 		}
 	}
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) { // well before a read's time-out
+	// The bound is well before a read's timeout.
+	eventually.Within(5*time.Second).Holds(t, "the next webhook is answered 200", func() bool {
 		status, _, _ := do(t, "POST", srv.URL+statusPath, sign(signingSecret, statusBody), statusBody)
-		if status == http.StatusOK {
-			return
-		}
-		if status != http.StatusServiceUnavailable || time.Now().After(deadline) {
+		if status != http.StatusOK && status != http.StatusServiceUnavailable {
 			t.Fatalf("the next webhook is answered %d", status)
 		}
-	}
+		return status == http.StatusOK
+	})
 }
 
 // TestTenantShare tests that the webhooks of one tenant that wait for their commit leave places for another tenant.
@@ -204,12 +205,12 @@ func TestTenantShare(t *testing.T) {
 	t.Cleanup(srv.Close)
 	wait := func(metric string, want float64) {
 		t.Helper()
-		deadline := time.Now().Add(10 * time.Second)
-		for ; metricOf(t, registry, metric) != want; time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s is %v, want %v", metric, metricOf(t, registry, metric), want)
+		eventually.Within(10*time.Second).Succeeds(t, func(context.Context) error {
+			if got := metricOf(t, registry, metric); got != want {
+				return fmt.Errorf("%s is %v, want %v", metric, got, want)
 			}
-		}
+			return nil
+		})
 	}
 	var first []net.Conn
 	for n := range places / 2 {

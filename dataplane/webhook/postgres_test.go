@@ -16,6 +16,7 @@ import (
 
 	"github.com/caly-dev/caly/dataplane/webhook"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -70,9 +71,9 @@ func TestTenantsShareATransaction(t *testing.T) {
 	g := &gathering{Ingester: db}
 	h := handlerWith(t, webhook.Options{Store: g, Workers: 1, Metrics: registry})
 	g.wait = func() {
-		for deadline := time.Now().Add(10 * time.Second); inFlight(t, registry) < 9 && time.Now().Before(deadline); {
-			time.Sleep(5 * time.Millisecond)
-		}
+		eventually.Within(10*time.Second).Holds(t, "nine webhooks are in work", func() bool {
+			return inFlight(t, registry) >= 9
+		})
 	}
 	send := func(path, key, body string) {
 		if w := post(h, path, sign(key, body), body); w.Code != http.StatusOK {
@@ -205,12 +206,7 @@ func TestPostgresKilledMidFlight(t *testing.T) {
 	}
 	until := func(what string, done func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Errorf("after 20 s still not: %s", what)
-				return
-			}
-		}
+		eventually.Within(20*time.Second).Holds(t, what, done)
 	}
 	until("50 events taken", func() bool { n, _ := count(); return n > 50 })
 	pg.Stop(t)

@@ -33,7 +33,7 @@ func TestUnknownEmailsAreHashedToo(t *testing.T) {
 		_, _ = held.Hash(t.Context(), good)
 	}()
 	defer func() { <-released }()
-	eventually(t, "the slot is taken", func() bool {
+	soon.Holds(t, "the slot is taken", func() bool {
 		_, _, err := held.Verify(t.Context(), good, cheap)
 		return errors.Is(err, password.ErrBusy)
 	})

@@ -167,11 +167,11 @@ func TestTooManyHashes(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "somebody waits", func() bool { return slow.Waiting() > 0 })
+	soon.Holds(t, "somebody waits", func() bool { return slow.Waiting() > 0 })
 	for _, name := range []string{"login", "register", "reset-password", "change-password"} {
 		q := flows[name](s)
 		q.pod = s.pods[2]
-		eventually(t, name+" is refused", func() bool {
+		soon.Holds(t, name+" is refused", func() bool {
 			a := s.do(t, q)
 			return a.Status == http.StatusServiceUnavailable && a.Code() == "unavailable" && a.Header.Get("Retry-After") != ""
 		})
@@ -382,7 +382,7 @@ func TestEndedOnTheOtherPod(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range s.pods {
-		eventually(t, "access ends", func() bool {
+		soon.Holds(t, "access ends", func() bool {
 			q := silent["me"](s)
 			q.pod = p
 			return s.do(t, q).Status == 401

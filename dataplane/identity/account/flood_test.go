@@ -43,7 +43,7 @@ func TestLoginsOfOneAddress(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "the address has its share", func() bool {
+	soon.Holds(t, "the address has its share", func() bool {
 		before := s.text(t, `SELECT count(*) FROM rate_limits`)
 		other := auth("login", fields{"email": unknown, "password": better})
 		other.pod = s.pods[2]

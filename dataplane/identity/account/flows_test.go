@@ -35,7 +35,7 @@ func TestLife(t *testing.T) {
 	}
 	r.do(t, request{path: "/api/auth/logout", bearer: second.AccessToken, pod: r.pods[0]}).must(t, http.StatusNoContent)
 	r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: second.AccessToken, pod: r.pods[0]}).want(t, "after logout, same pod", 401, "invalid_token")
-	eventually(t, "the other pod sees the logout", func() bool {
+	soon.Holds(t, "the other pod sees the logout", func() bool {
 		return r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: second.AccessToken, pod: r.pods[1]}).Status == 401
 	})
 	r.refresh(t, second.RefreshToken).want(t, "refresh after logout", 401, "invalid_token")
@@ -83,7 +83,7 @@ func TestSessions(t *testing.T) {
 	end(otherID, mine.AccessToken).must(t, http.StatusNoContent)
 	end(otherID, mine.AccessToken).want(t, "once more", 404, "not_found")
 	r.refresh(t, other.RefreshToken).want(t, "its refresh", 401, "invalid_token")
-	eventually(t, "its access ends", func() bool {
+	soon.Holds(t, "its access ends", func() bool {
 		return r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: other.AccessToken}).Status == 401
 	})
 	if list := r.sessions(t, mine.AccessToken); len(list) != 1 || !list[0].Current {
@@ -106,7 +106,7 @@ func TestLogoutAll(t *testing.T) {
 	r.do(t, request{path: "/api/auth/logout-all", bearer: a.AccessToken}).must(t, http.StatusNoContent)
 	for name, tk := range map[string]tokens{"this": a, "the other": b} {
 		r.refresh(t, tk.RefreshToken).want(t, name+" session's refresh", 401, "invalid_token")
-		eventually(t, name+" session's access ends", func() bool {
+		soon.Holds(t, name+" session's access ends", func() bool {
 			return r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: tk.AccessToken}).Status == 401
 		})
 	}
@@ -134,7 +134,7 @@ func TestReset(t *testing.T) {
 	reset(raw, good).want(t, "used twice", 400, "validation")
 	r.mail(t, jane, mail.PasswordChanged)
 	r.refresh(t, before.RefreshToken).want(t, "the old session's refresh", 401, "invalid_token")
-	eventually(t, "the old access ends", func() bool {
+	soon.Holds(t, "the old access ends", func() bool {
 		return r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: before.AccessToken}).Status == 401
 	})
 	r.post(t, "login", fields{"email": jane, "password": good}).want(t, "the old password", 401, "authentication")
@@ -256,7 +256,7 @@ func TestDisabledUser(t *testing.T) {
 	}
 	r.refresh(t, tk.RefreshToken).want(t, "refresh", 401, "invalid_token")
 	r.post(t, "login", fields{"email": jane, "password": good}).want(t, "login", 401, "authentication")
-	eventually(t, "access ends", func() bool {
+	soon.Holds(t, "access ends", func() bool {
 		return r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: tk.AccessToken}).Status == 401
 	})
 	if _, err := r.oper.SetUserDisabled(t.Context(), acme, id, false, false, store.Origin{}); err != nil {

@@ -76,7 +76,7 @@ func TestTwoGenerationsOldWithinTheInterval(t *testing.T) {
 	}
 	r.refresh(t, first.RefreshToken).want(t, "two generations old", 401, "invalid_token")
 	r.refresh(t, third.RefreshToken).want(t, "the current one, after that", 401, "invalid_token")
-	eventually(t, "access ends", func() bool {
+	soon.Holds(t, "access ends", func() bool {
 		return r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: third.AccessToken}).Status == 401
 	})
 	r.ended(t, "2")
@@ -198,7 +198,7 @@ func TestRoleChangeIsInTheNextToken(t *testing.T) {
 	if _, err := db.SetUserRole(t.Context(), acme, tk.User.ID, store.RoleAdmin, true, store.Origin{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the old role's access ends", func() bool {
+	soon.Holds(t, "the old role's access ends", func() bool {
 		return r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: tk.AccessToken}).Status == 401
 	})
 	next := r.refresh(t, tk.RefreshToken).tokens(t)

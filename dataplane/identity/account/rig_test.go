@@ -28,6 +28,7 @@ import (
 	"github.com/caly-dev/caly/internal/password"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -46,6 +47,9 @@ const (
 	better = "nine overripe medlars"
 	weak   = "passwordpassword"
 )
+
+// soon bounds a wait for what must happen without delay.
+const soon = eventually.Within(10 * time.Second)
 
 // rig is two pods on one database, and what the tests look at.
 type rig struct {
@@ -354,14 +358,4 @@ func (r *rig) text(t *testing.T, sql string, args ...any) (s string) {
 func (r *rig) ago(t *testing.T, d time.Duration) {
 	t.Helper()
 	r.exec(t, `UPDATE login_sessions SET rotated_at = rotated_at - $1::interval`, d)
-}
-
-// eventually polls until f is true.
-func eventually(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !f(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/mail"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/smtptest"
 )
@@ -91,16 +92,15 @@ func (r *rig) states() string {
 // until a condition holds.
 func (r *rig) until(what string, holds func() bool) {
 	r.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			r.Fatalf("%s: never happened; the rows are %s", what, r.states())
-		}
-	}
+	eventually.Within(time.Minute).Holds(r, what, holds)
 }
 
 func (r *rig) untilStates(want string) {
 	r.Helper()
-	r.until(want, func() bool { return r.states() == want })
+	eventually.Within(time.Minute).Reaches(r, want, func(context.Context) (bool, string) {
+		got := r.states()
+		return got == want, got
+	})
 }
 
 // pod is a dispatcher that runs, and what it says.

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/websocket"
 
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/wstest"
 )
 
@@ -84,7 +85,7 @@ func TestCounts(t *testing.T) {
 	const masked = 4 // a client masks: the key is in every frame to the agent
 	want := [2]Counts{{Frames: 4, Bytes: size(connected, start, speech(1, 320), dtmf) + 4*masked, Refused: 1}, {Frames: 1, Bytes: size(speech(2, 640)), Refused: 1}}
 	var got [2]Counts
-	waitFor(t, "all is counted", func() bool {
+	eventually.Within(patience).Holds(t, "all is counted", func() bool {
 		got[0], got[1] = b.Counts()
 		return got == want
 	})

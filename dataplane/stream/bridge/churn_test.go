@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // descriptors that the process has open.
@@ -53,8 +55,10 @@ func TestChurn(t *testing.T) {
 			}
 		}
 	})
-	waitFor(t, "the descriptors are back", func() bool { return descriptors(t) <= before })
-	waitFor(t, "the goroutines are back", func() bool { return runtime.NumGoroutine() <= goroutines })
+	eventually.Within(patience).Holds(t, "the descriptors are back", func() bool { return descriptors(t) <= before })
+	eventually.Within(patience).Holds(t, "the goroutines are back", func() bool {
+		return runtime.NumGoroutine() <= goroutines
+	})
 }
 
 // churn is one call, which ends in one of many ways.

@@ -14,6 +14,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/caly-dev/caly/internal/budget"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // readers is a server that reads the messages of the sockets that it accepts.
@@ -87,12 +88,12 @@ func TestAnnouncedFrames(t *testing.T) {
 			for range sockets {
 				peers = append(peers, dialRaw(t, r.server.Listener.Addr().String()))
 			}
-			waitFor(t, "all sockets are open", func() bool { return len(r.all()) == sockets })
+			eventually.Within(patience).Holds(t, "all sockets are open", func() bool { return len(r.all()) == sockets })
 			before := heapBytes()
 			for _, p := range peers {
 				p.write(announce(first, true, maxFrame))
 			}
-			waitFor(t, "all headers have arrived", func() bool {
+			eventually.Within(patience).Holds(t, "all headers have arrived", func() bool {
 				for _, c := range r.all() {
 					if c.heard.Load() == 0 {
 						return false
@@ -139,7 +140,7 @@ func TestLongMessages(t *testing.T) {
 			way.to.expect(m)
 		}
 	}
-	waitFor(t, "nothing is charged", func() bool { return memory.InUse() == 0 })
+	eventually.Within(patience).Holds(t, "nothing is charged", func() bool { return memory.InUse() == 0 })
 }
 
 // TestMessageMemory tests that messages in progress are charged, that the peer for which there is no memory left is
@@ -192,7 +193,7 @@ func TestMessageMemory(t *testing.T) {
 			}
 			r.cut(nil)
 			runtime.KeepAlive(others)
-			waitFor(t, "nothing is charged", func() bool { return memory.InUse() == 0 })
+			eventually.Within(patience).Holds(t, "nothing is charged", func() bool { return memory.InUse() == 0 })
 		})
 	}
 }

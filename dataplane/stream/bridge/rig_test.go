@@ -19,15 +19,6 @@ import (
 // patience bounds every wait of a test.
 const patience = wstest.Patience
 
-func waitFor(t testing.TB, what string, met func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !met(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
-
 // quick are options with which a test need not wait long.
 func quick() Options {
 	return Options{CloseWithin: 500 * time.Millisecond}

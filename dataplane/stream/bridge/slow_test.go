@@ -12,6 +12,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/caly-dev/caly/internal/budget"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // tally is a Counter that a test can read while the call lasts.
@@ -50,7 +51,7 @@ func stall(t *testing.T, o Options, co ConnOptions, toAgent bool) *stalled {
 func (s *stalled) fill(t *testing.T) {
 	t.Helper()
 	quiet, before := 0, int64(-1)
-	waitFor(t, "audio is dropped", func() bool {
+	eventually.Within(patience).Holds(t, "audio is dropped", func() bool {
 		for range 20 {
 			s.from.text(speech(s.sent, 3200))
 			s.sent++
@@ -334,7 +335,7 @@ func TestConnClosesWhatWaits(t *testing.T) {
 			break
 		}
 	}
-	waitFor(t, "the link is busy", func() bool {
+	eventually.Within(patience).Holds(t, "the link is busy", func() bool {
 		_, err := l.Write(make([]byte, 4096))
 		return l.busy() || err != nil
 	})
@@ -388,7 +389,10 @@ func TestMemoryIsShared(t *testing.T) {
 		})
 	}
 	used := int64(0)
-	waitFor(t, "the memory is used up", func() bool { used = max(used, memory.InUse()); return dropped.n.Load() > 1000 && used > most/2 })
+	eventually.Within(patience).Holds(t, "the memory is used up", func() bool {
+		used = max(used, memory.InUse())
+		return dropped.n.Load() > 1000 && used > most/2
+	})
 	exotel, agent := r.call()
 	exotel.text(connected, start)
 	agent.expect(connected, start)
@@ -404,5 +408,7 @@ func TestMemoryIsShared(t *testing.T) {
 	}
 	flooding.Wait()
 	r.cut(nil)
-	waitFor(t, "all of it is given back", func() bool { return len(r.ends) == 9 && memory.InUse() == 0 })
+	eventually.Within(patience).Holds(t, "all of it is given back", func() bool {
+		return len(r.ends) == 9 && memory.InUse() == 0
+	})
 }

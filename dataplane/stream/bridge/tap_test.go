@@ -13,6 +13,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/agent"
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // listener keeps what a tap is told.
@@ -61,7 +62,7 @@ func TestTap(t *testing.T) {
 	long := mediaOf(strings.Repeat("DDDD", 5000))
 	peer.text(mediaOf("EEEE"), odd, `{"event":"mark","stream_sid":"s1","mark":{"name":"m"}}`, `{"event":"clear","stream_sid":"s1"}`, long)
 	exotel.expect(mediaOf("EEEE"), odd, `{"event":"mark","stream_sid":"s1","mark":{"name":"m"}}`, `{"event":"clear","stream_sid":"s1"}`, long)
-	waitFor(t, "the tap is told", func() bool { _, said := l.heard(); return len(said) == 4 })
+	eventually.Within(patience).Holds(t, "the tap is told", func() bool { _, said := l.heard(); return len(said) == 4 })
 	caller, said := l.heard()
 	if diff := cmp.Diff([]string{"AAAA", "BBBB"}, caller); diff != "" {
 		t.Errorf("of the caller (-want +got):\n%s", diff)
@@ -98,7 +99,7 @@ func TestTapTranslated(t *testing.T) {
 	}
 	pcm := strings.Repeat("\x01\x02", 160)
 	peer.Send(0x82, pcm)
-	waitFor(t, "the tap is told", func() bool { _, said := l.heard(); return len(said) > 0 })
+	eventually.Within(patience).Holds(t, "the tap is told", func() bool { _, said := l.heard(); return len(said) > 0 })
 	_, said := l.heard()
 	if diff := cmp.Diff([]string{base64.StdEncoding.EncodeToString([]byte(pcm))}, said); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

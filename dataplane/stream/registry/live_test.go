@@ -194,7 +194,7 @@ func TestStartIsToldBetweenHeartbeats(t *testing.T) {
 	p := r.pod("a", registry.Options{HeartbeatEvery: time.Hour})
 	l, silent := r.admit(p, acme), r.admit(p, acme)
 	l.Started(agentstream.StartInfo{CallSID: "c1", StreamSID: "s1"})
-	eventually(t, "its row knows the call", func() bool {
+	soon.Holds(t, "its row knows the call", func() bool {
 		return r.one(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND call_sid = 'c1' AND stream_sid = 's1'`, l.ID()) == 1
 	})
 	r.change(`UPDATE stream_sessions SET last_seen_at = 'epoch'`)
@@ -218,7 +218,7 @@ func TestEnd(t *testing.T) {
 	p := r.pod("a", registry.Options{})
 	l := r.admit(p, acme)
 	l.Started(agentstream.StartInfo{CallSID: "c\x00" + strings.Repeat("ü", 200), StreamSID: "s\xff"})
-	eventually(t, "the heartbeat tells what Exotel told", func() bool {
+	soon.Holds(t, "the heartbeat tells what Exotel told", func() bool {
 		return r.one(`SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'c' || repeat('ü', 127) AND stream_sid = E's\uFFFD' AND ended_at IS NULL`) == 1
 	})
 	l.End(t.Context(), &bridge.End{Reason: bridge.AgentLost, Reconnected: true, Start: agentstream.StartInfo{CallSID: "c1", StreamSID: "s1"},
@@ -256,9 +256,11 @@ func TestCountsInHeartbeats(t *testing.T) {
 		return r.one(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND ARRAY[frames_to_agent, bytes_to_agent, dropped_to_agent,
 			frames_to_exotel, bytes_to_exotel, dropped_to_exotel] = $2::bigint[]`, l.ID(), counts) == 1
 	}
-	eventually(t, "the first counts are written", func() bool { return has(l, 1, 2, 3, 4, 5, 6) && has(theirs, 70, 0, 0, 0, 80, 0) })
+	soon.Holds(t, "the first counts are written", func() bool {
+		return has(l, 1, 2, 3, 4, 5, 6) && has(theirs, 70, 0, 0, 0, 80, 0)
+	})
 	frames.Store(10)
-	eventually(t, "the counts grow", func() bool { return has(l, 10, 20, 30, 40, 50, 60) })
+	soon.Holds(t, "the counts grow", func() bool { return has(l, 10, 20, 30, 40, 50, 60) })
 	if !has(silent, 0, 0, 0, 0, 0, 0) {
 		t.Error("a stream that nobody measures counts something")
 	}
@@ -307,7 +309,7 @@ func TestDatabaseAway(t *testing.T) {
 	if _, err := p.Admit(t.Context(), acme, 100, registry.Stream{}); err == nil || p.Live() != 4 {
 		t.Fatalf("without an answer it is let in: %v, %d live", err, p.Live())
 	}
-	eventually(t, "the one without an answer has ended", func() bool {
+	soon.Holds(t, "the one without an answer has ended", func() bool {
 		return r.one(`SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'failed'`) == 1
 	})
 	db.away.Store(true)
@@ -322,12 +324,16 @@ func TestDatabaseAway(t *testing.T) {
 		t.Errorf("%v ends are kept, %v are lost, %d live", kept, lost, p.Live())
 	}
 	failures := p.value(t, "caly_stream_sessions_heartbeat_failures_total", "")
-	eventually(t, "heartbeats fail", func() bool { return p.value(t, "caly_stream_sessions_heartbeat_failures_total", "") > failures+2 })
+	soon.Holds(t, "heartbeats fail", func() bool {
+		return p.value(t, "caly_stream_sessions_heartbeat_failures_total", "") > failures+2
+	})
 	if going.Context().Err() != nil || r.one(`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`) != 4 {
 		t.Error("a stream was cut off, or a row ended")
 	}
 	db.away.Store(false)
-	eventually(t, "the ends that were kept are written", func() bool { return r.reason(ending[0]) == "call_ended" && r.reason(ending[1]) == "call_ended" })
+	soon.Holds(t, "the ends that were kept are written", func() bool {
+		return r.reason(ending[0]) == "call_ended" && r.reason(ending[1]) == "call_ended"
+	})
 	if going.Context().Err() != nil || r.reason(going) != "" || p.value(t, "caly_stream_sessions_ends_kept", "") != 0 {
 		t.Error("the stream that goes on was ended, or ends are still kept")
 	}
@@ -341,7 +347,7 @@ func TestDatabaseRestarts(t *testing.T) {
 	r.pg.Stop(t)
 	ending.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
 	r.pg.Start(t)
-	eventually(t, "its end is written", func() bool { return r.reason(ending) == "call_ended" })
+	soon.Holds(t, "its end is written", func() bool { return r.reason(ending) == "call_ended" })
 	if going.Context().Err() != nil || r.reason(going) != "" {
 		t.Error("the other was ended")
 	}
@@ -354,7 +360,7 @@ func TestDrain(t *testing.T) {
 	ends, stays := r.admit(p, acme), r.admit(p, globex)
 	drained := make(chan struct{})
 	go func() { defer close(drained); p.Drain(time.Second) }()
-	eventually(t, "nobody is let in", func() bool {
+	soon.Holds(t, "nobody is let in", func() bool {
 		l, err := p.Admit(t.Context(), acme, 100, registry.Stream{})
 		if err == nil {
 			l.End(t.Context(), nil)
@@ -429,7 +435,7 @@ func TestNextContainerEndsSessions(t *testing.T) {
 	r.tenants.Store(tenantconfig.NewIncompleteSnapshot(acme))
 	p := r.pod("a", registry.Options{})
 	start := time.Now()
-	eventually(t, "the session of the container before has ended", func() bool { return r.reason(left) == "orphaned" })
+	soon.Holds(t, "the session of the container before has ended", func() bool { return r.reason(left) == "orphaned" })
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("it took %s", took)
 	}
@@ -440,7 +446,7 @@ func TestNextContainerEndsSessions(t *testing.T) {
 		t.Errorf("the session of a tenant that is not known: %q", got)
 	}
 	r.tenants.Store(tenantconfig.NewSnapshot(acme, globex))
-	eventually(t, "the session of the other tenant has ended", func() bool { return r.reason(later) == "orphaned" })
+	soon.Holds(t, "the session of the other tenant has ended", func() bool { return r.reason(later) == "orphaned" })
 	if r.reason(ofOther) != "" || ofOther.Context().Err() != nil {
 		t.Errorf("the session of another pod: %q", r.reason(ofOther))
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/caly-dev/caly/dataplane/stream/registry"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
@@ -22,6 +23,9 @@ var (
 	acme   = &tenantconfig.Tenant{ID: "acme/support", UID: "1"}
 	globex = &tenantconfig.Tenant{ID: "globex/sales", UID: "2"}
 )
+
+// soon bounds a wait for what must happen without delay.
+const soon = eventually.Within(15 * time.Second)
 
 // rig is pods on one database.
 type rig struct {
@@ -134,15 +138,6 @@ func cutOff(t *testing.T, l *registry.Live) bridge.Cut {
 	}
 	l.End(context.Background(), &bridge.End{Reason: cut.Reason})
 	return *cut
-}
-
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 15 s: %s", what)
-		}
-	}
 }
 
 // value of a metric's only series with the label value.
