@@ -14,7 +14,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -28,6 +27,7 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/calytest"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/tenanttest"
 )
 
 const (
@@ -61,13 +61,7 @@ func newDeadLetters(t *testing.T) *deadLetters {
 func (d *deadLetters) newTenant() {
 	d.t.Helper()
 	ns, name, _ := splitTenant(d.tenant)
-	tenant := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Spec: v1alpha1.TenantSpec{
-		Exotel:   v1alpha1.ExotelSpec{AccountSID: "acme1", CredentialsSecretRef: v1alpha1.SecretReference{Name: "exotel"}},
-		Webhooks: v1alpha1.WebhooksSpec{Signature: &v1alpha1.SignatureSpec{SecretRef: v1alpha1.SecretReference{Name: "webhook"}}},
-		Recordings: v1alpha1.RecordingsSpec{Bucket: "acme-recordings", Endpoint: "https://s3.example.com", Region: "us-east-1",
-			CredentialsSecretRef: &v1alpha1.SecretReference{Name: "s3"}},
-	}}
-	if err := kubetest.Get(d.t).Client.Create(d.t.Context(), tenant); err != nil {
+	if err := kubetest.Get(d.t).Client.Create(d.t.Context(), tenanttest.New(ns, name)); err != nil {
 		d.t.Fatal(err)
 	}
 }

@@ -16,15 +16,11 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/calytest"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/tenanttest"
 )
 
 func newTenant(ns, name string, webhooks v1alpha1.WebhooksSpec) *v1alpha1.Tenant {
-	return &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Spec: v1alpha1.TenantSpec{
-		Exotel:   v1alpha1.ExotelSpec{AccountSID: "acme1", CredentialsSecretRef: v1alpha1.SecretReference{Name: "exotel"}},
-		Webhooks: webhooks,
-		Recordings: v1alpha1.RecordingsSpec{Bucket: "acme-recordings", Endpoint: "https://s3.example.com", Region: "us-east-1",
-			CredentialsSecretRef: &v1alpha1.SecretReference{Name: "s3"}},
-	}}
+	return tenanttest.New(ns, name, func(tenant *v1alpha1.Tenant) { tenant.Spec.Webhooks = webhooks })
 }
 
 // reachable creates a Tenant whose webhooks go to an address.

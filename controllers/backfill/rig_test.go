@@ -44,6 +44,7 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/tenanttest"
 )
 
 func TestMain(m *testing.M) {
@@ -162,15 +163,12 @@ func (r *rig) verify(t *testing.T) {
 func (r *rig) tenant(t *testing.T, name string, change ...func(*v1alpha1.Tenant)) *v1alpha1.Tenant {
 	t.Helper()
 	r.putSecret(t, name, token)
-	tenant := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}}
-	tenant.Spec.Exotel = v1alpha1.ExotelSpec{AccountSID: accountSID, APIBaseURL: r.exotel.URL(),
-		CredentialsSecretRef: v1alpha1.SecretReference{Name: name}, Backfill: &v1alpha1.BackfillSpec{}}
-	tenant.Spec.Webhooks.Signature = &v1alpha1.SignatureSpec{SecretRef: v1alpha1.SecretReference{Name: "webhook"}}
-	tenant.Spec.Recordings = v1alpha1.RecordingsSpec{Bucket: "acme", Endpoint: "https://s3.example", Region: "r",
-		CredentialsSecretRef: &v1alpha1.SecretReference{Name: "bucket"}, AllowedSourceHosts: []string{r.exotel.Addr()}}
-	for _, f := range change {
-		f(tenant)
+	usual := func(tenant *v1alpha1.Tenant) {
+		tenant.Spec.Exotel = v1alpha1.ExotelSpec{AccountSID: accountSID, APIBaseURL: r.exotel.URL(),
+			CredentialsSecretRef: v1alpha1.SecretReference{Name: name}, Backfill: &v1alpha1.BackfillSpec{}}
+		tenant.Spec.Recordings.AllowedSourceHosts = []string{r.exotel.Addr()}
 	}
+	tenant := tenanttest.New(r.ns, name, append([]func(*v1alpha1.Tenant){usual}, change...)...)
 	if err := r.Client.Create(t.Context(), tenant); err != nil {
 		t.Fatal(err)
 	}

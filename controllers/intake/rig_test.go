@@ -8,7 +8,6 @@ import (
 
 	"github.com/go-logr/logr"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,6 +19,7 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/tenanttest"
 )
 
 func TestMain(m *testing.M) {
@@ -103,15 +103,7 @@ func (r *rig) round(t *testing.T) {
 
 func (r *rig) tenant(t *testing.T, name string, change ...func(*v1alpha1.Tenant)) *v1alpha1.Tenant {
 	t.Helper()
-	secret := v1alpha1.SecretReference{Name: "s"}
-	o := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}, Spec: v1alpha1.TenantSpec{
-		Exotel:   v1alpha1.ExotelSpec{AccountSID: "acme1", CredentialsSecretRef: secret},
-		Webhooks: v1alpha1.WebhooksSpec{Signature: &v1alpha1.SignatureSpec{SecretRef: secret}},
-		Recordings: v1alpha1.RecordingsSpec{Bucket: "acme", Endpoint: "https://s3.example.com", Region: "r",
-			CredentialsSecretRef: &secret}}}
-	for _, f := range change {
-		f(o)
-	}
+	o := tenanttest.New(r.ns, name, change...)
 	if err := r.Create(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}

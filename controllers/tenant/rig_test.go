@@ -39,6 +39,7 @@ import (
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
+	"github.com/caly-dev/caly/internal/testkit/tenanttest"
 )
 
 func TestMain(m *testing.M) {
@@ -242,20 +243,17 @@ func (r *rig) putSecrets(t *testing.T, tenant string, all secrets) {
 
 // newTenant is a Tenant that becomes ready once its Secrets are there.
 func (r *rig) newTenant(name string) *v1alpha1.Tenant {
-	t := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}}
+	t := tenanttest.New(r.ns, name)
 	ref := func(kind string) v1alpha1.SecretReference { return v1alpha1.SecretReference{Name: name + "-" + kind} }
-	t.Spec.Exotel = v1alpha1.ExotelSpec{
-		AccountSID:           "acme1",
-		CredentialsSecretRef: ref("exotel"),
-		PhoneNumbers:         []string{"+918047491899"},
-	}
+	t.Spec.Exotel.CredentialsSecretRef = ref(tenanttest.ExotelSecret)
+	t.Spec.Exotel.PhoneNumbers = []string{"+918047491899"}
 	if name != "support" { // each name belongs to one Tenant
 		t.Spec.Exotel.AccountSID = "of-" + name
 		t.Spec.Exotel.PhoneNumbers[0] = fmt.Sprintf("+9180%08d", crc32.ChecksumIEEE([]byte(name))%1e8)
 	}
-	t.Spec.Webhooks.Signature = &v1alpha1.SignatureSpec{SecretRef: ref("webhook")}
+	t.Spec.Webhooks.Signature.SecretRef = ref(tenanttest.WebhookSecret)
 	t.Spec.Recordings = v1alpha1.RecordingsSpec{Bucket: r.bucket, Endpoint: r.s3.Endpoint, Region: r.s3.Region,
-		CredentialsSecretRef: ptr.To(ref("bucket"))}
+		CredentialsSecretRef: ptr.To(ref(tenanttest.BucketSecret))}
 	return t
 }
 

@@ -27,6 +27,7 @@ import (
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
+	"github.com/caly-dev/caly/internal/testkit/tenanttest"
 )
 
 func TestMain(m *testing.M) {
@@ -143,15 +144,7 @@ func (r *rig) reconciler(maxPods int32) *Reconciler {
 // tenant makes a Tenant whose config was compiled.
 func (r *rig) tenant(t *testing.T, name string, change ...func(*v1alpha1.Tenant)) *v1alpha1.Tenant {
 	t.Helper()
-	secret := v1alpha1.SecretReference{Name: "s"}
-	o := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}, Spec: v1alpha1.TenantSpec{
-		Exotel:   v1alpha1.ExotelSpec{AccountSID: "acme1", CredentialsSecretRef: secret},
-		Webhooks: v1alpha1.WebhooksSpec{Signature: &v1alpha1.SignatureSpec{SecretRef: secret}},
-		Recordings: v1alpha1.RecordingsSpec{Bucket: "acme", Endpoint: "https://s3.example.com", Region: "r",
-			CredentialsSecretRef: &secret}}}
-	for _, f := range change {
-		f(o)
-	}
+	o := tenanttest.New(r.ns, name, change...)
 	if err := r.Create(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}

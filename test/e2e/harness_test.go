@@ -29,6 +29,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/testkit/eventually"
+	"github.com/caly-dev/caly/internal/testkit/tenanttest"
 )
 
 // Bounds of waits. Each is far above what a cluster with nothing else to do takes.
@@ -191,18 +192,14 @@ func (x *tenant) object(o tenantOptions) *v1alpha1.Tenant {
 	if o.policy == "" {
 		o.policy = v1alpha1.DeletionPolicyRetain
 	}
-	return &v1alpha1.Tenant{
-		ObjectMeta: metav1.ObjectMeta{Namespace: x.ns, Name: x.name},
-		Spec: v1alpha1.TenantSpec{
-			Exotel: v1alpha1.ExotelSpec{AccountSID: "acc" + x.ns[4:], APIBaseURL: o.source, CredentialsSecretRef: v1alpha1.SecretReference{Name: "exotel"}},
-			Webhooks: v1alpha1.WebhooksSpec{Signature: &v1alpha1.SignatureSpec{SecretRef: v1alpha1.SecretReference{Name: "webhook"},
-				Scheme: v1alpha1.SignatureSchemeHMACSHA1}},
-			Recordings: v1alpha1.RecordingsSpec{Bucket: x.bucket, Endpoint: o.endpoint, Region: "us-east-1",
-				CredentialsSecretRef: &v1alpha1.SecretReference{Name: "bucket"},
-				AllowedSourceHosts:   []string{strings.TrimPrefix(o.source, "http://")}},
-			DeletionPolicy: o.policy,
-		},
-	}
+	return tenanttest.New(x.ns, x.name, func(tenant *v1alpha1.Tenant) {
+		tenant.Spec.Exotel.AccountSID, tenant.Spec.Exotel.APIBaseURL = "acc"+x.ns[4:], o.source
+		tenant.Spec.Webhooks.Signature.Scheme = v1alpha1.SignatureSchemeHMACSHA1
+		recordings := &tenant.Spec.Recordings
+		recordings.Bucket, recordings.Endpoint = x.bucket, o.endpoint
+		recordings.AllowedSourceHosts = []string{strings.TrimPrefix(o.source, "http://")}
+		tenant.Spec.DeletionPolicy = o.policy
+	})
 }
 
 func (x *tenant) create(t *testing.T, o client.Object) {
