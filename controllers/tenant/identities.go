@@ -113,8 +113,11 @@ func (i *Identities) forget(id string) {
 }
 
 // doubt has credentials renewed that the store says have expired: its clock may be ahead. It does nothing for those
-// that are younger than the wait between two tries.
+// that are younger than the wait between two tries, and on nil.
 func (i *Identities) doubt(id string, now time.Time) {
+	if i == nil {
+		return
+	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if key := i.held[id]; key != nil && now.After(key.checked().Add(identityRetry)) {

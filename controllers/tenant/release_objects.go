@@ -40,6 +40,9 @@ func (r *Reconciler) deleteObjects(ctx context.Context, s *scope) error {
 			return &verdict{reason: v1alpha1.ReasonDeleting, message: "deleting the objects in bucket " + bucket,
 				retry: 2 * time.Second}
 		}
+		if objectstore.CauseOf(err).Reason == objectstore.CredentialsExpired {
+			r.Identities.doubt(s.tenant.ID(), r.now())
+		}
 	}
 	return &verdict{reason: v1alpha1.ReasonDeleting, retry: 30 * time.Second,
 		message: fmt.Sprintf("the objects in bucket %s could not be deleted: %v; correct spec.recordings or the Secret "+
