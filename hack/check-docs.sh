@@ -21,7 +21,7 @@ named() {
     count=$((count + 1))
     grep -qE "\`${name}[.\`]" "${NAMED_IN[@]}" || complain "the $1 $name is in none of ${NAMED_IN[*]}"
   done
-  ((count > 0)) || complain "found no $1 in the code: mend the pattern in hack/check-docs.sh"
+  ((count > 0)) || complain "found no $1 in the code: correct the pattern in hack/check-docs.sh"
 }
 
 # constants PREFIX FILE: the values of the string constants whose names begin with PREFIX.
@@ -90,6 +90,17 @@ $(diff <(echo "$listed") <(echo "$headings") || true)"
   done < <(find docs -name '*.md' | sort)
 }
 
+# index: the list of tasks names each page by its title, and each page once.
+index() {
+  local file title listed
+  for file in docs/how-to/*.md; do
+    [[ $file != */README.md ]] || continue
+    title=$(sed -n '1s/^# //p' "$file")
+    listed=$(grep -cF -- "- [$title](${file##*/})" docs/how-to/README.md || true)
+    [[ $listed == 1 ]] || complain "docs/how-to/README.md lists $file with its title, $title, $listed times"
+  done
+}
+
 # once: no metric has two rows in the reference, which would come to differ.
 once() {
   local name
@@ -110,6 +121,7 @@ named "problem code" < <(sed -nE 's/^\s+[A-Za-z]+\s+Code = "([a-z_]+)"$/\1/p' da
 named "metric" < <(metrics)
 named "chart value" < <(sed -nE 's/^([A-Za-z]+):.*/\1/p' charts/caly/values.yaml)
 contents
+index
 once
 tests
 links

@@ -148,7 +148,7 @@ type step struct {
 	run      []string
 }
 
-// TestManagedServer follows docs/how-to.md for servers on which no person is a superuser. The administrators of RDS and
+// TestManagedServer follows the how-to of managed servers, on which no person is a superuser. Administrators of RDS and
 // Cloud SQL may create roles and databases, no more. CloudNativePG creates the owner and the database itself (its
 // pkg/management/postgres/initdb.go): the owner, postInitSQL, the database.
 func TestManagedServer(t *testing.T) {

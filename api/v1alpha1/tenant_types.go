@@ -61,7 +61,7 @@ type ExotelSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http','https'] && url(self).getHostname() != ''",message="exotel.apiBaseURL must be an absolute http(s) URL"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^:/?#]+://[^/?#]*@')",message="exotel.apiBaseURL must not carry credentials: they go into the Secret that is named beside it"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^:/?#]+://[^/?#]*@')",message="exotel.apiBaseURL must not carry credentials: use the Secret of credentialsSecretRef"
 	APIBaseURL string `json:"apiBaseURL,omitempty"`
 	// credentialsSecretRef names the Secret with the keys apiKey and apiToken.
 	// +required
@@ -103,7 +103,7 @@ type RecordingsSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http','https'] && url(self).getHostname() != '' && url(self).getEscapedPath() in ['', '/']",message="recordings.endpoint must be an http(s) URL of a host without a path, such as https://s3.ap-southeast-1.wasabisys.com"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^:/?#]+://[^/?#]*@')",message="recordings.endpoint must not carry credentials: they go into the Secret that is named beside it"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^:/?#]+://[^/?#]*@')",message="recordings.endpoint must not carry credentials: use the Secret of credentialsSecretRef"
 	Endpoint string `json:"endpoint,omitempty"`
 	// region of the bucket, as the store's signatures need it.
 	// +required

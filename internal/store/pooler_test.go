@@ -50,7 +50,7 @@ func TestPooler(t *testing.T) {
 	}
 }
 
-// lookup is how docs/how-to.md lets PgBouncer read verifiers.
+// lookup is how docs/how-to/connect-through-pgbouncer.md lets PgBouncer read verifiers.
 const lookup = `
 	CREATE ROLE pgbouncer LOGIN PASSWORD 'caly-test';
 	DO $do$ BEGIN EXECUTE format('GRANT CONNECT ON DATABASE %I TO pgbouncer', current_database()); END $do$;
@@ -154,7 +154,7 @@ func rolePath(t *testing.T, f *fixture, tenant string) {
 	}
 }
 
-// expiredPath checks that the statements of docs/how-to.md do not let an expired role in: PgBouncer has to ask
+// expiredPath checks that the statements of that page do not let an expired role in: PgBouncer has to ask
 // PostgreSQL for that too (CVE-2025-2291).
 func expiredPath(t *testing.T, f *fixture, tenant string) {
 	dsn := f.role(t, tenant+"/expired", "password")

@@ -75,7 +75,7 @@ app.kubernetes.io/component: {{ .component }}
 
 {{- define "caly.workNamespace" -}}
 {{- if eq .Values.workNamespace.name .Release.Namespace -}}
-{{- fail (printf "workNamespace.name must differ from the release's namespace %q: whoever may read tenant configs must not read the operator's database credentials" .Release.Namespace) -}}
+{{- fail (printf "workNamespace.name must differ from the release's namespace %q: a subject that may read tenant configs must not read the operator's database credentials" .Release.Namespace) -}}
 {{- end -}}
 {{- .Values.workNamespace.name -}}
 {{- end -}}

@@ -154,7 +154,8 @@ func (p *postgres) stop(how syscall.Signal) error {
 	return nil
 }
 
-// roles makes the roles as docs/how-to.md says: the owner makes the others, and so has ADMIN OPTION on them.
+// roles makes the roles as docs/how-to/prepare-the-database.md says. The owner makes the others, and so has ADMIN
+// OPTION on them.
 func (p *postgres) roles() error {
 	const sql = `CREATE ROLE caly_owner LOGIN CREATEROLE PASSWORD '%[1]s'; SET ROLE caly_owner;
 		CREATE ROLE caly_operator LOGIN PASSWORD '%[1]s'; CREATE ROLE caly_dataplane LOGIN PASSWORD '%[1]s'`
