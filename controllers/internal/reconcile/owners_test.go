@@ -1,0 +1,77 @@
+package reconcile_test
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
+)
+
+// TestOwners checks that each condition and each field of a status has exactly one owner.
+func TestOwners(t *testing.T) {
+	ofTenants := []string{
+		v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled,
+		v1alpha1.ConditionCredentialsValid, v1alpha1.ConditionStorageReachable, v1alpha1.ConditionUploadsHealthy,
+		v1alpha1.ConditionSuspended, v1alpha1.ConditionVerifierMissing, v1alpha1.ConditionNamesHeld,
+		v1alpha1.ConditionBackfillSucceeded,
+	}
+	for name, tc := range map[string]struct {
+		owners         []reconcile.Owner
+		status         any
+		wantConditions []string
+	}{
+		"Tenant": {
+			owners: []reconcile.Owner{
+				reconcile.OfTenant, reconcile.OfUploadJob, reconcile.OfBackfill, reconcile.OfPartialCounter,
+			},
+			status:         v1alpha1.TenantStatus{},
+			wantConditions: ofTenants,
+		},
+		"CallRecording": {
+			owners:         []reconcile.Owner{reconcile.OfCallRecording},
+			status:         v1alpha1.CallRecordingStatus{},
+			wantConditions: ofTenants[:3],
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var conditions, fields []string
+			for _, owner := range tc.owners {
+				conditions = append(conditions, owner.Conditions...)
+				fields = append(fields, owner.Fields...)
+			}
+			slices.Sort(conditions)
+			want := slices.Sorted(slices.Values(tc.wantConditions))
+			if diff := cmp.Diff(want, conditions); diff != "" {
+				t.Errorf("conditions (-want +got):\n%s", diff)
+			}
+			slices.Sort(fields)
+			if diff := cmp.Diff(fieldsOf(tc.status), fields); diff != "" {
+				t.Errorf("fields of the status (-want +got):\n%s", diff)
+			}
+			for _, owner := range tc.owners {
+				for _, added := range owner.Adds {
+					if !slices.Contains(conditions, added) || slices.Contains(owner.Conditions, added) {
+						t.Errorf("%s adds %s: another writer must own it", owner.Name, added)
+					}
+				}
+			}
+		})
+	}
+}
+
+// fieldsOf returns the JSON names of a status's fields, sorted, without its conditions.
+func fieldsOf(status any) (names []string) {
+	for field := range reflect.TypeOf(status).Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if name != "conditions" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
