@@ -5,11 +5,9 @@ package callrecording
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/events"
@@ -21,13 +19,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/controllers/internal/turns"
-	"github.com/caly-dev/caly/internal/bounded"
-	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig/compile"
@@ -73,18 +69,11 @@ type Reconciler struct {
 
 // scope is what one reconcile knows. Each field says who sets it.
 type scope struct {
+	reconcile.Scope[*v1alpha1.CallRecording]
 	obj    *v1alpha1.CallRecording // Reconcile; its status is what will be written
-	before *v1alpha1.CallRecording // Reconcile: as it was read
 	tenant *v1alpha1.Tenant        // findTenant; nil if there is none
 	row    store.Recording         // findRow; without a state if there is none
-	ended  bool                    // expire: it was deleted
-	after  time.Duration           // expire: when its time is up
 }
-
-// errStop ends a reconcile whose conditions are already set.
-var errStop = errors.New("stop")
-
-type step func(context.Context, *scope) error
 
 // Reconcile brings one CallRecording to what its row says.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
@@ -92,59 +81,48 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.Client.Get(ctx, req.NamespacedName, &obj); err != nil || !obj.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	s := &scope{obj: &obj, before: obj.DeepCopy()}
+	s := &scope{Scope: reconcile.Begin(&obj), obj: &obj}
 	obj.Status.RecordingID = recording.ID(obj.Spec.CallSID, obj.Spec.SourceURL)
-	var err error
-	for _, next := range []step{r.expire, r.findTenant, r.findRow, r.admit, r.enqueue, r.retry, r.mirror} {
-		if err = next(ctx, s); err != nil || s.ended {
-			break
-		}
-	}
-	if s.ended {
-		return ctrl.Result{}, err
-	}
-	err = s.conclude(err)
-	return ctrl.Result{RequeueAfter: s.after}, errors.Join(err, r.patchStatus(ctx, s))
+	err := reconcile.Run(ctx, s, r.expire, r.findTenant, r.findRow, r.admit, r.enqueue, r.retry, r.mirror)
+	return r.frame().Finish(ctx, &s.Scope, err)
 }
 
-// conclude sets the condition that an error of the database asks for.
-func (s *scope) conclude(err error) error {
+func (r *Reconciler) frame() reconcile.Frame[*v1alpha1.CallRecording] {
+	return reconcile.Frame[*v1alpha1.CallRecording]{
+		Writer:   reconcile.Writer{Client: r.Client, Owner: reconcile.OfCallRecording},
+		Recorder: r.Recorder,
+		Fault:    fault,
+		Event:    ended,
+	}
+}
+
+// fault returns the condition that an error of the database asks for.
+func fault(err error) (reason, message string) {
 	var refused *store.ServerError
 	switch {
-	case errors.Is(err, errStop):
-		return nil
 	case errors.Is(err, store.ErrUnavailable):
-		conditions.MarkReconciling(s.obj, v1alpha1.ReasonUnavailable, "the database did not answer; tried again")
+		return v1alpha1.ReasonUnavailable, "the database did not answer; tried again"
 	case errors.As(err, &refused):
-		conditions.MarkReconciling(s.obj, v1alpha1.ReasonUnavailable, "the database refused, see the operator's log; tried again")
+		return v1alpha1.ReasonUnavailable, "the database refused, see the operator's log; tried again"
 	}
-	return err
+	return "", ""
 }
 
-// patchStatus writes the status once, if it changed, and then tells of an end. What was read from a stale cache is not
-// written: the patch would leave a mixture of two states, and tell of the same end twice.
-func (r *Reconciler) patchStatus(ctx context.Context, s *scope) error {
-	if equality.Semantic.DeepEqual(s.before.Status, s.obj.Status) {
+// ended returns the event about the end of a recording. An uploaded recording that the operator itself shows has none:
+// one event for each recording of a busy tenant would be noise.
+func ended(before, now *v1alpha1.CallRecording) *reconcile.Event {
+	if before.Status.Phase == now.Status.Phase {
 		return nil
 	}
-	patch := client.MergeFromWithOptions(s.before, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Status().Patch(ctx, s.obj.DeepCopy(), patch); err != nil {
-		return ignoreStale(err)
-	}
-	if s.before.Status.Phase == s.obj.Status.Phase {
+	kind := corev1.EventTypeNormal
+	switch {
+	case now.Status.Phase == v1alpha1.RecordingPhaseFailed:
+		kind = corev1.EventTypeWarning
+	case now.Status.Phase != v1alpha1.RecordingPhaseUploaded, now.Labels[v1alpha1.LabelOrigin] == v1alpha1.OriginIntake:
 		return nil
 	}
-	ready := apimeta.FindStatusCondition(s.obj.Status.Conditions, v1alpha1.ConditionReady)
-	switch s.obj.Status.Phase {
-	case v1alpha1.RecordingPhaseFailed:
-		message := bounded.Text(ready.Message, 900)
-		r.Recorder.Eventf(s.obj, nil, corev1.EventTypeWarning, ready.Reason, "Upload", "%s", message)
-	case v1alpha1.RecordingPhaseUploaded:
-		if s.obj.Labels[v1alpha1.LabelOrigin] != v1alpha1.OriginIntake { // one event for each recording of a busy tenant would be noise
-			r.Recorder.Eventf(s.obj, nil, corev1.EventTypeNormal, ready.Reason, "Upload", "%s", ready.Message)
-		}
-	}
-	return nil
+	ready := apimeta.FindStatusCondition(now.Status.Conditions, v1alpha1.ConditionReady)
+	return &reconcile.Event{Type: kind, Reason: ready.Reason, Action: "Upload", Note: ready.Message}
 }
 
 // ignoreStale drops the error of a write that a newer object forbids: that object's event brings us back.
@@ -166,12 +144,15 @@ func (r *Reconciler) expire(ctx context.Context, s *scope) error {
 	if made := s.obj.CreationTimestamp.Time; made.After(since) {
 		since = made // applied to look at a recording of long ago, or to try it again
 	}
-	if s.after = time.Until(since.Add(r.ttl(ctx, s))); s.after > 0 {
-		return errStop
+	if left := time.Until(since.Add(r.ttl(ctx, s))); left > 0 {
+		return reconcile.Done(left)
 	}
-	s.ended = true
-	seen := client.Preconditions{UID: &s.before.UID, ResourceVersion: &s.before.ResourceVersion} // else it may ask for a retry by now
-	return ignoreStale(r.Client.Delete(ctx, s.obj, seen))
+	// It may have asked for a retry since it was read.
+	seen := client.Preconditions{UID: &s.Before.UID, ResourceVersion: &s.Before.ResourceVersion}
+	if err := ignoreStale(r.Client.Delete(ctx, s.obj, seen)); err != nil {
+		return err
+	}
+	return reconcile.Abandon(0)
 }
 
 func (r *Reconciler) findTenant(ctx context.Context, s *scope) error {
@@ -186,8 +167,7 @@ func (r *Reconciler) findTenant(ctx context.Context, s *scope) error {
 // findRow reads the row, unless it may be one of the Tenant's predecessor.
 func (r *Reconciler) findRow(ctx context.Context, s *scope) error {
 	if s.tenant != nil && !s.tenant.Compiled() {
-		conditions.MarkReconciling(s.obj, v1alpha1.ReasonTenantNotReady, "the Tenant is not ready yet: see its conditions")
-		return errStop
+		return reconcile.Retry(0, v1alpha1.ReasonTenantNotReady, "the Tenant is not ready yet: see its conditions")
 	}
 	key := keyOf(s.obj)
 	rows, err := r.Store.Recordings(ctx, []store.RecordingKey{key})
@@ -202,12 +182,13 @@ func (r *Reconciler) admit(_ context.Context, s *scope) error {
 	case s.row.State == store.StateUploaded, s.row.State == store.StateFailed && s.asked() == "":
 		return nil
 	case s.tenant == nil:
-		conditions.MarkStalled(s.obj, v1alpha1.ReasonTenantNotFound, fmt.Sprintf("spec.tenantRef.name: there is no Tenant %q in namespace %q: "+
-			"create it, or apply a CallRecording that names another", s.obj.Spec.TenantRef.Name, s.obj.Namespace))
-		return errStop
+		return reconcile.Stalled(v1alpha1.ReasonTenantNotFound,
+			"spec.tenantRef.name: there is no Tenant %q in namespace %q: "+
+				"create it, or apply a CallRecording that names another",
+			s.obj.Spec.TenantRef.Name, s.obj.Namespace)
 	case !s.tenant.DeletionTimestamp.IsZero():
-		conditions.MarkReconciling(s.obj, v1alpha1.ReasonTenantNotReady, "the Tenant is being deleted: nothing is uploaded for it any more")
-		return errStop
+		return reconcile.Retry(0, v1alpha1.ReasonTenantNotReady,
+			"the Tenant is being deleted: nothing is uploaded for it any more")
 	}
 	return nil
 }
@@ -226,8 +207,8 @@ func (r *Reconciler) enqueue(ctx context.Context, s *scope) error {
 	key := keyOf(s.obj)
 	_, err := r.Store.Enqueue(ctx, key.Tenant, s.obj.Spec.CallSID, store.NewRecording{ID: key.ID, SourceURL: s.obj.Spec.SourceURL})
 	if errors.Is(err, store.ErrTooManyRecordings) {
-		conditions.MarkStalled(s.obj, v1alpha1.ReasonSourceRefused, "spec.callSID: the call has as many recordings as Caly keeps of one call (16)")
-		return errStop
+		return reconcile.Stalled(v1alpha1.ReasonSourceRefused,
+			"spec.callSID: the call has as many recordings as Caly keeps of one call (16)")
 	}
 	if err != nil {
 		return err
@@ -238,20 +219,18 @@ func (r *Reconciler) enqueue(ctx context.Context, s *scope) error {
 	if err := r.findRow(ctx, s); err != nil || s.row.State != "" {
 		return err
 	}
-	conditions.MarkStalled(s.obj, v1alpha1.ReasonFailed, "the recording was queued before and its row is no longer kept: delete this CallRecording")
-	return errStop
+	return reconcile.Stalled(v1alpha1.ReasonFailed,
+		"the recording was queued before and its row is no longer kept: delete this CallRecording")
 }
 
 func (r *Reconciler) checkSource(s *scope) error {
 	policy := r.Sources
 	policy.Hosts = compile.SourceHosts(s.tenant)
 	if err := policy.Validate(s.obj.Spec.SourceURL); err != nil {
-		conditions.MarkStalled(s.obj, v1alpha1.ReasonSourceRefused, "spec.sourceURL: "+err.Error())
-		return errStop
+		return reconcile.Stalled(v1alpha1.ReasonSourceRefused, "spec.sourceURL: %v", err)
 	}
 	if s.tenant.Status.ConfigDigest == "" {
-		conditions.MarkReconciling(s.obj, v1alpha1.ReasonTenantNotReady, "the Tenant is not ready yet: see its conditions")
-		return errStop
+		return reconcile.Retry(0, v1alpha1.ReasonTenantNotReady, "the Tenant is not ready yet: see its conditions")
 	}
 	return nil
 }
@@ -322,8 +301,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 }
 
 // retryLimiter spaces the retries of one CallRecording, and none so far apart that a database that is back goes unnoticed.
-func retryLimiter() workqueue.TypedRateLimiter[reconcile.Request] {
-	return workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](100*time.Millisecond, 15*time.Second)
+func retryLimiter() workqueue.TypedRateLimiter[ctrl.Request] {
+	return workqueue.NewTypedItemExponentialFailureRateLimiter[ctrl.Request](100*time.Millisecond, 15*time.Second)
 }
 
 // tenantChanged passes what may matter to a CallRecording, and not the backlog, which changes every few seconds.
@@ -334,12 +313,12 @@ var tenantChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 }}
 
 // ofTenant maps a Tenant to its CallRecordings: those that wait for it, those that must say it is gone, those whose time it sets.
-func (r *Reconciler) ofTenant(ctx context.Context, o client.Object) []reconcile.Request {
+func (r *Reconciler) ofTenant(ctx context.Context, o client.Object) []ctrl.Request {
 	var list v1alpha1.CallRecordingList
 	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{tenantIndex: o.GetName()}); err != nil {
 		return nil // the cache is stopping
 	}
-	reqs := make([]reconcile.Request, len(list.Items))
+	reqs := make([]ctrl.Request, len(list.Items))
 	for i := range list.Items {
 		reqs[i].NamespacedName = client.ObjectKeyFromObject(&list.Items[i])
 	}

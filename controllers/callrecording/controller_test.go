@@ -456,32 +456,24 @@ func TestTenantChanged(t *testing.T) {
 	}
 }
 
-// The database's errors are shown, also those that waiting does not mend, and Ready is there from the first look on.
-func TestConclude(t *testing.T) {
-	other, refused := errors.New("the API server is away"), &store.ServerError{Code: "42501", Message: "permission denied"}
+// TestFault shows errors of the database in the conditions, without the words of PostgreSQL.
+func TestFault(t *testing.T) {
 	tests := map[string]struct {
-		err    error
-		want   error
-		reason string
+		err  error
+		want string
 	}{
-		"no error":    {nil, nil, ""},
-		"stopped":     {errStop, nil, ""},
-		"away":        {fmt.Errorf("%w: connection refused", store.ErrUnavailable), store.ErrUnavailable, "DatabaseUnavailable"},
-		"refused":     {refused, refused, "DatabaseUnavailable"},
-		"another one": {other, other, ""},
+		"away":        {fmt.Errorf("%w: connection refused", store.ErrUnavailable), "DatabaseUnavailable"},
+		"refused":     {&store.ServerError{Code: "42501", Message: "permission denied"}, "DatabaseUnavailable"},
+		"another one": {errors.New("the API server is away"), ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := &scope{obj: &v1alpha1.CallRecording{}}
-			err := s.conclude(tt.err)
-			if !errors.Is(err, tt.want) {
-				t.Errorf("conclude: %v", err)
+			reason, message := fault(tt.err)
+			if reason != tt.want || (message == "") != (tt.want == "") {
+				t.Errorf("got %q and %q, want %q", reason, message, tt.want)
 			}
-			if got := reasonOf(s.obj); got != tt.reason {
-				t.Errorf("reason %q, want %q", got, tt.reason)
-			}
-			if c := apimeta.FindStatusCondition(s.obj.Status.Conditions, v1alpha1.ConditionReady); c != nil && strings.Contains(c.Message, "permission") {
-				t.Errorf("the message shows what PostgreSQL said: %s", c.Message)
+			if strings.Contains(message, "permission") {
+				t.Errorf("the message shows what PostgreSQL said: %s", message)
 			}
 		})
 	}

@@ -3,7 +3,6 @@ package callrecording
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -12,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/conditions"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 )
 
 // room counts the CallRecordings of each namespace as the cache reports them. A list of the cache would copy the index
@@ -77,9 +76,7 @@ func (r *Reconciler) checkRoom(_ context.Context, s *scope) error {
 	case r.room.in(s.obj.Namespace) <= r.MaxPerNamespace:
 		return nil
 	}
-	message := fmt.Sprintf("the namespace has more than the %d CallRecordings that the platform allows: "+
-		"delete some of them; the recording is queued once there is room", r.MaxPerNamespace)
-	conditions.MarkStalled(s.obj, v1alpha1.ReasonTooManyCallRecordings, message)
-	s.after = wait.Jitter(roomRetry, 0.5)
-	return errStop
+	return reconcile.Stalled(v1alpha1.ReasonTooManyCallRecordings, "the namespace has more than the %d CallRecordings "+
+		"that the platform allows: delete some of them; the recording is queued once there is room", r.MaxPerNamespace).
+		Again(wait.Jitter(roomRetry, 0.5))
 }
