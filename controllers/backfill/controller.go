@@ -19,9 +19,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/controllers/internal/turns"
 	"github.com/caly-dev/caly/internal/fair"
 	"github.com/caly-dev/caly/internal/recording"
@@ -118,6 +118,15 @@ func (r *Reconciler) workers() int {
 
 const defaultWorkers = 16
 
+// scope is what one reconcile knows. Each field says who sets it.
+type scope struct {
+	reconcile.Scope[*v1alpha1.Tenant]
+	tenant *v1alpha1.Tenant // Reconcile
+	memory *remembered      // Reconcile
+	creds  *credentials     // readAccount
+	run    *run             // prepare
+}
+
 // Reconcile looks after one Tenant, if it is time to.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	var t v1alpha1.Tenant
@@ -133,21 +142,38 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		r.forget(t.ID())
 		return ctrl.Result{}, r.clear(ctx, &t)
 	}
-	m := r.memory.of(&t)
-	if err := r.write(ctx, &t, m); err != nil { // of a run whose status could not be written then
-		return ctrl.Result{}, err
+	s := &scope{tenant: &t, memory: r.memory.of(&t)}
+	return s.Result(reconcile.Run(ctx, s, r.writeLast, r.stopUnlessWanted, r.await, r.look))
+}
+
+// writeLast writes what the last run could not write.
+func (r *Reconciler) writeLast(ctx context.Context, s *scope) error {
+	if err := r.write(ctx, s.tenant, s.memory); err != nil {
+		return err
 	}
-	r.Metrics.succeeded(t.ID(), m.status.LastSuccessTime)
-	if ok, err := r.wanted(ctx, &t); err != nil || !ok {
-		return ctrl.Result{}, err // a change of the Tenant comes back here; the end of a suspension changes its status
+	r.Metrics.succeeded(s.tenant.ID(), s.memory.status.LastSuccessTime)
+	return nil
+}
+
+// stopUnlessWanted stops for a Tenant that needs no backfill. A change of the Tenant brings it back, and the end of a
+// suspension changes its status.
+func (r *Reconciler) stopUnlessWanted(ctx context.Context, s *scope) error {
+	if ok, err := r.wanted(ctx, s.tenant); err != nil || ok {
+		return err
 	}
-	if wait := time.Until(m.due(&t, r.interval(&t))); wait > 0 {
-		corrected, err := r.corrected(ctx, &t, m)
-		if err != nil || !corrected {
-			return ctrl.Result{RequeueAfter: wait}, err
-		}
+	return reconcile.Done(0)
+}
+
+// await stops until the next run is due.
+func (r *Reconciler) await(ctx context.Context, s *scope) error {
+	wait := time.Until(s.memory.due(s.tenant, r.interval(s.tenant)))
+	if wait <= 0 {
+		return nil
 	}
-	return r.look(ctx, &t, m)
+	if corrected, err := r.corrected(ctx, s.tenant, s.memory); err != nil || corrected {
+		return err
+	}
+	return reconcile.Done(wait)
 }
 
 // corrected reports whether the credentials were refused and are others now, so that the next run need not wait.
@@ -207,16 +233,16 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 }
 
 // tenantsOf maps a Secret to the Tenants whose Exotel credentials it holds.
-func (r *Reconciler) tenantsOf(ctx context.Context, o client.Object) []reconcile.Request {
+func (r *Reconciler) tenantsOf(ctx context.Context, o client.Object) []ctrl.Request {
 	var list v1alpha1.TenantList
 	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace())); err != nil {
 		log.FromContext(ctx).Error(err, "list the Tenants that name a Secret", "secret", o.GetName())
 		return nil
 	}
-	var reqs []reconcile.Request
+	var reqs []ctrl.Request
 	for i := range list.Items {
 		if t := &list.Items[i]; t.Spec.Exotel.CredentialsSecretRef.Name == o.GetName() {
-			reqs = append(reqs, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(t)})
+			reqs = append(reqs, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(t)})
 		}
 	}
 	return reqs

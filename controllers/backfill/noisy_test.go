@@ -83,7 +83,8 @@ func p99(t *testing.T, noisy int) (quiet time.Duration) {
 				tenant.Spec.Exotel.CredentialsSecretRef = v1alpha1.SecretReference{Name: req.Name}
 				tenant.Spec.Exotel.APIBaseURL = fmt.Sprintf("https://%s-%s.example.com", req.Namespace, req.Name)
 				ended := &remembered{}
-				result, err := r.look(t.Context(), tenant, ended)
+				s := &scope{tenant: tenant, memory: ended}
+				result, err := s.Result(r.look(t.Context(), s))
 				if err != nil {
 					t.Error(err)
 				}

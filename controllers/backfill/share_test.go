@@ -51,13 +51,15 @@ func TestNamespaceHoldsAQuarterOfTheRuns(t *testing.T) {
 		{"noisy", ctrl.Result{RequeueAfter: time.Second}, 0},
 		{"quiet", ctrl.Result{}, 1},
 	} {
-		got, err := r.look(t.Context(), tenant(tc.namespace), &remembered{})
+		s := &scope{tenant: tenant(tc.namespace), memory: &remembered{}}
+		got, err := s.Result(r.look(t.Context(), s))
 		if err != nil || got != tc.want || secrets.asked != tc.wantAsked {
 			t.Errorf("%s: %+v, %v, %d Secrets read; want %+v, %d", tc.namespace, got, err, secrets.asked, tc.want, tc.wantAsked)
 		}
 	}
 	leave[0]()
-	if _, err := r.look(t.Context(), tenant("noisy"), &remembered{}); err != nil || secrets.asked != 2 {
+	s := &scope{tenant: tenant("noisy"), memory: &remembered{}}
+	if _, err := s.Result(r.look(t.Context(), s)); err != nil || secrets.asked != 2 {
 		t.Errorf("after a run has ended: %v, %d Secrets read", err, secrets.asked)
 	}
 	if held := r.runs().Held("noisy"); held != 3 {

@@ -7,17 +7,15 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/bounded"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/exotel/calldetails"
 	"github.com/caly-dev/caly/internal/tenantconfig/compile"
@@ -27,60 +25,70 @@ import (
 const notHeldRetry = time.Minute
 
 // look runs once and says what came of it.
-func (r *Reconciler) look(ctx context.Context, t *v1alpha1.Tenant, m *remembered) (ctrl.Result, error) {
-	leave, ok := r.runs().TryAcquire(t.Namespace)
+func (r *Reconciler) look(ctx context.Context, s *scope) error {
+	leave, ok := r.runs().TryAcquire(s.tenant.Namespace)
 	if !ok {
-		return ctrl.Result{RequeueAfter: time.Second}, nil
+		return reconcile.Done(time.Second)
 	}
 	defer leave()
-	creds, err := r.readCredentials(ctx, t)
-	if err != nil {
-		return ctrl.Result{}, err
+	if err := r.readAccount(ctx, s); err != nil {
+		return err
 	}
-	if creds == nil || m.refused == creds.digest(t) && m.status.NextRunTime == nil {
-		return ctrl.Result{}, nil // a change of the Secret or the spec comes back here
-	}
-	key := accountKey(t)
+	key := accountKey(s.tenant)
 	pace := r.accounts.take(key, r.Interval)
 	if pace == nil {
-		return ctrl.Result{RequeueAfter: time.Second}, nil
+		return reconcile.Done(time.Second)
 	}
 	defer r.accounts.release(key)
-	n := &run{
+	prepare := func(ctx context.Context, s *scope) error { return r.prepare(ctx, s, pace) }
+	return reconcile.Run(ctx, s, prepare, r.findOwner, r.execute, r.record)
+}
+
+// readAccount reads the credentials. It stops without usable ones: a change of the Secret or the spec brings the Tenant
+// back.
+func (r *Reconciler) readAccount(ctx context.Context, s *scope) (err error) {
+	if s.creds, err = r.readCredentials(ctx, s.tenant); err != nil {
+		return err
+	}
+	if s.creds == nil || s.memory.refused == s.creds.digest(s.tenant) && s.memory.status.NextRunTime == nil {
+		return reconcile.Done(0)
+	}
+	return nil
+}
+
+// prepare makes the run. A spec from which no client can be made ends it.
+func (r *Reconciler) prepare(ctx context.Context, s *scope, pace *calldetails.Pacer) (err error) {
+	t := s.tenant
+	s.run = &run{
 		r:       r,
 		tenant:  t,
 		config:  compile.Tenant(t),
 		limits:  r.Limits.withDefaults(),
 		now:     time.Now().Truncate(time.Second),
-		suspect: m.suspect,
+		suspect: s.memory.suspect,
 		count:   &counter{next: r.Transport, metrics: r.Metrics},
 	}
-	n.from = start(t, m.status, n.now)
-	n.client, err = r.newClient(t, creds, pace, n.count)
-	switch {
-	case err != nil:
-		m.refused = creds.digest(t)
-		r.conclude(t, m, n, verdict{result: resultRefused, reason: v1alpha1.ReasonInvalidSpec, message: err.Error()})
-	default:
-		n.owner, err = r.ownerOf(ctx, t)
-		if errors.Is(err, errNotHeld) {
-			return ctrl.Result{RequeueAfter: notHeldRetry}, nil
-		}
-		if err != nil {
-			return ctrl.Result{}, err
-		}
-		if !r.execute(ctx, t, m, n, creds) {
-			return ctrl.Result{}, nil
-		}
+	s.run.from = start(t, s.memory.status, s.run.now)
+	if s.run.client, err = r.newClient(t, s.creds, pace, s.run.count); err != nil {
+		s.memory.refused = s.creds.digest(t)
+		r.conclude(s, verdict{result: resultRefused, reason: v1alpha1.ReasonInvalidSpec, message: err.Error()})
+		return r.record(ctx, s)
 	}
-	if err := r.write(ctx, t, m); err != nil || m.status.NextRunTime == nil {
-		return ctrl.Result{}, err
-	}
-	return ctrl.Result{RequeueAfter: time.Until(m.due(t, r.interval(t)))}, nil
+	return nil
 }
 
-// execute runs. It returns false when the run was stopped, of which there is nothing to say.
-func (r *Reconciler) execute(ctx context.Context, t *v1alpha1.Tenant, m *remembered, n *run, creds *credentials) bool {
+// findOwner finds out which calls of the account are the Tenant's.
+func (r *Reconciler) findOwner(ctx context.Context, s *scope) (err error) {
+	s.run.owner, err = r.ownerOf(ctx, s.tenant)
+	if errors.Is(err, errNotHeld) {
+		return reconcile.Done(notHeldRetry)
+	}
+	return err
+}
+
+// execute runs. A run that was stopped leaves nothing to say.
+func (r *Reconciler) execute(ctx context.Context, s *scope) error {
+	n := s.run
 	limited, cancel := context.WithTimeout(ctx, n.limits.Time)
 	defer cancel()
 	err := n.do(limited)
@@ -88,7 +96,7 @@ func (r *Reconciler) execute(ctx context.Context, t *v1alpha1.Tenant, m *remembe
 	switch {
 	case ctx.Err() != nil || errors.Is(err, errStopped):
 		r.Metrics.runs.WithLabelValues(resultStopped).Inc()
-		return false
+		return reconcile.Done(0)
 	case limited.Err() != nil:
 		err = errBounds
 	}
@@ -97,12 +105,23 @@ func (r *Reconciler) execute(ctx context.Context, t *v1alpha1.Tenant, m *remembe
 		v.reason, v.message = v1alpha1.ReasonBackfillIncomplete, fmt.Sprintf(
 			"%d calls that Exotel listed could not be used; the first one: %v", n.left, n.why)
 	}
-	m.suspect, m.refused = n.suspect, [32]byte{}
+	s.memory.suspect, s.memory.refused = n.suspect, [32]byte{}
 	if v.result == resultRefused {
-		m.refused = creds.digest(t)
+		s.memory.refused = s.creds.digest(s.tenant)
 	}
-	r.conclude(t, m, n, v)
-	return true
+	r.conclude(s, v)
+	return nil
+}
+
+// record writes how the run ended, and stops until the next one is due.
+func (r *Reconciler) record(ctx context.Context, s *scope) error {
+	if err := r.write(ctx, s.tenant, s.memory); err != nil {
+		return err
+	}
+	if s.memory.status.NextRunTime == nil {
+		return reconcile.Done(0)
+	}
+	return reconcile.Done(time.Until(s.memory.due(s.tenant, r.interval(s.tenant))))
 }
 
 // verdict is how a run ended.
@@ -122,31 +141,37 @@ func judge(err error) verdict {
 }
 
 // conclude remembers how the run ended, for its status.
-func (r *Reconciler) conclude(t *v1alpha1.Tenant, m *remembered, n *run, v verdict) {
+func (r *Reconciler) conclude(s *scope, v verdict) {
+	t, m, n := s.tenant, s.memory, s.run
 	r.Metrics.runs.WithLabelValues(v.result).Inc()
 	now := metav1.Now()
-	s := v1alpha1.BackfillStatus{LastRunTime: &now, LastSuccessTime: m.status.LastSuccessTime, WindowStart: &metav1.Time{Time: n.from},
-		Checked: ptr.To(int32(min(n.checked, 1<<30))), FoundMissing: ptr.To(int32(min(n.found, 1<<30)))} //nolint:gosec // bounded here
+	next := v1alpha1.BackfillStatus{
+		LastRunTime:     &now,
+		LastSuccessTime: m.status.LastSuccessTime,
+		WindowStart:     &metav1.Time{Time: n.from},
+		Checked:         ptr.To(int32(min(n.checked, 1<<30))), //nolint:gosec // bounded here
+		FoundMissing:    ptr.To(int32(min(n.found, 1<<30))),   //nolint:gosec // bounded here
+	}
 	reached := metav1.Time{Time: n.reached.Truncate(time.Second)}
 	if n.reached.IsZero() {
 		reached.Time = n.from
 	}
-	s.WindowEnd = &reached
+	next.WindowEnd = &reached
 	status := metav1.ConditionFalse
 	switch v.result {
 	case resultSucceeded:
-		s.LastSuccessTime = &now
+		next.LastSuccessTime = &now
 		if n.left == 0 {
 			status = metav1.ConditionTrue
 		}
-		s.NextRunTime = &metav1.Time{Time: now.Add(r.interval(t))}
+		next.NextRunTime = &metav1.Time{Time: now.Add(r.interval(t))}
 	case resultPending:
-		status, s.PendingFrom = metav1.ConditionTrue, &reached
-		s.NextRunTime = &metav1.Time{Time: now.Add(min(r.interval(t), catchUp))}
+		status, next.PendingFrom = metav1.ConditionTrue, &reached
+		next.NextRunTime = &metav1.Time{Time: now.Add(min(r.interval(t), catchUp))}
 	default:
-		s.PendingFrom = &reached
+		next.PendingFrom = &reached
 		if v.reason != v1alpha1.ReasonInvalidSpec { // which only a change of the spec corrects
-			s.NextRunTime = &metav1.Time{Time: now.Add(r.interval(t))}
+			next.NextRunTime = &metav1.Time{Time: now.Add(r.interval(t))}
 		}
 	}
 	before := m.condition
@@ -156,21 +181,21 @@ func (r *Reconciler) conclude(t *v1alpha1.Tenant, m *remembered, n *run, v verdi
 	}
 	apimeta.SetStatusCondition(&list, metav1.Condition{Type: v1alpha1.ConditionBackfillSucceeded, Status: status, Reason: v.reason,
 		Message: v.message + n.incomplete(), ObservedGeneration: t.Generation})
-	m.status, m.condition, m.unwritten = s, &list[0], true
+	m.status, m.condition, m.unwritten = next, &list[0], true
 	r.tell(t, before, m.condition)
-	r.Metrics.succeeded(t.ID(), s.LastSuccessTime)
+	r.Metrics.succeeded(t.ID(), next.LastSuccessTime)
 }
 
 // tell emits an event when the condition has another status or reason than before.
 func (r *Reconciler) tell(t *v1alpha1.Tenant, before, now *metav1.Condition) {
-	if before != nil && before.Status == now.Status && before.Reason == now.Reason {
+	if reconcile.SameState(before, now) {
 		return
 	}
-	kind := corev1.EventTypeNormal
+	event := reconcile.Event{Type: corev1.EventTypeNormal, Reason: now.Reason, Action: "Backfill", Note: now.Message}
 	if now.Status == metav1.ConditionFalse {
-		kind = corev1.EventTypeWarning
+		event.Type = corev1.EventTypeWarning
 	}
-	r.Recorder.Eventf(t, nil, kind, now.Reason, "Backfill", "%s", bounded.Text(now.Message, 900))
+	event.Emit(r.Recorder, t)
 }
 
 // write writes what is yet to be written of the last run.
@@ -199,6 +224,7 @@ func (r *Reconciler) clear(ctx context.Context, t *v1alpha1.Tenant) error {
 
 // patch changes the status as it is now: a patch of conditions replaces the whole list, so it must not be based on an old one.
 func (r *Reconciler) patch(ctx context.Context, t *v1alpha1.Tenant, change func(*v1alpha1.Tenant)) error {
+	writer := reconcile.Writer{Client: r.Client, Owner: reconcile.OfBackfill}
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		var live v1alpha1.Tenant
 		if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(t), &live); err != nil {
@@ -209,10 +235,8 @@ func (r *Reconciler) patch(ctx context.Context, t *v1alpha1.Tenant, change func(
 		}
 		base := live.DeepCopy()
 		change(&live)
-		if equality.Semantic.DeepEqual(base.Status, live.Status) {
-			return nil
-		}
-		return r.Client.Status().Patch(ctx, &live, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
+		_, err := writer.Write(ctx, base, &live)
+		return err
 	})
 	if err != nil {
 		log.FromContext(ctx).V(1).Info("the status of the last run could not be written; tried again", "tenant", t.ID(), "why", err.Error())
