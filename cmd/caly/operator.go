@@ -29,6 +29,7 @@ import (
 	"github.com/caly-dev/caly/controllers/callrecording"
 	"github.com/caly-dev/caly/controllers/intake"
 	keyringctl "github.com/caly-dev/caly/controllers/keyring"
+	"github.com/caly-dev/caly/controllers/retention"
 	"github.com/caly-dev/caly/controllers/tenant"
 	"github.com/caly-dev/caly/controllers/uploadjob"
 	"github.com/caly-dev/caly/internal/keyring"
@@ -304,7 +305,7 @@ func addControllers(
 		Policy: keyring.Policy{Period: o.signingKeyPeriod}, Metrics: keyringctl.NewMetrics(metrics.Registry)}); err != nil {
 		return err
 	}
-	for _, keep := range []manager.RunnableFunc{keepPartitions(db), newTidier(sweeps(db), metrics.Registry).keep} {
+	for _, keep := range []manager.Runnable{keepPartitions(db), retention.New(db, metrics.Registry)} {
 		if err := mgr.Add(keep); err != nil {
 			return err
 		}

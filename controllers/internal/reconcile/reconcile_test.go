@@ -216,7 +216,7 @@ func setEvent(before, now *v1alpha1.Tenant) *reconcile.Event {
 	return &reconcile.Event{Type: "Normal", Reason: is.Reason, Action: "Test", Note: is.Message}
 }
 
-// TestSooner takes the shorter wait, of which 0 is none.
+// TestSooner takes the shorter wait, and ignores a wait of 0.
 func TestSooner(t *testing.T) {
 	for name, tc := range map[string]struct{ a, b, want time.Duration }{
 		"none":       {0, 0, 0},

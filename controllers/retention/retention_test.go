@@ -1,4 +1,4 @@
-package main
+package retention
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/pgtest"
 )
 
 // values of the metrics of a registry, by name and label.
@@ -34,36 +35,48 @@ func values(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	return got
 }
 
-// TestTidy : rows that have expired go and are counted by kind, others stay; a second time there is nothing left to do.
-func TestTidy(t *testing.T) {
-	a := newAccounts(t)
-	db, err := store.OpenOperator(t.Context(), a.pg.OperatorDSN, store.Options{})
+// TestRemove removes rows that have expired, counts them by kind, and leaves others. A second time nothing is left to
+// do.
+func TestRemove(t *testing.T) {
+	pg := pgtest.New(t)
+	operator, err := store.OpenOperator(t.Context(), pg.OperatorDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(db.Close)
-	admin, err := pgx.Connect(t.Context(), a.pg.AdminDSN)
+	t.Cleanup(operator.Close)
+	dataplane, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(dataplane.Close)
+	if err := operator.SuspendTenant(t.Context(), "acme/support", false); err != nil {
+		t.Fatal(err)
+	}
+	admin, err := pgx.Connect(t.Context(), pg.AdminDSN)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = admin.Close(context.Background()) })
 	for _, age := range []time.Duration{0, 10 * 24 * time.Hour, 31 * 24 * time.Hour, 400 * 24 * time.Hour} {
 		ref := store.StreamRef{Tenant: "acme/support", ID: store.NewID()}
-		if err := a.db.AdmitStream(t.Context(), ref.Tenant, store.NewStream{ID: ref.ID, Pod: "pod"}, 10); err != nil {
+		stream := store.NewStream{ID: ref.ID, Pod: "pod"}
+		if err := dataplane.AdmitStream(t.Context(), ref.Tenant, stream, 10); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := a.db.EndStreams(t.Context(), []store.StreamEnd{{StreamRef: ref, Reason: "call_ended"}}); err != nil {
+		end := store.StreamEnd{StreamRef: ref, Reason: "call_ended"}
+		if _, err := dataplane.EndStreams(t.Context(), []store.StreamEnd{end}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := admin.Exec(t.Context(), `UPDATE stream_sessions SET started_at = now() - $2::interval, ended_at = now() - $2::interval WHERE id = $1`,
-			ref.ID, age); err != nil {
+		const backdate = `UPDATE stream_sessions SET started_at = now() - $2::interval, ended_at = now() - $2::interval
+			WHERE id = $1`
+		if _, err := admin.Exec(t.Context(), backdate, ref.ID, age); err != nil {
 			t.Fatal(err)
 		}
 	}
 	reg := prometheus.NewPedanticRegistry()
-	tidier := newTidier(sweeps(db), reg)
+	remover := New(operator, reg)
 	for range 2 {
-		tidier.tidy(t.Context())
+		remover.remove(t.Context())
 	}
 	got := values(t, reg)
 	if last := got["caly_tidy_last_success_timestamp_seconds"]; time.Since(time.Unix(int64(last), 0)) > time.Minute {
@@ -82,19 +95,35 @@ func TestTidy(t *testing.T) {
 	}
 }
 
-// TestTidyFails : a kind that cannot be removed is counted, and keeps no other from its turn; then it was no success. One that is cut off
-// by the operator's end is no failure.
-func TestTidyFails(t *testing.T) {
-	down := errors.New("the database is away")
+// TestRemoveFails counts a kind that cannot be removed, removes the other kinds, and records no success. A removal that
+// the end of the operator cancels is not a failure.
+func TestRemoveFails(t *testing.T) {
+	down := errors.New("the database is down")
 	for name, tc := range map[string]struct {
 		faults map[string]error
 		ends   bool
 		want   map[string]float64
 	}{
-		"one of them":  {map[string]error{"a": down}, false, map[string]float64{"removed a": 3, "removed b": 3, "failed a": 1, "failed b": 0}},
-		"both":         {map[string]error{"a": down, "b": down}, false, map[string]float64{"removed a": 3, "removed b": 3, "failed a": 1, "failed b": 1}},
-		"at the end":   {map[string]error{"a": context.Canceled}, true, map[string]float64{"removed a": 3, "removed b": 0, "failed a": 0, "failed b": 0}},
-		"none of them": {nil, false, map[string]float64{"removed a": 3, "removed b": 3, "failed a": 0, "failed b": 0}},
+		"one of them": {
+			faults: map[string]error{"a": down},
+			ends:   false,
+			want:   map[string]float64{"removed a": 3, "removed b": 3, "failed a": 1, "failed b": 0},
+		},
+		"both": {
+			faults: map[string]error{"a": down, "b": down},
+			ends:   false,
+			want:   map[string]float64{"removed a": 3, "removed b": 3, "failed a": 1, "failed b": 1},
+		},
+		"at the end": {
+			faults: map[string]error{"a": context.Canceled},
+			ends:   true,
+			want:   map[string]float64{"removed a": 3, "removed b": 0, "failed a": 0, "failed b": 0},
+		},
+		"no fault": {
+			faults: nil,
+			ends:   false,
+			want:   map[string]float64{"removed a": 3, "removed b": 3, "failed a": 0, "failed b": 0},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -109,15 +138,16 @@ func TestTidyFails(t *testing.T) {
 				}})
 			}
 			reg := prometheus.NewPedanticRegistry()
-			newTidier(list, reg).tidy(ctx)
+			newRemover(list, reg).remove(ctx)
 			got := values(t, reg)
-			if last := got["caly_tidy_last_success_timestamp_seconds"]; (last > 0) != (name == "none of them") {
+			if last := got["caly_tidy_last_success_timestamp_seconds"]; (last > 0) != (name == "no fault") {
 				t.Errorf("the last success was at %v", last)
 			}
 			delete(got, "caly_tidy_last_success_timestamp_seconds")
 			want := map[string]float64{}
+			names := strings.NewReplacer("removed", "removed_rows_total", "failed", "failures_total")
 			for k, v := range tc.want {
-				want["caly_tidy_"+strings.NewReplacer("removed", "removed_rows_total", "failed", "failures_total").Replace(k)] = v
+				want["caly_tidy_"+names.Replace(k)] = v
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
