@@ -7,7 +7,9 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"hash"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -102,4 +104,22 @@ func or(value, fallback string) string {
 		return fallback
 	}
 	return value
+}
+
+// checkTimestamp returns why a time of signing, in seconds since 1970, is refused; empty if it is not. Either edge of
+// the tolerance is still valid.
+func checkTimestamp(stamp string, tolerance time.Duration, now time.Time) string {
+	// Digits alone: ParseInt would take a sign too, and twelve of them are a time that no duration overflows on.
+	if stamp == "" || len(stamp) > 12 || strings.Trim(stamp, "0123456789") != "" {
+		return ReasonBadTimestamp
+	}
+	seconds, err := strconv.ParseInt(stamp, 10, 64)
+	if err != nil {
+		return ReasonBadTimestamp
+	}
+	// In whole seconds, as the timestamp is: a half must not put a good one beyond the edge.
+	if age := now.Unix() - seconds; tolerance <= 0 || max(age, -age) > int64(tolerance/time.Second) {
+		return ReasonStaleTimestamp
+	}
+	return ""
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"iter"
+	"net/http"
 	"net/url"
 	"strings"
 
@@ -42,6 +43,27 @@ func matchesToken(secrets []secret.Sensitive, token string) bool {
 		match |= subtle.ConstantTimeCompare(got[:], want[:])
 	}
 	return match == 1
+}
+
+// verifyBasic looks for a user's name and password. Both are compared with every user's, by digests of one length.
+func verifyBasic(cfg *tenantconfig.BasicAuth, r *Request) finding {
+	header, missing := only(r.Header, "Authorization")
+	name, password, ok := (&http.Request{Header: http.Header{"Authorization": {header}}}).BasicAuth()
+	gotName, gotPassword := sha256.Sum256([]byte(name)), sha256.Sum256([]byte(password))
+	match := 0
+	for _, u := range cfg.Users {
+		wantName, wantPassword := sha256.Sum256([]byte(u.Name)), sha256.Sum256([]byte(u.Password.Reveal()))
+		sameName := subtle.ConstantTimeCompare(gotName[:], wantName[:])
+		samePassword := subtle.ConstantTimeCompare(gotPassword[:], wantPassword[:])
+		match |= sameName & samePassword
+	}
+	switch {
+	case missing:
+		return lacks(ReasonMissingBasicAuth)
+	case !ok || match != 1:
+		return refuse(ReasonWrongBasicAuth)
+	}
+	return bearer()
 }
 
 // queryPairs are the names and values of a raw query, unescaped. A token holds no blank, so "+", which a form would write for
