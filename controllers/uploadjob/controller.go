@@ -4,7 +4,6 @@ package uploadjob
 import (
 	"cmp"
 	"context"
-	"errors"
 	"math"
 	"time"
 
@@ -19,10 +18,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/controllers/internal/turns"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/suspension"
@@ -69,36 +68,74 @@ type Reconciler struct {
 	ahead       time.Duration // tests: by how much pods are judged later
 }
 
-// Reconcile brings one tenant's Job to what its backlog asks for, and says in the Tenant how its uploads go.
+// scope is what one reconcile knows. Each field says who sets it.
+type scope struct {
+	reconcile.Scope[*v1alpha1.Tenant]
+	tenant   *v1alpha1.Tenant // Reconcile
+	backlog  store.Backlog    // Reconcile
+	job      *batchv1.Job     // findJob; as it would be created if it does not exist
+	now      state            // findJob; later steps add to it
+	found    findings         // inspectJob
+	decision decision         // decideJob; to leave the Job alone if it cannot be made
+	refused  error            // changeJob: why the Job could not be changed
+}
+
+// Reconcile brings one tenant's Job to what its backlog asks for, and says in the Tenant how its uploads go. The status
+// is written in parts: each has its own rule for when it may be written.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	var t v1alpha1.Tenant
 	if err := r.Client.Get(ctx, req.NamespacedName, &t); err != nil {
 		r.inspections.forget(req.String())
 		return ctrl.Result{}, client.IgnoreNotFound(err) // the tenant controller removes what a Tenant leaves
 	}
-	backlog := r.poller.backlog(t.ID())
-	wait, unreported := r.reportBacklog(ctx, &t, backlog)
-	job := r.newJob(&t, 1)
-	err := r.Client.Get(ctx, client.ObjectKeyFromObject(job), job)
-	if client.IgnoreNotFound(err) != nil {
-		return ctrl.Result{}, errors.Join(err, unreported)
+	s := &scope{tenant: &t, backlog: r.poller.backlog(t.ID())}
+	return s.Result(reconcile.Run(ctx, s, r.reportBacklog, r.findJob, r.findSuspension, r.inspectJob, r.decideJob,
+		r.changeJob, r.reportHealth))
+}
+
+func (r *Reconciler) writer() reconcile.Writer {
+	return reconcile.Writer{Client: r.Client, Owner: reconcile.OfUploadJob}
+}
+
+// findJob reads the tenant's Job.
+func (r *Reconciler) findJob(ctx context.Context, s *scope) error {
+	s.job = r.newJob(s.tenant, 1)
+	err := r.Client.Get(ctx, client.ObjectKeyFromObject(s.job), s.job)
+	s.now = stateOf(s.tenant, s.job, err == nil, s.backlog, time.Now())
+	return client.IgnoreNotFound(err)
+}
+
+// findSuspension finds out whether the Tenant is suspended.
+func (r *Reconciler) findSuspension(ctx context.Context, s *scope) error {
+	suspended, err := suspension.Of(ctx, s.tenant, r.Client, r.live)
+	s.now.wanted = s.now.wanted && !suspended.Suspended()
+	return err
+}
+
+// inspectJob looks at the pods of the Job.
+func (r *Reconciler) inspectJob(ctx context.Context, s *scope) error {
+	if s.now.exists && !s.now.deleting {
+		s.found = r.inspect(ctx, s.tenant.ID(), s.job, time.Now().Add(r.ahead))
 	}
-	now := stateOf(&t, job, err == nil, backlog, time.Now())
-	suspended, err := suspension.Of(ctx, &t, r.Client, r.live)
-	if err != nil {
-		return ctrl.Result{}, errors.Join(err, unreported)
-	}
-	now.wanted = now.wanted && !suspended.Suspended()
-	var found findings
-	if now.exists && !now.deleting {
-		found = r.inspect(ctx, t.ID(), job, time.Now().Add(r.ahead))
-	}
-	now.stuck = found.stuck
-	d, undecided := r.decide(ctx, now, &t)
-	err = r.act(ctx, &t, job, d)
-	told := r.reportHealth(ctx, &t, now.wanted, troubleOf(found, d, err))
-	return ctrl.Result{RequeueAfter: sooner(sooner(d.after, wait), now.again())},
-		errors.Join(unreported, undecided, err, told)
+	s.now.stuck = s.found.stuck
+	return nil
+}
+
+// decideJob decides what to do with the Job.
+func (r *Reconciler) decideJob(ctx context.Context, s *scope) error {
+	var err error
+	s.decision, err = r.decide(ctx, s.now, s.tenant)
+	s.Fault(err)
+	s.ComeBack(s.decision.after)
+	s.ComeBack(s.now.again())
+	return nil
+}
+
+// changeJob does what was decided. The condition UploadsHealthy reports why it could not.
+func (r *Reconciler) changeJob(ctx context.Context, s *scope) error {
+	s.refused = r.act(ctx, s.tenant, s.job, s.decision)
+	s.Fault(s.refused)
+	return nil
 }
 
 // decide asks the cache first. Before pods are started it asks the API server too: the cache may lack a Job that was made
@@ -121,14 +158,6 @@ func (r *Reconciler) decide(ctx context.Context, s state, t *v1alpha1.Tenant) (d
 		}
 	}
 	return d, nil
-}
-
-// sooner of two waits, of which 0 is none.
-func sooner(a, b time.Duration) time.Duration {
-	if a == 0 || (b != 0 && b < a) {
-		return b
-	}
-	return a
 }
 
 // bounds of the upload pods.
@@ -159,22 +188,27 @@ func (r *Reconciler) act(ctx context.Context, t *v1alpha1.Tenant, job *batchv1.J
 func (r *Reconciler) noteGrant(ctx context.Context, t *v1alpha1.Tenant, at time.Time) error {
 	base := t.DeepCopy()
 	t.Status.LastUploadJobTime = ptr.To(metav1.NewTime(at))
-	return client.IgnoreNotFound(r.Client.Status().Patch(ctx, t, client.MergeFrom(base)))
+	_, err := r.writer().WriteFields(ctx, base, t)
+	return err
 }
 
-// reportBacklog writes the Tenant's backlog when it changed, at most every few seconds. It returns when to come back for a
+// reportBacklog writes the Tenant's backlog when it changed, at most every few seconds. The Tenant comes back for a
 // change that was too early.
-func (r *Reconciler) reportBacklog(ctx context.Context, t *v1alpha1.Tenant, b store.Backlog) (time.Duration, error) {
-	n := int32(b.Ready + b.Leased) //nolint:gosec // each is at most backlogLimit
+func (r *Reconciler) reportBacklog(ctx context.Context, s *scope) error {
+	t := s.tenant
+	n := int32(s.backlog.Ready + s.backlog.Leased) //nolint:gosec // each is at most backlogLimit
 	if known := t.Status.Backlog; (known != nil && *known == n) || (known == nil && n == 0) {
-		return 0, nil
+		return nil
 	}
 	if wait := r.poller.mayReport(t.ID(), time.Now()); wait > 0 {
-		return wait, nil
+		s.ComeBack(wait)
+		return nil
 	}
 	base := t.DeepCopy()
 	t.Status.Backlog = &n
-	return 0, client.IgnoreNotFound(r.Client.Status().Patch(ctx, t, client.MergeFrom(base)))
+	_, err := r.writer().WriteFields(ctx, base, t)
+	s.Fault(err)
+	return nil
 }
 
 // SetupWithManager watches Tenants, their Jobs, and through the poller their backlogs.
@@ -184,9 +218,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	if err := mgr.Add(&r.poller); err != nil {
 		return err
 	}
-	changed := source.TypedChannel(r.poller.events, handler.TypedFuncs[types.NamespacedName, reconcile.Request]{
+	changed := source.TypedChannel(r.poller.events, handler.TypedFuncs[types.NamespacedName, ctrl.Request]{
 		GenericFunc: func(_ context.Context, e event.TypedGenericEvent[types.NamespacedName], q turns.Queue) {
-			q.Add(reconcile.Request{NamespacedName: e.Object})
+			q.Add(ctrl.Request{NamespacedName: e.Object})
 		}})
 	return ctrl.NewControllerManagedBy(mgr).Named("uploadjob").For(&v1alpha1.Tenant{}).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(tenantOfJob)).
@@ -195,10 +229,13 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Complete(r)
 }
 
-func tenantOfJob(_ context.Context, o client.Object) []reconcile.Request {
+func tenantOfJob(_ context.Context, o client.Object) []ctrl.Request {
 	l := o.GetLabels()
 	if l[v1alpha1.LabelTenant] == "" {
 		return nil
 	}
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: l[v1alpha1.LabelTenantNamespace], Name: l[v1alpha1.LabelTenant]}}}
+	return []ctrl.Request{{NamespacedName: types.NamespacedName{
+		Namespace: l[v1alpha1.LabelTenantNamespace],
+		Name:      l[v1alpha1.LabelTenant],
+	}}}
 }

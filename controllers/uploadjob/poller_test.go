@@ -127,17 +127,6 @@ func TestTenantOfJob(t *testing.T) {
 	}
 }
 
-func TestSooner(t *testing.T) {
-	tests := map[string]struct{ a, b, want time.Duration }{
-		"neither": {0, 0, 0}, "the first": {1, 0, 1}, "the second": {0, 1, 1}, "the lesser first": {1, 2, 1}, "the lesser second": {2, 1, 1},
-	}
-	for name, tt := range tests {
-		if got := sooner(tt.a, tt.b); got != tt.want {
-			t.Errorf("%s: %d, want %d", name, got, tt.want)
-		}
-	}
-}
-
 // oneTenant is a store that always knows of one tenant with work.
 type oneTenant struct{ reaped, asked int }
 

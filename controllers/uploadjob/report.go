@@ -8,9 +8,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 )
 
 // troubleOf returns what is wrong with a tenant's Job: it cannot be written, its pods do not work, or it waits for
@@ -48,8 +48,9 @@ func sum(job, queue trouble) trouble {
 }
 
 // reportHealth writes the Tenant's condition UploadsHealthy when it changed.
-func (r *Reconciler) reportHealth(ctx context.Context, t *v1alpha1.Tenant, wanted bool, job trouble) error {
-	now := time.Now()
+func (r *Reconciler) reportHealth(ctx context.Context, s *scope) error {
+	t, now := s.tenant, time.Now()
+	job := troubleOf(s.found, s.decision, s.refused)
 	state, unfinished, known := r.poller.uploads(t.ID())
 	if !known {
 		return nil
@@ -58,7 +59,7 @@ func (r *Reconciler) reportHealth(ctx context.Context, t *v1alpha1.Tenant, wante
 		job = trouble{}
 	}
 	h := health{
-		wanted:     wanted,
+		wanted:     s.now.wanted,
 		unfinished: unfinished,
 		state:      state,
 		trouble:    sum(job, ofQueue(state, now)),
@@ -67,26 +68,22 @@ func (r *Reconciler) reportHealth(ctx context.Context, t *v1alpha1.Tenant, wante
 	base := t.DeepCopy()
 	h.setCondition(t, now)
 	if equality.Semantic.DeepEqual(base.Status.Conditions, t.Status.Conditions) ||
-		(sameVerdict(base, t) && !r.inspections.mayWord(t.ID(), now)) {
+		(reconcile.SameState(uploadsOf(base), uploadsOf(t)) && !r.inspections.mayWord(t.ID(), now)) {
 		return nil
 	}
-	// The patch replaces the whole list of conditions, so it must not be based on an old one. After a conflict the next
-	// look writes it.
-	err := r.Client.Status().Patch(ctx, t, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
-	if apierrors.IsConflict(err) {
-		return nil
+	// After a conflict the next reconcile writes it: the change of the Tenant causes one.
+	if _, err := r.writer().Write(ctx, base, t); !apierrors.IsConflict(err) {
+		return err
 	}
-	return client.IgnoreNotFound(err)
+	return nil
 }
 
 func saysThatPodsHang(t *v1alpha1.Tenant) bool {
-	c := apimeta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionUploadsHealthy)
+	c := uploadsOf(t)
 	return c != nil && c.Status == metav1.ConditionFalse && c.Reason == v1alpha1.ReasonUploadPodsHang
 }
 
-// sameVerdict reports whether two conditions differ in their message alone.
-func sameVerdict(a, b *v1alpha1.Tenant) bool {
-	was := apimeta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionUploadsHealthy)
-	is := apimeta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionUploadsHealthy)
-	return was != nil && is != nil && was.Status == is.Status && was.Reason == is.Reason
+// uploadsOf returns the Tenant's condition UploadsHealthy; nil if it has none.
+func uploadsOf(t *v1alpha1.Tenant) *metav1.Condition {
+	return apimeta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionUploadsHealthy)
 }
