@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/dbconn"
 	"github.com/caly-dev/caly/internal/secret"
@@ -62,11 +63,11 @@ func (r *Reconciler) stillGood(dsn secret.Sensitive) bool {
 func (r *Reconciler) apply(ctx context.Context, s *scope) error {
 	config, err := tenantconfig.EncodeTenant(*s.config)
 	if err != nil {
-		return stalled(v1alpha1.ReasonInvalidSpec, "%v", err)
+		return reconcile.Stalled(v1alpha1.ReasonInvalidSpec, "%v", err)
 	}
 	upload, err := tenantconfig.EncodeUpload(*s.upload)
 	if err != nil {
-		return stalled(v1alpha1.ReasonInvalidSpec, "%v", err)
+		return reconcile.Stalled(v1alpha1.ReasonInvalidSpec, "%v", err)
 	}
 	if err := r.applySecret(ctx, s, r.uploadKey(s.tenant.ID()), v1alpha1.SecretTypeUploadConfig, upload); err != nil {
 		return err
@@ -183,6 +184,7 @@ func (r *Reconciler) publish(ctx context.Context, s *scope) error {
 		message = "suspended: webhooks are refused and uploads wait"
 	}
 	conditions.MarkReady(t, v1alpha1.ReasonReady, message)
+	s.ComeBack(reprobe)
 	return nil
 }
 

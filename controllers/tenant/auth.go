@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -15,7 +16,7 @@ func auth(spec *v1alpha1.AuthSpec) (*tenantconfig.Auth, error) {
 		SessionLifetime:     duration(spec.SessionLifetime, tenantconfig.DefaultSessionLifetime),
 		AllowedEmailDomains: spec.AllowedEmailDomains, Hosts: spec.Hosts, AllowedOrigins: spec.AllowedOrigins, Limits: limits(spec.Limits)}
 	if err := a.Check(); err != nil {
-		return nil, stalled(v1alpha1.ReasonInvalidSpec, "spec.%v", err)
+		return nil, reconcile.Stalled(v1alpha1.ReasonInvalidSpec, "spec.%v", err)
 	}
 	return a, nil
 }

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
@@ -188,7 +189,7 @@ func (r *rig) direct() *Reconciler {
 func TestEndedBetweenSteps(t *testing.T) {
 	r := newRig(t)
 	first := r.direct()
-	steps := []step{
+	steps := []reconcile.Step[*scope]{
 		first.addFinalizer,
 		first.claimNames,
 		first.claim,
@@ -209,11 +210,9 @@ func TestEndedBetweenSteps(t *testing.T) {
 			tenant := r.newTenant(name)
 			r.create(t, tenant)
 			ctx := log.IntoContext(t.Context(), r.logger())
-			s := &scope{tenant: tenant.DeepCopy(), before: tenant.DeepCopy()}
-			for _, next := range steps[:done] {
-				if err := next(ctx, s); err != nil {
-					t.Fatal(err)
-				}
+			s := &scope{Scope: reconcile.Begin(tenant.DeepCopy()), tenant: tenant.DeepCopy()}
+			if err := reconcile.Run(ctx, s, steps[:done]...); err != nil {
+				t.Fatal(err)
 			}
 			if _, err := r.direct().Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)}); err != nil {
 				t.Fatal(err)

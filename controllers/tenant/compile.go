@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/secret"
@@ -88,7 +89,7 @@ func invalidValue(s *scope, field string, object *corev1.Secret, key, fault stri
 
 // invalidCredentials stalls the Tenant; the watch on Secrets wakes it.
 func invalidCredentials(s *scope, reason, format string, args ...any) error {
-	v := stalled(reason, format, args...)
+	v := reconcile.Stalled(reason, format, args...)
 	conditions.Set(s.tenant, v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, reason, v.Error())
 	return v
 }
@@ -97,11 +98,13 @@ func invalidCredentials(s *scope, reason, format string, args ...any) error {
 func (r *Reconciler) compile(_ context.Context, s *scope) error {
 	spec := s.tenant.Spec
 	if err := recording.ParseKeyTemplate(spec.Recordings.KeyTemplate); err != nil {
-		return stalled(v1alpha1.ReasonInvalidSpec, "spec.%v", err)
+		return reconcile.Stalled(v1alpha1.ReasonInvalidSpec, "spec.%v", err)
 	}
 	// Go takes "Local" for wherever the pod happens to run.
 	if _, err := time.LoadLocation(spec.Exotel.TimeZone); err != nil || spec.Exotel.TimeZone == "Local" {
-		return stalled(v1alpha1.ReasonInvalidSpec, "spec.exotel.timeZone %q is not a name of the IANA time zone database, such as Asia/Kolkata", spec.Exotel.TimeZone)
+		return reconcile.Stalled(v1alpha1.ReasonInvalidSpec,
+			"spec.exotel.timeZone %q is not a name of the IANA time zone database, such as Asia/Kolkata",
+			spec.Exotel.TimeZone)
 	}
 	verifiers, err := webhooks(s)
 	if err != nil {

@@ -3,12 +3,10 @@ package tenant
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -22,12 +20,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/controllers/internal/turns"
-	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/secretlabel"
@@ -117,11 +114,8 @@ type Reconciler struct {
 	stores       storeQueue
 }
 
-// step is one phase of a reconcile. A *verdict as its error ends it with a condition; any other error is tried again.
-type step func(context.Context, *scope) error
-
 // Reconcile brings one Tenant to what its spec asks for.
-func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	var t v1alpha1.Tenant
 	if err := r.Client.Get(ctx, req.NamespacedName, &t); err != nil {
 		if apierrors.IsNotFound(err) {
@@ -129,103 +123,60 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	s := &scope{tenant: &t, before: t.DeepCopy()}
-	steps := []step{
+	s := &scope{Scope: reconcile.Begin(&t), tenant: &t}
+	steps := []reconcile.Step[*scope]{
 		r.addFinalizer, r.claimNames, r.claim, r.suspend, r.readSecrets, r.shareAccount, r.compile, r.ensureRole,
 		r.limitRole, r.apply, r.releaseNames, r.doubtStore, r.judgeIdentity, r.probe,
 		r.publish,
 	}
 	if !t.DeletionTimestamp.IsZero() {
-		steps = []step{r.release}
+		steps = []reconcile.Step[*scope]{r.release}
 	}
-	for _, next := range steps {
-		if err = next(ctx, s); err != nil {
-			break
-		}
-	}
-	var v *verdict
-	if s.applied || errors.As(err, &v) {
+	err := reconcile.Run(ctx, s, steps...)
+	if s.applied || stopOf(err) != nil {
 		r.Configs.Compiled(t.ID())
 	}
-	if errors.Is(err, errStale) {
-		return again, nil
+	// A reconcile that did not write the config closes the verifiers of deleted Secrets.
+	if !s.applied && t.DeletionTimestamp.IsZero() && !abandoned(err) {
+		s.Fault(r.closeVerifiers(ctx, s))
 	}
-	var later *postponed
-	if errors.As(err, &later) {
-		return ctrl.Result{RequeueAfter: sooner(later.after, s.wake)}, nil
-	}
-	return r.finish(ctx, s, err)
+	return r.frame().Finish(ctx, &s.Scope, err)
 }
 
-// sooner returns the shorter one of two waits. It ignores a second wait of 0.
-func sooner(a, b time.Duration) time.Duration {
-	if b > 0 {
-		return min(a, b)
+func (r *Reconciler) frame() reconcile.Frame[*v1alpha1.Tenant] {
+	return reconcile.Frame[*v1alpha1.Tenant]{
+		Writer:   reconcile.Writer{Client: r.Client, Owner: reconcile.OfTenant},
+		Recorder: r.Recorder,
+		Fault: func(err error) (reason, message string) {
+			return v1alpha1.ReasonConfigFailed, "will be tried again: " + err.Error()
+		},
+		Event: readyChanged,
+		Stale: staleRetry,
 	}
-	return a
 }
 
-// finish writes what the steps found into the status. A reconcile that did not write the config closes the verifiers of
-// deleted Secrets.
-func (r *Reconciler) finish(ctx context.Context, s *scope, steps error) (ctrl.Result, error) {
-	var closing error
-	if !s.applied && s.tenant.DeletionTimestamp.IsZero() {
-		closing = r.closeVerifiers(ctx, s)
-	}
-	result, err := s.conclude(steps)
-	if s.released {
-		return result, err
-	}
-	if err = errors.Join(err, closing); s.wake > 0 && (result.RequeueAfter == 0 || s.wake < result.RequeueAfter) {
-		result.RequeueAfter = s.wake
-	}
-	patched := r.patchStatus(ctx, s)
-	if err == nil && errors.Is(patched, errStale) {
-		return again, nil
-	}
-	return result, errors.Join(err, patched)
-}
+// staleRetry is the wait after a change by another writer. No watch reports a change of the status to this controller.
+const staleRetry = 100 * time.Millisecond
 
-// errStale : somebody else wrote the Tenant meanwhile.
-var errStale = errors.New("the Tenant has changed since it was read")
-
-// again is once more, on what is there now.
-var again = ctrl.Result{RequeueAfter: 100 * time.Millisecond}
-
-// stale tells conflicts from other errors.
+// stale abandons the reconcile after a conflict: the Tenant has changed since it was read.
 func stale(err error) error {
 	if apierrors.IsConflict(err) {
-		return errStale
+		return reconcile.Abandon(staleRetry)
 	}
 	return err
 }
 
-// patchStatus writes the status once, if it changed, and tells of what changed.
-func (r *Reconciler) patchStatus(ctx context.Context, s *scope) error {
-	if equality.Semantic.DeepEqual(s.before.Status, s.tenant.Status) {
+// readyChanged returns an event when the Ready condition has another status or reason than before.
+func readyChanged(before, now *v1alpha1.Tenant) *reconcile.Event {
+	was, is := find(before, v1alpha1.ConditionReady), find(now, v1alpha1.ConditionReady)
+	if is == nil || reconcile.SameState(was, is) {
 		return nil
 	}
-	// Other fields of the status, the backlog and the backfill, have other writers; a merge patch of what changed leaves them alone.
-	// It replaces all conditions though, one of which is another's too: it must not be based on old ones.
-	err := r.Client.Status().Patch(ctx, s.tenant.DeepCopy(), client.MergeFromWithOptions(s.before, client.MergeFromWithOptimisticLock{}))
-	if err != nil {
-		return stale(client.IgnoreNotFound(err))
-	}
-	r.tell(s)
-	return nil
-}
-
-// tell emits an event when the Ready condition has another status or reason than before.
-func (r *Reconciler) tell(s *scope) {
-	was, is := find(s.before, v1alpha1.ConditionReady), find(s.tenant, v1alpha1.ConditionReady)
-	if is == nil || (was != nil && was.Status == is.Status && was.Reason == is.Reason) {
-		return
-	}
 	kind := corev1.EventTypeNormal
-	if find(s.tenant, v1alpha1.ConditionStalled) != nil {
+	if find(now, v1alpha1.ConditionStalled) != nil {
 		kind = corev1.EventTypeWarning
 	}
-	r.Recorder.Eventf(s.tenant, nil, kind, is.Reason, "Reconcile", "%s", bounded.Text(is.Message, 900))
+	return &reconcile.Event{Type: kind, Reason: is.Reason, Action: "Reconcile", Note: is.Message}
 }
 
 func (r *Reconciler) addFinalizer(ctx context.Context, s *scope) error {
@@ -238,7 +189,7 @@ func (r *Reconciler) addFinalizer(ctx context.Context, s *scope) error {
 	if err := r.Client.Patch(ctx, s.tenant, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); err != nil {
 		return stale(err)
 	}
-	s.before.ObjectMeta = *s.tenant.ObjectMeta.DeepCopy()
+	s.Before.ObjectMeta = *s.tenant.ObjectMeta.DeepCopy()
 	return nil
 }
 
@@ -282,36 +233,39 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 }
 
 // tenantsOf maps a Secret to the Tenants that name it, or whose config it is.
-func (r *Reconciler) tenantsOf(ctx context.Context, o client.Object) []reconcile.Request {
+func (r *Reconciler) tenantsOf(ctx context.Context, o client.Object) []ctrl.Request {
 	if o.GetNamespace() == r.WorkNamespace || o.GetNamespace() == r.UploadNamespace {
 		l := o.GetLabels()
 		if l[v1alpha1.LabelTenant] == "" {
 			return nil
 		}
-		return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: l[v1alpha1.LabelTenantNamespace], Name: l[v1alpha1.LabelTenant]}}}
+		return []ctrl.Request{{NamespacedName: types.NamespacedName{
+			Namespace: l[v1alpha1.LabelTenantNamespace],
+			Name:      l[v1alpha1.LabelTenant],
+		}}}
 	}
 	var list v1alpha1.TenantList
 	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingFields{secretIndex: o.GetName()}); err != nil {
 		log.FromContext(ctx).Error(err, "list the Tenants that name a Secret", "secret", o.GetName())
 		return nil
 	}
-	var reqs []reconcile.Request
+	var reqs []ctrl.Request
 	for i := range list.Items {
-		reqs = append(reqs, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		reqs = append(reqs, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
 	}
 	return reqs
 }
 
 // tenantsIn maps a Namespace to its Tenants: its annotations may suspend them.
-func (r *Reconciler) tenantsIn(ctx context.Context, o client.Object) []reconcile.Request {
+func (r *Reconciler) tenantsIn(ctx context.Context, o client.Object) []ctrl.Request {
 	var list v1alpha1.TenantList
 	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetName())); err != nil {
 		log.FromContext(ctx).Error(err, "list the Tenants of a Namespace", "namespace", o.GetName())
 		return nil
 	}
-	reqs := make([]reconcile.Request, 0, len(list.Items))
+	reqs := make([]ctrl.Request, 0, len(list.Items))
 	for i := range list.Items {
-		reqs = append(reqs, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		reqs = append(reqs, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
 	}
 	return reqs
 }

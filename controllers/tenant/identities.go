@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -53,7 +54,7 @@ type heldKey struct {
 
 type identityFailed struct {
 	digest string
-	fault  *verdict
+	fault  *reconcile.Stop
 	until  time.Time
 }
 
@@ -77,9 +78,9 @@ func (i *Identities) keep(id string, key *heldKey) {
 }
 
 // fail remembers a failure until the retry is due: a Tenant may be reconciled at any time for other reasons.
-func (i *Identities) fail(id, digest string, fault *verdict, now time.Time) {
+func (i *Identities) fail(id, digest string, fault *reconcile.Stop, now time.Time) {
 	result := resultFailed
-	if fault.stalled {
+	if fault.IsStalled() {
 		result = resultDenied
 	}
 	i.Metrics.count(result)
@@ -92,7 +93,7 @@ func (i *Identities) fail(id, digest string, fault *verdict, now time.Time) {
 }
 
 // failed returns the failure that is remembered; nil if there is none.
-func (i *Identities) failed(id, digest string, now time.Time) *verdict {
+func (i *Identities) failed(id, digest string, now time.Time) *reconcile.Stop {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if f, ok := i.faults[id]; ok && f.digest == digest && now.Before(f.until) {
@@ -151,22 +152,22 @@ func (i *Identities) token(ctx context.Context, account *corev1.ServiceAccount, 
 	err := i.Client.SubResource("token").Create(ctx, account, request)
 	switch {
 	case apierrors.IsForbidden(err):
-		return "", &verdict{reason: v1alpha1.ReasonWebIdentityDisabled, stalled: true, retry: identityRetry,
-			message: fmt.Sprintf("the operator may not create tokens of ServiceAccounts in namespace %q: have the "+
-				"platform set storage.webIdentity.enabled of the chart", account.Namespace)}
+		return "", reconcile.Stalled(v1alpha1.ReasonWebIdentityDisabled,
+			"the operator may not create tokens of ServiceAccounts in namespace %q: have the "+
+				"platform set storage.webIdentity.enabled of the chart", account.Namespace).Again(identityRetry)
 	case apierrors.IsNotFound(err):
-		return "", &verdict{reason: v1alpha1.ReasonServiceAccountNotFound, stalled: true, retry: identityRetry,
-			message: fmt.Sprintf("ServiceAccount %q, named by spec.recordings.webIdentity, does not exist in "+
-				"namespace %q: create it", account.Name, account.Namespace)}
+		return "", reconcile.Stalled(v1alpha1.ReasonServiceAccountNotFound,
+			"ServiceAccount %q, named by spec.recordings.webIdentity, does not exist in namespace %q: create it",
+			account.Name, account.Namespace).Again(identityRetry)
 	case err != nil:
 		return "", fmt.Errorf("create a token of ServiceAccount %s: %w", account.Name, err)
 	}
 	return request.Status.Token, i.checkAudience(ctx, audience, request.Status.Token)
 }
 
-// checkAudience returns a *verdict if the API server accepts the token. The STS, which the Tenant's author names, could
-// act as the ServiceAccount with such a token. The platform's list of audiences alone does not show that: the API
-// server's audiences are a flag of its own.
+// checkAudience returns a *reconcile.Stop if the API server accepts the token. The STS, which the Tenant's author
+// names, could act as the ServiceAccount with such a token. The platform's list of audiences alone does not show that:
+// the API server's audiences are a flag of its own.
 func (i *Identities) checkAudience(ctx context.Context, audience, token string) error {
 	i.mu.Lock()
 	at, known := i.good[audience]
@@ -179,10 +180,10 @@ func (i *Identities) checkAudience(ctx context.Context, audience, token string) 
 		return fmt.Errorf("ask the API server whether it accepts the audience %q: %w", audience, err)
 	}
 	if accepted {
-		return &verdict{reason: v1alpha1.ReasonAudienceNotAllowed, stalled: true, retry: identityRetry,
-			message: fmt.Sprintf("spec.recordings.webIdentity.audience: %q is one of the API server's own audiences, "+
-				"so a token for it would give access to the cluster; use another one, and have the platform remove it "+
-				"from storage.webIdentity.audiences (--web-identity-audiences)", audience)}
+		return reconcile.Stalled(v1alpha1.ReasonAudienceNotAllowed,
+			"spec.recordings.webIdentity.audience: %q is one of the API server's own audiences, so a token for it "+
+				"would give access to the cluster; use another one, and have the platform remove it from "+
+				"storage.webIdentity.audiences (--web-identity-audiences)", audience).Again(identityRetry)
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()

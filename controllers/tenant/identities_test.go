@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
@@ -28,7 +29,7 @@ func TestIdentitiesFailures(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			i := &Identities{}
-			i.fail("acme/support", "d", &verdict{reason: "R"}, now)
+			i.fail("acme/support", "d", reconcile.Stalled("R", "m"), now)
 			if tc.renewed {
 				i.keep("acme/support", &heldKey{})
 			}
@@ -95,8 +96,8 @@ func TestIdentityMetrics(t *testing.T) {
 	if got := i.earliest().Unix(); got != 2000 {
 		t.Errorf("after it was forgotten: %d, want 2000", got)
 	}
-	i.fail("acme/support", "d", &verdict{stalled: true}, time.Now())
-	i.fail("acme/support", "d", &verdict{}, time.Now())
+	i.fail("acme/support", "d", reconcile.Stalled("R", "m"), time.Now())
+	i.fail("acme/support", "d", reconcile.Retry(0, "R", "m"), time.Now())
 	for result, want := range map[string]float64{resultIssued: 0, resultDenied: 1, resultFailed: 1} {
 		var m dto.Metric
 		if err := i.Metrics.exchanges.WithLabelValues(result).Write(&m); err != nil {

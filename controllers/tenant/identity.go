@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/objectstore"
 )
 
@@ -39,7 +39,7 @@ type identity struct {
 	digest string
 }
 
-// identityOf returns what the Tenant may ask for. A *verdict says what it may not.
+// identityOf returns what the Tenant may ask for. A *reconcile.Stop says what it may not.
 func (r *Reconciler) identityOf(ctx context.Context, s *scope) (*identity, error) {
 	spec := s.tenant.Spec.Recordings.WebIdentity
 	audience := orDefault(spec.Audience, defaultAudience)
@@ -111,8 +111,7 @@ const identityRetry = time.Minute
 // noIdentity stalls the Tenant for what it may not ask for. It is looked at again, since ServiceAccounts are not
 // watched.
 func (s *scope) noIdentity(reason, format string, args ...any) error {
-	v := &verdict{reason: reason, message: fmt.Sprintf(format, args...), stalled: true, retry: identityRetry}
-	return s.invalidIdentity(v)
+	return s.invalidIdentity(reconcile.Stalled(reason, format, args...).Again(identityRetry))
 }
 
 // stsOf returns the default endpoint of the STS for a store.

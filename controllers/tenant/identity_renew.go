@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/objectstore"
@@ -39,9 +40,9 @@ func (r *Reconciler) readIdentity(ctx context.Context, s *scope) error {
 	if held == nil || !now.Before(held.Renew) {
 		key, err = r.renew(ctx, s, want, held)
 	}
-	var fault *verdict
+	fault := stopOf(err)
 	switch {
-	case errors.As(err, &fault) && held != nil:
+	case fault != nil && held != nil:
 		s.identityFault, key = fault, held
 	case fault != nil:
 		return s.invalidIdentity(fault)
@@ -49,15 +50,13 @@ func (r *Reconciler) readIdentity(ctx context.Context, s *scope) error {
 		return err
 	}
 	s.useKey(key)
-	s.wake = sooner(max(key.Renew.Sub(now), time.Second), s.wake)
+	wake := max(key.Renew.Sub(now), time.Second)
 	if s.identityFault != nil {
-		s.wake = sooner(identityRetry, s.wakeAt(key.Expires, now))
+		wake = reconcile.Sooner(identityRetry, max(key.Expires.Sub(now), 0))
 	}
+	s.ComeBack(wake)
 	return nil
 }
-
-// wakeAt returns the wait until credentials expire; 0 if they have.
-func (s *scope) wakeAt(expires, now time.Time) time.Duration { return max(expires.Sub(now), 0) }
 
 // useKey puts credentials where those of a Secret are.
 func (s *scope) useKey(key *heldKey) {
@@ -89,21 +88,22 @@ func (r *Reconciler) heldKey(ctx context.Context, s *scope, digest string) (*hel
 	return key, nil
 }
 
-// renew obtains credentials. After a failure it returns the same *verdict until the retry is due.
+// renew obtains credentials. After a failure it returns the same *reconcile.Stop until the retry is due.
 func (r *Reconciler) renew(ctx context.Context, s *scope, want *identity, held *heldKey) (*heldKey, error) {
 	id, now := s.tenant.ID(), r.now()
 	if fault := r.Identities.failed(id, want.digest, now); fault != nil {
 		return nil, fault
 	}
 	issued, err := r.exchange(ctx, s, want)
-	var busy *postponed
+	stop, stopped := reconcile.StopOf(err)
+	busy := stopped && stop.Abandons()
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
-	case errors.As(err, &busy) && held != nil && now.Before(held.Expires):
-		s.wake = sooner(busy.after, s.wake)
+	case busy && held != nil && now.Before(held.Expires):
+		s.ComeBack(stop.After)
 		return held, nil
-	case errors.As(err, &busy):
+	case busy:
 		return nil, err
 	case err != nil:
 		fault := identityVerdict(err)
@@ -148,26 +148,25 @@ func (r *Reconciler) exchange(ctx context.Context, s *scope, want *identity) (ob
 }
 
 // identityVerdict returns what a failure means for the Tenant.
-func identityVerdict(err error) *verdict {
-	var (
-		known   *verdict
-		refused *objectstore.IdentityError
-	)
-	switch {
-	case errors.As(err, &known):
+func identityVerdict(err error) *reconcile.Stop {
+	if known := stopOf(err); known != nil {
 		return known
-	case errors.As(err, &refused):
-		return &verdict{reason: string(refused.Reason), message: refused.Message, stalled: refused.Stop,
-			retry: identityRetry}
 	}
-	return &verdict{reason: v1alpha1.ReasonWebIdentityUnavailable, retry: identityRetry,
-		message: "spec.recordings.webIdentity: " + bounded.Text(err.Error(), 500) + "; tried again"}
+	var refused *objectstore.IdentityError
+	switch {
+	case errors.As(err, &refused) && refused.Stop:
+		return reconcile.Stalled(string(refused.Reason), "%s", refused.Message).Again(identityRetry)
+	case refused != nil:
+		return reconcile.Retry(identityRetry, string(refused.Reason), "%s", refused.Message)
+	}
+	return reconcile.Retry(identityRetry, v1alpha1.ReasonWebIdentityUnavailable,
+		"spec.recordings.webIdentity: %s; tried again", bounded.Text(err.Error(), 500))
 }
 
 // invalidIdentity records that there are no credentials, and why.
-func (s *scope) invalidIdentity(v *verdict) error {
-	conditions.Set(s.tenant, v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v.reason, v.message)
-	return v
+func (s *scope) invalidIdentity(stop *reconcile.Stop) error {
+	conditions.Set(s.tenant, v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, stop.Reason, stop.Message)
+	return stop
 }
 
 // setCredentials records that there are credentials, and whether their renewal fails.
@@ -182,7 +181,7 @@ func (r *Reconciler) setCredentials(s *scope) {
 	case r.now().Before(s.temporary.Expires):
 		reason = v1alpha1.ReasonRenewalFailing
 		message = fmt.Sprintf("the credentials of spec.recordings.webIdentity are valid until %s, and their renewal "+
-			"fails (%s): %s", s.temporary.Expires.Format(time.RFC3339), fault.reason, fault.message)
+			"fails (%s): %s", s.temporary.Expires.Format(time.RFC3339), fault.Reason, fault.Message)
 	default:
 		kind, reason = metav1.ConditionFalse, v1alpha1.ReasonCredentialsExpired
 		message = s.expired()
@@ -192,7 +191,7 @@ func (r *Reconciler) setCredentials(s *scope) {
 
 func (s *scope) expired() string {
 	return fmt.Sprintf("the credentials of spec.recordings.webIdentity expired at %s and are not renewed (%s): %s",
-		s.temporary.Expires.Format(time.RFC3339), s.identityFault.reason, s.identityFault.message)
+		s.temporary.Expires.Format(time.RFC3339), s.identityFault.Reason, s.identityFault.Message)
 }
 
 // judgeIdentity ends the reconcile if the credentials have expired. It comes after the configs are written.
@@ -200,10 +199,12 @@ func (r *Reconciler) judgeIdentity(_ context.Context, s *scope) error {
 	if s.identityFault == nil || r.now().Before(s.temporary.Expires) {
 		return nil
 	}
-	v := &verdict{reason: v1alpha1.ReasonCredentialsExpired, message: s.expired(), stalled: s.identityFault.stalled,
-		retry: identityRetry}
-	conditions.Set(s.tenant, v1alpha1.ConditionStorageReachable, metav1.ConditionFalse, v.reason, v.message)
-	return v
+	stop := reconcile.Retry(identityRetry, v1alpha1.ReasonCredentialsExpired, "%s", s.expired())
+	if s.identityFault.IsStalled() {
+		stop = reconcile.Stalled(stop.Reason, "%s", stop.Message).Again(identityRetry)
+	}
+	conditions.Set(s.tenant, v1alpha1.ConditionStorageReachable, metav1.ConditionFalse, stop.Reason, stop.Message)
+	return stop
 }
 
 // now returns the time.

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/exotel"
 	"github.com/caly-dev/caly/internal/store"
@@ -153,8 +154,9 @@ func (s *scope) useNames(held map[store.Name]bool) error {
 			continue
 		}
 		if n.Kind == store.NameObject {
-			return stalled(v1alpha1.ReasonNameTaken, "metadata.name: the Secrets of a Tenant of this name would have the names "+
-				"of another Tenant's; choose another name")
+			return reconcile.Stalled(v1alpha1.ReasonNameTaken,
+				"metadata.name: the Secrets of a Tenant of this name would have the names "+
+					"of another Tenant's; choose another name")
 		}
 		s.names.taken = append(s.names.taken, n)
 	}
@@ -258,7 +260,7 @@ func (r *Reconciler) wake(ctx context.Context, n store.Name) {
 
 // namesVerdict returns why the config lacks names; nil if it has all of them. All else of the Tenant is published and
 // works.
-func (s *scope) namesVerdict() *verdict {
+func (s *scope) namesVerdict() *reconcile.Stop {
 	switch {
 	case len(s.names.refused) > 0:
 		return lacksNames(v1alpha1.ReasonNameNotAllowed, s.names.refused,
@@ -270,7 +272,7 @@ func (s *scope) namesVerdict() *verdict {
 }
 
 // lacksNames returns a verdict that lists names by their fields. It names no other Tenant.
-func lacksNames(reason string, list []specName, why string) *verdict {
+func lacksNames(reason string, list []specName, why string) *reconcile.Stop {
 	var parts []string
 	for i, n := range list {
 		if i == maxNamesInMessage {
@@ -279,18 +281,14 @@ func lacksNames(reason string, list []specName, why string) *verdict {
 		}
 		parts = append(parts, fmt.Sprintf("%s: %q", n.field, n.value))
 	}
-	return &verdict{
-		reason:  reason,
-		message: strings.Join(parts, ", ") + ": " + why + ". The Tenant works without it",
-		stalled: true,
-		retry:   namesRetry,
-	}
+	return reconcile.Stalled(reason, "%s: %s. The Tenant works without it", strings.Join(parts, ", "), why).
+		Again(namesRetry)
 }
 
 // noteNames sets the condition NamesHeld.
 func (s *scope) noteNames() {
 	if v := s.namesVerdict(); v != nil {
-		conditions.Set(s.tenant, v1alpha1.ConditionNamesHeld, metav1.ConditionFalse, v.reason, v.message)
+		conditions.Set(s.tenant, v1alpha1.ConditionNamesHeld, metav1.ConditionFalse, v.Reason, v.Message)
 		return
 	}
 	conditions.Set(s.tenant, v1alpha1.ConditionNamesHeld, metav1.ConditionTrue, v1alpha1.ReasonNamesHeld,
@@ -300,7 +298,7 @@ func (s *scope) noteNames() {
 // logHolders logs the holders of the names that are taken, once for each change. The Tenant's status does not name
 // them.
 func (r *Reconciler) logHolders(ctx context.Context, s *scope) {
-	if c := find(s.before, v1alpha1.ConditionNamesHeld); c != nil && c.Reason == v1alpha1.ReasonNameTaken &&
+	if c := find(s.Before, v1alpha1.ConditionNamesHeld); c != nil && c.Reason == v1alpha1.ReasonNameTaken &&
 		c.ObservedGeneration == s.tenant.Generation {
 		return
 	}

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
@@ -335,7 +336,7 @@ func TestNamesProperty(t *testing.T) {
 				continue
 			}
 			withHosts(randomHosts(random, seed)...)(tenant)
-			s := &scope{tenant: tenant, before: tenant.DeepCopy()}
+			s := &scope{Scope: reconcile.Begin(tenant), tenant: tenant}
 			if err := reconciler.claimNames(t.Context(), s); err != nil {
 				t.Fatal(err)
 			}

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 )
 
 // Bounds of the count of partial events.
@@ -91,5 +92,7 @@ func (c *PartialCounter) due(t *v1alpha1.Tenant, n int32, now time.Time) bool {
 func (c *PartialCounter) write(ctx context.Context, t *v1alpha1.Tenant, n int32) error {
 	before := t.DeepCopy()
 	t.Status.PartialEvents = &n
-	return client.IgnoreNotFound(c.Client.Status().Patch(ctx, t, client.MergeFrom(before)))
+	writer := reconcile.Writer{Client: c.Client, Owner: reconcile.OfPartialCounter}
+	_, err := writer.WriteFields(ctx, before, t)
+	return err
 }

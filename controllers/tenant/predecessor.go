@@ -3,7 +3,6 @@ package tenant
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -13,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/store"
 )
 
@@ -41,7 +41,7 @@ func (r *Reconciler) claim(ctx context.Context, s *scope) error {
 			return err
 		}
 	}
-	return errStale
+	return reconcile.Abandon(staleRetry)
 }
 
 // owner returns the UID of the Tenant that the rows belong to.
@@ -77,7 +77,7 @@ func (r *Reconciler) settle(ctx context.Context, s *scope, decision, predecessor
 	}
 	err := settle(ctx, s.tenant.ID(), predecessor, string(s.tenant.UID))
 	if errors.Is(err, store.ErrNotFound) {
-		return errStale
+		return reconcile.Abandon(staleRetry)
 	}
 	return err
 }
@@ -102,13 +102,10 @@ func (r *Reconciler) isolate(ctx context.Context, s *scope, predecessor string) 
 		return err
 	}
 	s.tenant.Status.WebhookURLs, s.tenant.Status.ConfigDigest = nil, ""
-	return &verdict{
-		reason:  v1alpha1.ReasonDataOfPredecessor,
-		stalled: true,
-		message: fmt.Sprintf("rows of a deleted Tenant %s (UID %s) exist; nothing is published until the platform decides "+
+	return reconcile.Stalled(v1alpha1.ReasonDataOfPredecessor,
+		"rows of a deleted Tenant %s (UID %s) exist; nothing is published until the platform decides "+
 			"about them: kubectl annotate --overwrite namespace %s %s=%s:%s, or %s:%s to delete them",
-			id, predecessor, s.tenant.Namespace, v1alpha1.AnnotationPredecessor, adopt, predecessor, remove, predecessor),
-	}
+		id, predecessor, s.tenant.Namespace, v1alpha1.AnnotationPredecessor, adopt, predecessor, remove, predecessor)
 }
 
 // published are the objects that let the data plane and upload pods work for a tenant.

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/recording"
@@ -42,14 +43,12 @@ const (
 // out.
 func (r *Reconciler) probe(ctx context.Context, s *scope) error {
 	last, err := r.look(ctx, s)
-	var busy *postponed
 	switch {
-	case errors.As(err, &busy), ctx.Err() != nil:
+	case abandoned(err), ctx.Err() != nil:
 		return err
 	case err != nil:
 		return r.unreachable(s, err)
 	}
-	s.requeueAfter = reprobe
 	conditions.Set(s.tenant, v1alpha1.ConditionStorageReachable, metav1.ConditionTrue, v1alpha1.ReasonBucketReachable,
 		last.message(s.upload))
 	return r.storeFinding(ctx, s, last.found)
@@ -181,19 +180,19 @@ func (r *Reconciler) storeFinding(ctx context.Context, s *scope, found objectsto
 // unreachable tells what the probe found. An answer that only a person can change stalls the Tenant, and is asked again all
 // the same, slowly, since the mend may lie on the store's side where no watch sees it.
 func (r *Reconciler) unreachable(s *scope, err error) error {
-	v := &verdict{reason: v1alpha1.ReasonEndpointUnreachable, message: err.Error(), retry: 30 * time.Second}
+	stop := reconcile.Retry(30*time.Second, v1alpha1.ReasonEndpointUnreachable, "%v", err)
 	var p *objectstore.ProbeError
 	if errors.As(err, &p) {
-		v.reason, v.stalled = string(p.Reason), p.Stop
+		stop.Reason = string(p.Reason)
 	}
-	if s.temporary != nil && v.reason == v1alpha1.ReasonCredentialsExpired {
+	if p != nil && p.Stop {
+		stop = reconcile.Stalled(stop.Reason, "%s", stop.Message).Again(time.Minute)
+	}
+	if s.temporary != nil && stop.Reason == v1alpha1.ReasonCredentialsExpired {
 		r.Identities.doubt(s.tenant.ID(), r.now())
 	}
-	if v.stalled {
-		v.retry = time.Minute
-	}
-	conditions.Set(s.tenant, v1alpha1.ConditionStorageReachable, metav1.ConditionFalse, v.reason, v.message)
-	return v
+	conditions.Set(s.tenant, v1alpha1.ConditionStorageReachable, metav1.ConditionFalse, stop.Reason, stop.Message)
+	return stop
 }
 
 // probeKey identifies all that a check depends on, but for the checksum that it finds out.

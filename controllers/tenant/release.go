@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 )
 
 // +kubebuilder:rbac:groups="",namespace=caly-work,resources=secrets,verbs=get;list;watch;create;patch;delete
@@ -21,8 +22,7 @@ import (
 // Each part can be repeated, since the operator may be ended after any of them.
 func (r *Reconciler) release(ctx context.Context, s *scope) error {
 	if !controllerutil.ContainsFinalizer(s.tenant, v1alpha1.FinalizerTenant) {
-		s.released = true
-		return nil
+		return reconcile.Abandon(0)
 	}
 	// The cache may be behind, and what was released once must not be released again: a Tenant that was made anew under this
 	// name would lose what is its own.
@@ -32,8 +32,7 @@ func (r *Reconciler) release(ctx context.Context, s *scope) error {
 		return err
 	}
 	if err != nil || live.UID != s.tenant.UID || !controllerutil.ContainsFinalizer(&live, v1alpha1.FinalizerTenant) {
-		s.released = true
-		return nil
+		return reconcile.Abandon(0)
 	}
 	return r.releaseLive(ctx, s)
 }
@@ -100,8 +99,7 @@ func (r *Reconciler) removeFinalizer(ctx context.Context, s *scope) error {
 	if err := r.Client.Patch(ctx, s.tenant, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})); client.IgnoreNotFound(err) != nil {
 		return stale(err)
 	}
-	s.released = true
-	return nil
+	return reconcile.Abandon(0)
 }
 
 // deleteData removes objects and rows. Without the credentials it cannot know what is in the bucket, and says so. Data-plane pods that have
@@ -112,7 +110,8 @@ func (r *Reconciler) deleteData(ctx context.Context, s *scope) error {
 		return err
 	}
 	if capturing {
-		return &verdict{reason: v1alpha1.ReasonDeleting, message: "waiting for the captures of the last calls to end", retry: 5 * time.Second}
+		return reconcile.Retry(5*time.Second, v1alpha1.ReasonDeleting,
+			"waiting for the captures of the last calls to end")
 	}
 	if err := r.deleteObjects(ctx, s); err != nil {
 		return err

@@ -3,7 +3,6 @@ package tenant
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -37,16 +37,15 @@ func (r *Reconciler) deleteObjects(ctx context.Context, s *scope) error {
 			return nil
 		}
 		if errors.Is(err, objectstore.ErrUnfinished) { // other Tenants have their turn between two rounds
-			return &verdict{reason: v1alpha1.ReasonDeleting, message: "deleting the objects in bucket " + bucket,
-				retry: 2 * time.Second}
+			return reconcile.Retry(2*time.Second, v1alpha1.ReasonDeleting, "deleting the objects in bucket %s", bucket)
 		}
 		if objectstore.CauseOf(err).Reason == objectstore.CredentialsExpired {
 			r.Identities.doubt(s.tenant.ID(), r.now())
 		}
 	}
-	return &verdict{reason: v1alpha1.ReasonDeleting, retry: 30 * time.Second,
-		message: fmt.Sprintf("the objects in bucket %s could not be deleted: %v; correct spec.recordings or the Secret "+
-			"that it names, or set spec.deletionPolicy to Retain to keep them", bucket, err)}
+	return reconcile.Retry(30*time.Second, v1alpha1.ReasonDeleting,
+		"the objects in bucket %s could not be deleted: %v; correct spec.recordings or the Secret "+
+			"that it names, or set spec.deletionPolicy to Retain to keep them", bucket, err)
 }
 
 // uploadConfigs are the upload configs to delete with, one after the other: the one that the objects were written with,
@@ -78,9 +77,8 @@ func (r *Reconciler) corrected(ctx context.Context, s *scope, u tenantconfig.Upl
 	if err == nil {
 		u.Storage, err = storage(s)
 	}
-	var unusable *verdict
 	switch {
-	case errors.As(err, &unusable):
+	case stopOf(err) != nil:
 		return nil, nil
 	case err != nil:
 		return nil, err
@@ -103,8 +101,8 @@ func (r *Reconciler) compiledAgain(ctx context.Context, s *scope) ([]*tenantconf
 	if dbErr != nil || !uploaded {
 		return nil, dbErr
 	}
-	return nil, &verdict{reason: v1alpha1.ReasonDeleting, retry: 30 * time.Second,
-		message: fmt.Sprintf("the objects in bucket %s cannot be deleted: the upload config is lost and cannot be "+
+	return nil, reconcile.Retry(30*time.Second, v1alpha1.ReasonDeleting,
+		"the objects in bucket %s cannot be deleted: the upload config is lost and cannot be "+
 			"compiled again: %v; correct that, or set spec.deletionPolicy to Retain to keep them",
-			s.tenant.Spec.Recordings.Bucket, err)}
+		s.tenant.Spec.Recordings.Bucket, err)
 }

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 )
 
 // DefaultAbandonAfter is how long after the end of its grace period a pod that does not end still counts: its node
@@ -51,7 +52,7 @@ func (r *Reconciler) uploadsEnded(ctx context.Context, s *scope) error {
 	if more := len(waiting) - shown; more > 0 {
 		message += fmt.Sprintf(" and %d more", more)
 	}
-	return &verdict{reason: v1alpha1.ReasonDeleting, message: message, retry: time.Second}
+	return reconcile.Retry(time.Second, v1alpha1.ReasonDeleting, "%s", message)
 }
 
 // uploadPods are the Tenant's upload pods that have not ended. Those of an earlier version ran in the work namespace.

@@ -43,7 +43,7 @@ func (r *Reconciler) closeVerifiers(ctx context.Context, s *scope) error {
 		return nil
 	}
 	if wait := r.graceLeft(s.tenant); wait > 0 {
-		s.wake = sooner(wait, s.wake)
+		s.ComeBack(wait)
 		setMissing(s.tenant, v1alpha1.ReasonVerifierGracePeriod, list,
 			fmt.Sprintf("%s after the deletion Caly rejects every request that only the deleted values prove", r.grace()))
 		return nil

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -26,7 +27,8 @@ func (r *Reconciler) readBucket(ctx context.Context, s *scope) (err error) {
 	case spec.WebIdentity != nil:
 		return r.readIdentity(ctx, s)
 	case spec.CredentialsSecretRef == nil: // CEL requires one of them
-		return stalled(v1alpha1.ReasonInvalidSpec, "spec.recordings needs credentialsSecretRef or webIdentity")
+		return reconcile.Stalled(v1alpha1.ReasonInvalidSpec,
+			"spec.recordings needs credentialsSecretRef or webIdentity")
 	}
 	r.Identities.forget(s.tenant.ID()) // it may have had web identity before
 	return r.readKeys(ctx, s, *spec.CredentialsSecretRef)
@@ -83,7 +85,8 @@ func storage(s *scope) (tenantconfig.Storage, error) {
 	}
 	if e := spec.Encryption; e != nil {
 		if e.KMSKeyID != "" && e.Type != v1alpha1.BucketEncryptionKMS {
-			return st, stalled(v1alpha1.ReasonInvalidSpec, "spec.recordings.encryption.kmsKeyID needs the type SSE-KMS")
+			return st, reconcile.Stalled(v1alpha1.ReasonInvalidSpec,
+				"spec.recordings.encryption.kmsKeyID needs the type SSE-KMS")
 		}
 		st.Encryption, st.KMSKeyID = objectstore.Encryption(e.Type), e.KMSKeyID
 	}

@@ -2,11 +2,11 @@ package tenant
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"sync"
 	"time"
 
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/fair"
 )
 
@@ -33,15 +33,8 @@ type storeQueue struct {
 	next map[string]time.Time // by namespace: when the Tenant that was put off last comes again
 }
 
-// postponed ends a reconcile whose namespace has as many calls to stores in progress as it may.
-type postponed struct{ after time.Duration }
-
-// Error returns the cause.
-func (p *postponed) Error() string {
-	return fmt.Sprintf("other Tenants of the namespace wait for their stores; tried again in %s", p.after)
-}
-
-// enter takes a turn to call a store. It returns a *postponed error if there is none soon.
+// enter takes a turn to call a store. It abandons the reconcile if there is none soon: the namespace has as many calls
+// in progress as it may.
 func (q *storeQueue) enter(ctx context.Context, namespace string) (leave func(), err error) {
 	q.once.Do(func() {
 		q.gate = fair.NewGate(fair.Options{Places: storeCalls, PerKey: storeCallsPerNamespace})
@@ -55,7 +48,7 @@ func (q *storeQueue) enter(ctx context.Context, namespace string) (leave func(),
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	return nil, &postponed{after: q.postpone(namespace, time.Now())}
+	return nil, reconcile.Abandon(q.postpone(namespace, time.Now()))
 }
 
 // postpone returns when a Tenant of the namespace comes again: each one a turn after the one before.

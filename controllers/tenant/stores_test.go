@@ -2,7 +2,6 @@ package tenant
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -56,10 +56,10 @@ func simulate(t *testing.T, noisy, quiet int) (waits []time.Duration) {
 			s := &scope{tenant: k.tenant, upload: &tenantconfig.Upload{ID: k.tenant.ID(),
 				Storage: tenantconfig.Storage{Bucket: k.bucket}}}
 			err := r.probe(ctx, s)
-			var later *postponed
+			stop, _ := reconcile.StopOf(err)
 			switch {
-			case errors.As(err, &later):
-				requeue(k, later.after)
+			case abandoned(err):
+				requeue(k, stop.After)
 			case err != nil:
 				requeue(k, 30*time.Second)
 			default:

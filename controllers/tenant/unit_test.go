@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	ctrl "sigs.k8s.io/controller-runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/resilience"
@@ -41,7 +42,7 @@ func newScope() *scope {
 		return s
 	}
 	none := nameClaims{held: map[store.Name]bool{}}
-	return &scope{tenant: t, before: t.DeepCopy(), names: none, exotel: secret("apiKey", "k", "apiToken", "t"),
+	return &scope{Scope: reconcile.Begin(t), tenant: t, names: none, exotel: secret("apiKey", "k", "apiToken", "t"),
 		bucket:    secret("accessKeyID", "a", "secretAccessKey", "s"),
 		verifiers: map[string]*corev1.Secret{fieldSignature: secret("z", "last", "a", "first")}}
 }
@@ -171,85 +172,98 @@ func signedWith(secrets ...secret.Sensitive) *tenantconfig.Webhooks {
 
 func wantStalled(t *testing.T, err error, reason, message string) {
 	t.Helper()
-	var v *verdict
-	if !errors.As(err, &v) || !v.stalled || v.reason != reason || !strings.Contains(v.message, message) {
+	v := stopOf(err)
+	if v == nil || !v.IsStalled() || v.Reason != reason || !strings.Contains(v.Message, message) {
 		t.Errorf("got %#v, want it stalled for %s with %q", err, reason, message)
 	}
 }
 
-func TestConclude(t *testing.T) {
-	gone := errors.New("connection refused")
-	condition := func(kind string, status metav1.ConditionStatus, reason, message string) metav1.Condition {
-		return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: 3}
+// TestReadyChanged has an event for each change of the condition Ready but those of its message.
+func TestReadyChanged(t *testing.T) {
+	ready := func(mark func(conditions.Object, string, string), reason, message string) *v1alpha1.Tenant {
+		tenant := &v1alpha1.Tenant{}
+		mark(tenant, reason, message)
+		return tenant
 	}
+	stalled := ready(conditions.MarkStalled, "InvalidSpec", "m")
 	for name, tc := range map[string]struct {
-		err       error
-		want      ctrl.Result
-		wantError error
-		wantList  []metav1.Condition
+		before, now *v1alpha1.Tenant
+		want        *reconcile.Event
 	}{
-		"all went well": {nil, ctrl.Result{RequeueAfter: reprobe}, nil, nil},
-		"an error is tried again by the queue": {gone, ctrl.Result{}, gone, []metav1.Condition{
-			condition("Ready", "False", "ConfigFailed", "will be tried again: connection refused"),
-			condition("Reconciling", "True", "ConfigFailed", "will be tried again: connection refused")}},
-		"a person must act": {stalled("InvalidSpec", "mend %s", "it"), ctrl.Result{}, nil, []metav1.Condition{
-			condition("Ready", "False", "InvalidSpec", "mend it"), condition("Stalled", "True", "InvalidSpec", "mend it")}},
-		"a person must act, perhaps elsewhere": {&verdict{reason: "AccessDenied", message: "m", stalled: true, retry: time.Minute},
-			ctrl.Result{RequeueAfter: time.Minute}, nil, []metav1.Condition{
-				condition("Ready", "False", "AccessDenied", "m"), condition("Stalled", "True", "AccessDenied", "m")}},
-		"time may help": {&verdict{reason: "Deleting", message: "m", retry: time.Second}, ctrl.Result{RequeueAfter: time.Second}, nil,
-			[]metav1.Condition{condition("Ready", "False", "Deleting", "m"), condition("Reconciling", "True", "Deleting", "m")}},
-		"a verdict within an error": {fmt.Errorf("step: %w", stalled("InvalidSpec", "m")), ctrl.Result{}, nil, []metav1.Condition{
-			condition("Ready", "False", "InvalidSpec", "m"), condition("Stalled", "True", "InvalidSpec", "m")}},
+		"not looked at yet": {&v1alpha1.Tenant{}, &v1alpha1.Tenant{}, nil},
+		"the first one": {&v1alpha1.Tenant{}, stalled,
+			&reconcile.Event{Type: "Warning", Reason: "InvalidSpec", Action: "Reconcile", Note: "m"}},
+		"another message": {stalled, ready(conditions.MarkStalled, "InvalidSpec", "n"), nil},
+		"another reason": {stalled, ready(conditions.MarkReconciling, "ConfigFailed", "m"),
+			&reconcile.Event{Type: "Normal", Reason: "ConfigFailed", Action: "Reconcile", Note: "m"}},
+		"another status": {stalled, ready(conditions.MarkReady, "InvalidSpec", "m"),
+			&reconcile.Event{Type: "Normal", Reason: "InvalidSpec", Action: "Reconcile", Note: "m"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScope()
-			s.requeueAfter = reprobe // what a reconcile that ended well asks for
-			got, err := s.conclude(tc.err)
-			if got != tc.want || !errors.Is(err, tc.wantError) || (err == nil) != (tc.wantError == nil) {
-				t.Errorf("got %v, %v; want %v, %v", got, err, tc.want, tc.wantError)
+			if diff := cmp.Diff(tc.want, readyChanged(tc.before, tc.now)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
-			opts := []cmp.Option{cmpopts.IgnoreFields(metav1.Condition{}, "LastTransitionTime"), cmpopts.SortSlices(func(a, b metav1.Condition) bool { return a.Type < b.Type })}
-			if diff := cmp.Diff(tc.wantList, s.tenant.Status.Conditions, opts...); diff != "" {
-				t.Errorf("conditions (-want +got):\n%s", diff)
-			}
-			if err := conditions.Check(s.tenant); err != nil && tc.err != nil {
-				t.Error(err)
+		})
+	}
+}
+
+// TestStopOf finds the end of a reconcile that has a condition, in wrapped errors too.
+func TestStopOf(t *testing.T) {
+	stalled := reconcile.Stalled("InvalidSpec", "m")
+	for name, tc := range map[string]struct {
+		err           error
+		want          *reconcile.Stop
+		wantAbandoned bool
+	}{
+		"none":      {nil, nil, false},
+		"a fault":   {errors.New("down"), nil, false},
+		"stalled":   {fmt.Errorf("step: %w", stalled), stalled, false},
+		"abandoned": {fmt.Errorf("step: %w", reconcile.Abandon(time.Second)), nil, true},
+		"stale":     {stale(apierrors.NewConflict(schema.GroupResource{}, "support", nil)), nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := stopOf(tc.err); got != tc.want || abandoned(tc.err) != tc.wantAbandoned {
+				t.Errorf("got %v, abandoned: %t; want %v, %t", got, abandoned(tc.err), tc.want, tc.wantAbandoned)
 			}
 		})
 	}
 }
 
 func TestUnreachable(t *testing.T) {
+	probeError := func(reason objectstore.Reason, stop bool) error {
+		return &objectstore.ProbeError{Reason: reason, Stop: stop, Message: "m"}
+	}
+	person := func(reason, message string) *reconcile.Stop {
+		return reconcile.Stalled(reason, "%s", message).Again(time.Minute)
+	}
+	retry := func(reason, message string) *reconcile.Stop {
+		return reconcile.Retry(30*time.Second, reason, "%s", message)
+	}
 	for name, tc := range map[string]struct {
 		err  error
-		want verdict
+		want *reconcile.Stop
 	}{
-		"no bucket": {&objectstore.ProbeError{Reason: objectstore.BucketNotFound, Stop: true, Message: "m"},
-			verdict{v1alpha1.ReasonBucketNotFound, "m", true, time.Minute}},
-		"access denied": {&objectstore.ProbeError{Reason: objectstore.AccessDenied, Stop: true, Message: "m"},
-			verdict{v1alpha1.ReasonAccessDenied, "m", true, time.Minute}},
-		"clocks": {&objectstore.ProbeError{Reason: objectstore.ClockSkew, Message: "m"},
-			verdict{v1alpha1.ReasonClockSkew, "m", false, 30 * time.Second}},
-		"wrapped": {fmt.Errorf("twice: %w", &objectstore.ProbeError{Reason: objectstore.AccessDenied, Stop: true,
-			Message: "m"}),
-			verdict{v1alpha1.ReasonAccessDenied, "twice: m", true, time.Minute}},
-		"no answer": {&objectstore.ProbeError{Reason: objectstore.EndpointUnreachable, Message: "m"}, verdict{v1alpha1.ReasonEndpointUnreachable, "m", false, 30 * time.Second}},
-		"left alone for now": {&resilience.OpenError{Dependency: "s3", Until: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
-			verdict{v1alpha1.ReasonEndpointUnreachable, "s3 failed several times in a row and is left alone until 2026-01-02T03:04:05Z", false, 30 * time.Second}},
-		"anything else": {errors.New("m"), verdict{v1alpha1.ReasonEndpointUnreachable, "m", false, 30 * time.Second}},
+		"no bucket":     {probeError(objectstore.BucketNotFound, true), person(v1alpha1.ReasonBucketNotFound, "m")},
+		"access denied": {probeError(objectstore.AccessDenied, true), person(v1alpha1.ReasonAccessDenied, "m")},
+		"clocks":        {probeError(objectstore.ClockSkew, false), retry(v1alpha1.ReasonClockSkew, "m")},
+		"wrapped": {fmt.Errorf("twice: %w", probeError(objectstore.AccessDenied, true)),
+			person(v1alpha1.ReasonAccessDenied, "twice: m")},
+		"no answer": {probeError(objectstore.EndpointUnreachable, false),
+			retry(v1alpha1.ReasonEndpointUnreachable, "m")},
+		"left alone for now": {
+			&resilience.OpenError{Dependency: "s3", Until: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
+			retry(v1alpha1.ReasonEndpointUnreachable,
+				"s3 failed several times in a row and is left alone until 2026-01-02T03:04:05Z")},
+		"anything else": {errors.New("m"), retry(v1alpha1.ReasonEndpointUnreachable, "m")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScope()
-			var got *verdict
-			if err := (&Reconciler{}).unreachable(s, tc.err); !errors.As(err, &got) {
-				t.Fatalf("got %v, want a verdict", err)
+			got := stopOf((&Reconciler{}).unreachable(s, tc.err))
+			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(reconcile.Stop{})); diff != "" {
+				t.Fatalf("(-want +got):\n%s", diff)
 			}
-			if *got != tc.want {
-				t.Errorf("got %+v, want %+v", *got, tc.want)
-			}
-			c := find(s.tenant, v1alpha1.ConditionStorageReachable)
-			if c == nil || c.Status != metav1.ConditionFalse || c.Reason != tc.want.reason || c.Message != tc.want.message {
+			c, want := find(s.tenant, v1alpha1.ConditionStorageReachable), tc.want
+			if c == nil || c.Status != metav1.ConditionFalse || c.Reason != want.Reason || c.Message != want.Message {
 				t.Errorf("condition %v", c)
 			}
 		})

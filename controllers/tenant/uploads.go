@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/conditions"
 )
 
@@ -26,8 +27,8 @@ func (s *scope) uploadsVerdict() error {
 	case c.Status != metav1.ConditionFalse:
 		return nil
 	}
-	return &verdict{reason: c.Reason, retry: reprobe,
-		message: "webhooks are accepted, and recordings wait because they cannot be uploaded: " + c.Message}
+	return reconcile.Retry(reprobe, c.Reason,
+		"webhooks are accepted, and recordings wait because they cannot be uploaded: %s", c.Message)
 }
 
 // doubtAfter is how old an answer of a bucket may be while uploads fail.

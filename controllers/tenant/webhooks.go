@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
+	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -22,7 +23,8 @@ func ranges(field string, cidrs []string) (list []netip.Prefix, err error) {
 	for _, c := range cidrs {
 		p, err := netip.ParsePrefix(c)
 		if err != nil {
-			return nil, stalled(v1alpha1.ReasonInvalidSpec, "spec.%s: %q is not a range such as 203.0.113.0/24", field, c)
+			return nil, reconcile.Stalled(v1alpha1.ReasonInvalidSpec,
+				"spec.%s: %q is not a range such as 203.0.113.0/24", field, c)
 		}
 		list = append(list, p.Masked())
 	}

@@ -44,10 +44,11 @@ func Done(after time.Duration) *Stop { return &Stop{ending: done, After: after} 
 // Abandon stops without a write: the object was deleted, or it has changed since it was read.
 func Abandon(after time.Duration) *Stop { return &Stop{ending: abandon, After: after} }
 
-// Again sets when the object is reconciled again.
+// Again returns the same Stop with another After.
 func (s *Stop) Again(after time.Duration) *Stop {
-	s.After = after
-	return s
+	other := *s
+	other.After = after
+	return &other
 }
 
 // Error returns the message.
