@@ -2,8 +2,6 @@ package tenant
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -15,49 +13,11 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/conditions"
-	"github.com/caly-dev/caly/internal/dbconn"
-	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // FieldOwner of what this operator applies.
 const FieldOwner = client.FieldOwner("caly-operator")
-
-// ensureRole gives the upload pods a database credential of their own. The password lives in the upload config alone and is
-// made anew only when that is gone or unreadable.
-func (r *Reconciler) ensureRole(ctx context.Context, s *scope) error {
-	var object corev1.Secret
-	err := r.APIReader.Get(ctx, r.uploadKey(s.tenant.ID()), &object)
-	if client.IgnoreNotFound(err) != nil {
-		return err
-	}
-	if err == nil {
-		if old, err := tenantconfig.DecodeUpload(object.Data[tenantconfig.Key]); err == nil && r.stillGood(old.DatabaseURL) {
-			s.upload.DatabaseURL = old.DatabaseURL
-			return nil
-		}
-	}
-	b := make([]byte, 24)
-	_, _ = rand.Read(b) // never fails
-	password := hex.EncodeToString(b)
-	role, err := r.Store.EnsureUploadRole(ctx, s.tenant.ID(), password)
-	if err != nil {
-		return fmt.Errorf("make the tenant's database role: %w", err)
-	}
-	dsn, err := r.Store.UploadDSN(role, password)
-	s.upload.DatabaseURL = secret.Sensitive(dsn)
-	return err
-}
-
-// stillGood reports whether a database URL names the database that the operator itself uses now.
-func (r *Reconciler) stillGood(dsn secret.Sensitive) bool {
-	user, password, ok := dbconn.User(dsn.Reveal())
-	if !ok {
-		return false
-	}
-	want, err := r.Store.UploadDSN(user, password)
-	return err == nil && want == dsn.Reveal()
-}
 
 // apply writes the two Secrets that the pods read.
 func (r *Reconciler) apply(ctx context.Context, s *scope) error {
