@@ -1,6 +1,9 @@
 package reconcile_test
 
 import (
+	"io/fs"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -74,4 +77,31 @@ func fieldsOf(status any) (names []string) {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// TestStatusIsWrittenByWriters has all controllers write the status of an object through a Writer, which knows the
+// owner.
+func TestStatusIsWrittenByWriters(t *testing.T) {
+	root := filepath.Join("..", "..")
+	found := 0
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(string(source), ".Status()") {
+			return nil
+		}
+		found++
+		if filepath.Base(path) != "write.go" {
+			t.Errorf("%s writes the status by itself; use a reconcile.Writer", path)
+		}
+		return nil
+	})
+	if err != nil || found == 0 {
+		t.Errorf("%d files write a status: %v; want that of the Writer", found, err)
+	}
 }
