@@ -4,12 +4,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -175,12 +177,13 @@ func TestWritersLoseNoCondition(t *testing.T) {
 		v1alpha1.ConditionBackfillSucceeded: reconcile.OfBackfill,
 	}
 	const rounds = 10
+	patient := wait.Backoff{Steps: 1000, Duration: time.Millisecond, Jitter: 5}
 	var all sync.WaitGroup
 	for kind, owner := range owners {
 		all.Go(func() {
 			writer := reconcile.Writer{Client: env.Client, Owner: owner}
 			for round := range rounds {
-				err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+				err := retry.RetryOnConflict(patient, func() error {
 					before := read(t, env.Client, tenant)
 					now := before.DeepCopy()
 					conditions.Set(now, kind, metav1.ConditionTrue, "Why", strings.Repeat("x", round+1))
