@@ -12,7 +12,10 @@ import (
 
 func newUserDisableCommand(o *userOptions) *cobra.Command {
 	cmd := userChange(o, func(cmd *cobra.Command, db *store.Operator, u store.User) (string, error) {
-		_, err := db.SetUserDisabled(cmd.Context(), o.tenant, u.ID, true, false, store.Origin{})
+		_, err := db.SetUserDisabled(cmd.Context(), o.tenant, store.AccessChange{
+			UserID:   u.ID,
+			Disabled: true,
+		}, store.Origin{})
 		return "disabled, and signed out everywhere", err
 	})
 	cmd.Use, cmd.Short = "disable EMAIL", "Keep somebody from signing in, and end all sessions"
@@ -21,7 +24,7 @@ func newUserDisableCommand(o *userOptions) *cobra.Command {
 
 func newUserEnableCommand(o *userOptions) *cobra.Command {
 	cmd := userChange(o, func(cmd *cobra.Command, db *store.Operator, u store.User) (string, error) {
-		_, err := db.SetUserDisabled(cmd.Context(), o.tenant, u.ID, false, false, store.Origin{})
+		_, err := db.SetUserDisabled(cmd.Context(), o.tenant, store.AccessChange{UserID: u.ID}, store.Origin{})
 		return "enabled", err
 	})
 	cmd.Use, cmd.Short = "enable EMAIL", "Let somebody sign in again who was disabled"

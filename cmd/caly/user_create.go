@@ -141,7 +141,7 @@ func (c *createOptions) create(cmd *cobra.Command, db *store.Operator, hash stri
 		token, stored := newResetToken()
 		expires := time.Now().Add(tokenLifetime).UTC().Truncate(time.Second)
 		out.ResetToken, out.ExpiresAt = token, &expires
-		err = db.Invite(cmd.Context(), c.tenant, u, stored, nil, store.Origin{})
+		err = db.Invite(cmd.Context(), c.tenant, store.Invitation{User: u, Token: stored}, store.Origin{})
 	}
 	if errors.Is(err, store.ErrEmailTaken) {
 		return fmt.Errorf("%s has an account of %s already: caly user list shows it", c.tenant, c.email)

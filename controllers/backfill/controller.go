@@ -39,7 +39,7 @@ import (
 // Store is what the controller needs of PostgreSQL.
 type Store interface {
 	KnownCalls(ctx context.Context, tenant string, callSIDs []string) (map[string]store.Known, error)
-	Suspects(ctx context.Context, tenant string, from, to time.Time, after store.Suspect, limit int) ([]store.Suspect, error)
+	Suspects(ctx context.Context, tenant string, q store.SuspectQuery) ([]store.Suspect, error)
 	NameHolders(ctx context.Context, name store.Name) ([]store.NameHolder, error)
 	HeldNames(ctx context.Context, tenant, uid string) ([]store.Name, error)
 	IngestBatch(ctx context.Context, events []store.Event) ([]store.Outcome, error)

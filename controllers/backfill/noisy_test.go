@@ -43,7 +43,7 @@ func (oneSecret) Get(_ context.Context, key client.ObjectKey, o client.Object, _
 type noCalls struct{ Store }
 
 // Suspects returns none.
-func (noCalls) Suspects(context.Context, string, time.Time, time.Time, store.Suspect, int) ([]store.Suspect, error) {
+func (noCalls) Suspects(context.Context, string, store.SuspectQuery) ([]store.Suspect, error) {
 	return nil, nil
 }
 

@@ -89,7 +89,12 @@ func (n *run) do(ctx context.Context) error {
 // suspects asks about calls of whose end no webhook told, oldest first. Each run goes on where the last one stopped, so that those
 // about which Exotel knows nothing do not keep the others waiting.
 func (n *run) suspects(ctx context.Context) error {
-	list, err := n.r.Store.Suspects(ctx, n.tenant.ID(), n.now.Add(-suspectFor), n.now.Add(-settleAfter), n.suspect, n.limits.Suspects)
+	list, err := n.r.Store.Suspects(ctx, n.tenant.ID(), store.SuspectQuery{
+		From:  n.now.Add(-suspectFor),
+		To:    n.now.Add(-settleAfter),
+		After: n.suspect,
+		Limit: n.limits.Suspects,
+	})
 	if err != nil {
 		return err
 	}

@@ -297,7 +297,12 @@ func (p *pods) claim(t *testing.T) string {
 
 func (p *pods) later(t *testing.T, id string, at time.Time) {
 	t.Helper()
-	if err := p.db.RetryLater(t.Context(), "pod", id, at, "SourceUnavailable", "the source says 503", true); err != nil {
+	if err := p.db.RetryLater(t.Context(), "pod", id, store.LaterAttempt{
+		At:      at,
+		Code:    "SourceUnavailable",
+		Message: "the source says 503",
+		Counted: true,
+	}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -206,8 +206,12 @@ func TestFailedUploadIsReported(t *testing.T) {
 	r.waitForPods(t, tenant, 1)
 	pods := r.uploads(t, tenant.ID())
 	ids := claim(t, pods, 2, time.Minute)
-	if err := pods.RetryLater(t.Context(), "pod", ids[0], time.Now().Add(time.Hour), "StorageUnavailable",
-		"QuotaExceeded: the bucket is full", true); err != nil {
+	if err := pods.RetryLater(t.Context(), "pod", ids[0], store.LaterAttempt{
+		At:      time.Now().Add(time.Hour),
+		Code:    "StorageUnavailable",
+		Message: "QuotaExceeded: the bucket is full",
+		Counted: true,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	start := time.Now()

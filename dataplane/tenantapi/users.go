@@ -103,10 +103,18 @@ func (h handlers) changeUser(ctx context.Context, in *changeIn) (*personOut, err
 	var err error
 	tenant, by := tenantOf(ctx), originOf(ctx)
 	if in.Body.Role != nil {
-		u, err = h.Store.SetUserRole(ctx, tenant, in.ID, *in.Body.Role, true, by)
+		u, err = h.Store.SetUserRole(ctx, tenant, store.RoleChange{
+			UserID:    in.ID,
+			Role:      *in.Body.Role,
+			KeepAdmin: true,
+		}, by)
 	}
 	if err == nil && in.Body.Disabled != nil {
-		u, err = h.Store.SetUserDisabled(ctx, tenant, in.ID, *in.Body.Disabled, true, by)
+		u, err = h.Store.SetUserDisabled(ctx, tenant, store.AccessChange{
+			UserID:    in.ID,
+			Disabled:  *in.Body.Disabled,
+			KeepAdmin: true,
+		}, by)
 	}
 	if errors.Is(err, store.ErrLastAdmin) {
 		return nil, problem.New(problem.Conflict,

@@ -20,7 +20,7 @@ type queue interface {
 	Heartbeat(ctx context.Context, owner string, ids []string, lease time.Duration) ([]string, error)
 	MarkUploadStarted(ctx context.Context, owner, id string) error
 	Complete(ctx context.Context, owner, id string, res store.Result) error
-	RetryLater(ctx context.Context, owner, id string, at time.Time, code, msg string, countAttempt bool) error
+	RetryLater(ctx context.Context, owner, id string, a store.LaterAttempt) error
 	Fail(ctx context.Context, owner, id, code, msg string) error
 	Release(ctx context.Context, owner string, ids []string) error
 	AddRetries(ctx context.Context, tenant string, counts map[string]resilience.Counts) error
@@ -259,7 +259,12 @@ func (w *worker) settleFault(ctx context.Context, log *slog.Logger, rec *store.R
 		if d.Fail {
 			return w.db.Fail(ctx, w.o.Owner, rec.ID, f.code, f.text)
 		}
-		return w.db.RetryLater(ctx, w.o.Owner, rec.ID, d.At, f.code, f.text, d.Count)
+		return w.db.RetryLater(ctx, w.o.Owner, rec.ID, store.LaterAttempt{
+			At:      d.At,
+			Code:    f.code,
+			Message: f.text,
+			Counted: d.Count,
+		})
 	})
 	switch {
 	case err != nil:

@@ -64,14 +64,22 @@ func (d *Dataplane) Register(ctx context.Context, tenant string, r Registration,
 	})
 }
 
+// CodeRequest is a request of a person for another code. One of the two messages is sent.
+type CodeRequest struct {
+	Email string
+	Code  EmailCode
+	// Mail carries the code. Other is sent when the email does not wait for one.
+	Mail, Other *OutboxMail
+}
+
 // Resend replaces the code of an email that waits for one. Otherwise none is made, and the mail is other.
-func (d *Dataplane) Resend(ctx context.Context, tenant, email string, code EmailCode, mail, other *OutboxMail) error {
+func (d *Dataplane) Resend(ctx context.Context, tenant string, r CodeRequest) error {
 	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
-		waits, err := setCode(ctx, tx, tenant, email, code)
+		waits, err := setCode(ctx, tx, tenant, r.Email, r.Code)
 		if err != nil {
 			return err
 		}
-		return addAskedMail(ctx, tx, tenant, choose(waits, mail, other))
+		return addAskedMail(ctx, tx, tenant, choose(waits, r.Mail, r.Other))
 	})
 }
 
@@ -92,14 +100,21 @@ func choose(first bool, a, b *OutboxMail) *OutboxMail {
 	return b
 }
 
-// VerifyEmail takes an email's code: true, once, when it is the one that the user waits for, has not expired, and was not guessed at too often.
-// Confirmed is the stored hash of the password that came with the code, empty where none came. Where an email was registered more than
-// once, it is needed: somebody else's password may be waiting for the owner of the email to verify it.
-func (d *Dataplane) VerifyEmail(
-	ctx context.Context, tenant, email string, hash []byte, confirmed string, by Origin,
-) (good bool, err error) {
+// Verification is a code that came for an email.
+type Verification struct {
+	Email string
+	// Hash is the hash of the code.
+	Hash []byte
+	// Confirmed is the stored hash of the password that came with the code, empty where none came. It is needed for an
+	// email that was registered more than once: the last registration may be another person's.
+	Confirmed string
+}
+
+// VerifyEmail takes an email's code. It reports true, once, for the code that the user waits for, unless it expired or
+// was guessed at too often.
+func (d *Dataplane) VerifyEmail(ctx context.Context, tenant string, v Verification, by Origin) (good bool, err error) {
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
-		id, reason, err := judgeCode(ctx, tx, tenant, email, hash, confirmed)
+		id, reason, err := judgeCode(ctx, tx, tenant, v)
 		if err != nil {
 			return err
 		}
@@ -108,28 +123,27 @@ func (d *Dataplane) VerifyEmail(
 			if err != nil {
 				return err
 			}
-			return insertAudit(ctx, tx, tenant, by.failure(ActionVerifyEmail, email, reason))
+			return insertAudit(ctx, tx, tenant, by.failure(ActionVerifyEmail, v.Email, reason))
 		}
 		if err := verified(ctx, tx, tenant, id); err != nil {
 			return err
 		}
-		return insertAudit(ctx, tx, tenant, by.success(ActionVerifyEmail, email))
+		return insertAudit(ctx, tx, tenant, by.success(ActionVerifyEmail, v.Email))
 	})
 	return good && err == nil, err
 }
 
 // judgeCode returns whom the email belongs to and why the code is refused, empty when it is not. The code stays locked, so that tries count
 // one by one.
-func judgeCode(
-	ctx context.Context, tx pgx.Tx, tenant, email string, hash []byte, confirmed string,
-) (id, reason string, err error) {
+func judgeCode(ctx context.Context, tx pgx.Tx, tenant string, v Verification) (id, reason string, err error) {
 	var want []byte
 	var tries int
 	var live, owner bool
 	err = tx.QueryRow(ctx, `SELECT u.id::text, c.code_hash, c.attempts, c.expires_at > now(), u.password_hash = $3 OR ($3 = '' AND NOT u.contested)
 		FROM users u JOIN email_codes c ON c.tenant = u.tenant AND c.user_id = u.id
-		WHERE u.tenant = $1 AND u.email = $2 AND u.disabled_at IS NULL FOR UPDATE OF c`, tenant, email, confirmed).Scan(&id, &want, &tries, &live, &owner)
-	switch right := subtle.ConstantTimeCompare(want, hash) == 1; {
+		WHERE u.tenant = $1 AND u.email = $2 AND u.disabled_at IS NULL FOR UPDATE OF c`,
+		tenant, v.Email, v.Confirmed).Scan(&id, &want, &tries, &live, &owner)
+	switch right := subtle.ConstantTimeCompare(want, v.Hash) == 1; {
 	case errors.Is(err, pgx.ErrNoRows):
 		return "", "no code is waited for", nil
 	case err != nil:

@@ -32,7 +32,11 @@ func (p *people) register(t *testing.T, password, code, mail string) {
 // verify with a code and the stored hash of the password that came with it, if one did.
 func (p *people) verify(t *testing.T, code string, confirmed ...string) bool {
 	t.Helper()
-	good, err := p.dataplane.VerifyEmail(t.Context(), acme, "jane@acme.example", digest(code), strings.Join(confirmed, ""), p.by)
+	good, err := p.dataplane.VerifyEmail(t.Context(), acme, store.Verification{
+		Email:     "jane@acme.example",
+		Hash:      digest(code),
+		Confirmed: strings.Join(confirmed, ""),
+	}, p.by)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +63,11 @@ func TestRegisterOver(t *testing.T) {
 			"exists2", "first", "viewer", 0},
 		"invited": {func(t *testing.T, p *people) {
 			u := store.NewUser{ID: store.NewID(), Email: "jane@acme.example", Role: store.RoleAdmin}
-			if err := p.dataplane.Invite(t.Context(), acme, u, token("t"), letter("invitation"), p.by); err != nil {
+			if err := p.dataplane.Invite(t.Context(), acme, store.Invitation{
+				User:  u,
+				Token: token("t"),
+				Mail:  letter("invitation"),
+			}, p.by); err != nil {
 				t.Fatal(err)
 			}
 		}, "exists2", "", "admin", 0},
@@ -143,7 +151,12 @@ func wrongs(t *testing.T, p *people, n int) {
 
 func (p *people) resend(t *testing.T, code string) {
 	t.Helper()
-	err := p.dataplane.Resend(t.Context(), acme, "jane@acme.example", store.EmailCode{Hash: digest(code), Lifetime: time.Minute}, letter("again"+code), letter("none"+code))
+	err := p.dataplane.Resend(t.Context(), acme, store.CodeRequest{
+		Email: "jane@acme.example",
+		Code:  store.EmailCode{Hash: digest(code), Lifetime: time.Minute},
+		Mail:  letter("again" + code),
+		Other: letter("none" + code),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +169,10 @@ func TestCodeUnderConcurrency(t *testing.T) {
 	var wg sync.WaitGroup
 	var good atomic.Int32
 	try := func(code string) {
-		ok, err := p.dataplane.VerifyEmail(context.Background(), acme, "jane@acme.example", digest(code), "", p.by)
+		ok, err := p.dataplane.VerifyEmail(context.Background(), acme, store.Verification{
+			Email: "jane@acme.example",
+			Hash:  digest(code),
+		}, p.by)
 		if err != nil {
 			t.Error(err)
 		}
@@ -206,15 +222,24 @@ func TestResend(t *testing.T) {
 }
 
 func (p *people) reset(token, newHash string) error {
-	_, _, err := p.dataplane.ResetPassword(context.Background(), acme, digest(token), newHash, func(store.User) (*store.OutboxMail, error) {
-		return letter("changed" + newHash), nil
+	_, _, err := p.dataplane.ResetPassword(context.Background(), acme, store.PasswordReset{
+		TokenHash: digest(token),
+		NewHash:   newHash,
+		Mail: func(store.User) (*store.OutboxMail, error) {
+			return letter("changed" + newHash), nil
+		},
 	}, p.by)
 	return err
 }
 
 func (p *people) request(t *testing.T, name string) {
 	t.Helper()
-	if err := p.dataplane.RequestReset(t.Context(), acme, "jane@acme.example", token(name), letter("reset"+name), letter("none"+name), p.by); err != nil {
+	if err := p.dataplane.RequestReset(t.Context(), acme, store.ResetRequest{
+		Email: "jane@acme.example",
+		Token: token(name),
+		Mail:  letter("reset" + name),
+		Other: letter("none" + name),
+	}, p.by); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -260,7 +285,11 @@ func TestResetPassword(t *testing.T) {
 func (p *people) change(t *testing.T) {
 	t.Helper()
 	id := p.text(t, `SELECT id::text FROM users`)
-	if _, err := p.dataplane.ChangePassword(t.Context(), acme, id, hash, "changed", nil, p.by); err != nil {
+	if _, err := p.dataplane.ChangePassword(t.Context(), acme, store.PasswordChange{
+		UserID:   id,
+		SeenHash: hash,
+		NewHash:  "changed",
+	}, p.by); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -332,11 +361,20 @@ func TestNothingHalfDone(t *testing.T) {
 	mail := func(store.User) (*store.OutboxMail, error) { return nil, broken }
 	for name, change := range map[string]func(p *people, id string) error{
 		"reset": func(p *people, _ string) error {
-			_, _, err := p.dataplane.ResetPassword(context.Background(), acme, digest("t1"), "new", mail, p.by)
+			_, _, err := p.dataplane.ResetPassword(context.Background(), acme, store.PasswordReset{
+				TokenHash: digest("t1"),
+				NewHash:   "new",
+				Mail:      mail,
+			}, p.by)
 			return err
 		},
 		"change": func(p *people, id string) error {
-			_, err := p.dataplane.ChangePassword(context.Background(), acme, id, hash, "new", mail, p.by)
+			_, err := p.dataplane.ChangePassword(context.Background(), acme, store.PasswordChange{
+				UserID:   id,
+				SeenHash: hash,
+				NewHash:  "new",
+				Mail:     mail,
+			}, p.by)
 			return err
 		},
 		"revoke": func(p *people, id string) error {

@@ -163,11 +163,19 @@ func TestListUsersPages(t *testing.T) {
 func TestLastAdminStays(t *testing.T) {
 	for name, end := range map[string]func(p *people, id string) error{
 		"demoted": func(p *people, id string) error {
-			_, err := p.dataplane.SetUserRole(context.Background(), acme, id, store.RoleViewer, true, p.by)
+			_, err := p.dataplane.SetUserRole(context.Background(), acme, store.RoleChange{
+				UserID:    id,
+				Role:      store.RoleViewer,
+				KeepAdmin: true,
+			}, p.by)
 			return err
 		},
 		"disabled": func(p *people, id string) error {
-			_, err := p.dataplane.SetUserDisabled(context.Background(), acme, id, true, true, p.by)
+			_, err := p.dataplane.SetUserDisabled(context.Background(), acme, store.AccessChange{
+				UserID:    id,
+				Disabled:  true,
+				KeepAdmin: true,
+			}, p.by)
 			return err
 		},
 	} {
@@ -175,7 +183,11 @@ func TestLastAdminStays(t *testing.T) {
 			p := newPeople(t)
 			ids := []string{p.add(t, "a@acme.example", store.RoleAdmin), p.add(t, "b@acme.example", store.RoleAdmin)}
 			invited := store.NewUser{ID: store.NewID(), Email: "c@acme.example", Role: store.RoleAdmin}
-			if err := p.dataplane.Invite(t.Context(), acme, invited, token("c"), letter("invitation"), p.by); err != nil {
+			if err := p.dataplane.Invite(t.Context(), acme, store.Invitation{
+				User:  invited,
+				Token: token("c"),
+				Mail:  letter("invitation"),
+			}, p.by); err != nil {
 				t.Fatal(err)
 			}
 			results := make(chan error, 2)
@@ -202,13 +214,22 @@ func TestLastAdminStays(t *testing.T) {
 func TestOperatorMayEndTheLastAdmin(t *testing.T) {
 	p := newPeople(t)
 	id := p.add(t, "a@acme.example", store.RoleAdmin)
-	if _, err := p.dataplane.SetUserDisabled(t.Context(), acme, id, true, true, p.by); !errors.Is(err, store.ErrLastAdmin) {
+	if _, err := p.dataplane.SetUserDisabled(t.Context(), acme, store.AccessChange{
+		UserID:    id,
+		Disabled:  true,
+		KeepAdmin: true,
+	}, p.by); !errors.Is(err, store.ErrLastAdmin) {
 		t.Errorf("through the API: %v", err)
 	}
-	if u, err := p.oper.SetUserDisabled(t.Context(), acme, id, true, false, p.by); err != nil || !u.Disabled() {
+	if u, err := p.oper.SetUserDisabled(t.Context(), acme, store.AccessChange{
+		UserID:   id,
+		Disabled: true,
+	}, p.by); err != nil || !u.Disabled() {
 		t.Errorf("by the operator: %v", err)
 	}
-	if u, err := p.oper.SetUserDisabled(t.Context(), acme, id, false, false, p.by); err != nil || u.Disabled() {
+	if u, err := p.oper.SetUserDisabled(t.Context(), acme, store.AccessChange{
+		UserID: id,
+	}, p.by); err != nil || u.Disabled() {
 		t.Errorf("and back: %v", err)
 	}
 }
@@ -222,7 +243,10 @@ func TestEndOfAUser(t *testing.T) {
 		wantRevocations int // the user's, beside one for each session
 	}{
 		"disabled": {func(p *people, id string) error {
-			_, err := p.oper.SetUserDisabled(context.Background(), acme, id, true, false, p.by)
+			_, err := p.oper.SetUserDisabled(context.Background(), acme, store.AccessChange{
+				UserID:   id,
+				Disabled: true,
+			}, p.by)
 			return err
 		}, store.ActionUserDisabled, false, 1},
 		"revoked": {func(p *people, id string) error {
@@ -268,7 +292,11 @@ func TestRoleChangeRevokesAccess(t *testing.T) {
 	p.add(t, "joe@acme.example", store.RoleAdmin)
 	p.signIn(t, id)
 	for range 2 { // the second changes nothing
-		u, err := p.dataplane.SetUserRole(t.Context(), acme, id, store.RoleViewer, true, p.by)
+		u, err := p.dataplane.SetUserRole(t.Context(), acme, store.RoleChange{
+			UserID:    id,
+			Role:      store.RoleViewer,
+			KeepAdmin: true,
+		}, p.by)
 		if err != nil || u.Role != store.RoleViewer {
 			t.Fatalf("%+v, %v", u, err)
 		}
@@ -309,12 +337,22 @@ func (p *people) fill(t *testing.T, tenant string) {
 		Code: store.EmailCode{Hash: digest("code"), Lifetime: time.Minute}, Verify: letter("verify"), Exists: letter("exists")}
 	_, started := error(nil), error(nil)
 	err := errors.Join(p.oper.CreateUser(ctx, tenant, u, p.by), p.dataplane.Register(ctx, tenant, reg, p.by),
-		p.dataplane.RequestReset(ctx, tenant, u.Email, token("t"), letter("reset"), letter("none"), p.by))
+		p.dataplane.RequestReset(ctx, tenant, store.ResetRequest{
+			Email: u.Email,
+			Token: token("t"),
+			Mail:  letter("reset"),
+			Other: letter("none"),
+		}, p.by))
 	if err == nil {
 		_, started = p.dataplane.StartSession(ctx, tenant, n, p.by)
 	}
 	if err = errors.Join(err, started); err == nil {
-		err = p.dataplane.EndSession(ctx, tenant, u.ID, n.ID, store.EndLogout, store.ActionLogout, p.by)
+		err = p.dataplane.EndSession(ctx, tenant, store.SessionEnd{
+			UserID:    u.ID,
+			SessionID: n.ID,
+			Reason:    store.EndLogout,
+			Action:    store.ActionLogout,
+		}, p.by)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -388,25 +426,66 @@ func TestOtherTenantsIDs(t *testing.T) {
 	st := p.signIn(t, id)
 	before := p.text(t, `SELECT string_agg(u::text || s::text, ',') FROM users u, login_sessions s`)
 	ctx, db := t.Context(), p.dataplane
-	if err := db.RequestReset(ctx, acme, "jane@acme.example", token("t"), letter("m"), letter("o"), p.by); err != nil {
+	if err := db.RequestReset(ctx, acme, store.ResetRequest{
+		Email: "jane@acme.example",
+		Token: token("t"),
+		Mail:  letter("m"),
+		Other: letter("o"),
+	}, p.by); err != nil {
 		t.Fatal(err)
 	}
 	for name, try := range map[string]func() error{
-		"user by id":     func() error { _, err := db.UserByID(ctx, globex, id); return err },
-		"user by email":  func() error { _, err := p.oper.UserByEmail(ctx, globex, "jane@acme.example"); return err },
-		"credentials":    func() error { _, err := db.CredentialsByID(ctx, globex, id); return err },
-		"role":           func() error { _, err := db.SetUserRole(ctx, globex, id, store.RoleAdmin, false, p.by); return err },
-		"disable":        func() error { _, err := db.SetUserDisabled(ctx, globex, id, true, false, p.by); return err },
-		"revoke":         func() error { _, err := db.RevokeUser(ctx, globex, id, nil, p.by); return err },
-		"session":        func() error { _, err := db.StartSession(ctx, globex, newSession(id), p.by); return err },
-		"end session":    func() error { return db.EndSession(ctx, globex, id, st.Session.ID, "x", "logout", p.by) },
-		"end sessions":   func() error { _, err := db.EndSessions(ctx, globex, id, p.by); return err },
-		"reset owner":    func() error { _, err := db.ResetTokenOwner(ctx, globex, digest("t")); return err },
-		"reset":          func() error { _, _, err := db.ResetPassword(ctx, globex, digest("t"), "x", nil, p.by); return err },
-		"change":         func() error { _, err := db.ChangePassword(ctx, globex, id, hash, "x", nil, p.by); return err },
+		"user by id":    func() error { _, err := db.UserByID(ctx, globex, id); return err },
+		"user by email": func() error { _, err := p.oper.UserByEmail(ctx, globex, "jane@acme.example"); return err },
+		"credentials":   func() error { _, err := db.CredentialsByID(ctx, globex, id); return err },
+		"role": func() error {
+			_, err := db.SetUserRole(ctx, globex, store.RoleChange{
+				UserID: id,
+				Role:   store.RoleAdmin,
+			}, p.by)
+			return err
+		},
+		"disable": func() error {
+			_, err := db.SetUserDisabled(ctx, globex, store.AccessChange{
+				UserID:   id,
+				Disabled: true,
+			}, p.by)
+			return err
+		},
+		"revoke":  func() error { _, err := db.RevokeUser(ctx, globex, id, nil, p.by); return err },
+		"session": func() error { _, err := db.StartSession(ctx, globex, newSession(id), p.by); return err },
+		"end session": func() error {
+			return db.EndSession(ctx, globex, store.SessionEnd{
+				UserID:    id,
+				SessionID: st.Session.ID,
+				Reason:    "x",
+				Action:    "logout",
+			}, p.by)
+		},
+		"end sessions": func() error { _, err := db.EndSessions(ctx, globex, id, p.by); return err },
+		"reset owner":  func() error { _, err := db.ResetTokenOwner(ctx, globex, digest("t")); return err },
+		"reset": func() error {
+			_, _, err := db.ResetPassword(ctx, globex, store.PasswordReset{
+				TokenHash: digest("t"),
+				NewHash:   "x",
+			}, p.by)
+			return err
+		},
+		"change": func() error {
+			_, err := db.ChangePassword(ctx, globex, store.PasswordChange{
+				UserID:   id,
+				SeenHash: hash,
+				NewHash:  "x",
+			}, p.by)
+			return err
+		},
 		"id of no shape": func() error { _, err := db.UserByID(ctx, acme, "1' OR true--"); return err },
 		"rotate": func() error {
-			_, _, err := db.RotateSession(ctx, globex, st.Session.ID, digest("x"), func(store.RefreshState) store.Rotation { return store.RotateEnd }, nil, p.by)
+			_, _, err := db.RotateSession(ctx, globex, store.Refresh{
+				SessionID: st.Session.ID,
+				TokenHash: digest("x"),
+				Decide:    func(store.RefreshState) store.Rotation { return store.RotateEnd },
+			}, p.by)
 			return err
 		},
 	} {

@@ -58,16 +58,23 @@ type Suspect struct {
 // though a leg may have ended.
 var unended = fmt.Sprintf("(state < 4 OR (state > 4 AND whole_weight < %d))", outcome.EndKnown)
 
-// Suspects lists a tenant's calls that started between two times and of which no terminal event came, oldest first, at most limit
-// of them, from the one behind after on.
-func (d *Operator) Suspects(
-	ctx context.Context, tenant string, from, to time.Time, after Suspect, limit int,
-) ([]Suspect, error) {
+// SuspectQuery selects suspects of a tenant.
+type SuspectQuery struct {
+	// From and To bound the start of the call. To is exclusive.
+	From, To time.Time
+	// After is the last one of the page before; zero for the first page.
+	After Suspect
+	Limit int
+}
+
+// Suspects lists the calls of a tenant without a terminal event, oldest first.
+func (d *Operator) Suspects(ctx context.Context, tenant string, q SuspectQuery) ([]Suspect, error) {
 	rows, err := d.pool.Query(ctx, `SELECT call_sid, coalesce(started_at, created_at) FROM calls
 		WHERE tenant = $1 AND `+unended+`
 			AND coalesce(started_at, created_at) >= $2 AND coalesce(started_at, created_at) < $3
 			AND (coalesce(started_at, created_at), call_sid) > ($4, $5)
-		ORDER BY coalesce(started_at, created_at), call_sid LIMIT $6`, tenant, from, to, after.StartedAt, after.CallSID, limit)
+		ORDER BY coalesce(started_at, created_at), call_sid LIMIT $6`,
+		tenant, q.From, q.To, q.After.StartedAt, q.After.CallSID, q.Limit)
 	if err != nil {
 		return nil, explain(err)
 	}

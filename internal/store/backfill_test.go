@@ -75,7 +75,12 @@ func TestSuspects(t *testing.T) {
 	var got []string
 	var after store.Suspect
 	for page := 0; ; page++ {
-		list, err := f.oper.Suspects(t.Context(), acme, now.Add(-24*time.Hour), now.Add(-15*time.Minute), after, 5)
+		list, err := f.oper.Suspects(t.Context(), acme, store.SuspectQuery{
+			From:  now.Add(-24 * time.Hour),
+			To:    now.Add(-15 * time.Minute),
+			After: after,
+			Limit: 5,
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +99,11 @@ func TestSuspects(t *testing.T) {
 		t.Errorf("suspects (-want +got):\n%s", d)
 	}
 	f.exec(t, `UPDATE calls SET state = 6, whole_weight = 5::bigint << 44 | 6 WHERE state < 4`)
-	if list, err := f.oper.Suspects(t.Context(), acme, now.Add(-24*time.Hour), now, store.Suspect{}, 5); err != nil ||
+	if list, err := f.oper.Suspects(t.Context(), acme, store.SuspectQuery{
+		From:  now.Add(-24 * time.Hour),
+		To:    now,
+		Limit: 5,
+	}); err != nil ||
 		len(list) != 1 || list[0].CallSID != "legs" {
 		t.Errorf("calls that have ended are suspects: %v, %v", list, err)
 	}
@@ -112,7 +121,11 @@ func TestSuspectsReadAnIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 8 { // from the sixth on a prepared statement may have a plan for any argument
-		list, err := db.Suspects(t.Context(), acme, time.Now().Add(-24*time.Hour), time.Now(), store.Suspect{}, 100)
+		list, err := db.Suspects(t.Context(), acme, store.SuspectQuery{
+			From:  time.Now().Add(-24 * time.Hour),
+			To:    time.Now(),
+			Limit: 100,
+		})
 		if err != nil || len(list) != 5 {
 			t.Fatalf("%v, %v", list, err)
 		}

@@ -293,33 +293,59 @@ func writing() map[string]call {
 			return db.WriteAudit(ctx, acme, store.Audit{Action: store.ActionLogin, Outcome: store.OutcomeSuccess})
 		}),
 		"Invite": only(func(ctx context.Context, db *store.Dataplane) error {
-			return db.Invite(ctx, acme, store.NewUser{ID: store.NewID(), Email: "new@example.com", Role: store.RoleAgent}, token, mail(), by)
+			return db.Invite(ctx, acme, store.Invitation{
+				User:  store.NewUser{ID: store.NewID(), Email: "new@example.com", Role: store.RoleAgent},
+				Token: token,
+				Mail:  mail(),
+			}, by)
 		}),
 		"Register": only(func(ctx context.Context, db *store.Dataplane) error {
 			return db.Register(ctx, acme, store.Registration{User: store.NewUser{ID: store.NewID(), Email: "new@example.com", Role: store.RoleViewer, PasswordHash: "x"},
 				Code: code, Verify: mail(), Exists: mail()}, by)
 		}),
 		"Resend": only(func(ctx context.Context, db *store.Dataplane) error {
-			return db.Resend(ctx, acme, "agent@example.com", code, mail(), mail())
+			return db.Resend(ctx, acme, store.CodeRequest{
+				Email: "agent@example.com",
+				Code:  code,
+				Mail:  mail(),
+				Other: mail(),
+			})
 		}),
 		"VerifyEmail": func(ctx context.Context, db *store.Dataplane) (any, error) {
-			return db.VerifyEmail(ctx, acme, "agent@example.com", bothHash, "", by)
+			return db.VerifyEmail(ctx, acme, store.Verification{Email: "agent@example.com", Hash: bothHash}, by)
 		},
 		"RequestReset": only(func(ctx context.Context, db *store.Dataplane) error {
-			return db.RequestReset(ctx, acme, "both@example.com", token, mail(), mail(), by)
+			return db.RequestReset(ctx, acme, store.ResetRequest{
+				Email: "both@example.com",
+				Token: token,
+				Mail:  mail(),
+				Other: mail(),
+			}, by)
 		}),
 		"ResetPassword": func(ctx context.Context, db *store.Dataplane) (any, error) {
-			u, _, err := db.ResetPassword(ctx, acme, bothHash, "new hash", nil, by)
+			u, _, err := db.ResetPassword(ctx, acme, store.PasswordReset{TokenHash: bothHash, NewHash: "new hash"}, by)
 			return u, err
 		},
 		"ChangePassword": func(ctx context.Context, db *store.Dataplane) (any, error) {
-			return db.ChangePassword(ctx, acme, bothUser, "hash", "new hash", nil, by)
+			return db.ChangePassword(ctx, acme, store.PasswordChange{
+				UserID:   bothUser,
+				SeenHash: "hash",
+				NewHash:  "new hash",
+			}, by)
 		},
 		"SetUserRole": func(ctx context.Context, db *store.Dataplane) (any, error) {
-			return db.SetUserRole(ctx, acme, bothUser, store.RoleViewer, true, by)
+			return db.SetUserRole(ctx, acme, store.RoleChange{
+				UserID:    bothUser,
+				Role:      store.RoleViewer,
+				KeepAdmin: true,
+			}, by)
 		},
 		"SetUserDisabled": func(ctx context.Context, db *store.Dataplane) (any, error) {
-			return db.SetUserDisabled(ctx, acme, bothUser, true, true, by)
+			return db.SetUserDisabled(ctx, acme, store.AccessChange{
+				UserID:    bothUser,
+				Disabled:  true,
+				KeepAdmin: true,
+			}, by)
 		},
 		"RevokeUser": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			return db.RevokeUser(ctx, acme, bothUser, nil, by)
@@ -328,13 +354,22 @@ func writing() map[string]call {
 			return db.StartSession(ctx, acme, store.NewSession{ID: store.NewID(), UserID: bothUser, Key: bothHash, Lifetime: time.Hour, SeenHash: "hash"}, by)
 		},
 		"EndSession": only(func(ctx context.Context, db *store.Dataplane) error {
-			return db.EndSession(ctx, acme, bothUser, bothSession, store.EndRevoked, store.ActionSessionRevoked, by)
+			return db.EndSession(ctx, acme, store.SessionEnd{
+				UserID:    bothUser,
+				SessionID: bothSession,
+				Reason:    store.EndRevoked,
+				Action:    store.ActionSessionRevoked,
+			}, by)
 		}),
 		"EndSessions": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			return db.EndSessions(ctx, acme, bothUser, by)
 		},
 		"RotateSession": func(ctx context.Context, db *store.Dataplane) (any, error) {
-			st, _, err := db.RotateSession(ctx, acme, bothSession, bothHash, func(store.RefreshState) store.Rotation { return store.RotateEnd }, nil, by)
+			st, _, err := db.RotateSession(ctx, acme, store.Refresh{
+				SessionID: bothSession,
+				TokenHash: bothHash,
+				Decide:    func(store.RefreshState) store.Rotation { return store.RotateEnd },
+			}, by)
 			return st, err
 		},
 		"ReturnHit": only(func(ctx context.Context, db *store.Dataplane) error {

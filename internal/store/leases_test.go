@@ -42,7 +42,12 @@ func TestLostLease(t *testing.T) {
 		wantErr error
 	}{
 		"RetryLater": {func(ctx context.Context) error {
-			return f.upload.RetryLater(ctx, "first", id, time.Now(), "Code", "message", true)
+			return f.upload.RetryLater(ctx, "first", id, store.LaterAttempt{
+				At:      time.Now(),
+				Code:    "Code",
+				Message: "message",
+				Counted: true,
+			})
 		}, store.ErrLeaseLost},
 		"Fail": {func(ctx context.Context) error {
 			return f.upload.Fail(ctx, "first", id, "Code", "message")
@@ -101,7 +106,11 @@ func TestErrorsAreBounded(t *testing.T) {
 		t.Fatalf("claimed %v, %v", recs, err)
 	}
 	message := strings.Repeat("é", 5000)
-	later := f.upload.RetryLater(t.Context(), "owner", ids[0], time.Now(), "Code", message, false)
+	later := f.upload.RetryLater(t.Context(), "owner", ids[0], store.LaterAttempt{
+		At:      time.Now(),
+		Code:    "Code",
+		Message: message,
+	})
 	failed := f.upload.Fail(t.Context(), "owner", ids[1], "Code", message)
 	if later != nil || failed != nil {
 		t.Fatal(later, failed)

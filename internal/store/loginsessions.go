@@ -111,27 +111,33 @@ func (d *Dataplane) ListSessions(
 	return list, err
 }
 
-// EndSession ends one of a user's sessions, for the reason and under the audit log's action. ErrNotFound when the user has no such live
-// session.
-func (d *Dataplane) EndSession(ctx context.Context, tenant, userID, sessionID, reason, action string, by Origin) error {
-	if !ValidID(sessionID) {
+// SessionEnd ends one login session.
+type SessionEnd struct {
+	UserID, SessionID string
+	// Reason is stored with the session, Action with the row of the audit log.
+	Reason, Action string
+}
+
+// EndSession ends one of a user's sessions. ErrNotFound when the user has no such live session.
+func (d *Dataplane) EndSession(ctx context.Context, tenant string, e SessionEnd, by Origin) error {
+	if !ValidID(e.SessionID) {
 		return ErrNotFound
 	}
 	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
-		u, err := lockUser(ctx, tx, tenant, userID)
+		u, err := lockUser(ctx, tx, tenant, e.UserID)
 		if err != nil {
 			return err
 		}
-		ended, err := endSessions(ctx, tx, tenant, sessionsOf{UserID: userID, Only: sessionID}, reason)
+		ended, err := endSessions(ctx, tx, tenant, sessionsOf{UserID: e.UserID, Only: e.SessionID}, e.Reason)
 		if err != nil {
 			return err
 		}
 		if len(ended) == 0 {
 			return ErrNotFound
 		}
-		a := by.success(action, u.Email)
-		if sessionID != by.SessionID {
-			a.Reason = "session " + sessionID
+		a := by.success(e.Action, u.Email)
+		if e.SessionID != by.SessionID {
+			a.Reason = "session " + e.SessionID
 		}
 		return insertAudit(ctx, tx, tenant, a)
 	})

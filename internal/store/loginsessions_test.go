@@ -92,7 +92,12 @@ func TestListSessionsLeavesOutTheDead(t *testing.T) {
 	p := newPeople(t)
 	id := p.add(t, "jane@acme.example", store.RoleAgent)
 	live, ended, expired, idle := p.signIn(t, id).Session, p.signIn(t, id).Session, p.signIn(t, id).Session, p.signIn(t, id).Session
-	if err := p.dataplane.EndSession(t.Context(), acme, id, ended.ID, store.EndLogout, store.ActionLogout, p.by); err != nil {
+	if err := p.dataplane.EndSession(t.Context(), acme, store.SessionEnd{
+		UserID:    id,
+		SessionID: ended.ID,
+		Reason:    store.EndLogout,
+		Action:    store.ActionLogout,
+	}, p.by); err != nil {
 		t.Fatal(err)
 	}
 	p.exec(t, `UPDATE login_sessions SET expires_at = now() WHERE id = $1`, expired.ID)
@@ -111,7 +116,12 @@ func TestEndSession(t *testing.T) {
 	jane, joe := p.add(t, "jane@acme.example", store.RoleAgent), p.add(t, "joe@acme.example", store.RoleAgent)
 	st := p.signIn(t, jane)
 	end := func(user, session string) error {
-		return p.dataplane.EndSession(t.Context(), acme, user, session, store.EndRevoked, store.ActionSessionRevoked, p.by)
+		return p.dataplane.EndSession(t.Context(), acme, store.SessionEnd{
+			UserID:    user,
+			SessionID: session,
+			Reason:    store.EndRevoked,
+			Action:    store.ActionSessionRevoked,
+		}, p.by)
 	}
 	for name, try := range map[string]func() error{
 		"somebody else's": func() error { return end(joe, st.Session.ID) },
@@ -141,11 +151,19 @@ func TestChangePasswordSparesTheSession(t *testing.T) {
 	mine, other := p.signIn(t, id).Session.ID, p.signIn(t, id).Session.ID
 	by := p.by
 	by.ActorID, by.SessionID = id, mine
-	ended, err := p.dataplane.ChangePassword(t.Context(), acme, id, hash, "new", nil, by)
+	ended, err := p.dataplane.ChangePassword(t.Context(), acme, store.PasswordChange{
+		UserID:   id,
+		SeenHash: hash,
+		NewHash:  "new",
+	}, by)
 	if d := cmp.Diff([]string{other}, ended); err != nil || d != "" {
 		t.Errorf("%v; ended (-want +got):\n%s", err, d)
 	}
-	if _, err := p.dataplane.ChangePassword(t.Context(), acme, id, hash, "newer", nil, by); !errors.Is(err, store.ErrNotFound) {
+	if _, err := p.dataplane.ChangePassword(t.Context(), acme, store.PasswordChange{
+		UserID:   id,
+		SeenHash: hash,
+		NewHash:  "newer",
+	}, by); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("by a password that is no more: %v", err)
 	}
 }
@@ -168,14 +186,21 @@ func TestEndsAndRefreshesMeet(t *testing.T) {
 	for _, session := range sessions {
 		wg.Go(func() {
 			for i := range 20 {
-				if _, _, err := p.dataplane.RotateSession(context.Background(), acme, session, digest(fmt.Sprint(session, i)), advance, nil, p.by); err != nil {
+				if _, _, err := p.dataplane.RotateSession(context.Background(), acme, store.Refresh{
+					SessionID: session,
+					TokenHash: digest(fmt.Sprint(session, i)),
+					Decide:    advance,
+				}, p.by); err != nil {
 					t.Error("refresh:", err)
 				}
 			}
 		})
 	}
 	wg.Go(func() {
-		if _, err := p.oper.SetUserDisabled(context.Background(), acme, id, true, false, p.by); err != nil {
+		if _, err := p.oper.SetUserDisabled(context.Background(), acme, store.AccessChange{
+			UserID:   id,
+			Disabled: true,
+		}, p.by); err != nil {
 			t.Error("disable:", err)
 		}
 	})
@@ -197,8 +222,11 @@ func TestRevocationIsNotBeforeARefresh(t *testing.T) {
 	for i := range 4 {
 		wg.Go(func() {
 			for j := range 15 {
-				st, _, err := p.dataplane.RotateSession(context.Background(), acme, session, digest(fmt.Sprint(i, j)),
-					func(store.RefreshState) store.Rotation { return store.RotateAdvance }, nil, p.by)
+				st, _, err := p.dataplane.RotateSession(context.Background(), acme, store.Refresh{
+					SessionID: session,
+					TokenHash: digest(fmt.Sprint(i, j)),
+					Decide:    func(store.RefreshState) store.Rotation { return store.RotateAdvance },
+				}, p.by)
 				if err != nil {
 					t.Error(err)
 				}
@@ -212,7 +240,10 @@ func TestRevocationIsNotBeforeARefresh(t *testing.T) {
 	}
 	wg.Go(func() {
 		ctx := context.Background()
-		if _, err := p.dataplane.SetUserRole(ctx, acme, id, store.RoleViewer, false, p.by); err != nil {
+		if _, err := p.dataplane.SetUserRole(ctx, acme, store.RoleChange{
+			UserID: id,
+			Role:   store.RoleViewer,
+		}, p.by); err != nil {
 			t.Error(err)
 		}
 	})

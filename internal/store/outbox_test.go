@@ -335,11 +335,21 @@ func TestMailOfATenantIsBounded(t *testing.T) {
 		},
 		"resend": func(tenant, event string) error {
 			code := store.EmailCode{Hash: make([]byte, 32), Lifetime: time.Minute}
-			return o.db.Resend(t.Context(), tenant, "nobody@example.com", code, mail(event), mail(event))
+			return o.db.Resend(t.Context(), tenant, store.CodeRequest{
+				Email: "nobody@example.com",
+				Code:  code,
+				Mail:  mail(event),
+				Other: mail(event),
+			})
 		},
 		"forgot": func(tenant, event string) error {
 			token := store.ResetToken{Hash: make([]byte, 32), Lifetime: time.Minute}
-			return o.db.RequestReset(t.Context(), tenant, "nobody@example.com", token, mail(event), mail(event), store.Origin{})
+			return o.db.RequestReset(t.Context(), tenant, store.ResetRequest{
+				Email: "nobody@example.com",
+				Token: token,
+				Mail:  mail(event),
+				Other: mail(event),
+			}, store.Origin{})
 		},
 	}
 	o.exec(`DELETE FROM mail_outbox WHERE event_key = 'full1005'`) // one is left

@@ -6,22 +6,28 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// ResetRequest is a request of a person for a token that sets the password. One of the two messages is sent.
+type ResetRequest struct {
+	Email string
+	Token ResetToken
+	// Mail carries the token. Other is sent when no user of that email may sign in.
+	Mail, Other *OutboxMail
+}
+
 // RequestReset makes a token that sets the password of the email's user, and sends mail with it. When no such user may sign in, no token is
 // made, and the mail is other.
-func (d *Dataplane) RequestReset(
-	ctx context.Context, tenant, email string, token ResetToken, mail, other *OutboxMail, by Origin,
-) error {
+func (d *Dataplane) RequestReset(ctx context.Context, tenant string, r ResetRequest, by Origin) error {
 	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
-		known, err := insertResetToken(ctx, tx, tenant, email, token)
+		known, err := insertResetToken(ctx, tx, tenant, r.Email, r.Token)
 		if err != nil {
 			return err
 		}
-		if err := addAskedMail(ctx, tx, tenant, choose(known, mail, other)); err != nil {
+		if err := addAskedMail(ctx, tx, tenant, choose(known, r.Mail, r.Other)); err != nil {
 			return err
 		}
-		a := by.success(ActionPasswordResetRequested, email)
+		a := by.success(ActionPasswordResetRequested, r.Email)
 		if !known {
-			a = by.failure(ActionPasswordResetRequested, email, "no such account")
+			a = by.failure(ActionPasswordResetRequested, r.Email, "no such account")
 		}
 		return insertAudit(ctx, tx, tenant, a)
 	})
@@ -54,26 +60,36 @@ func (d *Dataplane) ResetTokenOwner(ctx context.Context, tenant string, hash []b
 
 const usable = `t.used_at IS NULL AND t.expires_at > now() AND u.disabled_at IS NULL`
 
+// PasswordReset sets a password by a reset token.
+type PasswordReset struct {
+	TokenHash []byte
+	// NewHash is the hash of the new password.
+	NewHash string
+	// Mail notifies the user.
+	Mail MailFor
+}
+
 // ResetPassword uses a reset token up: the password is set, the email verified, every session ended. It returns the user and the sessions
 // that ended. ErrNotFound when the token sets none, or sets one at this moment in another request.
 func (d *Dataplane) ResetPassword(
-	ctx context.Context, tenant string, hash []byte, newHash string, mail MailFor, by Origin,
+	ctx context.Context, tenant string, r PasswordReset, by Origin,
 ) (u User, ended []string, err error) {
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		u, err = scanUser(tx.QueryRow(ctx, `SELECT `+userColumns+` FROM password_reset_tokens t JOIN users u ON u.tenant = t.tenant AND u.id = t.user_id
-			WHERE t.tenant = $1 AND t.token_hash = $2 AND `+usable+` FOR NO KEY UPDATE OF u FOR UPDATE OF t`, tenant, hash))
+			WHERE t.tenant = $1 AND t.token_hash = $2 AND `+usable+` FOR NO KEY UPDATE OF u FOR UPDATE OF t`,
+			tenant, r.TokenHash))
 		if err != nil {
 			return err
 		}
 		by.ActorID = u.ID
-		if err := useUp(ctx, tx, tenant, u.ID, hash); err != nil {
+		if err := useUp(ctx, tx, tenant, u.ID, r.TokenHash); err != nil {
 			return err
 		}
 		if err := verified(ctx, tx, tenant, u.ID); err != nil {
 			return err
 		}
-		ended, err = setPassword(ctx, tx, tenant, u, newHash, sessionsOf{UserID: u.ID}, EndPasswordReset, mail)
-		if err != nil {
+		set := passwordSet{hash: r.NewHash, end: sessionsOf{UserID: u.ID}, reason: EndPasswordReset, mail: r.Mail}
+		if ended, err = set.apply(ctx, tx, tenant, u); err != nil {
 			return err
 		}
 		return insertAudit(ctx, tx, tenant, by.success(ActionPasswordReset, u.Email))
@@ -95,22 +111,32 @@ func dropResetTokens(ctx context.Context, tx pgx.Tx, tenant, userID string) erro
 	return err
 }
 
-// ChangePassword sets a password in place of the one that seenHash is of, ends the user's other sessions, and returns those. ErrNotFound
-// when the user may not sign in or has got another password since.
+// PasswordChange replaces the password of a user.
+type PasswordChange struct {
+	UserID string
+	// SeenHash is the hash that the current password was checked against. NewHash takes its place.
+	SeenHash, NewHash string
+	// Mail notifies the user.
+	Mail MailFor
+}
+
+// ChangePassword sets a password in place of the one that was checked, ends the user's other sessions, and returns
+// those. ErrNotFound when the user may not sign in or has got another password since.
 func (d *Dataplane) ChangePassword(
-	ctx context.Context, tenant, userID, seenHash, newHash string, mail MailFor, by Origin,
+	ctx context.Context, tenant string, c PasswordChange, by Origin,
 ) (ended []string, err error) {
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		u, err := scanUser(tx.QueryRow(ctx, `SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2 AND password_hash = $3
-			AND disabled_at IS NULL FOR NO KEY UPDATE`, tenant, userID, seenHash))
+			AND disabled_at IS NULL FOR NO KEY UPDATE`, tenant, c.UserID, c.SeenHash))
 		if err != nil {
 			return err
 		}
-		if err := dropResetTokens(ctx, tx, tenant, userID); err != nil {
+		if err := dropResetTokens(ctx, tx, tenant, c.UserID); err != nil {
 			return err
 		}
-		others := sessionsOf{UserID: userID, Except: by.SessionID}
-		if ended, err = setPassword(ctx, tx, tenant, u, newHash, others, EndPasswordChanged, mail); err != nil {
+		others := sessionsOf{UserID: c.UserID, Except: by.SessionID}
+		set := passwordSet{hash: c.NewHash, end: others, reason: EndPasswordChanged, mail: c.Mail}
+		if ended, err = set.apply(ctx, tx, tenant, u); err != nil {
 			return err
 		}
 		return insertAudit(ctx, tx, tenant, by.success(ActionPasswordChanged, u.Email))
@@ -118,16 +144,22 @@ func (d *Dataplane) ChangePassword(
 	return ended, err
 }
 
-// setPassword writes the hash, ends the sessions, and tells the user.
-func setPassword(
-	ctx context.Context, tx pgx.Tx, tenant string, u User, hash string, end sessionsOf, reason string, mail MailFor,
-) ([]string, error) {
-	if err := setHash(ctx, tx, tenant, u.ID, hash); err != nil {
+// passwordSet is a new password of a user, with the sessions that end and the reason.
+type passwordSet struct {
+	hash   string
+	end    sessionsOf
+	reason string
+	mail   MailFor
+}
+
+// apply writes the hash, ends the sessions and notifies the user. It returns the sessions that ended.
+func (p passwordSet) apply(ctx context.Context, tx pgx.Tx, tenant string, u User) ([]string, error) {
+	if err := setHash(ctx, tx, tenant, u.ID, p.hash); err != nil {
 		return nil, err
 	}
-	ended, err := endSessions(ctx, tx, tenant, end, reason)
+	ended, err := endSessions(ctx, tx, tenant, p.end, p.reason)
 	if err != nil {
 		return nil, err
 	}
-	return ended, send(ctx, tx, tenant, u, mail)
+	return ended, send(ctx, tx, tenant, u, p.mail)
 }

@@ -78,18 +78,25 @@ func (d *Upload) Complete(ctx context.Context, owner, id string, res Result) err
 	return nil
 }
 
-// RetryLater gives the recording back, due at the given time. An attempt that was not the recording's fault is not counted.
-func (d *Upload) RetryLater(
-	ctx context.Context, owner, id string, at time.Time, code, msg string, countAttempt bool,
-) error {
+// LaterAttempt is the next attempt at a recording, with the error of the last one.
+type LaterAttempt struct {
+	// At is when the recording is due again.
+	At            time.Time
+	Code, Message string
+	// Counted is false for an attempt that failed for a reason outside of the recording.
+	Counted bool
+}
+
+// RetryLater returns the recording to the queue for a later attempt.
+func (d *Upload) RetryLater(ctx context.Context, owner, id string, a LaterAttempt) error {
 	counted := 0
-	if countAttempt {
+	if a.Counted {
 		counted = 1
 	}
 	return d.held(ctx, `UPDATE recordings SET lease_owner = NULL, lease_until = NULL, available_at = $3, attempts = attempts + $6,
 		last_error_code = $4, last_error = $5, last_error_at = now()
 		WHERE tenant = caly_upload_tenant() AND id = $2 AND lease_owner = $1`,
-		owner, id, at, code, bounded.Text(msg, maxError), counted)
+		owner, id, a.At, a.Code, bounded.Text(a.Message, maxError), counted)
 }
 
 // Fail moves a recording into the history as failed.

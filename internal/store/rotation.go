@@ -45,28 +45,38 @@ type RefreshState struct {
 	Now time.Time
 }
 
-// RotateSession lets decide judge a refresh token of the session, whose hash is given, while no other does, and does what it says. It
-// returns the state afterwards. ErrNotFound when there is no such session. The mail is for RotateEnd.
+// Refresh is a refresh token that was sent for a login session.
+type Refresh struct {
+	SessionID string
+	TokenHash []byte
+	// Decide judges the token. It runs inside of the transaction, so it must not wait for anything.
+	Decide func(RefreshState) Rotation
+	// Mail notifies the user of a RotateEnd.
+	Mail MailFor
+}
+
+// RotateSession locks the session, asks Decide about its refresh token, and applies the answer. It returns the state
+// afterwards. ErrNotFound when there is no such session.
 func (d *Dataplane) RotateSession(
-	ctx context.Context, tenant, id string, hash []byte, decide func(RefreshState) Rotation, mail MailFor, by Origin,
-) (st RefreshState, r Rotation, err error) {
-	if !ValidID(id) {
+	ctx context.Context, tenant string, r Refresh, by Origin,
+) (st RefreshState, rotation Rotation, err error) {
+	if !ValidID(r.SessionID) {
 		return st, RotateRefuse, ErrNotFound
 	}
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
-		if st, err = lockSession(ctx, tx, tenant, id, hash); err != nil {
+		if st, err = lockSession(ctx, tx, tenant, r.SessionID, r.TokenHash); err != nil {
 			return err
 		}
-		by.ActorID, by.SessionID = st.Session.UserID, id
-		switch r = decide(st); r {
+		by.ActorID, by.SessionID = st.Session.UserID, r.SessionID
+		switch rotation = r.Decide(st); rotation {
 		case RotateRefuse:
 			return nil
 		case RotateEnd:
-			return endReused(ctx, tx, tenant, st, hash, mail, by)
+			return st.endReused(ctx, tx, tenant, r, by)
 		}
-		return st.rotate(ctx, tx, tenant, r, by)
+		return st.rotate(ctx, tx, tenant, rotation, by)
 	})
-	return st, r, err
+	return st, rotation, err
 }
 
 // lockSession locks the user before the session, as all do that end a user's sessions: the marks are taken in the order of their clauses.
@@ -99,16 +109,15 @@ func (st *RefreshState) rotate(ctx context.Context, tx pgx.Tx, tenant string, r 
 }
 
 // endReused ends the session of a token that was used before: one of the two who used it should not have it, and nobody knows which.
-func endReused(
-	ctx context.Context, tx pgx.Tx, tenant string, st RefreshState, hash []byte, mail MailFor, by Origin,
-) error {
+func (st *RefreshState) endReused(ctx context.Context, tx pgx.Tx, tenant string, r Refresh, by Origin) error {
 	if _, err := endSessions(ctx, tx, tenant, sessionsOf{UserID: st.User.ID, Only: st.Session.ID}, EndReuse); err != nil {
 		return err
 	}
-	if err := blacklist(ctx, tx, tenant, []deadToken{{hash, st.Session.ID, st.Session.ExpiresAt}}, EndReuse); err != nil {
+	dead := []deadToken{{r.TokenHash, st.Session.ID, st.Session.ExpiresAt}}
+	if err := blacklist(ctx, tx, tenant, dead, EndReuse); err != nil {
 		return err
 	}
-	if err := send(ctx, tx, tenant, st.User, mail); err != nil {
+	if err := send(ctx, tx, tenant, st.User, r.Mail); err != nil {
 		return err
 	}
 	return insertAudit(ctx, tx, tenant, by.failure(ActionRefreshReuse, st.User.Email, "a refresh token that was used before: the session was ended"))

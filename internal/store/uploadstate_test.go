@@ -44,7 +44,12 @@ func TestUploadState(t *testing.T) {
 	}
 	for i, id := range ids[:2] {
 		code := []string{"StorageUnavailable", "StorageAccessDenied"}[i]
-		if err := f.upload.RetryLater(ctx, "w", id, now.Add(time.Hour), code, "403: no", true); err != nil {
+		if err := f.upload.RetryLater(ctx, "w", id, store.LaterAttempt{
+			At:      now.Add(time.Hour),
+			Code:    code,
+			Message: "403: no",
+			Counted: true,
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -7,13 +7,19 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// SetUserRole gives a user another role. Access tokens that say the old one are good no more. With keepAdmin it is ErrLastAdmin when
-// the tenant would be left without one. ErrNotFound when there is no such user.
-func (d *Dataplane) SetUserRole(
-	ctx context.Context, tenant, id, role string, keepAdmin bool, by Origin,
-) (u User, err error) {
+// RoleChange is a new role of a user.
+type RoleChange struct {
+	UserID, Role string
+	// KeepAdmin rejects a change that would leave the tenant without an admin.
+	KeepAdmin bool
+}
+
+// SetUserRole gives a user another role. Access tokens with the old one are no longer valid. ErrLastAdmin when
+// KeepAdmin rejects the change. ErrNotFound when there is no such user.
+func (d *Dataplane) SetUserRole(ctx context.Context, tenant string, c RoleChange, by Origin) (u User, err error) {
+	id, role := c.UserID, c.Role
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
-		if u, err = lockForAdmin(ctx, tx, tenant, id, keepAdmin && role != RoleAdmin); err != nil || u.Role == role {
+		if u, err = lockForAdmin(ctx, tx, tenant, id, c.KeepAdmin && role != RoleAdmin); err != nil || u.Role == role {
 			return err
 		}
 		if _, err := tx.Exec(ctx, `UPDATE users SET role = $3, updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, id, role); err != nil {
@@ -30,13 +36,20 @@ func (d *Dataplane) SetUserRole(
 	return u, err
 }
 
-// SetUserDisabled lets a user sign in no more, ends the sessions and revokes the access; or lets the user sign in again. With
-// keepAdmin it is ErrLastAdmin when the tenant would be left without one. ErrNotFound when there is no such user.
-func (d *common) SetUserDisabled(
-	ctx context.Context, tenant, id string, disabled, keepAdmin bool, by Origin,
-) (u User, err error) {
+// AccessChange disables a user or enables the user again.
+type AccessChange struct {
+	UserID   string
+	Disabled bool
+	// KeepAdmin rejects a change that would leave the tenant without an admin.
+	KeepAdmin bool
+}
+
+// SetUserDisabled disables a user, ends the sessions and revokes the access, or enables the user again. ErrLastAdmin
+// when KeepAdmin rejects the change. ErrNotFound when there is no such user.
+func (d *common) SetUserDisabled(ctx context.Context, tenant string, c AccessChange, by Origin) (u User, err error) {
+	id, disabled := c.UserID, c.Disabled
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
-		if u, err = lockForAdmin(ctx, tx, tenant, id, keepAdmin && disabled); err != nil || u.Disabled() == disabled {
+		if u, err = lockForAdmin(ctx, tx, tenant, id, c.KeepAdmin && disabled); err != nil || u.Disabled() == disabled {
 			return err
 		}
 		var at *time.Time

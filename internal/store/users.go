@@ -183,19 +183,26 @@ func (d *Operator) CreateUser(ctx context.Context, tenant string, u NewUser, by 
 	})
 }
 
-// Invite makes an account without a password, and a token that sets one. ErrEmailTaken when there is one.
-func (d *common) Invite(
-	ctx context.Context, tenant string, u NewUser, token ResetToken, mail *OutboxMail, by Origin,
-) error {
+// Invitation is an account without a password, and a token that sets one.
+type Invitation struct {
+	User  NewUser
+	Token ResetToken
+	// Mail carries the token; nil sends none.
+	Mail *OutboxMail
+}
+
+// Invite makes the account and the token of an invitation. ErrEmailTaken when there is an account.
+func (d *common) Invite(ctx context.Context, tenant string, i Invitation, by Origin) error {
+	u := i.User
 	u.PasswordHash, u.Verified = "", false
 	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		if err := insertUser(ctx, tx, tenant, u); err != nil {
 			return err
 		}
-		if _, err := insertResetToken(ctx, tx, tenant, u.Email, token); err != nil {
+		if _, err := insertResetToken(ctx, tx, tenant, u.Email, i.Token); err != nil {
 			return err
 		}
-		if err := addMail(ctx, tx, tenant, mail); err != nil {
+		if err := addMail(ctx, tx, tenant, i.Mail); err != nil {
 			return err
 		}
 		return insertAudit(ctx, tx, tenant, by.success(ActionUserInvited, u.Email))

@@ -251,7 +251,10 @@ func TestDisabledUser(t *testing.T) {
 	r := newRig(t)
 	id := r.user(t, acme, jane, store.RoleAgent)
 	tk := r.login(t, jane, good)
-	if _, err := r.oper.SetUserDisabled(t.Context(), acme, id, true, false, store.Origin{}); err != nil {
+	if _, err := r.oper.SetUserDisabled(t.Context(), acme, store.AccessChange{
+		UserID:   id,
+		Disabled: true,
+	}, store.Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	r.refresh(t, tk.RefreshToken).want(t, "refresh", 401, "invalid_token")
@@ -259,7 +262,7 @@ func TestDisabledUser(t *testing.T) {
 	soon.Holds(t, "access ends", func() bool {
 		return r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: tk.AccessToken}).Status == 401
 	})
-	if _, err := r.oper.SetUserDisabled(t.Context(), acme, id, false, false, store.Origin{}); err != nil {
+	if _, err := r.oper.SetUserDisabled(t.Context(), acme, store.AccessChange{UserID: id}, store.Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	r.refresh(t, tk.RefreshToken).want(t, "the old session, enabled again", 401, "invalid_token")

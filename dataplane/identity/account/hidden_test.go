@@ -26,7 +26,10 @@ func newCast(t *testing.T) *rig {
 	r := newRig(t)
 	r.user(t, acme, verified, store.RoleAgent)
 	id := r.user(t, acme, disabled, store.RoleAgent)
-	if _, err := r.oper.SetUserDisabled(t.Context(), acme, id, true, false, store.Origin{}); err != nil {
+	if _, err := r.oper.SetUserDisabled(t.Context(), acme, store.AccessChange{
+		UserID:   id,
+		Disabled: true,
+	}, store.Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.pods[0].svc.Invite(t.Context(), r.acme, invited, store.RoleAdmin); err != nil {

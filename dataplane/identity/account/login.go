@@ -54,7 +54,8 @@ func (s *Service) begin(
 	if err := s.take(ctx, t, limited{ratelimit.API, c.User.ID}); err != nil {
 		return session.Tokens{}, err
 	}
-	tokens, err := s.sessions.Start(ctx, t, c.User.ID, c.PasswordHash, newHash, originOf(ctx))
+	login := session.Login{UserID: c.User.ID, SeenHash: c.PasswordHash, NewHash: newHash}
+	tokens, err := s.sessions.Start(ctx, t, login, originOf(ctx))
 	if err == nil {
 		s.forgive(ctx, t, tries)
 	}
@@ -138,7 +139,12 @@ func (s *Service) Refresh(ctx context.Context, t *tenantconfig.Tenant, raw strin
 // Logout ends the session of who asks.
 func (s *Service) Logout(ctx context.Context, t *tenantconfig.Tenant) error {
 	by := originOf(ctx)
-	err := s.Store.EndSession(ctx, t.ID, by.ActorID, by.SessionID, store.EndLogout, store.ActionLogout, by)
+	err := s.Store.EndSession(ctx, t.ID, store.SessionEnd{
+		UserID:    by.ActorID,
+		SessionID: by.SessionID,
+		Reason:    store.EndLogout,
+		Action:    store.ActionLogout,
+	}, by)
 	if errors.Is(err, store.ErrNotFound) { // ended already
 		err = nil
 	}
@@ -162,7 +168,12 @@ func (s *Service) LogoutAll(ctx context.Context, t *tenantconfig.Tenant) error {
 // RevokeSession ends one session of who asks.
 func (s *Service) RevokeSession(ctx context.Context, t *tenantconfig.Tenant, id string) error {
 	by := originOf(ctx)
-	err := s.Store.EndSession(ctx, t.ID, by.ActorID, id, store.EndRevoked, store.ActionSessionRevoked, by)
+	err := s.Store.EndSession(ctx, t.ID, store.SessionEnd{
+		UserID:    by.ActorID,
+		SessionID: id,
+		Reason:    store.EndRevoked,
+		Action:    store.ActionSessionRevoked,
+	}, by)
 	if errors.Is(err, store.ErrNotFound) {
 		return problem.New(problem.NotFound, "you have no session with this ID")
 	}

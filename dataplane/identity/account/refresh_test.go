@@ -195,7 +195,11 @@ func flip(s string, i int) string {
 func TestRoleChangeIsInTheNextToken(t *testing.T) {
 	r, tk := signedIn(t)
 	db := r.pods[0].db
-	if _, err := db.SetUserRole(t.Context(), acme, tk.User.ID, store.RoleAdmin, true, store.Origin{}); err != nil {
+	if _, err := db.SetUserRole(t.Context(), acme, store.RoleChange{
+		UserID:    tk.User.ID,
+		Role:      store.RoleAdmin,
+		KeepAdmin: true,
+	}, store.Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	soon.Holds(t, "the old role's access ends", func() bool {

@@ -104,7 +104,11 @@ func (s *Service) VerifyEmail(ctx context.Context, t *tenantconfig.Tenant, raw, 
 	if err != nil {
 		return err
 	}
-	good, err := s.Store.VerifyEmail(ctx, t.ID, email, codeHash(ring, t.ID, email, code), confirmed, by)
+	good, err := s.Store.VerifyEmail(ctx, t.ID, store.Verification{
+		Email:     email,
+		Hash:      codeHash(ring, t.ID, email, code),
+		Confirmed: confirmed,
+	}, by)
 	switch {
 	case err != nil:
 		return err
@@ -175,7 +179,12 @@ func (s *Service) ResendCode(ctx context.Context, t *tenantconfig.Tenant, raw st
 	if err != nil {
 		return err
 	}
-	return s.posted(s.Store.Resend(ctx, t.ID, email, store.EmailCode{Hash: codeHash(ring, t.ID, email, code), Lifetime: codeLifetime}, real, none))
+	return s.posted(s.Store.Resend(ctx, t.ID, store.CodeRequest{
+		Email: email,
+		Code:  store.EmailCode{Hash: codeHash(ring, t.ID, email, code), Lifetime: codeLifetime},
+		Mail:  real,
+		Other: none,
+	}))
 }
 
 // Invite makes an account without a password, for an admin, and mails the token that sets one. The role is one of the store's. The email is as
@@ -199,7 +208,11 @@ func (s *Service) Invite(ctx context.Context, t *tenantconfig.Tenant, raw, role 
 		return store.User{}, err
 	}
 	u := store.NewUser{ID: store.NewID(), Email: email, Role: role}
-	if err := s.posted(s.Store.Invite(ctx, t.ID, u, stored, m, originOf(ctx))); err != nil {
+	if err := s.posted(s.Store.Invite(ctx, t.ID, store.Invitation{
+		User:  u,
+		Token: stored,
+		Mail:  m,
+	}, originOf(ctx))); err != nil {
 		return store.User{}, taken(err)
 	}
 	return s.Store.UserByID(ctx, t.ID, u.ID)

@@ -38,7 +38,12 @@ func (s *Service) ForgotPassword(ctx context.Context, t *tenantconfig.Tenant, ra
 	if err != nil {
 		return err
 	}
-	return s.posted(s.Store.RequestReset(ctx, t.ID, email, stored, real, none, by))
+	return s.posted(s.Store.RequestReset(ctx, t.ID, store.ResetRequest{
+		Email: email,
+		Token: stored,
+		Mail:  real,
+		Other: none,
+	}, by))
 }
 
 // ResetPassword sets a password by a token, once. Every session ends.
@@ -64,7 +69,11 @@ func (s *Service) ResetPassword(ctx context.Context, t *tenantconfig.Tenant, tok
 	if err != nil {
 		return busy(err)
 	}
-	_, ended, err := s.Store.ResetPassword(ctx, t.ID, hash, newHash, post{ring, t}.notice(ctx, mail.PasswordChanged), by)
+	_, ended, err := s.Store.ResetPassword(ctx, t.ID, store.PasswordReset{
+		TokenHash: hash,
+		NewHash:   newHash,
+		Mail:      post{ring, t}.notice(ctx, mail.PasswordChanged),
+	}, by)
 	if err != nil {
 		return badReset(err)
 	}
@@ -113,7 +122,12 @@ func (s *Service) ChangePassword(ctx context.Context, t *tenantconfig.Tenant, cu
 	if err != nil {
 		return busy(err)
 	}
-	ended, err := s.Store.ChangePassword(ctx, t.ID, by.ActorID, c.PasswordHash, newHash, post{ring, t}.notice(ctx, mail.PasswordChanged), by)
+	ended, err := s.Store.ChangePassword(ctx, t.ID, store.PasswordChange{
+		UserID:   by.ActorID,
+		SeenHash: c.PasswordHash,
+		NewHash:  newHash,
+		Mail:     post{ring, t}.notice(ctx, mail.PasswordChanged),
+	}, by)
 	if errors.Is(err, store.ErrNotFound) {
 		return problem.New(problem.Conflict, "the password was changed in the meantime")
 	}

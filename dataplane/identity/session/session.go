@@ -33,8 +33,9 @@ type Revoker interface {
 // Store keeps the sessions. *store.Dataplane is one.
 type Store interface {
 	StartSession(ctx context.Context, tenant string, n store.NewSession, by store.Origin) (store.Started, error)
-	RotateSession(ctx context.Context, tenant, id string, hash []byte, decide func(store.RefreshState) store.Rotation, mail store.MailFor, by store.Origin) (
-		store.RefreshState, store.Rotation, error)
+	RotateSession(
+		ctx context.Context, tenant string, r store.Refresh, by store.Origin,
+	) (store.RefreshState, store.Rotation, error)
 }
 
 // Manager begins and refreshes sessions.
@@ -56,12 +57,23 @@ type Tokens struct {
 	SessionID string
 }
 
-// Start begins a session of a user whose password was checked against seenHash; newHash, unless empty, takes its place. ErrLoginChanged
-// when the user may not sign in.
-func (m *Manager) Start(
-	ctx context.Context, t *tenantconfig.Tenant, userID, seenHash, newHash string, by store.Origin,
-) (Tokens, error) {
-	n := store.NewSession{ID: store.NewID(), UserID: userID, Key: newKey(), Lifetime: t.Auth.SessionLifetime, SeenHash: seenHash, NewHash: newHash}
+// Login is a user whose password was checked.
+type Login struct {
+	UserID string
+	// SeenHash is the hash that the password was checked against. NewHash, unless empty, takes its place.
+	SeenHash, NewHash string
+}
+
+// Start begins a session. ErrLoginChanged when the user may not sign in.
+func (m *Manager) Start(ctx context.Context, t *tenantconfig.Tenant, login Login, by store.Origin) (Tokens, error) {
+	n := store.NewSession{
+		ID:       store.NewID(),
+		UserID:   login.UserID,
+		Key:      newKey(),
+		Lifetime: t.Auth.SessionLifetime,
+		SeenHash: login.SeenHash,
+		NewHash:  login.NewHash,
+	}
 	st, err := m.Store.StartSession(ctx, t.ID, n, by)
 	if errors.Is(err, store.ErrNotFound) {
 		return Tokens{}, ErrLoginChanged
@@ -88,7 +100,12 @@ func (m *Manager) Refresh(
 		return Tokens{}, ErrInvalid
 	}
 	decide := func(st store.RefreshState) store.Rotation { return Decide(t.ID, tok, st, m.idle()) }
-	st, rotation, err := m.Store.RotateSession(ctx, t.ID, tok.SessionID, refreshtoken.Hash(raw), decide, mail, by)
+	st, rotation, err := m.Store.RotateSession(ctx, t.ID, store.Refresh{
+		SessionID: tok.SessionID,
+		TokenHash: refreshtoken.Hash(raw),
+		Decide:    decide,
+		Mail:      mail,
+	}, by)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return Tokens{}, ErrInvalid

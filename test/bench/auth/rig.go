@@ -175,7 +175,11 @@ func addUser(ctx context.Context, db *store.Dataplane, email, passwordHash strin
 	if err := db.Register(ctx, tenantID, store.Registration{User: user, Code: code}, store.Origin{}); err != nil {
 		return err
 	}
-	ok, err := db.VerifyEmail(ctx, tenantID, email, code.Hash, passwordHash, store.Origin{})
+	ok, err := db.VerifyEmail(ctx, tenantID, store.Verification{
+		Email:     email,
+		Hash:      code.Hash,
+		Confirmed: passwordHash,
+	}, store.Origin{})
 	if err == nil && !ok {
 		err = fmt.Errorf("%s: the code was rejected", email)
 	}
