@@ -67,10 +67,14 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 	if a.Reconnect {
 		o.Redial = func(ctx context.Context) (*bridge.Conn, error) { return h.redial(ctx, g.tenant, memory) }
 	}
-	captured, token := h.o.Captures.Begin(g.tenant, session.ID(), o.SampleRate), g.token
-	o.Tap = captured.Tap()
+	s := admitted{
+		Live:     session,
+		captured: h.o.Captures.Begin(g.tenant, session.ID(), o.SampleRate),
+		token:    g.token,
+	}
+	o.Tap = s.captured.Tap()
 	// Apart from the request, whose buffers and stack are then free while the call lasts.
-	h.bridges.Go(func() { h.run(session, captured, token, o, conn, peer) })
+	h.bridges.Go(func() { h.run(s, o, conn, peer) })
 	return nil
 }
 
@@ -91,27 +95,35 @@ func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, reason error)
 	return nil
 }
 
+// admitted is a stream with a session.
+type admitted struct {
+	*registry.Live
+	captured *capture.Capture
+	token    oneTime
+}
+
 // run bridges a stream until it ends.
-func (h *Handler) run(session *registry.Live, captured *capture.Capture, token oneTime, o bridge.Options, conn, peer *bridge.Conn) {
-	ctx, cut := context.WithCancelCause(session.Context())
+func (h *Handler) run(s admitted, o bridge.Options, conn, peer *bridge.Conn) {
+	ctx, cut := context.WithCancelCause(s.Context())
 	defer cut(nil)
 	h.m.live.Inc()
 	defer h.m.live.Dec()
 	o.Started = func(info agentstream.StartInfo) {
-		session.Started(info)
-		captured.Started(info)
-		if token.callSID != "" && info.CallSID != token.callSID {
+		s.Started(info)
+		s.captured.Started(info)
+		if s.token.callSID != "" && info.CallSID != s.token.callSID {
 			h.m.refused[reasonOtherCall].Inc()
 			cut(&bridge.Cut{Reason: bridge.ProtocolError, Code: websocket.ClosePolicyViolation})
 		}
 	}
 	bridge := bridge.New(o)
-	session.Measured(bridge.Counts)
+	s.Measured(bridge.Counts)
 	end := bridge.Run(ctx, conn, peer)
-	captured.End()
+	s.captured.End()
 	h.m.audio.Ended(end)
-	session.End(context.Background(), end)
-	h.o.Log.Info("a stream ended", "session", session.ID(), "reason", string(end.Reason), "side", string(end.Side), "code", end.Code)
+	s.End(context.Background(), end)
+	h.o.Log.Info("a stream ended",
+		"session", s.ID(), "reason", string(end.Reason), "side", string(end.Side), "code", end.Code)
 }
 
 // admit has a session for the stream. That the token is used once, over all pods, is the row's unique key.

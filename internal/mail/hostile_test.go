@@ -157,7 +157,8 @@ func TestBrokenOffBeforeTheDot(t *testing.T) {
 	}
 	data := []byte(strings.Repeat("a line\r\n", 100))
 	var got *Error
-	if err := c.deliver(t.Context(), "a@b.c", "d@e.f", false, data, nil); !errors.As(err, &got) || got.Kind != Temporary {
+	err = c.deliver(t.Context(), outgoing{from: "a@b.c", to: "d@e.f", data: data}, nil)
+	if !errors.As(err, &got) || got.Kind != Temporary {
 		t.Errorf("err = %v, want a temporary one", err)
 	}
 	close(stalled)

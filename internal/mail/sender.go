@@ -155,7 +155,7 @@ func (s *Sender) Send(ctx context.Context, m Message, e Envelope, before func(co
 		return err
 	}
 	defer c.end()
-	return c.deliver(ctx, s.from.Address, to, utf8, data, before)
+	return c.deliver(ctx, outgoing{from: s.from.Address, to: to, utf8: utf8, data: data}, before)
 }
 
 // connect returns a session that may send. It must be ended.

@@ -131,17 +131,24 @@ func (c *session) authenticate(s *Sender) error {
 	return nil
 }
 
-// deliver gives the server one message.
-func (c *session) deliver(ctx context.Context, from, to string, utf8 bool, data []byte, before func(context.Context) error) error {
-	if offered, _ := c.smtp.Extension("SMTPUTF8"); utf8 && !offered {
+// outgoing is a composed message with its addresses.
+type outgoing struct {
+	from, to string
+	utf8     bool // an address is not ASCII
+	data     []byte
+}
+
+// deliver sends one message to the server. Before is called once the server accepted the recipient; it may be nil.
+func (c *session) deliver(ctx context.Context, m outgoing, before func(context.Context) error) error {
+	if offered, _ := c.smtp.Extension("SMTPUTF8"); m.utf8 && !offered {
 		return &Error{Kind: Permanent, Doing: "name the recipient", Cause: errors.New("the server takes no addresses outside ASCII")}
 	}
 	c.step()
-	if err := c.smtp.Mail("<" + from + ">"); err != nil {
+	if err := c.smtp.Mail("<" + m.from + ">"); err != nil {
 		return serverTrouble("name the sender", err)
 	}
 	c.step()
-	if err := c.smtp.Rcpt("<" + to + ">"); err != nil {
+	if err := c.smtp.Rcpt("<" + m.to + ">"); err != nil {
 		return refusal("name the recipient", err)
 	}
 	if before != nil {
@@ -154,7 +161,7 @@ func (c *session) deliver(ctx context.Context, from, to string, utf8 bool, data 
 	if err != nil {
 		return refusal("begin the message", err)
 	}
-	return c.write(w, data)
+	return c.write(w, m.data)
 }
 
 // write gives the server the message and its end, the dot.

@@ -233,8 +233,14 @@ func TestPartWithoutETag(t *testing.T) {
 		_, whole := b.Put(t.Context(), objectstore.Object{Key: "k", Body: bytes.NewReader(body), Size: int64(len(body))})
 		for call, err := range map[string]error{
 			"Put": whole,
-			"PutPart": b.PutPart(t.Context(), "k", "u", objectstore.ChecksumSHA256, 1, bytes.NewReader(body[:10]),
-				10),
+			"PutPart": b.PutPart(t.Context(), objectstore.NewPart{
+				Key:      "k",
+				UploadID: "u",
+				Begun:    objectstore.ChecksumSHA256,
+				Number:   1,
+				Body:     bytes.NewReader(body[:10]),
+				Size:     10,
+			}),
 		} {
 			var silent *objectstore.NoAnswerError
 			if !errors.As(err, &silent) || resilience.Classify(err) != resilience.Transient {

@@ -34,31 +34,41 @@ func (b *Bucket) BeginUpload(ctx context.Context, o Object) (id string, err erro
 	return b.begin(ctx, &o)
 }
 
+// NewPart is a part of an upload to be sent. All parts but the last have PartSize bytes.
+type NewPart struct {
+	Key, UploadID string
+	// Begun is the checksum that the upload was begun with.
+	Begun  Checksum
+	Number int
+	// Body is read twice.
+	Body io.ReadSeeker
+	Size int64
+}
+
 // PutPart sends a part, which takes the place of one with its number, and has the store compare it with a digest: that
-// which the upload was begun with, else its MD5. In a bucket with ChecksumETag the answer must name that MD5. It reads
-// r twice. All parts but the last have PartSize bytes.
-func (b *Bucket) PutPart(
-	ctx context.Context, key, id string, begun Checksum, number int, r io.ReadSeeker, size int64,
-) error {
+// which the upload was begun with, else its MD5. In a bucket with ChecksumETag the answer must name that MD5.
+func (b *Bucket) PutPart(ctx context.Context, p NewPart) error {
+	begun := p.Begun
 	if !begun.inHeader() {
 		begun = ChecksumMD5
 	}
-	sums, err := begun.readSums(r, size)
+	sums, err := begun.readSums(p.Body, p.Size)
 	if err != nil {
-		return fmt.Errorf("read part %d: %w", number, err)
+		return fmt.Errorf("read part %d: %w", p.Number, err)
 	}
 	sent := begun.sent(sums)
-	p, err := b.core.PutObjectPart(ctx, b.name, key, id, number, io.LimitReader(r, size), size, sent.part())
+	body := io.LimitReader(p.Body, p.Size)
+	answer, err := b.core.PutObjectPart(ctx, b.name, p.Key, p.UploadID, p.Number, body, p.Size, sent.part())
 	if err != nil {
 		return b.explainUpload(err)
 	}
-	if err := b.named(p.ETag); err != nil {
+	if err := b.named(answer.ETag); err != nil {
 		return err
 	}
-	if b.checksum == ChecksumETag && begun == ChecksumMD5 && p.ETag != hex.EncodeToString(sums.MD5) {
-		return resilience.Retryable(fmt.Errorf("the store has another part %d than was sent", number))
+	if b.checksum == ChecksumETag && begun == ChecksumMD5 && answer.ETag != hex.EncodeToString(sums.MD5) {
+		return resilience.Retryable(fmt.Errorf("the store has another part %d than was sent", p.Number))
 	}
-	return sent.confirm(p.ChecksumSHA256, p.ChecksumCRC64NVME)
+	return sent.confirm(answer.ChecksumSHA256, answer.ChecksumCRC64NVME)
 }
 
 // maxPartPages bounds the listing of an upload's parts.

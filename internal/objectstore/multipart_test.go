@@ -27,7 +27,14 @@ func TestParts(t *testing.T) {
 	}
 	put := func(n int, data []byte) {
 		t.Helper()
-		if err := b.PutPart(ctx, key, id, b.Checksum(), n, bytes.NewReader(data), int64(len(data))); err != nil {
+		if err := b.PutPart(ctx, objectstore.NewPart{
+			Key:      key,
+			UploadID: id,
+			Begun:    b.Checksum(),
+			Number:   n,
+			Body:     bytes.NewReader(data),
+			Size:     int64(len(data)),
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -56,7 +63,14 @@ func TestParts(t *testing.T) {
 		t.Errorf("the object: %+v, %v", info, err)
 	}
 	for name, err := range map[string]error{
-		"a part":     b.PutPart(ctx, key, id, b.Checksum(), 3, bytes.NewReader(last), int64(len(last))),
+		"a part": b.PutPart(ctx, objectstore.NewPart{
+			Key:      key,
+			UploadID: id,
+			Begun:    b.Checksum(),
+			Number:   3,
+			Body:     bytes.NewReader(last),
+			Size:     int64(len(last)),
+		}),
 		"its parts":  second(b.Parts(ctx, key, id)),
 		"of no such": second(b.Parts(ctx, key, "00000000-0000-0000-0000-000000000000")),
 	} {
@@ -93,13 +107,25 @@ func TestPartFaults(t *testing.T) {
 	}
 	data := audio(10_000)
 	for i := range faults {
-		if err := b.PutPart(t.Context(), "ns/t/a", id, b.Checksum(), 1, bytes.NewReader(data),
-			int64(len(data))); err == nil {
+		if err := b.PutPart(t.Context(), objectstore.NewPart{
+			Key:      "ns/t/a",
+			UploadID: id,
+			Begun:    b.Checksum(),
+			Number:   1,
+			Body:     bytes.NewReader(data),
+			Size:     int64(len(data)),
+		}); err == nil {
 			t.Errorf("fault %d: no error", i)
 		}
 	}
-	if err := b.PutPart(t.Context(), "ns/t/a", id, b.Checksum(), 1, bytes.NewReader(data),
-		int64(len(data))); err != nil {
+	if err := b.PutPart(t.Context(), objectstore.NewPart{
+		Key:      "ns/t/a",
+		UploadID: id,
+		Begun:    b.Checksum(),
+		Number:   1,
+		Body:     bytes.NewReader(data),
+		Size:     int64(len(data)),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

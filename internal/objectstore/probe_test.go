@@ -17,7 +17,14 @@ func sendPart(t *testing.T, b *objectstore.Bucket) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.PutPart(t.Context(), "ns/t/a.wav", id, b.Checksum(), 1, strings.NewReader("x"), 1); err != nil {
+	if err := b.PutPart(t.Context(), objectstore.NewPart{
+		Key:      "ns/t/a.wav",
+		UploadID: id,
+		Begun:    b.Checksum(),
+		Number:   1,
+		Body:     strings.NewReader("x"),
+		Size:     1,
+	}); err != nil {
 		t.Errorf("a part: %v", err)
 	}
 	if err := b.AbortUpload(t.Context(), "ns/t/a.wav", id); err != nil {

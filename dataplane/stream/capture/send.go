@@ -214,7 +214,14 @@ func (t *tape) sendPart(ctx context.Context, b *objectstore.Bucket, number int) 
 		return err
 	}
 	err = t.request(ctx, func(ctx context.Context) error {
-		return b.PutPart(ctx, t.m.Key, t.m.UploadID, t.m.Checksum, number, f, info.Size())
+		return b.PutPart(ctx, objectstore.NewPart{
+			Key:      t.m.Key,
+			UploadID: t.m.UploadID,
+			Begun:    t.m.Checksum,
+			Number:   number,
+			Body:     f,
+			Size:     info.Size(),
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("send part %d: %w", number, err)

@@ -52,22 +52,28 @@ func (s *Server) tellMany(w http.ResponseWriter, r *http.Request, quirks DetailQ
 		records = append(records, s.record(account, c, quirks))
 	}
 	metadata := object{{"Total", number(strconv.Itoa(len(matching)))}, {"PageSize", number(strconv.Itoa(q.size))}}
-	metadata = append(metadata, pages(r, q, quirks, matching, start, end)...)
+	metadata = append(metadata, pages(r, q, quirks, shown{matching, start, end})...)
 	respond(w, r, http.StatusOK, object{{"Metadata", metadata}, {"Calls", list{item: "Call", objects: records}}})
 }
 
+// shown is one page of the calls that match: those from start to end.
+type shown struct {
+	matching   []PlacedCall
+	start, end int
+}
+
 // pages are the addresses of the first, the previous and the next page.
-func pages(r *http.Request, q question, quirks DetailQuirks, matching []PlacedCall, start, end int) object {
+func pages(r *http.Request, q question, quirks DetailQuirks, s shown) object {
 	none := any("")
 	if quirks.NullNext {
 		none = nil
 	}
 	prev, next := none, none
-	if start > 0 {
-		prev = q.page(r.URL.Path, "Before", matching[start].SID)
+	if s.start > 0 {
+		prev = q.page(r.URL.Path, "Before", s.matching[s.start].SID)
 	}
-	if end < len(matching) {
-		address := q.page(r.URL.Path, "After", matching[end-1].SID)
+	if s.end < len(s.matching) {
+		address := q.page(r.URL.Path, "After", s.matching[s.end-1].SID)
 		if quirks.RawNext {
 			address, _ = url.QueryUnescape(address)
 		}

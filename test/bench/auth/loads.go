@@ -36,7 +36,12 @@ func (r *rig) steady(ctx context.Context, d time.Duration) calls {
 	between := time.Second * apiClients / time.Duration(r.o.rate)
 	for i := range apiClients {
 		wg.Go(func() {
-			callAt(ctx, r.tokens[i], begun.Add(between*time.Duration(i)/apiClients), begun.Add(d), between, func(status int, took time.Duration) {
+			at := schedule{
+				due:     begun.Add(between * time.Duration(i) / apiClients),
+				end:     begun.Add(d),
+				between: between,
+			}
+			callAt(ctx, r.tokens[i], at, func(status int, took time.Duration) {
 				mu.Lock()
 				defer mu.Unlock()
 				if status != http.StatusOK {
@@ -51,10 +56,16 @@ func (r *rig) steady(ctx context.Context, d time.Duration) calls {
 	return all
 }
 
-func callAt(ctx context.Context, token string, due, end time.Time, between time.Duration, done func(status int, took time.Duration)) {
+// schedule is when the calls of one client are due.
+type schedule struct {
+	due, end time.Time
+	between  time.Duration
+}
+
+func callAt(ctx context.Context, token string, at schedule, done func(status int, took time.Duration)) {
 	w, request := &wire{}, listRequest(token)
 	defer w.close()
-	for ; due.Before(end) && ctx.Err() == nil; due = due.Add(between) {
+	for due := at.due; due.Before(at.end) && ctx.Err() == nil; due = due.Add(at.between) {
 		time.Sleep(time.Until(due))
 		done(w.do(ctx, request), time.Since(due))
 	}
