@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,7 +13,7 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 	"github.com/caly-dev/caly/internal/testkit/certtest"
-	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // withAgent names every Secret that audio may have.
@@ -96,7 +97,7 @@ func TestAudioRotates(t *testing.T) {
 	ca := certtest.New(t).PEM
 	r.putSecret(t, "agent-headers", map[string]string{"X-Agent-Key": "opens-the-agent-next"})
 	r.putSecret(t, "agent-ca", map[string]string{"ca.crt": ca})
-	kubetest.Eventually(t, tenantconfig.RefreshDelay, func() error {
+	eventually.Within(tenantconfig.RefreshDelay).Succeeds(t, func(context.Context) error {
 		a := r.config(t, tenant).Audio
 		if got := a.Headers["X-Agent-Key"].Reveal(); got != "opens-the-agent-next" || len(a.Headers) != 1 || a.CABundle != ca {
 			return fmt.Errorf("the config has %d headers, the old ones: %t, the old authority: %t", len(a.Headers), strings.HasSuffix(got, "agent"), a.CABundle != ca)

@@ -20,7 +20,7 @@ import (
 	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 func TestSuspend(t *testing.T) {
@@ -42,7 +42,7 @@ func TestSuspend(t *testing.T) {
 // suspended looks at both who must know: the queue, which lends no recordings, and the data plane, which refuses webhooks.
 func (r *rig) suspended(t *testing.T, tenant *v1alpha1.Tenant, want bool) {
 	t.Helper()
-	kubetest.Eventually(t, soon, func() error {
+	eventually.Within(soon).Succeeds(t, func(context.Context) error {
 		row := r.one(t, `SELECT count(*) FROM tenants WHERE tenant = $1 AND suspended`, tenant.ID()) == 1
 		config := r.config(t, tenant).Suspended
 		if row != want || config != want {
@@ -100,7 +100,7 @@ func TestRotation(t *testing.T) {
 	} {
 		digest := r.config(t, tenant).Digest()
 		r.putSecret(t, "support-webhook", step.data)
-		kubetest.Eventually(t, tenantconfig.RefreshDelay, func() error {
+		eventually.Within(tenantconfig.RefreshDelay).Succeeds(t, func(context.Context) error {
 			if diff := cmp.Diff(step.want, r.config(t, tenant).Webhooks.Signature.Secrets, cmp.Transformer("reveal", secret.Sensitive.Reveal)); diff != "" {
 				return fmt.Errorf("%s (-want +got):\n%s", step.name, diff)
 			}
@@ -114,7 +114,7 @@ func TestRotation(t *testing.T) {
 		})
 	}
 	r.putSecret(t, "support-exotel", map[string]string{"apiKey": "exotel-key-7f3a", "apiToken": "exotel-token-new"})
-	kubetest.Eventually(t, tenantconfig.RefreshDelay, func() error {
+	eventually.Within(tenantconfig.RefreshDelay).Succeeds(t, func(context.Context) error {
 		if got := r.upload(t, tenant).ExotelToken; got != "exotel-token-new" {
 			return fmt.Errorf("the upload config has another token")
 		}
@@ -151,7 +151,7 @@ func TestRestart(t *testing.T) {
 			stop()
 			tc.meanwhile(t, r, tenant)
 			r.start(t)
-			kubetest.Eventually(t, soon, func() error { // the new operator has been at it
+			eventually.Within(soon).Succeeds(t, func(context.Context) error { // the new operator has been at it
 				if r.buckets.count(tenant.ID()) < 2 {
 					return fmt.Errorf("no probe yet")
 				}

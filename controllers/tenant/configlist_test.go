@@ -18,7 +18,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // listed returns the list of tenant configs, nil without one.
@@ -49,7 +49,7 @@ func (r *rig) untilListed(t *testing.T, tenants ...*v1alpha1.Tenant) {
 		want = append(want, r.configName(tenant))
 	}
 	slices.Sort(want)
-	kubetest.Eventually(t, 30*time.Second, func() error {
+	eventually.Within(30*time.Second).Succeeds(t, func(context.Context) error {
 		if got := r.listed(t); got == nil || !slices.Equal(got, want) {
 			return fmt.Errorf("listed are %q, want %q", got, want)
 		}

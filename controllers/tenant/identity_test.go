@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
@@ -105,12 +106,12 @@ func (r *identityRig) noneShown(t *testing.T) {
 // touch has the Tenant reconciled.
 func (r *identityRig) touch(t *testing.T, tenant *v1alpha1.Tenant, change func(*v1alpha1.Tenant)) {
 	t.Helper()
-	kubetest.Eventually(t, soon, func() error {
-		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
+	eventually.Within(soon).Succeeds(t, func(ctx context.Context) error {
+		if err := r.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); err != nil {
 			return err
 		}
 		change(tenant)
-		return r.Client.Update(t.Context(), tenant)
+		return r.Client.Update(ctx, tenant)
 	})
 }
 
@@ -154,7 +155,7 @@ func TestWebIdentity(t *testing.T) {
 	before := r.buckets.count(tenant.ID())
 	r.ahead.Store(int64(35 * time.Minute))
 	r.touch(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 3 })
-	kubetest.Eventually(t, soon, func() error {
+	eventually.Within(soon).Succeeds(t, func(context.Context) error {
 		now := r.upload(t, tenant)
 		if now.AccessKeyID == first.AccessKeyID || !now.Temporary.Expires.After(first.Temporary.Expires) {
 			return fmt.Errorf("the credentials were not renewed")

@@ -21,7 +21,7 @@ import (
 	"github.com/caly-dev/caly/controllers/internal/reconcile"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // withHosts gives a Tenant accounts and host names.
@@ -58,7 +58,7 @@ func (r *rig) namesIn(t *testing.T, tenant *v1alpha1.Tenant) []string {
 
 func (r *rig) wantNames(t *testing.T, tenant *v1alpha1.Tenant, want ...string) {
 	t.Helper()
-	kubetest.Eventually(t, soon, func() error {
+	eventually.Within(soon).Succeeds(t, func(context.Context) error {
 		if diff := cmp.Diff(want, r.namesIn(t, tenant)); diff != "" {
 			return fmt.Errorf("names of %s (-want +got):\n%s", tenant.Name, diff)
 		}

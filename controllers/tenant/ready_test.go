@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -24,7 +25,7 @@ import (
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
@@ -92,9 +93,9 @@ func (r *rig) loginWorks(t *testing.T, tenant *v1alpha1.Tenant) {
 
 func (r *rig) hasEvent(t *testing.T, kind, reason string) {
 	t.Helper()
-	kubetest.Eventually(t, soon, func() error {
+	eventually.Within(soon).Succeeds(t, func(ctx context.Context) error {
 		var list eventsv1.EventList
-		if err := r.Client.List(t.Context(), &list, client.InNamespace(r.ns)); err != nil {
+		if err := r.Client.List(ctx, &list, client.InNamespace(r.ns)); err != nil {
 			return err
 		}
 		for _, e := range list.Items {
@@ -131,7 +132,7 @@ func TestWorkSecrets(t *testing.T) {
 			}
 			// Removed or changed by hand, it comes back.
 			r.delete(t, s)
-			kubetest.Eventually(t, soon, func() error {
+			eventually.Within(soon).Succeeds(t, func(context.Context) error {
 				if again := r.secret(t, prefix, tenant); again == nil || again.UID == s.UID {
 					return fmt.Errorf("it is not made anew")
 				}

@@ -25,7 +25,7 @@ import (
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // objects looks into the bucket behind the operator's back.
@@ -347,8 +347,9 @@ func TestDeletionWithoutTheUploadConfig(t *testing.T) {
 				}
 				r.putSecret(t, "support-bucket", r.goodSecrets()["bucket"])
 			}
-			kubetest.Eventually(t, 40*time.Second, func() error { // without a watch on them it looks again after 30 s
-				if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); !apierrors.IsNotFound(err) {
+			// Without a watch on them it looks again after 30 s.
+			eventually.Within(40*time.Second).Succeeds(t, func(ctx context.Context) error {
+				if err := r.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); !apierrors.IsNotFound(err) {
 					return fmt.Errorf("it is still there: %v, %w", tenant.Status.Conditions, err)
 				}
 				return nil
@@ -516,7 +517,7 @@ func TestSweeper(t *testing.T) {
 	ctx, cancel := context.WithCancel(log.IntoContext(t.Context(), r.logger()))
 	ended := make(chan error, 1)
 	go func() { ended <- sweeper.Start(ctx) }()
-	kubetest.Eventually(t, soon, func() error {
+	eventually.Within(soon).Succeeds(t, func(context.Context) error {
 		if r.secret(t, tenantconfig.PrefixTenant, id) != nil || r.secret(t, tenantconfig.PrefixUpload, id) != nil {
 			return fmt.Errorf("its Secrets are still there")
 		}

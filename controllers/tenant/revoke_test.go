@@ -19,7 +19,7 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // names lists the verifiers of a config with the number of their values; "nothing" refuses everything.
@@ -145,7 +145,7 @@ func TestVerifierCloses(t *testing.T) {
 			tc.revoke(t, r)
 			r.until(t, tenant, both(isStalled,
 				has(v1alpha1.ConditionVerifierMissing, metav1.ConditionTrue, v1alpha1.ReasonVerifierClosed, "spec."+tc.wantField)))
-			kubetest.Eventually(t, soon, func() error {
+			eventually.Within(soon).Succeeds(t, func(context.Context) error {
 				config := r.config(t, tenant)
 				got, audio := names(config.Webhooks), names(config.Audio.Verifiers)
 				if got != tc.wantWebhooks || audio != tc.wantAudio {

@@ -36,6 +36,7 @@ import (
 	"github.com/caly-dev/caly/internal/secretlabel"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
@@ -288,8 +289,8 @@ func (r *rig) publish(
 // until waits for what is wanted of the Tenant, and holds every state in between to the contract of conditions.
 func (r *rig) until(t *testing.T, tenant *v1alpha1.Tenant, want func(*v1alpha1.Tenant) error) {
 	t.Helper()
-	kubetest.Eventually(t, soon, func() error {
-		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
+	eventually.Within(soon).Succeeds(t, func(ctx context.Context) error {
+		if err := r.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); err != nil {
 			return err
 		}
 		if err := conditions.Check(tenant); err != nil && len(tenant.Status.Conditions) > 0 {
@@ -308,12 +309,12 @@ func (r *rig) until(t *testing.T, tenant *v1alpha1.Tenant, want func(*v1alpha1.T
 // change applies f to the Tenant as it is now.
 func (r *rig) change(t *testing.T, tenant *v1alpha1.Tenant, f func(*v1alpha1.Tenant)) {
 	t.Helper()
-	kubetest.Eventually(t, soon, func() error {
-		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant); err != nil {
+	eventually.Within(soon).Succeeds(t, func(ctx context.Context) error {
+		if err := r.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); err != nil {
 			return err
 		}
 		f(tenant)
-		return r.Client.Update(t.Context(), tenant)
+		return r.Client.Update(ctx, tenant)
 	})
 }
 
@@ -364,8 +365,8 @@ func both(wants ...func(*v1alpha1.Tenant) error) func(*v1alpha1.Tenant) error {
 
 func (r *rig) untilGone(t *testing.T, o client.Object) {
 	t.Helper()
-	kubetest.Eventually(t, soon, func() error {
-		err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o)
+	eventually.Within(soon).Succeeds(t, func(ctx context.Context) error {
+		err := r.Client.Get(ctx, client.ObjectKeyFromObject(o), o)
 		if apierrors.IsNotFound(err) {
 			return nil
 		}

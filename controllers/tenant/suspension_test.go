@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -15,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // annotate sets an annotation of the rig's Namespace as the platform does. An empty value removes it.
@@ -61,12 +62,12 @@ func TestPlatformSuspendsANamespace(t *testing.T) {
 		"annotation of a Tenant": func(t *v1alpha1.Tenant) { t.Annotations = no },
 		"label of a Tenant":      func(t *v1alpha1.Tenant) { t.Labels = no },
 	} {
-		kubetest.Eventually(t, soon, func() error {
-			if err := author.Get(t.Context(), client.ObjectKeyFromObject(support), support); err != nil {
+		eventually.Within(soon).Succeeds(t, func(ctx context.Context) error {
+			if err := author.Get(ctx, client.ObjectKeyFromObject(support), support); err != nil {
 				return err
 			}
 			undo(support)
-			return author.Update(t.Context(), support)
+			return author.Update(ctx, support)
 		})
 		r.until(t, support, byPlatform)
 		if !r.config(t, support).Suspended {
@@ -153,7 +154,8 @@ func (r *rig) author(t *testing.T) client.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kubetest.Eventually(t, soon, func() error { // the authorizer learns of a new Role a moment later
+	// The authorizer learns of a new Role a moment later.
+	eventually.Within(soon).Succeeds(t, func(ctx context.Context) error {
 		review := &authorizationv1.SelfSubjectAccessReview{}
 		review.Spec.ResourceAttributes = &authorizationv1.ResourceAttributes{
 			Group:     v1alpha1.GroupVersion.Group,
@@ -161,7 +163,7 @@ func (r *rig) author(t *testing.T) client.Client {
 			Namespace: r.ns,
 			Verb:      "update",
 		}
-		if err := author.Create(t.Context(), review); err != nil {
+		if err := author.Create(ctx, review); err != nil {
 			return err
 		}
 		if !review.Status.Allowed {

@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -10,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
-	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // terminate deletes a namespace. No controller empties it here, so it stays in deletion until end, which makes it
@@ -30,8 +31,8 @@ func (r *rig) terminate(t *testing.T, name string) (end func()) {
 		if err := r.Client.SubResource("finalize").Update(t.Context(), ns); err != nil {
 			t.Fatal(err)
 		}
-		kubetest.Eventually(t, soon, func() error {
-			return r.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+		eventually.Within(soon).Succeeds(t, func(ctx context.Context) error {
+			return r.Client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 		})
 	}
 }
@@ -68,8 +69,8 @@ func TestTenantsNamespaceInDeletion(t *testing.T) {
 	if err := r.Client.Delete(t.Context(), tenant); err != nil {
 		t.Fatal(err)
 	}
-	kubetest.Eventually(t, soon, func() error {
-		err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), tenant)
+	eventually.Within(soon).Succeeds(t, func(ctx context.Context) error {
+		err := r.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant)
 		if apierrors.IsNotFound(err) {
 			return nil
 		}

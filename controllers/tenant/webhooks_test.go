@@ -1,6 +1,7 @@
 package tenant
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"net/netip"
@@ -16,7 +17,7 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
-	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // allVerifiers names a Secret for each verifier that needs one, the names with a prefix.
@@ -94,7 +95,7 @@ func TestVerifiers(t *testing.T) {
 		digest := r.config(t, tenant).Digest()
 		r.putSecret(t, "verifiers-"+step.secret, step.data)
 		step.change(want)
-		kubetest.Eventually(t, tenantconfig.RefreshDelay, func() error {
+		eventually.Within(tenantconfig.RefreshDelay).Succeeds(t, func(context.Context) error {
 			if diff := cmp.Diff(want, r.config(t, tenant).Webhooks, plain); diff != "" {
 				return fmt.Errorf("%s (-want +got):\n%s", step.secret, diff)
 			}

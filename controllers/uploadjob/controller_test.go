@@ -2,6 +2,7 @@ package uploadjob
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 func TestJobFollowsTheBacklog(t *testing.T) {
@@ -32,12 +34,12 @@ func TestJobFollowsTheBacklog(t *testing.T) {
 	r.enqueue(t, unready.ID(), 3)
 	r.enqueue(t, busy.ID(), 2)
 	first := r.waitForPods(t, busy, 1)
-	eventually(t, func() string {
-		err := r.Get(t.Context(), client.ObjectKeyFromObject(busy), busy)
+	eventually.Succeeds(t, func(ctx context.Context) error {
+		err := r.Get(ctx, client.ObjectKeyFromObject(busy), busy)
 		if err != nil || busy.Status.LastUploadJobTime == nil {
-			return fmt.Sprintf("the status does not say when the Job was created: %v", err)
+			return fmt.Errorf("the status does not say when the Job was created: %v", err)
 		}
-		return ""
+		return nil
 	})
 	r.waitForBacklog(t, unready, 3) // it was looked at
 	var jobs batchv1.JobList
@@ -59,11 +61,11 @@ func TestJobFollowsTheBacklog(t *testing.T) {
 	if err := r.Delete(t.Context(), second.DeepCopy(), client.PropagationPolicy("Background")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() string {
+	eventually.Succeeds(t, func(context.Context) error {
 		if j := r.job(t, busy); j == nil || j.UID == second.UID {
-			return "a Job that was deleted by hand is not made again"
+			return errors.New("a Job that was deleted by hand is not made again")
 		}
-		return ""
+		return nil
 	})
 	if got := r.backlog(t, idle); got != -1 {
 		t.Errorf("the idle tenant's status says %d", got)
@@ -78,11 +80,11 @@ func TestFailedJobIsLeftAloneForAWhile(t *testing.T) {
 	first := r.waitForPods(t, tenant, 1)
 	failed := time.Now().Add(3*time.Second - failedPause).Truncate(time.Second)
 	r.finish(t, first, batchv1.JobFailed, failed)
-	eventually(t, func() string {
+	eventually.Succeeds(t, func(context.Context) error {
 		if j := r.job(t, tenant); j == nil || j.UID == first.UID {
-			return "a Job that failed more than a minute ago is not replaced"
+			return errors.New("a Job that failed more than a minute ago is not replaced")
 		}
-		return ""
+		return nil
 	})
 	if waited := time.Since(failed); waited < failedPause {
 		t.Errorf("it was replaced %s after it failed, want %s at least", waited, failedPause)
@@ -98,11 +100,11 @@ func TestJobBeyondItsDeadlineIsReplacedAtOnce(t *testing.T) {
 	first := r.waitForPods(t, tenant, 1)
 	ended := time.Now()
 	r.finishFor(t, first, batchv1.JobFailed, batchv1.JobReasonDeadlineExceeded, ended)
-	eventually(t, func() string {
+	eventually.Succeeds(t, func(context.Context) error {
 		if j := r.job(t, tenant); j == nil || j.UID == first.UID {
-			return "the Job is not replaced"
+			return errors.New("the Job is not replaced")
 		}
-		return ""
+		return nil
 	})
 	if waited := time.Since(ended); waited >= failedPause {
 		t.Errorf("it was replaced after %s, like a Job whose configuration is wrong", waited)
@@ -169,15 +171,15 @@ func TestTenantsShareTheGlobalBound(t *testing.T) {
 	pods := map[string]*store.Upload{a.Name: r.uploads(t, a.ID()), b.Name: r.uploads(t, b.ID())}
 	r.enqueue(t, a.ID(), 220)
 	r.enqueue(t, b.ID(), 220)
-	eventually(t, func() string {
+	eventually.Succeeds(t, func(context.Context) error {
 		x, y := r.parallelism(t, a), r.parallelism(t, b)
 		if x+y > 5 {
 			t.Fatalf("%d and %d pods are more than 5", x, y)
 		}
 		if x+y < 5 || x == 0 || y == 0 {
-			return fmt.Sprintf("%d and %d pods, want 5 together and some for each", x, y)
+			return fmt.Errorf("%d and %d pods, want 5 together and some for each", x, y)
 		}
-		return ""
+		return nil
 	})
 	greater, lesser := a, b
 	if r.parallelism(t, a) < r.parallelism(t, b) {
@@ -288,12 +290,12 @@ func TestExpiredLeasesAreReaped(t *testing.T) {
 		t.Fatalf("claimed %d: %v", len(got), err)
 	}
 	key := store.RecordingKey{Tenant: tenant.ID(), ID: got[0].ID}
-	eventually(t, func() string {
-		rows, err := r.db.Recordings(t.Context(), []store.RecordingKey{key})
+	eventually.Succeeds(t, func(ctx context.Context) error {
+		rows, err := r.db.Recordings(ctx, []store.RecordingKey{key})
 		if row := rows[key]; err != nil || row.State != store.StatePending || row.Attempts != 1 {
-			return fmt.Sprintf("the row of a pod that died is %s after %d attempts: %v", row.State, row.Attempts, err)
+			return fmt.Errorf("the row of a pod that died is %s after %d attempts: %v", row.State, row.Attempts, err)
 		}
-		return ""
+		return nil
 	})
 	r.waitForPods(t, tenant, 1)
 }

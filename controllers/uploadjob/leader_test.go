@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 )
 
@@ -84,17 +85,17 @@ func TestLeadershipMoves(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("the first operator creates no Job")
 	}
-	eventually(t, func() string {
+	eventually.Succeeds(t, func(ctx context.Context) error {
 		var lease coordinationv1.Lease
-		if err := r.Get(t.Context(), client.ObjectKey{Namespace: r.work, Name: leaseName}, &lease); err != nil {
-			return err.Error()
+		if err := r.Get(ctx, client.ObjectKey{Namespace: r.work, Name: leaseName}, &lease); err != nil {
+			return err
 		}
 		lease.Spec.HolderIdentity = ptr.To("another")
 		lease.Spec.RenewTime = ptr.To(metav1.NowMicro())
-		if err := r.Update(t.Context(), &lease); err != nil { // the first may renew it meanwhile
-			return err.Error()
+		if err := r.Update(ctx, &lease); err != nil { // the first may renew it meanwhile
+			return err
 		}
-		return ""
+		return nil
 	})
 	select {
 	case err := <-first:

@@ -1,6 +1,7 @@
 package uploadjob
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/testkit/certtest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // TestNamespaceInDeletion deletes the namespace of upload Jobs. The API server then refuses each new object in it:
@@ -44,11 +46,11 @@ func TestNamespaceInDeletion(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.work}}
-	eventually(t, func() string {
-		if err := r.Create(t.Context(), again); err != nil {
-			return err.Error()
+	eventually.Succeeds(t, func(ctx context.Context) error {
+		if err := r.Create(ctx, again); err != nil {
+			return err
 		}
-		return ""
+		return nil
 	})
 	r.waitForPods(t, tenant, 1)
 	r.recovers(t, tenant)

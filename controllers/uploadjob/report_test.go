@@ -1,6 +1,8 @@
 package uploadjob
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/conditions"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // withCondition is a tenant as the tenant controller leaves it.
@@ -33,22 +36,22 @@ func (r *rig) healthyTenant(t *testing.T, name string) *v1alpha1.Tenant {
 // waitForUploads waits until the condition is as wanted and says all parts.
 func (r *rig) waitForUploads(t *testing.T, tenant *v1alpha1.Tenant, reason string, parts ...string) {
 	t.Helper()
-	eventually(t, func() string {
+	eventually.Succeeds(t, func(ctx context.Context) error {
 		var o v1alpha1.Tenant
-		if err := r.Get(t.Context(), client.ObjectKeyFromObject(tenant), &o); err != nil {
-			return err.Error()
+		if err := r.Get(ctx, client.ObjectKeyFromObject(tenant), &o); err != nil {
+			return err
 		}
 		c := apimeta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionUploadsHealthy)
 		if c == nil || c.Reason != reason ||
 			(c.Status == metav1.ConditionTrue) != (reason == v1alpha1.ReasonUploadsHealthy) {
-			return fmt.Sprintf("the condition is %+v, want %s", c, reason)
+			return fmt.Errorf("the condition is %+v, want %s", c, reason)
 		}
 		for _, p := range parts {
 			if !strings.Contains(c.Message, p) {
-				return fmt.Sprintf("the message is %q, want %q in it", c.Message, p)
+				return fmt.Errorf("the message is %q, want %q in it", c.Message, p)
 			}
 		}
-		return ""
+		return nil
 	})
 }
 
@@ -165,11 +168,11 @@ func TestHangingPodIsReplaced(t *testing.T) {
 
 func (r *rig) waitForAnother(t *testing.T, tenant *v1alpha1.Tenant, than *batchv1.Job) {
 	t.Helper()
-	eventually(t, func() string {
+	eventually.Succeeds(t, func(context.Context) error {
 		if j := r.job(t, tenant); j == nil || j.UID == than.UID {
-			return "the Job is not replaced"
+			return errors.New("the Job is not replaced")
 		}
-		return ""
+		return nil
 	})
 }
 
@@ -237,14 +240,14 @@ func TestSuspensionRemovesTheCondition(t *testing.T) {
 	if err := r.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() string {
+	eventually.Succeeds(t, func(ctx context.Context) error {
 		var o v1alpha1.Tenant
-		if err := r.Get(t.Context(), client.ObjectKeyFromObject(tenant), &o); err != nil {
-			return err.Error()
+		if err := r.Get(ctx, client.ObjectKeyFromObject(tenant), &o); err != nil {
+			return err
 		}
 		if apimeta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionUploadsHealthy) != nil {
-			return "the condition is there still"
+			return errors.New("the condition is there still")
 		}
-		return ""
+		return nil
 	})
 }

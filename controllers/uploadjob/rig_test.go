@@ -25,6 +25,7 @@ import (
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/kubetest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/tenanttest"
@@ -231,11 +232,11 @@ func (r *rig) parallelism(t *testing.T, tenant *v1alpha1.Tenant) int32 {
 
 func (r *rig) waitForPods(t *testing.T, tenant *v1alpha1.Tenant, want int32) *batchv1.Job {
 	t.Helper()
-	eventually(t, func() string {
+	eventually.Succeeds(t, func(context.Context) error {
 		if got := r.parallelism(t, tenant); got != want {
-			return fmt.Sprintf("the Job of %s has parallelism %d, want %d", tenant.Name, got, want)
+			return fmt.Errorf("the Job of %s has parallelism %d, want %d", tenant.Name, got, want)
 		}
-		return ""
+		return nil
 	})
 	return r.job(t, tenant)
 }
@@ -252,22 +253,22 @@ func (r *rig) backlog(t *testing.T, tenant *v1alpha1.Tenant) int32 {
 
 func (r *rig) waitForBacklog(t *testing.T, tenant *v1alpha1.Tenant, want int32) {
 	t.Helper()
-	eventually(t, func() string {
+	eventually.Succeeds(t, func(context.Context) error {
 		if got := r.backlog(t, tenant); got != want {
-			return fmt.Sprintf("the status of %s says %d, want %d", tenant.Name, got, want)
+			return fmt.Errorf("the status of %s says %d, want %d", tenant.Name, got, want)
 		}
-		return ""
+		return nil
 	})
 }
 
 // waitForNothingReady waits until the poller has seen that all of a tenant's recordings are taken.
 func (r *rig) waitForNothingReady(t *testing.T, tenant *v1alpha1.Tenant) {
 	t.Helper()
-	eventually(t, func() string {
+	eventually.Succeeds(t, func(context.Context) error {
 		if n := r.controller.poller.backlog(tenant.ID()).Ready; n != 0 {
-			return fmt.Sprintf("the poller still sees %d to do", n)
+			return fmt.Errorf("the poller still sees %d to do", n)
 		}
-		return ""
+		return nil
 	})
 }
 
@@ -296,21 +297,5 @@ func (r *rig) finishFor(t *testing.T, j *batchv1.Job, kind batchv1.JobConditionT
 	}
 	if err := r.Status().Update(t.Context(), j); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// eventually waits until ok says nothing.
-func eventually(t *testing.T, ok func() string) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		said := ok()
-		if said == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("after 30s: " + said)
-		}
-		time.Sleep(50 * time.Millisecond)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/simulator/exotelsim"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
@@ -411,7 +412,9 @@ func TestTerminated(t *testing.T) {
 			defer cancel()
 			ended := make(chan error, 1)
 			go func() { ended <- r.run(ctx) }()
-			waitFor(t, "the middle of the file", func() bool { return second.Load() || !q.NoLength && r.exotel.BytesServed() > 100_000 })
+			eventually.Within(5*time.Second).Holds(t, "the middle of the file", func() bool {
+				return second.Load() || !q.NoLength && r.exotel.BytesServed() > 100_000
+			})
 			begun := time.Now()
 			cancel()
 			if err := ends(t, ended, 10*time.Second); !errors.Is(err, ErrTerminated) {
@@ -449,7 +452,7 @@ func TestDrain(t *testing.T) {
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- r.run(ctx) }()
-	waitFor(t, "both files are under way", func() bool {
+	eventually.Within(5*time.Second).Holds(t, "both files are under way", func() bool {
 		leased := r.recording(short).State == store.StateLeased && r.recording(long).State == store.StateLeased
 		return leased && r.exotel.BytesServed() > 20_000
 	})
@@ -494,7 +497,9 @@ func TestLeaseLost(t *testing.T) {
 	id, _ := r.queue("sid1", 10<<20)
 	ended := make(chan error, 1)
 	go func() { ended <- r.run(context.Background()) }()
-	waitFor(t, "the upload to begin", func() bool { return r.recording(id).UploadStarted })
+	eventually.Within(5*time.Second).Holds(t, "the upload to begin", func() bool {
+		return r.recording(id).UploadStarted
+	})
 	r.sql(`UPDATE recordings SET lease_owner = 'other', lease_until = now() + interval '1 hour'`)
 	if err := ends(t, ended, 10*time.Second); err != nil {
 		t.Errorf("ended with %v", err)
@@ -530,7 +535,9 @@ func TestDatabaseOutage(t *testing.T) {
 	r.exotel.Set(path, exotelsim.Quirks{BytesPerSecond: 100_000})
 	ended := make(chan error, 1)
 	go func() { ended <- r.run(context.Background()) }()
-	waitFor(t, "the upload to begin", func() bool { return r.recording(id).UploadStarted })
+	eventually.Within(5*time.Second).Holds(t, "the upload to begin", func() bool {
+		return r.recording(id).UploadStarted
+	})
 	r.pg.Stop(t)
 	time.Sleep(1500 * time.Millisecond)
 	r.pg.Start(t)
@@ -598,15 +605,4 @@ func TestConfigErrors(t *testing.T) {
 	if err := Run(t.Context(), Options{ConfigPath: "/nowhere"}); !errors.As(err, &c) {
 		t.Errorf("without a config: %v, want a ConfigError", err)
 	}
-}
-
-func waitFor(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for range 200 {
-		if done() {
-			return
-		}
-		time.Sleep(25 * time.Millisecond)
-	}
-	t.Fatalf("waited in vain for %s", what)
 }

@@ -2,6 +2,7 @@ package objectstore_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,7 +14,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
-	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 func (f *fixture) config() objectstore.Config {
@@ -92,7 +93,7 @@ func TestPresignedExpires(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kubetest.Eventually(t, 10*time.Second, func() error {
+	eventually.Within(10*time.Second).Succeeds(t, func(context.Context) error {
 		if status, _, _ := get(t, link); status != http.StatusForbidden {
 			return fmt.Errorf("status %d after a second", status)
 		}

@@ -15,7 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/caly-dev/caly/internal/store"
-	"github.com/caly-dev/caly/internal/testkit/kubetest"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // calls are the ids of calls.
@@ -411,7 +411,7 @@ func TestAPageReadsAPage(t *testing.T) {
 		page.After, audit.After = store.Position{At: c[49].CreatedAt, ID: c[49].SID}, a[49].Position()
 	}
 	db.Close() // tells the server's statistics
-	kubetest.Eventually(t, 10*time.Second, func() error {
+	eventually.Within(10*time.Second).Succeeds(t, func(context.Context) error {
 		if n := f.one(t, read) - before; n == 0 {
 			return errors.New("not told yet")
 		} else if n > 8*6*55 {

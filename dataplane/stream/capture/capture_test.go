@@ -15,6 +15,7 @@ import (
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/wav"
 )
 
@@ -24,7 +25,9 @@ func TestShortCall(t *testing.T) {
 	p := r.pod("one", t.TempDir(), nil)
 	c := p.call(acme, "call1")
 	c.talk(10 * time.Second)
-	r.eventually("the row is there while the call runs", func() bool { return r.row(c.session).State == "recording" })
+	eventually.Within(patience).Holds(r.t, "the row is there while the call runs", func() bool {
+		return r.row(c.session).State == "recording"
+	})
 	c.End()
 	want := c.file(nil)
 	r.settled(c.session, row{State: "uploaded", Size: int64(len(want)), Digest: true})
@@ -50,7 +53,9 @@ func TestLongCall(t *testing.T) {
 	c := p.call(acme, "call1")
 	for minute := 1; minute <= 4; minute++ {
 		c.talk(time.Minute)
-		r.eventually("what is full is in the bucket", func() bool { return r.parts() >= minute })
+		eventually.Within(patience).Holds(r.t, "what is full is in the bucket", func() bool {
+			return r.parts() >= minute
+		})
 	}
 	if n := onDisk(p.dir); n > 3*partSize {
 		t.Errorf("%d bytes are on the disk of %d that were said", n, len(c.caller)*4)
@@ -84,7 +89,9 @@ func TestWholeParts(t *testing.T) {
 		if len(want) != bytes {
 			t.Fatalf("the test makes %d bytes of %d", len(want), bytes)
 		}
-		r.eventually("it has ended", func() bool { return r.row(c.session).State == "uploaded" })
+		eventually.Within(patience).Holds(r.t, "it has ended", func() bool {
+			return r.row(c.session).State == "uploaded"
+		})
 		r.same(r.object(acme, name, c.session), want)
 	}
 	r.noUploads()
@@ -105,7 +112,7 @@ func TestClear(t *testing.T) {
 	c.caller = append(c.caller, noise(len(c.caller), testRate, 7)...)
 	c.said = append(append(c.said, noise(0, testRate/2, 13)...), make([]int16, testRate/2)...)
 	c.End()
-	r.eventually("it has ended", func() bool { return r.row(c.session).State == "uploaded" })
+	eventually.Within(patience).Holds(r.t, "it has ended", func() bool { return r.row(c.session).State == "uploaded" })
 	r.same(r.object(acme, "call1", c.session), c.file(nil))
 }
 
@@ -127,7 +134,7 @@ func TestEncodings(t *testing.T) {
 	s.Tap().Agent([]byte(base64.RawStdEncoding.EncodeToString(codes[:100])), at)
 	p.clock.Store(int64(at + 20*time.Millisecond))
 	s.End()
-	r.eventually("it has ended", func() bool { return r.row(session).State == "uploaded" })
+	eventually.Within(patience).Holds(r.t, "it has ended", func() bool { return r.row(session).State == "uploaded" })
 	want := &call{caller: g711.AppendDecode(nil, codes), said: append(g711.AppendDecode(nil, codes[:100]), make([]int16, 60)...)}
 	r.same(r.object(acme, "call1", session), want.file(wav.CallHeader(8000, 640)))
 	if n := counter(t, p, "caly_captures_dropped_frames_total"); n != 1 {
@@ -142,7 +149,7 @@ func TestNothing(t *testing.T) {
 	tenant, _ := p.o.Tenants().Tenant(acme)
 	session := store.NewID()
 	p.Begin(tenant, session, 0).End()
-	r.eventually("it is counted", func() bool { return p.outcome(outcomeEmpty) == 1 })
+	eventually.Within(patience).Holds(r.t, "it is counted", func() bool { return p.outcome(outcomeEmpty) == 1 })
 	if got := r.row(session); got != (row{}) {
 		t.Errorf("it has a row: %+v", got)
 	}
@@ -199,7 +206,7 @@ func TestNoRoom(t *testing.T) {
 	first.talk(time.Second)
 	first.End()
 	r.settled(first.session, row{State: "uploaded", Size: int64(len(first.file(nil))), Digest: true})
-	r.eventually("there is room", func() bool { live, _ := p.count(); return live == 0 })
+	eventually.Within(patience).Holds(r.t, "there is room", func() bool { live, _ := p.count(); return live == 0 })
 	third := p.call(acme, "call3")
 	if third.Tap() == nil {
 		t.Error("the third is not captured")
@@ -214,7 +221,10 @@ func TestSpoolFull(t *testing.T) {
 	p := r.pod("one", t.TempDir(), func(o *Options) { o.MaxBytes = 4 << 20 })
 	c := p.call(acme, "call1")
 	c.talk(time.Minute)
-	r.eventually("it ended before its call", func() bool { code, _ := c.tape.shortened(); return code == CodeSpoolFull })
+	eventually.Within(patience).Holds(r.t, "it ended before its call", func() bool {
+		code, _ := c.tape.shortened()
+		return code == CodeSpoolFull
+	})
 	other := p.call(globex, "call2")
 	other.talk(10 * time.Second)
 	if n := onDisk(p.dir); n > 4<<20 {
@@ -223,7 +233,7 @@ func TestSpoolFull(t *testing.T) {
 	c.End()
 	other.End()
 	r.s3.Start(t)
-	r.eventually("it has ended", func() bool { return r.row(c.session).State == "uploaded" })
+	eventually.Within(patience).Holds(r.t, "it has ended", func() bool { return r.row(c.session).State == "uploaded" })
 	got := r.object(acme, "call1", c.session)
 	if n := len(got); n < 1<<20 || n > 2<<20 || (n-wav.HeaderSize)%frame != 0 {
 		t.Fatalf("the file has %d bytes", n)
@@ -242,7 +252,7 @@ func TestDiskFails(t *testing.T) {
 	p := r.pod("one", t.TempDir(), nil)
 	c := p.call(acme, "call1")
 	c.talk(time.Second)
-	r.eventually("it is on disk", func() bool { return onDisk(p.dir) > wav.HeaderSize })
+	eventually.Within(patience).Holds(r.t, "it is on disk", func() bool { return onDisk(p.dir) > wav.HeaderSize })
 	if err := os.Mkdir(filepath.Join(p.dir, spoolName(recording.CaptureID(c.session)), "00002.part"), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/caly-dev/caly/internal/exotel/agentstream"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/wav"
 )
 
@@ -100,7 +101,9 @@ func (r *rig) start(k killed) (kill func()) {
 		r.t.Fatalf("the process said %q, %v", line, err)
 	}
 	if k.Parts > 0 {
-		r.eventually("the parts are in the bucket", func() bool { return r.parts() >= k.Parts })
+		eventually.Within(patience).Holds(r.t, "the parts are in the bucket", func() bool {
+			return r.parts() >= k.Parts
+		})
 	}
 	return kill
 }
@@ -133,7 +136,10 @@ func TestProcessEnds(t *testing.T) {
 			r.start(k)()
 			p := r.pod("pod", k.Dir, nil)
 			defer p.end()
-			r.eventually("it has ended", func() bool { s := r.row(k.Session).State; return s == "uploaded" || s == "failed" })
+			eventually.Within(patience).Holds(r.t, "it has ended", func() bool {
+				s := r.row(k.Session).State
+				return s == "uploaded" || s == "failed"
+			})
 			r.playable(k, r.row(k.Session), true)
 			r.noUploads()
 			r.spoolEmpty(p)
@@ -150,9 +156,14 @@ func TestPodLost(t *testing.T) {
 			r.t = t
 			k.DSN, k.Pod, k.Dir, k.Session = r.pg.DataplaneDSN, "gone "+name, t.TempDir(), store.NewID()
 			kill := r.start(k)
-			r.eventually("it has a row", func() bool { return r.row(k.Session).State == "recording" })
+			eventually.Within(patience).Holds(r.t, "it has a row", func() bool {
+				return r.row(k.Session).State == "recording"
+			})
 			kill()
-			r.eventually("it has ended", func() bool { s := r.row(k.Session).State; return s == "uploaded" || s == "failed" })
+			eventually.Within(patience).Holds(r.t, "it has ended", func() bool {
+				s := r.row(k.Session).State
+				return s == "uploaded" || s == "failed"
+			})
 			if k.Parts == 0 {
 				if got := r.row(k.Session); got != (row{State: "failed", Code: CodePodLost}) || r.object(acme, "call1", k.Session) != nil {
 					t.Errorf("the row: %+v", got)
@@ -215,7 +226,9 @@ func TestUnknownUpload(t *testing.T) {
 			}
 		}
 		r.pod("other "+name, t.TempDir(), nil)
-		r.eventually("it has ended", func() bool { return r.row(session).State != "recording" })
+		eventually.Within(patience).Holds(r.t, "it has ended", func() bool {
+			return r.row(session).State != "recording"
+		})
 		if got := r.row(session); parts == 1 && (got.State != "uploaded" || got.Size != int64(len(content))) || parts == 0 && got.State != "failed" {
 			t.Errorf("%s: %+v", name, got)
 		}

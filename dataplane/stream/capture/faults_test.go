@@ -17,6 +17,7 @@ import (
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 	"github.com/caly-dev/caly/internal/wav"
 )
@@ -120,8 +121,13 @@ func TestHangingBucketDelaysNoOther(t *testing.T) {
 		quiet[i].talk(time.Second)
 		quiet[i].End()
 	}
-	r.eventually("they wait", func() bool { live, waiting := p.count(); return live == 0 && waiting == 6 })
-	r.eventually("the noisy bucket hangs", func() bool { return p.gate.Held(namespaceOf(acme)) == 1 })
+	eventually.Within(patience).Holds(r.t, "they wait", func() bool {
+		live, waiting := p.count()
+		return live == 0 && waiting == 6
+	})
+	eventually.Within(patience).Holds(r.t, "the noisy bucket hangs", func() bool {
+		return p.gate.Held(namespaceOf(acme)) == 1
+	})
 	away.Store(false)
 	for _, c := range quiet {
 		r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
@@ -144,7 +150,10 @@ func TestBucketAway(t *testing.T) {
 	short.End()
 	long.talk(2 * time.Minute)
 	long.End()
-	r.eventually("they wait", func() bool { live, waiting := p.count(); return live == 0 && waiting == 2 })
+	eventually.Within(patience).Holds(r.t, "they wait", func() bool {
+		live, waiting := p.count()
+		return live == 0 && waiting == 2
+	})
 	if got := counter(t, p, "caly_captures_waiting"); got != 2 {
 		t.Errorf("%v wait by the metric", got)
 	}
@@ -183,7 +192,9 @@ func TestBreaker(t *testing.T) {
 		c.End()
 		waiting = append(waiting, c)
 	}
-	r.eventually("the breaker opens", func() bool { return p.o.Breakers.Counts()[dependency].BreakerOpened == 1 })
+	eventually.Within(patience).Holds(r.t, "the breaker opens", func() bool {
+		return p.o.Breakers.Counts()[dependency].BreakerOpened == 1
+	})
 	before := asked.Load()
 	other := p.call(globex, "call")
 	other.talk(5 * time.Second)
@@ -248,7 +259,9 @@ func TestUploadEndedByOthers(t *testing.T) {
 	}{"with the first part alone": {1, "uploaded"}, "with more": {2, "failed"}} {
 		c := p.call(acme, "call")
 		c.talk(time.Duration(tc.minutes) * time.Minute)
-		r.eventually("parts are in the bucket", func() bool { return r.parts() == tc.minutes })
+		eventually.Within(patience).Holds(r.t, "parts are in the bucket", func() bool {
+			return r.parts() == tc.minutes
+		})
 		list, err := r.admin.ListMultipartUploads(t.Context(), r.bucket, "", "", "", "", 10)
 		if err != nil || len(list.Uploads) != 1 {
 			t.Fatal(list, err)
@@ -257,7 +270,10 @@ func TestUploadEndedByOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.End()
-		r.eventually("it has ended", func() bool { s := r.row(c.session).State; return s == "uploaded" || s == "failed" })
+		eventually.Within(patience).Holds(r.t, "it has ended", func() bool {
+			s := r.row(c.session).State
+			return s == "uploaded" || s == "failed"
+		})
 		got := r.row(c.session)
 		if got.State != tc.want || (tc.want == "failed") != (got.Code == CodeUploadLost) {
 			t.Errorf("%s: %+v", name, got)
@@ -299,7 +315,9 @@ func TestTakenOver(t *testing.T) {
 			p := r.pod("one", t.TempDir(), func(o *Options) { o.FinishWithin = 100 * time.Millisecond })
 			c := p.call(acme, "call1")
 			c.talk(5 * time.Second)
-			r.eventually("it has a row", func() bool { return r.row(c.session).State == "recording" })
+			eventually.Within(patience).Holds(r.t, "it has a row", func() bool {
+				return r.row(c.session).State == "recording"
+			})
 			if ended {
 				c.End()
 			}
@@ -307,7 +325,7 @@ func TestTakenOver(t *testing.T) {
 			if ended {
 				r.s3.Start(t)
 			}
-			r.eventually("it is let go", func() bool { return p.outcome(outcomeLost) == 1 })
+			eventually.Within(patience).Holds(r.t, "it is let go", func() bool { return p.outcome(outcomeLost) == 1 })
 			r.spoolEmpty(p)
 			c.End()
 			if got := r.row(c.session); got.State != "recording" {
@@ -344,15 +362,21 @@ func TestStop(t *testing.T) {
 	d, live := two.call(acme, "call2"), two.call(acme, "call3")
 	d.talk(time.Minute)
 	live.talk(time.Second)
-	r.eventually("a part is in the bucket", func() bool { return r.parts() == 1 })
-	r.eventually("the other has a row", func() bool { return r.row(live.session).State == "recording" })
+	eventually.Within(patience).Holds(r.t, "a part is in the bucket", func() bool { return r.parts() == 1 })
+	eventually.Within(patience).Holds(r.t, "the other has a row", func() bool {
+		return r.row(live.session).State == "recording"
+	})
 	away.Store(true)
 	d.End()
 	two.end() // although a call has not ended
 	away.Store(false)
 	r.pod("three", t.TempDir(), func(o *Options) { o.Unseen = 30 * time.Second; o.now = nil })
-	r.eventually("another pod has ended it", func() bool { return r.row(d.session).State == "uploaded" })
-	r.eventually("and the other", func() bool { return r.row(live.session).State == "failed" })
+	eventually.Within(patience).Holds(r.t, "another pod has ended it", func() bool {
+		return r.row(d.session).State == "uploaded"
+	})
+	eventually.Within(patience).Holds(r.t, "and the other", func() bool {
+		return r.row(live.session).State == "failed"
+	})
 	r.noUploads()
 }
 
@@ -364,7 +388,7 @@ func TestTenantGone(t *testing.T) {
 	r.s3.Stop(t)
 	c := first.call(acme, "call1")
 	c.talk(time.Second)
-	r.eventually("it has a row", func() bool { return r.row(c.session).State == "recording" })
+	eventually.Within(patience).Holds(r.t, "it has a row", func() bool { return r.row(c.session).State == "recording" })
 	c.End()
 	first.end()
 	r.s3.Start(t)
@@ -386,7 +410,7 @@ func TestTenantNotYetKnown(t *testing.T) {
 	r.s3.Stop(t)
 	c := first.call(acme, "call1")
 	c.talk(time.Second)
-	r.eventually("it has a row", func() bool { return r.row(c.session).State == "recording" })
+	eventually.Within(patience).Holds(r.t, "it has a row", func() bool { return r.row(c.session).State == "recording" })
 	c.End()
 	first.end()
 	r.s3.Start(t)
@@ -495,10 +519,13 @@ func TestDiskFull(t *testing.T) {
 	p := r.pod("one", dir, nil)
 	c := p.call(acme, "call1")
 	c.talk(2 * time.Minute)
-	r.eventually("it ended before its call", func() bool { code, _ := c.tape.shortened(); return code == CodeSpoolFailed })
+	eventually.Within(patience).Holds(r.t, "it ended before its call", func() bool {
+		code, _ := c.tape.shortened()
+		return code == CodeSpoolFailed
+	})
 	c.End()
 	r.s3.Start(t)
-	r.eventually("it has ended", func() bool { return r.row(c.session).State == "uploaded" })
+	eventually.Within(patience).Holds(r.t, "it has ended", func() bool { return r.row(c.session).State == "uploaded" })
 	got := r.object(acme, "call1", c.session)
 	if n := len(got); n < partSize || n > 7<<20 || (n-wav.HeaderSize)%frame != 0 || r.row(c.session).Code != CodeSpoolFailed {
 		t.Fatalf("the file has %d bytes, and the row is %+v", n, r.row(c.session))
@@ -514,9 +541,9 @@ func TestOwnIsNotRescued(t *testing.T) {
 	p := r.pod("one", t.TempDir(), func(o *Options) { o.HeartbeatEvery, o.Unseen = time.Hour, 500*time.Millisecond })
 	c := p.call(acme, "call1")
 	c.talk(time.Minute)
-	r.eventually("a part is in the bucket", func() bool { return r.parts() == 1 })
+	eventually.Within(patience).Holds(r.t, "a part is in the bucket", func() bool { return r.parts() == 1 })
 	r.exec(`UPDATE captures SET last_seen_at = 'epoch'`)
-	r.eventually("it is claimed", func() bool {
+	eventually.Within(patience).Holds(r.t, "it is claimed", func() bool {
 		return r.count(`SELECT count(*)::int FROM captures WHERE last_seen_at > now() - interval '1 minute'`) == 1
 	})
 	c.talk(time.Minute)

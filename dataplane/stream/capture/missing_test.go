@@ -9,6 +9,7 @@ import (
 	"github.com/minio/minio-go/v7"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 )
 
 // TestUnbroken checks that a part that does not follow its neighbour ends what can be put together.
@@ -40,7 +41,7 @@ func TestPartReplacedByOthers(t *testing.T) {
 	p := r.pod("one", t.TempDir(), nil)
 	c := p.call(acme, "call")
 	c.talk(2 * time.Minute)
-	r.eventually("parts are in the bucket", func() bool { return r.parts() == 2 })
+	eventually.Within(patience).Holds(r.t, "parts are in the bucket", func() bool { return r.parts() == 2 })
 	list, err := r.admin.ListMultipartUploads(t.Context(), r.bucket, "", "", "", "", 10)
 	if err != nil || len(list.Uploads) != 1 {
 		t.Fatal(list, err)

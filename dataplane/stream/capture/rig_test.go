@@ -29,6 +29,7 @@ import (
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 	"github.com/caly-dev/caly/internal/wav"
@@ -276,7 +277,10 @@ func (r *rig) count(sql string) (n int) {
 // settled waits for a capture's end and compares its row.
 func (r *rig) settled(session string, want row) {
 	r.t.Helper()
-	r.eventually("the capture has ended", func() bool { s := r.row(session).State; return s == "uploaded" || s == "failed" })
+	eventually.Within(patience).Holds(r.t, "the capture has ended", func() bool {
+		s := r.row(session).State
+		return s == "uploaded" || s == "failed"
+	})
 	if diff := cmp.Diff(want, r.row(session)); diff != "" {
 		r.t.Errorf("the row (-want +got):\n%s", diff)
 	}
@@ -340,19 +344,10 @@ func (r *rig) parts() (n int) {
 // spoolEmpty : the disk and its account are.
 func (r *rig) spoolEmpty(p *pod) {
 	r.t.Helper()
-	r.eventually("the spool is empty", func() bool {
+	eventually.Within(patience).Holds(r.t, "the spool is empty", func() bool {
 		entries, err := os.ReadDir(p.dir)
 		return err == nil && len(entries) == 0 && p.budget.inUse() == 0
 	})
-}
-
-func (r *rig) eventually(what string, is func() bool) {
-	r.t.Helper()
-	for deadline := time.Now().Add(patience); !is(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			r.t.Fatalf("not in time: %s", what)
-		}
-	}
 }
 
 // onDisk is how many bytes the directory has.

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
@@ -34,7 +35,7 @@ func TestObjectIsShorter(t *testing.T) {
 			c := p.call(acme, "call1")
 			c.talk(tc.length)
 			c.End()
-			r.eventually("the size is asked for twice", func() bool {
+			eventually.Within(patience).Holds(r.t, "the size is asked for twice", func() bool {
 				return asked.Load() >= 2 || r.row(c.session).State == "uploaded"
 			})
 			if got := r.row(c.session); got.State != "recording" {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
@@ -139,7 +140,10 @@ func TestStrictRefusals(t *testing.T) {
 			short.End()
 			long.talk(longCall)
 			long.End()
-			r.eventually("they wait", func() bool { live, waiting := p.count(); return live == 0 && waiting == 2 })
+			eventually.Within(patience).Holds(r.t, "they wait", func() bool {
+				live, waiting := p.count()
+				return live == 0 && waiting == 2
+			})
 			s.SetRules(func(r *s3test.Rules) { *r = s3test.Rules{Region: "us-east-1"} })
 			for c, sid := range map[*call]string{short: "short", long: "long"} {
 				want := c.file(nil)

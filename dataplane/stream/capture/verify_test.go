@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/testkit/eventually"
 	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
@@ -153,7 +154,7 @@ func TestReadBackAfterRestart(t *testing.T) {
 			c := p.call(acme, "long")
 			c.talk(threeParts)
 			c.End()
-			r.eventually("it waits", func() bool {
+			eventually.Within(patience).Holds(r.t, "it waits", func() bool {
 				_, waiting := p.count()
 				_, found := s.Object(keyOf(c, "long"))
 				return waiting == 1 && found

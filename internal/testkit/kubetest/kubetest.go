@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -109,22 +108,6 @@ func (e *Env) NewNamespace(t testing.TB) string {
 		t.Fatalf("make a namespace: %v", err)
 	}
 	return ns.Name
-}
-
-// Eventually asks until check returns nil, and ends the test with check's last error when it has not within the time.
-func Eventually(t testing.TB, within time.Duration, check func() error) {
-	t.Helper()
-	deadline := time.Now().Add(within)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %v", within, err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
 }
 
 // Root is the repository's folder.
