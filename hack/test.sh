@@ -13,7 +13,7 @@ export PATH="$KUBEBUILDER_ASSETS:$PATH"
 CALY_TEST_POSTGRES_18=$(test/postgres18/install.sh)
 export CALY_TEST_POSTGRES_18
 echo "testing the product, with the race detector"
-CGO_ENABLED=1 go test -race -timeout 25m ./...
+CGO_ENABLED=1 go test -race -timeout 25m -parallel 4 ./... # many tests wait more than they compute
 echo "testing the store and the migrations with PostgreSQL 18"
 CALY_TEST_POSTGRES=$CALY_TEST_POSTGRES_18 CGO_ENABLED=1 go test -race -timeout 25m -skip "$OWN_SERVERS" ./internal/store/ ./migrations/
 echo "testing the image builder"

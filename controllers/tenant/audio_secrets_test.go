@@ -36,6 +36,7 @@ func agentSecrets(t *testing.T) map[string]map[string]string {
 // TestAudioStalls : a Secret of the audio's that goes bad stalls the Tenant with what to do about it; the last good config stays in force,
 // and what was mended is live without anything else being touched.
 func TestAudioStalls(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.start(t)
 	good := agentSecrets(t)
@@ -88,6 +89,7 @@ func TestAudioStalls(t *testing.T) {
 
 // TestAudioRotates : a new header, and a new authority, are in the config that pods read soon after they are in the Secret.
 func TestAudioRotates(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.start(t)
 	for name, data := range agentSecrets(t) {

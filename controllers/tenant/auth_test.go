@@ -67,6 +67,7 @@ func TestEveryLimitIsCompiled(t *testing.T) {
 
 // TestAccounts takes a Tenant from no accounts to accounts and back, rotates its bucket's credentials, and suspends it.
 func TestAccounts(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.start(t)
 	tenant := r.ready(t, "support")

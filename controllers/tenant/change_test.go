@@ -54,6 +54,7 @@ func (r *rig) suspended(t *testing.T, tenant *v1alpha1.Tenant, want bool) {
 
 // TestSuspendWhileStalled : whoever suspends a Tenant wants its webhooks refused now, whatever else is wrong with it.
 func TestSuspendWhileStalled(t *testing.T) {
+	t.Parallel()
 	for name, breaks := range map[string]func(*testing.T, *rig, *v1alpha1.Tenant){
 		"a Secret is gone": func(t *testing.T, r *rig, _ *v1alpha1.Tenant) {
 			r.delete(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: "support-exotel"}})
@@ -124,6 +125,7 @@ func TestRotation(t *testing.T) {
 
 // TestRestart : an operator that comes after another changes nothing of what is good, and makes anew what is not.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		meanwhile func(*testing.T, *rig, *v1alpha1.Tenant)
 		wantSame  bool // the database password
@@ -187,6 +189,7 @@ func (r *rig) direct() *Reconciler {
 
 // TestEndedBetweenSteps ends the operator after each of its steps; the next one brings the Tenant to the same end.
 func TestEndedBetweenSteps(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	first := r.direct()
 	steps := []reconcile.Step[*scope]{

@@ -59,6 +59,7 @@ func (r *rig) untilListed(t *testing.T, tenants ...*v1alpha1.Tenant) {
 
 // TestListOfConfigs follows the list through the life of an installation.
 func TestListOfConfigs(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	stop := r.start(t)
 	r.untilListed(t) // empty: no Tenant exists
@@ -126,6 +127,7 @@ func TestConfigIsWithdrawnBeforeItIsDeleted(t *testing.T) {
 // TestSuspendedWithoutConfig suspends a Tenant that cannot be compiled and whose config somebody deleted: the pods must
 // not keep the last value, which is not suspended.
 func TestSuspendedWithoutConfig(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.start(t)
 	tenant := r.ready(t, "support")
@@ -184,6 +186,7 @@ func TestListWaitsForTenants(t *testing.T) {
 
 // TestListIsRepaired overwrites the list with other data.
 func TestListIsRepaired(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.start(t)
 	tenant := r.ready(t, "support")
@@ -203,6 +206,7 @@ func TestListIsRepaired(t *testing.T) {
 // TestListIsPruned lists a config as an operator leaves it that was rolled back and deleted the Tenant without knowing
 // the list. One whose Tenant exists stays listed: its config is written again.
 func TestListIsPruned(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	stop := r.start(t)
 	first, second := r.ready(t, "support"), r.ready(t, "sales")

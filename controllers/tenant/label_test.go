@@ -24,6 +24,7 @@ func (r *rig) setLabel(t *testing.T, secret, value string) {
 
 // TestSecretLabel has a Tenant name Secrets of every kind: each needs the label before any of it is compiled.
 func TestSecretLabel(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.label = secretlabel.Default
 	r.start(t)

@@ -68,6 +68,7 @@ func (r *rig) wantNames(t *testing.T, tenant *v1alpha1.Tenant, want ...string) {
 
 // TestNewTenantTakesNoName writes every name of a Tenant into a second one.
 func TestNewTenantTakesNoName(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.start(t)
 	acme := r.ready(t, "acme", withHosts("voice.acme.example"), withExotel("acme1", "+918047491899"))
@@ -113,6 +114,7 @@ func TestOlderTenantTakesNoName(t *testing.T) {
 
 // TestHostsOfThePlatform writes hosts of the platform into a Tenant, in every spelling that the API server accepts.
 func TestHostsOfThePlatform(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.start(t)
 	tenant := r.ready(t, "acme", withHosts("voice.acme.example"))
@@ -132,6 +134,7 @@ func TestHostsOfThePlatform(t *testing.T) {
 }
 
 func TestAllowedHosts(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.start(t)
 	tenant := r.ready(t, "acme", withHosts("voice.acme.example", "globex.example"))
@@ -156,6 +159,7 @@ func (a answers) Proves(_ context.Context, _ *v1alpha1.Tenant, credentials *core
 // TestSharedAccount lets two Tenants share an account if Exotel accepts the credentials of both, and both list their
 // numbers.
 func TestSharedAccount(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		accepted      answers
 		first, second []string // numbers
@@ -225,6 +229,7 @@ func TestSharedAccount(t *testing.T) {
 
 // TestUpgradeKeepsNames starts an operator that has never claimed a name on Tenants whose configs are published.
 func TestUpgradeKeepsNames(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	stop := r.start(t)
 	first := r.ready(t, "first", withExotel("acme1", "+918047491899"), withHosts("voice.acme.example"))

@@ -89,6 +89,7 @@ func (r *rig) reconcile(t *testing.T, tenant *v1alpha1.Tenant) {
 
 // TestPredecessor makes a Tenant under the name of a deleted one and has the platform decide about the rows.
 func TestPredecessor(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		decision  string // $UID is the predecessor's UID
 		wantReady bool
@@ -220,6 +221,7 @@ func TestPredecessorWithoutData(t *testing.T) {
 // TestUIDIsRecorded takes rows of a version that stored no UID: a Tenant that works keeps them, a new Tenant does not
 // get them.
 func TestUIDIsRecorded(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	stop := r.start(t)
 	tenant := r.ready(t, "support")

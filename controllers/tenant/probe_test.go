@@ -298,6 +298,7 @@ func TestOutageLeavesFewVersions(t *testing.T) {
 
 // TestJudgedOnce fails checks after they have found the checksum. It is found out once a day all the same.
 func TestJudgedOnce(t *testing.T) {
+	t.Parallel()
 	for name, rules := range map[string]func(*s3test.Rules){
 		"no s3:GetObject": refuseReads(403, "AccessDenied"), "an outage": refuseReads(503, "SlowDown"),
 	} {

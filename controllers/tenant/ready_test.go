@@ -145,6 +145,7 @@ func TestWorkSecrets(t *testing.T) {
 
 // TestSecretFaults gives each Secret each fault, reads the verdict, and mends it: no more than the Secret need change.
 func TestSecretFaults(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.start(t)
 	const notFound, keyMissing = v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonSecretKeyMissing
@@ -308,6 +309,7 @@ func (r *rig) strictTenant(t *testing.T, name string, s *s3test.Strict) *v1alpha
 // TestWriteChecks checks buckets that can be listed, and that require something of each object. They read Ready before,
 // while no recording reached them.
 func TestWriteChecks(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.start(t)
 	t.Run("Object Lock", func(t *testing.T) {
@@ -369,6 +371,7 @@ func (r *rig) quiet(t *testing.T, tenant *v1alpha1.Tenant) {
 
 // TestReadyIsQuiet : a Tenant that is ready is neither probed nor written again, whoever touches its status.
 func TestReadyIsQuiet(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.start(t)
 	tenant := r.ready(t, "support")
@@ -393,6 +396,7 @@ func TestReadyIsQuiet(t *testing.T) {
 }
 
 func TestInvalidSpec(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.start(t)
 	for name, tc := range map[string]struct {

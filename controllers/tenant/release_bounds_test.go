@@ -29,6 +29,7 @@ func (r *rig) uploadPod(t *testing.T, tenant *v1alpha1.Tenant, name, node string
 // both, takes the leases of the pod back, and is deleted all the same. Before, it waited for ever and named
 // neither.
 func TestDeletionGoesOnWithoutADeadNode(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.abandon = 5 * time.Second
 	r.start(t)
@@ -74,6 +75,7 @@ func TestDeletionGoesOnWithoutADeadNode(t *testing.T) {
 
 // TestDeletionReadsTheSpec breaks what the deletion needs and then does what the condition asks for.
 func TestDeletionReadsTheSpec(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

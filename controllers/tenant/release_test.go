@@ -153,6 +153,7 @@ func podSpec() corev1.PodSpec {
 }
 
 func TestDeletion(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		policy                v1alpha1.DeletionPolicy
 		secretsGone           bool // as when the whole namespace goes
@@ -208,6 +209,7 @@ func TestDeletionOfWhatNeverWorked(t *testing.T) {
 // TestComeBack creates a Tenant under the name of a deleted one whose rows the platform gave to it before. It works
 // at once.
 func TestComeBack(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.start(t)
 	tenant := r.ready(t, "support")
@@ -229,6 +231,7 @@ func TestComeBack(t *testing.T) {
 // TestDeletionWaitsForUploadPods : a pod that still runs could write an object after the others were deleted. Pods of
 // an earlier version run in the work namespace.
 func TestDeletionWaitsForUploadPods(t *testing.T) {
+	t.Parallel()
 	t.Run("upload namespace", func(t *testing.T) {
 		r := newRig(t)
 		testDeletionWaits(t, r, r.uploads)
@@ -310,6 +313,7 @@ func TestDeletionWithoutTheStore(t *testing.T) {
 // TestDeletionWithoutTheUploadConfig : what is needed to delete the objects is made again, or said to be missing; the objects are
 // never forgotten.
 func TestDeletionWithoutTheUploadConfig(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		garbage     bool // instead of nothing
 		secretsGone bool

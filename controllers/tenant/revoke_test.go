@@ -61,6 +61,7 @@ func removeSecret(t *testing.T, r *rig, name string) {
 // TestVerifierCloses deletes or empties the Secret of a verifier and looks at what the data plane accepts after the
 // grace period.
 func TestVerifierCloses(t *testing.T) {
+	t.Parallel()
 	requireAny := func(t *v1alpha1.Tenant) { t.Spec.Webhooks.Require = v1alpha1.RequireAny }
 	for name, tc := range map[string]struct {
 		spec         func(*v1alpha1.Tenant)
@@ -192,6 +193,7 @@ func noMissingVerifier(t *v1alpha1.Tenant) error {
 
 // TestVerifierGrace deletes a Secret and creates it again, as some rotations do: nothing is closed in the grace period.
 func TestVerifierGrace(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.grace = time.Hour
 	r.start(t)

@@ -64,6 +64,7 @@ var plain = cmp.Options{cmpopts.EquateComparable(netip.Prefix{}), cmp.Transforme
 
 // TestVerifiers takes a Tenant with every verifier to a config that a pod reads, then rotates each Secret, and nothing else.
 func TestVerifiers(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.start(t)
 	for name, data := range verifierData() {
@@ -112,6 +113,7 @@ func TestVerifiers(t *testing.T) {
 
 // TestVerifierStalls : a verifier's Secret that goes bad stalls the Tenant, leaves the last good config in force, and once mended is live.
 func TestVerifierStalls(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.start(t)
 	for name, data := range verifierData() {

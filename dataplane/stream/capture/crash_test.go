@@ -149,6 +149,7 @@ func TestProcessEnds(t *testing.T) {
 
 // TestPodLost : another pod makes a file of what the bucket has, or says that nothing is left. Nothing hangs.
 func TestPodLost(t *testing.T) {
+	t.Parallel() // it mostly waits
 	r := newRig(t)
 	other := r.pod("other", t.TempDir(), nil)
 	for name, k := range r.moments() {

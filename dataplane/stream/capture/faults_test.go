@@ -70,6 +70,7 @@ func TestBucketFaults(t *testing.T) {
 		"hangs with a short file":           {s3test.Hang, isPut, 1, 5},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t)
 			var met atomic.Int32
 			r.through(func(q *http.Request) s3test.Fault {
@@ -337,6 +338,7 @@ func TestTakenOver(t *testing.T) {
 
 // TestStop : what ends just before its pod does arrives. What cannot is another pod's at once.
 func TestStop(t *testing.T) {
+	t.Parallel() // it mostly waits
 	r := newRig(t)
 	p := r.pod("one", t.TempDir(), nil)
 	c := p.call(acme, "call1")

@@ -73,6 +73,7 @@ func TestStrictStore(t *testing.T) {
 			map[string]string{"X-Amz-Storage-Class": "STANDARD_IA", "X-Amz-Tagging": "team=voice"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t)
 			s := r.strict(tc.rules, tc.options)
 			p := r.pod("one", t.TempDir(), nil)
@@ -131,6 +132,7 @@ func TestStrictRefusals(t *testing.T) {
 		"too many at once": {refuse(503, "SlowDown", "Please reduce your request rate.")},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t)
 			s := r.strict(s3test.Rules{}, objectstore.Options{Checksum: objectstore.ChecksumSHA256})
 			s.SetRules(tc.refuse)

@@ -16,7 +16,7 @@ import (
 // guesses of an unknown email, and of the kind that means most to the flow, are sent to each. Of other kinds there are a few: so many that
 // another answer would be seen.
 const (
-	guesses    = 200
+	guesses    = 100
 	fewGuesses = 20
 	guessers   = 4 // at the same time
 )
