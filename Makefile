@@ -63,6 +63,10 @@ deps: ## Install what the tests need from Debian's packages, and build the test 
 test: deps ## Install what is needed and run every test
 	@hack/test.sh
 
+.PHONY: cover
+cover: deps ## Print how much of the critical paths the tests cover; fail under 95 % (some minutes)
+	@hack/cover.sh $(COVER)
+
 .PHONY: test-interop
 test-interop: ## Call and be called by other WebSocket libraries, which this installs: ws for Node.js, websockets for Python
 	@test/interop/run.sh
