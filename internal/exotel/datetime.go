@@ -39,7 +39,7 @@ func readDateTime(s string, loc *time.Location) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	t := time.Date(date.year, date.month, date.day, clock.hour, clock.minute, clock.second, clock.nanosecond, loc)
-	return t, t.Day() == date.day
+	return t, true
 }
 
 // readCompact reads 20060102150405, which is how Exotel names files, and ISO 8601 without separators.
@@ -112,8 +112,12 @@ type calendarDate struct {
 // readDate reads the date before a time of day. C and JavaScript write the year, or the zone and the year, after the
 // time: it returns the zone.
 func readDate(before, after string) (d calendarDate, zone string, ok bool) {
+	zone = strings.TrimSpace(after)
+	if d, ok = isoDate(before); ok {
+		return d, zone, true
+	}
 	words, count := dateWords(before)
-	if zone = strings.TrimSpace(after); count == 2 { // Jan 2 15:04:05 2006, Jan 2 15:04:05 IST 2006
+	if count == 2 { // Jan 2 15:04:05 2006, Jan 2 15:04:05 IST 2006
 		at := len(zone) - len("2006")
 		if at < 0 || at > 0 && zone[at-1] != ' ' {
 			return d, "", false
@@ -125,6 +129,14 @@ func readDate(before, after string) (d calendarDate, zone string, ok bool) {
 	}
 	d, ok = dateOf(words)
 	return d, zone, ok
+}
+
+// isoDate reads 2006-01-02 before a blank or T. Fast path for the dates that Exotel sends: dateWords reads them too.
+func isoDate(s string) (d calendarDate, ok bool) {
+	if len(s) != len("2006-01-02T") || s[4] != '-' || s[7] != '-' || s[10] != ' ' && s[10] != 'T' {
+		return d, false
+	}
+	return d.withMonth(s[:4], s[5:7], s[8:10])
 }
 
 // dateWords separates the words of a date. The name of the day does not count, nor does the T before a time of day.
@@ -194,7 +206,14 @@ func (d calendarDate) with(year, day string) (calendarDate, bool) {
 	d.year, restOfYear, isYear = leadingNumber(year, 4)
 	d.day, restOfDay, isDay = leadingNumber(day, 2)
 	ok := isYear && isDay && len(year) == len("2006") && restOfYear == "" && restOfDay == ""
-	return d, ok && d.day > 0 && d.day < 32
+	return d, ok && d.exists()
+}
+
+// exists reports whether the month has the day.
+func (d calendarDate) exists() bool {
+	const inEveryMonth = 28
+	return d.day > 0 && d.day <= inEveryMonth ||
+		d.day <= 31 && time.Date(d.year, d.month, d.day, 0, 0, 0, 0, time.UTC).Day() == d.day
 }
 
 // monthNamed returns the month of that name, in English, long or short; 0 for another word.

@@ -18,6 +18,9 @@ func Seconds(s string) int {
 // systems also write 72,5 and 00:01:12 and 1m 12s and PT1M12S. It reports false for a text that is neither a duration
 // nor a placeholder.
 func readSeconds(s string) (int, bool) {
+	if whole, rest, ok := leadingNumber(s, 5); ok && rest == "" { // what Exotel sends of a call of up to a day
+		return whole, true
+	}
 	if s = strings.TrimSpace(unquote(s)); s == "" || isNA(s) {
 		return 0, true
 	}

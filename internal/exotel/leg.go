@@ -61,7 +61,11 @@ func (v *values) numberLegs() bool {
 
 // id is a leg's number from 1; 0 if it has none.
 func (l *legValues) id() int {
-	id, err := strconv.Atoi(l.fields[legID].value)
+	text := l.fields[legID].value
+	if text == "" { // in most events; the error of Atoi takes memory
+		return 0
+	}
+	id, err := strconv.Atoi(text)
 	if err != nil || id < 0 || id > maxListedLegs {
 		return 0
 	}

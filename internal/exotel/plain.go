@@ -114,10 +114,12 @@ func unwrapWith(body []byte, unescape func([]byte) ([]byte, bool)) (inner []byte
 		return unescape(bytes.TrimSuffix(body, []byte("=")))
 	case start[0] == '{' && bytes.HasSuffix(body, []byte("}=")): // the name of a field without a value
 		return body[:len(body)-1], true
+	case start[0] == '{', start[0] == '[':
+		return body, false
 	}
-	name, value, found := bytes.Cut(body[:min(len(body), maxName)], []byte("="))
+	name, value, _ := bytes.Cut(body[:min(len(body), maxName)], []byte("="))
 	list := startsJSON(value) && (value[0] == '[' || value[0] == '%' && value[1] == '5')
-	if !found || !wrappers[foldName(string(name))] || !list || bytes.IndexByte(body, '&') >= 0 {
+	if !list || !wrappers[foldName(string(name))] || bytes.IndexByte(body, '&') >= 0 {
 		return body, false
 	}
 	return unescape(body[len(name)+1:])

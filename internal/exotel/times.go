@@ -23,10 +23,11 @@ func readTime(s string, loc *time.Location) (time.Time, bool) {
 	if !ok {
 		t, ok = readDateTime(s, loc)
 	}
-	if !ok || t.Year() > 9999 { // JSON and databases cannot write it either
+	year := t.Year()
+	if !ok || year > 9999 { // JSON and databases cannot write it either
 		return time.Time{}, false
 	}
-	if t.Year() <= 1970 {
+	if year <= 1970 {
 		return time.Time{}, true
 	}
 	return t, true

@@ -97,12 +97,27 @@ func TestReadTime(t *testing.T) {
 		"12345678901",
 		"-1645600045", "0x62161d9d", "1e99", "Inf", "2022-02-23 12:37:25 +24:00", "2022-02-23 12:37:25 +05:99",
 		"2022-02-23 12:37:25 5:30", "2022-02-23 12:37:25 EST", "Feb 23 12:37:25", "Feb 2022 12:37:25",
-		"20220230123725",
+		"20220230123725", "2022-02-29 12:37:25", "2100-02-29 12:37:25", "29 Feb 2022 12:37:25", "2022-04-31 12:37:25",
 		"2022-02-23 12:37:25 (IST)", "Mon 12:37:25", "T12:37:25", "2022 12:37:25", "1-2-3-2022 12:37:25",
 		"2022-02-23 1:2:3:4",
 		"2022-02-23 12:37:25 UTC+5"} {
 		if got, ok := readTime(s, ist); ok || !got.IsZero() {
 			t.Errorf("%q is read as %s", s, got)
+		}
+	}
+}
+
+// TestReadSkippedTime reads a time of day that a zone skips: clocks in Beirut went from 00:00 to 01:00. The field would
+// be lost otherwise.
+func TestReadSkippedTime(t *testing.T) {
+	beirut, err := time.LoadLocation("Asia/Beirut")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := time.Date(2022, 3, 26, 22, 0, 0, 0, time.UTC)
+	for _, s := range []string{"2022-03-27 00:30:00", "27/03/2022 00:30:00"} {
+		if got, ok := readTime(s, beirut); !ok || got.Sub(want).Abs() > time.Hour {
+			t.Errorf("%q is read as %s, %v", s, got, ok)
 		}
 	}
 }
