@@ -52,7 +52,7 @@ func newStreamPod(t *testing.T, pg *pgtest.Server, name, agentURL string, maxStr
 // run starts it, and waits until it is ready.
 func (s *streamPod) run() *streamPod {
 	s.T.Helper()
-	s.Process = s.DataPlane.Run()
+	s.Process = s.Run()
 	return s
 }
 
