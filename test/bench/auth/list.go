@@ -12,7 +12,8 @@ import (
 	"strings"
 )
 
-// selectCalls is the statement of internal/store/listing.go for a page of a tenant's calls: one row more tells whether there are others.
+// selectCalls is the statement of internal/store/calls.go for a page of a tenant's calls. One row more tells whether
+// there are others.
 var selectCalls = fmt.Sprintf(`SELECT call_sid, state, direction, from_number, to_number, started_at, ended_at, conversation_seconds, custom_field, created_at, updated_at
 FROM %%s WHERE tenant = '%s' ORDER BY created_at DESC, call_sid DESC LIMIT %d;
 `, tenantID, pageSize+1)

@@ -167,3 +167,51 @@ func (d *Operator) RequireLabels(ctx context.Context) (require bool, err error) 
 	err = d.pool.QueryRow(ctx, `SELECT require_labels FROM installation`).Scan(&require)
 	return require, explain(err)
 }
+
+// KnowsTenant reports whether the operator has ever seen a Tenant of that id.
+func (d *Operator) KnowsTenant(ctx context.Context, tenant string) (known bool, err error) {
+	err = d.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM tenants WHERE tenant = $1)`, tenant).Scan(&known)
+	return known, explain(err)
+}
+
+// SuspendTenant stops the claims of a tenant or allows them again. A tenant that becomes suspended also loses the
+// access of its users.
+func (d *Operator) SuspendTenant(ctx context.Context, tenant string, suspended bool) error {
+	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `INSERT INTO tenants AS t (tenant, suspended) VALUES ($1, $2)
+			ON CONFLICT (tenant) DO UPDATE SET suspended = excluded.suspended, updated_at = now()
+			WHERE t.suspended <> excluded.suspended`,
+			tenant, suspended)
+		if err != nil || !suspended || tag.RowsAffected() == 0 {
+			return err
+		}
+		return insertRevocation(ctx, tx, tenant, "", "")
+	})
+}
+
+// tenantTables hold the rows of tenants; what others refer to comes last.
+var tenantTables = []string{"url_redactions",
+	"recordings", "recording_history", "call_events", "signed_repeats", "call_streams", "calls",
+	"email_codes", "password_reset_tokens", "login_sessions", "refresh_token_blacklist", "users",
+	"revocations", "rate_limits", "mail_outbox", "audit_log", "captures", "stream_sessions"}
+
+// DeleteTenant removes every row of a tenant, in batches, so that no transaction grows with the tenant.
+func (d *Operator) DeleteTenant(ctx context.Context, tenant string) error {
+	if err := d.deleteRows(ctx, tenant); err != nil {
+		return err
+	}
+	_, err := d.pool.Exec(ctx, `DELETE FROM tenants WHERE tenant = $1`, tenant)
+	return explain(err)
+}
+
+// deleteRows removes every row of a tenant but the one that names its owner.
+func (d *Operator) deleteRows(ctx context.Context, tenant string) error {
+	for _, table := range tenantTables {
+		sql := `DELETE FROM ` + table + ` WHERE (tableoid, ctid) IN (
+			SELECT tableoid, ctid FROM ` + table + ` WHERE tenant = $1 LIMIT 5000)`
+		if err := d.repeat(ctx, sql, tenant); err != nil {
+			return err
+		}
+	}
+	return d.forgetRetries(ctx, tenant)
+}
