@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	gofmt "go/format"
 	"go/parser"
+	"go/scanner"
 	"go/token"
 	"slices"
 	"unicode/utf8"
@@ -83,13 +84,25 @@ func (s *splitter) literal(literal *ast.CompositeLit) {
 		}
 		end = element.End()
 	}
-	if s.line(end) == s.line(literal.Rbrace) {
-		s.breaks[s.offset(end)] = ",\n"
-		if comma := s.offset(end); s.source[comma] == ',' {
-			delete(s.breaks, comma)
-			s.breaks[comma+1] = "\n"
-		}
+	if s.line(end) != s.line(literal.Rbrace) {
+		return
 	}
+	if comma, found := s.comma(s.offset(end)); found {
+		s.breaks[comma+1] = "\n"
+	} else {
+		s.breaks[s.offset(end)] = ",\n"
+	}
+}
+
+// comma returns the offset of the comma after an element that ends at an offset. Blanks and comments may come before
+// it.
+func (s *splitter) comma(end int) (offset int, found bool) {
+	rest := s.source[end:]
+	file := token.NewFileSet().AddFile("", -1, len(rest))
+	var tokens scanner.Scanner
+	tokens.Init(file, rest, nil, 0)
+	at, next, _ := tokens.Scan()
+	return end + file.Offset(at), next == token.COMMA
 }
 
 // tooLong reports whether the line of a position is wider than maxColumns.

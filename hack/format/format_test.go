@@ -1,6 +1,10 @@
 package main
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -20,6 +24,18 @@ func TestFormat(t *testing.T) {
 		"trailing comma": {
 			source: "var x = T{\n\tA: 1, B: 2,\n}\n",
 			want:   "var x = T{\n\tA: 1,\n\tB: 2,\n}\n",
+		},
+		"blank before the comma": {
+			source: "var x = T{\n\tA: 1, B: 2 ,}\n",
+			want:   "var x = T{\n\tA: 1,\n\tB: 2,\n}\n",
+		},
+		"comment before the comma": {
+			source: "var x = T{\n\tA: 1, B: 2 /* two */, }\n",
+			want:   "var x = T{\n\tA: 1,\n\tB: 2, /* two */\n}\n",
+		},
+		"comment without a comma": {
+			source: "var x = T{\n\tA: 1, B: 2 /* two */}\n",
+			want:   "var x = T{\n\tA: 1,\n\tB: 2,\n\t/* two */}\n",
 		},
 		"comments stay with their keys": {
 			source: "var x = T{A: 1, // a\n\t// b\n\tB: 2}\n",
@@ -62,5 +78,36 @@ func TestFormat(t *testing.T) {
 func TestFormatRejectsWhatIsNoGo(t *testing.T) {
 	if _, err := format([]byte("package")); err == nil {
 		t.Error("no error")
+	}
+}
+
+// TestFiles has one tracked file and new ones. The files that git ignores and those of programs are left out.
+func TestFiles(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for name, text := range map[string]string{
+		"tracked.go":           "package p\n",
+		"new.go":               "package p\n",
+		"ignored.go":           "package p\n",
+		"zz_generated.go":      "package p\n",
+		"notes.txt":            "",
+		".gitignore":           "ignored.go\n",
+		"p/testdata/source.go": "package p\n",
+	} {
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{{"init", "-q"}, {"add", "tracked.go"}} {
+		if out, err := exec.Command("git", args...).CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v: %s", args, err, out)
+		}
+	}
+	got, err := files()
+	slices.Sort(got)
+	if diff := cmp.Diff([]string{"new.go", "tracked.go"}, got); diff != "" || err != nil {
+		t.Errorf("files() mismatch (%v, -want +got):\n%s", err, diff)
 	}
 }

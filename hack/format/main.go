@@ -1,5 +1,6 @@
 // Command format puts each key of a keyed literal on a line of its own, if the literal has several lines or a line over
-// 120 columns. It formats the Go files that git knows, without generated ones. It breaks no other lines: golines does.
+// 120 columns. It formats the Go files that git does not ignore, without generated ones. It breaks no other lines:
+// golines does.
 //
 //	go run ./hack/format           format
 //	go run ./hack/format --check   list the files that are not formatted, and fail
@@ -41,9 +42,9 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-// files returns the Go files that git knows and no program generates.
+// files returns the Go files that git does not ignore, tracked or not, and no program generates.
 func files() ([]string, error) {
-	out, err := exec.Command("git", "ls-files", "*.go").Output()
+	out, err := exec.Command("git", "ls-files", "--cached", "--others", "--exclude-standard", "*.go").Output()
 	if err != nil {
 		return nil, fmt.Errorf("git ls-files: %w", err)
 	}
