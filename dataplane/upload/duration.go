@@ -108,14 +108,44 @@ func samplesOf(b []byte, hertz int) (samples int64) {
 	return samples
 }
 
-// endsAudio reports whether what comes after the frames of an MP3 is a tag, or zeros.
+// endsAudio reports whether tags and zeros are all that comes after the frames of an MP3. A tag that is followed by
+// something else begins the next file of several that were joined.
 func endsAudio(b []byte) bool {
-	for _, tag := range []string{"TAG", "APETAGEX", "LYRICSBEGIN", "ID3", "3DI"} {
-		if at(b, 0, tag) {
+	for {
+		b = bytes.TrimLeft(b, "\x00")
+		if len(b) == 0 {
 			return true
 		}
+		n := endTagLength(b)
+		if n <= 0 || n > len(b) {
+			return false
+		}
+		b = b[n:]
 	}
-	return len(bytes.TrimLeft(b, "\x00")) == 0
+}
+
+// endTagLength returns the length of the tag at the beginning of b, 0 if there is none. The tags are those that end a
+// file: ID3v1, which is its last 128 bytes (https://id3.org/ID3v1); ID3v2; APEv2, whose header has a size that does not
+// count the header (https://wiki.hydrogenaudio.org/index.php?title=APE_Tags_Header); and Lyrics3
+// (https://id3.org/Lyrics3v2).
+func endTagLength(b []byte) int {
+	const (
+		id3v1     = 128
+		apeHeader = 32
+	)
+	switch {
+	case at(b, 0, "TAG") && len(b) == id3v1:
+		return id3v1
+	case at(b, 0, "APETAGEX") && len(b) >= apeHeader:
+		return apeHeader + int(binary.LittleEndian.Uint32(b[12:]))
+	case at(b, 0, "LYRICSBEGIN"):
+		for _, end := range []string{"LYRICS200", "LYRICSEND"} {
+			if i := bytes.Index(b, []byte(end)); i > 0 {
+				return i + len(end)
+			}
+		}
+	}
+	return tagLength(b)
 }
 
 // seconds returns n / perSecond, and 0 for what no recording can be.

@@ -19,6 +19,10 @@ func TestAudioDuration(t *testing.T) {
 	}
 	cbr := frames("\xff\xf3\x48\xc4", 144, 40)
 	vbr := cbr + frames("\xff\xf3\x58\xc4", 180, 60)
+	id3v1 := "TAG" + strings.Repeat("x", 125)
+	id3v2 := "ID3\x04\x00\x00\x00\x00\x00\x05hello"
+	ape := "APETAGEX\xd0\x07\x00\x00\x20\x00\x00\x00" + strings.Repeat("\x00", 16) + strings.Repeat("y", 32)
+	lyrics := "LYRICSBEGININD0000211LYR00005hello000033LYRICS200"
 	noCount := "\xff\xf3\x48\xc4" + strings.Repeat("\x00", 9) + "Info" + strings.Repeat("\x00", 127)
 	for name, tc := range map[string]struct {
 		file string
@@ -42,10 +46,18 @@ func TestAudioDuration(t *testing.T) {
 		"MP3, chunked":                     {cbr[:headSize], -1, 0},
 		"a whole MP3":                      {cbr, int64(len(cbr)), 40 * 36 * time.Millisecond},
 		"a whole MP3 of two rates":         {vbr, int64(len(vbr)), 100 * 36 * time.Millisecond},
-		"a whole MP3 with tags": {"ID3\x04\x00\x00\x00\x00\x00\x05hello" + cbr + "TAG" + strings.Repeat("x", 125),
+		"a whole MP3 with tags": {"ID3\x04\x00\x00\x00\x00\x00\x05hello" + cbr + id3v1,
 			15 + int64(len(cbr)) + 128, 40 * 36 * time.Millisecond},
 		"a whole MP3 with two tags": {"ID3\x03\x00\x00\x00\x00\x00\x05hello\x00" +
 			"ID3\x04\x00\x00\x00\x00\x00\x02hi" + cbr, 28 + int64(len(cbr)), 40 * 36 * time.Millisecond},
+		"a whole MP3 with all tags at its end": {cbr + id3v2 + "\x00" + ape + lyrics + id3v1,
+			int64(len(cbr + id3v2 + "\x00" + ape + lyrics + id3v1)), 40 * 36 * time.Millisecond},
+		"two MP3s that were joined, ID3v2": {id3v2 + cbr + id3v2 + cbr, 2 * int64(len(id3v2+cbr)), 0},
+		"two MP3s that were joined, ID3v1": {cbr + id3v1 + cbr + id3v1, 2 * int64(len(cbr+id3v1)), 0},
+		"two MP3s that were joined, APE":   {cbr + ape + cbr, int64(len(cbr + ape + cbr)), 0},
+		"an MP3 whose ID3v2 is cut":        {cbr + id3v2[:12], int64(len(cbr)) + 12, 0},
+		"an MP3 whose ID3v1 is cut":        {cbr + id3v1[:100], int64(len(cbr)) + 100, 0},
+		"an MP3, a footer without a tag":   {cbr + "3DI\x04\x00\x00\x00\x00\x00\x05", int64(len(cbr)) + 10, 0},
 		"a whole MP3, zeros at its end": {cbr + "\x00\x00\x00\x00\x00", int64(len(cbr)) + 5,
 			40 * 36 * time.Millisecond},
 		"a whole MP3, its last frame cut": {cbr[:len(cbr)-9], int64(len(cbr)) - 9, 39 * 36 * time.Millisecond},
