@@ -9,10 +9,10 @@ import (
 	"net/http"
 	"net/url"
 	"path"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/caly-dev/caly/internal/contentrange"
 	"github.com/caly-dev/caly/internal/resilience"
 )
 
@@ -199,7 +199,7 @@ func (b *body) checkRest(resp *http.Response) error {
 	if got := resp.Header.Get(b.validatorName); got != b.validator {
 		return changed("its " + b.validatorName + " is another")
 	}
-	first, last, total, err := parseContentRange(resp.Header.Get("Content-Range"))
+	first, last, total, err := contentrange.Parse(resp.Header.Get("Content-Range"))
 	switch {
 	case err != nil:
 		return changed(err.Error())
@@ -214,33 +214,6 @@ func (b *body) checkRest(resp *http.Response) error {
 		b.size = total
 	}
 	return nil
-}
-
-// parseContentRange reads "bytes first-last/total"; total is -1 for "*".
-func parseContentRange(v string) (first, last, total int64, err error) {
-	bad := fmt.Errorf("its Content-Range cannot be read")
-	rest, ok := strings.CutPrefix(v, "bytes ")
-	span, whole, ok2 := strings.Cut(rest, "/")
-	a, z, ok3 := strings.Cut(span, "-")
-	if !ok || !ok2 || !ok3 {
-		return 0, 0, 0, bad
-	}
-	numbers := []*int64{&first, &last, &total}
-	for i, text := range []string{a, z, whole} {
-		if i == 2 && text == "*" {
-			total = -1
-			continue
-		}
-		n, err := strconv.ParseUint(text, 10, 63)
-		if err != nil {
-			return 0, 0, 0, bad
-		}
-		*numbers[i] = int64(n)
-	}
-	if last < first || total >= 0 && last >= total {
-		return 0, 0, 0, bad
-	}
-	return first, last, total, nil
 }
 
 // errBodyEnded is what Read returns once end was called.

@@ -20,6 +20,9 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/minio/minio-go/v7/pkg/encrypt"
+
+	"github.com/caly-dev/caly/internal/bounded"
+	"github.com/caly-dev/caly/internal/contentrange"
 )
 
 // PartSize is how long each part of an upload of unknown length is, but the last. S3 allows no less than 5 MiB; more
@@ -252,7 +255,8 @@ func (b *Bucket) get(ctx context.Context, key string, most int64) (io.ReadCloser
 	return body, nil
 }
 
-// ReadRange writes a range of an object to w. A store that ignores the range sends what is before it too.
+// ReadRange writes a range of an object to w. A store that ignores the range sends what is before it too. An answer
+// with another range is an error, and nothing of it is written.
 func (b *Bucket) ReadRange(ctx context.Context, key string, from, size int64, w io.Writer) error {
 	var opts minio.GetObjectOptions
 	if err := opts.SetRange(from, from+size-1); err != nil {
@@ -263,10 +267,16 @@ func (b *Bucket) ReadRange(ctx context.Context, key string, from, size int64, w 
 		return b.explain(err)
 	}
 	defer func() { _ = body.Close() }()
-	if header.Get("Content-Range") == "" {
-		if _, err := io.CopyN(io.Discard, body, from); err != nil {
-			return b.explain(err)
+	before := from // an answer without a range is the whole object
+	if sent := header.Values("Content-Range"); len(sent) > 0 {
+		before = 0
+		if first, _, _, err := contentrange.Parse(sent[0]); err != nil || first != from {
+			return b.explain(fmt.Errorf("the store sent the range %q in place of the one from byte %d",
+				bounded.Text(sent[0], maxCode), from))
 		}
+	}
+	if _, err := io.CopyN(io.Discard, body, before); err != nil {
+		return b.explain(err)
 	}
 	_, err = io.CopyN(w, body, size)
 	return b.explain(err)
