@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/minio/minio-go/v7"
@@ -24,6 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	objectstore.SetBeginAgainAfter(10 * time.Millisecond)
 	os.Exit(m.Run())
 }
 

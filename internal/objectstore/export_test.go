@@ -9,6 +9,9 @@ import (
 // SetTLS sets how a transport speaks TLS.
 func (t *Transport) SetTLS(c *tls.Config) { t.http.TLSClientConfig = c }
 
+// SetBeginAgainAfter sets the time between two requests that begin an upload in parts.
+func SetBeginAgainAfter(d time.Duration) { beginAgainAfter = d }
+
 // SetPatience sets how long an answer may take, and how long an object may bring no byte.
 func (t *Transport) SetPatience(within, stall time.Duration) {
 	t.answers = answers{next: t.http, within: within, stall: stall}

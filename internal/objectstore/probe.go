@@ -135,6 +135,8 @@ type probeWrite struct {
 	wrote []string
 	// passed means that the store has taken the object as uploads send theirs.
 	passed bool
+	// noParts means that the store has twice answered, without a code of S3, that it takes no uploads in parts.
+	noParts bool
 	// etag is that of a part which was begun as captures begin theirs without a checksum in a header; empty if none was
 	// taken.
 	etag string

@@ -3,8 +3,12 @@ package objectstore
 import (
 	"bytes"
 	"context"
+	"errors"
+	"time"
 
 	"github.com/minio/minio-go/v7"
+
+	"github.com/caly-dev/caly/internal/resilience"
 )
 
 // verifiesParts reports whether the store refuses a part whose checksum is wrong, takes it with the right one, and
@@ -13,7 +17,7 @@ func (w *probeWrite) verifiesParts(ctx context.Context, c Checksum) (ok bool, er
 	b := *w.b
 	b.checksum = c
 	w.abortOthers(ctx)
-	id, err := b.begin(ctx, &Object{Key: w.key, ContentType: "text/plain"})
+	id, err := w.begin(ctx, &b)
 	if err != nil {
 		return false, orUnsupported(err)
 	}
@@ -38,6 +42,31 @@ func (w *probeWrite) verifiesParts(ctx context.Context, c Checksum) (ok bool, er
 	return true, nil
 }
 
+// beginAgainAfter is the time between two requests that begin an upload in parts.
+var beginAgainAfter = 3 * time.Second
+
+// begin begins an upload in parts. An ingress that is being replaced also answers without a code of S3, for a moment,
+// and what a probe finds out is believed for a day. So such an answer counts if the store gives it twice.
+func (w *probeWrite) begin(ctx context.Context, b *Bucket) (id string, err error) {
+	object := &Object{Key: w.key, ContentType: "text/plain"}
+	id, err = b.begin(ctx, object)
+	var (
+		noParts *noPartsError
+		answer  *resilience.HTTPError
+	)
+	if w.noParts || !errors.As(err, &noParts) || !errors.As(err, &answer) || answer.Code != "" {
+		return id, err
+	}
+	select {
+	case <-ctx.Done():
+		return "", b.explain(ctx.Err())
+	case <-time.After(beginAgainAfter):
+	}
+	id, err = b.begin(ctx, object)
+	w.noParts = errors.As(err, &noParts)
+	return id, err
+}
+
 // part sends the content as a part, with the checksum of a body.
 func (w *probeWrite) part(ctx context.Context, b *Bucket, id string, body []byte) (minio.CompletePart, error) {
 	sent := b.checksum.sent(b.checksum.sumsOf(body))
@@ -58,7 +87,7 @@ func (w *probeWrite) partETag(ctx context.Context) (etag string, err error) {
 	b := *w.b
 	b.checksum = ChecksumMD5 // captures send it with each part
 	w.abortOthers(ctx)
-	id, err := b.begin(ctx, &Object{Key: w.key, ContentType: "text/plain"})
+	id, err := w.begin(ctx, &b)
 	if err != nil {
 		return "", orUnsupported(err)
 	}

@@ -147,3 +147,68 @@ func TestNoPartsAnswers(t *testing.T) {
 		})
 	}
 }
+
+// TestNoPartsOnce has an ingress answer the first requests that begin an upload in parts in place of the store, as it
+// does while it is being replaced. One such answer must not decide on the checksum of a day.
+func TestNoPartsOnce(t *testing.T) {
+	for name, tc := range map[string]struct {
+		rules  s3test.Rules
+		answer s3test.Refusal
+		times  int
+		want   objectstore.Checksum
+		// wantBegun is how many uploads in parts the probe begins.
+		wantBegun int
+	}{
+		"404, once": {
+			answer:    s3test.Refusal{Status: 404},
+			times:     1,
+			want:      objectstore.ChecksumSHA256,
+			wantBegun: 2,
+		},
+		"405, once": {
+			answer:    s3test.Refusal{Status: 405},
+			times:     1,
+			want:      objectstore.ChecksumSHA256,
+			wantBegun: 2,
+		},
+		"once, checksums are ignored": {
+			rules:     blind(s3test.Rules{OpaquePartETags: true}),
+			answer:    s3test.Refusal{Status: 404},
+			times:     1,
+			want:      objectstore.ChecksumNone,
+			wantBegun: 2,
+		},
+		"always": {
+			answer: s3test.Refusal{Status: 404},
+			times:  100,
+			want:   objectstore.ChecksumETag,
+			// Twice for the first checksum, once for the two others, and once for the ETag.
+			wantBegun: 5,
+		},
+		"a code of S3": {
+			answer:    s3test.Refusal{Status: 404, Code: "NotImplemented"},
+			times:     1,
+			want:      objectstore.ChecksumCRC64NVME,
+			wantBegun: 2,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			begun := 0
+			tc.rules.Refuse = func(r *http.Request) *s3test.Refusal {
+				if r.Method != http.MethodPost || !r.URL.Query().Has("uploads") {
+					return nil
+				}
+				if begun++; begun <= tc.times {
+					return &tc.answer
+				}
+				return nil
+			}
+			s := s3test.NewStrict(t, tc.rules, nil)
+			found, err := openStrict(t, s, nil).ProbeWrite(t.Context(), probeKey)
+			if err != nil || found.Checksum != tc.want || begun != tc.wantBegun {
+				t.Errorf("found %+v, %v after %d uploads in parts; want %s after %d", found, err, begun, tc.want,
+					tc.wantBegun)
+			}
+		})
+	}
+}
