@@ -37,7 +37,7 @@ func TestJobFollowsTheBacklog(t *testing.T) {
 	eventually.Succeeds(t, func(ctx context.Context) error {
 		err := r.Get(ctx, client.ObjectKeyFromObject(busy), busy)
 		if err != nil || busy.Status.LastUploadJobTime == nil {
-			return fmt.Errorf("the status does not say when the Job was created: %v", err)
+			return fmt.Errorf("the status does not say when the Job was created: %w", err)
 		}
 		return nil
 	})
@@ -293,7 +293,7 @@ func TestExpiredLeasesAreReaped(t *testing.T) {
 	eventually.Succeeds(t, func(ctx context.Context) error {
 		rows, err := r.db.Recordings(ctx, []store.RecordingKey{key})
 		if row := rows[key]; err != nil || row.State != store.StatePending || row.Attempts != 1 {
-			return fmt.Errorf("the row of a pod that died is %s after %d attempts: %v", row.State, row.Attempts, err)
+			return fmt.Errorf("the row of a pod that died is %s after %d attempts: %w", row.State, row.Attempts, err)
 		}
 		return nil
 	})
