@@ -128,7 +128,7 @@ func withProvider(ctx context.Context, dsn string, log *slog.Logger, fn func(*sq
 	}
 	route, err := dbconn.FindRoute(ctx, cfg)
 	if err != nil {
-		return explain("connect to "+dbconn.Server(cfg), err)
+		return explainConnect("connect to "+dbconn.Server(cfg), err)
 	}
 	dbconn.QueryMode(cfg, dsn, route)
 	db := stdlib.OpenDB(*cfg)
@@ -160,6 +160,17 @@ func locked(ctx context.Context, db *sql.DB, fn func() error) error {
 		return explain("wait for another process that migrates", err)
 	}
 	return fn()
+}
+
+// explainConnect returns a dbconn.ErrUnavailable if the error of the first connection is about the moment. Nothing was
+// migrated then.
+func explainConnect(doing string, err error) error {
+	var pg *pgconn.PgError
+	rejected := errors.As(err, &pg) && (!dbconn.IsTransient(pg) || dbconn.LacksConnect(pg))
+	if err = explain(doing, err); rejected {
+		return err
+	}
+	return fmt.Errorf("%w: %w", dbconn.ErrUnavailable, err)
 }
 
 // explain keeps the server's own words and drops connection strings.

@@ -1,7 +1,9 @@
 package dbconn
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -53,6 +55,24 @@ func Advice(pg *pgconn.PgError) string {
 // PostgreSQL, src/backend/utils/cache/plancache.c, RevalidateCachedQuery. The same code has other meanings.
 func IsPlanOutdated(pg *pgconn.PgError) bool {
 	return pg.Code == FeatureNotSupported && pg.Routine == "RevalidateCachedQuery"
+}
+
+// ErrUnavailable means that no server accepts connections and writes now. Later one may.
+var ErrUnavailable = errors.New("database unavailable")
+
+// IsTransient reports whether an error is about the moment: the same statement may succeed later or on another
+// connection.
+func IsTransient(pg *pgconn.PgError) bool {
+	switch pg.Code {
+	case UnknownStatement, KnownStatement, LockNotAvailable:
+		return true
+	}
+	if IsPlanOutdated(pg) {
+		return true
+	}
+	// Connection, transaction state (a read-only server, a timeout), rollback (a deadlock), resources, intervention of
+	// an operator (a shutdown, a timeout) and errors of the system.
+	return slices.Contains([]string{"08", "25", "40", "53", "57", "58"}, pg.Code[:min(2, len(pg.Code))])
 }
 
 // LacksConnect reports whether a login was rejected since the role may not connect to the database. PostgreSQL answers

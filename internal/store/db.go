@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -142,27 +141,12 @@ func explainServer(pg *pgconn.PgError) error {
 	switch {
 	case pg.Code == dbconn.ReadOnlyTransaction:
 		return fmt.Errorf("%w: %s", ErrReadOnly, text)
-	case isTransient(pg):
+	case dbconn.IsTransient(pg):
 		return fmt.Errorf("%w: %s", ErrUnavailable, text)
 	case strings.HasPrefix(pg.Code, "CA"):
 		return fmt.Errorf("%w: %s", ErrTooManyRecordings, pg.Message)
 	}
 	return &ServerError{Code: pg.Code, Message: text}
-}
-
-// isTransient reports whether an error is about the moment: the same statement may succeed later or on another
-// connection.
-func isTransient(pg *pgconn.PgError) bool {
-	switch pg.Code {
-	case dbconn.UnknownStatement, dbconn.KnownStatement, dbconn.LockNotAvailable:
-		return true
-	}
-	if dbconn.IsPlanOutdated(pg) {
-		return true
-	}
-	// Connection, transaction state (a read-only server, a timeout), rollback (a deadlock), resources, intervention of
-	// an operator (a shutdown, a timeout) and errors of the system.
-	return slices.Contains([]string{"08", "25", "40", "53", "57", "58"}, pg.Code[:min(2, len(pg.Code))])
 }
 
 // ServerError is PostgreSQL's refusal of a statement: waiting does not help.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/caly-dev/caly/internal/dbconn"
 	"github.com/caly-dev/caly/internal/outcome"
 )
 
@@ -245,7 +246,7 @@ type Backlog struct {
 // Errors that callers decide by.
 var (
 	// ErrUnavailable : the database did not answer or is shutting down. Nothing was committed, as far as is known.
-	ErrUnavailable = errors.New("database unavailable")
+	ErrUnavailable = dbconn.ErrUnavailable
 	// ErrReadOnly is an ErrUnavailable: the server accepts no writes, as a standby or an old primary after a failover.
 	ErrReadOnly = fmt.Errorf("%w: the server is read-only", ErrUnavailable)
 	// ErrNotFound : no such row.
