@@ -19,7 +19,6 @@ import (
 	"github.com/caly-dev/caly/dataplane/server"
 	"github.com/caly-dev/caly/dataplane/webhook"
 	"github.com/caly-dev/caly/internal/recording"
-	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig/watch"
 )
 
@@ -108,7 +107,7 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	watcher := watch.New(client, o.workNamespace, log)
 	registry := newMetricsRegistry()
 	registerConfigs(registry, watcher)
-	registerDatabase(registry, db)
+	registry.MustRegister(databaseMetrics(db.limits, db.ingest, db.live, db.api)...)
 	hooks.Tenants, hooks.Store, hooks.Log, hooks.Metrics = watcher.Snapshot, db.ingest, log, registry
 	parts := apiParts{db: db, watcher: watcher, proxies: hooks.TrustedProxies, registry: registry, log: log}
 	tenants := newTenantAPI(settings, parts)
@@ -173,35 +172,39 @@ func registerConfigs(r *prometheus.Registry, w *watch.Watcher) {
 // pingWithin bounds a question whether the database accepts writes.
 const pingWithin = time.Second
 
-// registerDatabase registers whether the database accepts writes; db is nil until it was reached for the first time.
-// After that it is not part of the pod's readiness: all pods have the same database, and without a ready pod a sender
-// is refused a connection instead of being answered 503.
-func registerDatabase(r *prometheus.Registry, db *pools) {
+// database is a pool of connections of any component.
+type database interface {
+	Writable(ctx context.Context) error
+	ReadOnlyAnswers() int64
+}
+
+// databaseMetrics report whether the database accepts writes, as the first pool finds. A pod that has not connected
+// yet has no pools. Later the database is not part of the pod's readiness: all pods have the same database, and without
+// a ready pod a sender is refused a connection instead of being answered 503.
+func databaseMetrics(pools ...database) []prometheus.Collector {
 	up := func() float64 {
-		if db == nil || pingDatabase(context.Background(), db.limits) != nil {
+		if len(pools) == 0 || pingDatabase(context.Background(), pools[0]) != nil {
 			return 0
 		}
 		return 1
 	}
 	readOnly := func() (n float64) {
-		if db == nil {
-			return 0
-		}
-		for _, pool := range []*store.Dataplane{db.ingest, db.live, db.api, db.limits} {
+		for _, pool := range pools {
 			n += float64(pool.ReadOnlyAnswers())
 		}
 		return n
 	}
-	r.MustRegister(
+	return []prometheus.Collector{
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "caly_database_up",
 			Help: "1 while this pod reaches a PostgreSQL server that accepts writes within a second, else 0."}, up),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "caly_database_read_only_total",
 			Help: "Times that the server turned out to be read-only, and a pool's connections were made again.",
-		}, readOnly))
+		}, readOnly),
+	}
 }
 
-func pingDatabase(ctx context.Context, db *store.Dataplane) error {
+func pingDatabase(ctx context.Context, db database) error {
 	ctx, cancel := context.WithTimeout(ctx, pingWithin)
 	defer cancel()
 	return db.Writable(ctx)

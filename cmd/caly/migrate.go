@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -8,11 +9,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caly-dev/caly/cmd/internal/cli"
+	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/migrations"
 )
 
+// migrateWait is how long "migrate up" waits for a database by default. A Job that fails at once uses up its retries
+// while the database starts.
+const migrateWait = 2 * time.Minute
+
 func newMigrateCommand() *cobra.Command {
 	var file string
+	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "migrate",
 		Short: "Migrate the database to the schema that this version needs",
@@ -29,8 +36,13 @@ func newMigrateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return migrations.Up(cmd.Context(), dsn, cli.NewLogger())
+			if wait < 0 {
+				return usage("--wait must not be negative")
+			}
+			return migrateUp(cmd.Context(), dsn, wait)
 		}}
+	up.Flags().DurationVar(&wait, "wait", migrateWait,
+		"how long to wait for a database that accepts connections and writes; 0s: not at all")
 	status := &cobra.Command{Use: "status", Short: "Show which migrations are applied", Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dsn, err := databaseURL(file)
@@ -41,6 +53,18 @@ func newMigrateCommand() *cobra.Command {
 		}}
 	cmd.AddCommand(up, status)
 	return cmd
+}
+
+// migrateUp migrates the database. It waits at most that long for the first connection; a migration has no bound.
+func migrateUp(ctx context.Context, dsn string, wait time.Duration) error {
+	log := cli.NewLogger()
+	up := func(context.Context) error { return migrations.Up(ctx, dsn, log) }
+	if wait == 0 {
+		return up(ctx)
+	}
+	waiting, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	return store.Await(waiting, log, up)
 }
 
 func printStatus(cmd *cobra.Command, dsn string) error {

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caly-dev/caly/internal/testkit/calytest"
 	"github.com/caly-dev/caly/internal/testkit/pgtest"
@@ -22,6 +23,22 @@ func TestMigrate(t *testing.T) {
 		}
 	}
 	checkStatus(t, `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ?[+0-9:]*`)
+}
+
+// TestMigrateBeforeDatabase starts a migration before PostgreSQL, as an installation of both at once does. It waits for
+// the server, logs once what it waits for, and migrates.
+func TestMigrateBeforeDatabase(t *testing.T) {
+	t.Parallel() // it takes ten seconds
+	pg := pgtest.NewEmpty(t)
+	pg.StopFast(t)
+	p := calytest.Start(t, []string{"CALY_DATABASE_URL=" + pg.OwnerDSN}, "migrate", "up")
+	time.Sleep(10 * time.Second)
+	pg.Start(t)
+	code, said := p.End(), p.Errs()
+	if code != 0 || strings.Count(said, "waiting for the database") != 1 ||
+		!strings.Contains(said, "the database is up to date") {
+		t.Errorf("it ends with %d: %s", code, said)
+	}
 }
 
 // checkStatus wants a heading and a line for every migration, all of them applied as said.
@@ -50,10 +67,14 @@ func checkStatus(t *testing.T, applied string) {
 // TestMigrateErrors : one line that says what is wrong, and no password.
 func TestMigrateErrors(t *testing.T) {
 	pg := pgtest.NewEmpty(t)
-	for name, tc := range map[string]struct{ dsn, says string }{
-		"no URL":         {"postgres://u:topsecret@%zz/db", "the database URL cannot be read"},
-		"nobody there":   {"postgres://u:topsecret@" + calytest.FreeAddress(t) + "/db", "connect to database db on 127.0.0.1:"},
-		"wrong password": {strings.Replace(pg.OwnerDSN, ":caly-test@", ":topsecret@", 1), "password authentication failed"},
+	away := "postgres://u:topsecret@" + calytest.FreeAddress(t) + "/db"
+	for name, tc := range map[string]struct{ dsn, wait, says string }{
+		"no URL":       {"postgres://u:topsecret@%zz/db", "1h", "the database URL cannot be read"},
+		"nobody there": {away, "0s", "connect to database db on 127.0.0.1:"},
+		"nobody comes": {away, "1s", "connect to database db on 127.0.0.1:"},
+		"wrong password": {
+			strings.Replace(pg.OwnerDSN, ":caly-test@", ":topsecret@", 1), "1h", "password authentication failed",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, from := range []string{"environment", "file"} {
@@ -64,9 +85,8 @@ func TestMigrateErrors(t *testing.T) {
 				} else {
 					t.Setenv("CALY_DATABASE_URL", tc.dsn)
 				}
-				for _, what := range []string{"up", "status"} {
-					checkFailure(t, execute(t, "migrate", what, file), tc.says)
-				}
+				checkFailure(t, execute(t, "migrate", "up", "--wait="+tc.wait, file), tc.says)
+				checkFailure(t, execute(t, "migrate", "status", file), tc.says)
 			}
 		})
 	}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -153,7 +152,7 @@ func runOperator(ctx context.Context, o operatorOptions) error {
 	defer db.Close()
 	registry := resilience.NewRegistry(resilience.Options{}, nil) // its counts are part of the statistics
 	stats := monitoring.NewRetryStats(db, registry)
-	for _, c := range []prometheus.Collector{stats, monitoring.NewDeadEvents(db)} {
+	for _, c := range append(databaseMetrics(db), stats, monitoring.NewDeadEvents(db)) {
 		if err := metrics.Registry.Register(c); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,9 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/caly-dev/caly/dataplane/problem"
 	"github.com/caly-dev/caly/dataplane/server"
@@ -50,7 +53,7 @@ func awaitDatabase(
 // serveWaiting answers webhooks, streams and the API with 503 until ctx is done.
 func (o dataplaneOptions) serveWaiting(log *slog.Logger) func(context.Context) error {
 	registry := newMetricsRegistry()
-	registerDatabase(registry, nil)
+	registry.MustRegister(databaseMetrics()...)
 	return func(ctx context.Context) error {
 		return server.Run(ctx, server.Options{
 			Listen:         o.listen,
@@ -73,26 +76,45 @@ func refuseWithoutDatabase(w http.ResponseWriter, r *http.Request) {
 		WithRetryAfter(databaseWithin).Write(w, w.Header().Get("X-Request-Id"))
 }
 
-// serveWaiting answers the operator's probes until ctx is done.
+// serveWaiting answers the operator's probes and requests for metrics until ctx is done.
 func (o operatorOptions) serveWaiting(ctx context.Context) error {
-	if o.probeAddress == "" || o.probeAddress == "0" { // no probes, as for controller-runtime
-		<-ctx.Done()
-		return nil
-	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.probeAddress)
-	if err != nil {
-		return fmt.Errorf("listen for probes: %w", err)
-	}
+	registry := newMetricsRegistry()
+	registry.MustRegister(databaseMetrics()...)
+	metrics := http.NewServeMux()
+	metrics.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return serveUntil(ctx, "probes", o.probeAddress, waitingProbes()) })
+	group.Go(func() error {
+		return serveUntil(ctx, "metrics", cmp.Or(o.metricsAddress, metricsserver.DefaultBindAddress), metrics)
+	})
+	return group.Wait()
+}
+
+// waitingProbes are the answers of a program that is alive and not ready.
+func waitingProbes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, errNoDatabase.Error(), http.StatusServiceUnavailable)
 	})
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	return mux
+}
+
+// serveUntil serves what until ctx is done. As for controller-runtime, no address and "0" mean that it is not served.
+func serveUntil(ctx context.Context, what, address string, handler http.Handler) error {
+	if address == "" || address == "0" {
+		<-ctx.Done()
+		return nil
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("listen for %s: %w", what, err)
+	}
+	s := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
 	ended := context.AfterFunc(ctx, func() { _ = s.Close() })
 	defer ended()
 	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve probes: %w", err)
+		return fmt.Errorf("serve %s: %w", what, err)
 	}
 	return nil
 }

@@ -56,20 +56,29 @@ func TestDataPlaneBeforeDatabase(t *testing.T) {
 	checkWaited(t, p)
 }
 
-// TestOperatorBeforeDatabase does the same with the operator.
+// TestOperatorBeforeDatabase does the same with the operator. It serves its metrics before and after.
 func TestOperatorBeforeDatabase(t *testing.T) {
 	pg := pgtest.New(t)
 	pg.StopFast(t)
-	probes := calytest.FreeAddress(t)
+	probes, served := calytest.FreeAddress(t), calytest.FreeAddress(t)
 	env := []string{"KUBECONFIG=" + calytest.Kubeconfig(t), "CALY_DATABASE_URL=" + pg.OperatorDSN}
-	p := calytest.Start(t, env, "operator", "--health-probe-bind-address="+probes, "--metrics-bind-address="+calytest.FreeAddress(t))
+	p := calytest.Start(t, env, "operator", "--health-probe-bind-address="+probes, "--metrics-bind-address="+served)
 	status := func(path string) int { code, _ := calytest.Fetch("http://" + probes + path); return code }
+	reports := func(line string) func() bool {
+		return func() bool {
+			_, metrics := calytest.Fetch("http://" + served + "/metrics")
+			return strings.Contains(string(metrics), line)
+		}
+	}
 	eventually.Holds(t, "it is alive", func() bool { return status("/healthz") == http.StatusOK })
+	eventually.Holds(t, "it reports that the database is unreachable", reports("caly_database_up 0"))
 	if code := status("/readyz"); code != http.StatusServiceUnavailable {
 		t.Errorf("readyz answers %d", code)
 	}
 	pg.Start(t)
 	eventually.Holds(t, "it is ready", func() bool { return status("/readyz") == http.StatusOK })
+	eventually.Holds(t, "it reports that the database accepts writes", reports("caly_database_up 1"))
+	eventually.Holds(t, "it serves the metrics of its controllers", reports("controller_runtime_reconcile_total"))
 	p.Terminate()
 	if code := p.End(); code != 0 {
 		t.Errorf("it ends with %d: %s", code, p.Errs())
@@ -87,7 +96,9 @@ func TestTerminatedWhileWaiting(t *testing.T) {
 		t.Run(command, func(t *testing.T) {
 			probes := calytest.FreeAddress(t)
 			args := []string{command, "--" + flag + "=" + probes}
-			if command == "dataplane" {
+			if command == "operator" {
+				args = append(args, "--metrics-bind-address="+calytest.FreeAddress(t))
+			} else {
 				args = append(args, "--listen="+calytest.FreeAddress(t))
 			}
 			p := calytest.Start(t, []string{away}, args...)
