@@ -403,6 +403,33 @@ func TestTenantGone(t *testing.T) {
 	r.spoolEmpty(p)
 }
 
+// TestTenantGoneAfterRenewal withdraws a tenant during a call, after its credentials were renewed and before the first
+// ones expire. The capture goes to the bucket with the last ones.
+func TestTenantGoneAfterRenewal(t *testing.T) {
+	r := newRig(t)
+	s := r.strict(s3test.Rules{}, objectstore.Options{})
+	valid := time.Now().Add(time.Hour)
+	snapshot := func(n string) *tenantconfig.Snapshot {
+		key := s3test.IssuedKey{AccessKey: "ASIA" + n, SecretKey: "secret" + n, Token: "token" + n, Expires: valid}
+		s.Issue(key)
+		r.config.Key, r.config.Secret, r.config.Token = key.AccessKey, key.SecretKey, key.Token
+		return r.config.tenants()
+	}
+	var tenants atomic.Pointer[tenantconfig.Snapshot]
+	tenants.Store(snapshot("1"))
+	p := r.pod("one", t.TempDir(), func(o *Options) { o.Tenants = tenants.Load })
+	c := p.call(acme, "call1")
+	c.talk(shortCall)
+	tenants.Store(snapshot("2"))
+	eventually.Within(patience).Holds(t, "the capture knows the renewed credentials", func() bool {
+		return c.tape.storage.Load().AccessKeyID.Reveal() == "ASIA2"
+	})
+	tenants.Store(tenantconfig.NewSnapshot())
+	s.Expire("ASIA1")
+	c.End()
+	r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
+}
+
 // TestTenantNotYetKnown restarts a pod with a capture on its disk. Until the pod knows its tenants, the capture waits,
 // without a warning and although it is old; then it goes to its bucket.
 func TestTenantNotYetKnown(t *testing.T) {

@@ -151,6 +151,7 @@ func (c *Captures) refs() (refs []store.CaptureRef) {
 
 // beat says that the captures are in good hands. One that is another pod's ends.
 func (c *Captures) beat(parent context.Context) {
+	c.renew()
 	ctx, cancel := context.WithTimeout(parent, c.o.HeartbeatEvery)
 	defer cancel()
 	refs := c.refs()

@@ -94,15 +94,16 @@ func (m *meta) row(pod string) store.Capture {
 
 // tape is a capture on its way from the disk to the bucket. Once its call has ended one goroutine has it at a time.
 type tape struct {
-	c       *Captures
-	m       meta // the sender's alone, once open
-	spool   *spool
-	storage *tenantconfig.Storage // as it was when the call began
-	opened  atomic.Bool           // there is something on disk
-	rowed   atomic.Bool           // it has a row, in this pod's name
-	checked bool                  // it was looked whether that is so still
-	noted   bool                  // the row knows the upload
-	sent    int                   // segments
+	c     *Captures
+	m     meta // the sender's alone, once open
+	spool *spool
+	// storage is the newest one of the tape's bucket that the pod knows; nil if it never knew one.
+	storage atomic.Pointer[tenantconfig.Storage]
+	opened  atomic.Bool // there is something on disk
+	rowed   atomic.Bool // it has a row, in this pod's name
+	checked bool        // it was looked whether that is so still
+	noted   bool        // the row knows the upload
+	sent    int         // segments
 	// sums are the digests of parts that no store has verified, and compared is how far they were read back.
 	sums     map[int]sum
 	compared *comparison
@@ -113,7 +114,8 @@ type tape struct {
 
 func newTape(c *Captures, t *tenantconfig.Tenant, session string) *tape {
 	id := recording.CaptureID(session)
-	tp := &tape{c: c, storage: t.Storage, m: meta{Tenant: t.ID, ID: id, Session: session, Bucket: t.Storage.Bucket, Created: time.Now()}}
+	tp := &tape{c: c, m: meta{Tenant: t.ID, ID: id, Session: session, Bucket: t.Storage.Bucket, Created: time.Now()}}
+	tp.storage.Store(t.Storage)
 	tp.m.Key = t.Audio.Capture.KeyTemplate // made a key when the call is known
 	tp.spool = &spool{dir: filepath.Join(c.o.Dir, spoolName(id)), tenant: t.ID, budget: c.budget}
 	return tp
@@ -189,9 +191,33 @@ func (t *tape) shortened() (code, message string) {
 	return code, "the capture ended before its call: " + t.why.Error()
 }
 
-// bucket of the tape, with the credentials that the tenant has now or, if its config is gone, had when the call began.
+// bucket of the tape, with the credentials that the tenant has now or, if its config is deleted, had last.
 func (t *tape) bucket() (*objectstore.Bucket, error) {
-	return t.c.bucket(t.m.Tenant, t.m.Bucket, t.storage)
+	t.renew(t.c.o.Tenants())
+	return t.c.bucket(t.m.Tenant, t.m.Bucket, t.storage.Load())
+}
+
+// renew stores what the tenant's config says of the tape's bucket now. The operator renews temporary credentials
+// during a call, and those of its beginning may expire before its end.
+func (t *tape) renew(tenants *tenantconfig.Snapshot) {
+	if now, ok := tenants.Tenant(t.m.Tenant); ok && now.Storage != nil && now.Storage.Bucket == t.m.Bucket {
+		t.storage.Store(now.Storage)
+	}
+}
+
+// renew has all tapes know the newest credentials, in case their tenants are withdrawn.
+func (c *Captures) renew() {
+	tenants := c.o.Tenants()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s := range c.live {
+		s.tape.renew(tenants)
+	}
+	for _, tapes := range []map[store.CaptureRef]*tape{c.waiting, c.busy} {
+		for _, t := range tapes {
+			t.renew(tenants)
+		}
+	}
 }
 
 var errNoStorage = errors.New("this pod does not know the tenant's bucket: it captures no more, or is gone")
