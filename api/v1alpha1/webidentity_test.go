@@ -15,7 +15,7 @@ func identityRules() map[string]ruleCase {
 		maps.Copy(spec, change)
 		return fields{secret: nil, field: spec}
 	}
-	wantURL := refusal{field + ".endpoint", "must be an absolute http(s) URL without a query"}
+	wantURL := refusal{field + ".endpoint", "must be an http(s) URL of a host without a path"}
 	wantSession := refusal{field + ".sessionDuration",
 		"recordings.webIdentity.sessionDuration must be between 15m and 12h"}
 	return map[string]ruleCase{
@@ -32,7 +32,8 @@ func identityRules() map[string]ruleCase {
 			refusal{field + ".roleARN", "should match"}},
 		"a short role": {with(map[string]any{"roleARN": "arn:x"}), refusal{field + ".roleARN",
 			"at least 20"}},
-		"an STS with a path":       {with(map[string]any{"endpoint": "https://sts.example/path"}), ok},
+		"an STS with a slash":      {with(map[string]any{"endpoint": "https://sts.example/"}), ok},
+		"an STS with a path":       {with(map[string]any{"endpoint": "https://sts.example/path"}), wantURL},
 		"an STS with a query":      {with(map[string]any{"endpoint": "https://sts.example/?a=b"}), wantURL},
 		"an STS of another scheme": {with(map[string]any{"endpoint": "ftp://sts.example"}), wantURL},
 		"an STS with credentials": {with(map[string]any{"endpoint": "https://a:b@sts.example"}),

@@ -20,12 +20,12 @@ type WebIdentitySpec struct {
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:Pattern=`^arn:[A-Za-z0-9+=,.@_/:-]+$`
 	RoleARN string `json:"roleARN,omitempty"`
-	// endpoint is the URL of the STS. Defaults to https://sts.<region>.amazonaws.com for a store of Amazon's, and to
+	// endpoint is the URL of the STS, scheme and host without a path. Defaults to https://sts.<region>.amazonaws.com for a store of Amazon's, and to
 	// recordings.endpoint for all others.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
-	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http','https'] && url(self).getHostname() != '' && !self.contains('?') && !self.contains('#')",message="recordings.webIdentity.endpoint must be an absolute http(s) URL without a query, such as https://sts.eu-west-1.amazonaws.com"
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['http','https'] && url(self).getHostname() != '' && url(self).getEscapedPath() in ['', '/'] && !self.contains('?') && !self.contains('#')",message="recordings.webIdentity.endpoint must be an http(s) URL of a host without a path, such as https://sts.eu-west-1.amazonaws.com"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^[^:/?#]+://[^/?#]*@')",message="recordings.webIdentity.endpoint must not carry credentials"
 	Endpoint string `json:"endpoint,omitempty"`
 	// audience of the tokens, one of those that the platform allows. Defaults to sts.amazonaws.com.

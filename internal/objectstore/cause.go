@@ -108,8 +108,8 @@ var rules = []rule{
 	{codes: "InvalidSignatureException SignatureDoesNotMatch", text: "signature expired", reason: ClockSkew},
 	{codes: "InvalidSignatureException SignatureDoesNotMatch", text: "not yet current", reason: ClockSkew},
 	{codes: "ExpiredToken TokenRefreshRequired", reason: CredentialsExpired},
-	// XAdminUserNotFound is versitygw's, InvalidSecurityToken Huawei's.
-	{codes: "InvalidAccessKeyId SignatureDoesNotMatch XAdminUserNotFound InvalidToken " +
+	// XAdminUserNotFound is versitygw's, InvalidSecurityToken Huawei's, InvalidTokenId MinIO's.
+	{codes: "InvalidAccessKeyId SignatureDoesNotMatch XAdminUserNotFound InvalidToken InvalidTokenId " +
 		"InvalidSecurity InvalidSecurityToken UnauthorizedAccess", reason: CredentialsRefused},
 	{codes: "AccountProblem AllAccessDisabled NotSignedUp UserSuspended AccountSuspended", reason: AccountDisabled},
 	// TTLabs/EvaporateJS#364; CulturalMe/meteor-slingshot#150 for InvalidArgument.
@@ -195,12 +195,23 @@ func CauseOf(err error) Cause {
 	return Cause{}
 }
 
+// forgotten are the codes with which a store answers that forgets temporary credentials once they have expired. Source:
+// minio/minio, cmd/signature-v4-utils.go (checkKeyValid) and cmd/api-errors.go (InvalidTokenId).
+var forgotten = map[string]bool{"InvalidAccessKeyId": true, "InvalidTokenId": true}
+
 // renewedBy returns the cause for credentials that are renewed: a retry helps.
 func (c Cause) renewedBy(answer *AnswerError) Cause {
-	if c.Reason == CredentialsExpired && answer.renewed {
-		c.Stop, c.Advice = false,
-			"wait: the operator renews them; see the Tenant's condition CredentialsValid if this lasts"
+	switch {
+	case !answer.renewed:
+		return c
+	case c.Reason == CredentialsRefused && forgotten[answer.Code]:
+		c = cause(CredentialsExpired)
+		c.What = "the temporary credentials have expired, or the store does not know the STS that issued them"
+	case c.Reason != CredentialsExpired:
+		return c
 	}
+	c.Stop, c.Advice = false,
+		"wait: the operator renews them; see the Tenant's condition CredentialsValid if this lasts"
 	return c
 }
 

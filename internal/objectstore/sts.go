@@ -22,8 +22,9 @@ const (
 	// maxAssumed bounds the answer, and maxCredential each of the credentials, in bytes.
 	maxAssumed    = 64 << 10
 	maxCredential = 12 << 10
-	// MinLifetime and MaxLifetime bound the lifetime of temporary credentials. Amazon's longest session has 36 hours.
-	MinLifetime = 2 * time.Minute
+	// MinLifetime and MaxLifetime bound the lifetime of temporary credentials. A pod may get them minutes after their
+	// issue, and each renewal writes the Tenant's configs. Amazon's longest session has 36 hours.
+	MinLifetime = 10 * time.Minute
 	MaxLifetime = 36 * time.Hour
 )
 
@@ -55,7 +56,7 @@ type TemporaryKey struct {
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html
 func (t *Transport) AssumeRole(ctx context.Context, w WebIdentity) (TemporaryKey, error) {
 	endpoint, err := url.Parse(w.Endpoint)
-	if err != nil || endpoint.Host == "" {
+	if err != nil || endpoint.Host == "" || !rootOf(endpoint) {
 		return TemporaryKey{}, w.failed(errEndpoint)
 	}
 	if err := t.check(endpoint); err != nil {
@@ -114,9 +115,16 @@ func (t *Transport) assume(req *http.Request) (TemporaryKey, error) {
 	return readAssumed(data, began)
 }
 
+// rootOf reports whether a URL has no path and no query. The author of a Tenant names the endpoint, and must not choose
+// what is posted to on the networks that the platform allows.
+func rootOf(u *url.URL) bool {
+	return (u.Path == "" || u.Path == "/") && u.RawQuery == "" && !u.ForceQuery && u.Fragment == ""
+}
+
 var (
-	errEndpoint = errors.New("the STS endpoint must be a URL, such as https://sts.eu-west-1.amazonaws.com")
-	errNotSTS   = resilience.Retryable(errors.New("the answer is not one of an STS"))
+	errEndpoint = errors.New("the STS endpoint must be a URL without a path, such as " +
+		"https://sts.eu-west-1.amazonaws.com")
+	errNotSTS = resilience.Retryable(errors.New("the answer is not one of an STS"))
 )
 
 // lieError is the error of an STS that issues what cannot be used.

@@ -111,6 +111,55 @@ func TestAssumeRole(t *testing.T) {
 	}
 }
 
+// TestExpiredCause has what the answers of stores to expired credentials mean, by whether the operator renews them.
+func TestExpiredCause(t *testing.T) {
+	forgets := s3test.Rules{ForgetExpired: true}
+	for name, tc := range map[string]struct {
+		rules   s3test.Rules
+		renewed bool
+		want    objectstore.Reason
+		stop    bool
+	}{
+		"Amazon":                      {renewed: true, want: objectstore.CredentialsExpired},
+		"Amazon, keys of a Secret":    {want: objectstore.CredentialsExpired, stop: true},
+		"MinIO":                       {rules: forgets, renewed: true, want: objectstore.CredentialsExpired},
+		"MinIO, keys of a Secret":     {rules: forgets, want: objectstore.CredentialsRefused, stop: true},
+		"InvalidTokenId":              {rules: refusing("InvalidTokenId"), renewed: true, want: objectstore.CredentialsExpired},
+		"InvalidTokenId, of a Secret": {rules: refusing("InvalidTokenId"), want: objectstore.CredentialsRefused, stop: true},
+		"a wrong signature": {rules: refusing("SignatureDoesNotMatch"), renewed: true,
+			want: objectstore.CredentialsRefused, stop: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := s3test.NewStrict(t, tc.rules, nil)
+			key := s3test.IssuedKey{AccessKey: "ASIA0", SecretKey: "secret", Token: "token"} // it has expired
+			store.Issue(key)
+			b, err := objectstore.New(objectstore.Config{
+				Endpoint:        store.URL,
+				Region:          "us-east-1",
+				Bucket:          store.Bucket,
+				AccessKeyID:     key.AccessKey,
+				SecretAccessKey: key.SecretKey,
+				SessionToken:    key.Token,
+				Renewed:         tc.renewed,
+			}, loopbackTransport())
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := objectstore.CauseOf(b.Probe(t.Context()))
+			if got.Reason != tc.want || got.Stop != tc.stop {
+				t.Errorf("reason %s, stop %t, want %s, %t", got.Reason, got.Stop, tc.want, tc.stop)
+			}
+		})
+	}
+}
+
+// refusing has a store answer each request with a code.
+func refusing(code string) s3test.Rules {
+	return s3test.Rules{Refuse: func(*http.Request) *s3test.Refusal {
+		return &s3test.Refusal{Status: http.StatusForbidden, Code: code, Message: "no"}
+	}}
+}
+
 // TestAssumeRoleVariants has the forms of MinIO and Ceph.
 func TestAssumeRoleVariants(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -197,8 +246,10 @@ func TestAssumeRoleRefused(t *testing.T) {
 		"an unknown code": {rules: refuse(400, "Odd", "one\n\x1b[31mtwo"), reason: objectstore.IdentityRefused,
 			stop: true,
 			want: []string{"Odd", "spec.recordings.webIdentity"}},
-		"not an STS": {change: func(w *objectstore.WebIdentity) { w.Endpoint += "/?x=1" },
-			reason: objectstore.IdentityRefused, stop: true, want: []string{"MalformedInput"}},
+		"a path": {change: func(w *objectstore.WebIdentity) { w.Endpoint += "/x" },
+			reason: objectstore.IdentityRefused, stop: true, want: []string{"webIdentity.endpoint", "without a path"}},
+		"a query": {change: func(w *objectstore.WebIdentity) { w.Endpoint += "/?x=1" },
+			reason: objectstore.IdentityRefused, stop: true, want: []string{"webIdentity.endpoint", "without a path"}},
 		"nobody there": {change: func(w *objectstore.WebIdentity) { w.Endpoint = "http://127.0.0.1:1" },
 			reason: objectstore.IdentityUnavailable, want: []string{"no STS answer from 127.0.0.1:1"}},
 	} {
@@ -245,7 +296,7 @@ func TestAssumeRoleLies(t *testing.T) {
 		"no expiration":      {replace("Expiration", ""), "Expiration is missing"},
 		"a word":             {replace("Expiration", "never"), "Expiration is missing"},
 		"expired":            {replace("Expiration", in(-time.Hour)), "after the time of the answer"},
-		"about to expire":    {replace("Expiration", in(time.Minute)), "after the time of the answer"},
+		"about to expire":    {replace("Expiration", in(9*time.Minute)), "after the time of the answer"},
 		"in 100 years":       {replace("Expiration", "2126-01-01T00:00:00Z"), "after the time of the answer"},
 		"no key":             {replace("AccessKeyId", ""), "AccessKeyId is empty"},
 		"no secret":          {replace("SecretAccessKey", ""), "SecretAccessKey is empty"},

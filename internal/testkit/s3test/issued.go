@@ -48,12 +48,13 @@ func (s *Strict) Expire(accessKey string) {
 func (s *Strict) secretOf(accessKey, token string) (secret string, no *Refusal) {
 	malformed := &Refusal{400, "InvalidToken", "The provided token is malformed or otherwise invalid.", ""}
 	if k, ok := s.issued[accessKey]; ok {
+		expired := !time.Now().Add(s.rules.Skew).Before(k.Expires)
 		switch {
-		case token == "":
+		case token == "", expired && s.rules.ForgetExpired:
 			return "", unknownKey()
 		case token != k.Token:
 			return "", malformed
-		case !time.Now().Add(s.rules.Skew).Before(k.Expires):
+		case expired:
 			return "", &Refusal{400, "ExpiredToken", "The provided token has expired.", ""}
 		}
 		return k.SecretKey, nil

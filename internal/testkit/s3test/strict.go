@@ -50,6 +50,9 @@ type Rules struct {
 	NoRange bool
 	// NoDelete denies deletions to the key.
 	NoDelete bool
+	// ForgetExpired is the variant of MinIO, which forgets temporary credentials that have expired: it answers as it
+	// does for keys that never existed. Source: minio/minio, cmd/signature-v4-utils.go (checkKeyValid).
+	ForgetExpired bool
 	// StorageClasses are the classes that exist in addition to STANDARD.
 	StorageClasses []string
 	// Refuse answers a request before all else; nil, or a nil result, goes on. It must be safe for concurrent use.
