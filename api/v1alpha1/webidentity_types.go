@@ -20,8 +20,8 @@ type WebIdentitySpec struct {
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:Pattern=`^arn:[A-Za-z0-9+=,.@_/:-]+$`
 	RoleARN string `json:"roleARN,omitempty"`
-	// endpoint is the URL of the STS, scheme and host without a path. Defaults to https://sts.<region>.amazonaws.com for a store of Amazon's, and to
-	// recordings.endpoint for all others.
+	// endpoint is the URL of the STS, scheme and host without a path. Defaults to https://sts.<region>.amazonaws.com
+	// for a store of Amazon's, and to recordings.endpoint for all others.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048

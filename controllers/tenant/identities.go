@@ -121,15 +121,12 @@ func (i *Identities) doubt(id string, now time.Time) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if key := i.held[id]; key != nil && now.After(key.checked().Add(identityRetry)) {
+	if key := i.held[id]; key != nil && now.After(key.Issued.Add(identityRetry)) {
 		early := *key
 		early.Renew = now
 		i.held[id] = &early
 	}
 }
-
-// checked returns a time when the credentials were certainly issued.
-func (k *heldKey) checked() time.Time { return k.Expires.Add(-2 * k.Expires.Sub(k.Renew)) }
 
 // earliest returns when the first of all credentials expires; the zero time if there are none.
 func (i *Identities) earliest() (first time.Time) {

@@ -44,17 +44,22 @@ func TestIdentitiesFailures(t *testing.T) {
 func TestIdentitiesDoubt(t *testing.T) {
 	issued := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for name, tc := range map[string]struct {
-		after time.Duration
-		want  bool // they are renewed now
+		renew, after time.Duration
+		want         bool // they are renewed now
 	}{
-		"just issued":  {30 * time.Second, false},
-		"a while ago":  {10 * time.Minute, true},
-		"in the past?": {-time.Minute, false},
+		"just issued":                       {30 * time.Minute, 30 * time.Second, false},
+		"just issued, renewed early":        {27 * time.Minute, 30 * time.Second, false},
+		"just issued, renewed late":         {33 * time.Minute, 30 * time.Second, false},
+		"two minutes ago, renewed early":    {27 * time.Minute, 2 * time.Minute, true},
+		"two minutes ago, renewed late":     {33 * time.Minute, 2 * time.Minute, true},
+		"a while ago":                       {30 * time.Minute, 10 * time.Minute, true},
+		"before, as the clock was set back": {30 * time.Minute, -time.Minute, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			i, now := &Identities{}, issued.Add(tc.after)
 			i.keep("acme/support", &heldKey{Temporary: tenantconfig.Temporary{Identity: "d",
-				Renew:   issued.Add(30 * time.Minute),
+				Issued:  issued,
+				Renew:   issued.Add(tc.renew),
 				Expires: issued.Add(time.Hour)}})
 			i.doubt("acme/support", now)
 			if got := !now.Before(i.get("acme/support", "d").Renew); got != tc.want {

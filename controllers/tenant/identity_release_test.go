@@ -6,15 +6,91 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/testkit/s3test"
 )
 
-// TestWebIdentityDeletesObjects deletes a Tenant's objects after the credentials of its last config have expired.
+// TestWebIdentityDeletesObjects deletes a Tenant's objects while the credentials of its last config are valid, and
+// after they have expired.
 func TestWebIdentityDeletesObjects(t *testing.T) {
-	r := newIdentityRig(t)
-	r.account(t, allowedAccount("support"))
-	r.start(t)
+	for name, tc := range map[string]struct {
+		expired bool
+		want    int // requests at the STS
+	}{
+		"valid credentials":   {want: 1},
+		"expired credentials": {expired: true, want: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newIdentityRig(t)
+			r.account(t, allowedAccount("support"))
+			r.start(t)
+			tenant := r.withObject(t)
+			if tc.expired {
+				r.expire()
+			}
+			r.delete(t, tenant)
+			r.untilGone(t, tenant)
+			if left := r.store.Keys(); len(left) > 0 {
+				t.Errorf("the bucket still has %v", left)
+			}
+			if got := len(r.sts.Requests()); got != tc.want {
+				t.Errorf("the STS was asked %d times, want %d", got, tc.want)
+			}
+			if log := r.logs.String(); strings.Contains(log, "panic") {
+				t.Errorf("the operator recovered from a panic:\n%s", log)
+			}
+		})
+	}
+}
+
+// TestWebIdentityDeletionSaysWhy deletes a Tenant whose credentials have expired and cannot be renewed.
+func TestWebIdentityDeletionSaysWhy(t *testing.T) {
+	for name, tc := range map[string]struct {
+		breaks func(*testing.T, *identityRig, *corev1.ServiceAccount)
+		want   []string
+	}{
+		"ServiceAccount deleted": {
+			breaks: func(t *testing.T, r *identityRig, a *corev1.ServiceAccount) { r.delete(t, a) },
+			want:   []string{"ServiceAccountNotFound", "create it"},
+		},
+		"annotation removed": {
+			breaks: func(t *testing.T, r *identityRig, a *corev1.ServiceAccount) {
+				a.Annotations = nil
+				if err := r.Client.Update(t.Context(), a); err != nil {
+					t.Fatal(err)
+				}
+			},
+			want: []string{"ServiceAccountNotAllowed", "annotate serviceaccount recordings"},
+		},
+		"STS refuses": {
+			breaks: func(_ *testing.T, r *identityRig, _ *corev1.ServiceAccount) {
+				r.sts.SetRules(func(rules *s3test.STSRules) { rules.Subject = "another" })
+			},
+			want: []string{"WebIdentityRefused", "Not authorized to perform"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newIdentityRig(t)
+			account := r.account(t, allowedAccount("support"))
+			r.start(t)
+			tenant := r.withObject(t)
+			tc.breaks(t, r, account) // first, so that no reconcile renews the credentials
+			r.expire()
+			r.delete(t, tenant)
+			r.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, append(tc.want, "could not be deleted",
+				`correct spec.recordings or ServiceAccount "recordings"`, "set spec.deletionPolicy to Retain")...))
+			r.touch(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyRetain })
+			r.untilGone(t, tenant)
+		})
+	}
+}
+
+// withObject makes a Tenant whose deletion deletes its objects, with one object.
+func (r *identityRig) withObject(t *testing.T) *v1alpha1.Tenant {
+	t.Helper()
 	tenant := r.ready(t, "support", r.withIdentity, func(t *v1alpha1.Tenant) {
 		t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete
 	})
@@ -31,16 +107,13 @@ func TestWebIdentityDeletesObjects(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	return tenant
+}
+
+// expire lets the credentials that were issued first expire.
+func (r *identityRig) expire() {
 	r.store.Expire(r.store.Issued()[0].AccessKey)
 	r.ahead.Store(int64(2 * time.Hour))
-	r.delete(t, tenant)
-	r.untilGone(t, tenant)
-	if left := r.store.Keys(); len(left) > 0 {
-		t.Errorf("the bucket still has %v", left)
-	}
-	if got := len(r.sts.Requests()); got != 2 {
-		t.Errorf("the STS was asked %d times, want twice: once for the deletion", got)
-	}
 }
 
 // TestIdentityDigest differs for all that gives other rights.

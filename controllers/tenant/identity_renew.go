@@ -35,26 +35,37 @@ func (r *Reconciler) readIdentity(ctx context.Context, s *scope) error {
 	if err != nil {
 		return err
 	}
-	now := r.now()
-	key := held
-	if held == nil || !now.Before(held.Renew) {
-		key, err = r.renew(ctx, s, want, held)
+	if held != nil && r.now().Before(held.Renew) {
+		s.useKey(held)
+		s.ComeBack(max(held.Renew.Sub(r.now()), time.Second))
+		return nil
 	}
-	fault := stopOf(err)
-	switch {
-	case fault != nil && held != nil:
-		s.identityFault, key = fault, held
-	case fault != nil:
-		return s.invalidIdentity(fault)
-	case err != nil:
-		return err
+	key, err := r.renew(ctx, s, want)
+	if err != nil {
+		return r.notRenewed(s, held, err)
 	}
 	s.useKey(key)
-	wake := max(key.Renew.Sub(now), time.Second)
-	if s.identityFault != nil {
-		wake = reconcile.Sooner(identityRetry, max(key.Expires.Sub(now), 0))
+	s.ComeBack(max(key.Renew.Sub(r.now()), time.Second))
+	return nil
+}
+
+// notRenewed goes on with the credentials that the Tenant has, if it has any, after an error of their renewal.
+func (r *Reconciler) notRenewed(s *scope, held *heldKey, err error) error {
+	fault := stopOf(err)
+	switch {
+	case fault == nil && held != nil && abandoned(err) && r.now().Before(held.Expires):
+		s.useKey(held)
+		postponed, _ := reconcile.StopOf(err)
+		s.ComeBack(postponed.After)
+		return nil
+	case fault == nil:
+		return err
+	case held == nil:
+		return s.invalidIdentity(fault)
 	}
-	s.ComeBack(wake)
+	s.identityFault = fault
+	s.useKey(held)
+	s.ComeBack(reconcile.Sooner(identityRetry, max(held.Expires.Sub(r.now()), 0)))
 	return nil
 }
 
@@ -89,21 +100,16 @@ func (r *Reconciler) heldKey(ctx context.Context, s *scope, digest string) (*hel
 }
 
 // renew obtains credentials. After a failure it returns the same *reconcile.Stop until the retry is due.
-func (r *Reconciler) renew(ctx context.Context, s *scope, want *identity, held *heldKey) (*heldKey, error) {
+func (r *Reconciler) renew(ctx context.Context, s *scope, want *identity) (*heldKey, error) {
 	id, now := s.tenant.ID(), r.now()
 	if fault := r.Identities.failed(id, want.digest, now); fault != nil {
 		return nil, fault
 	}
 	issued, err := r.exchange(ctx, s, want)
-	stop, stopped := reconcile.StopOf(err)
-	busy := stopped && stop.Abandons()
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
-	case busy && held != nil && now.Before(held.Expires):
-		s.ComeBack(stop.After)
-		return held, nil
-	case busy:
+	case abandoned(err): // it has to wait for its turn
 		return nil, err
 	case err != nil:
 		fault := identityVerdict(err)
@@ -116,6 +122,7 @@ func (r *Reconciler) renew(ctx context.Context, s *scope, want *identity, held *
 		token:  secret.Sensitive(issued.SessionToken),
 		Temporary: tenantconfig.Temporary{
 			Identity: want.digest,
+			Issued:   now.UTC().Truncate(time.Second),
 			Expires:  now.Add(issued.Lifetime).UTC().Truncate(time.Second),
 			Renew:    now.Add(spread(min(issued.Lifetime, want.request.Duration))).UTC().Truncate(time.Second),
 		},

@@ -1,16 +1,18 @@
 package tenant
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/controllers/internal/reconcile"
+	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/objectstore"
 	"github.com/caly-dev/caly/internal/recording"
 	"github.com/caly-dev/caly/internal/tenantconfig"
@@ -43,9 +45,25 @@ func (r *Reconciler) deleteObjects(ctx context.Context, s *scope) error {
 			r.Identities.doubt(s.tenant.ID(), r.now())
 		}
 	}
-	return reconcile.Retry(30*time.Second, v1alpha1.ReasonDeleting,
-		"the objects in bucket %s could not be deleted: %v; correct spec.recordings or the Secret "+
-			"that it names, or set spec.deletionPolicy to Retain to keep them", bucket, err)
+	return reconcile.Retry(30*time.Second, v1alpha1.ReasonDeleting, "the objects in bucket %s could not be deleted: %s",
+		bucket, s.undeleted(err))
+}
+
+// undeleted says why objects could not be deleted and what to do. A fault of the spec's credentials is usually the
+// cause of what the store answered.
+func (s *scope) undeleted(err error) string {
+	spec := s.tenant.Spec.Recordings
+	named := "the Secret that it names"
+	if spec.WebIdentity != nil {
+		named = fmt.Sprintf("ServiceAccount %q", spec.WebIdentity.ServiceAccountName)
+	}
+	why := bounded.Text(err.Error(), 500)
+	if s.bucketFault != nil {
+		why = fmt.Sprintf("the operator cannot use the credentials of the spec (%s): %s; and with the last ones: %s",
+			s.bucketFault.Reason, s.bucketFault.Message, why)
+	}
+	return fmt.Sprintf("%s; correct spec.recordings or %s, or set spec.deletionPolicy to Retain to keep them", why,
+		named)
 }
 
 // uploadConfigs are the upload configs to delete with, one after the other: the one that the objects were written with,
@@ -70,22 +88,38 @@ func (r *Reconciler) uploadConfigs(ctx context.Context, s *scope) ([]*tenantconf
 }
 
 // corrected returns the upload config with the bucket of the spec as it is now; nil if it is the same one, or if its
-// Secrets cannot be used.
-func (r *Reconciler) corrected(ctx context.Context, s *scope, u tenantconfig.Upload) (*tenantconfig.Upload, error) {
-	before := u
+// credentials cannot be used. Then the scope has why.
+func (r *Reconciler) corrected(
+	ctx context.Context, s *scope, before tenantconfig.Upload,
+) (*tenantconfig.Upload, error) {
+	now := before
 	err := r.readBucket(ctx, s)
 	if err == nil {
-		u.Storage, err = storage(s)
+		now.Storage, err = storage(s)
 	}
-	switch {
-	case stopOf(err) != nil:
+	if stop := stopOf(err); stop != nil {
+		s.bucketFault = stop
 		return nil, nil
-	case err != nil:
+	}
+	if err != nil {
 		return nil, err
-	case equality.Semantic.DeepEqual(u, before):
-		return nil, nil
 	}
-	return &u, nil
+	s.bucketFault = s.identityFault
+	same, err := sameUpload(before, now)
+	if err != nil || same {
+		return nil, err
+	}
+	return &now, nil
+}
+
+// sameUpload compares upload configs as they are published.
+func sameUpload(a, b tenantconfig.Upload) (bool, error) {
+	first, err := tenantconfig.EncodeUpload(a)
+	if err != nil {
+		return false, err
+	}
+	second, err := tenantconfig.EncodeUpload(b)
+	return bytes.Equal(first, second), err
 }
 
 // compiledAgain compiles the upload config when the one that was in use is lost.

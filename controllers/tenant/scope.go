@@ -26,11 +26,13 @@ type scope struct {
 	temporary *tenantconfig.Temporary
 	// readIdentity: why the credentials were not renewed; nil if they were, or need not be
 	identityFault *reconcile.Stop
-	config        *tenantconfig.Tenant  // compile
-	upload        *tenantconfig.Upload  // compile, but for the database URL: ensureRole
-	applied       bool                  // apply: the config is the one of this spec
-	suspension    suspension.Suspension // suspend
-	names         nameClaims            // claimNames, shareAccount
+	// corrected: why the credentials of the spec cannot be used; nil if they can
+	bucketFault *reconcile.Stop
+	config      *tenantconfig.Tenant  // compile
+	upload      *tenantconfig.Upload  // compile, but for the database URL: ensureRole
+	applied     bool                  // apply: the config is the one of this spec
+	suspension  suspension.Suspension // suspend
+	names       nameClaims            // claimNames, shareAccount
 }
 
 // suspended reports whether the Tenant is suspended, by its spec or by the platform.

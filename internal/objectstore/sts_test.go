@@ -113,19 +113,19 @@ func TestAssumeRole(t *testing.T) {
 
 // TestExpiredCause has what the answers of stores to expired credentials mean, by whether the operator renews them.
 func TestExpiredCause(t *testing.T) {
-	forgets := s3test.Rules{ForgetExpired: true}
+	forgets, unknown := s3test.Rules{ForgetExpired: true}, refusing("InvalidTokenId")
 	for name, tc := range map[string]struct {
 		rules   s3test.Rules
 		renewed bool
 		want    objectstore.Reason
 		stop    bool
 	}{
-		"Amazon":                      {renewed: true, want: objectstore.CredentialsExpired},
-		"Amazon, keys of a Secret":    {want: objectstore.CredentialsExpired, stop: true},
-		"MinIO":                       {rules: forgets, renewed: true, want: objectstore.CredentialsExpired},
-		"MinIO, keys of a Secret":     {rules: forgets, want: objectstore.CredentialsRefused, stop: true},
-		"InvalidTokenId":              {rules: refusing("InvalidTokenId"), renewed: true, want: objectstore.CredentialsExpired},
-		"InvalidTokenId, of a Secret": {rules: refusing("InvalidTokenId"), want: objectstore.CredentialsRefused, stop: true},
+		"Amazon":                           {renewed: true, want: objectstore.CredentialsExpired},
+		"Amazon, keys of a Secret":         {want: objectstore.CredentialsExpired, stop: true},
+		"MinIO":                            {rules: forgets, renewed: true, want: objectstore.CredentialsExpired},
+		"MinIO, keys of a Secret":          {rules: forgets, want: objectstore.CredentialsRefused, stop: true},
+		"InvalidTokenId":                   {rules: unknown, renewed: true, want: objectstore.CredentialsExpired},
+		"InvalidTokenId, keys of a Secret": {rules: unknown, want: objectstore.CredentialsRefused, stop: true},
 		"a wrong signature": {rules: refusing("SignatureDoesNotMatch"), renewed: true,
 			want: objectstore.CredentialsRefused, stop: true},
 	} {

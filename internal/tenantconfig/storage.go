@@ -30,7 +30,8 @@ type Storage struct {
 type Temporary struct {
 	// Identity is equal for credentials of one identity.
 	Identity string `json:"identity"`
-	// Renew is when the operator renews them, and Expires when they are no longer valid.
+	// Issued is when the operator obtained them, Renew when it renews them, and Expires when they are no longer valid.
+	Issued  time.Time `json:"issued,omitzero"`
 	Renew   time.Time `json:"renew"`
 	Expires time.Time `json:"expires"`
 }

@@ -19,8 +19,8 @@ type WebIdentitySpecApplyConfiguration struct {
 	// roleARN is the role to assume. Defaults to the ServiceAccount's annotation eks.amazonaws.com/role-arn. Without
 	// either, the request names no role, as MinIO wants it without a role policy.
 	RoleARN *string `json:"roleARN,omitempty"`
-	// endpoint is the URL of the STS, scheme and host without a path. Defaults to https://sts.<region>.amazonaws.com for a store of Amazon's, and to
-	// recordings.endpoint for all others.
+	// endpoint is the URL of the STS, scheme and host without a path. Defaults to https://sts.<region>.amazonaws.com
+	// for a store of Amazon's, and to recordings.endpoint for all others.
 	Endpoint *string `json:"endpoint,omitempty"`
 	// audience of the tokens, one of those that the platform allows. Defaults to sts.amazonaws.com.
 	Audience *string `json:"audience,omitempty"`
