@@ -12,9 +12,11 @@ import (
 //	2006-01-02 15:04:05+05:30          Voice v2 and v3 [N1]
 //	2006-01-02T15:04:05.000Z           ExoML [N2], outbound call notifications [S3], these also without their zone
 //	Mon, 2 Jan 2006 15:04:05 -0700     Created and RecordingAvailableBy of Passthru [P1], also without its zone
-//	2/1/2006 3:04 PM                   day or month first only if one of the two cannot be a month
+//	23/1/2006 15:04                    day first, if it cannot be the month
+//	2006-01-02 3:04 PM +0530           AM and PM, and the month before a day that cannot be it, only with a zone
 //
-// A date alone, and a date whose day may be its month, are not read: nobody knows what they mean.
+// A date alone, and a date whose day may be its month, are not read: nobody knows what they mean. Nor do AM, PM and a
+// month that comes first: such a system has a zone of its own, and these times decide which events are stale.
 func readDateTime(s string, loc *time.Location) (time.Time, bool) {
 	colon := strings.IndexByte(s, ':')
 	if colon < 1 {
@@ -32,7 +34,8 @@ func readDateTime(s string, loc *time.Location) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	date, zone, ok := readDate(s[:start], rest)
-	if !ok || !clock.inHalf(&zone) {
+	half, inRange := clock.inHalf(&zone)
+	if !ok || !inRange || zone == "" && (half || date.monthFirst) {
 		return time.Time{}, false
 	}
 	if loc, ok = readZone(zone, loc); !ok {
@@ -84,22 +87,23 @@ func readClock(s string) (c clock, rest string, ok bool) {
 	return c, s, true
 }
 
-// inHalf takes AM or PM from the beginning of what follows a time of day. It reports false if the hour has no half.
-func (c *clock) inHalf(rest *string) bool {
+// inHalf takes AM or PM from the beginning of what follows a time of day, and reports whether there is one of them. ok
+// is false if the hour has no half.
+func (c *clock) inHalf(rest *string) (half, ok bool) {
 	text := strings.TrimLeft(*rest, " ")
 	if len(text) < 2 || text[1]|0x20 != 'm' || text[0]|0x20 != 'a' && text[0]|0x20 != 'p' ||
 		len(text) > 2 && text[2] != ' ' {
-		return true
+		return false, true
 	}
 	if c.hour < 1 || c.hour > 12 {
-		return false
+		return true, false
 	}
 	c.hour %= 12
 	if text[0]|0x20 == 'p' {
 		c.hour += 12
 	}
-	*rest = text[2:]
-	return true
+	*rest = strings.TrimLeft(text[2:], " ")
+	return true, true
 }
 
 // calendarDate is a date.
@@ -107,6 +111,8 @@ type calendarDate struct {
 	year  int
 	month time.Month
 	day   int
+	// monthFirst is true if digits name the month before the day and the year.
+	monthFirst bool
 }
 
 // readDate reads the date before a time of day. C and JavaScript write the year, or the zone and the year, after the
@@ -186,6 +192,7 @@ func dateOf(words [3]string) (d calendarDate, ok bool) {
 	if isDay {
 		return dayFirst, !isMonth
 	}
+	monthFirst.monthFirst = true
 	return monthFirst, isMonth
 }
 

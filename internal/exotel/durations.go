@@ -16,7 +16,7 @@ func Seconds(s string) int {
 
 // readSeconds reads a duration that may be quoted, fractional or empty. Exotel sends seconds. Relays and customers'
 // systems also write 72,5 and 00:01:12 and 1m 12s and PT1M12S. It reports false for a text that is neither a duration
-// nor a placeholder.
+// nor a placeholder, and for 01:12: no source says whether these are minutes and seconds.
 func readSeconds(s string) (int, bool) {
 	if whole, rest, ok := leadingNumber(s, 5); ok && rest == "" { // what Exotel sends of a call of up to a day
 		return whole, true
@@ -50,19 +50,18 @@ func readNumber(s string) (float64, bool) {
 	return n, err == nil
 }
 
-// readClockDuration reads hours:minutes:seconds and minutes:seconds.
+// readClockDuration reads hours:minutes:seconds.
 func readClockDuration(s string) (seconds float64, ok bool) {
 	parts := strings.Split(s, ":")
-	if len(parts) > 3 {
+	if len(parts) != 3 {
 		return 0, false
 	}
 	for i, part := range parts {
-		n, ok := readNumber(part)
-		whole, _, fraction := strings.Cut(part, ".")
-		if !ok || i > 0 && (len(whole) != 2 || n >= 60) || fraction && i+1 < len(parts) {
+		n, rest, ok := leadingNumber(part, 3)
+		if !ok || rest != "" || i > 0 && (len(part) != 2 || n >= 60) {
 			return 0, false
 		}
-		seconds = 60*seconds + n
+		seconds = 60*seconds + float64(n)
 	}
 	return seconds, true
 }
