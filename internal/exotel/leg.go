@@ -22,8 +22,7 @@ type ListedLeg struct {
 	RecordingURL  string
 }
 
-// callLegs reads Legs[n][...] in the order of n, and the states of the first two legs that Call Details has next to
-// them.
+// callLegs reads Legs[n][...] in the order of n.
 func (v *values) callLegs() []ListedLeg {
 	numbered := v.numberLegs()
 	var legs []ListedLeg
@@ -40,6 +39,11 @@ func (v *values) callLegs() []ListedLeg {
 	if numbered {
 		slices.SortFunc(legs, func(a, b ListedLeg) int { return a.Index - b.Index })
 	}
+	return legs
+}
+
+// addStates adds the states of the first two legs of a whole call that Call Details has next to its legs.
+func (v *values) addStates(legs []ListedLeg) []ListedLeg {
 	for index, f := range []field{fieldLeg1, fieldLeg2} {
 		if status := v.get(f); status != "" {
 			legs = addState(legs, index, status, v.state(status, canonical[f]))

@@ -73,6 +73,7 @@ func (v *values) legFacts(e *Event) []Leg {
 	}
 	result := dialResult(e)
 	if e.Dial == nil && result == StateUnknown && number == "" {
+		e.ListedLegs = v.addStates(e.ListedLegs)
 		return wholeLegs(e)
 	}
 	return dials(e.ListedLegs, v.get(fieldFlow), number, result)

@@ -176,3 +176,25 @@ func TestSaidAt(t *testing.T) {
 		}
 	}
 }
+
+// TestLegStatesOfADial has one fact for each key: the states of the first two legs are about the whole call.
+func TestLegStatesOfADial(t *testing.T) {
+	for fields, want := range map[string][]State{
+		"DialWhomNumber=09999999999&CallStatus=completed":                           {""},
+		"DialWhomNumber=09999999999&DialCallStatus=busy&Legs[0][OnCallDuration]=10": {StateBusy},
+		"Status=completed": {StateCompleted, StateNoAnswer},
+	} {
+		e, err := ParseEvent(KindStatus, form("CallSid=c1&Leg1Status=completed&Leg2Status=no-answer&"+fields), ist)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []State
+		keys := map[string]bool{}
+		for _, l := range e.Legs {
+			got, keys[l.Key] = append(got, l.State), true
+		}
+		if d := cmp.Diff(want, got); d != "" || len(keys) != len(got) {
+			t.Errorf("%s: %d keys, states (-want +got):\n%s", fields, len(keys), d)
+		}
+	}
+}
