@@ -81,6 +81,18 @@ func find(tenants *tenantconfig.Snapshot, to destination, r exotel.Request) (*te
 	return only(candidates(tenants, exotel.ReadClaim(r)))
 }
 
+// ownsEach reports whether each event of a list would lead to the tenant if it came by itself on the path without a
+// tenant, with the query of the list. A request that is not a list has led to it already.
+func ownsEach(tenants *tenantconfig.Snapshot, t *tenantconfig.Tenant, fields exotel.Request, query string) bool {
+	for _, event := range exotel.Events(fields) {
+		event.RawQuery = query
+		if found, _ := only(candidates(tenants, exotel.ReadClaim(event))); found != t {
+			return false
+		}
+	}
+	return true
+}
+
 func candidates(tenants *tenantconfig.Snapshot, claim exotel.Claim) []*tenantconfig.Tenant {
 	account := tenants.ByAccount(claim.AccountSID)
 	if claim.AccountSID != "" && len(account) < 2 {

@@ -1,18 +1,20 @@
 package webhook_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/caly-dev/caly/dataplane/webhook"
 	"github.com/caly-dev/caly/internal/store"
+	"github.com/caly-dev/caly/internal/tenantconfig"
 )
 
 // TestSeveralEvents sends lists of events to the real handler and database: each event has a row with its own part of
@@ -34,7 +36,7 @@ func TestSeveralEvents(t *testing.T) {
 		`c1 {"CallSid":"c1","Status":"completed","EventType":"terminal"}`,
 		`c2 {"CallSid":"c2","Status":"failed","StartTime":"soon"}`,
 		`unknown missing_call_sid {"Status":"busy"}`}, "\n")
-	if d := cmp.Diff(want, got); d != "" {
+	if d := gocmp.Diff(want, got); d != "" {
 		t.Errorf("events (-want +got):\n%s", d)
 	}
 	got = look(`SELECT string_agg(call_sid || ' ' || state, ' ' ORDER BY call_sid) FROM calls`)
@@ -43,25 +45,105 @@ func TestSeveralEvents(t *testing.T) {
 	}
 }
 
-// TestManyEvents stores what follows the 64th event of a list as one event, which is partial.
-func TestManyEvents(t *testing.T) {
-	_, db, look := realStore(t)
-	h := handlerWith(t, webhook.Options{Store: db})
-	events := make([]string, 70)
-	for i := range events {
-		events[i] = fmt.Sprintf(`{"CallSid":"c%02d","Status":"busy"}`, i)
+// TestWholeLists stores a list that cannot be separated as one dead event, with all of its text, and applies nothing.
+func TestWholeLists(t *testing.T) {
+	const event = `{"CallSid":"c1","Status":"busy"}`
+	for name, tc := range map[string]struct{ query, body string }{
+		"more than 64 events": {"", "[" + strings.Repeat(event+",", 64) + event + "]"},
+		"one that is cut":     {"", "[" + event + `,{"CallSid":"c2","Sta`},
+		"text after it":       {"", "[" + event + "," + event + "]x"},
+		"next to a call":      {"?CallSid=c3", "[" + event + "," + event + ",]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, db, look := realStore(t)
+			h := handlerWith(t, webhook.Options{Store: db})
+			if w := post(h, statusPath+tc.query, sign(signingSecret, tc.body), tc.body); w.Code != http.StatusOK {
+				t.Fatalf("answered %d %s", w.Code, w.Body)
+			}
+			got := look(`SELECT string_agg(concat_ws(' ', call_sid, dead_reason, convert_from(raw, 'UTF8')), E'\n')
+				FROM call_events`)
+			if d := gocmp.Diff("unknown malformed_body "+tc.body, got); d != "" {
+				t.Errorf("events (-want +got):\n%s", d)
+			}
+			if got := look(`SELECT count(*)::text FROM calls`); got != "0" {
+				t.Errorf("%s calls", got)
+			}
+		})
 	}
-	list := "[" + strings.Join(events, ",") + "]"
-	if w := post(h, statusPath, sign(signingSecret, list), list); w.Code != http.StatusOK {
-		t.Fatalf("answered %d %s", w.Code, w.Body)
+}
+
+// TestListsOfOthers sends lists to the path without a tenant. Each event must lead to the tenant that has signed the
+// list. Otherwise nothing is applied: an event of another tenant would be stored under this one.
+func TestListsOfOthers(t *testing.T) {
+	const acme, acmeNumber = `{"CallSid":"c1","AccountSid":"acme1"}`, `{"CallSid":"c2","To":"08047491899"}`
+	const globex, globexCare = `{"CallSid":"c3","AccountSid":"globex1","To":"08047490001"}`,
+		`{"CallSid":"c4","AccountSid":"globex1","To":"08047490002"}`
+	const nameless, stranger = `{"CallSid":"c5"}`, `{"CallSid":"c5","AccountSid":"x"}`
+	const globexKey = "a signing secret of globex"
+	payload := func(text string) string { return "payload=" + url.QueryEscape(text) }
+	list := func(events ...string) string { return "[" + strings.Join(events, ",") + "]" }
+	dead := func(tenant string, events ...string) []string {
+		return []string{tenant + " unknown malformed_body " + list(events...)}
 	}
-	if got := look(`SELECT count(*)::text FROM call_events WHERE dead_reason IS NULL`); got != "65" {
-		t.Errorf("%s events, want 65", got)
+	for name, tc := range map[string]struct {
+		path, query, body, key string
+		wantCode               int
+		want                   []string // tenant, call, reason, text
+	}{
+		"of one tenant": {body: list(acme, acmeNumber), want: []string{"acme/support c1  " + acme,
+			"acme/support c2  " + acmeNumber}},
+		"of two accounts":             {body: list(acme, globex), want: dead("acme/support", acme, globex)},
+		"of two, signed by the other": {body: list(globex, acme), wantCode: 401},
+		"of two of one account": {body: list(globex, globexCare), key: globexKey,
+			want: dead("globex/sales", globex, globexCare)},
+		"of nobody":       {body: list(acme, stranger), want: dead("acme/support", acme, stranger)},
+		"without a claim": {body: list(acme, nameless), want: dead("acme/support", acme, nameless)},
+		"first without":   {body: list(nameless, acme), wantCode: 401},
+		"account in the query": {query: "AccountSid=acme1", body: list(nameless),
+			want: []string{"acme/support c5  " + list(nameless)}},
+		"accounts of the query": {query: "AccountSid=acme1", body: list(nameless, acme),
+			want: []string{"acme/support c5  " + nameless, "acme/support c1  " + acme}},
+		"call in an unsigned query": {query: "AccountSid=acme1&CallSid=c6", body: payload(list(acme, globex)),
+			want: []string{"acme/support unknown malformed_body " + payload(list(acme, globex))}},
+		"payload": {body: payload(acme), want: []string{"acme/support c1  " + payload(acme)}},
+		"the tenant's own path": {path: "acme/support/", body: list(acme, globex),
+			want: []string{"acme/support c1  " + acme, "acme/support c3  " + globex}},
+		"one, its own path":       {path: "acme/support/", body: globex, want: []string{"acme/support c3  " + globex}},
+		"another tenant's secret": {body: list(acme, acmeNumber), key: globexKey, wantCode: 401},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &fake{outcome: store.Applied}
+			h := handlerWith(t, webhook.Options{Tenants: routed, Store: f})
+			path, key := webhook.PathPrefix+tc.path+"status?"+tc.query, cmp.Or(tc.key, signingSecret)
+			w := post(h, path, sign(key, tc.body), tc.body)
+			if w.Code != cmp.Or(tc.wantCode, http.StatusOK) {
+				t.Fatalf("answered %d %s", w.Code, w.Body)
+			}
+			var got []string
+			for _, e := range f.got {
+				got = append(got, e.Tenant+" "+e.CallSID+" "+e.DeadReason+" "+string(e.Raw))
+			}
+			if d := gocmp.Diff(tc.want, got); d != "" {
+				t.Errorf("events (-want +got):\n%s", d)
+			}
+		})
 	}
-	got := look(`SELECT concat_ws(' ', call_sid, unread #>> '{0,field}', unread #>> '{0,reason}', length(raw))
-		FROM call_events WHERE unread IS NOT NULL`)
-	if want := fmt.Sprintf("c64 (body) too_large %d", len("[")+6*len(events[0])+len(",,,,,]")); got != want {
-		t.Errorf("the rest is %q, want %q", got, want)
+}
+
+// TestListWithoutTenantConfigs asks the sender to retry while the pod lacks tenant configs: one of them may have the
+// tenant of an event.
+func TestListWithoutTenantConfigs(t *testing.T) {
+	acme, _ := routed().Tenant("acme/support")
+	h := handlerWith(t, webhook.Options{Store: &fake{outcome: store.Applied}, Tenants: func() *tenantconfig.Snapshot {
+		return tenantconfig.NewIncompleteSnapshot(acme)
+	}})
+	for body, want := range map[string]int{
+		`[{"CallSid":"c1","AccountSid":"acme1"},{"AccountSid":"acme1"}]`:   http.StatusOK,
+		`[{"CallSid":"c1","AccountSid":"acme1"},{"AccountSid":"globex1"}]`: http.StatusServiceUnavailable,
+	} {
+		if w := post(h, webhook.PathPrefix+"status", sign(signingSecret, body), body); w.Code != want {
+			t.Errorf("%s: answered %d %s, want %d", body, w.Code, w.Body, want)
+		}
 	}
 }
 

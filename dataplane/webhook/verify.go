@@ -22,6 +22,7 @@ func (h *Handler) verified(
 		return nil, ingest.Delivery{}, err
 	}
 	tenants := h.o.Tenants()
+	shared := to.tenantID == ""
 	tenant, reason := find(tenants, to, all)
 	var verifiers *tenantconfig.Webhooks
 	if tenant != nil {
@@ -42,6 +43,10 @@ func (h *Handler) verified(
 	d := ingest.Delivery{Kind: to.kind, Source: ingest.SourceWebhook, ContentType: all.ContentType, Raw: body, Query: kept, ReceivedAt: now}
 	d.Fields, d.SignedDigest = believed(verdict, all, fields), verdict.SignedDigest
 	d.Fields.EventSID = r.Header.Get(exotel.EventSIDHeader)
+	d.Whole = shared && !ownsEach(tenants, tenant, d.Fields, r.URL.RawQuery)
+	if d.Whole && !tenants.Complete() { // a tenant config that is yet to come may change whom the events lead to
+		return nil, ingest.Delivery{}, problem.TenantUnknown()
+	}
 	return tenant, d, nil
 }
 

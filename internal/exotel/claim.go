@@ -1,6 +1,7 @@
 package exotel
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 
@@ -51,10 +52,14 @@ const maxClaimNumbers = 64
 
 // ReadClaim reads what names the account or the called number, in the first 64 KiB of the body. Nothing else is read,
 // since nobody has verified the request yet. Every number counts, and of several accounts the one that ParseEvent
-// returns.
+// returns. Of a list it is the claim of the first event alone.
 func ReadClaim(r Request) Claim {
-	r = decoded(r)
 	r.Body = r.Body[:min(len(r.Body), maxClaimBody)]
+	r = decoded(r)
+	if r.isList() {
+		_, r.Body, _ = bytes.Cut(r.Body, []byte("[")) // reading ends after the first event
+		r.ContentType = mediaJSON
+	}
 	in := readInput(r, claimNames)
 	var found [fieldCount][]text
 	add := func(name, sent string) {

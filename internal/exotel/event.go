@@ -106,18 +106,16 @@ func isID(s string) bool {
 }
 
 // ParseEvent reads a StatusCallback, a Passthru or a leg event in every spelling. Times without a zone are in loc. A
-// field that cannot be read is left out and listed in Unread. It returns an error only if the request names no call: a
-// *ParseError.
+// field that cannot be read is left out and listed in Unread. It returns an error only if the request names no call, or
+// is a list of several: a *ParseError.
 func ParseEvent(kind string, r Request, loc *time.Location) (*Event, error) {
-	in := readInput(r, nil)
+	in := readInput(decoded(r), nil)
+	if in.severalEvents {
+		return nil, in.err
+	}
 	in.expandJSON()
 	in.distinct()
 	v := in.values()
-	if v.get(fieldCallSID, fieldLegSID) == "" && in.unwrapFields() {
-		in.expandJSON()
-		in.distinct()
-		v = in.values()
-	}
 	e := &Event{
 		Kind:             kind,
 		CallSID:          v.get(fieldCallSID),

@@ -92,15 +92,18 @@ type input struct {
 	lossy bool
 	// err is why the query or the body was not read to its end.
 	err *ParseError
+	// severalEvents is true if the body is a list that is not exactly one event. It is not about the call that the
+	// query names.
+	severalEvents bool
 }
 
 // faulty begins the names in params of fields that could not be read. Their values are as they were sent, so that they
 // count when deliveries are compared.
 const faulty = "\x00"
 
-// readInput merges query and body; the body wins where both name a field. Nil names keep every field.
+// readInput merges query and body of a decoded request; the body wins where both name a field. Nil names keep every
+// field.
 func readInput(r Request, only bounded.Names) *input {
-	r = decoded(r)
 	in := &input{params: make(params, usualFields)}
 	// An address that already ends in "?" gives a query that begins with one.
 	in.ended(addForm(in, strings.TrimPrefix(r.RawQuery, "?"), only), unreadQuery, "malformed_query",
@@ -300,12 +303,15 @@ func wanted(only bounded.Names, name string) bool {
 var byteOrderMark = []byte("\ufeff")
 
 func (in *input) addJSON(body []byte, only bounded.Names) error {
-	bounds := limits
 	if isList(body) {
-		bounds.Depth++
+		list, ok := elements(body)
+		if !ok || len(list) != 1 {
+			in.severalEvents = true
+			return bounded.ErrMalformed
+		}
+		body = list[0]
 	}
-	v, err := bounded.Document(body, bounds, only)
-	v = in.single(v)
+	v, err := bounded.Document(body, limits, only)
 	if v.Kind != '{' && v.Kind != 'n' {
 		return bounded.ErrMalformed
 	}

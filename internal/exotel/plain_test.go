@@ -3,7 +3,9 @@ package exotel
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf16"
@@ -54,16 +56,14 @@ func TestEncodedBodies(t *testing.T) {
 		"a list of one event that says it is text": {"text/plain", " [ " + object + " ]"},
 		"a string of a list":                       {jsonType, quoted("[" + object + "]")},
 		"payload":                                  {formType, "payload=" + url.QueryEscape(object)},
-		"payload next to a token":                  {formType, "v=1&Payload=" + url.QueryEscape(object)},
+		"Payload":                                  {formType, "Payload=" + url.QueryEscape(object)},
 		"data":                                     {formType, "data=" + object},
 		"body in JSON":                             {jsonType, `{"body":` + quoted(object) + `}`},
 		"payload of an object":                     {jsonType, `{"payload":` + object + `}`},
-		"payload in brackets": {formType,
-			"payload[CallSid]=c1&payload[Status]=busy&payload[CustomField]=é😀"},
-		"payload with a list":                       {formType, "payload=" + url.QueryEscape("["+object+"]")},
-		"payload with a list next to another field": {formType, "v=1&payload=" + url.QueryEscape("["+object+"]")},
-		"payload in parts": {"multipart/form-data; boundary=b",
-			"--b\r\nContent-Disposition: form-data; name=\"payload\"\r\n\r\n" + object + "\r\n--b--\r\n"},
+		"payload with a list":                      {formType, "payload=" + url.QueryEscape("["+object+"]")},
+		"list of a member":                         {jsonType, ` {"json" : [` + object + `] } `},
+		"payload in payload": {formType, "payload=" +
+			url.QueryEscape(`{"data":`+quoted(object)+`}`)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			checkEvent(t, KindStatus, Request{Method: "POST", ContentType: tc.contentType, Body: []byte(tc.body)},
@@ -72,10 +72,49 @@ func TestEncodedBodies(t *testing.T) {
 	}
 }
 
-// TestPayloadNextToACall leaves a payload alone where the request names its call: it is the client's own.
-func TestPayloadNextToACall(t *testing.T) {
-	checkEvent(t, KindStatus, form(`CallSid=c1&Status=busy&payload={"CallSid":"c2","Status":"completed"}&data[To]=7`),
-		Event{CallSID: "c1", Status: "busy", State: StateBusy, To: "7"})
+// TestPayloadNextToOthers leaves a payload alone where it is not all of the request: it may be the client's own.
+func TestPayloadNextToOthers(t *testing.T) {
+	const object = `{"CallSid":"c2","Status":"completed"}`
+	escaped := url.QueryEscape(object)
+	next := form("payload=" + escaped)
+	next.RawQuery = "CallSid=c1&Status=busy"
+	for name, r := range map[string]Request{
+		"form":   form(`CallSid=c1&Status=busy&payload=` + escaped),
+		"object": asJSON(`{"payload":` + object + `,"CallSid":"c1","Status":"busy"}`),
+		"query":  next,
+	} {
+		t.Run(name, func(t *testing.T) {
+			checkEvent(t, KindStatus, r, Event{CallSID: "c1", Status: "busy", State: StateBusy})
+		})
+	}
+	for name, r := range map[string]Request{
+		"another field":  form("v=1&payload=" + escaped),
+		"twice":          form("payload=" + escaped + "&payload=" + url.QueryEscape(`{"CallSid":"c3"}`)),
+		"two wrappers":   form("payload=" + escaped + "&data=" + escaped),
+		"another member": asJSON(`{"payload":` + object + `,"v":1}`),
+		"a member twice": asJSON(`{"payload":` + object + `,"payload":{"CallSid":"c3"}}`),
+		"two members":    asJSON(`{"payload":` + object + `,"body":` + object + `}`),
+		"brackets":       form("payload[CallSid]=c2&payload[Status]=completed"),
+		"a part":         multi(t, "payload", object),
+		"query":          get("payload=" + escaped),
+		"two objects":    form("payload=" + escaped + escaped),
+		"text after it":  form("payload=" + escaped + "x"),
+		"cut":            form("payload=" + escaped[:len(escaped)-3]),
+		"not JSON":       asJSON(`{"payload":"` + escaped + `"}`),
+	} {
+		var p *ParseError
+		if e, err := ParseEvent(KindStatus, r, ist); !errors.As(err, &p) || p.Code != "missing_call_sid" {
+			t.Errorf("%s: %+v, %v", name, e, err)
+		}
+	}
+}
+
+// TestExotelsData reads an object "data" where it is: ExoML has one.
+func TestExotelsData(t *testing.T) {
+	e, err := ParseEvent(KindLeg, asJSON(`{"data":{"leg_sid":"leg1","state":"ringing"}}`), ist)
+	if err != nil || e.CallSID != "leg1" || e.State != StateRinging || !slices.Contains(e.names, "data[leg_sid]") {
+		t.Errorf("%+v, %v", e, err)
+	}
 }
 
 // TestEncodedURLs reads the URL of a recording that was escaped more often than the fields next to it.
@@ -127,26 +166,31 @@ func TestKeyOfAnEncodedURL(t *testing.T) {
 	}
 }
 
-// TestMoreEvents applies the first of the events that were not separated, and notes that there are more.
-func TestMoreEvents(t *testing.T) {
-	const list = `[{"CallSid":"c1","Status":"busy"},{"CallSid":"c2","Status":"failed"}]`
-	checkEvent(t, KindStatus, asJSON(list), Event{CallSID: "c1", Status: "busy", State: StateBusy,
-		Unread: []Unread{{"(body)", TooLarge, ""}}})
-	a, errA := ParseEvent(KindStatus, asJSON(list), ist)
-	b, errB := ParseEvent(KindStatus, asJSON(strings.Replace(list, "c2", "c3", 1)), ist)
-	if errA != nil || errB != nil || a.DedupKey("a/b") == b.DedupKey("a/b") {
-		t.Errorf("lists that differ in another event have one key; %v, %v", errA, errB)
-	}
-}
-
-// TestClaimOfAList reads the account from the first event of a list.
-func TestClaimOfAList(t *testing.T) {
-	list := `[{"AccountSid":"acme1","To":"08047491899"},{"AccountSid":"globex1"}]`
-	for name, r := range map[string]Request{"list": asJSON(list), "string": asJSON(quoted(list)),
-		"UTF-16":  {ContentType: "application/json", Body: asUTF16(list, binary.BigEndian, true)},
-		"payload": form("payload=" + url.QueryEscape(list))} {
-		if got := ReadClaim(r).AccountSID; got != "acme1" {
-			t.Errorf("%s: account %q", name, got)
+// TestClaimOfEncodedBodies reads the account of the first event however the body is encoded, and of no other one.
+func TestClaimOfEncodedBodies(t *testing.T) {
+	const object = `{"AccountSid":"acme1","To":"08047491899"}`
+	const list = "[" + object + `,{"AccountSid":"globex1"}]`
+	twice := form("payload=" + url.QueryEscape(object) + "&payload=" + url.QueryEscape(object))
+	late := form("payload=" + url.QueryEscape(`{"x":"`+strings.Repeat("a", maxClaimBody)+`",`+object[1:]))
+	for name, tc := range map[string]struct {
+		r    Request
+		want string
+	}{
+		"list":                          {asJSON(list), "acme1"},
+		"list in a string":              {asJSON(quoted(list)), "acme1"},
+		"list in a payload":             {form("payload=" + url.QueryEscape(list)), "acme1"},
+		"list in UTF-16":                {Request{Body: asUTF16(list, binary.BigEndian, true)}, "acme1"},
+		"payload":                       {form("payload=" + url.QueryEscape(object)), "acme1"},
+		"payload in JSON":               {asJSON(`{"payload":` + object + `}`), "acme1"},
+		"payload in a string":           {asJSON(`{"payload":` + quoted(object) + `}`), "acme1"},
+		"long list":                     {asJSON("[" + object + strings.Repeat(","+object, 4096) + "]"), "acme1"},
+		"first event without":           {asJSON(`[{"CallSid":"c1"},` + list[1:]), ""},
+		"two payloads":                  {twice, ""},
+		"payload next to another field": {form("v=1&payload=" + url.QueryEscape(object)), ""},
+		"after the first 64 KiB":        {late, ""},
+	} {
+		if got := ReadClaim(tc.r).AccountSID; got != tc.want {
+			t.Errorf("%s: account %q, want %q", name, got, tc.want)
 		}
 	}
 }

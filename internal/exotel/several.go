@@ -1,26 +1,18 @@
 package exotel
 
-import (
-	"bytes"
-
-	"github.com/go-json-experiment/json/jsontext"
-)
-
-// maxEvents bounds the events of one request that are stored by themselves. The rest of the request is one event more.
+// maxEvents bounds the events of one request.
 const maxEvents = 64
 
 // Events returns the events of a request whose body is a list of several: a request for each, in their order. It
-// returns nil if the request is one event. Each body refers to the text of the list. What cannot be read as a list,
-// and what follows the 64th event, is in the last request: ParseEvent applies the first event in it and notes that
-// there is more.
+// returns nil if the request is one event, and if the list cannot be separated as a whole: ParseEvent rejects it then.
+// Each body refers to the text of the list.
 func Events(r Request) []Request {
 	p := decoded(r)
-	media, _ := mediaType(p)
-	if media != mediaJSON || !isList(p.Body) {
+	if !p.isList() {
 		return nil
 	}
-	bodies := elements(p.Body)
-	if len(bodies) < 2 {
+	bodies, ok := elements(p.Body)
+	if !ok || len(bodies) < 2 {
 		return nil
 	}
 	events := make([]Request, len(bodies))
@@ -31,34 +23,28 @@ func Events(r Request) []Request {
 	return events
 }
 
-// elements returns the elements of a list of JSON. The last one is the rest of the text if there are too many
-// elements or if one cannot be read.
-func elements(list []byte) (bodies [][]byte) {
-	d := jsontext.NewDecoder(bytes.NewBuffer(list), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	if _, err := d.ReadToken(); err != nil {
-		return nil
+// isList reports whether the body is read as a list of JSON.
+func (r *Request) isList() bool {
+	if !isList(r.Body) {
+		return false
 	}
+	media, _ := mediaType(*r)
+	return media == mediaJSON
+}
+
+// elements returns the elements of a list of JSON. It reports false if there are too many, if one cannot be read, and
+// if text follows the list.
+func elements(list []byte) (bodies [][]byte, ok bool) {
+	d := lenientDecoder(list)
+	_, _ = d.ReadToken() // an error comes again
 	for d.PeekKind() != ']' {
-		start := d.InputOffset()
 		value, err := d.ReadValue()
-		switch {
-		case err != nil && len(rest(list[start:])) == 0: // the end of the list was cut, and no event
-			return bodies
-		case err != nil:
-			return append(bodies, rest(list[start:]))
-		case len(bodies) == maxEvents:
-			return append(bodies, append([]byte("["), rest(list[start:])...))
+		if err != nil || len(bodies) == maxEvents {
+			return nil, false
 		}
 		end := d.InputOffset()
 		bodies = append(bodies, list[end-int64(len(value)):end:end])
 	}
-	if after := bytes.TrimSpace(list[d.InputOffset():]); !bytes.Equal(after, []byte("]")) {
-		bodies = append(bodies, after[1:])
-	}
-	return bodies
-}
-
-// rest returns the elements of a list from one on, without the comma before it.
-func rest(text []byte) []byte {
-	return bytes.TrimLeft(text, ", \t\r\n")
+	_, err := d.ReadToken()
+	return bodies, err == nil && isBlank(list[d.InputOffset():])
 }

@@ -2,6 +2,7 @@ package exotel
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/url"
 	"strings"
 	"testing"
@@ -29,18 +30,21 @@ func TestEvents(t *testing.T) {
 		"in a string": {asJSON(quoted("[" + a + "," + b + "]")), []string{a, b}},
 		"in UTF-16": {Request{ContentType: "application/json",
 			Body: asUTF16("["+a+","+b+"]", binary.LittleEndian, true)}, []string{a, b}},
-		"in a payload":     {form("payload=" + url.QueryEscape("["+a+","+b+"]")), []string{a, b}},
-		"not only objects": {asJSON(`[` + a + `,7,null,[]]`), []string{a, "7", "null", "[]"}},
-		"cut":              {asJSON("[" + a + `,{"CallSid":"c2","Sta`), []string{a, `{"CallSid":"c2","Sta`}},
-		"cut between two":  {asJSON("[" + a + "," + b), []string{a, b}},
-		"a comma too many": {asJSON("[" + a + "," + b + ",]"), []string{a, b, "]"}},
-		"text after them":  {asJSON("[" + a + "," + b + "] x"), []string{a, b, " x"}},
+		"in a payload":                 {form("payload=" + url.QueryEscape("["+a+","+b+"]")), []string{a, b}},
+		"not only objects":             {asJSON(`[` + a + `,7,null,[]]`), []string{a, "7", "null", "[]"}},
+		"cut":                          {asJSON("[" + a + `,{"CallSid":"c2","Sta`), nil},
+		"cut between two":              {asJSON("[" + a + "," + b), nil},
+		"a comma too many":             {asJSON("[" + a + "," + b + ",]"), nil},
+		"one that is not JSON":         {asJSON("[" + a + "," + strings.Replace(b, ":", "", 1) + "]"), nil},
+		"text after them":              {asJSON("[" + a + "," + b + "] x"), nil},
+		"a list after them":            {asJSON("[" + a + "," + b + "][" + a + "]"), nil},
+		"in a payload next to a field": {form("v=1&payload=" + url.QueryEscape("["+a+","+b+"]")), nil},
+		"in a payload next to the call": {Request{RawQuery: "CallSid=c1",
+			Body: []byte("payload=" + url.QueryEscape("["+a+","+b+"]"))}, nil},
+		"in a member": {asJSON(`{"data":[` + a + "," + b + "]}"), []string{a, b}},
 		"as many as are separated": {asJSON("[" + many[:len(many)-1] + "]"),
 			strings.Split(strings.Repeat(a+"\n", maxEvents-1)+a, "\n")},
-		"one more": {asJSON("[" + many + b + "]"),
-			append(strings.Split(strings.Repeat(a+"\n", maxEvents-1)+a, "\n"), "["+b+"]")},
-		"two more": {asJSON("[" + many + b + "," + a + "]"),
-			append(strings.Split(strings.Repeat(a+"\n", maxEvents-1)+a, "\n"), "["+b+","+a+"]")},
+		"one more": {asJSON("[" + many + b + "]"), nil},
 	} {
 		var got []string
 		for _, e := range Events(tc.r) {
@@ -52,5 +56,35 @@ func TestEvents(t *testing.T) {
 		if d := cmp.Diff(tc.want, got); d != "" {
 			t.Errorf("%s: bodies (-want +got):\n%s", name, d)
 		}
+	}
+}
+
+// TestSeveralEventsAtOnce rejects a body of several events, and one that is not a list of one event, whatever call the
+// query names: they are not about that call alone.
+func TestSeveralEventsAtOnce(t *testing.T) {
+	const a, b = `{"CallSid":"c1","Status":"busy"}`, `{"CallSid":"c2","Status":"failed"}`
+	for name, body := range map[string]string{
+		"two events":       "[" + a + "," + b + "]",
+		"no event":         "[]",
+		"cut":              "[" + a + `,{"Call`,
+		"cut in the first": `[{"CallSid":"c1","Sta`,
+		"a comma too many": "[" + a + ",]",
+		"text after them":  "[" + a + "] x",
+		"one too many":     "[" + strings.Repeat(a+",", maxEvents) + b + "]",
+		"in a payload":     "payload=" + url.QueryEscape("["+a+","+b+"]"),
+	} {
+		for _, query := range []string{"", "From=09876543210"} {
+			r := Request{RawQuery: query, ContentType: mediaJSON, Body: []byte(body)}
+			e, err := ParseEvent(KindStatus, r, ist)
+			var p *ParseError
+			if !errors.As(err, &p) || p.Code != malformedBody {
+				t.Errorf("%s, query %q: %+v, %v", name, query, e, err)
+			}
+		}
+	}
+	r := asJSON("[" + a + "," + b + "]")
+	r.RawQuery = "CallSid=c1"
+	if e, err := ParseEvent(KindStatus, r, ist); err == nil {
+		t.Errorf("two events next to a query that names a call: %+v", e)
 	}
 }

@@ -22,9 +22,8 @@ func Weight(r Request) int64 {
 	if len(r.Body) == 0 {
 		return n
 	}
-	if isWrapped(r.Body) { // what it holds is known only after it is unwrapped
-		size := int64(len(r.Body))
-		return n + size*maxWraps + min(3*size, maxText) + maxValues*valueWeight + maxFields*fieldWeight
+	if isWrapped(r.Body) {
+		return n + wrappedWeight(r.Body)
 	}
 	switch media, _ := mediaType(r); media {
 	case mediaMultipart:
@@ -42,6 +41,19 @@ func Weight(r Request) int64 {
 		return n + int64(min(3*len(r.Body), maxText)+min(values, maxValues)*valueWeight+min(values, maxFields)*fieldWeight)
 	}
 	return n + formWeight(len(r.Body), bytes.Count(r.Body, []byte("&")))
+}
+
+// wrappedWeight counts what a body becomes, without unwrapping it: JSON, which may be a list of events, or a form or
+// parts in UTF-8. UTF-16 becomes up to half as large again, and everything else becomes smaller. Every value follows
+// one of the signs, which may be escaped.
+func wrappedWeight(body []byte) int64 {
+	size, values := int64(len(body)), 1
+	for _, sign := range []string{",", "[", "{", "&", "%", `\`} {
+		values += bytes.Count(body, []byte(sign))
+	}
+	headers := min(bytes.Count(body, []byte(":")), maxHeaders)
+	return 2*size + min(3*size, maxText) + int64(min(values, maxValues)*valueWeight+
+		min(values, maxFields)*fieldWeight+min(values, maxEvents)*eventWeight+headers*headerWeight)
 }
 
 // formWeight counts the text twice: as a string, and without its escapes.

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/caly-dev/caly/internal/exotel"
@@ -9,6 +10,10 @@ import (
 	"github.com/caly-dev/caly/internal/store"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
+
+// errList is why a list of events is not applied again: one row has one event.
+var errList = errors.New("the body is a list of events, and one stored event cannot become several; " +
+	"have the sender send each event by itself")
 
 // Again makes the event that a stored one is for the reader and the tenant of now. Its age does not count: it was
 // verified when it came, and the person who applies it again has looked at it. An event that still names no call is
@@ -24,6 +29,9 @@ func Again(t *tenantconfig.Tenant, sources recording.SourcePolicy, k store.KeptE
 	ageless := *t
 	ageless.Freshness = 0
 	fields, lost := believed(k)
+	if exotel.Events(fields) != nil {
+		return store.Event{}, errList
+	}
 	e := Build(&ageless, sources, Delivery{Kind: k.Kind, Source: k.Source, Fields: fields, ContentType: k.ContentType,
 		Query: k.Query, Raw: k.Raw, ReceivedAt: k.ReceivedAt})
 	if lost != "" {

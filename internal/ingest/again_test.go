@@ -128,3 +128,21 @@ func TestAgainOfBackfill(t *testing.T) {
 		}
 	}
 }
+
+// TestAgainOfAList leaves a stored list of events as it is, whether it is dead or an earlier version applied its first
+// event: one row has one event.
+func TestAgainOfAList(t *testing.T) {
+	const list = `[{"CallSid":"c1","Status":"busy"},{"CallSid":"c2","Status":"failed"}]`
+	for name, raw := range map[string]string{
+		"a list":              list,
+		"a list in a payload": "payload=" + url.QueryEscape(list),
+	} {
+		for _, reason := range []string{"malformed_body", ""} {
+			e, err := Again(tenant(), recording.SourcePolicy{}, store.KeptEvent{Tenant: "acme/support", CallSID: "c1",
+				Kind: exotel.KindStatus, Source: SourceWebhook, Reason: reason, CoversBody: true, Raw: []byte(raw)})
+			if err == nil || !strings.Contains(err.Error(), "list of events") {
+				t.Errorf("%s, dead for %q: %+v, %v", name, reason, e, err)
+			}
+		}
+	}
+}

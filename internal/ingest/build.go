@@ -41,10 +41,10 @@ const (
 )
 
 // BuildAll makes the events of a verified delivery: one, or those of a list. Each event of a list has its own part of
-// the body, so that what is stored for a call is of this call alone.
+// the body, so that what is stored for a call is of this call alone. A list that cannot be separated is one dead event.
 func BuildAll(t *tenantconfig.Tenant, sources recording.SourcePolicy, d Delivery) []store.Event {
 	parts := exotel.Events(d.Fields)
-	if parts == nil {
+	if parts == nil || d.Whole {
 		return []store.Event{Build(t, sources, d)}
 	}
 	events := make([]store.Event, len(parts))

@@ -50,6 +50,7 @@ func TestBuildAll(t *testing.T) {
 	for name, tc := range map[string]struct {
 		body   string
 		digest []byte
+		whole  bool
 		want   []string // call, reason, text
 	}{
 		"one":           {body: a, want: []string{"c1  " + a}},
@@ -58,9 +59,14 @@ func TestBuildAll(t *testing.T) {
 		"two, signed":   {body: "[" + a + "," + b + "]", digest: []byte("d"), want: []string{"c1  " + a, "c2  " + b}},
 		"one that names no call": {body: "[" + a + `,{"Status":"busy"},7]`, want: []string{"c1  " + a,
 			`unknown missing_call_sid {"Status":"busy"}`, "unknown malformed_body 7"}},
+		"two that may be of others": {body: "[" + a + "," + b + "]", whole: true,
+			want: []string{"unknown malformed_body [" + a + "," + b + "]"}},
+		"one that is cut": {body: "[" + a + "," + b[:9],
+			want: []string{"unknown malformed_body [" + a + "," + b[:9]}},
+		"text after a list": {body: "[" + a + "]x", want: []string{"unknown malformed_body [" + a + "]x"}},
 	} {
 		d := delivery(exotel.KindStatus, tc.body)
-		d.SignedDigest = tc.digest
+		d.SignedDigest, d.Whole = tc.digest, tc.whole
 		var got []string
 		keys := map[[32]byte]bool{}
 		for _, e := range BuildAll(tenant(), recording.SourcePolicy{}, d) {

@@ -25,6 +25,8 @@ type Delivery struct {
 	// ContentType, Raw and Query (its secrets redacted) are the request as received, to be kept.
 	ContentType, Query string
 	Raw                []byte
+	// Whole is true if the events of a list must not be separated: they may be of other tenants.
+	Whole bool
 	// SignedDigest is a SHA-256 of the bytes that a signature covers, or of their id; nil if nothing is signed. A
 	// tenant has one event of each, whatever kind the request came as.
 	SignedDigest []byte
