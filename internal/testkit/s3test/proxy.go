@@ -26,6 +26,10 @@ const (
 	WrongETag
 	// Corrupt changes a byte of the request's body on the way to the server.
 	Corrupt
+	// CorruptAnswer changes a byte of the answer's body on the way to the client.
+	CorruptAnswer
+	// CutBody sends the beginning of the answer's body and cuts the connection.
+	CutBody
 	// Hang takes the request and answers nothing until the client goes.
 	Hang
 	// Shorten passes the request on and answers HEAD with one byte less than the object has.
@@ -78,6 +82,21 @@ func serve(w http.ResponseWriter, r *http.Request, f Fault, forward http.Handler
 		_, _ = w.Write(rec.Body.Bytes())
 	case Shorten:
 		forward.ServeHTTP(&shortened{w}, r)
+	case CorruptAnswer, CutBody:
+		rec := httptest.NewRecorder()
+		forward.ServeHTTP(rec, r)
+		for k, v := range rec.Header() {
+			w.Header()[k] = v
+		}
+		w.WriteHeader(rec.Code)
+		body := rec.Body.Bytes()
+		if f == CutBody {
+			_, _ = w.Write(body[:len(body)/2])
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		}
+		body[len(body)/2] ^= 1
+		_, _ = w.Write(body)
 	case Corrupt:
 		body, err := io.ReadAll(r.Body)
 		if err != nil || len(body) == 0 {
