@@ -39,6 +39,9 @@ func (t *tape) finish(ctx context.Context) error {
 	if err := t.ensureRow(ctx); err != nil {
 		return err
 	}
+	if t.m.Failed {
+		return t.finishFailed(ctx)
+	}
 	if err := t.seal(ctx); err != nil {
 		return err
 	}
@@ -53,6 +56,15 @@ func (t *tape) finish(ctx context.Context) error {
 		return t.putWhole(ctx, b)
 	}
 	return t.putParts(ctx, b)
+}
+
+// finishFailed goes on with the end of a capture that has failed.
+func (t *tape) finishFailed(ctx context.Context) error {
+	b, err := t.bucket()
+	if err != nil {
+		return err
+	}
+	return t.endFailed(ctx, b)
 }
 
 // failed ends a capture of which there is nothing.
@@ -263,6 +275,7 @@ func (t *tape) uploaded(ctx context.Context, b *objectstore.Bucket, sha string) 
 	if !ok {
 		return fmt.Errorf("the object has %d bytes and the capture %d", size, t.m.Size)
 	}
+	message, outcome := t.m.Message, outcomeUploaded
 	if sha == "" && t.unverified(b) {
 		sha, err = t.compare(ctx, b)
 		switch {
@@ -270,17 +283,19 @@ func (t *tape) uploaded(ctx context.Context, b *objectstore.Bucket, sha string) 
 			return t.differs(ctx, b, err)
 		case err != nil:
 			return err
+		case sha == "":
+			message, outcome = joined(message, messageUnverified), outcomeUnverified
+			t.c.warnUnverified(t.m.ref(), t.m.Session)
 		}
 	}
 	if err := t.abortOthers(ctx, b); err != nil {
 		return fmt.Errorf("end other uploads in parts of the capture: %w", err)
 	}
-	end := store.CaptureEnd{Size: t.m.Size, SHA256: sha, Code: t.m.Code, Message: t.m.Message}
+	end := store.CaptureEnd{Size: t.m.Size, SHA256: sha, Code: t.m.Code, Message: message}
 	if err := t.end(ctx, end); err != nil {
 		return err
 	}
 	t.c.m.bytes.Add(float64(t.m.Size))
-	outcome := outcomeUploaded
 	if t.m.Code != "" {
 		outcome = outcomeCut
 	}
@@ -302,8 +317,20 @@ func (t *tape) end(ctx context.Context, e store.CaptureEnd) error {
 	return nil
 }
 
-// giveUp fails the capture. What the bucket has of it is given up first.
+// decide notes that the capture has failed, before anything of it is removed. A later try then has the same reason,
+// whatever it finds in the bucket.
+func (t *tape) decide(code, message string) {
+	if t.m.Failed {
+		return
+	}
+	t.m.Failed, t.m.Code, t.m.Message = true, code, message
+	_ = t.save() // a full disk must not keep its capture from leaving it
+}
+
+// giveUp fails the capture. What the bucket has of it is given up first. A reason that was decided before counts.
 func (t *tape) giveUp(ctx context.Context, code, message string) error {
+	t.decide(code, message)
+	code, message = t.m.Code, t.m.Message
 	t.discard(ctx)
 	if err := t.end(ctx, store.CaptureEnd{Failed: true, Code: code, Message: message}); err != nil {
 		return err

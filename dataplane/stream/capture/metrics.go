@@ -6,10 +6,12 @@ import "github.com/prometheus/client_golang/prometheus"
 const (
 	outcomeUploaded = "uploaded"
 	outcomeCut      = "cut"
-	outcomeFailed   = "failed"
-	outcomeRefused  = "refused"
-	outcomeEmpty    = "empty"
-	outcomeLost     = "lost"
+	// outcomeUnverified means uploaded to a bucket that verifies nothing, without the digests to compare it with.
+	outcomeUnverified = "unverified"
+	outcomeFailed     = "failed"
+	outcomeRefused    = "refused"
+	outcomeEmpty      = "empty"
+	outcomeLost       = "lost"
 )
 
 type metrics struct {
@@ -19,14 +21,18 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer, c *Captures) *metrics {
 	ended := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caly", Subsystem: "captures", Name: "ended_total",
-		Help: "Captures that ended, by outcome: uploaded, cut (uploaded, and shorter than the call), failed, refused (no room for another), " +
+		Help: "Captures that ended, by outcome: uploaded, cut (uploaded, and shorter than the call), " +
+			"unverified (uploaded, and of parts only the length was compared), failed, " +
+			"refused (no room for another), " +
 			"empty (the stream had no audio), lost (another pod took it over)."}, []string{"outcome"})
 	m := &metrics{outcomes: map[string]prometheus.Counter{},
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "caly", Subsystem: "captures", Name: "bytes_total",
 			Help: "Bytes of captures that are in buckets."}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "caly", Subsystem: "captures", Name: "dropped_frames_total",
 			Help: "Frames of audio that captures lack, because the disk was too slow, the frame no audio, or there was no memory for it. The calls had them."})}
-	for _, o := range []string{outcomeUploaded, outcomeCut, outcomeFailed, outcomeRefused, outcomeEmpty, outcomeLost} {
+	for _, o := range []string{
+		outcomeUploaded, outcomeCut, outcomeUnverified, outcomeFailed, outcomeRefused, outcomeEmpty, outcomeLost,
+	} {
 		m.outcomes[o] = ended.WithLabelValues(o)
 	}
 	if reg == nil {

@@ -116,6 +116,13 @@ func (c *Captures) settle(ctx context.Context, b *objectstore.Bucket, row store.
 		outcome = outcomeCut
 		end = store.CaptureEnd{Size: -size, Code: CodePodLost, Message: messagePodLost}
 	}
+	if checksum := b.Checksum(); ok && !checksum.Sent() && checksum != objectstore.ChecksumETag {
+		end.Message = joined(end.Message, messageUnverified)
+		if outcome == outcomeUploaded {
+			outcome = outcomeUnverified
+		}
+		c.warnUnverified(row.CaptureRef, row.Session)
+	}
 	switch err := c.o.Store.FinishCapture(ctx, row.CaptureRef, c.o.Pod, end); {
 	case errors.Is(err, store.ErrLeaseLost):
 		return nil

@@ -67,7 +67,9 @@ type meta struct {
 	Size int64 `json:"size,omitempty"`
 	// Ended is when.
 	Ended time.Time `json:"ended,omitzero"`
-	// Code and Message say why it ended before its call.
+	// Failed means that the capture has failed: what is left to do is to remove it and to write its row's end.
+	Failed bool `json:"failed,omitempty"`
+	// Code and Message say why it ended before its call, or failed.
 	Code    string `json:"code,omitempty"`
 	Message string `json:"message,omitempty"`
 }

@@ -10,8 +10,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/caly-dev/caly/internal/objectstore"
+	"github.com/caly-dev/caly/internal/store"
 )
 
 // A store whose checksum is None verifies no part, and its ETags say nothing. Only the object itself proves what it
@@ -29,7 +31,7 @@ type comparison struct {
 	// parts that were compared, and the digest of all of them.
 	parts int
 	whole hash.Hash
-	// unknown is how many of them have no digest to be compared with.
+	// unknown is how many of them have no digest to be compared with, and were not read.
 	unknown int
 }
 
@@ -94,8 +96,12 @@ func (t *tape) sumOf(number int) sum {
 	return t.sums[number]
 }
 
-// compare reads the object back and compares each part with its digest. It goes on where an earlier call has failed.
-// It returns the SHA-256 of the object, empty if a part could not be compared.
+// messageUnverified is that of a capture with parts that could not be compared.
+const messageUnverified = "the bucket verifies no checksum, and the digests of what was sent were lost with a pod " +
+	"or its disk: of some parts only the length was compared"
+
+// compare reads the object back and compares each part that has a digest. It goes on where an earlier call has failed.
+// It returns the SHA-256 of the object, empty if a part has no digest: then only the length of that part was compared.
 func (t *tape) compare(ctx context.Context, b *objectstore.Bucket) (sha string, err error) {
 	if t.compared == nil {
 		t.compared = &comparison{whole: sha256.New()}
@@ -112,29 +118,56 @@ func (t *tape) compare(ctx context.Context, b *objectstore.Bucket) (sha string, 
 	return hex.EncodeToString(c.whole.Sum(nil)), nil
 }
 
+// readAgainAfter is the time between two reads of a part.
+const readAgainAfter = 2 * time.Second
+
+// comparePart compares the next part. A part that differs is read again over another connection, since the path from
+// the bucket may have changed it: the second time decides.
 func (t *tape) comparePart(ctx context.Context, b *objectstore.Bucket, from int64) error {
 	c := t.compared
-	size, number := min(partSize, t.m.Size-from), c.parts+1
-	whole, err := c.whole.(hash.Cloner).Clone() // those of crypto/sha256 are Cloners
-	if err != nil {
-		return err
+	number := c.parts + 1
+	want := t.sumOf(number)
+	if want == (sum{}) { // without it nothing is learned from the part
+		c.parts, c.unknown = number, c.unknown+1
+		return nil
 	}
-	part := sha256.New()
-	err = t.request(ctx, func(ctx context.Context) error {
-		return b.ReadRange(ctx, t.m.Key, from, size, io.MultiWriter(whole, part))
-	})
-	if err != nil {
+	whole, got, err := t.readPart(ctx, b, from)
+	if err == nil && got != want {
+		t.c.o.Log.Warn("a part of a capture was read back with other bytes than were sent; it is read again", "tenant",
+			t.m.Tenant, "session", t.m.Session, "part", number, "after", readAgainAfter)
+		if !pause(ctx, readAgainAfter, nil) {
+			return ctx.Err()
+		}
+		t.c.transport.CloseIdleConnections()
+		whole, got, err = t.readPart(ctx, b, from)
+	}
+	switch {
+	case err != nil:
 		return fmt.Errorf("read part %d of the object back: %w", number, err)
-	}
-	switch want := t.sumOf(number); {
-	case want == sum{}:
-		c.unknown++
-	case want != sum(part.Sum(nil)):
+	case got != want:
 		t.compared = nil
 		return fmt.Errorf("%w: in part %d", errDiffers, number)
 	}
 	c.whole, c.parts = whole, number
 	return nil
+}
+
+// readPart returns the digest of a part of the object, and that of the object to the end of the part.
+func (t *tape) readPart(ctx context.Context, b *objectstore.Bucket, from int64) (whole hash.Hash, part sum, err error) {
+	size := min(partSize, t.m.Size-from)
+	err = t.request(ctx, func(ctx context.Context) error { // which may be called again
+		before, err := t.compared.whole.(hash.Cloner).Clone() // those of crypto/sha256 are Cloners
+		if err != nil {
+			return err
+		}
+		h := sha256.New()
+		if err := b.ReadRange(ctx, t.m.Key, from, size, io.MultiWriter(before, h)); err != nil {
+			return err
+		}
+		whole, part = before, sum(h.Sum(nil))
+		return nil
+	})
+	return whole, part, err
 }
 
 // differs ends a capture whose object is not what was sent, or sends it again if all of it is still on the disk.
@@ -143,12 +176,34 @@ func (t *tape) differs(ctx context.Context, b *objectstore.Bucket, err error) er
 		t.m.UploadID = ""
 		return fmt.Errorf("%w; it is sent again", err)
 	}
-	removed := t.request(ctx, func(ctx context.Context) error { return b.Remove(ctx, t.m.Key) })
-	if removed != nil && objectstore.CauseOf(removed).Reason == "" {
-		return fmt.Errorf("remove the object that is not what was sent: %w", removed)
+	t.decide(CodeStorageMismatch, fmt.Sprintf("%v, and they are no longer on the disk; use a store that verifies "+
+		"checksums, or find out what changes objects on their way", err))
+	return t.endFailed(ctx, b)
+}
+
+// endFailed ends a capture that has failed, as decide has noted. An object with other bytes is removed first.
+func (t *tape) endFailed(ctx context.Context, b *objectstore.Bucket) error {
+	if t.m.Code == CodeStorageMismatch {
+		removed := t.request(ctx, func(ctx context.Context) error { return b.Remove(ctx, t.m.Key) })
+		if removed != nil && objectstore.CauseOf(removed).Reason == "" {
+			return fmt.Errorf("remove the object that is not what was sent: %w", removed)
+		}
 	}
-	return t.giveUp(ctx, CodeStorageMismatch, fmt.Sprintf("%v, and they are no longer on the disk; use a store that "+
-		"verifies checksums, or find out what changes objects on their way", err))
+	return t.giveUp(ctx, t.m.Code, t.m.Message)
+}
+
+// joined returns two messages as one.
+func joined(first, second string) string {
+	if first == "" {
+		return second
+	}
+	return first + "; " + second
+}
+
+// warnUnverified logs that a capture is in its bucket and was not compared in full.
+func (c *Captures) warnUnverified(ref store.CaptureRef, session string) {
+	c.o.Log.Warn("a capture is uploaded and was not compared in full", "tenant", ref.Tenant, "session", session,
+		"reason", messageUnverified)
 }
 
 // onDisk reports whether all parts still are.

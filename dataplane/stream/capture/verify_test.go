@@ -142,10 +142,14 @@ func TestReadBackAfterRestart(t *testing.T) {
 			var down atomic.Bool
 			down.Store(true)
 			corrupt := onPart("2", tc.times, s3test.Corrupt)
+			var reads atomic.Int32
 			server := &s3test.Server{Endpoint: s.URL}
 			r.config.Endpoint = s3test.NewProxy(t, server, func(q *http.Request) s3test.Fault {
 				if down.Load() && q.Method == http.MethodGet && q.URL.RawQuery == "" {
 					return s3test.Refuse
+				}
+				if isRead(q) {
+					reads.Add(1)
 				}
 				return corrupt(q)
 			}).URL
@@ -173,6 +177,25 @@ func TestReadBackAfterRestart(t *testing.T) {
 			}
 			r.settled(c.session, tc.want)
 			r.spoolEmpty(p)
+			if tc.noDigest {
+				r.unverified(p, c.session)
+				if n := reads.Load(); n != 2 {
+					t.Errorf("%d parts were read, want the 2 whose digests are known", n)
+				}
+			}
 		})
+	}
+}
+
+// unverified checks that the row and the metrics say that a capture was not compared in full.
+func (r *rig) unverified(p *pod, session string) {
+	r.t.Helper()
+	n := r.count("SELECT count(*) FROM captures WHERE session = '" + session +
+		"'::uuid AND error LIKE '%only the length was compared'")
+	if n != 1 {
+		r.t.Error("the row does not say that only the length was compared")
+	}
+	if got := p.outcome(outcomeUnverified); got != 1 {
+		r.t.Errorf("%v captures count as unverified, want 1", got)
 	}
 }
