@@ -1,9 +1,45 @@
 package objectstore
 
-import "github.com/minio/minio-go/v7/pkg/credentials"
+import (
+	"log/slog"
+
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/caly-dev/caly/internal/secret"
+)
+
+// redacted is what a text shows of a structure with credentials.
+const redacted = secret.Sensitive("")
 
 // Keys are the credentials of a request.
 type Keys struct{ AccessKeyID, SecretAccessKey, SessionToken string }
+
+// String hides the credentials.
+func (Keys) String() string { return redacted.String() }
+
+// GoString hides the credentials from %#v.
+func (Keys) GoString() string { return redacted.GoString() }
+
+// LogValue hides the credentials from slog.
+func (Keys) LogValue() slog.Value { return redacted.LogValue() }
+
+// String hides the credentials.
+func (TemporaryKey) String() string { return redacted.String() }
+
+// GoString hides the credentials from %#v.
+func (TemporaryKey) GoString() string { return redacted.GoString() }
+
+// LogValue hides the credentials from slog.
+func (TemporaryKey) LogValue() slog.Value { return redacted.LogValue() }
+
+// String hides the token.
+func (WebIdentity) String() string { return redacted.String() }
+
+// GoString hides the token from %#v.
+func (WebIdentity) GoString() string { return redacted.GoString() }
+
+// LogValue hides the token from slog.
+func (WebIdentity) LogValue() slog.Value { return redacted.LogValue() }
 
 // current has the client ask for the credentials of each request, so that an upload in parts survives their renewal.
 type current func() Keys

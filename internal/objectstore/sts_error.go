@@ -31,11 +31,13 @@ type identityRule struct {
 	// retry reports that time may help.
 	retry  bool
 	advice string
+	// token reports that the STS refused the token itself.
+	token bool
 }
 
 const (
-	adviceTrust = "allow sts:AssumeRoleWithWebIdentity in the role's trust policy for the subject {subject} and the " +
-		"audience {audience}, or correct spec.recordings.webIdentity.roleARN"
+	adviceTrust = "allow sts:AssumeRoleWithWebIdentity in the trust policy of {role} for the subject {subject} and " +
+		"the audience {audience}, or correct spec.recordings.webIdentity.roleARN"
 	adviceProvider = "register the cluster's issuer of ServiceAccount tokens as an OpenID Connect provider of the " +
 		"account, with the audience {audience}; the issuer's keys must be readable from outside of the cluster"
 	adviceDuration = "set spec.recordings.webIdentity.sessionDuration to at most the role's maximum session duration"
@@ -51,8 +53,8 @@ var identityRules = []identityRule{
 	{rule: rule{codes: "IDPCommunicationError Throttling ThrottlingException RequestLimitExceeded STSNotInitialized"},
 		retry: true, advice: "wait: it is tried again"},
 	{rule: rule{codes: "ExpiredTokenException ExpiredToken RequestExpired"}, retry: true, advice: adviceClock},
-	{rule: rule{codes: "AccessDenied"}, advice: adviceTrust},
-	{rule: rule{codes: "InvalidIdentityToken IDPRejectedClaim"}, advice: adviceProvider},
+	{rule: rule{codes: "AccessDenied"}, advice: adviceTrust, token: true},
+	{rule: rule{codes: "InvalidIdentityToken IDPRejectedClaim"}, advice: adviceProvider, token: true},
 	{rule: rule{codes: "RegionDisabledException"},
 		advice: "activate STS in the region for the account, or set spec.recordings.webIdentity.endpoint"},
 	{rule: rule{codes: "ValidationError InvalidParameterValue", text: "durationseconds"}, advice: adviceDuration},
@@ -92,7 +94,8 @@ func (w *WebIdentity) failed(err error) *IdentityError {
 // silent is for an STS that did not answer, or something else that did. The text is the same whatever happened, as that
 // of NoAnswerError is.
 func (w *WebIdentity) silent(err error) *IdentityError {
-	none := &NoAnswerError{Host: w.host(), cause: resilience.Retryable(err)}
+	cause := &redactedError{w.withoutToken(err.Error()), err}
+	none := &NoAnswerError{Host: w.host(), cause: resilience.Retryable(cause)}
 	return &IdentityError{Reason: IdentityUnavailable, err: none,
 		Message: fmt.Sprintf("no STS answer from %s; correct spec.recordings.webIdentity.endpoint, or wait for the "+
 			"service. An STS with a private address must be in the platform's storage.allowedCIDRs; the operator's "+
@@ -102,27 +105,46 @@ func (w *WebIdentity) silent(err error) *IdentityError {
 // refused is for an error answer of an STS.
 func (w *WebIdentity) refused(answer *AnswerError) *IdentityError {
 	e := &IdentityError{Reason: IdentityRefused, Stop: true, err: answer}
-	advice := adviceOther
+	advice, said := adviceOther, "the STS answered"
 	if resilience.Classify(answer) == resilience.Transient {
 		e.Reason, e.Stop, advice = IdentityUnavailable, false, "wait: it is tried again"
 	}
 	for i := range identityRules {
 		if r := &identityRules[i]; e.Stop && r.fits(answer) {
 			advice = r.advice
+			if r.token {
+				said = "the STS refused the token of the ServiceAccount"
+			}
 			if r.retry {
 				e.Reason, e.Stop = IdentityUnavailable, false
 			}
 			break
 		}
 	}
-	advice = strings.NewReplacer("{subject}", w.Subject, "{audience}", w.Audience).Replace(advice)
-	text := w.withoutToken(answer.Error())
+	role := "the role"
+	if w.RoleARN != "" {
+		role = w.RoleARN
+	}
+	advice = strings.NewReplacer("{subject}", w.Subject, "{audience}", w.Audience, "{role}", role).Replace(advice)
+	text := answer.Error()
 	if answer.RequestID != "" {
 		text += " (request " + answer.RequestID + ")"
 	}
-	e.Message = fmt.Sprintf("the STS refused the token of the ServiceAccount: %s; %s", text, advice)
+	e.Message = fmt.Sprintf("%s: %s; %s", said, w.withoutToken(text), advice)
 	return e
 }
+
+// redactedError is an error without the token that its text may quote.
+type redactedError struct {
+	text  string
+	cause error
+}
+
+// Error returns the text.
+func (e *redactedError) Error() string { return e.text }
+
+// Unwrap returns the cause, by which package resilience classifies.
+func (e *redactedError) Unwrap() error { return e.cause }
 
 func (w *WebIdentity) host() string {
 	if u, err := url.Parse(w.Endpoint); err == nil {

@@ -2,6 +2,7 @@ package objectstore_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -227,9 +228,12 @@ func TestAssumeRoleRefused(t *testing.T) {
 		"no provider": {rules: func(r *s3test.STSRules) { r.Issuer = "https://another.example" },
 			reason: objectstore.IdentityRefused, stop: true, want: []string{"No OpenIDConnect provider", "register"}},
 		"the audience": {rules: func(r *s3test.STSRules) { r.Audiences = []string{"x"} },
-			reason: objectstore.IdentityRefused, stop: true, want: []string{"Incorrect token audience", stsAudience}},
+			reason: objectstore.IdentityRefused, stop: true,
+			want: []string{"the STS refused the token of the ServiceAccount: ", "Incorrect token audience",
+				stsAudience}},
 		"too long a session": {change: func(w *objectstore.WebIdentity) { w.Duration = 2 * time.Hour },
-			reason: objectstore.IdentityRefused, stop: true, want: []string{"MaxSessionDuration", "sessionDuration"}},
+			reason: objectstore.IdentityRefused, stop: true,
+			want: []string{"the STS answered: ", "MaxSessionDuration", "sessionDuration"}},
 		"no role": {change: func(w *objectstore.WebIdentity) { w.RoleARN = "" },
 			reason: objectstore.IdentityRefused, stop: true, want: []string{"roleArn", "webIdentity.roleARN"}},
 		"clocks": {rules: func(r *s3test.STSRules) { r.Skew = time.Hour },
@@ -336,6 +340,33 @@ func TestAssumeRoleClocks(t *testing.T) {
 	}
 	if got := key.Lifetime.Round(time.Minute); got != time.Hour {
 		t.Errorf("it expires after %s, want an hour", key.Lifetime)
+	}
+}
+
+// TestAssumeRoleLogsNoToken has an STS quote the token where only the platform's log shows it, and in the name of the
+// request.
+func TestAssumeRoleLogsNoToken(t *testing.T) {
+	r := newSTSRig(t)
+	w := r.identity(t)
+	part := w.Token[10:50]
+	refusal := "<ErrorResponse><Error><Code>Odd</Code><Message>m</Message></Error><RequestId>" + part +
+		"</RequestId></ErrorResponse>"
+	for name, answer := range map[string]string{
+		"not HTTP": w.Token + "\r\n\r\n",
+		"the request's name": fmt.Sprintf("HTTP/1.1 400 Bad Request\r\nContent-Type: text/xml\r\nContent-Length: %d"+
+			"\r\n\r\n%s", len(refusal), refusal),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := w
+			w.Endpoint = newHostile(t, func(hostile *hostileWriter, _ *http.Request) { hostile.write(answer) }).url
+			_, err := loopbackTransport().AssumeRole(t.Context(), w)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if text := objectstore.Detail(err); strings.Contains(text, part) || !strings.Contains(text, "[redacted]") {
+				t.Errorf("the log would have the token: %s", text)
+			}
+		})
 	}
 }
 
