@@ -17,6 +17,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/controllers/internal/reconcile"
+	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/secret"
 	"github.com/caly-dev/caly/internal/tenantconfig"
 )
@@ -27,7 +28,12 @@ const (
 	tokenLifetime = 10 * time.Minute
 	// audienceGood is how long it is remembered that the API server does not accept an audience.
 	audienceGood = time.Hour
+	// maxServerText bounds what a status quotes of the API server, in bytes.
+	maxServerText = 300
 )
+
+// The rights that this needs, to get ServiceAccounts and to create serviceaccounts/token, have no marker here: the
+// chart gives them with storage.webIdentity.enabled alone.
 
 // Identities obtains tokens of ServiceAccounts, and remembers the credentials that they were exchanged for.
 type Identities struct {
@@ -150,8 +156,9 @@ func (i *Identities) token(ctx context.Context, account *corev1.ServiceAccount, 
 	switch {
 	case apierrors.IsForbidden(err):
 		return "", reconcile.Stalled(v1alpha1.ReasonWebIdentityDisabled,
-			"the operator may not create tokens of ServiceAccounts in namespace %q: have the "+
-				"platform set storage.webIdentity.enabled of the chart", account.Namespace).Again(identityRetry)
+			"the operator may not create a token of ServiceAccount %q in namespace %q (%s): have the platform set "+
+				"storage.webIdentity.enabled of the chart, or correct what forbids it", account.Name, account.Namespace,
+			bounded.Text(err.Error(), maxServerText)).Again(identityRetry)
 	case apierrors.IsNotFound(err):
 		return "", reconcile.Stalled(v1alpha1.ReasonServiceAccountNotFound,
 			"ServiceAccount %q, named by spec.recordings.webIdentity, does not exist in namespace %q: create it",

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/controllers/internal/reconcile"
+	"github.com/caly-dev/caly/internal/bounded"
 	"github.com/caly-dev/caly/internal/objectstore"
 )
 
@@ -37,6 +39,8 @@ type identity struct {
 	request objectstore.WebIdentity
 	// digest is equal for requests that are answered with credentials for the same identity.
 	digest string
+	// spec is tenantconfig.Temporary's.
+	spec string
 }
 
 // identityOf returns what the Tenant may ask for. A *reconcile.Stop says what it may not.
@@ -59,22 +63,39 @@ func (r *Reconciler) identityOf(ctx context.Context, s *scope) (*identity, error
 	if err != nil {
 		return nil, err
 	}
+	role, err := s.roleOf(account)
+	if err != nil {
+		return nil, err
+	}
 	w := objectstore.WebIdentity{
 		Endpoint:    orDefault(spec.Endpoint, stsOf(&s.tenant.Spec.Recordings)),
 		CABundle:    s.bucketCA,
-		RoleARN:     orDefault(spec.RoleARN, account.Annotations[annotationRole]),
+		RoleARN:     role,
 		SessionName: sessionName(s.tenant),
 		Subject:     "system:serviceaccount:" + account.Namespace + ":" + account.Name,
 		Audience:    audience,
 		Duration:    duration(spec.SessionDuration, defaultSession),
 	}
 	digest, err := identityDigest(string(s.tenant.UID), string(account.UID), w)
-	return &identity{account: account, request: w, digest: digest}, err
+	if err != nil {
+		return nil, err
+	}
+	asked, err := specDigest(s.tenant)
+	return &identity{account: account, request: w, digest: digest, spec: asked}, err
+}
+
+// specDigest identifies what a Tenant's spec asks for.
+func specDigest(t *v1alpha1.Tenant) (string, error) {
+	return jsonDigest([]any{t.UID, t.Spec.Recordings.WebIdentity, stsOf(&t.Spec.Recordings)})
 }
 
 // identityDigest identifies all that the credentials depend on.
 func identityDigest(tenant, account string, w objectstore.WebIdentity) (string, error) {
-	data, err := json.Marshal([]string{tenant, account, w.RoleARN, w.Endpoint, w.Audience, w.Duration.String()})
+	return jsonDigest([]string{tenant, account, w.RoleARN, w.Endpoint, w.Audience, w.Duration.String()})
+}
+
+func jsonDigest(v any) (string, error) {
+	data, err := json.Marshal(v)
 	if err != nil {
 		return "", err
 	}
@@ -98,11 +119,41 @@ func (r *Reconciler) accountOf(ctx context.Context, s *scope) (*corev1.ServiceAc
 	case err != nil:
 		return nil, err
 	case account.Annotations[v1alpha1.AnnotationServiceAccountTenant] != s.tenant.Name:
-		return nil, s.noIdentity(v1alpha1.ReasonServiceAccountNotAllowed, "ServiceAccount %q, named by "+
-			"spec.recordings.webIdentity, does not allow this Tenant to use it: kubectl -n %s annotate serviceaccount "+
-			"%s %s=%s", name, s.tenant.Namespace, name, v1alpha1.AnnotationServiceAccountTenant, s.tenant.Name)
+		return nil, s.notFor(&account)
 	}
 	return &account, nil
+}
+
+// roleForm and maxRole are the bounds of spec.recordings.webIdentity.roleARN, which hold for the annotation too.
+var roleForm = regexp.MustCompile(`^arn:[A-Za-z0-9+=,.@_/:-]+$`)
+
+const minRole, maxRole = 20, 2048
+
+// roleOf returns the role to assume: that of the spec, else that of the ServiceAccount, else none.
+func (s *scope) roleOf(account *corev1.ServiceAccount) (string, error) {
+	if role := s.tenant.Spec.Recordings.WebIdentity.RoleARN; role != "" {
+		return role, nil
+	}
+	role := account.Annotations[annotationRole]
+	if role == "" || len(role) >= minRole && len(role) <= maxRole && roleForm.MatchString(role) {
+		return role, nil
+	}
+	return "", s.noIdentity(v1alpha1.ReasonInvalidSpec, "the annotation %s of ServiceAccount %q is not the ARN of a "+
+		"role, such as arn:aws:iam::123456789012:role/recordings: correct it, or set "+
+		"spec.recordings.webIdentity.roleARN", annotationRole, account.Name)
+}
+
+// notFor stalls the Tenant for a ServiceAccount that names no Tenant, or another one.
+func (s *scope) notFor(account *corev1.ServiceAccount) error {
+	const key = v1alpha1.AnnotationServiceAccountTenant
+	if other := account.Annotations[key]; other != "" {
+		return s.noIdentity(v1alpha1.ReasonServiceAccountNotAllowed, "ServiceAccount %q, named by "+
+			"spec.recordings.webIdentity, is for another Tenant: its annotation %s names %q. Use a ServiceAccount for "+
+			"each Tenant", account.Name, key, bounded.Text(other, maxServerText))
+	}
+	return s.noIdentity(v1alpha1.ReasonServiceAccountNotAllowed, "ServiceAccount %q, named by "+
+		"spec.recordings.webIdentity, does not allow this Tenant to use it: kubectl -n %s annotate serviceaccount "+
+		"%s %s=%s", account.Name, s.tenant.Namespace, account.Name, key, s.tenant.Name)
 }
 
 // identityRetry is the wait after a failure. No watch reports a change of a ServiceAccount or at an STS.

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/caly-dev/caly/api/v1alpha1"
 	"github.com/caly-dev/caly/controllers/internal/reconcile"
@@ -28,6 +29,9 @@ const exchangeWithin = 45 * time.Second
 // still reach the pods. Without any the reconcile ends.
 func (r *Reconciler) readIdentity(ctx context.Context, s *scope) error {
 	want, err := r.identityOf(ctx, s)
+	if stopOf(err) != nil {
+		return r.notAllowed(ctx, s, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -47,6 +51,23 @@ func (r *Reconciler) readIdentity(ctx context.Context, s *scope) error {
 	s.useKey(key)
 	s.ComeBack(max(key.Renew.Sub(r.now()), time.Second))
 	return nil
+}
+
+// notAllowed goes on with the credentials that are published, if there are any for this spec: they stay valid until
+// they expire, and other changes of the Tenant must reach the pods.
+func (r *Reconciler) notAllowed(ctx context.Context, s *scope, fault error) error {
+	key, err := r.publishedKey(ctx, s.tenant.ID())
+	if err != nil {
+		return err
+	}
+	spec, err := specDigest(s.tenant)
+	if err != nil {
+		return err
+	}
+	if key != nil && key.Spec != spec {
+		key = nil
+	}
+	return r.notRenewed(s, key, fault)
 }
 
 // notRenewed goes on with the credentials that the Tenant has, if it has any, after an error of their renewal.
@@ -85,18 +106,31 @@ func (r *Reconciler) heldKey(ctx context.Context, s *scope, digest string) (*hel
 	if key := r.Identities.get(s.tenant.ID(), digest); key != nil {
 		return key, nil
 	}
-	var published corev1.Secret
-	err := r.APIReader.Get(ctx, r.uploadKey(s.tenant.ID()), &published)
+	key, err := r.publishedKey(ctx, s.tenant.ID())
+	if err != nil || key == nil || key.Identity != digest {
+		return nil, err
+	}
+	r.Identities.keep(s.tenant.ID(), key)
+	return key, nil
+}
+
+// publishedKey returns the temporary credentials of the upload config; nil if there are none.
+func (r *Reconciler) publishedKey(ctx context.Context, id string) (*heldKey, error) {
+	var config corev1.Secret
+	err := r.APIReader.Get(ctx, r.uploadKey(id), &config)
 	if client.IgnoreNotFound(err) != nil {
 		return nil, err
 	}
-	u, err := tenantconfig.DecodeUpload(published.Data[tenantconfig.Key])
-	if err != nil || u.Temporary == nil || u.Temporary.Identity != digest {
+	u, err := tenantconfig.DecodeUpload(config.Data[tenantconfig.Key])
+	if err != nil || u.Temporary == nil {
 		return nil, nil //nolint:nilnil // there are none
 	}
-	key := &heldKey{Temporary: *u.Temporary, access: u.AccessKeyID, secret: u.SecretAccessKey, token: u.SessionToken}
-	r.Identities.keep(s.tenant.ID(), key)
-	return key, nil
+	return &heldKey{
+		Temporary: *u.Temporary,
+		access:    u.AccessKeyID,
+		secret:    u.SecretAccessKey,
+		token:     u.SessionToken,
+	}, nil
 }
 
 // renew obtains credentials. After a failure it returns the same *reconcile.Stop until the retry is due.
@@ -112,7 +146,7 @@ func (r *Reconciler) renew(ctx context.Context, s *scope, want *identity) (*held
 	case abandoned(err): // it has to wait for its turn
 		return nil, err
 	case err != nil:
-		fault := identityVerdict(err)
+		fault := identityVerdict(ctx, want, err)
 		r.Identities.fail(id, want.digest, fault, now)
 		return nil, fault
 	}
@@ -122,6 +156,7 @@ func (r *Reconciler) renew(ctx context.Context, s *scope, want *identity) (*held
 		token:  secret.Sensitive(issued.SessionToken),
 		Temporary: tenantconfig.Temporary{
 			Identity: want.digest,
+			Spec:     want.spec,
 			Issued:   now.UTC().Truncate(time.Second),
 			Expires:  now.Add(issued.Lifetime).UTC().Truncate(time.Second),
 			Renew:    now.Add(spread(min(issued.Lifetime, want.request.Duration))).UTC().Truncate(time.Second),
@@ -154,8 +189,9 @@ func (r *Reconciler) exchange(ctx context.Context, s *scope, want *identity) (ob
 	return r.Buckets.AssumeRole(ctx, s.tenant.ID(), request)
 }
 
-// identityVerdict returns what a failure means for the Tenant.
-func identityVerdict(err error) *reconcile.Stop {
+// identityVerdict returns what a failure means for the Tenant. An error of the API server may describe the platform:
+// the log has it, and the Tenant's author does not see it.
+func identityVerdict(ctx context.Context, want *identity, err error) *reconcile.Stop {
 	if known := stopOf(err); known != nil {
 		return known
 	}
@@ -166,8 +202,11 @@ func identityVerdict(err error) *reconcile.Stop {
 	case refused != nil:
 		return reconcile.Retry(identityRetry, string(refused.Reason), "%s", refused.Message)
 	}
-	return reconcile.Retry(identityRetry, v1alpha1.ReasonWebIdentityUnavailable,
-		"spec.recordings.webIdentity: %s; tried again", bounded.Text(err.Error(), 500))
+	log.FromContext(ctx).Info("the API server did not issue a token of a Tenant's ServiceAccount", "namespace",
+		want.account.Namespace, "serviceAccount", want.account.Name, "cause", bounded.Text(err.Error(), 500))
+	return reconcile.Retry(identityRetry, v1alpha1.ReasonWebIdentityUnavailable, "the API server did not issue a "+
+		"token of ServiceAccount %q, named by spec.recordings.webIdentity; wait: it is tried again. The operator's "+
+		"log has the cause", want.account.Name)
 }
 
 // invalidIdentity records that there are no credentials, and why.

@@ -198,14 +198,41 @@ func (r *identityRig) identitySurvives(t *testing.T, tenant *v1alpha1.Tenant, ac
 	r.touch(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 5 })
 	r.until(t, tenant, both(isReady, observed))
 
-	// The ServiceAccount does not name the Tenant any more.
+	r.identityWithdrawn(t, tenant, account)
+}
+
+// identityWithdrawn has the ServiceAccount not name the Tenant any more. Other changes reach the pods until the
+// credentials expire and after that.
+func (r *identityRig) identityWithdrawn(t *testing.T, tenant *v1alpha1.Tenant, account *corev1.ServiceAccount) {
+	t.Helper()
+	last := r.upload(t, tenant)
 	account.Annotations = nil
 	if err := r.Client.Update(t.Context(), account); err != nil {
 		t.Fatal(err)
 	}
-	r.touch(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 6 })
-	r.until(t, tenant, stalledFor(v1alpha1.ReasonServiceAccountNotAllowed, "annotate serviceaccount recordings",
-		"voice.caly.dev/tenant=support"))
+	command := []string{"annotate serviceaccount recordings", "voice.caly.dev/tenant=support"}
+	for _, tc := range []struct {
+		number string
+		ahead  time.Duration
+		want   func(*v1alpha1.Tenant) error
+	}{
+		{"+918047491897", 0, both(isReady, has(v1alpha1.ConditionCredentialsValid, metav1.ConditionTrue,
+			v1alpha1.ReasonRenewalFailing, command...))},
+		{"+918047491896", 2 * time.Hour, stalledFor(v1alpha1.ReasonCredentialsExpired, command...)},
+	} {
+		r.ahead.Add(int64(tc.ahead))
+		r.touch(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Exotel.PhoneNumbers = []string{tc.number} })
+		r.until(t, tenant, both(observed, tc.want))
+		if diff := cmp.Diff([]string{tc.number}, r.config(t, tenant).PhoneNumbers); diff != "" {
+			t.Errorf("a withdrawn identity kept another change from the pods (-want +got):\n%s", diff)
+		}
+	}
+	if got := r.upload(t, tenant); got.AccessKeyID != last.AccessKeyID {
+		t.Error("credentials were issued for an identity that was withdrawn")
+	}
+	// What asks for another identity does not get these credentials.
+	r.touch(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.WebIdentity.ServiceAccountName = "another" })
+	r.until(t, tenant, stalledFor(v1alpha1.ReasonServiceAccountNotFound, "create it"))
 }
 
 // observed wants the status to be of the newest spec.
@@ -236,7 +263,13 @@ func TestWebIdentityRefused(t *testing.T) {
 		"another workload's ServiceAccount": {account: map[string]string{annotationRole: identityRole},
 			want: v1alpha1.ReasonServiceAccountNotAllowed, parts: []string{"annotate serviceaccount recordings"}},
 		"another Tenant's ServiceAccount": {account: allowedAccount("sales"),
-			want: v1alpha1.ReasonServiceAccountNotAllowed},
+			want: v1alpha1.ReasonServiceAccountNotAllowed, parts: []string{"is for another Tenant", `"sales"`}},
+		"an annotation that is not a role": {
+			account: map[string]string{v1alpha1.AnnotationServiceAccountTenant: "support",
+				annotationRole: "arn:aws:iam::123456789012:role/a\nb"},
+			want:  v1alpha1.ReasonInvalidSpec,
+			parts: []string{annotationRole, `ServiceAccount "recordings"`},
+		},
 		"an audience that is not allowed": {
 			change: func(t *v1alpha1.Tenant) {
 				t.Spec.Recordings.WebIdentity.Audience = "https://kubernetes.default.svc"
@@ -248,7 +281,7 @@ func TestWebIdentityRefused(t *testing.T) {
 			parts: []string{"would give access to the cluster"}},
 		"a role that does not trust it": {rules: func(r *s3test.STSRules) { r.Subject = "another" }, asked: -1,
 			want:  v1alpha1.ReasonWebIdentityRefused,
-			parts: []string{"AccessDenied", "Not authorized to perform", ":recordings"}},
+			parts: []string{"AccessDenied", "Not authorized to perform", ":recordings", identityRole}},
 		"a session that is too long": {asked: -1, want: v1alpha1.ReasonWebIdentityRefused,
 			parts: []string{"MaxSessionDuration"},
 			change: func(t *v1alpha1.Tenant) {

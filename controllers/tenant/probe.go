@@ -347,8 +347,12 @@ func (s S3) AssumeRole(
 	}
 	var failed *objectstore.IdentityError
 	if errors.As(err, &failed) && failed.Reason == objectstore.IdentityUnavailable { // see Probe
-		log.FromContext(ctx).Info("a Tenant's STS does not answer", "tenant", tenantID, "endpoint", w.Endpoint, "cause",
-			objectstore.Detail(err))
+		text := "a Tenant's STS cannot issue credentials now"
+		var none *objectstore.NoAnswerError
+		if errors.As(err, &none) {
+			text = "a Tenant's STS does not answer"
+		}
+		log.FromContext(ctx).Info(text, "tenant", tenantID, "endpoint", w.Endpoint, "cause", objectstore.Detail(err))
 	}
 	return key, err
 }

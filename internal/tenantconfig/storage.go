@@ -30,6 +30,9 @@ type Storage struct {
 type Temporary struct {
 	// Identity is equal for credentials of one identity.
 	Identity string `json:"identity"`
+	// Spec is equal for credentials that the same spec of a Tenant asks for. Unlike Identity it does not depend on the
+	// ServiceAccount, which may have been deleted.
+	Spec string `json:"spec,omitempty"`
 	// Issued is when the operator obtained them, Renew when it renews them, and Expires when they are no longer valid.
 	Issued  time.Time `json:"issued,omitzero"`
 	Renew   time.Time `json:"renew"`
