@@ -152,8 +152,8 @@ type RecordingsSpec struct {
 	// +kubebuilder:validation:Pattern=`^https?://([A-Za-z0-9.-]+|\[[A-Fa-f0-9:.]+\])(:[0-9]{1,5})?/?$`
 	PublicEndpoint string `json:"publicEndpoint,omitempty"`
 	// caSecretRef names the Secret whose key ca.crt holds, in PEM, the certificates of the authorities that sign the
-	// store's, at most 64 KiB: for a store behind a private authority. No other is trusted then. Defaults to the
-	// authorities that the public Internet trusts.
+	// store's, at most 64 KiB: for a store behind a private authority. It holds for the STS of webIdentity too. No
+	// other is trusted then. Defaults to the authorities that the public Internet trusts.
 	// +optional
 	CASecretRef *SecretReference `json:"caSecretRef,omitempty"`
 	// keyTemplate makes the object's key from a recording: a Go template over .CallSID, .RecordingID and .Date (the day

@@ -36,7 +36,7 @@ type WebIdentitySpec struct {
 	// +kubebuilder:validation:Pattern=`^[!-~]+$`
 	Audience string `json:"audience,omitempty"`
 	// sessionDuration is the lifetime of the credentials that the STS is asked for, 15m to 12h, at most the role's
-	// maximum session duration. The operator renews them after half of it. Defaults to 1h.
+	// maximum session duration. The operator renews them after about half of it. Defaults to 1h.
 	// +optional
 	// +kubebuilder:default="1h"
 	// +kubebuilder:validation:XValidation:rule="size(self) <= 32 && duration(self) >= duration('15m') && duration(self) <= duration('12h')",message="recordings.webIdentity.sessionDuration must be between 15m and 12h"

@@ -42,8 +42,8 @@ type RecordingsSpecApplyConfiguration struct {
 	// storage.allowHTTP. Defaults to endpoint.
 	PublicEndpoint *string `json:"publicEndpoint,omitempty"`
 	// caSecretRef names the Secret whose key ca.crt holds, in PEM, the certificates of the authorities that sign the
-	// store's, at most 64 KiB: for a store behind a private authority. No other is trusted then. Defaults to the
-	// authorities that the public Internet trusts.
+	// store's, at most 64 KiB: for a store behind a private authority. It holds for the STS of webIdentity too. No
+	// other is trusted then. Defaults to the authorities that the public Internet trusts.
 	CASecretRef *SecretReferenceApplyConfiguration `json:"caSecretRef,omitempty"`
 	// keyTemplate makes the object's key from a recording: a Go template over .CallSID, .RecordingID and .Date (the day
 	// it was queued, yyyy/mm/dd, UTC). It must use .RecordingID, since one call may have several recordings; Caly puts

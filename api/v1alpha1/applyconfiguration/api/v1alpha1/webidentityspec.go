@@ -25,7 +25,7 @@ type WebIdentitySpecApplyConfiguration struct {
 	// audience of the tokens, one of those that the platform allows. Defaults to sts.amazonaws.com.
 	Audience *string `json:"audience,omitempty"`
 	// sessionDuration is the lifetime of the credentials that the STS is asked for, 15m to 12h, at most the role's
-	// maximum session duration. The operator renews them after half of it. Defaults to 1h.
+	// maximum session duration. The operator renews them after about half of it. Defaults to 1h.
 	SessionDuration *v1.Duration `json:"sessionDuration,omitempty"`
 }
 
