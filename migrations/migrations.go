@@ -33,11 +33,11 @@ type Row struct {
 
 // Latest is the version of the newest migration.
 func Latest() int64 {
-	p, err := goose.NewProvider(goose.DialectPostgres, &sql.DB{}, FS)
+	provider, err := goose.NewProvider(goose.DialectPostgres, &sql.DB{}, FS)
 	if err != nil {
 		return 0 // unreachable: a test parses the embedded files
 	}
-	sources := p.ListSources()
+	sources := provider.ListSources()
 	return sources[len(sources)-1].Version
 }
 
@@ -133,11 +133,11 @@ func withProvider(ctx context.Context, dsn string, log *slog.Logger, fn func(*sq
 	dbconn.QueryMode(cfg, dsn, route)
 	db := stdlib.OpenDB(*cfg)
 	defer func() { _ = db.Close() }()
-	p, err := goose.NewProvider(goose.DialectPostgres, db, FS)
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, FS)
 	if err != nil {
 		return err
 	}
-	return fn(db, p)
+	return fn(db, provider)
 }
 
 // lockWait bounds how long Up waits for another process that migrates.

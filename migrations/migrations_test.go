@@ -124,11 +124,11 @@ func TestDownAndUp(t *testing.T) {
 	}
 	db := stdlib.OpenDB(*cfg)
 	defer func() { _ = db.Close() }()
-	p, err := goose.NewProvider(goose.DialectPostgres, db, migrations.FS)
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, migrations.FS)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.DownTo(t.Context(), 0); err != nil {
+	if _, err := provider.DownTo(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff([]string{"r goose_db_version"}, objects(t, pg)); d != "" {
@@ -235,12 +235,12 @@ func objects(t *testing.T, pg *pgtest.Server) []string {
 // TestErrors : one line that says what is wrong, and no password.
 func TestErrors(t *testing.T) {
 	pg := pgtest.NewEmpty(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody := l.Addr().String()
-	_ = l.Close()
+	nobody := listener.Addr().String()
+	_ = listener.Close()
 	for name, tc := range map[string]struct{ dsn, want string }{
 		"no URL":           {"postgres://u:topsecret@%zz/db", "the database URL cannot be read"},
 		"nobody there":     {"postgres://u:topsecret@" + nobody + "/db", "connect to database db on 127.0.0.1:"},

@@ -60,12 +60,12 @@ func TestCallRecordingCannotBeChanged(t *testing.T) {
 		"a retry":        {fields{"metadata.annotations": map[string]any{"voice.caly.dev/retry": "1"}}, refusal{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := object(t, ns, minimalRecording, nil)
-			if err := create(t, o); err != nil {
+			obj := object(t, ns, minimalRecording, nil)
+			if err := create(t, obj); err != nil {
 				t.Fatal(err)
 			}
 			again := object(t, ns, minimalRecording, tc.set)
-			again.SetResourceVersion(o.GetResourceVersion())
+			again.SetResourceVersion(obj.GetResourceVersion())
 			tc.want.check(t, strict(t).Update(t.Context(), again))
 		})
 	}

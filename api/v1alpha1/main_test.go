@@ -28,20 +28,20 @@ type fields map[string]any
 // object reads a manifest and sets fields of it.
 func object(t *testing.T, namespace, manifest string, set fields) *unstructured.Unstructured {
 	t.Helper()
-	o := &unstructured.Unstructured{}
-	if err := yaml.Unmarshal([]byte(manifest), &o.Object); err != nil {
+	obj := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(manifest), &obj.Object); err != nil {
 		t.Fatal(err)
 	}
-	o.SetNamespace(namespace)
+	obj.SetNamespace(namespace)
 	for path, v := range set {
 		keys := strings.Split(path, ".")
 		if v == nil {
-			unstructured.RemoveNestedField(o.Object, keys...)
-		} else if err := unstructured.SetNestedField(o.Object, v, keys...); err != nil {
+			unstructured.RemoveNestedField(obj.Object, keys...)
+		} else if err := unstructured.SetNestedField(obj.Object, v, keys...); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return o
+	return obj
 }
 
 // read returns the values of the wanted fields.

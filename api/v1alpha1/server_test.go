@@ -50,8 +50,8 @@ func TestDiscovery(t *testing.T) {
 
 // TestTable is "kubectl get": the cells come from where the columns say.
 func TestTable(t *testing.T) {
-	e := kubetest.Get(t)
-	ns := e.NewNamespace(t)
+	env := kubetest.Get(t)
+	ns := env.NewNamespace(t)
 	tenant := object(t, ns, minimalTenant, nil)
 	recording := object(t, ns, minimalRecording, nil)
 	for _, o := range []client.Object{tenant, recording} {
@@ -78,7 +78,7 @@ func TestTable(t *testing.T) {
 	recording.Object["status"] = map[string]any{"phase": "Failed", "attempts": int64(3), "conditions": ready,
 		"object": map[string]any{"bucket": "acme", "key": "acme/k.mp3", "size": int64(11), "sha256": sha256hex}}
 	for _, o := range []client.Object{tenant, recording} {
-		if err := e.Client.Status().Update(t.Context(), o); err != nil {
+		if err := env.Client.Status().Update(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -132,15 +132,15 @@ func table(t *testing.T, namespace, resource string) map[string]any {
 }
 
 func TestFieldSelectors(t *testing.T) {
-	e := kubetest.Get(t)
-	ns := e.NewNamespace(t)
+	env := kubetest.Get(t)
+	ns := env.NewNamespace(t)
 	for name, phase := range map[string]string{"one": "Uploaded", "two": "Failed", "three": "Failed"} {
-		o := object(t, ns, minimalRecording, fields{"metadata.name": name, "spec.callSID": "call-" + name})
-		if err := create(t, o); err != nil {
+		obj := object(t, ns, minimalRecording, fields{"metadata.name": name, "spec.callSID": "call-" + name})
+		if err := create(t, obj); err != nil {
 			t.Fatal(err)
 		}
-		o.Object["status"] = map[string]any{"phase": phase}
-		if err := e.Client.Status().Update(t.Context(), o); err != nil {
+		obj.Object["status"] = map[string]any{"phase": phase}
+		if err := env.Client.Status().Update(t.Context(), obj); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -158,7 +158,7 @@ func TestFieldSelectors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var list v1alpha1.CallRecordingList
-			if err := e.Client.List(t.Context(), &list, client.InNamespace(ns), tc.selector); err != nil {
+			if err := env.Client.List(t.Context(), &list, client.InNamespace(ns), tc.selector); err != nil {
 				t.Fatal(err)
 			}
 			if len(list.Items) != tc.want {
@@ -167,7 +167,7 @@ func TestFieldSelectors(t *testing.T) {
 		})
 	}
 	t.Run("a field that is not selectable", func(t *testing.T) {
-		err := e.Client.List(t.Context(), &v1alpha1.CallRecordingList{}, client.InNamespace(ns), client.MatchingFields{"spec.sourceURL": "x"})
+		err := env.Client.List(t.Context(), &v1alpha1.CallRecordingList{}, client.InNamespace(ns), client.MatchingFields{"spec.sourceURL": "x"})
 		if !apierrors.IsBadRequest(err) {
 			t.Errorf("got %v, want a refusal", err)
 		}
@@ -209,16 +209,16 @@ func documents(t *testing.T, file string) (list []*unstructured.Unstructured) {
 	}
 	defer func() { _ = f.Close() }()
 	for dec := kyaml.NewYAMLOrJSONDecoder(f, 4096); ; {
-		o := &unstructured.Unstructured{}
-		err := dec.Decode(&o.Object)
+		obj := &unstructured.Unstructured{}
+		err := dec.Decode(&obj.Object)
 		if errors.Is(err, io.EOF) {
 			return list
 		}
 		if err != nil {
 			t.Fatalf("%s: %v", file, err)
 		}
-		if len(o.Object) > 0 {
-			list = append(list, o)
+		if len(obj.Object) > 0 {
+			list = append(list, obj)
 		}
 	}
 }

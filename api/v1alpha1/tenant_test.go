@@ -46,11 +46,11 @@ func TestTenantDefaults(t *testing.T) {
 			fields{"spec.deletionPolicy": "Delete", "spec.recordings.maxParallelism": int64(1), "spec.recordings.ttlAfterFinished": "0s"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := object(t, ns, minimalTenant, tc.set)
-			if err := create(t, o); err != nil {
+			obj := object(t, ns, minimalTenant, tc.set)
+			if err := create(t, obj); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, read(o, tc.want)); diff != "" {
+			if diff := cmp.Diff(tc.want, read(obj, tc.want)); diff != "" {
 				t.Errorf("fields as the server keeps them (-want +got):\n%s", diff)
 			}
 		})

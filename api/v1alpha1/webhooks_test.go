@@ -42,11 +42,11 @@ func TestWebhookDefaults(t *testing.T) {
 				"spec.webhooks.signature.signedContent": "URLAndParameters"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := object(t, ns, minimalTenant, tc.set)
-			if err := create(t, o); err != nil {
+			obj := object(t, ns, minimalTenant, tc.set)
+			if err := create(t, obj); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, read(o, tc.want)); diff != "" {
+			if diff := cmp.Diff(tc.want, read(obj, tc.want)); diff != "" {
 				t.Errorf("fields as the server keeps them (-want +got):\n%s", diff)
 			}
 		})

@@ -30,12 +30,12 @@ func newAgentEchoCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := agentsim.NewServer(agentsim.Options{Listen: listen, Protocol: agent.Protocol(protocol), TLS: config})
+			server, err := agentsim.NewServer(agentsim.Options{Listen: listen, Protocol: agent.Protocol(protocol), TLS: config})
 			if err != nil {
 				return err
 			}
-			defer s.Close()
-			cmd.Printf("echoing at %s in the protocol %s\n", s.URL(), protocol)
+			defer server.Close()
+			cmd.Printf("echoing at %s in the protocol %s\n", server.URL(), protocol)
 			<-cmd.Context().Done()
 			return nil
 		}}

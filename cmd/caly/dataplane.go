@@ -44,26 +44,26 @@ func newDataplaneCommand() *cobra.Command {
 		Short: "Run the data plane: answer Exotel's webhooks and audio streams, and the tenants' API",
 		Args:  cli.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return runDataplane(cmd.Context(), o) }}
-	f := cmd.Flags()
-	f.StringVar(&o.databaseURLFile, "database-url-file", "", "file with the data plane's database URL (or CALY_DATABASE_URL)")
-	f.StringVar(&o.workNamespace, "work-namespace", "caly-work", "namespace of the tenant configs")
-	f.StringVar(&o.listen, "listen", ":8080", "address for webhooks, audio streams and the API")
-	f.StringVar(&o.internalListen, "internal-listen", ":8081", "address for probes, metrics and monitoring")
-	f.DurationVar(&o.drainDelay, "drain-delay", 5*time.Second, "how long to go on serving after SIGTERM while not ready")
-	f.DurationVar(&o.grace, "grace", 20*time.Second, "how long requests under way may take after that")
-	f.Int64Var(&o.maxBody, "max-body-bytes", 1<<20, "largest body of a webhook")
-	f.IntVar(&o.maxInFlight, "max-in-flight", 1024, "webhooks in work at once; those beyond are answered 503 before their body is read")
-	f.IntVar(&o.commitWorkers, "commit-workers", 2, "transactions at the same time; each takes all waiting events")
-	f.StringSliceVar(&o.trustedProxies, "trusted-proxies", nil, "address ranges of the proxies whose X-Forwarded headers are believed")
-	f.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from")
-	f.BoolVar(&o.allowHTTP, "allow-http-sources", false, "allow recordings over plain http")
-	f.StringVar(&o.tlsCertFile, "tls-cert-file", "", "file with the certificate to speak TLS with; renewed files are live within seconds")
-	f.StringVar(&o.tlsKeyFile, "tls-key-file", "", "file with the certificate's key")
-	f.StringVar(&o.monitoringTokenFile, "monitoring-token-file", "",
+	flags := cmd.Flags()
+	flags.StringVar(&o.databaseURLFile, "database-url-file", "", "file with the data plane's database URL (or CALY_DATABASE_URL)")
+	flags.StringVar(&o.workNamespace, "work-namespace", "caly-work", "namespace of the tenant configs")
+	flags.StringVar(&o.listen, "listen", ":8080", "address for webhooks, audio streams and the API")
+	flags.StringVar(&o.internalListen, "internal-listen", ":8081", "address for probes, metrics and monitoring")
+	flags.DurationVar(&o.drainDelay, "drain-delay", 5*time.Second, "how long to go on serving after SIGTERM while not ready")
+	flags.DurationVar(&o.grace, "grace", 20*time.Second, "how long requests under way may take after that")
+	flags.Int64Var(&o.maxBody, "max-body-bytes", 1<<20, "largest body of a webhook")
+	flags.IntVar(&o.maxInFlight, "max-in-flight", 1024, "webhooks in work at once; those beyond are answered 503 before their body is read")
+	flags.IntVar(&o.commitWorkers, "commit-workers", 2, "transactions at the same time; each takes all waiting events")
+	flags.StringSliceVar(&o.trustedProxies, "trusted-proxies", nil, "address ranges of the proxies whose X-Forwarded headers are believed")
+	flags.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from")
+	flags.BoolVar(&o.allowHTTP, "allow-http-sources", false, "allow recordings over plain http")
+	flags.StringVar(&o.tlsCertFile, "tls-cert-file", "", "file with the certificate to speak TLS with; renewed files are live within seconds")
+	flags.StringVar(&o.tlsKeyFile, "tls-key-file", "", "file with the certificate's key")
+	flags.StringVar(&o.monitoringTokenFile, "monitoring-token-file", "",
 		"file with the token that allows /api/monitoring from outside")
-	o.api.addTo(f)
-	o.audio.addTo(f)
-	o.pools.addTo(f)
+	o.api.addTo(flags)
+	o.audio.addTo(flags)
+	o.pools.addTo(flags)
 	return cmd
 }
 
@@ -151,9 +151,9 @@ func (o dataplaneOptions) webhookOptions() (webhook.Options, error) {
 }
 
 func newMetricsRegistry() *prometheus.Registry {
-	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return r
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
 }
 
 // registerConfigs tells how many tenants a pod knows, and how many configs it cannot read.

@@ -87,11 +87,11 @@ func parsePublicURL(flag string) (*url.URL, error) {
 	if flag == "" {
 		return nil, nil
 	}
-	u, err := url.Parse(flag)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" {
+	address, err := url.Parse(flag)
+	if err != nil || (address.Scheme != "http" && address.Scheme != "https") || address.Host == "" || address.User != nil || address.RawQuery != "" {
 		return nil, usage("--public-url must be a URL such as https://voice.example.com")
 	}
-	return u, nil
+	return address, nil
 }
 
 // streams is what runs for /audio.

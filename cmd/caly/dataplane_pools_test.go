@@ -112,8 +112,8 @@ func TestSlowListsDelayNoCall(t *testing.T) {
 // is free.
 func TestTenantBeyondItsShareIsBusy(t *testing.T) {
 	pg := pgtest.New(t)
-	o := store.Options{MaxConns: 8, Shared: true, MaxWaiting: 38}
-	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, o)
+	options := store.Options{MaxConns: 8, Shared: true, MaxWaiting: 38}
+	db, err := store.OpenDataplane(t.Context(), pg.DataplaneDSN, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,10 +156,10 @@ func TestPoolFlags(t *testing.T) {
 		"--db-api-connections=100000",
 		"--api-statement-timeout=0",
 	} {
-		r := execute(t, "dataplane", "--work-namespace=w", arg)
+		result := execute(t, "dataplane", "--work-namespace=w", arg)
 		var exit *cli.ExitError
-		if !errors.As(r.err, &exit) || exit.Code != cli.ExitUsage {
-			t.Error(fmt.Errorf("%s: %w", arg, r.err))
+		if !errors.As(result.err, &exit) || exit.Code != cli.ExitUsage {
+			t.Error(fmt.Errorf("%s: %w", arg, result.err))
 		}
 	}
 }

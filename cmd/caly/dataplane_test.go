@@ -47,10 +47,10 @@ func TestDataplaneFlags(t *testing.T) {
 // TestCaptureFlags rejects bounds below the smallest.
 func TestCaptureFlags(t *testing.T) {
 	for _, arg := range []string{"--max-captures=0", "--max-capture-bytes=1000"} {
-		r := execute(t, "dataplane", "--work-namespace=w", arg)
+		result := execute(t, "dataplane", "--work-namespace=w", arg)
 		var exit *cli.ExitError
-		if !errors.As(r.err, &exit) || exit.Code != cli.ExitUsage || !strings.Contains(r.err.Error(), "--max-capture") {
-			t.Errorf("%s: %v", arg, r.err)
+		if !errors.As(result.err, &exit) || exit.Code != cli.ExitUsage || !strings.Contains(result.err.Error(), "--max-capture") {
+			t.Errorf("%s: %v", arg, result.err)
 		}
 	}
 }

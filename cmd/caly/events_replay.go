@@ -41,12 +41,12 @@ func newEventsReplayCommand(file *string) *cobra.Command {
 			return replayEvents(cmd, o, args)
 		}}
 	o.filter.addTo(cmd, 1000)
-	f := cmd.Flags()
-	f.BoolVar(&o.all, "all", false, "apply every dead event, up to the limit")
-	f.BoolVar(&o.dryRun, "dry-run", false, "show what would happen without changing anything")
-	f.BoolVar(&o.http, "allow-http-sources", false, "allow recordings over plain http, as the operator does")
-	f.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from, as the operator's")
-	f.StringVarP(&o.output, "output", "o", "table", "table or json")
+	flags := cmd.Flags()
+	flags.BoolVar(&o.all, "all", false, "apply every dead event, up to the limit")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "show what would happen without changing anything")
+	flags.BoolVar(&o.http, "allow-http-sources", false, "allow recordings over plain http, as the operator does")
+	flags.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from, as the operator's")
+	flags.StringVarP(&o.output, "output", "o", "table", "table or json")
 	return cmd
 }
 
@@ -181,14 +181,14 @@ func (r *replayer) one(ctx context.Context, id int64) (replayResult, error) {
 		result.Result, result.Reason, result.Message = resultFailed, kept.Reason, tenant.gone
 		return result, nil
 	}
-	e, err := ingest.Again(tenant.config, r.sources, kept)
+	event, err := ingest.Again(tenant.config, r.sources, kept)
 	if err != nil {
 		result.Result, result.Reason, result.Message = resultFailed, kept.Reason, err.Error()
 		return result, nil
 	}
-	done, err := r.db.Replay(ctx, id, e, r.dryRun)
-	if e.CallSID != "" {
-		result.CallSID = e.CallSID
+	done, err := r.db.Replay(ctx, id, event, r.dryRun)
+	if event.CallSID != "" {
+		result.CallSID = event.CallSID
 	}
 	result.settle(done)
 	return result, err

@@ -79,14 +79,14 @@ func newEventsShowCommand(file *string) *cobra.Command {
 				return err
 			}
 			defer db.Close()
-			e, err := db.Event(cmd.Context(), id)
+			keptEvent, err := db.Event(cmd.Context(), id)
 			if errors.Is(err, store.ErrNotFound) {
 				return fmt.Errorf("there is no event %d: caly events list shows which there are", id)
 			}
 			if err != nil {
 				return err
 			}
-			return showEvent(cmd, e, output)
+			return showEvent(cmd, keptEvent, output)
 		}}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
 	return cmd

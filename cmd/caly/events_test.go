@@ -70,13 +70,13 @@ func (d *deadLetters) newTenant() {
 func (d *deadLetters) allow(host string) {
 	d.t.Helper()
 	ns, name, _ := splitTenant(d.tenant)
-	c := kubetest.Get(d.t).Client
+	withWatch := kubetest.Get(d.t).Client
 	var tenant v1alpha1.Tenant
-	if err := c.Get(d.t.Context(), types.NamespacedName{Namespace: ns, Name: name}, &tenant); err != nil {
+	if err := withWatch.Get(d.t.Context(), types.NamespacedName{Namespace: ns, Name: name}, &tenant); err != nil {
 		d.t.Fatal(err)
 	}
 	tenant.Spec.Recordings.AllowedSourceHosts = []string{host}
-	if err := c.Update(d.t.Context(), &tenant); err != nil {
+	if err := withWatch.Update(d.t.Context(), &tenant); err != nil {
 		d.t.Fatal(err)
 	}
 }
@@ -92,12 +92,12 @@ func (d *deadLetters) keep(delivery ingest.Delivery) int64 {
 	d.t.Helper()
 	delivery.Kind, delivery.Source, delivery.ReceivedAt = exotel.KindStatus, ingest.SourceWebhook, time.Now()
 	tenant := &tenantconfig.Tenant{ID: d.tenant, TimeZone: "Asia/Kolkata", AllowedSourceHosts: tenantconfig.DefaultSourceHosts}
-	e := ingest.Build(tenant, recording.SourcePolicy{}, delivery)
-	if e.DeadReason == "" {
-		e.DeadReason, e.Recordings, e.Unread = "source_refused", nil, nil
+	event := ingest.Build(tenant, recording.SourcePolicy{}, delivery)
+	if event.DeadReason == "" {
+		event.DeadReason, event.Recordings, event.Unread = "source_refused", nil, nil
 	}
-	if o, err := d.db.Ingest(d.t.Context(), e); err != nil || o != store.Dead {
-		d.t.Fatalf("kept as %v, %v; want a dead event", o, err)
+	if outcome, err := d.db.Ingest(d.t.Context(), event); err != nil || outcome != store.Dead {
+		d.t.Fatalf("kept as %v, %v; want a dead event", outcome, err)
 	}
 	return int64(d.count("coalesce(max(id), 0) FROM call_events"))
 }
@@ -136,15 +136,15 @@ func listed(t *testing.T, r result) (calls []string, before int64) {
 }
 
 func TestEventsList(t *testing.T) {
-	d := newDeadLetters(t)
-	d.keep(body(terminal("c1")))
-	d.keep(ingest.Delivery{ContentType: "application/json", Raw: []byte("{"), Fields: exotel.Request{ContentType: "application/json", Body: []byte("{")}})
-	last := d.keep(body(terminal("c3")))
+	deadLetters := newDeadLetters(t)
+	deadLetters.keep(body(terminal("c1")))
+	deadLetters.keep(ingest.Delivery{ContentType: "application/json", Raw: []byte("{"), Fields: exotel.Request{ContentType: "application/json", Body: []byte("{")}})
+	last := deadLetters.keep(body(terminal("c3")))
 	other := store.Event{Tenant: "other/tenant", CallSID: "c9", Kind: "status", Source: "webhook", DedupKey: [32]byte{1}}
-	if _, err := d.db.Ingest(t.Context(), other); err != nil {
+	if _, err := deadLetters.db.Ingest(t.Context(), other); err != nil {
 		t.Fatal(err)
 	}
-	if n := d.count("count(*)::int FROM call_events"); n != 4 {
+	if n := deadLetters.count("count(*)::int FROM call_events"); n != 4 {
 		t.Fatalf("%d events", n)
 	}
 	for name, tc := range map[string]struct {
@@ -154,7 +154,7 @@ func TestEventsList(t *testing.T) {
 		"dead":         {"", []string{"c3  source_refused", "unknown  malformed_body", "c1  source_refused"}},
 		"all":          {"--all", []string{"c9", "c3  source_refused", "unknown  malformed_body", "c1  source_refused"}},
 		"tenant":       {"--all --tenant=other/tenant", []string{"c9"}},
-		"call":         {"--tenant=" + d.tenant + " --call=c1", []string{"c1  source_refused"}},
+		"call":         {"--tenant=" + deadLetters.tenant + " --call=c1", []string{"c1  source_refused"}},
 		"reason":       {"--reason=malformed_body", []string{"unknown  malformed_body"}},
 		"since":        {"--since=1h", []string{"c3  source_refused", "unknown  malformed_body", "c1  source_refused"}},
 		"since a time": {"--since=2099-01-31T10:00:00Z", nil},
@@ -163,20 +163,20 @@ func TestEventsList(t *testing.T) {
 		"page":         {fmt.Sprintf("--limit=1 --before=%d", last), []string{"unknown  malformed_body"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := execute(t, append([]string{"events", "list", "-o=json"}, strings.Fields(tc.args)...)...)
-			got, before := listed(t, r)
-			if diff := cmp.Diff(tc.want, got); diff != "" || r.err != nil {
-				t.Errorf("%v, events (-want +got):\n%s", r.err, diff)
+			result := execute(t, append([]string{"events", "list", "-o=json"}, strings.Fields(tc.args)...)...)
+			got, before := listed(t, result)
+			if diff := cmp.Diff(tc.want, got); diff != "" || result.err != nil {
+				t.Errorf("%v, events (-want +got):\n%s", result.err, diff)
 			}
 			if strings.Contains(tc.args, "--limit") != (before > 0) {
 				t.Errorf("the next page is before %d", before)
 			}
 		})
 	}
-	r := execute(t, "events", "list", "--limit=1")
-	lines := strings.Split(r.out, "\n")
-	if want := fmt.Sprintf("there may be more: add --before=%d\n", last); r.err != nil || r.errs != want || len(lines) != 3 {
-		t.Fatalf("a table: %v, %q and %q, want %q", r.err, r.out, r.errs, want)
+	result := execute(t, "events", "list", "--limit=1")
+	lines := strings.Split(result.out, "\n")
+	if want := fmt.Sprintf("there may be more: add --before=%d\n", last); result.err != nil || result.errs != want || len(lines) != 3 {
+		t.Fatalf("a table: %v, %q and %q, want %q", result.err, result.out, result.errs, want)
 	}
 	got := [][]string{strings.Fields(lines[0]), strings.Fields(lines[1])}
 	if _, err := time.Parse(time.RFC3339, got[1][1]); err != nil {
@@ -184,17 +184,17 @@ func TestEventsList(t *testing.T) {
 	}
 	got[1][1] = "then"
 	if diff := cmp.Diff([][]string{{"ID", "RECEIVED", "TENANT", "CALL", "KIND", "REASON"},
-		{fmt.Sprint(last), "then", d.tenant, "c3", "status/terminal", "source_refused"}}, got); diff != "" {
+		{fmt.Sprint(last), "then", deadLetters.tenant, "c3", "status/terminal", "source_refused"}}, got); diff != "" {
 		t.Errorf("table (-want +got):\n%s", diff)
 	}
 }
 
 // TestPartialEvents lists, shows and applies again an event that was applied without some of its fields.
 func TestPartialEvents(t *testing.T) {
-	d := newDeadLetters(t)
-	id := d.keep(body(terminal("c1") + "&CustomField=a;b&Direction=sideways"))
-	if r := execute(t, "events", "replay", fmt.Sprint(id)); r.err != nil {
-		t.Fatal(r.err)
+	deadLetters := newDeadLetters(t)
+	id := deadLetters.keep(body(terminal("c1") + "&CustomField=a;b&Direction=sideways"))
+	if result := execute(t, "events", "replay", fmt.Sprint(id)); result.err != nil {
+		t.Fatal(result.err)
 	}
 	for args, want := range map[string][]string{
 		"list": nil, "list --partial": {"c1"}, "list --partial --reason=unknown_value": {"c1"},
@@ -208,54 +208,54 @@ func TestPartialEvents(t *testing.T) {
 	}
 	const why = `CustomField: malformed, Direction: unknown_value "sideways", RecordingUrl: rejected`
 	for _, args := range [][]string{{"list", "--partial"}, {"show", fmt.Sprint(id)}} {
-		if r := execute(t, append([]string{"events"}, args...)...); r.err != nil || !strings.Contains(r.out, why) {
-			t.Errorf("%v: %v, %s", args, r.err, r.out)
+		if result := execute(t, append([]string{"events"}, args...)...); result.err != nil || !strings.Contains(result.out, why) {
+			t.Errorf("%v: %v, %s", args, result.err, result.out)
 		}
 	}
-	d.allow(mediaHost)
-	if r := execute(t, "events", "replay", "--partial"); r.err != nil || !strings.Contains(r.out, " applied ") {
-		t.Errorf("%v, %s", r.err, r.out)
+	deadLetters.allow(mediaHost)
+	if result := execute(t, "events", "replay", "--partial"); result.err != nil || !strings.Contains(result.out, " applied ") {
+		t.Errorf("%v, %s", result.err, result.out)
 	}
-	if r := execute(t, "events", "list", "--partial"); strings.Contains(r.out, "rejected") || !strings.Contains(r.out,
+	if result := execute(t, "events", "list", "--partial"); strings.Contains(result.out, "rejected") || !strings.Contains(result.out,
 		"sideways") {
-		t.Errorf("after the replay: %s", r.out)
+		t.Errorf("after the replay: %s", result.out)
 	}
-	if n := d.count("count(*)::int FROM recordings"); n != 1 {
+	if n := deadLetters.count("count(*)::int FROM recordings"); n != 1 {
 		t.Errorf("%d recordings are queued, want 1", n)
 	}
 	checkFailure(t, execute(t, "events", "list", "--partial", "--all"), "give either --all or --partial")
 }
 
 func TestEventsShow(t *testing.T) {
-	d := newDeadLetters(t)
+	deadLetters := newDeadLetters(t)
 	delivery := body(terminal("c1") + "&CustomField=%00&token=topsecret&note=\x1b[31mred")
 	delivery.Query = "a=b&x=wss%3A%2F%2Fkey%3Atopsecret%40bot.example.com"
-	id := d.keep(delivery)
-	r := execute(t, "events", "show", fmt.Sprint(id))
-	if r.err != nil || strings.Contains(r.out, "topsecret") || strings.Contains(r.out, "\x1b") {
-		t.Errorf("%v, it prints %q", r.err, r.out)
+	id := deadLetters.keep(delivery)
+	result := execute(t, "events", "show", fmt.Sprint(id))
+	if result.err != nil || strings.Contains(result.out, "topsecret") || strings.Contains(result.out, "\x1b") {
+		t.Errorf("%v, it prints %q", result.err, result.out)
 	}
 	for _, want := range []string{"dead: source_refused", "spec.recordings.allowedSourceHosts", "Query (not verified, not read): a=b&", "status/terminal",
 		"\nCallSid=c1&", "token=redacted&", formType} {
-		if !strings.Contains(r.out, want) {
-			t.Errorf("%q is not in\n%s", want, r.out)
+		if !strings.Contains(result.out, want) {
+			t.Errorf("%q is not in\n%s", want, result.out)
 		}
 	}
-	r = execute(t, "events", "show", fmt.Sprint(id), "-o=json")
+	result = execute(t, "events", "show", fmt.Sprint(id), "-o=json")
 	var v requestView
-	if err := json.Unmarshal([]byte(r.out), &v); err != nil || r.err != nil {
-		t.Fatal(err, r.err)
+	if err := json.Unmarshal([]byte(result.out), &v); err != nil || result.err != nil {
+		t.Fatal(err, result.err)
 	}
-	if v.ID != id || v.DeadReason != "source_refused" || v.CoversQuery || !v.CoversBody || !strings.HasPrefix(v.Body, "CallSid=c1&") || strings.Contains(r.out, "topsecret") {
-		t.Errorf("it prints %s", r.out)
+	if v.ID != id || v.DeadReason != "source_refused" || v.CoversQuery || !v.CoversBody || !strings.HasPrefix(v.Body, "CallSid=c1&") || strings.Contains(result.out, "topsecret") {
+		t.Errorf("it prints %s", result.out)
 	}
 	checkFailure(t, execute(t, "events", "show", fmt.Sprint(id+1)), fmt.Sprintf("there is no event %d", id+1))
 }
 
 // TestEventsReplay applies an event without its recording, then with it, and then tries again.
 func TestEventsReplay(t *testing.T) {
-	d := newDeadLetters(t)
-	id := d.keep(body(terminal("c1")))
+	deadLetters := newDeadLetters(t)
+	id := deadLetters.keep(body(terminal("c1")))
 	for _, step := range []struct {
 		name             string
 		before           func()
@@ -266,24 +266,24 @@ func TestEventsReplay(t *testing.T) {
 	}{
 		{"tried, its recording is rejected", nil, []string{"--dry-run"}, "c1 applied", "", 1, 0},
 		{"its recording is rejected", nil, nil, "c1 applied", "", 0, 0},
-		{"tried", func() { d.allow(mediaHost) }, []string{"--dry-run"}, "c1 applied", "", 0, 0},
+		{"tried", func() { deadLetters.allow(mediaHost) }, []string{"--dry-run"}, "c1 applied", "", 0, 0},
 		{"allowed", nil, nil, "c1 applied", "", 0, 1},
 		{"again", nil, nil, "c1 duplicate", "", 0, 1},
 	} {
 		if step.before != nil {
 			step.before()
 		}
-		r := execute(t, append([]string{"events", "replay", "-o=json", fmt.Sprint(id)}, step.args...)...)
-		got, _ := listed(t, r)
+		result := execute(t, append([]string{"events", "replay", "-o=json", fmt.Sprint(id)}, step.args...)...)
+		got, _ := listed(t, result)
 		if diff := cmp.Diff([]string{step.want}, got); diff != "" {
 			t.Errorf("%s: result (-want +got):\n%s", step.name, diff)
 		}
 		if step.wantErr != "" {
-			checkFailure(t, r, step.wantErr)
-		} else if r.err != nil {
-			t.Errorf("%s: %v", step.name, r.err)
+			checkFailure(t, result, step.wantErr)
+		} else if result.err != nil {
+			t.Errorf("%s: %v", step.name, result.err)
 		}
-		dead, queued := d.count("count(*)::int FROM call_events WHERE dead_reason IS NOT NULL"), d.count("count(*)::int FROM recordings WHERE source_url LIKE '%/c1.mp3'")
+		dead, queued := deadLetters.count("count(*)::int FROM call_events WHERE dead_reason IS NOT NULL"), deadLetters.count("count(*)::int FROM recordings WHERE source_url LIKE '%/c1.mp3'")
 		if dead != step.wantDead || queued != step.queued {
 			t.Errorf("%s: %d dead and %d queued, want %d and %d", step.name, dead, queued, step.wantDead, step.queued)
 		}
@@ -292,48 +292,48 @@ func TestEventsReplay(t *testing.T) {
 
 // TestEventsReplayMany goes through more than a page, part of which stays dead.
 func TestEventsReplayMany(t *testing.T) {
-	d := newDeadLetters(t)
+	deadLetters := newDeadLetters(t)
 	const good = 1050
 	for n := range good {
-		d.keep(body(terminal(fmt.Sprint("c", n))))
+		deadLetters.keep(body(terminal(fmt.Sprint("c", n))))
 	}
 	for n := range 3 {
 		s := fmt.Sprint("{", n)
-		d.keep(ingest.Delivery{ContentType: "application/json", Raw: []byte(s), Fields: exotel.Request{ContentType: "application/json", Body: []byte(s)}})
+		deadLetters.keep(ingest.Delivery{ContentType: "application/json", Raw: []byte(s), Fields: exotel.Request{ContentType: "application/json", Body: []byte(s)}})
 	}
-	d.allow(mediaHost)
-	r := execute(t, "events", "replay", "--tenant="+d.tenant, "--limit=2000", "--dry-run")
-	if n := strings.Count(r.out, "would be applied"); n != good || !strings.Contains(r.errs+fmt.Sprint(r.err), "3 of 1053 events are not applied") {
-		t.Errorf("a dry run: %d would be applied, %v", n, r.err)
+	deadLetters.allow(mediaHost)
+	result := execute(t, "events", "replay", "--tenant="+deadLetters.tenant, "--limit=2000", "--dry-run")
+	if n := strings.Count(result.out, "would be applied"); n != good || !strings.Contains(result.errs+fmt.Sprint(result.err), "3 of 1053 events are not applied") {
+		t.Errorf("a dry run: %d would be applied, %v", n, result.err)
 	}
-	r = execute(t, "events", "replay", "--since=1h", "--limit=10", "-o=json")
-	if got, before := listed(t, r); len(got) != 10 || before == 0 {
+	result = execute(t, "events", "replay", "--since=1h", "--limit=10", "-o=json")
+	if got, before := listed(t, result); len(got) != 10 || before == 0 {
 		t.Errorf("a limit of 10: %d, the next before %d", len(got), before)
 	}
-	r = execute(t, "events", "replay", "--all", "--limit=2000")
-	checkFailure(t, r, fmt.Sprintf("3 of %d events are not applied", good+3-7))
-	if dead, queued := d.count("count(*)::int FROM call_events WHERE dead_reason IS NOT NULL"), d.count("count(*)::int FROM recordings"); dead != 3 || queued != good {
+	result = execute(t, "events", "replay", "--all", "--limit=2000")
+	checkFailure(t, result, fmt.Sprintf("3 of %d events are not applied", good+3-7))
+	if dead, queued := deadLetters.count("count(*)::int FROM call_events WHERE dead_reason IS NOT NULL"), deadLetters.count("count(*)::int FROM recordings"); dead != 3 || queued != good {
 		t.Errorf("%d dead and %d queued, want 3 and %d", dead, queued, good)
 	}
 }
 
 // TestEventsReplayAtOnce : of several who apply the same events, one applies each.
 func TestEventsReplayAtOnce(t *testing.T) {
-	d := newDeadLetters(t)
+	deadLetters := newDeadLetters(t)
 	const events = 20
 	for n := range events {
-		d.keep(body(terminal(fmt.Sprint("c", n))))
+		deadLetters.keep(body(terminal(fmt.Sprint("c", n))))
 	}
-	d.allow(mediaHost)
+	deadLetters.allow(mediaHost)
 	applied := make(chan int, 4)
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			r := execute(t, "events", "replay", "--all")
-			if r.err != nil {
-				t.Error(r.err)
+			result := execute(t, "events", "replay", "--all")
+			if result.err != nil {
+				t.Error(result.err)
 			}
-			applied <- strings.Count(r.out, " applied ") - strings.Count(r.out, "was applied")
+			applied <- strings.Count(result.out, " applied ") - strings.Count(result.out, "was applied")
 		})
 	}
 	wg.Wait()
@@ -342,33 +342,33 @@ func TestEventsReplayAtOnce(t *testing.T) {
 	for n := range applied {
 		sum += n
 	}
-	if queued := d.count("count(*)::int FROM recordings"); sum != events || queued != events {
+	if queued := deadLetters.count("count(*)::int FROM recordings"); sum != events || queued != events {
 		t.Errorf("%d applied and %d queued, want %d", sum, queued, events)
 	}
 }
 
 // TestEventsReplayFails : what is about one event is said of it, what is about all ends the command.
 func TestEventsReplayFails(t *testing.T) {
-	d := newDeadLetters(t)
-	id := d.keep(body(terminal("c1")))
+	deadLetters := newDeadLetters(t)
+	id := deadLetters.keep(body(terminal("c1")))
 	gone := store.Event{Tenant: "gone/tenant", CallSID: "c9", Kind: "status", Source: "webhook", DedupKey: [32]byte{1}, DeadReason: "stale"}
-	foreign := store.Event{Tenant: d.tenant, CallSID: "c8", Kind: "status", Source: "backfill", DedupKey: [32]byte{2}, DeadReason: "source_refused",
+	foreign := store.Event{Tenant: deadLetters.tenant, CallSID: "c8", Kind: "status", Source: "backfill", DedupKey: [32]byte{2}, DeadReason: "source_refused",
 		Raw: []byte(`{"Sid":"c8","AccountSid":"other","Status":"completed"}`)}
-	if _, err := d.db.IngestBatch(t.Context(), []store.Event{gone, foreign}); err != nil {
+	if _, err := deadLetters.db.IngestBatch(t.Context(), []store.Event{gone, foreign}); err != nil {
 		t.Fatal(err)
 	}
-	d.allow(mediaHost)
-	r := execute(t, "events", "replay", "--all")
-	checkFailure(t, r, "2 of 3 events are not applied")
+	deadLetters.allow(mediaHost)
+	result := execute(t, "events", "replay", "--all")
+	checkFailure(t, result, "2 of 3 events are not applied")
 	for _, want := range []string{"failed: its Tenant does not exist any more", "failed: call c8 is of another Exotel account", " applied "} {
-		if strings.Count(r.out, want) != 1 {
-			t.Errorf("%q is not once in\n%s", want, r.out)
+		if strings.Count(result.out, want) != 1 {
+			t.Errorf("%q is not once in\n%s", want, result.out)
 		}
 	}
-	r = execute(t, "events", "replay", fmt.Sprint(id+1000))
-	checkFailure(t, r, "1 of 1 events are not applied")
-	if !strings.Contains(r.out, "there is no such event") {
-		t.Errorf("it prints %q", r.out)
+	result = execute(t, "events", "replay", fmt.Sprint(id+1000))
+	checkFailure(t, result, "1 of 1 events are not applied")
+	if !strings.Contains(result.out, "there is no such event") {
+		t.Errorf("it prints %q", result.out)
 	}
 	anybody, err := clientcmd.LoadFromFile(calytest.Kubeconfig(t))
 	if err != nil {
@@ -380,15 +380,15 @@ func TestEventsReplayFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("KUBECONFIG", file)
-	r = execute(t, "events", "replay", "--all")
-	checkFailure(t, r, "2 of 2 events are not applied")
-	if strings.Count(r.out, "failed: its Tenant may not be read from here") != 2 {
-		t.Errorf("without rights it prints\n%s", r.out)
+	result = execute(t, "events", "replay", "--all")
+	checkFailure(t, result, "2 of 2 events are not applied")
+	if strings.Count(result.out, "failed: its Tenant may not be read from here") != 2 {
+		t.Errorf("without rights it prints\n%s", result.out)
 	}
 	t.Setenv("KUBECONFIG", write(t, `{"apiVersion":"v1","kind":"Config","clusters":[{"name":"x","cluster":{"server":"http://`+calytest.FreeAddress(t)+`"}}],
 		"contexts":[{"name":"x","context":{"cluster":"x"}}],"current-context":"x"}`))
 	checkFailure(t, execute(t, "events", "replay", "--all"), "read the Tenant ")
-	if dead := d.count("count(*)::int FROM call_events WHERE dead_reason IS NOT NULL"); dead != 2 {
+	if dead := deadLetters.count("count(*)::int FROM call_events WHERE dead_reason IS NOT NULL"); dead != 2 {
 		t.Errorf("%d dead, want 2", dead)
 	}
 }
@@ -421,11 +421,11 @@ func TestEventsUsage(t *testing.T) {
 		"replay, a form unknown":   {"replay 1 -o=yaml", "neither table nor json"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := execute(t, append([]string{"events"}, strings.Fields(tc.args)...)...)
-			checkFailure(t, r, tc.says)
+			result := execute(t, append([]string{"events"}, strings.Fields(tc.args)...)...)
+			checkFailure(t, result, tc.says)
 			var exit *cli.ExitError
-			if !errors.As(r.err, &exit) || exit.Code != cli.ExitUsage {
-				t.Errorf("ends with %v, want status %d", r.err, cli.ExitUsage)
+			if !errors.As(result.err, &exit) || exit.Code != cli.ExitUsage {
+				t.Errorf("ends with %v, want status %d", result.err, cli.ExitUsage)
 			}
 		})
 	}

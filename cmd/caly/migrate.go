@@ -72,14 +72,14 @@ func printStatus(cmd *cobra.Command, dsn string) error {
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(w, "VERSION\tFILE\tAPPLIED")
+	writer := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(writer, "VERSION\tFILE\tAPPLIED")
 	for _, r := range rows {
 		applied := "pending"
 		if !r.AppliedAt.IsZero() {
 			applied = r.AppliedAt.Format(time.RFC3339)
 		}
-		_, _ = fmt.Fprintf(w, "%d\t%s\t%s\n", r.Version, r.Name, applied)
+		_, _ = fmt.Fprintf(writer, "%d\t%s\t%s\n", r.Version, r.Name, applied)
 	}
-	return w.Flush()
+	return writer.Flush()
 }

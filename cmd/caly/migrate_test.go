@@ -18,8 +18,8 @@ func TestMigrate(t *testing.T) {
 	t.Setenv("CALY_DATABASE_URL", pg.OwnerDSN)
 	checkStatus(t, "pending")
 	for range 2 {
-		if r := execute(t, "migrate", "up"); r.err != nil {
-			t.Fatal(r.err)
+		if result := execute(t, "migrate", "up"); result.err != nil {
+			t.Fatal(result.err)
 		}
 	}
 	checkStatus(t, `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ?[+0-9:]*`)
@@ -31,10 +31,10 @@ func TestMigrateBeforeDatabase(t *testing.T) {
 	t.Parallel() // it takes ten seconds
 	pg := pgtest.NewEmpty(t)
 	pg.StopFast(t)
-	p := calytest.Start(t, []string{"CALY_DATABASE_URL=" + pg.OwnerDSN}, "migrate", "up")
+	process := calytest.Start(t, []string{"CALY_DATABASE_URL=" + pg.OwnerDSN}, "migrate", "up")
 	time.Sleep(10 * time.Second)
 	pg.Start(t)
-	code, said := p.End(), p.Errs()
+	code, said := process.End(), process.Errs()
 	if code != 0 || strings.Count(said, "waiting for the database") != 1 ||
 		!strings.Contains(said, "the database is up to date") {
 		t.Errorf("it ends with %d: %s", code, said)
@@ -48,13 +48,13 @@ func checkStatus(t *testing.T, applied string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := execute(t, "migrate", "status")
-	if r.err != nil {
-		t.Fatal(r.err)
+	result := execute(t, "migrate", "status")
+	if result.err != nil {
+		t.Fatal(result.err)
 	}
-	lines := strings.Split(strings.TrimSuffix(r.out, "\n"), "\n")
+	lines := strings.Split(strings.TrimSuffix(result.out, "\n"), "\n")
 	if len(lines) != len(files)+1 || strings.Join(strings.Fields(lines[0]), " ") != "VERSION FILE APPLIED" {
-		t.Fatalf("status prints\n%s", r.out)
+		t.Fatalf("status prints\n%s", result.out)
 	}
 	line := regexp.MustCompile(`^\d+ +0*(\d+)_[a-z_]+\.sql +` + applied + `$`)
 	for i, l := range lines[1:] {
@@ -103,10 +103,10 @@ func TestPodsWantTheSchema(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("CALY_DATABASE_URL", tc.dsn)
-			r := execute(t, tc.command)
-			checkFailure(t, r, `run "caly migrate up"`)
-			if strings.Contains(fmt.Sprint(r.err), "caly-test") {
-				t.Errorf("it says the password: %v", r.err)
+			result := execute(t, tc.command)
+			checkFailure(t, result, `run "caly migrate up"`)
+			if strings.Contains(fmt.Sprint(result.err), "caly-test") {
+				t.Errorf("it says the password: %v", result.err)
 			}
 		})
 	}

@@ -71,46 +71,46 @@ func newOperatorCommand() *cobra.Command {
 		Short: "Run the operator: compile Tenants, manage upload Jobs and CallRecordings",
 		Args:  cli.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return runOperator(cmd.Context(), o) }}
-	f := cmd.Flags()
-	f.StringVar(&o.databaseURLFile, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)")
-	f.StringVar(&o.workNamespace, "work-namespace", "caly-work", "namespace of the configs that the data plane reads")
-	f.StringVar(&o.uploadNamespace, "upload-namespace", "caly-uploads",
+	flags := cmd.Flags()
+	flags.StringVar(&o.databaseURLFile, "database-url-file", "", "file with the operator's database URL (or CALY_DATABASE_URL)")
+	flags.StringVar(&o.workNamespace, "work-namespace", "caly-work", "namespace of the configs that the data plane reads")
+	flags.StringVar(&o.uploadNamespace, "upload-namespace", "caly-uploads",
 		"namespace of upload configs and upload Jobs; the data plane must not be able to read it")
-	f.StringSliceVar(&o.watchNamespaces, "watch-namespaces", nil, "namespaces that Tenants live in (default: all)")
-	f.StringVar(&o.publicURL, "public-url", "https://localhost", "where Exotel reaches the data plane")
-	f.StringSliceVar(&o.platformHosts, "platform-hosts", nil,
+	flags.StringSliceVar(&o.watchNamespaces, "watch-namespaces", nil, "namespaces that Tenants live in (default: all)")
+	flags.StringVar(&o.publicURL, "public-url", "https://localhost", "where Exotel reaches the data plane")
+	flags.StringSliceVar(&o.platformHosts, "platform-hosts", nil,
 		"hosts that no Tenant may have, in addition to that of --public-url; *.domain is every name below it")
-	f.StringSliceVar(&o.trustedExotelHosts, "trusted-exotel-hosts", nil,
+	flags.StringSliceVar(&o.trustedExotelHosts, "trusted-exotel-hosts", nil,
 		"hosts of exotel.apiBaseURL whose answers prove access to an account, in addition to Exotel's own")
-	f.StringVar(&o.uploadImage, "upload-image", "caly:dev", "image of the upload pods")
-	f.StringVar(&o.uploadPullPolicy, "upload-pull-policy", "IfNotPresent", "pull policy of the upload pods")
-	f.StringVar(&o.uploadServiceAccount, "upload-service-account", "caly-upload", "service account of the upload pods, without rights")
-	f.StringVar(&o.uploadPodTemplate, "upload-pod-template", "",
+	flags.StringVar(&o.uploadImage, "upload-image", "caly:dev", "image of the upload pods")
+	flags.StringVar(&o.uploadPullPolicy, "upload-pull-policy", "IfNotPresent", "pull policy of the upload pods")
+	flags.StringVar(&o.uploadServiceAccount, "upload-service-account", "caly-upload", "service account of the upload pods, without rights")
+	flags.StringVar(&o.uploadPodTemplate, "upload-pod-template", "",
 		"file with a strategic merge patch of the upload pods' template: resources, placement, labels, environment")
-	f.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address for metrics")
-	f.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "address for probes")
-	f.BoolVar(&o.leaderElect, "leader-elect", false, "elect a leader: only one of several replicas works at a time")
-	f.BoolVar(&o.allowHTTP, "allow-http-sources", false, "allow plain http for recordings and Exotel's API")
-	f.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil,
+	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address for metrics")
+	flags.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "address for probes")
+	flags.BoolVar(&o.leaderElect, "leader-elect", false, "elect a leader: only one of several replicas works at a time")
+	flags.BoolVar(&o.allowHTTP, "allow-http-sources", false, "allow plain http for recordings and Exotel's API")
+	flags.StringSliceVar(&o.sourceCIDRs, "allowed-source-cidrs", nil,
 		"private address ranges that recordings and Exotel's API may be in")
-	o.storage.AddTo(f)
-	f.StringSliceVar(&o.identityAudiences, "web-identity-audiences", nil,
+	o.storage.AddTo(flags)
+	flags.StringSliceVar(&o.identityAudiences, "web-identity-audiences", nil,
 		"audiences that Tenants may ask for in tokens of ServiceAccounts, such as sts.amazonaws.com; never one of the "+
 			"API server's; empty: no Tenant may use web identity")
-	f.IntVar(&o.maxViews, "max-callrecordings", 2000,
+	flags.IntVar(&o.maxViews, "max-callrecordings", 2000,
 		"bound on CallRecordings in the cluster; one namespace may have three quarters of them")
-	f.IntVar(&o.maxViewsPerTenant, "max-callrecordings-per-tenant", 500, "bound on CallRecordings of one tenant")
-	f.Int64Var(&o.maxRecordingBytes, "max-recording-bytes", 1<<30, "largest recording that is uploaded")
-	f.IntVar(&o.maxPods, "max-upload-pods", 64, "bound on upload pods of all tenants")
-	f.IntVar(&o.maxParallelism, "max-parallelism", 0,
+	flags.IntVar(&o.maxViewsPerTenant, "max-callrecordings-per-tenant", 500, "bound on CallRecordings of one tenant")
+	flags.Int64Var(&o.maxRecordingBytes, "max-recording-bytes", 1<<30, "largest recording that is uploaded")
+	flags.IntVar(&o.maxPods, "max-upload-pods", 64, "bound on upload pods of all tenants")
+	flags.IntVar(&o.maxParallelism, "max-parallelism", 0,
 		"bound on the upload pods of one tenant, whatever its Tenant says (default: a quarter of --max-upload-pods)")
-	f.IntVar(&o.maxStreamsPerTenant, "max-streams-per-tenant", 10_000,
+	flags.IntVar(&o.maxStreamsPerTenant, "max-streams-per-tenant", 10_000,
 		"bound on the audio streams of one tenant over all pods, whatever its Tenant says; 0 means unlimited")
-	f.DurationVar(&o.minBackfillInterval, "min-backfill-interval", 5*time.Minute,
+	flags.DurationVar(&o.minBackfillInterval, "min-backfill-interval", 5*time.Minute,
 		"bound on the time between two backfills of one tenant, whatever its Tenant says; 0 means no bound")
-	f.DurationVar(&o.signingKeyPeriod, "signing-key-period", keyring.Policy{}.WithDefaults().Period,
+	flags.DurationVar(&o.signingKeyPeriod, "signing-key-period", keyring.Policy{}.WithDefaults().Period,
 		"how long a key signs access tokens before it is rotated")
-	f.StringVar(&o.requireSecretLabel, "require-secret-label", secretlabel.Auto,
+	flags.StringVar(&o.requireSecretLabel, "require-secret-label", secretlabel.Auto,
 		"label key=value that a Secret needs before a Tenant may name it; none: no label; auto: "+
 			secretlabel.Default.String()+" unless the installation had Tenants before this setting existed")
 	return cmd
@@ -226,17 +226,17 @@ func newManager(o operatorOptions, stats http.Handler) (ctrl.Manager, error) {
 
 // cacheOptions narrow the caches to where Tenants live, and that of Jobs to the upload namespace.
 func cacheOptions(o operatorOptions) cache.Options {
-	c := cache.Options{DefaultTransform: cache.TransformStripManagedFields(),
+	options := cache.Options{DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&batchv1.Job{}: {Namespaces: map[string]cache.Config{o.uploadNamespace: {}}},
 		}}
 	for _, ns := range o.watchNamespaces {
-		if c.DefaultNamespaces == nil {
-			c.DefaultNamespaces = map[string]cache.Config{}
+		if options.DefaultNamespaces == nil {
+			options.DefaultNamespaces = map[string]cache.Config{}
 		}
-		c.DefaultNamespaces[ns] = cache.Config{}
+		options.DefaultNamespaces[ns] = cache.Config{}
 	}
-	return c
+	return options
 }
 
 func addControllers(

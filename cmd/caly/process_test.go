@@ -28,8 +28,8 @@ func TestExitStatus(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := calytest.Start(t, tc.env, tc.args...)
-			code, said := p.End(), p.Errs()
+			process := calytest.Start(t, tc.env, tc.args...)
+			code, said := process.End(), process.Errs()
 			if code != tc.want || strings.Count(said, "\n") > 1 || strings.Contains(said, "topsecret") {
 				t.Errorf("ends with %d and %q, want %d and one line", code, said, tc.want)
 			}
@@ -43,13 +43,13 @@ func TestExitStatus(t *testing.T) {
 // TestSimulateServerStops : it ends with success when it is told to.
 func TestSimulateServerStops(t *testing.T) {
 	address := calytest.FreeAddress(t)
-	p := calytest.Start(t, nil, "simulate", "server", "--listen="+address)
+	process := calytest.Start(t, nil, "simulate", "server", "--listen="+address)
 	eventually.Holds(t, "the server answers", func() bool {
 		code, _ := calytest.Fetch("http://" + address)
 		return code != 0
 	})
-	p.Terminate()
-	if code := p.End(); code != 0 || !strings.Contains(p.Out(), "serving recordings at http://"+address) {
-		t.Errorf("ends with %d, having printed %q and %q", code, p.Out(), p.Errs())
+	process.Terminate()
+	if code := process.End(); code != 0 || !strings.Contains(process.Out(), "serving recordings at http://"+address) {
+		t.Errorf("ends with %d, having printed %q and %q", code, process.Out(), process.Errs())
 	}
 }

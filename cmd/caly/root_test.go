@@ -70,18 +70,18 @@ func TestEveryCommandRefusesWhatItDoesNotKnow(t *testing.T) {
 			argument = `"nonsense" is no id of a stream`
 		}
 		for word, says := range map[string]string{"--nonsense": "unknown flag: --nonsense", "nonsense": argument} {
-			r := execute(t, append(append([]string{}, path...), word)...)
-			checkFailure(t, r, says)
+			result := execute(t, append(append([]string{}, path...), word)...)
+			checkFailure(t, result, says)
 			var exit *cli.ExitError
-			if strings.HasPrefix(word, "--") && (!errors.As(r.err, &exit) || exit.Code != cli.ExitUsage) {
-				t.Errorf("%s %s: ends with %v, want status %d", name, word, r.err, cli.ExitUsage)
+			if strings.HasPrefix(word, "--") && (!errors.As(result.err, &exit) || exit.Code != cli.ExitUsage) {
+				t.Errorf("%s %s: ends with %v, want status %d", name, word, result.err, cli.ExitUsage)
 			}
-			if r.out+r.errs != "" {
-				t.Errorf("%s %s prints %q and %q besides", name, word, r.out, r.errs)
+			if result.out+result.errs != "" {
+				t.Errorf("%s %s prints %q and %q besides", name, word, result.out, result.errs)
 			}
 		}
-		if r := execute(t, append(append([]string{}, path...), "--help")...); r.err != nil || !strings.Contains(r.out, "Usage:") {
-			t.Errorf("%s --help: %v, %q", name, r.err, r.out)
+		if result := execute(t, append(append([]string{}, path...), "--help")...); result.err != nil || !strings.Contains(result.out, "Usage:") {
+			t.Errorf("%s --help: %v, %q", name, result.err, result.out)
 		}
 	}
 }
@@ -103,12 +103,12 @@ func TestNoSecretInFlags(t *testing.T) {
 }
 
 func TestVersionAndHelp(t *testing.T) {
-	if r := execute(t, "version"); r.err != nil || r.out != version+"\n" {
-		t.Errorf("version: %v, %q", r.err, r.out)
+	if result := execute(t, "version"); result.err != nil || result.out != version+"\n" {
+		t.Errorf("version: %v, %q", result.err, result.out)
 	}
 	for _, group := range []string{"", "migrate", "simulate", "agent", "events", "user", "sessions"} {
-		if r := execute(t, strings.Fields(group)...); r.err != nil || !strings.Contains(r.out, "Available Commands:") {
-			t.Errorf("caly %s: %v, %q", group, r.err, r.out)
+		if result := execute(t, strings.Fields(group)...); result.err != nil || !strings.Contains(result.out, "Available Commands:") {
+			t.Errorf("caly %s: %v, %q", group, result.err, result.out)
 		}
 	}
 }

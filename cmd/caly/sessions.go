@@ -187,6 +187,6 @@ func closeSession(ctx context.Context, db *store.Operator, tenant, id string) (r
 			return ref, err
 		}
 	}
-	s, err := db.CloseStream(ctx, tenant, id, store.Origin{})
-	return s.StreamRef, err
+	streamSession, err := db.CloseStream(ctx, tenant, id, store.Origin{})
+	return streamSession.StreamRef, err
 }

@@ -27,22 +27,22 @@ func (a *accounts) streams() (acme, acme2, globex *registry.Live) {
 	a.t.Cleanup(func() { cancel(); running.Wait() })
 	admit := func(tenant, call string) *registry.Live {
 		t, _ := snapshot.Tenant(tenant)
-		l, err := pod.Admit(a.t.Context(), t, 10, registry.Stream{CallSID: call, Agent: "bot.example"})
+		live, err := pod.Admit(a.t.Context(), t, 10, registry.Stream{CallSID: call, Agent: "bot.example"})
 		if err != nil {
 			a.t.Fatal(err)
 		}
-		context.AfterFunc(l.Context(), func() { l.End(context.Background(), nil) })
-		return l
+		context.AfterFunc(live.Context(), func() { live.End(context.Background(), nil) })
+		return live
 	}
 	return admit("acme/support", "call-1"), admit("acme/support", "call-2"), admit("globex/sales", "call-3")
 }
 
 func TestSessionsList(t *testing.T) {
-	a := newAccounts(t)
-	if r := execute(t, "sessions", "list", "-ojson"); r.err != nil || strings.Join(strings.Fields(r.out), "") != `{"sessions":[]}` {
-		t.Errorf("without any: %q, %v", r.out, r.err)
+	accounts := newAccounts(t)
+	if result := execute(t, "sessions", "list", "-ojson"); result.err != nil || strings.Join(strings.Fields(result.out), "") != `{"sessions":[]}` {
+		t.Errorf("without any: %q, %v", result.out, result.err)
 	}
-	first, second, theirs := a.streams()
+	first, second, theirs := accounts.streams()
 	for name, tc := range map[string]struct {
 		args      []string
 		want      []*registry.Live
@@ -55,18 +55,18 @@ func TestSessionsList(t *testing.T) {
 		"of nobody":   {[]string{"--tenant=no/body"}, nil, []*registry.Live{first, second, theirs}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := execute(t, append([]string{"sessions", "list"}, tc.args...)...)
-			if r.err != nil || r.errs != tc.wantErrs || !strings.HasPrefix(r.out, "TENANT") || strings.Count(r.out, "bot.example") != len(tc.want) {
-				t.Errorf("%q, %q, %v", r.out, r.errs, r.err)
+			result := execute(t, append([]string{"sessions", "list"}, tc.args...)...)
+			if result.err != nil || result.errs != tc.wantErrs || !strings.HasPrefix(result.out, "TENANT") || strings.Count(result.out, "bot.example") != len(tc.want) {
+				t.Errorf("%q, %q, %v", result.out, result.errs, result.err)
 			}
 			for _, l := range tc.want {
-				if !strings.Contains(r.out, l.ID()) {
-					t.Errorf("%s is not in %q", l.ID(), r.out)
+				if !strings.Contains(result.out, l.ID()) {
+					t.Errorf("%s is not in %q", l.ID(), result.out)
 				}
 			}
 			for _, l := range tc.wantNever {
-				if strings.Contains(r.out, l.ID()) {
-					t.Errorf("%s is in %q", l.ID(), r.out)
+				if strings.Contains(result.out, l.ID()) {
+					t.Errorf("%s is in %q", l.ID(), result.out)
 				}
 			}
 		})
@@ -75,9 +75,9 @@ func TestSessionsList(t *testing.T) {
 		Sessions []streamView `json:"sessions"`
 		More     bool         `json:"more"`
 	}
-	r := execute(t, "sessions", "list", "--output=json", "--limit=2")
-	if err := json.Unmarshal([]byte(r.out), &out); err != nil || len(out.Sessions) != 2 || !out.More {
-		t.Fatalf("%q, %v", r.out, err)
+	result := execute(t, "sessions", "list", "--output=json", "--limit=2")
+	if err := json.Unmarshal([]byte(result.out), &out); err != nil || len(out.Sessions) != 2 || !out.More {
+		t.Fatalf("%q, %v", result.out, err)
 	}
 	if v := out.Sessions[0]; v.ID != first.ID() || v.Tenant != "acme/support" || v.CallSID != "call-1" || v.Pod != "pod-1" || v.Agent != "bot.example" ||
 		time.Since(v.StartedAt).Abs() > time.Minute || v.Closing {
@@ -87,14 +87,14 @@ func TestSessionsList(t *testing.T) {
 		return bridge.Counts{Frames: 11, Bytes: 12, Dropped: 13}, bridge.Counts{Frames: 14, Bytes: 15, Dropped: 16}
 	})
 	eventually.Holds(t, "the heartbeat has written the counts", func() bool {
-		return a.count(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND dropped_to_exotel = 16`, first.ID()) == 1
+		return accounts.count(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND dropped_to_exotel = 16`, first.ID()) == 1
 	})
-	r = execute(t, "sessions", "list", "--output=json", "--limit=1")
-	if err := json.Unmarshal([]byte(r.out), &out); err != nil || out.Sessions[0].ToAgent != (countsView{11, 12, 13}) || out.Sessions[0].ToExotel != (countsView{14, 15, 16}) {
-		t.Errorf("%q, %v", r.out, err)
+	result = execute(t, "sessions", "list", "--output=json", "--limit=1")
+	if err := json.Unmarshal([]byte(result.out), &out); err != nil || out.Sessions[0].ToAgent != (countsView{11, 12, 13}) || out.Sessions[0].ToExotel != (countsView{14, 15, 16}) {
+		t.Errorf("%q, %v", result.out, err)
 	}
-	if r := execute(t, "sessions", "list", "--limit=1"); !slices.Equal([]string{"11", "14", "29", "false", first.ID()}, lastFields(r.out, 5)) {
-		t.Errorf("the table is %q", r.out)
+	if result := execute(t, "sessions", "list", "--limit=1"); !slices.Equal([]string{"11", "14", "29", "false", first.ID()}, lastFields(result.out, 5)) {
+		t.Errorf("the table is %q", result.out)
 	}
 }
 
@@ -119,35 +119,35 @@ func (a *accounts) waitEnd(l *registry.Live) {
 
 // TestSessionsClose : the pod closes what was asked for, and nothing else.
 func TestSessionsClose(t *testing.T) {
-	a := newAccounts(t)
-	first, second, theirs := a.streams()
+	accounts := newAccounts(t)
+	first, second, theirs := accounts.streams()
 	unknown := store.NewID()
 	checkFailure(t, execute(t, "sessions", "close", "--tenant=globex/sales", first.ID()), "no live stream has the id "+first.ID())
-	r := execute(t, "sessions", "close", unknown, first.ID())
-	checkFailure(t, r, "no live stream has the id "+unknown)
-	if r.out != "the stream "+first.ID()+" of acme/support will be closed\n" {
-		t.Errorf("it says %q", r.out)
+	result := execute(t, "sessions", "close", unknown, first.ID())
+	checkFailure(t, result, "no live stream has the id "+unknown)
+	if result.out != "the stream "+first.ID()+" of acme/support will be closed\n" {
+		t.Errorf("it says %q", result.out)
 	}
-	a.waitEnd(first)
+	accounts.waitEnd(first)
 	if second.Context().Err() != nil || theirs.Context().Err() != nil {
 		t.Error("others were closed too")
 	}
 	checkFailure(t, execute(t, "sessions", "close", first.ID()), "no live stream has the id")
-	if r := execute(t, "sessions", "close", "--tenant=acme/support", "--all"); r.err != nil || r.out != "1 streams of acme/support will be closed\n" {
-		t.Errorf("%q, %v", r.out, r.err)
+	if result := execute(t, "sessions", "close", "--tenant=acme/support", "--all"); result.err != nil || result.out != "1 streams of acme/support will be closed\n" {
+		t.Errorf("%q, %v", result.out, result.err)
 	}
-	a.waitEnd(second)
-	if r := execute(t, "sessions", "close", "--tenant=acme/support", "--all"); r.err != nil || r.out != "0 streams of acme/support will be closed\n" {
-		t.Errorf("%q, %v", r.out, r.err)
+	accounts.waitEnd(second)
+	if result := execute(t, "sessions", "close", "--tenant=acme/support", "--all"); result.err != nil || result.out != "0 streams of acme/support will be closed\n" {
+		t.Errorf("%q, %v", result.out, result.err)
 	}
 	if theirs.Context().Err() != nil {
 		t.Error("another tenant's was closed too")
 	}
-	if n := a.count(`SELECT count(*)::int FROM audit_log WHERE tenant = 'acme/support' AND actor_id IS NULL AND outcome = 'success' AND
+	if n := accounts.count(`SELECT count(*)::int FROM audit_log WHERE tenant = 'acme/support' AND actor_id IS NULL AND outcome = 'success' AND
 		(action = 'stream_closed' AND reason = 'stream ' || $1 OR action = 'streams_closed' AND reason = 'live streams: 1')`, first.ID()); n != 2 {
 		t.Errorf("%d rows of the audit log tell of it, want 2", n)
 	}
-	if n := a.count(`SELECT count(*)::int FROM audit_log WHERE action LIKE 'stream%'`); n != 2 {
+	if n := accounts.count(`SELECT count(*)::int FROM audit_log WHERE action LIKE 'stream%'`); n != 2 {
 		t.Errorf("%d rows of the audit log tell of streams, want 2", n)
 	}
 }

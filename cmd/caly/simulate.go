@@ -28,12 +28,12 @@ func newSimulateServerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := exotelsim.NewServer(exotelsim.Options{Listen: listen, Key: key, Token: token})
+			server, err := exotelsim.NewServer(exotelsim.Options{Listen: listen, Key: key, Token: token})
 			if err != nil {
 				return err
 			}
-			defer s.Close()
-			cmd.Printf("serving recordings at %s/exotelrecordings/{account}/{call}.mp3?size={bytes}\n", s.URL())
+			defer server.Close()
+			cmd.Printf("serving recordings at %s/exotelrecordings/{account}/{call}.mp3?size={bytes}\n", server.URL())
 			<-cmd.Context().Done()
 			return nil
 		}}

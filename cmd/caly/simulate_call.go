@@ -45,20 +45,20 @@ func newSimulateCallCommand() *cobra.Command {
 			"With --tenant the address and what the Tenant's verifiers ask for are read from the cluster of the current kubeconfig:\n" +
 			"the first secret of each verifier is used. With --secret-file the events are signed with HMAC-SHA1.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return placeCalls(cmd, o) }}
-	f := cmd.Flags()
-	f.StringVar(&o.tenant, "tenant", "", "namespace/name of a Tenant to read address and secrets of")
-	f.StringVar(&o.webhookURL, "webhook-url", "", "address of the webhook, for the event that is sent")
-	f.StringVar(&o.secretFile, "secret-file", "", "file with the signing secret")
-	f.StringVar(&o.account, "account-sid", "simulated", "Exotel account in the recordings' URLs and in leg events")
-	f.StringVar(&o.recordings, "recordings-base-url", "", "where the recordings are served; without it the calls have none")
-	f.StringVar(&o.event, "event", eventStatus, "status (two StatusCallbacks), passthru, leg, or stream (a passthru after an audio stream)")
-	f.StringVar(&o.spelling, "spelling", "mixed", "mixed, multipart, form, json or query, of a StatusCallback")
-	f.IntVar(&o.replay, "replay", 1, "how often each event is sent")
-	f.StringVar(&o.output, "output", "", "file to write a ledger of the calls to, for simulate verify")
-	f.IntVar(&o.calls, "calls", 1, "how many calls")
-	f.IntVar(&o.concurrency, "concurrency", 4, "number at the same time")
-	f.Int64Var(&o.size, "size", 64<<10, "bytes of the smallest recording; each is a little larger than the one before")
-	f.DurationVar(&o.wait, "retry-interval", 2*time.Second, "wait before a second attempt; Exotel's own is 5m")
+	flags := cmd.Flags()
+	flags.StringVar(&o.tenant, "tenant", "", "namespace/name of a Tenant to read address and secrets of")
+	flags.StringVar(&o.webhookURL, "webhook-url", "", "address of the webhook, for the event that is sent")
+	flags.StringVar(&o.secretFile, "secret-file", "", "file with the signing secret")
+	flags.StringVar(&o.account, "account-sid", "simulated", "Exotel account in the recordings' URLs and in leg events")
+	flags.StringVar(&o.recordings, "recordings-base-url", "", "where the recordings are served; without it the calls have none")
+	flags.StringVar(&o.event, "event", eventStatus, "status (two StatusCallbacks), passthru, leg, or stream (a passthru after an audio stream)")
+	flags.StringVar(&o.spelling, "spelling", "mixed", "mixed, multipart, form, json or query, of a StatusCallback")
+	flags.IntVar(&o.replay, "replay", 1, "how often each event is sent")
+	flags.StringVar(&o.output, "output", "", "file to write a ledger of the calls to, for simulate verify")
+	flags.IntVar(&o.calls, "calls", 1, "how many calls")
+	flags.IntVar(&o.concurrency, "concurrency", 4, "number at the same time")
+	flags.Int64Var(&o.size, "size", 64<<10, "bytes of the smallest recording; each is a little larger than the one before")
+	flags.DurationVar(&o.wait, "retry-interval", 2*time.Second, "wait before a second attempt; Exotel's own is 5m")
 	return cmd
 }
 

@@ -85,10 +85,10 @@ func firstSecret(ctx context.Context, c client.Reader, t *v1alpha1.Tenant, ref v
 // checkHeaders tells of two verifiers that look at one header, and of a header that HTTP keeps for itself.
 func checkHeaders(spec v1alpha1.WebhooksSpec) error {
 	var names []string
-	if s := spec.Signature; s != nil {
-		names = append(names, http.CanonicalHeaderKey(s.Header))
-		if s.Timestamp != nil {
-			names = append(names, http.CanonicalHeaderKey(s.Timestamp.Header))
+	if signatureSpec := spec.Signature; signatureSpec != nil {
+		names = append(names, http.CanonicalHeaderKey(signatureSpec.Header))
+		if signatureSpec.Timestamp != nil {
+			names = append(names, http.CanonicalHeaderKey(signatureSpec.Timestamp.Header))
 		}
 	}
 	own := []string{"Host", "Content-Length", "Content-Type", "Transfer-Encoding", "Trailer", "Connection"}

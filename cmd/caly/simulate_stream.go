@@ -52,26 +52,26 @@ func newSimulateStreamCommand() *cobra.Command {
 			"with --server besides, the address is made without one, and --secret-file has the Tenant's token.\n" +
 			"Another address with credentials or a token belongs into --url-file, or CALY_URL: others can see arguments.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return stream(cmd, o) }}
-	f := cmd.Flags()
-	f.StringVar(&o.url, "url", "", "address as in Exotel's applet: ws, wss, or http, https of an endpoint that answers with one")
-	f.StringVar(&o.urlFile, "url-file", "", "file with that address")
-	f.StringVar(&o.tenant, "tenant", "", "namespace/name of a Tenant to stream to, in place of an address")
-	f.StringVar(&o.server, "server", "", "where the data plane of --tenant is reached, such as wss://caly.example.com; without it, as the cluster says")
-	f.StringVar(&o.secretFile, "secret-file", "", "file with a token of --tenant, for --server")
-	f.BoolVar(&o.oneTime, "one-time", false, "ask for an address with a one-time token before each call of --tenant, as Exotel does with a dynamic URL")
-	f.StringVar(&o.caFile, "ca-file", "", "file with certificates to trust in addition to the system's")
-	f.StringVar(&o.wav, "wav", "", "file to play: PCM, 16 bits, mono, at 8, 16 or 24 kHz; noise without")
-	f.IntVar(&o.calls, "calls", 1, "number of calls at the same time")
-	f.DurationVar(&o.ramp, "ramp", time.Second, "time over which they begin")
-	f.DurationVar(&o.duration, "duration", 0, "how long each talks; the file once without, 10s without a file")
-	f.DurationVar(&o.pace, "pace", 20*time.Millisecond, "length of a frame: 20ms or 100ms in Exotel's")
-	f.IntVar(&o.rate, "rate", 0, "samples a second: 8000, 16000 or 24000; the file's without, 8000 without a file")
-	f.StringVar(&o.quoting, "quoting", string(exotelsim.Numbers), "numbers or strings: how numbers are written")
-	f.StringSliceVar(&o.quirks, "quirks", nil, "oddities of Exotel's: camel-case, no-connected, binary, extra-keys, odd-sizes")
-	f.StringVar(&o.digits, "digits", "", "digits to press")
-	f.StringVar(&o.expectEcho, "expect-echo", "", "compare what comes back: exact, or mulaw behind an agent that hears in mu-law at 8 kHz")
-	f.Lookup("expect-echo").NoOptDefVal = echoExact
-	f.DurationVar(&o.linger, "linger", 2*time.Second, "how long to wait for the rest of the echo")
+	flags := cmd.Flags()
+	flags.StringVar(&o.url, "url", "", "address as in Exotel's applet: ws, wss, or http, https of an endpoint that answers with one")
+	flags.StringVar(&o.urlFile, "url-file", "", "file with that address")
+	flags.StringVar(&o.tenant, "tenant", "", "namespace/name of a Tenant to stream to, in place of an address")
+	flags.StringVar(&o.server, "server", "", "where the data plane of --tenant is reached, such as wss://caly.example.com; without it, as the cluster says")
+	flags.StringVar(&o.secretFile, "secret-file", "", "file with a token of --tenant, for --server")
+	flags.BoolVar(&o.oneTime, "one-time", false, "ask for an address with a one-time token before each call of --tenant, as Exotel does with a dynamic URL")
+	flags.StringVar(&o.caFile, "ca-file", "", "file with certificates to trust in addition to the system's")
+	flags.StringVar(&o.wav, "wav", "", "file to play: PCM, 16 bits, mono, at 8, 16 or 24 kHz; noise without")
+	flags.IntVar(&o.calls, "calls", 1, "number of calls at the same time")
+	flags.DurationVar(&o.ramp, "ramp", time.Second, "time over which they begin")
+	flags.DurationVar(&o.duration, "duration", 0, "how long each talks; the file once without, 10s without a file")
+	flags.DurationVar(&o.pace, "pace", 20*time.Millisecond, "length of a frame: 20ms or 100ms in Exotel's")
+	flags.IntVar(&o.rate, "rate", 0, "samples a second: 8000, 16000 or 24000; the file's without, 8000 without a file")
+	flags.StringVar(&o.quoting, "quoting", string(exotelsim.Numbers), "numbers or strings: how numbers are written")
+	flags.StringSliceVar(&o.quirks, "quirks", nil, "oddities of Exotel's: camel-case, no-connected, binary, extra-keys, odd-sizes")
+	flags.StringVar(&o.digits, "digits", "", "digits to press")
+	flags.StringVar(&o.expectEcho, "expect-echo", "", "compare what comes back: exact, or mulaw behind an agent that hears in mu-law at 8 kHz")
+	flags.Lookup("expect-echo").NoOptDefVal = echoExact
+	flags.DurationVar(&o.linger, "linger", 2*time.Second, "how long to wait for the rest of the echo")
 	return cmd
 }
 
@@ -100,8 +100,8 @@ func runStreams(ctx context.Context, s exotelsim.Stream, o streamOptions) []outc
 			case <-time.After(o.ramp * time.Duration(i) / time.Duration(o.calls)):
 			case <-ctx.Done():
 			}
-			r, err := s.Run(ctx)
-			outcomes[i] = outcome{r, err}
+			report, err := s.Run(ctx)
+			outcomes[i] = outcome{report, err}
 			return nil
 		})
 	}
@@ -215,23 +215,23 @@ func (o streamOptions) audio() (rate int, pcm []byte, err error) {
 		}
 		return rate, exotelsim.Noise(rate * 10), nil
 	}
-	f, err := os.Open(o.wav)
+	file, err := os.Open(o.wav)
 	if err != nil {
 		return 0, nil, err
 	}
-	defer func() { _ = f.Close() }()
-	a, err := wav.Read(f, longestWAV)
+	defer func() { _ = file.Close() }()
+	a, err := wav.Read(file, longestWAV)
 	if err != nil {
 		return 0, nil, fmt.Errorf("%s: %w", o.wav, err)
 	}
 	if rate == 0 || rate == a.Rate {
 		return a.Rate, a.PCM, nil
 	}
-	r, err := resample.New(a.Rate, rate)
+	resampler, err := resample.New(a.Rate, rate)
 	if err != nil {
 		return 0, nil, fmt.Errorf("%s at --rate=%d: %w", o.wav, rate, err)
 	}
-	return rate, exotelsim.PCM(r.Append(nil, exotelsim.Samples(a.PCM))), nil
+	return rate, exotelsim.PCM(resampler.Append(nil, exotelsim.Samples(a.PCM))), nil
 }
 
 // expect is the audio as it is to come back; nil if that does not matter.

@@ -48,31 +48,31 @@ func (o streamOptions) tenantAddress(ctx context.Context) (string, error) {
 
 // url is the address, for the scheme that asks for a stream or for its URL.
 func (e entrance) url() (string, error) {
-	u, err := url.Parse(e.server)
-	if err != nil || u.Host == "" {
+	address, err := url.Parse(e.server)
+	if err != nil || address.Host == "" {
 		return "", errors.New("--server must be an address such as wss://caly.example.com")
 	}
-	if u.User != nil {
+	if address.User != nil {
 		return "", errors.New("--server must carry no credentials, which others can see: give --secret-file, or the whole address in --url-file")
 	}
 	secure := map[string]bool{"wss": true, "https": true, "ws": false, "http": false}
-	tls, known := secure[u.Scheme]
+	tls, known := secure[address.Scheme]
 	if !known {
-		return "", fmt.Errorf("--server must begin with wss://, https://, ws:// or http://, not %s://", u.Scheme)
+		return "", fmt.Errorf("--server must begin with wss://, https://, ws:// or http://, not %s://", address.Scheme)
 	}
 	path := []string{"audio", "exotel", e.tenantID}
 	schemes := map[bool]string{true: "wss", false: "ws"}
 	if e.oneTime {
 		path, schemes = append(path, "url"), map[bool]string{true: "https", false: "http"}
 	}
-	u.Scheme, u.User, u.RawQuery = schemes[tls], e.user, ""
+	address.Scheme, address.User, address.RawQuery = schemes[tls], e.user, ""
 	switch {
 	case strings.ContainsRune(e.token, '/'): // no element of a path
-		u.RawQuery = url.Values{e.query: {e.token}}.Encode()
+		address.RawQuery = url.Values{e.query: {e.token}}.Encode()
 	case e.token != "":
 		path = append(path, url.PathEscape(e.token))
 	}
-	return u.JoinPath(path...).String(), nil
+	return address.JoinPath(path...).String(), nil
 }
 
 // lookUpEntrance reads where a Tenant's streams go, and the first secret that lets them in.

@@ -15,37 +15,37 @@ import (
 
 // TestSimulateStreamToTenant calls a data plane with nothing but its address, the Tenant's name and its token.
 func TestSimulateStreamToTenant(t *testing.T) {
-	a := newAgent(t, agentsim.Options{})
-	d := calytest.NewDataPlane(t, pgtest.New(t))
-	d.WithAudio(a.URL(), 4) // the row of a call ends a moment after the call, so the next case may find it still live
-	d.Args = append(d.Args, "--allowed-agent-cidrs=127.0.0.0/8")
-	calytest.WriteKeyring(t, d.Namespace) // one-time tokens need it
-	d.Run()
+	server := newAgent(t, agentsim.Options{})
+	dataPlane := calytest.NewDataPlane(t, pgtest.New(t))
+	dataPlane.WithAudio(server.URL(), 4) // the row of a call ends a moment after the call, so the next case may find it still live
+	dataPlane.Args = append(dataPlane.Args, "--allowed-agent-cidrs=127.0.0.0/8")
+	calytest.WriteKeyring(t, dataPlane.Namespace) // one-time tokens need it
+	dataPlane.Run()
 	good, wrong := "--secret-file="+write(t, calytest.AudioToken+"\n"), "--secret-file="+write(t, "another-token-topsecret")
 	common := []string{"simulate", "stream", "--tenant=acme/support", "--duration=200ms", "--ramp=0", "--expect-echo"}
 	for name, tc := range map[string]struct {
 		args []string
 		says string // an error; none without
 	}{
-		"by its token":             {[]string{"--server=ws://" + d.Public, good}, ""},
-		"numbers in strings":       {[]string{"--server=ws://" + d.Public + "/", good, "--quoting=strings", "--pace=100ms"}, ""},
-		"by a token for each call": {[]string{"--server=http://" + d.Public, good, "--one-time", "--calls=2"}, ""},
-		"a wrong token":            {[]string{"--server=ws://" + d.Public, wrong}, "1 calls could not be opened"},
-		"a wrong token, one-time":  {[]string{"--server=ws://" + d.Public, wrong, "--one-time"}, "1 calls could not be opened"},
-		"no token":                 {[]string{"--server=ws://" + d.Public}, "1 calls could not be opened"},
+		"by its token":             {[]string{"--server=ws://" + dataPlane.Public, good}, ""},
+		"numbers in strings":       {[]string{"--server=ws://" + dataPlane.Public + "/", good, "--quoting=strings", "--pace=100ms"}, ""},
+		"by a token for each call": {[]string{"--server=http://" + dataPlane.Public, good, "--one-time", "--calls=2"}, ""},
+		"a wrong token":            {[]string{"--server=ws://" + dataPlane.Public, wrong}, "1 calls could not be opened"},
+		"a wrong token, one-time":  {[]string{"--server=ws://" + dataPlane.Public, wrong, "--one-time"}, "1 calls could not be opened"},
+		"no token":                 {[]string{"--server=ws://" + dataPlane.Public}, "1 calls could not be opened"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := execute(t, append(common, tc.args...)...)
+			result := execute(t, append(common, tc.args...)...)
 			switch {
 			case tc.says != "":
-				checkFailure(t, r, tc.says)
-				if !strings.Contains(r.out, "was answered 401") {
-					t.Errorf("it prints %q", r.out)
+				checkFailure(t, result, tc.says)
+				if !strings.Contains(result.out, "was answered 401") {
+					t.Errorf("it prints %q", result.out)
 				}
-			case r.err != nil || !strings.Contains(r.out, "0 failed, 0 ended early, 0 incomplete"):
-				t.Errorf("%v, it prints %q", r.err, r.out)
+			case result.err != nil || !strings.Contains(result.out, "0 failed, 0 ended early, 0 incomplete"):
+				t.Errorf("%v, it prints %q", result.err, result.out)
 			}
-			if said := r.out + r.errs; strings.Contains(said, calytest.AudioToken) || strings.Contains(said, "topsecret") {
+			if said := result.out + result.errs; strings.Contains(said, calytest.AudioToken) || strings.Contains(said, "topsecret") {
 				t.Errorf("a secret is told: %s", said)
 			}
 		})
@@ -75,9 +75,9 @@ func TestSimulateStreamToTenantFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("KUBECONFIG", "/nowhere/kubeconfig")
-			r := execute(t, append([]string{"simulate", "stream"}, tc.args...)...)
-			checkFailure(t, r, tc.says)
-			if said := r.out + r.errs + r.err.Error(); strings.Contains(said, "topsecret") {
+			result := execute(t, append([]string{"simulate", "stream"}, tc.args...)...)
+			checkFailure(t, result, tc.says)
+			if said := result.out + result.errs + result.err.Error(); strings.Contains(said, "topsecret") {
 				t.Errorf("a secret is told: %s", said)
 			}
 		})

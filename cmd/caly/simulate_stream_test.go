@@ -65,12 +65,12 @@ func agentEcho(t *testing.T, args ...string) string {
 
 func newAgent(t *testing.T, o agentsim.Options) *agentsim.Server {
 	t.Helper()
-	s, err := agentsim.NewServer(o)
+	server, err := agentsim.NewServer(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Close)
-	return s
+	t.Cleanup(server.Close)
+	return server
 }
 
 // certificate of a host, and its key, in files.
@@ -114,10 +114,10 @@ func TestSimulateStream(t *testing.T) {
 			"--duration=100ms", "--expect-echo"}, "1 calls, 0 failed, 0 ended early, 0 incomplete: sent 5 frames (1600 bytes), "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := execute(t, append([]string{"simulate", "stream"}, tc.args...)...)
-			lines := strings.Split(strings.TrimSuffix(r.out, "\n"), "\n")
-			if r.err != nil || !strings.HasPrefix(lines[len(lines)-1], tc.want) || strings.Contains(r.out+r.errs, "topsecret") {
-				t.Errorf("%v; it prints %q, want %q", r.err, lines[len(lines)-1], tc.want)
+			result := execute(t, append([]string{"simulate", "stream"}, tc.args...)...)
+			lines := strings.Split(strings.TrimSuffix(result.out, "\n"), "\n")
+			if result.err != nil || !strings.HasPrefix(lines[len(lines)-1], tc.want) || strings.Contains(result.out+result.errs, "topsecret") {
+				t.Errorf("%v; it prints %q, want %q", result.err, lines[len(lines)-1], tc.want)
 			}
 			for _, line := range lines[:len(lines)-1] {
 				if !strings.HasPrefix(line, "call ") || !strings.HasSuffix(line, ", closed with 1000") {
@@ -149,11 +149,11 @@ func TestSimulateStreamFinds(t *testing.T) {
 			"invalid messages (a binary message)"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := newAgent(t, tc.o)
-			r := execute(t, append([]string{"simulate", "stream", "--url=" + a.URL(), eightKHz, "--ramp=0"}, tc.args...)...)
-			checkFailure(t, r, tc.says)
-			if !strings.Contains(r.out, tc.line) || !strings.Contains(r.out, " calls, ") {
-				t.Errorf("it prints %q, want %q", r.out, tc.line)
+			server := newAgent(t, tc.o)
+			result := execute(t, append([]string{"simulate", "stream", "--url=" + server.URL(), eightKHz, "--ramp=0"}, tc.args...)...)
+			checkFailure(t, result, tc.says)
+			if !strings.Contains(result.out, tc.line) || !strings.Contains(result.out, " calls, ") {
+				t.Errorf("it prints %q, want %q", result.out, tc.line)
 			}
 		})
 	}
@@ -192,13 +192,13 @@ func TestSimulateStreamFails(t *testing.T) {
 
 // TestSimulateStreamFromTheEnvironment takes credentials that no argument should carry.
 func TestSimulateStreamFromTheEnvironment(t *testing.T) {
-	a := newAgent(t, agentsim.Options{})
-	t.Setenv("CALY_URL", strings.Replace(a.URL(), "://", "://key:topsecret@", 1))
-	r := execute(t, "simulate", "stream", "--duration=40ms")
-	a.Close()
-	request := http.Request{Header: a.Calls()[0].Header}
-	if _, password, _ := request.BasicAuth(); r.err != nil || password != "topsecret" || strings.Contains(r.out, "topsecret") {
-		t.Errorf("%v, %q; the password was %q", r.err, r.out, password)
+	server := newAgent(t, agentsim.Options{})
+	t.Setenv("CALY_URL", strings.Replace(server.URL(), "://", "://key:topsecret@", 1))
+	result := execute(t, "simulate", "stream", "--duration=40ms")
+	server.Close()
+	request := http.Request{Header: server.Calls()[0].Header}
+	if _, password, _ := request.BasicAuth(); result.err != nil || password != "topsecret" || strings.Contains(result.out, "topsecret") {
+		t.Errorf("%v, %q; the password was %q", result.err, result.out, password)
 	}
 }
 
@@ -250,8 +250,8 @@ func TestTotalOfStreams(t *testing.T) {
 		"nothing compared":  {outcomes[:2], false, "3 messages were none that Exotel understands"},
 		"a call that ended": {outcomes[2:3], true, "1 calls ended before their time"},
 	} {
-		s := totalOf(tc.outcomes, tc.echoed)
-		if err := s.err(); (err == nil) != (tc.want == "") || err != nil && err.Error() != tc.want {
+		total := totalOf(tc.outcomes, tc.echoed)
+		if err := total.err(); (err == nil) != (tc.want == "") || err != nil && err.Error() != tc.want {
 			t.Errorf("%s: %v, want %q", name, err, tc.want)
 		}
 	}

@@ -133,10 +133,10 @@ func TestSimulateCallForEveryVerifier(t *testing.T) {
 				"leg":      {4, 0, "leg"},
 			} {
 				before, recordings := count("call_events"+of+" AND kind = '"+want.kind+"'"), count("recordings"+of)
-				r := execute(t, "simulate", "call", "--tenant="+tenant.ID(), "--event="+event, "--replay=2", "--calls=4",
+				result := execute(t, "simulate", "call", "--tenant="+tenant.ID(), "--event="+event, "--replay=2", "--calls=4",
 					"--retry-interval=1ms", "--recordings-base-url=http://127.0.0.1:1")
-				if r.err != nil || !strings.HasPrefix(r.out, "4 of 4 calls were accepted by "+prefix) {
-					t.Fatalf("%s: %v, %q", event, r.err, r.out)
+				if result.err != nil || !strings.HasPrefix(result.out, "4 of 4 calls were accepted by "+prefix) {
+					t.Fatalf("%s: %v, %q", event, result.err, result.out)
 				}
 				if got := count("call_events"+of+" AND kind = '"+want.kind+"'") - before; got != want.events {
 					t.Errorf("%s: %d events, want %d", event, got, want.events)
@@ -187,10 +187,10 @@ func TestSimulateCallOfTenantFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			reachable(t, env.Client, newTenant(ns, name, tc.spec), tc.at)
-			r := execute(t, "simulate", "call", "--tenant="+ns+"/"+name, "--retry-interval=1ms")
-			checkFailure(t, r, tc.says)
+			result := execute(t, "simulate", "call", "--tenant="+ns+"/"+name, "--retry-interval=1ms")
+			checkFailure(t, result, tc.says)
 			for _, secret := range []string{aToken, "a%2Btoken", aPassword, calytest.SigningSecret, forgotten} {
-				if said := fmt.Sprint(r.err, r.out, r.errs); strings.Contains(said, secret) {
+				if said := fmt.Sprint(result.err, result.out, result.errs); strings.Contains(said, secret) {
 					t.Errorf("a secret is told: %s", said)
 				}
 			}

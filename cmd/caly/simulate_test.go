@@ -120,10 +120,10 @@ func TestSimulateCall(t *testing.T) {
 			const calls = 5
 			hook, count := dataPlane(t, base)
 			ledger := filepath.Join(t.TempDir(), "ledger")
-			r := execute(t, "simulate", "call", "--webhook-url="+hook, "--secret-file="+write(t, calytest.SigningSecret+"\n"), "--recordings-base-url="+base,
+			result := execute(t, "simulate", "call", "--webhook-url="+hook, "--secret-file="+write(t, calytest.SigningSecret+"\n"), "--recordings-base-url="+base,
 				"--spelling="+spelling, "--output="+ledger, "--size=1000", fmt.Sprint("--calls=", calls))
-			if want := fmt.Sprintf("%d of %d calls were accepted by %s\n", calls, calls, hook); r.err != nil || r.out != want {
-				t.Fatalf("%v, %q; want %q", r.err, r.out, want)
+			if want := fmt.Sprintf("%d of %d calls were accepted by %s\n", calls, calls, hook); result.err != nil || result.out != want {
+				t.Fatalf("%v, %q; want %q", result.err, result.out, want)
 			}
 			for sql, want := range map[string]int{"call_events": 2 * calls, "call_events WHERE dead_reason IS NOT NULL": 0,
 				"calls WHERE state = 4 AND started_at IS NOT NULL": calls, "recordings": calls} {
@@ -231,7 +231,7 @@ func (v verification) put(key string, data []byte) {
 }
 
 func TestSimulateVerify(t *testing.T) {
-	s := s3test.New(t)
+	server := s3test.New(t)
 	for name, tc := range map[string]struct {
 		change     func(verification)
 		wantOut    string
@@ -256,17 +256,17 @@ func TestSimulateVerify(t *testing.T) {
 		"twice": {func(v verification) { v.put(strings.Replace(v.key(0), "c-1", "again/c-1", 1), v.recording(0)) }, "2 of 3 recordings verified\n", "or is there twice", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := newVerification(t, s)
+			v := newVerification(t, server)
 			for i := range v.entries {
 				v.put(v.key(i), v.recording(i))
 			}
 			tc.change(v)
-			r := execute(t, v.args...)
-			if r.out != tc.wantOut || !strings.Contains(r.errs, tc.wantErrs) || (r.err != nil) != tc.wantFailed {
-				t.Errorf("prints %q and %q, %v", r.out, r.errs, r.err)
+			result := execute(t, v.args...)
+			if result.out != tc.wantOut || !strings.Contains(result.errs, tc.wantErrs) || (result.err != nil) != tc.wantFailed {
+				t.Errorf("prints %q and %q, %v", result.out, result.errs, result.err)
 			}
 			if tc.wantFailed {
-				checkFailure(t, r, "1 differences between ledger and bucket")
+				checkFailure(t, result, "1 differences between ledger and bucket")
 			}
 		})
 	}

@@ -30,14 +30,14 @@ func newSimulateVerifyCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "verify", Short: "Compare a bucket with the ledger of the calls that were placed", Args: cli.NoArgs,
 		Long: "Reads every object of the tenant and compares it with its source, byte for byte by SHA-256: each recording must be there\nexactly once, and nothing else.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return verify(cmd, o) }}
-	f := cmd.Flags()
-	f.StringVar(&o.ledger, "ledger", "", "file that simulate call wrote")
-	f.StringVar(&o.tenant, "tenant", "", "namespace/name")
-	f.StringVar(&o.endpoint, "endpoint", "", "URL of the store")
-	f.StringVar(&o.bucket, "bucket", "", "the tenant's bucket")
-	f.StringVar(&o.region, "region", "us-east-1", "its region")
-	f.StringVar(&o.accessKeyFile, "access-key-file", "", "file with the access key id")
-	f.StringVar(&o.secretKeyFile, "secret-key-file", "", "file with the secret access key")
+	flags := cmd.Flags()
+	flags.StringVar(&o.ledger, "ledger", "", "file that simulate call wrote")
+	flags.StringVar(&o.tenant, "tenant", "", "namespace/name")
+	flags.StringVar(&o.endpoint, "endpoint", "", "URL of the store")
+	flags.StringVar(&o.bucket, "bucket", "", "the tenant's bucket")
+	flags.StringVar(&o.region, "region", "us-east-1", "its region")
+	flags.StringVar(&o.accessKeyFile, "access-key-file", "", "file with the access key id")
+	flags.StringVar(&o.secretKeyFile, "secret-key-file", "", "file with the secret access key")
 	return cmd
 }
 
@@ -118,8 +118,8 @@ func readLedger(file string) (map[string]ledgerEntry, error) {
 }
 
 func openStore(o verifyOptions) (*minio.Client, error) {
-	u, err := url.Parse(o.endpoint)
-	if err != nil || u.Host == "" {
+	address, err := url.Parse(o.endpoint)
+	if err != nil || address.Host == "" {
 		return nil, errors.New("--endpoint must be the URL of the store")
 	}
 	access, err := readLine(o.accessKeyFile)
@@ -130,7 +130,7 @@ func openStore(o verifyOptions) (*minio.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return minio.New(u.Host, &minio.Options{Creds: credentials.NewStaticV4(access, secret, ""), Secure: u.Scheme == "https", Region: o.region})
+	return minio.New(address.Host, &minio.Options{Creds: credentials.NewStaticV4(access, secret, ""), Secure: address.Scheme == "https", Region: o.region})
 }
 
 func compare(ctx context.Context, s3 *minio.Client, bucket, key string, e ledgerEntry) error {
@@ -139,12 +139,12 @@ func compare(ctx context.Context, s3 *minio.Client, bucket, key string, e ledger
 		return fmt.Errorf("read %s: %w", key, err)
 	}
 	defer func() { _ = obj.Close() }()
-	h := sha256.New()
-	n, err := io.Copy(h, obj)
+	hash := sha256.New()
+	n, err := io.Copy(hash, obj)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", key, err)
 	}
-	if got := hex.EncodeToString(h.Sum(nil)); n != e.Size || got != e.SHA256 {
+	if got := hex.EncodeToString(hash.Sum(nil)); n != e.Size || got != e.SHA256 {
 		return fmt.Errorf("%s differs from its source: %d bytes, want %d", key, n, e.Size)
 	}
 	return nil

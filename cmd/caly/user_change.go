@@ -52,14 +52,14 @@ func userChange(o *userOptions, do func(*cobra.Command, *store.Operator, store.U
 			return err
 		}
 		defer db.Close()
-		u, err := db.UserByEmail(cmd.Context(), o.tenant, email)
+		user, err := db.UserByEmail(cmd.Context(), o.tenant, email)
 		if errors.Is(err, store.ErrNotFound) {
 			return fmt.Errorf("%s has no account of %s: caly user list shows those that it has", o.tenant, email)
 		}
 		if err != nil {
 			return err
 		}
-		done, err := do(cmd, db, u)
+		done, err := do(cmd, db, user)
 		if err == nil {
 			cmd.Printf("%s of %s: %s\n", email, o.tenant, done)
 		}

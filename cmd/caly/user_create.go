@@ -133,15 +133,15 @@ type created struct {
 
 // create makes the account: with a hash at once, without one by a token.
 func (c *createOptions) create(cmd *cobra.Command, db *store.Operator, hash string) (err error) {
-	u := store.NewUser{ID: store.NewID(), Email: c.email, Role: c.role, PasswordHash: hash, Verified: hash != ""}
-	out := created{ID: u.ID, Email: u.Email, Role: u.Role}
+	newUser := store.NewUser{ID: store.NewID(), Email: c.email, Role: c.role, PasswordHash: hash, Verified: hash != ""}
+	out := created{ID: newUser.ID, Email: newUser.Email, Role: newUser.Role}
 	if hash != "" {
-		err = db.CreateUser(cmd.Context(), c.tenant, u, store.Origin{})
+		err = db.CreateUser(cmd.Context(), c.tenant, newUser, store.Origin{})
 	} else {
 		token, stored := newResetToken()
 		expires := time.Now().Add(tokenLifetime).UTC().Truncate(time.Second)
 		out.ResetToken, out.ExpiresAt = token, &expires
-		err = db.Invite(cmd.Context(), c.tenant, store.Invitation{User: u, Token: stored}, store.Origin{})
+		err = db.Invite(cmd.Context(), c.tenant, store.Invitation{User: newUser, Token: stored}, store.Origin{})
 	}
 	if errors.Is(err, store.ErrEmailTaken) {
 		return fmt.Errorf("%s has an account of %s already: caly user list shows it", c.tenant, c.email)

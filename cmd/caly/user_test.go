@@ -71,8 +71,8 @@ func (a *accounts) user(in io.Reader, args ...string) result {
 
 func (a *accounts) create(email, role string) {
 	a.t.Helper()
-	if r := a.user(strings.NewReader(goodPassword+"\n"), "create", "--email="+email, "--role="+role); r.err != nil {
-		a.t.Fatal(r.err)
+	if result := a.user(strings.NewReader(goodPassword+"\n"), "create", "--email="+email, "--role="+role); result.err != nil {
+		a.t.Fatal(result.err)
 	}
 }
 
@@ -91,32 +91,32 @@ func (a *accounts) count(sql string, args ...any) (n int) {
 }
 
 func TestUserCreate(t *testing.T) {
-	a := newAccounts(t)
-	r := a.user(strings.NewReader(goodPassword+"\r\n"), "create", "--email= Jane@Acme.example", "--role=admin")
-	if r.err != nil || r.out != "jane@acme.example is admin of acme/support\n" || strings.Contains(r.out+r.errs, "topsecret") {
-		t.Fatalf("%q, %q, %v", r.out, r.errs, r.err)
+	accounts := newAccounts(t)
+	result := accounts.user(strings.NewReader(goodPassword+"\r\n"), "create", "--email= Jane@Acme.example", "--role=admin")
+	if result.err != nil || result.out != "jane@acme.example is admin of acme/support\n" || strings.Contains(result.out+result.errs, "topsecret") {
+		t.Fatalf("%q, %q, %v", result.out, result.errs, result.err)
 	}
-	c, err := a.db.Credentials(t.Context(), "acme/support", "jane@acme.example")
-	if err != nil || !c.User.Verified() || c.User.Role != store.RoleAdmin {
-		t.Fatalf("%+v, %v", c.User, err)
+	credentials, err := accounts.db.Credentials(t.Context(), "acme/support", "jane@acme.example")
+	if err != nil || !credentials.User.Verified() || credentials.User.Role != store.RoleAdmin {
+		t.Fatalf("%+v, %v", credentials.User, err)
 	}
-	if ok, _, err := password.NewHasher(password.Options{}).Verify(t.Context(), goodPassword, c.PasswordHash); err != nil || !ok {
+	if ok, _, err := password.NewHasher(password.Options{}).Verify(t.Context(), goodPassword, credentials.PasswordHash); err != nil || !ok {
 		t.Errorf("the password is not the one: %v", err)
 	}
-	if n := a.count(`SELECT count(*)::int FROM audit_log WHERE tenant = 'acme/support' AND action = 'user_created' AND actor_id IS NULL`); n != 1 {
+	if n := accounts.count(`SELECT count(*)::int FROM audit_log WHERE tenant = 'acme/support' AND action = 'user_created' AND actor_id IS NULL`); n != 1 {
 		t.Errorf("%d rows in the audit log", n)
 	}
 	// The same email in another tenant is another account.
-	if r := a.user(strings.NewReader(goodPassword), "create", "--tenant=globex/sales", "--email=jane@acme.example", "--role=viewer", "--password-stdin"); r.err != nil {
-		t.Error(r.err)
+	if result := accounts.user(strings.NewReader(goodPassword), "create", "--tenant=globex/sales", "--email=jane@acme.example", "--role=viewer", "--password-stdin"); result.err != nil {
+		t.Error(result.err)
 	}
-	checkFailure(t, a.user(strings.NewReader(goodPassword), "create", "--email=JANE@acme.example", "--role=viewer"),
+	checkFailure(t, accounts.user(strings.NewReader(goodPassword), "create", "--email=JANE@acme.example", "--role=viewer"),
 		"acme/support has an account of jane@acme.example already: caly user list shows it")
 }
 
 // TestUserToken : what is printed sets a password as what is mailed does, once.
 func TestUserToken(t *testing.T) {
-	a := newAccounts(t)
+	accounts := newAccounts(t)
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
@@ -128,32 +128,32 @@ func TestUserToken(t *testing.T) {
 	}{"asked for": {strings.NewReader("ignored"), []string{"--invite"}}, "without input": {null, nil}, "json": {null, []string{"-ojson"}}} {
 		t.Run(name, func(t *testing.T) {
 			email := strings.ReplaceAll(name, " ", "-") + "@acme.example"
-			r := a.user(tc.in, append([]string{"create", "--role=agent", "--email=" + email}, tc.args...)...)
-			token := strings.TrimSuffix(r.out, "\n")
+			result := accounts.user(tc.in, append([]string{"create", "--role=agent", "--email=" + email}, tc.args...)...)
+			token := strings.TrimSuffix(result.out, "\n")
 			if name == "json" {
 				var out created
-				if err := json.Unmarshal([]byte(r.out), &out); err != nil || out.Email != email || out.Role != "agent" || !store.ValidID(out.ID) ||
+				if err := json.Unmarshal([]byte(result.out), &out); err != nil || out.Email != email || out.Role != "agent" || !store.ValidID(out.ID) ||
 					time.Until(*out.ExpiresAt) < 6*24*time.Hour {
-					t.Fatalf("%q, %v", r.out, err)
+					t.Fatalf("%q, %v", result.out, err)
 				}
 				token = out.ResetToken
-			} else if !strings.Contains(r.errs, email+" is agent of acme/support. This token sets the password until ") || strings.Contains(r.errs, token) {
-				t.Errorf("it says %q", r.errs)
+			} else if !strings.Contains(result.errs, email+" is agent of acme/support. This token sets the password until ") || strings.Contains(result.errs, token) {
+				t.Errorf("it says %q", result.errs)
 			}
-			if r.err != nil || len(token) != 43 {
-				t.Fatalf("the token %q, %v", token, r.err)
+			if result.err != nil || len(token) != 43 {
+				t.Fatalf("the token %q, %v", token, result.err)
 			}
-			c, err := a.db.Credentials(t.Context(), "acme/support", email)
-			if err != nil || !c.User.Invited || c.User.Verified() {
-				t.Fatalf("%+v, %v", c.User, err)
+			credentials, err := accounts.db.Credentials(t.Context(), "acme/support", email)
+			if err != nil || !credentials.User.Invited || credentials.User.Verified() {
+				t.Fatalf("%+v, %v", credentials.User, err)
 			}
-			if n := a.count(`SELECT count(*)::int FROM mail_outbox WHERE recipient = $1`, email); n != 0 {
+			if n := accounts.count(`SELECT count(*)::int FROM mail_outbox WHERE recipient = $1`, email); n != 0 {
 				t.Errorf("%d messages are to be sent", n)
 			}
-			if err := a.setPassword(t, token); err != nil {
+			if err := accounts.setPassword(t, token); err != nil {
 				t.Error(err)
 			}
-			if err := a.setPassword(t, token); err == nil {
+			if err := accounts.setPassword(t, token); err == nil {
 				t.Error("the token is good a second time")
 			}
 		})
@@ -177,13 +177,13 @@ func (unlimited) Return(context.Context, *tenantconfig.Tenant, ratelimit.Decisio
 func (a *accounts) setPassword(t *testing.T, token string) error {
 	t.Helper()
 	ring := keyring.New(time.Now())
-	s := account.New(account.Options{Store: a.db, Limiter: unlimited{}, Hasher: password.NewHasher(password.Options{}), Ring: func() *keyring.Ring { return ring }})
+	service := account.New(account.Options{Store: a.db, Limiter: unlimited{}, Hasher: password.NewHasher(password.Options{}), Ring: func() *keyring.Ring { return ring }})
 	tenant := &tenantconfig.Tenant{ID: "acme/support", Auth: &tenantconfig.Auth{}}
-	return s.ResetPassword(t.Context(), tenant, token, goodPassword)
+	return service.ResetPassword(t.Context(), tenant, token, goodPassword)
 }
 
 func TestUserCreateRefuses(t *testing.T) {
-	a := newAccounts(t)
+	accounts := newAccounts(t)
 	for name, tc := range map[string]struct {
 		in   string
 		args string
@@ -207,11 +207,11 @@ func TestUserCreateRefuses(t *testing.T) {
 		"its own email":         {"topsecret@b.example\n", "--role=admin --email=topsecret@b.example", "the password is too easy", cli.ExitUsage},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := a.user(strings.NewReader(tc.in), append([]string{"create"}, strings.Fields(tc.args)...)...)
-			checkFailure(t, r, tc.says)
+			result := accounts.user(strings.NewReader(tc.in), append([]string{"create"}, strings.Fields(tc.args)...)...)
+			checkFailure(t, result, tc.says)
 			var exit *cli.ExitError
 			code := 1
-			if errors.As(r.err, &exit) {
+			if errors.As(result.err, &exit) {
 				code = exit.Code
 			}
 			if code != tc.code {
@@ -219,33 +219,33 @@ func TestUserCreateRefuses(t *testing.T) {
 			}
 		})
 	}
-	if n := a.count(`SELECT count(*)::int FROM users`); n != 0 {
+	if n := accounts.count(`SELECT count(*)::int FROM users`); n != 0 {
 		t.Errorf("%d accounts were made all the same", n)
 	}
 }
 
 func TestUserList(t *testing.T) {
-	a := newAccounts(t)
+	accounts := newAccounts(t)
 	for i, email := range []string{"c@acme.example", "a@acme.example", "b@acme.example", "d@acme.example"} {
-		a.create(email, []string{"admin", "agent", "viewer", "viewer"}[i])
+		accounts.create(email, []string{"admin", "agent", "viewer", "viewer"}[i])
 	}
-	if r := a.user(nil, "create", "--invite", "--tenant=globex/sales", "--email=x@globex.example", "--role=admin"); r.err != nil {
-		t.Fatal(r.err)
+	if result := accounts.user(nil, "create", "--invite", "--tenant=globex/sales", "--email=x@globex.example", "--role=admin"); result.err != nil {
+		t.Fatal(result.err)
 	}
-	if r := a.user(nil, "create", "--invite", "--email=e@acme.example", "--role=admin"); r.err != nil {
-		t.Fatal(r.err)
+	if result := accounts.user(nil, "create", "--invite", "--email=e@acme.example", "--role=admin"); result.err != nil {
+		t.Fatal(result.err)
 	}
-	if r := a.user(nil, "disable", "B@acme.example"); r.err != nil || r.out != "b@acme.example of acme/support: disabled, and signed out everywhere\n" {
-		t.Fatalf("%q, %v", r.out, r.err)
+	if result := accounts.user(nil, "disable", "B@acme.example"); result.err != nil || result.out != "b@acme.example of acme/support: disabled, and signed out everywhere\n" {
+		t.Fatalf("%q, %v", result.out, result.err)
 	}
-	a.count(`WITH x AS (UPDATE users SET email_verified_at = NULL WHERE email = 'd@acme.example' RETURNING 1) SELECT count(*)::int FROM x`)
+	accounts.count(`WITH x AS (UPDATE users SET email_verified_at = NULL WHERE email = 'd@acme.example' RETURNING 1) SELECT count(*)::int FROM x`)
 	var got struct {
 		Users []userView
 		After string
 	}
-	r := a.user(nil, "list", "-ojson")
-	if err := json.Unmarshal([]byte(r.out), &got); err != nil || r.err != nil {
-		t.Fatal(err, r.err)
+	result := accounts.user(nil, "list", "-ojson")
+	if err := json.Unmarshal([]byte(result.out), &got); err != nil || result.err != nil {
+		t.Fatal(err, result.err)
 	}
 	var lines []string
 	for _, u := range got.Users {
@@ -256,27 +256,27 @@ func TestUserList(t *testing.T) {
 	if diff := cmp.Diff(want, lines); diff != "" || got.After != "" {
 		t.Errorf("after %q, accounts (-want +got):\n%s", got.After, diff)
 	}
-	r = a.user(nil, "list", "--limit=1", "--after=a@acme.example")
-	table := strings.Split(r.out, "\n")
-	if r.err != nil || r.errs != "there are more: add --after=b@acme.example\n" || len(table) != 3 {
-		t.Fatalf("%q, %q, %v", r.out, r.errs, r.err)
+	result = accounts.user(nil, "list", "--limit=1", "--after=a@acme.example")
+	table := strings.Split(result.out, "\n")
+	if result.err != nil || result.errs != "there are more: add --after=b@acme.example\n" || len(table) != 3 {
+		t.Fatalf("%q, %q, %v", result.out, result.errs, result.err)
 	}
 	if diff := cmp.Diff([]string{"EMAIL", "ROLE", "STATE", "CREATED", "ID"}, strings.Fields(table[0])); diff != "" ||
 		!strings.HasPrefix(table[1], "b@acme.example  viewer  disabled  ") {
 		t.Errorf("%q, heading (-want +got):\n%s", table[1], diff)
 	}
-	if r := a.user(nil, "list", "--tenant=nobody/here", "-ojson"); r.err != nil || !strings.Contains(r.out, `"users": []`) {
-		t.Errorf("%q, %v", r.out, r.err)
+	if result := accounts.user(nil, "list", "--tenant=nobody/here", "-ojson"); result.err != nil || !strings.Contains(result.out, `"users": []`) {
+		t.Errorf("%q, %v", result.out, result.err)
 	}
 	for _, limit := range []string{"0", "-1", "10001"} {
-		checkFailure(t, a.user(nil, "list", "--limit="+limit), "--limit must be between 1 and 10000")
+		checkFailure(t, accounts.user(nil, "list", "--limit="+limit), "--limit must be between 1 and 10000")
 	}
 }
 
 func TestUserChange(t *testing.T) {
-	a := newAccounts(t)
-	a.create("jane@acme.example", "admin") // the last admin: it is the platform's to decide
-	c, err := a.db.Credentials(t.Context(), "acme/support", "jane@acme.example")
+	accounts := newAccounts(t)
+	accounts.create("jane@acme.example", "admin") // the last admin: it is the platform's to decide
+	credentials, err := accounts.db.Credentials(t.Context(), "acme/support", "jane@acme.example")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,21 +293,21 @@ func TestUserChange(t *testing.T) {
 		{"enable", "enabled", true, "5 4"},
 	} {
 		if i == 0 {
-			a.signIn(t, c, true)
+			accounts.signIn(t, credentials, true)
 		}
-		r := a.user(nil, step.command, "Jane@acme.example")
-		if want := "jane@acme.example of acme/support: " + step.says + "\n"; r.err != nil || r.out != want {
-			t.Errorf("%d, %s: %q, %v; want %q", i, step.command, r.out, r.err, want)
+		result := accounts.user(nil, step.command, "Jane@acme.example")
+		if want := "jane@acme.example of acme/support: " + step.says + "\n"; result.err != nil || result.out != want {
+			t.Errorf("%d, %s: %q, %v; want %q", i, step.command, result.out, result.err, want)
 		}
-		counts := fmt.Sprint(a.count(`SELECT count(*)::int FROM revocations`), " ",
-			a.count(`SELECT count(*)::int FROM audit_log WHERE action IN ('user_disabled', 'user_enabled', 'sessions_revoked')`))
+		counts := fmt.Sprint(accounts.count(`SELECT count(*)::int FROM revocations`), " ",
+			accounts.count(`SELECT count(*)::int FROM audit_log WHERE action IN ('user_disabled', 'user_enabled', 'sessions_revoked')`))
 		if counts != step.counts {
 			t.Errorf("%d, %s: %s revocations and rows in the audit log, want %s", i, step.command, counts, step.counts)
 		}
-		if n := a.count(`SELECT count(*)::int FROM login_sessions WHERE ended_at IS NULL`); step.command != "enable" && n != 0 {
+		if n := accounts.count(`SELECT count(*)::int FROM login_sessions WHERE ended_at IS NULL`); step.command != "enable" && n != 0 {
 			t.Errorf("%d, %s leaves %d sessions", i, step.command, n)
 		}
-		a.signIn(t, c, step.signsIn)
+		accounts.signIn(t, credentials, step.signsIn)
 	}
 }
 
@@ -322,17 +322,17 @@ func (a *accounts) signIn(t *testing.T, c store.Credentials, want bool) {
 }
 
 func TestUserChangeRefuses(t *testing.T) {
-	a := newAccounts(t)
-	a.create("jane@acme.example", "admin")
+	accounts := newAccounts(t)
+	accounts.create("jane@acme.example", "admin")
 	for _, command := range []string{"disable", "enable", "revoke"} {
-		checkFailure(t, a.user(nil, command, "nobody@acme.example"), "acme/support has no account of nobody@acme.example: caly user list")
-		checkFailure(t, a.user(nil, command, "--tenant=globex/sales", "jane@acme.example"), "globex/sales has no account")
-		checkFailure(t, a.user(nil, command), "one email is needed, and 0 are given")
-		checkFailure(t, a.user(nil, command, "a@b.example", "topsecret"), "one email is needed, and 2 are given")
-		checkFailure(t, a.user(nil, command, "--tenant=", "jane@acme.example"), "--tenant is needed")
+		checkFailure(t, accounts.user(nil, command, "nobody@acme.example"), "acme/support has no account of nobody@acme.example: caly user list")
+		checkFailure(t, accounts.user(nil, command, "--tenant=globex/sales", "jane@acme.example"), "globex/sales has no account")
+		checkFailure(t, accounts.user(nil, command), "one email is needed, and 0 are given")
+		checkFailure(t, accounts.user(nil, command, "a@b.example", "topsecret"), "one email is needed, and 2 are given")
+		checkFailure(t, accounts.user(nil, command, "--tenant=", "jane@acme.example"), "--tenant is needed")
 	}
 	t.Setenv("CALY_DATABASE_URL", "postgres://caly:topsecret@"+calytest.FreeAddress(t)+"/caly")
 	for _, args := range [][]string{{"list"}, {"revoke", "jane@acme.example"}, {"create", "--invite", "--role=admin", "--email=a@b.example"}} {
-		checkFailure(t, a.user(nil, args...), "database unavailable")
+		checkFailure(t, accounts.user(nil, args...), "database unavailable")
 	}
 }

@@ -106,14 +106,14 @@ func serveUntil(ctx context.Context, what, address string, handler http.Handler)
 		<-ctx.Done()
 		return nil
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return fmt.Errorf("listen for %s: %w", what, err)
 	}
-	s := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
-	ended := context.AfterFunc(ctx, func() { _ = s.Close() })
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	ended := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer ended()
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve %s: %w", what, err)
 	}
 	return nil

@@ -57,8 +57,8 @@ func baseURL(t *v1alpha1.Tenant) string {
 // able to keep the other waiting.
 func accountKey(t *v1alpha1.Tenant) string {
 	host := baseURL(t)
-	if u, err := url.Parse(host); err == nil {
-		host = strings.ToLower(u.Host)
+	if address, err := url.Parse(host); err == nil {
+		host = strings.ToLower(address.Host)
 	}
 	return host + " " + t.Spec.Exotel.AccountSID
 }
@@ -70,19 +70,19 @@ func (c *credentials) digest(t *v1alpha1.Tenant) [32]byte {
 
 // newClient makes the run's client. Its errors are mistakes in the spec.
 func (r *Reconciler) newClient(t *v1alpha1.Tenant, c *credentials, pace *calldetails.Pacer, count *counter) (*calldetails.Client, error) {
-	u, err := url.Parse(c.base)
+	address, err := url.Parse(c.base)
 	if err != nil {
 		return nil, fmt.Errorf("spec.exotel.apiBaseURL is no URL: use the scheme and host of Exotel's API, such as %s", calldetails.BaseURL(""))
 	}
 	policy := r.Sources
-	policy.Hosts = []string{u.Host} // whichever it is: what matters is the scheme, and no private address
+	policy.Hosts = []string{address.Host} // whichever it is: what matters is the scheme, and no private address
 	if err := policy.Validate(c.base); err != nil {
 		return nil, fmt.Errorf("spec.exotel.apiBaseURL may not be asked, by the policy for recordings' sources: %w", err)
 	}
 	made, err := calldetails.New(calldetails.Config{BaseURL: c.base, AllowHTTP: r.Sources.AllowHTTP, Account: t.Spec.Exotel.AccountSID,
 		Key: c.key, Token: c.token, Location: location(t), Pace: pace, Patience: patience, Transport: count,
 		// By address, so that the breaker which a wrong one opened is not in the way of the right one.
-		Registry: r.Registry, Tenant: t.ID() + " " + u.Host})
+		Registry: r.Registry, Tenant: t.ID() + " " + address.Host})
 	if err != nil {
 		return nil, fmt.Errorf("spec.exotel: %w", err)
 	}

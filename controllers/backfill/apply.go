@@ -16,12 +16,12 @@ func (n *run) add(found []store.Event, c *calldetails.Call) []store.Event {
 	if c == nil {
 		return found
 	}
-	e, err := ingest.FromCall(n.config, n.r.Sources, c, c.Raw)
+	event, err := ingest.FromCall(n.config, n.r.Sources, c, c.Raw)
 	if err != nil {
 		n.leaveOut(err)
 		return found
 	}
-	return append(found, e)
+	return append(found, event)
 }
 
 // apply applies events as webhooks are applied.

@@ -128,15 +128,15 @@ func TestRefused(t *testing.T) {
 			tenant := r.tenant(t, "acme")
 			tc.breaks(t, r, tenant)
 			r.start(t)
-			s := r.until(t, tenant, metav1.ConditionFalse, tc.wantReason)
+			backfillStatus := r.until(t, tenant, metav1.ConditionFalse, tc.wantReason)
 			wantNext := tc.wantReason != v1alpha1.ReasonInvalidSpec
 			ready := apimeta.IsStatusConditionTrue(tenant.Status.Conditions, v1alpha1.ConditionReady)
-			if (s.NextRunTime != nil) != wantNext || !ready {
-				t.Errorf("next run at %v, want one: %v; Ready %v, want it untouched", s.NextRunTime, wantNext, ready)
+			if (backfillStatus.NextRunTime != nil) != wantNext || !ready {
+				t.Errorf("next run at %v, want one: %v; Ready %v, want it untouched", backfillStatus.NextRunTime, wantNext, ready)
 			}
-			c := apimeta.FindStatusCondition(tenant.Status.Conditions, v1alpha1.ConditionBackfillSucceeded)
-			if !strings.Contains(c.Message, tc.wantMessage) {
-				t.Errorf("the message %q does not say %q", c.Message, tc.wantMessage)
+			condition := apimeta.FindStatusCondition(tenant.Status.Conditions, v1alpha1.ConditionBackfillSucceeded)
+			if !strings.Contains(condition.Message, tc.wantMessage) {
+				t.Errorf("the message %q does not say %q", condition.Message, tc.wantMessage)
 			}
 			r.poke(t, tenant, 5)
 			if n, _ := r.sent.count(); n != tc.wantRequests || r.runs(t, resultRefused) != 1 {
@@ -169,13 +169,13 @@ func TestPolicy(t *testing.T) {
 			func(u string) string { return strings.Replace(u, "127.0.0.1", "localhost", 1) }, v1alpha1.ReasonBackfillUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, exotelsim.Options{})
-			r.placeMany(1)
-			r.change = tc.change
-			tenant := r.tenant(t, "acme", func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL = tc.url(tenant.Spec.Exotel.APIBaseURL) })
-			r.start(t)
-			r.until(t, tenant, metav1.ConditionFalse, tc.wantReason)
-			if n := r.exotel.Requests(listPath); n != 0 {
+			rig := newRig(t, exotelsim.Options{})
+			rig.placeMany(1)
+			rig.change = tc.change
+			tenant := rig.tenant(t, "acme", func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL = tc.url(tenant.Spec.Exotel.APIBaseURL) })
+			rig.start(t)
+			rig.until(t, tenant, metav1.ConditionFalse, tc.wantReason)
+			if n := rig.exotel.Requests(listPath); n != 0 {
 				t.Errorf("%d requests came through", n)
 			}
 		})
@@ -188,26 +188,26 @@ func TestUnavailable(t *testing.T) {
 		"an outage": {Status: 503}, "a page": {HTML: true}, "asked for too much patience": {TooMany: 9, RetryAfter: 2 * time.Minute}, "a circle": {SamePage: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, exotelsim.Options{})
-			r.placeMany(3)
-			r.exotel.SetDetails(listPath, quirks)
-			tenant := r.tenant(t, "acme")
-			stop := r.start(t)
-			s := r.until(t, tenant, metav1.ConditionFalse, v1alpha1.ReasonBackfillUnavailable)
-			r.poke(t, tenant, 5)
-			if n, _ := r.sent.count(); n > 2 {
+			rig := newRig(t, exotelsim.Options{})
+			rig.placeMany(3)
+			rig.exotel.SetDetails(listPath, quirks)
+			tenant := rig.tenant(t, "acme")
+			stop := rig.start(t)
+			backfillStatus := rig.until(t, tenant, metav1.ConditionFalse, v1alpha1.ReasonBackfillUnavailable)
+			rig.poke(t, tenant, 5)
+			if n, _ := rig.sent.count(); n > 2 {
 				t.Errorf("%d requests, want at most two tries", n)
 			}
-			wait := s.NextRunTime.Sub(s.LastRunTime.Time)
-			if wait != 15*time.Minute || s.PendingFrom == nil || s.LastSuccessTime != nil {
-				t.Errorf("status %+v; want the next run after the interval, from where this one was", s)
+			wait := backfillStatus.NextRunTime.Sub(backfillStatus.LastRunTime.Time)
+			if wait != 15*time.Minute || backfillStatus.PendingFrom == nil || backfillStatus.LastSuccessTime != nil {
+				t.Errorf("status %+v; want the next run after the interval, from where this one was", backfillStatus)
 			}
-			r.exotel.SetDetails(listPath, exotelsim.DetailQuirks{})
-			s, _ = r.again(t, tenant, stop)
-			if s.PendingFrom != nil || s.LastSuccessTime == nil {
-				t.Errorf("status %+v; want a success", s)
+			rig.exotel.SetDetails(listPath, exotelsim.DetailQuirks{})
+			backfillStatus, _ = rig.again(t, tenant, stop)
+			if backfillStatus.PendingFrom != nil || backfillStatus.LastSuccessTime == nil {
+				t.Errorf("status %+v; want a success", backfillStatus)
 			}
-			if err := r.complete(t, tenant, 3); err != nil {
+			if err := rig.complete(t, tenant, 3); err != nil {
 				t.Error(err)
 			}
 		})
@@ -216,64 +216,64 @@ func TestUnavailable(t *testing.T) {
 
 // TestAskedToWait : Exotel's limit is waited out, and the run goes on.
 func TestAskedToWait(t *testing.T) {
-	r := newRig(t, exotelsim.Options{})
-	r.placeMany(5)
-	r.exotel.SetDetails(listPath, exotelsim.DetailQuirks{TooMany: 1, RetryAfter: time.Second})
-	r.exotel.SetDetails("/v1/Accounts/acme1/Calls/call0003.json", exotelsim.DetailQuirks{TooMany: 1, RetryAfter: time.Second})
-	tenant := r.tenant(t, "acme")
-	r.start(t)
-	r.succeeded(t, tenant)
-	if err := r.complete(t, tenant, 5); err != nil {
+	rig := newRig(t, exotelsim.Options{})
+	rig.placeMany(5)
+	rig.exotel.SetDetails(listPath, exotelsim.DetailQuirks{TooMany: 1, RetryAfter: time.Second})
+	rig.exotel.SetDetails("/v1/Accounts/acme1/Calls/call0003.json", exotelsim.DetailQuirks{TooMany: 1, RetryAfter: time.Second})
+	tenant := rig.tenant(t, "acme")
+	rig.start(t)
+	rig.succeeded(t, tenant)
+	if err := rig.complete(t, tenant, 5); err != nil {
 		t.Error(err)
 	}
-	r.sent.mu.Lock()
-	defer r.sent.mu.Unlock()
-	if len(r.sent.times) != 8 || r.sent.times[7].Sub(r.sent.times[0]) < 2*time.Second {
-		t.Errorf("%d requests within %s, want 8 and two seconds of waiting", len(r.sent.times), r.sent.times[len(r.sent.times)-1].Sub(r.sent.times[0]))
+	rig.sent.mu.Lock()
+	defer rig.sent.mu.Unlock()
+	if len(rig.sent.times) != 8 || rig.sent.times[7].Sub(rig.sent.times[0]) < 2*time.Second {
+		t.Errorf("%d requests within %s, want 8 and two seconds of waiting", len(rig.sent.times), rig.sent.times[len(rig.sent.times)-1].Sub(rig.sent.times[0]))
 	}
-	if n, _ := r.metric(t, "caly_backfill_requests_total", ""); n != 8 {
+	if n, _ := rig.metric(t, "caly_backfill_requests_total", ""); n != 8 {
 		t.Errorf("%v requests were counted", n)
 	}
 }
 
 // TestTwoTenantsOfOneAccount share its pace, and each finds its own calls: by the ExoPhone, or because it knows them.
 func TestTwoTenantsOfOneAccount(t *testing.T) {
-	r := newRig(t, exotelsim.Options{})
+	rig := newRig(t, exotelsim.Options{})
 	const every = 40 * time.Millisecond
-	r.change = func(f *Reconciler) { f.Interval = every }
+	rig.change = func(f *Reconciler) { f.Interval = every }
 	number := func(n string) func(*v1alpha1.Tenant) {
 		return func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.PhoneNumbers = []string{n} }
 	}
-	one, two, none := r.tenant(t, "one", number("+918047491899")), r.tenant(t, "two", number("+918047491900")), r.tenant(t, "none")
+	one, two, none := rig.tenant(t, "one", number("+918047491899")), rig.tenant(t, "two", number("+918047491900")), rig.tenant(t, "none")
 	for _, tenant := range []*v1alpha1.Tenant{one, two, none} {
-		r.hold(t, tenant)
+		rig.hold(t, tenant)
 	}
 	want := map[string]bool{}
 	for i := range 12 {
-		c := r.placed(fmt.Sprintf("call%04d", i), begun(i))
+		placedCall := rig.placed(fmt.Sprintf("call%04d", i), begun(i))
 		owner := one
 		switch i % 3 {
 		case 1:
-			c.PhoneNumber, owner = "08047491900", two
+			placedCall.PhoneNumber, owner = "08047491900", two
 		case 2:
-			c.PhoneNumber, owner = "08047490000", none
-			r.deliver(t, r.db, none, c.Answered())
+			placedCall.PhoneNumber, owner = "08047490000", none
+			rig.deliver(t, rig.db, none, placedCall.Answered())
 		}
 		if i == 11 {
-			c.PhoneNumber = "08047490001" // nobody's, and nobody knows it
-			c.SID = "nobodys"
+			placedCall.PhoneNumber = "08047490001" // nobody's, and nobody knows it
+			placedCall.SID = "nobodys"
 		} else {
-			want[owner.ID()+" "+c.SID] = true
+			want[owner.ID()+" "+placedCall.SID] = true
 		}
-		r.exotel.Place(accountSID, c)
+		rig.exotel.Place(accountSID, placedCall)
 	}
-	r.ageSuspects(t)
-	r.start(t)
+	rig.ageSuspects(t)
+	rig.start(t)
 	for _, tenant := range []*v1alpha1.Tenant{one, two, none} {
-		r.succeeded(t, tenant)
+		rig.succeeded(t, tenant)
 	}
 	got := map[string]bool{}
-	for id, w := range rows(t, r.pg) {
+	for id, w := range rows(t, rig.pg) {
 		if id != none.ID()+" call0011" { // its webhook came and Exotel knows nothing of it
 			got[id] = w.State == 4 && len(w.Queued) == 1
 		}
@@ -281,10 +281,10 @@ func TestTwoTenantsOfOneAccount(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("calls (-want +got):\n%s", d)
 	}
-	r.sent.mu.Lock()
-	defer r.sent.mu.Unlock()
-	n := len(r.sent.times)
-	if took := r.sent.times[n-1].Sub(r.sent.times[0]); n < 14 || took < time.Duration(n-1)*every-every/2 {
+	rig.sent.mu.Lock()
+	defer rig.sent.mu.Unlock()
+	n := len(rig.sent.times)
+	if took := rig.sent.times[n-1].Sub(rig.sent.times[0]); n < 14 || took < time.Duration(n-1)*every-every/2 {
 		t.Errorf("%d requests of three Tenants within %s, want %s between two", n, took, every)
 	}
 }
@@ -292,18 +292,18 @@ func TestTwoTenantsOfOneAccount(t *testing.T) {
 // TestAccountOfAnother is about a Tenant whose spec has the account and the number of another one. It gets no call, and
 // the holder of the account loses none.
 func TestAccountOfAnother(t *testing.T) {
-	r := newRig(t, exotelsim.Options{})
-	r.placeMany(3)
-	holder := r.tenant(t, "acme")
-	r.hold(t, holder)
-	evil := r.tenant(t, "evil", func(o *v1alpha1.Tenant) { o.Spec.Exotel.PhoneNumbers = []string{"+918047491899"} })
-	r.start(t)
-	r.succeeded(t, holder)
-	if err := r.complete(t, holder, 3); err != nil {
+	rig := newRig(t, exotelsim.Options{})
+	rig.placeMany(3)
+	holder := rig.tenant(t, "acme")
+	rig.hold(t, holder)
+	evil := rig.tenant(t, "evil", func(o *v1alpha1.Tenant) { o.Spec.Exotel.PhoneNumbers = []string{"+918047491899"} })
+	rig.start(t)
+	rig.succeeded(t, holder)
+	if err := rig.complete(t, holder, 3); err != nil {
 		t.Error(err)
 	}
-	r.poke(t, evil, 2)
-	for id := range rows(t, r.pg) {
+	rig.poke(t, evil, 2)
+	for id := range rows(t, rig.pg) {
 		if strings.HasPrefix(id, evil.ID()+" ") {
 			t.Errorf("%s has a call of the account", id)
 		}
@@ -314,22 +314,22 @@ func TestAccountOfAnother(t *testing.T) {
 func TestBounds(t *testing.T) {
 	for name, limits := range map[string]Limits{"requests": {Requests: 7}, "calls": {Calls: 7}} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, exotelsim.Options{})
-			r.placeMany(20)
-			r.change = func(f *Reconciler) { f.Limits = limits }
-			tenant := r.tenant(t, "acme")
-			stop := r.start(t)
-			s := r.succeeded(t, tenant)
-			if s.PendingFrom == nil || !s.PendingFrom.Equal(s.WindowEnd) || s.NextRunTime.Sub(s.LastRunTime.Time) != catchUp || r.runs(t, resultPending) != 1 {
-				t.Fatalf("status %+v; want it to go on soon", s)
+			rig := newRig(t, exotelsim.Options{})
+			rig.placeMany(20)
+			rig.change = func(f *Reconciler) { f.Limits = limits }
+			tenant := rig.tenant(t, "acme")
+			stop := rig.start(t)
+			backfillStatus := rig.succeeded(t, tenant)
+			if backfillStatus.PendingFrom == nil || !backfillStatus.PendingFrom.Equal(backfillStatus.WindowEnd) || backfillStatus.NextRunTime.Sub(backfillStatus.LastRunTime.Time) != catchUp || rig.runs(t, resultPending) != 1 {
+				t.Fatalf("status %+v; want it to go on soon", backfillStatus)
 			}
-			for runs := 1; s.PendingFrom != nil; runs++ {
-				before := s
-				if s, stop = r.again(t, tenant, stop); runs > 6 || !s.WindowStart.Equal(before.PendingFrom) || s.WindowEnd.Before(before.WindowEnd) {
-					t.Fatalf("run %d: status %+v after %+v; want it to go on from there", runs, s, before)
+			for runs := 1; backfillStatus.PendingFrom != nil; runs++ {
+				before := backfillStatus
+				if backfillStatus, stop = rig.again(t, tenant, stop); runs > 6 || !backfillStatus.WindowStart.Equal(before.PendingFrom) || backfillStatus.WindowEnd.Before(before.WindowEnd) {
+					t.Fatalf("run %d: status %+v after %+v; want it to go on from there", runs, backfillStatus, before)
 				}
 			}
-			if err := r.complete(t, tenant, 20); err != nil {
+			if err := rig.complete(t, tenant, 20); err != nil {
 				t.Error(err)
 			}
 		})
@@ -338,24 +338,24 @@ func TestBounds(t *testing.T) {
 
 // TestKilled : an operator that ends in the middle of a run leaves a part of the calls, and the next one the rest.
 func TestKilled(t *testing.T) {
-	r := newRig(t, exotelsim.Options{})
-	r.placeMany(230)
-	r.exotel.SetAllDetails(exotelsim.DetailQuirks{Delay: 5 * time.Millisecond})
-	tenant := r.tenant(t, "acme")
+	rig := newRig(t, exotelsim.Options{})
+	rig.placeMany(230)
+	rig.exotel.SetAllDetails(exotelsim.DetailQuirks{Delay: 5 * time.Millisecond})
+	tenant := rig.tenant(t, "acme")
 	for range 2 {
-		stop := r.start(t)
-		had := len(rows(t, r.pg))
+		stop := rig.start(t)
+		had := len(rows(t, rig.pg))
 		eventually.Within(soon).Succeeds(t, func(context.Context) error {
-			if n := len(rows(t, r.pg)); n <= had || n == 230 {
+			if n := len(rows(t, rig.pg)); n <= had || n == 230 {
 				return fmt.Errorf("%d calls", n)
 			}
 			return nil
 		})
 		stop()
 	}
-	r.start(t)
-	r.succeeded(t, tenant)
-	if err := r.complete(t, tenant, 230); err != nil {
+	rig.start(t)
+	rig.succeeded(t, tenant)
+	if err := rig.complete(t, tenant, 230); err != nil {
 		t.Error(err)
 	}
 }
@@ -448,19 +448,19 @@ func TestStoppedInTheMiddle(t *testing.T) {
 
 // TestTurnedOff : what backfill wrote into the status goes with it, and its metric too.
 func TestTurnedOff(t *testing.T) {
-	r := newRig(t, exotelsim.Options{})
-	tenant := r.tenant(t, "acme")
-	r.start(t)
-	s := r.succeeded(t, tenant)
-	if at, _ := r.metric(t, "caly_backfill_last_success_timestamp_seconds", tenant.ID()); at != float64(s.LastSuccessTime.Unix()) {
-		t.Errorf("last success at %v by the metric, %v by the status", at, s.LastSuccessTime)
+	rig := newRig(t, exotelsim.Options{})
+	tenant := rig.tenant(t, "acme")
+	rig.start(t)
+	backfillStatus := rig.succeeded(t, tenant)
+	if at, _ := rig.metric(t, "caly_backfill_last_success_timestamp_seconds", tenant.ID()); at != float64(backfillStatus.LastSuccessTime.Unix()) {
+		t.Errorf("last success at %v by the metric, %v by the status", at, backfillStatus.LastSuccessTime)
 	}
-	r.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.Backfill = nil })
+	rig.update(t, tenant, func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.Backfill = nil })
 	eventually.Within(soon).Succeeds(t, func(ctx context.Context) error {
-		if err := r.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); err != nil {
+		if err := rig.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); err != nil {
 			return err
 		}
-		_, there := r.metric(t, "caly_backfill_last_success_timestamp_seconds", tenant.ID())
+		_, there := rig.metric(t, "caly_backfill_last_success_timestamp_seconds", tenant.ID())
 		if tenant.Status.Backfill != nil || apimeta.FindStatusCondition(tenant.Status.Conditions, v1alpha1.ConditionBackfillSucceeded) != nil || there {
 			return fmt.Errorf("status %+v, metric %v", tenant.Status, there)
 		}
@@ -471,27 +471,27 @@ func TestTurnedOff(t *testing.T) {
 // TestPoison checks that a call with more recordings than a call may have, and one whose recording the Tenant does not
 // allow, are applied without the recording and reported, and are not asked for again.
 func TestPoison(t *testing.T) {
-	r := newRig(t, exotelsim.Options{})
-	tenant := r.tenant(t, "acme")
-	r.placeMany(5)
-	full := r.placed("full", begun(2))
+	rig := newRig(t, exotelsim.Options{})
+	tenant := rig.tenant(t, "acme")
+	rig.placeMany(5)
+	full := rig.placed("full", begun(2))
 	for i := range 16 {
-		u := exotelsim.RecordingURL(r.exotel.URL(), accountSID, fmt.Sprint("other", i), 1)
-		if _, err := r.db.Enqueue(t.Context(), tenant.ID(), "full", store.NewRecording{ID: recording.ID("full", u), SourceURL: u}); err != nil {
+		u := exotelsim.RecordingURL(rig.exotel.URL(), accountSID, fmt.Sprint("other", i), 1)
+		if _, err := rig.db.Enqueue(t.Context(), tenant.ID(), "full", store.NewRecording{ID: recording.ID("full", u), SourceURL: u}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	evil := r.placed("evil", begun(3))
+	evil := rig.placed("evil", begun(3))
 	evil.RecordingURL = "https://evil.example/x.mp3"
-	r.exotel.Place(accountSID, full, evil)
-	stop := r.start(t)
-	s := r.succeeded(t, tenant)
-	got := rows(t, r.pg)
+	rig.exotel.Place(accountSID, full, evil)
+	stop := rig.start(t)
+	backfillStatus := rig.succeeded(t, tenant)
+	got := rows(t, rig.pg)
 	_, there := got[tenant.ID()+" evil"]
-	if !there || *s.FoundMissing != 7 || len(got) != 7 || len(got[tenant.ID()+" full"].Queued) != 16 {
-		t.Errorf("found %d, %d calls; want seven found, and 16 recordings of the full one", *s.FoundMissing, len(got))
+	if !there || *backfillStatus.FoundMissing != 7 || len(got) != 7 || len(got[tenant.ID()+" full"].Queued) != 16 {
+		t.Errorf("found %d, %d calls; want seven found, and 16 recordings of the full one", *backfillStatus.FoundMissing, len(got))
 	}
-	api, err := store.OpenDataplane(t.Context(), r.pg.DataplaneDSN, store.Options{})
+	api, err := store.OpenDataplane(t.Context(), rig.pg.DataplaneDSN, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -505,11 +505,11 @@ func TestPoison(t *testing.T) {
 		!strings.Contains(condition.Message, want) {
 		t.Errorf("condition %+v, want that it says %q", condition, want)
 	}
-	r.sent.reset()
-	if s, _ = r.again(t, tenant, stop); *s.FoundMissing != 0 {
-		t.Errorf("the next run found %d", *s.FoundMissing)
+	rig.sent.reset()
+	if backfillStatus, _ = rig.again(t, tenant, stop); *backfillStatus.FoundMissing != 0 {
+		t.Errorf("the next run found %d", *backfillStatus.FoundMissing)
 	}
-	if _, single := r.sent.count(); single != 0 {
+	if _, single := rig.sent.count(); single != 0 {
 		t.Errorf("%d calls were asked for again", single)
 	}
 }
@@ -530,28 +530,28 @@ func TestLyingAPI(t *testing.T) {
 			"900 calls that Exotel listed could not be used", "calls=900"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, exotelsim.Options{})
+			rig := newRig(t, exotelsim.Options{})
 			page := `{"Metadata":{"NextPageUri":null},"Calls":[0` + strings.Repeat(",0", tc.records-1) + `]}`
 			api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				_,
 					_ = w.Write([]byte(page))
 			}))
 			defer api.Close()
-			tenant := r.tenant(t, "acme", func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL = api.URL })
-			r.start(t)
-			r.until(t, tenant, tc.wantStatus, tc.wantReason)
+			tenant := rig.tenant(t, "acme", func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.APIBaseURL = api.URL })
+			rig.start(t)
+			rig.until(t, tenant, tc.wantStatus, tc.wantReason)
 			var live v1alpha1.Tenant
-			if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), &live); err != nil {
+			if err := rig.Client.Get(t.Context(), client.ObjectKeyFromObject(tenant), &live); err != nil {
 				t.Fatal(err)
 			}
-			c := apimeta.FindStatusCondition(live.Status.Conditions, v1alpha1.ConditionBackfillSucceeded)
-			if !strings.Contains(c.Message, tc.wantMessage) || len(c.Message) > 1000 {
-				t.Errorf("the message is %q, want %q in it", c.Message, tc.wantMessage)
+			condition := apimeta.FindStatusCondition(live.Status.Conditions, v1alpha1.ConditionBackfillSucceeded)
+			if !strings.Contains(condition.Message, tc.wantMessage) || len(condition.Message) > 1000 {
+				t.Errorf("the message is %q, want %q in it", condition.Message, tc.wantMessage)
 			}
-			lines := strings.Count(r.logs.String(), "listed are left out")
-			if want := min(len(tc.wantLine), 1); lines != want || !strings.Contains(r.logs.String(), tc.wantLine) {
+			lines := strings.Count(rig.logs.String(), "listed are left out")
+			if want := min(len(tc.wantLine), 1); lines != want || !strings.Contains(rig.logs.String(), tc.wantLine) {
 				t.Errorf("%d lines about calls that are left out, want %d with %q:\n%.3000s", lines, want, tc.wantLine,
-					r.logs.String())
+					rig.logs.String())
 			}
 		})
 	}

@@ -22,94 +22,94 @@ import (
 // none that names the recording. After one run the rows are those of a database to which all came, and they stay so when webhooks
 // come late, and when the next run looks.
 func TestWhatWasLostIsFound(t *testing.T) {
-	r := newRig(t, exotelsim.Options{})
-	tenant := r.tenant(t, "acme")
+	rig := newRig(t, exotelsim.Options{})
+	tenant := rig.tenant(t, "acme")
 	whole := pgtest.New(t)
 	all := open(t, whole)
 	const calls = 250 // three pages
 	var placed []exotelsim.PlacedCall
 	lost := 0
 	for i := range calls {
-		c := r.placed(fmt.Sprintf("call%04d", i), begun(i))
-		placed = append(placed, c)
-		r.deliver(t, all, tenant, c.Answered())
-		r.deliver(t, all, tenant, c.Terminal())
+		placedCall := rig.placed(fmt.Sprintf("call%04d", i), begun(i))
+		placed = append(placed, placedCall)
+		rig.deliver(t, all, tenant, placedCall.Answered())
+		rig.deliver(t, all, tenant, placedCall.Terminal())
 		switch i % 9 {
 		case 0: // nothing came
 			lost++
 		case 3: // its end is not known
-			r.deliver(t, r.db, tenant, c.Answered())
+			rig.deliver(t, rig.db, tenant, placedCall.Answered())
 			lost++
 		case 6: // it came before its recording was there, or was cut
-			fields := c.Terminal()
+			fields := placedCall.Terminal()
 			fields.Del("RecordingUrl")
-			r.deliver(t, r.db, tenant, fields)
+			rig.deliver(t, rig.db, tenant, fields)
 			lost++
 		default:
-			r.deliver(t, r.db, tenant, c.Terminal())
+			rig.deliver(t, rig.db, tenant, placedCall.Terminal())
 		}
 	}
-	r.exotel.Place(accountSID, placed...)
+	rig.exotel.Place(accountSID, placed...)
 	want := rows(t, whole)
 	if len(want) != calls {
 		t.Fatalf("%d calls, want %d", len(want), calls)
 	}
 
-	stop := r.start(t)
-	s := r.succeeded(t, tenant)
-	if d := cmp.Diff(want, rows(t, r.pg)); d != "" {
+	stop := rig.start(t)
+	backfillStatus := rig.succeeded(t, tenant)
+	if d := cmp.Diff(want, rows(t, rig.pg)); d != "" {
 		t.Fatalf("calls (-all came +found again):\n%s", d)
 	}
-	if *s.FoundMissing != int32(lost) || *s.Checked < calls || s.PendingFrom != nil || !s.NextRunTime.After(s.LastRunTime.Time) {
-		t.Errorf("status %+v; want %d found, at least %d checked and a next run", s, lost, calls)
+	if *backfillStatus.FoundMissing != int32(lost) || *backfillStatus.Checked < calls || backfillStatus.PendingFrom != nil || !backfillStatus.NextRunTime.After(backfillStatus.LastRunTime.Time) {
+		t.Errorf("status %+v; want %d found, at least %d checked and a next run", backfillStatus, lost, calls)
 	}
-	if n, single := r.sent.count(); n > 3+lost+1 || single != lost {
+	if n, single := rig.sent.count(); n > 3+lost+1 || single != lost {
 		t.Errorf("%d requests, %d about single calls; want a page each hundred and one for each of the %d", n, single, lost)
 	}
 
 	for i := range placed {
-		r.deliver(t, r.db, tenant, placed[i].Answered())
-		r.deliver(t, r.db, tenant, placed[i].Terminal())
+		rig.deliver(t, rig.db, tenant, placed[i].Answered())
+		rig.deliver(t, rig.db, tenant, placed[i].Terminal())
 	}
-	if d := cmp.Diff(want, rows(t, r.pg)); d != "" {
+	if d := cmp.Diff(want, rows(t, rig.pg)); d != "" {
 		t.Errorf("calls, after webhooks came late (-want +got):\n%s", d)
 	}
 
-	r.sent.reset()
-	s, _ = r.again(t, tenant, stop)
-	if n, single := r.sent.count(); *s.FoundMissing != 0 || n != 3 || single != 0 {
-		t.Errorf("the next run found %d with %d requests, %d about single calls; want none, and three pages", *s.FoundMissing, n, single)
+	rig.sent.reset()
+	backfillStatus, _ = rig.again(t, tenant, stop)
+	if n, single := rig.sent.count(); *backfillStatus.FoundMissing != 0 || n != 3 || single != 0 {
+		t.Errorf("the next run found %d with %d requests, %d about single calls; want none, and three pages", *backfillStatus.FoundMissing, n, single)
 	}
-	if d := cmp.Diff(want, rows(t, r.pg)); d != "" {
+	if d := cmp.Diff(want, rows(t, rig.pg)); d != "" {
 		t.Errorf("calls, after the next run (-want +got):\n%s", d)
 	}
 }
 
 // TestNotYet : what goes on, and what Exotel has not filled in, is left to a later run, which takes it.
 func TestNotYet(t *testing.T) {
-	r := newRig(t, exotelsim.Options{})
-	tenant := r.tenant(t, "acme")
-	on := r.placed("goes-on", begun(0))
+	rig := newRig(t, exotelsim.Options{})
+	tenant := rig.tenant(t, "acme")
+	on := rig.placed("goes-on", begun(0))
 	on.Status, on.Ended = "in-progress", time.Time{}
-	started := r.placed("goes-on-and-started", begun(0)) // a suspect
+	started := rig.placed("goes-on-and-started", begun(0)) // a suspect
 	started.Status, started.Ended = "in-progress", time.Time{}
-	r.deliver(t, r.db, tenant, started.Answered())
-	young := r.placed("ended-just-now", time.Now().Add(-time.Minute).Truncate(time.Second))
+	rig.deliver(t, rig.db, tenant, started.Answered())
+	young := rig.placed("ended-just-now", time.Now().Add(-time.Minute).Truncate(time.Second))
 	young.Ended = time.Time{}
-	old := r.placed("ended-long-ago", begun(1))
+	old := rig.placed("ended-long-ago", begun(1))
 	old.Ended = time.Time{}
-	missed := r.placed("missed", begun(2)) // nobody took it, and Exotel calls it completed
+	missed := rig.placed("missed", begun(2)) // nobody took it, and Exotel calls it completed
 	missed.Direction, missed.Leg2Status, missed.RecordingURL, missed.ConversationSeconds = "inbound", "no-answer", "", 0
-	r.exotel.Place(accountSID, on, started, young, old, missed)
-	r.ageSuspects(t)
+	rig.exotel.Place(accountSID, on, started, young, old, missed)
+	rig.ageSuspects(t)
 
-	stop := r.start(t)
-	s := r.succeeded(t, tenant)
-	got := rows(t, r.pg)
-	if len(got) != 2 || got[tenant.ID()+" missed"].State != 6 || *s.FoundMissing != 1 {
-		t.Errorf("found %d: %+v; want the one that nobody took, and no more of the started one than before", *s.FoundMissing, got)
+	stop := rig.start(t)
+	backfillStatus := rig.succeeded(t, tenant)
+	got := rows(t, rig.pg)
+	if len(got) != 2 || got[tenant.ID()+" missed"].State != 6 || *backfillStatus.FoundMissing != 1 {
+		t.Errorf("found %d: %+v; want the one that nobody took, and no more of the started one than before", *backfillStatus.FoundMissing, got)
 	}
-	if n := r.exotel.Requests("/v1/Accounts/acme1/Calls/ended-just-now.json"); n != 0 {
+	if n := rig.exotel.Requests("/v1/Accounts/acme1/Calls/ended-just-now.json"); n != 0 {
 		t.Errorf("the call that ended just now was asked for %d times", n)
 	}
 
@@ -118,35 +118,35 @@ func TestNotYet(t *testing.T) {
 		c.Status, c.Ended, c.Updated = "completed", c.Started.Add(77*time.Second), time.Time{}
 		ended = append(ended, c)
 	}
-	r.exotel.Place(accountSID, ended...)
-	s, _ = r.again(t, tenant, stop)
-	got = rows(t, r.pg)
+	rig.exotel.Place(accountSID, ended...)
+	backfillStatus, _ = rig.again(t, tenant, stop)
+	got = rows(t, rig.pg)
 	for _, c := range ended {
-		if w := got[tenant.ID()+" "+c.SID]; w.State != 4 || !w.Ended.Equal(c.Ended) || len(w.Queued) != 1 {
-			t.Errorf("%s: %+v; want it completed with its end and recording", c.SID, w)
+		if row := got[tenant.ID()+" "+c.SID]; row.State != 4 || !row.Ended.Equal(c.Ended) || len(row.Queued) != 1 {
+			t.Errorf("%s: %+v; want it completed with its end and recording", c.SID, row)
 		}
 	}
-	if *s.FoundMissing != 4 {
-		t.Errorf("found %d, want 4", *s.FoundMissing)
+	if *backfillStatus.FoundMissing != 4 {
+		t.Errorf("found %d, want 4", *backfillStatus.FoundMissing)
 	}
 }
 
 // TestSuspectsBeyondTheLookback are found all the same, since a webhook told of their start.
 func TestSuspectsBeyondTheLookback(t *testing.T) {
-	r := newRig(t, exotelsim.Options{})
-	tenant := r.tenant(t, "acme")
-	c := r.placed("two-days-ago", time.Now().Add(-48*time.Hour).Truncate(time.Second))
-	fields := c.Answered()
-	fields.Set("StartTime", c.Terminal().Get("StartTime"))
-	r.deliver(t, r.db, tenant, fields)
+	rig := newRig(t, exotelsim.Options{})
+	tenant := rig.tenant(t, "acme")
+	placedCall := rig.placed("two-days-ago", time.Now().Add(-48*time.Hour).Truncate(time.Second))
+	fields := placedCall.Answered()
+	fields.Set("StartTime", placedCall.Terminal().Get("StartTime"))
+	rig.deliver(t, rig.db, tenant, fields)
 	unknown := fields
 	unknown.Set("CallSid", "unknown-to-exotel")
-	r.deliver(t, r.db, tenant, unknown)
-	r.exotel.Place(accountSID, c)
-	r.start(t)
-	s := r.succeeded(t, tenant)
-	if got := rows(t, r.pg)[tenant.ID()+" two-days-ago"]; got.State != 4 || len(got.Queued) != 1 || *s.FoundMissing != 1 {
-		t.Errorf("found %d: %+v; want it completed, with its recording", *s.FoundMissing, got)
+	rig.deliver(t, rig.db, tenant, unknown)
+	rig.exotel.Place(accountSID, placedCall)
+	rig.start(t)
+	backfillStatus := rig.succeeded(t, tenant)
+	if got := rows(t, rig.pg)[tenant.ID()+" two-days-ago"]; got.State != 4 || len(got.Queued) != 1 || *backfillStatus.FoundMissing != 1 {
+		t.Errorf("found %d: %+v; want it completed, with its recording", *backfillStatus.FoundMissing, got)
 	}
 }
 
@@ -158,8 +158,8 @@ func TestZones(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := newRig(t, exotelsim.Options{Zone: loc})
-			tenant := r.tenant(t, "acme", func(tenant *v1alpha1.Tenant) {
+			rig := newRig(t, exotelsim.Options{Zone: loc})
+			tenant := rig.tenant(t, "acme", func(tenant *v1alpha1.Tenant) {
 				tenant.Spec.Exotel.TimeZone = zone
 				tenant.Spec.Exotel.Backfill.Lookback = ptr.To(metav1Duration(50 * time.Hour))
 			})
@@ -167,15 +167,15 @@ func TestZones(t *testing.T) {
 			want := map[string]bool{}
 			for sid, ago := range map[string]time.Duration{"now": 2 * time.Second, "hour": time.Hour, "edge1": 24 * time.Hour, "edge2": 48 * time.Hour,
 				"first": 50*time.Hour - time.Minute} {
-				r.exotel.Place(accountSID, r.placed(sid, now.Add(-ago)))
+				rig.exotel.Place(accountSID, rig.placed(sid, now.Add(-ago)))
 				want[tenant.ID()+" "+sid] = true
 			}
 			// Room for clocks that were changed within.
-			r.exotel.Place(accountSID, r.placed("before", now.Add(-52*time.Hour)))
-			r.start(t)
-			r.succeeded(t, tenant)
+			rig.exotel.Place(accountSID, rig.placed("before", now.Add(-52*time.Hour)))
+			rig.start(t)
+			rig.succeeded(t, tenant)
 			got := map[string]bool{}
-			for id, w := range rows(t, r.pg) {
+			for id, w := range rows(t, rig.pg) {
 				got[id] = len(w.Queued) == 1 && w.Ended.Sub(w.Started) == 77*time.Second
 			}
 			if d := cmp.Diff(want, got); d != "" {
@@ -187,21 +187,21 @@ func TestZones(t *testing.T) {
 
 // TestSuspectsTakeTurns : those of which Exotel knows nothing do not keep the younger ones waiting for ever, and come again.
 func TestSuspectsTakeTurns(t *testing.T) {
-	r := newRig(t, exotelsim.Options{})
-	tenant := r.tenant(t, "acme")
+	rig := newRig(t, exotelsim.Options{})
+	tenant := rig.tenant(t, "acme")
 	for i, sid := range []string{"unknown0", "unknown1", "known"} {
-		c := r.placed(sid, begun(i))
-		fields := c.Answered()
-		fields.Set("StartTime", c.Terminal().Get("StartTime"))
-		r.deliver(t, r.db, tenant, fields)
+		placedCall := rig.placed(sid, begun(i))
+		fields := placedCall.Answered()
+		fields.Set("StartTime", placedCall.Terminal().Get("StartTime"))
+		rig.deliver(t, rig.db, tenant, fields)
 		if sid == "known" {
-			r.exotel.Place(accountSID, c)
+			rig.exotel.Place(accountSID, placedCall)
 		}
 	}
-	fill := &Reconciler{Client: r.Client, Store: r.db, Metrics: NewMetrics(prometheus.NewRegistry()),
+	fill := &Reconciler{Client: rig.Client, Store: rig.db, Metrics: NewMetrics(prometheus.NewRegistry()),
 		Sources: recording.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback}}
-	count := &counter{next: r.sent, metrics: fill.Metrics}
-	api, err := fill.newClient(tenant, &credentials{base: r.exotel.URL(), key: key, token: token}, calldetails.NewPacer(-1), count)
+	count := &counter{next: rig.sent, metrics: fill.Metrics}
+	api, err := fill.newClient(tenant, &credentials{base: rig.exotel.URL(), key: key, token: token}, calldetails.NewPacer(-1), count)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +222,7 @@ func TestSuspectsTakeTurns(t *testing.T) {
 			t.Fatal(err)
 		}
 		last = n.suspect
-		got = append(got, n.found, r.exotel.Requests("/v1/Accounts/acme1/Calls/unknown0.json"))
+		got = append(got, n.found, rig.exotel.Requests("/v1/Accounts/acme1/Calls/unknown0.json"))
 	}
 	if d := cmp.Diff([]int{0, 1, 1, 1, 0, 2}, got); d != "" {
 		t.Errorf("found, and times the first was asked for, after each run (-want +got):\n%s", d)

@@ -34,8 +34,8 @@ func TestCredentialsNeedTheLabel(t *testing.T) {
 	} {
 		tenant := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "support"}}
 		tenant.Spec.Exotel.CredentialsSecretRef.Name = tc.secret
-		r := &Reconciler{APIReader: env.Client, SecretLabel: tc.label}
-		got, err := r.readCredentials(t.Context(), tenant)
+		reconciler := &Reconciler{APIReader: env.Client, SecretLabel: tc.label}
+		got, err := reconciler.readCredentials(t.Context(), tenant)
 		if err != nil || (got != nil) != tc.want {
 			t.Errorf("%s: credentials %v, %v, want %v", name, got != nil, err, tc.want)
 		}

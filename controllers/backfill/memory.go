@@ -35,15 +35,15 @@ type remembered struct {
 
 // due is when the next run of a Tenant with this interval is.
 func (m *remembered) due(t *v1alpha1.Tenant, interval time.Duration) time.Time {
-	s, failed := m.status, m.condition != nil && m.condition.Status == metav1.ConditionFalse
-	if s.LastRunTime == nil || s.NextRunTime == nil || (failed && m.condition.ObservedGeneration != t.Generation) {
+	backfillStatus, failed := m.status, m.condition != nil && m.condition.Status == metav1.ConditionFalse
+	if backfillStatus.LastRunTime == nil || backfillStatus.NextRunTime == nil || (failed && m.condition.ObservedGeneration != t.Generation) {
 		return time.Time{}
 	}
 	// The interval may have been shortened since.
-	if soon := s.LastRunTime.Add(interval); soon.Before(s.NextRunTime.Time) {
+	if soon := backfillStatus.LastRunTime.Add(interval); soon.Before(backfillStatus.NextRunTime.Time) {
 		return soon
 	}
-	return s.NextRunTime.Time
+	return backfillStatus.NextRunTime.Time
 }
 
 // interval returns the time between two runs of a Tenant.
@@ -52,8 +52,8 @@ func (r *Reconciler) interval(t *v1alpha1.Tenant) time.Duration {
 }
 
 func lookback(t *v1alpha1.Tenant) time.Duration {
-	if d := t.Spec.Exotel.Backfill.Lookback; d != nil && d.Duration > 0 {
-		return d.Duration
+	if duration := t.Spec.Exotel.Backfill.Lookback; duration != nil && duration.Duration > 0 {
+		return duration.Duration
 	}
 	return defaultLookback
 }
@@ -72,11 +72,11 @@ func (m *memory) of(t *v1alpha1.Tenant) *remembered {
 		return known
 	}
 	fresh := &remembered{uid: t.UID}
-	if s := t.Status.Backfill; s != nil {
-		fresh.status = *s.DeepCopy()
+	if backfillStatus := t.Status.Backfill; backfillStatus != nil {
+		fresh.status = *backfillStatus.DeepCopy()
 	}
-	if c := apimeta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionBackfillSucceeded); c != nil {
-		fresh.condition = c.DeepCopy()
+	if condition := apimeta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionBackfillSucceeded); condition != nil {
+		fresh.condition = condition.DeepCopy()
 	}
 	if m.byID == nil {
 		m.byID = map[string]*remembered{}

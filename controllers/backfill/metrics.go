@@ -24,7 +24,7 @@ type Metrics struct {
 
 // NewMetrics registers them.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
-	m := &Metrics{
+	metrics := &Metrics{
 		runs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "caly_backfill_runs_total",
 			Help: "Looks at Exotel's Call Details, by how they ended."}, []string{"result"}),
 		unread: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "caly_backfill_unread_fields_total",
@@ -38,10 +38,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help: "When a Tenant's look at Exotel's Call Details last succeeded."}, []string{"tenant"}),
 	}
 	for _, result := range []string{resultSucceeded, resultPending, resultRefused, resultUnavailable, resultStopped} {
-		m.runs.WithLabelValues(result)
+		metrics.runs.WithLabelValues(result)
 	}
-	reg.MustRegister(m.runs, m.found, m.unread, m.requests, m.lastSuccess)
-	return m
+	reg.MustRegister(metrics.runs, metrics.found, metrics.unread, metrics.requests, metrics.lastSuccess)
+	return metrics
 }
 
 func (m *Metrics) succeeded(tenant string, at *metav1.Time) {

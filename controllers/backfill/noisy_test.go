@@ -67,7 +67,7 @@ func (slowAPI) RoundTrip(req *http.Request) (*http.Response, error) {
 func p99(t *testing.T, noisy int) (quiet time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := &Reconciler{APIReader: oneSecret{}, Store: noCalls{}, Transport: slowAPI{}, Interval: -1,
+		reconciler := &Reconciler{APIReader: oneSecret{}, Store: noCalls{}, Transport: slowAPI{}, Interval: -1,
 			Metrics: NewMetrics(prometheus.NewRegistry()), Recorder: events.NewFakeRecorder(100_000),
 			Sources: recording.SourcePolicy{AllowHTTP: true}}
 		limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](time.Second, time.Second)
@@ -84,7 +84,7 @@ func p99(t *testing.T, noisy int) (quiet time.Duration) {
 				tenant.Spec.Exotel.APIBaseURL = fmt.Sprintf("https://%s-%s.example.com", req.Namespace, req.Name)
 				ended := &remembered{}
 				s := &scope{tenant: tenant, memory: ended}
-				result, err := s.Result(r.look(t.Context(), s))
+				result, err := s.Result(reconciler.look(t.Context(), s))
 				if err != nil {
 					t.Error(err)
 				}
@@ -102,7 +102,7 @@ func p99(t *testing.T, noisy int) (quiet time.Duration) {
 			}
 		}
 		var all sync.WaitGroup
-		for range r.workers() {
+		for range reconciler.workers() {
 			all.Go(work)
 		}
 		request := func(namespace string, i int) (req reconcile.Request) {

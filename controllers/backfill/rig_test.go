@@ -79,8 +79,8 @@ type rig struct {
 
 func newRig(t *testing.T, o exotelsim.Options) *rig {
 	t.Helper()
-	e := kubetest.Get(t)
-	r := &rig{Env: e, ns: e.NewNamespace(t), pg: pgtest.New(t),
+	env := kubetest.Get(t)
+	r := &rig{Env: env, ns: env.NewNamespace(t), pg: pgtest.New(t),
 		sent: &recorder{next: netguard.NewTransport(loopback, nil, 8)}, logs: &safeBuffer{},
 		change: func(*Reconciler) {}}
 	r.db = open(t, r.pg)
@@ -217,10 +217,10 @@ func (r *rig) setReady(t *testing.T, tenant *v1alpha1.Tenant, ready bool) {
 
 func (r *rig) putSecret(t *testing.T, name, token string) {
 	t.Helper()
-	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}, StringData: map[string]string{"apiKey": key, "apiToken": token}}
-	err := r.Client.Create(t.Context(), s)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}, StringData: map[string]string{"apiKey": key, "apiToken": token}}
+	err := r.Client.Create(t.Context(), secret)
 	if apierrors.IsAlreadyExists(err) {
-		err = r.Client.Update(t.Context(), s)
+		err = r.Client.Update(t.Context(), secret)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -258,8 +258,8 @@ func (r *rig) until(
 		if err := r.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); err != nil {
 			return err
 		}
-		c := apimeta.FindStatusCondition(tenant.Status.Conditions, v1alpha1.ConditionBackfillSucceeded)
-		if c == nil || c.Status != status || c.Reason != reason || c.ObservedGeneration != tenant.Generation || tenant.Status.Backfill == nil {
+		condition := apimeta.FindStatusCondition(tenant.Status.Conditions, v1alpha1.ConditionBackfillSucceeded)
+		if condition == nil || condition.Status != status || condition.Reason != reason || condition.ObservedGeneration != tenant.Generation || tenant.Status.Backfill == nil {
 			return fmt.Errorf("want %s %s at generation %d: %v", status, reason, tenant.Generation, tenant.Status.Conditions)
 		}
 		return nil
@@ -329,9 +329,9 @@ func begun(i int) time.Time {
 
 // placed is a call with a recording at the stand-in.
 func (r *rig) placed(sid string, started time.Time) exotelsim.PlacedCall {
-	c := exotelsim.PlacedCall{Call: exotelsim.Call{SID: sid, From: "09876543210", To: "09123456789", Started: started, Ended: started.Add(77 * time.Second),
+	placedCall := exotelsim.PlacedCall{Call: exotelsim.Call{SID: sid, From: "09876543210", To: "09123456789", Started: started, Ended: started.Add(77 * time.Second),
 		RecordingURL: exotelsim.RecordingURL(r.exotel.URL(), accountSID, sid, 64)}, PhoneNumber: "08047491899", ConversationSeconds: 77, Price: "1.500"}
-	return c
+	return placedCall
 }
 
 // deliver brings a webhook to a database, by the way that webhooks take.
@@ -339,11 +339,11 @@ func (r *rig) deliver(t *testing.T, db *store.Operator, tenant *v1alpha1.Tenant,
 	t.Helper()
 	cfg := compile.Tenant(tenant)
 	cfg.TimeZone = "Asia/Kolkata"
-	e := ingest.Build(cfg, recording.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback}, ingest.Delivery{
+	event := ingest.Build(cfg, recording.SourcePolicy{AllowHTTP: true, AllowedCIDRs: loopback}, ingest.Delivery{
 		Kind:   exotel.KindStatus,
 		Source: ingest.SourceWebhook, Fields: exotel.Request{RawQuery: fields.Encode()}, ReceivedAt: time.Now()})
-	if _, err := db.Ingest(t.Context(), e); err != nil || e.DeadReason != "" {
-		t.Fatal(err, e.DeadReason)
+	if _, err := db.Ingest(t.Context(), event); err != nil || event.DeadReason != "" {
+		t.Fatal(err, event.DeadReason)
 	}
 }
 

@@ -102,11 +102,11 @@ func (n *run) suspects(ctx context.Context) error {
 	for _, s := range list {
 		n.suspect = s
 		n.checked++
-		c, err := n.ask(ctx, s.CallSID)
+		call, err := n.ask(ctx, s.CallSID)
 		if err != nil {
 			return errors.Join(err, n.apply(ctx, found))
 		}
-		found = n.add(found, c)
+		found = n.add(found, call)
 	}
 	if len(list) < n.limits.Suspects {
 		n.suspect = store.Suspect{}
@@ -119,17 +119,17 @@ func (n *run) ask(ctx context.Context, sid string) (*calldetails.Call, error) {
 	if n.count.n.Load() >= int64(n.limits.Requests) {
 		return nil, errBounds
 	}
-	c, err := n.client.Call(ctx, sid)
+	call, err := n.client.Call(ctx, sid)
 	switch {
 	case errors.Is(err, calldetails.ErrNotFound), errors.Is(err, calldetails.ErrUnreadable):
 		log.FromContext(ctx).V(1).Info("Exotel does not tell of a call; asked again in the next run", "tenant", n.tenant.ID(), "call", sid, "why", err.Error())
 		return nil, nil
 	case err != nil:
 		return nil, err
-	case !c.Settled():
+	case !call.Settled():
 		return nil, nil
 	}
-	return &c, nil
+	return &call, nil
 }
 
 // list looks at the calls that were created in a window, page by page.
@@ -197,11 +197,11 @@ func (n *run) collect(ctx context.Context, calls []calldetails.Call, known map[s
 		}
 		k, there := known[calls[i].SID]
 		if n.missing(&calls[i], k, there) {
-			c, err := n.ask(ctx, calls[i].SID)
+			call, err := n.ask(ctx, calls[i].SID)
 			if err != nil {
 				return i, found, err
 			}
-			found = n.add(found, c)
+			found = n.add(found, call)
 		}
 		n.checked++
 	}

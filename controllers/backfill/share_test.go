@@ -29,7 +29,7 @@ func (n *noSecrets) Get(_ context.Context, key client.ObjectKey, _ client.Object
 // run of another one.
 func TestNamespaceHoldsAQuarterOfTheRuns(t *testing.T) {
 	secrets := &noSecrets{}
-	r := &Reconciler{APIReader: secrets}
+	reconciler := &Reconciler{APIReader: secrets}
 	tenant := func(namespace string) *v1alpha1.Tenant {
 		o := withBackfill(0, 0)
 		o.Namespace, o.Name = namespace, "support"
@@ -37,7 +37,7 @@ func TestNamespaceHoldsAQuarterOfTheRuns(t *testing.T) {
 	}
 	var leave []func()
 	for range 4 {
-		release, ok := r.runs().TryAcquire("noisy")
+		release, ok := reconciler.runs().TryAcquire("noisy")
 		if !ok {
 			t.Fatal("fewer than four runs of a namespace at once")
 		}
@@ -52,17 +52,17 @@ func TestNamespaceHoldsAQuarterOfTheRuns(t *testing.T) {
 		{"quiet", ctrl.Result{}, 1},
 	} {
 		s := &scope{tenant: tenant(tc.namespace), memory: &remembered{}}
-		got, err := s.Result(r.look(t.Context(), s))
+		got, err := s.Result(reconciler.look(t.Context(), s))
 		if err != nil || got != tc.want || secrets.asked != tc.wantAsked {
 			t.Errorf("%s: %+v, %v, %d Secrets read; want %+v, %d", tc.namespace, got, err, secrets.asked, tc.want, tc.wantAsked)
 		}
 	}
 	leave[0]()
 	s := &scope{tenant: tenant("noisy"), memory: &remembered{}}
-	if _, err := s.Result(r.look(t.Context(), s)); err != nil || secrets.asked != 2 {
+	if _, err := s.Result(reconciler.look(t.Context(), s)); err != nil || secrets.asked != 2 {
 		t.Errorf("after a run has ended: %v, %d Secrets read", err, secrets.asked)
 	}
-	if held := r.runs().Held("noisy"); held != 3 {
+	if held := reconciler.runs().Held("noisy"); held != 3 {
 		t.Errorf("%d runs are held, want the 3 that go on", held)
 	}
 }

@@ -88,11 +88,11 @@ func (r *Reconciler) findOwner(ctx context.Context, s *scope) (err error) {
 
 // execute runs. A run that was stopped leaves nothing to say.
 func (r *Reconciler) execute(ctx context.Context, s *scope) error {
-	n := s.run
-	limited, cancel := context.WithTimeout(ctx, n.limits.Time)
+	run := s.run
+	limited, cancel := context.WithTimeout(ctx, run.limits.Time)
 	defer cancel()
-	err := n.do(limited)
-	n.tellLeftOut(ctx)
+	err := run.do(limited)
+	run.tellLeftOut(ctx)
 	switch {
 	case ctx.Err() != nil || errors.Is(err, errStopped):
 		r.Metrics.runs.WithLabelValues(resultStopped).Inc()
@@ -100,16 +100,16 @@ func (r *Reconciler) execute(ctx context.Context, s *scope) error {
 	case limited.Err() != nil:
 		err = errBounds
 	}
-	v := judge(err)
-	if v.result == resultSucceeded && n.left > 0 {
-		v.reason, v.message = v1alpha1.ReasonBackfillIncomplete, fmt.Sprintf(
-			"%d calls that Exotel listed could not be used; the first one: %v", n.left, n.why)
+	verdict := judge(err)
+	if verdict.result == resultSucceeded && run.left > 0 {
+		verdict.reason, verdict.message = v1alpha1.ReasonBackfillIncomplete, fmt.Sprintf(
+			"%d calls that Exotel listed could not be used; the first one: %v", run.left, run.why)
 	}
-	s.memory.suspect, s.memory.refused = n.suspect, [32]byte{}
-	if v.result == resultRefused {
+	s.memory.suspect, s.memory.refused = run.suspect, [32]byte{}
+	if verdict.result == resultRefused {
 		s.memory.refused = s.creds.digest(s.tenant)
 	}
-	r.conclude(s, v)
+	r.conclude(s, verdict)
 	return nil
 }
 
@@ -142,26 +142,26 @@ func judge(err error) verdict {
 
 // conclude remembers how the run ended, for its status.
 func (r *Reconciler) conclude(s *scope, v verdict) {
-	t, m, n := s.tenant, s.memory, s.run
+	t, remembered, run := s.tenant, s.memory, s.run
 	r.Metrics.runs.WithLabelValues(v.result).Inc()
 	now := metav1.Now()
 	next := v1alpha1.BackfillStatus{
 		LastRunTime:     &now,
-		LastSuccessTime: m.status.LastSuccessTime,
-		WindowStart:     &metav1.Time{Time: n.from},
-		Checked:         ptr.To(int32(min(n.checked, 1<<30))), //nolint:gosec // bounded here
-		FoundMissing:    ptr.To(int32(min(n.found, 1<<30))),   //nolint:gosec // bounded here
+		LastSuccessTime: remembered.status.LastSuccessTime,
+		WindowStart:     &metav1.Time{Time: run.from},
+		Checked:         ptr.To(int32(min(run.checked, 1<<30))), //nolint:gosec // bounded here
+		FoundMissing:    ptr.To(int32(min(run.found, 1<<30))),   //nolint:gosec // bounded here
 	}
-	reached := metav1.Time{Time: n.reached.Truncate(time.Second)}
-	if n.reached.IsZero() {
-		reached.Time = n.from
+	reached := metav1.Time{Time: run.reached.Truncate(time.Second)}
+	if run.reached.IsZero() {
+		reached.Time = run.from
 	}
 	next.WindowEnd = &reached
 	status := metav1.ConditionFalse
 	switch v.result {
 	case resultSucceeded:
 		next.LastSuccessTime = &now
-		if n.left == 0 {
+		if run.left == 0 {
 			status = metav1.ConditionTrue
 		}
 		next.NextRunTime = &metav1.Time{Time: now.Add(r.interval(t))}
@@ -174,15 +174,15 @@ func (r *Reconciler) conclude(s *scope, v verdict) {
 			next.NextRunTime = &metav1.Time{Time: now.Add(r.interval(t))}
 		}
 	}
-	before := m.condition
+	before := remembered.condition
 	list := []metav1.Condition{}
 	if before != nil {
 		list = append(list, *before)
 	}
 	apimeta.SetStatusCondition(&list, metav1.Condition{Type: v1alpha1.ConditionBackfillSucceeded, Status: status, Reason: v.reason,
-		Message: v.message + n.incomplete(), ObservedGeneration: t.Generation})
-	m.status, m.condition, m.unwritten = next, &list[0], true
-	r.tell(t, before, m.condition)
+		Message: v.message + run.incomplete(), ObservedGeneration: t.Generation})
+	remembered.status, remembered.condition, remembered.unwritten = next, &list[0], true
+	r.tell(t, before, remembered.condition)
 	r.Metrics.succeeded(t.ID(), next.LastSuccessTime)
 }
 

@@ -74,8 +74,8 @@ func TestDue(t *testing.T) {
 		"refused": {time.Hour, remembered{status: v1alpha1.BackfillStatus{LastRunTime: at(0)}, condition: failedAt(2)}, time.Time{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, tenant := &Reconciler{MinInterval: 5 * time.Minute}, withBackfill(tc.interval, 0)
-			if got := tc.m.due(tenant, r.interval(tenant)); !got.Equal(tc.want) {
+			reconciler, tenant := &Reconciler{MinInterval: 5 * time.Minute}, withBackfill(tc.interval, 0)
+			if got := tc.m.due(tenant, reconciler.interval(tenant)); !got.Equal(tc.want) {
 				t.Errorf("due at %s, want %s", got, tc.want)
 			}
 		})

@@ -41,13 +41,13 @@ func TestCallOutcome(t *testing.T) {
 
 // TestCallIsShown: a CallRecording shows what became of its call, from the call's row.
 func TestCallIsShown(t *testing.T) {
-	r := newRig(t)
-	r.tenant(t)
-	o := r.apply(t, "shown")
-	r.exec(t, `INSERT INTO calls (tenant, call_sid, state, legs) VALUES ($1, 'call-1', 4,
+	rig := newRig(t)
+	rig.tenant(t)
+	callRecording := rig.apply(t, "shown")
+	rig.exec(t, `INSERT INTO calls (tenant, call_sid, state, legs) VALUES ($1, 'call-1', 4,
 		'{"dial:7/1": {"number": "0912", "weight": 4, "seconds": 40, "called": true,
-			"at": "2026-03-01T12:00:00Z"}}')`, o.TenantID())
-	now, _ := r.reconcile(t, o)
+			"at": "2026-03-01T12:00:00Z"}}')`, callRecording.TenantID())
+	now, _ := rig.reconcile(t, callRecording)
 	want := &v1alpha1.CallOutcome{Outcome: "completed", Legs: []v1alpha1.CallLeg{{Kind: "dial", Number: "0912",
 		Result:        "completed",
 		OnCallSeconds: ptr.To[int32](40), ReportedTime: ptr.To(metav1.NewTime(noon).Rfc3339Copy())}}}

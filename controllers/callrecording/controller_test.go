@@ -57,10 +57,10 @@ func TestRefused(t *testing.T) {
 		"plain http": {func(t *testing.T, r *rig) { r.tenant(t) },
 			func(o *v1alpha1.CallRecording) { o.Spec.SourceURL = "http://recordings.exotel.com/a.mp3" }, "SourceRefused", "Stalled", "must be https"},
 		"the seventeenth of its call": {func(t *testing.T, r *rig) {
-			o := &v1alpha1.CallRecording{ObjectMeta: r.tenant(t).ObjectMeta}
+			callRecording := &v1alpha1.CallRecording{ObjectMeta: r.tenant(t).ObjectMeta}
 			for i := range 16 {
-				o.Spec = v1alpha1.CallRecordingSpec{TenantRef: v1alpha1.TenantReference{Name: "support"}, CallSID: "call-1", SourceURL: fmt.Sprintf("https://x/%d", i)}
-				r.enqueue(t, o)
+				callRecording.Spec = v1alpha1.CallRecordingSpec{TenantRef: v1alpha1.TenantReference{Name: "support"}, CallSID: "call-1", SourceURL: fmt.Sprintf("https://x/%d", i)}
+				r.enqueue(t, callRecording)
 			}
 		}, nil, "SourceRefused", "Stalled", "(16)"},
 	}
@@ -72,15 +72,15 @@ func TestRefused(t *testing.T) {
 			if change == nil {
 				change = func(*v1alpha1.CallRecording) {}
 			}
-			o, _ := r.reconcile(t, r.apply(t, "by-hand", change))
-			c := apimeta.FindStatusCondition(o.Status.Conditions, tt.condition)
+			callRecording, _ := r.reconcile(t, r.apply(t, "by-hand", change))
+			c := apimeta.FindStatusCondition(callRecording.Status.Conditions, tt.condition)
 			if c == nil || c.Reason != tt.want || !strings.Contains(c.Message, tt.message) {
 				t.Errorf("%s is %+v, want reason %s and %q", tt.condition, c, tt.want, tt.message)
 			}
-			if o.Status.Phase != "" || o.Status.RecordingID == "" {
-				t.Errorf("phase %q and id %q, want none and its id", o.Status.Phase, o.Status.RecordingID)
+			if callRecording.Status.Phase != "" || callRecording.Status.RecordingID == "" {
+				t.Errorf("phase %q and id %q, want none and its id", callRecording.Status.Phase, callRecording.Status.RecordingID)
 			}
-			if _, ok := r.row(t, o); ok {
+			if _, ok := r.row(t, callRecording); ok {
 				t.Error("it was queued all the same")
 			}
 			if got := r.told(); len(got) > 0 {
@@ -104,34 +104,34 @@ func TestRowOfATenantThatGoes(t *testing.T) {
 	}
 	for state, tt := range tests {
 		t.Run(string(state), func(t *testing.T) {
-			r := newRig(t)
-			tenant := r.tenant(t, func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} })
-			old := r.apply(t, "before")
-			r.reconcile(t, old)
-			r.pods(t).drive(t, state)
+			rig := newRig(t)
+			tenant := rig.tenant(t, func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} })
+			old := rig.apply(t, "before")
+			rig.reconcile(t, old)
+			rig.pods(t).drive(t, state)
 			look := func(want seen) {
 				t.Helper()
-				o, _ := r.reconcile(t, r.apply(t, fmt.Sprintf("look-%d", len(r.written()))))
-				if diff := cmp.Diff(want, seen{o.Status.Phase, reasonOf(o)}); diff != "" {
+				callRecording, _ := rig.reconcile(t, rig.apply(t, fmt.Sprintf("look-%d", len(rig.written()))))
+				if diff := cmp.Diff(want, seen{callRecording.Status.Phase, reasonOf(callRecording)}); diff != "" {
 					t.Errorf("a new CallRecording (-want +got):\n%s", diff)
 				}
-				if row, ok := r.row(t, o); !ok || row.State != state {
+				if row, ok := rig.row(t, callRecording); !ok || row.State != state {
 					t.Errorf("the row is %+v", row)
 				}
 			}
 			look(tt.there)
-			if err := r.Delete(t.Context(), tenant); err != nil {
+			if err := rig.Delete(t.Context(), tenant); err != nil {
 				t.Fatal(err)
 			}
 			look(tt.deleting)
 			base := tenant.DeepCopy()
 			tenant.Finalizers = nil
-			if err := r.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+			if err := rig.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 				t.Fatal(err)
 			}
 			look(tt.gone)
-			o, _ := r.reconcile(t, old)
-			if got := reasonOf(o); got != tt.gone.Reason {
+			callRecording, _ := rig.reconcile(t, old)
+			if got := reasonOf(callRecording); got != tt.gone.Reason {
 				t.Errorf("the CallRecording of before says %s, want %s", got, tt.gone.Reason)
 			}
 		})
@@ -140,32 +140,32 @@ func TestRowOfATenantThatGoes(t *testing.T) {
 
 // A Tenant that is being deleted deletes its rows: looking at a CallRecording must not put one back behind its back.
 func TestRowsOfADeletedTenantAreNotPutBack(t *testing.T) {
-	r := newRig(t)
-	tenant := r.tenant(t, func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} })
-	waits, ended := r.apply(t, "waits"), r.apply(t, "ended", func(o *v1alpha1.CallRecording) { o.Spec.CallSID = "call-2" })
-	r.reconcile(t, ended)
-	r.pods(t).fail(t)
-	r.reconcile(t, ended)
-	r.reconcile(t, waits)
-	if err := r.Delete(t.Context(), tenant); err != nil {
+	rig := newRig(t)
+	tenant := rig.tenant(t, func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} })
+	waits, ended := rig.apply(t, "waits"), rig.apply(t, "ended", func(o *v1alpha1.CallRecording) { o.Spec.CallSID = "call-2" })
+	rig.reconcile(t, ended)
+	rig.pods(t).fail(t)
+	rig.reconcile(t, ended)
+	rig.reconcile(t, waits)
+	if err := rig.Delete(t.Context(), tenant); err != nil {
 		t.Fatal(err)
 	}
 	for _, when := range []string{"before its rows are deleted", "after"} {
-		r.annotate(t, ended, "again "+when)
+		rig.annotate(t, ended, "again "+when)
 		for _, o := range []*v1alpha1.CallRecording{waits, ended} {
-			if now, _ := r.reconcile(t, o); reasonOf(now) != "TenantNotReady" {
+			if now, _ := rig.reconcile(t, o); reasonOf(now) != "TenantNotReady" {
 				t.Errorf("%s, %s: %s, want TenantNotReady", o.Name, when, reasonOf(now))
 			}
 		}
-		if r.db.retries.Load() != 0 {
+		if rig.db.retries.Load() != 0 {
 			t.Fatalf("%s, a row was put into the queue", when)
 		}
-		if err := r.db.DeleteTenant(t.Context(), tenant.ID()); err != nil {
+		if err := rig.db.DeleteTenant(t.Context(), tenant.ID()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, o := range []*v1alpha1.CallRecording{waits, ended} {
-		if row, ok := r.row(t, o); ok {
+		if row, ok := rig.row(t, o); ok {
 			t.Errorf("%s has a row again: %+v", o.Name, row)
 		}
 	}
@@ -196,23 +196,23 @@ func TestRetry(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			r.tenant(t)
-			o := r.apply(t, "by-hand")
-			r.reconcile(t, o)
-			r.pods(t).drive(t, tt.state)
-			o, _ = r.reconcile(t, o)
+			rig := newRig(t)
+			rig.tenant(t)
+			callRecording := rig.apply(t, "by-hand")
+			rig.reconcile(t, callRecording)
+			rig.pods(t).drive(t, tt.state)
+			callRecording, _ = rig.reconcile(t, callRecording)
 			for _, v := range tt.values {
-				r.annotate(t, o, v)
-				o, _ = r.reconcile(t, o)
+				rig.annotate(t, callRecording, v)
+				callRecording, _ = rig.reconcile(t, callRecording)
 			}
-			row, _ := r.row(t, o)
-			got := result{row.State, row.Attempts, o.Status.Phase, o.Status.LastHandledRetry, r.db.retries.Load()}
+			row, _ := rig.row(t, callRecording)
+			got := result{row.State, row.Attempts, callRecording.Status.Phase, callRecording.Status.LastHandledRetry, rig.db.retries.Load()}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("result (-want +got):\n%s", diff)
 			}
-			if (o.Status.FinishedTime != nil) != (row.State == rowUploaded || row.State == rowFailed) {
-				t.Errorf("finishedTime is %v of a row that is %s", o.Status.FinishedTime, row.State)
+			if (callRecording.Status.FinishedTime != nil) != (row.State == rowUploaded || row.State == rowFailed) {
+				t.Errorf("finishedTime is %v of a row that is %s", callRecording.Status.FinishedTime, row.State)
 			}
 		})
 	}
@@ -221,20 +221,20 @@ func TestRetry(t *testing.T) {
 // One value is one round: once that has failed too, only another value asks for the next. A value from before the failure
 // is used up.
 func TestEachRetryActsOnce(t *testing.T) {
-	r := newRig(t)
-	r.tenant(t)
-	pods := r.pods(t)
-	o := r.apply(t, "by-hand", func(o *v1alpha1.CallRecording) { o.Annotations = map[string]string{v1alpha1.AnnotationRetry: "0"} })
-	r.reconcile(t, o)
+	rig := newRig(t)
+	rig.tenant(t)
+	pods := rig.pods(t)
+	callRecording := rig.apply(t, "by-hand", func(o *v1alpha1.CallRecording) { o.Annotations = map[string]string{v1alpha1.AnnotationRetry: "0"} })
+	rig.reconcile(t, callRecording)
 	pods.fail(t)
-	o, _ = r.reconcile(t, o)
+	callRecording, _ = rig.reconcile(t, callRecording)
 	for _, step := range []struct {
 		value string
 		again bool
 	}{{"0", false}, {"1", true}, {"1", false}, {"2", true}} {
-		r.annotate(t, o, step.value)
-		o, _ = r.reconcile(t, o)
-		row, _ := r.row(t, o)
+		rig.annotate(t, callRecording, step.value)
+		callRecording, _ = rig.reconcile(t, callRecording)
+		row, _ := rig.row(t, callRecording)
 		if again := row.State == store.StatePending; again != step.again {
 			t.Fatalf("after value %q the row is %s", step.value, row.State)
 		}
@@ -245,12 +245,12 @@ func TestEachRetryActsOnce(t *testing.T) {
 			t.Errorf("the round begins with %d attempts", row.Attempts)
 		}
 		pods.fail(t)
-		if o, _ = r.reconcile(t, o); o.Status.Phase != v1alpha1.RecordingPhaseFailed {
-			t.Errorf("after value %q it is %s", step.value, o.Status.Phase)
+		if callRecording, _ = rig.reconcile(t, callRecording); callRecording.Status.Phase != v1alpha1.RecordingPhaseFailed {
+			t.Errorf("after value %q it is %s", step.value, callRecording.Status.Phase)
 		}
 	}
 	warning := "Warning UploadFailed the source says 410"
-	told := r.told()
+	told := rig.told()
 	if len(told) != 3 || slices.ContainsFunc(told, func(e string) bool { return !strings.HasPrefix(e, warning) }) {
 		t.Errorf("events %q, want one of each of the three failures", told)
 	}
@@ -258,19 +258,19 @@ func TestEachRetryActsOnce(t *testing.T) {
 
 // A recording that waits for its next attempt is due at once, with all attempts.
 func TestRetryOfAWaitingOne(t *testing.T) {
-	r := newRig(t)
-	r.tenant(t)
-	pods := r.pods(t)
-	o := r.apply(t, "by-hand")
-	r.reconcile(t, o)
+	rig := newRig(t)
+	rig.tenant(t)
+	pods := rig.pods(t)
+	callRecording := rig.apply(t, "by-hand")
+	rig.reconcile(t, callRecording)
 	pods.later(t, pods.claim(t), time.Now().Add(time.Hour))
-	if o, _ = r.reconcile(t, o); o.Status.Phase != v1alpha1.RecordingPhaseWaiting || *o.Status.Attempts != 1 {
-		t.Fatalf("it is %s after %d attempts", o.Status.Phase, *o.Status.Attempts)
+	if callRecording, _ = rig.reconcile(t, callRecording); callRecording.Status.Phase != v1alpha1.RecordingPhaseWaiting || *callRecording.Status.Attempts != 1 {
+		t.Fatalf("it is %s after %d attempts", callRecording.Status.Phase, *callRecording.Status.Attempts)
 	}
-	r.annotate(t, o, "now")
-	o, _ = r.reconcile(t, o)
-	if row, _ := r.row(t, o); row.Attempts != 0 || time.Until(row.AvailableAt) > 0 || *o.Status.Attempts != 0 {
-		t.Errorf("the row has %d attempts and is due at %s; shown are %d", row.Attempts, row.AvailableAt, *o.Status.Attempts)
+	rig.annotate(t, callRecording, "now")
+	callRecording, _ = rig.reconcile(t, callRecording)
+	if row, _ := rig.row(t, callRecording); row.Attempts != 0 || time.Until(row.AvailableAt) > 0 || *callRecording.Status.Attempts != 0 {
+		t.Errorf("the row has %d attempts and is due at %s; shown are %d", row.Attempts, row.AvailableAt, *callRecording.Status.Attempts)
 	}
 	pods.upload(t)
 }
@@ -313,23 +313,23 @@ func TestTTL(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			r.tenant(t, tt.ttl)
-			o := r.apply(t, "by-hand")
-			r.reconcile(t, o)
+			callRecording := r.apply(t, "by-hand")
+			r.reconcile(t, callRecording)
 			r.pods(t).drive(t, tt.state)
-			if _, err := r.rec.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(o)}); err != nil { // shows the end
+			if _, err := r.rec.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(callRecording)}); err != nil { // shows the end
 				t.Fatal(err)
 			}
 			if tt.before != nil {
-				tt.before(t, r, r.read(t, o))
+				tt.before(t, r, r.read(t, callRecording))
 			}
-			now, result := r.reconcile(t, o)
+			now, result := r.reconcile(t, callRecording)
 			if (now == nil) != (tt.want == 0) {
 				t.Fatalf("it is %v", now)
 			}
 			if left := max(tt.want, 0); result.RequeueAfter > left || result.RequeueAfter < left-time.Minute {
 				t.Errorf("looked at again after %s, want %s", result.RequeueAfter, left)
 			}
-			if _, ok := r.row(t, o); !ok {
+			if _, ok := r.row(t, callRecording); !ok {
 				t.Error("the recording's row went with it")
 			}
 		})
@@ -340,26 +340,26 @@ func TestTTL(t *testing.T) {
 func TestAppliedAgain(t *testing.T) {
 	for state, want := range map[store.RecordingState]v1alpha1.RecordingPhase{rowUploaded: "Uploaded", rowFailed: "Failed"} {
 		t.Run(string(state), func(t *testing.T) {
-			r := newRig(t)
-			r.tenant(t)
-			o := r.apply(t, "by-hand")
-			r.reconcile(t, o)
-			r.pods(t).drive(t, state)
-			if err := r.Delete(t.Context(), o); err != nil { // by a person: nothing holds it, and the row stays
+			rig := newRig(t)
+			rig.tenant(t)
+			callRecording := rig.apply(t, "by-hand")
+			rig.reconcile(t, callRecording)
+			rig.pods(t).drive(t, state)
+			if err := rig.Delete(t.Context(), callRecording); err != nil { // by a person: nothing holds it, and the row stays
 				t.Fatal(err)
 			}
-			if now, _ := r.reconcile(t, o); now != nil {
+			if now, _ := rig.reconcile(t, callRecording); now != nil {
 				t.Fatalf("deleted, it is %+v", now)
 			}
-			r.exec(t, `UPDATE recording_history SET finished_at = now() - interval '40 days'`)
-			now, result := r.reconcile(t, r.apply(t, "by-hand"))
+			rig.exec(t, `UPDATE recording_history SET finished_at = now() - interval '40 days'`)
+			now, result := rig.reconcile(t, rig.apply(t, "by-hand"))
 			if now == nil || now.Status.Phase != want {
 				t.Fatalf("applied again: %+v", now)
 			}
 			if time.Since(now.Status.FinishedTime.Time) < 39*24*time.Hour || result.RequeueAfter < 59*time.Minute {
 				t.Errorf("finished at %s, looked at again after %s", now.Status.FinishedTime, result.RequeueAfter)
 			}
-			if row, _ := r.row(t, o); row.State != state {
+			if row, _ := rig.row(t, callRecording); row.State != state {
 				t.Errorf("the row is %s", row.State)
 			}
 		})
@@ -368,19 +368,19 @@ func TestAppliedAgain(t *testing.T) {
 
 // A recording that was queued once is not queued again when its row is no longer kept, and does not pretend to wait.
 func TestRowIsNoLongerKept(t *testing.T) {
-	r := newRig(t)
-	r.tenant(t)
-	o := r.apply(t, "first")
-	r.reconcile(t, o)
-	r.pods(t).upload(t)
-	r.reconcile(t, o)
-	r.exec(t, `DELETE FROM recording_history`)
-	if first, _ := r.reconcile(t, o); first.Status.Phase != v1alpha1.RecordingPhaseUploaded {
+	rig := newRig(t)
+	rig.tenant(t)
+	callRecording := rig.apply(t, "first")
+	rig.reconcile(t, callRecording)
+	rig.pods(t).upload(t)
+	rig.reconcile(t, callRecording)
+	rig.exec(t, `DELETE FROM recording_history`)
+	if first, _ := rig.reconcile(t, callRecording); first.Status.Phase != v1alpha1.RecordingPhaseUploaded {
 		t.Errorf("the one that saw it end says %s", first.Status.Phase)
 	}
-	second, _ := r.reconcile(t, r.apply(t, "second"))
-	if c := apimeta.FindStatusCondition(second.Status.Conditions, v1alpha1.ConditionStalled); c == nil || c.Reason != v1alpha1.ReasonFailed || second.Status.Phase != "" {
-		t.Errorf("a new one says %q with %+v", second.Status.Phase, c)
+	second, _ := rig.reconcile(t, rig.apply(t, "second"))
+	if condition := apimeta.FindStatusCondition(second.Status.Conditions, v1alpha1.ConditionStalled); condition == nil || condition.Reason != v1alpha1.ReasonFailed || second.Status.Phase != "" {
+		t.Errorf("a new one says %q with %+v", second.Status.Phase, condition)
 	}
 }
 
@@ -401,21 +401,21 @@ func TestEvents(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			r.tenant(t)
-			o := r.apply(t, "by-hand", func(o *v1alpha1.CallRecording) {
+			rig := newRig(t)
+			rig.tenant(t)
+			callRecording := rig.apply(t, "by-hand", func(o *v1alpha1.CallRecording) {
 				if tt.origin != "" {
 					o.Labels = map[string]string{v1alpha1.LabelOrigin: tt.origin}
 				}
 			})
-			r.reconcile(t, o)
-			r.pods(t).drive(t, tt.state)
-			o, _ = r.reconcile(t, o)
+			rig.reconcile(t, callRecording)
+			rig.pods(t).drive(t, tt.state)
+			callRecording, _ = rig.reconcile(t, callRecording)
 			if tt.state == rowUploaded { // the status changes, and the recording does not
-				r.annotate(t, o, "again")
+				rig.annotate(t, callRecording, "again")
 			}
-			r.reconcile(t, o)
-			if diff := cmp.Diff(tt.want, r.told()); diff != "" {
+			rig.reconcile(t, callRecording)
+			if diff := cmp.Diff(tt.want, rig.told()); diff != "" {
 				t.Errorf("events (-want +got):\n%s", diff)
 			}
 		})
@@ -424,10 +424,10 @@ func TestEvents(t *testing.T) {
 
 // queued marks the row, so that intake makes no second CallRecording of it.
 func TestQueuedByHandIsViewed(t *testing.T) {
-	r := newRig(t)
-	tenant := r.tenant(t)
-	r.reconcile(t, r.apply(t, "by-hand"))
-	left, err := r.db.Unviewed(t.Context(), tenant.ID(), store.Wanted{Queued: true, Limit: 10})
+	rig := newRig(t)
+	tenant := rig.tenant(t)
+	rig.reconcile(t, rig.apply(t, "by-hand"))
+	left, err := rig.db.Unviewed(t.Context(), tenant.ID(), store.Wanted{Queued: true, Limit: 10})
 	if err != nil || len(left) != 0 {
 		t.Errorf("intake would make CallRecordings of %v, %v", left, err)
 	}

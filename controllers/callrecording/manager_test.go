@@ -19,67 +19,67 @@ import (
 
 // The database goes away, for all of this package's tests: it runs before those that are parallel.
 func TestDatabaseGoesAway(t *testing.T) {
-	r := newRig(t)
-	r.tenant(t)
-	pods := r.pods(t)
-	done := r.apply(t, "done", func(o *v1alpha1.CallRecording) { o.Spec.CallSID = "call-2" })
-	r.reconcile(t, done)
+	rig := newRig(t)
+	rig.tenant(t)
+	pods := rig.pods(t)
+	done := rig.apply(t, "done", func(o *v1alpha1.CallRecording) { o.Spec.CallSID = "call-2" })
+	rig.reconcile(t, done)
 	pods.upload(t)
-	r.reconcile(t, done)
-	waits := r.apply(t, "waits")
-	r.reconcile(t, waits)
+	rig.reconcile(t, done)
+	waits := rig.apply(t, "waits")
+	rig.reconcile(t, waits)
 
-	r.pg.Stop(t)
+	rig.pg.Stop(t)
 	away := true
 	defer func() {
 		if away {
-			r.pg.Start(t)
+			rig.pg.Start(t)
 		}
 	}()
-	_, err := r.rec.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(waits)})
+	_, err := rig.rec.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(waits)})
 	if !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("Reconcile: %v, want an error, so that it is tried again", err)
 	}
-	r.start(t)
-	late := r.apply(t, "late", func(o *v1alpha1.CallRecording) { o.Spec.CallSID = "call-3" })
-	r.waitFor(t, late, "", v1alpha1.ReasonUnavailable)
-	if got := reasonOf(r.read(t, waits)); got != v1alpha1.ReasonUnavailable {
+	rig.start(t)
+	late := rig.apply(t, "late", func(o *v1alpha1.CallRecording) { o.Spec.CallSID = "call-3" })
+	rig.waitFor(t, late, "", v1alpha1.ReasonUnavailable)
+	if got := reasonOf(rig.read(t, waits)); got != v1alpha1.ReasonUnavailable {
 		t.Errorf("the one that waits says %s", got)
 	}
-	if now := r.read(t, done); reasonOf(now) != v1alpha1.ReasonUploaded {
+	if now := rig.read(t, done); reasonOf(now) != v1alpha1.ReasonUploaded {
 		t.Errorf("the one that is uploaded says %s", reasonOf(now))
 	}
-	r.pg.Start(t)
+	rig.pg.Start(t)
 	away = false
-	r.waitFor(t, waits, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
-	r.waitFor(t, late, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
+	rig.waitFor(t, waits, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
+	rig.waitFor(t, late, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
 }
 
 func TestJourney(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.tenant(t)
-	r.start(t)
-	pods := r.pods(t)
-	o := r.apply(t, "by-hand")
-	r.waitFor(t, o, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
+	rig := newRig(t)
+	rig.tenant(t)
+	rig.start(t)
+	pods := rig.pods(t)
+	callRecording := rig.apply(t, "by-hand")
+	rig.waitFor(t, callRecording, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
 	id := pods.claim(t)
-	r.waitFor(t, o, v1alpha1.RecordingPhaseUploading, v1alpha1.ReasonUploading)
+	rig.waitFor(t, callRecording, v1alpha1.RecordingPhaseUploading, v1alpha1.ReasonUploading)
 	due := time.Now().Add(time.Hour).Truncate(time.Second)
 	pods.later(t, id, due)
-	waits := r.waitFor(t, o, v1alpha1.RecordingPhaseWaiting, v1alpha1.ReasonWaiting)
+	waits := rig.waitFor(t, callRecording, v1alpha1.RecordingPhaseWaiting, v1alpha1.ReasonWaiting)
 	if !waits.Status.NextAttemptTime.Time.Equal(due) || waits.Status.LastError != "the source says 503" || *waits.Status.Attempts != 1 {
 		t.Errorf("it waits: %+v, want the next attempt at %s", waits.Status, due)
 	}
-	r.annotate(t, waits, "now")
+	rig.annotate(t, waits, "now")
 	eventually.Succeeds(t, func(context.Context) error {
-		if row, _ := r.row(t, o); time.Until(row.AvailableAt) > 0 {
+		if row, _ := rig.row(t, callRecording); time.Until(row.AvailableAt) > 0 {
 			return errors.New("the retry has no effect")
 		}
 		return nil
 	})
 	pods.upload(t)
-	done := r.waitFor(t, o, v1alpha1.RecordingPhaseUploaded, v1alpha1.ReasonUploaded)
+	done := rig.waitFor(t, callRecording, v1alpha1.RecordingPhaseUploaded, v1alpha1.ReasonUploaded)
 	size := int64(7)
 	if diff := cmp.Diff(&v1alpha1.ObjectStatus{Bucket: "acme", Key: "k", Size: &size, SHA256: sha256}, done.Status.Object); diff != "" {
 		t.Errorf("object (-want +got):\n%s", diff)
@@ -89,7 +89,7 @@ func TestJourney(t *testing.T) {
 	}
 	var told []string
 	eventually.Succeeds(t, func(context.Context) error { // the event follows the status
-		if told = append(told, r.told()...); len(told) == 0 {
+		if told = append(told, rig.told()...); len(told) == 0 {
 			return errors.New("there is no event")
 		}
 		return nil
@@ -101,19 +101,19 @@ func TestJourney(t *testing.T) {
 
 func TestFailsAndIsRetried(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.tenant(t)
-	r.start(t)
-	pods := r.pods(t)
-	o := r.apply(t, "by-hand")
-	r.waitFor(t, o, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
+	rig := newRig(t)
+	rig.tenant(t)
+	rig.start(t)
+	pods := rig.pods(t)
+	callRecording := rig.apply(t, "by-hand")
+	rig.waitFor(t, callRecording, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
 	pods.fail(t)
-	o = r.waitFor(t, o, v1alpha1.RecordingPhaseFailed, v1alpha1.ReasonFailed)
-	r.annotate(t, o, "again")
-	r.waitFor(t, o, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
+	callRecording = rig.waitFor(t, callRecording, v1alpha1.RecordingPhaseFailed, v1alpha1.ReasonFailed)
+	rig.annotate(t, callRecording, "again")
+	rig.waitFor(t, callRecording, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
 	pods.upload(t)
-	r.waitFor(t, o, v1alpha1.RecordingPhaseUploaded, v1alpha1.ReasonUploaded)
-	if got := r.told(); len(got) != 2 || !strings.HasPrefix(got[0], "Warning UploadFailed") || !strings.HasPrefix(got[1], "Normal Uploaded") {
+	rig.waitFor(t, callRecording, v1alpha1.RecordingPhaseUploaded, v1alpha1.ReasonUploaded)
+	if got := rig.told(); len(got) != 2 || !strings.HasPrefix(got[0], "Warning UploadFailed") || !strings.HasPrefix(got[1], "Normal Uploaded") {
 		t.Errorf("events: %q", got)
 	}
 }
@@ -121,64 +121,64 @@ func TestFailsAndIsRetried(t *testing.T) {
 // What waits for its Tenant goes on by itself when the Tenant is as it must be, and says so when it goes.
 func TestFollowsItsTenant(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.start(t)
-	o := r.apply(t, "by-hand", func(o *v1alpha1.CallRecording) { o.Spec.SourceURL = "https://media.example.com/a.mp3" })
-	r.waitFor(t, o, "", v1alpha1.ReasonTenantNotFound)
-	tenant := r.tenant(t)
-	r.waitFor(t, o, "", v1alpha1.ReasonSourceRefused)
+	rig := newRig(t)
+	rig.start(t)
+	callRecording := rig.apply(t, "by-hand", func(o *v1alpha1.CallRecording) { o.Spec.SourceURL = "https://media.example.com/a.mp3" })
+	rig.waitFor(t, callRecording, "", v1alpha1.ReasonTenantNotFound)
+	tenant := rig.tenant(t)
+	rig.waitFor(t, callRecording, "", v1alpha1.ReasonSourceRefused)
 	base := tenant.DeepCopy()
 	tenant.Spec.Recordings.AllowedSourceHosts = []string{"*.example.com"}
-	if err := r.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+	if err := rig.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
-	r.waitFor(t, o, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
-	if err := r.Delete(t.Context(), tenant); err != nil {
+	rig.waitFor(t, callRecording, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
+	if err := rig.Delete(t.Context(), tenant); err != nil {
 		t.Fatal(err)
 	}
-	r.waitFor(t, o, v1alpha1.RecordingPhasePending, v1alpha1.ReasonTenantNotFound)
-	r.tenant(t)
-	r.waitFor(t, o, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
+	rig.waitFor(t, callRecording, v1alpha1.RecordingPhasePending, v1alpha1.ReasonTenantNotFound)
+	rig.tenant(t)
+	rig.waitFor(t, callRecording, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
 }
 
 func TestWaitsForItsTenantToBeReady(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	tenant := r.tenant(t)
+	rig := newRig(t)
+	tenant := rig.tenant(t)
 	base := tenant.DeepCopy()
 	tenant.Status.ConfigDigest = ""
-	if err := r.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+	if err := rig.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
-	r.start(t)
-	o := r.apply(t, "by-hand")
-	r.waitFor(t, o, "", v1alpha1.ReasonTenantNotReady)
-	r.compiled(t, tenant)
-	r.waitFor(t, o, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
+	rig.start(t)
+	callRecording := rig.apply(t, "by-hand")
+	rig.waitFor(t, callRecording, "", v1alpha1.ReasonTenantNotReady)
+	rig.compiled(t, tenant)
+	rig.waitFor(t, callRecording, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
 }
 
 // A TTL of nothing, changed while a finished one waits for a longer one, deletes it; the row stays.
 func TestShortenedTTL(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	tenant := r.tenant(t)
-	r.start(t)
-	o := r.apply(t, "by-hand")
-	r.waitFor(t, o, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
-	r.pods(t).upload(t)
-	r.waitFor(t, o, v1alpha1.RecordingPhaseUploaded, v1alpha1.ReasonUploaded)
+	rig := newRig(t)
+	tenant := rig.tenant(t)
+	rig.start(t)
+	callRecording := rig.apply(t, "by-hand")
+	rig.waitFor(t, callRecording, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
+	rig.pods(t).upload(t)
+	rig.waitFor(t, callRecording, v1alpha1.RecordingPhaseUploaded, v1alpha1.ReasonUploaded)
 	base := tenant.DeepCopy()
 	tenant.Spec.Recordings.TTLAfterFinished.Duration = 0
-	if err := r.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+	if err := rig.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
 	eventually.Succeeds(t, func(context.Context) error {
-		if now := r.read(t, o); now != nil {
+		if now := rig.read(t, callRecording); now != nil {
 			return fmt.Errorf("it is still there, %s", now.Status.Phase)
 		}
 		return nil
 	})
-	if row, _ := r.row(t, o); row.State != store.StateUploaded {
+	if row, _ := rig.row(t, callRecording); row.State != store.StateUploaded {
 		t.Errorf("the row is %s", row.State)
 	}
 }
@@ -187,21 +187,21 @@ func TestShortenedTTL(t *testing.T) {
 // second for all of them.
 func TestFewWritesAndQueries(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.tenant(t)
-	r.start(t)
+	rig := newRig(t)
+	rig.tenant(t)
+	rig.start(t)
 	const n = 12
 	all := make([]*v1alpha1.CallRecording, n)
 	for i := range all {
-		all[i] = r.apply(t, fmt.Sprintf("by-hand-%02d", i), func(o *v1alpha1.CallRecording) { o.Spec.CallSID = fmt.Sprintf("call-%d", i) })
+		all[i] = rig.apply(t, fmt.Sprintf("by-hand-%02d", i), func(o *v1alpha1.CallRecording) { o.Spec.CallSID = fmt.Sprintf("call-%d", i) })
 	}
 	for _, o := range all {
-		r.waitFor(t, o, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
+		rig.waitFor(t, o, v1alpha1.RecordingPhasePending, v1alpha1.ReasonQueued)
 	}
-	if got := len(r.written()); got > n+3 { // a look through a cache that lags is a write in vain
+	if got := len(rig.written()); got > n+3 { // a look through a cache that lags is a write in vain
 		t.Errorf("%d writes to queue %d", got, n)
 	}
-	settled := r.db.recordings.Load
+	settled := rig.db.recordings.Load
 	eventually.Succeeds(t, func(context.Context) error { // the first poll that sees them wakes each once more
 		before := settled()
 		time.Sleep(1500 * time.Millisecond)
@@ -210,16 +210,16 @@ func TestFewWritesAndQueries(t *testing.T) {
 		}
 		return nil
 	})
-	written := len(r.written())
-	pods := r.pods(t)
+	written := len(rig.written())
+	pods := rig.pods(t)
 	for range all {
 		pods.upload(t)
 	}
 	for _, o := range all {
-		r.waitFor(t, o, v1alpha1.RecordingPhaseUploaded, v1alpha1.ReasonUploaded)
+		rig.waitFor(t, o, v1alpha1.RecordingPhaseUploaded, v1alpha1.ReasonUploaded)
 	}
 	// A poll may fall between claim and end of one of them, and see it under way.
-	if got := len(r.written()) - written; got < n || got > n+4 {
+	if got := len(rig.written()) - written; got < n || got > n+4 {
 		t.Errorf("%d writes to show that %d were uploaded", got, n)
 	}
 }

@@ -89,16 +89,16 @@ func TestMirror(t *testing.T) {
 	}
 	for name, row := range rows() {
 		t.Run(name, func(t *testing.T) {
-			o := &v1alpha1.CallRecording{ObjectMeta: metav1.ObjectMeta{Name: "r", Generation: 3}}
-			mirror(o, row)
-			if err := conditions.Check(o); err != nil {
+			callRecording := &v1alpha1.CallRecording{ObjectMeta: metav1.ObjectMeta{Name: "r", Generation: 3}}
+			mirror(callRecording, row)
+			if err := conditions.Check(callRecording); err != nil {
 				t.Error(err)
 			}
-			if diff := cmp.Diff(want[name], shownOf(o)); diff != "" {
+			if diff := cmp.Diff(want[name], shownOf(callRecording)); diff != "" {
 				t.Errorf("shown (-want +got):\n%s", diff)
 			}
-			if o.Status.ObservedGeneration != 3 {
-				t.Errorf("observedGeneration is %d", o.Status.ObservedGeneration)
+			if callRecording.Status.ObservedGeneration != 3 {
+				t.Errorf("observedGeneration is %d", callRecording.Status.ObservedGeneration)
 			}
 		})
 	}

@@ -52,8 +52,8 @@ func (p *poller) poll(ctx context.Context) error {
 	}
 	var open []*v1alpha1.CallRecording
 	for i := range list.Items {
-		if o := &list.Items[i]; o.Status.Phase != "" && o.Status.FinishedTime == nil {
-			open = append(open, o)
+		if callRecording := &list.Items[i]; callRecording.Status.Phase != "" && callRecording.Status.FinishedTime == nil {
+			open = append(open, callRecording)
 		}
 	}
 	next := make(map[string]string, len(open))

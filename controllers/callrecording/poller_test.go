@@ -45,15 +45,15 @@ func (r *rig) item(name string, phase v1alpha1.RecordingPhase) v1alpha1.CallReco
 }
 
 func TestPollWakesWhoseRowChanged(t *testing.T) {
-	r := newRig(t)
-	waits, ended, refused := r.item("waits", "Pending"), r.item("ended", "Uploaded"), r.item("refused", "")
+	rig := newRig(t)
+	waits, ended, refused := rig.item("waits", "Pending"), rig.item("ended", "Uploaded"), rig.item("refused", "")
 	ended.Status.FinishedTime = &metav1.Time{Time: noon}
 	items := []v1alpha1.CallRecording{waits, ended, refused}
 	for i := range items {
-		r.enqueue(t, &items[i])
+		rig.enqueue(t, &items[i])
 	}
-	r.exec(t, `UPDATE recordings SET available_at = CASE WHEN id = $1 THEN now() ELSE now() + interval '1 day' END`, keyOf(&waits).ID)
-	p, pods := r.pollerOf(&items), r.pods(t)
+	rig.exec(t, `UPDATE recordings SET available_at = CASE WHEN id = $1 THEN now() ELSE now() + interval '1 day' END`, keyOf(&waits).ID)
+	poller, pods := rig.pollerOf(&items), rig.pods(t)
 	steps := []struct {
 		name string
 		do   func()
@@ -76,12 +76,12 @@ func TestPollWakesWhoseRowChanged(t *testing.T) {
 	}
 	for _, s := range steps {
 		s.do()
-		if diff := cmp.Diff(s.want, woken(t, p)); diff != "" {
+		if diff := cmp.Diff(s.want, woken(t, poller)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", s.name, diff)
 		}
 	}
-	if len(p.seen) != 0 {
-		t.Errorf("it remembers %v of CallRecordings that are gone", p.seen)
+	if len(poller.seen) != 0 {
+		t.Errorf("it remembers %v of CallRecordings that are gone", poller.seen)
 	}
 }
 
@@ -94,23 +94,23 @@ func TestPollAsksForManyAtOnce(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			rig := newRig(t)
 			var items []v1alpha1.CallRecording
 			for i := range tt.open + tt.ended {
-				o := r.item(fmt.Sprintf("r%d", i), "Pending")
+				callRecording := rig.item(fmt.Sprintf("r%d", i), "Pending")
 				if i >= tt.open {
-					o.Status.FinishedTime = &metav1.Time{Time: noon}
+					callRecording.Status.FinishedTime = &metav1.Time{Time: noon}
 				}
-				items = append(items, o)
+				items = append(items, callRecording)
 			}
-			p := r.pollerOf(&items)
-			if got := len(woken(t, p)); got != tt.open {
+			poller := rig.pollerOf(&items)
+			if got := len(woken(t, poller)); got != tt.open {
 				t.Errorf("the first poll wakes %d, want %d", got, tt.open)
 			}
-			if got := len(woken(t, p)); got != 0 {
+			if got := len(woken(t, poller)); got != 0 {
 				t.Errorf("the second wakes %d", got)
 			}
-			if got := r.db.recordings.Load(); got != 2*tt.queries {
+			if got := rig.db.recordings.Load(); got != 2*tt.queries {
 				t.Errorf("%d queries in two polls, want %d", got, 2*tt.queries)
 			}
 		})
@@ -119,15 +119,15 @@ func TestPollAsksForManyAtOnce(t *testing.T) {
 
 // A poller that nobody listens to, as when the manager is told to stop, ends all the same.
 func TestPollerEndsWhileItWaits(t *testing.T) {
-	r := newRig(t)
-	items := []v1alpha1.CallRecording{r.item("a", "Pending"), r.item("b", "Pending")}
-	p := r.pollerOf(&items)
-	p.changed = make(chan event.GenericEvent)
+	rig := newRig(t)
+	items := []v1alpha1.CallRecording{rig.item("a", "Pending"), rig.item("b", "Pending")}
+	poller := rig.pollerOf(&items)
+	poller.changed = make(chan event.GenericEvent)
 	leaks := goleak.IgnoreCurrent()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- p.Start(ctx) }()
-	<-p.changed // it waits for somebody to take the second
+	go func() { done <- poller.Start(ctx) }()
+	<-poller.changed // it waits for somebody to take the second
 	cancel()
 	select {
 	case err := <-done:
@@ -138,7 +138,7 @@ func TestPollerEndsWhileItWaits(t *testing.T) {
 		t.Fatal("Start did not return")
 	}
 	goleak.VerifyNone(t, leaks)
-	if len(p.seen) != 0 {
-		t.Errorf("what was not woken is remembered as woken: %v", p.seen)
+	if len(poller.seen) != 0 {
+		t.Errorf("what was not woken is remembered as woken: %v", poller.seen)
 	}
 }

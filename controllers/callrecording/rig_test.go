@@ -114,8 +114,8 @@ func (r *rig) start(t *testing.T) {
 		Metrics: server.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 		Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{r.ns: {}}}, // other tests have CallRecordings too
 		NewClient: func(cfg *rest.Config, o client.Options) (client.Client, error) {
-			c, err := client.NewWithWatch(cfg, o)
-			return interceptor.NewClient(c, r.count()), err
+			withWatch, err := client.NewWithWatch(cfg, o)
+			return interceptor.NewClient(withWatch, r.count()), err
 		}})
 	if err != nil {
 		t.Fatal(err)
@@ -158,15 +158,15 @@ func (r *rig) compiled(t *testing.T, o *v1alpha1.Tenant) {
 // apply makes a CallRecording as a person would.
 func (r *rig) apply(t *testing.T, name string, change ...func(*v1alpha1.CallRecording)) *v1alpha1.CallRecording {
 	t.Helper()
-	o := &v1alpha1.CallRecording{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}, Spec: v1alpha1.CallRecordingSpec{
+	callRecording := &v1alpha1.CallRecording{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}, Spec: v1alpha1.CallRecordingSpec{
 		TenantRef: v1alpha1.TenantReference{Name: "support"}, CallSID: "call-1", SourceURL: "https://recordings.exotel.com/" + "call-1.mp3"}}
 	for _, f := range change {
-		f(o)
+		f(callRecording)
 	}
-	if err := r.Create(t.Context(), o); err != nil {
+	if err := r.Create(t.Context(), callRecording); err != nil {
 		t.Fatal(err)
 	}
-	return o
+	return callRecording
 }
 
 func (r *rig) annotate(t *testing.T, o *v1alpha1.CallRecording, value string) {
@@ -239,8 +239,8 @@ func (r *rig) waitFor(
 }
 
 func reasonOf(o *v1alpha1.CallRecording) string {
-	if c := apimeta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady); c != nil {
-		return c.Reason
+	if condition := apimeta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady); condition != nil {
+		return condition.Reason
 	}
 	return ""
 }

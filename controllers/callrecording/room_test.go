@@ -27,14 +27,14 @@ import (
 // TestNamespaceIsFull applies more CallRecordings by hand than the namespace may have. The last one is held back, with
 // a condition, until another one is deleted; those that were queued before go on.
 func TestNamespaceIsFull(t *testing.T) {
-	r := newRig(t)
-	r.rec.MaxPerNamespace = 3
-	r.rec.room = r.watchRoom(t)
-	r.tenant(t)
+	rig := newRig(t)
+	rig.rec.MaxPerNamespace = 3
+	rig.rec.room = rig.watchRoom(t)
+	rig.tenant(t)
 	counted := func(want int) {
 		t.Helper()
 		eventually.Succeeds(t, func(context.Context) error {
-			if got := r.rec.room.in(r.ns); got != want {
+			if got := rig.rec.room.in(rig.ns); got != want {
 				return fmt.Errorf("%d CallRecordings are counted, want %d", got, want)
 			}
 			return nil
@@ -42,11 +42,11 @@ func TestNamespaceIsFull(t *testing.T) {
 	}
 	reconcile := func(o *v1alpha1.CallRecording) (ctrl.Result, *metav1.Condition) {
 		t.Helper()
-		res, err := r.rec.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(o)})
+		res, err := rig.rec.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(o)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := r.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+		if err := rig.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
 			t.Fatal(err)
 		}
 		return res, apimeta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionStalled)
@@ -54,20 +54,20 @@ func TestNamespaceIsFull(t *testing.T) {
 	var list []*v1alpha1.CallRecording
 	for i := range 4 {
 		name := fmt.Sprint("by-hand-", i)
-		o := &v1alpha1.CallRecording{
-			ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name},
+		callRecording := &v1alpha1.CallRecording{
+			ObjectMeta: metav1.ObjectMeta{Namespace: rig.ns, Name: name},
 			Spec: v1alpha1.CallRecordingSpec{
 				TenantRef: v1alpha1.TenantReference{Name: "support"},
 				CallSID:   name,
 				SourceURL: "https://recordings.exotel.com/" + name + ".mp3",
 			},
 		}
-		if err := r.Create(t.Context(), o); err != nil {
+		if err := rig.Create(t.Context(), callRecording); err != nil {
 			t.Fatal(err)
 		}
-		list = append(list, o)
+		list = append(list, callRecording)
 		counted(i + 1)
-		res, stalled := reconcile(o)
+		res, stalled := reconcile(callRecording)
 		switch held := stalled != nil && stalled.Reason == v1alpha1.ReasonTooManyCallRecordings; {
 		case i < 3 && stalled != nil:
 			t.Errorf("the CallRecording %d: %+v", i+1, stalled)
@@ -78,7 +78,7 @@ func TestNamespaceIsFull(t *testing.T) {
 	if _, stalled := reconcile(list[0]); stalled != nil {
 		t.Errorf("one that was queued before: %+v", stalled)
 	}
-	if err := r.Delete(t.Context(), list[1]); err != nil {
+	if err := rig.Delete(t.Context(), list[1]); err != nil {
 		t.Fatal(err)
 	}
 	counted(3)
@@ -126,8 +126,8 @@ func startRoom(t testing.TB, config *rest.Config, o cache.Options, then func(cac
 
 // TestRoomNotCounted queues nothing before the CallRecordings that exist are counted.
 func TestRoomNotCounted(t *testing.T) {
-	r := &Reconciler{MaxPerNamespace: 1, room: &room{synced: func() bool { return false }}}
-	if err := r.checkRoom(t.Context(), &scope{obj: &v1alpha1.CallRecording{}}); !errors.Is(err, errNotCounted) {
+	reconciler := &Reconciler{MaxPerNamespace: 1, room: &room{synced: func() bool { return false }}}
+	if err := reconciler.checkRoom(t.Context(), &scope{obj: &v1alpha1.CallRecording{}}); !errors.Is(err, errNotCounted) {
 		t.Errorf("got %v", err)
 	}
 }

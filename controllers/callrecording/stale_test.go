@@ -33,60 +33,60 @@ func (r *rig) remember(old *v1alpha1.CallRecording) {
 
 // A look through a cache that lags writes nothing over what is newer, and tells nobody a second time.
 func TestStaleCache(t *testing.T) {
-	r := newRig(t)
-	r.tenant(t)
-	pods := r.pods(t)
-	o := r.apply(t, "by-hand")
-	old, _ := r.reconcile(t, o)
+	rig := newRig(t)
+	rig.tenant(t)
+	pods := rig.pods(t)
+	callRecording := rig.apply(t, "by-hand")
+	old, _ := rig.reconcile(t, callRecording)
 	pods.fail(t)
-	now, _ := r.reconcile(t, o)
-	r.told()
-	r.remember(old)
-	if _, err := r.rec.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(o)}); err != nil {
+	now, _ := rig.reconcile(t, callRecording)
+	rig.told()
+	rig.remember(old)
+	if _, err := rig.rec.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(callRecording)}); err != nil {
 		t.Errorf("a lagging cache is an error: %v", err)
 	}
-	if diff := cmp.Diff(now, r.read(t, o)); diff != "" {
+	if diff := cmp.Diff(now, rig.read(t, callRecording)); diff != "" {
 		t.Errorf("it was written over (-want +got):\n%s", diff)
 	}
-	if got := r.told(); len(got) != 0 {
+	if got := rig.told(); len(got) != 0 {
 		t.Errorf("told again: %v", got)
 	}
 }
 
 // One whose time is up in a cache that lags, and that asks for a retry by now, is not deleted.
 func TestStaleCacheDeletesNothing(t *testing.T) {
-	r := newRig(t)
-	r.tenant(t, func(o *v1alpha1.Tenant) { o.Spec.Recordings.TTLAfterFinished = nil })
-	o := r.apply(t, "by-hand")
-	r.reconcile(t, o)
-	r.pods(t).fail(t)
-	old, _ := r.reconcile(t, o)
+	rig := newRig(t)
+	rig.tenant(t, func(o *v1alpha1.Tenant) { o.Spec.Recordings.TTLAfterFinished = nil })
+	callRecording := rig.apply(t, "by-hand")
+	rig.reconcile(t, callRecording)
+	rig.pods(t).fail(t)
+	old, _ := rig.reconcile(t, callRecording)
 	old = old.DeepCopy()
 	old.CreationTimestamp.Time = old.CreationTimestamp.AddDate(0, -1, 0)
 	old.Status.FinishedTime = &old.CreationTimestamp
-	r.annotate(t, r.read(t, o), "again")
-	r.remember(old)
-	if _, err := r.rec.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(o)}); err != nil {
+	rig.annotate(t, rig.read(t, callRecording), "again")
+	rig.remember(old)
+	if _, err := rig.rec.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(callRecording)}); err != nil {
 		t.Errorf("a lagging cache is an error: %v", err)
 	}
-	if r.read(t, o) == nil {
+	if rig.read(t, callRecording) == nil {
 		t.Error("it was deleted with a retry that nobody had looked at")
 	}
 }
 
 // A message of any language is shown whole characters, and the same in every look.
 func TestEventsAreCutAtACharacter(t *testing.T) {
-	r := newRig(t)
-	r.tenant(t)
-	pods := r.pods(t)
-	o := r.apply(t, "by-hand")
-	r.reconcile(t, o)
+	rig := newRig(t)
+	rig.tenant(t)
+	pods := rig.pods(t)
+	callRecording := rig.apply(t, "by-hand")
+	rig.reconcile(t, callRecording)
 	if err := pods.db.Fail(t.Context(), "pod", pods.claim(t), "gone", "x"+strings.Repeat("é", 900)); err != nil {
 		t.Fatal(err)
 	}
-	r.reconcile(t, o) // twice, and no third write: what is read back is what was written
+	rig.reconcile(t, callRecording) // twice, and no third write: what is read back is what was written
 	want := []string{"Warning UploadFailed x" + strings.Repeat("é", 447) + " ..."}
-	if diff := cmp.Diff(want, r.told()); diff != "" {
+	if diff := cmp.Diff(want, rig.told()); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 }

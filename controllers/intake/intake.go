@@ -142,17 +142,17 @@ func turn(name, last string) int {
 // wanted of a tenant. What is uploaded already gets a CallRecording while half of the places are free: the rest is for
 // what people may have to do something about.
 func (i *Intake) wanted(t *v1alpha1.Tenant, has counts) store.Wanted {
-	r := t.Spec.Recordings
-	if !t.DeletionTimestamp.IsZero() || !t.Compiled() || r.Resources == v1alpha1.ResourcesNone {
+	recordingsSpec := t.Spec.Recordings
+	if !t.DeletionTimestamp.IsZero() || !t.Compiled() || recordingsSpec.Resources == v1alpha1.ResourcesNone {
 		return store.Wanted{}
 	}
 	own := has.perTenant[t.ID()]
 	w := store.Wanted{
 		Limit:  min(perRound, i.MaxPerTenant-own, has.room(t.Namespace, i.MaxTotal)),
-		Queued: r.Resources != v1alpha1.ResourcesFailed,
+		Queued: recordingsSpec.Resources != v1alpha1.ResourcesFailed,
 		Failed: true,
 	}
-	if w.Queued && (r.TTLAfterFinished == nil || r.TTLAfterFinished.Duration > 0) { // else it would be deleted at once
+	if w.Queued && (recordingsSpec.TTLAfterFinished == nil || recordingsSpec.TTLAfterFinished.Duration > 0) { // else it would be deleted at once
 		w.Uploaded, w.Since = min(i.MaxPerTenant/2-own, has.room(t.Namespace, i.MaxTotal/2)), uploadedSince
 	}
 	return w

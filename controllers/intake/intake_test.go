@@ -41,17 +41,17 @@ func TestBounds(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			r.in.MaxTotal, r.in.MaxPerTenant = tt.maxTotal, tt.maxPerTenant
+			rig := newRig(t)
+			rig.in.MaxTotal, rig.in.MaxPerTenant = tt.maxTotal, tt.maxPerTenant
 			for tenant, n := range tt.rows {
-				r.tenant(t, tenant)
-				r.enqueueMany(t, r.ns+"/"+tenant, n)
+				rig.tenant(t, tenant)
+				rig.enqueueMany(t, rig.ns+"/"+tenant, n)
 			}
 			for i, want := range tt.want {
-				r.round(t)
+				rig.round(t)
 				got := map[string]int{}
 				for tenant := range tt.rows {
-					if n := len(r.views(t, tenant)); n > 0 {
+					if n := len(rig.views(t, tenant)); n > 0 {
 						got[tenant] = n
 					}
 				}
@@ -65,20 +65,20 @@ func TestBounds(t *testing.T) {
 
 // Where the total is used up, what becomes free goes to each tenant in turn, not to the first of the list for ever.
 func TestTenantsTakeTurns(t *testing.T) {
-	r := newRig(t)
-	r.in.MaxTotal = 2 // and so 2 of a namespace
+	rig := newRig(t)
+	rig.in.MaxTotal = 2 // and so 2 of a namespace
 	names := []string{"a", "b", "c"}
 	for _, name := range names {
-		r.tenant(t, name)
-		r.enqueueMany(t, r.ns+"/"+name, 10)
+		rig.tenant(t, name)
+		rig.enqueueMany(t, rig.ns+"/"+name, 10)
 	}
 	got := map[string]int{}
 	for range 6 {
-		r.round(t)
+		rig.round(t)
 		for _, name := range names {
-			for _, o := range r.views(t, name) {
+			for _, o := range rig.views(t, name) {
 				got[name]++
-				if err := r.Delete(t.Context(), &o); err != nil {
+				if err := rig.Delete(t.Context(), &o); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -104,17 +104,17 @@ func TestResources(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			tenant := r.tenant(t, "support", tt.change)
+			rig := newRig(t)
+			tenant := rig.tenant(t, "support", tt.change)
 			if len(tenant.Finalizers) > 0 {
-				if err := r.Delete(t.Context(), tenant); err != nil {
+				if err := rig.Delete(t.Context(), tenant); err != nil {
 					t.Fatal(err)
 				}
 			}
-			state := r.oneOfEach(t, tenant.ID())
-			r.round(t)
+			state := rig.oneOfEach(t, tenant.ID())
+			rig.round(t)
 			var got []string
-			for _, o := range r.views(t, "support") {
+			for _, o := range rig.views(t, "support") {
 				got = append(got, state[o.Spec.CallSID])
 			}
 			slices.Sort(got)
@@ -146,12 +146,12 @@ func TestUploadedLeaveRoom(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			r.in.MaxTotal, r.in.MaxPerTenant = tt.maxTotal, tt.maxPerTenant
-			tenant := r.tenant(t, "support")
-			pods := r.uploads(t, tenant.ID())
+			rig := newRig(t)
+			rig.in.MaxTotal, rig.in.MaxPerTenant = tt.maxTotal, tt.maxPerTenant
+			tenant := rig.tenant(t, "support")
+			pods := rig.uploads(t, tenant.ID())
 			for i := range tt.uploaded {
-				id := r.enqueue(t, tenant.ID(), fmt.Sprintf("uploaded-%d", i))
+				id := rig.enqueue(t, tenant.ID(), fmt.Sprintf("uploaded-%d", i))
 				if _, err := pods.Claim(t.Context(), "pod", 1, time.Minute); err != nil {
 					t.Fatal(err)
 				}
@@ -160,12 +160,12 @@ func TestUploadedLeaveRoom(t *testing.T) {
 				}
 			}
 			for i := range tt.pending {
-				r.enqueue(t, tenant.ID(), fmt.Sprintf("pending-%d", i))
+				rig.enqueue(t, tenant.ID(), fmt.Sprintf("pending-%d", i))
 			}
 			for i, want := range tt.want {
-				r.round(t)
+				rig.round(t)
 				got := map[string]int{}
-				for _, o := range r.views(t, "support") {
+				for _, o := range rig.views(t, "support") {
 					state, _, _ := strings.Cut(o.Spec.CallSID, "-")
 					got[state]++
 				}
@@ -206,14 +206,14 @@ func (r *rig) oneOfEach(t *testing.T, tenant string) map[string]string {
 }
 
 func TestView(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	longest := strings.Repeat("a", 38) + ".b" // the longest name a Tenant may have
-	id := r.enqueue(t, r.ns+"/"+longest, "call-1")
-	r.tenant(t, longest)
-	r.round(t)
-	got, ok := r.views(t, longest)[longest+"-"+id]
+	id := rig.enqueue(t, rig.ns+"/"+longest, "call-1")
+	rig.tenant(t, longest)
+	rig.round(t)
+	got, ok := rig.views(t, longest)[longest+"-"+id]
 	if !ok {
-		t.Fatalf("made %v, want %s-%s", slices.Collect(maps.Keys(r.views(t, longest))), longest, id)
+		t.Fatalf("made %v, want %s-%s", slices.Collect(maps.Keys(rig.views(t, longest))), longest, id)
 	}
 	want := v1alpha1.CallRecordingSpec{TenantRef: v1alpha1.TenantReference{Name: longest}, CallSID: "call-1",
 		SourceURL: "https://recordings.exotel.com/call-1.mp3"}
@@ -229,17 +229,17 @@ func TestView(t *testing.T) {
 // TestViewHasNoSignature queues a recording with a signed URL. Its CallRecording has the URL without the
 // signature, and shows the same recording; the row keeps the whole URL, which the upload needs.
 func TestViewHasNoSignature(t *testing.T) {
-	r := newRig(t)
-	tenant := r.tenant(t, "support")
+	rig := newRig(t)
+	tenant := rig.tenant(t, "support")
 	const plain = "https://s3-ap-south-1.amazonaws.com/exotelrecordings/call-1.mp3"
 	const signed = plain + "?X-Amz-Credential=AKIA&X-Amz-Signature=SECRET#SECRET"
 	id := recording.ID("call-1", signed)
-	if _, err := r.db.Enqueue(t.Context(), tenant.ID(), "call-1", store.NewRecording{ID: id,
+	if _, err := rig.db.Enqueue(t.Context(), tenant.ID(), "call-1", store.NewRecording{ID: id,
 		SourceURL: signed}); err != nil {
 		t.Fatal(err)
 	}
-	r.round(t)
-	got := r.views(t, "support")["support-"+id]
+	rig.round(t)
+	got := rig.views(t, "support")["support-"+id]
 	if got.Spec.SourceURL != plain || recording.ID(got.Spec.CallSID, got.Spec.SourceURL) != id {
 		t.Errorf("the CallRecording has %q, want %q", got.Spec.SourceURL, plain)
 	}
@@ -247,7 +247,7 @@ func TestViewHasNoSignature(t *testing.T) {
 		t.Errorf("%s, %v; want no part of the signature", text, err)
 	}
 	key := store.RecordingKey{Tenant: tenant.ID(), ID: id}
-	if rows, err := r.db.Recordings(t.Context(), []store.RecordingKey{key}); err != nil || rows[key].SourceURL != signed {
+	if rows, err := rig.db.Recordings(t.Context(), []store.RecordingKey{key}); err != nil || rows[key].SourceURL != signed {
 		t.Errorf("the row has %q, %v; want %q", rows[key].SourceURL, err, signed)
 	}
 }
@@ -269,47 +269,47 @@ func (s *failingStore) MarkViewed(ctx context.Context, keys []store.RecordingKey
 // TestEndedBetweenApplyAndMark applies the same CallRecordings again. The API server stores a new object without its
 // status, and the default of the status with the next write, so the resource version alone may change, once.
 func TestEndedBetweenApplyAndMark(t *testing.T) {
-	r := newRig(t)
-	tenant := r.tenant(t, "support")
-	r.enqueueMany(t, tenant.ID(), 5)
-	r.in.Store = &failingStore{Store: r.db, failures: 1}
-	if err := r.in.round(t.Context()); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), tenant.ID()) {
+	rig := newRig(t)
+	tenant := rig.tenant(t, "support")
+	rig.enqueueMany(t, tenant.ID(), 5)
+	rig.in.Store = &failingStore{Store: rig.db, failures: 1}
+	if err := rig.in.round(t.Context()); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), tenant.ID()) {
 		t.Fatalf("the round that was cut off: %v, want one that names %s", err, tenant.ID())
 	}
-	first := r.views(t, "support")
-	r.round(t)
+	first := rig.views(t, "support")
+	rig.round(t)
 	ignoreVersion := cmpopts.IgnoreFields(metav1.ObjectMeta{}, "ResourceVersion")
-	if diff := cmp.Diff(first, r.views(t, "support"), ignoreVersion); diff != "" || len(first) != 5 {
+	if diff := cmp.Diff(first, rig.views(t, "support"), ignoreVersion); diff != "" || len(first) != 5 {
 		t.Errorf("the same five again (-first +second):\n%s", diff)
 	}
-	if n := r.unviewed(t, tenant.ID()); n != 0 {
+	if n := rig.unviewed(t, tenant.ID()); n != 0 {
 		t.Errorf("%d rows are still to be looked at", n)
 	}
 }
 
 func TestDeletedByAPersonIsNotMadeAgain(t *testing.T) {
-	r := newRig(t)
-	tenant := r.tenant(t, "support")
-	id := r.enqueue(t, tenant.ID(), "call-1")
-	r.round(t)
-	o := r.views(t, "support")[Name("support", id)]
-	if err := r.Delete(t.Context(), &o); err != nil {
+	rig := newRig(t)
+	tenant := rig.tenant(t, "support")
+	id := rig.enqueue(t, tenant.ID(), "call-1")
+	rig.round(t)
+	callRecording := rig.views(t, "support")[Name("support", id)]
+	if err := rig.Delete(t.Context(), &callRecording); err != nil {
 		t.Fatal(err)
 	}
-	r.round(t)
-	if got := r.views(t, "support"); len(got) != 0 {
+	rig.round(t)
+	if got := rig.views(t, "support"); len(got) != 0 {
 		t.Errorf("made again: %v", slices.Collect(maps.Keys(got)))
 	}
 	// Nor once it fails, though a tenant with Failed would see it then for the first time.
-	pods := r.uploads(t, tenant.ID())
+	pods := rig.uploads(t, tenant.ID())
 	if _, err := pods.Claim(t.Context(), "pod", 1, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if err := pods.Fail(t.Context(), "pod", id, "gone", "410"); err != nil {
 		t.Fatal(err)
 	}
-	r.round(t)
-	if got := r.views(t, "support"); len(got) != 0 {
+	rig.round(t)
+	if got := rig.views(t, "support"); len(got) != 0 {
 		t.Errorf("made again once it failed: %v", slices.Collect(maps.Keys(got)))
 	}
 }
@@ -327,36 +327,36 @@ func TestImpossibleRowsBlockNobody(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			tenant, other := r.tenant(t, "support"), r.tenant(t, "other")
-			id := r.enqueue(t, tenant.ID(), tt.sid)
-			r.enqueueMany(t, tenant.ID(), 30)
-			r.enqueueMany(t, other.ID(), 3)
-			persons := &v1alpha1.CallRecording{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: Name("support", id)},
+			rig := newRig(t)
+			tenant, other := rig.tenant(t, "support"), rig.tenant(t, "other")
+			id := rig.enqueue(t, tenant.ID(), tt.sid)
+			rig.enqueueMany(t, tenant.ID(), 30)
+			rig.enqueueMany(t, other.ID(), 3)
+			persons := &v1alpha1.CallRecording{ObjectMeta: metav1.ObjectMeta{Namespace: rig.ns, Name: Name("support", id)},
 				Spec: v1alpha1.CallRecordingSpec{TenantRef: v1alpha1.TenantReference{Name: "support"}, CallSID: tt.sid,
 					SourceURL: "https://recordings.exotel.com/" + tt.sid + ".mp3"}}
 			if tt.taken != nil {
 				tt.taken(&persons.Spec)
-				if err := r.Create(t.Context(), persons); err != nil {
+				if err := rig.Create(t.Context(), persons); err != nil {
 					t.Fatal(err)
 				}
 			}
 			for range 3 {
-				r.round(t)
+				rig.round(t)
 			}
 			for _, o := range []*v1alpha1.Tenant{tenant, other} {
-				if n := r.unviewed(t, o.ID()); n != 0 {
+				if n := rig.unviewed(t, o.ID()); n != 0 {
 					t.Errorf("%d rows of %s are still to be looked at", n, o.Name)
 				}
 			}
-			if diff := cmp.Diff([]string{persons.Name}, slices.DeleteFunc(slices.Clone(r.applied), func(s string) bool { return s != persons.Name })); diff != "" {
+			if diff := cmp.Diff([]string{persons.Name}, slices.DeleteFunc(slices.Clone(rig.applied), func(s string) bool { return s != persons.Name })); diff != "" {
 				t.Errorf("tries of the impossible one (-want +got):\n%s", diff)
 			}
 			if tt.taken == nil {
 				return
 			}
 			var now v1alpha1.CallRecording
-			if err := r.Get(t.Context(), client.ObjectKeyFromObject(persons), &now); err != nil || now.ResourceVersion != persons.ResourceVersion {
+			if err := rig.Get(t.Context(), client.ObjectKeyFromObject(persons), &now); err != nil || now.ResourceVersion != persons.ResourceVersion {
 				t.Errorf("the person's CallRecording was changed: %v", err)
 			}
 		})
@@ -366,12 +366,12 @@ func TestImpossibleRowsBlockNobody(t *testing.T) {
 // What the API server refuses for now, as over a quota, is tried again, keeps no other tenant waiting, and what was made
 // before it is not made once more.
 func TestRefusedForNow(t *testing.T) {
-	r := newRig(t)
-	tenant, other := r.tenant(t, "a"), r.tenant(t, "b")
-	r.enqueueMany(t, tenant.ID(), 4)
-	r.enqueueMany(t, other.ID(), 4)
+	rig := newRig(t)
+	tenant, other := rig.tenant(t, "a"), rig.tenant(t, "b")
+	rig.enqueueMany(t, tenant.ID(), 4)
+	rig.enqueueMany(t, other.ID(), 4)
 	left := 2
-	r.refuse = func(o *v1alpha1ac.CallRecordingApplyConfiguration) error {
+	rig.refuse = func(o *v1alpha1ac.CallRecordingApplyConfiguration) error {
 		if !strings.HasPrefix(*o.Name, "a-") {
 			return nil
 		}
@@ -381,34 +381,34 @@ func TestRefusedForNow(t *testing.T) {
 		return nil
 	}
 	for range 2 { // whichever tenant comes first
-		if err := r.in.round(t.Context()); !apierrors.IsForbidden(err) {
+		if err := rig.in.round(t.Context()); !apierrors.IsForbidden(err) {
 			t.Errorf("the round: %v, want what the API server said", err)
 		}
 	}
-	if a, b := len(r.views(t, "a")), len(r.views(t, "b")); a != 2 || b != 4 {
+	if a, b := len(rig.views(t, "a")), len(rig.views(t, "b")); a != 2 || b != 4 {
 		t.Errorf("%d and %d CallRecordings, want 2 and 4", a, b)
 	}
-	r.refuse = nil
-	r.round(t)
-	if got := len(r.views(t, "a")); got != 4 || r.unviewed(t, tenant.ID()) != 0 {
-		t.Errorf("%d CallRecordings and %d rows left once there is room, want 4 and 0", got, r.unviewed(t, tenant.ID()))
+	rig.refuse = nil
+	rig.round(t)
+	if got := len(rig.views(t, "a")); got != 4 || rig.unviewed(t, tenant.ID()) != 0 {
+		t.Errorf("%d CallRecordings and %d rows left once there is room, want 4 and 0", got, rig.unviewed(t, tenant.ID()))
 	}
-	if got := len(slices.Compact(slices.Sorted(slices.Values(r.applied)))); len(r.applied)-got != 2 {
-		t.Errorf("%d applies for %d CallRecordings, want two in vain", len(r.applied), got)
+	if got := len(slices.Compact(slices.Sorted(slices.Values(rig.applied)))); len(rig.applied)-got != 2 {
+		t.Errorf("%d applies for %d CallRecordings, want two in vain", len(rig.applied), got)
 	}
 }
 
 func TestLoopGoesOnAfterAnErrorAndEnds(t *testing.T) {
-	r := newRig(t)
-	tenant := r.tenant(t, "support")
-	r.enqueueMany(t, tenant.ID(), 3)
-	r.in.Store = &failingStore{Store: r.db, failures: 1}
+	rig := newRig(t)
+	tenant := rig.tenant(t, "support")
+	rig.enqueueMany(t, tenant.ID(), 3)
+	rig.in.Store = &failingStore{Store: rig.db, failures: 1}
 	leaks := goleak.IgnoreCurrent()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- r.in.Start(ctx) }()
+	go func() { done <- rig.in.Start(ctx) }()
 	eventually.Succeeds(t, func(context.Context) error {
-		if n := r.unviewed(t, tenant.ID()); n != 0 {
+		if n := rig.unviewed(t, tenant.ID()); n != 0 {
 			return fmt.Errorf("%d rows are still to be looked at", n)
 		}
 		return nil
@@ -418,7 +418,7 @@ func TestLoopGoesOnAfterAnErrorAndEnds(t *testing.T) {
 		t.Errorf("Start: %v", err)
 	}
 	goleak.VerifyNone(t, leaks)
-	if !r.in.NeedLeaderElection() {
+	if !rig.in.NeedLeaderElection() {
 		t.Error("every replica would make CallRecordings")
 	}
 }
@@ -426,17 +426,17 @@ func TestLoopGoesOnAfterAnErrorAndEnds(t *testing.T) {
 // TestNotCompiled: until a Tenant was compiled, the rows of its ID may be those of a predecessor. It gets no
 // CallRecording of them.
 func TestNotCompiled(t *testing.T) {
-	r := newRig(t)
-	tenant := r.tenant(t, "support")
-	r.setDigest(t, tenant, "")
-	r.enqueue(t, tenant.ID(), "call of a predecessor")
-	r.round(t)
-	if len(r.applied) != 0 {
-		t.Fatalf("made %v of rows that may be a predecessor's", r.applied)
+	rig := newRig(t)
+	tenant := rig.tenant(t, "support")
+	rig.setDigest(t, tenant, "")
+	rig.enqueue(t, tenant.ID(), "call of a predecessor")
+	rig.round(t)
+	if len(rig.applied) != 0 {
+		t.Fatalf("made %v of rows that may be a predecessor's", rig.applied)
 	}
-	r.setDigest(t, tenant, "compiled")
-	r.round(t)
-	if len(r.applied) != 1 {
-		t.Errorf("made %v once it was compiled, want one", r.applied)
+	rig.setDigest(t, tenant, "compiled")
+	rig.round(t)
+	if len(rig.applied) != 1 {
+		t.Errorf("made %v once it was compiled, want one", rig.applied)
 	}
 }

@@ -28,8 +28,8 @@ type slowServer struct {
 
 // List lists the Tenants, and no CallRecording.
 func (s *slowServer) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
-	if l, ok := list.(*v1alpha1.TenantList); ok {
-		l.Items = s.tenants
+	if tenantList, ok := list.(*v1alpha1.TenantList); ok {
+		tenantList.Items = s.tenants
 	}
 	return nil
 }
@@ -48,9 +48,9 @@ func (s *slowServer) Apply(_ context.Context, o runtime.ApplyConfiguration, _ ..
 // Unviewed returns as many rows as are wanted, or as there are.
 func (s *slowServer) Unviewed(_ context.Context, tenant string, w store.Wanted) (rows []store.Recording, err error) {
 	row := func(id string) {
-		r := store.Recording{CallSID: "call"}
-		r.Tenant, r.ID = tenant, id
-		rows = append(rows, r)
+		recording := store.Recording{CallSID: "call"}
+		recording.Tenant, recording.ID = tenant, id
+		rows = append(rows, recording)
 	}
 	if tenant == "noisy/support" {
 		for i := range w.Limit {

@@ -71,24 +71,24 @@ func TestNamespaceLeavesRoomToOthers(t *testing.T) {
 
 // TestNamespaceTakesTurns bounds what the Tenants of a namespace get in one round, and gives each of them its turn.
 func TestNamespaceTakesTurns(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	names := []string{"a", "b", "c", "d", "e"}
 	for _, name := range names {
-		r.tenant(t, name)
-		r.enqueueMany(t, r.ns+"/"+name, 60)
+		rig.tenant(t, name)
+		rig.enqueueMany(t, rig.ns+"/"+name, 60)
 	}
 	for round := range 5 {
-		r.round(t)
+		rig.round(t)
 		total := 0
 		for _, name := range names {
-			total += len(r.views(t, name))
+			total += len(rig.views(t, name))
 		}
 		if want := namespacePerRound * (round + 1); total != want {
 			t.Errorf("%d CallRecordings after round %d, want %d", total, round+1, want)
 		}
 	}
 	for _, name := range names {
-		if got := len(r.views(t, name)); got != 2*perRound {
+		if got := len(rig.views(t, name)); got != 2*perRound {
 			t.Errorf("%s has %d CallRecordings after five rounds, want %d", name, got, 2*perRound)
 		}
 	}
@@ -96,17 +96,17 @@ func TestNamespaceTakesTurns(t *testing.T) {
 
 // TestManyTenants looks at a bounded number of Tenants of a namespace in a round, and at all of them in turn.
 func TestManyTenants(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	var list []*v1alpha1.Tenant
 	for i := range 120 {
-		o := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: fmt.Sprintf("t%03d", i)}}
-		o.Status.ConfigDigest = "compiled"
-		list = append(list, o)
+		tenant := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: rig.ns, Name: fmt.Sprintf("t%03d", i)}}
+		tenant.Status.ConfigDigest = "compiled"
+		list = append(list, tenant)
 	}
 	last := ""
 	for round, want := range []string{"t049", "t099", "t029"} {
 		var err error
-		if last, err = r.in.namespace(t.Context(), list, last, countsOf(nil, 1)); err != nil || last != want {
+		if last, err = rig.in.namespace(t.Context(), list, last, countsOf(nil, 1)); err != nil || last != want {
 			t.Errorf("round %d ended with %s, %v; want %s", round+1, last, err, want)
 		}
 	}

@@ -87,7 +87,7 @@ type found struct {
 func (k *Keeper) keep(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	f, err := k.read(ctx)
+	found, err := k.read(ctx)
 	if err != nil {
 		return err
 	}
@@ -95,12 +95,12 @@ func (k *Keeper) keep(ctx context.Context) error {
 	if k.Now != nil {
 		now = k.Now()
 	}
-	next, changed, at := keyring.Rotate(f.ring, now, k.Policy)
+	next, changed, at := keyring.Rotate(found.ring, now, k.Policy)
 	if changed {
-		if err := k.write(ctx, f.secret, next); err != nil {
+		if err := k.write(ctx, found.secret, next); err != nil {
 			return err
 		}
-		k.tell(ctx, f, next, at)
+		k.tell(ctx, found, next, at)
 	}
 	k.Metrics.signs(next, now)
 	return nil

@@ -120,9 +120,9 @@ func (r *rig) mustKeep() {
 // spoil writes something else into the Secret.
 func (r *rig) spoil(change func(*corev1.Secret)) {
 	r.t.Helper()
-	s := r.secret()
-	change(s)
-	if err := r.env.Client.Update(r.t.Context(), s); err != nil {
+	secret := r.secret()
+	change(secret)
+	if err := r.env.Client.Update(r.t.Context(), secret); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -174,26 +174,26 @@ func (r *rig) metrics() map[string]float64 {
 }
 
 func TestMakesAndRotates(t *testing.T) {
-	r := newRig(t)
-	r.mustKeep()
-	s, first := r.secret(), r.ring()
-	if string(s.Type) != v1alpha1.SecretTypeKeyring || len(s.Data) != 1 || s.Labels[v1alpha1.LabelComponent] != "keyring" {
-		t.Errorf("Secret of type %s, %d data, labels %v", s.Type, len(s.Data), s.Labels)
+	rig := newRig(t)
+	rig.mustKeep()
+	secret, first := rig.secret(), rig.ring()
+	if string(secret.Type) != v1alpha1.SecretTypeKeyring || len(secret.Data) != 1 || secret.Labels[v1alpha1.LabelComponent] != "keyring" {
+		t.Errorf("Secret of type %s, %d data, labels %v", secret.Type, len(secret.Data), secret.Labels)
 	}
-	r.pass(29 * 24 * time.Hour)
-	r.mustKeep()
-	if r.secret().ResourceVersion != s.ResourceVersion {
+	rig.pass(29 * 24 * time.Hour)
+	rig.mustKeep()
+	if rig.secret().ResourceVersion != secret.ResourceVersion {
 		t.Error("it was written without a reason")
 	}
-	r.pass(24*time.Hour - keyring.DefaultLead)
-	r.mustKeep()
-	if ring := r.ring(); len(ring.Keys) != 2 || ring.Secret != first.Secret || ring.Keys[0].ID != first.Keys[0].ID {
+	rig.pass(24*time.Hour - keyring.DefaultLead)
+	rig.mustKeep()
+	if ring := rig.ring(); len(ring.Keys) != 2 || ring.Secret != first.Secret || ring.Keys[0].ID != first.Keys[0].ID {
 		t.Errorf("%d keys, the same secret: %v", len(ring.Keys), ring.Secret == first.Secret)
 	}
-	r.pass(keyring.DefaultLead + time.Minute)
-	r.mustKeep()
+	rig.pass(keyring.DefaultLead + time.Minute)
+	rig.mustKeep()
 	want := map[string]float64{"signing_key_age_seconds": 60, "made_total missing": 1, "made_total unreadable": 0, "rotations_total": 1, "failures_total": 0}
-	if d := cmp.Diff(want, r.metrics()); d != "" {
+	if d := cmp.Diff(want, rig.metrics()); d != "" {
 		t.Errorf("metrics (-want +got):\n%s", d)
 	}
 }
@@ -213,10 +213,10 @@ func TestMends(t *testing.T) {
 			r.spoil(func(s *corev1.Secret) { s.Labels = nil })
 		}, "same", ""},
 		"another type": {func(r *rig) {
-			s := r.secret()
+			secret := r.secret()
 			r.remove()
-			s = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name}, Data: s.Data}
-			if err := r.env.Client.Create(r.t.Context(), s); err != nil {
+			secret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: secret.Namespace, Name: secret.Name}, Data: secret.Data}
+			if err := r.env.Client.Create(r.t.Context(), secret); err != nil {
 				r.t.Fatal(err)
 			}
 		}, another, "was of type"},
@@ -243,38 +243,38 @@ func TestMends(t *testing.T) {
 
 // TestLeavesANewerRingAlone : after a downgrade, say. Its keys are good, and everybody would have to log in again.
 func TestLeavesANewerRingAlone(t *testing.T) {
-	r := newRig(t)
-	r.mustKeep()
-	r.spoil(func(s *corev1.Secret) { s.Data[keyring.DataKey] = []byte(`{"version":2,"new":true}`) })
-	before := r.secret().ResourceVersion
-	if err := r.keep(r.ctx); !errors.Is(err, keyring.ErrVersion) || r.secret().ResourceVersion != before {
-		t.Errorf("%v, written: %v", err, r.secret().ResourceVersion != before)
+	rig := newRig(t)
+	rig.mustKeep()
+	rig.spoil(func(s *corev1.Secret) { s.Data[keyring.DataKey] = []byte(`{"version":2,"new":true}`) })
+	before := rig.secret().ResourceVersion
+	if err := rig.keep(rig.ctx); !errors.Is(err, keyring.ErrVersion) || rig.secret().ResourceVersion != before {
+		t.Errorf("%v, written: %v", err, rig.secret().ResourceVersion != before)
 	}
 }
 
 // TestTwoOperators : the one that led until now and the one that leads from now on. One of them writes, and both end with its ring.
 func TestTwoOperators(t *testing.T) {
-	r := newRig(t)
-	other := r.another(r.WorkNamespace, r.env.Client)
+	rig := newRig(t)
+	other := rig.another(rig.WorkNamespace, rig.env.Client)
 	for _, name := range []string{"the first ring", "a rotation"} {
-		r.pass(30 * 24 * time.Hour)
+		rig.pass(30 * 24 * time.Hour)
 		// The other one writes between this one's read and its write.
-		between := interceptor.NewClient(r.env.Client, interceptor.Funcs{
+		between := interceptor.NewClient(rig.env.Client, interceptor.Funcs{
 			Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
-				return errors.Join(other.keep(r.ctx), c.Create(ctx, o, opts...))
+				return errors.Join(other.keep(rig.ctx), c.Create(ctx, o, opts...))
 			},
 			Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
-				return errors.Join(other.keep(r.ctx), c.Patch(ctx, o, p, opts...))
+				return errors.Join(other.keep(rig.ctx), c.Patch(ctx, o, p, opts...))
 			},
 		})
-		r.Client = between
-		if err := r.keep(r.ctx); !apierrors.IsConflict(unjoined(err)) && !apierrors.IsAlreadyExists(unjoined(err)) {
+		rig.Client = between
+		if err := rig.keep(rig.ctx); !apierrors.IsConflict(unjoined(err)) && !apierrors.IsAlreadyExists(unjoined(err)) {
 			t.Errorf("%s: %v", name, err)
 		}
-		theirs := r.ring()
-		r.Client = r.env.Client
-		r.mustKeep()
-		if d := cmp.Diff(theirs, r.ring()); d != "" {
+		theirs := rig.ring()
+		rig.Client = rig.env.Client
+		rig.mustKeep()
+		if d := cmp.Diff(theirs, rig.ring()); d != "" {
 			t.Errorf("%s: it was written over", name)
 		}
 	}
@@ -290,34 +290,34 @@ func unjoined(err error) error {
 
 // TestRuns until it is told to stop, through a deletion and an API server that refuses, and with no more rights than the operator has.
 func TestRuns(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	ignore := goleak.IgnoreCurrent()
-	c := r.asOperator()
-	r.Client, r.APIReader = c, c
-	ctx, cancel := context.WithCancel(r.ctx)
+	c := rig.asOperator()
+	rig.Client, rig.APIReader = c, c
+	ctx, cancel := context.WithCancel(rig.ctx)
 	ended := make(chan error, 1)
-	go func() { ended <- r.Start(ctx) }()
+	go func() { ended <- rig.Start(ctx) }()
 	exists := func(ctx context.Context) error {
-		key := client.ObjectKey{Namespace: r.WorkNamespace, Name: keyring.SecretName}
-		return r.env.Client.Get(ctx, key, &corev1.Secret{})
+		key := client.ObjectKey{Namespace: rig.WorkNamespace, Name: keyring.SecretName}
+		return rig.env.Client.Get(ctx, key, &corev1.Secret{})
 	}
 	eventually.Within(10*time.Second).Succeeds(t, exists)
-	first := r.ring()
-	r.remove()
+	first := rig.ring()
+	rig.remove()
 	eventually.Within(10*time.Second).Succeeds(t, exists)
-	second := r.ring()
+	second := rig.ring()
 	if first.Secret == second.Secret {
 		t.Error("the deleted ring is back")
 	}
-	r.spoil(func(s *corev1.Secret) { s.Data[keyring.DataKey] = []byte(`{"version":2}`) })
+	rig.spoil(func(s *corev1.Secret) { s.Data[keyring.DataKey] = []byte(`{"version":2}`) })
 	eventually.Within(10*time.Second).Succeeds(t, func(context.Context) error {
-		if n := r.metrics()["failures_total"]; n < 3 {
+		if n := rig.metrics()["failures_total"]; n < 3 {
 			return errors.New("too few failures are counted")
 		}
 		return nil
 	})
-	if n := strings.Count(r.log.String(), "level=ERROR"); n != 1 {
-		t.Errorf("%d errors in the log, want one for all looks:\n%s", n, r.log)
+	if n := strings.Count(rig.log.String(), "level=ERROR"); n != 1 {
+		t.Errorf("%d errors in the log, want one for all looks:\n%s", n, rig.log)
 	}
 	cancel()
 	if err := <-ended; err != nil {

@@ -23,7 +23,7 @@ type Metrics struct {
 
 // NewMetrics registers them.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
-	m := &Metrics{
+	metrics := &Metrics{
 		age: prometheus.NewGauge(prometheus.GaugeOpts{Name: "caly_keyring_signing_key_age_seconds",
 			Help: "For how long the key that signs access tokens has done so."}),
 		made: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "caly_keyring_made_total",
@@ -34,10 +34,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		failures: prometheus.NewCounter(prometheus.CounterOpts{Name: "caly_keyring_failures_total",
 			Help: "Looks at the keyring that failed; the keys stay as they are."}),
 	}
-	m.made.WithLabelValues(missing)
-	m.made.WithLabelValues(unreadable)
-	reg.MustRegister(m.age, m.made, m.rotations, m.failures)
-	return m
+	metrics.made.WithLabelValues(missing)
+	metrics.made.WithLabelValues(unreadable)
+	reg.MustRegister(metrics.age, metrics.made, metrics.rotations, metrics.failures)
+	return metrics
 }
 
 func (m *Metrics) signs(ring *keyring.Ring, now time.Time) {

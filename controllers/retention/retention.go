@@ -65,8 +65,8 @@ func sweeps(db Store) []sweep {
 
 // redactURL removes the query of a source URL from a stored event.
 func redactURL(e store.RawEvent, source string) (store.RawEvent, bool) {
-	r, changed := exotel.RedactURL(exotel.Request{ContentType: e.ContentType, RawQuery: e.Query, Body: e.Raw}, source)
-	return store.RawEvent{ContentType: e.ContentType, Query: r.RawQuery, Raw: r.Body}, changed
+	request, changed := exotel.RedactURL(exotel.Request{ContentType: e.ContentType, RawQuery: e.Query, Body: e.Raw}, source)
+	return store.RawEvent{ContentType: e.ContentType, Query: request.RawQuery, Raw: request.Body}, changed
 }
 
 // Remover removes what has expired.
@@ -88,18 +88,18 @@ func newRemover(list []sweep, reg prometheus.Registerer) *Remover {
 		"Times that rows of a kind could not be removed; they are tried again a minute later."
 	last.Name, last.Help = "last_success_timestamp_seconds",
 		"When all that had expired was removed last; 0 in a replica that does not lead."
-	r := &Remover{
+	remover := &Remover{
 		sweeps:  list,
 		removed: prometheus.NewCounterVec(prometheus.CounterOpts(removed), []string{"kind"}),
 		failed:  prometheus.NewCounterVec(prometheus.CounterOpts(failed), []string{"kind"}),
 		last:    prometheus.NewGauge(prometheus.GaugeOpts(last)),
 	}
 	for _, s := range list {
-		r.removed.WithLabelValues(s.kind)
-		r.failed.WithLabelValues(s.kind)
+		remover.removed.WithLabelValues(s.kind)
+		remover.failed.WithLabelValues(s.kind)
 	}
-	reg.MustRegister(r.removed, r.failed, r.last)
-	return r
+	reg.MustRegister(remover.removed, remover.failed, remover.last)
+	return remover
 }
 
 // NeedLeaderElection makes it run on the leader alone.

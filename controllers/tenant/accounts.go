@@ -35,8 +35,8 @@ func (e ExotelAccounts) Proves(
 	if base == "" {
 		base = calldetails.BaseURL(string(t.Spec.Exotel.Region))
 	}
-	u, err := url.Parse(base)
-	if err != nil || !e.trusts(u) {
+	address, err := url.Parse(base)
+	if err != nil || !e.trusts(address) {
 		return "", false
 	}
 	asking, err := calldetails.New(calldetails.Config{
@@ -46,7 +46,7 @@ func (e ExotelAccounts) Proves(
 		Key:       calldetails.Secret(credentials.Data["apiKey"]),
 		Token:     calldetails.Secret(credentials.Data["apiToken"]),
 		Registry:  e.Registry,
-		Tenant:    t.ID() + " " + u.Host,
+		Tenant:    t.ID() + " " + address.Host,
 		Transport: e.Transport,
 		Timeout:   proofTimeout,
 		MaxPages:  1,
@@ -61,9 +61,9 @@ func (e ExotelAccounts) Proves(
 		PageSize:    1,
 	}
 	for call, err := range asking.Calls(ctx, filter) {
-		return strings.ToLower(u.Host), err == nil && (call.AccountSID == "" || call.AccountSID == t.Spec.Exotel.AccountSID)
+		return strings.ToLower(address.Host), err == nil && (call.AccountSID == "" || call.AccountSID == t.Spec.Exotel.AccountSID)
 	}
-	return strings.ToLower(u.Host), true // no call in that minute
+	return strings.ToLower(address.Host), true // no call in that minute
 }
 
 // trusts reports whether the address is Exotel's, or one whose answers the platform trusts as Exotel's.

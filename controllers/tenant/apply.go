@@ -132,12 +132,12 @@ func (r *Reconciler) uploadKey(tenantID string) client.ObjectKey {
 func (r *Reconciler) publish(ctx context.Context, s *scope) error {
 	t := s.tenant
 	t.Status.ConfigDigest = s.config.Digest()
-	if v := s.namesVerdict(); v != nil {
+	if stop := s.namesVerdict(); stop != nil {
 		r.logHolders(ctx, s)
-		return v
+		return stop
 	}
-	if v := s.uploadsVerdict(); v != nil {
-		return v
+	if err := s.uploadsVerdict(); err != nil {
+		return err
 	}
 	message := "webhooks are accepted and recordings are uploaded"
 	if s.suspended() {

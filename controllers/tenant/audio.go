@@ -41,11 +41,11 @@ func audioSecrets(a *v1alpha1.AudioSpec) (list []verifierSecret) {
 
 // readHeaders reads the headers that the agent is sent, and checks each of them.
 func (r *Reconciler) readHeaders(ctx context.Context, s *scope) error {
-	a := s.tenant.Spec.Audio
-	if a == nil || a.HeadersSecretRef == nil {
+	audioSpec := s.tenant.Spec.Audio
+	if audioSpec == nil || audioSpec.HeadersSecretRef == nil {
 		return nil
 	}
-	object, err := r.readSecret(ctx, s, fieldAudioHeaders, *a.HeadersSecretRef)
+	object, err := r.readSecret(ctx, s, fieldAudioHeaders, *audioSpec.HeadersSecretRef)
 	if err != nil {
 		return err
 	}
@@ -65,11 +65,11 @@ func (r *Reconciler) readHeaders(ctx context.Context, s *scope) error {
 
 // readCA reads the authorities that sign the agent's certificate.
 func (r *Reconciler) readCA(ctx context.Context, s *scope) (err error) {
-	a := s.tenant.Spec.Audio
-	if a == nil || a.CASecretRef == nil {
+	audioSpec := s.tenant.Spec.Audio
+	if audioSpec == nil || audioSpec.CASecretRef == nil {
 		return nil
 	}
-	s.agentCA, err = r.readAuthorities(ctx, s, fieldAudioCA, *a.CASecretRef)
+	s.agentCA, err = r.readAuthorities(ctx, s, fieldAudioCA, *audioSpec.CASecretRef)
 	return err
 }
 
@@ -113,21 +113,21 @@ func audioVerifiers(s *scope, spec *v1alpha1.AudioVerification) (*tenantconfig.W
 	if spec == nil {
 		return nil, nil
 	}
-	w := &tenantconfig.Webhooks{RequireAll: spec.Require == v1alpha1.RequireAll}
+	webhooks := &tenantconfig.Webhooks{RequireAll: spec.Require == v1alpha1.RequireAll}
 	var err error
-	if w.AllowedCIDRs, err = ranges("audio.verification.allowedCIDRs", spec.AllowedCIDRs); err != nil {
+	if webhooks.AllowedCIDRs, err = ranges("audio.verification.allowedCIDRs", spec.AllowedCIDRs); err != nil {
 		return nil, err
 	}
 	if spec.TokenSecretRef != nil {
-		w.Token = &tenantconfig.Token{Query: tenantconfig.DefaultTokenQuery, Secrets: values(s.verifiers[fieldAudioToken])}
+		webhooks.Token = &tenantconfig.Token{Query: tenantconfig.DefaultTokenQuery, Secrets: values(s.verifiers[fieldAudioToken])}
 	}
 	if spec.BasicAuthSecretRef != nil {
-		w.Basic = basicAuth(s.verifiers[fieldAudioBasic])
+		webhooks.Basic = basicAuth(s.verifiers[fieldAudioBasic])
 	}
-	if !w.Configured() {
+	if !webhooks.Configured() {
 		return nil, nil
 	}
-	return w, nil
+	return webhooks, nil
 }
 
 // bodiless are the verifiers that look at no body, since streams have none; nil if none is left. Where all verifiers are required and

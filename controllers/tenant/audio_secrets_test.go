@@ -37,14 +37,14 @@ func agentSecrets(t *testing.T) map[string]map[string]string {
 // and what was mended is live without anything else being touched.
 func TestAudioStalls(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.start(t)
+	rig := newRig(t)
+	rig.start(t)
 	good := agentSecrets(t)
 	for name, data := range good {
-		r.putSecret(t, "agent-"+name, data)
+		rig.putSecret(t, "agent-"+name, data)
 	}
-	tenant := r.ready(t, "support", withAgent)
-	inForce := r.config(t, tenant).Audio
+	tenant := rig.ready(t, "support", withAgent)
+	inForce := rig.config(t, tenant).Audio
 	if inForce == nil || inForce.CABundle != good["ca"]["ca.crt"] || inForce.Headers["X-Agent-Key"].Reveal() != "opens-the-agent" {
 		t.Fatalf("as compiled: %+v", inForce)
 	}
@@ -75,34 +75,34 @@ func TestAudioStalls(t *testing.T) {
 		{"tokens", map[string]string{"current": "too-sh0rt"}, []string{`key "current"`, "shorter than 16"}},
 		{"users", map[string]string{"exotel": "too-sh0rt"}, []string{`key "exotel"`, "shorter than 12"}},
 	} {
-		r.putSecret(t, "agent-"+step.secret, step.data)
+		rig.putSecret(t, "agent-"+step.secret, step.data)
 		parts := slices.Concat(step.want, []string{fmt.Sprintf("%q", "agent-"+step.secret), "spec.audio."})
-		r.until(t, tenant, both(stalledFor(v1alpha1.ReasonSecretKeyMissing, parts...),
+		rig.until(t, tenant, both(stalledFor(v1alpha1.ReasonSecretKeyMissing, parts...),
 			has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v1alpha1.ReasonSecretKeyMissing, parts...)))
-		if now := r.config(t, tenant).Audio; now == nil || now.CABundle != inForce.CABundle || !maps.Equal(now.Headers, inForce.Headers) {
+		if now := rig.config(t, tenant).Audio; now == nil || now.CABundle != inForce.CABundle || !maps.Equal(now.Headers, inForce.Headers) {
 			t.Errorf("%s: not the last good config", step.secret)
 		}
-		r.putSecret(t, "agent-"+step.secret, good[step.secret])
-		r.until(t, tenant, isReady)
+		rig.putSecret(t, "agent-"+step.secret, good[step.secret])
+		rig.until(t, tenant, isReady)
 	}
 }
 
 // TestAudioRotates : a new header, and a new authority, are in the config that pods read soon after they are in the Secret.
 func TestAudioRotates(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.start(t)
+	rig := newRig(t)
+	rig.start(t)
 	for name, data := range agentSecrets(t) {
-		r.putSecret(t, "agent-"+name, data)
+		rig.putSecret(t, "agent-"+name, data)
 	}
-	tenant := r.ready(t, "support", withAgent)
+	tenant := rig.ready(t, "support", withAgent)
 	ca := certtest.New(t).PEM
-	r.putSecret(t, "agent-headers", map[string]string{"X-Agent-Key": "opens-the-agent-next"})
-	r.putSecret(t, "agent-ca", map[string]string{"ca.crt": ca})
+	rig.putSecret(t, "agent-headers", map[string]string{"X-Agent-Key": "opens-the-agent-next"})
+	rig.putSecret(t, "agent-ca", map[string]string{"ca.crt": ca})
 	eventually.Within(tenantconfig.RefreshDelay).Succeeds(t, func(context.Context) error {
-		a := r.config(t, tenant).Audio
-		if got := a.Headers["X-Agent-Key"].Reveal(); got != "opens-the-agent-next" || len(a.Headers) != 1 || a.CABundle != ca {
-			return fmt.Errorf("the config has %d headers, the old ones: %t, the old authority: %t", len(a.Headers), strings.HasSuffix(got, "agent"), a.CABundle != ca)
+		audio := rig.config(t, tenant).Audio
+		if got := audio.Headers["X-Agent-Key"].Reveal(); got != "opens-the-agent-next" || len(audio.Headers) != 1 || audio.CABundle != ca {
+			return fmt.Errorf("the config has %d headers, the old ones: %t, the old authority: %t", len(audio.Headers), strings.HasSuffix(got, "agent"), audio.CABundle != ca)
 		}
 		return nil
 	})
@@ -110,15 +110,15 @@ func TestAudioRotates(t *testing.T) {
 
 // TestAudioSecretMissing : the Tenant waits for a Secret of its agent's that is not there yet, says which, and is ready once it is.
 func TestAudioSecretMissing(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	r.putSecrets(t, "support", r.goodSecrets())
-	tenant := r.newTenant("support")
+	rig := newRig(t)
+	rig.start(t)
+	rig.putSecrets(t, "support", rig.goodSecrets())
+	tenant := rig.newTenant("support")
 	withAgent(tenant)
-	r.create(t, tenant)
+	rig.create(t, tenant)
 	for _, name := range []string{"tokens", "users", "headers", "ca"} {
-		r.until(t, tenant, has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound, "spec.audio."))
-		r.putSecret(t, "agent-"+name, agentSecrets(t)[name])
+		rig.until(t, tenant, has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound, "spec.audio."))
+		rig.putSecret(t, "agent-"+name, agentSecrets(t)[name])
 	}
-	r.until(t, tenant, isReady)
+	rig.until(t, tenant, isReady)
 }

@@ -42,12 +42,12 @@ func fullAuth() *v1alpha1.AuthSpec {
 }
 
 func wantFullAuth() *tenantconfig.Auth {
-	a := &tenantconfig.Auth{OpenRegistration: true, AccessTokenLifetime: time.Minute, SessionLifetime: time.Hour, AllowedEmailDomains: []string{"acme.example"},
+	auth := &tenantconfig.Auth{OpenRegistration: true, AccessTokenLifetime: time.Minute, SessionLifetime: time.Hour, AllowedEmailDomains: []string{"acme.example"},
 		Hosts: []string{"voice.acme.example"}, AllowedOrigins: []string{"https://desk.acme.example"}, Limits: map[string]tenantconfig.Limit{}}
 	for i, name := range []string{"login", "loginFailures", "register", "verify", "resend", "forgot", "reset", "refresh", "api"} {
-		a.Limits[name] = tenantconfig.Limit{Requests: i + 1, Window: time.Minute}
+		auth.Limits[name] = tenantconfig.Limit{Requests: i + 1, Window: time.Minute}
 	}
-	return a
+	return auth
 }
 
 // TestEveryLimitIsCompiled : a limit that is added to the spec or to the config alone is found here.
@@ -68,47 +68,47 @@ func TestEveryLimitIsCompiled(t *testing.T) {
 // TestAccounts takes a Tenant from no accounts to accounts and back, rotates its bucket's credentials, and suspends it.
 func TestAccounts(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.start(t)
-	tenant := r.ready(t, "support")
-	if c := r.config(t, tenant); c.Auth != nil || c.Storage != nil {
+	rig := newRig(t)
+	rig.start(t)
+	tenant := rig.ready(t, "support")
+	if c := rig.config(t, tenant); c.Auth != nil || c.Storage != nil {
 		t.Fatalf("a Tenant without accounts hands out %+v and %+v", c.Auth, c.Storage)
 	}
 	without := tenant.Status.ConfigDigest
-	r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Auth = &v1alpha1.AuthSpec{Hosts: []string{"voice.acme.example"}} })
-	r.until(t, tenant, isReady)
+	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Auth = &v1alpha1.AuthSpec{Hosts: []string{"voice.acme.example"}} })
+	rig.until(t, tenant, isReady)
 	want := wantAuth()
 	want.Hosts = []string{"voice.acme.example"}
-	storage := &tenantconfig.Storage{Bucket: r.bucket, Endpoint: r.s3.Endpoint, Region: r.s3.Region, AccessKeyID: secret.Sensitive(r.s3.AccessKey),
-		SecretAccessKey: secret.Sensitive(r.s3.SecretKey),
+	storage := &tenantconfig.Storage{Bucket: rig.bucket, Endpoint: rig.s3.Endpoint, Region: rig.s3.Region, AccessKeyID: secret.Sensitive(rig.s3.AccessKey),
+		SecretAccessKey: secret.Sensitive(rig.s3.SecretKey),
 		Options: objectstore.Options{Addressing: objectstore.AddressingAuto,
 			Checksum: objectstore.ChecksumSHA256}}
-	r.accounts(t, tenant, want, storage)
+	rig.accounts(t, tenant, want, storage)
 
-	data := maps.Clone(r.goodSecrets()["bucket"])
+	data := maps.Clone(rig.goodSecrets()["bucket"])
 	data["secretAccessKey"] = "rotated-secret-access-key"
 	digest := tenant.Status.ConfigDigest
-	r.putSecret(t, "support-bucket", data) // the bucket refuses them, and what was compiled is live all the same
+	rig.putSecret(t, "support-bucket", data) // the bucket refuses them, and what was compiled is live all the same
 	storage.SecretAccessKey = "rotated-secret-access-key"
-	r.until(t, tenant, func(*v1alpha1.Tenant) error {
-		if r.config(t, tenant).Storage.SecretAccessKey != storage.SecretAccessKey {
+	rig.until(t, tenant, func(*v1alpha1.Tenant) error {
+		if rig.config(t, tenant).Storage.SecretAccessKey != storage.SecretAccessKey {
 			return fmt.Errorf("the rotated key is not live")
 		}
 		return nil
 	})
-	r.putSecret(t, "support-bucket", r.goodSecrets()["bucket"])
-	storage.SecretAccessKey = secret.Sensitive(r.s3.SecretKey)
-	r.until(t, tenant, isReady)
+	rig.putSecret(t, "support-bucket", rig.goodSecrets()["bucket"])
+	storage.SecretAccessKey = secret.Sensitive(rig.s3.SecretKey)
+	rig.until(t, tenant, isReady)
 	if tenant.Status.ConfigDigest != digest {
 		t.Errorf("the same config has the digests %s and %s", digest, tenant.Status.ConfigDigest)
 	}
 
-	r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
-	r.until(t, tenant, both(isReady, has(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended)))
-	r.accounts(t, tenant, want, storage) // whoever asks is to be told that the Tenant is suspended, not that it is unknown
-	r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Auth, t.Spec.Suspend = nil, nil })
-	r.until(t, tenant, isReady)
-	r.accounts(t, tenant, nil, nil)
+	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
+	rig.until(t, tenant, both(isReady, has(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended)))
+	rig.accounts(t, tenant, want, storage) // whoever asks is to be told that the Tenant is suspended, not that it is unknown
+	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Auth, t.Spec.Suspend = nil, nil })
+	rig.until(t, tenant, isReady)
+	rig.accounts(t, tenant, nil, nil)
 	if tenant.Status.ConfigDigest == digest || tenant.Status.ConfigDigest == without { // the generation is in it
 		t.Errorf("the digest is %s, as it was before", tenant.Status.ConfigDigest)
 	}

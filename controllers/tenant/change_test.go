@@ -24,18 +24,18 @@ import (
 )
 
 func TestSuspend(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	tenant := r.ready(t, "support")
-	r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
-	r.until(t, tenant, both(isReady, has(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended, "spec.suspend"),
+	rig := newRig(t)
+	rig.start(t)
+	tenant := rig.ready(t, "support")
+	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
+	rig.until(t, tenant, both(isReady, has(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended, "spec.suspend"),
 		has(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "suspended: webhooks are refused and uploads wait")))
-	r.suspended(t, tenant, true)
-	r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(false) })
-	r.until(t, tenant, isReady)
-	r.suspended(t, tenant, false)
-	if c := find(tenant, v1alpha1.ConditionSuspended); c != nil {
-		t.Errorf("condition %v: it must be absent while it is not true", c)
+	rig.suspended(t, tenant, true)
+	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(false) })
+	rig.until(t, tenant, isReady)
+	rig.suspended(t, tenant, false)
+	if condition := find(tenant, v1alpha1.ConditionSuspended); condition != nil {
+		t.Errorf("condition %v: it must be absent while it is not true", condition)
 	}
 }
 
@@ -86,9 +86,9 @@ func TestSuspendWhileStalled(t *testing.T) {
 
 // TestRotation changes Secrets, and nothing else, and waits until the pods' configs have the new values.
 func TestRotation(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	tenant := r.ready(t, "support")
+	rig := newRig(t)
+	rig.start(t)
+	tenant := rig.ready(t, "support")
 	const current, next = "webhook-secret-0123456789", "webhook-secret-next-00000"
 	for _, step := range []struct {
 		name string
@@ -99,24 +99,24 @@ func TestRotation(t *testing.T) {
 		{"in the order of their keys", map[string]string{"b": current, "a": next}, []secret.Sensitive{next, current}},
 		{"the first one is gone", map[string]string{"next": next}, []secret.Sensitive{next}},
 	} {
-		digest := r.config(t, tenant).Digest()
-		r.putSecret(t, "support-webhook", step.data)
+		digest := rig.config(t, tenant).Digest()
+		rig.putSecret(t, "support-webhook", step.data)
 		eventually.Within(tenantconfig.RefreshDelay).Succeeds(t, func(context.Context) error {
-			if diff := cmp.Diff(step.want, r.config(t, tenant).Webhooks.Signature.Secrets, cmp.Transformer("reveal", secret.Sensitive.Reveal)); diff != "" {
+			if diff := cmp.Diff(step.want, rig.config(t, tenant).Webhooks.Signature.Secrets, cmp.Transformer("reveal", secret.Sensitive.Reveal)); diff != "" {
 				return fmt.Errorf("%s (-want +got):\n%s", step.name, diff)
 			}
 			return nil
 		})
-		r.until(t, tenant, func(t *v1alpha1.Tenant) error {
+		rig.until(t, tenant, func(t *v1alpha1.Tenant) error {
 			if t.Status.ConfigDigest == digest {
 				return fmt.Errorf("%s: the digest is the one before", step.name)
 			}
 			return isReady(t)
 		})
 	}
-	r.putSecret(t, "support-exotel", map[string]string{"apiKey": "exotel-key-7f3a", "apiToken": "exotel-token-new"})
+	rig.putSecret(t, "support-exotel", map[string]string{"apiKey": "exotel-key-7f3a", "apiToken": "exotel-token-new"})
 	eventually.Within(tenantconfig.RefreshDelay).Succeeds(t, func(context.Context) error {
-		if got := r.upload(t, tenant).ExotelToken; got != "exotel-token-new" {
+		if got := rig.upload(t, tenant).ExotelToken; got != "exotel-token-new" {
 			return fmt.Errorf("the upload config has another token")
 		}
 		return nil
@@ -135,9 +135,9 @@ func TestRestart(t *testing.T) {
 			r.delete(t, r.secret(t, tenantconfig.PrefixUpload, tenant))
 		}, false},
 		"the upload config was spoilt": {func(t *testing.T, r *rig, tenant *v1alpha1.Tenant) {
-			s := r.secret(t, tenantconfig.PrefixUpload, tenant)
-			s.Data[tenantconfig.Key] = []byte("nonsense")
-			if err := r.Client.Update(t.Context(), s); err != nil {
+			secret := r.secret(t, tenantconfig.PrefixUpload, tenant)
+			secret.Data[tenantconfig.Key] = []byte("nonsense")
+			if err := r.Client.Update(t.Context(), secret); err != nil {
 				t.Fatal(err)
 			}
 		}, false},
@@ -190,8 +190,8 @@ func (r *rig) direct() *Reconciler {
 // TestEndedBetweenSteps ends the operator after each of its steps; the next one brings the Tenant to the same end.
 func TestEndedBetweenSteps(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	first := r.direct()
+	rig := newRig(t)
+	first := rig.direct()
 	steps := []reconcile.Step[*scope]{
 		first.addFinalizer,
 		first.claimNames,
@@ -209,61 +209,61 @@ func TestEndedBetweenSteps(t *testing.T) {
 	for done := range len(steps) + 1 {
 		t.Run(fmt.Sprintf("after %d steps", done), func(t *testing.T) {
 			name := fmt.Sprintf("t%d", done)
-			r.putSecrets(t, name, r.goodSecrets())
-			tenant := r.newTenant(name)
-			r.create(t, tenant)
-			ctx := log.IntoContext(t.Context(), r.logger())
+			rig.putSecrets(t, name, rig.goodSecrets())
+			tenant := rig.newTenant(name)
+			rig.create(t, tenant)
+			ctx := log.IntoContext(t.Context(), rig.logger())
 			s := &scope{Scope: reconcile.Begin(tenant.DeepCopy()), tenant: tenant.DeepCopy()}
 			if err := reconcile.Run(ctx, s, steps[:done]...); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := r.direct().Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)}); err != nil {
+			if _, err := rig.direct().Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)}); err != nil {
 				t.Fatal(err)
 			}
-			r.until(t, tenant, isReady)
-			r.loginWorks(t, tenant)
-			if applied := done >= 10; applied && r.upload(t, tenant).DatabaseURL != s.upload.DatabaseURL {
+			rig.until(t, tenant, isReady)
+			rig.loginWorks(t, tenant)
+			if applied := done >= 10; applied && rig.upload(t, tenant).DatabaseURL != s.upload.DatabaseURL {
 				t.Error("the database password that the first operator had written did not stay")
 			}
 		})
 	}
-	r.verify(t)
+	rig.verify(t)
 }
 
 // TestDatabaseAway : without the database nothing is ready, and nobody but the database need do anything.
 func TestDatabaseAway(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	old := r.ready(t, "old")
-	login := r.upload(t, old).DatabaseURL
-	r.pg.Stop(t)
+	rig := newRig(t)
+	rig.start(t)
+	old := rig.ready(t, "old")
+	login := rig.upload(t, old).DatabaseURL
+	rig.pg.Stop(t)
 	up := false
 	defer func() { // the server is everybody's
 		if !up {
-			r.pg.Start(t)
+			rig.pg.Start(t)
 		}
 	}()
-	r.putSecrets(t, "new", r.goodSecrets())
-	tenant := r.newTenant("new")
-	r.create(t, tenant)
-	r.until(t, tenant, reconcilingFor(v1alpha1.ReasonConfigFailed, "will be tried again", "database unavailable"))
-	r.change(t, old, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
-	r.until(t, old, reconcilingFor(v1alpha1.ReasonConfigFailed, "will be tried again"))
-	r.pg.Start(t)
+	rig.putSecrets(t, "new", rig.goodSecrets())
+	tenant := rig.newTenant("new")
+	rig.create(t, tenant)
+	rig.until(t, tenant, reconcilingFor(v1alpha1.ReasonConfigFailed, "will be tried again", "database unavailable"))
+	rig.change(t, old, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
+	rig.until(t, old, reconcilingFor(v1alpha1.ReasonConfigFailed, "will be tried again"))
+	rig.pg.Start(t)
 	up = true
-	r.until(t, tenant, isReady)
-	r.until(t, old, both(isReady, has(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended)))
-	r.suspended(t, old, true)
-	if r.upload(t, old).DatabaseURL != login {
+	rig.until(t, tenant, isReady)
+	rig.until(t, old, both(isReady, has(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended)))
+	rig.suspended(t, old, true)
+	if rig.upload(t, old).DatabaseURL != login {
 		t.Error("the outage cost the upload pods their password")
 	}
-	r.loginWorks(t, tenant)
+	rig.loginWorks(t, tenant)
 }
 
 // TestGoneMeanwhile : a Tenant that is deleted before its turn comes is no error.
 func TestGoneMeanwhile(t *testing.T) {
-	r := newRig(t)
-	res, err := r.direct().Reconcile(context.Background(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: r.ns, Name: "gone"}})
+	rig := newRig(t)
+	res, err := rig.direct().Reconcile(context.Background(), ctrl.Request{NamespacedName: client.ObjectKey{Namespace: rig.ns, Name: "gone"}})
 	if err != nil || res != (ctrl.Result{}) {
 		t.Errorf("got %v, %v; want nothing", res, err)
 	}
@@ -285,41 +285,41 @@ func (c *oldClient) Get(ctx context.Context, key client.ObjectKey, o client.Obje
 
 // TestReadTooEarly : what was decided on an old Tenant is not written, is no error, and is decided once more.
 func TestReadTooEarly(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	for name, read := range map[string]func(*testing.T, *v1alpha1.Tenant){
 		"before its finalizer": func(*testing.T, *v1alpha1.Tenant) {},
 		"with its finalizer": func(t *testing.T, o *v1alpha1.Tenant) {
-			r.change(t, o, func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} })
+			rig.change(t, o, func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} })
 		},
 		"being deleted": func(t *testing.T, o *v1alpha1.Tenant) {
-			r.change(t, o, func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} })
-			if err := r.Client.Delete(t.Context(), o); err != nil {
+			rig.change(t, o, func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} })
+			if err := rig.Client.Delete(t.Context(), o); err != nil {
 				t.Fatal(err)
 			}
-			if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+			if err := rig.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
 				t.Fatal(err)
 			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tenant := r.newTenant("t" + strings.ReplaceAll(name, " ", "-"))
-			r.putSecrets(t, tenant.Name, r.goodSecrets())
-			r.create(t, tenant)
+			tenant := rig.newTenant("t" + strings.ReplaceAll(name, " ", "-"))
+			rig.putSecrets(t, tenant.Name, rig.goodSecrets())
+			rig.create(t, tenant)
 			read(t, tenant)
 			old := tenant.DeepCopy()
-			r.change(t, tenant, func(o *v1alpha1.Tenant) { o.Labels = map[string]string{"somebody": "else"} })
-			behind := r.direct()
+			rig.change(t, tenant, func(o *v1alpha1.Tenant) { o.Labels = map[string]string{"somebody": "else"} })
+			behind := rig.direct()
 			behind.Client = &oldClient{Client: behind.Client, tenant: old}
 			req := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)}
-			ctx := log.IntoContext(t.Context(), r.logger())
+			ctx := log.IntoContext(t.Context(), rig.logger())
 			if res, err := behind.Reconcile(ctx, req); err != nil || res.RequeueAfter <= 0 {
 				t.Errorf("on the old one: %+v, %v; want another turn", res, err)
 			}
 			var now v1alpha1.Tenant
-			if err := r.Client.Get(t.Context(), req.NamespacedName, &now); err != nil || now.ResourceVersion != tenant.ResourceVersion {
+			if err := rig.Client.Get(t.Context(), req.NamespacedName, &now); err != nil || now.ResourceVersion != tenant.ResourceVersion {
 				t.Errorf("the Tenant was written: %v", err)
 			}
-			if res, err := r.direct().Reconcile(ctx, req); err != nil {
+			if res, err := rig.direct().Reconcile(ctx, req); err != nil {
 				t.Errorf("on what is there: %+v, %v", res, err)
 			}
 		})

@@ -89,9 +89,9 @@ func invalidValue(s *scope, field string, object *corev1.Secret, key, fault stri
 
 // invalidCredentials stalls the Tenant; the watch on Secrets wakes it.
 func invalidCredentials(s *scope, reason, format string, args ...any) error {
-	v := reconcile.Stalled(reason, format, args...)
-	conditions.Set(s.tenant, v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, reason, v.Error())
-	return v
+	stop := reconcile.Stalled(reason, format, args...)
+	conditions.Set(s.tenant, v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, reason, stop.Error())
+	return stop
 }
 
 // compile makes what the pods read. Defaults that the API server fills in are filled in here too, for objects made before.

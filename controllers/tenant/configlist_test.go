@@ -60,44 +60,44 @@ func (r *rig) untilListed(t *testing.T, tenants ...*v1alpha1.Tenant) {
 // TestListOfConfigs follows the list through the life of an installation.
 func TestListOfConfigs(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	stop := r.start(t)
-	r.untilListed(t) // empty: no Tenant exists
-	first := r.ready(t, "support")
-	r.untilListed(t, first)
-	broken := r.newTenant("broken") // without its Secrets
-	r.create(t, broken)
-	r.until(t, broken, has(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonSecretNotFound))
-	second := r.ready(t, "sales")
-	r.untilListed(t, first, second)
+	rig := newRig(t)
+	stop := rig.start(t)
+	rig.untilListed(t) // empty: no Tenant exists
+	first := rig.ready(t, "support")
+	rig.untilListed(t, first)
+	broken := rig.newTenant("broken") // without its Secrets
+	rig.create(t, broken)
+	rig.until(t, broken, has(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonSecretNotFound))
+	second := rig.ready(t, "sales")
+	rig.untilListed(t, first, second)
 
-	list := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, Name: tenantconfig.ListSecretName}}
-	if err := r.Client.Delete(t.Context(), list); err != nil {
+	list := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rig.work, Name: tenantconfig.ListSecretName}}
+	if err := rig.Client.Delete(t.Context(), list); err != nil {
 		t.Fatal(err)
 	}
-	r.untilListed(t, first, second) // written again
+	rig.untilListed(t, first, second) // written again
 
 	// A new installation: the work namespace is empty, the Tenants exist and their status says Ready.
 	stop()
-	if err := errors.Join(r.Client.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace(r.work))); err != nil {
+	if err := errors.Join(rig.Client.DeleteAllOf(t.Context(), &corev1.Secret{}, client.InNamespace(rig.work))); err != nil {
 		t.Fatal(err)
 	}
-	r.start(t)
-	r.untilListed(t, first, second)
+	rig.start(t)
+	rig.untilListed(t, first, second)
 
-	if err := r.Client.Delete(t.Context(), first); err != nil {
+	if err := rig.Client.Delete(t.Context(), first); err != nil {
 		t.Fatal(err)
 	}
-	r.untilListed(t, second)
+	rig.untilListed(t, second)
 }
 
 // TestConfigIsWithdrawnBeforeItIsDeleted deletes a Tenant. A pod that sees the deletion of the config must find the
 // list without it within moments, so the list is written first.
 func TestConfigIsWithdrawnBeforeItIsDeleted(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	tenant := r.ready(t, "support")
-	r.untilListed(t, tenant)
+	rig := newRig(t)
+	rig.start(t)
+	tenant := rig.ready(t, "support")
+	rig.untilListed(t, tenant)
 	ctx, cancel := context.WithCancel(t.Context())
 	var early atomic.Bool
 	watching := make(chan struct{})
@@ -105,18 +105,18 @@ func TestConfigIsWithdrawnBeforeItIsDeleted(t *testing.T) {
 		defer close(watching)
 		for ctx.Err() == nil {
 			var config, list corev1.Secret
-			err := r.Client.Get(ctx, client.ObjectKey{Namespace: r.work, Name: r.configName(tenant)}, &config)
+			err := rig.Client.Get(ctx, client.ObjectKey{Namespace: rig.work, Name: rig.configName(tenant)}, &config)
 			gone := apierrors.IsNotFound(err)
-			err = r.Client.Get(ctx, client.ObjectKey{Namespace: r.work, Name: tenantconfig.ListSecretName}, &list)
-			if _, in := tenantconfig.DecodeList(list.Data)[r.configName(tenant)]; gone && err == nil && in {
+			err = rig.Client.Get(ctx, client.ObjectKey{Namespace: rig.work, Name: tenantconfig.ListSecretName}, &list)
+			if _, in := tenantconfig.DecodeList(list.Data)[rig.configName(tenant)]; gone && err == nil && in {
 				early.Store(true)
 			}
 		}
 	}()
-	if err := r.Client.Delete(t.Context(), tenant); err != nil {
+	if err := rig.Client.Delete(t.Context(), tenant); err != nil {
 		t.Fatal(err)
 	}
-	r.untilListed(t)
+	rig.untilListed(t)
 	cancel()
 	<-watching
 	if early.Load() {
@@ -128,23 +128,23 @@ func TestConfigIsWithdrawnBeforeItIsDeleted(t *testing.T) {
 // not keep the last value, which is not suspended.
 func TestSuspendedWithoutConfig(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.start(t)
-	tenant := r.ready(t, "support")
-	r.untilListed(t, tenant)
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: "support-exotel"}}
-	if err := r.Client.Delete(t.Context(), secret); err != nil {
+	rig := newRig(t)
+	rig.start(t)
+	tenant := rig.ready(t, "support")
+	rig.untilListed(t, tenant)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rig.ns, Name: "support-exotel"}}
+	if err := rig.Client.Delete(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}
-	r.until(t, tenant, has(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonSecretNotFound))
-	config := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, Name: r.configName(tenant)}}
-	if err := r.Client.Delete(t.Context(), config); err != nil {
+	rig.until(t, tenant, has(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonSecretNotFound))
+	config := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rig.work, Name: rig.configName(tenant)}}
+	if err := rig.Client.Delete(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(2 * listEvery)
-	r.untilListed(t, tenant) // an accident
-	r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
-	r.untilListed(t)
+	rig.untilListed(t, tenant) // an accident
+	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
+	rig.untilListed(t)
 }
 
 // TestListWaitsForTenants tests when the first list is written.
@@ -171,14 +171,14 @@ func TestListWaitsForTenants(t *testing.T) {
 		"all fail: PostgreSQL is down":    {age: 24 * time.Hour, tenants: tenants},
 		"another one that does not exist": {age: time.Second, tenants: tenants, compiled: []string{second, third}},
 	} {
-		l := &ConfigList{}
+		configList := &ConfigList{}
 		if tc.age > 0 {
-			l.began = time.Now().Add(-tc.age)
+			configList.began = time.Now().Add(-tc.age)
 		}
 		for _, id := range tc.compiled {
-			l.Compiled(id)
+			configList.Compiled(id)
 		}
-		if got := l.complete(tc.tenants); got != tc.want {
+		if got := configList.complete(tc.tenants); got != tc.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -187,47 +187,47 @@ func TestListWaitsForTenants(t *testing.T) {
 // TestListIsRepaired overwrites the list with other data.
 func TestListIsRepaired(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.start(t)
-	tenant := r.ready(t, "support")
-	r.untilListed(t, tenant)
+	rig := newRig(t)
+	rig.start(t)
+	tenant := rig.ready(t, "support")
+	rig.untilListed(t, tenant)
 	var list corev1.Secret
-	key := client.ObjectKey{Namespace: r.work, Name: tenantconfig.ListSecretName}
-	if err := r.Client.Get(t.Context(), key, &list); err != nil {
+	key := client.ObjectKey{Namespace: rig.work, Name: tenantconfig.ListSecretName}
+	if err := rig.Client.Get(t.Context(), key, &list); err != nil {
 		t.Fatal(err)
 	}
 	list.Data = map[string][]byte{"another": []byte("x")}
-	if err := r.Client.Update(t.Context(), &list); err != nil {
+	if err := rig.Client.Update(t.Context(), &list); err != nil {
 		t.Fatal(err)
 	}
-	r.untilListed(t, tenant)
+	rig.untilListed(t, tenant)
 }
 
 // TestListIsPruned lists a config as an operator leaves it that was rolled back and deleted the Tenant without knowing
 // the list. One whose Tenant exists stays listed: its config is written again.
 func TestListIsPruned(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	stop := r.start(t)
-	first, second := r.ready(t, "support"), r.ready(t, "sales")
-	r.untilListed(t, first, second)
+	rig := newRig(t)
+	stop := rig.start(t)
+	first, second := rig.ready(t, "support"), rig.ready(t, "sales")
+	rig.untilListed(t, first, second)
 	stop()
-	list := &ConfigList{Client: r.Client, APIReader: r.Client, WorkNamespace: r.work}
+	list := &ConfigList{Client: rig.Client, APIReader: rig.Client, WorkNamespace: rig.work}
 	list.Publish(tenantconfig.SecretName(tenantconfig.PrefixTenant, "gone/gone"))
 	if err := list.keep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(r.listed(t)); n != 3 {
+	if n := len(rig.listed(t)); n != 3 {
 		t.Fatalf("%d are listed, want 3", n)
 	}
-	config := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, Name: r.configName(second)}}
-	if err := r.Client.Delete(t.Context(), config); err != nil {
+	config := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rig.work, Name: rig.configName(second)}}
+	if err := rig.Client.Delete(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
-	sweeper := r.sweeper(r.db)
+	sweeper := rig.sweeper(rig.db)
 	sweeper.Configs = list
 	if err := sweeper.sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.untilListed(t, first, second)
+	rig.untilListed(t, first, second)
 }

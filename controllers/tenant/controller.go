@@ -281,8 +281,8 @@ func secretNames(t *v1alpha1.Tenant) []string {
 	for _, v := range verifierSecrets(&t.Spec) {
 		names = append(names, v.ref.Name)
 	}
-	if a := t.Spec.Audio; a != nil {
-		for _, ref := range []*v1alpha1.SecretReference{a.HeadersSecretRef, a.CASecretRef} {
+	if audioSpec := t.Spec.Audio; audioSpec != nil {
+		for _, ref := range []*v1alpha1.SecretReference{audioSpec.HeadersSecretRef, audioSpec.CASecretRef} {
 			if ref != nil {
 				names = append(names, ref.Name)
 			}

@@ -102,8 +102,8 @@ func (i *Identities) fail(id, digest string, fault *reconcile.Stop, now time.Tim
 func (i *Identities) failed(id, digest string, now time.Time) *reconcile.Stop {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if f, ok := i.faults[id]; ok && f.digest == digest && now.Before(f.until) {
-		return f.fault
+	if identityFailed, ok := i.faults[id]; ok && identityFailed.digest == digest && now.Before(identityFailed.until) {
+		return identityFailed.fault
 	}
 	return nil
 }

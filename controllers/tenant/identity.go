@@ -67,7 +67,7 @@ func (r *Reconciler) identityOf(ctx context.Context, s *scope) (*identity, error
 	if err != nil {
 		return nil, err
 	}
-	w := objectstore.WebIdentity{
+	webIdentity := objectstore.WebIdentity{
 		Endpoint:    orDefault(spec.Endpoint, stsOf(&s.tenant.Spec.Recordings)),
 		CABundle:    s.bucketCA,
 		RoleARN:     role,
@@ -76,12 +76,12 @@ func (r *Reconciler) identityOf(ctx context.Context, s *scope) (*identity, error
 		Audience:    audience,
 		Duration:    duration(spec.SessionDuration, defaultSession),
 	}
-	digest, err := identityDigest(string(s.tenant.UID), string(account.UID), w)
+	digest, err := identityDigest(string(s.tenant.UID), string(account.UID), webIdentity)
 	if err != nil {
 		return nil, err
 	}
 	asked, err := specDigest(s.tenant)
-	return &identity{account: account, request: w, digest: digest, spec: asked}, err
+	return &identity{account: account, request: webIdentity, digest: digest, spec: asked}, err
 }
 
 // specDigest identifies what a Tenant's spec asks for.
@@ -168,12 +168,12 @@ func (s *scope) noIdentity(reason, format string, args ...any) error {
 // stsOf returns the default endpoint of the STS for a store.
 // Source: https://docs.aws.amazon.com/general/latest/gr/sts.html
 func stsOf(spec *v1alpha1.RecordingsSpec) string {
-	u, err := url.Parse(spec.Endpoint)
+	address, err := url.Parse(spec.Endpoint)
 	if err != nil {
 		return spec.Endpoint
 	}
 	for _, domain := range []string{".amazonaws.com", ".amazonaws.com.cn"} {
-		if strings.HasSuffix(u.Hostname(), domain) {
+		if strings.HasSuffix(address.Hostname(), domain) {
 			return "https://sts." + spec.Region + domain
 		}
 	}

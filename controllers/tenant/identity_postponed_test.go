@@ -24,46 +24,46 @@ func TestRenewalIsPostponed(t *testing.T) {
 		"no credentials":      {noKey: true, abandoned: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newIdentityRig(t)
-			r.account(t, allowedAccount("support"))
+			identityRig := newIdentityRig(t)
+			identityRig.account(t, allowedAccount("support"))
 			reconciler := &Reconciler{
-				Client:          r.Client,
-				APIReader:       r.Client,
-				UploadNamespace: r.uploads,
-				Identities:      r.identities,
+				Client:          identityRig.Client,
+				APIReader:       identityRig.Client,
+				UploadNamespace: identityRig.uploads,
+				Identities:      identityRig.identities,
 				clock:           func() time.Time { return now },
 			}
-			tenant := tenanttest.New(r.ns, "support", r.withIdentity)
+			tenant := tenanttest.New(identityRig.ns, "support", identityRig.withIdentity)
 			want, err := reconciler.identityOf(t.Context(), scopeOf(tenant))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if !tc.noKey {
-				r.identities.keep(tenant.ID(), &heldKey{Temporary: tenantconfig.Temporary{
+				identityRig.identities.keep(tenant.ID(), &heldKey{Temporary: tenantconfig.Temporary{
 					Identity: want.digest,
 					Renew:    now,
 					Expires:  now.Add(tc.expires),
 				}})
 			}
 			for range storeCallsPerNamespace {
-				leave, err := reconciler.stores.enter(t.Context(), r.ns)
+				leave, err := reconciler.stores.enter(t.Context(), identityRig.ns)
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer leave()
 			}
 			for range 10 { // other Tenants of the namespace
-				reconciler.stores.postpone(r.ns, time.Now())
+				reconciler.stores.postpone(identityRig.ns, time.Now())
 			}
-			s := scopeOf(tenant)
-			err = reconciler.readIdentity(t.Context(), s)
+			scope := scopeOf(tenant)
+			err = reconciler.readIdentity(t.Context(), scope)
 			if abandoned(err) != tc.abandoned || (err != nil) != tc.abandoned {
 				t.Fatalf("error %v, want one that abandons the reconcile: %t", err, tc.abandoned)
 			}
-			if (s.temporary == nil) != tc.abandoned {
-				t.Errorf("credentials %v, want none: %t", s.temporary, tc.abandoned)
+			if (scope.temporary == nil) != tc.abandoned {
+				t.Errorf("credentials %v, want none: %t", scope.temporary, tc.abandoned)
 			}
-			result, err := s.Result(err)
+			result, err := scope.Result(err)
 			if err != nil || result.RequeueAfter < 4*time.Second {
 				t.Errorf("it comes again after %s (%v), want its turn, after 5 s", result.RequeueAfter, err)
 			}

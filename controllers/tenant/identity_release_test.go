@@ -24,22 +24,22 @@ func TestWebIdentityDeletesObjects(t *testing.T) {
 		"expired credentials": {expired: true, want: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newIdentityRig(t)
-			r.account(t, allowedAccount("support"))
-			r.start(t)
-			tenant := r.withObject(t)
+			identityRig := newIdentityRig(t)
+			identityRig.account(t, allowedAccount("support"))
+			identityRig.start(t)
+			tenant := identityRig.withObject(t)
 			if tc.expired {
-				r.expire()
+				identityRig.expire()
 			}
-			r.delete(t, tenant)
-			r.untilGone(t, tenant)
-			if left := r.store.Keys(); len(left) > 0 {
+			identityRig.delete(t, tenant)
+			identityRig.untilGone(t, tenant)
+			if left := identityRig.store.Keys(); len(left) > 0 {
 				t.Errorf("the bucket still has %v", left)
 			}
-			if got := len(r.sts.Requests()); got != tc.want {
+			if got := len(identityRig.sts.Requests()); got != tc.want {
 				t.Errorf("the STS was asked %d times, want %d", got, tc.want)
 			}
-			if log := r.logs.String(); strings.Contains(log, "panic") {
+			if log := identityRig.logs.String(); strings.Contains(log, "panic") {
 				t.Errorf("the operator recovered from a panic:\n%s", log)
 			}
 		})
@@ -120,11 +120,11 @@ func (r *identityRig) expire() {
 func TestIdentityDigest(t *testing.T) {
 	base := objectstore.WebIdentity{Endpoint: "https://sts.test", RoleARN: "role", Audience: "a", Duration: time.Hour}
 	digest := func(tenant, account string, change func(*objectstore.WebIdentity)) string {
-		w := base
+		webIdentity := base
 		if change != nil {
-			change(&w)
+			change(&webIdentity)
 		}
-		d, err := identityDigest(tenant, account, w)
+		d, err := identityDigest(tenant, account, webIdentity)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -121,15 +121,15 @@ func (r *Reconciler) publishedKey(ctx context.Context, id string) (*heldKey, err
 	if client.IgnoreNotFound(err) != nil {
 		return nil, err
 	}
-	u, err := tenantconfig.DecodeUpload(config.Data[tenantconfig.Key])
-	if err != nil || u.Temporary == nil {
+	upload, err := tenantconfig.DecodeUpload(config.Data[tenantconfig.Key])
+	if err != nil || upload.Temporary == nil {
 		return nil, nil //nolint:nilnil // there are none
 	}
 	return &heldKey{
-		Temporary: *u.Temporary,
-		access:    u.AccessKeyID,
-		secret:    u.SecretAccessKey,
-		token:     u.SessionToken,
+		Temporary: *upload.Temporary,
+		access:    upload.AccessKeyID,
+		secret:    upload.SecretAccessKey,
+		token:     upload.SessionToken,
 	}, nil
 }
 

@@ -72,10 +72,10 @@ func (r *identityRig) clusterIssuer(t *testing.T) (issuer string, keys jose.JSON
 // account makes the ServiceAccount that the Tenants use.
 func (r *identityRig) account(t *testing.T, annotations map[string]string) *corev1.ServiceAccount {
 	t.Helper()
-	a := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: "recordings",
+	serviceAccount := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: "recordings",
 		Annotations: annotations}}
-	r.create(t, a)
-	return a
+	r.create(t, serviceAccount)
+	return serviceAccount
 }
 
 func allowedAccount(tenant string) map[string]string {
@@ -117,56 +117,56 @@ func (r *identityRig) touch(t *testing.T, tenant *v1alpha1.Tenant, change func(*
 
 // TestWebIdentity makes a Tenant ready with a token of the real API server, and renews its credentials.
 func TestWebIdentity(t *testing.T) {
-	r := newIdentityRig(t)
-	account := r.account(t, allowedAccount("support"))
-	stop := r.start(t)
-	tenant := r.ready(t, "support", r.withIdentity)
-	t.Cleanup(func() { r.noneShown(t) })
+	identityRig := newIdentityRig(t)
+	account := identityRig.account(t, allowedAccount("support"))
+	stop := identityRig.start(t)
+	tenant := identityRig.ready(t, "support", identityRig.withIdentity)
+	t.Cleanup(func() { identityRig.noneShown(t) })
 
-	first := r.upload(t, tenant)
-	issued := r.store.Issued()
+	first := identityRig.upload(t, tenant)
+	issued := identityRig.store.Issued()
 	if len(issued) != 1 || first.AccessKeyID.Reveal() != issued[0].AccessKey ||
 		first.SessionToken.Reveal() != issued[0].Token {
 		t.Fatalf("the upload config does not have the credentials that were issued")
 	}
-	form := maps.Clone(r.sts.Requests()[0])
+	form := maps.Clone(identityRig.sts.Requests()[0])
 	form.Del("WebIdentityToken")
 	want := url.Values{"Action": {"AssumeRoleWithWebIdentity"}, "Version": {"2011-06-15"}, "RoleArn": {identityRole},
 		"RoleSessionName": {sessionName(tenant)}, "DurationSeconds": {"3600"}}
 	if diff := cmp.Diff(want, form); diff != "" {
 		t.Errorf("request (-want +got):\n%s", diff)
 	}
-	probes := r.buckets.count(tenant.ID())
+	probes := identityRig.buckets.count(tenant.ID())
 
 	// Another operator takes over: it asks no STS while more than half of the lifetime remains.
 	stop()
-	r.identities = &Identities{Audiences: []string{defaultAudience}, Client: r.Client, Config: r.Config}
-	r.start(t)
-	r.touch(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 2 })
-	r.until(t, tenant, both(isReady, observed))
-	if got := len(r.sts.Requests()); got != 1 {
+	identityRig.identities = &Identities{Audiences: []string{defaultAudience}, Client: identityRig.Client, Config: identityRig.Config}
+	identityRig.start(t)
+	identityRig.touch(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 2 })
+	identityRig.until(t, tenant, both(isReady, observed))
+	if got := len(identityRig.sts.Requests()); got != 1 {
 		t.Errorf("the STS was asked %d times, want once", got)
 	}
-	probes = r.buckets.count(tenant.ID()) - probes // a new operator checks the bucket once
+	probes = identityRig.buckets.count(tenant.ID()) - probes // a new operator checks the bucket once
 	if probes != 1 {
 		t.Errorf("the new operator checked the bucket %d times, want once", probes)
 	}
 
-	before := r.buckets.count(tenant.ID())
-	r.ahead.Store(int64(35 * time.Minute))
-	r.touch(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 3 })
+	before := identityRig.buckets.count(tenant.ID())
+	identityRig.ahead.Store(int64(35 * time.Minute))
+	identityRig.touch(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Recordings.MaxParallelism = 3 })
 	eventually.Within(soon).Succeeds(t, func(context.Context) error {
-		now := r.upload(t, tenant)
+		now := identityRig.upload(t, tenant)
 		if now.AccessKeyID == first.AccessKeyID || !now.Temporary.Expires.After(first.Temporary.Expires) {
 			return fmt.Errorf("the credentials were not renewed")
 		}
 		return nil
 	})
-	r.until(t, tenant, both(isReady, observed))
-	if got := r.buckets.count(tenant.ID()) - before; got != 0 {
+	identityRig.until(t, tenant, both(isReady, observed))
+	if got := identityRig.buckets.count(tenant.ID()) - before; got != 0 {
 		t.Errorf("a renewal had the bucket checked %d times", got)
 	}
-	r.identitySurvives(t, tenant, account)
+	identityRig.identitySurvives(t, tenant, account)
 }
 
 // identitySurvives lets renewals fail until the credentials expire, and then succeed again.
@@ -289,22 +289,22 @@ func TestWebIdentityRefused(t *testing.T) {
 			}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newIdentityRig(t)
+			identityRig := newIdentityRig(t)
 			if tc.off {
-				r.identities = nil
+				identityRig.identities = nil
 			}
-			issuer, _ := r.clusterIssuer(t) // the API server's audience, unless it is told another one
+			issuer, _ := identityRig.clusterIssuer(t) // the API server's audience, unless it is told another one
 			if tc.apiAudience {
-				r.identities.Audiences = []string{issuer}
+				identityRig.identities.Audiences = []string{issuer}
 			}
 			if !tc.noAccount {
-				r.account(t, orAllowed(tc.account))
+				identityRig.account(t, orAllowed(tc.account))
 			}
 			if tc.rules != nil {
-				r.sts.SetRules(tc.rules)
+				identityRig.sts.SetRules(tc.rules)
 			}
-			r.start(t)
-			tenant := r.publish(t, "support", stalledFor(tc.want, tc.parts...), r.withIdentity,
+			identityRig.start(t)
+			tenant := identityRig.publish(t, "support", stalledFor(tc.want, tc.parts...), identityRig.withIdentity,
 				func(t *v1alpha1.Tenant) {
 					if tc.change != nil {
 						tc.change(t)
@@ -313,11 +313,11 @@ func TestWebIdentityRefused(t *testing.T) {
 						t.Spec.Recordings.WebIdentity.Audience = issuer
 					}
 				})
-			t.Cleanup(func() { r.noneShown(t) })
-			if got := len(r.sts.Requests()); tc.asked >= 0 && got != tc.asked {
+			t.Cleanup(func() { identityRig.noneShown(t) })
+			if got := len(identityRig.sts.Requests()); tc.asked >= 0 && got != tc.asked {
 				t.Errorf("the STS was asked %d times, want %d", got, tc.asked)
 			}
-			if s := r.secret(t, tenantconfig.PrefixUpload, tenant); s != nil {
+			if secret := identityRig.secret(t, tenantconfig.PrefixUpload, tenant); secret != nil {
 				t.Error("an upload config was written without credentials")
 			}
 		})

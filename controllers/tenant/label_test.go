@@ -25,26 +25,26 @@ func (r *rig) setLabel(t *testing.T, secret, value string) {
 // TestSecretLabel has a Tenant name Secrets of every kind: each needs the label before any of it is compiled.
 func TestSecretLabel(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.label = secretlabel.Default
-	r.start(t)
-	r.putSecrets(t, "support", r.goodSecrets())
-	r.putVerifiers(t)
-	tenant := r.newTenant("support")
+	rig := newRig(t)
+	rig.label = secretlabel.Default
+	rig.start(t)
+	rig.putSecrets(t, "support", rig.goodSecrets())
+	rig.putVerifiers(t)
+	tenant := rig.newTenant("support")
 	allVerifiers(&tenant.Spec.Webhooks, "verifiers-")
 	withAgent(tenant)
-	r.create(t, tenant)
+	rig.create(t, tenant)
 	for _, secret := range []string{
 		"support-exotel", "support-bucket", "verifiers-signing", "verifiers-standard", "verifiers-tokens", "verifiers-users",
 		"agent-tokens", "agent-users", "agent-headers", "agent-ca",
 	} {
-		command := fmt.Sprintf("kubectl -n %s label secret %s voice.caly.dev/use=tenant", r.ns, secret)
-		r.until(t, tenant, both(stalledFor(v1alpha1.ReasonSecretNotLabelled, command),
+		command := fmt.Sprintf("kubectl -n %s label secret %s voice.caly.dev/use=tenant", rig.ns, secret)
+		rig.until(t, tenant, both(stalledFor(v1alpha1.ReasonSecretNotLabelled, command),
 			has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v1alpha1.ReasonSecretNotLabelled, command)))
-		r.unpublished(t, tenant)
-		r.setLabel(t, secret, "tenant")
+		rig.unpublished(t, tenant)
+		rig.setLabel(t, secret, "tenant")
 	}
-	r.until(t, tenant, isReady)
+	rig.until(t, tenant, isReady)
 }
 
 // unpublished wants no config of the tenant in the work namespace.
@@ -60,26 +60,26 @@ func (r *rig) unpublished(t *testing.T, tenant *v1alpha1.Tenant) {
 // TestSecretOfAnotherUse has the author of a Tenant that works name a Secret that is not meant for Tenants, as the
 // headers of an agent of their own. The agent is not sent it.
 func TestSecretOfAnotherUse(t *testing.T) {
-	r := newRig(t)
-	r.label = secretlabel.Default
-	r.start(t)
-	r.putSecrets(t, "support", r.goodSecrets())
-	for kind := range r.goodSecrets() {
-		r.setLabel(t, "support-"+kind, "tenant")
+	rig := newRig(t)
+	rig.label = secretlabel.Default
+	rig.start(t)
+	rig.putSecrets(t, "support", rig.goodSecrets())
+	for kind := range rig.goodSecrets() {
+		rig.setLabel(t, "support-"+kind, "tenant")
 	}
-	tenant := r.newTenant("support")
-	r.create(t, tenant)
-	r.until(t, tenant, isReady)
-	r.putSecret(t, "database-admin", map[string]string{"X-Password": "of-another-program"})
-	r.setLabel(t, "database-admin", "database")
-	r.change(t, tenant, func(t *v1alpha1.Tenant) {
+	tenant := rig.newTenant("support")
+	rig.create(t, tenant)
+	rig.until(t, tenant, isReady)
+	rig.putSecret(t, "database-admin", map[string]string{"X-Password": "of-another-program"})
+	rig.setLabel(t, "database-admin", "database")
+	rig.change(t, tenant, func(t *v1alpha1.Tenant) {
 		t.Spec.Audio = &v1alpha1.AudioSpec{
 			AgentURL:         "wss://bot.acme.example/stream",
 			HeadersSecretRef: &v1alpha1.SecretReference{Name: "database-admin"},
 		}
 	})
-	r.until(t, tenant, stalledFor(v1alpha1.ReasonSecretNotLabelled, "database-admin"))
-	if config := r.config(t, tenant); config.Audio != nil || config.Webhooks == nil {
+	rig.until(t, tenant, stalledFor(v1alpha1.ReasonSecretNotLabelled, "database-admin"))
+	if config := rig.config(t, tenant); config.Audio != nil || config.Webhooks == nil {
 		t.Errorf("not the last good config: audio %v, webhooks %v", config.Audio, config.Webhooks)
 	}
 }

@@ -287,8 +287,8 @@ func lacksNames(reason string, list []specName, why string) *reconcile.Stop {
 
 // noteNames sets the condition NamesHeld.
 func (s *scope) noteNames() {
-	if v := s.namesVerdict(); v != nil {
-		conditions.Set(s.tenant, v1alpha1.ConditionNamesHeld, metav1.ConditionFalse, v.Reason, v.Message)
+	if stop := s.namesVerdict(); stop != nil {
+		conditions.Set(s.tenant, v1alpha1.ConditionNamesHeld, metav1.ConditionFalse, stop.Reason, stop.Message)
 		return
 	}
 	conditions.Set(s.tenant, v1alpha1.ConditionNamesHeld, metav1.ConditionTrue, v1alpha1.ReasonNamesHeld,
@@ -298,8 +298,8 @@ func (s *scope) noteNames() {
 // logHolders logs the holders of the names that are taken, once for each change. The Tenant's status does not name
 // them.
 func (r *Reconciler) logHolders(ctx context.Context, s *scope) {
-	if c := find(s.Before, v1alpha1.ConditionNamesHeld); c != nil && c.Reason == v1alpha1.ReasonNameTaken &&
-		c.ObservedGeneration == s.tenant.Generation {
+	if condition := find(s.Before, v1alpha1.ConditionNamesHeld); condition != nil && condition.Reason == v1alpha1.ReasonNameTaken &&
+		condition.ObservedGeneration == s.tenant.Generation {
 		return
 	}
 	for _, n := range s.names.taken[:min(len(s.names.taken), maxNamesInMessage)] {

@@ -69,10 +69,10 @@ func (r *rig) wantNames(t *testing.T, tenant *v1alpha1.Tenant, want ...string) {
 // TestNewTenantTakesNoName writes every name of a Tenant into a second one.
 func TestNewTenantTakesNoName(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.start(t)
-	acme := r.ready(t, "acme", withHosts("voice.acme.example"), withExotel("acme1", "+918047491899"))
-	evil := r.publish(t, "evil", lacks(v1alpha1.ReasonNameTaken, `spec.exotel.accountSID: "ACME1"`,
+	rig := newRig(t)
+	rig.start(t)
+	acme := rig.ready(t, "acme", withHosts("voice.acme.example"), withExotel("acme1", "+918047491899"))
+	evil := rig.publish(t, "evil", lacks(v1alpha1.ReasonNameTaken, `spec.exotel.accountSID: "ACME1"`,
 		`spec.exotel.phoneNumbers: "+8047491899"`, `spec.auth.hosts: "voice.acme.example"`, "another Tenant holds it"),
 		withHosts("voice.acme.example", "evil.example"), withExotel("ACME1", "+8047491899", "+918000000001"))
 	for _, c := range evil.Status.Conditions {
@@ -80,34 +80,34 @@ func TestNewTenantTakesNoName(t *testing.T) {
 			t.Errorf("the condition %s names the holder: %s", c.Type, c.Message)
 		}
 	}
-	if !strings.Contains(r.logs.String(), "holder="+acme.ID()) {
+	if !strings.Contains(rig.logs.String(), "holder="+acme.ID()) {
 		t.Error("the operator's log does not name the holder")
 	}
-	r.until(t, acme, isReady)
-	r.wantNames(t, acme, "acme1", "+918047491899", "voice.acme.example")
-	r.wantNames(t, evil, "", "+918000000001", "evil.example")
+	rig.until(t, acme, isReady)
+	rig.wantNames(t, acme, "acme1", "+918047491899", "voice.acme.example")
+	rig.wantNames(t, evil, "", "+918000000001", "evil.example")
 	if len(evil.Status.WebhookURLs) == 0 {
 		t.Error("the Tenant has no webhook URLs: all but the names must work")
 	}
 
 	// The holder drops one name and is deleted later. The other Tenant gets each name within seconds.
-	r.change(t, acme, func(t *v1alpha1.Tenant) { t.Spec.Auth.Hosts = []string{"new.acme.example"} })
-	r.wantNames(t, evil, "", "+918000000001", "voice.acme.example", "evil.example")
-	r.delete(t, acme)
-	r.until(t, evil, isReady)
-	r.wantNames(t, evil, "ACME1", "+8047491899", "+918000000001", "voice.acme.example", "evil.example")
+	rig.change(t, acme, func(t *v1alpha1.Tenant) { t.Spec.Auth.Hosts = []string{"new.acme.example"} })
+	rig.wantNames(t, evil, "", "+918000000001", "voice.acme.example", "evil.example")
+	rig.delete(t, acme)
+	rig.until(t, evil, isReady)
+	rig.wantNames(t, evil, "ACME1", "+8047491899", "+918000000001", "voice.acme.example", "evil.example")
 }
 
 // TestOlderTenantTakesNoName adds the name of a younger Tenant to an older one: the name stays where it is published.
 func TestOlderTenantTakesNoName(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	older := r.ready(t, "older")
-	younger := r.ready(t, "younger", withHosts("voice.acme.example"))
-	r.change(t, older, withHosts("voice.acme.example"))
-	r.until(t, older, lacks(v1alpha1.ReasonNameTaken, "voice.acme.example"))
-	r.until(t, younger, isReady)
-	if got := r.config(t, younger).Auth.Hosts; !slices.Equal(got, []string{"voice.acme.example"}) {
+	rig := newRig(t)
+	rig.start(t)
+	older := rig.ready(t, "older")
+	younger := rig.ready(t, "younger", withHosts("voice.acme.example"))
+	rig.change(t, older, withHosts("voice.acme.example"))
+	rig.until(t, older, lacks(v1alpha1.ReasonNameTaken, "voice.acme.example"))
+	rig.until(t, younger, isReady)
+	if got := rig.config(t, younger).Auth.Hosts; !slices.Equal(got, []string{"voice.acme.example"}) {
 		t.Errorf("the younger Tenant has the hosts %v", got)
 	}
 }
@@ -115,38 +115,38 @@ func TestOlderTenantTakesNoName(t *testing.T) {
 // TestHostsOfThePlatform writes hosts of the platform into a Tenant, in every spelling that the API server accepts.
 func TestHostsOfThePlatform(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.start(t)
-	tenant := r.ready(t, "acme", withHosts("voice.acme.example"))
+	rig := newRig(t)
+	rig.start(t)
+	tenant := rig.ready(t, "acme", withHosts("voice.acme.example"))
 	for _, host := range []string{
 		"voice.example", "localhost", "caly-dataplane.caly-system.svc", "caly-dataplane.caly-system.svc.cluster.local",
 		"10.0.0.1", "caly-dataplane", "console.platform.example",
 	} {
-		r.change(t, tenant, withHosts("voice.acme.example", host))
-		r.until(t, tenant, lacks(v1alpha1.ReasonNameNotAllowed, fmt.Sprintf("spec.auth.hosts: %q", host),
+		rig.change(t, tenant, withHosts("voice.acme.example", host))
+		rig.until(t, tenant, lacks(v1alpha1.ReasonNameNotAllowed, fmt.Sprintf("spec.auth.hosts: %q", host),
 			"the platform does not allow it"))
-		if got := r.config(t, tenant).Auth.Hosts; !slices.Equal(got, []string{"voice.acme.example"}) {
+		if got := rig.config(t, tenant).Auth.Hosts; !slices.Equal(got, []string{"voice.acme.example"}) {
 			t.Errorf("%s: the config has the hosts %v", host, got)
 		}
 	}
-	r.change(t, tenant, withHosts("voice.acme.example"))
-	r.until(t, tenant, isReady)
+	rig.change(t, tenant, withHosts("voice.acme.example"))
+	rig.until(t, tenant, isReady)
 }
 
 func TestAllowedHosts(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.start(t)
-	tenant := r.ready(t, "acme", withHosts("voice.acme.example", "globex.example"))
-	r.annotate(t, v1alpha1.AnnotationAllowedHosts, "acme.example, *.acme.example")
-	r.until(t, tenant, lacks(v1alpha1.ReasonNameNotAllowed, `spec.auth.hosts: "globex.example"`))
-	if got := r.config(t, tenant).Auth.Hosts; !slices.Equal(got, []string{"voice.acme.example"}) {
+	rig := newRig(t)
+	rig.start(t)
+	tenant := rig.ready(t, "acme", withHosts("voice.acme.example", "globex.example"))
+	rig.annotate(t, v1alpha1.AnnotationAllowedHosts, "acme.example, *.acme.example")
+	rig.until(t, tenant, lacks(v1alpha1.ReasonNameNotAllowed, `spec.auth.hosts: "globex.example"`))
+	if got := rig.config(t, tenant).Auth.Hosts; !slices.Equal(got, []string{"voice.acme.example"}) {
 		t.Errorf("the config has the hosts %v", got)
 	}
-	r.annotate(t, v1alpha1.AnnotationAllowedHosts, "*.*")
-	r.until(t, tenant, lacks(v1alpha1.ReasonNameNotAllowed, "voice.acme.example", "globex.example"))
-	r.annotate(t, v1alpha1.AnnotationAllowedHosts, "")
-	r.until(t, tenant, isReady)
+	rig.annotate(t, v1alpha1.AnnotationAllowedHosts, "*.*")
+	rig.until(t, tenant, lacks(v1alpha1.ReasonNameNotAllowed, "voice.acme.example", "globex.example"))
+	rig.annotate(t, v1alpha1.AnnotationAllowedHosts, "")
+	rig.until(t, tenant, isReady)
 }
 
 // answers are Accounts that accept credentials by their API key.
@@ -191,35 +191,35 @@ func TestSharedAccount(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			r.prover = tc.accepted
-			r.start(t)
+			rig := newRig(t)
+			rig.prover = tc.accepted
+			rig.start(t)
 			credentials := func(name string) {
-				all := r.goodSecrets()
+				all := rig.goodSecrets()
 				all["exotel"]["apiKey"] = "key-" + name
-				r.putSecrets(t, name, all)
+				rig.putSecrets(t, name, all)
 			}
 			credentials("first")
-			first := r.newTenant("first")
+			first := rig.newTenant("first")
 			withExotel("acme1", tc.first...)(first)
-			r.create(t, first)
-			r.until(t, first, isReady)
+			rig.create(t, first)
+			rig.until(t, first, isReady)
 			credentials("second")
-			second := r.newTenant("second")
+			second := rig.newTenant("second")
 			withExotel("acme1", tc.second...)(second)
-			r.create(t, second)
+			rig.create(t, second)
 			if !tc.want {
-				r.until(t, second, lacks(v1alpha1.ReasonNameTaken, "spec.exotel.accountSID"))
-				r.wantNames(t, second, append([]string{""}, tc.second...)...)
+				rig.until(t, second, lacks(v1alpha1.ReasonNameTaken, "spec.exotel.accountSID"))
+				rig.wantNames(t, second, append([]string{""}, tc.second...)...)
 			} else {
-				r.until(t, second, isReady)
-				r.wantNames(t, second, "acme1", "+918047491900")
+				rig.until(t, second, isReady)
+				rig.wantNames(t, second, "acme1", "+918047491900")
 			}
-			r.until(t, first, isReady)
-			if config := r.config(t, second); config.SharesAccount != tc.want {
+			rig.until(t, first, isReady)
+			if config := rig.config(t, second); config.SharesAccount != tc.want {
 				t.Errorf("sharesAccount %v, want %v", config.SharesAccount, tc.want)
 			}
-			snapshot := tenantconfig.NewSnapshot(r.config(t, first), r.config(t, second))
+			snapshot := tenantconfig.NewSnapshot(rig.config(t, first), rig.config(t, second))
 			if got := len(snapshot.ByAccount("acme1")); got > 1 != tc.want || got == 0 {
 				t.Errorf("a pod finds %d Tenants of the account", got)
 			}
@@ -230,53 +230,53 @@ func TestSharedAccount(t *testing.T) {
 // TestUpgradeKeepsNames starts an operator that has never claimed a name on Tenants whose configs are published.
 func TestUpgradeKeepsNames(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	stop := r.start(t)
-	first := r.ready(t, "first", withExotel("acme1", "+918047491899"), withHosts("voice.acme.example"))
-	second := r.ready(t, "second", withExotel("acme2", "+918047491900"))
+	rig := newRig(t)
+	stop := rig.start(t)
+	first := rig.ready(t, "first", withExotel("acme1", "+918047491899"), withHosts("voice.acme.example"))
+	second := rig.ready(t, "second", withExotel("acme2", "+918047491900"))
 	stop()
 	// As an earlier version left them: two Tenants of one account, and no claims.
 	for _, tenant := range []*v1alpha1.Tenant{first, second} {
-		r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Exotel.AccountSID = "acme1" })
-		config := r.config(t, tenant)
+		rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Exotel.AccountSID = "acme1" })
+		config := rig.config(t, tenant)
 		config.AccountSID, config.Created = "acme1", time.Time{}
 		data, err := tenantconfig.EncodeTenant(*config)
 		if err != nil {
 			t.Fatal(err)
 		}
-		secret := r.secret(t, tenantconfig.PrefixTenant, tenant)
+		secret := rig.secret(t, tenantconfig.PrefixTenant, tenant)
 		secret.Data[tenantconfig.Key] = data
-		if err := r.Client.Update(t.Context(), secret); err != nil {
+		if err := rig.Client.Update(t.Context(), secret); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := r.db.ReleaseNames(t.Context(), tenant.ID(), string(tenant.UID), nil); err != nil {
+		if _, err := rig.db.ReleaseNames(t.Context(), tenant.ID(), string(tenant.UID), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r.start(t)
+	rig.start(t)
 	for _, tenant := range []*v1alpha1.Tenant{first, second} {
-		r.until(t, tenant, isReady)
+		rig.until(t, tenant, isReady)
 	}
-	r.wantNames(t, first, "acme1", "+918047491899", "voice.acme.example")
-	r.wantNames(t, second, "acme1", "+918047491900")
-	r.publish(t, "third", lacks(v1alpha1.ReasonNameTaken, "spec.exotel.accountSID"), withExotel("acme1", "+918047491901"))
+	rig.wantNames(t, first, "acme1", "+918047491899", "voice.acme.example")
+	rig.wantNames(t, second, "acme1", "+918047491900")
+	rig.publish(t, "third", lacks(v1alpha1.ReasonNameTaken, "spec.exotel.accountSID"), withExotel("acme1", "+918047491901"))
 }
 
 // TestNamesOfADeletedTenant are released by the sweeper when the finalizer was removed by hand.
 func TestNamesOfADeletedTenant(t *testing.T) {
-	r := newRig(t)
-	stop := r.start(t)
-	tenant := r.ready(t, "acme", withHosts("voice.acme.example"))
-	other := r.ready(t, "other")
+	rig := newRig(t)
+	stop := rig.start(t)
+	tenant := rig.ready(t, "acme", withHosts("voice.acme.example"))
+	other := rig.ready(t, "other")
 	stop()
-	r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Finalizers = nil })
-	r.delete(t, tenant)
-	r.untilGone(t, tenant)
-	sweeper := &Sweeper{Client: r.Client, APIReader: r.Client, Store: r.db, WorkNamespace: r.work}
+	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Finalizers = nil })
+	rig.delete(t, tenant)
+	rig.untilGone(t, tenant)
+	sweeper := &Sweeper{Client: rig.Client, APIReader: rig.Client, Store: rig.db, WorkNamespace: rig.work}
 	if err := sweeper.sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	holders, err := r.db.TenantsWithNames(t.Context())
+	holders, err := rig.db.TenantsWithNames(t.Context())
 	want := []store.NameHolder{{Tenant: other.ID(), UID: string(other.UID)}}
 	if diff := cmp.Diff(want, holders); err != nil || diff != "" {
 		t.Errorf("holders of names: %v (-want +got):\n%s", err, diff)
@@ -285,31 +285,31 @@ func TestNamesOfADeletedTenant(t *testing.T) {
 
 // TestForeignObjectIsLeftAlone deletes a Tenant whose Secrets would have the names of another Tenant's.
 func TestForeignObjectIsLeftAlone(t *testing.T) {
-	r := newRig(t)
-	victim := r.newTenant("victim")
-	evil := r.newTenant("evil")
-	r.create(t, evil)
+	rig := newRig(t)
+	victim := rig.newTenant("victim")
+	evil := rig.newTenant("evil")
+	rig.create(t, evil)
 	// A Tenant with the same digest cannot be found in a test: the claim of the victim is made in its stead.
 	object := namesOf(evil)[0].Name
-	if _, err := r.db.ClaimNames(t.Context(), victim.ID(), "u", []store.Name{object}); err != nil {
+	if _, err := rig.db.ClaimNames(t.Context(), victim.ID(), "u", []store.Name{object}); err != nil {
 		t.Fatal(err)
 	}
-	stop := r.start(t)
-	r.putSecrets(t, "evil", r.goodSecrets())
-	r.until(t, evil, stalledFor(v1alpha1.ReasonNameTaken, "metadata.name"))
-	if r.secret(t, tenantconfig.PrefixTenant, evil) != nil {
+	stop := rig.start(t)
+	rig.putSecrets(t, "evil", rig.goodSecrets())
+	rig.until(t, evil, stalledFor(v1alpha1.ReasonNameTaken, "metadata.name"))
+	if rig.secret(t, tenantconfig.PrefixTenant, evil) != nil {
 		t.Fatal("the Tenant wrote the Secret")
 	}
 	stop()
 	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
-		Namespace: r.uploads,
+		Namespace: rig.uploads,
 		Name:      tenantconfig.SecretName(tenantconfig.PrefixUpload, evil.ID()),
 	}}
-	r.create(t, foreign)
-	r.start(t)
-	r.delete(t, evil)
-	r.untilGone(t, evil)
-	if r.secret(t, tenantconfig.PrefixUpload, evil) == nil {
+	rig.create(t, foreign)
+	rig.start(t)
+	rig.delete(t, evil)
+	rig.untilGone(t, evil)
+	if rig.secret(t, tenantconfig.PrefixUpload, evil) == nil {
 		t.Error("the other Tenant's Secret was deleted")
 	}
 }
@@ -317,18 +317,18 @@ func TestForeignObjectIsLeftAlone(t *testing.T) {
 // TestNamesProperty creates, changes and deletes Tenants in random order, with the decisions of the reconciler and
 // the real database. After each step every name has one owner, and no Tenant lost a name that its spec still has.
 func TestNamesProperty(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	for seed := range uint64(6) {
 		random := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // a test that can be repeated
 		alive := map[string]*v1alpha1.Tenant{}
-		reconciler := &Reconciler{Client: r.listing(alive), APIReader: r.Client, Store: r.db, WorkNamespace: r.work}
+		reconciler := &Reconciler{Client: rig.listing(alive), APIReader: rig.Client, Store: rig.db, WorkNamespace: rig.work}
 		holder := map[store.Name]string{}
 		for step := range 60 {
 			name := fmt.Sprintf("s%d-t%d", seed, random.IntN(5))
 			tenant := alive[name]
 			switch {
 			case tenant == nil:
-				tenant = r.newTenant(name)
+				tenant = rig.newTenant(name)
 				tenant.UID = types.UID(fmt.Sprintf("%d-%d", seed, step))
 				tenant.CreationTimestamp = metav1.Unix(int64(random.IntN(5)), 0) // older Tenants may come later
 				alive[name] = tenant
@@ -349,7 +349,7 @@ func TestNamesProperty(t *testing.T) {
 				t.Fatal(err)
 			}
 			for n, was := range holder {
-				now, err := r.db.NameHolders(t.Context(), n)
+				now, err := rig.db.NameHolders(t.Context(), n)
 				if err != nil || len(now) > 1 {
 					t.Fatalf("seed %d, step %d: %s has the holders %v, %v", seed, step, n.Name, now, err)
 				}

@@ -22,17 +22,17 @@ func (p partialCounts) PartialEvents(context.Context, []string, time.Time, int) 
 
 // TestPartialCounter checks that a count is written at once when partial events begin or end, and else at an interval.
 func TestPartialCounter(t *testing.T) {
-	r := newRig(t)
-	tenant := r.newTenant("partial")
-	r.create(t, tenant)
+	rig := newRig(t)
+	tenant := rig.newTenant("partial")
+	rig.create(t, tenant)
 	known := func() (n int32) {
-		r.until(t, tenant, func(*v1alpha1.Tenant) error { return nil })
+		rig.until(t, tenant, func(*v1alpha1.Tenant) error { return nil })
 		if tenant.Status.PartialEvents == nil {
 			return -1
 		}
 		return *tenant.Status.PartialEvents
 	}
-	counter := &PartialCounter{Client: r.Client}
+	counter := &PartialCounter{Client: rig.Client}
 	begin := time.Now()
 	for i, step := range []struct {
 		counted int

@@ -112,28 +112,28 @@ func TestPredecessor(t *testing.T) {
 		"delete": {decision: "delete:$UID", wantReady: true, wantAudit: "predecessor_deleted"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			stop := r.start(t)
-			tenant, predecessor := r.replaced(t, v1alpha1.DeletionPolicyRetain)
-			r.until(t, tenant, stalledFor(v1alpha1.ReasonDataOfPredecessor, predecessor, "annotate", "adopt:", "delete:"))
+			rig := newRig(t)
+			stop := rig.start(t)
+			tenant, predecessor := rig.replaced(t, v1alpha1.DeletionPolicyRetain)
+			rig.until(t, tenant, stalledFor(v1alpha1.ReasonDataOfPredecessor, predecessor, "annotate", "adopt:", "delete:"))
 			if !tc.wantReady {
 				stop() // the next reconcile is the one that sees the decision
 			}
-			r.decide(t, strings.ReplaceAll(tc.decision, "$UID", predecessor))
+			rig.decide(t, strings.ReplaceAll(tc.decision, "$UID", predecessor))
 			if tc.wantReady {
-				r.until(t, tenant, isReady)
-				r.loginWorks(t, tenant)
+				rig.until(t, tenant, isReady)
+				rig.loginWorks(t, tenant)
 			} else {
-				r.reconcile(t, tenant)
-				r.until(t, tenant, stalledFor(v1alpha1.ReasonDataOfPredecessor))
-				r.unreachable(t, tenant)
+				rig.reconcile(t, tenant)
+				rig.until(t, tenant, stalledFor(v1alpha1.ReasonDataOfPredecessor))
+				rig.unreachable(t, tenant)
 			}
-			users, calls := r.count(t, "users", tenant.ID()), r.count(t, "calls", tenant.ID())
+			users, calls := rig.count(t, "users", tenant.ID()), rig.count(t, "calls", tenant.ID())
 			if users != tc.wantUsers || calls != tc.wantCalls {
 				t.Errorf("%d users and %d calls, want %d and %d", users, calls, tc.wantUsers, tc.wantCalls)
 			}
-			r.decided(t, tenant, tc.wantAudit, predecessor)
-			if n := r.access(t, tenant.ID()); n != 0 {
+			rig.decided(t, tenant, tc.wantAudit, predecessor)
+			if n := rig.access(t, tenant.ID()); n != 0 {
 				t.Errorf("%d sessions, codes, tokens and mails of the predecessor are left", n)
 			}
 		})
@@ -175,70 +175,70 @@ func (r *rig) unreachable(t *testing.T, tenant *v1alpha1.Tenant) {
 // TestPredecessorOfAStalledTenant deletes a Tenant that waits for a decision: its deletion policy does not count for
 // its predecessor's rows.
 func TestPredecessorOfAStalledTenant(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	tenant, predecessor := r.replaced(t, v1alpha1.DeletionPolicyDelete)
-	r.until(t, tenant, stalledFor(v1alpha1.ReasonDataOfPredecessor))
+	rig := newRig(t)
+	rig.start(t)
+	tenant, predecessor := rig.replaced(t, v1alpha1.DeletionPolicyDelete)
+	rig.until(t, tenant, stalledFor(v1alpha1.ReasonDataOfPredecessor))
 	id := tenant.ID()
-	r.delete(t, tenant)
-	r.untilGone(t, tenant)
-	if users, objects := r.count(t, "users", id), r.countObjects(t, id); users != 1 || objects != 3 {
+	rig.delete(t, tenant)
+	rig.untilGone(t, tenant)
+	if users, objects := rig.count(t, "users", id), rig.countObjects(t, id); users != 1 || objects != 3 {
 		t.Errorf("%d users and %d objects, want those of the predecessor", users, objects)
 	}
-	next := r.newTenant("support")
-	r.create(t, next)
-	r.until(t, next, stalledFor(v1alpha1.ReasonDataOfPredecessor, predecessor))
+	next := rig.newTenant("support")
+	rig.create(t, next)
+	rig.until(t, next, stalledFor(v1alpha1.ReasonDataOfPredecessor, predecessor))
 }
 
 // TestPredecessorWithoutFinalizer removes the predecessor's finalizer by hand, so that no release ever ran.
 func TestPredecessorWithoutFinalizer(t *testing.T) {
-	r := newRig(t)
-	stop := r.start(t)
-	old := r.ready(t, "support")
-	r.fill(t, old)
+	rig := newRig(t)
+	stop := rig.start(t)
+	old := rig.ready(t, "support")
+	rig.fill(t, old)
 	stop()
-	r.change(t, old, func(t *v1alpha1.Tenant) { t.Finalizers = nil })
-	r.delete(t, old)
-	r.untilGone(t, old)
-	tenant := r.newTenant("support")
-	r.create(t, tenant)
-	r.reconcile(t, tenant)
-	r.until(t, tenant, stalledFor(v1alpha1.ReasonDataOfPredecessor))
-	r.unreachable(t, tenant)
+	rig.change(t, old, func(t *v1alpha1.Tenant) { t.Finalizers = nil })
+	rig.delete(t, old)
+	rig.untilGone(t, old)
+	tenant := rig.newTenant("support")
+	rig.create(t, tenant)
+	rig.reconcile(t, tenant)
+	rig.until(t, tenant, stalledFor(v1alpha1.ReasonDataOfPredecessor))
+	rig.unreachable(t, tenant)
 }
 
 // TestPredecessorWithoutData deletes a Tenant that never had a call, and creates it again. Nothing is at stake.
 func TestPredecessorWithoutData(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	old := r.ready(t, "support")
-	r.delete(t, old)
-	r.untilGone(t, old)
-	tenant := r.ready(t, "support")
-	r.suspended(t, tenant, false)
+	rig := newRig(t)
+	rig.start(t)
+	old := rig.ready(t, "support")
+	rig.delete(t, old)
+	rig.untilGone(t, old)
+	tenant := rig.ready(t, "support")
+	rig.suspended(t, tenant, false)
 }
 
 // TestUIDIsRecorded takes rows of a version that stored no UID: a Tenant that works keeps them, a new Tenant does not
 // get them.
 func TestUIDIsRecorded(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	stop := r.start(t)
-	tenant := r.ready(t, "support")
-	r.fill(t, tenant)
+	rig := newRig(t)
+	stop := rig.start(t)
+	tenant := rig.ready(t, "support")
+	rig.fill(t, tenant)
 	stop()
-	r.exec(t, tenant.ID(), `UPDATE tenants SET uid = ''`)
-	r.reconcile(t, tenant)
-	r.until(t, tenant, isReady)
+	rig.exec(t, tenant.ID(), `UPDATE tenants SET uid = ''`)
+	rig.reconcile(t, tenant)
+	rig.until(t, tenant, isReady)
 	recorded := `SELECT count(*) FROM tenants WHERE tenant = $1 AND uid = $2`
-	if n := r.one(t, recorded, tenant.ID(), string(tenant.UID)); n != 1 {
+	if n := rig.one(t, recorded, tenant.ID(), string(tenant.UID)); n != 1 {
 		t.Error("the UID of a Tenant that works is not recorded")
 	}
-	r.start(t)
-	r.delete(t, tenant)
-	r.untilGone(t, tenant)
-	r.exec(t, tenant.ID(), `UPDATE tenants SET uid = ''`)
-	next := r.newTenant("support")
-	r.create(t, next)
-	r.until(t, next, stalledFor(v1alpha1.ReasonDataOfPredecessor, "adopt:unrecorded-"+string(next.UID)))
+	rig.start(t)
+	rig.delete(t, tenant)
+	rig.untilGone(t, tenant)
+	rig.exec(t, tenant.ID(), `UPDATE tenants SET uid = ''`)
+	next := rig.newTenant("support")
+	rig.create(t, next)
+	rig.until(t, next, stalledFor(v1alpha1.ReasonDataOfPredecessor, "adopt:unrecorded-"+string(next.UID)))
 }

@@ -83,8 +83,8 @@ func (r *Reconciler) ask(ctx context.Context, s *scope, last probed) (probed, er
 			return next, err
 		}
 	}
-	u, judged := last.judgement(s, now)
-	found, err := r.Buckets.Probe(ctx, u, true)
+	upload, judged := last.judgement(s, now)
+	found, err := r.Buckets.Probe(ctx, upload, true)
 	next := probed{at: now, wrote: now, judged: judged, found: found, failed: err}
 	switch {
 	case err != nil && found.Kept != "":
@@ -136,24 +136,24 @@ func (p probed) rewriteAfter() time.Duration {
 // and the time is now, if it must be decided. After a start the status has the last one, but not its time. A random
 // time of the last day spreads the Tenants over the next day.
 func (p probed) judgement(s *scope, now time.Time) (*tenantconfig.Upload, time.Time) {
-	u := *s.upload
+	upload := *s.upload
 	if p.found.Checksum != "" {
-		u.Checksum = p.found.Checksum // the status has none of a check that failed
+		upload.Checksum = p.found.Checksum // the status has none of a check that failed
 	}
 	judged := p.judged
-	if judged.IsZero() && u.Checksum != "" && checked(s.tenant) {
+	if judged.IsZero() && upload.Checksum != "" && checked(s.tenant) {
 		judged = now.Add(-rand.N(rejudge)) //nolint:gosec // it spreads load
 	}
 	if now.Sub(judged) >= rejudge {
-		u.Checksum, judged = "", now
+		upload.Checksum, judged = "", now
 	}
-	return &u, judged
+	return &upload, judged
 }
 
 // checked reports whether the last check of the Tenant's bucket passed, with the spec that the Tenant has now.
 func checked(t *v1alpha1.Tenant) bool {
-	c := find(t, v1alpha1.ConditionStorageReachable)
-	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == t.Generation
+	condition := find(t, v1alpha1.ConditionStorageReachable)
+	return condition != nil && condition.Status == metav1.ConditionTrue && condition.ObservedGeneration == t.Generation
 }
 
 // stops reports whether an error is an answer of the store that only a person can change.

@@ -67,7 +67,7 @@ func (p *prober) check() (sent int, err error) {
 
 // TestPublicEndpoint has links be made with plain http, which the platform must allow as for the endpoint.
 func TestPublicEndpoint(t *testing.T) {
-	u := &tenantconfig.Upload{ID: "acme/support", Storage: tenantconfig.Storage{Endpoint: "https://127.0.0.1:1",
+	upload := &tenantconfig.Upload{ID: "acme/support", Storage: tenantconfig.Storage{Endpoint: "https://127.0.0.1:1",
 		Region: "us-east-1", Bucket: "bucket", AccessKeyID: "k", SecretAccessKey: "s"}}
 	for name, tc := range map[string]struct {
 		public  string
@@ -79,10 +79,10 @@ func TestPublicEndpoint(t *testing.T) {
 		"http":                 {"http://media.test", false, objectstore.EndpointNotAllowed},
 		"http that is allowed": {"http://media.test", true, objectstore.EndpointUnreachable},
 	} {
-		u.PublicEndpoint = tc.public
+		upload.PublicEndpoint = tc.public
 		policy := objectstore.Policy{AllowHTTP: tc.allowed,
 			AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
-		_, err := S3{Transport: objectstore.NewTransport(policy, 1)}.Probe(t.Context(), u, true)
+		_, err := S3{Transport: objectstore.NewTransport(policy, 1)}.Probe(t.Context(), upload, true)
 		var p *objectstore.ProbeError
 		if !errors.As(err, &p) || p.Reason != tc.want {
 			t.Errorf("%s: %v, want %s", name, err, tc.want)
@@ -112,18 +112,18 @@ func TestLinkEndpoint(t *testing.T) {
 		"a store with allowed http":  {"http://s3.test:9000", "", true, "http://s3.test:9000/"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScope()
-			s.tenant.Spec.Auth = &v1alpha1.AuthSpec{}
-			recordings := &s.tenant.Spec.Recordings
+			scope := newScope()
+			scope.tenant.Spec.Auth = &v1alpha1.AuthSpec{}
+			recordings := &scope.tenant.Spec.Recordings
 			recordings.Bucket, recordings.Endpoint, recordings.PublicEndpoint = "bucket", tc.endpoint, tc.public
 			policy := objectstore.Policy{AllowHTTP: tc.allowed}
-			r := &Reconciler{Buckets: S3{Transport: objectstore.NewTransport(policy, 1)}}
-			if err := r.compile(t.Context(), s); err != nil {
+			reconciler := &Reconciler{Buckets: S3{Transport: objectstore.NewTransport(policy, 1)}}
+			if err := reconciler.compile(t.Context(), scope); err != nil {
 				t.Fatal(err)
 			}
-			link, err := objectstore.PresignGet(s.config.Storage.Config(), "acme/support/a", time.Minute)
-			if s.config.Storage.NoLinks != (tc.want == "") {
-				t.Errorf("no links: %v", s.config.Storage.NoLinks)
+			link, err := objectstore.PresignGet(scope.config.Storage.Config(), "acme/support/a", time.Minute)
+			if scope.config.Storage.NoLinks != (tc.want == "") {
+				t.Errorf("no links: %v", scope.config.Storage.NoLinks)
 			}
 			if tc.want == "" { // which an earlier release would make all the same
 				tc.want = "https://"
@@ -131,8 +131,8 @@ func TestLinkEndpoint(t *testing.T) {
 			if err != nil || !strings.HasPrefix(link, tc.want) {
 				t.Errorf("link %.40s, %v; want one below %s", link, err, tc.want)
 			}
-			if s.upload.Endpoint != tc.endpoint || s.upload.PublicEndpoint != tc.public {
-				t.Errorf("the check sees %s and %s; want those of the spec", s.upload.Endpoint, s.upload.PublicEndpoint)
+			if scope.upload.Endpoint != tc.endpoint || scope.upload.PublicEndpoint != tc.public {
+				t.Errorf("the check sees %s and %s; want those of the spec", scope.upload.Endpoint, scope.upload.PublicEndpoint)
 			}
 		})
 	}
@@ -152,19 +152,19 @@ func (p *prober) age(d time.Duration) {
 
 // TestChecksumIsJudgedAgain has a store be upgraded to one that verifies checksums.
 func TestChecksumIsJudgedAgain(t *testing.T) {
-	p := newProber(t, s3test.Rules{BlindSHA256: true, BlindCRC64: true, BlindMD5: true})
-	if _, err := p.check(); err != nil || p.u.Checksum != objectstore.ChecksumETag {
-		t.Fatalf("checksum %s, %v; want ETag", p.u.Checksum, err)
+	prober := newProber(t, s3test.Rules{BlindSHA256: true, BlindCRC64: true, BlindMD5: true})
+	if _, err := prober.check(); err != nil || prober.u.Checksum != objectstore.ChecksumETag {
+		t.Fatalf("checksum %s, %v; want ETag", prober.u.Checksum, err)
 	}
-	p.store.SetRules(func(r *s3test.Rules) { *r = s3test.Rules{Region: r.Region} })
-	if sent, err := p.check(); err != nil || sent != 1 || p.u.Checksum != objectstore.ChecksumETag {
-		t.Errorf("on the same day: checksum %s, %d bodies, %v; want ETag with one", p.u.Checksum, sent, err)
+	prober.store.SetRules(func(r *s3test.Rules) { *r = s3test.Rules{Region: r.Region} })
+	if sent, err := prober.check(); err != nil || sent != 1 || prober.u.Checksum != objectstore.ChecksumETag {
+		t.Errorf("on the same day: checksum %s, %d bodies, %v; want ETag with one", prober.u.Checksum, sent, err)
 	}
-	p.age(rejudge)
-	if _, err := p.check(); err != nil || p.u.Checksum != objectstore.ChecksumSHA256 {
-		t.Errorf("a day later: checksum %s, %v; want SHA256", p.u.Checksum, err)
+	prober.age(rejudge)
+	if _, err := prober.check(); err != nil || prober.u.Checksum != objectstore.ChecksumSHA256 {
+		t.Errorf("a day later: checksum %s, %v; want SHA256", prober.u.Checksum, err)
 	}
-	if sent, err := p.check(); err != nil || sent != 2 {
+	if sent, err := prober.check(); err != nil || sent != 2 {
 		t.Errorf("after that: %d bodies, %v; want 2", sent, err)
 	}
 }
@@ -177,16 +177,16 @@ func TestKeptIsRemembered(t *testing.T) {
 		}
 	}
 	up := func(r *s3test.Rules) { r.Refuse = nil }
-	p := newProber(t, s3test.Rules{Lock: true})
-	if sent, err := p.check(); err != nil || sent == 0 {
+	prober := newProber(t, s3test.Rules{Lock: true})
+	if sent, err := prober.check(); err != nil || sent == 0 {
 		t.Fatalf("%d bodies, %v", sent, err)
 	}
-	p.store.SetRules(down)
-	if _, err := p.check(); err == nil {
+	prober.store.SetRules(down)
+	if _, err := prober.check(); err == nil {
 		t.Fatal("no error of a store that is down")
 	}
-	p.store.SetRules(up)
-	if sent, err := p.check(); err != nil || sent != 0 {
+	prober.store.SetRules(up)
+	if sent, err := prober.check(); err != nil || sent != 0 {
 		t.Errorf("after the outage: %d bodies, %v; want none", sent, err)
 	}
 }
@@ -194,23 +194,23 @@ func TestKeptIsRemembered(t *testing.T) {
 // TestFailedWriteIsSpaced checks a bucket that keeps what is written and whose key must not read it. Each write leaves
 // a version.
 func TestFailedWriteIsSpaced(t *testing.T) {
-	p := newProber(t, s3test.Rules{Lock: true, Refuse: func(r *http.Request) *s3test.Refusal {
+	prober := newProber(t, s3test.Rules{Lock: true, Refuse: func(r *http.Request) *s3test.Refusal {
 		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, ".caly-probe") && r.URL.RawQuery == "" {
 			return &s3test.Refusal{Status: 403, Code: "AccessDenied", Message: "Access Denied"}
 		}
 		return nil
 	}})
-	sent, first := p.check()
+	sent, first := prober.check()
 	if first == nil || sent == 0 {
 		t.Fatalf("%d bodies, %v; want an error", sent, first)
 	}
-	sent, again := p.check()
+	sent, again := prober.check()
 	if again == nil || again.Error() != first.Error() || sent != 0 {
 		t.Errorf("a minute later: %d bodies, %v; want the same error without a write", sent, again)
 	}
-	p.age(rewriteFailed)
-	p.store.SetRules(func(r *s3test.Rules) { r.Refuse = nil })
-	if sent, err := p.check(); err != nil || sent == 0 {
+	prober.age(rewriteFailed)
+	prober.store.SetRules(func(r *s3test.Rules) { r.Refuse = nil })
+	if sent, err := prober.check(); err != nil || sent == 0 {
 		t.Errorf("later: %d bodies, %v; want a write", sent, err)
 	}
 }
@@ -236,13 +236,13 @@ func TestOutageIsNotHeld(t *testing.T) {
 		"a plain bucket": {s3test.Rules{}, true},
 		"Object Lock":    {s3test.Rules{Lock: true}, false},
 	} {
-		p := newProber(t, tc.rules)
-		p.store.SetRules(refuseReads(503, "SlowDown"))
-		if sent, err := p.check(); err == nil || sent == 0 {
+		prober := newProber(t, tc.rules)
+		prober.store.SetRules(refuseReads(503, "SlowDown"))
+		if sent, err := prober.check(); err == nil || sent == 0 {
 			t.Fatalf("%s: %d bodies, %v; want an error", name, sent, err)
 		}
-		p.store.SetRules(func(r *s3test.Rules) { r.Refuse = nil })
-		if sent, err := p.check(); err != nil || (sent > 0) != tc.wantWrite {
+		prober.store.SetRules(func(r *s3test.Rules) { r.Refuse = nil })
+		if sent, err := prober.check(); err != nil || (sent > 0) != tc.wantWrite {
 			t.Errorf("%s: after the outage: %d bodies, %v; want a write: %v", name, sent, err, tc.wantWrite)
 		}
 	}
@@ -274,22 +274,22 @@ func TestOutageLeavesFewVersions(t *testing.T) {
 				}
 				return nil
 			}
-			p := newProber(t, rules)
+			prober := newProber(t, rules)
 			quick := resilience.Options{Policy: resilience.Policy{MaxAttempts: 3, BaseDelay: time.Millisecond}}
-			p.r.Buckets = S3{Transport: loopback(), Registry: resilience.NewRegistry(quick, nil)}
-			key := recording.ProbeKey(p.u.ID)
+			prober.r.Buckets = S3{Transport: loopback(), Registry: resilience.NewRegistry(quick, nil)}
+			key := recording.ProbeKey(prober.u.ID)
 			for range 6 * time.Hour / reprobe {
-				_, _ = p.check() // it fails, or does not
-				p.age(reprobe)
+				_, _ = prober.check() // it fails, or does not
+				prober.age(reprobe)
 			}
-			o, _ := p.store.Object(key)
-			if o.Versions == 0 || o.Versions > tc.most {
-				t.Errorf("%d versions, want at most %d", o.Versions, tc.most)
+			strictObject, _ := prober.store.Object(key)
+			if strictObject.Versions == 0 || strictObject.Versions > tc.most {
+				t.Errorf("%d versions, want at most %d", strictObject.Versions, tc.most)
 			}
-			p.store.SetRules(func(r *s3test.Rules) { r.Refuse, r.Encryption = nil, "" })
-			p.age(rewriteLast)
-			p.r.Buckets = S3{Transport: loopback()} // its breaker has not opened
-			if _, err := p.check(); err != nil {
+			prober.store.SetRules(func(r *s3test.Rules) { r.Refuse, r.Encryption = nil, "" })
+			prober.age(rewriteLast)
+			prober.r.Buckets = S3{Transport: loopback()} // its breaker has not opened
+			if _, err := prober.check(); err != nil {
 				t.Errorf("after the outage: %v", err)
 			}
 		})
@@ -302,21 +302,21 @@ func TestJudgedOnce(t *testing.T) {
 	for name, rules := range map[string]func(*s3test.Rules){
 		"no s3:GetObject": refuseReads(403, "AccessDenied"), "an outage": refuseReads(503, "SlowDown"),
 	} {
-		p := newProber(t, s3test.Rules{NoSHA256: true})
-		p.store.SetRules(rules)
-		if sent, err := p.check(); err == nil || sent < 4 {
+		prober := newProber(t, s3test.Rules{NoSHA256: true})
+		prober.store.SetRules(rules)
+		if sent, err := prober.check(); err == nil || sent < 4 {
 			t.Fatalf("%s: %d bodies, %v; want an error, and the checksum found out", name, sent, err)
 		}
-		p.age(time.Hour)
+		prober.age(time.Hour)
 		for range 2 {
-			if sent, err := p.check(); err == nil || sent > 2 {
+			if sent, err := prober.check(); err == nil || sent > 2 {
 				t.Errorf("%s: a while later: %d bodies, %v; want an error and at most 2", name, sent, err)
 			}
-			p.age(time.Hour)
+			prober.age(time.Hour)
 		}
-		p.store.SetRules(func(r *s3test.Rules) { r.Refuse = nil })
-		if sent, err := p.check(); err != nil || sent > 2 || p.u.Checksum != objectstore.ChecksumCRC64NVME {
-			t.Errorf("%s: in the end: checksum %s, %d bodies, %v; want CRC64NVME with at most 2", name, p.u.Checksum,
+		prober.store.SetRules(func(r *s3test.Rules) { r.Refuse = nil })
+		if sent, err := prober.check(); err != nil || sent > 2 || prober.u.Checksum != objectstore.ChecksumCRC64NVME {
+			t.Errorf("%s: in the end: checksum %s, %d bodies, %v; want CRC64NVME with at most 2", name, prober.u.Checksum,
 				sent, err)
 		}
 	}

@@ -30,9 +30,9 @@ import (
 )
 
 func TestReady(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	tenant := r.ready(t, "support")
+	rig := newRig(t)
+	rig.start(t)
+	tenant := rig.ready(t, "support")
 	if !controllerutil.ContainsFinalizer(tenant, v1alpha1.FinalizerTenant) {
 		t.Error("no finalizer")
 	}
@@ -42,11 +42,11 @@ func TestReady(t *testing.T) {
 		t.Errorf("webhookURLs (-want +got):\n%s", diff)
 	}
 	for _, kind := range []string{v1alpha1.ConditionCredentialsValid, v1alpha1.ConditionStorageReachable} {
-		if c := find(tenant, kind); c == nil || c.Status != metav1.ConditionTrue {
-			t.Errorf("%s: %v, want True", kind, c)
+		if condition := find(tenant, kind); condition == nil || condition.Status != metav1.ConditionTrue {
+			t.Errorf("%s: %v, want True", kind, condition)
 		}
 	}
-	config := r.config(t, tenant)
+	config := rig.config(t, tenant)
 	created := tenant.CreationTimestamp.UTC()
 	wantConfig := &tenantconfig.Tenant{
 		Version:            tenantconfig.Version,
@@ -69,15 +69,15 @@ func TestReady(t *testing.T) {
 	}
 	wantUpload := &tenantconfig.Upload{Version: tenantconfig.Version, ID: tenant.ID(), ExotelKey: "exotel-key-7f3a", ExotelToken: "exotel-token-91bc",
 		AllowedSourceHosts: tenantconfig.DefaultSourceHosts,
-		Storage: tenantconfig.Storage{Bucket: r.bucket, Endpoint: r.s3.Endpoint, Region: r.s3.Region,
-			AccessKeyID: secret.Sensitive(r.s3.AccessKey), SecretAccessKey: secret.Sensitive(r.s3.SecretKey),
+		Storage: tenantconfig.Storage{Bucket: rig.bucket, Endpoint: rig.s3.Endpoint, Region: rig.s3.Region,
+			AccessKeyID: secret.Sensitive(rig.s3.AccessKey), SecretAccessKey: secret.Sensitive(rig.s3.SecretKey),
 			Options: objectstore.Options{Addressing: "Auto", Checksum: "SHA256"}},
 		KeyTemplate: "{{.CallSID}}-{{.RecordingID}}"}
-	if diff := cmp.Diff(wantUpload, r.upload(t, tenant), cmpopts.IgnoreFields(tenantconfig.Upload{}, "DatabaseURL")); diff != "" {
+	if diff := cmp.Diff(wantUpload, rig.upload(t, tenant), cmpopts.IgnoreFields(tenantconfig.Upload{}, "DatabaseURL")); diff != "" {
 		t.Errorf("upload config (-want +got):\n%s", diff)
 	}
-	r.loginWorks(t, tenant)
-	r.hasEvent(t, corev1.EventTypeNormal, v1alpha1.ReasonReady)
+	rig.loginWorks(t, tenant)
+	rig.hasEvent(t, corev1.EventTypeNormal, v1alpha1.ReasonReady)
 }
 
 // loginWorks connects as an upload pod does.
@@ -109,9 +109,9 @@ func (r *rig) hasEvent(t *testing.T, kind, reason string) {
 
 // TestWorkSecrets looks at how the pods find the two Secrets: by type, by labels, by name.
 func TestWorkSecrets(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	tenant := r.ready(t, "support")
+	rig := newRig(t)
+	rig.start(t)
+	tenant := rig.ready(t, "support")
 	for prefix, want := range map[string]struct {
 		kind      corev1.SecretType
 		component string
@@ -120,25 +120,25 @@ func TestWorkSecrets(t *testing.T) {
 		tenantconfig.PrefixUpload: {v1alpha1.SecretTypeUploadConfig, "upload-config"},
 	} {
 		t.Run(prefix, func(t *testing.T) {
-			s := r.secret(t, prefix, tenant)
-			wantLabels := map[string]string{v1alpha1.LabelTenant: "support", v1alpha1.LabelTenantNamespace: r.ns,
+			secret := rig.secret(t, prefix, tenant)
+			wantLabels := map[string]string{v1alpha1.LabelTenant: "support", v1alpha1.LabelTenantNamespace: rig.ns,
 				v1alpha1.LabelComponent: want.component, "app.kubernetes.io/managed-by": "caly"}
-			if diff := cmp.Diff(wantLabels, s.Labels); diff != "" {
+			if diff := cmp.Diff(wantLabels, secret.Labels); diff != "" {
 				t.Errorf("labels (-want +got):\n%s", diff)
 			}
-			if s.Type != want.kind || len(s.Data) != 1 || len(s.OwnerReferences) != 0 {
+			if secret.Type != want.kind || len(secret.Data) != 1 || len(secret.OwnerReferences) != 0 {
 				t.Errorf("type %s, %d keys, owners %v; want %s, one key, and no owner, since none may be in another namespace",
-					s.Type, len(s.Data), s.OwnerReferences, want.kind)
+					secret.Type, len(secret.Data), secret.OwnerReferences, want.kind)
 			}
 			// Removed or changed by hand, it comes back.
-			r.delete(t, s)
+			rig.delete(t, secret)
 			eventually.Within(soon).Succeeds(t, func(context.Context) error {
-				if again := r.secret(t, prefix, tenant); again == nil || again.UID == s.UID {
+				if again := rig.secret(t, prefix, tenant); again == nil || again.UID == secret.UID {
 					return fmt.Errorf("it is not made anew")
 				}
 				return nil
 			})
-			r.loginWorks(t, tenant)
+			rig.loginWorks(t, tenant)
 		})
 	}
 }
@@ -146,8 +146,8 @@ func TestWorkSecrets(t *testing.T) {
 // TestSecretFaults gives each Secret each fault, reads the verdict, and mends it: no more than the Secret need change.
 func TestSecretFaults(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.start(t)
+	rig := newRig(t)
+	rig.start(t)
 	const notFound, keyMissing = v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonSecretKeyMissing
 	const exotel, bucket, webhook = "spec.exotel.credentialsSecretRef", "spec.recordings.credentialsSecretRef", "spec.webhooks.signature.secretRef"
 	for name, tc := range map[string]struct {
@@ -173,13 +173,13 @@ func TestSecretFaults(t *testing.T) {
 		"exotel, quoted": {"exotel", map[string]string{"apiKey": `"exotel-key-7f3a"`, "apiToken": "exotel-token-91bc"},
 			keyMissing, []string{exotel, `key "apiKey"`, "in quotes"}},
 		"bucket, access key with a line break": {"bucket",
-			map[string]string{"accessKeyID": r.s3.AccessKey + "\n", "secretAccessKey": r.s3.SecretKey},
+			map[string]string{"accessKeyID": rig.s3.AccessKey + "\n", "secretAccessKey": rig.s3.SecretKey},
 			keyMissing, []string{bucket, `key "accessKeyID"`, "ends in a line break"}},
 		"bucket, secret key with a line break": {"bucket",
-			map[string]string{"accessKeyID": r.s3.AccessKey, "secretAccessKey": r.s3.SecretKey + "\r\n"},
+			map[string]string{"accessKeyID": rig.s3.AccessKey, "secretAccessKey": rig.s3.SecretKey + "\r\n"},
 			keyMissing, []string{bucket, `key "secretAccessKey"`, "ends in a line break"}},
 		"bucket, access key with a blank": {"bucket",
-			map[string]string{"accessKeyID": " " + r.s3.AccessKey, "secretAccessKey": r.s3.SecretKey},
+			map[string]string{"accessKeyID": " " + rig.s3.AccessKey, "secretAccessKey": rig.s3.SecretKey},
 			keyMissing, []string{bucket, `key "accessKeyID"`, "begins or ends with a blank"}},
 		"webhook, in quotes": {"webhook", map[string]string{"current": "'webhook-secret-0123456789'"},
 			keyMissing, []string{webhook, `key "current"`, "in quotes"}},
@@ -188,37 +188,37 @@ func TestSecretFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			id := strings.NewReplacer(",", "", " ", "-").Replace(name) // each subtest its own Tenant
-			all := r.goodSecrets()
+			all := rig.goodSecrets()
 			good := all[tc.secret]
 			if all[tc.secret] = tc.data; tc.data == nil {
 				delete(all, tc.secret)
 			}
-			r.putSecrets(t, id, all)
-			tenant := r.newTenant(id)
-			r.create(t, tenant)
+			rig.putSecrets(t, id, all)
+			tenant := rig.newTenant(id)
+			rig.create(t, tenant)
 			parts := append(slices.Clone(tc.parts), fmt.Sprintf("%q", id+"-"+tc.secret))
-			r.until(t, tenant, both(stalledFor(tc.reason, parts...), has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, tc.reason, parts...)))
-			if r.secret(t, tenantconfig.PrefixTenant, tenant) != nil || r.secret(t, tenantconfig.PrefixUpload, tenant) != nil {
+			rig.until(t, tenant, both(stalledFor(tc.reason, parts...), has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, tc.reason, parts...)))
+			if rig.secret(t, tenantconfig.PrefixTenant, tenant) != nil || rig.secret(t, tenantconfig.PrefixUpload, tenant) != nil {
 				t.Error("a config was written all the same")
 			}
-			r.putSecret(t, id+"-"+tc.secret, good)
-			r.until(t, tenant, both(isReady, has(v1alpha1.ConditionCredentialsValid, metav1.ConditionTrue, v1alpha1.ReasonCredentialsValid)))
+			rig.putSecret(t, id+"-"+tc.secret, good)
+			rig.until(t, tenant, both(isReady, has(v1alpha1.ConditionCredentialsValid, metav1.ConditionTrue, v1alpha1.ReasonCredentialsValid)))
 		})
 	}
-	r.hasEvent(t, corev1.EventTypeWarning, v1alpha1.ReasonSecretNotFound)
+	rig.hasEvent(t, corev1.EventTypeWarning, v1alpha1.ReasonSecretNotFound)
 }
 
 // resetting is an endpoint that takes connections and breaks them, so that no two failures read the same.
 func resetting(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = l.Close() })
+	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
 		for {
-			conn, err := l.Accept()
+			conn, err := listener.Accept()
 			if err != nil {
 				return
 			}
@@ -228,19 +228,19 @@ func resetting(t *testing.T) string {
 			_ = conn.Close()
 		}
 	}()
-	return "http://" + l.Addr().String()
+	return "http://" + listener.Addr().String()
 }
 
 // TestStorageFaults : a store that cannot be used is told of, keeps no webhook out, and is not asked in a loop.
 func TestStorageFaults(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0") // a port where nobody listens
+	rig := newRig(t)
+	rig.start(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // a port where nobody listens
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed := "http://" + l.Addr().String()
-	_ = l.Close()
+	closed := "http://" + listener.Addr().String()
+	_ = listener.Close()
 	broken := resetting(t)
 	bucketSecret := func(access, key string) map[string]string {
 		return map[string]string{"accessKeyID": access, "secretAccessKey": key}
@@ -254,11 +254,11 @@ func TestStorageFaults(t *testing.T) {
 	}{
 		"no-such-bucket": {breaks: func(t *v1alpha1.Tenant) { t.Spec.Recordings.Bucket = "no-such-bucket" },
 			reason: v1alpha1.ReasonBucketNotFound, stall: true, parts: []string{`"no-such-bucket"`, "create it, or correct spec.recordings.bucket"}},
-		"wrong-secret-key": {secret: bucketSecret(r.s3.AccessKey, "not-the-secret-key"),
-			reason: v1alpha1.ReasonCredentialsRefused, stall: true, parts: []string{r.bucket,
+		"wrong-secret-key": {secret: bucketSecret(rig.s3.AccessKey, "not-the-secret-key"),
+			reason: v1alpha1.ReasonCredentialsRefused, stall: true, parts: []string{rig.bucket,
 				"correct the Secret that spec.recordings.credentialsSecretRef names"}},
 		"unknown-access-key": {secret: bucketSecret("nobody", "not-the-secret-key"),
-			reason: v1alpha1.ReasonCredentialsRefused, stall: true, parts: []string{r.bucket,
+			reason: v1alpha1.ReasonCredentialsRefused, stall: true, parts: []string{rig.bucket,
 				"spec.recordings.credentialsSecretRef"}},
 		"closed-port": {breaks: func(t *v1alpha1.Tenant) { t.Spec.Recordings.Endpoint = closed },
 			reason: v1alpha1.ReasonEndpointUnreachable, parts: []string{closed[len("http://"):], "correct spec.recordings.endpoint"}},
@@ -267,29 +267,29 @@ func TestStorageFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // each mostly waits
-			all := r.goodSecrets()
+			all := rig.goodSecrets()
 			if tc.secret != nil {
 				all["bucket"] = tc.secret
 			}
-			r.putSecrets(t, name, all)
-			tenant := r.newTenant(name)
+			rig.putSecrets(t, name, all)
+			tenant := rig.newTenant(name)
 			if tc.breaks != nil {
 				tc.breaks(tenant)
 			}
-			r.create(t, tenant)
+			rig.create(t, tenant)
 			want := reconcilingFor
 			if tc.stall {
 				want = stalledFor
 			}
-			r.until(t, tenant, both(want(tc.reason, tc.parts...), has(v1alpha1.ConditionStorageReachable, metav1.ConditionFalse, tc.reason, tc.parts...)))
-			r.config(t, tenant)
-			r.loginWorks(t, tenant)
-			r.quiet(t, tenant)
-			r.putSecrets(t, name, r.goodSecrets())
-			r.change(t, tenant, func(t *v1alpha1.Tenant) {
-				t.Spec.Recordings.Bucket, t.Spec.Recordings.Endpoint = r.bucket, r.s3.Endpoint
+			rig.until(t, tenant, both(want(tc.reason, tc.parts...), has(v1alpha1.ConditionStorageReachable, metav1.ConditionFalse, tc.reason, tc.parts...)))
+			rig.config(t, tenant)
+			rig.loginWorks(t, tenant)
+			rig.quiet(t, tenant)
+			rig.putSecrets(t, name, rig.goodSecrets())
+			rig.change(t, tenant, func(t *v1alpha1.Tenant) {
+				t.Spec.Recordings.Bucket, t.Spec.Recordings.Endpoint = rig.bucket, rig.s3.Endpoint
 			})
-			r.until(t, tenant, both(isReady, has(v1alpha1.ConditionStorageReachable, metav1.ConditionTrue, v1alpha1.ReasonBucketReachable, r.bucket)))
+			rig.until(t, tenant, both(isReady, has(v1alpha1.ConditionStorageReachable, metav1.ConditionTrue, v1alpha1.ReasonBucketReachable, rig.bucket)))
 		})
 	}
 }
@@ -310,50 +310,50 @@ func (r *rig) strictTenant(t *testing.T, name string, s *s3test.Strict) *v1alpha
 // while no recording reached them.
 func TestWriteChecks(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.start(t)
+	rig := newRig(t)
+	rig.start(t)
 	t.Run("Object Lock", func(t *testing.T) {
-		s := s3test.NewStrict(t, s3test.Rules{Lock: true}, nil)
-		tenant := r.strictTenant(t, "locked", s)
-		r.until(t, tenant, both(isReady, has(v1alpha1.ConditionStorageReachable, metav1.ConditionTrue,
+		strict := s3test.NewStrict(t, s3test.Rules{Lock: true}, nil)
+		tenant := rig.strictTenant(t, "locked", strict)
+		rig.until(t, tenant, both(isReady, has(v1alpha1.ConditionStorageReachable, metav1.ConditionTrue,
 			v1alpha1.ReasonBucketReachable,
 			"keeps", recording.ProbeKey(tenant.ID()), "object protected by object lock")))
-		want := &v1alpha1.StorageStatus{Endpoint: s.URL, Bucket: s.Bucket, Checksum: "SHA256"}
+		want := &v1alpha1.StorageStatus{Endpoint: strict.URL, Bucket: strict.Bucket, Checksum: "SHA256"}
 		if diff := cmp.Diff(want, tenant.Status.Storage); diff != "" {
 			t.Errorf("status.storage (-want +got):\n%s", diff)
 		}
-		if got := r.upload(t, tenant).Checksum; got != objectstore.ChecksumSHA256 {
+		if got := rig.upload(t, tenant).Checksum; got != objectstore.ChecksumSHA256 {
 			t.Errorf("the upload pods have the checksum %q", got)
 		}
 	})
 	t.Run("encryption", func(t *testing.T) {
-		s := s3test.NewStrict(t, s3test.Rules{Encryption: "AES256"}, nil)
-		tenant := r.strictTenant(t, "encrypted", s)
-		r.until(t, tenant, both(stalledFor(v1alpha1.ReasonEncryptionRequired, "SSE-S3 passes",
+		strict := s3test.NewStrict(t, s3test.Rules{Encryption: "AES256"}, nil)
+		tenant := rig.strictTenant(t, "encrypted", strict)
+		rig.until(t, tenant, both(stalledFor(v1alpha1.ReasonEncryptionRequired, "SSE-S3 passes",
 			"spec.recordings.encryption"),
 			has(v1alpha1.ConditionStorageReachable, metav1.ConditionFalse, v1alpha1.ReasonEncryptionRequired,
 				"Access Denied")))
-		r.change(t, tenant, func(t *v1alpha1.Tenant) {
+		rig.change(t, tenant, func(t *v1alpha1.Tenant) {
 			t.Spec.Recordings.Encryption = &v1alpha1.BucketEncryption{Type: v1alpha1.BucketEncryptionS3}
 		})
-		r.until(t, tenant, both(isReady, has(v1alpha1.ConditionStorageReachable, metav1.ConditionTrue,
+		rig.until(t, tenant, both(isReady, has(v1alpha1.ConditionStorageReachable, metav1.ConditionTrue,
 			v1alpha1.ReasonBucketReachable,
 			"deleted it")))
-		if left := s.Keys(); len(left) != 0 {
+		if left := strict.Keys(); len(left) != 0 {
 			t.Errorf("the checks left %v", left)
 		}
 	})
 	t.Run("quota", func(t *testing.T) {
-		s := s3test.NewStrict(t, s3test.Rules{Refuse: func(r *http.Request) *s3test.Refusal {
+		strict := s3test.NewStrict(t, s3test.Rules{Refuse: func(r *http.Request) *s3test.Refusal {
 			if r.Method != http.MethodPut {
 				return nil
 			}
 			return &s3test.Refusal{Status: 403, Code: "QuotaExceeded",
 				Message: "Your request was denied due to quota exceeded."}
 		}}, nil)
-		tenant := r.strictTenant(t, "full", s)
-		r.until(t, tenant, stalledFor(v1alpha1.ReasonQuotaExceeded, "denied due to quota exceeded", "raise the quota"))
-		r.config(t, tenant) // webhooks are taken all the same
+		tenant := rig.strictTenant(t, "full", strict)
+		rig.until(t, tenant, stalledFor(v1alpha1.ReasonQuotaExceeded, "denied due to quota exceeded", "raise the quota"))
+		rig.config(t, tenant) // webhooks are taken all the same
 	})
 }
 
@@ -372,33 +372,33 @@ func (r *rig) quiet(t *testing.T, tenant *v1alpha1.Tenant) {
 // TestReadyIsQuiet : a Tenant that is ready is neither probed nor written again, whoever touches its status.
 func TestReadyIsQuiet(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.start(t)
-	tenant := r.ready(t, "support")
-	r.quiet(t, tenant)
-	version := r.secret(t, tenantconfig.PrefixUpload, tenant).ResourceVersion
+	rig := newRig(t)
+	rig.start(t)
+	tenant := rig.ready(t, "support")
+	rig.quiet(t, tenant)
+	version := rig.secret(t, tenantconfig.PrefixUpload, tenant).ResourceVersion
 	base := tenant.DeepCopy()
 	tenant.Status.Backlog = ptr.To[int32](7) // as the upload Job's controller does
-	if err := r.Client.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+	if err := rig.Client.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
-	r.quiet(t, tenant)
-	r.until(t, tenant, isReady)
-	if got := r.secret(t, tenantconfig.PrefixUpload, tenant).ResourceVersion; got != version {
+	rig.quiet(t, tenant)
+	rig.until(t, tenant, isReady)
+	if got := rig.secret(t, tenantconfig.PrefixUpload, tenant).ResourceVersion; got != version {
 		t.Error("the upload config was written again")
 	}
 	if tenant.Status.Backlog == nil || *tenant.Status.Backlog != 7 {
 		t.Errorf("backlog %v, want 7: it is another controller's", tenant.Status.Backlog)
 	}
-	if n := r.buckets.count(tenant.ID()); n != 1 {
+	if n := rig.buckets.count(tenant.ID()); n != 1 {
 		t.Errorf("%d probes, want 1", n)
 	}
 }
 
 func TestInvalidSpec(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.start(t)
+	rig := newRig(t)
+	rig.start(t)
 	for name, tc := range map[string]struct {
 		breaks func(*v1alpha1.Tenant)
 		parts  []string
@@ -408,18 +408,18 @@ func TestInvalidSpec(t *testing.T) {
 		"above-its-place": {func(t *v1alpha1.Tenant) { t.Spec.Recordings.KeyTemplate = "../{{.RecordingID}}" }, []string{"spec.", "recordings.keyTemplate", "'..'"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tenant := r.ready(t, name)
-			before := r.config(t, tenant)
-			r.change(t, tenant, tc.breaks)
-			r.until(t, tenant, stalledFor(v1alpha1.ReasonInvalidSpec, tc.parts...))
-			if diff := cmp.Diff(before, r.config(t, tenant)); diff != "" {
+			tenant := rig.ready(t, name)
+			before := rig.config(t, tenant)
+			rig.change(t, tenant, tc.breaks)
+			rig.until(t, tenant, stalledFor(v1alpha1.ReasonInvalidSpec, tc.parts...))
+			if diff := cmp.Diff(before, rig.config(t, tenant)); diff != "" {
 				t.Errorf("the last good config did not stay (-before +after):\n%s", diff)
 			}
-			r.change(t, tenant, func(t *v1alpha1.Tenant) {
+			rig.change(t, tenant, func(t *v1alpha1.Tenant) {
 				t.Spec.Exotel.TimeZone, t.Spec.Recordings.KeyTemplate = "Asia/Singapore", "{{.RecordingID}}"
 			})
-			r.until(t, tenant, isReady)
-			if got := r.config(t, tenant).TimeZone; got != "Asia/Singapore" {
+			rig.until(t, tenant, isReady)
+			if got := rig.config(t, tenant).TimeZone; got != "Asia/Singapore" {
 				t.Errorf("time zone %q", got)
 			}
 		})

@@ -30,16 +30,16 @@ func (r *rig) uploadPod(t *testing.T, tenant *v1alpha1.Tenant, name, node string
 // neither.
 func TestDeletionGoesOnWithoutADeadNode(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.abandon = 5 * time.Second
-	r.start(t)
-	tenant := r.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
-	r.fill(t, tenant)
+	rig := newRig(t)
+	rig.abandon = 5 * time.Second
+	rig.start(t)
+	tenant := rig.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+	rig.fill(t, tenant)
 	queued := store.NewRecording{ID: "00000000000000f1", SourceURL: "https://recordings.exotel.com/f1.mp3"}
-	if _, err := r.db.Enqueue(t.Context(), tenant.ID(), "f1", queued); err != nil {
+	if _, err := rig.db.Enqueue(t.Context(), tenant.ID(), "f1", queued); err != nil {
 		t.Fatal(err)
 	}
-	worker, err := store.OpenUpload(t.Context(), r.upload(t, tenant).DatabaseURL.Reveal(), store.Options{})
+	worker, err := store.OpenUpload(t.Context(), rig.upload(t, tenant).DatabaseURL.Reveal(), store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,27 +48,27 @@ func TestDeletionGoesOnWithoutADeadNode(t *testing.T) {
 	if err != nil || len(held) == 0 {
 		t.Fatalf("claimed %d, %v", len(held), err)
 	}
-	pod := r.uploadPod(t, tenant, "upload-1", "n3")
-	ended := r.uploadPod(t, tenant, "upload-2", "n4")
+	pod := rig.uploadPod(t, tenant, "upload-1", "n3")
+	ended := rig.uploadPod(t, tenant, "upload-2", "n4")
 	ended.Status.Phase = corev1.PodSucceeded // its Job is not there to take its finalizer off
-	if err := r.Client.Status().Update(t.Context(), ended); err != nil {
+	if err := rig.Client.Status().Update(t.Context(), ended); err != nil {
 		t.Fatal(err)
 	}
 	id := tenant.DeepCopy()
-	r.delete(t, tenant)
-	r.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, "waiting for the last upload pod to end",
-		r.uploads+"/upload-1", `node "n3"`))
-	if err := r.Client.Delete(t.Context(), pod, client.GracePeriodSeconds(1)); err != nil {
+	rig.delete(t, tenant)
+	rig.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, "waiting for the last upload pod to end",
+		rig.uploads+"/upload-1", `node "n3"`))
+	if err := rig.Client.Delete(t.Context(), pod, client.GracePeriodSeconds(1)); err != nil {
 		t.Fatal(err)
 	}
-	r.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, "should have ended at", "goes on without it at"))
+	rig.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, "should have ended at", "goes on without it at"))
 	if still, err := worker.Heartbeat(t.Context(), "dead-pod", []string{held[0].ID}, time.Hour); err != nil ||
 		len(still) != 0 {
 		t.Errorf("the pod still holds %v, %v", still, err)
 	}
-	r.untilGone(t, tenant)
-	r.nothingLeft(t, id)
-	if n := r.countObjects(t, id.ID()); n != 0 {
+	rig.untilGone(t, tenant)
+	rig.nothingLeft(t, id)
+	if n := rig.countObjects(t, id.ID()); n != 0 {
 		t.Errorf("%d objects, want none", n)
 	}
 }
@@ -76,12 +76,12 @@ func TestDeletionGoesOnWithoutADeadNode(t *testing.T) {
 // TestDeletionReadsTheSpec breaks what the deletion needs and then does what the condition asks for.
 func TestDeletionReadsTheSpec(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed := "http://" + l.Addr().String()
-	_ = l.Close()
+	closed := "http://" + listener.Addr().String()
+	_ = listener.Close()
 	for name, tc := range map[string]struct {
 		breaks, corrects func(*testing.T, *rig, *v1alpha1.Tenant)
 	}{
@@ -111,7 +111,7 @@ func TestDeletionReadsTheSpec(t *testing.T) {
 			r.fill(t, tenant)
 			tc.breaks(t, r, tenant)
 			r.until(t, tenant, func(t *v1alpha1.Tenant) error {
-				if c := find(t, v1alpha1.ConditionReady); c.Status == metav1.ConditionTrue {
+				if condition := find(t, v1alpha1.ConditionReady); condition.Status == metav1.ConditionTrue {
 					return fmt.Errorf("it is Ready still")
 				}
 				return nil

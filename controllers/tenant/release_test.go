@@ -117,8 +117,8 @@ func (r *rig) ingest(t *testing.T, tenant, call string) {
 func (r *rig) nothingLeft(t *testing.T, tenant *v1alpha1.Tenant) {
 	t.Helper()
 	for _, prefix := range []string{tenantconfig.PrefixTenant, tenantconfig.PrefixUpload} {
-		if s := r.secret(t, prefix, tenant); s != nil {
-			t.Errorf("Secret %s is left", s.Name)
+		if secret := r.secret(t, prefix, tenant); secret != nil {
+			t.Errorf("Secret %s is left", secret.Name)
 		}
 	}
 	job := &batchv1.Job{}
@@ -165,65 +165,65 @@ func TestDeletion(t *testing.T) {
 		"delete, Secrets are gone": {v1alpha1.DeletionPolicyDelete, true, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			r.start(t)
-			tenant := r.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = tc.policy })
-			other := r.ready(t, "support-2") // whose id and keys begin the same
-			r.fill(t, tenant)
-			r.fill(t, other)
-			r.uploadJob(t, tenant)
+			rig := newRig(t)
+			rig.start(t)
+			tenant := rig.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = tc.policy })
+			other := rig.ready(t, "support-2") // whose id and keys begin the same
+			rig.fill(t, tenant)
+			rig.fill(t, other)
+			rig.uploadJob(t, tenant)
 			if tc.secretsGone {
-				for kind := range r.goodSecrets() {
-					r.delete(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: "support-" + kind}})
+				for kind := range rig.goodSecrets() {
+					rig.delete(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rig.ns, Name: "support-" + kind}})
 				}
-				r.until(t, tenant, stalledFor(v1alpha1.ReasonSecretNotFound))
+				rig.until(t, tenant, stalledFor(v1alpha1.ReasonSecretNotFound))
 			}
 			id := tenant.DeepCopy()
-			r.delete(t, tenant)
-			r.untilGone(t, tenant)
-			r.nothingLeft(t, id)
-			r.until(t, other, isReady)
-			got := []int{r.countRows(t, id.ID()), r.countObjects(t, id.ID()), r.countRows(t, other.ID()), r.countObjects(t, other.ID())}
+			rig.delete(t, tenant)
+			rig.untilGone(t, tenant)
+			rig.nothingLeft(t, id)
+			rig.until(t, other, isReady)
+			got := []int{rig.countRows(t, id.ID()), rig.countObjects(t, id.ID()), rig.countRows(t, other.ID()), rig.countObjects(t, other.ID())}
 			if diff := cmp.Diff([]int{tc.wantRows, tc.wantObjects, 7, 3}, got); diff != "" {
 				t.Errorf("rows and objects, then another tenant's (-want +got):\n%s", diff)
 			}
-			r.loginWorks(t, other)
+			rig.loginWorks(t, other)
 		})
 	}
 }
 
 // TestDeletionOfWhatNeverWorked : there is no upload config, so there is nothing in a bucket.
 func TestDeletionOfWhatNeverWorked(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	tenant := r.newTenant("support")
+	rig := newRig(t)
+	rig.start(t)
+	tenant := rig.newTenant("support")
 	tenant.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete
-	r.create(t, tenant)
-	r.until(t, tenant, stalledFor(v1alpha1.ReasonSecretNotFound))
+	rig.create(t, tenant)
+	rig.until(t, tenant, stalledFor(v1alpha1.ReasonSecretNotFound))
 	id := tenant.DeepCopy()
-	r.delete(t, tenant)
-	r.untilGone(t, tenant)
-	r.nothingLeft(t, id)
+	rig.delete(t, tenant)
+	rig.untilGone(t, tenant)
+	rig.nothingLeft(t, id)
 }
 
 // TestComeBack creates a Tenant under the name of a deleted one whose rows the platform gave to it before. It works
 // at once.
 func TestComeBack(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.start(t)
-	tenant := r.ready(t, "support")
-	r.fill(t, tenant)
-	old := r.config(t, tenant).UID
-	r.delete(t, tenant)
-	r.untilGone(t, tenant)
-	r.decide(t, "adopt:"+old)
-	tenant = r.ready(t, "support")
-	r.suspended(t, tenant, false)
-	if got := r.config(t, tenant).UID; got == old || got != string(tenant.UID) {
+	rig := newRig(t)
+	rig.start(t)
+	tenant := rig.ready(t, "support")
+	rig.fill(t, tenant)
+	old := rig.config(t, tenant).UID
+	rig.delete(t, tenant)
+	rig.untilGone(t, tenant)
+	rig.decide(t, "adopt:"+old)
+	tenant = rig.ready(t, "support")
+	rig.suspended(t, tenant, false)
+	if got := rig.config(t, tenant).UID; got == old || got != string(tenant.UID) {
 		t.Errorf("the config's uid is %s, the Tenant's %s, the old one's %s", got, tenant.UID, old)
 	}
-	if n := r.countRows(t, tenant.ID()); n != 7 {
+	if n := rig.countRows(t, tenant.ID()); n != 7 {
 		t.Errorf("%d rows, want 7", n)
 	}
 }
@@ -233,12 +233,12 @@ func TestComeBack(t *testing.T) {
 func TestDeletionWaitsForUploadPods(t *testing.T) {
 	t.Parallel()
 	t.Run("upload namespace", func(t *testing.T) {
-		r := newRig(t)
-		testDeletionWaits(t, r, r.uploads)
+		rig := newRig(t)
+		testDeletionWaits(t, rig, rig.uploads)
 	})
 	t.Run("work namespace", func(t *testing.T) {
-		r := newRig(t)
-		testDeletionWaits(t, r, r.work)
+		rig := newRig(t)
+		testDeletionWaits(t, rig, rig.work)
 	})
 }
 
@@ -275,37 +275,37 @@ func testDeletionWaits(t *testing.T, r *rig, namespace string) {
 
 // TestDeletionWaitsForCaptures : a data-plane pod that has a capture of the last call is waited for, and one that is gone is not.
 func TestDeletionWaitsForCaptures(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	tenant := r.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
-	r.one(t, `INSERT INTO captures (tenant, id, session, pod, state, bucket, object_key)
+	rig := newRig(t)
+	rig.start(t)
+	tenant := rig.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+	rig.one(t, `INSERT INTO captures (tenant, id, session, pod, state, bucket, object_key)
 		VALUES ($1, '00000000000000a1', gen_random_uuid(), 'pod', 'recording', 'b', 'k') RETURNING 1`, tenant.ID())
 	id := tenant.DeepCopy()
-	r.delete(t, tenant)
-	r.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, "waiting for the captures of the last calls to end"))
-	r.one(t, `UPDATE captures SET last_seen_at = now() - interval '3 minutes' RETURNING 1`)
-	r.untilGone(t, tenant)
-	r.nothingLeft(t, id)
-	if n := r.one(t, `SELECT count(*) FROM captures WHERE tenant = $1`, id.ID()); n != 0 {
+	rig.delete(t, tenant)
+	rig.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, "waiting for the captures of the last calls to end"))
+	rig.one(t, `UPDATE captures SET last_seen_at = now() - interval '3 minutes' RETURNING 1`)
+	rig.untilGone(t, tenant)
+	rig.nothingLeft(t, id)
+	if n := rig.one(t, `SELECT count(*) FROM captures WHERE tenant = $1`, id.ID()); n != 0 {
 		t.Errorf("%d captures are there still", n)
 	}
 }
 
 // TestDeletionWithoutTheStore : it says what holds the Tenant, and Retain lets it go.
 func TestDeletionWithoutTheStore(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	tenant := r.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
-	r.fill(t, tenant)
-	r.s3.Stop(t)
+	rig := newRig(t)
+	rig.start(t)
+	tenant := rig.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+	rig.fill(t, tenant)
+	rig.s3.Stop(t)
 	id := tenant.DeepCopy()
-	r.delete(t, tenant)
-	r.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, r.bucket, "could not be deleted", "or set spec."))
-	r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyRetain })
-	r.untilGone(t, tenant)
-	r.nothingLeft(t, id)
-	r.s3.Start(t)
-	if rows, objects := r.countRows(t, id.ID()), r.countObjects(t, id.ID()); rows != 7 || objects != 3 {
+	rig.delete(t, tenant)
+	rig.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, rig.bucket, "could not be deleted", "or set spec."))
+	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyRetain })
+	rig.untilGone(t, tenant)
+	rig.nothingLeft(t, id)
+	rig.s3.Start(t)
+	if rows, objects := rig.countRows(t, id.ID()), rig.countObjects(t, id.ID()); rows != 7 || objects != 3 {
 		t.Errorf("%d rows and %d objects, want all 7 and 3", rows, objects)
 	}
 }
@@ -324,42 +324,42 @@ func TestDeletionWithoutTheUploadConfig(t *testing.T) {
 		"garbage, Secrets are too": {true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			stop := r.start(t)
-			tenant := r.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
-			r.fill(t, tenant)
+			rig := newRig(t)
+			stop := rig.start(t)
+			tenant := rig.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+			rig.fill(t, tenant)
 			stop() // it would write the config again
-			config := r.secret(t, tenantconfig.PrefixUpload, tenant)
+			config := rig.secret(t, tenantconfig.PrefixUpload, tenant)
 			if tc.garbage {
 				config.Data[tenantconfig.Key] = []byte("{")
-				if err := r.Client.Update(t.Context(), config); err != nil {
+				if err := rig.Client.Update(t.Context(), config); err != nil {
 					t.Fatal(err)
 				}
 			} else {
-				r.delete(t, config)
+				rig.delete(t, config)
 			}
 			if tc.secretsGone {
-				r.delete(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: "support-bucket"}})
+				rig.delete(t, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rig.ns, Name: "support-bucket"}})
 			}
 			id := tenant.DeepCopy()
-			r.delete(t, tenant)
-			r.start(t)
+			rig.delete(t, tenant)
+			rig.start(t)
 			if tc.secretsGone {
-				r.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, r.bucket, "support-bucket", "set spec.deletionPolicy to Retain"))
-				if rows, objects := r.countRows(t, id.ID()), r.countObjects(t, id.ID()); rows != 7 || objects != 3 {
+				rig.until(t, tenant, reconcilingFor(v1alpha1.ReasonDeleting, rig.bucket, "support-bucket", "set spec.deletionPolicy to Retain"))
+				if rows, objects := rig.countRows(t, id.ID()), rig.countObjects(t, id.ID()); rows != 7 || objects != 3 {
 					t.Errorf("%d rows and %d objects, want all 7 and 3", rows, objects)
 				}
-				r.putSecret(t, "support-bucket", r.goodSecrets()["bucket"])
+				rig.putSecret(t, "support-bucket", rig.goodSecrets()["bucket"])
 			}
 			// Without a watch on them it looks again after 30 s.
 			eventually.Within(40*time.Second).Succeeds(t, func(ctx context.Context) error {
-				if err := r.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); !apierrors.IsNotFound(err) {
+				if err := rig.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); !apierrors.IsNotFound(err) {
 					return fmt.Errorf("it is still there: %v, %w", tenant.Status.Conditions, err)
 				}
 				return nil
 			})
-			r.nothingLeft(t, id)
-			if rows, objects := r.countRows(t, id.ID()), r.countObjects(t, id.ID()); rows != 0 || objects != 0 {
+			rig.nothingLeft(t, id)
+			if rows, objects := rig.countRows(t, id.ID()), rig.countObjects(t, id.ID()); rows != 0 || objects != 0 {
 				t.Errorf("%d rows and %d objects are left", rows, objects)
 			}
 		})
@@ -368,25 +368,25 @@ func TestDeletionWithoutTheUploadConfig(t *testing.T) {
 
 // TestDeletionTakesItsViews : the CallRecordings that the operator made go with the Tenant; those of people are theirs.
 func TestDeletionTakesItsViews(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	tenant, other := r.ready(t, "support"), r.ready(t, "support-2")
+	rig := newRig(t)
+	rig.start(t)
+	tenant, other := rig.ready(t, "support"), rig.ready(t, "support-2")
 	view := func(name, of, origin string) *v1alpha1.CallRecording {
-		c := &v1alpha1.CallRecording{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name, Labels: map[string]string{v1alpha1.LabelTenant: of}},
+		callRecording := &v1alpha1.CallRecording{ObjectMeta: metav1.ObjectMeta{Namespace: rig.ns, Name: name, Labels: map[string]string{v1alpha1.LabelTenant: of}},
 			Spec: v1alpha1.CallRecordingSpec{TenantRef: v1alpha1.TenantReference{Name: of}, CallSID: name, SourceURL: "https://recordings.exotel.com/a.mp3"}}
 		if origin != "" {
-			c.Labels[v1alpha1.LabelOrigin] = origin
+			callRecording.Labels[v1alpha1.LabelOrigin] = origin
 		}
-		r.create(t, c)
-		return c
+		rig.create(t, callRecording)
+		return callRecording
 	}
 	made := view("made", tenant.Name, v1alpha1.OriginIntake)
 	stay := []client.Object{view("of-another", other.Name, v1alpha1.OriginIntake), view("of-a-person", tenant.Name, "")}
-	r.delete(t, tenant)
-	r.untilGone(t, tenant)
-	r.untilGone(t, made)
+	rig.delete(t, tenant)
+	rig.untilGone(t, tenant)
+	rig.untilGone(t, made)
 	for _, o := range stay {
-		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+		if err := rig.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
 			t.Errorf("%s: %v", o.GetName(), err)
 		}
 	}
@@ -394,59 +394,59 @@ func TestDeletionTakesItsViews(t *testing.T) {
 
 // TestDeletionEndedOnTheWay takes the database away in the middle of it; what was done is not needed again.
 func TestDeletionEndedOnTheWay(t *testing.T) {
-	r := newRig(t)
-	stop := r.start(t)
-	tenant := r.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
-	r.fill(t, tenant)
+	rig := newRig(t)
+	stop := rig.start(t)
+	tenant := rig.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+	rig.fill(t, tenant)
 	stop()
 	id := tenant.DeepCopy()
-	r.delete(t, tenant)
-	first := r.direct()
-	first.Store = noRole{r.db}
-	ctx := log.IntoContext(t.Context(), r.logger())
-	if err := r.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); err != nil {
+	rig.delete(t, tenant)
+	first := rig.direct()
+	first.Store = noRole{rig.db}
+	ctx := log.IntoContext(t.Context(), rig.logger())
+	if err := rig.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant); err != nil {
 		t.Fatal(err)
 	}
 	if err := first.release(ctx, &scope{tenant: tenant}); !errors.Is(err, store.ErrUnavailable) {
 		t.Fatalf("release: %v", err)
 	}
-	if r.countRows(t, id.ID()) != 0 || r.secret(t, tenantconfig.PrefixUpload, id) == nil {
+	if rig.countRows(t, id.ID()) != 0 || rig.secret(t, tenantconfig.PrefixUpload, id) == nil {
 		t.Fatal("the rows must be gone by now, and the upload config still there")
 	}
-	r.start(t)
-	r.untilGone(t, tenant)
-	r.nothingLeft(t, id)
+	rig.start(t)
+	rig.untilGone(t, tenant)
+	rig.nothingLeft(t, id)
 }
 
 // TestReleaseOfAnOldReading : the cache still tells of a Tenant that is gone, while another one of its name is at work.
 func TestReleaseOfAnOldReading(t *testing.T) {
-	r := newRig(t)
-	stop := r.start(t)
-	tenant := r.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+	rig := newRig(t)
+	stop := rig.start(t)
+	tenant := rig.ready(t, "support", func(t *v1alpha1.Tenant) { t.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
 	old := tenant.DeepCopy()
 	old.DeletionTimestamp = &metav1.Time{Time: time.Now()}
-	r.delete(t, tenant)
-	r.untilGone(t, tenant)
+	rig.delete(t, tenant)
+	rig.untilGone(t, tenant)
 	release := func() {
 		t.Helper()
 		s := &scope{tenant: old.DeepCopy()}
-		if err := r.direct().release(log.IntoContext(t.Context(), r.logger()), s); !abandoned(err) {
+		if err := rig.direct().release(log.IntoContext(t.Context(), rig.logger()), s); !abandoned(err) {
 			t.Errorf("%v; want nothing more to write", err)
 		}
 	}
 	release()
-	if n := r.countRows(t, old.ID()); n != 0 {
+	if n := rig.countRows(t, old.ID()); n != 0 {
 		t.Errorf("%d rows came back", n)
 	}
-	tenant = r.ready(t, "support")
-	r.fill(t, tenant)
+	tenant = rig.ready(t, "support")
+	rig.fill(t, tenant)
 	stop() // so that nothing is mended behind the test's back
 	release()
-	if rows, objects := r.countRows(t, tenant.ID()), r.countObjects(t, tenant.ID()); rows != 7 || objects != 3 {
+	if rows, objects := rig.countRows(t, tenant.ID()), rig.countObjects(t, tenant.ID()); rows != 7 || objects != 3 {
 		t.Errorf("%d rows and %d objects are left of the new Tenant, want 7 and 3", rows, objects)
 	}
-	r.suspended(t, tenant, false)
-	r.loginWorks(t, tenant)
+	rig.suspended(t, tenant, false)
+	rig.loginWorks(t, tenant)
 }
 
 func (r *rig) sweeper(db Store) *Sweeper {
@@ -463,32 +463,32 @@ func (r *rig) sweeper(db Store) *Sweeper {
 // TestSweeperMovesUploads tests that upload configs and Jobs which an earlier version had in the work namespace, where
 // the data plane can read them, are removed, and nothing else is.
 func TestSweeperMovesUploads(t *testing.T) {
-	r := newRig(t)
-	stop := r.start(t)
-	tenant := r.ready(t, "support")
+	rig := newRig(t)
+	stop := rig.start(t)
+	tenant := rig.ready(t, "support")
 	stop()
-	misplaced := r.secret(t, tenantconfig.PrefixUpload, tenant)
-	misplaced.ObjectMeta = metav1.ObjectMeta{Namespace: r.work, Name: misplaced.Name, Labels: misplaced.Labels}
-	r.create(t, misplaced)
-	oldJob := r.uploadJob(t, tenant).DeepCopy()
-	oldJob.ObjectMeta = metav1.ObjectMeta{Namespace: r.work, Name: oldJob.Name}
+	misplaced := rig.secret(t, tenantconfig.PrefixUpload, tenant)
+	misplaced.ObjectMeta = metav1.ObjectMeta{Namespace: rig.work, Name: misplaced.Name, Labels: misplaced.Labels}
+	rig.create(t, misplaced)
+	oldJob := rig.uploadJob(t, tenant).DeepCopy()
+	oldJob.ObjectMeta = metav1.ObjectMeta{Namespace: rig.work, Name: oldJob.Name}
 	oldJob.Spec.Selector, oldJob.Spec.Template.Labels = nil, nil
-	r.create(t, oldJob)
-	if err := r.sweeper(r.db).sweep(log.IntoContext(t.Context(), r.logger())); err != nil {
+	rig.create(t, oldJob)
+	if err := rig.sweeper(rig.db).sweep(log.IntoContext(t.Context(), rig.logger())); err != nil {
 		t.Fatal(err)
 	}
 	for _, o := range []client.Object{misplaced, oldJob} {
-		err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o)
+		err := rig.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o)
 		if !apierrors.IsNotFound(err) && o.GetDeletionTimestamp().IsZero() {
 			t.Errorf("%T is left in the work namespace (%v)", o, err)
 		}
 	}
-	if r.secret(t, tenantconfig.PrefixTenant, tenant) == nil || r.secret(t, tenantconfig.PrefixUpload, tenant) == nil {
+	if rig.secret(t, tenantconfig.PrefixTenant, tenant) == nil || rig.secret(t, tenantconfig.PrefixUpload, tenant) == nil {
 		t.Error("a Secret of the Tenant was removed")
 	}
-	r.loginWorks(t, tenant)
+	rig.loginWorks(t, tenant)
 	var list corev1.SecretList
-	if err := r.Client.List(t.Context(), &list, client.InNamespace(r.work)); err != nil {
+	if err := rig.Client.List(t.Context(), &list, client.InNamespace(rig.work)); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range list.Items {
@@ -504,25 +504,25 @@ type noRole struct{ *store.Operator }
 func (noRole) DropUploadRole(context.Context, string) error { return store.ErrUnavailable }
 
 func TestSweeper(t *testing.T) {
-	r := newRig(t)
-	stop := r.start(t)
-	gone, living := r.ready(t, "gone"), r.ready(t, "living")
-	job := r.uploadJob(t, gone)
-	livingJob := r.uploadJob(t, living)
-	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, Name: "foreign", Labels: map[string]string{"app.kubernetes.io/managed-by": "caly"}}}
-	r.create(t, foreign)
+	rig := newRig(t)
+	stop := rig.start(t)
+	gone, living := rig.ready(t, "gone"), rig.ready(t, "living")
+	job := rig.uploadJob(t, gone)
+	livingJob := rig.uploadJob(t, living)
+	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rig.work, Name: "foreign", Labels: map[string]string{"app.kubernetes.io/managed-by": "caly"}}}
+	rig.create(t, foreign)
 	stop()
 	id := gone.DeepCopy()
-	r.change(t, gone, func(t *v1alpha1.Tenant) { t.Finalizers = nil })
-	r.delete(t, gone)
-	r.untilGone(t, gone)
+	rig.change(t, gone, func(t *v1alpha1.Tenant) { t.Finalizers = nil })
+	rig.delete(t, gone)
+	rig.untilGone(t, gone)
 
-	sweeper := r.sweeper(r.db)
-	ctx, cancel := context.WithCancel(log.IntoContext(t.Context(), r.logger()))
+	sweeper := rig.sweeper(rig.db)
+	ctx, cancel := context.WithCancel(log.IntoContext(t.Context(), rig.logger()))
 	ended := make(chan error, 1)
 	go func() { ended <- sweeper.Start(ctx) }()
 	eventually.Within(soon).Succeeds(t, func(context.Context) error {
-		if r.secret(t, tenantconfig.PrefixTenant, id) != nil || r.secret(t, tenantconfig.PrefixUpload, id) != nil {
+		if rig.secret(t, tenantconfig.PrefixTenant, id) != nil || rig.secret(t, tenantconfig.PrefixUpload, id) != nil {
 			return fmt.Errorf("its Secrets are still there")
 		}
 		return nil
@@ -531,39 +531,39 @@ func TestSweeper(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("the sweeper ended with: %v", err)
 	}
-	r.nothingLeft(t, id)
-	for _, o := range []client.Object{foreign, livingJob, r.secret(t, tenantconfig.PrefixTenant, living), r.secret(t, tenantconfig.PrefixUpload, living)} {
-		if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil || !o.GetDeletionTimestamp().IsZero() {
+	rig.nothingLeft(t, id)
+	for _, o := range []client.Object{foreign, livingJob, rig.secret(t, tenantconfig.PrefixTenant, living), rig.secret(t, tenantconfig.PrefixUpload, living)} {
+		if err := rig.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil || !o.GetDeletionTimestamp().IsZero() {
 			t.Errorf("%s is not the gone Tenant's and was removed (%v)", o.GetName(), err)
 		}
 	}
-	r.loginWorks(t, living)
-	if err := r.Client.Get(t.Context(), client.ObjectKeyFromObject(job), job); err == nil && job.DeletionTimestamp.IsZero() {
+	rig.loginWorks(t, living)
+	if err := rig.Client.Get(t.Context(), client.ObjectKeyFromObject(job), job); err == nil && job.DeletionTimestamp.IsZero() {
 		t.Error("its upload Job is left")
 	}
 }
 
 // TestSweeperTriesAgain : what one sweep could not remove the next one does; the role goes before the Secret that tells of it.
 func TestSweeperTriesAgain(t *testing.T) {
-	r := newRig(t)
-	stop := r.start(t)
-	tenant := r.ready(t, "support")
+	rig := newRig(t)
+	stop := rig.start(t)
+	tenant := rig.ready(t, "support")
 	stop()
 	id := tenant.DeepCopy()
-	r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Finalizers = nil })
-	r.delete(t, tenant)
-	r.untilGone(t, tenant)
-	ctx := log.IntoContext(t.Context(), r.logger())
-	sweeper := r.sweeper(noRole{r.db})
+	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Finalizers = nil })
+	rig.delete(t, tenant)
+	rig.untilGone(t, tenant)
+	ctx := log.IntoContext(t.Context(), rig.logger())
+	sweeper := rig.sweeper(noRole{rig.db})
 	if err := sweeper.sweep(ctx); !errors.Is(err, store.ErrUnavailable) {
 		t.Fatalf("sweep: %v", err)
 	}
-	if r.secret(t, tenantconfig.PrefixUpload, id) == nil {
+	if rig.secret(t, tenantconfig.PrefixUpload, id) == nil {
 		t.Fatal("the upload config is gone, and nobody knows of the role any more")
 	}
-	sweeper.Store = r.db
+	sweeper.Store = rig.db
 	if err := sweeper.sweep(ctx); err != nil {
 		t.Fatal(err)
 	}
-	r.nothingLeft(t, id)
+	rig.nothingLeft(t, id)
 }

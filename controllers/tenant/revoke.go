@@ -95,8 +95,8 @@ func (r *Reconciler) grace() time.Duration {
 // graceLeft returns how much of the grace period is left. The condition holds its start, so that a restart of the
 // operator does not begin another one.
 func (r *Reconciler) graceLeft(t *v1alpha1.Tenant) time.Duration {
-	if c := find(t, v1alpha1.ConditionVerifierMissing); c != nil {
-		return r.grace() - time.Since(c.LastTransitionTime.Time)
+	if condition := find(t, v1alpha1.ConditionVerifierMissing); condition != nil {
+		return r.grace() - time.Since(condition.LastTransitionTime.Time)
 	}
 	return r.grace()
 }
@@ -137,15 +137,15 @@ func ownVerifiers(a *v1alpha1.AudioSpec) bool {
 // removed. Where all verifiers are required, and where none is left, the verifiers become nil, which refuses
 // everything.
 func closeVerifier(verifiers **tenantconfig.Webhooks, v revoked) bool {
-	w := *verifiers
-	if w == nil {
+	webhooks := *verifiers
+	if webhooks == nil {
 		return false
 	}
-	before, left := retain(w, v)
+	before, left := retain(webhooks, v)
 	if before == left {
 		return false
 	}
-	if !w.Configured() || (left == 0 && w.RequireAll) {
+	if !webhooks.Configured() || (left == 0 && webhooks.RequireAll) {
 		*verifiers = nil
 	}
 	return true

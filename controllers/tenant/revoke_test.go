@@ -185,8 +185,8 @@ func (r *rig) putVerifiers(t *testing.T) {
 }
 
 func noMissingVerifier(t *v1alpha1.Tenant) error {
-	if c := find(t, v1alpha1.ConditionVerifierMissing); c != nil {
-		return fmt.Errorf("condition %v must be absent", *c)
+	if condition := find(t, v1alpha1.ConditionVerifierMissing); condition != nil {
+		return fmt.Errorf("condition %v must be absent", *condition)
 	}
 	return nil
 }
@@ -194,20 +194,20 @@ func noMissingVerifier(t *v1alpha1.Tenant) error {
 // TestVerifierGrace deletes a Secret and creates it again, as some rotations do: nothing is closed in the grace period.
 func TestVerifierGrace(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.grace = time.Hour
-	r.start(t)
-	tenant := r.allVerified(t, nil)
-	removeSecret(t, r, "verifiers-signing")
+	rig := newRig(t)
+	rig.grace = time.Hour
+	rig.start(t)
+	tenant := rig.allVerified(t, nil)
+	removeSecret(t, rig, "verifiers-signing")
 	waits := has(v1alpha1.ConditionVerifierMissing, metav1.ConditionTrue, v1alpha1.ReasonVerifierGracePeriod,
 		`"verifiers-signing"`, "1h0m0s")
-	r.until(t, tenant, both(stalledFor(v1alpha1.ReasonSecretNotFound, `"verifiers-signing"`), waits))
-	if diff := cmp.Diff(wantWebhooks(), r.config(t, tenant).Webhooks, plain); diff != "" {
+	rig.until(t, tenant, both(stalledFor(v1alpha1.ReasonSecretNotFound, `"verifiers-signing"`), waits))
+	if diff := cmp.Diff(wantWebhooks(), rig.config(t, tenant).Webhooks, plain); diff != "" {
 		t.Errorf("in the grace period (-want +got):\n%s", diff)
 	}
-	r.putSecret(t, "verifiers-signing", map[string]string{"new": "signing-secret-next-00000"})
-	r.until(t, tenant, both(isReady, noMissingVerifier))
-	got := r.config(t, tenant).Webhooks.Signature.Secrets
+	rig.putSecret(t, "verifiers-signing", map[string]string{"new": "signing-secret-next-00000"})
+	rig.until(t, tenant, both(isReady, noMissingVerifier))
+	got := rig.config(t, tenant).Webhooks.Signature.Secrets
 	if !slices.Equal(got, []secret.Sensitive{"signing-secret-next-00000"}) {
 		t.Errorf("after the rotation the config has %d secrets", len(got))
 	}
@@ -228,20 +228,20 @@ func (f failingReader) Get(ctx context.Context, key client.ObjectKey, o client.O
 
 // TestVerifierUnreadable: an API server that does not answer says nothing about a Secret. Nothing is closed.
 func TestVerifierUnreadable(t *testing.T) {
-	r := newRig(t)
-	stop := r.start(t)
-	tenant := r.allVerified(t, nil)
+	rig := newRig(t)
+	stop := rig.start(t)
+	tenant := rig.allVerified(t, nil)
 	stop()
-	operator := r.direct()
+	operator := rig.direct()
 	operator.VerifierGrace = time.Nanosecond
 	operator.APIReader = failingReader{Reader: operator.APIReader, name: "verifiers-signing"}
-	removeSecret(t, r, "support-exotel")
+	removeSecret(t, rig, "support-exotel")
 	req := ctrl.Request{NamespacedName: client.ObjectKeyFromObject(tenant)}
-	_, err := operator.Reconcile(log.IntoContext(t.Context(), r.logger()), req)
+	_, err := operator.Reconcile(log.IntoContext(t.Context(), rig.logger()), req)
 	if err == nil || !strings.Contains(err.Error(), "verifiers-signing") {
 		t.Errorf("got %v, want the error of the API server", err)
 	}
-	if diff := cmp.Diff(wantWebhooks(), r.config(t, tenant).Webhooks, plain); diff != "" {
+	if diff := cmp.Diff(wantWebhooks(), rig.config(t, tenant).Webhooks, plain); diff != "" {
 		t.Errorf("not the last good config (-want +got):\n%s", diff)
 	}
 }

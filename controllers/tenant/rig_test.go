@@ -83,12 +83,12 @@ func loopback() *objectstore.Transport {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	e := kubetest.Get(t)
+	env := kubetest.Get(t)
 	r := &rig{
-		Env:     e,
-		ns:      e.NewNamespace(t),
-		work:    e.NewNamespace(t),
-		uploads: e.NewNamespace(t),
+		Env:     env,
+		ns:      env.NewNamespace(t),
+		work:    env.NewNamespace(t),
+		uploads: env.NewNamespace(t),
 		pg:      pgtest.New(t),
 		s3:      s3test.New(t),
 		logs:    &safeBuffer{},
@@ -225,10 +225,10 @@ func (r *rig) putSecret(t *testing.T, name string, data map[string]string) {
 		}
 	}
 	r.mu.Unlock()
-	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}, StringData: data}
-	err := r.Client.Create(t.Context(), s)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.ns, Name: name}, StringData: data}
+	err := r.Client.Create(t.Context(), secret)
 	if apierrors.IsAlreadyExists(err) {
-		err = r.Client.Update(t.Context(), s)
+		err = r.Client.Update(t.Context(), secret)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -319,8 +319,8 @@ func (r *rig) change(t *testing.T, tenant *v1alpha1.Tenant, f func(*v1alpha1.Ten
 }
 
 func isReady(t *v1alpha1.Tenant) error {
-	c := find(t, v1alpha1.ConditionReady)
-	if c == nil || c.Status != metav1.ConditionTrue || t.Status.ObservedGeneration != t.Generation {
+	condition := find(t, v1alpha1.ConditionReady)
+	if condition == nil || condition.Status != metav1.ConditionTrue || t.Status.ObservedGeneration != t.Generation {
 		return fmt.Errorf("generation %d, observed %d, not ready", t.Generation, t.Status.ObservedGeneration)
 	}
 	return nil
@@ -329,12 +329,12 @@ func isReady(t *v1alpha1.Tenant) error {
 // has wants a condition whose message has all the parts.
 func has(kind string, status metav1.ConditionStatus, reason string, parts ...string) func(*v1alpha1.Tenant) error {
 	return func(t *v1alpha1.Tenant) error {
-		c := find(t, kind)
-		if c == nil || c.Status != status || c.Reason != reason || c.ObservedGeneration != t.Generation {
+		condition := find(t, kind)
+		if condition == nil || condition.Status != status || condition.Reason != reason || condition.ObservedGeneration != t.Generation {
 			return fmt.Errorf("no condition %s %s for %s at generation %d", kind, status, reason, t.Generation)
 		}
 		for _, p := range parts {
-			if !strings.Contains(c.Message, p) {
+			if !strings.Contains(condition.Message, p) {
 				return fmt.Errorf("the message of %s does not say %q", kind, p)
 			}
 		}
@@ -406,11 +406,11 @@ func (r *rig) secret(t *testing.T, prefix string, tenant *v1alpha1.Tenant) *core
 // config reads the tenant config as a data-plane pod does.
 func (r *rig) config(t *testing.T, tenant *v1alpha1.Tenant) *tenantconfig.Tenant {
 	t.Helper()
-	s := r.secret(t, tenantconfig.PrefixTenant, tenant)
-	if s == nil {
+	secret := r.secret(t, tenantconfig.PrefixTenant, tenant)
+	if secret == nil {
 		t.Fatal("there is no tenant config")
 	}
-	c, err := tenantconfig.DecodeTenant(s.Data[tenantconfig.Key])
+	c, err := tenantconfig.DecodeTenant(secret.Data[tenantconfig.Key])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -420,11 +420,11 @@ func (r *rig) config(t *testing.T, tenant *v1alpha1.Tenant) *tenantconfig.Tenant
 // upload reads the upload config as an upload pod does.
 func (r *rig) upload(t *testing.T, tenant *v1alpha1.Tenant) *tenantconfig.Upload {
 	t.Helper()
-	s := r.secret(t, tenantconfig.PrefixUpload, tenant)
-	if s == nil {
+	secret := r.secret(t, tenantconfig.PrefixUpload, tenant)
+	if secret == nil {
 		t.Fatal("there is no upload config")
 	}
-	u, err := tenantconfig.DecodeUpload(s.Data[tenantconfig.Key])
+	u, err := tenantconfig.DecodeUpload(secret.Data[tenantconfig.Key])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,23 +12,23 @@ import (
 
 // TestConnectionsOfUploadRole checks that the upload role's connections follow the number of upload pods.
 func TestConnectionsOfUploadRole(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	tenant := r.ready(t, "support")
+	rig := newRig(t)
+	rig.start(t)
+	tenant := rig.ready(t, "support")
 	limit := func(want int) func(*v1alpha1.Tenant) error {
 		return func(*v1alpha1.Tenant) error {
-			got := r.one(t, `SELECT rolconnlimit FROM pg_roles WHERE rolname = caly_upload_role_name($1)`, tenant.ID())
+			got := rig.one(t, `SELECT rolconnlimit FROM pg_roles WHERE rolname = caly_upload_role_name($1)`, tenant.ID())
 			if got != want {
 				return fmt.Errorf("the role has %d connections, want %d", got, want)
 			}
 			return nil
 		}
 	}
-	r.until(t, tenant, limit(24))
+	rig.until(t, tenant, limit(24))
 	for pods, want := range map[int32]int{1: 12, 9: 44} {
-		r.change(t, tenant, func(c *v1alpha1.Tenant) { c.Spec.Recordings.MaxParallelism = pods })
-		r.until(t, tenant, limit(want))
-		r.loginWorks(t, tenant)
+		rig.change(t, tenant, func(c *v1alpha1.Tenant) { c.Spec.Recordings.MaxParallelism = pods })
+		rig.until(t, tenant, limit(want))
+		rig.loginWorks(t, tenant)
 	}
 }
 
@@ -55,8 +55,8 @@ func TestLimitOfRoleRefused(t *testing.T) {
 		"the operator shut down": {err: context.Canceled, wantError: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := &Reconciler{Store: unlimited{err: tc.err}}
-			if err := r.limitRole(t.Context(), &scope{tenant: &v1alpha1.Tenant{}}); (err != nil) != tc.wantError {
+			reconciler := &Reconciler{Store: unlimited{err: tc.err}}
+			if err := reconciler.limitRole(t.Context(), &scope{tenant: &v1alpha1.Tenant{}}); (err != nil) != tc.wantError {
 				t.Errorf("%v, want an error: %v", err, tc.wantError)
 			}
 		})

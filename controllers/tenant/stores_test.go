@@ -44,7 +44,7 @@ type task struct {
 func simulate(t *testing.T, noisy, quiet int) (waits []time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := &Reconciler{Buckets: hanging{}}
+		reconciler := &Reconciler{Buckets: hanging{}}
 		ctx, cancel := context.WithCancel(t.Context())
 		queue := make(chan task, 10_000)
 		var mu sync.Mutex
@@ -55,7 +55,7 @@ func simulate(t *testing.T, noisy, quiet int) (waits []time.Duration) {
 		work := func(k task) {
 			s := &scope{tenant: k.tenant, upload: &tenantconfig.Upload{ID: k.tenant.ID(),
 				Storage: tenantconfig.Storage{Bucket: k.bucket}}}
-			err := r.probe(ctx, s)
+			err := reconciler.probe(ctx, s)
 			stop, _ := reconcile.StopOf(err)
 			switch {
 			case abandoned(err):
@@ -107,8 +107,8 @@ func TestHangingStoresDelayNoOtherNamespace(t *testing.T) {
 	if len(alone) != quiet || len(noisy) != quiet {
 		t.Fatalf("%d and %d of %d Tenants were probed", len(alone), len(noisy), quiet)
 	}
-	if a, n := alone[quiet*99/100-1], noisy[quiet*99/100-1]; n*10 > a*12 {
-		t.Errorf("p99 is %s with the noisy namespace, %s alone", n, a)
+	if wait, n := alone[quiet*99/100-1], noisy[quiet*99/100-1]; n*10 > wait*12 {
+		t.Errorf("p99 is %s with the noisy namespace, %s alone", n, wait)
 	}
 }
 

@@ -39,22 +39,22 @@ func suspendedFor(reason string, parts ...string) func(*v1alpha1.Tenant) error {
 
 // notSuspended wants no condition Suspended.
 func notSuspended(t *v1alpha1.Tenant) error {
-	if c := find(t, v1alpha1.ConditionSuspended); c != nil {
-		return fmt.Errorf("still suspended: %s", c.Message)
+	if condition := find(t, v1alpha1.ConditionSuspended); condition != nil {
+		return fmt.Errorf("still suspended: %s", condition.Message)
 	}
 	return isReady(t)
 }
 
 func TestPlatformSuspendsANamespace(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	support := r.ready(t, "support")
+	rig := newRig(t)
+	rig.start(t)
+	support := rig.ready(t, "support")
 	byPlatform := suspendedFor(v1alpha1.ReasonPlatformSuspended, "the platform", "unpaid")
-	r.annotate(t, v1alpha1.AnnotationSuspend, "unpaid")
-	r.until(t, support, byPlatform)
-	r.suspended(t, support, true)
+	rig.annotate(t, v1alpha1.AnnotationSuspend, "unpaid")
+	rig.until(t, support, byPlatform)
+	rig.suspended(t, support, true)
 
-	author := r.author(t)
+	author := rig.author(t)
 	no := map[string]string{v1alpha1.AnnotationSuspend: "false"}
 	for name, undo := range map[string]func(*v1alpha1.Tenant){
 		"spec.suspend: false":    func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(false) },
@@ -69,47 +69,47 @@ func TestPlatformSuspendsANamespace(t *testing.T) {
 			undo(support)
 			return author.Update(ctx, support)
 		})
-		r.until(t, support, byPlatform)
-		if !r.config(t, support).Suspended {
+		rig.until(t, support, byPlatform)
+		if !rig.config(t, support).Suspended {
 			t.Errorf("the author undid the platform's suspension by %s", name)
 		}
 	}
-	err := author.Patch(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.ns}},
+	err := author.Patch(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rig.ns}},
 		client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"annotations":null}}`)))
 	if !apierrors.IsForbidden(err) {
 		t.Errorf("the author of a Tenant may edit its Namespace: %v", err)
 	}
 
-	later := r.newTenant("later")
-	r.putSecrets(t, "later", r.goodSecrets())
+	later := rig.newTenant("later")
+	rig.putSecrets(t, "later", rig.goodSecrets())
 	if err := author.Create(t.Context(), later); err != nil {
 		t.Fatal(err)
 	}
-	r.until(t, later, byPlatform)
-	r.suspended(t, later, true)
+	rig.until(t, later, byPlatform)
+	rig.suspended(t, later, true)
 
-	r.annotate(t, v1alpha1.AnnotationSuspend, "")
+	rig.annotate(t, v1alpha1.AnnotationSuspend, "")
 	for _, tenant := range []*v1alpha1.Tenant{support, later} {
-		r.until(t, tenant, notSuspended)
-		r.suspended(t, tenant, false)
+		rig.until(t, tenant, notSuspended)
+		rig.suspended(t, tenant, false)
 	}
 }
 
 func TestPlatformSuspendsOneTenant(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	support, sales := r.ready(t, "support"), r.ready(t, "sales")
-	r.annotate(t, v1alpha1.AnnotationSuspend+".support", "fraud")
-	r.until(t, support, suspendedFor(v1alpha1.ReasonPlatformSuspended, "fraud"))
-	r.suspended(t, support, true)
-	r.until(t, sales, notSuspended)
-	r.suspended(t, sales, false)
+	rig := newRig(t)
+	rig.start(t)
+	support, sales := rig.ready(t, "support"), rig.ready(t, "sales")
+	rig.annotate(t, v1alpha1.AnnotationSuspend+".support", "fraud")
+	rig.until(t, support, suspendedFor(v1alpha1.ReasonPlatformSuspended, "fraud"))
+	rig.suspended(t, support, true)
+	rig.until(t, sales, notSuspended)
+	rig.suspended(t, sales, false)
 
 	// The author's own suspension shows once the platform's ends.
-	r.change(t, support, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
-	r.annotate(t, v1alpha1.AnnotationSuspend+".support", "")
-	r.until(t, support, suspendedFor(v1alpha1.ReasonSuspended, "spec.suspend"))
-	r.suspended(t, support, true)
+	rig.change(t, support, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
+	rig.annotate(t, v1alpha1.AnnotationSuspend+".support", "")
+	rig.until(t, support, suspendedFor(v1alpha1.ReasonSuspended, "spec.suspend"))
+	rig.suspended(t, support, true)
 }
 
 // author returns a client with every right on Tenants and Secrets of the rig's namespace, and no other.

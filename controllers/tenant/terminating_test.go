@@ -62,15 +62,15 @@ func TestNamespaceInDeletion(t *testing.T) {
 // TestTenantsNamespaceInDeletion deletes the namespace of a Tenant, and with it the Tenant. It ends as always: what
 // cannot be created any more, such as an event, is not needed for that.
 func TestTenantsNamespaceInDeletion(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	tenant := r.ready(t, "support")
-	r.terminate(t, r.ns)
-	if err := r.Client.Delete(t.Context(), tenant); err != nil {
+	rig := newRig(t)
+	rig.start(t)
+	tenant := rig.ready(t, "support")
+	rig.terminate(t, rig.ns)
+	if err := rig.Client.Delete(t.Context(), tenant); err != nil {
 		t.Fatal(err)
 	}
 	eventually.Within(soon).Succeeds(t, func(ctx context.Context) error {
-		err := r.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant)
+		err := rig.Client.Get(ctx, client.ObjectKeyFromObject(tenant), tenant)
 		if apierrors.IsNotFound(err) {
 			return nil
 		}

@@ -99,13 +99,13 @@ func TestCompile(t *testing.T) {
 			s.tenant.Spec.Auth = &v1alpha1.AuthSpec{Limits: &v1alpha1.AuthLimitsSpec{Login: &v1alpha1.RateLimitSpec{}}}
 		}, wantError: "spec.auth.limits.login: 0 requests"},
 		"options of the bucket": {change: func(s *scope) {
-			r := &s.tenant.Spec.Recordings
-			r.Addressing, r.DualStack = v1alpha1.BucketAddressingVirtualHost, new(true)
-			r.Encryption = &v1alpha1.BucketEncryption{Type: v1alpha1.BucketEncryptionKMS, KMSKeyID: "k"}
-			r.StorageClass, r.Tags = "STANDARD_IA", []v1alpha1.BucketTag{{Name: "team", Value: "voice"}}
-			r.PublicEndpoint, s.bucketCA = "https://media.test", "PEM"
+			recordingsSpec := &s.tenant.Spec.Recordings
+			recordingsSpec.Addressing, recordingsSpec.DualStack = v1alpha1.BucketAddressingVirtualHost, new(true)
+			recordingsSpec.Encryption = &v1alpha1.BucketEncryption{Type: v1alpha1.BucketEncryptionKMS, KMSKeyID: "k"}
+			recordingsSpec.StorageClass, recordingsSpec.Tags = "STANDARD_IA", []v1alpha1.BucketTag{{Name: "team", Value: "voice"}}
+			recordingsSpec.PublicEndpoint, s.bucketCA = "https://media.test", "PEM"
 			s.bucket.Data["sessionToken"] = []byte("t")
-			s.tenant.Status.Storage = &v1alpha1.StorageStatus{Endpoint: r.Endpoint, Bucket: r.Bucket, Checksum: "MD5"}
+			s.tenant.Status.Storage = &v1alpha1.StorageStatus{Endpoint: recordingsSpec.Endpoint, Bucket: recordingsSpec.Bucket, Checksum: "MD5"}
 		}, wantUpload: func(u *tenantconfig.Upload) {
 			u.SessionToken = "t"
 			u.Options = objectstore.Options{Addressing: "VirtualHost", DualStack: true, Encryption: "SSE-KMS",
@@ -172,8 +172,8 @@ func signedWith(secrets ...secret.Sensitive) *tenantconfig.Webhooks {
 
 func wantStalled(t *testing.T, err error, reason, message string) {
 	t.Helper()
-	v := stopOf(err)
-	if v == nil || !v.IsStalled() || v.Reason != reason || !strings.Contains(v.Message, message) {
+	stop := stopOf(err)
+	if stop == nil || !stop.IsStalled() || stop.Reason != reason || !strings.Contains(stop.Message, message) {
 		t.Errorf("got %#v, want it stalled for %s with %q", err, reason, message)
 	}
 }
@@ -257,36 +257,36 @@ func TestUnreachable(t *testing.T) {
 		"anything else": {errors.New("m"), retry(v1alpha1.ReasonEndpointUnreachable, "m")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScope()
-			got := stopOf((&Reconciler{}).unreachable(s, tc.err))
+			scope := newScope()
+			got := stopOf((&Reconciler{}).unreachable(scope, tc.err))
 			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(reconcile.Stop{})); diff != "" {
 				t.Fatalf("(-want +got):\n%s", diff)
 			}
-			c, want := find(s.tenant, v1alpha1.ConditionStorageReachable), tc.want
-			if c == nil || c.Status != metav1.ConditionFalse || c.Reason != want.Reason || c.Message != want.Message {
-				t.Errorf("condition %v", c)
+			condition, want := find(scope.tenant, v1alpha1.ConditionStorageReachable), tc.want
+			if condition == nil || condition.Status != metav1.ConditionFalse || condition.Reason != want.Reason || condition.Message != want.Message {
+				t.Errorf("condition %v", condition)
 			}
 		})
 	}
 }
 
 func TestSecretNames(t *testing.T) {
-	s := newScope()
-	if diff := cmp.Diff([]string{"e", "s", "w"}, secretNames(s.tenant)); diff != "" {
+	scope := newScope()
+	if diff := cmp.Diff([]string{"e", "s", "w"}, secretNames(scope.tenant)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	allVerifiers(&s.tenant.Spec.Webhooks, "")
-	if diff := cmp.Diff([]string{"e", "s", "signing", "standard", "tokens", "users"}, secretNames(s.tenant)); diff != "" {
+	allVerifiers(&scope.tenant.Spec.Webhooks, "")
+	if diff := cmp.Diff([]string{"e", "s", "signing", "standard", "tokens", "users"}, secretNames(scope.tenant)); diff != "" {
 		t.Errorf("with every verifier (-want +got):\n%s", diff)
 	}
-	s.tenant.Spec.Webhooks = v1alpha1.WebhooksSpec{AllowedCIDRs: []string{"203.0.113.0/24"}}
-	if diff := cmp.Diff([]string{"e", "s"}, secretNames(s.tenant)); diff != "" {
+	scope.tenant.Spec.Webhooks = v1alpha1.WebhooksSpec{AllowedCIDRs: []string{"203.0.113.0/24"}}
+	if diff := cmp.Diff([]string{"e", "s"}, secretNames(scope.tenant)); diff != "" {
 		t.Errorf("without a signature (-want +got):\n%s", diff)
 	}
-	s.tenant.Spec.Audio = &v1alpha1.AudioSpec{HeadersSecretRef: &v1alpha1.SecretReference{Name: "headers"},
+	scope.tenant.Spec.Audio = &v1alpha1.AudioSpec{HeadersSecretRef: &v1alpha1.SecretReference{Name: "headers"},
 		CASecretRef: &v1alpha1.SecretReference{Name: "ca"}, Verification: &v1alpha1.AudioVerification{
 			TokenSecretRef: &v1alpha1.SecretReference{Name: "audio-tokens"}, BasicAuthSecretRef: &v1alpha1.SecretReference{Name: "audio-users"}}}
-	if diff := cmp.Diff([]string{"e", "s", "audio-tokens", "audio-users", "headers", "ca"}, secretNames(s.tenant)); diff != "" {
+	if diff := cmp.Diff([]string{"e", "s", "audio-tokens", "audio-users", "headers", "ca"}, secretNames(scope.tenant)); diff != "" {
 		t.Errorf("with audio (-want +got):\n%s", diff)
 	}
 }
@@ -325,11 +325,11 @@ func TestStillGood(t *testing.T) {
 
 func TestProbeCache(t *testing.T) {
 	key := func(change func(*tenantconfig.Upload)) [32]byte {
-		u := &tenantconfig.Upload{Storage: tenantconfig.Storage{Endpoint: "e", Region: "r", Bucket: "b",
+		upload := &tenantconfig.Upload{Storage: tenantconfig.Storage{Endpoint: "e", Region: "r", Bucket: "b",
 			AccessKeyID:     "a",
 			SecretAccessKey: "s"}}
-		change(u)
-		return probeKey(u)
+		change(upload)
+		return probeKey(upload)
 	}
 	same := key(func(*tenantconfig.Upload) {})
 	now := func() probed { return probed{at: time.Now()} }
@@ -403,19 +403,19 @@ func storageOf(t *testing.T, server *s3test.Server) tenantconfig.Storage {
 // TestS3 asks a real store with and without breakers.
 func TestS3(t *testing.T) {
 	server := s3test.New(t)
-	u := &tenantconfig.Upload{ID: "acme/support", Storage: storageOf(t, server)}
+	upload := &tenantconfig.Upload{ID: "acme/support", Storage: storageOf(t, server)}
 	quick := resilience.Options{FailureThreshold: 1, OpenFor: time.Hour, Policy: resilience.Policy{MaxAttempts: 1}}
 	for name, buckets := range map[string]S3{"with breakers": {Registry: resilience.NewRegistry(quick, nil),
 		Transport: loopback()}, "without": {Transport: loopback()}} {
 		t.Run(name, func(t *testing.T) {
 			want := objectstore.Finding{Checksum: objectstore.ChecksumSHA256}
-			if got, err := buckets.Probe(t.Context(), u, true); err != nil || got != want {
+			if got, err := buckets.Probe(t.Context(), upload, true); err != nil || got != want {
 				t.Errorf("Probe: %+v, %v, want %+v", got, err, want)
 			}
-			if err := buckets.DeletePrefix(t.Context(), u, "acme/support/"); err != nil {
+			if err := buckets.DeletePrefix(t.Context(), upload, "acme/support/"); err != nil {
 				t.Errorf("DeletePrefix: %v", err)
 			}
-			wrong := *u
+			wrong := *upload
 			wrong.Bucket = "no-such-bucket"
 			var p *objectstore.ProbeError
 			if _, err := buckets.Probe(t.Context(), &wrong, true); !errors.As(err, &p) ||
@@ -434,20 +434,20 @@ func TestS3(t *testing.T) {
 func TestMendedEndpoint(t *testing.T) {
 	server := s3test.New(t)
 	quick := resilience.Options{FailureThreshold: 1, OpenFor: time.Hour, Policy: resilience.Policy{MaxAttempts: 1}}
-	r := &Reconciler{Buckets: S3{Registry: resilience.NewRegistry(quick, nil), Transport: loopback()}}
-	s := newScope()
-	s.upload = &tenantconfig.Upload{ID: "acme/support", Storage: storageOf(t, server)}
-	s.upload.Checksum = objectstore.ChecksumSHA256 // which the pods have
-	s.upload.Endpoint = "http://127.0.0.1:1"
+	reconciler := &Reconciler{Buckets: S3{Registry: resilience.NewRegistry(quick, nil), Transport: loopback()}}
+	scope := newScope()
+	scope.upload = &tenantconfig.Upload{ID: "acme/support", Storage: storageOf(t, server)}
+	scope.upload.Checksum = objectstore.ChecksumSHA256 // which the pods have
+	scope.upload.Endpoint = "http://127.0.0.1:1"
 	var open *resilience.OpenError
 	for _, wantOpen := range []bool{false, true} {
-		_, err := r.Buckets.Probe(t.Context(), s.upload, true)
+		_, err := reconciler.Buckets.Probe(t.Context(), scope.upload, true)
 		if err == nil || errors.As(err, &open) != wantOpen {
 			t.Fatalf("got %v; the breaker must be open: %v", err, wantOpen)
 		}
 	}
-	s.upload.Endpoint = server.Endpoint
-	if err := r.probe(t.Context(), s); err != nil {
+	scope.upload.Endpoint = server.Endpoint
+	if err := reconciler.probe(t.Context(), scope); err != nil {
 		t.Errorf("probe of the right endpoint: %v", err)
 	}
 }

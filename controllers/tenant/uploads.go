@@ -17,18 +17,18 @@ import (
 // uploadsVerdict returns why the Tenant's recordings are not uploaded; nil if they are. The upload Job's
 // controller writes the condition. It goes on trying, and wakes this one when it changes.
 func (s *scope) uploadsVerdict() error {
-	c := find(s.tenant, v1alpha1.ConditionUploadsHealthy)
+	condition := find(s.tenant, v1alpha1.ConditionUploadsHealthy)
 	switch {
 	case s.suspended():
 		return nil
-	case c == nil:
+	case condition == nil:
 		conditions.SetUploadsHealthy(s.tenant)
 		return nil
-	case c.Status != metav1.ConditionFalse:
+	case condition.Status != metav1.ConditionFalse:
 		return nil
 	}
-	return reconcile.Retry(reprobe, c.Reason,
-		"webhooks are accepted, and recordings wait because they cannot be uploaded: %s", c.Message)
+	return reconcile.Retry(reprobe, condition.Reason,
+		"webhooks are accepted, and recordings wait because they cannot be uploaded: %s", condition.Message)
 }
 
 // doubtAfter is how old an answer of a bucket may be while uploads fail.
@@ -36,9 +36,9 @@ const doubtAfter = 30 * time.Second
 
 // doubtStore lets the bucket be asked again at once if uploads have failed since it answered.
 func (r *Reconciler) doubtStore(_ context.Context, s *scope) error {
-	c := find(s.tenant, v1alpha1.ConditionUploadsHealthy)
-	if c != nil && c.Status == metav1.ConditionFalse && c.Reason == v1alpha1.ReasonUploadsFailing {
-		r.probes.doubt(s.tenant.ID(), c.LastTransitionTime.Add(time.Second)) // the API server cuts off fractions
+	condition := find(s.tenant, v1alpha1.ConditionUploadsHealthy)
+	if condition != nil && condition.Status == metav1.ConditionFalse && condition.Reason == v1alpha1.ReasonUploadsFailing {
+		r.probes.doubt(s.tenant.ID(), condition.LastTransitionTime.Add(time.Second)) // the API server cuts off fractions
 	}
 	return nil
 }
@@ -48,12 +48,12 @@ func (r *Reconciler) doubtStore(_ context.Context, s *scope) error {
 func (c *probeCache) doubt(id string, since time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p, ok := c.good[id]; ok && (p.at.Before(since) || time.Since(p.at) > doubtAfter) {
-		p.at = time.Time{}
-		if p.wrote.Before(since) {
-			p.wrote = time.Time{}
+	if probed, ok := c.good[id]; ok && (probed.at.Before(since) || time.Since(probed.at) > doubtAfter) {
+		probed.at = time.Time{}
+		if probed.wrote.Before(since) {
+			probed.wrote = time.Time{}
 		}
-		c.good[id] = p
+		c.good[id] = probed
 	}
 }
 
@@ -68,8 +68,8 @@ var uploadsChanged = predicate.Funcs{
 }
 
 func uploadsOf(o client.Object) metav1.Condition {
-	if c := find(o.(*v1alpha1.Tenant), v1alpha1.ConditionUploadsHealthy); c != nil {
-		return *c
+	if condition := find(o.(*v1alpha1.Tenant), v1alpha1.ConditionUploadsHealthy); condition != nil {
+		return *condition
 	}
 	return metav1.Condition{}
 }

@@ -18,15 +18,15 @@ import (
 // TestReadyReflectsUploads : a Tenant whose recordings are not uploaded is not Ready, with the words of the
 // condition that the upload Job's controller writes, keeps its webhooks, and is Ready again with it.
 func TestReadyReflectsUploads(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	tenant := r.ready(t, "support")
-	r.until(t, tenant, has(v1alpha1.ConditionUploadsHealthy, metav1.ConditionTrue, v1alpha1.ReasonUploadsHealthy))
+	rig := newRig(t)
+	rig.start(t)
+	tenant := rig.ready(t, "support")
+	rig.until(t, tenant, has(v1alpha1.ConditionUploadsHealthy, metav1.ConditionTrue, v1alpha1.ReasonUploadsHealthy))
 	write := func(f func()) {
 		t.Helper()
 		base := tenant.DeepCopy()
 		f()
-		if err := r.Client.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+		if err := rig.Client.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -36,37 +36,37 @@ func TestReadyReflectsUploads(t *testing.T) {
 		}
 	}
 	write(fails(v1alpha1.ReasonUploadPodsRejected, "exceeded quota: compute"))
-	r.until(t, tenant, reconcilingFor(v1alpha1.ReasonUploadPodsRejected, "webhooks are accepted",
+	rig.until(t, tenant, reconcilingFor(v1alpha1.ReasonUploadPodsRejected, "webhooks are accepted",
 		"exceeded quota: compute"))
-	r.config(t, tenant)
+	rig.config(t, tenant)
 	write(fails(v1alpha1.ReasonUploadPodsRejected, "exceeded quota: another"))
-	r.until(t, tenant, reconcilingFor(v1alpha1.ReasonUploadPodsRejected, "exceeded quota: another"))
+	rig.until(t, tenant, reconcilingFor(v1alpha1.ReasonUploadPodsRejected, "exceeded quota: another"))
 	write(func() { conditions.SetUploadsHealthy(tenant) })
-	r.until(t, tenant, isReady)
+	rig.until(t, tenant, isReady)
 }
 
 // TestStoreIsAskedWhenUploadsFail stops the store of a Tenant after it has answered. Uploads fail, and the condition of
 // the storage follows at once: the next check of its own would come after five minutes.
 func TestStoreIsAskedWhenUploadsFail(t *testing.T) {
-	r := newRig(t)
-	r.start(t)
-	tenant := r.ready(t, "support")
-	r.until(t, tenant, has(v1alpha1.ConditionUploadsHealthy, metav1.ConditionTrue, v1alpha1.ReasonUploadsHealthy))
+	rig := newRig(t)
+	rig.start(t)
+	tenant := rig.ready(t, "support")
+	rig.until(t, tenant, has(v1alpha1.ConditionUploadsHealthy, metav1.ConditionTrue, v1alpha1.ReasonUploadsHealthy))
 	time.Sleep(time.Second) // times of conditions have no fractions
-	r.s3.Stop(t)
+	rig.s3.Stop(t)
 	base := tenant.DeepCopy()
 	conditions.Set(tenant, v1alpha1.ConditionUploadsHealthy, metav1.ConditionFalse, v1alpha1.ReasonUploadsFailing,
 		"the last upload failed (StorageUnavailable): connection refused")
-	if err := r.Client.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+	if err := rig.Client.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	r.until(t, tenant, has(v1alpha1.ConditionStorageReachable, metav1.ConditionFalse,
+	rig.until(t, tenant, has(v1alpha1.ConditionStorageReachable, metav1.ConditionFalse,
 		v1alpha1.ReasonEndpointUnreachable))
 	if took := time.Since(start); took > 20*time.Second {
 		t.Errorf("it took %s", took)
 	}
-	r.s3.Start(t)
+	rig.s3.Start(t)
 }
 
 // TestDoubt tests which answers of a bucket uploads that fail call into question.
@@ -97,18 +97,18 @@ func TestDoubt(t *testing.T) {
 // without a wait, since a list of objects does not find out what the bucket refuses.
 func TestDoubtWritesOnceMore(t *testing.T) {
 	store := s3test.NewStrict(t, s3test.Rules{Lock: true}, nil)
-	r := &Reconciler{Buckets: S3{Transport: loopback()}}
+	reconciler := &Reconciler{Buckets: S3{Transport: loopback()}}
 	s := &scope{upload: &tenantconfig.Upload{ID: "acme/support"}}
 	s.upload.Storage = tenantconfig.Storage{Endpoint: store.URL, Region: "us-east-1", Bucket: store.Bucket,
 		AccessKeyID: secret.Sensitive(store.AccessKey), SecretAccessKey: secret.Sensitive(store.SecretKey)}
 	ask := func() (writes int) {
 		t.Helper()
 		before := len(store.Asked())
-		last, err := r.ask(t.Context(), s, r.probes.get("acme/support", [32]byte{}))
+		last, err := reconciler.ask(t.Context(), s, reconciler.probes.get("acme/support", [32]byte{}))
 		if err != nil || last.found.Kept == "" {
 			t.Fatalf("found %+v, %v; want that the bucket keeps the object", last.found, err)
 		}
-		r.probes.keep("acme/support", [32]byte{}, last)
+		reconciler.probes.keep("acme/support", [32]byte{}, last)
 		for _, request := range store.Asked()[before:] {
 			if strings.HasPrefix(request, "PUT ") {
 				writes++
@@ -123,11 +123,11 @@ func TestDoubtWritesOnceMore(t *testing.T) {
 		t.Fatalf("the next check wrote %d times", n)
 	}
 	failing := time.Now()
-	r.probes.doubt("acme/support", failing)
+	reconciler.probes.doubt("acme/support", failing)
 	if ask() == 0 {
 		t.Error("the check after a failed upload wrote nothing")
 	}
-	r.probes.doubt("acme/support", failing)
+	reconciler.probes.doubt("acme/support", failing)
 	if n := ask(); n != 0 {
 		t.Errorf("a later check wrote %d times", n)
 	}

@@ -25,18 +25,18 @@ type verifierSecret struct {
 
 // verifierSecrets are the Secrets of the verifiers that the spec names, in a fixed order.
 func verifierSecrets(spec *v1alpha1.TenantSpec) (list []verifierSecret) {
-	w := &spec.Webhooks
-	if w.Signature != nil {
-		list = append(list, verifierSecret{fieldSignature, "signing secret", w.Signature.SecretRef, signingFault})
+	webhooksSpec := &spec.Webhooks
+	if webhooksSpec.Signature != nil {
+		list = append(list, verifierSecret{fieldSignature, "signing secret", webhooksSpec.Signature.SecretRef, signingFault})
 	}
-	if w.StandardWebhooks != nil {
-		list = append(list, verifierSecret{fieldStandard, "Standard Webhooks secret", w.StandardWebhooks.SecretRef, standardFault})
+	if webhooksSpec.StandardWebhooks != nil {
+		list = append(list, verifierSecret{fieldStandard, "Standard Webhooks secret", webhooksSpec.StandardWebhooks.SecretRef, standardFault})
 	}
-	if w.Token != nil {
-		list = append(list, verifierSecret{fieldToken, "token", w.Token.SecretRef, tokenFault})
+	if webhooksSpec.Token != nil {
+		list = append(list, verifierSecret{fieldToken, "token", webhooksSpec.Token.SecretRef, tokenFault})
 	}
-	if w.BasicAuth != nil {
-		list = append(list, verifierSecret{fieldBasic, "password", w.BasicAuth.SecretRef, passwordFault})
+	if webhooksSpec.BasicAuth != nil {
+		list = append(list, verifierSecret{fieldBasic, "password", webhooksSpec.BasicAuth.SecretRef, passwordFault})
 	}
 	return append(list, audioSecrets(spec.Audio)...)
 }

@@ -21,12 +21,12 @@ const defaultTolerance = 5 * time.Minute
 // ranges parses the address ranges of a field of the spec; nil if there is none.
 func ranges(field string, cidrs []string) (list []netip.Prefix, err error) {
 	for _, c := range cidrs {
-		p, err := netip.ParsePrefix(c)
+		prefix, err := netip.ParsePrefix(c)
 		if err != nil {
 			return nil, reconcile.Stalled(v1alpha1.ReasonInvalidSpec,
 				"spec.%s: %q is not a range such as 203.0.113.0/24", field, c)
 		}
-		list = append(list, p.Masked())
+		list = append(list, prefix.Masked())
 	}
 	return list, nil
 }

@@ -65,14 +65,14 @@ var plain = cmp.Options{cmpopts.EquateComparable(netip.Prefix{}), cmp.Transforme
 // TestVerifiers takes a Tenant with every verifier to a config that a pod reads, then rotates each Secret, and nothing else.
 func TestVerifiers(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.start(t)
+	rig := newRig(t)
+	rig.start(t)
 	for name, data := range verifierData() {
-		r.putSecret(t, "verifiers-"+name, data)
+		rig.putSecret(t, "verifiers-"+name, data)
 	}
-	tenant := r.ready(t, "support", func(t *v1alpha1.Tenant) { allVerifiers(&t.Spec.Webhooks, "verifiers-") })
+	tenant := rig.ready(t, "support", func(t *v1alpha1.Tenant) { allVerifiers(&t.Spec.Webhooks, "verifiers-") })
 	want := wantWebhooks()
-	if diff := cmp.Diff(want, r.config(t, tenant).Webhooks, plain); diff != "" {
+	if diff := cmp.Diff(want, rig.config(t, tenant).Webhooks, plain); diff != "" {
 		t.Fatalf("as compiled (-want +got):\n%s", diff)
 	}
 	for _, step := range []struct {
@@ -93,16 +93,16 @@ func TestVerifiers(t *testing.T) {
 			w.Basic.Users = []tenantconfig.User{{Name: "exotel", Password: "another password"}}
 		}},
 	} {
-		digest := r.config(t, tenant).Digest()
-		r.putSecret(t, "verifiers-"+step.secret, step.data)
+		digest := rig.config(t, tenant).Digest()
+		rig.putSecret(t, "verifiers-"+step.secret, step.data)
 		step.change(want)
 		eventually.Within(tenantconfig.RefreshDelay).Succeeds(t, func(context.Context) error {
-			if diff := cmp.Diff(want, r.config(t, tenant).Webhooks, plain); diff != "" {
+			if diff := cmp.Diff(want, rig.config(t, tenant).Webhooks, plain); diff != "" {
 				return fmt.Errorf("%s (-want +got):\n%s", step.secret, diff)
 			}
 			return nil
 		})
-		r.until(t, tenant, func(t *v1alpha1.Tenant) error {
+		rig.until(t, tenant, func(t *v1alpha1.Tenant) error {
 			if t.Status.ConfigDigest == digest {
 				return fmt.Errorf("%s: the digest is the one before", step.secret)
 			}
@@ -114,26 +114,26 @@ func TestVerifiers(t *testing.T) {
 // TestVerifierStalls : a verifier's Secret that goes bad stalls the Tenant, leaves the last good config in force, and once mended is live.
 func TestVerifierStalls(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.start(t)
+	rig := newRig(t)
+	rig.start(t)
 	for name, data := range verifierData() {
-		r.putSecret(t, "verifiers-"+name, data)
+		rig.putSecret(t, "verifiers-"+name, data)
 	}
-	tenant := r.ready(t, "support", func(t *v1alpha1.Tenant) { allVerifiers(&t.Spec.Webhooks, "verifiers-") })
+	tenant := rig.ready(t, "support", func(t *v1alpha1.Tenant) { allVerifiers(&t.Spec.Webhooks, "verifiers-") })
 	for secret, field := range map[string]string{"signing": fieldSignature, "standard": fieldStandard, "tokens": fieldToken, "users": fieldBasic} {
 		name := "verifiers-" + secret
 		parts := []string{"spec." + field, fmt.Sprintf("%q", name), `"bad"`, "shorter than"}
 		if secret == "standard" {
 			parts[3] = "whsec_"
 		}
-		r.putSecret(t, name, map[string]string{"bad": "too-sh0rt"})
-		r.until(t, tenant, both(stalledFor(v1alpha1.ReasonSecretKeyMissing, parts...),
+		rig.putSecret(t, name, map[string]string{"bad": "too-sh0rt"})
+		rig.until(t, tenant, both(stalledFor(v1alpha1.ReasonSecretKeyMissing, parts...),
 			has(v1alpha1.ConditionCredentialsValid, metav1.ConditionFalse, v1alpha1.ReasonSecretKeyMissing, parts...)))
-		if diff := cmp.Diff(wantWebhooks(), r.config(t, tenant).Webhooks, plain); diff != "" {
+		if diff := cmp.Diff(wantWebhooks(), rig.config(t, tenant).Webhooks, plain); diff != "" {
 			t.Errorf("%s: not the last good config (-want +got):\n%s", secret, diff)
 		}
-		r.putSecret(t, name, verifierData()[secret])
-		r.until(t, tenant, isReady)
+		rig.putSecret(t, name, verifierData()[secret])
+		rig.until(t, tenant, isReady)
 	}
 }
 
@@ -184,9 +184,9 @@ func TestVerifierSecrets(t *testing.T) {
 		"users, none":                {"users", nil, []string{"add a password"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScope()
-			allVerifiers(&s.tenant.Spec.Webhooks, "")
-			for _, v := range verifierSecrets(&s.tenant.Spec) {
+			scope := newScope()
+			allVerifiers(&scope.tenant.Spec.Webhooks, "")
+			for _, v := range verifierSecrets(&scope.tenant.Spec) {
 				if v.ref.Name != tc.secret {
 					continue
 				}
@@ -194,7 +194,7 @@ func TestVerifierSecrets(t *testing.T) {
 				for k, value := range tc.data {
 					secret.Data[k] = []byte(value)
 				}
-				err := v.check(s, secret)
+				err := v.check(scope, secret)
 				if tc.want == nil && err != nil {
 					t.Errorf("refused: %v", err)
 				}

@@ -216,16 +216,16 @@ func TestSetCondition(t *testing.T) {
 		"suspended": {is("False"), health{trouble: bad}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := &v1alpha1.Tenant{}
+			tenant := &v1alpha1.Tenant{}
 			if tc.before != nil {
-				o.Status.Conditions = []metav1.Condition{*tc.before}
+				tenant.Status.Conditions = []metav1.Condition{*tc.before}
 			}
-			tc.health.setCondition(o, now)
+			tc.health.setCondition(tenant, now)
 			got := ""
-			if c := apimeta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionUploadsHealthy); c != nil {
-				got = string(c.Status) + " " + c.Reason
-				if strings.Contains(c.Message, "\n") {
-					t.Errorf("the message %q has a line break", c.Message)
+			if condition := apimeta.FindStatusCondition(tenant.Status.Conditions, v1alpha1.ConditionUploadsHealthy); condition != nil {
+				got = string(condition.Status) + " " + condition.Reason
+				if strings.Contains(condition.Message, "\n") {
+					t.Errorf("the message %q has a line break", condition.Message)
 				}
 			}
 			if got != tc.want {

@@ -103,13 +103,13 @@ func (r *Reconciler) judge(ctx context.Context, f findings, job *batchv1.Job, po
 	works, hangs := false, false
 	var creating *corev1.Pod
 	for i := range pods {
-		s := stateOfPod(&pods[i], f.at)
-		works, hangs = works || s.works, hangs || s.hangs
-		if s.creating {
+		podState := stateOfPod(&pods[i], f.at)
+		works, hangs = works || podState.works, hangs || podState.hangs
+		if podState.creating {
 			creating = &pods[i]
 		}
-		if f.trouble.reason == "" || s.hangs {
-			f.trouble = s.trouble
+		if f.trouble.reason == "" || podState.hangs {
+			f.trouble = podState.trouble
 		}
 	}
 	if hangs {

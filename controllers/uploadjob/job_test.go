@@ -19,33 +19,33 @@ import (
 
 // The API server takes the Job, and its pods pass the strictest of the Pod Security Standards.
 func TestJobIsAdmittedWhereRestrictedIsEnforced(t *testing.T) {
-	r := setUp(t)
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.work}}
+	rig := setUp(t)
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rig.work}}
 	patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`))
-	if err := r.Patch(t.Context(), ns, patch); err != nil {
+	if err := rig.Patch(t.Context(), ns, patch); err != nil {
 		t.Fatal(err)
 	}
-	job := r.reconciler(0).newJob(r.tenant(t, "support"), 3)
-	if err := r.Create(t.Context(), job); err != nil {
+	job := rig.reconciler(0).newJob(rig.tenant(t, "support"), 3)
+	if err := rig.Create(t.Context(), job); err != nil {
 		t.Fatal(err)
 	}
 	pod := &corev1.Pod{ObjectMeta: *job.Spec.Template.ObjectMeta.DeepCopy(), Spec: job.Spec.Template.Spec}
-	pod.Namespace, pod.GenerateName = r.work, job.Name+"-"
-	if err := r.Create(t.Context(), pod, client.DryRunAll); err != nil {
+	pod.Namespace, pod.GenerateName = rig.work, job.Name+"-"
+	if err := rig.Create(t.Context(), pod, client.DryRunAll); err != nil {
 		t.Errorf("a pod of the Job: %v", err)
 	}
 	// The check would notice: the same pod as root is refused.
 	pod.ResourceVersion, pod.UID, pod.Name = "", "", ""
 	pod.Spec.SecurityContext.RunAsNonRoot = ptr.To(false)
-	if err := r.Create(t.Context(), pod, client.DryRunAll); err == nil {
+	if err := rig.Create(t.Context(), pod, client.DryRunAll); err == nil {
 		t.Error("a pod that may run as root was admitted: the namespace does not enforce")
 	}
 }
 
 func TestJobHoldsNoMoreThanItsTenantsConfig(t *testing.T) {
 	tenant := &v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: "acme", Name: "support"}}
-	r := &Reconciler{UploadNamespace: "work", Image: "caly:1", ServiceAccount: "caly-upload"}
-	job := r.newJob(tenant, 3)
+	reconciler := &Reconciler{UploadNamespace: "work", Image: "caly:1", ServiceAccount: "caly-upload"}
+	job := reconciler.newJob(tenant, 3)
 	spec := job.Spec.Template.Spec
 	name := tenantconfig.SecretName(tenantconfig.PrefixUpload, "acme/support")
 	if job.Namespace != "work" || job.Name != name || *job.Spec.Parallelism != 3 || job.Spec.Completions != nil {
@@ -90,10 +90,10 @@ func TestJobHoldsNoMoreThanItsTenantsConfig(t *testing.T) {
 }
 
 func TestJobNamesNeverMeet(t *testing.T) {
-	r := &Reconciler{}
+	reconciler := &Reconciler{}
 	seen := map[string]string{}
 	for _, o := range []v1alpha1.Tenant{{ObjectMeta: metav1.ObjectMeta{Namespace: "a-b", Name: "c"}}, {ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "b-c"}}} {
-		name := r.newJob(&o, 1).Name
+		name := reconciler.newJob(&o, 1).Name
 		if other, ok := seen[name]; ok {
 			t.Errorf("%s and %s share the Job %s", o.ID(), other, name)
 		}
@@ -111,11 +111,11 @@ func TestDeadlineCoversTheLargestRecording(t *testing.T) {
 		"1 GiB":                      {1 << 30, time.Hour, 80 * time.Minute},
 		"5 GiB":                      {5 << 30, 17476 * time.Second, 18676 * time.Second},
 	} {
-		r := &Reconciler{MaxRecordingBytes: tc.maxBytes}
-		job := r.newJob(&v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: "acme", Name: "support"}}, 1)
+		reconciler := &Reconciler{MaxRecordingBytes: tc.maxBytes}
+		job := reconciler.newJob(&v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: "acme", Name: "support"}}, 1)
 		got := time.Duration(ptr.Deref(job.Spec.ActiveDeadlineSeconds, 0)) * time.Second
-		if r.transferTimeout() != tc.wantTransfer || got != tc.wantDeadline {
-			t.Errorf("%s: %s for a transfer and %s for the Job, want %s and %s", name, r.transferTimeout(), got,
+		if reconciler.transferTimeout() != tc.wantTransfer || got != tc.wantDeadline {
+			t.Errorf("%s: %s for a transfer and %s for the Job, want %s and %s", name, reconciler.transferTimeout(), got,
 				tc.wantTransfer, tc.wantDeadline)
 		}
 	}

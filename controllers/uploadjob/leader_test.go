@@ -40,8 +40,8 @@ func (r *rig) candidate(t *testing.T, created func()) (ended <-chan error) {
 		RenewDeadline:           ptr.To(2 * time.Second),
 		RetryPeriod:             ptr.To(300 * time.Millisecond),
 		NewClient: func(cfg *rest.Config, o client.Options) (client.Client, error) {
-			c, err := client.NewWithWatch(cfg, o)
-			return interceptor.NewClient(c, interceptor.Funcs{Create: func(
+			withWatch, err := client.NewWithWatch(cfg, o)
+			return interceptor.NewClient(withWatch, interceptor.Funcs{Create: func(
 				ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption,
 			) error {
 				created()
@@ -72,14 +72,14 @@ func (r *rig) candidate(t *testing.T, created func()) (ended <-chan error) {
 // was about to write does not arrive. The next operator makes the one Job and reports the backlog.
 func TestLeadershipMoves(t *testing.T) {
 	t.Parallel()
-	r := setUp(t)
-	tenant := r.healthyTenant(t, "support")
+	rig := setUp(t)
+	tenant := rig.healthyTenant(t, "support")
 	creating, proceed := make(chan struct{}, 1), make(chan struct{})
-	first := r.candidate(t, func() {
+	first := rig.candidate(t, func() {
 		creating <- struct{}{}
 		<-proceed
 	})
-	r.enqueue(t, tenant.ID(), 1)
+	rig.enqueue(t, tenant.ID(), 1)
 	select {
 	case <-creating:
 	case <-time.After(30 * time.Second):
@@ -87,12 +87,12 @@ func TestLeadershipMoves(t *testing.T) {
 	}
 	eventually.Succeeds(t, func(ctx context.Context) error {
 		var lease coordinationv1.Lease
-		if err := r.Get(ctx, client.ObjectKey{Namespace: r.work, Name: leaseName}, &lease); err != nil {
+		if err := rig.Get(ctx, client.ObjectKey{Namespace: rig.work, Name: leaseName}, &lease); err != nil {
 			return err
 		}
 		lease.Spec.HolderIdentity = ptr.To("another")
 		lease.Spec.RenewTime = ptr.To(metav1.NowMicro())
-		if err := r.Update(ctx, &lease); err != nil { // the first may renew it meanwhile
+		if err := rig.Update(ctx, &lease); err != nil { // the first may renew it meanwhile
 			return err
 		}
 		return nil
@@ -107,14 +107,14 @@ func TestLeadershipMoves(t *testing.T) {
 	}
 	close(proceed)
 	time.Sleep(500 * time.Millisecond) // its write fails, or arrives
-	if j := r.job(t, tenant); j != nil {
+	if j := rig.job(t, tenant); j != nil {
 		t.Errorf("the first operator has made the Job %s after it had lost the lease", j.Name)
 	}
-	r.candidate(t, func() {})
-	r.waitForPods(t, tenant, 1)
-	r.waitForBacklog(t, tenant, 1)
+	rig.candidate(t, func() {})
+	rig.waitForPods(t, tenant, 1)
+	rig.waitForBacklog(t, tenant, 1)
 	var jobs batchv1.JobList
-	if err := r.List(t.Context(), &jobs, client.InNamespace(r.work)); err != nil || len(jobs.Items) != 1 {
+	if err := rig.List(t.Context(), &jobs, client.InNamespace(rig.work)); err != nil || len(jobs.Items) != 1 {
 		t.Errorf("%d Jobs, %v; want 1", len(jobs.Items), err)
 	}
 }

@@ -27,33 +27,33 @@ import (
 // https://github.com/kubernetes/kubernetes/blob/master/plugin/pkg/admission/namespace/lifecycle/admission.go
 func TestNamespaceInDeletion(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 0)
-	tenant := r.healthyTenant(t, "support")
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.work}}
-	if err := r.Delete(t.Context(), ns); err != nil {
+	rig := newRig(t, 0)
+	tenant := rig.healthyTenant(t, "support")
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rig.work}}
+	if err := rig.Delete(t.Context(), ns); err != nil {
 		t.Fatal(err)
 	}
-	r.enqueue(t, tenant.ID(), 1)
-	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsRejected, "cannot be created", "it is being terminated")
-	if n := r.creates(); n > 5 {
+	rig.enqueue(t, tenant.ID(), 1)
+	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsRejected, "cannot be created", "it is being terminated")
+	if n := rig.creates(); n > 5 {
 		t.Errorf("%d attempts to create the Job in a few seconds", n)
 	}
-	if err := r.Get(t.Context(), client.ObjectKeyFromObject(ns), ns); err != nil {
+	if err := rig.Get(t.Context(), client.ObjectKeyFromObject(ns), ns); err != nil {
 		t.Fatal(err)
 	}
 	ns.Spec.Finalizers = nil // as the namespace controller does once all of it is deleted
-	if err := r.SubResource("finalize").Update(t.Context(), ns); err != nil {
+	if err := rig.SubResource("finalize").Update(t.Context(), ns); err != nil {
 		t.Fatal(err)
 	}
-	again := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.work}}
+	again := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: rig.work}}
 	eventually.Succeeds(t, func(ctx context.Context) error {
-		if err := r.Create(ctx, again); err != nil {
+		if err := rig.Create(ctx, again); err != nil {
 			return err
 		}
 		return nil
 	})
-	r.waitForPods(t, tenant, 1)
-	r.recovers(t, tenant)
+	rig.waitForPods(t, tenant, 1)
+	rig.recovers(t, tenant)
 }
 
 // recovers uploads what there is, and waits until the Tenant's uploads are healthy.
@@ -110,17 +110,17 @@ func TestWebhookRejectsJobs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, 0)
-			tenant := r.healthyTenant(t, "support")
+			rig := newRig(t, 0)
+			tenant := rig.healthyTenant(t, "support")
 			clientConfig, stop := rejecting(t, tc.message)
-			hook := &hooksv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: r.work},
+			hook := &hooksv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: rig.work},
 				Webhooks: []hooksv1.ValidatingWebhook{{
 					Name:                    "jobs.acme.example",
 					ClientConfig:            clientConfig,
 					AdmissionReviewVersions: []string{"v1"},
 					SideEffects:             ptr.To(hooksv1.SideEffectClassNone),
 					NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{
-						corev1.LabelMetadataName: r.work,
+						corev1.LabelMetadataName: rig.work,
 					}},
 					Rules: []hooksv1.RuleWithOperations{{
 						Operations: []hooksv1.OperationType{hooksv1.Create},
@@ -131,16 +131,16 @@ func TestWebhookRejectsJobs(t *testing.T) {
 						},
 					}},
 				}}}
-			if err := r.Create(t.Context(), hook); err != nil {
+			if err := rig.Create(t.Context(), hook); err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { _ = r.Delete(t.Context(), hook) })
+			t.Cleanup(func() { _ = rig.Delete(t.Context(), hook) })
 			time.Sleep(time.Second) // until the API server asks the webhook
-			r.enqueue(t, tenant.ID(), 1)
-			r.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsRejected, "jobs.acme.example", tc.want)
+			rig.enqueue(t, tenant.ID(), 1)
+			rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsRejected, "jobs.acme.example", tc.want)
 			stop()
-			r.waitForPods(t, tenant, 1)
-			r.recovers(t, tenant)
+			rig.waitForPods(t, tenant, 1)
+			rig.recovers(t, tenant)
 		})
 	}
 }

@@ -79,8 +79,8 @@ func (r *Reconciler) reportHealth(ctx context.Context, s *scope) error {
 }
 
 func saysThatPodsHang(t *v1alpha1.Tenant) bool {
-	c := uploadsOf(t)
-	return c != nil && c.Status == metav1.ConditionFalse && c.Reason == v1alpha1.ReasonUploadPodsHang
+	condition := uploadsOf(t)
+	return condition != nil && condition.Status == metav1.ConditionFalse && condition.Reason == v1alpha1.ReasonUploadPodsHang
 }
 
 // uploadsOf returns the Tenant's condition UploadsHealthy; nil if it has none.

@@ -24,13 +24,13 @@ import (
 // withCondition is a tenant as the tenant controller leaves it.
 func (r *rig) healthyTenant(t *testing.T, name string) *v1alpha1.Tenant {
 	t.Helper()
-	o := r.tenant(t, name)
-	base := o.DeepCopy()
-	conditions.SetUploadsHealthy(o)
-	if err := r.Status().Patch(t.Context(), o, client.MergeFrom(base)); err != nil {
+	tenant := r.tenant(t, name)
+	base := tenant.DeepCopy()
+	conditions.SetUploadsHealthy(tenant)
+	if err := r.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
-	return o
+	return tenant
 }
 
 // waitForUploads waits until the condition is as wanted and says all parts.
@@ -41,14 +41,14 @@ func (r *rig) waitForUploads(t *testing.T, tenant *v1alpha1.Tenant, reason strin
 		if err := r.Get(ctx, client.ObjectKeyFromObject(tenant), &o); err != nil {
 			return err
 		}
-		c := apimeta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionUploadsHealthy)
-		if c == nil || c.Reason != reason ||
-			(c.Status == metav1.ConditionTrue) != (reason == v1alpha1.ReasonUploadsHealthy) {
-			return fmt.Errorf("the condition is %+v, want %s", c, reason)
+		condition := apimeta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionUploadsHealthy)
+		if condition == nil || condition.Reason != reason ||
+			(condition.Status == metav1.ConditionTrue) != (reason == v1alpha1.ReasonUploadsHealthy) {
+			return fmt.Errorf("the condition is %+v, want %s", condition, reason)
 		}
 		for _, p := range parts {
-			if !strings.Contains(c.Message, p) {
-				return fmt.Errorf("the message is %q, want %q in it", c.Message, p)
+			if !strings.Contains(condition.Message, p) {
+				return fmt.Errorf("the message is %q, want %q in it", condition.Message, p)
 			}
 		}
 		return nil
@@ -58,64 +58,64 @@ func (r *rig) waitForUploads(t *testing.T, tenant *v1alpha1.Tenant, reason strin
 // podOf makes a pod of a Job, as the Job controller does, with a status of its kubelet.
 func (r *rig) podOf(t *testing.T, j *batchv1.Job, name string, change func(*corev1.Pod)) *corev1.Pod {
 	t.Helper()
-	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, Name: name, Labels: map[string]string{
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, Name: name, Labels: map[string]string{
 		batchv1.ControllerUidLabel: string(j.UID)}},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "upload", Image: "caly:test"}}}}
-	if err := r.Create(t.Context(), p); err != nil {
+	if err := r.Create(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
-	change(p)
-	if err := r.Status().Update(t.Context(), p); err != nil {
+	change(pod)
+	if err := r.Status().Update(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
-	return p
+	return pod
 }
 
 // TestRejectedPodsAreReported has a warning of the Job controller, and no pod.
 func TestRejectedPodsAreReported(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 0)
-	tenant := r.healthyTenant(t, "support")
-	r.enqueue(t, tenant.ID(), 1)
-	j := r.waitForPods(t, tenant, 1)
+	rig := newRig(t, 0)
+	tenant := rig.healthyTenant(t, "support")
+	rig.enqueue(t, tenant.ID(), 1)
+	j := rig.waitForPods(t, tenant, 1)
 	for i, why := range []string{"an older warning",
 		`Error creating: pods "upload-x" is forbidden: exceeded quota: compute`} {
-		e := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, GenerateName: "e-"},
+		event := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: rig.work, GenerateName: "e-"},
 			Type:   corev1.EventTypeWarning,
 			Reason: "FailedCreate", Message: why,
 			LastTimestamp:  metav1.NewTime(time.Now().Add(time.Duration(i) * time.Minute)),
-			InvolvedObject: corev1.ObjectReference{Kind: "Job", Namespace: r.work, Name: j.Name, UID: j.UID}}
-		if err := r.Create(t.Context(), e); err != nil {
+			InvolvedObject: corev1.ObjectReference{Kind: "Job", Namespace: rig.work, Name: j.Name, UID: j.UID}}
+		if err := rig.Create(t.Context(), event); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsRejected, "exceeded quota: compute")
+	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsRejected, "exceeded quota: compute")
 }
 
 // TestRejectedJobIsReported has a quota of the upload namespace that allows no Job.
 func TestRejectedJobIsReported(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 0)
-	tenant := r.healthyTenant(t, "support")
+	rig := newRig(t, 0)
+	tenant := rig.healthyTenant(t, "support")
 	none := corev1.ResourceList{"count/jobs.batch": resource.MustParse("0")}
-	q := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: r.work, Name: "no-jobs"},
+	resourceQuota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: rig.work, Name: "no-jobs"},
 		Spec: corev1.ResourceQuotaSpec{Hard: none}}
-	if err := r.Create(t.Context(), q); err != nil {
+	if err := rig.Create(t.Context(), resourceQuota); err != nil {
 		t.Fatal(err)
 	}
-	q.Status = corev1.ResourceQuotaStatus{Hard: none, Used: none}
-	if err := r.Status().Update(t.Context(), q); err != nil {
+	resourceQuota.Status = corev1.ResourceQuotaStatus{Hard: none, Used: none}
+	if err := rig.Status().Update(t.Context(), resourceQuota); err != nil {
 		t.Fatal(err)
 	}
-	r.enqueue(t, tenant.ID(), 1)
-	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsRejected, "cannot be created", "exceeded quota: no-jobs")
-	if err := r.Delete(t.Context(), q); err != nil {
+	rig.enqueue(t, tenant.ID(), 1)
+	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsRejected, "cannot be created", "exceeded quota: no-jobs")
+	if err := rig.Delete(t.Context(), resourceQuota); err != nil {
 		t.Fatal(err)
 	}
-	r.waitForPods(t, tenant, 1)
-	pods := r.uploads(t, tenant.ID())
+	rig.waitForPods(t, tenant, 1)
+	pods := rig.uploads(t, tenant.ID())
 	complete(t, pods, claim(t, pods, 1, time.Minute)[0])
-	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadsHealthy)
+	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadsHealthy)
 }
 
 func complete(t *testing.T, pods *store.Upload, id string) {
@@ -132,38 +132,38 @@ func judgedAfter(age time.Duration) func(*Reconciler) { return func(r *Reconcile
 // TestUnschedulablePodIsReported : the scheduler's words are in the condition, and those of the kubelet.
 func TestUnschedulablePodIsReported(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 0, judgedAfter(4*time.Minute))
-	tenant := r.healthyTenant(t, "support")
-	r.enqueue(t, tenant.ID(), 1)
-	p := r.podOf(t, r.waitForPods(t, tenant, 1), "upload-a", func(p *corev1.Pod) {
+	rig := newRig(t, 0, judgedAfter(4*time.Minute))
+	tenant := rig.healthyTenant(t, "support")
+	rig.enqueue(t, tenant.ID(), 1)
+	pod := rig.podOf(t, rig.waitForPods(t, tenant, 1), "upload-a", func(p *corev1.Pod) {
 		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse,
 			Reason: corev1.PodReasonUnschedulable, Message: "0/1 nodes are available: 1 Insufficient memory."}}
 	})
-	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsPending, "upload-a", "1 Insufficient memory")
-	p.Status.Conditions, p.Status.Phase = nil, corev1.PodFailed
-	p.Status.ContainerStatuses = []corev1.ContainerStatus{container("upload", ended(time.Now(), 137, "OOMKilled", ""))}
-	if err := r.Status().Update(t.Context(), p); err != nil {
+	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsPending, "upload-a", "1 Insufficient memory")
+	pod.Status.Conditions, pod.Status.Phase = nil, corev1.PodFailed
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{container("upload", ended(time.Now(), 137, "OOMKilled", ""))}
+	if err := rig.Status().Update(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
-	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsFailed, "upload-a", "OOMKilled")
+	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsFailed, "upload-a", "OOMKilled")
 }
 
 // TestHangingPodIsReplaced has a sidecar that never ends: the Job is made again, since it would keep recordings waiting
 // until its deadline, and the condition names the container.
 func TestHangingPodIsReplaced(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 0)
-	tenant := r.healthyTenant(t, "support")
-	r.enqueue(t, tenant.ID(), 1)
-	first := r.waitForPods(t, tenant, 1)
-	r.podOf(t, first, "upload-a", func(p *corev1.Pod) {
+	rig := newRig(t, 0)
+	tenant := rig.healthyTenant(t, "support")
+	rig.enqueue(t, tenant.ID(), 1)
+	first := rig.waitForPods(t, tenant, 1)
+	rig.podOf(t, first, "upload-a", func(p *corev1.Pod) {
 		p.Status.Phase = corev1.PodRunning
 		p.Status.ContainerStatuses = []corev1.ContainerStatus{
 			container("upload", ended(time.Now().Add(-time.Minute), 0, "Completed", "")),
 			container("istio-proxy", corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})}
 	})
-	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsHang, "upload-a", "istio-proxy")
-	r.waitForAnother(t, tenant, first)
+	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsHang, "upload-a", "istio-proxy")
+	rig.waitForAnother(t, tenant, first)
 }
 
 func (r *rig) waitForAnother(t *testing.T, tenant *v1alpha1.Tenant, than *batchv1.Job) {
@@ -180,34 +180,34 @@ func (r *rig) waitForAnother(t *testing.T, tenant *v1alpha1.Tenant, than *batchv
 // controller makes no other one, since its Job has a pod failure policy.
 func TestPodOnADeadNodeIsReplaced(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 0)
-	tenant := r.healthyTenant(t, "support")
-	r.enqueue(t, tenant.ID(), 1)
-	first := r.waitForPods(t, tenant, 1)
-	p := r.podOf(t, first, "upload-a", func(p *corev1.Pod) {
+	rig := newRig(t, 0)
+	tenant := rig.healthyTenant(t, "support")
+	rig.enqueue(t, tenant.ID(), 1)
+	first := rig.waitForPods(t, tenant, 1)
+	pod := rig.podOf(t, first, "upload-a", func(p *corev1.Pod) {
 		p.Status.Phase = corev1.PodRunning
 		p.Status.ContainerStatuses = []corev1.ContainerStatus{
 			container("upload", corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})}
 	})
-	if err := r.SubResource("binding").Create(t.Context(), p,
+	if err := rig.SubResource("binding").Create(t.Context(), pod,
 		&corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: "n3"}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Delete(t.Context(), p, client.GracePeriodSeconds(1)); err != nil {
+	if err := rig.Delete(t.Context(), pod, client.GracePeriodSeconds(1)); err != nil {
 		t.Fatal(err)
 	}
-	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsHang, "upload-a", "node n3 does not answer")
-	r.waitForAnother(t, tenant, first)
+	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsHang, "upload-a", "node n3 does not answer")
+	rig.waitForAnother(t, tenant, first)
 }
 
 // TestFailedUploadIsReported : the words of the store are in the condition at once, and go with the next upload.
 func TestFailedUploadIsReported(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 0)
-	tenant := r.healthyTenant(t, "support")
-	r.enqueue(t, tenant.ID(), 2)
-	r.waitForPods(t, tenant, 1)
-	pods := r.uploads(t, tenant.ID())
+	rig := newRig(t, 0)
+	tenant := rig.healthyTenant(t, "support")
+	rig.enqueue(t, tenant.ID(), 2)
+	rig.waitForPods(t, tenant, 1)
+	pods := rig.uploads(t, tenant.ID())
 	ids := claim(t, pods, 2, time.Minute)
 	if err := pods.RetryLater(t.Context(), "pod", ids[0], store.LaterAttempt{
 		At:      time.Now().Add(time.Hour),
@@ -218,31 +218,31 @@ func TestFailedUploadIsReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadsFailing, "QuotaExceeded: the bucket is full")
+	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadsFailing, "QuotaExceeded: the bucket is full")
 	if took := time.Since(start); took > 15*time.Second {
 		t.Errorf("reported after %s", took)
 	}
 	time.Sleep(time.Second) // conditions have whole seconds
 	complete(t, pods, ids[1])
-	r.waitForUploads(t, tenant, v1alpha1.ReasonUploadsHealthy)
+	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadsHealthy)
 }
 
 // TestSuspensionRemovesTheCondition : uploads that wait because they shall are neither healthy nor not.
 func TestSuspensionRemovesTheCondition(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 0)
-	tenant := r.healthyTenant(t, "support")
-	r.enqueue(t, tenant.ID(), 1)
-	r.waitForPods(t, tenant, 1)
+	rig := newRig(t, 0)
+	tenant := rig.healthyTenant(t, "support")
+	rig.enqueue(t, tenant.ID(), 1)
+	rig.waitForPods(t, tenant, 1)
 	base := tenant.DeepCopy()
 	yes := true
 	tenant.Spec.Suspend = &yes
-	if err := r.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
+	if err := rig.Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
 	eventually.Succeeds(t, func(ctx context.Context) error {
 		var o v1alpha1.Tenant
-		if err := r.Get(ctx, client.ObjectKeyFromObject(tenant), &o); err != nil {
+		if err := rig.Get(ctx, client.ObjectKeyFromObject(tenant), &o); err != nil {
 			return err
 		}
 		if apimeta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionUploadsHealthy) != nil {

@@ -97,8 +97,8 @@ func newRig(t *testing.T, maxPods int32, changes ...func(*Reconciler)) *rig {
 		Metrics: server.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 		Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{r.ns: {}, r.work: {}}}, // other tests have Tenants too
 		NewClient: func(cfg *rest.Config, o client.Options) (client.Client, error) {
-			c, err := client.NewWithWatch(cfg, o)
-			return interceptor.NewClient(c, r.writes.count()), err
+			withWatch, err := client.NewWithWatch(cfg, o)
+			return interceptor.NewClient(withWatch, r.writes.count()), err
 		}})
 	if err != nil {
 		t.Fatal(err)

@@ -177,18 +177,18 @@ func (c *cluster) step() {
 func (c *cluster) reconcile(t *claimant) {
 	s := state{wanted: true, ready: 64 * perPod, maxParallel: t.wants, exists: t.pods > 0, grows: true, pods: t.pods,
 		parallelism: c.pods(t.id), free: allowance(c.b, c.all, t.id), share: share(c.b, c.all, t.id)}
-	d := decide(s)
+	decision := decide(s)
 	switch {
-	case d.do == create:
+	case decision.do == create:
 		c.waits[t.id] = append(c.waits[t.id], c.now-c.since[t.id])
 		c.ends[t.id], t.granted, t.waiting = c.now+jobSteps, time.Unix(int64(c.now), 0), false
-		t.pods = d.parallelism
-	case d.do == scale && d.parallelism < s.parallelism:
-		for range s.parallelism - d.parallelism {
+		t.pods = decision.parallelism
+	case decision.do == scale && decision.parallelism < s.parallelism:
+		for range s.parallelism - decision.parallelism {
 			c.drain[t.id] = append(c.drain[t.id], c.now+drainSteps)
 		}
-	case d.do == scale:
-		t.pods += d.parallelism - s.parallelism
+	case decision.do == scale:
+		t.pods += decision.parallelism - s.parallelism
 	}
 }
 
@@ -214,21 +214,21 @@ func (c *cluster) check() {
 // TestNewTenantGetsItsShare lets one tenant take all pods. Then a tenant of another namespace comes, whose share is
 // half of them.
 func TestNewTenantGetsItsShare(t *testing.T) {
-	c := newCluster(t, bounds{64, 64, 64})
-	c.add("noisy", 1)
-	c.step()
-	if n := c.pods("noisy/0"); n != 64 {
+	cluster := newCluster(t, bounds{64, 64, 64})
+	cluster.add("noisy", 1)
+	cluster.step()
+	if n := cluster.pods("noisy/0"); n != 64 {
 		t.Fatalf("the noisy tenant has %d pods, want 64", n)
 	}
-	c.add("quiet", 1)
+	cluster.add("quiet", 1)
 	for range drainSteps + 1 {
-		c.step()
+		cluster.step()
 	}
-	if noisy, quiet := c.pods("noisy/0"), c.pods("quiet/0"); noisy != 32 || quiet != 32 {
+	if noisy, quiet := cluster.pods("noisy/0"), cluster.pods("quiet/0"); noisy != 32 || quiet != 32 {
 		t.Errorf("after %d steps they have %d and %d pods, want 32 each", drainSteps+1, noisy, quiet)
 	}
 	for range 100 {
-		c.step()
+		cluster.step()
 	}
 }
 
@@ -236,13 +236,13 @@ func TestNewTenantGetsItsShare(t *testing.T) {
 // backlog, with their p99 alone.
 func TestNoisyTenantDelaysNoOther(t *testing.T) {
 	p99 := func(noisy int) int {
-		c := newCluster(t, boundsOf(64, 0))
-		c.add("noisy", noisy)
-		c.add("quiet", 2)
+		cluster := newCluster(t, boundsOf(64, 0))
+		cluster.add("noisy", noisy)
+		cluster.add("quiet", 2)
 		for range 2000 {
-			c.step()
+			cluster.step()
 		}
-		all := slices.Concat(c.waits["quiet/0"], c.waits["quiet/1"])
+		all := slices.Concat(cluster.waits["quiet/0"], cluster.waits["quiet/1"])
 		slices.Sort(all)
 		return all[len(all)*99/100] + 1 // the step of the start counts too
 	}
@@ -265,18 +265,18 @@ func TestNewTenantGetsAPodSoon(t *testing.T) {
 		"sixty authors with two noisy ones each": {60, 2, jobSteps + 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newCluster(t, boundsOf(64, 0))
+			cluster := newCluster(t, boundsOf(64, 0))
 			for i := range tc.namespaces {
-				c.add(fmt.Sprintf("noisy%d", i), tc.tenants)
+				cluster.add(fmt.Sprintf("noisy%d", i), tc.tenants)
 			}
 			for range 23 {
-				c.step()
+				cluster.step()
 			}
-			c.add("quiet", 1)
+			cluster.add("quiet", 1)
 			for range 50 {
-				c.step()
+				cluster.step()
 			}
-			if wait := c.longest("quiet/0"); wait > tc.wantSteps {
+			if wait := cluster.longest("quiet/0"); wait > tc.wantSteps {
 				t.Errorf("it waited %d steps, want at most %d; a Job lives for %d", wait, tc.wantSteps, jobSteps)
 			}
 		})
@@ -285,20 +285,20 @@ func TestNewTenantGetsAPodSoon(t *testing.T) {
 
 // TestNobodyStarves gives every tenant its turn, also in a namespace with many.
 func TestNobodyStarves(t *testing.T) {
-	c := newCluster(t, boundsOf(8, 0))
-	c.add("many", 40)
-	c.add("few", 2)
-	c.add("one", 1)
+	cluster := newCluster(t, boundsOf(8, 0))
+	cluster.add("many", 40)
+	cluster.add("few", 2)
+	cluster.add("one", 1)
 	for range 400 {
-		c.step()
+		cluster.step()
 	}
-	for _, tenant := range c.all {
+	for _, tenant := range cluster.all {
 		// 5 of 8 pods at least are for the 40 tenants of one namespace: 8 turns.
-		if wait := max(c.longest(tenant.id), c.now-c.since[tenant.id]-jobSteps); wait > 12*jobSteps {
+		if wait := max(cluster.longest(tenant.id), cluster.now-cluster.since[tenant.id]-jobSteps); wait > 12*jobSteps {
 			t.Errorf("%s waited %d steps", tenant.id, wait)
 		}
 	}
-	if !slices.ContainsFunc(c.all, func(t claimant) bool { return t.pods > 0 }) {
+	if !slices.ContainsFunc(cluster.all, func(t claimant) bool { return t.pods > 0 }) {
 		t.Error("no tenant has a pod")
 	}
 }

@@ -33,16 +33,16 @@ func ParsePodTemplate(data []byte) (PodTemplate, error) {
 	if err != nil {
 		return PodTemplate{}, err
 	}
-	p := PodTemplate{patch}
+	podTemplate := PodTemplate{patch}
 	pod := corev1.PodSpec{Containers: []corev1.Container{{Name: uploadContainer}}}
-	tried, err := p.merged(corev1.PodTemplateSpec{Spec: pod})
+	tried, err := podTemplate.merged(corev1.PodTemplateSpec{Spec: pod})
 	if err != nil {
 		return PodTemplate{}, err
 	}
 	if !slices.ContainsFunc(tried.Spec.Containers, isUpload) {
 		return PodTemplate{}, errors.New(`it removes the container "upload"`)
 	}
-	return p, nil
+	return podTemplate, nil
 }
 
 func isUpload(c corev1.Container) bool { return c.Name == uploadContainer }
@@ -98,10 +98,10 @@ func leaveDeadNodes(spec *corev1.PodSpec) {
 // otherwise.
 func limitMemory(spec *corev1.PodSpec) {
 	const variable = "GOMEMLIMIT"
-	c := &spec.Containers[slices.IndexFunc(spec.Containers, isUpload)]
-	limit := c.Resources.Limits.Memory().Value()
-	if limit == 0 || slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool { return e.Name == variable }) {
+	container := &spec.Containers[slices.IndexFunc(spec.Containers, isUpload)]
+	limit := container.Resources.Limits.Memory().Value()
+	if limit == 0 || slices.ContainsFunc(container.Env, func(e corev1.EnvVar) bool { return e.Name == variable }) {
 		return
 	}
-	c.Env = append(c.Env, corev1.EnvVar{Name: variable, Value: strconv.FormatInt(limit/5*4, 10)})
+	container.Env = append(container.Env, corev1.EnvVar{Name: variable, Value: strconv.FormatInt(limit/5*4, 10)})
 }

@@ -16,12 +16,12 @@ import (
 // templated is the pod template of a tenant's Job.
 func templated(t *testing.T, patch string) corev1.PodTemplateSpec {
 	t.Helper()
-	p, err := ParsePodTemplate([]byte(patch))
+	podTemplate, err := ParsePodTemplate([]byte(patch))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Reconciler{UploadNamespace: "work", Image: "caly:1", ServiceAccount: "caly-upload", PodTemplate: p}
-	return r.newJob(&v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: "acme", Name: "support"}},
+	reconciler := &Reconciler{UploadNamespace: "work", Image: "caly:1", ServiceAccount: "caly-upload", PodTemplate: podTemplate}
+	return reconciler.newJob(&v1alpha1.Tenant{ObjectMeta: metav1.ObjectMeta{Namespace: "acme", Name: "support"}},
 		1).Spec.Template
 }
 
@@ -74,7 +74,7 @@ spec:
       env: [{name: CALY_LOG_LEVEL, value: debug}]
       resources: {limits: {memory: 1Gi}}
 `)
-	spec, c := got.Spec, got.Spec.Containers[0]
+	spec, container := got.Spec, got.Spec.Containers[0]
 	if got.Labels["team"] != "voice" || got.Labels[v1alpha1.LabelTenant] != "support" {
 		t.Errorf("labels %v", got.Labels)
 	}
@@ -97,25 +97,25 @@ spec:
 	if len(spec.Tolerations) != 3 || spec.Tolerations[1].TolerationSeconds != nil {
 		t.Errorf("tolerations %+v", spec.Tolerations)
 	}
-	if env(t, c, "CALY_LOG_LEVEL") != "debug" || env(t, c, "GOMEMLIMIT") != "858993456" {
-		t.Errorf("environment %v", c.Env)
+	if env(t, container, "CALY_LOG_LEVEL") != "debug" || env(t, container, "GOMEMLIMIT") != "858993456" {
+		t.Errorf("environment %v", container.Env)
 	}
-	if c.Image != "caly:1" || !c.Resources.Limits.Memory().Equal(resource.MustParse("1Gi")) ||
-		!c.Resources.Requests.Cpu().Equal(resource.MustParse("50m")) || len(c.VolumeMounts) != 1 {
-		t.Errorf("container %+v", c)
+	if container.Image != "caly:1" || !container.Resources.Limits.Memory().Equal(resource.MustParse("1Gi")) ||
+		!container.Resources.Requests.Cpu().Equal(resource.MustParse("50m")) || len(container.VolumeMounts) != 1 {
+		t.Errorf("container %+v", container)
 	}
 }
 
 // TestTemplatedJobIsTaken gives a Job with a template to the API server.
 func TestTemplatedJobIsTaken(t *testing.T) {
-	r := setUp(t)
-	p, err := ParsePodTemplate([]byte(`{"spec": {"securityContext": {"runAsUser": null}, "nodeSelector": {"a": "b"}}}`))
+	rig := setUp(t)
+	podTemplate, err := ParsePodTemplate([]byte(`{"spec": {"securityContext": {"runAsUser": null}, "nodeSelector": {"a": "b"}}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := r.reconciler(0)
-	c.PodTemplate = p
-	if err := r.Create(t.Context(), c.newJob(r.tenant(t, "support"), 1), client.DryRunAll); err != nil {
+	reconciler := rig.reconciler(0)
+	reconciler.PodTemplate = podTemplate
+	if err := rig.Create(t.Context(), reconciler.newJob(rig.tenant(t, "support"), 1), client.DryRunAll); err != nil {
 		t.Error(err)
 	}
 }

@@ -72,12 +72,12 @@ type Place struct {
 func (g *Gate) Enter(w http.ResponseWriter, holder Holder) (*Place, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	p, err := g.take(w, holder)
+	place, err := g.take(w, holder)
 	if err != nil {
 		return nil, err
 	}
-	p.wait(false)
-	return p, nil
+	place.wait(false)
+	return place, nil
 }
 
 // Take returns a place for work that waits for no peer. Leave must follow.
@@ -92,9 +92,9 @@ func (g *Gate) Wait(ctx context.Context, holder Holder) (*Place, error) {
 	for {
 		g.mu.Lock()
 		if g.obstacle(holder, nil) == nil {
-			p, err := g.take(nil, holder)
+			place, err := g.take(nil, holder)
 			g.mu.Unlock()
-			return p, err
+			return place, err
 		}
 		if g.waiting == nil {
 			g.waiting = make(chan struct{})
@@ -115,10 +115,10 @@ func (g *Gate) take(w http.ResponseWriter, holder Holder) (*Place, error) {
 		g.refused[err]++
 		return nil, err
 	}
-	p := &Place{gate: g, w: w, holder: holder}
+	place := &Place{gate: g, w: w, holder: holder}
 	g.taken++
 	g.count(holder, 1)
-	return p, nil
+	return place, nil
 }
 
 // obstacle returns why a holder cannot have one more place; own is a place that it gives up for that. The lock is
@@ -147,16 +147,16 @@ func (g *Gate) crowded(holder Holder) bool {
 // evict ends the slowest request whose place would help the holder. The lock is held.
 func (g *Gate) evict(holder Holder, obstacle error) bool {
 	now, crowded := time.Now(), g.crowded(holder)
-	for e := g.slow.Front(); e != nil; e = e.Next() {
-		p := e.Value.(*Place) //nolint:forcetypeassert // nothing else is in the list
-		if now.Sub(p.since) < g.o.Patience {
+	for element := g.slow.Front(); element != nil; element = element.Next() {
+		place := element.Value.(*Place) //nolint:forcetypeassert // nothing else is in the list
+		if now.Sub(place.since) < g.o.Patience {
 			return false
 		}
-		if errors.Is(obstacle, ErrShare) && p.holder.name != holder.name || crowded && p.holder.tenant {
+		if errors.Is(obstacle, ErrShare) && place.holder.name != holder.name || crowded && place.holder.tenant {
 			continue // its place would not help
 		}
 		g.evicted++
-		p.evict(now)
+		place.evict(now)
 		return true
 	}
 	return false
@@ -249,18 +249,18 @@ func (p *Place) Verified(tenantID string) error {
 	if p == nil {
 		return nil
 	}
-	g, holder := p.gate, Tenant(tenantID)
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	gate, holder := p.gate, Tenant(tenantID)
+	gate.mu.Lock()
+	defer gate.mu.Unlock()
 	if p.holder == holder {
 		return nil
 	}
-	if err := g.obstacle(holder, p); err != nil {
-		g.refused[err]++
+	if err := gate.obstacle(holder, p); err != nil {
+		gate.refused[err]++
 		return err
 	}
-	g.count(p.holder, -1)
-	g.count(holder, 1)
+	gate.count(p.holder, -1)
+	gate.count(holder, 1)
 	p.holder = holder
 	return nil
 }
@@ -270,18 +270,18 @@ func (p *Place) Leave() {
 	if p == nil {
 		return
 	}
-	g := p.gate
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	gate := p.gate
+	gate.mu.Lock()
+	defer gate.mu.Unlock()
 	if p.left {
 		return
 	}
 	p.left = true
 	p.forget()
-	g.taken--
-	g.count(p.holder, -1)
-	if g.waiting != nil {
-		close(g.waiting)
-		g.waiting = nil
+	gate.taken--
+	gate.count(p.holder, -1)
+	if gate.waiting != nil {
+		close(gate.waiting)
+		gate.waiting = nil
 	}
 }

@@ -94,11 +94,11 @@ func TestShare(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := New(tc.o)
+			gate := New(tc.o)
 			for i, holder := range tc.holders {
 				got := 0
 				for {
-					if _, err := g.Take(nil, holder); err != nil {
+					if _, err := gate.Take(nil, holder); err != nil {
 						break
 					}
 					got++
@@ -189,24 +189,24 @@ func TestEvict(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := New(Options{Places: 4, Share: tc.share, Patience: patience})
+			gate := New(Options{Places: 4, Share: tc.share, Patience: patience})
 			if !tc.late {
-				g.o.Patience = time.Hour
+				gate.o.Patience = time.Hour
 			}
 			var peers []*peer
 			for i, holder := range tc.holders {
 				w := newPeer()
-				p, err := g.Enter(w, holder)
+				place, err := gate.Enter(w, holder)
 				if err != nil {
 					t.Fatal(err)
 				}
 				if tc.state != nil {
-					tc.state(i, p)
+					tc.state(i, place)
 				}
 				peers = append(peers, w)
 			}
 			time.Sleep(2 * patience)
-			if _, err := g.Enter(newPeer(), tc.newcomer); !errors.Is(err, tc.wantErr) {
+			if _, err := gate.Enter(newPeer(), tc.newcomer); !errors.Is(err, tc.wantErr) {
 				t.Errorf("the newcomer gets %v, want %v", err, tc.wantErr)
 			}
 			for i, w := range peers {
@@ -220,80 +220,80 @@ func TestEvict(t *testing.T) {
 
 // TestVerified tests that a place counts for its tenant once the request is verified.
 func TestVerified(t *testing.T) {
-	g := New(Options{Places: 8, Share: 4})
+	gate := New(Options{Places: 8, Share: 4})
 	for i, want := range []error{nil, nil, ErrShare} {
-		p, err := g.Enter(newPeer(), Holder{})
+		place, err := gate.Enter(newPeer(), Holder{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Verified("a"); !errors.Is(err, want) {
+		if err := place.Verified("a"); !errors.Is(err, want) {
 			t.Errorf("request %d: %v, want %v", i, err, want)
 		}
-		if err := p.Verified("a"); !errors.Is(err, want) {
+		if err := place.Verified("a"); !errors.Is(err, want) {
 			t.Errorf("request %d again: %v, want %v", i, err, want)
 		}
 	}
-	if g.strangers != 1 || g.held[Tenant("a").name] != 2 {
-		t.Errorf("%d strangers, %v", g.strangers, g.held)
+	if gate.strangers != 1 || gate.held[Tenant("a").name] != 2 {
+		t.Errorf("%d strangers, %v", gate.strangers, gate.held)
 	}
 }
 
 // TestWait tests that places go to callers that wait for them, and that none is lost.
 func TestWait(t *testing.T) {
-	g := New(Options{Places: 2})
+	gate := New(Options{Places: 2})
 	var all sync.WaitGroup
 	for range 50 {
 		all.Go(func() {
-			p, err := g.Wait(t.Context(), Tenant("a"))
+			place, err := gate.Wait(t.Context(), Tenant("a"))
 			if err != nil {
 				t.Error(err)
 			}
-			if n := g.InUse(); n > 2 {
+			if n := gate.InUse(); n > 2 {
 				t.Errorf("%d places are in use", n)
 			}
-			p.Leave()
-			p.Leave()
+			place.Leave()
+			place.Leave()
 		})
 	}
 	all.Wait()
-	if n := g.InUse(); n != 0 {
+	if n := gate.InUse(); n != 0 {
 		t.Errorf("%d places are in use in the end", n)
 	}
-	if _, err := g.Take(nil, Tenant("a")); err != nil {
+	if _, err := gate.Take(nil, Tenant("a")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := g.Take(nil, Tenant("b")); err != nil {
+	if _, err := gate.Take(nil, Tenant("b")); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := g.Wait(ctx, Tenant("c")); !errors.Is(err, context.Canceled) {
+	if _, err := gate.Wait(ctx, Tenant("c")); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want that the context ended", err)
 	}
 }
 
 // TestTogether tests that a gate that many use at once never counts wrongly.
 func TestTogether(t *testing.T) {
-	g := New(Options{Places: 16, Share: 2, Patience: time.Nanosecond})
+	gate := New(Options{Places: 16, Share: 2, Patience: time.Nanosecond})
 	holders := []Holder{{}, Address(netip.MustParseAddr("203.0.113.9")), Tenant("a"), Tenant("b")}
 	var all sync.WaitGroup
 	for range 32 {
 		all.Go(func() {
 			for range 500 {
-				p, err := g.Enter(newPeer(), holders[rand.IntN(len(holders))])
+				place, err := gate.Enter(newPeer(), holders[rand.IntN(len(holders))])
 				if err != nil {
 					continue
 				}
-				_ = p.Verified("a")
-				p.Received()
-				p.Answering()
-				p.Leave()
-				p.Answering()
+				_ = place.Verified("a")
+				place.Received()
+				place.Answering()
+				place.Leave()
+				place.Answering()
 			}
 		})
 	}
 	all.Wait()
-	if g.InUse() != 0 || g.strangers != 0 || len(g.held) != 0 || g.slow.Len() != 0 {
-		t.Errorf("in the end: %d taken, %d strangers, %v, %d slow", g.taken, g.strangers, g.held, g.slow.Len())
+	if gate.InUse() != 0 || gate.strangers != 0 || len(gate.held) != 0 || gate.slow.Len() != 0 {
+		t.Errorf("in the end: %d taken, %d strangers, %v, %d slow", gate.taken, gate.strangers, gate.held, gate.slow.Len())
 	}
 }

@@ -29,15 +29,15 @@ type visit struct {
 // admit is what stands before every operation: steps in order, each of which may refuse.
 func (a *API) admit(op Operation, takesBody bool) func(huma.Context, func(huma.Context)) {
 	return func(c huma.Context, next func(huma.Context)) {
-		r, w := humago.Unwrap(c)
-		ctx, cancel := context.WithTimeout(r.Context(), a.o.Timeout)
+		req, responseWriter := humago.Unwrap(c)
+		ctx, cancel := context.WithTimeout(req.Context(), a.o.Timeout)
 		defer cancel()
-		v := &visit{op: op, takesBody: takesBody, facts: factsOf(ctx), ctx: ctx, w: w, r: r}
+		v := &visit{op: op, takesBody: takesBody, facts: factsOf(ctx), ctx: ctx, w: responseWriter, r: req}
 		defer a.m.observe(op.ID)()
 		for _, step := range []func(*visit) *problem.Problem{a.open, a.authenticate, a.permit, a.throttle, a.readBody} {
 			if p := step(v); p != nil {
-				problem.Unread(w, r)
-				finish(ctx, p).Write(w, v.facts.requestID)
+				problem.Unread(responseWriter, req)
+				finish(ctx, p).Write(responseWriter, v.facts.requestID)
 				return
 			}
 		}
@@ -128,11 +128,11 @@ func (a *API) throttle(v *visit) *problem.Problem {
 	if v.facts.principal == nil || a.o.Limiter == nil {
 		return nil
 	}
-	d := a.o.Limiter.Take(v.ctx, v.facts.tenant, ratelimit.API, v.facts.principal.UserID)
-	d.SetHeaders(v.w.Header())
-	if d.Allowed {
+	decision := a.o.Limiter.Take(v.ctx, v.facts.tenant, ratelimit.API, v.facts.principal.UserID)
+	decision.SetHeaders(v.w.Header())
+	if decision.Allowed {
 		return nil
 	}
 	return problem.New(problem.RateLimited,
-		"too many requests; wait for the time in Retry-After").WithRetryAfter(d.RetryAfter)
+		"too many requests; wait for the time in Retry-After").WithRetryAfter(decision.RetryAfter)
 }

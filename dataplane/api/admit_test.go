@@ -45,19 +45,19 @@ func TestAuthenticate(t *testing.T) {
 		"good, in small type": {headers: []string{"Authorization: bearer good"}, wantStatus: 200},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig()
+			rig := newRig()
 			known := apitest.NewTenant()
 			if tc.tenant != nil {
 				tc.tenant(known)
 			}
-			if r.Know(known); tc.unknown {
-				r.Know()
+			if rig.Know(known); tc.unknown {
+				rig.Know()
 			}
 			target := "/api/things/1"
 			if strings.Contains(name, "query") {
 				target += "?access_token=good"
 			}
-			got := r.Send(request("GET", target, tc.headers...))
+			got := rig.Send(request("GET", target, tc.headers...))
 			if got.Status != tc.wantStatus || got.Code() != tc.wantCode || got.Header.Get("WWW-Authenticate") != tc.want {
 				t.Errorf("answered %d %q, WWW-Authenticate %q: %s", got.Status, got.Code(), got.Header.Get("WWW-Authenticate"), got.Body)
 			}
@@ -67,13 +67,13 @@ func TestAuthenticate(t *testing.T) {
 
 // TestRefusalsOfTokensAreAlike : but for the request's id, nobody learns which check failed.
 func TestRefusalsOfTokensAreAlike(t *testing.T) {
-	r := newRig()
-	r.Tokens.Add("other", apitest.ClaimsOf(tenantNamed("acme/gone"), "u", "s", "agent"))
+	rig := newRig()
+	rig.Tokens.Add("other", apitest.ClaimsOf(tenantNamed("acme/gone"), "u", "s", "agent"))
 	bodies := map[string]bool{}
 	for _, raw := range []string{"bad", "other", "good"} {
 		req := request("GET", "/t/no/body/api/things/1", "Authorization: Bearer "+raw)
-		a := r.Send(req)
-		bodies[strings.ReplaceAll(string(a.Body), a.Header.Get("X-Request-Id"), "ID")] = true
+		answer := rig.Send(req)
+		bodies[strings.ReplaceAll(string(answer.Body), answer.Header.Get("X-Request-Id"), "ID")] = true
 	}
 	if len(bodies) != 1 {
 		t.Errorf("%d different answers: %v", len(bodies), bodies)
@@ -86,9 +86,9 @@ func (notReady) Check(string) (*token.Claims, error) { return nil, token.ErrNotR
 
 // TestNotReady : a pod that cannot check tokens yet must not sign everybody out.
 func TestNotReady(t *testing.T) {
-	r := newRig(func(o *api.Options) { o.Tokens = notReady{} })
-	if a := r.Do(t, "GET", "/api/things/1", "good", nil); a.Status != 503 || a.Code() != "unavailable" || a.Header.Get("Retry-After") == "" {
-		t.Errorf("answered %d %s", a.Status, a.Body)
+	rig := newRig(func(o *api.Options) { o.Tokens = notReady{} })
+	if answer := rig.Do(t, "GET", "/api/things/1", "good", nil); answer.Status != 503 || answer.Code() != "unavailable" || answer.Header.Get("Retry-After") == "" {
+		t.Errorf("answered %d %s", answer.Status, answer.Body)
 	}
 }
 
@@ -102,8 +102,8 @@ func TestRoles(t *testing.T) {
 		"the role":                   {"DELETE", "admin", 204},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if a := newRig().Do(t, tc.method, "/api/things/1", tc.bearer, nil); a.Status != tc.want {
-				t.Errorf("answered %d, want %d: %s", a.Status, tc.want, a.Body)
+			if answer := newRig().Do(t, tc.method, "/api/things/1", tc.bearer, nil); answer.Status != tc.want {
+				t.Errorf("answered %d, want %d: %s", answer.Status, tc.want, answer.Body)
 			}
 		})
 	}
@@ -117,30 +117,30 @@ type counter struct {
 
 func (c *counter) Take(_ context.Context, t *tenantconfig.Tenant, name ratelimit.Name, key string) ratelimit.Decision {
 	c.asked = append(c.asked, t.ID+" "+string(name)+" "+key)
-	d := ratelimit.Decision{Allowed: len(c.asked) <= c.allow, Name: name, Limit: ratelimit.Limit{Requests: c.allow, Window: time.Minute},
+	decision := ratelimit.Decision{Allowed: len(c.asked) <= c.allow, Name: name, Limit: ratelimit.Limit{Requests: c.allow, Window: time.Minute},
 		Reset: time.Minute}
-	if !d.Allowed {
-		d.RetryAfter = 1500 * time.Millisecond
+	if !decision.Allowed {
+		decision.RetryAfter = 1500 * time.Millisecond
 	}
-	return d
+	return decision
 }
 
 // TestThrottle : whoever is signed in is counted, by who it is; a refused request reaches no handler, and is told when to come again.
 func TestThrottle(t *testing.T) {
 	limiter := &counter{allow: 2}
-	r := newRig(func(o *api.Options) { o.Limiter = limiter })
+	rig := newRig(func(o *api.Options) { o.Limiter = limiter })
 	var statuses []int
 	for _, bearer := range []string{"bad", "good", "admin", "good"} {
-		a := r.Do(t, "GET", "/api/things/1", bearer, nil)
-		statuses = append(statuses, a.Status)
-		if a.Status == 429 && (a.Code() != "rate_limited" || a.Header.Get("Retry-After") != "2") {
-			t.Errorf("refused with %v %s", a.Header, a.Body)
+		answer := rig.Do(t, "GET", "/api/things/1", bearer, nil)
+		statuses = append(statuses, answer.Status)
+		if answer.Status == 429 && (answer.Code() != "rate_limited" || answer.Header.Get("Retry-After") != "2") {
+			t.Errorf("refused with %v %s", answer.Header, answer.Body)
 		}
-		if a.Status != 401 && (a.Header.Get("RateLimit") == "" || a.Header.Get("RateLimit-Policy") == "") {
-			t.Errorf("%d without the limit's headers: %v", a.Status, a.Header)
+		if answer.Status != 401 && (answer.Header.Get("RateLimit") == "" || answer.Header.Get("RateLimit-Policy") == "") {
+			t.Errorf("%d without the limit's headers: %v", answer.Status, answer.Header)
 		}
 	}
-	r.Do(t, "GET", "/api/auth/who", "", nil)
+	rig.Do(t, "GET", "/api/auth/who", "", nil)
 	if d := cmp.Diff([]int{401, 200, 200, 429}, statuses); d != "" {
 		t.Errorf("statuses (-want +got):\n%s", d)
 	}
@@ -152,24 +152,24 @@ func TestThrottle(t *testing.T) {
 // TestOverload : requests beyond the bound are told so, and those within it are not harmed.
 func TestOverload(t *testing.T) {
 	started, finish := make(chan struct{}), make(chan struct{})
-	r := newRig(func(o *api.Options) { o.MaxInFlight = 1 })
-	api.Register(r.API, api.Operation{Method: http.MethodGet, Path: "/api/slow", ID: "slow", Tag: "things", Access: api.SignedIn, Summary: "Be slow"},
+	rig := newRig(func(o *api.Options) { o.MaxInFlight = 1 })
+	api.Register(rig.API, api.Operation{Method: http.MethodGet, Path: "/api/slow", ID: "slow", Tag: "things", Access: api.SignedIn, Summary: "Be slow"},
 		func(context.Context, *struct{}) (*struct{}, error) {
 			close(started)
 			<-finish
 			return nil, nil //nolint:nilnil // 204
 		})
 	first := make(chan apitest.Answer)
-	go func() { first <- r.Do(t, "GET", "/api/slow", "good", nil) }()
+	go func() { first <- rig.Do(t, "GET", "/api/slow", "good", nil) }()
 	<-started
-	if a := r.Do(t, "GET", "/api/things/1", "good", nil); a.Status != 503 || a.Code() != "unavailable" || a.Header.Get("Retry-After") != "1" {
-		t.Errorf("one too many is answered %d %s", a.Status, a.Body)
+	if answer := rig.Do(t, "GET", "/api/things/1", "good", nil); answer.Status != 503 || answer.Code() != "unavailable" || answer.Header.Get("Retry-After") != "1" {
+		t.Errorf("one too many is answered %d %s", answer.Status, answer.Body)
 	}
 	close(finish)
-	if a := <-first; a.Status != 204 {
-		t.Errorf("the first is answered %d %s", a.Status, a.Body)
+	if answer := <-first; answer.Status != 204 {
+		t.Errorf("the first is answered %d %s", answer.Status, answer.Body)
 	}
-	if a := r.Do(t, "GET", "/api/things/1", "good", nil); a.Status != 200 {
-		t.Errorf("afterwards: %d %s", a.Status, a.Body)
+	if answer := rig.Do(t, "GET", "/api/things/1", "good", nil); answer.Status != 200 {
+		t.Errorf("afterwards: %d %s", answer.Status, answer.Body)
 	}
 }

@@ -34,20 +34,20 @@ type API struct {
 // New makes an API without operations.
 func New(o Options) *API {
 	o = o.withDefaults()
-	a := &API{o: o, mux: http.NewServeMux(), from: map[string]bool{}, m: newMetrics(o.Metrics)}
-	a.gate = admission.New(admission.Options{Places: o.MaxInFlight, Share: tenantShare})
+	api := &API{o: o, mux: http.NewServeMux(), from: map[string]bool{}, m: newMetrics(o.Metrics)}
+	api.gate = admission.New(admission.Options{Places: o.MaxInFlight, Share: tenantShare})
 	if o.Metrics != nil {
-		a.gate.Register(o.Metrics, "api")
+		api.gate.Register(o.Metrics, "api")
 	}
 	for _, from := range o.TenantFrom {
-		a.from[from] = true
+		api.from[from] = true
 	}
-	a.huma = huma.NewAPI(a.config(), humago.NewAdapter(a.mux, ""))
-	a.document, a.page = sync.OnceValue(a.documentAsset), sync.OnceValue(a.pageAsset)
-	a.mux.HandleFunc("GET "+documentPath, func(w http.ResponseWriter, r *http.Request) { a.document().serve(w, r) })
-	a.mux.HandleFunc("GET "+pagePath, a.servePage)
-	a.registerTestRoutes()
-	return a
+	api.huma = huma.NewAPI(api.config(), humago.NewAdapter(api.mux, ""))
+	api.document, api.page = sync.OnceValue(api.documentAsset), sync.OnceValue(api.pageAsset)
+	api.mux.HandleFunc("GET "+documentPath, func(w http.ResponseWriter, r *http.Request) { api.document().serve(w, r) })
+	api.mux.HandleFunc("GET "+pagePath, api.servePage)
+	api.registerTestRoutes()
+	return api
 }
 
 // rawRoute is a handler beside the operations.
@@ -62,21 +62,21 @@ func (a *API) Handle(path string, h http.Handler) { a.raw = append(a.raw, rawRou
 
 // ServeHTTP answers. It never redirects.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if h := a.beside(r); h != nil {
-		h.ServeHTTP(w, r)
+	if handler := a.beside(r); handler != nil {
+		handler.ServeHTTP(w, r)
 		return
 	}
-	f := a.newFacts(w, r)
-	place, err := a.gate.Take(w, admission.Address(f.client))
+	facts := a.newFacts(w, r)
+	place, err := a.gate.Take(w, admission.Address(facts.client))
 	if err != nil {
 		problem.Unread(w, r)
 		a.m.fail(problem.Unavailable)
-		overloaded(err).Write(w, f.requestID)
+		overloaded(err).Write(w, facts.requestID)
 		return
 	}
 	defer place.Leave()
-	f.place = place
-	a.serve(&answer{ResponseWriter: w, place: place}, r, f)
+	facts.place = place
+	a.serve(&answer{ResponseWriter: w, place: place}, r, facts)
 }
 
 // overloaded answers a request for which there is no place.

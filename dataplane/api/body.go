@@ -75,22 +75,22 @@ func explainBody(err error, limit int64) *problem.Problem {
 
 // checkJSON refuses what decoders disagree about: names given twice, text that is no UTF-8, data after the end, and great depth.
 func checkJSON(body []byte) *problem.Problem {
-	d := jsontext.NewDecoder(bytes.NewReader(body))
+	decoder := jsontext.NewDecoder(bytes.NewReader(body))
 	for tokens := 0; ; tokens++ {
 		if tokens == maxTokens {
 			return badBody("", fmt.Sprintf("it has more than %d names, values and brackets", maxTokens))
 		}
-		if _, err := d.ReadToken(); err != nil {
+		if _, err := decoder.ReadToken(); err != nil {
 			return notJSON(err)
 		}
-		switch depth := d.StackDepth(); {
+		switch depth := decoder.StackDepth(); {
 		case depth > maxDepth:
-			return badBody(printable(string(d.StackPointer()), maxDevice), fmt.Sprintf("nested deeper than %d", maxDepth))
+			return badBody(printable(string(decoder.StackPointer()), maxDevice), fmt.Sprintf("nested deeper than %d", maxDepth))
 		case depth > 0:
 			continue
 		}
-		if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
-			return badBody("", fmt.Sprintf("there is more after the end of the JSON, before byte %d", d.InputOffset()))
+		if _, err := decoder.ReadToken(); !errors.Is(err, io.EOF) {
+			return badBody("", fmt.Sprintf("there is more after the end of the JSON, before byte %d", decoder.InputOffset()))
 		}
 		return nil
 	}

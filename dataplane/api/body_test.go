@@ -122,9 +122,9 @@ func TestMediaType(t *testing.T) {
 		"nonsense asked":        {[]string{"Accept: ;;q=x"}, 201},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := post(newRig(), `{"name":"ab"}`, tc.headers...)
-			if a.Status != tc.want || tc.want == 415 && a.Code() != "unsupported_media_type" {
-				t.Errorf("answered %d, want %d: %s", a.Status, tc.want, a.Body)
+			answer := post(newRig(), `{"name":"ab"}`, tc.headers...)
+			if answer.Status != tc.want || tc.want == 415 && answer.Code() != "unsupported_media_type" {
+				t.Errorf("answered %d, want %d: %s", answer.Status, tc.want, answer.Body)
 			}
 		})
 	}
@@ -144,10 +144,10 @@ func TestQuery(t *testing.T) {
 		"good":             {"/api/things/1?limit=100", 200, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := newRig().Do(t, "GET", tc.target, "good", nil)
+			answer := newRig().Do(t, "GET", tc.target, "good", nil)
 			var p problem.Problem
-			if a.JSON(t, &p); a.Status != tc.wantStatus {
-				t.Fatalf("answered %d: %s", a.Status, a.Body)
+			if answer.JSON(t, &p); answer.Status != tc.wantStatus {
+				t.Fatalf("answered %d: %s", answer.Status, answer.Body)
 			}
 			if d := cmp.Diff(tc.wantFields, p.Fields); d != "" {
 				t.Errorf("fields (-want +got):\n%s", d)
@@ -174,8 +174,8 @@ func TestNothingSentIsQuoted(t *testing.T) {
 		"an unknown name": `{"name":"ab","extra":"` + canary + `"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			if a := post(newRig(), body); a.Status != 400 || strings.Contains(string(a.Body), canary) || strings.Contains(fmt.Sprint(a.Header), canary) {
-				t.Errorf("answered %d %v %s", a.Status, a.Header, a.Body)
+			if answer := post(newRig(), body); answer.Status != 400 || strings.Contains(string(answer.Body), canary) || strings.Contains(fmt.Sprint(answer.Header), canary) {
+				t.Errorf("answered %d %v %s", answer.Status, answer.Header, answer.Body)
 			}
 		})
 	}
@@ -183,12 +183,12 @@ func TestNothingSentIsQuoted(t *testing.T) {
 
 // TestAnswerShape : lists that are nil are lists.
 func TestAnswerShape(t *testing.T) {
-	a := post(newRig(), `{"name":"<ab>"}`)
+	answer := post(newRig(), `{"name":"<ab>"}`)
 	var got map[string]any
-	a.JSON(t, &got)
+	answer.JSON(t, &got)
 	want := map[string]any{"id": "1", "thing": map[string]any{"name": "<ab>"}, "tags": []any{}}
-	if d := cmp.Diff(want, got); d != "" || a.Header.Get("Location") != "/api/things/1" || a.Header.Get("Content-Type") != "application/json" {
-		t.Errorf("%v (-want +got):\n%s", a.Header, d)
+	if d := cmp.Diff(want, got); d != "" || answer.Header.Get("Location") != "/api/things/1" || answer.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("%v (-want +got):\n%s", answer.Header, d)
 	}
 }
 
@@ -210,18 +210,18 @@ func TestBodyThatIsRefusedUnread(t *testing.T) {
 		"too large":    "POST /t/acme/support/api/auth/things HTTP/1.1\r\nContent-Type: application/json\r\nX-Large: 1\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, err := net.Dial("tcp", srv.Listener.Addr().String())
+			conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer func() { _ = c.Close() }()
+			defer func() { _ = conn.Close() }()
 			size, sent := 100, "{"
 			if strings.Contains(head, "X-Large") {
 				size, sent = 1<<20, strings.Repeat(" ", 17<<10)
 			}
-			_, _ = fmt.Fprintf(c, "%sHost: x\r\nContent-Length: %d\r\n\r\n%s", head, size, sent)
-			_ = c.SetReadDeadline(time.Now().Add(3 * time.Second)) // less than a body may take
-			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			_, _ = fmt.Fprintf(conn, "%sHost: x\r\nContent-Length: %d\r\n\r\n%s", head, size, sent)
+			_ = conn.SetReadDeadline(time.Now().Add(3 * time.Second)) // less than a body may take
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -236,15 +236,15 @@ func TestBodyThatIsRefusedUnread(t *testing.T) {
 // TestBodyThatBreaksOff is told so, as far as anybody listens.
 func TestBodyThatBreaksOff(t *testing.T) {
 	srv := serving(t, newRig())
-	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = c.Close() }()
-	_, _ = io.WriteString(c, "POST /t/acme/support/api/auth/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
-	_ = c.(*net.TCPConn).CloseWrite()
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
-	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	defer func() { _ = conn.Close() }()
+	_, _ = io.WriteString(conn, "POST /t/acme/support/api/auth/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
+	_ = conn.(*net.TCPConn).CloseWrite()
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,15 +30,15 @@ func (a *API) preflight(w http.ResponseWriter, r *http.Request) *problem.Problem
 	if _, pattern := a.mux.Handler(asked); pattern == "" {
 		return problem.New(problem.NotFound, "the path does not exist, or does not support the method")
 	}
-	h := w.Header()
-	if h.Get("Access-Control-Allow-Origin") == "" {
+	header := w.Header()
+	if header.Get("Access-Control-Allow-Origin") == "" {
 		return problem.New(problem.Forbidden,
 			"the origin is not in the tenant's spec.auth.allowedOrigins; a browser must name the tenant by path or host")
 	}
-	h.Add("Vary", "Access-Control-Request-Method")
-	h.Set("Access-Control-Allow-Methods", asked.Method)
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, "+tenantHeader)
-	h.Set("Access-Control-Max-Age", "600")
+	header.Add("Vary", "Access-Control-Request-Method")
+	header.Set("Access-Control-Allow-Methods", asked.Method)
+	header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, "+tenantHeader)
+	header.Set("Access-Control-Max-Age", "600")
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

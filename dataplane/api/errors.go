@@ -64,11 +64,11 @@ func classify(err error) *problem.Problem {
 
 // finish adds what only the request knows.
 func finish(ctx context.Context, p *problem.Problem) *problem.Problem {
-	f, q := factsOf(ctx), *challenged(p)
-	q.RequestID = f.requestID
-	if f.api != nil {
-		f.api.m.fail(p.Code)
-		if f.api.o.Mode == Development && p.Cause != nil {
+	facts, q := factsOf(ctx), *challenged(p)
+	q.RequestID = facts.requestID
+	if facts.api != nil {
+		facts.api.m.fail(p.Code)
+		if facts.api.o.Mode == Development && p.Cause != nil {
 			q.Debug = p.Cause.Error()
 		}
 	}
@@ -106,11 +106,11 @@ func fromHuma(status int, message string, errs []error) *problem.Problem {
 }
 
 func addField(p *problem.Problem, err error) *problem.Problem {
-	d, ok := err.(huma.ErrorDetailer)
+	errorDetailer, ok := err.(huma.ErrorDetailer)
 	if !ok {
 		return p.WithField("", err.Error())
 	}
-	location, message := d.ErrorDetail().Location, d.ErrorDetail().Message
+	location, message := errorDetailer.ErrorDetail().Location, errorDetailer.ErrorDetail().Message
 	if m := missing.FindStringSubmatch(message); m != nil {
 		location, message = location+"."+m[1], "required, and missing"
 	}

@@ -47,22 +47,22 @@ func TestErrors(t *testing.T) {
 		for _, mode := range []api.Mode{"", api.Production, api.Development} {
 			t.Run(name+", "+string(mode), func(t *testing.T) {
 				var log bytes.Buffer
-				r := failing(tc.err, func(o *api.Options) { o.Mode, o.Log = mode, slog.New(slog.NewTextHandler(&log, nil)) })
-				a := r.Do(t, "GET", "/api/fail", "good", nil)
+				rig := failing(tc.err, func(o *api.Options) { o.Mode, o.Log = mode, slog.New(slog.NewTextHandler(&log, nil)) })
+				answer := rig.Do(t, "GET", "/api/fail", "good", nil)
 				var p problem.Problem
-				a.JSON(t, &p)
-				if a.Status != tc.wantStatus || string(p.Code) != tc.wantCode || p.Status != tc.wantStatus || a.Header.Get("Retry-After") != tc.wantRetryAfter {
-					t.Errorf("answered %d, Retry-After %q: %s", a.Status, a.Header.Get("Retry-After"), a.Body)
+				answer.JSON(t, &p)
+				if answer.Status != tc.wantStatus || string(p.Code) != tc.wantCode || p.Status != tc.wantStatus || answer.Header.Get("Retry-After") != tc.wantRetryAfter {
+					t.Errorf("answered %d, Retry-After %q: %s", answer.Status, answer.Header.Get("Retry-After"), answer.Body)
 				}
-				if told := strings.Contains(string(a.Body), "canary"); told != (mode == api.Development) || told != (p.Debug != "") {
-					t.Errorf("the cause is told: %v: %s", told, a.Body)
+				if told := strings.Contains(string(answer.Body), "canary"); told != (mode == api.Development) || told != (p.Debug != "") {
+					t.Errorf("the cause is told: %v: %s", told, answer.Body)
 				}
 				logged := strings.Contains(log.String(), "canary") && strings.Contains(log.String(), p.RequestID)
-				if logged != tc.wantLogged || p.RequestID == "" || p.RequestID != a.Header.Get("X-Request-Id") {
+				if logged != tc.wantLogged || p.RequestID == "" || p.RequestID != answer.Header.Get("X-Request-Id") {
 					t.Errorf("request %q, log %q", p.RequestID, log.String())
 				}
-				if a.Header.Get("Content-Type") != "application/problem+json" || a.Header.Get("Cache-Control") != "no-store" {
-					t.Errorf("headers %v", a.Header)
+				if answer.Header.Get("Content-Type") != "application/problem+json" || answer.Header.Get("Cache-Control") != "no-store" {
+					t.Errorf("headers %v", answer.Header)
 				}
 			})
 		}
@@ -72,8 +72,8 @@ func TestErrors(t *testing.T) {
 // TestProblemsAreShared : one problem may answer many requests.
 func TestProblemsAreShared(t *testing.T) {
 	shared := problem.New(problem.Conflict, "it is there").WithCause(errSecret)
-	r := failing(shared, func(o *api.Options) { o.Mode = api.Development })
-	first, second := r.Do(t, "GET", "/api/fail", "good", nil), r.Do(t, "GET", "/api/fail", "good", nil)
+	rig := failing(shared, func(o *api.Options) { o.Mode = api.Development })
+	first, second := rig.Do(t, "GET", "/api/fail", "good", nil), rig.Do(t, "GET", "/api/fail", "good", nil)
 	if bytes.Equal(first.Body, second.Body) || shared.RequestID != "" || shared.Debug != "" {
 		t.Errorf("%s, %s; the shared one is %+v", first.Body, second.Body, shared)
 	}
@@ -100,18 +100,18 @@ func tryIt(t *testing.T, url string) apitest.Answer {
 
 // TestTimeout : a handler is told when its time is over, and so is the client.
 func TestTimeout(t *testing.T) {
-	r := newRig(func(o *api.Options) { o.Timeout = 50 * time.Millisecond })
-	register(r, "/api/try", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
-	if a := tryIt(t, serving(t, r).URL); a.Status != 504 || a.Code() != "timeout" {
-		t.Errorf("answered %d %s", a.Status, a.Body)
+	rig := newRig(func(o *api.Options) { o.Timeout = 50 * time.Millisecond })
+	register(rig, "/api/try", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+	if answer := tryIt(t, serving(t, rig).URL); answer.Status != 504 || answer.Code() != "timeout" {
+		t.Errorf("answered %d %s", answer.Status, answer.Body)
 	}
 }
 
 // TestBodyTimeIsNotTheHandlers : once the body is there, its time limit cuts nothing off.
 func TestBodyTimeIsNotTheHandlers(t *testing.T) {
 	const bound = 100 * time.Millisecond
-	r := newRig(func(o *api.Options) { o.BodyTimeout = bound })
-	register(r, "/api/try", func(ctx context.Context) error {
+	rig := newRig(func(o *api.Options) { o.BodyTimeout = bound })
+	register(rig, "/api/try", func(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -119,8 +119,8 @@ func TestBodyTimeIsNotTheHandlers(t *testing.T) {
 			return nil
 		}
 	})
-	if a := tryIt(t, serving(t, r).URL); a.Status != 204 {
-		t.Errorf("answered %d %s", a.Status, a.Body)
+	if answer := tryIt(t, serving(t, rig).URL); answer.Status != 204 {
+		t.Errorf("answered %d %s", answer.Status, answer.Body)
 	}
 }
 
@@ -149,18 +149,18 @@ func TestSlowBody(t *testing.T) {
 
 // TestPanic : the server answers with the request's id and lives on; what was broken is not told.
 func TestPanic(t *testing.T) {
-	r := newRig()
-	register(r, "/api/try", func(context.Context) error { panic("canary: a defect") })
-	srv := serving(t, r)
+	rig := newRig()
+	register(rig, "/api/try", func(context.Context) error { panic("canary: a defect") })
+	srv := serving(t, rig)
 	for range 2 {
-		a := tryIt(t, srv.URL)
+		answer := tryIt(t, srv.URL)
 		var p problem.Problem
-		if a.JSON(t, &p); a.Status != 500 || p.Code != problem.Internal || p.RequestID != a.Header.Get("X-Request-Id") || strings.Contains(string(a.Body), "canary") {
-			t.Errorf("answered %d %s", a.Status, a.Body)
+		if answer.JSON(t, &p); answer.Status != 500 || p.Code != problem.Internal || p.RequestID != answer.Header.Get("X-Request-Id") || strings.Contains(string(answer.Body), "canary") {
+			t.Errorf("answered %d %s", answer.Status, answer.Body)
 		}
 	}
-	if a := r.Do(t, "GET", "/api/things/1", "good", nil); a.Status != 200 {
-		t.Errorf("afterwards: %d %s", a.Status, a.Body)
+	if answer := rig.Do(t, "GET", "/api/things/1", "good", nil); answer.Status != 200 {
+		t.Errorf("afterwards: %d %s", answer.Status, answer.Body)
 	}
 }
 
@@ -168,15 +168,15 @@ func TestPanic(t *testing.T) {
 func TestTokensAreNotLogged(t *testing.T) {
 	for _, mode := range []api.Mode{api.Production, api.Development} {
 		var log bytes.Buffer
-		r := newRig(func(o *api.Options) {
+		rig := newRig(func(o *api.Options) {
 			o.Mode, o.Log = mode, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 			o.Limiter = &counter{allow: 0}
 		})
-		r.SignIn("canary-good", "u", "s", "agent")
+		rig.SignIn("canary-good", "u", "s", "agent")
 		for _, raw := range []string{"canary-bad", "canary-good"} {
-			a := r.Do(t, "GET", "/api/things/1?limit=canary", raw, nil)
-			if a.Status < 400 || strings.Contains(string(a.Body)+fmt.Sprint(a.Header)+log.String(), "canary") {
-				t.Errorf("%s: answered %d %v %s; log %s", mode, a.Status, a.Header, a.Body, log.String())
+			answer := rig.Do(t, "GET", "/api/things/1?limit=canary", raw, nil)
+			if answer.Status < 400 || strings.Contains(string(answer.Body)+fmt.Sprint(answer.Header)+log.String(), "canary") {
+				t.Errorf("%s: answered %d %v %s; log %s", mode, answer.Status, answer.Header, answer.Body, log.String())
 			}
 		}
 	}
@@ -195,8 +195,8 @@ func TestChallenge(t *testing.T) {
 		"no 401":           {problem.New(problem.Conflict, ""), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := failing(tc.err).Do(t, "GET", "/api/fail", "good", nil)
-			if got := strings.Join(a.Header.Values("WWW-Authenticate"), "|"); got != tc.want {
+			answer := failing(tc.err).Do(t, "GET", "/api/fail", "good", nil)
+			if got := strings.Join(answer.Header.Values("WWW-Authenticate"), "|"); got != tc.want {
 				t.Errorf("says %q, want %q", got, tc.want)
 			}
 		})
@@ -225,12 +225,12 @@ func TestOptionsCheck(t *testing.T) {
 // TestMetrics : each problem is counted once, whoever found it, and nothing that a client chooses is a label.
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	r := failing(errSecret, func(o *api.Options) { o.Metrics = registry })
-	r.Do(t, "GET", "/api/fail", "good", nil)             // by the handler
-	r.Do(t, "GET", "/api/things/1", "bad", nil)          // by the frame
-	r.Do(t, "GET", "/api/things/1?limit=0", "good", nil) // by huma
-	r.Do(t, "GET", "/api/things/1", "good", nil)         // none
-	r.Do(t, "GET", "/api/nothing/canary", "canary", nil) // no operation
+	rig := failing(errSecret, func(o *api.Options) { o.Metrics = registry })
+	rig.Do(t, "GET", "/api/fail", "good", nil)             // by the handler
+	rig.Do(t, "GET", "/api/things/1", "bad", nil)          // by the frame
+	rig.Do(t, "GET", "/api/things/1?limit=0", "good", nil) // by huma
+	rig.Do(t, "GET", "/api/things/1", "good", nil)         // none
+	rig.Do(t, "GET", "/api/nothing/canary", "canary", nil) // no operation
 	want := map[string]float64{"caly_api_problems_total internal": 1, "caly_api_problems_total invalid_token": 1, "caly_api_problems_total not_found": 1,
 		"caly_api_problems_total validation": 1, "caly_api_request_seconds fail": 1, "caly_api_request_seconds getThing": 3}
 	got := counts(t, registry)

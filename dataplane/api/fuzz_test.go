@@ -16,10 +16,10 @@ func FuzzCheckJSON(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		p := checkJSON(body)
-		if p != nil {
-			if len(p.Fields) != 1 || len(p.Fields[0].Path) > maxDevice || !utf8.ValidString(p.Fields[0].Path+p.Fields[0].Message) {
-				t.Errorf("refused with %+v", p.Fields)
+		problem := checkJSON(body)
+		if problem != nil {
+			if len(problem.Fields) != 1 || len(problem.Fields[0].Path) > maxDevice || !utf8.ValidString(problem.Fields[0].Path+problem.Fields[0].Message) {
+				t.Errorf("refused with %+v", problem.Fields)
 			}
 			return
 		}
@@ -64,22 +64,22 @@ func FuzzCutTenant(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
-		u, err := url.ParseRequestURI(path)
-		if err != nil || u.Scheme != "" || u.Host != "" {
+		address, err := url.ParseRequestURI(path)
+		if err != nil || address.Scheme != "" || address.Host != "" {
 			return
 		}
-		rest, id, ok := cutTenant(u)
+		rest, id, ok := cutTenant(address)
 		if !ok {
-			if rest != u {
+			if rest != address {
 				t.Errorf("%q is not cut, and changed", path)
 			}
 			return
 		}
 		namespace, name, _ := strings.Cut(id, "/")
-		if namespace == "" || name == "" || strings.Contains(name, "/") || "/t/"+id+rest.Path != u.Path || !strings.HasPrefix(rest.EscapedPath(), "/") {
+		if namespace == "" || name == "" || strings.Contains(name, "/") || "/t/"+id+rest.Path != address.Path || !strings.HasPrefix(rest.EscapedPath(), "/") {
 			t.Errorf("%q is cut into %q and %q", path, id, rest.EscapedPath())
 		}
-		if u.RawPath != "" && "/t/"+id+rest.RawPath != u.RawPath {
+		if address.RawPath != "" && "/t/"+id+rest.RawPath != address.RawPath {
 			t.Errorf("%q is cut into %q and %q", path, id, rest.RawPath)
 		}
 	})

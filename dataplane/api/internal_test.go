@@ -99,12 +99,12 @@ type tree struct {
 
 // TestPageOfRecursiveTypes ends.
 func TestPageOfRecursiveTypes(t *testing.T) {
-	a := New(Options{})
-	Register(a, Operation{Method: http.MethodPut, Path: "/api/tree", ID: "putTree", Tag: "t", Summary: "Put a tree", Access: SignedIn},
+	api := New(Options{})
+	Register(api, Operation{Method: http.MethodPut, Path: "/api/tree", ID: "putTree", Tag: "t", Summary: "Put a tree", Access: SignedIn},
 		func(context.Context, *struct{ Body tree }) (*struct{ Body []tree }, error) {
 			return nil, errors.New("never")
 		})
-	page := string(a.Page())
+	page := string(api.Page())
 	if !strings.Contains(page, "<code>children[].children[].name</code>") || !strings.Contains(page, "<code>[].children[].name</code>") || len(page) > 1<<20 {
 		t.Errorf("the page has %d bytes: %s", len(page), page)
 	}

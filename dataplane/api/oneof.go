@@ -8,9 +8,9 @@ type OneOf[S interface{ Values() []string }] string
 // Schema implements huma.SchemaProvider.
 func (OneOf[S]) Schema(huma.Registry) *huma.Schema {
 	var set S
-	s := &huma.Schema{Type: huma.TypeString}
+	schema := &huma.Schema{Type: huma.TypeString}
 	for _, v := range set.Values() {
-		s.Enum = append(s.Enum, v)
+		schema.Enum = append(schema.Enum, v)
 	}
-	return s
+	return schema
 }

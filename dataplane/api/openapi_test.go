@@ -17,8 +17,8 @@ import (
 
 func TestDocument(t *testing.T) {
 	for _, mode := range []api.Mode{api.Production, api.Development} {
-		r := newRig(func(o *api.Options) { o.Mode = mode })
-		if faults := apitest.Faults(r.Document()); len(faults) > 0 {
+		rig := newRig(func(o *api.Options) { o.Mode = mode })
+		if faults := apitest.Faults(rig.Document()); len(faults) > 0 {
 			t.Errorf("%s:\n%s", mode, strings.Join(faults, "\n"))
 		}
 	}
@@ -28,12 +28,12 @@ func TestDocument(t *testing.T) {
 // TestDocumentIsDeterministic : neither the order of registration nor a map's shows.
 func TestDocumentIsDeterministic(t *testing.T) {
 	build := func(ids ...string) []byte {
-		r := newRig()
+		rig := newRig()
 		for _, id := range ids {
-			api.Register(r.API, api.Operation{Method: http.MethodGet, Path: "/api/" + id, ID: id, Tag: "tag of " + id, Access: api.SignedIn, Summary: "Get",
+			api.Register(rig.API, api.Operation{Method: http.MethodGet, Path: "/api/" + id, ID: id, Tag: "tag of " + id, Access: api.SignedIn, Summary: "Get",
 				Errors: []problem.Code{problem.Conflict, problem.NotFound}}, func(context.Context, *struct{}) (*struct{}, error) { return nil, nil }) //nolint:nilnil // 204
 		}
-		return r.Document()
+		return rig.Document()
 	}
 	want := build("one", "two", "three")
 	for range 5 {
@@ -81,30 +81,30 @@ func TestErrorsOfOperations(t *testing.T) {
 
 // TestStatic : document and page need no tenant, are kept for a while, and are not sent twice.
 func TestStatic(t *testing.T) {
-	r := newRig()
+	rig := newRig()
 	for path, kind := range map[string]string{"/openapi.json": "application/json", "/docs": "text/html; charset=utf-8", "/t/acme/support/docs": "text/html; charset=utf-8"} {
-		first := r.Send(request("GET", path))
+		first := rig.Send(request("GET", path))
 		etag := first.Header.Get("ETag")
 		if first.Status != 200 || first.Header.Get("Content-Type") != kind || first.Header.Get("Cache-Control") != "public, max-age=300" || etag == "" {
 			t.Errorf("%s: %d %v", path, first.Status, first.Header)
 		}
-		if again := r.Send(request("GET", path, "If-None-Match: "+etag)); again.Status != 304 || len(again.Body) > 0 {
+		if again := rig.Send(request("GET", path, "If-None-Match: "+etag)); again.Status != 304 || len(again.Body) > 0 {
 			t.Errorf("%s again: %d, %d bytes", path, again.Status, len(again.Body))
 		}
-		if a := r.Send(request("POST", path)); a.Status != 405 {
-			t.Errorf("%s, posted: %d", path, a.Status)
+		if answer := rig.Send(request("POST", path)); answer.Status != 405 {
+			t.Errorf("%s, posted: %d", path, answer.Status)
 		}
 	}
-	if a := r.Send(request("GET", "/openapi.json")); !bytes.Equal(a.Body, r.Document()) {
+	if answer := rig.Send(request("GET", "/openapi.json")); !bytes.Equal(answer.Body, rig.Document()) {
 		t.Error("what is served is not the document")
 	}
 }
 
 // TestPage : a page that needs no script, and may run none.
 func TestPage(t *testing.T) {
-	r := newRig()
-	a := r.Send(request("GET", "/docs"))
-	body := string(a.Body)
+	rig := newRig()
+	answer := rig.Send(request("GET", "/docs"))
+	body := string(answer.Body)
 	for _, want := range []string{"POST /api/auth/things", "Make a thing", "<p>With <code>code</code> and &lt;b&gt;.</p>", "parts[].size", "One of small, large.",
 		"Length 2 to 20.", "thing.notes", "Value 1 to 100. Default 10.", `id="problem-invalid_token"`, `href="#problem-rate_limited"`, "For: admin. Answers 204."} {
 		if !strings.Contains(body, want) {
@@ -121,7 +121,7 @@ func TestPage(t *testing.T) {
 			t.Errorf("the page has %q: %s", never, body[max(i-40, 0):min(i+40, len(body))])
 		}
 	}
-	csp := a.Header.Get("Content-Security-Policy")
+	csp := answer.Header.Get("Content-Security-Policy")
 	if !strings.HasPrefix(csp, "default-src 'none'; style-src 'sha256-") || strings.Contains(csp, "unsafe") || strings.Contains(csp, "script-src") {
 		t.Errorf("Content-Security-Policy: %s", csp)
 	}

@@ -38,10 +38,10 @@ func newAsset(kind string, body []byte) asset {
 }
 
 func (s asset) serve(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("Cache-Control", "public, max-age=300")
-	h.Set("Content-Type", s.kind)
-	h.Set("ETag", s.etag)
+	header := w.Header()
+	header.Set("Cache-Control", "public, max-age=300")
+	header.Set("Content-Type", s.kind)
+	header.Set("ETag", s.etag)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(s.body))
 }
 

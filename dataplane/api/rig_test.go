@@ -67,8 +67,8 @@ func see(ctx context.Context, limit int) (*seenOutput, error) {
 	if t := api.TenantOf(ctx); t != nil {
 		out.Body.Tenant = t.ID
 	}
-	if p := api.PrincipalOf(ctx); p != nil {
-		out.Body.UserID, out.Body.SessionID, out.Body.Role = p.UserID, p.SessionID, p.Role
+	if principal := api.PrincipalOf(ctx); principal != nil {
+		out.Body.UserID, out.Body.SessionID, out.Body.Role = principal.UserID, principal.SessionID, principal.Role
 	}
 	_, out.Body.Deadline = ctx.Deadline()
 	return out, nil
@@ -76,50 +76,50 @@ func see(ctx context.Context, limit int) (*seenOutput, error) {
 
 // newRig is an API with one operation of each kind. Its tokens are "good" (an agent) and "admin".
 func newRig(change ...func(*api.Options)) *apitest.Rig {
-	r := apitest.New(change...)
-	r.SignIn("good", "user-1", "session-1", "agent")
-	r.SignIn("admin", "user-2", "session-2", "admin")
-	api.Register(r.API, api.Operation{Method: http.MethodPost, Path: "/api/auth/things", ID: "makeThing", Tag: "things", Access: api.Public,
+	rig := apitest.New(change...)
+	rig.SignIn("good", "user-1", "session-1", "agent")
+	rig.SignIn("admin", "user-2", "session-2", "admin")
+	api.Register(rig.API, api.Operation{Method: http.MethodPost, Path: "/api/auth/things", ID: "makeThing", Tag: "things", Access: api.Public,
 		Summary: "Make a thing", Description: "First.\n\nWith `code` and <b>.", Status: http.StatusCreated, Errors: []problem.Code{problem.Conflict}},
 		func(_ context.Context, in *thingInput) (*thingOutput, error) {
 			out := &thingOutput{Location: "/api/things/1"}
 			out.Body.ID, out.Body.Thing = "1", in.Body
 			return out, nil
 		})
-	api.Register(r.API, api.Operation{Method: http.MethodGet, Path: "/api/things/{id}", ID: "getThing", Tag: "things", Access: api.SignedIn,
+	api.Register(rig.API, api.Operation{Method: http.MethodGet, Path: "/api/things/{id}", ID: "getThing", Tag: "things", Access: api.SignedIn,
 		Summary: "Get a thing"}, func(ctx context.Context, in *listInput) (*seenOutput, error) { return see(ctx, in.Limit) })
-	api.Register(r.API, api.Operation{Method: http.MethodDelete, Path: "/api/things/{id}", ID: "deleteThing", Tag: "things",
+	api.Register(rig.API, api.Operation{Method: http.MethodDelete, Path: "/api/things/{id}", ID: "deleteThing", Tag: "things",
 		Access: api.Roles("admin"), Summary: "Delete a thing"}, func(context.Context, *struct {
 		ID string `path:"id"`
 	}) (*struct{}, error) {
 		return nil, nil //nolint:nilnil // as huma has it: 204
 	})
-	api.Register(r.API, api.Operation{Method: http.MethodGet, Path: "/api/auth/who", ID: "who", Tag: "auth", Access: api.Public,
+	api.Register(rig.API, api.Operation{Method: http.MethodGet, Path: "/api/auth/who", ID: "who", Tag: "auth", Access: api.Public,
 		Summary: "Say who asks"}, func(ctx context.Context, _ *struct{}) (*seenOutput, error) { return see(ctx, 0) })
-	return r
+	return rig
 }
 
 // failing is a rig whose GET /api/fail fails with an error.
 func failing(err error, change ...func(*api.Options)) *apitest.Rig {
-	r := newRig(change...)
-	api.Register(r.API, api.Operation{Method: http.MethodGet, Path: "/api/fail", ID: "fail", Tag: "things", Access: api.SignedIn, Summary: "Fail"},
+	rig := newRig(change...)
+	api.Register(rig.API, api.Operation{Method: http.MethodGet, Path: "/api/fail", ID: "fail", Tag: "things", Access: api.SignedIn, Summary: "Fail"},
 		func(context.Context, *struct{}) (*struct{}, error) { return nil, err })
-	return r
+	return rig
 }
 
 // request is one without a body, from a known address.
 func request(method, target string, headers ...string) *http.Request {
-	r := httptest.NewRequest(method, target, nil)
-	r.RemoteAddr = "192.0.2.7:40000"
+	req := httptest.NewRequest(method, target, nil)
+	req.RemoteAddr = "192.0.2.7:40000"
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
 		if name == "Host" {
-			r.Host = value
+			req.Host = value
 			continue
 		}
-		r.Header.Add(name, value)
+		req.Header.Add(name, value)
 	}
-	return r
+	return req
 }
 
 func tenantNamed(id string, change ...func(*tenantconfig.Tenant)) *tenantconfig.Tenant {

@@ -53,8 +53,8 @@ func (a *API) route(w http.ResponseWriter, r *http.Request) (pattern string, p *
 // allowed are the methods of a path, for Allow; empty: the path does not exist.
 func (a *API) allowed(r *http.Request) string {
 	probe := headerOnly{}
-	h, _ := a.mux.Handler(r)
-	h.ServeHTTP(probe, r)
+	handler, _ := a.mux.Handler(r)
+	handler.ServeHTTP(probe, r)
 	return http.Header(probe).Get("Allow")
 }
 
@@ -83,11 +83,11 @@ func below(path, prefix string) bool {
 
 // secure sets the headers that all answers have.
 func (a *API) secure(w http.ResponseWriter, r *http.Request) {
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Add("Vary", "Origin")
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Add("Vary", "Origin")
 	if verify.OutsideURL(r, a.o.TrustedProxies).Scheme == "https" {
-		h.Set("Strict-Transport-Security", "max-age=31536000")
+		header.Set("Strict-Transport-Security", "max-age=31536000")
 	}
 }

@@ -43,19 +43,19 @@ func TestPaths(t *testing.T) {
 		"HEAD is GET without body": {"HEAD", "/api/auth/who", 200, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig()
+			rig := newRig()
 			req := request(tc.method, "/", "X-Caly-Tenant: acme/support")
-			u, err := url.ParseRequestURI("http://caly.example" + tc.path)
+			address, err := url.ParseRequestURI("http://caly.example" + tc.path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			req.URL = &url.URL{Path: u.Path, RawPath: u.RawPath}
-			a := r.Send(req)
-			if a.Status != tc.want || a.Header.Get("Allow") != tc.wantAllow || a.Header.Get("Location") != "" {
-				t.Errorf("answered %d %v %s", a.Status, a.Header, a.Body)
+			req.URL = &url.URL{Path: address.Path, RawPath: address.RawPath}
+			answer := rig.Send(req)
+			if answer.Status != tc.want || answer.Header.Get("Allow") != tc.wantAllow || answer.Header.Get("Location") != "" {
+				t.Errorf("answered %d %v %s", answer.Status, answer.Header, answer.Body)
 			}
-			if (tc.want == 404 || tc.want == 405) && a.Code() != "not_found" {
-				t.Errorf("answered %s", a.Body)
+			if (tc.want == 404 || tc.want == 405) && answer.Code() != "not_found" {
+				t.Errorf("answered %s", answer.Body)
 			}
 		})
 	}
@@ -63,12 +63,12 @@ func TestPaths(t *testing.T) {
 
 // TestPattern : the log is told the pattern, not the path, also of what panics.
 func TestPattern(t *testing.T) {
-	r := newRig()
-	register(r, "/api/try", func(context.Context) error { return nil })
+	rig := newRig()
+	register(rig, "/api/try", func(context.Context) error { return nil })
 	for path, want := range map[string]string{"/t/acme/support/api/things/7": "GET /api/things/{id}", "/api/nothing": "", "/raw/x": "/raw/"} {
-		r.Handle("/raw/", http.NotFoundHandler())
+		rig.Handle("/raw/", http.NotFoundHandler())
 		req := request("GET", path)
-		r.Send(req)
+		rig.Send(req)
 		if req.Pattern != want {
 			t.Errorf("%s has the pattern %q, want %q", path, req.Pattern, want)
 		}
@@ -77,15 +77,15 @@ func TestPattern(t *testing.T) {
 
 // TestHandle : what is beside the operations sees requests as they came.
 func TestHandle(t *testing.T) {
-	r := newRig()
+	rig := newRig()
 	echo := http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { _, _ = w.Write([]byte("raw " + req.URL.Path)) })
-	r.Handle("/webhooks/", echo)
-	r.Handle("/keys.json", echo)
+	rig.Handle("/webhooks/", echo)
+	rig.Handle("/keys.json", echo)
 	for path, want := range map[string]string{"/webhooks//x/../y/": "raw /webhooks//x/../y/", "/keys.json": "raw /keys.json", "/keys.json/": "", "/webhooks": ""} {
 		req := request("GET", "/")
 		req.URL.Path = path
-		if a := r.Send(req); want != "" && string(a.Body) != want || want == "" && a.Status != 404 || a.Header.Get("Cache-Control") != "" && want != "" {
-			t.Errorf("%s: %d %v %s", path, a.Status, a.Header, a.Body)
+		if answer := rig.Send(req); want != "" && string(answer.Body) != want || want == "" && answer.Status != 404 || answer.Header.Get("Cache-Control") != "" && want != "" {
+			t.Errorf("%s: %d %v %s", path, answer.Status, answer.Header, answer.Body)
 		}
 	}
 }
@@ -106,13 +106,13 @@ func TestHeaders(t *testing.T) {
 		"refused before a handler": {"https://caly.example/api/things/1", nil, hsts},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(func(o *api.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })
+			rig := newRig(func(o *api.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })
 			req := request("GET", tc.target, append(tc.headers, "X-Caly-Tenant: acme/support")...)
 			if peer := req.Header.Get("peer"); peer != "" {
 				req.RemoteAddr = peer
 			}
-			h := r.Send(req).Header
-			got := []string{h.Get("Strict-Transport-Security"), h.Get("Cache-Control"), h.Get("X-Content-Type-Options"), strings.Join(h.Values("Vary"), ", ")}
+			header := rig.Send(req).Header
+			got := []string{header.Get("Strict-Transport-Security"), header.Get("Cache-Control"), header.Get("X-Content-Type-Options"), strings.Join(header.Values("Vary"), ", ")}
 			if d := cmp.Diff([]string{tc.wantHSTS, "no-store", "nosniff", "Origin"}, got); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
@@ -150,11 +150,11 @@ func TestOrigins(t *testing.T) {
 		"by another's token":        {"GET", "/t/acme/sales/api/things/1", page, []string{"Authorization: Bearer good"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := originRig().Send(request(tc.method, tc.path, append(tc.headers, "Origin: "+tc.origin)...))
-			if got := a.Header.Get("Access-Control-Allow-Origin"); got != tc.want || a.Header.Get("Access-Control-Allow-Credentials") != "" {
-				t.Errorf("allows %q, want %q: %d %v", got, tc.want, a.Status, a.Header)
+			answer := originRig().Send(request(tc.method, tc.path, append(tc.headers, "Origin: "+tc.origin)...))
+			if got := answer.Header.Get("Access-Control-Allow-Origin"); got != tc.want || answer.Header.Get("Access-Control-Allow-Credentials") != "" {
+				t.Errorf("allows %q, want %q: %d %v", got, tc.want, answer.Status, answer.Header)
 			}
-			if exposes := a.Header.Get("Access-Control-Expose-Headers"); (exposes != "") != (tc.want != "") {
+			if exposes := answer.Header.Get("Access-Control-Expose-Headers"); (exposes != "") != (tc.want != "") {
 				t.Errorf("exposes %q", exposes)
 			}
 		})
@@ -162,11 +162,11 @@ func TestOrigins(t *testing.T) {
 }
 
 func originRig() *apitest.Rig {
-	r := newRig()
-	origins(page)(r.Tenant)
-	hosts("support.example")(r.Tenant)
-	r.Know(r.Tenant, tenantNamed("acme/sales", origins("https://sales.example")), tenantNamed("acme/mute", func(t *tenantconfig.Tenant) { t.Auth = nil }))
-	return r
+	rig := newRig()
+	origins(page)(rig.Tenant)
+	hosts("support.example")(rig.Tenant)
+	rig.Know(rig.Tenant, tenantNamed("acme/sales", origins("https://sales.example")), tenantNamed("acme/mute", func(t *tenantconfig.Tenant) { t.Auth = nil }))
+	return rig
 }
 
 // TestPreflight is answered without a token, and only for what is there.
@@ -187,17 +187,17 @@ func TestPreflight(t *testing.T) {
 		"by host":          {"/api/auth/things", page, "POST", []string{"Host: support.example"}, 204},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := originRig().Send(request("OPTIONS", tc.path, append(tc.headers, "Origin: "+tc.origin, "Access-Control-Request-Method: "+tc.method,
+			answer := originRig().Send(request("OPTIONS", tc.path, append(tc.headers, "Origin: "+tc.origin, "Access-Control-Request-Method: "+tc.method,
 				"Access-Control-Request-Headers: authorization, content-type")...))
-			if a.Status != tc.want {
-				t.Fatalf("answered %d, want %d: %s", a.Status, tc.want, a.Body)
+			if answer.Status != tc.want {
+				t.Fatalf("answered %d, want %d: %s", answer.Status, tc.want, answer.Body)
 			}
-			got := fmt.Sprint(a.Header.Get("Access-Control-Allow-Methods"), "|", a.Header.Get("Access-Control-Allow-Headers"), "|", a.Header.Get("Access-Control-Max-Age"))
+			got := fmt.Sprint(answer.Header.Get("Access-Control-Allow-Methods"), "|", answer.Header.Get("Access-Control-Allow-Headers"), "|", answer.Header.Get("Access-Control-Max-Age"))
 			want := "||"
 			if tc.want == 204 {
 				want = tc.method + "|Authorization, Content-Type, X-Caly-Tenant|600"
 			}
-			if got != want || tc.want == 204 && a.Header.Get("Access-Control-Allow-Origin") != page {
+			if got != want || tc.want == 204 && answer.Header.Get("Access-Control-Allow-Origin") != page {
 				t.Errorf("allows %q, want %q", got, want)
 			}
 		})

@@ -30,12 +30,12 @@ func serveSlots(t *testing.T, places int) (r *apitest.Rig, address string) {
 // slowBody sends the head of a request, and one byte of its body.
 func slowBody(t *testing.T, address, head string) {
 	t.Helper()
-	c, err := net.Dial("tcp", address)
+	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() })
-	_, err = fmt.Fprintf(c, "POST /api/auth/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+
+	t.Cleanup(func() { _ = conn.Close() })
+	_, err = fmt.Fprintf(conn, "POST /api/auth/things HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+
 		"Content-Length: 100\r\n%s\r\n{", head)
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +46,7 @@ func slowBody(t *testing.T, address, head string) {
 // in, and that they give their places to public requests.
 func TestSlowBodies(t *testing.T) {
 	const places = 8
-	r, address := serveSlots(t, places)
+	rig, address := serveSlots(t, places)
 	for range 2 * places {
 		slowBody(t, address, "X-Caly-Tenant: acme/support\r\n")
 	}
@@ -57,7 +57,7 @@ func TestSlowBodies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			req.Header.Set("X-Caly-Tenant", r.Tenant.ID)
+			req.Header.Set("X-Caly-Tenant", rig.Tenant.ID)
 			if bearer != "" {
 				req.Header.Set("Authorization", "Bearer "+bearer)
 			}
@@ -80,12 +80,12 @@ func TestSlowBodies(t *testing.T) {
 // TestTenantShare tests that one tenant's requests in progress leave places for another tenant.
 func TestTenantShare(t *testing.T) {
 	const places = 8
-	r := newRig(func(o *api.Options) { o.MaxInFlight = places })
+	rig := newRig(func(o *api.Options) { o.MaxInFlight = places })
 	other := tenantNamed("globex/sales")
-	r.Know(r.Tenant, other)
-	r.Tokens.Add("other", apitest.ClaimsOf(other, "user-3", "session-3", "agent"))
+	rig.Know(rig.Tenant, other)
+	rig.Tokens.Add("other", apitest.ClaimsOf(other, "user-3", "session-3", "agent"))
 	started, finish := make(chan struct{}, places), make(chan struct{})
-	api.Register(r.API, api.Operation{
+	api.Register(rig.API, api.Operation{
 		Method: http.MethodGet, Path: "/api/slow", ID: "slow", Tag: "things", Access: api.SignedIn, Summary: "Be slow",
 	}, func(context.Context, *struct{}) (*struct{}, error) {
 		started <- struct{}{}
@@ -95,23 +95,23 @@ func TestTenantShare(t *testing.T) {
 	var requests sync.WaitGroup
 	for range places / 4 {
 		requests.Go(func() {
-			if a := r.Do(t, "GET", "/api/slow", "good", nil); a.Status != http.StatusNoContent {
-				t.Errorf("within the share: %d %s", a.Status, a.Body)
+			if answer := rig.Do(t, "GET", "/api/slow", "good", nil); answer.Status != http.StatusNoContent {
+				t.Errorf("within the share: %d %s", answer.Status, answer.Body)
 			}
 		})
 		<-started
 	}
-	a := r.Do(t, "GET", "/api/things/1", "good", nil)
-	if a.Status != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" {
-		t.Errorf("beyond the share: %d %s", a.Status, a.Body)
+	answer := rig.Do(t, "GET", "/api/things/1", "good", nil)
+	if answer.Status != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" {
+		t.Errorf("beyond the share: %d %s", answer.Status, answer.Body)
 	}
-	if a := r.Send(request("GET", "/api/things/1", "Authorization: Bearer other")); a.Status != http.StatusOK {
-		t.Errorf("another tenant: %d %s", a.Status, a.Body)
+	if answer := rig.Send(request("GET", "/api/things/1", "Authorization: Bearer other")); answer.Status != http.StatusOK {
+		t.Errorf("another tenant: %d %s", answer.Status, answer.Body)
 	}
 	close(finish)
 	requests.Wait()
-	if a := r.Do(t, "GET", "/api/things/1", "good", nil); a.Status != http.StatusOK {
-		t.Errorf("afterwards: %d %s", a.Status, a.Body)
+	if answer := rig.Do(t, "GET", "/api/things/1", "good", nil); answer.Status != http.StatusOK {
+		t.Errorf("afterwards: %d %s", answer.Status, answer.Body)
 	}
 }
 
@@ -123,8 +123,8 @@ type pipes struct {
 
 func (p *pipes) Accept() (net.Conn, error) {
 	select {
-	case c := <-p.conns:
-		return c, nil
+	case conn := <-p.conns:
+		return conn, nil
 	case <-p.done:
 		return nil, net.ErrClosed
 	}
@@ -135,9 +135,9 @@ func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 // TestSlowReaders tests that clients that do not read a large answer give their places to others.
 func TestSlowReaders(t *testing.T) {
 	const places = 4
-	r := newRig(func(o *api.Options) { o.MaxInFlight = places })
+	rig := newRig(func(o *api.Options) { o.MaxInFlight = places })
 	listener := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
-	s := &http.Server{Handler: server.Middleware(r.API, quiet), ReadHeaderTimeout: slotPatience}
+	s := &http.Server{Handler: server.Middleware(rig.API, quiet), ReadHeaderTimeout: slotPatience}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(listener) }()
 	t.Cleanup(func() {
@@ -156,6 +156,6 @@ func TestSlowReaders(t *testing.T) {
 		}
 	}
 	eventually.Within(slotPatience).Holds(t, "another request is answered", func() bool {
-		return r.Do(t, "GET", "/api/auth/who", "", nil).Status == http.StatusOK
+		return rig.Do(t, "GET", "/api/auth/who", "", nil).Status == http.StatusOK
 	})
 }

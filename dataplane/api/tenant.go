@@ -48,10 +48,10 @@ func (n naming) with(ids ...string) naming {
 // names returns the URL without the tenant's prefix, and the tenants that the request names.
 func (a *API) names(r *http.Request) (*url.URL, naming) {
 	var n naming
-	u := r.URL
+	address := r.URL
 	if a.from[FromPath] {
-		if stripped, id, ok := cutTenant(u); ok {
-			u, n = stripped, n.with(id)
+		if stripped, id, ok := cutTenant(address); ok {
+			address, n = stripped, n.with(id)
 		}
 	}
 	if a.from[FromHost] {
@@ -63,7 +63,7 @@ func (a *API) names(r *http.Request) (*url.URL, naming) {
 	if a.from[FromHeader] {
 		n = n.with(r.Header.Values(tenantHeader)...)
 	}
-	return u, n
+	return address, n
 }
 
 // cutTenant takes /t/{namespace}/{tenant} off a path.

@@ -62,12 +62,12 @@ func TestTenantNaming(t *testing.T) {
 			wantStatus: 400, wantCode: "validation"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(func(o *api.Options) { o.TenantFrom = tc.from })
-			hosts("support.example", "both.example")(r.Tenant)
-			r.Know(r.Tenant, tenantNamed("acme/sales", hosts("sales.example", "both.example")),
+			rig := newRig(func(o *api.Options) { o.TenantFrom = tc.from })
+			hosts("support.example", "both.example")(rig.Tenant)
+			rig.Know(rig.Tenant, tenantNamed("acme/sales", hosts("sales.example", "both.example")),
 				tenantNamed("acme/mute", func(t *tenantconfig.Tenant) { t.Auth = nil }),
 				tenantNamed("acme/late", func(t *tenantconfig.Tenant) { t.Suspended = true }))
-			got := r.Send(request("GET", tc.path, tc.headers...))
+			got := rig.Send(request("GET", tc.path, tc.headers...))
 			if got.Status != tc.wantStatus || got.Code() != tc.wantCode {
 				t.Fatalf("answered %d %q: %s", got.Status, got.Code(), got.Body)
 			}
@@ -98,11 +98,11 @@ func TestFacts(t *testing.T) {
 		"a device that commands": {headers: []string{"User-Agent: a\x1b[31mb\xff\u202ec"}, want: seen{Client: "192.0.2.7", Device: "a[31mbc"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(func(o *api.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })
-			a := r.Send(request("GET", "/api/things/1?limit=7", append(tc.headers, "Authorization: Bearer good")...))
+			rig := newRig(func(o *api.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })
+			answer := rig.Send(request("GET", "/api/things/1?limit=7", append(tc.headers, "Authorization: Bearer good")...))
 			tc.want.Tenant, tc.want.UserID, tc.want.SessionID, tc.want.Role = "acme/support", "user-1", "session-1", "agent"
-			tc.want.Limit, tc.want.Deadline, tc.want.RequestID = 7, true, a.Header.Get("X-Request-Id")
-			if d := cmp.Diff(tc.want, told(t, a)); d != "" || tc.want.RequestID == "" {
+			tc.want.Limit, tc.want.Deadline, tc.want.RequestID = 7, true, answer.Header.Get("X-Request-Id")
+			if d := cmp.Diff(tc.want, told(t, answer)); d != "" || tc.want.RequestID == "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})
@@ -111,11 +111,11 @@ func TestFacts(t *testing.T) {
 
 // TestForwardedHost names the tenant only where a trusted proxy says it.
 func TestForwardedHost(t *testing.T) {
-	r := newRig(func(o *api.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })
-	hosts("support.example")(r.Tenant)
-	r.Know(r.Tenant)
-	if a := r.Send(request("GET", "/api/auth/who", "X-Forwarded-Host: support.example")); a.Status != 200 {
-		t.Errorf("answered %d %s", a.Status, a.Body)
+	rig := newRig(func(o *api.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })
+	hosts("support.example")(rig.Tenant)
+	rig.Know(rig.Tenant)
+	if answer := rig.Send(request("GET", "/api/auth/who", "X-Forwarded-Host: support.example")); answer.Status != 200 {
+		t.Errorf("answered %d %s", answer.Status, answer.Body)
 	}
 }
 
@@ -136,10 +136,10 @@ func TestHostOfThePlatformNamesNoTenant(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(func(o *api.Options) { o.PlatformHosts = tc.platform })
-			hosts("support.example")(r.Tenant)
-			r.Know(r.Tenant, tenantNamed("acme/sales"))
-			if got := r.Send(request("GET", path, "Host: support.example")); got.Status != tc.wantStatus {
+			rig := newRig(func(o *api.Options) { o.PlatformHosts = tc.platform })
+			hosts("support.example")(rig.Tenant)
+			rig.Know(rig.Tenant, tenantNamed("acme/sales"))
+			if got := rig.Send(request("GET", path, "Host: support.example")); got.Status != tc.wantStatus {
 				t.Errorf("answered %d %s, want %d", got.Status, got.Body, tc.wantStatus)
 			}
 		})
@@ -164,11 +164,11 @@ func TestTenantsNotYetKnown(t *testing.T) {
 		"a wrong token":        {target: "/api/things/1", headers: []string{"Authorization: Bearer bad"}, want: 401},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig()
-			if r.LackConfigs(); tc.known {
-				r.LackConfigs(apitest.NewTenant())
+			rig := newRig()
+			if rig.LackConfigs(); tc.known {
+				rig.LackConfigs(apitest.NewTenant())
 			}
-			got := r.Send(request("GET", tc.target, tc.headers...))
+			got := rig.Send(request("GET", tc.target, tc.headers...))
 			if got.Status != tc.want || (got.Header.Get("Retry-After") != "") != (tc.want == 503) {
 				t.Errorf("answered %d, Retry-After %q: %s", got.Status, got.Header.Get("Retry-After"), got.Body)
 			}

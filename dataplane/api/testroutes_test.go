@@ -36,19 +36,19 @@ func TestTestRoutes(t *testing.T) {
 	} {
 		for i, path := range paths {
 			t.Run(name+", "+path, func(t *testing.T) {
-				r := newRig(func(o *api.Options) { o.Mode, o.TestToken = tc.mode, secret.Sensitive(tc.configured) })
+				rig := newRig(func(o *api.Options) { o.Mode, o.TestToken = tc.mode, secret.Sensitive(tc.configured) })
 				method, target, _ := strings.Cut(path, " ")
 				var body any
 				if method == "POST" {
 					body = `{"a":[1,null]}`
 				}
-				a := r.Do(t, method, target, tc.shown, body)
+				answer := rig.Do(t, method, target, tc.shown, body)
 				want, wantCode := tc.want, tc.wantCode
 				if want == 0 {
 					want, wantCode = []int{200, 200, 409, 500}[i], []string{"", "", "conflict", "internal"}[i]
 				}
-				if a.Status != want || a.Code() != wantCode || strings.Contains(string(a.Body), "sesame") {
-					t.Errorf("answered %d %s", a.Status, a.Body)
+				if answer.Status != want || answer.Code() != wantCode || strings.Contains(string(answer.Body), "sesame") {
+					t.Errorf("answered %d %s", answer.Status, answer.Body)
 				}
 			})
 		}
@@ -57,35 +57,35 @@ func TestTestRoutes(t *testing.T) {
 
 // TestProductionHasNoTrace of the test routes: what is absent is absent in the same words, and in the document too.
 func TestProductionHasNoTrace(t *testing.T) {
-	r := newRig(func(o *api.Options) { o.TestToken = "sesame" })
-	there, nowhere := r.Do(t, "GET", "/api/test/ping", "sesame", nil), r.Do(t, "GET", "/api/made/up", "sesame", nil)
+	rig := newRig(func(o *api.Options) { o.TestToken = "sesame" })
+	there, nowhere := rig.Do(t, "GET", "/api/test/ping", "sesame", nil), rig.Do(t, "GET", "/api/made/up", "sesame", nil)
 	same := func(a apitest.Answer) string {
 		return fmt.Sprint(a.Status, strings.ReplaceAll(string(a.Body), a.Header.Get("X-Request-Id"), "ID"), len(a.Header))
 	}
 	if same(there) != same(nowhere) {
 		t.Errorf("%s\nand %s", same(there), same(nowhere))
 	}
-	if bytes.Contains(bytes.ToLower(r.Document()), []byte("test")) {
+	if bytes.Contains(bytes.ToLower(rig.Document()), []byte("test")) {
 		t.Error("the document tells of tests")
 	}
 }
 
 // TestEveryProblem : the test routes answer with each of the codes, as the table has it.
 func TestEveryProblem(t *testing.T) {
-	r := newRig(func(o *api.Options) { o.Mode, o.TestToken = api.Development, "sesame" })
+	rig := newRig(func(o *api.Options) { o.Mode, o.TestToken = api.Development, "sesame" })
 	for _, row := range problem.Table() {
-		a := r.Do(t, "GET", "/api/test/error/"+string(row.Code), "sesame", nil)
+		answer := rig.Do(t, "GET", "/api/test/error/"+string(row.Code), "sesame", nil)
 		var p problem.Problem
-		a.JSON(t, &p)
-		got := []any{a.Status, p.Status, p.Code, p.Title, p.Type}
+		answer.JSON(t, &p)
+		got := []any{answer.Status, p.Status, p.Code, p.Title, p.Type}
 		if want := []any{row.Status, row.Status, row.Code, row.Title, row.Type()}; !slices.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", row.Code, got, want)
 		}
 	}
-	if a := r.Do(t, "GET", "/api/test/error/made_up", "sesame", nil); a.Status != 404 {
-		t.Errorf("a made up code: %d %s", a.Status, a.Body)
+	if answer := rig.Do(t, "GET", "/api/test/error/made_up", "sesame", nil); answer.Status != 404 {
+		t.Errorf("a made up code: %d %s", answer.Status, answer.Body)
 	}
-	if a := r.Do(t, "POST", "/api/test/echo", "sesame", `{"a":1,"a":2}`); a.Status != 400 {
-		t.Errorf("what is not strict is echoed: %d %s", a.Status, a.Body)
+	if answer := rig.Do(t, "POST", "/api/test/echo", "sesame", `{"a":1,"a":2}`); answer.Status != 400 {
+		t.Errorf("what is not strict is echoed: %d %s", answer.Status, answer.Body)
 	}
 }

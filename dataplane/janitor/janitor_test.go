@@ -85,8 +85,8 @@ func TestRun(t *testing.T) {
 	reg, db := &fakeStreams{rows: 2, streams: 1}, &reaper{dead: 2500}
 	metrics := prometheus.NewPedanticRegistry()
 	j := New(Options{Store: db, Registry: reg, Tenants: tenants, Every: 10 * time.Millisecond, ReapEvery: 2 * time.Millisecond, Unseen: time.Millisecond, Registerer: metrics})
-	if s := j.Stats(); s.IsRunning || s.LastCleanupTime != nil || s.SessionsCleanedUp != 0 {
-		t.Errorf("before it starts: %+v", s)
+	if stats := j.Stats(); stats.IsRunning || stats.LastCleanupTime != nil || stats.SessionsCleanedUp != 0 {
+		t.Errorf("before it starts: %+v", stats)
 	}
 	stop := start(t, j)
 	eventually.Holds(t, "all that is dead is ended, in batches", func() bool {
@@ -97,13 +97,13 @@ func TestRun(t *testing.T) {
 	}
 	before := reg.calls.Load()
 	stop()
-	s, calls := j.Stats(), int64(reg.calls.Load())
-	if int64(before) >= calls || s.IsRunning || s.SessionsCleanedUp != 2500+2*calls || s.OrphanedConnectionsClosed != calls ||
-		s.LastCleanupTime == nil || time.Since(*s.LastCleanupTime) > time.Minute {
-		t.Errorf("%d cleanups, %d before the stop: %+v", calls, before, s)
+	stats, calls := j.Stats(), int64(reg.calls.Load())
+	if int64(before) >= calls || stats.IsRunning || stats.SessionsCleanedUp != 2500+2*calls || stats.OrphanedConnectionsClosed != calls ||
+		stats.LastCleanupTime == nil || time.Since(*stats.LastCleanupTime) > time.Minute {
+		t.Errorf("%d cleanups, %d before the stop: %+v", calls, before, stats)
 	}
-	want := map[string]float64{"caly_cleanup_sessions_total": float64(s.SessionsCleanedUp), "caly_cleanup_orphaned_connections_total": float64(calls),
-		"caly_cleanup_runs_total": float64(calls), "caly_cleanup_last_success_timestamp_seconds": float64(s.LastCleanupTime.UnixNano()) / 1e9}
+	want := map[string]float64{"caly_cleanup_sessions_total": float64(stats.SessionsCleanedUp), "caly_cleanup_orphaned_connections_total": float64(calls),
+		"caly_cleanup_runs_total": float64(calls), "caly_cleanup_last_success_timestamp_seconds": float64(stats.LastCleanupTime.UnixNano()) / 1e9}
 	got := values(t, metrics)
 	for name, w := range want {
 		if got[name] != w {
@@ -146,9 +146,9 @@ func TestFailures(t *testing.T) {
 			stop := start(t, j)
 			eventually.Holds(t, "it goes on", func() bool { return tc.registry.calls.Load() > 3 })
 			stop()
-			if s := j.Stats(); s.LastCleanupTime != nil || values(t, metrics)["caly_cleanup_runs_total"] < 3 ||
+			if stats := j.Stats(); stats.LastCleanupTime != nil || values(t, metrics)["caly_cleanup_runs_total"] < 3 ||
 				values(t, metrics)["caly_cleanup_last_success_timestamp_seconds"] != 0 || !strings.Contains(log.String(), "the database is away") {
-				t.Errorf("%+v, %s", s, log.String())
+				t.Errorf("%+v, %s", stats, log.String())
 			}
 		})
 	}
@@ -244,11 +244,11 @@ func TestKilledPod(t *testing.T) {
 func TestStatsJSON(t *testing.T) {
 	j := New(Options{Store: &reaper{}, Registry: &fakeStreams{streams: 7}, Tenants: tenants,
 		Memory: MemoryOptions{Read: func() Usage { return Usage{HeapBytes: 5, Goroutines: 6} }}})
-	w := httptest.NewRecorder()
-	j.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/api/monitoring/cleanup-stats", nil))
+	recorder := httptest.NewRecorder()
+	j.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/api/monitoring/cleanup-stats", nil))
 	var got map[string]any
-	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Header().Get("Content-Type") != "application/json" {
-		t.Fatal(err, w.Header())
+	if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil || recorder.Header().Get("Content-Type") != "application/json" {
+		t.Fatal(err, recorder.Header())
 	}
 	want := map[string]any{"isRunning": false, "sessionsCleanedUp": 0., "orphanedConnectionsClosed": 0., "memoryLeaksDetected": 0., "lastCleanupTime": nil,
 		"memoryUsage": map[string]any{"heapBytes": 5., "goroutines": 6., "liveStreams": 7., "baselineHeapBytes": 0., "baselineGoroutines": 0., "suspected": false,

@@ -97,7 +97,7 @@ type growth struct {
 
 // sample takes one, and returns what grew, once for each time that it does.
 func (m *memory) sample(streams int) []growth {
-	u := m.o.Read()
+	usage := m.o.Read()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.skip > 0 {
@@ -105,10 +105,10 @@ func (m *memory) sample(streams int) []growth {
 		return nil
 	}
 	var found []growth
-	if m.heap.add(int64(u.HeapBytes) - int64(m.o.StreamBytes)*int64(streams)) { //nolint:gosec // no heap is so large
+	if m.heap.add(int64(usage.HeapBytes) - int64(m.o.StreamBytes)*int64(streams)) { //nolint:gosec // no heap is so large
 		found = append(found, growth{whatHeap, m.heap.baseline, m.heap.median})
 	}
-	if m.goroutines.add(int64(u.Goroutines) - int64(m.o.StreamGoroutines*streams)) {
+	if m.goroutines.add(int64(usage.Goroutines) - int64(m.o.StreamGoroutines*streams)) {
 		found = append(found, growth{whatGoroutines, m.goroutines.baseline, m.goroutines.median})
 	}
 	return found

@@ -40,14 +40,14 @@ func TestLeak(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var now Usage
-			o := MemoryOptions{Skip: -1, Read: func() Usage { return now }}
-			o.setDefaults()
-			m := newMemory(o)
+			memoryOptions := MemoryOptions{Skip: -1, Read: func() Usage { return now }}
+			memoryOptions.setDefaults()
+			memory := newMemory(memoryOptions)
 			var got []string
 			for _, s := range tc.steps {
 				now = Usage{HeapBytes: uint64(s.heap) << 20, Goroutines: s.goroutines}
 				for range s.samples {
-					for _, g := range m.sample(s.streams) {
+					for _, g := range memory.sample(s.streams) {
 						got = append(got, g.what)
 					}
 				}
@@ -55,8 +55,8 @@ func TestLeak(t *testing.T) {
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			if len(m.heap.window) > o.Samples || len(m.goroutines.window) > o.Samples {
-				t.Errorf("%d samples are kept", len(m.heap.window))
+			if len(memory.heap.window) > memoryOptions.Samples || len(memory.goroutines.window) > memoryOptions.Samples {
+				t.Errorf("%d samples are kept", len(memory.heap.window))
 			}
 		})
 	}
@@ -65,26 +65,26 @@ func TestLeak(t *testing.T) {
 // TestWarmUp : samples at the start count for nothing.
 func TestWarmUp(t *testing.T) {
 	now := Usage{HeapBytes: 1 << 20, Goroutines: 1}
-	o := MemoryOptions{Samples: 1, Skip: 2, Read: func() Usage { return now }}
-	o.setDefaults()
-	m := newMemory(o)
-	m.sample(0)
-	m.sample(0)
+	memoryOptions := MemoryOptions{Samples: 1, Skip: 2, Read: func() Usage { return now }}
+	memoryOptions.setDefaults()
+	memory := newMemory(memoryOptions)
+	memory.sample(0)
+	memory.sample(0)
 	now = Usage{HeapBytes: 900 << 20, Goroutines: 9000}
 	for range 3 {
-		if found := m.sample(0); len(found) > 0 {
+		if found := memory.sample(0); len(found) > 0 {
 			t.Errorf("it grew: %v", found)
 		}
 	}
-	if u := m.usage(0); u.BaselineHeapBytes != 900<<20 || u.BaselineGoroutines != 9000 {
-		t.Errorf("the baseline is %+v", u)
+	if memoryUsage := memory.usage(0); memoryUsage.BaselineHeapBytes != 900<<20 || memoryUsage.BaselineGoroutines != 9000 {
+		t.Errorf("the baseline is %+v", memoryUsage)
 	}
 }
 
 // TestReadUsage : the runtime has what is asked for.
 func TestReadUsage(t *testing.T) {
-	if u := ReadUsage(); u.Goroutines < 2 || u.Goroutines > 10_000 || u.HeapBytes > 1<<40 {
-		t.Errorf("%+v", u)
+	if usage := ReadUsage(); usage.Goroutines < 2 || usage.Goroutines > 10_000 || usage.HeapBytes > 1<<40 {
+		t.Errorf("%+v", usage)
 	}
 }
 
@@ -95,12 +95,12 @@ func TestProfile(t *testing.T) {
 	j := New(Options{Store: &reaper{}, Registry: &fakeStreams{}, Tenants: tenants, Log: slog.New(slog.NewTextHandler(&log, nil)),
 		Memory: MemoryOptions{Skip: -1, Samples: 2, Profiles: 2, Read: func() Usage { return now }}})
 	get := func(method, query string) *httptest.ResponseRecorder {
-		w := httptest.NewRecorder()
-		j.Profile().ServeHTTP(w, httptest.NewRequest(method, "/api/monitoring/heap-profile"+query, nil))
-		return w
+		recorder := httptest.NewRecorder()
+		j.Profile().ServeHTTP(recorder, httptest.NewRequest(method, "/api/monitoring/heap-profile"+query, nil))
+		return recorder
 	}
-	if w := get("GET", ""); w.Code != 404 {
-		t.Errorf("before any: %d", w.Code)
+	if recorder := get("GET", ""); recorder.Code != 404 {
+		t.Errorf("before any: %d", recorder.Code)
 	}
 	for range 3 { // times that it grows, and is over
 		for _, heap := range []uint64{100, 300, 100} {
@@ -110,30 +110,30 @@ func TestProfile(t *testing.T) {
 			}
 		}
 	}
-	if s := j.Stats(); s.MemoryLeaksDetected != 3 || !cmp.Equal(s.MemoryUsage.HeapProfiles, []int{2, 3}) || s.MemoryUsage.Suspected {
-		t.Errorf("%+v", s)
+	if stats := j.Stats(); stats.MemoryLeaksDetected != 3 || !cmp.Equal(stats.MemoryUsage.HeapProfiles, []int{2, 3}) || stats.MemoryUsage.Suspected {
+		t.Errorf("%+v", stats)
 	}
 	if n := strings.Count(log.String(), "what=heap from=104857600 to=314572800 most="); n != 3 {
 		t.Errorf("it is told %d times: %s", n, log.String())
 	}
 	for query, want := range map[string]int{"": 200, "?n=3": 200, "?n=2": 200, "?n=1": 404, "?n=x": 404, "?n=-1": 404} {
-		w := get("GET", query)
-		if w.Code != want {
-			t.Errorf("%q answers %d, want %d", query, w.Code, want)
+		recorder := get("GET", query)
+		if recorder.Code != want {
+			t.Errorf("%q answers %d, want %d", query, recorder.Code, want)
 		}
 		if want != 200 {
 			continue
 		}
-		z, err := gzip.NewReader(w.Body)
+		reader, err := gzip.NewReader(recorder.Body)
 		if err != nil {
 			t.Fatalf("%q is no profile: %v", query, err)
 		}
-		if data, err := io.ReadAll(z); err != nil || !bytes.Contains(data, []byte("inuse_space")) {
+		if data, err := io.ReadAll(reader); err != nil || !bytes.Contains(data, []byte("inuse_space")) {
 			t.Errorf("%q is no profile of the heap: %v", query, err)
 		}
 	}
-	if w := get("POST", ""); w.Code != 405 || w.Header().Get("Allow") != "GET, HEAD" {
-		t.Errorf("POST answers %d", w.Code)
+	if recorder := get("POST", ""); recorder.Code != 405 || recorder.Header().Get("Allow") != "GET, HEAD" {
+		t.Errorf("POST answers %d", recorder.Code)
 	}
 }
 

@@ -43,7 +43,7 @@ func (j *Janitor) Profile() http.Handler {
 				WithHeader("Allow", "GET, HEAD").Write(w, "")
 			return
 		}
-		p, ok := j.memory.profile(r.URL.Query().Get("n"))
+		profile, ok := j.memory.profile(r.URL.Query().Get("n"))
 		if !ok {
 			problem.New(problem.NotFound,
 				"no heap profile has this number; cleanup-stats lists those of suspected leaks").Write(w, "")
@@ -51,8 +51,8 @@ func (j *Janitor) Profile() http.Handler {
 		}
 		w.Header().Set("Content-Type", "application/octet-stream")
 		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="heap-%d-%s.pb.gz"`, p.number, p.at.UTC().Format("20060102T150405Z")))
-		_, _ = w.Write(p.data) // the peer may have gone
+		w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="heap-%d-%s.pb.gz"`, profile.number, profile.at.UTC().Format("20060102T150405Z")))
+		_, _ = w.Write(profile.data) // the peer may have gone
 	})
 }
 
@@ -103,9 +103,9 @@ func topGoroutines() string {
 func function(stack []uintptr) string {
 	frames := runtime.CallersFrames(stack)
 	for {
-		f, more := frames.Next()
-		if f.Function != "" && !strings.HasPrefix(f.Function, "runtime.") || !more {
-			return f.Function
+		frame, more := frames.Next()
+		if frame.Function != "" && !strings.HasPrefix(frame.Function, "runtime.") || !more {
+			return frame.Function
 		}
 	}
 }

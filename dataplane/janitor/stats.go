@@ -42,9 +42,9 @@ func (j *Janitor) Stats() Stats {
 	usage := j.memory.usage(j.o.Registry.Live())
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	s := j.stats
-	s.MemoryUsage = usage
-	return s
+	stats := j.stats
+	stats.MemoryUsage = usage
+	return stats
 }
 
 // ServeHTTP answers GET /api/monitoring/cleanup-stats.

@@ -51,11 +51,11 @@ func New(timeout time.Duration, sections ...Section) *Handler {
 	if timeout == 0 {
 		timeout = 2 * time.Second
 	}
-	h := &Handler{timeout: timeout}
+	handler := &Handler{timeout: timeout}
 	for _, s := range sections {
-		h.sections = append(h.sections, &guarded{Section: s})
+		handler.sections = append(handler.sections, &guarded{Section: s})
 	}
-	return h
+	return handler
 }
 
 // Handle answers GET and HEAD of /api/monitoring/name by another handler, on every listener that the Handler is on. It is for before the

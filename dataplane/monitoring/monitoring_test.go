@@ -24,13 +24,13 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func get(h http.Handler, method, path, authorization string) *httptest.ResponseRecorder {
-	w := httptest.NewRecorder()
-	r := httptest.NewRequest(method, path, nil)
+	recorder := httptest.NewRecorder()
+	req := httptest.NewRequest(method, path, nil)
 	if authorization != "" {
-		r.Header.Set("Authorization", authorization)
+		req.Header.Set("Authorization", authorization)
 	}
-	h.ServeHTTP(w, r)
-	return w
+	h.ServeHTTP(recorder, req)
+	return recorder
 }
 
 func fixed(name string, v any) Section {
@@ -55,10 +55,10 @@ func TestStatus(t *testing.T) {
 		"nothing to say": {[]Section{fixed("build", nil)}, map[string]any{"build": nil}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := get(New(50*time.Millisecond, tc.sections...), "GET", "/api/monitoring/status", "")
+			recorder := get(New(50*time.Millisecond, tc.sections...), "GET", "/api/monitoring/status", "")
 			var got map[string]any
-			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 || w.Header().Get("Cache-Control") != "no-store" {
-				t.Fatalf("answered %d %v: %v: %s", w.Code, w.Header(), err, w.Body)
+			if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil || recorder.Code != 200 || recorder.Header().Get("Cache-Control") != "no-store" {
+				t.Fatalf("answered %d %v: %v: %s", recorder.Code, recorder.Header(), err, recorder.Body)
 			}
 			at, err := time.Parse(time.RFC3339, got["time"].(string))
 			if delete(got, "time"); err != nil || time.Since(at).Abs() > time.Minute {
@@ -75,10 +75,10 @@ func TestStatus(t *testing.T) {
 func TestOneAtATime(t *testing.T) {
 	var asked atomic.Int32
 	finish := make(chan struct{})
-	h := New(10*time.Millisecond, NewSection("deaf", func(context.Context) any { asked.Add(1); <-finish; return "done" }))
+	handler := New(10*time.Millisecond, NewSection("deaf", func(context.Context) any { asked.Add(1); <-finish; return "done" }))
 	for range 5 {
-		if w := get(h, "GET", "/api/monitoring/status", ""); !strings.Contains(w.Body.String(), `"error"`) {
-			t.Errorf("answered %s", w.Body)
+		if recorder := get(handler, "GET", "/api/monitoring/status", ""); !strings.Contains(recorder.Body.String(), `"error"`) {
+			t.Errorf("answered %s", recorder.Body)
 		}
 	}
 	if n := asked.Load(); n != 1 {
@@ -86,12 +86,12 @@ func TestOneAtATime(t *testing.T) {
 	}
 	close(finish)
 	eventually.Within(5*time.Second).Holds(t, "it is asked again after its end", func() bool {
-		return strings.Contains(get(h, "GET", "/api/monitoring/status", "").Body.String(), "done")
+		return strings.Contains(get(handler, "GET", "/api/monitoring/status", "").Body.String(), "done")
 	})
 }
 
 func TestPaths(t *testing.T) {
-	h := New(0, NewSection("unwritable", func(context.Context) any { return func() {} }))
+	handler := New(0, NewSection("unwritable", func(context.Context) any { return func() {} }))
 	for name, tc := range map[string]struct {
 		method, path string
 		want         int
@@ -102,9 +102,9 @@ func TestPaths(t *testing.T) {
 		"what is no JSON": {"GET", "/api/monitoring/status", 500},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if w := get(h, tc.method, tc.path, ""); w.Code != tc.want || w.Header().Get("Content-Type") != "application/problem+json" ||
-				(tc.want == 405) != (w.Header().Get("Allow") == "GET, HEAD") {
-				t.Errorf("answered %d %v %s", w.Code, w.Header(), w.Body)
+			if recorder := get(handler, tc.method, tc.path, ""); recorder.Code != tc.want || recorder.Header().Get("Content-Type") != "application/problem+json" ||
+				(tc.want == 405) != (recorder.Header().Get("Allow") == "GET, HEAD") {
+				t.Errorf("answered %d %v %s", recorder.Code, recorder.Header(), recorder.Body)
 			}
 		})
 	}
@@ -140,9 +140,9 @@ func TestPublic(t *testing.T) {
 			if tc.file != "" && tc.file != "-" {
 				write(t, path, tc.file)
 			}
-			w := get(NewPublic(path, New(0), quiet), "GET", "/api/monitoring/status", tc.authorization)
-			if w.Code != tc.want || strings.Contains(w.Body.String(), "sesam") || (w.Code == 401) != (w.Header().Get("WWW-Authenticate") != "") {
-				t.Errorf("answered %d, want %d: %v %s", w.Code, tc.want, w.Header(), w.Body)
+			recorder := get(NewPublic(path, New(0), quiet), "GET", "/api/monitoring/status", tc.authorization)
+			if recorder.Code != tc.want || strings.Contains(recorder.Body.String(), "sesam") || (recorder.Code == 401) != (recorder.Header().Get("WWW-Authenticate") != "") {
+				t.Errorf("answered %d, want %d: %v %s", recorder.Code, tc.want, recorder.Header(), recorder.Body)
 			}
 		})
 	}
@@ -163,8 +163,8 @@ func TestRotation(t *testing.T) {
 	var log bytes.Buffer
 	path := filepath.Join(t.TempDir(), "token")
 	write(t, path, first)
-	h := NewPublic(path, New(0), slog.New(slog.NewTextHandler(&log, nil)))
-	status := func(token string) int { return get(h, "GET", "/api/monitoring/status", "Bearer "+token).Code }
+	public := NewPublic(path, New(0), slog.New(slog.NewTextHandler(&log, nil)))
+	status := func(token string) int { return get(public, "GET", "/api/monitoring/status", "Bearer "+token).Code }
 	check := func(when string, wantFirst, wantSecond int) {
 		t.Helper()
 		for range 3 {
@@ -222,9 +222,9 @@ func TestFurtherPaths(t *testing.T) {
 		"with the token":      {public, "GET", "cleanup-stats", "Bearer sesame-open-sesame", 200},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := get(tc.handler, tc.method, PathPrefix+tc.path, tc.token)
-			if w.Code != tc.want || (w.Body.String() == "further") != (tc.want == 200 && tc.path == "cleanup-stats") {
-				t.Errorf("answered %d %s", w.Code, w.Body)
+			recorder := get(tc.handler, tc.method, PathPrefix+tc.path, tc.token)
+			if recorder.Code != tc.want || (recorder.Body.String() == "further") != (tc.want == 200 && tc.path == "cleanup-stats") {
+				t.Errorf("answered %d %s", recorder.Code, recorder.Body)
 			}
 		})
 	}
@@ -237,20 +237,20 @@ func TestShortToken(t *testing.T) {
 	var log bytes.Buffer
 	path := filepath.Join(t.TempDir(), "token")
 	write(t, path, short)
-	h := NewPublic(path, New(0), slog.New(slog.NewTextHandler(&log, nil)))
+	public := NewPublic(path, New(0), slog.New(slog.NewTextHandler(&log, nil)))
 	said := log.String()
 	named := strings.Contains(said, "has 6 bytes and needs at least 16") && strings.Contains(said, path)
 	if !named || strings.Contains(said, `"`+short) {
 		t.Errorf("logged %q", said)
 	}
 	for range 3 {
-		if w := get(h, "GET", "/api/monitoring/status", "Bearer "+short); w.Code != http.StatusNotFound {
-			t.Errorf("a short token: %d, want 404", w.Code)
+		if recorder := get(public, "GET", "/api/monitoring/status", "Bearer "+short); recorder.Code != http.StatusNotFound {
+			t.Errorf("a short token: %d, want 404", recorder.Code)
 		}
 	}
 	write(t, path, long)
-	if w := get(h, "GET", "/api/monitoring/status", "Bearer "+long); w.Code != http.StatusOK {
-		t.Errorf("a long token: %d, want 200", w.Code)
+	if recorder := get(public, "GET", "/api/monitoring/status", "Bearer "+long); recorder.Code != http.StatusOK {
+		t.Errorf("a long token: %d, want 200", recorder.Code)
 	}
 	if log.String() != said {
 		t.Errorf("logged again: %q", log.String())

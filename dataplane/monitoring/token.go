@@ -30,9 +30,9 @@ type Public struct {
 // NewPublic guards a handler by the token in a file, which is read again whenever it changes. A path of "" means no token.
 // A token that is not accepted is logged at once.
 func NewPublic(path string, next http.Handler, log *slog.Logger) *Public {
-	p := &Public{&tokenFile{path: path, log: log}, next}
-	p.file.digest()
-	return p
+	public := &Public{&tokenFile{path: path, log: log}, next}
+	public.file.digest()
+	return public
 }
 
 // ServeHTTP answers 404 without a configured token, and 401 to any other than that.

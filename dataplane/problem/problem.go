@@ -77,44 +77,44 @@ const tenantsWithin = 5 * time.Second
 
 // WithStatus answers with another of the code's statuses.
 func (p *Problem) WithStatus(status int) *Problem {
-	q := *p
-	q.Status = status
-	return &q
+	problem := *p
+	problem.Status = status
+	return &problem
 }
 
 // WithCause keeps an error for the log.
 func (p *Problem) WithCause(err error) *Problem {
-	q := *p
-	q.Cause = err
-	return &q
+	problem := *p
+	problem.Cause = err
+	return &problem
 }
 
 // WithRetryAfter says when to come again.
 func (p *Problem) WithRetryAfter(d time.Duration) *Problem {
-	q := *p
-	q.RetryAfter = d
-	return &q
+	problem := *p
+	problem.RetryAfter = d
+	return &problem
 }
 
 // WithHeader adds a header to the answer.
 func (p *Problem) WithHeader(name, value string) *Problem {
-	q := *p
-	q.Header = p.Header.Clone()
-	if q.Header == nil {
-		q.Header = http.Header{}
+	problem := *p
+	problem.Header = p.Header.Clone()
+	if problem.Header == nil {
+		problem.Header = http.Header{}
 	}
-	q.Header.Add(name, value)
-	return &q
+	problem.Header.Add(name, value)
+	return &problem
 }
 
 // WithField says what is wrong with a part of the request: a JSON pointer into the body, or a parameter's name. Beyond MaxFields it
 // is left out.
 func (p *Problem) WithField(path, message string) *Problem {
-	q := *p
+	problem := *p
 	if len(p.Fields) < MaxFields {
-		q.Fields = append(slices.Clip(q.Fields), FieldError{Path: path, Message: message})
+		problem.Fields = append(slices.Clip(problem.Fields), FieldError{Path: path, Message: message})
 	}
-	return &q
+	return &problem
 }
 
 // Error makes a Problem an error, for functions that return one.
@@ -134,14 +134,14 @@ func (p *Problem) GetStatus() int { return p.Status }
 
 // GetHeaders are the answer's headers.
 func (p *Problem) GetHeaders() http.Header {
-	h := p.Header.Clone()
-	if h == nil {
-		h = http.Header{}
+	header := p.Header.Clone()
+	if header == nil {
+		header = http.Header{}
 	}
 	if p.RetryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.RetryAfter.Seconds()))))
+		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(p.RetryAfter.Seconds()))))
 	}
-	return h
+	return header
 }
 
 // ContentType is that of problems, whatever was asked for.

@@ -48,11 +48,11 @@ func TestWrite(t *testing.T) {
 				"detail": "\"</script>\r\nX: y\ufffd"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := httptest.NewRecorder()
-			tc.problem.Write(w, tc.requestID)
+			recorder := httptest.NewRecorder()
+			tc.problem.Write(recorder, tc.requestID)
 			var got map[string]any
-			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
-				t.Fatalf("the body is no JSON: %v: %s", err, w.Body)
+			if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil {
+				t.Fatalf("the body is no JSON: %v: %s", err, recorder.Body)
 			}
 			if d := cmp.Diff(tc.wantBody, got); d != "" {
 				t.Errorf("body (-want +got):\n%s", d)
@@ -61,8 +61,8 @@ func TestWrite(t *testing.T) {
 			for name, values := range tc.wantHeader {
 				want[name] = values
 			}
-			if d := cmp.Diff(want, w.Header()); d != "" || w.Code != tc.problem.Status {
-				t.Errorf("status %d, headers (-want +got):\n%s", w.Code, d)
+			if d := cmp.Diff(want, recorder.Header()); d != "" || recorder.Code != tc.problem.Status {
+				t.Errorf("status %d, headers (-want +got):\n%s", recorder.Code, d)
 			}
 		})
 	}
@@ -71,8 +71,8 @@ func TestWrite(t *testing.T) {
 // TestProblemsDoNotChange : one problem may answer many requests, each with what is its own.
 func TestProblemsDoNotChange(t *testing.T) {
 	cause := errors.New("cause")
-	p := New(NotFound, "no such webhook")
-	shared := p.WithField("a", "1").WithHeader("A", "1")
+	problem := New(NotFound, "no such webhook")
+	shared := problem.WithField("a", "1").WithHeader("A", "1")
 	for range 2 { // the second time would see what the first left in shared memory
 		q := shared.WithField("b", "2").WithHeader("A", "2").WithStatus(405).WithRetryAfter(time.Second).WithCause(cause)
 		if len(q.Fields) != 2 || len(q.Header["A"]) != 2 || q.Status != 405 || !errors.Is(q, cause) {
@@ -80,22 +80,22 @@ func TestProblemsDoNotChange(t *testing.T) {
 		}
 		q.Write(httptest.NewRecorder(), "first")
 	}
-	if d := cmp.Diff(New(NotFound, "no such webhook"), p); d != "" || len(shared.Fields) != 1 || len(shared.Header["A"]) != 1 || shared.RequestID != "" {
+	if d := cmp.Diff(New(NotFound, "no such webhook"), problem); d != "" || len(shared.Fields) != 1 || len(shared.Header["A"]) != 1 || shared.RequestID != "" {
 		t.Errorf("it has changed: %+v, %s", shared, d)
 	}
 	var as *Problem
-	if err := error(p.WithCause(cause)); !errors.As(err, &as) || err.Error() != "not_found: no such webhook: cause" {
+	if err := error(problem.WithCause(cause)); !errors.As(err, &as) || err.Error() != "not_found: no such webhook: cause" {
 		t.Errorf("as an error it says %q", err)
 	}
 }
 
 // TestFieldsAreBounded : a body of ten thousand faults has no answer of ten thousand.
 func TestFieldsAreBounded(t *testing.T) {
-	p := New(Validation, "")
+	problem := New(Validation, "")
 	for i := range 10 * MaxFields {
-		p = p.WithField(strconv.Itoa(i), "wrong")
+		problem = problem.WithField(strconv.Itoa(i), "wrong")
 	}
-	if len(p.Fields) != MaxFields || p.Fields[MaxFields-1].Path != strconv.Itoa(MaxFields-1) {
-		t.Errorf("%d fields", len(p.Fields))
+	if len(problem.Fields) != MaxFields || problem.Fields[MaxFields-1].Path != strconv.Itoa(MaxFields-1) {
+		t.Errorf("%d fields", len(problem.Fields))
 	}
 }

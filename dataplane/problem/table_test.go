@@ -21,12 +21,12 @@ func constants(t *testing.T) []Code {
 	}
 	var all []Code
 	ast.Inspect(file, func(n ast.Node) bool {
-		v, ok := n.(*ast.ValueSpec)
+		valueSpec, ok := n.(*ast.ValueSpec)
 		if !ok {
 			return true
 		}
-		if kind, ok := v.Type.(*ast.Ident); ok && kind.Name == "Code" {
-			value, err := strconv.Unquote(v.Values[0].(*ast.BasicLit).Value)
+		if kind, ok := valueSpec.Type.(*ast.Ident); ok && kind.Name == "Code" {
+			value, err := strconv.Unquote(valueSpec.Values[0].(*ast.BasicLit).Value)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -45,7 +45,7 @@ func TestTable(t *testing.T) {
 	got, order := map[Code][]int{}, []Code{}
 	for _, r := range Table() {
 		got[r.Code], order = r.Statuses(), append(order, r.Code)
-		if u, err := url.Parse(r.Type()); err != nil || !u.IsAbs() || !strings.HasSuffix(u.Path, "/"+string(r.Code)) {
+		if address, err := url.Parse(r.Type()); err != nil || !address.IsAbs() || !strings.HasSuffix(address.Path, "/"+string(r.Code)) {
 			t.Errorf("%s: the type %s is no URI of its own", r.Code, r.Type())
 		}
 		if r.Title == "" || r.Means == "" || r.Do == "" || strings.HasSuffix(r.Do, ".") || strings.ContainsAny(r.Means+r.Do, "|\n") {
@@ -61,8 +61,8 @@ func TestTable(t *testing.T) {
 }
 
 func TestOf(t *testing.T) {
-	if r := Of("made_up"); r.Code != Internal || New("made_up", "").Status != 500 {
-		t.Errorf("a code outside the set is %+v", r)
+	if row := Of("made_up"); row.Code != Internal || New("made_up", "").Status != 500 {
+		t.Errorf("a code outside the set is %+v", row)
 	}
 	Table()[0].Title = "changed"
 	if Of(Validation).Title == "changed" {

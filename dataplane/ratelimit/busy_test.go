@@ -25,12 +25,12 @@ func (b busyFor) TakeHits(ctx context.Context, t store.HitTake) (store.HitsTaken
 // TestBusyTenantLeavesTheLimitsOfOthers decides for a busy tenant in the pod, and for all other tenants in the
 // database.
 func TestBusyTenantLeavesTheLimitsOfOthers(t *testing.T) {
-	p := newPod(busyFor{newFake(), "globex/sales"}, time.Second, nil)
+	pod := newPod(busyFor{newFake(), "globex/sales"}, time.Second, nil)
 	noisy, quiet := &tenantconfig.Tenant{ID: "globex/sales"}, &tenantconfig.Tenant{ID: "acme/support"}
-	if d := p.Take(t.Context(), noisy, API, "user"); !d.Fallback || !d.Allowed {
-		t.Errorf("the busy tenant: %+v", d)
+	if decision := pod.Take(t.Context(), noisy, API, "user"); !decision.Fallback || !decision.Allowed {
+		t.Errorf("the busy tenant: %+v", decision)
 	}
-	if d := p.Take(t.Context(), quiet, API, "user"); d.Fallback || !d.Allowed {
-		t.Errorf("the other tenant: %+v", d)
+	if decision := pod.Take(t.Context(), quiet, API, "user"); decision.Fallback || !decision.Allowed {
+		t.Errorf("the other tenant: %+v", decision)
 	}
 }

@@ -82,21 +82,21 @@ func New(o Options) *Limiter {
 func (l *Limiter) Take(ctx context.Context, t *tenantconfig.Tenant, name Name, key string) Decision {
 	limit := l.limitOf(t, name)
 	k, shared := l.hash(t.ID, name, key)
-	if d, refused := l.refusal(k, name, limit); refused {
-		return d
+	if decision, refused := l.refusal(k, name, limit); refused {
+		return decision
 	}
 	if shared {
-		if d, ok := l.ask(ctx, t.ID, name, ticket{key: k, limit: limit}); ok {
+		if decision, ok := l.ask(ctx, t.ID, name, ticket{key: k, limit: limit}); ok {
 			outcome := outcomeRefused
-			if d.Allowed {
+			if decision.Allowed {
 				outcome = outcomeAllowed
 			}
-			return l.counted(d, outcome)
+			return l.counted(decision, outcome)
 		}
 	}
-	d := decide(name, limit, l.local.take(k, limit, 1, l.Now()), 0)
-	d.Fallback = true
-	return l.counted(d, outcomeFallback)
+	decision := decide(name, limit, l.local.take(k, limit, 1, l.Now()), 0)
+	decision.Fallback = true
+	return l.counted(decision, outcomeFallback)
 }
 
 // Blocked refuses, and counts, a try whose key is known to be refused, without work of the database; false: it may be let through.
@@ -190,14 +190,14 @@ func (l *Limiter) take(ctx context.Context, tenant string, t ticket, tries int) 
 
 // decide on the try with a place among those that shared what was granted.
 func decide(name Name, limit Limit, got store.HitsTaken, place int) Decision {
-	d := Decision{Name: name, Limit: limit, Reset: got.FreeIn}
+	decision := Decision{Name: name, Limit: limit, Reset: got.FreeIn}
 	if place >= got.Granted {
-		d.RetryAfter = got.FreeIn
-		return d
+		decision.RetryAfter = got.FreeIn
+		return decision
 	}
-	d.Allowed = true
-	d.Remaining = max(limit.Requests-(got.Used-got.Granted)-place-1, 0)
-	return d
+	decision.Allowed = true
+	decision.Remaining = max(limit.Requests-(got.Used-got.Granted)-place-1, 0)
+	return decision
 }
 
 func (l *Limiter) counted(d Decision, outcome string) Decision {

@@ -30,8 +30,8 @@ func TestWhoseLimit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.tenant.ID = "acme/support"
-			p := newPod(newFake(), 0, map[Name]Limit{Login: platform})
-			if diff := cmp.Diff(c.want, p.Take(t.Context(), c.tenant, c.limit, "k").Limit); diff != "" {
+			pod := newPod(newFake(), 0, map[Name]Limit{Login: platform})
+			if diff := cmp.Diff(c.want, pod.Take(t.Context(), c.tenant, c.limit, "k").Limit); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -64,104 +64,104 @@ func TestNewRefusesWhatFlagsWould(t *testing.T) {
 
 // TestRaisedLimitFreesAtOnce : a block is known under the limit that it was made under, and no other.
 func TestRaisedLimitFreesAtOnce(t *testing.T) {
-	p := newPod(newFake(), 0, nil)
+	pod := newPod(newFake(), 0, nil)
 	low := &tenantconfig.Tenant{ID: "a/b", Auth: &tenantconfig.Auth{Limits: map[string]Limit{"login": {Requests: 1, Window: time.Hour}}}}
 	high := &tenantconfig.Tenant{ID: "a/b", Auth: &tenantconfig.Auth{Limits: map[string]Limit{"login": {Requests: 3, Window: time.Hour}}}}
 	for i, c := range []struct {
 		tenant *tenantconfig.Tenant
 		want   bool
 	}{{low, true}, {low, false}, {high, true}, {high, true}, {high, false}} {
-		if d := p.Take(t.Context(), c.tenant, Login, "k"); d.Allowed != c.want {
-			t.Errorf("try %d: %+v, want allowed %v", i, d, c.want)
+		if decision := pod.Take(t.Context(), c.tenant, Login, "k"); decision.Allowed != c.want {
+			t.Errorf("try %d: %+v, want allowed %v", i, decision, c.want)
 		}
 	}
 }
 
 // TestHangingUp : who does not wait for the answer has tried all the same, and does not make the pod think ill of the database.
 func TestHangingUp(t *testing.T) {
-	f := newFake()
-	p := newPod(f, time.Minute, map[Name]Limit{Login: {Requests: 1, Window: time.Hour}})
+	fake := newFake()
+	pod := newPod(fake, time.Minute, map[Name]Limit{Login: {Requests: 1, Window: time.Hour}})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if d := p.Take(ctx, acme, Login, "k"); !d.Allowed || d.Fallback {
-		t.Errorf("%+v, want the database's leave", d)
+	if decision := pod.Take(ctx, acme, Login, "k"); !decision.Allowed || decision.Fallback {
+		t.Errorf("%+v, want the database's leave", decision)
 	}
-	if f.lastCtxEnded != nil || !f.lastHasTimeout {
-		t.Errorf("the question's context had ended: %v; had a deadline: %v", f.lastCtxEnded, f.lastHasTimeout)
+	if fake.lastCtxEnded != nil || !fake.lastHasTimeout {
+		t.Errorf("the question's context had ended: %v; had a deadline: %v", fake.lastCtxEnded, fake.lastHasTimeout)
 	}
-	if d := p.Take(t.Context(), acme, Login, "k"); d.Allowed {
+	if decision := pod.Take(t.Context(), acme, Login, "k"); decision.Allowed {
 		t.Error("the try did not count")
 	}
 }
 
 // TestWithoutKey : until the keyring has been read a pod decides by itself, and asks no database, which hashes under another key.
 func TestWithoutKey(t *testing.T) {
-	f := newFake()
+	fake := newFake()
 	var key []byte
-	l := New(Options{Store: f, Key: func() []byte { return key }, Limits: map[Name]Limit{Login: {Requests: 1, Window: time.Hour}}})
+	limiter := New(Options{Store: fake, Key: func() []byte { return key }, Limits: map[Name]Limit{Login: {Requests: 1, Window: time.Hour}}})
 	for i, want := range []bool{true, false} {
-		if d := l.Take(t.Context(), acme, Login, "k"); d.Allowed != want || !d.Fallback {
-			t.Errorf("try %d: %+v, want allowed %v by the pod itself", i, d, want)
+		if decision := limiter.Take(t.Context(), acme, Login, "k"); decision.Allowed != want || !decision.Fallback {
+			t.Errorf("try %d: %+v, want allowed %v by the pod itself", i, decision, want)
 		}
 	}
-	if len(f.takes) != 0 {
+	if len(fake.takes) != 0 {
 		t.Error("the database was asked")
 	}
 	key = testKey()
-	if d := l.Take(t.Context(), acme, Login, "k"); !d.Allowed || d.Fallback {
-		t.Errorf("%+v, want the database's leave", d)
+	if decision := limiter.Take(t.Context(), acme, Login, "k"); !decision.Allowed || decision.Fallback {
+		t.Errorf("%+v, want the database's leave", decision)
 	}
 }
 
 // TestOneQuestionAtATime : tries of one key share their questions, and others do not wait for them.
 func TestOneQuestionAtATime(t *testing.T) {
-	f := newFake()
-	f.answersIn = 5 * time.Millisecond
-	p := newPod(f, time.Minute, map[Name]Limit{API: {Requests: 1000, Window: time.Hour}})
+	fake := newFake()
+	fake.answersIn = 5 * time.Millisecond
+	pod := newPod(fake, time.Minute, map[Name]Limit{API: {Requests: 1000, Window: time.Hour}})
 	var allowed atomic.Int32
 	var all sync.WaitGroup
 	for i := range 300 {
 		all.Go(func() {
-			if d := p.Take(t.Context(), acme, API, []string{"one", "two", "three"}[i%3]); d.Allowed && !d.Fallback {
+			if decision := pod.Take(t.Context(), acme, API, []string{"one", "two", "three"}[i%3]); decision.Allowed && !decision.Fallback {
 				allowed.Add(1)
 			}
 		})
 	}
 	all.Wait()
 	wanted := 0
-	for _, take := range f.takes {
+	for _, take := range fake.takes {
 		wanted += take.Wanted
 	}
-	if allowed.Load() != 300 || wanted != 300 || f.sameAtOnce != 1 || len(f.takes) > 150 {
+	if allowed.Load() != 300 || wanted != 300 || fake.sameAtOnce != 1 || len(fake.takes) > 150 {
 		t.Errorf("%d let through, %d asked for in %d questions, %d of one key at once; want 300, 300, far fewer, 1",
-			allowed.Load(), wanted, len(f.takes), f.sameAtOnce)
+			allowed.Load(), wanted, len(fake.takes), fake.sameAtOnce)
 	}
-	if n := len(p.flights.waiting); n != 0 {
+	if n := len(pod.flights.waiting); n != 0 {
 		t.Errorf("%d keys are left in flight", n)
 	}
 }
 
 // TestFailureIsShared : those who wait behind a question that fails do not each wait for one of their own.
 func TestFailureIsShared(t *testing.T) {
-	f := newFake()
-	f.answersIn = 20 * time.Millisecond
-	f.setDown(true)
-	p := newPod(f, time.Minute, nil)
+	fake := newFake()
+	fake.answersIn = 20 * time.Millisecond
+	fake.setDown(true)
+	pod := newPod(fake, time.Minute, nil)
 	var all sync.WaitGroup
 	for range 100 {
 		all.Go(func() {
-			if d := p.Take(t.Context(), acme, Login, "k"); !d.Fallback {
-				t.Errorf("%+v, want a decision of the pod's own", d)
+			if decision := pod.Take(t.Context(), acme, Login, "k"); !decision.Fallback {
+				t.Errorf("%+v, want a decision of the pod's own", decision)
 			}
 		})
 	}
 	all.Wait()
-	if n := len(f.takes); n != 1 {
+	if n := len(fake.takes); n != 1 {
 		t.Errorf("the database was asked %d times, want once", n)
 	}
-	f.setDown(false)
-	p.clock.advance(alone)
-	if d := p.Take(t.Context(), acme, Login, "k"); d.Fallback {
-		t.Errorf("%+v, want the database's decision", d)
+	fake.setDown(false)
+	pod.clock.advance(alone)
+	if decision := pod.Take(t.Context(), acme, Login, "k"); decision.Fallback {
+		t.Errorf("%+v, want the database's decision", decision)
 	}
 }

@@ -17,44 +17,44 @@ func key(n int) hash { return sha256.Sum256(binary.BigEndian.AppendUint64(nil, u
 
 // TestMemoryIsBounded : whoever tries under ever new keys makes a pod forget, and not grow.
 func TestMemoryIsBounded(t *testing.T) {
-	l := newLocal(time.Now())
+	local := newLocal(time.Now())
 	now, limit := time.Now(), Limit{Requests: 1000, Window: time.Hour}
 	for n := range 4 * blockedKeys {
-		l.block(key(n), limit, now.Add(time.Hour))
-		l.take(key(n), limit, 20, now)
+		local.block(key(n), limit, now.Add(time.Hour))
+		local.take(key(n), limit, 20, now)
 	}
-	if w := l.blocked.weight(); w > blockedKeys || w < blockedKeys*9/10 {
+	if w := local.blocked.weight(); w > blockedKeys || w < blockedKeys*9/10 {
 		t.Errorf("%d blocked keys are kept, want up to %d", w, blockedKeys)
 	}
-	if w := l.logs.weight(); w > localHits || w < localHits*9/10 {
+	if w := local.logs.weight(); w > localHits || w < localHits*9/10 {
 		t.Errorf("the logs weigh %d, want up to %d", w, localHits)
 	}
 	entries, ordered := 0, 0
-	for i := range l.logs.shards {
-		entries += len(l.logs.shards[i].entries)
-		ordered += l.logs.shards[i].order.Len()
+	for i := range local.logs.shards {
+		entries += len(local.logs.shards[i].entries)
+		ordered += local.logs.shards[i].order.Len()
 	}
 	if entries != ordered || entries > localHits/keyWeight {
 		t.Errorf("%d entries in the maps and %d in order, want the same and at most %d", entries, ordered, localHits/keyWeight)
 	}
-	if l.blockedFor(key(4*blockedKeys-1), limit, now) <= 0 {
+	if local.blockedFor(key(4*blockedKeys-1), limit, now) <= 0 {
 		t.Error("the latest was forgotten")
 	}
 }
 
 // TestMemoryForgetsTheLeastUsed : one that is looked up again and again outlives any flood.
 func TestMemoryForgetsTheLeastUsed(t *testing.T) {
-	l := newLocal(time.Now())
+	local := newLocal(time.Now())
 	now, limit := time.Now(), Limit{Requests: 1, Window: time.Hour}
-	l.block(key(-1), limit, now.Add(time.Hour))
+	local.block(key(-1), limit, now.Add(time.Hour))
 	for n := range 2 * blockedKeys {
-		l.block(key(n), limit, now.Add(time.Hour))
-		if n%100 == 0 && l.blockedFor(key(-1), limit, now) <= 0 {
+		local.block(key(n), limit, now.Add(time.Hour))
+		if n%100 == 0 && local.blockedFor(key(-1), limit, now) <= 0 {
 			t.Fatalf("forgotten after %d others", n)
 		}
 	}
-	l.blockedFor(key(-1), limit, now.Add(time.Hour))
-	if before, after := l.blocked.weight(), blockedKeys; before >= after {
+	local.blockedFor(key(-1), limit, now.Add(time.Hour))
+	if before, after := local.blocked.weight(), blockedKeys; before >= after {
 		t.Errorf("what is over still takes room: %d", before)
 	}
 }
@@ -63,7 +63,7 @@ func TestMemoryForgetsTheLeastUsed(t *testing.T) {
 func TestLocalLogAgreesWithModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		start := time.Now()
-		l := newLocal(start)
+		local := newLocal(start)
 		window := rapid.IntRange(1, 20).Draw(rt, "window")
 		var hits []int // when
 		at := 0
@@ -78,11 +78,11 @@ func TestLocalLogAgreesWithModel(t *testing.T) {
 				hits = append(hits, at)
 			}
 			if rapid.Bool().Draw(rt, "granted by the database") && granted > 0 {
-				l.note(key(1), limit, granted, now)
+				local.note(key(1), limit, granted, now)
 				continue
 			}
 			want := store.HitsTaken{Granted: granted, Used: len(hits), FreeIn: time.Duration(hits[max(len(hits)-limit.Requests, 0)] + window - at)}
-			if diff := cmp.Diff(want, l.take(key(1), limit, wanted, now)); diff != "" {
+			if diff := cmp.Diff(want, local.take(key(1), limit, wanted, now)); diff != "" {
 				rt.Fatalf("-want +got:\n%s", diff)
 			}
 		}
@@ -92,12 +92,12 @@ func TestLocalLogAgreesWithModel(t *testing.T) {
 // TestNoteKeepsTheLatest : more than the limit are not kept, whatever was let through under a higher one.
 func TestNoteKeepsTheLatest(t *testing.T) {
 	start := time.Now()
-	l := newLocal(start)
-	l.note(key(1), Limit{Requests: 900, Window: time.Hour}, 900, start)
+	local := newLocal(start)
+	local.note(key(1), Limit{Requests: 900, Window: time.Hour}, 900, start)
 	low := Limit{Requests: 2, Window: time.Hour}
-	l.note(key(1), low, 1, start.Add(time.Minute))
+	local.note(key(1), low, 1, start.Add(time.Minute))
 	want := store.HitsTaken{Used: 2, FreeIn: time.Hour - 2*time.Minute}
-	if diff := cmp.Diff(want, l.take(key(1), low, 1, start.Add(2*time.Minute))); diff != "" {
+	if diff := cmp.Diff(want, local.take(key(1), low, 1, start.Add(2*time.Minute))); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }

@@ -104,11 +104,11 @@ func ParseLimit(s string) (Name, Limit, error) {
 	if err != nil {
 		return "", Limit{}, fmt.Errorf("limit %s: %q is not a number of requests", name, requests)
 	}
-	w, err := time.ParseDuration(window)
+	wait, err := time.ParseDuration(window)
 	if err != nil {
 		return "", Limit{}, fmt.Errorf("limit %s: %q is not a length of time, such as 15m", name, window)
 	}
-	l := Limit{Requests: n, Window: w}
+	l := Limit{Requests: n, Window: wait}
 	return Name(name), l, check(Name(name), l)
 }
 

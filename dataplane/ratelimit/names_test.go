@@ -155,14 +155,14 @@ func TestNetworkLimits(t *testing.T) {
 
 // TestEveryLimitIsCounted checks that no limit that is taken lacks a metric.
 func TestEveryLimitIsCounted(t *testing.T) {
-	p := newPod(newFake(), 0, nil)
+	pod := newPod(newFake(), 0, nil)
 	names := append(Names(), TenantAlert)
 	for _, name := range addressNames {
 		names = append(names, name.Network())
 	}
 	for _, name := range names {
-		if d := p.Take(t.Context(), acme, name, "k"); !d.Allowed || p.outcomes(t, name)[outcomeAllowed] != 1 {
-			t.Errorf("%s: %+v, %v", name, d, p.outcomes(t, name))
+		if decision := pod.Take(t.Context(), acme, name, "k"); !decision.Allowed || pod.outcomes(t, name)[outcomeAllowed] != 1 {
+			t.Errorf("%s: %+v, %v", name, decision, pod.outcomes(t, name))
 		}
 	}
 }

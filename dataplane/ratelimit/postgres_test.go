@@ -44,14 +44,14 @@ func TestExactAcrossPods(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 200 {
 			all.Go(func() {
-				switch d := pods[i%3].Take(t.Context(), acme, Login, key); {
-				case d.Fallback:
+				switch decision := pods[i%3].Take(t.Context(), acme, Login, key); {
+				case decision.Fallback:
 					fallback.Add(1)
-				case d.Allowed:
+				case decision.Allowed:
 					allowed.Add(1)
-					remaining[d.Remaining].Add(1)
-				case d.RetryAfter <= 0 || d.RetryAfter > 15*time.Minute:
-					t.Errorf("refused without a time to come back: %+v", d)
+					remaining[decision.Remaining].Add(1)
+				case decision.RetryAfter <= 0 || decision.RetryAfter > 15*time.Minute:
+					t.Errorf("refused without a time to come back: %+v", decision)
 				}
 			})
 		}
@@ -75,15 +75,15 @@ func TestExactAcrossPods(t *testing.T) {
 // TestKeysAreHashed : nothing that is limited can be read in the database, and no two of it share a row.
 func TestKeysAreHashed(t *testing.T) {
 	pg := pgtest.New(t)
-	p := newPod(openDB(t, pg), patient, nil)
+	pod := newPod(openDB(t, pg), patient, nil)
 	globex := &tenantconfig.Tenant{ID: "globex/sales"}
 	for _, try := range []struct {
 		t    *tenantconfig.Tenant
 		name Name
 		key  string
 	}{{acme, Verify, "ann@example.com"}, {acme, Forgot, "ann@example.com"}, {acme, Verify, "bob@example.com"}, {globex, Verify, "ann@example.com"}} {
-		if d := p.Take(t.Context(), try.t, try.name, try.key); !d.Allowed || d.Remaining != d.Limit.Requests-1 {
-			t.Errorf("%s %s %s: %+v, want the first try of its own", try.t.ID, try.name, try.key, d)
+		if decision := pod.Take(t.Context(), try.t, try.name, try.key); !decision.Allowed || decision.Remaining != decision.Limit.Requests-1 {
+			t.Errorf("%s %s %s: %+v, want the first try of its own", try.t.ID, try.name, try.key, decision)
 		}
 	}
 	rows, _ := admin(t, pg).Query(t.Context(), `SELECT key FROM rate_limits WHERE tenant = 'acme/support'`)
@@ -107,35 +107,35 @@ func TestKeysAreHashed(t *testing.T) {
 func TestBlockedCostsNothing(t *testing.T) {
 	pg := pgtest.New(t)
 	limit := Limit{Requests: 2, Window: time.Hour}
-	p := newPod(openDB(t, pg), patient, map[Name]Limit{Login: limit})
+	pod := newPod(openDB(t, pg), patient, map[Name]Limit{Login: limit})
 	other := newPod(openDB(t, pg), patient, map[Name]Limit{Login: limit})
 	other.Take(t.Context(), acme, Login, "k")
 	other.Take(t.Context(), acme, Login, "k")
-	if _, known := p.Blocked(acme, Login, "k"); known {
+	if _, known := pod.Blocked(acme, Login, "k"); known {
 		t.Error("a pod that has not asked yet knows of the block")
 	}
-	if d := p.Take(t.Context(), acme, Login, "k"); d.Allowed || d.Fallback {
-		t.Fatalf("%+v, want a refusal by the database", d)
+	if decision := pod.Take(t.Context(), acme, Login, "k"); decision.Allowed || decision.Fallback {
+		t.Fatalf("%+v, want a refusal by the database", decision)
 	}
 	pg.Stop(t)
 	for range 50 {
-		d := p.Take(t.Context(), acme, Login, "k")
-		if d.Allowed || d.Fallback || d.RetryAfter <= 59*time.Minute || d.RetryAfter > time.Hour || d.Limit != limit || d.Name != Login {
-			t.Fatalf("%+v, want a refusal for an hour", d)
+		decision := pod.Take(t.Context(), acme, Login, "k")
+		if decision.Allowed || decision.Fallback || decision.RetryAfter <= 59*time.Minute || decision.RetryAfter > time.Hour || decision.Limit != limit || decision.Name != Login {
+			t.Fatalf("%+v, want a refusal for an hour", decision)
 		}
 	}
-	if d, known := p.Blocked(acme, Login, "k"); !known || d.Allowed || d.RetryAfter <= 0 {
-		t.Errorf("Blocked: %+v, %v", d, known)
+	if decision, known := pod.Blocked(acme, Login, "k"); !known || decision.Allowed || decision.RetryAfter <= 0 {
+		t.Errorf("Blocked: %+v, %v", decision, known)
 	}
 	pg.Start(t)
-	if n := p.asked.Load(); n != 1 {
+	if n := pod.asked.Load(); n != 1 {
 		t.Errorf("the database was asked %d times, want once", n)
 	}
-	if diff := cmp.Diff(map[string]float64{outcomeRefused: 1, outcomeBlocked: 51}, p.outcomes(t, Login)); diff != "" {
+	if diff := cmp.Diff(map[string]float64{outcomeRefused: 1, outcomeBlocked: 51}, pod.outcomes(t, Login)); diff != "" {
 		t.Errorf("outcomes (-want +got):\n%s", diff)
 	}
-	p.clock.advance(time.Hour)
-	if _, known := p.Blocked(acme, Login, "k"); known {
+	pod.clock.advance(time.Hour)
+	if _, known := pod.Blocked(acme, Login, "k"); known {
 		t.Error("still blocked when its time is over")
 	}
 }
@@ -143,40 +143,40 @@ func TestBlockedCostsNothing(t *testing.T) {
 // TestDatabaseAway : a pod goes on by what it has seen, without waiting each time, and comes back by itself.
 func TestDatabaseAway(t *testing.T) {
 	pg := pgtest.New(t)
-	p := newPod(openDB(t, pg), patient, map[Name]Limit{Login: {Requests: 3, Window: time.Hour}})
-	if d := p.Take(t.Context(), acme, Login, "k"); !d.Allowed || d.Fallback {
-		t.Fatalf("%+v, want the database's leave", d)
+	pod := newPod(openDB(t, pg), patient, map[Name]Limit{Login: {Requests: 3, Window: time.Hour}})
+	if decision := pod.Take(t.Context(), acme, Login, "k"); !decision.Allowed || decision.Fallback {
+		t.Fatalf("%+v, want the database's leave", decision)
 	}
 	pg.Stop(t)
 	var got []bool
 	for range 4 {
-		d := p.Take(t.Context(), acme, Login, "k")
-		if !d.Fallback {
-			t.Fatalf("%+v, want a decision of the pod's own", d)
+		decision := pod.Take(t.Context(), acme, Login, "k")
+		if !decision.Fallback {
+			t.Fatalf("%+v, want a decision of the pod's own", decision)
 		}
-		got = append(got, d.Allowed)
+		got = append(got, decision.Allowed)
 	}
 	if diff := cmp.Diff([]bool{true, true, false, false}, got); diff != "" {
 		t.Errorf("the one that the database let through counts too (-want +got):\n%s", diff)
 	}
-	if n := p.asked.Load(); n != 2 {
+	if n := pod.asked.Load(); n != 2 {
 		t.Errorf("the database was asked %d times, want 2: once away, it is left alone for a second", n)
 	}
-	p.clock.advance(alone)
-	p.Take(t.Context(), acme, Login, "k") // asks again, in vain
-	if asked, said := p.asked.Load(), p.log.count("limits by what it sees itself"); asked != 3 || said != 1 {
+	pod.clock.advance(alone)
+	pod.Take(t.Context(), acme, Login, "k") // asks again, in vain
+	if asked, said := pod.asked.Load(), pod.log.count("limits by what it sees itself"); asked != 3 || said != 1 {
 		t.Errorf("asked %d times and said so %d times; want 3 and 1", asked, said)
 	}
-	if n := p.metric(t, "caly_ratelimit_fallback_total", nil); n != 2 {
+	if n := pod.metric(t, "caly_ratelimit_fallback_total", nil); n != 2 {
 		t.Errorf("fallback_total = %v, want 2", n)
 	}
 	pg.Start(t)
-	p.clock.advance(alone)
+	pod.clock.advance(alone)
 	// The crash has emptied the table, which is unlogged.
-	if d := p.Take(t.Context(), acme, Login, "k"); !d.Allowed || d.Fallback || d.Remaining != 2 {
-		t.Errorf("%+v, want the database's leave", d)
+	if decision := pod.Take(t.Context(), acme, Login, "k"); !decision.Allowed || decision.Fallback || decision.Remaining != 2 {
+		t.Errorf("%+v, want the database's leave", decision)
 	}
-	if n := p.log.count("limits hold across pods"); n != 1 {
+	if n := pod.log.count("limits hold across pods"); n != 1 {
 		t.Errorf("said %d times that the database is back, want once", n)
 	}
 }
@@ -184,7 +184,7 @@ func TestDatabaseAway(t *testing.T) {
 // TestDatabaseSlow : a try waits no longer than the pod's patience, whatever holds its row, and a late answer counts for nobody.
 func TestDatabaseSlow(t *testing.T) {
 	pg := pgtest.New(t)
-	p := newPod(openDB(t, pg), 0, nil)
+	pod := newPod(openDB(t, pg), 0, nil)
 	other := newPod(openDB(t, pg), patient, nil)
 	other.Take(t.Context(), acme, Login, "k")
 	tx, err := admin(t, pg).Begin(t.Context())
@@ -195,17 +195,17 @@ func TestDatabaseSlow(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		if d := p.Take(t.Context(), acme, Login, "k"); !d.Allowed || !d.Fallback {
-			t.Errorf("%+v, want the pod's own leave", d)
+		if decision := pod.Take(t.Context(), acme, Login, "k"); !decision.Allowed || !decision.Fallback {
+			t.Errorf("%+v, want the pod's own leave", decision)
 		}
 	}
-	if n := p.asked.Load(); n != 1 {
+	if n := pod.asked.Load(); n != 1 {
 		t.Errorf("the database was asked %d times, want once", n)
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if d := other.Take(t.Context(), acme, Login, "k"); d.Fallback || d.Remaining != 4 {
-		t.Errorf("%+v, want the second hit: what gave up must not have counted", d)
+	if decision := other.Take(t.Context(), acme, Login, "k"); decision.Fallback || decision.Remaining != 4 {
+		t.Errorf("%+v, want the second hit: what gave up must not have counted", decision)
 	}
 }

@@ -18,18 +18,18 @@ func TestReturnedTriesDoNotCount(t *testing.T) {
 	ctx := t.Context()
 	for i := range 20 {
 		p := pods[i%2]
-		d := p.Take(ctx, acme, Login, "k")
-		if !d.Allowed || d.Remaining != 5 {
-			t.Fatalf("try %d: %+v, want the first of six", i, d)
+		decision := p.Take(ctx, acme, Login, "k")
+		if !decision.Allowed || decision.Remaining != 5 {
+			t.Fatalf("try %d: %+v, want the first of six", i, decision)
 		}
-		p.Return(ctx, acme, d, "k")
+		p.Return(ctx, acme, decision, "k")
 	}
 	var out, most, through atomic.Int32
 	var all sync.WaitGroup
 	for range 200 {
 		all.Go(func() {
-			d := pods[0].Take(ctx, acme, Login, "k")
-			if !d.Allowed {
+			decision := pods[0].Take(ctx, acme, Login, "k")
+			if !decision.Allowed {
 				return
 			}
 			through.Add(1)
@@ -41,7 +41,7 @@ func TestReturnedTriesDoNotCount(t *testing.T) {
 			}
 			time.Sleep(time.Millisecond)
 			out.Add(-1)
-			pods[0].Return(ctx, acme, d, "k")
+			pods[0].Return(ctx, acme, decision, "k")
 		})
 	}
 	all.Wait()
@@ -49,8 +49,8 @@ func TestReturnedTriesDoNotCount(t *testing.T) {
 		t.Errorf("%d tries were out at once and %d let through, want at most and at least 6", m, n)
 	}
 	for i := range 7 { // all of them were returned
-		if d := pods[1].Take(ctx, acme, Login, "k"); d.Allowed != (i < 6) {
-			t.Errorf("wrong try %d: %+v", i, d)
+		if decision := pods[1].Take(ctx, acme, Login, "k"); decision.Allowed != (i < 6) {
+			t.Errorf("wrong try %d: %+v", i, decision)
 		}
 	}
 }
@@ -58,31 +58,31 @@ func TestReturnedTriesDoNotCount(t *testing.T) {
 // TestReturnUnblocks checks that the pod that knows a key to be used up lets one more try through after a return, and
 // that a decision of the pod's own is returned to the pod alone.
 func TestReturnUnblocks(t *testing.T) {
-	f := newFake()
-	p := newPod(f, time.Minute, map[Name]Limit{Login: {Requests: 1, Window: time.Hour}})
-	first := p.Take(t.Context(), acme, Login, "k")
-	if d := p.Take(t.Context(), acme, Login, "k"); !first.Allowed || d.Allowed {
-		t.Fatalf("%+v and %+v, want one try", first, d)
+	fake := newFake()
+	pod := newPod(fake, time.Minute, map[Name]Limit{Login: {Requests: 1, Window: time.Hour}})
+	first := pod.Take(t.Context(), acme, Login, "k")
+	if decision := pod.Take(t.Context(), acme, Login, "k"); !first.Allowed || decision.Allowed {
+		t.Fatalf("%+v and %+v, want one try", first, decision)
 	}
-	p.Return(t.Context(), acme, first, "k")
-	f.setDown(true)
-	alone := p.Take(t.Context(), acme, Login, "k")
+	pod.Return(t.Context(), acme, first, "k")
+	fake.setDown(true)
+	alone := pod.Take(t.Context(), acme, Login, "k")
 	if !alone.Allowed || !alone.Fallback {
 		t.Fatalf("%+v, want the pod's own leave", alone)
 	}
-	f.setDown(false)
-	p.Return(t.Context(), acme, alone, "k")
-	p.clock.advance(time.Second)
-	kept := p.Take(t.Context(), acme, Login, "k")
+	fake.setDown(false)
+	pod.Return(t.Context(), acme, alone, "k")
+	pod.clock.advance(time.Second)
+	kept := pod.Take(t.Context(), acme, Login, "k")
 	if !kept.Allowed || kept.Fallback {
 		t.Fatalf("%+v, want the database's leave", kept)
 	}
-	f.setDown(true)
-	p.Return(t.Context(), acme, kept, "k")
-	if d := p.Take(t.Context(), acme, Login, "k"); d.Allowed {
-		t.Errorf("%+v: a try that the database did not take back does not count", d)
+	fake.setDown(true)
+	pod.Return(t.Context(), acme, kept, "k")
+	if decision := pod.Take(t.Context(), acme, Login, "k"); decision.Allowed {
+		t.Errorf("%+v: a try that the database did not take back does not count", decision)
 	}
-	if p.log.count("a right try counts against its limit") != 1 {
+	if pod.log.count("a right try counts against its limit") != 1 {
 		t.Error("nothing is logged about it")
 	}
 }

@@ -41,24 +41,24 @@ func running(t *testing.T, o Options) (stop context.CancelFunc, end chan error) 
 func TestDrainTakesNothingNew(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	started, finish := make(chan struct{}), make(chan struct{})
-	o := testOptions(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	options := testOptions(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		close(started)
 		<-finish
 		_, _ = w.Write([]byte("done"))
 	}))
-	stop, end := running(t, o)
+	stop, end := running(t, options)
 	answer := make(chan string, 1)
-	go func() { _, body := get(t, "http://"+o.Listen+"/slow"); answer <- body }()
+	go func() { _, body := get(t, "http://"+options.Listen+"/slow"); answer <- body }()
 	<-started
 	stop()
 	soon.Holds(t, "the port is closed", func() bool {
-		c, err := net.Dial("tcp", o.Listen)
+		conn, err := net.Dial("tcp", options.Listen)
 		if err == nil {
-			_ = c.Close()
+			_ = conn.Close()
 		}
 		return err != nil
 	})
-	if code, _ := get(t, "http://"+o.InternalListen+"/healthz"); code != 200 {
+	if code, _ := get(t, "http://"+options.InternalListen+"/healthz"); code != 200 {
 		t.Errorf("a pod that drains is not alive (%d): it would be killed in the middle", code)
 	}
 	close(finish)
@@ -74,14 +74,14 @@ func TestDrainTakesNothingNew(t *testing.T) {
 func TestGraceEnds(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	started := make(chan struct{})
-	o := testOptions(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	options := testOptions(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		close(started)
 		<-r.Context().Done()
 	}))
-	o.Grace = 100 * time.Millisecond
-	stop, end := running(t, o)
+	options.Grace = 100 * time.Millisecond
+	stop, end := running(t, options)
 	answered := make(chan struct{})
-	go func() { get(t, "http://"+o.Listen+"/"); close(answered) }()
+	go func() { get(t, "http://"+options.Listen+"/"); close(answered) }()
 	<-started
 	stop()
 	if err := <-end; err == nil || !strings.Contains(err.Error(), "cut off") {
@@ -102,20 +102,20 @@ func TestAddressTaken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer goleak.VerifyNone(t)
-			o := testOptions(t, http.NotFoundHandler())
-			change(&o)
-			if err := Run(t.Context(), o); err == nil || !strings.HasPrefix(err.Error(), name) {
+			options := testOptions(t, http.NotFoundHandler())
+			change(&options)
+			if err := Run(t.Context(), options); err == nil || !strings.HasPrefix(err.Error(), name) {
 				t.Errorf("got %v, want an error of %q", err, name)
 			}
-			for _, address := range []string{o.Listen, o.InternalListen} {
+			for _, address := range []string{options.Listen, options.InternalListen} {
 				if address == taken.Addr().String() {
 					continue
 				}
-				l, err := net.Listen("tcp", address)
+				listener, err := net.Listen("tcp", address)
 				if err != nil {
 					t.Fatalf("the other address is still held: %v", err)
 				}
-				_ = l.Close()
+				_ = listener.Close()
 			}
 		})
 	}
@@ -123,14 +123,14 @@ func TestAddressTaken(t *testing.T) {
 
 // TestProbesStayInside : the public listener has no probes and no metrics.
 func TestProbesStayInside(t *testing.T) {
-	o := testOptions(t, http.NotFoundHandler())
-	o.Internal = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("metrics")) })
-	stop, end := running(t, o)
+	options := testOptions(t, http.NotFoundHandler())
+	options.Internal = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("metrics")) })
+	stop, end := running(t, options)
 	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
-		if code, _ := get(t, "http://"+o.Listen+path); code != http.StatusNotFound {
+		if code, _ := get(t, "http://"+options.Listen+path); code != http.StatusNotFound {
 			t.Errorf("the public %s is answered %d", path, code)
 		}
-		if code, _ := get(t, "http://"+o.InternalListen+path); code != http.StatusOK {
+		if code, _ := get(t, "http://"+options.InternalListen+path); code != http.StatusOK {
 			t.Errorf("the internal %s is answered %d", path, code)
 		}
 	}
@@ -142,8 +142,8 @@ func TestProbesStayInside(t *testing.T) {
 
 // TestReadinessIsBounded : a check that hangs makes the pod not ready, and the probe is answered.
 func TestReadinessIsBounded(t *testing.T) {
-	o := Options{Internal: http.NotFoundHandler(), Ready: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
-	srv := httptest.NewServer(probes(o, new(atomic.Bool)))
+	options := Options{Internal: http.NotFoundHandler(), Ready: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
+	srv := httptest.NewServer(probes(options, new(atomic.Bool)))
 	defer srv.Close()
 	if code, body := get(t, srv.URL+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "deadline") {
 		t.Errorf("answered %d %q", code, body)
@@ -192,14 +192,14 @@ func TestPanics(t *testing.T) {
 }
 
 func TestRequestIDsDiffer(t *testing.T) {
-	h := Middleware(http.NotFoundHandler(), quiet())
+	handler := Middleware(http.NotFoundHandler(), quiet())
 	seen := map[string]bool{}
 	for range 1000 {
-		w := httptest.NewRecorder()
-		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		r.Header.Set("X-Request-Id", "chosen by the sender")
-		h.ServeHTTP(w, r)
-		seen[w.Header().Get("X-Request-Id")] = true
+		recorder := httptest.NewRecorder()
+		req := httptest.NewRequest(http.MethodGet, "/", nil)
+		req.Header.Set("X-Request-Id", "chosen by the sender")
+		handler.ServeHTTP(recorder, req)
+		seen[recorder.Header().Get("X-Request-Id")] = true
 	}
 	if len(seen) != 1000 || seen["chosen by the sender"] || seen[""] {
 		t.Errorf("1000 requests have %d ids", len(seen))
@@ -209,26 +209,26 @@ func TestRequestIDsDiffer(t *testing.T) {
 // TestSlowPeersAreCutOff : peers that never end a request hold no slot for ever.
 func TestSlowPeersAreCutOff(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))
-	s.ReadHeaderTimeout, s.ReadTimeout = 100*time.Millisecond, 200*time.Millisecond
+	server := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))
+	server.ReadHeaderTimeout, server.ReadTimeout = 100*time.Millisecond, 200*time.Millisecond
 	served := make(chan error, 1)
-	go func() { served <- serve(s, limit(l, 2)) }()
+	go func() { served <- serve(server, limit(listener, 2)) }()
 	for _, said := range []string{"POST / HTTP/1.1\r\nHost: x\r\n", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"} {
-		c, err := net.Dial("tcp", l.Addr().String())
+		conn, err := net.Dial("tcp", listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = c.Close() }()
-		_, _ = io.WriteString(c, said)
+		defer func() { _ = conn.Close() }()
+		_, _ = io.WriteString(conn, said)
 	}
-	if code, body := get(t, "http://"+l.Addr().String()); code != 200 {
+	if code, body := get(t, "http://"+listener.Addr().String()); code != 200 {
 		t.Errorf("with both slots taken by slow peers: %d %s", code, body)
 	}
-	_ = s.Close()
+	_ = server.Close()
 	if err := <-served; err != nil {
 		t.Error(err)
 	}

@@ -54,8 +54,8 @@ func (l *limited) charge(c *slotConn, n int64) bool {
 // longestHeader returns the connection that has sent the longest part of a header. The lock is held.
 func (l *limited) longestHeader() (longest *slotConn) {
 	for _, conns := range []*list.List{l.fresh, l.idle} {
-		for e := conns.Front(); e != nil; e = e.Next() {
-			c := e.Value.(*slotConn) //nolint:forcetypeassert // nothing else is in the lists
+		for element := conns.Front(); element != nil; element = element.Next() {
+			c := element.Value.(*slotConn) //nolint:forcetypeassert // nothing else is in the lists
 			if longest == nil || c.header > longest.header {
 				longest = c
 			}

@@ -30,24 +30,24 @@ func TestHeaderMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := limit(listener, 256)
-	s := newServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	limited := limit(listener, 256)
+	server := newServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	served := make(chan error, 1)
-	go func() { served <- serve(s, l) }()
+	go func() { served <- serve(server, limited) }()
 	dial := func() net.Conn {
-		c, err := net.Dial("tcp", listener.Addr().String())
+		conn, err := net.Dial("tcp", listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = c.Close() })
-		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-		return c
+		t.Cleanup(func() { _ = conn.Close() })
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		return conn
 	}
 	head := manyFields(30 << 10)
 	most := int64(0)
 	for range 200 { // together they would be charged 96 MiB
 		_, _ = dial().Write([]byte(head)) // one that is closed already need not take it
-		most = max(most, l.memory.InUse())
+		most = max(most, limited.memory.InUse())
 	}
 	good := dial()
 	for range 3 {
@@ -66,12 +66,12 @@ func TestHeaderMemory(t *testing.T) {
 	if most > headerMemory || most < headerMemory/8 {
 		t.Errorf("%d bytes were in use, want some, and at most %d", most, headerMemory)
 	}
-	_ = s.Close()
+	_ = server.Close()
 	if err := <-served; err != nil {
 		t.Error(err)
 	}
 	eventually.Within(20*time.Second).Succeeds(t, func(context.Context) error {
-		if n := l.memory.InUse(); n != 0 {
+		if n := limited.memory.InUse(); n != 0 {
 			return fmt.Errorf("%d bytes are in use after the end", n)
 		}
 		return nil

@@ -10,13 +10,13 @@ import (
 
 // take has a handler take over its connection.
 func (b *bounded) take(w http.ResponseWriter) {
-	c, _, err := http.NewResponseController(w).Hijack()
+	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		b.t.Error(err)
 		return
 	}
-	_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nContent-Length: 0\r\n\r\n")
-	b.taken <- c
+	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nContent-Length: 0\r\n\r\n")
+	b.taken <- conn
 }
 
 const take = "GET /take HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -56,11 +56,11 @@ func TestTakenConnectionIsTheSystems(t *testing.T) {
 	if err := b.answered(peer); err != nil {
 		t.Fatal(err)
 	}
-	c := <-b.taken
-	defer func() { _ = c.Close() }()
-	system, ok := c.(syscall.Conn)
+	conn := <-b.taken
+	defer func() { _ = conn.Close() }()
+	system, ok := conn.(syscall.Conn)
 	if !ok {
-		t.Fatalf("a %T hides its descriptor", c)
+		t.Fatalf("a %T hides its descriptor", conn)
 	}
 	raw, err := system.SyscallConn()
 	if err != nil {
@@ -70,7 +70,7 @@ func TestTakenConnectionIsTheSystems(t *testing.T) {
 	if err := raw.Write(func(fd uintptr) bool { wrote, err = syscall.Write(int(fd), []byte("direct")); return true }); err != nil || wrote != 6 {
 		t.Errorf("wrote %d bytes to it, %v", wrote, err)
 	}
-	if _, err := (&slotConn{Conn: struct{ net.Conn }{c}}).SyscallConn(); err == nil {
+	if _, err := (&slotConn{Conn: struct{ net.Conn }{conn}}).SyscallConn(); err == nil {
 		t.Error("a connection that is none of the system's has a descriptor")
 	}
 }

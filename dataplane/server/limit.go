@@ -49,15 +49,15 @@ func limit(l net.Listener, n int) *limited {
 
 // Accept waits for a connection, then for its slot.
 func (l *limited) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
+	conn, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
 	if !l.admit() {
-		_ = c.Close()
+		_ = conn.Close()
 		return nil, net.ErrClosed
 	}
-	return &slotConn{Conn: c, free: l.slots, listener: l, memory: l.share()}, nil
+	return &slotConn{Conn: conn, free: l.slots, listener: l, memory: l.share()}, nil
 }
 
 // admit takes a slot. It fails once the listener is closed.
@@ -83,11 +83,11 @@ func (l *limited) admit() bool {
 
 // sendAway closes the connection that has been idle for longest or, without one, a new one that is overdue.
 func (l *limited) sendAway(now time.Time) bool {
-	c := l.leastUsed(now)
-	if c != nil {
-		_ = c.Close()
+	slotConn := l.leastUsed(now)
+	if slotConn != nil {
+		_ = slotConn.Close()
 	}
-	return c != nil
+	return slotConn != nil
 }
 
 func (l *limited) leastUsed(now time.Time) *slotConn {

@@ -24,12 +24,12 @@ type bounded struct {
 
 func newBounded(t *testing.T, room int) *bounded {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bounded{t: t, addr: l.Addr().String(), finish: make(chan struct{}), taken: make(chan net.Conn, 100), l: limit(l, room)}
-	s := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	b := &bounded{t: t, addr: listener.Addr().String(), finish: make(chan struct{}), taken: make(chan net.Conn, 100), l: limit(listener, room)}
+	server := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/slow":
 			<-b.finish
@@ -40,9 +40,9 @@ func newBounded(t *testing.T, room int) *bounded {
 		_, _ = io.WriteString(w, "ok")
 	}))
 	served := make(chan error, 1)
-	go func() { served <- serve(s, b.l) }()
+	go func() { served <- serve(server, b.l) }()
 	t.Cleanup(func() {
-		_ = s.Close()
+		_ = server.Close()
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
@@ -53,13 +53,13 @@ func newBounded(t *testing.T, room int) *bounded {
 // dial connects and says something.
 func (b *bounded) dial(say string) net.Conn {
 	b.t.Helper()
-	c, err := net.Dial("tcp", b.addr)
+	conn, err := net.Dial("tcp", b.addr)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.t.Cleanup(func() { _ = c.Close() })
-	_, _ = io.WriteString(c, say)
-	return c
+	b.t.Cleanup(func() { _ = conn.Close() })
+	_, _ = io.WriteString(conn, say)
+	return conn
 }
 
 // answered reads one answer.
@@ -114,8 +114,8 @@ func TestFullOfPeers(t *testing.T) {
 				}
 			}
 			third := make(chan error, 1)
-			c := b.dial(quick)
-			go func() { third <- b.answered(c) }()
+			conn := b.dial(quick)
+			go func() { third <- b.answered(conn) }()
 			if tc.waitsForWork {
 				select {
 				case err := <-third:
@@ -156,19 +156,19 @@ func TestLongestIdleGoes(t *testing.T) {
 // TestClosedListenerLetsGo : Accept returns though every slot is taken, and a connection's end frees its slot once.
 func TestClosedListenerLetsGo(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	bounded := limit(l, 1)
+	bounded := limit(listener, 1)
 	for range 2 {
-		peer, err := net.Dial("tcp", l.Addr().String())
+		peer, err := net.Dial("tcp", listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = peer.Close() }()
 	}
-	c, err := bounded.Accept()
+	conn, err := bounded.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func TestClosedListenerLetsGo(t *testing.T) {
 		t.Errorf("Accept ended with %v", err)
 	}
 	closed := make(chan struct{})
-	go func() { _ = c.Close(); _ = c.Close(); close(closed) }()
+	go func() { _ = conn.Close(); _ = conn.Close(); close(closed) }()
 	select {
 	case <-closed:
 	case <-time.After(5 * time.Second):

@@ -23,12 +23,12 @@ const soon = eventually.Within(5 * time.Second)
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
 }
 
 func get(t *testing.T, url string) (int, string) {
@@ -55,24 +55,24 @@ func TestDrain(t *testing.T) {
 		}
 		_, _ = w.Write([]byte("done"))
 	})
-	o := Options{Listen: freeAddress(t), InternalListen: freeAddress(t), Public: slow, Internal: http.NotFoundHandler(),
+	options := Options{Listen: freeAddress(t), InternalListen: freeAddress(t), Public: slow, Internal: http.NotFoundHandler(),
 		Ready: func(context.Context) error { return nil }, DrainDelay: 500 * time.Millisecond, Grace: 5 * time.Second, Log: slog.New(slog.DiscardHandler)}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- Run(ctx, o) }()
+	go func() { ended <- Run(ctx, options) }()
 	soon.Holds(t, "the server is ready", func() bool {
-		code, _ := get(t, "http://"+o.InternalListen+"/readyz")
+		code, _ := get(t, "http://"+options.InternalListen+"/readyz")
 		return code == 200
 	})
 	answer := make(chan string, 1)
-	go func() { _, body := get(t, "http://"+o.Listen+"/slow"); answer <- body }()
+	go func() { _, body := get(t, "http://"+options.Listen+"/slow"); answer <- body }()
 	<-started
 	stop()
 	soon.Holds(t, "the server reports that it drains", func() bool {
-		code, body := get(t, "http://"+o.InternalListen+"/readyz")
+		code, body := get(t, "http://"+options.InternalListen+"/readyz")
 		return code == 503 && strings.Contains(body, "draining")
 	})
-	if code, _ := get(t, "http://"+o.Listen+"/fast"); code != 200 {
+	if code, _ := get(t, "http://"+options.Listen+"/fast"); code != 200 {
 		t.Errorf("a request within the drain delay: %d, want 200", code)
 	}
 	close(finish)
@@ -85,8 +85,8 @@ func TestDrain(t *testing.T) {
 }
 
 func TestNotReadySaysWhy(t *testing.T) {
-	o := Options{Ready: func(context.Context) error { return errors.New("the tenant configs are not read yet") }, Internal: http.NotFoundHandler()}
-	srv := httptest.NewServer(probes(o, new(atomic.Bool)))
+	options := Options{Ready: func(context.Context) error { return errors.New("the tenant configs are not read yet") }, Internal: http.NotFoundHandler()}
+	srv := httptest.NewServer(probes(options, new(atomic.Bool)))
 	defer srv.Close()
 	if code, body := get(t, srv.URL+"/readyz"); code != 503 || !strings.Contains(body, "not read yet") {
 		t.Errorf("readyz: %d %q", code, body)
@@ -97,11 +97,11 @@ func TestNotReadySaysWhy(t *testing.T) {
 }
 
 func TestPanicBecomes500(t *testing.T) {
-	h := Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret detail") }), slog.New(slog.DiscardHandler))
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/x", nil))
-	if w.Code != 500 || strings.Contains(w.Body.String(), "secret") || w.Header().Get("X-Request-Id") == "" {
-		t.Errorf("answered %d %s", w.Code, w.Body)
+	handler := Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret detail") }), slog.New(slog.DiscardHandler))
+	recorder := httptest.NewRecorder()
+	handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/x", nil))
+	if recorder.Code != 500 || strings.Contains(recorder.Body.String(), "secret") || recorder.Header().Get("X-Request-Id") == "" {
+		t.Errorf("answered %d %s", recorder.Code, recorder.Body)
 	}
 }
 
@@ -112,14 +112,14 @@ func TestSlowHeaders(t *testing.T) {
 	srv.Config.ReadHeaderTimeout = 100 * time.Millisecond
 	srv.Start()
 	defer srv.Close()
-	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = c.Close() }()
-	_, _ = c.Write([]byte("POST / HTTP/1.1\r\nHost: x\r\n"))
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
-	if _, err := io.ReadAll(c); err != nil {
+	defer func() { _ = conn.Close() }()
+	_, _ = conn.Write([]byte("POST / HTTP/1.1\r\nHost: x\r\n"))
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := io.ReadAll(conn); err != nil {
 		t.Errorf("the connection was not closed: %v", err)
 	}
 }

@@ -63,9 +63,9 @@ func TestTLSFilesAtStart(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
 			if tc.want != "" {
-				o := testOptions(t, http.NotFoundHandler())
-				o.TLSCertFile, o.TLSKeyFile = tc.cert, tc.key
-				if err := Run(t.Context(), o); err == nil {
+				options := testOptions(t, http.NotFoundHandler())
+				options.TLSCertFile, options.TLSKeyFile = tc.cert, tc.key
+				if err := Run(t.Context(), options); err == nil {
 					t.Error("it runs all the same")
 				}
 			}
@@ -117,12 +117,12 @@ func newSecured(t *testing.T, change ...func(*Options)) *secured {
 func (s *secured) serial(t *testing.T, config *tls.Config) (int64, error) {
 	t.Helper()
 	config.InsecureSkipVerify = true //nolint:gosec // it is about which certificate, not about whose
-	c, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", s.Listen, config)
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", s.Listen, config)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { _ = c.Close() }()
-	return c.ConnectionState().PeerCertificates[0].SerialNumber.Int64(), nil
+	defer func() { _ = conn.Close() }()
+	return conn.ConnectionState().PeerCertificates[0].SerialNumber.Int64(), nil
 }
 
 // traffic asks over one connection until it is stopped. Any failure, and any other certificate than the first, is an error.
@@ -166,37 +166,37 @@ func ask(transport *http.Transport, url string) error {
 // TestTLSRotation : a new pair serves new connections and disturbs none that is there; a broken one changes nothing but the log.
 func TestTLSRotation(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	s := newSecured(t)
-	stop, end := running(t, s.Options)
-	one, two := s.traffic(t, false), s.traffic(t, true)
-	is := func(want int64) bool { got, err := s.serial(t, &tls.Config{}); return err == nil && got == want }
+	secured := newSecured(t)
+	stop, end := running(t, secured.Options)
+	one, two := secured.traffic(t, false), secured.traffic(t, true)
+	is := func(want int64) bool { got, err := secured.serial(t, &tls.Config{}); return err == nil && got == want }
 	if !is(1) {
 		t.Fatal("it does not serve the first pair")
 	}
 	cert, key := pair(t, 2)
-	writeFile(t, s.TLSKeyFile, key) // for a moment the files are no pair
-	soon.Holds(t, "half a pair is reported", func() bool { return s.log.count("cannot be used") == 1 })
+	writeFile(t, secured.TLSKeyFile, key) // for a moment the files are no pair
+	soon.Holds(t, "half a pair is reported", func() bool { return secured.log.count("cannot be used") == 1 })
 	if !is(1) {
 		t.Error("half a pair is in force")
 	}
-	writeFile(t, s.TLSCertFile, cert)
+	writeFile(t, secured.TLSCertFile, cert)
 	soon.Holds(t, "the second certificate is in force", func() bool { return is(2) })
-	writeFile(t, s.TLSCertFile, []byte("no certificate"))
-	soon.Holds(t, "a broken certificate is reported", func() bool { return s.log.count("cannot be used") == 2 })
-	if err := os.Remove(s.TLSKeyFile); err != nil {
+	writeFile(t, secured.TLSCertFile, []byte("no certificate"))
+	soon.Holds(t, "a broken certificate is reported", func() bool { return secured.log.count("cannot be used") == 2 })
+	if err := os.Remove(secured.TLSKeyFile); err != nil {
 		t.Fatal(err)
 	}
-	soon.Holds(t, "a removed key is reported", func() bool { return s.log.count("cannot be used") == 3 })
+	soon.Holds(t, "a removed key is reported", func() bool { return secured.log.count("cannot be used") == 3 })
 	if !is(2) {
 		t.Error("a broken pair is in force")
 	}
-	writeFile(t, s.TLSKeyFile, key)
-	writeFile(t, s.TLSCertFile, cert)
-	soon.Holds(t, "the pair that is back is reported", func() bool { return s.log.count("is in force") == 2 })
+	writeFile(t, secured.TLSKeyFile, key)
+	writeFile(t, secured.TLSCertFile, cert)
+	soon.Holds(t, "the pair that is back is reported", func() bool { return secured.log.count("is in force") == 2 })
 	if err := errors.Join(one(), two()); err != nil {
 		t.Errorf("a connection that was there: %v", err)
 	}
-	if stop(); s.log.count("PRIVATE") > 0 {
+	if stop(); secured.log.count("PRIVATE") > 0 {
 		t.Error("the log has a key")
 	}
 	if err := <-end; err != nil {
@@ -206,43 +206,43 @@ func TestTLSRotation(t *testing.T) {
 
 // TestTLSTroubleIsToldOnce, until it is over.
 func TestTLSTroubleIsToldOnce(t *testing.T) {
-	s := newSecured(t)
-	c, err := s.certificates()
+	secured := newSecured(t)
+	certificates, err := secured.certificates()
 	if err != nil {
 		t.Fatal(err)
 	}
-	good, err := os.ReadFile(s.TLSCertFile)
+	good, err := os.ReadFile(secured.TLSCertFile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	told := ""
 	for round := range 2 {
-		if err := os.Remove(s.TLSCertFile); err != nil {
+		if err := os.Remove(secured.TLSCertFile); err != nil {
 			t.Fatal(err)
 		}
 		for range 3 {
-			told = c.check(told)
+			told = certificates.check(told)
 		}
-		writeFile(t, s.TLSCertFile, good)
-		if told = c.check(told); told != "" || s.log.count("cannot be used") != round+1 || s.log.count("is in force") != 0 {
-			t.Errorf("round %d: told %q, the log: %s", round, told, s.log.b.String())
+		writeFile(t, secured.TLSCertFile, good)
+		if told = certificates.check(told); told != "" || secured.log.count("cannot be used") != round+1 || secured.log.count("is in force") != 0 {
+			t.Errorf("round %d: told %q, the log: %s", round, told, secured.log.b.String())
 		}
 	}
 }
 
 // TestTLSVersions : what is older than 1.2 is refused, and so is who speaks none.
 func TestTLSVersions(t *testing.T) {
-	s := newSecured(t)
-	stop, end := running(t, s.Options)
+	secured := newSecured(t)
+	stop, end := running(t, secured.Options)
 	for version, wantErr := range map[uint16]bool{tls.VersionTLS10: true, tls.VersionTLS11: true, tls.VersionTLS12: false, tls.VersionTLS13: false} {
-		if _, err := s.serial(t, &tls.Config{MinVersion: version, MaxVersion: version}); (err != nil) != wantErr {
+		if _, err := secured.serial(t, &tls.Config{MinVersion: version, MaxVersion: version}); (err != nil) != wantErr {
 			t.Errorf("%s: %v", tls.VersionName(version), err)
 		}
 	}
-	if code, body := get(t, "http://"+s.Listen); code == http.StatusOK || strings.Contains(body, "ok") {
+	if code, body := get(t, "http://"+secured.Listen); code == http.StatusOK || strings.Contains(body, "ok") {
 		t.Errorf("without TLS: %d %s", code, body)
 	}
-	if code, _ := get(t, "http://"+s.InternalListen+"/healthz"); code != http.StatusOK {
+	if code, _ := get(t, "http://"+secured.InternalListen+"/healthz"); code != http.StatusOK {
 		t.Errorf("the probes speak TLS too: %d", code)
 	}
 	stop()
@@ -255,12 +255,12 @@ func TestTLSVersions(t *testing.T) {
 func TestTLSMakesRoom(t *testing.T) {
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
 		t.Run(name, func(t *testing.T) {
-			s := newSecured(t, func(o *Options) { o.MaxConns = 1 })
-			stop, end := running(t, s.Options)
+			secured := newSecured(t, func(o *Options) { o.MaxConns = 1 })
+			stop, end := running(t, secured.Options)
 			for range 3 {
 				transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: http2} //nolint:gosec // as above
 				defer transport.CloseIdleConnections()
-				if err := ask(transport, "https://"+s.Listen); err != nil {
+				if err := ask(transport, "https://"+secured.Listen); err != nil {
 					t.Error(err)
 				}
 			}

@@ -20,7 +20,7 @@ import (
 // followed nowhere.
 func TestAgentsAnswers(t *testing.T) {
 	elsewhere := listen(t)
-	r := newWireRig(t, func(o *Options, _ *registry.Options) { o.DialWithin = 700 * time.Millisecond })
+	wireRig := newWireRig(t, func(o *Options, _ *registry.Options) { o.DialWithin = 700 * time.Millisecond })
 	for name, tc := range map[string]struct {
 		answer string
 		stay   bool // the connection is held open
@@ -39,11 +39,11 @@ func TestAgentsAnswers(t *testing.T) {
 		"silence":        {stay: true, want: dialTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r.t = t
-			before, refused := value(t, r.h.m.dials[tc.want]), r.refused(reasonAgent)
+			wireRig.t = t
+			before, refused := value(t, wireRig.h.m.dials[tc.want]), wireRig.refused(reasonAgent)
 			done := make(chan struct{})
-			go func() { defer close(done); r.answerWith(tc.answer, tc.stay) }()
-			resp, err := wstest.Connect(t, r.address).Ask(wstest.Request(r.path) + "\r\n")
+			go func() { defer close(done); wireRig.answerWith(tc.answer, tc.stay) }()
+			resp, err := wstest.Connect(t, wireRig.address).Ask(wstest.Request(wireRig.path) + "\r\n")
 			if err == nil {
 				err = isProblem(resp, http.StatusBadGateway)
 			}
@@ -51,41 +51,41 @@ func TestAgentsAnswers(t *testing.T) {
 				t.Error(err)
 			}
 			<-done
-			if n, m := value(t, r.h.m.dials[tc.want])-before, r.refused(reasonAgent)-refused; n != 1 || m != 1 {
+			if n, m := value(t, wireRig.h.m.dials[tc.want])-before, wireRig.refused(reasonAgent)-refused; n != 1 || m != 1 {
 				t.Errorf("%v dials are counted as %s, %v refusals", n, tc.want, m)
 			}
-			r.nothingLeft()
-			if len(r.rows("")) != 0 {
+			wireRig.nothingLeft()
+			if len(wireRig.rows("")) != 0 {
 				t.Error("there was a session")
 			}
 		})
 	}
 	_ = elsewhere.(*net.TCPListener).SetDeadline(time.Now().Add(time.Millisecond))
-	if c, err := elsewhere.Accept(); err == nil {
-		_ = c.Close()
+	if conn, err := elsewhere.Accept(); err == nil {
+		_ = conn.Close()
 		t.Error("the redirect was followed")
 	}
-	if log := r.log.String(); strings.Contains(log, "hush") || strings.Contains(log, "opens the agent") {
+	if log := wireRig.log.String(); strings.Contains(log, "hush") || strings.Contains(log, "opens the agent") {
 		t.Error("a secret of the agent is in the log")
 	}
 }
 
 // answerWith is an agent that says no more than this.
 func (r *wireRig) answerWith(answer string, stay bool) {
-	c, err := r.accept()
+	conn, err := r.accept()
 	if err != nil {
 		r.t.Error(err)
 		return
 	}
-	defer func() { _ = c.Close() }()
-	if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+	defer func() { _ = conn.Close() }()
+	if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
 		r.t.Error(err)
 		return
 	}
-	_, _ = c.Write([]byte(answer)) // the reader may have had enough
+	_, _ = conn.Write([]byte(answer)) // the reader may have had enough
 	if stay {
-		_ = c.SetReadDeadline(time.Now().Add(wstest.Patience))
-		_, _ = c.Read(make([]byte, 1)) // until it is closed
+		_ = conn.SetReadDeadline(time.Now().Add(wstest.Patience))
+		_, _ = conn.Read(make([]byte, 1)) // until it is closed
 	}
 }
 
@@ -104,14 +104,14 @@ func TestReconnect(t *testing.T) {
 		"a wrong frame": {func(p *wstest.Peer) { p.Send(0xc1, "x") }, true, row{string(bridge.ProtocolError), true, false}, 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newWireRig(t, nil)
-			r.audio(func(a *tenantconfig.Audio) { a.Reconnect = tc.reconnect })
-			exotel, agent := r.begin("call")
+			wireRig := newWireRig(t, nil)
+			wireRig.audio(func(a *tenantconfig.Audio) { a.Reconnect = tc.reconnect })
+			exotel, agent := wireRig.begin("call")
 			exotel.Text(media(1))
 			agent.Expect(media(1))
 			if tc.want.Reconnected {
 				again := make(chan *wstest.Peer, 1)
-				go func() { again <- r.answer() }()
+				go func() { again <- wireRig.answer() }()
 				tc.breaks(agent)
 				if agent = <-again; agent == nil {
 					t.FailNow()
@@ -125,8 +125,8 @@ func TestReconnect(t *testing.T) {
 			if got := closedWith(exotel); got.Code != tc.wantCode || got.Text != tc.want.Reason {
 				t.Errorf("Exotel was told %+v", got)
 			}
-			r.nothingLeft()
-			if diff := cmp.Diff([]row{tc.want}, r.rows("call")); diff != "" {
+			wireRig.nothingLeft()
+			if diff := cmp.Diff([]row{tc.want}, wireRig.rows("call")); diff != "" {
 				t.Errorf("the session's row (-want +got):\n%s", diff)
 			}
 		})
@@ -135,15 +135,15 @@ func TestReconnect(t *testing.T) {
 
 // TestReconnectInVain : while an agent does not come back, the call waits for it no longer than it may.
 func TestReconnectInVain(t *testing.T) {
-	r := newWireRig(t, func(o *Options, _ *registry.Options) { o.Bridge.RedialWithin = 200 * time.Millisecond })
-	r.audio(func(a *tenantconfig.Audio) { a.Reconnect = true })
-	exotel, agent := r.begin("call")
+	wireRig := newWireRig(t, func(o *Options, _ *registry.Options) { o.Bridge.RedialWithin = 200 * time.Millisecond })
+	wireRig.audio(func(a *tenantconfig.Audio) { a.Reconnect = true })
+	exotel, agent := wireRig.begin("call")
 	agent.Reset() // and whoever dials is not answered
 	if got := closedWith(exotel); got != (closed{1000, string(bridge.AgentLost)}) {
 		t.Errorf("Exotel was told %+v", got)
 	}
-	r.nothingLeft()
-	if n := value(t, r.h.m.dials[dialTimeout]); n != 1 {
+	wireRig.nothingLeft()
+	if n := value(t, wireRig.h.m.dials[dialTimeout]); n != 1 {
 		t.Errorf("%v dials are counted as given up", n)
 	}
 }

@@ -132,19 +132,19 @@ func TestCapture(t *testing.T) {
 		exact    bool // the agent's protocol keeps the samples
 	}{{agent.Exotel, 8000, true}, {agent.PCM, 16000, true}, {agent.Twilio, 8000, false}} {
 		t.Run(string(tc.protocol), func(t *testing.T) {
-			c := newCaptureRig(t, tc.protocol, nil)
+			captureRig := newCaptureRig(t, tc.protocol, nil)
 			said := exotelsim.Noise(2 * tc.rate) // a second
-			report, err := c.call(c.url+"/"+token, func(s *exotelsim.Stream) {
+			report, err := captureRig.call(captureRig.url+"/"+token, func(s *exotelsim.Stream) {
 				s.Audio, s.Rate, s.CallSID, s.Keep, s.Expect = said, tc.rate, "call1", true, nil
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := c.recording()
-			if r.State != store.StateUploaded || r.CallSID != "call1" || !r.Captured || !strings.HasPrefix(r.Key, "acme/support/call1-capture-") || r.LastErrorCode != "" {
-				t.Fatalf("the recording: %+v", r)
+			recording := captureRig.recording()
+			if recording.State != store.StateUploaded || recording.CallSID != "call1" || !recording.Captured || !strings.HasPrefix(recording.Key, "acme/support/call1-capture-") || recording.LastErrorCode != "" {
+				t.Fatalf("the recording: %+v", recording)
 			}
-			rate, left, right := c.channels(r.Key)
+			rate, left, right := captureRig.channels(recording.Key)
 			if rate != tc.rate {
 				t.Errorf("the rate is %d", rate)
 			}
@@ -161,12 +161,12 @@ func TestCapture(t *testing.T) {
 
 // TestCaptureOff : a tenant that does not want it has no recording.
 func TestCaptureOff(t *testing.T) {
-	c := newCaptureRig(t, agent.Exotel, nil)
-	c.audio(func(a *tenantconfig.Audio) { a.Capture = nil })
-	if _, err := c.call(c.url+"/"+token, nil); err != nil {
+	captureRig := newCaptureRig(t, agent.Exotel, nil)
+	captureRig.audio(func(a *tenantconfig.Audio) { a.Capture = nil })
+	if _, err := captureRig.call(captureRig.url+"/"+token, nil); err != nil {
 		t.Fatal(err)
 	}
-	if list, _, err := c.db.ListRecordings(t.Context(), "acme/support", store.RecordingFilter{}); err != nil || len(list) != 0 {
+	if list, _, err := captureRig.db.ListRecordings(t.Context(), "acme/support", store.RecordingFilter{}); err != nil || len(list) != 0 {
 		t.Errorf("%+v, %v", list, err)
 	}
 }
@@ -184,15 +184,15 @@ func TestCaptureFails(t *testing.T) {
 		}, away: true, want: capture.CodeStorageFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newCaptureRig(t, agent.Exotel, tc.change)
+			captureRig := newCaptureRig(t, agent.Exotel, tc.change)
 			if tc.away {
-				c.s3.Stop(t)
+				captureRig.s3.Stop(t)
 			}
-			if _, err := c.call(c.url+"/"+token, nil); err != nil {
+			if _, err := captureRig.call(captureRig.url+"/"+token, nil); err != nil {
 				t.Errorf("the call: %v", err)
 			}
-			if r := c.recording(); r.State != store.StateFailed || r.LastErrorCode != tc.want {
-				t.Errorf("the recording: %+v", r)
+			if recording := captureRig.recording(); recording.State != store.StateFailed || recording.LastErrorCode != tc.want {
+				t.Errorf("the recording: %+v", recording)
 			}
 		})
 	}
@@ -216,35 +216,35 @@ func (s *silentStore) BeginCapture(ctx context.Context, c store.Capture) error {
 // TestCaptureOfASilentPod : a captured call whose pod is held for gone before the capture has a row is known to be lost; if the pod lives, it is not.
 func TestCaptureOfASilentPod(t *testing.T) {
 	open := make(chan struct{})
-	c := newCaptureRig(t, agent.Exotel, func(o *capture.Options) {
+	captureRig := newCaptureRig(t, agent.Exotel, func(o *capture.Options) {
 		o.Store = &silentStore{Dataplane: o.Store.(*store.Dataplane), open: open}
 	})
 	talk := make(chan error, 1)
 	go func() {
-		_, err := c.call(c.url+"/"+token, func(s *exotelsim.Stream) { s.Duration, s.Expect, s.Linger = time.Second, nil, 0 })
+		_, err := captureRig.call(captureRig.url+"/"+token, func(s *exotelsim.Stream) { s.Duration, s.Expect, s.Linger = time.Second, nil, 0 })
 		talk <- err
 	}()
 	// Then the next heartbeat, which would cut it off, is seconds away.
-	soon.Holds(c.t, "its row knows the call", func() bool {
-		list, _, err := c.db.StreamSessions(t.Context(), "acme/support", store.StreamFilter{Live: true, CallSID: "call1"})
+	soon.Holds(captureRig.t, "its row knows the call", func() bool {
+		list, _, err := captureRig.db.StreamSessions(t.Context(), "acme/support", store.StreamFilter{Live: true, CallSID: "call1"})
 		return err == nil && len(list) == 1
 	})
-	if n, _, err := c.db.ReapStreams(t.Context(), []string{"acme/support"}, 0, 10); n != 1 || err != nil {
+	if n, _, err := captureRig.db.ReapStreams(t.Context(), []string{"acme/support"}, 0, 10); n != 1 || err != nil {
 		t.Fatalf("%d sessions are held for orphans, %v", n, err)
 	}
-	if r := c.recording(); r.State != store.StateFailed || r.LastErrorCode != capture.CodePodLost || r.LastError == "" {
-		t.Errorf("while nothing is heard of the pod: %+v", r)
+	if recording := captureRig.recording(); recording.State != store.StateFailed || recording.LastErrorCode != capture.CodePodLost || recording.LastError == "" {
+		t.Errorf("while nothing is heard of the pod: %+v", recording)
 	}
 	if err := <-talk; err != nil {
 		t.Error(err)
 	}
 	close(open)
 	var r store.Recording
-	soon.Holds(c.t, "it is uploaded after all", func() bool {
-		r = c.recording()
+	soon.Holds(captureRig.t, "it is uploaded after all", func() bool {
+		r = captureRig.recording()
 		return r.State == store.StateUploaded
 	})
-	if _, left, _ := c.channels(r.Key); r.LastErrorCode != "" || len(spoken(left)) < 8000 {
+	if _, left, _ := captureRig.channels(r.Key); r.LastErrorCode != "" || len(spoken(left)) < 8000 {
 		t.Errorf("the recording: %+v, and the caller speaks in %d bytes", r, len(spoken(left)))
 	}
 }

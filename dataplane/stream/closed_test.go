@@ -15,14 +15,14 @@ import (
 // TestEndedFromOutside : a call that a person closes, and one whose row a janitor has ended, end as what they are: for both sides, in the
 // row, and in the metric. While they talk their counts are in the database.
 func TestEndedFromOutside(t *testing.T) {
-	r := newWireRig(t, func(_ *Options, l *registry.Options) { l.HeartbeatEvery = 20 * time.Millisecond })
-	db, err := store.OpenDataplane(t.Context(), r.pg.DataplaneDSN, store.Options{MaxConns: 2})
+	wireRig := newWireRig(t, func(_ *Options, l *registry.Options) { l.HeartbeatEvery = 20 * time.Millisecond })
+	db, err := store.OpenDataplane(t.Context(), wireRig.pg.DataplaneDSN, store.Options{MaxConns: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
 	orphan := func(id string) error {
-		conn, err := pgx.Connect(t.Context(), r.pg.AdminDSN)
+		conn, err := pgx.Connect(t.Context(), wireRig.pg.AdminDSN)
 		if err != nil {
 			return err
 		}
@@ -35,21 +35,21 @@ func TestEndedFromOutside(t *testing.T) {
 		end  func(id string) error
 	}{
 		bridge.Closed: {1000, func(id string) error {
-			_, err := db.CloseStream(t.Context(), r.tenant.ID, id, store.Origin{})
+			_, err := db.CloseStream(t.Context(), wireRig.tenant.ID, id, store.Origin{})
 			return err
 		}},
 		bridge.Orphaned: {1001, orphan},
 	} {
 		t.Run(string(reason), func(t *testing.T) {
-			r.t = t
+			wireRig.t = t
 			callSID := "call-" + string(reason)
-			exotel, agent := r.begin(callSID)
+			exotel, agent := wireRig.begin(callSID)
 			exotel.Text(media(1))
 			agent.Expect(media(1))
 			agent.Text(media(2))
 			exotel.Expect(media(2))
-			s := r.counted(db, callSID, 3, 1)
-			if err := tc.end(s.ID); err != nil {
+			streamSession := wireRig.counted(db, callSID, 3, 1)
+			if err := tc.end(streamSession.ID); err != nil {
 				t.Fatal(err)
 			}
 			told := make(chan closed, 1)
@@ -58,14 +58,14 @@ func TestEndedFromOutside(t *testing.T) {
 			if diff := cmp.Diff([]closed{want, want}, []closed{closedWith(exotel), <-told}); diff != "" {
 				t.Errorf("the sides were told (-want +got):\n%s", diff)
 			}
-			r.nothingLeft()
-			if diff := cmp.Diff([]row{{Reason: string(reason), Ended: true}}, r.rows(callSID)); diff != "" {
+			wireRig.nothingLeft()
+			if diff := cmp.Diff([]row{{Reason: string(reason), Ended: true}}, wireRig.rows(callSID)); diff != "" {
 				t.Errorf("the session's row (-want +got):\n%s", diff)
 			}
-			if s := r.counted(db, callSID, 3, 1); s.ToAgent.Bytes == 0 || s.ToExotel.Bytes == 0 {
-				t.Errorf("its bytes are not in the row: %+v", s)
+			if streamSession := wireRig.counted(db, callSID, 3, 1); streamSession.ToAgent.Bytes == 0 || streamSession.ToExotel.Bytes == 0 {
+				t.Errorf("its bytes are not in the row: %+v", streamSession)
 			}
-			if n, drained := r.ends(reason), r.ends(bridge.Drained); n != 1 || drained != 0 {
+			if n, drained := wireRig.ends(reason), wireRig.ends(bridge.Drained); n != 1 || drained != 0 {
 				t.Errorf("%v ends of %s are counted, and %v of drained", n, reason, drained)
 			}
 		})

@@ -16,8 +16,8 @@ func FuzzRoute(f *testing.F) {
 		f.Add(path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
-		r := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: path}, Header: http.Header{}}
-		to, err := route(r)
+		req := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: path}, Header: http.Header{}}
+		to, err := route(req)
 		rest, ours := strings.CutPrefix(path, PathPrefix)
 		if !ours || to.tenantID == "" {
 			if err == nil {
@@ -83,13 +83,13 @@ func FuzzCallSID(f *testing.F) {
 		f.Add(s, s)
 	}
 	f.Fuzz(func(t *testing.T, query, body string) {
-		r := &http.Request{URL: &url.URL{RawQuery: query}, Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=utf-8"}}}
-		sid := callSIDOf(r, []byte(body))
+		req := &http.Request{URL: &url.URL{RawQuery: query}, Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=utf-8"}}}
+		sid := callSIDOf(req, []byte(body))
 		if sid == "" {
 			return
 		}
 		form, _ := url.ParseQuery(body)
-		for _, values := range []url.Values{r.URL.Query(), form} {
+		for _, values := range []url.Values{req.URL.Query(), form} {
 			for _, list := range values {
 				for _, v := range list {
 					if v == sid {

@@ -110,7 +110,7 @@ func New(o Options) *Handler {
 		g.Register(o.Metrics, name)
 		return g
 	}
-	h := &Handler{
+	handler := &Handler{
 		o:       o,
 		m:       newMetrics(o.Metrics, o.Bridge.Memory),
 		places:  gate("stream"),
@@ -118,9 +118,9 @@ func New(o Options) *Handler {
 		redials: gate("stream_redial"),
 		dialer:  bridge.Dialer{NetDial: netguard.NewDialer(o.AllowedAgents, o.Egress).DialContext},
 	}
-	h.memory = o.Bridge.Memory.Parts(bridge.SharedMemory / 2)
-	h.o.Bridge.Observer = h.m.audio.Observer()
-	return h
+	handler.memory = o.Bridge.Memory.Parts(bridge.SharedMemory / 2)
+	handler.o.Bridge.Observer = handler.m.audio.Observer()
+	return handler
 }
 
 // Drain sends away whatever comes from now on. Streams that live go on.

@@ -15,8 +15,8 @@ import (
 
 // TestMalformedHandshakes : each is answered with a problem before anything is done for it: no agent is dialled, no session begins.
 func TestMalformedHandshakes(t *testing.T) {
-	r := newWireRig(t, nil)
-	good := wstest.Request(r.path)
+	wireRig := newWireRig(t, nil)
+	good := wstest.Request(wireRig.path)
 	without := func(header string) string {
 		before, rest, _ := strings.Cut(good, header)
 		_, after, _ := strings.Cut(rest, "\r\n")
@@ -44,12 +44,12 @@ func TestMalformedHandshakes(t *testing.T) {
 		"connection closes":   {instead("Connection: Upgrade", "Connection: close"), 426, reasonNoWebSocket},
 		"post":                {instead("GET", "POST"), 405, reasonMethod},
 		"put":                 {instead("GET", "PUT"), 405, reasonMethod},
-		"path escapes":        {instead(r.path, "/audio/exotel/acme%2fsupport/"+token+"/x/y"), 404, reasonPath},
-		"dots":                {instead(r.path, PathPrefix+"acme/../globex/sales/x"), 404, reasonPath},
+		"path escapes":        {instead(wireRig.path, "/audio/exotel/acme%2fsupport/"+token+"/x/y"), 404, reasonPath},
+		"dots":                {instead(wireRig.path, PathPrefix+"acme/../globex/sales/x"), 404, reasonPath},
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := r.refused(tc.wantReason)
-			resp, err := wstest.Connect(t, r.address).Ask(tc.request + "\r\n")
+			before := wireRig.refused(tc.wantReason)
+			resp, err := wstest.Connect(t, wireRig.address).Ask(tc.request + "\r\n")
 			if err == nil {
 				err = isProblem(resp, tc.wantStatus)
 			}
@@ -59,12 +59,12 @@ func TestMalformedHandshakes(t *testing.T) {
 			if tc.wantStatus == 426 && resp.Header.Get("Upgrade") != "websocket" {
 				t.Error("426 without Upgrade")
 			}
-			if n := r.refused(tc.wantReason) - before; n != 1 {
+			if n := wireRig.refused(tc.wantReason) - before; n != 1 {
 				t.Errorf("%v are counted as %s", n, tc.wantReason)
 			}
 		})
 	}
-	r.untouched()
+	wireRig.untouched()
 }
 
 // untouched : nothing was done: no agent dialled, no session ever, no place taken.
@@ -76,16 +76,16 @@ func (r *wireRig) untouched() {
 	}
 	type deadline interface{ SetDeadline(time.Time) error }
 	_ = r.agents.(deadline).SetDeadline(time.Now().Add(time.Millisecond))
-	if c, err := r.agents.Accept(); err == nil {
-		_ = c.Close()
+	if conn, err := r.agents.Accept(); err == nil {
+		_ = conn.Close()
 		r.t.Error("the agent was dialled")
 	}
 }
 
 // TestHandshakesOfAllKinds : what RFC 6455 and 7692 let a client add is no hindrance, and nothing is agreed to that we do not do.
 func TestHandshakesOfAllKinds(t *testing.T) {
-	r := newWireRig(t, nil)
-	good := wstest.Request(r.path)
+	wireRig := newWireRig(t, nil)
+	good := wstest.Request(wireRig.path)
 	for name, request := range map[string]string{
 		"plain":            good,
 		"subprotocols":     good + "Sec-WebSocket-Protocol: chat, superchat\r\n",
@@ -98,10 +98,10 @@ func TestHandshakesOfAllKinds(t *testing.T) {
 		"many versions":    strings.Replace(good, "Version: 13", "Version: 8, 13", 1),
 	} {
 		t.Run(name, func(t *testing.T) {
-			r.t = t
+			wireRig.t = t
 			answered := make(chan *wstest.Peer, 1)
-			go func() { answered <- r.answer() }()
-			exotel := wstest.Connect(t, r.address)
+			go func() { answered <- wireRig.answer() }()
+			exotel := wstest.Connect(t, wireRig.address)
 			resp, err := exotel.Ask(request + "\r\n")
 			agent := <-answered
 			if err != nil || resp.StatusCode != http.StatusSwitchingProtocols || agent == nil {
@@ -117,39 +117,39 @@ func TestHandshakesOfAllKinds(t *testing.T) {
 			exotel.Text(stop)
 			closedWith(agent)
 			closedWith(exotel)
-			r.nothingLeft()
+			wireRig.nothingLeft()
 		})
 	}
 }
 
 // TestPipelined : bytes behind the handshake are no WebSocket's; the agent, which was there already, is let go.
 func TestPipelined(t *testing.T) {
-	r := newWireRig(t, nil)
-	exotel := wstest.Connect(t, r.address)
-	exotel.Bytes([]byte(wstest.Request(r.path) + "\r\n" + string(wstest.FrameBytes(0x81, true, connected))))
-	agent := r.answer()
+	wireRig := newWireRig(t, nil)
+	exotel := wstest.Connect(t, wireRig.address)
+	exotel.Bytes([]byte(wstest.Request(wireRig.path) + "\r\n" + string(wstest.FrameBytes(0x81, true, connected))))
+	agent := wireRig.answer()
 	if _, err := agent.Read(); err == nil {
 		t.Error("the agent was told something")
 	}
 	if _, err := exotel.Read(); err == nil {
 		t.Error("the connection was taken")
 	}
-	r.nothingLeft()
-	if rows := r.rows(""); len(rows) != 1 || rows[0].Reason != registry.ReasonFailed || r.refused(reasonHandshake) != 1 {
+	wireRig.nothingLeft()
+	if rows := wireRig.rows(""); len(rows) != 1 || rows[0].Reason != registry.ReasonFailed || wireRig.refused(reasonHandshake) != 1 {
 		t.Errorf("the session: %+v", rows)
 	}
 }
 
 // TestClientGoes : a client that goes while its agent is dialled leaves no session, and no blame for the agent.
 func TestClientGoes(t *testing.T) {
-	r := newWireRig(t, func(o *Options, _ *registry.Options) { o.DialWithin = time.Minute })
-	exotel := wstest.Connect(t, r.address)
-	exotel.Bytes([]byte(wstest.Request(r.path) + "\r\n"))
-	agent, err := r.accept()
+	wireRig := newWireRig(t, func(o *Options, _ *registry.Options) { o.DialWithin = time.Minute })
+	exotel := wstest.Connect(t, wireRig.address)
+	exotel.Bytes([]byte(wstest.Request(wireRig.path) + "\r\n"))
+	agent, err := wireRig.accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := r.h.places.InUse(); n != 1 {
+	if n := wireRig.h.places.InUse(); n != 1 {
 		t.Errorf("%d places are taken while the agent is dialled", n)
 	}
 	exotel.Reset()
@@ -157,13 +157,13 @@ func TestClientGoes(t *testing.T) {
 	if _, err := io.Copy(io.Discard, agent); errors.Is(err, io.ErrNoProgress) || isTimeout(err) {
 		t.Errorf("the agent's connection is still there: %v", err)
 	}
-	r.nothingLeft()
+	wireRig.nothingLeft()
 	blamed := 0.0
 	for _, reason := range dialReasons() {
-		blamed += value(t, r.h.m.dials[reason])
+		blamed += value(t, wireRig.h.m.dials[reason])
 	}
-	if len(r.rows("")) != 0 || r.refused(reasonGone) != 1 || blamed != 0 {
-		t.Errorf("sessions %+v, %v counted as gone, %v of the agent", r.rows(""), r.refused(reasonGone), blamed)
+	if len(wireRig.rows("")) != 0 || wireRig.refused(reasonGone) != 1 || blamed != 0 {
+		t.Errorf("sessions %+v, %v counted as gone, %v of the agent", wireRig.rows(""), wireRig.refused(reasonGone), blamed)
 	}
 }
 
@@ -175,15 +175,15 @@ func isTimeout(err error) bool {
 // TestPlaces tests that handshakes whose agent hangs take a quarter of the places, that more are refused at once,
 // and that the places are given back.
 func TestPlaces(t *testing.T) {
-	r := newWireRig(t, func(o *Options, _ *registry.Options) { o.MaxHandshakes, o.DialWithin = 12, time.Second })
+	wireRig := newWireRig(t, func(o *Options, _ *registry.Options) { o.MaxHandshakes, o.DialWithin = 12, time.Second })
 	var hanging []*wstest.Peer
 	for range 3 {
-		p := wstest.Connect(t, r.address)
-		p.Bytes([]byte(wstest.Request(r.path) + "\r\n"))
-		hanging = append(hanging, p)
+		peer := wstest.Connect(t, wireRig.address)
+		peer.Bytes([]byte(wstest.Request(wireRig.path) + "\r\n"))
+		hanging = append(hanging, peer)
 	}
-	soon.Holds(r.t, "the tenant's places are taken", func() bool { return r.h.places.InUse() == 3 })
-	resp, err := wstest.Connect(t, r.address).Ask(wstest.Request(r.path) + "\r\n")
+	soon.Holds(wireRig.t, "the tenant's places are taken", func() bool { return wireRig.h.places.InUse() == 3 })
+	resp, err := wstest.Connect(t, wireRig.address).Ask(wstest.Request(wireRig.path) + "\r\n")
 	if err != nil || isProblem(resp, http.StatusServiceUnavailable) != nil || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("one too many was answered %+v, %v", resp, err)
 	}
@@ -192,21 +192,21 @@ func TestPlaces(t *testing.T) {
 			t.Errorf("a hanging agent's was answered %+v, %v", resp, err)
 		}
 	}
-	r.nothingLeft()
-	if got := value(t, r.h.m.dials[dialTimeout]); got != 3 {
+	wireRig.nothingLeft()
+	if got := value(t, wireRig.h.m.dials[dialTimeout]); got != 3 {
 		t.Errorf("%v time-outs are counted", got)
 	}
-	r.audio(func(a *tenantconfig.Audio) { a.AgentURL = r.agent.URL() })
-	if _, err := r.call(r.url+"/"+token, nil); err != nil {
+	wireRig.audio(func(a *tenantconfig.Audio) { a.AgentURL = wireRig.agent.URL() })
+	if _, err := wireRig.call(wireRig.url+"/"+token, nil); err != nil {
 		t.Errorf("the next call: %v", err)
 	}
 }
 
 // TestNoSecrets : whatever is refused, no secret of it is in the log, a metric or an answer.
 func TestNoSecrets(t *testing.T) {
-	r := newWireRig(t, nil)
+	wireRig := newWireRig(t, nil)
 	const wrong = "a-wrong-secret-that-nobody-may-read"
-	oneTimeToken := mint(r.h.o.Key(), "globex/sales", "call", time.Now())
+	oneTimeToken := mint(wireRig.h.o.Key(), "globex/sales", "call", time.Now())
 	var said strings.Builder
 	for _, request := range []string{
 		wstest.Request(PathPrefix + "acme/support/" + wrong),
@@ -216,7 +216,7 @@ func TestNoSecrets(t *testing.T) {
 		wstest.Request(PathPrefix+"acme/support") + "Authorization: Basic " + wrong + "\r\n",
 		wstest.Request(PathPrefix + wrong + "/x/y/z/" + wrong),
 	} {
-		resp, err := wstest.Connect(t, r.address).Ask(request + "\r\n")
+		resp, err := wstest.Connect(t, wireRig.address).Ask(request + "\r\n")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -226,12 +226,12 @@ func TestNoSecrets(t *testing.T) {
 		}
 		said.Write(body)
 	}
-	_ = r.agents.Close() // an agent that is away, whose URL has a key
-	if resp, err := wstest.Connect(t, r.address).Ask(wstest.Request(r.path) + "\r\n"); err != nil || isProblem(resp, http.StatusBadGateway) != nil {
+	_ = wireRig.agents.Close() // an agent that is away, whose URL has a key
+	if resp, err := wstest.Connect(t, wireRig.address).Ask(wstest.Request(wireRig.path) + "\r\n"); err != nil || isProblem(resp, http.StatusBadGateway) != nil {
 		t.Errorf("answered %+v, %v", resp, err)
 	}
-	said.WriteString(r.log.String())
-	families, err := r.registry.Gather()
+	said.WriteString(wireRig.log.String())
+	families, err := wireRig.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,12 +22,12 @@ type entrance func(*Handler, admission.Holder) (*admission.Place, error)
 func p99(t *testing.T, noisy int, enter entrance) (quiet time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(*testing.T) {
-		h := New(Options{Metrics: prometheus.NewRegistry()})
+		handler := New(Options{Metrics: prometheus.NewRegistry()})
 		handshake := func(tenantID string, agent time.Duration) {
-			place, err := enter(h, admission.Tenant(tenantID))
+			place, err := enter(handler, admission.Tenant(tenantID))
 			for err != nil {
 				time.Sleep(retryAfter)
-				place, err = enter(h, admission.Tenant(tenantID))
+				place, err = enter(handler, admission.Tenant(tenantID))
 			}
 			time.Sleep(agent)
 			place.Leave()
@@ -37,7 +37,7 @@ func p99(t *testing.T, noisy int, enter entrance) (quiet time.Duration) {
 		for range noisy {
 			all.Go(func() {
 				for time.Now().Before(end) {
-					handshake("noisy", h.o.DialWithin)
+					handshake("noisy", handler.o.DialWithin)
 				}
 			})
 		}

@@ -26,22 +26,22 @@ import (
 // open begins a stream: the agent first, so that one that is away fails the handshake and Exotel's flow goes on, and a one-time token
 // is still good for Exotel's second try; then the session; then the upgrade.
 func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, arrived time.Time) error {
-	g, err := h.verified(r, to, nil)
+	guest, err := h.verified(r, to, nil)
 	if err != nil {
 		return err
 	}
-	a := g.tenant.Audio
-	codec, err := agent.New(agent.Protocol(a.Protocol))
+	audio := guest.tenant.Audio
+	codec, err := agent.New(agent.Protocol(audio.Protocol))
 	if err != nil {
 		return err
 	}
-	place, err := h.places.Take(nil, admission.Tenant(g.tenant.ID)) // only now: an unverified request takes none
+	place, err := h.places.Take(nil, admission.Tenant(guest.tenant.ID)) // only now: an unverified request takes none
 	if err != nil {
 		return busy(err)
 	}
 	defer place.Leave()
-	memory := h.memory.Of(g.tenant.ID)
-	peer, err := h.dial(r.Context(), a, memory)
+	memory := h.memory.Of(guest.tenant.ID)
+	peer, err := h.dial(r.Context(), audio, memory)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return refuse(reasonGone, problem.New(problem.Unavailable, "the client closed the handshake"))
@@ -49,7 +49,7 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 		return refuse(reasonAgent, problem.New(problem.UpstreamFailure,
 			"the tenant's agent did not accept the call").WithCause(err))
 	}
-	session, err := h.admit(r.Context(), g)
+	session, err := h.admit(r.Context(), guest)
 	if err != nil {
 		_ = peer.Close()
 		return h.turnAway(w, r, err)
@@ -62,19 +62,19 @@ func (h *Handler) open(w http.ResponseWriter, r *http.Request, to destination, a
 		return nil
 	}
 	h.m.handshake.Observe(time.Since(arrived).Seconds())
-	o := h.o.Bridge
-	o.Codec, o.SampleRate, o.Memory = codec, rateOf(r.URL.Query()), memory
-	if a.Reconnect {
-		o.Redial = func(ctx context.Context) (*bridge.Conn, error) { return h.redial(ctx, g.tenant, memory) }
+	options := h.o.Bridge
+	options.Codec, options.SampleRate, options.Memory = codec, rateOf(r.URL.Query()), memory
+	if audio.Reconnect {
+		options.Redial = func(ctx context.Context) (*bridge.Conn, error) { return h.redial(ctx, guest.tenant, memory) }
 	}
 	s := admitted{
 		Live:     session,
-		captured: h.o.Captures.Begin(g.tenant, session.ID(), o.SampleRate),
-		token:    g.token,
+		captured: h.o.Captures.Begin(guest.tenant, session.ID(), options.SampleRate),
+		token:    guest.token,
 	}
-	o.Tap = s.captured.Tap()
+	options.Tap = s.captured.Tap()
 	// Apart from the request, whose buffers and stack are then free while the call lasts.
-	h.bridges.Go(func() { h.run(s, o, conn, peer) })
+	h.bridges.Go(func() { h.run(s, options, conn, peer) })
 	return nil
 }
 
@@ -128,9 +128,9 @@ func (h *Handler) run(s admitted, o bridge.Options, conn, peer *bridge.Conn) {
 
 // admit has a session for the stream. That the token is used once, over all pods, is the row's unique key.
 func (h *Handler) admit(ctx context.Context, g guest) (*registry.Live, error) {
-	a := g.tenant.Audio
-	s := registry.Stream{CallSID: g.token.callSID, Address: g.request.ClientIP, Agent: hostOf(a.AgentURL), TokenID: g.token.id, Captured: h.o.Captures.Wants(g.tenant)}
-	session, err := h.o.Sessions.Admit(ctx, g.tenant, a.MaxStreams, s)
+	audio := g.tenant.Audio
+	stream := registry.Stream{CallSID: g.token.callSID, Address: g.request.ClientIP, Agent: hostOf(audio.AgentURL), TokenID: g.token.id, Captured: h.o.Captures.Wants(g.tenant)}
+	session, err := h.o.Sessions.Admit(ctx, g.tenant, audio.MaxStreams, stream)
 	busy := problem.New(problem.Unavailable, "no room for another stream; retry later").WithRetryAfter(retryAfter)
 	switch {
 	case err == nil:
@@ -203,11 +203,11 @@ func whyNot(ctx context.Context, err error) string {
 }
 
 func hostOf(agentURL string) string {
-	u, err := url.Parse(agentURL)
+	address, err := url.Parse(agentURL)
 	if err != nil {
 		return ""
 	}
-	return u.Hostname()
+	return address.Hostname()
 }
 
 // rateOf is what the query says until the start does; 0 is the bridge's default.

@@ -33,8 +33,8 @@ func TestCalls(t *testing.T) {
 		"twilio": {agent.Twilio, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, agentsim.Options{Protocol: tc.protocol}, nil)
-			report, err := r.call(r.url+"/"+token, func(s *exotelsim.Stream) {
+			rig := newRig(t, agentsim.Options{Protocol: tc.protocol}, nil)
+			report, err := rig.call(rig.url+"/"+token, func(s *exotelsim.Stream) {
 				s.Rate = tc.rate
 				if tc.protocol == agent.Twilio { // mu-law loses what the codec's own tests look at
 					s.Expect = nil
@@ -43,16 +43,16 @@ func TestCalls(t *testing.T) {
 			if err != nil || !report.Echo.Whole() || report.Invalid != 0 {
 				t.Fatalf("%v, echo %+v, %s", err, report.Echo, report.Problem)
 			}
-			soon.Holds(r.t, "the session has ended", func() bool { return r.live.Live() == 0 })
-			soon.Holds(r.t, "the agent has seen the call", func() bool { return len(r.agent.Calls()) == 1 })
-			call := r.agent.Calls()[0]
+			soon.Holds(rig.t, "the session has ended", func() bool { return rig.live.Live() == 0 })
+			soon.Holds(rig.t, "the agent has seen the call", func() bool { return len(rig.agent.Calls()) == 1 })
+			call := rig.agent.Calls()[0]
 			if call.Header.Get("X-Agent-Key") != "opens the agent" || call.Problem != "" || call.Start.CallID != "call1" {
 				t.Errorf("the agent saw %+v", call)
 			}
-			if n := value(t, r.h.m.handshake); n != 1 {
+			if n := value(t, rig.h.m.handshake); n != 1 {
 				t.Errorf("%v handshakes are measured", n)
 			}
-			if strings.Contains(r.log.String(), token) {
+			if strings.Contains(rig.log.String(), token) {
 				t.Error("the token is in the log")
 			}
 		})
@@ -76,8 +76,8 @@ func TestVerifiers(t *testing.T) {
 			a.Verifiers = &tenantconfig.Webhooks{AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix(cidr)}}
 		}
 	}
-	r := newRig(t, agentsim.Options{}, nil)
-	original := r.tenant
+	rig := newRig(t, agentsim.Options{}, nil)
+	original := rig.tenant
 	for name, tc := range map[string]struct {
 		audio      func(*tenantconfig.Audio)
 		url        func(string) string
@@ -99,22 +99,22 @@ func TestVerifiers(t *testing.T) {
 		"forged one-time":      {nil, as("/ot1." + strings.Repeat("A", 80)), "wrong_one_time_token"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r.set(original)
+			rig.set(original)
 			if tc.audio != nil {
-				r.audio(tc.audio)
+				rig.audio(tc.audio)
 			}
 			before := 0.0
 			if tc.wantReason != "" {
-				before = r.refused(tc.wantReason)
+				before = rig.refused(tc.wantReason)
 			}
-			_, err := r.call(tc.url(r.url), nil)
+			_, err := rig.call(tc.url(rig.url), nil)
 			var refused *exotelsim.HandshakeError
 			switch {
 			case tc.wantReason == "" && err != nil:
 				t.Error(err)
 			case tc.wantReason != "" && (!errors.As(err, &refused) || refused.Status != http.StatusUnauthorized):
 				t.Errorf("got %v, want 401", err)
-			case tc.wantReason != "" && r.refused(tc.wantReason) <= before: // Exotel tries twice
+			case tc.wantReason != "" && rig.refused(tc.wantReason) <= before: // Exotel tries twice
 				t.Errorf("%s is not counted", tc.wantReason)
 			}
 		})
@@ -180,8 +180,8 @@ func TestRefusals(t *testing.T) {
 
 // TestTenantLimit : a stream beyond the limit of its tenant is told so with a close code; its peer need not be kind. Nothing is left of it.
 func TestTenantLimit(t *testing.T) {
-	r := newWireRig(t, nil)
-	r.audio(func(a *tenantconfig.Audio) { a.MaxStreams = 0 })
+	wireRig := newWireRig(t, nil)
+	wireRig.audio(func(a *tenantconfig.Audio) { a.MaxStreams = 0 })
 	for name, tc := range map[string]struct {
 		peer func(*wstest.Peer) closed
 		want closed
@@ -192,27 +192,27 @@ func TestTenantLimit(t *testing.T) {
 			return closedWith(p)
 		}, closed{1013, "tenant_limit"}},
 		"one that says nothing": {func(p *wstest.Peer) closed {
-			f, _ := p.Read()
+			frame, _ := p.Read()
 			_, err := p.Read() // until it is closed
-			return closed{int(f.First), strconv.FormatBool(err != nil)}
+			return closed{int(frame.First), strconv.FormatBool(err != nil)}
 		}, closed{0x88, "true"}},
 		"one that goes": {func(p *wstest.Peer) closed { p.Reset(); return closed{} }, closed{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r.t = t
-			before := r.refused(reasonTenantLimit)
+			wireRig.t = t
+			before := wireRig.refused(reasonTenantLimit)
 			dialled := make(chan *wstest.Peer, 1)
-			go func() { dialled <- r.answer() }()
-			peer := wstest.Dial(t, r.address, r.path)
+			go func() { dialled <- wireRig.answer() }()
+			peer := wstest.Dial(t, wireRig.address, wireRig.path)
 			if diff := cmp.Diff(tc.want, tc.peer(peer)); diff != "" {
 				t.Errorf("it was told (-want +got):\n%s", diff)
 			}
 			if _, err := (<-dialled).Read(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("the agent heard of it, or is still connected: %v", err)
 			}
-			r.nothingLeft()
-			if n := r.refused(reasonTenantLimit) - before; n != 1 || len(r.rows("")) != 0 {
-				t.Errorf("%v refusals are counted, and %d rows written", n, len(r.rows("")))
+			wireRig.nothingLeft()
+			if n := wireRig.refused(reasonTenantLimit) - before; n != 1 || len(wireRig.rows("")) != 0 {
+				t.Errorf("%v refusals are counted, and %d rows written", n, len(wireRig.rows("")))
 			}
 		})
 	}
@@ -220,24 +220,24 @@ func TestTenantLimit(t *testing.T) {
 
 // TestHostile : what is no handshake of a stream is answered, and nothing is redirected.
 func TestHostile(t *testing.T) {
-	r := newRig(t, agentsim.Options{}, nil)
-	base := strings.TrimSuffix(r.url, "acme/support")
+	rig := newRig(t, agentsim.Options{}, nil)
+	base := strings.TrimSuffix(rig.url, "acme/support")
 	for name, tc := range map[string]struct {
 		method, url string
 		want        int
 	}{
-		"no upgrade":        {"GET", r.url + "/" + token, http.StatusUpgradeRequired},
-		"post":              {"POST", r.url + "/" + token, http.StatusMethodNotAllowed},
+		"no upgrade":        {"GET", rig.url + "/" + token, http.StatusUpgradeRequired},
+		"post":              {"POST", rig.url + "/" + token, http.StatusMethodNotAllowed},
 		"no tenant":         {"GET", base + "acme", http.StatusNotFound},
 		"empty parts":       {"GET", base + "//x", http.StatusNotFound},
-		"too long a path":   {"GET", r.url + "/a/b", http.StatusNotFound},
-		"trailing slash":    {"GET", r.url + "/", http.StatusNotFound},
-		"delete the url":    {"DELETE", r.url + "/url", http.StatusMethodNotAllowed},
-		"url without token": {"GET", r.url + "/url?CallSid=c", http.StatusUnauthorized},
-		"url without call":  {"GET", r.url + "/url?token=" + token, http.StatusBadRequest},
+		"too long a path":   {"GET", rig.url + "/a/b", http.StatusNotFound},
+		"trailing slash":    {"GET", rig.url + "/", http.StatusNotFound},
+		"delete the url":    {"DELETE", rig.url + "/url", http.StatusMethodNotAllowed},
+		"url without token": {"GET", rig.url + "/url?CallSid=c", http.StatusUnauthorized},
+		"url without call":  {"GET", rig.url + "/url?token=" + token, http.StatusBadRequest},
 	} {
 		t.Run(name, func(t *testing.T) {
-			resp := r.get(tc.method, tc.url, "", "")
+			resp := rig.get(tc.method, tc.url, "", "")
 			if resp.StatusCode != tc.want || resp.Header.Get("Content-Type") != "application/problem+json" {
 				t.Errorf("answered %d %s, want %d", resp.StatusCode, resp.Header.Get("Content-Type"), tc.want)
 			}

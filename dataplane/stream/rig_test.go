@@ -95,15 +95,15 @@ func newRig(t *testing.T, agentOptions agentsim.Options, change func(*Options, *
 		Headers:   map[string]secret.Sensitive{"X-Agent-Key": "opens the agent"},
 		Verifiers: &tenantconfig.Webhooks{Token: &tenantconfig.Token{Query: "token", Secrets: []secret.Sensitive{token}}}}})
 	sessions := registry.Options{Store: db, Pod: "pod", Tenants: r.tenants.Load, LookEvery: 20 * time.Millisecond}
-	o := Options{Tenants: r.tenants.Load, Key: func() []byte { return []byte("the ring's") }, AllowedAgents: loopback, DialWithin: time.Second,
+	options := Options{Tenants: r.tenants.Load, Key: func() []byte { return []byte("the ring's") }, AllowedAgents: loopback, DialWithin: time.Second,
 		Log: slog.New(slog.NewTextHandler(r.log, nil)), Metrics: r.registry, now: r.clock}
 	if change != nil {
-		change(&o, &sessions)
+		change(&options, &sessions)
 	}
-	r.h, r.live, r.url = pod(t, o, sessions)
+	r.h, r.live, r.url = pod(t, options, sessions)
 	r.another = func() string {
-		o.Metrics, sessions.Pod = prometheus.NewPedanticRegistry(), "another"
-		_, _, url := pod(t, o, sessions)
+		options.Metrics, sessions.Pod = prometheus.NewPedanticRegistry(), "another"
+		_, _, url := pod(t, options, sessions)
 		return url
 	}
 	return r
@@ -114,14 +114,14 @@ func pod(t *testing.T, o Options, sessions registry.Options) (*Handler, *registr
 	t.Helper()
 	registry := registry.New(sessions)
 	o.Sessions = registry
-	h := New(o)
-	front := httptest.NewServer(h)
+	handler := New(o)
+	front := httptest.NewServer(handler)
 	t.Cleanup(front.Close)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = registry.Run(ctx) })
-	t.Cleanup(func() { h.Drain(); cancel(); running.Wait(); h.Wait() })
-	return h, registry, strings.Replace(front.URL, "http", "ws", 1) + PathPrefix + "acme/support"
+	t.Cleanup(func() { handler.Drain(); cancel(); running.Wait(); handler.Wait() })
+	return handler, registry, strings.Replace(front.URL, "http", "ws", 1) + PathPrefix + "acme/support"
 }
 
 func (r *rig) clock() time.Time {
@@ -149,14 +149,14 @@ func (r *rig) audio(change func(*tenantconfig.Audio)) {
 
 // call talks for a moment and hears the echo.
 func (r *rig) call(url string, change func(*exotelsim.Stream)) (exotelsim.Report, error) {
-	s := exotelsim.Stream{URL: url, Audio: exotelsim.Noise(1600), Linger: 5 * time.Second, CallSID: "call1"}
-	s.Expect = s.Audio
+	stream := exotelsim.Stream{URL: url, Audio: exotelsim.Noise(1600), Linger: 5 * time.Second, CallSID: "call1"}
+	stream.Expect = stream.Audio
 	if change != nil {
-		change(&s)
+		change(&stream)
 	}
 	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
 	defer cancel()
-	return s.Run(ctx)
+	return stream.Run(ctx)
 }
 
 func (r *rig) refused(reason string) float64 { return value(r.t, r.h.m.refused[reason]) }

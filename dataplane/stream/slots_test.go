@@ -21,10 +21,10 @@ import (
 // slowQuestion sends the head of a question for a URL, and one byte of its body.
 func slowQuestion(t *testing.T, address, path string) *wstest.Peer {
 	t.Helper()
-	p := wstest.Connect(t, address)
-	p.Bytes([]byte("POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n" +
+	peer := wstest.Connect(t, address)
+	peer.Bytes([]byte("POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n" +
 		"Content-Length: 100\r\n\r\nC"))
-	return p
+	return peer
 }
 
 // TestSlowQuestions tests that questions whose bodies do not arrive block neither handshakes nor questions of
@@ -41,37 +41,37 @@ func TestSlowQuestions(t *testing.T) {
 		"with a wrong token":   {path: "/audio/exotel/globex/sales/url/" + token[1:], held: places * 3 / 4},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, agentsim.Options{}, func(o *Options, _ *registry.Options) {
+			rig := newRig(t, agentsim.Options{}, func(o *Options, _ *registry.Options) {
 				o.MaxHandshakes, o.BodyWithin = places, wstest.Patience
 			})
 			signed := tenantconfig.Tenant{ID: "initech/it", UID: "3", Audio: &tenantconfig.Audio{
-				AgentURL: r.agent.URL(), Protocol: "exotel", MaxStreams: 10,
+				AgentURL: rig.agent.URL(), Protocol: "exotel", MaxStreams: 10,
 				Verifiers: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{
 					Scheme:  tenantconfig.SchemeHMACSHA256,
 					Secrets: []secret.Sensitive{token},
 				}},
 			}}
-			acme, globex := r.tenant, r.tenant
+			acme, globex := rig.tenant, rig.tenant
 			globex.ID, globex.UID = "globex/sales", "2"
-			r.tenants.Store(tenantconfig.NewSnapshot(&acme, &globex, &signed))
-			address := strings.Split(strings.TrimPrefix(r.url, "ws://"), "/")[0]
+			rig.tenants.Store(tenantconfig.NewSnapshot(&acme, &globex, &signed))
+			address := strings.Split(strings.TrimPrefix(rig.url, "ws://"), "/")[0]
 			for range 2 * places {
 				slowQuestion(t, address, tc.path)
 			}
-			refused := func() int { return int(r.refused(reasonBusy) + r.refused(reasonTenantBusy)) }
-			soon.Holds(r.t, "the rest is refused", func() bool { return refused() == 2*places-tc.held })
-			if n := r.h.bodies.InUse(); n != tc.held {
+			refused := func() int { return int(rig.refused(reasonBusy) + rig.refused(reasonTenantBusy)) }
+			soon.Holds(rig.t, "the rest is refused", func() bool { return refused() == 2*places-tc.held })
+			if n := rig.h.bodies.InUse(); n != tc.held {
 				t.Errorf("%d places are held, want %d", n, tc.held)
 			}
-			if report, err := r.call(r.url+"/"+token, nil); err != nil || !report.Echo.Whole() {
+			if report, err := rig.call(rig.url+"/"+token, nil); err != nil || !report.Echo.Whole() {
 				t.Errorf("a call: %v", err)
 			}
 			const form = "application/x-www-form-urlencoded"
-			if resp := r.get("POST", r.url+"/url/"+token, "CallSid=call1", form); resp.StatusCode != http.StatusOK {
+			if resp := rig.get("POST", rig.url+"/url/"+token, "CallSid=call1", form); resp.StatusCode != http.StatusOK {
 				t.Errorf("a verified question is answered %d", resp.StatusCode)
 			}
-			soon.Holds(r.t, "another question gets the place of a slow one", func() bool {
-				resp := r.get("POST", strings.Replace(r.url, "acme/support", "initech/it", 1)+"/url", "CallSid=call1", form)
+			soon.Holds(rig.t, "another question gets the place of a slow one", func() bool {
+				resp := rig.get("POST", strings.Replace(rig.url, "acme/support", "initech/it", 1)+"/url", "CallSid=call1", form)
 				return resp.StatusCode == http.StatusUnauthorized // read, and found to have no signature
 			})
 		})
@@ -81,8 +81,8 @@ func TestSlowQuestions(t *testing.T) {
 // TestSlowQuestionEnds tests that a body that does not arrive is given up after its time even if nobody needs the
 // place.
 func TestSlowQuestionEnds(t *testing.T) {
-	r := newRig(t, agentsim.Options{}, func(o *Options, _ *registry.Options) { o.BodyWithin = 200 * time.Millisecond })
-	address := strings.Split(strings.TrimPrefix(r.url, "ws://"), "/")[0]
+	rig := newRig(t, agentsim.Options{}, func(o *Options, _ *registry.Options) { o.BodyWithin = 200 * time.Millisecond })
+	address := strings.Split(strings.TrimPrefix(rig.url, "ws://"), "/")[0]
 	resp, err := slowQuestion(t, address, "/audio/exotel/acme/support/url/"+token).Ask("")
 	if err == nil {
 		err = isProblem(resp, http.StatusRequestTimeout)
@@ -90,7 +90,7 @@ func TestSlowQuestionEnds(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	soon.Holds(r.t, "the place is given back", func() bool { return r.h.bodies.InUse() == 0 })
+	soon.Holds(rig.t, "the place is given back", func() bool { return rig.h.bodies.InUse() == 0 })
 }
 
 // blackhole returns an address whose host drops every SYN: a listener whose queue is full.
@@ -113,11 +113,11 @@ func blackhole(t *testing.T) string {
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
 	for range 10 {
-		c, err := net.DialTimeout("tcp", address, 300*time.Millisecond)
+		conn, err := net.DialTimeout("tcp", address, 300*time.Millisecond)
 		if err != nil {
 			return address
 		}
-		t.Cleanup(func() { _ = c.Close() })
+		t.Cleanup(func() { _ = conn.Close() })
 	}
 	t.Fatal("the queue does not become full")
 	return ""
@@ -139,26 +139,26 @@ func TestSilentAgent(t *testing.T) {
 		"is silent after the SYNs": {scheme: "ws", address: silence},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, agentsim.Options{}, func(o *Options, _ *registry.Options) {
+			rig := newRig(t, agentsim.Options{}, func(o *Options, _ *registry.Options) {
 				o.MaxHandshakes, o.DialWithin = places, wstest.Patience
 			})
-			healthy, ill := r.tenant, r.tenant
+			healthy, ill := rig.tenant, rig.tenant
 			ill.ID, ill.UID = "globex/sales", "2"
 			unreachable := *ill.Audio
 			unreachable.AgentURL = tc.scheme + "://" + tc.address(t)
 			ill.Audio = &unreachable
-			r.tenants.Store(tenantconfig.NewSnapshot(&healthy, &ill))
-			address := strings.Split(strings.TrimPrefix(r.url, "ws://"), "/")[0]
+			rig.tenants.Store(tenantconfig.NewSnapshot(&healthy, &ill))
+			address := strings.Split(strings.TrimPrefix(rig.url, "ws://"), "/")[0]
 			for range 2 * places {
 				wstest.Connect(t, address).Bytes([]byte(wstest.Request(PathPrefix+"globex/sales/"+token) + "\r\n"))
 			}
-			soon.Holds(r.t, "the rest is refused", func() bool {
-				return r.refused(reasonTenantBusy) == 2*places-places/4
+			soon.Holds(rig.t, "the rest is refused", func() bool {
+				return rig.refused(reasonTenantBusy) == 2*places-places/4
 			})
-			if n := r.h.places.InUse(); n != places/4 {
+			if n := rig.h.places.InUse(); n != places/4 {
 				t.Errorf("%d places are held, want %d", n, places/4)
 			}
-			if report, err := r.call(r.url+"/"+token, nil); err != nil || !report.Echo.Whole() {
+			if report, err := rig.call(rig.url+"/"+token, nil); err != nil || !report.Echo.Whole() {
 				t.Errorf("a call of another tenant: %v", err)
 			}
 		})
@@ -169,10 +169,10 @@ func TestSilentAgent(t *testing.T) {
 // beyond the bound wait for their time, and that another tenant's agent is connected to at once.
 func TestRedials(t *testing.T) {
 	const places = 16
-	r := newRig(t, agentsim.Options{}, func(o *Options, _ *registry.Options) {
+	rig := newRig(t, agentsim.Options{}, func(o *Options, _ *registry.Options) {
 		o.MaxHandshakes, o.DialWithin = places, wstest.Patience
 	})
-	ill := r.tenant
+	ill := rig.tenant
 	ill.ID = "globex/sales"
 	unreachable := *ill.Audio
 	unreachable.AgentURL = "ws://" + silence(t)
@@ -182,21 +182,21 @@ func TestRedials(t *testing.T) {
 	var redials sync.WaitGroup
 	for range places {
 		redials.Go(func() {
-			if c, err := r.h.redial(ctx, &ill, nil); err == nil {
-				_ = c.Close()
+			if conn, err := rig.h.redial(ctx, &ill, nil); err == nil {
+				_ = conn.Close()
 				t.Error("an agent that is silent was connected to")
 			}
 		})
 	}
-	soon.Holds(r.t, "the tenant's places are taken", func() bool { return r.h.redials.InUse() == places/4 })
-	c, err := r.h.redial(t.Context(), &r.tenant, nil)
+	soon.Holds(rig.t, "the tenant's places are taken", func() bool { return rig.h.redials.InUse() == places/4 })
+	conn, err := rig.h.redial(t.Context(), &rig.tenant, nil)
 	if err != nil {
 		t.Fatalf("another tenant's agent: %v", err)
 	}
-	_ = c.Close()
+	_ = conn.Close()
 	cancel()
 	redials.Wait()
-	if n := r.h.redials.InUse(); n != 0 {
+	if n := rig.h.redials.InUse(); n != 0 {
 		t.Errorf("%d places are held after the end", n)
 	}
 }

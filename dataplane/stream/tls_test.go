@@ -32,9 +32,9 @@ func TestAgentTLS(t *testing.T) {
 		"TLS 1.1, trusted": {certificate: ours.Sign(t, "127.0.0.1", later), max: tls.VersionTLS11, bundle: ours.PEM},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, agentsim.Options{TLS: &tls.Config{Certificates: []tls.Certificate{tc.certificate}, MinVersion: tls.VersionTLS10, MaxVersion: tc.max}}, nil)
-			r.audio(func(a *tenantconfig.Audio) { a.CABundle = tc.bundle })
-			report, err := r.call(r.url+"/"+token, nil)
+			rig := newRig(t, agentsim.Options{TLS: &tls.Config{Certificates: []tls.Certificate{tc.certificate}, MinVersion: tls.VersionTLS10, MaxVersion: tc.max}}, nil)
+			rig.audio(func(a *tenantconfig.Audio) { a.CABundle = tc.bundle })
+			report, err := rig.call(rig.url+"/"+token, nil)
 			if tc.want {
 				if err != nil || !report.Echo.Whole() {
 					t.Errorf("%v, echo %+v", err, report.Echo)
@@ -42,7 +42,7 @@ func TestAgentTLS(t *testing.T) {
 				return
 			}
 			var refused *exotelsim.HandshakeError
-			if !errors.As(err, &refused) || refused.Status != 502 || value(t, r.h.m.dials[dialTLS]) < 1 || r.agent.Started() != 0 {
+			if !errors.As(err, &refused) || refused.Status != 502 || value(t, rig.h.m.dials[dialTLS]) < 1 || rig.agent.Started() != 0 {
 				t.Errorf("got %v, want 502, counted as %s", err, dialTLS)
 			}
 		})

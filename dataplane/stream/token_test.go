@@ -66,7 +66,7 @@ func FuzzOpenToken(f *testing.F) {
 
 // TestDynamicURL : what Exotel is answered, by whatever way it asks.
 func TestDynamicURL(t *testing.T) {
-	r := newRig(t, agentsim.Options{}, nil)
+	rig := newRig(t, agentsim.Options{}, nil)
 	const form = "application/x-www-form-urlencoded"
 	for name, tc := range map[string]struct {
 		method, suffix, body, contentType string
@@ -80,10 +80,10 @@ func TestDynamicURL(t *testing.T) {
 		"call id too long": {"GET", "/url/" + token + "?CallSid=" + strings.Repeat("c", 129), "", "", 400},
 		"too large":        {"POST", "/url/" + token, strings.Repeat("a", maxBody+1), form, 413},
 		"wrong token":      {"GET", "/url/" + token[1:] + "?CallSid=call1", "", "", 401},
-		"a one-time token": {"GET", "/url/" + mint(r.h.o.Key(), "acme/support", "call1", time.Now()) + "?CallSid=call1", "", "", 401},
+		"a one-time token": {"GET", "/url/" + mint(rig.h.o.Key(), "acme/support", "call1", time.Now()) + "?CallSid=call1", "", "", 401},
 	} {
 		t.Run(name, func(t *testing.T) {
-			resp := r.get(tc.method, r.url+tc.suffix, tc.body, tc.contentType)
+			resp := rig.get(tc.method, rig.url+tc.suffix, tc.body, tc.contentType)
 			if resp.StatusCode != tc.want {
 				t.Fatalf("answered %d, want %d", resp.StatusCode, tc.want)
 			}
@@ -94,8 +94,8 @@ func TestDynamicURL(t *testing.T) {
 			if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
 				t.Fatal(err)
 			}
-			token, ours := strings.CutPrefix(answer["url"], r.url+"/")
-			got, fault := openToken(r.h.o.Key(), "acme/support", token, time.Now())
+			token, ours := strings.CutPrefix(answer["url"], rig.url+"/")
+			got, fault := openToken(rig.h.o.Key(), "acme/support", token, time.Now())
 			if diff := cmp.Diff("call1", got.callSID); !ours || fault != "" || diff != "" || len(answer) != 1 {
 				t.Errorf("answered %v, %s %s", answer, fault, diff)
 			}
@@ -115,11 +115,11 @@ func TestPublicURL(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := newRig(t, agentsim.Options{}, func(o *Options, _ *registry.Options) {
+		rig := newRig(t, agentsim.Options{}, func(o *Options, _ *registry.Options) {
 			o.PublicURL = base
 			o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 		})
-		question := strings.Replace(r.url, "ws", "http", 1) + "/url?sample-rate=16000&CallSid=call1&token=" + token
+		question := strings.Replace(rig.url, "ws", "http", 1) + "/url?sample-rate=16000&CallSid=call1&token=" + token
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, question, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -143,12 +143,12 @@ func TestPublicURL(t *testing.T) {
 
 // TestOneTime : a token opens one stream, of its call and its tenant, in its minute.
 func TestOneTime(t *testing.T) {
-	r := newRig(t, agentsim.Options{RefuseTimes: 1, Refuse: 503}, nil)
-	r.audio(func(a *tenantconfig.Audio) { a.OneTimeToken = true })
-	mintNow := func() string { return mint(r.h.o.Key(), "acme/support", "call1", time.Now()) }
+	rig := newRig(t, agentsim.Options{RefuseTimes: 1, Refuse: 503}, nil)
+	rig.audio(func(a *tenantconfig.Audio) { a.OneTimeToken = true })
+	mintNow := func() string { return mint(rig.h.o.Key(), "acme/support", "call1", time.Now()) }
 	try := func(url string, want int) {
 		t.Helper()
-		report, err := r.call(url, nil)
+		report, err := rig.call(url, nil)
 		var refused *exotelsim.HandshakeError
 		switch {
 		case want == 0 && (err != nil || !report.Echo.Whole()):
@@ -157,47 +157,47 @@ func TestOneTime(t *testing.T) {
 			t.Errorf("got %v, want %d", err, want)
 		}
 	}
-	first := r.url + "/" + mintNow()
+	first := rig.url + "/" + mintNow()
 	try(first, 0) // the agent refuses once, and it is still good for Exotel's second try
-	if n := value(t, r.h.m.dials[dialRefused]); n != 1 {
+	if n := value(t, rig.h.m.dials[dialRefused]); n != 1 {
 		t.Errorf("%v refusals of the agent are counted", n)
 	}
 	try(first, 401)
-	if r.refused(reasonUsedToken) < 1 {
+	if rig.refused(reasonUsedToken) < 1 {
 		t.Error("the second use is not counted")
 	}
-	try(strings.Replace(r.url, "acme/support", "globex/sales", 1)+"/"+mintNow(), 401)
-	try(strings.Replace(r.url, "ws", "http", 1)+"/url?token="+token+"&CallSid=call1", 0)
+	try(strings.Replace(rig.url, "acme/support", "globex/sales", 1)+"/"+mintNow(), 401)
+	try(strings.Replace(rig.url, "ws", "http", 1)+"/url?token="+token+"&CallSid=call1", 0)
 	late := mintNow()
 	later := time.Now().Add(2 * time.Minute)
-	r.now.Store(&later)
-	try(r.url+"/"+late, 401)
-	r.now.Store(nil)
-	if r.refused(reasonExpiredToken) < 1 {
+	rig.now.Store(&later)
+	try(rig.url+"/"+late, 401)
+	rig.now.Store(nil)
+	if rig.refused(reasonExpiredToken) < 1 {
 		t.Error("the late use is not counted")
 	}
-	report, err := r.call(r.url+"/"+mintNow(), func(s *exotelsim.Stream) { s.CallSID, s.Duration = "call2", 10*time.Second })
-	if err != nil || report.Code != 1008 || r.refused(reasonOtherCall) != 1 {
+	report, err := rig.call(rig.url+"/"+mintNow(), func(s *exotelsim.Stream) { s.CallSID, s.Duration = "call2", 10*time.Second })
+	if err != nil || report.Code != 1008 || rig.refused(reasonOtherCall) != 1 {
 		t.Errorf("another call's stream ended with %v, code %d", err, report.Code)
 	}
 }
 
 // TestTokenOfAnotherPod : what one pod answered opens a stream at whichever pod Exotel comes to, and then none at any.
 func TestTokenOfAnotherPod(t *testing.T) {
-	r := newRig(t, agentsim.Options{}, nil)
-	another := r.another()
-	resp := r.get("GET", r.url+"/url?token="+token+"&CallSid=call1", "", "")
+	rig := newRig(t, agentsim.Options{}, nil)
+	another := rig.another()
+	resp := rig.get("GET", rig.url+"/url?token="+token+"&CallSid=call1", "", "")
 	var answer struct{ URL string }
 	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
 		t.Fatal(err)
 	}
-	there := strings.Replace(answer.URL, r.url, another, 1)
-	if report, err := r.call(there, nil); err != nil || !report.Echo.Whole() || there == answer.URL {
+	there := strings.Replace(answer.URL, rig.url, another, 1)
+	if report, err := rig.call(there, nil); err != nil || !report.Echo.Whole() || there == answer.URL {
 		t.Errorf("%v, echo %+v", err, report.Echo)
 	}
 	for _, url := range []string{answer.URL, there} {
 		var refused *exotelsim.HandshakeError
-		if _, err := r.call(url, nil); !errors.As(err, &refused) || refused.Status != 401 {
+		if _, err := rig.call(url, nil); !errors.As(err, &refused) || refused.Status != 401 {
 			t.Errorf("the second time: %v", err)
 		}
 	}

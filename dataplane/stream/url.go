@@ -28,7 +28,7 @@ func (h *Handler) answerURL(w http.ResponseWriter, r *http.Request, to destinati
 	if err != nil {
 		return err
 	}
-	g, err := h.verified(r, to, body)
+	guest, err := h.verified(r, to, body)
 	if err != nil {
 		return err
 	}
@@ -42,13 +42,13 @@ func (h *Handler) answerURL(w http.ResponseWriter, r *http.Request, to destinati
 		return refuse(reasonNoKey, problem.New(problem.Unavailable,
 			"this pod has no keyring yet; retry later").WithRetryAfter(retryAfter))
 	}
-	u := h.base(g.request.URL).JoinPath(PathPrefix, to.tenantID, mint(key, to.tenantID, callSID, g.request.Now))
+	address := h.base(guest.request.URL).JoinPath(PathPrefix, to.tenantID, mint(key, to.tenantID, callSID, guest.request.Now))
 	if rate := r.URL.Query().Get(sampleRate); rate != "" {
-		u.RawQuery = url.Values{sampleRate: {rate}}.Encode()
+		address.RawQuery = url.Values{sampleRate: {rate}}.Encode()
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(map[string]string{"url": u.String()}) // the peer may have gone
+	_ = json.NewEncoder(w).Encode(map[string]string{"url": address.String()}) // the peer may have gone
 	h.m.urls.Inc()
 	return nil
 }

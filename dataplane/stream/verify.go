@@ -31,8 +31,8 @@ func (h *Handler) verified(r *http.Request, to destination, body []byte) (guest,
 	case !to.url && looksOneTime(to.token):
 		g.token, fault = h.present(to, g.request, verifiers)
 	default:
-		if v := verify.Verify(verifiers, g.request); !v.OK {
-			fault = v.Reason
+		if verdict := verify.Verify(verifiers, g.request); !verdict.OK {
+			fault = verdict.Reason
 		} else if !to.url && g.tenant.Audio.OneTimeToken { // whoever has verifiers has audio
 			fault = reasonNoOneTimeToken
 		}
@@ -56,8 +56,8 @@ func (h *Handler) verified(r *http.Request, to destination, body []byte) (guest,
 func (h *Handler) present(to destination, r *verify.Request, verifiers *tenantconfig.Webhooks) (oneTime, string) {
 	t, fault := openToken(h.o.Key(), to.tenantID, to.token, r.Now)
 	if fault == "" && verifiers != nil && verifiers.RequireAll && len(verifiers.AllowedCIDRs) > 0 {
-		if v := verify.Verify(&tenantconfig.Webhooks{AllowedCIDRs: verifiers.AllowedCIDRs}, r); !v.OK {
-			fault = v.Reason
+		if verdict := verify.Verify(&tenantconfig.Webhooks{AllowedCIDRs: verifiers.AllowedCIDRs}, r); !verdict.OK {
+			fault = verdict.Reason
 		}
 	}
 	return t, fault

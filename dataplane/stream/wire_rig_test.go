@@ -34,11 +34,11 @@ func newWireRig(t *testing.T, change func(*Options, *registry.Options)) *wireRig
 			change(o, l)
 		}
 	})}
-	u, err := url.Parse(r.url)
+	address, err := url.Parse(r.url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.address, r.path = u.Host, u.Path+"/"+token
+	r.address, r.path = address.Host, address.Path+"/"+token
 	r.agents = listen(t)
 	r.audio(func(a *tenantconfig.Audio) { a.AgentURL = "ws://" + r.agents.Addr().String() + "/stream?key=hush" })
 	return r
@@ -46,32 +46,32 @@ func newWireRig(t *testing.T, change func(*Options, *registry.Options)) *wireRig
 
 func listen(t *testing.T) net.Listener {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = l.Close() })
-	return l
+	t.Cleanup(func() { _ = listener.Close() })
+	return listener
 }
 
 // accept is the connection of the next dial to the agent.
 func (r *wireRig) accept() (net.Conn, error) {
 	_ = r.agents.(*net.TCPListener).SetDeadline(time.Now().Add(wstest.Patience))
-	c, err := r.agents.Accept()
+	conn, err := r.agents.Accept()
 	if err == nil {
-		r.t.Cleanup(func() { _ = c.Close() })
+		r.t.Cleanup(func() { _ = conn.Close() })
 	}
-	return c, err
+	return conn, err
 }
 
 // answer is the agent of the next dial.
 func (r *wireRig) answer() *wstest.Peer {
-	c, err := r.accept()
+	conn, err := r.accept()
 	if err != nil {
 		r.t.Errorf("nobody dialled the agent: %v", err)
 		return nil
 	}
-	return wstest.Accept(r.t, c, "")
+	return wstest.Accept(r.t, conn, "")
 }
 
 // begin opens a stream, up to its start.

@@ -40,13 +40,13 @@ func eitherSide(t *testing.T, r *wireRig, want bridge.Reason, test func(t *testi
 
 // TestViolations : who breaks RFC 6455 is closed with its code; the other side is told why, the session has its end, and nothing is left.
 func TestViolations(t *testing.T) {
-	r := newWireRig(t, nil)
+	wireRig := newWireRig(t, nil)
 	for name, tc := range wstest.Violations() {
 		if tc.Ended {
 			continue // it is a close
 		}
 		t.Run(name, func(t *testing.T) {
-			eitherSide(t, r, bridge.ProtocolError, func(t *testing.T, from, to *wstest.Peer) {
+			eitherSide(t, wireRig, bridge.ProtocolError, func(t *testing.T, from, to *wstest.Peer) {
 				told := make(chan closed, 1)
 				go func() { told <- closedWith(to) }()
 				_, _ = from.Write(tc.Frames(from.Client)) // it may be closed before it took all
@@ -77,13 +77,13 @@ func closedWith(p *wstest.Peer) closed {
 
 // TestCloseCodes : of every code that there is, which end a call in order and which break the protocol.
 func TestCloseCodes(t *testing.T) {
-	r := newWireRig(t, nil)
+	wireRig := newWireRig(t, nil)
 	for code, valid := range wstest.CloseCodes() {
 		for name, payload := range map[string]string{"bare": "", "with a text": "so long, ünd fare well"} {
 			t.Run(name, func(t *testing.T) {
-				r.t = t
+				wireRig.t = t
 				callSID := "close"
-				exotel, agent := r.begin(callSID)
+				exotel, agent := wireRig.begin(callSID)
 				exotel.Send(0x88, string(binary.BigEndian.AppendUint16(nil, uint16(code)))+payload) //nolint:gosec // all fit
 				want, wantSelf := closed{1000, "call_ended"}, code
 				switch {
@@ -98,7 +98,7 @@ func TestCloseCodes(t *testing.T) {
 				if got := closedWith(exotel); got.Code != wantSelf {
 					t.Errorf("%d was answered %+v, want %d", code, got, wantSelf)
 				}
-				r.nothingLeft()
+				wireRig.nothingLeft()
 			})
 		}
 	}
@@ -106,9 +106,9 @@ func TestCloseCodes(t *testing.T) {
 
 // TestAgentsCloseCodes : only an agent that fell over or restarts is lost; the others ended the call on purpose. Exotel's flow goes on.
 func TestAgentsCloseCodes(t *testing.T) {
-	r := newWireRig(t, nil)
+	wireRig := newWireRig(t, nil)
 	for code, valid := range wstest.CloseCodes() {
-		exotel, agent := r.begin("call")
+		exotel, agent := wireRig.begin("call")
 		agent.Send(0x88, string(binary.BigEndian.AppendUint16(nil, uint16(code)))) //nolint:gosec // all fit
 		want := closed{1000, "agent_closed"}
 		switch {
@@ -121,12 +121,12 @@ func TestAgentsCloseCodes(t *testing.T) {
 			t.Errorf("%d: Exotel was told (-want +got):\n%s", code, diff)
 		}
 	}
-	r.nothingLeft()
+	wireRig.nothingLeft()
 }
 
 // TestTolerated : what RFC 6455 allows, however rare, arrives whole and in order.
 func TestTolerated(t *testing.T) {
-	r := newWireRig(t, nil)
+	wireRig := newWireRig(t, nil)
 	long := `{"event":"media","stream_sid":"s1","media":{"payload":"` + strings.Repeat("AAAA", 100_000/3) + `"}}`
 	for name, tc := range map[string]struct {
 		send func(p *wstest.Peer)
@@ -157,7 +157,7 @@ func TestTolerated(t *testing.T) {
 		}, []string{dtmf}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			eitherSide(t, r, bridge.CallEnded, func(_ *testing.T, from, to *wstest.Peer) {
+			eitherSide(t, wireRig, bridge.CallEnded, func(_ *testing.T, from, to *wstest.Peer) {
 				tc.send(from)
 				to.Expect(tc.want...)
 				if from.Client {
@@ -174,13 +174,13 @@ func TestTolerated(t *testing.T) {
 
 // TestPings : each is answered with its own data, and never reaches the other side.
 func TestPings(t *testing.T) {
-	r := newWireRig(t, nil)
-	exotel, agent := r.begin("call")
+	wireRig := newWireRig(t, nil)
+	exotel, agent := wireRig.begin("call")
 	for _, p := range []*wstest.Peer{exotel, agent} {
 		for _, data := range []string{"", "a", strings.Repeat("x", 125)} {
 			p.Send(0x89, data)
-			if f, err := p.Read(); err != nil || f != (wstest.Frame{First: 0x8a, Payload: data}) {
-				t.Errorf("a ping with %q was answered %+v, %v", data, f, err)
+			if frame, err := p.Read(); err != nil || frame != (wstest.Frame{First: 0x8a, Payload: data}) {
+				t.Errorf("a ping with %q was answered %+v, %v", data, frame, err)
 			}
 		}
 	}
@@ -190,7 +190,7 @@ func TestPings(t *testing.T) {
 
 // TestGone : peers that go without a word.
 func TestGone(t *testing.T) {
-	r := newWireRig(t, nil)
+	wireRig := newWireRig(t, nil)
 	for name, tc := range map[string]struct {
 		exotel, agent func(*wstest.Peer)
 		want          bridge.Reason
@@ -208,8 +208,8 @@ func TestGone(t *testing.T) {
 		"agent, within a message":  {agent: cutMessage, want: bridge.AgentLost, wantTold: 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r.t = t
-			exotel, agent := r.begin("call " + name)
+			wireRig.t = t
+			exotel, agent := wireRig.begin("call " + name)
 			other := exotel
 			if tc.exotel != nil {
 				tc.exotel(exotel)
@@ -220,8 +220,8 @@ func TestGone(t *testing.T) {
 			if diff := cmp.Diff(closed{tc.wantTold, string(tc.want)}, closedWith(other)); diff != "" {
 				t.Errorf("the other side was told (-want +got):\n%s", diff)
 			}
-			r.nothingLeft()
-			if diff := cmp.Diff([]row{{Reason: string(tc.want), Ended: true}}, r.rows("call "+name)); diff != "" {
+			wireRig.nothingLeft()
+			if diff := cmp.Diff([]row{{Reason: string(tc.want), Ended: true}}, wireRig.rows("call "+name)); diff != "" {
 				t.Errorf("the session's row (-want +got):\n%s", diff)
 			}
 		})
@@ -244,10 +244,10 @@ func cutMessage(p *wstest.Peer) {
 func TestDead(t *testing.T) {
 	for name, exotelDies := range map[string]bool{"Exotel": true, "agent": false} {
 		t.Run(name, func(t *testing.T) {
-			r := newWireRig(t, func(o *Options, _ *registry.Options) {
+			wireRig := newWireRig(t, func(o *Options, _ *registry.Options) {
 				o.Bridge.PingEvery, o.Bridge.PongWithin = 300*time.Millisecond, 200*time.Millisecond
 			})
-			exotel, agent := r.begin("call")
+			exotel, agent := wireRig.begin("call")
 			alive, want := exotel, closed{1000, string(bridge.AgentLost)}
 			if exotelDies {
 				alive, want = agent, closed{1001, string(bridge.ExotelLost)}
@@ -255,7 +255,7 @@ func TestDead(t *testing.T) {
 			if diff := cmp.Diff(want, answering(alive)); diff != "" {
 				t.Errorf("the other side was told (-want +got):\n%s", diff)
 			}
-			r.nothingLeft()
+			wireRig.nothingLeft()
 		})
 	}
 }
@@ -263,15 +263,15 @@ func TestDead(t *testing.T) {
 // answering answers pings until it is closed.
 func answering(p *wstest.Peer) closed {
 	for {
-		f, err := p.Read()
+		frame, err := p.Read()
 		switch {
 		case err != nil:
 			return closed{}
-		case f.First == 0x89:
-			p.Send(0x8a, f.Payload)
-		case f.First == 0x88:
-			p.Send(0x88, f.Payload)
-			return closed{int(binary.BigEndian.Uint16([]byte(f.Payload))), f.Payload[2:]}
+		case frame.First == 0x89:
+			p.Send(0x8a, frame.Payload)
+		case frame.First == 0x88:
+			p.Send(0x88, frame.Payload)
+			return closed{int(binary.BigEndian.Uint16([]byte(frame.Payload))), frame.Payload[2:]}
 		}
 	}
 }

@@ -26,12 +26,12 @@ type Event struct {
 }
 
 func eventOf(r store.AuditRow) Event {
-	e := Event{ID: strconv.FormatInt(r.ID, 10), At: utc(r.At), Action: r.Action, Outcome: r.Outcome, ActorID: r.ActorID, Subject: r.Subject, SessionID: r.SessionID,
+	event := Event{ID: strconv.FormatInt(r.ID, 10), At: utc(r.At), Action: r.Action, Outcome: r.Outcome, ActorID: r.ActorID, Subject: r.Subject, SessionID: r.SessionID,
 		Device: r.Device, Reason: r.Reason, RequestID: r.RequestID}
 	if r.Address.IsValid() {
-		e.Address = r.Address.String()
+		event.Address = r.Address.String()
 	}
-	return e
+	return event
 }
 
 type auditQuery struct {
@@ -66,11 +66,11 @@ func (h handlers) audit(a *api.API) {
 }
 
 func (h handlers) listAudit(ctx context.Context, in *auditQuery) (*list[Event], error) {
-	f, err := in.filter()
+	auditFilter, err := in.filter()
 	if err != nil {
 		return nil, err
 	}
-	rows, more, err := h.Store.ListAudit(ctx, tenantOf(ctx), f)
+	rows, more, err := h.Store.ListAudit(ctx, tenantOf(ctx), auditFilter)
 	if err != nil {
 		return nil, err
 	}

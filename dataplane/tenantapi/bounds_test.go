@@ -8,7 +8,7 @@ import (
 
 // TestBadParameters : whatever is out of its bounds is answered 400, with the name of what is wrong, and never reaches PostgreSQL.
 func TestBadParameters(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	lists := []string{"/api/calls", "/api/recordings", "/api/streams", "/api/audit", "/api/users"}
 	timed := lists[:4]
 	for name, tc := range map[string]struct {
@@ -57,9 +57,9 @@ func TestBadParameters(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, path := range tc.paths {
-				a := r.ask("GET", path+"?"+tc.query, bearer(acme, "admin"), "")
-				if a.Status != 400 || a.Code() != "validation" || !hasField(a.Body, tc.field) {
-					t.Errorf("%s: %d %s", path, a.Status, a.Body)
+				answer := rig.ask("GET", path+"?"+tc.query, bearer(acme, "admin"), "")
+				if answer.Status != 400 || answer.Code() != "validation" || !hasField(answer.Body, tc.field) {
+					t.Errorf("%s: %d %s", path, answer.Status, answer.Body)
 				}
 			}
 		})
@@ -80,22 +80,22 @@ func hasField(body []byte, field string) bool {
 
 // TestExtremesAreNoFaults : what is within its bounds, however odd, is answered.
 func TestExtremesAreNoFaults(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	for _, path := range []string{"/api/calls", "/api/recordings", "/api/audit"} {
 		for _, query := range []string{"since=0000-01-01T00:00:00Z", "until=9999-12-31T23:59:59.999999999Z", "since=0000-01-01T00:00:00Z&until=9999-12-31T23:59:59Z",
 			"since=1969-12-31T23:59:59%2B14:00", "limit=200", "limit=1", "cursor=", "cursor=MHwx", "cursor=MjUzNDAyMzAwNzk5OTk5OTk5fDk"} {
-			if a := r.ask("GET", path+"?"+query, bearer(acme, "admin"), ""); a.Status != 200 {
-				t.Errorf("%s?%s: %d %s", path, query, a.Status, a.Body)
+			if answer := rig.ask("GET", path+"?"+query, bearer(acme, "admin"), ""); answer.Status != 200 {
+				t.Errorf("%s?%s: %d %s", path, query, answer.Status, answer.Body)
 			}
 		}
 	}
 	for _, query := range []string{"since=0000-01-01T00:00:00Z", "until=9999-12-31T23:59:59.999999999Z", "limit=200", "cursor=", "live=",
 		"cursor=MHwwMDAwMDAwMC0wMDAwLTQwMDAtODAwMC0wMDAwMDAwMDAwMDA", "cursor=MjUzNDAyMzAwNzk5OTk5OTk5fGZmZmZmZmZmLWZmZmYtNGZmZi04ZmZmLWZmZmZmZmZmZmZmZg"} {
-		if a := r.ask("GET", "/api/streams?"+query, bearer(acme, "admin"), ""); a.Status != 200 {
-			t.Errorf("/api/streams?%s: %d %s", query, a.Status, a.Body)
+		if answer := rig.ask("GET", "/api/streams?"+query, bearer(acme, "admin"), ""); answer.Status != 200 {
+			t.Errorf("/api/streams?%s: %d %s", query, answer.Status, answer.Body)
 		}
 	}
-	if a := r.ask("GET", "/api/audit?cursor=MHw5MjIzMzcyMDM2ODU0Nzc1ODA3", bearer(acme, "admin"), ""); a.Status != 200 {
-		t.Errorf("the greatest id: %d %s", a.Status, a.Body)
+	if answer := rig.ask("GET", "/api/audit?cursor=MHw5MjIzMzcyMDM2ODU0Nzc1ODA3", bearer(acme, "admin"), ""); answer.Status != 200 {
+		t.Errorf("the greatest id: %d %s", answer.Status, answer.Body)
 	}
 }

@@ -135,11 +135,11 @@ func (h handlers) calls(a *api.API) {
 }
 
 func (h handlers) listCalls(ctx context.Context, in *callsQuery) (*list[Call], error) {
-	f, err := in.filter()
+	callFilter, err := in.filter()
 	if err != nil {
 		return nil, err
 	}
-	rows, more, err := h.Store.Calls(ctx, tenantOf(ctx), f)
+	rows, more, err := h.Store.Calls(ctx, tenantOf(ctx), callFilter)
 	if err != nil {
 		return nil, err
 	}
@@ -147,20 +147,20 @@ func (h handlers) listCalls(ctx context.Context, in *callsQuery) (*list[Call], e
 }
 
 func (h handlers) getCall(ctx context.Context, in *callPath) (*callOut, error) {
-	c, err := h.Store.CallBySID(ctx, tenantOf(ctx), in.CallSID)
+	callWithAll, err := h.Store.CallBySID(ctx, tenantOf(ctx), in.CallSID)
 	if err != nil {
 		return nil, found("call", err)
 	}
 	out := &callOut{}
-	out.Body.Call = callOf(c.KeptCall)
-	for _, l := range c.Legs {
+	out.Body.Call = callOf(callWithAll.KeptCall)
+	for _, l := range callWithAll.Legs {
 		out.Body.Legs = append(out.Body.Legs, legOf(l))
 	}
-	for _, s := range c.Streams {
+	for _, s := range callWithAll.Streams {
 		out.Body.Streams = append(out.Body.Streams, Stream{StreamSID: s.SID, Status: s.Status, DurationSeconds: s.Seconds, DisconnectedBy: s.DisconnectedBy,
 			Error: s.Error, DetailedStatus: s.DetailedStatus})
 	}
-	for _, r := range c.Recordings {
+	for _, r := range callWithAll.Recordings {
 		out.Body.Recordings = append(out.Body.Recordings, recordingOf(r))
 	}
 	return out, nil

@@ -11,11 +11,11 @@ import (
 )
 
 func TestCalls(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	for n := range 4 {
-		r.insertCall(t, acme, fmt.Sprintf("c%d", n), ago(time.Duration(n)*time.Hour))
+		rig.insertCall(t, acme, fmt.Sprintf("c%d", n), ago(time.Duration(n)*time.Hour))
 	}
-	r.exec(t, `UPDATE calls SET state = 7, direction = 'outbound-api', from_number = 'sip:a b' WHERE call_sid = 'c2'`)
+	rig.exec(t, `UPDATE calls SET state = 7, direction = 'outbound-api', from_number = 'sip:a b' WHERE call_sid = 'c2'`)
 	for query, want := range map[string][]string{
 		"":                                   {"c0", "c1", "c2", "c3"},
 		"state=failed":                       {"c2"},
@@ -38,7 +38,7 @@ func TestCalls(t *testing.T) {
 		"since=" + url.QueryEscape(ago(time.Hour).In(time.FixedZone("", 5*3600+1800)).Format(time.RFC3339)) + "&limit=200": {"c0", "c1"},
 	} {
 		var got items
-		r.get(t, "/api/calls?"+query, bearer(acme, "viewer"), &got)
+		rig.get(t, "/api/calls?"+query, bearer(acme, "viewer"), &got)
 		if diff := cmp.Diff(want, got.all("callSid")); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", query, diff)
 		}
@@ -46,20 +46,20 @@ func TestCalls(t *testing.T) {
 }
 
 func TestCall(t *testing.T) {
-	r := newRig(t)
-	r.insertCall(t, acme, "c0", ago(time.Hour))
-	r.exec(t, `UPDATE calls SET recording_ids = ARRAY[$1, $2] WHERE call_sid = 'c0'`, recordingID(1), recordingID(2))
-	r.exec(t, `INSERT INTO call_streams (tenant, call_sid, stream_sid, status, duration_seconds, recording_url)
+	rig := newRig(t)
+	rig.insertCall(t, acme, "c0", ago(time.Hour))
+	rig.exec(t, `UPDATE calls SET recording_ids = ARRAY[$1, $2] WHERE call_sid = 'c0'`, recordingID(1), recordingID(2))
+	rig.exec(t, `INSERT INTO call_streams (tenant, call_sid, stream_sid, status, duration_seconds, recording_url)
 		VALUES ($1, 'c0', 's0', 'completed', 9, 'https://secret.example/?signature=topsecret')`, acme)
-	r.exec(t, `UPDATE calls SET whole_weight = 4 WHERE call_sid = 'c0'`)
-	r.exec(t, `UPDATE calls SET legs = '{"dial:7/1": {"number": "0912", "weight": 6, "at": "2026-03-10T14:00:09Z"},
+	rig.exec(t, `UPDATE calls SET whole_weight = 4 WHERE call_sid = 'c0'`)
+	rig.exec(t, `UPDATE calls SET legs = '{"dial:7/1": {"number": "0912", "weight": 6, "at": "2026-03-10T14:00:09Z"},
 		"agent:a": {"agent": "a@b", "presence": 2, "at": "2026-03-10T14:00:05Z"}, "dial:8/1": {"number": "0913",
 			"weight": 4, "seconds": 40}}'
 		WHERE call_sid = 'c0'`)
-	r.insertRecording(t, acme, recordingID(1), "c0", "uploaded", "b", "acme/support/x.mp3", ago(time.Hour))
-	r.insertRecording(t, acme, recordingID(2), "c0", "pending", "", "", ago(time.Minute))
+	rig.insertRecording(t, acme, recordingID(1), "c0", "uploaded", "b", "acme/support/x.mp3", ago(time.Hour))
+	rig.insertRecording(t, acme, recordingID(2), "c0", "pending", "", "", ago(time.Minute))
 	var got map[string]any
-	r.get(t, "/api/calls/c0", bearer(acme, "viewer"), &got)
+	rig.get(t, "/api/calls/c0", bearer(acme, "viewer"), &got)
 	at, later := "2026-03-10T14:00:00Z", "2026-03-10T14:01:00Z"
 	want := map[string]any{"callSid": "c0", "state": "completed", "exotelState": "completed", "direction": "inbound",
 		"from": "+918047491899", "to": "+6531290000", "startedAt": at,
@@ -79,21 +79,21 @@ func TestCall(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	r.insertCall(t, acme, "c1", ago(0))
-	r.get(t, "/api/calls/c1", bearer(acme, "viewer"), &got)
+	rig.insertCall(t, acme, "c1", ago(0))
+	rig.get(t, "/api/calls/c1", bearer(acme, "viewer"), &got)
 	if diff := cmp.Diff([]any{[]any{}, []any{}, []any{}}, []any{got["legs"], got["streams"],
 		got["recordings"]}); diff != "" {
 		t.Errorf("a call with nothing has empty lists (-want +got):\n%s", diff)
 	}
-	if a := r.ask("GET", "/api/calls/nobody", bearer(acme, "viewer"), ""); a.Status != 404 || a.Code() != "not_found" {
-		t.Errorf("a call that is not there: %d %s", a.Status, a.Body)
+	if answer := rig.ask("GET", "/api/calls/nobody", bearer(acme, "viewer"), ""); answer.Status != 404 || answer.Code() != "not_found" {
+		t.Errorf("a call that is not there: %d %s", answer.Status, answer.Body)
 	}
 }
 
 func TestRecordings(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	for n, state := range []string{"pending", "uploaded", "uploading", "failed"} {
-		r.insertRecording(t, acme, recordingID(n), fmt.Sprintf("c%d", n/2), state, "b", "acme/support/k.mp3", ago(time.Duration(n)*time.Hour))
+		rig.insertRecording(t, acme, recordingID(n), fmt.Sprintf("c%d", n/2), state, "b", "acme/support/k.mp3", ago(time.Duration(n)*time.Hour))
 	}
 	ids := func(n ...int) (list []string) {
 		for _, n := range n {
@@ -114,18 +114,18 @@ func TestRecordings(t *testing.T) {
 		"until=" + ago(time.Hour).Format(time.RFC3339): ids(2, 3),
 	} {
 		var got items
-		r.get(t, "/api/recordings?"+query, bearer(acme, "viewer"), &got)
+		rig.get(t, "/api/recordings?"+query, bearer(acme, "viewer"), &got)
 		if diff := cmp.Diff(want, got.all("id")); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", query, diff)
 		}
 	}
 	var got map[string]any
-	r.get(t, "/api/recordings/"+recordingID(3), bearer(acme, "viewer"), &got)
+	rig.get(t, "/api/recordings/"+recordingID(3), bearer(acme, "viewer"), &got)
 	if got["state"] != "failed" || got["errorCode"] != "SourceGone" || got["nextTryAt"] != nil || got["sha256"] != "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" {
 		t.Errorf("a failed recording: %v", got)
 	}
-	if a := r.ask("GET", "/api/recordings/"+recordingID(9), bearer(acme, "viewer"), ""); a.Status != 404 || a.Code() != "not_found" {
-		t.Errorf("a recording that is not there: %d %s", a.Status, a.Body)
+	if answer := rig.ask("GET", "/api/recordings/"+recordingID(9), bearer(acme, "viewer"), ""); answer.Status != 404 || answer.Code() != "not_found" {
+		t.Errorf("a recording that is not there: %d %s", answer.Status, answer.Body)
 	}
 }
 
@@ -136,25 +136,25 @@ func TestPages(t *testing.T) {
 		want  int
 	}{"/api/calls": {"callSid", 23}, "/api/recordings": {"id", 23}, "/api/streams": {"id", 23}, "/api/audit": {"id", 23 + 3}, "/api/users": {"email", 23 + 3}} {
 		t.Run(path, func(t *testing.T) {
-			r := newRig(t)
+			rig := newRig(t)
 			for n := range 23 {
 				at := ago(time.Duration(n/5) * time.Minute)
-				r.insertCall(t, acme, fmt.Sprintf("c%02d", n), at)
-				r.insertRecording(t, acme, recordingID(n), "c", []string{"pending", "uploaded", "failed"}[n%3], "b", "acme/support/k", at)
-				r.exec(t, `INSERT INTO audit_log (tenant, action, outcome, at) VALUES ($1, 'login', 'success', $2)`, acme, at)
-				r.insertStream(t, acme, streamID(n), "c", []string{"", "call_ended"}[n%2], at)
-				r.exec(t, `INSERT INTO users (tenant, id, email, role) VALUES ($1, gen_random_uuid(), $2, 'viewer')`, acme, fmt.Sprintf("p%02d@acme.example", n))
+				rig.insertCall(t, acme, fmt.Sprintf("c%02d", n), at)
+				rig.insertRecording(t, acme, recordingID(n), "c", []string{"pending", "uploaded", "failed"}[n%3], "b", "acme/support/k", at)
+				rig.exec(t, `INSERT INTO audit_log (tenant, action, outcome, at) VALUES ($1, 'login', 'success', $2)`, acme, at)
+				rig.insertStream(t, acme, streamID(n), "c", []string{"", "call_ended"}[n%2], at)
+				rig.exec(t, `INSERT INTO users (tenant, id, email, role) VALUES ($1, gen_random_uuid(), $2, 'viewer')`, acme, fmt.Sprintf("p%02d@acme.example", n))
 			}
 			var seen []string
 			cursor := ""
 			for page := 0; page == 0 || cursor != ""; page++ {
 				var got items
-				r.get(t, path+"?limit=5&cursor="+cursor, bearer(acme, "admin"), &got)
+				rig.get(t, path+"?limit=5&cursor="+cursor, bearer(acme, "admin"), &got)
 				if len(got.Items) > 5 || len(got.Items) == 0 || page > 10 {
 					t.Fatalf("page %d has %d items", page, len(got.Items))
 				}
 				seen, cursor = append(seen, got.all(tc.field)...), got.NextCursor
-				r.insertCall(t, acme, fmt.Sprintf("new%d", page), now.Add(time.Hour)) // in front of all
+				rig.insertCall(t, acme, fmt.Sprintf("new%d", page), now.Add(time.Hour)) // in front of all
 			}
 			slices.Sort(seen)
 			if n := len(slices.Compact(slices.Clone(seen))); n != len(seen) || n != tc.want {

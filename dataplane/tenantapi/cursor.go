@@ -29,8 +29,8 @@ func parseCursor(s string) (store.Position, bool) {
 	if err != nil || at < 0 || at > maxMicros || !plain(id) {
 		return store.Position{}, false
 	}
-	p := store.Position{At: time.UnixMicro(at).UTC(), ID: id}
-	return p, formatCursor(p) == s
+	position := store.Position{At: time.UnixMicro(at).UTC(), ID: id}
+	return position, formatCursor(position) == s
 }
 
 // plain : ids are of printable ASCII, and an email is the longest of them.

@@ -34,8 +34,8 @@ func TestCursor(t *testing.T) {
 		"beyond all years": raw("253402300800000000|a"), "beyond int64": raw("99999999999999999999|a"), "a blank": raw("1|a b"), "NUL": raw("1|a\x00"),
 		"no UTF-8": raw("1|a\xff"), "beyond ASCII": raw("1|ä"), "too long": raw("1|" + strings.Repeat("a", 255)), "JSON": raw(`{"at":1}`),
 	} {
-		if p, ok := parseCursor(s); ok {
-			t.Errorf("%s: %q was read as %v", name, s, p)
+		if position, ok := parseCursor(s); ok {
+			t.Errorf("%s: %q was read as %v", name, s, position)
 		}
 	}
 }
@@ -46,15 +46,15 @@ func FuzzCursor(f *testing.F) {
 	f.Add("MXxh")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, s string) {
-		p, ok := parseCursor(s)
+		position, ok := parseCursor(s)
 		if !ok {
 			return
 		}
-		if again := formatCursor(p); again != s {
+		if again := formatCursor(position); again != s {
 			t.Fatalf("%q is written again as %q", s, again)
 		}
-		if p.At.Year() < 1970 || p.At.Year() > 9999 || p.ID == "" || len(p.ID) > 254 || strings.ContainsFunc(p.ID, func(r rune) bool { return r < '!' || r > '~' }) {
-			t.Fatalf("%q was read as %v", s, p)
+		if position.At.Year() < 1970 || position.At.Year() > 9999 || position.ID == "" || len(position.ID) > 254 || strings.ContainsFunc(position.ID, func(r rune) bool { return r < '!' || r > '~' }) {
+			t.Fatalf("%q was read as %v", s, position)
 		}
 	})
 }

@@ -26,12 +26,12 @@ type linkOut struct {
 }
 
 func (h handlers) downloadRecording(ctx context.Context, in *recordingPath) (*linkOut, error) {
-	r, err := h.Store.RecordingByID(ctx, tenantOf(ctx), in.ID)
+	recording, err := h.Store.RecordingByID(ctx, tenantOf(ctx), in.ID)
 	if err != nil {
 		return nil, found("recording", err)
 	}
 	t := api.TenantOf(ctx)
-	if err := downloadable(t, &r); err != nil {
+	if err := downloadable(t, &recording); err != nil {
 		return nil, err
 	}
 	lifetime, err := lifetimeOf(t.Storage, h.Now())
@@ -41,7 +41,7 @@ func (h handlers) downloadRecording(ctx context.Context, in *recordingPath) (*li
 	out := &linkOut{}
 	// Before the link is made, whose clock has whole seconds: it is good for no less than is said.
 	out.Body.ExpiresAt = h.Now().Add(lifetime).UTC().Truncate(time.Second)
-	out.Body.URL, err = objectstore.PresignGet(t.Storage.Config(), r.Key, lifetime)
+	out.Body.URL, err = objectstore.PresignGet(t.Storage.Config(), recording.Key, lifetime)
 	return out, err
 }
 

@@ -11,10 +11,10 @@ import (
 
 // TestDownloadTemporary bounds links by the lifetime of temporary credentials.
 func TestDownloadTemporary(t *testing.T) {
-	r, s := newRig(t), s3test.New(t)
-	bucket := s.NewBucket(t)
-	r.storeAt(s, bucket)
-	r.insertRecording(t, acme, recordingID(1), "c1", "uploaded", bucket, "acme/support/c1-01.mp3", ago(time.Hour))
+	rig, server := newRig(t), s3test.New(t)
+	bucket := server.NewBucket(t)
+	rig.storeAt(server, bucket)
+	rig.insertRecording(t, acme, recordingID(1), "c1", "uploaded", bucket, "acme/support/c1-01.mp3", ago(time.Hour))
 	for name, tc := range map[string]struct {
 		left time.Duration // of the credentials
 		want time.Duration // of the link; 0: there is none
@@ -26,21 +26,21 @@ func TestDownloadTemporary(t *testing.T) {
 		"expired":             {-time.Hour, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tenant := *r.Tenant
-			storage := tenantconfig.Storage{Bucket: bucket, Endpoint: s.Endpoint, Region: s.Region, AccessKeyID: "a",
+			tenant := *rig.Tenant
+			storage := tenantconfig.Storage{Bucket: bucket, Endpoint: server.Endpoint, Region: server.Region, AccessKeyID: "a",
 				SecretAccessKey: "s", SessionToken: "t",
 				Temporary: &tenantconfig.Temporary{Identity: "i", Expires: now.Add(tc.left)}}
 			tenant.Storage = &storage
-			r.Know(&tenant)
+			rig.Know(&tenant)
 			if tc.want == 0 {
-				a := r.ask("GET", "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "admin"), "")
-				if a.Status != 503 || a.Code() != "unavailable" || strings.Contains(string(a.Body), "X-Amz") {
-					t.Errorf("%d %s", a.Status, a.Body)
+				answer := rig.ask("GET", "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "admin"), "")
+				if answer.Status != 503 || answer.Code() != "unavailable" || strings.Contains(string(answer.Body), "X-Amz") {
+					t.Errorf("%d %s", answer.Status, answer.Body)
 				}
 				return
 			}
 			var got link
-			r.get(t, "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "admin"), &got)
+			rig.get(t, "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "admin"), &got)
 			if want := now.Add(tc.want); !got.ExpiresAt.Equal(want) || !strings.Contains(got.URL, tc.url) ||
 				!strings.Contains(got.URL, "X-Amz-Security-Token=t") {
 				t.Errorf("valid until %s by %s, want %s", got.ExpiresAt, got.URL, want)

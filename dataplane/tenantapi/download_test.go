@@ -38,14 +38,14 @@ type link struct {
 }
 
 func TestDownload(t *testing.T) {
-	r, s := newRig(t), s3test.New(t)
-	bucket := s.NewBucket(t)
-	r.storeAt(s, bucket)
-	put(t, s, bucket, "acme/support/c1-01.mp3", "audio bytes")
-	r.insertRecording(t, acme, recordingID(1), "c1", "uploaded", bucket, "acme/support/c1-01.mp3", ago(time.Hour))
+	rig, server := newRig(t), s3test.New(t)
+	bucket := server.NewBucket(t)
+	rig.storeAt(server, bucket)
+	put(t, server, bucket, "acme/support/c1-01.mp3", "audio bytes")
+	rig.insertRecording(t, acme, recordingID(1), "c1", "uploaded", bucket, "acme/support/c1-01.mp3", ago(time.Hour))
 	for _, role := range []string{"admin", "agent"} {
 		var got link
-		r.get(t, "/api/recordings/"+recordingID(1)+"/download", bearer(acme, role), &got)
+		rig.get(t, "/api/recordings/"+recordingID(1)+"/download", bearer(acme, role), &got)
 		resp, err := http.Get(got.URL)
 		if err != nil {
 			t.Fatal(err)
@@ -59,15 +59,15 @@ func TestDownload(t *testing.T) {
 			t.Errorf("%s: good until %s by %s, want %s", role, got.ExpiresAt, got.URL, want)
 		}
 	}
-	if a := r.ask("GET", "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "viewer"), ""); a.Status != 403 || a.Code() != "forbidden" {
-		t.Errorf("a viewer: %d %s", a.Status, a.Body)
+	if answer := rig.ask("GET", "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "viewer"), ""); answer.Status != 403 || answer.Code() != "forbidden" {
+		t.Errorf("a viewer: %d %s", answer.Status, answer.Body)
 	}
 }
 
 func TestDownloadRefused(t *testing.T) {
-	r, s := newRig(t), s3test.New(t)
-	bucket := s.NewBucket(t)
-	r.storeAt(s, bucket)
+	rig, server := newRig(t), s3test.New(t)
+	bucket := server.NewBucket(t)
+	rig.storeAt(server, bucket)
 	for name, tc := range map[string]struct {
 		state, bucket, key string
 		status             int
@@ -84,44 +84,44 @@ func TestDownloadRefused(t *testing.T) {
 		"from the root":          {"uploaded", bucket, "/acme/support/a.mp3", 500, "internal", "requestId"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r.exec(t, `DELETE FROM recordings; `)
-			r.exec(t, `DELETE FROM recording_history`)
-			r.insertRecording(t, acme, recordingID(1), "c1", tc.state, tc.bucket, tc.key, ago(time.Hour))
-			a := r.ask("GET", "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "admin"), "")
-			if a.Status != tc.status || a.Code() != tc.code || !strings.Contains(string(a.Body), tc.detail) || strings.Contains(string(a.Body), "X-Amz") {
-				t.Errorf("%d %s", a.Status, a.Body)
+			rig.exec(t, `DELETE FROM recordings; `)
+			rig.exec(t, `DELETE FROM recording_history`)
+			rig.insertRecording(t, acme, recordingID(1), "c1", tc.state, tc.bucket, tc.key, ago(time.Hour))
+			answer := rig.ask("GET", "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "admin"), "")
+			if answer.Status != tc.status || answer.Code() != tc.code || !strings.Contains(string(answer.Body), tc.detail) || strings.Contains(string(answer.Body), "X-Amz") {
+				t.Errorf("%d %s", answer.Status, answer.Body)
 			}
 		})
 	}
-	r.exec(t, `DELETE FROM recordings; `)
-	r.exec(t, `DELETE FROM recording_history`)
-	r.insertRecording(t, acme, recordingID(1), "c1", "uploaded", bucket, "acme/support/a.mp3", ago(time.Hour))
-	if a := r.ask("GET", "/api/recordings/"+recordingID(2)+"/download", bearer(acme, "admin"), ""); a.Status != 404 || a.Code() != "not_found" {
-		t.Errorf("one that is not there: %d %s", a.Status, a.Body)
+	rig.exec(t, `DELETE FROM recordings; `)
+	rig.exec(t, `DELETE FROM recording_history`)
+	rig.insertRecording(t, acme, recordingID(1), "c1", "uploaded", bucket, "acme/support/a.mp3", ago(time.Hour))
+	if answer := rig.ask("GET", "/api/recordings/"+recordingID(2)+"/download", bearer(acme, "admin"), ""); answer.Status != 404 || answer.Code() != "not_found" {
+		t.Errorf("one that is not there: %d %s", answer.Status, answer.Body)
 	}
-	noLinks := *r.Tenant
+	noLinks := *rig.Tenant
 	noLinks.Storage = &tenantconfig.Storage{Bucket: bucket, Endpoint: "http://s3.test", NoLinks: true}
-	r.Know(&noLinks, tenantNamed(globex))
-	a := r.ask("GET", "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "admin"), "")
-	if a.Status != 409 || !strings.Contains(string(a.Body), "spec.recordings.publicEndpoint") {
-		t.Errorf("plain http is not allowed: %d %s", a.Status, a.Body)
+	rig.Know(&noLinks, tenantNamed(globex))
+	answer := rig.ask("GET", "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "admin"), "")
+	if answer.Status != 409 || !strings.Contains(string(answer.Body), "spec.recordings.publicEndpoint") {
+		t.Errorf("plain http is not allowed: %d %s", answer.Status, answer.Body)
 	}
-	r.Know(r.Tenant) // without a store
-	if a := r.ask("GET", "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "admin"), ""); a.Status != 409 || !strings.Contains(string(a.Body), "ask the platform") {
-		t.Errorf("without a store: %d %s", a.Status, a.Body)
+	rig.Know(rig.Tenant) // without a store
+	if answer := rig.ask("GET", "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "admin"), ""); answer.Status != 409 || !strings.Contains(string(answer.Body), "ask the platform") {
+		t.Errorf("without a store: %d %s", answer.Status, answer.Body)
 	}
 }
 
 // TestNoLinkToAnother : a link for one tenant's recording opens nothing of another's in the same bucket.
 func TestNoLinkToAnother(t *testing.T) {
-	r, s := newRig(t), s3test.New(t)
-	bucket := s.NewBucket(t)
-	r.storeAt(s, bucket)
-	put(t, s, bucket, "acme/support/a.mp3", "acme's")
-	put(t, s, bucket, "globex/sales/a.mp3", "globex's")
-	r.insertRecording(t, acme, recordingID(1), "c1", "uploaded", bucket, "acme/support/a.mp3", ago(time.Hour))
+	rig, server := newRig(t), s3test.New(t)
+	bucket := server.NewBucket(t)
+	rig.storeAt(server, bucket)
+	put(t, server, bucket, "acme/support/a.mp3", "acme's")
+	put(t, server, bucket, "globex/sales/a.mp3", "globex's")
+	rig.insertRecording(t, acme, recordingID(1), "c1", "uploaded", bucket, "acme/support/a.mp3", ago(time.Hour))
 	var got link
-	r.get(t, "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "agent"), &got)
+	rig.get(t, "/api/recordings/"+recordingID(1)+"/download", bearer(acme, "agent"), &got)
 	resp, err := http.Get(strings.Replace(got.URL, recording.KeyPrefix(acme), recording.KeyPrefix(globex), 1))
 	if err != nil {
 		t.Fatal(err)
@@ -134,18 +134,18 @@ func TestNoLinkToAnother(t *testing.T) {
 
 // TestCapture : a capture is a recording like any other, says who recorded it, and is downloaded the same way.
 func TestCapture(t *testing.T) {
-	r, s := newRig(t), s3test.New(t)
-	bucket := s.NewBucket(t)
-	r.storeAt(s, bucket)
-	put(t, s, bucket, "acme/support/c1-capture-s1.wav", "RIFF")
+	rig, server := newRig(t), s3test.New(t)
+	bucket := server.NewBucket(t)
+	rig.storeAt(server, bucket)
+	put(t, server, bucket, "acme/support/c1-capture-s1.wav", "RIFF")
 	for n, state := range []string{"uploaded", "recording", "failed"} {
-		r.exec(t, `INSERT INTO captures (tenant, id, session, call_sid, pod, state, bucket, object_key, size, error_code, created_at, finished_at) VALUES
+		rig.exec(t, `INSERT INTO captures (tenant, id, session, call_sid, pod, state, bucket, object_key, size, error_code, created_at, finished_at) VALUES
 			($1, $2, gen_random_uuid(), 'c1', 'pod', $3, $4, 'acme/support/c1-capture-s1.wav', 4, CASE WHEN $3 = 'failed' THEN 'PodLost' ELSE '' END, $5,
 				CASE WHEN $3 <> 'recording' THEN now() END)`, acme, recordingID(n), state, bucket, ago(time.Duration(n)*time.Hour))
 	}
-	r.insertRecording(t, acme, recordingID(7), "c1", "uploaded", bucket, "acme/support/a.mp3", ago(9*time.Hour))
+	rig.insertRecording(t, acme, recordingID(7), "c1", "uploaded", bucket, "acme/support/a.mp3", ago(9*time.Hour))
 	var got items
-	r.get(t, "/api/recordings?callSid=c1", bearer(acme, "viewer"), &got)
+	rig.get(t, "/api/recordings?callSid=c1", bearer(acme, "viewer"), &got)
 	for field, want := range map[string][]string{"source": {"capture", "capture", "capture", "exotel"}, "state": {"uploaded", "uploading", "failed", "uploaded"},
 		"id": {recordingID(0), recordingID(1), recordingID(2), recordingID(7)}} {
 		if diff := cmp.Diff(want, got.all(field)); diff != "" {
@@ -153,7 +153,7 @@ func TestCapture(t *testing.T) {
 		}
 	}
 	var l link
-	r.get(t, "/api/recordings/"+recordingID(0)+"/download", bearer(acme, "agent"), &l)
+	rig.get(t, "/api/recordings/"+recordingID(0)+"/download", bearer(acme, "agent"), &l)
 	resp, err := http.Get(l.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -164,11 +164,11 @@ func TestCapture(t *testing.T) {
 		t.Errorf("%d %q", resp.StatusCode, body)
 	}
 	for n, detail := range map[int]string{1: "not uploaded yet", 2: "could not be uploaded"} {
-		if a := r.ask("GET", "/api/recordings/"+recordingID(n)+"/download", bearer(acme, "admin"), ""); a.Status != 409 || !strings.Contains(string(a.Body), detail) {
-			t.Errorf("%d: %d %s", n, a.Status, a.Body)
+		if answer := rig.ask("GET", "/api/recordings/"+recordingID(n)+"/download", bearer(acme, "admin"), ""); answer.Status != 409 || !strings.Contains(string(answer.Body), detail) {
+			t.Errorf("%d: %d %s", n, answer.Status, answer.Body)
 		}
 	}
-	if a := r.ask("GET", "/api/recordings/"+recordingID(0), bearer(globex, "admin"), ""); a.Status != 404 {
-		t.Errorf("another tenant: %d %s", a.Status, a.Body)
+	if answer := rig.ask("GET", "/api/recordings/"+recordingID(0), bearer(globex, "admin"), ""); answer.Status != 404 {
+		t.Errorf("another tenant: %d %s", answer.Status, answer.Body)
 	}
 }

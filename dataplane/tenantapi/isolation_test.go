@@ -36,13 +36,13 @@ type crossed struct {
 
 // TestOtherTenantsAreOutOfReach asks for everything with everything of another tenant, on every route that there is.
 func TestOtherTenantsAreOutOfReach(t *testing.T) {
-	r := newRig(t)
-	r.storeAt(s3test.New(t), "bucket")
-	r.fill(t, acme, "acme-word", recordingID(1))
-	r.fill(t, globex, "globex-word", recordingID(2))
-	agent := r.people[bearer(globex, "agent")]
-	r.insertStream(t, acme, streamID(1), "acme-word", "", ago(time.Hour))
-	r.insertStream(t, globex, streamID(2), "globex-word", "", ago(time.Hour))
+	rig := newRig(t)
+	rig.storeAt(s3test.New(t), "bucket")
+	rig.fill(t, acme, "acme-word", recordingID(1))
+	rig.fill(t, globex, "globex-word", recordingID(2))
+	agent := rig.people[bearer(globex, "agent")]
+	rig.insertStream(t, acme, streamID(1), "acme-word", "", ago(time.Hour))
+	rig.insertStream(t, globex, streamID(2), "globex-word", "", ago(time.Hour))
 	cases := map[string]crossed{
 		"listCalls":          {"GET", "/api/calls", "", 200},
 		"getCall":            {"GET", "/api/calls/globex-word", "", 404},
@@ -61,38 +61,38 @@ func TestOtherTenantsAreOutOfReach(t *testing.T) {
 		"closeStream":        {"DELETE", "/api/streams/" + streamID(2), "", 404},
 		"closeStreams":       {"POST", "/api/streams/close", "", 202}, // acme's own
 	}
-	theirs := []string{"globex-word", globex, agent, streamID(2), r.people[bearer(globex, "admin")], r.people[bearer(globex, "viewer")]}
+	theirs := []string{"globex-word", globex, agent, streamID(2), rig.people[bearer(globex, "admin")], rig.people[bearer(globex, "viewer")]}
 	var covered []string
 	for id, c := range cases {
 		covered = append(covered, id)
-		a := r.ask(c.method, c.path, bearer(acme, "admin"), c.body)
-		if a.Status != c.status || slices.ContainsFunc(theirs, func(s string) bool { return strings.Contains(string(a.Body), s) }) {
-			t.Errorf("%s: %d %s", id, a.Status, a.Body)
+		answer := rig.ask(c.method, c.path, bearer(acme, "admin"), c.body)
+		if answer.Status != c.status || slices.ContainsFunc(theirs, func(s string) bool { return strings.Contains(string(answer.Body), s) }) {
+			t.Errorf("%s: %d %s", id, answer.Status, answer.Body)
 		}
 		// A tenant that the request names beside the token changes nothing but that it is refused.
 		named := strings.Replace(c.path, "/api/", "/t/"+globex+"/api/", 1)
-		if a := r.ask(c.method, named, bearer(acme, "admin"), c.body); a.Status != 401 || a.Code() != "invalid_token" {
-			t.Errorf("%s of the other by path: %d %s", id, a.Status, a.Body)
+		if answer := rig.ask(c.method, named, bearer(acme, "admin"), c.body); answer.Status != 401 || answer.Code() != "invalid_token" {
+			t.Errorf("%s of the other by path: %d %s", id, answer.Status, answer.Body)
 		}
 	}
 	slices.Sort(covered)
-	if diff := cmp.Diff(operations(t, r.Document()), covered); diff != "" {
+	if diff := cmp.Diff(operations(t, rig.Document()), covered); diff != "" {
 		t.Errorf("operations (-there +tested):\n%s", diff)
 	}
 	for query, want := range map[string]int{"/api/calls?from=%2B918047491899": 2, "/api/recordings?callSid=globex-word": 0, "/api/recordings?callSid=shared": 1,
 		"/api/streams?callSid=globex-word": 0, "/api/streams?live=true": 1,
 		"/api/audit?actor=" + agent: 0} {
 		var got items
-		if r.get(t, query, bearer(acme, "admin"), &got); len(got.Items) != want {
+		if rig.get(t, query, bearer(acme, "admin"), &got); len(got.Items) != want {
 			t.Errorf("%s: %v, want %d", query, got.Items, want)
 		}
 	}
 	var call map[string]any
-	r.get(t, "/api/calls/shared", bearer(acme, "viewer"), &call)
+	rig.get(t, "/api/calls/shared", bearer(acme, "viewer"), &call)
 	if text, _ := json.Marshal(call); strings.Contains(string(text), "globex-word") || !strings.Contains(string(text), "acme-word") {
 		t.Errorf("a call whose id both have: %s", text)
 	}
-	r.counts(t, map[string]int{
+	rig.counts(t, map[string]int{
 		`SELECT count(*)::int FROM users WHERE tenant = 'globex/sales' AND role = 'agent' AND disabled_at IS NULL AND id = '` + agent + `'`: 1,
 		`SELECT count(*)::int FROM audit_log WHERE tenant = 'globex/sales'`:                                                                 4, // three hired, one login
 		`SELECT count(*)::int FROM mail_outbox WHERE tenant = 'globex/sales'`:                                                               0,
@@ -104,7 +104,7 @@ func TestOtherTenantsAreOutOfReach(t *testing.T) {
 
 // TestRoles : each operation is for the roles that the document says, and for no other.
 func TestRoles(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	all, staff, admins := []string{"admin", "agent", "viewer"}, []string{"admin", "agent"}, []string{"admin"}
 	for _, tc := range []struct {
 		method, path, body string
@@ -118,13 +118,13 @@ func TestRoles(t *testing.T) {
 		{"POST", "/api/users", `{}`, admins}, {"PATCH", "/api/users/" + store.NewID(), `{}`, admins},
 	} {
 		for _, role := range all {
-			a := r.ask(tc.method, tc.path, bearer(acme, role), tc.body)
-			if refused := a.Status == 403 && a.Code() == "forbidden"; refused == slices.Contains(tc.roles, role) || a.Status == 401 {
-				t.Errorf("%s %s as %s: %d %s", tc.method, tc.path, role, a.Status, a.Body)
+			answer := rig.ask(tc.method, tc.path, bearer(acme, role), tc.body)
+			if refused := answer.Status == 403 && answer.Code() == "forbidden"; refused == slices.Contains(tc.roles, role) || answer.Status == 401 {
+				t.Errorf("%s %s as %s: %d %s", tc.method, tc.path, role, answer.Status, answer.Body)
 			}
 		}
-		if a := r.ask(tc.method, tc.path, "nobody", tc.body); a.Status != 401 || a.Code() != "invalid_token" {
-			t.Errorf("%s %s as nobody: %d %s", tc.method, tc.path, a.Status, a.Body)
+		if answer := rig.ask(tc.method, tc.path, "nobody", tc.body); answer.Status != 401 || answer.Code() != "invalid_token" {
+			t.Errorf("%s %s as nobody: %d %s", tc.method, tc.path, answer.Status, answer.Body)
 		}
 	}
 }

@@ -98,9 +98,9 @@ func (h handlers) listRecordings(ctx context.Context, in *recordingsQuery) (*lis
 }
 
 func (h handlers) getRecording(ctx context.Context, in *recordingPath) (*recordingOut, error) {
-	r, err := h.Store.RecordingByID(ctx, tenantOf(ctx), in.ID)
+	recording, err := h.Store.RecordingByID(ctx, tenantOf(ctx), in.ID)
 	if err != nil {
 		return nil, found("recording", err)
 	}
-	return &recordingOut{recordingOf(r)}, nil
+	return &recordingOut{recordingOf(recording)}, nil
 }

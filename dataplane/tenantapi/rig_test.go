@@ -123,11 +123,11 @@ func (r *rig) ask(method, path, bearer, body string) apitest.Answer {
 // get reads an answer that must be 200.
 func (r *rig) get(t *testing.T, path, bearer string, into any) {
 	t.Helper()
-	a := r.ask("GET", path, bearer, "")
-	if a.Status != 200 {
-		t.Fatalf("GET %s: %d %s", path, a.Status, a.Body)
+	answer := r.ask("GET", path, bearer, "")
+	if answer.Status != 200 {
+		t.Fatalf("GET %s: %d %s", path, answer.Status, answer.Body)
 	}
-	a.JSON(t, into)
+	answer.JSON(t, into)
 }
 
 // exec changes rows as the superuser.

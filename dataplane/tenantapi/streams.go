@@ -98,11 +98,11 @@ func (h handlers) streams(a *api.API) {
 }
 
 func (h handlers) listStreams(ctx context.Context, in *streamsQuery) (*list[StreamSession], error) {
-	f, err := in.filter()
+	streamFilter, err := in.filter()
 	if err != nil {
 		return nil, err
 	}
-	rows, more, err := h.Store.StreamSessions(ctx, tenantOf(ctx), f)
+	rows, more, err := h.Store.StreamSessions(ctx, tenantOf(ctx), streamFilter)
 	if err != nil {
 		return nil, err
 	}
@@ -110,22 +110,22 @@ func (h handlers) listStreams(ctx context.Context, in *streamsQuery) (*list[Stre
 }
 
 func (h handlers) getStream(ctx context.Context, in *uuidPath) (*streamOut, error) {
-	s, err := h.Store.StreamByID(ctx, tenantOf(ctx), in.ID)
+	streamSession, err := h.Store.StreamByID(ctx, tenantOf(ctx), in.ID)
 	if err != nil {
 		return nil, found("stream", err)
 	}
-	return &streamOut{streamSessionOf(s)}, nil
+	return &streamOut{streamSessionOf(streamSession)}, nil
 }
 
 func (h handlers) closeStream(ctx context.Context, in *uuidPath) (*streamOut, error) {
-	s, err := h.Store.CloseStream(ctx, tenantOf(ctx), in.ID, originOf(ctx))
+	streamSession, err := h.Store.CloseStream(ctx, tenantOf(ctx), in.ID, originOf(ctx))
 	if errors.Is(err, store.ErrStreamEnded) {
 		return nil, problem.New(problem.Conflict, "the stream has already ended")
 	}
 	if err != nil {
 		return nil, found("stream", err)
 	}
-	return &streamOut{streamSessionOf(s)}, nil
+	return &streamOut{streamSessionOf(streamSession)}, nil
 }
 
 func (h handlers) closeStreams(ctx context.Context, _ *struct{}) (*closingOut, error) {

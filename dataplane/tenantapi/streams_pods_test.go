@@ -40,40 +40,40 @@ func (r *rig) admit(
 	t *testing.T, p *registry.Registry, tenant *tenantconfig.Tenant, frames uint64,
 ) (*registry.Live, <-chan bridge.Cut) {
 	t.Helper()
-	l, err := p.Admit(t.Context(), tenant, 100, registry.Stream{CallSID: "call", Agent: "bot.example"})
+	live, err := p.Admit(t.Context(), tenant, 100, registry.Stream{CallSID: "call", Agent: "bot.example"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Measured(func() (toAgent, toExotel bridge.Counts) {
+	live.Measured(func() (toAgent, toExotel bridge.Counts) {
 		return bridge.Counts{Frames: frames}, bridge.Counts{Dropped: frames}
 	})
 	cuts := make(chan bridge.Cut, 1)
-	context.AfterFunc(l.Context(), func() {
+	context.AfterFunc(live.Context(), func() {
 		var cut *bridge.Cut
-		if errors.As(context.Cause(l.Context()), &cut) {
-			l.End(context.Background(), &bridge.End{Reason: cut.Reason, ToAgent: bridge.Counts{Frames: frames + 1}})
+		if errors.As(context.Cause(live.Context()), &cut) {
+			live.End(context.Background(), &bridge.End{Reason: cut.Reason, ToAgent: bridge.Counts{Frames: frames + 1}})
 			cuts <- *cut
 		}
 	})
-	return l, cuts
+	return live, cuts
 }
 
 // TestCloseIsHeardByThePodOfTheStream : two pods on one database; the API is asked on a third. The counts of streams that live are seen
 // through it too.
 func TestCloseIsHeardByThePodOfTheStream(t *testing.T) {
-	r := newRig(t)
-	a, b := r.pod(t, "pod-a"), r.pod(t, "pod-b")
-	onA, cutA := r.admit(t, a, r.Tenant, 10)
-	onB, cutB := r.admit(t, b, r.Tenant, 20)
-	theirs, _ := r.admit(t, b, tenantNamed(globex), 30)
+	rig := newRig(t)
+	registry, b := rig.pod(t, "pod-a"), rig.pod(t, "pod-b")
+	onA, cutA := rig.admit(t, registry, rig.Tenant, 10)
+	onB, cutB := rig.admit(t, b, rig.Tenant, 20)
+	theirs, _ := rig.admit(t, b, tenantNamed(globex), 30)
 	admin := bearer(acme, "admin")
 	var seen items
 	eventually.Holds(t, "the counts of both pods are shown", func() bool {
-		r.get(t, "/api/streams?live=true", admin, &seen)
+		rig.get(t, "/api/streams?live=true", admin, &seen)
 		return cmp.Equal(map[string]any{onA.ID(): 10.0, onB.ID(): 20.0}, framesOf(seen))
 	})
 	closed := bridge.Cut{Reason: bridge.Closed, Code: websocket.CloseNormalClosure}
-	if answer := r.ask("DELETE", "/api/streams/"+onB.ID(), admin, ""); answer.Status != 202 {
+	if answer := rig.ask("DELETE", "/api/streams/"+onB.ID(), admin, ""); answer.Status != 202 {
 		t.Fatalf("%d %s", answer.Status, answer.Body)
 	}
 	wait(t, cutB, closed)
@@ -82,14 +82,14 @@ func TestCloseIsHeardByThePodOfTheStream(t *testing.T) {
 	}
 	eventually.Holds(t, "its end is shown", func() bool {
 		var got map[string]any
-		r.get(t, "/api/streams/"+onB.ID(), admin, &got)
+		rig.get(t, "/api/streams/"+onB.ID(), admin, &got)
 		counts, _ := got["toAgent"].(map[string]any)
 		return got["state"] == "ended" && got["endReason"] == "closed" && counts["frames"] == 21.0
 	})
-	if answer := r.ask("DELETE", "/api/streams/"+onB.ID(), admin, ""); answer.Status != 409 {
+	if answer := rig.ask("DELETE", "/api/streams/"+onB.ID(), admin, ""); answer.Status != 409 {
 		t.Errorf("one that has ended: %d %s", answer.Status, answer.Body)
 	}
-	if answer := r.ask("POST", "/api/streams/close", admin, ""); answer.Status != 202 {
+	if answer := rig.ask("POST", "/api/streams/close", admin, ""); answer.Status != 202 {
 		t.Fatalf("%d %s", answer.Status, answer.Body)
 	}
 	wait(t, cutA, closed)

@@ -23,9 +23,9 @@ func (r *rig) insertStream(t *testing.T, tenant, id, sid, reason string, at time
 }
 
 func TestStreams(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	for n, sid := range []string{"c0", "c1", "c1", "a b"} {
-		r.insertStream(t, acme, streamID(n), sid, []string{"", "call_ended", "", "orphaned"}[n], ago(time.Duration(n)*time.Hour))
+		rig.insertStream(t, acme, streamID(n), sid, []string{"", "call_ended", "", "orphaned"}[n], ago(time.Duration(n)*time.Hour))
 	}
 	ids := func(n ...int) (list []string) {
 		for _, n := range n {
@@ -49,7 +49,7 @@ func TestStreams(t *testing.T) {
 		"until=" + ago(10*time.Hour).Format(time.RFC3339):        nil,
 	} {
 		var got items
-		r.get(t, "/api/streams?"+query, bearer(acme, "viewer"), &got)
+		rig.get(t, "/api/streams?"+query, bearer(acme, "viewer"), &got)
 		if diff := cmp.Diff(want, got.all("id")); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", query, diff)
 		}
@@ -58,8 +58,8 @@ func TestStreams(t *testing.T) {
 
 // TestStream : all that is shown of a stream, in each of its states.
 func TestStream(t *testing.T) {
-	r := newRig(t)
-	r.insertStream(t, acme, streamID(1), "", "", ago(time.Hour))
+	rig := newRig(t)
+	rig.insertStream(t, acme, streamID(1), "", "", ago(time.Hour))
 	zero := map[string]any{"frames": 0.0, "bytes": 0.0, "dropped": 0.0}
 	at := "2026-03-10T14:00:00Z"
 	want := map[string]any{"id": streamID(1), "state": "live", "pod": "pod", "agent": "bot.example", "startedAt": at, "lastSeenAt": at, "reconnected": false,
@@ -67,34 +67,34 @@ func TestStream(t *testing.T) {
 	check := func(what string) {
 		t.Helper()
 		var got map[string]any
-		r.get(t, "/api/streams/"+streamID(1), bearer(acme, "viewer"), &got)
+		rig.get(t, "/api/streams/"+streamID(1), bearer(acme, "viewer"), &got)
 		delete(got, "$schema")
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", what, diff)
 		}
 	}
 	check("live")
-	r.exec(t, `UPDATE stream_sessions SET call_sid = 'c1', stream_sid = 's1', close_requested_at = now(), frames_to_agent = 1, bytes_to_agent = 2, dropped_to_agent = 3,
+	rig.exec(t, `UPDATE stream_sessions SET call_sid = 'c1', stream_sid = 's1', close_requested_at = now(), frames_to_agent = 1, bytes_to_agent = 2, dropped_to_agent = 3,
 		frames_to_exotel = 4, bytes_to_exotel = 5, dropped_to_exotel = 6, address = '203.0.113.9', token_id = 'topsecret'`)
 	want["callSid"], want["streamSid"], want["state"] = "c1", "s1", "closing"
 	want["toAgent"], want["toExotel"] = map[string]any{"frames": 1.0, "bytes": 2.0, "dropped": 3.0}, map[string]any{"frames": 4.0, "bytes": 5.0, "dropped": 6.0}
 	check("closing")
-	r.exec(t, `UPDATE stream_sessions SET ended_at = $1, end_reason = 'closed', reconnected = true`, ago(0))
+	rig.exec(t, `UPDATE stream_sessions SET ended_at = $1, end_reason = 'closed', reconnected = true`, ago(0))
 	want["state"], want["endedAt"], want["endReason"], want["reconnected"] = "ended", "2026-03-10T15:00:00Z", "closed", true
 	check("ended")
 	for path, status := range map[string]int{streamID(2): 404, "x": 400, strings.ToUpper(streamID(1)[:35] + "a"): 400, streamID(1) + "0": 400, "close": 400, "%00": 400} {
-		if a := r.ask("GET", "/api/streams/"+path, bearer(acme, "viewer"), ""); a.Status != status {
-			t.Errorf("%s: %d %s", path, a.Status, a.Body)
+		if answer := rig.ask("GET", "/api/streams/"+path, bearer(acme, "viewer"), ""); answer.Status != status {
+			t.Errorf("%s: %d %s", path, answer.Status, answer.Body)
 		}
 	}
 }
 
 // TestCloseStream : what admins ask of which stream is answered how, and that the audit log tells of it, once.
 func TestCloseStream(t *testing.T) {
-	r := newRig(t)
-	r.insertStream(t, acme, streamID(1), "c1", "", ago(time.Hour))
-	r.insertStream(t, acme, streamID(2), "c2", "call_ended", ago(time.Hour))
-	r.insertStream(t, globex, streamID(3), "c3", "", ago(time.Hour))
+	rig := newRig(t)
+	rig.insertStream(t, acme, streamID(1), "c1", "", ago(time.Hour))
+	rig.insertStream(t, acme, streamID(2), "c2", "call_ended", ago(time.Hour))
+	rig.insertStream(t, globex, streamID(3), "c3", "", ago(time.Hour))
 	admin := bearer(acme, "admin")
 	for name, tc := range map[string]struct {
 		bearer, id string
@@ -109,53 +109,53 @@ func TestCloseStream(t *testing.T) {
 		"no id":            {admin, "1", 400, "validation"},
 		"ended":            {admin, streamID(2), 409, "conflict"},
 	} {
-		if a := r.ask("DELETE", "/api/streams/"+tc.id, tc.bearer, ""); a.Status != tc.status || a.Code() != tc.code {
-			t.Errorf("%s: %d %s", name, a.Status, a.Body)
+		if answer := rig.ask("DELETE", "/api/streams/"+tc.id, tc.bearer, ""); answer.Status != tc.status || answer.Code() != tc.code {
+			t.Errorf("%s: %d %s", name, answer.Status, answer.Body)
 		}
 	}
-	r.counts(t, map[string]int{
+	rig.counts(t, map[string]int{
 		`SELECT count(*)::int FROM stream_sessions WHERE close_requested_at IS NOT NULL`: 0,
 		`SELECT count(*)::int FROM audit_log WHERE action LIKE 'stream%'`:                0,
 	})
 	for range 2 {
-		a := r.ask("DELETE", "/api/streams/"+streamID(1), admin, "")
+		answer := rig.ask("DELETE", "/api/streams/"+streamID(1), admin, "")
 		var got struct{ ID, State string }
-		if a.JSON(t, &got); a.Status != http.StatusAccepted || got.ID != streamID(1) || got.State != "closing" {
-			t.Errorf("%d %s", a.Status, a.Body)
+		if answer.JSON(t, &got); answer.Status != http.StatusAccepted || got.ID != streamID(1) || got.State != "closing" {
+			t.Errorf("%d %s", answer.Status, answer.Body)
 		}
 	}
-	r.counts(t, map[string]int{
+	rig.counts(t, map[string]int{
 		`SELECT count(*)::int FROM stream_sessions WHERE close_requested_at IS NOT NULL`: 1,
 		`SELECT count(*)::int FROM audit_log WHERE tenant = 'acme/support' AND action = 'stream_closed' AND outcome = 'success' AND request_id <> '' AND
-			session_id IS NOT NULL AND actor_id = '` + r.people[admin] + `' AND reason = 'stream ` + streamID(1) + `'`: 1,
+			session_id IS NOT NULL AND actor_id = '` + rig.people[admin] + `' AND reason = 'stream ` + streamID(1) + `'`: 1,
 		`SELECT count(*)::int FROM audit_log WHERE action LIKE 'stream%'`: 1,
 	})
 	var got items
-	if r.get(t, "/api/audit?action=stream_closed", admin, &got); len(got.Items) != 1 || got.Items[0]["reason"] != "stream "+streamID(1) {
+	if rig.get(t, "/api/audit?action=stream_closed", admin, &got); len(got.Items) != 1 || got.Items[0]["reason"] != "stream "+streamID(1) {
 		t.Errorf("the audit log shows %v", got.Items)
 	}
 }
 
 // TestCloseStreams : all live ones of the tenant, and of no other.
 func TestCloseStreams(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	for n := range 3 {
-		r.insertStream(t, acme, streamID(n), "c", []string{"", "", "call_ended"}[n], ago(time.Hour))
-		r.insertStream(t, globex, streamID(n), "c", "", ago(time.Hour))
+		rig.insertStream(t, acme, streamID(n), "c", []string{"", "", "call_ended"}[n], ago(time.Hour))
+		rig.insertStream(t, globex, streamID(n), "c", "", ago(time.Hour))
 	}
 	for _, role := range []string{"agent", "viewer"} {
-		if a := r.ask("POST", "/api/streams/close", bearer(acme, role), ""); a.Status != 403 {
-			t.Errorf("as %s: %d %s", role, a.Status, a.Body)
+		if answer := rig.ask("POST", "/api/streams/close", bearer(acme, role), ""); answer.Status != 403 {
+			t.Errorf("as %s: %d %s", role, answer.Status, answer.Body)
 		}
 	}
 	for range 2 {
-		a := r.ask("POST", "/api/streams/close", bearer(acme, "admin"), "")
+		answer := rig.ask("POST", "/api/streams/close", bearer(acme, "admin"), "")
 		var got struct{ Closing int }
-		if a.JSON(t, &got); a.Status != http.StatusAccepted || got.Closing != 2 {
-			t.Errorf("%d %s", a.Status, a.Body)
+		if answer.JSON(t, &got); answer.Status != http.StatusAccepted || got.Closing != 2 {
+			t.Errorf("%d %s", answer.Status, answer.Body)
 		}
 	}
-	r.counts(t, map[string]int{
+	rig.counts(t, map[string]int{
 		`SELECT count(*)::int FROM stream_sessions WHERE tenant = 'acme/support' AND close_requested_at IS NOT NULL AND ended_at IS NULL`: 2,
 		`SELECT count(*)::int FROM stream_sessions WHERE close_requested_at IS NOT NULL`:                                                  2,
 		`SELECT count(*)::int FROM audit_log WHERE tenant = 'acme/support' AND action = 'streams_closed' AND reason = 'live streams: 2'`:  1,
@@ -165,17 +165,17 @@ func TestCloseStreams(t *testing.T) {
 
 // TestStreamsWithoutDatabase : each operation says that the database is away, and nothing of where it is.
 func TestStreamsWithoutDatabase(t *testing.T) {
-	r := newRig(t)
-	r.insertStream(t, acme, streamID(1), "c1", "", ago(time.Hour))
-	user := r.people[bearer(acme, "viewer")]
-	r.pg.Stop(t)
+	rig := newRig(t)
+	rig.insertStream(t, acme, streamID(1), "c1", "", ago(time.Hour))
+	user := rig.people[bearer(acme, "viewer")]
+	rig.pg.Stop(t)
 	for _, op := range []string{"GET /api/streams", "GET /api/streams/" + streamID(1), "DELETE /api/streams/" + streamID(1), "POST /api/streams/close",
 		"DELETE /api/users/" + user + "/sessions"} {
 		method, path, _ := strings.Cut(op, " ")
-		if a := r.ask(method, path, bearer(acme, "admin"), ""); a.Status != 503 || a.Code() != "database" {
-			t.Errorf("%s: %d %s", op, a.Status, a.Body)
+		if answer := rig.ask(method, path, bearer(acme, "admin"), ""); answer.Status != 503 || answer.Code() != "database" {
+			t.Errorf("%s: %d %s", op, answer.Status, answer.Body)
 		}
 	}
-	r.pg.Start(t)
-	r.counts(t, map[string]int{`SELECT count(*)::int FROM stream_sessions WHERE close_requested_at IS NULL AND ended_at IS NULL`: 1})
+	rig.pg.Start(t)
+	rig.counts(t, map[string]int{`SELECT count(*)::int FROM stream_sessions WHERE close_requested_at IS NULL AND ended_at IS NULL`: 1})
 }

@@ -87,16 +87,16 @@ func (h handlers) getUsage(ctx context.Context, _ *struct{}) (*usageOut, error) 
 	now := h.Now().In(zone)
 	day := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, zone)
 	month := time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, zone)
-	u, err := h.Store.Usage(ctx, tenantOf(ctx), day, month)
+	usage, err := h.Store.Usage(ctx, tenantOf(ctx), day, month)
 	if err != nil {
 		return nil, err
 	}
 	out := &usageOut{}
 	b, bound := &out.Body, store.MaxUsage
 	b.DayBegan, b.MonthBegan = day, month
-	b.Calls = Spans{countOf(u.CallsToday, bound), countOf(u.CallsThisMonth, bound)}
-	b.Recordings = Spans{countOf(u.RecordingsToday, bound), countOf(u.RecordingsThisMonth, bound)}
-	b.Uploads = Uploads{countOf(u.UploadedThisMonth, bound), u.UploadedBytes}
-	b.Backlog = Backlog{countOf(u.Waiting, store.MaxWaiting), countOf(u.Uploading, store.MaxWaiting)}
+	b.Calls = Spans{countOf(usage.CallsToday, bound), countOf(usage.CallsThisMonth, bound)}
+	b.Recordings = Spans{countOf(usage.RecordingsToday, bound), countOf(usage.RecordingsThisMonth, bound)}
+	b.Uploads = Uploads{countOf(usage.UploadedThisMonth, bound), usage.UploadedBytes}
+	b.Backlog = Backlog{countOf(usage.Waiting, store.MaxWaiting), countOf(usage.Uploading, store.MaxWaiting)}
 	return out, nil
 }

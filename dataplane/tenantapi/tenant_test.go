@@ -12,9 +12,9 @@ import (
 )
 
 func TestTenant(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	var got map[string]any
-	r.get(t, "/api/tenant", bearer(acme, "viewer"), &got)
+	rig.get(t, "/api/tenant", bearer(acme, "viewer"), &got)
 	delete(got, "$schema")
 	want := map[string]any{"id": acme, "suspended": false, "features": map[string]any{"openRegistration": true, "downloads": false}}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -23,20 +23,20 @@ func TestTenant(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	r := newRig(t)
-	tenant := *r.Tenant
+	rig := newRig(t)
+	tenant := *rig.Tenant
 	tenant.TimeZone = "Asia/Kolkata" // there it is half past eight in the evening, and the day began at half past six the evening before
-	r.Know(&tenant)
+	rig.Know(&tenant)
 	midnight := time.Date(2026, 3, 9, 18, 30, 0, 0, time.UTC)
 	for n, at := range []time.Time{midnight, midnight.Add(-time.Second), time.Date(2026, 2, 28, 18, 30, 0, 0, time.UTC), time.Date(2026, 2, 28, 18, 29, 0, 0, time.UTC)} {
-		r.insertCall(t, acme, fmt.Sprintf("c%d", n), at)
-		r.insertRecording(t, acme, recordingID(n), "c", "uploaded", "b", "acme/support/k", at) // a minute later
+		rig.insertCall(t, acme, fmt.Sprintf("c%d", n), at)
+		rig.insertRecording(t, acme, recordingID(n), "c", "uploaded", "b", "acme/support/k", at) // a minute later
 	}
-	r.insertRecording(t, acme, recordingID(10), "c", "pending", "", "", now)
-	r.insertRecording(t, acme, recordingID(11), "c", "uploading", "", "", now)
-	r.insertCall(t, globex, "c0", now)
+	rig.insertRecording(t, acme, recordingID(10), "c", "pending", "", "", now)
+	rig.insertRecording(t, acme, recordingID(11), "c", "uploading", "", "", now)
+	rig.insertCall(t, globex, "c0", now)
 	var got map[string]any
-	r.get(t, "/api/tenant/usage", bearer(acme, "admin"), &got)
+	rig.get(t, "/api/tenant/usage", bearer(acme, "admin"), &got)
 	delete(got, "$schema")
 	count := func(n float64) map[string]any { return map[string]any{"count": n, "atLeast": false} }
 	want := map[string]any{"dayBegan": "2026-03-10T00:00:00+05:30", "monthBegan": "2026-03-01T00:00:00+05:30",
@@ -47,7 +47,7 @@ func TestUsage(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	r.exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url) SELECT $1, lpad(to_hex(n), 16, '0'), 'c', 'https://x' FROM generate_series(5000, 6100) n`, acme)
+	rig.exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url) SELECT $1, lpad(to_hex(n), 16, '0'), 'c', 'https://x' FROM generate_series(5000, 6100) n`, acme)
 	var bounded struct {
 		Backlog struct {
 			Waiting, Uploading struct {
@@ -56,16 +56,16 @@ func TestUsage(t *testing.T) {
 			}
 		}
 	}
-	r.get(t, "/api/tenant/usage", bearer(acme, "admin"), &bounded)
+	rig.get(t, "/api/tenant/usage", bearer(acme, "admin"), &bounded)
 	if w := bounded.Backlog.Waiting; w.Count != store.MaxWaiting || !w.AtLeast || bounded.Backlog.Uploading.AtLeast {
 		t.Errorf("a long backlog: %+v", bounded)
 	}
 }
 
 func TestAudit(t *testing.T) {
-	r := newRig(t)
-	r.exec(t, `DELETE FROM audit_log`)
-	ana := r.people[bearer(acme, "agent")]
+	rig := newRig(t)
+	rig.exec(t, `DELETE FROM audit_log`)
+	ana := rig.people[bearer(acme, "agent")]
 	session := store.NewID()
 	for _, a := range []store.Audit{
 		{Action: store.ActionLogin, Outcome: store.OutcomeFailure, Subject: "ana@acme.example", Reason: "password"},
@@ -73,11 +73,11 @@ func TestAudit(t *testing.T) {
 			Origin: store.Origin{ActorID: ana, SessionID: session, Address: netip.MustParseAddr("2001:db8::1"), Device: "curl/8", RequestID: "r-1"}},
 		{Action: store.ActionLogout, Outcome: store.OutcomeSuccess, Origin: store.Origin{ActorID: ana}},
 	} {
-		if err := r.db.WriteAudit(t.Context(), acme, a); err != nil {
+		if err := rig.db.WriteAudit(t.Context(), acme, a); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r.exec(t, `UPDATE audit_log SET at = $1::timestamptz + (id - (SELECT min(id) FROM audit_log)) * interval '1 minute'`, now)
+	rig.exec(t, `UPDATE audit_log SET at = $1::timestamptz + (id - (SELECT min(id) FROM audit_log)) * interval '1 minute'`, now)
 	minute := func(n int) string { return now.Add(time.Duration(n) * time.Minute).Format(time.RFC3339) }
 	for query, want := range map[string][]string{
 		"":                                {"logout", "login", "login"},
@@ -93,13 +93,13 @@ func TestAudit(t *testing.T) {
 		"actor=" + ana + "&action=logout": {"logout"},
 	} {
 		var got items
-		r.get(t, "/api/audit?"+query, bearer(acme, "admin"), &got)
+		rig.get(t, "/api/audit?"+query, bearer(acme, "admin"), &got)
 		if diff := cmp.Diff(want, got.all("action")); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", query, diff)
 		}
 	}
 	var got items
-	r.get(t, "/api/audit?action=login&outcome=success", bearer(acme, "admin"), &got)
+	rig.get(t, "/api/audit?action=login&outcome=success", bearer(acme, "admin"), &got)
 	delete(got.Items[0], "id")
 	want := map[string]any{"at": minute(1), "action": "login", "outcome": "success", "actorId": ana, "subject": "ana@acme.example", "sessionId": session,
 		"address": "2001:db8::1", "device": "curl/8", "requestId": "r-1"}

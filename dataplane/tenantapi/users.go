@@ -88,11 +88,11 @@ func (h handlers) listUsers(ctx context.Context, in *usersQuery) (*list[Person],
 }
 
 func (h handlers) inviteUser(ctx context.Context, in *inviteIn) (*personOut, error) {
-	u, err := h.Inviter.Invite(ctx, api.TenantOf(ctx), in.Body.Email, in.Body.Role)
+	user, err := h.Inviter.Invite(ctx, api.TenantOf(ctx), in.Body.Email, in.Body.Role)
 	if err != nil {
 		return nil, err
 	}
-	return &personOut{personOf(u)}, nil
+	return &personOut{personOf(user)}, nil
 }
 
 func (h handlers) changeUser(ctx context.Context, in *changeIn) (*personOut, error) {
@@ -145,6 +145,6 @@ func (h handlers) revokeUserSessions(ctx context.Context, in *uuidPath) (*revoke
 
 // originOf is who asks, and from where.
 func originOf(ctx context.Context) store.Origin {
-	p := api.PrincipalOf(ctx)
-	return store.Origin{ActorID: p.UserID, SessionID: p.SessionID, Address: api.ClientOf(ctx), Device: api.DeviceOf(ctx), RequestID: api.RequestID(ctx)}
+	principal := api.PrincipalOf(ctx)
+	return store.Origin{ActorID: principal.UserID, SessionID: principal.SessionID, Address: api.ClientOf(ctx), Device: api.DeviceOf(ctx), RequestID: api.RequestID(ctx)}
 }

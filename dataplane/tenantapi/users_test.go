@@ -11,10 +11,10 @@ import (
 )
 
 func TestUsers(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	admin := bearer(acme, "admin")
 	var got items
-	r.get(t, "/api/users", admin, &got)
+	rig.get(t, "/api/users", admin, &got)
 	if diff := cmp.Diff([]string{"admin@acme.support.example", "agent@acme.support.example", "viewer@acme.support.example"}, got.all("email")); diff != "" {
 		t.Fatalf("-want +got:\n%s", diff)
 	}
@@ -31,73 +31,73 @@ func TestUsers(t *testing.T) {
 		"invite to another role":       {"POST", "/api/users", `{"email":"a@acme.example","role":"owner"}`, 400, "validation", "/role"},
 		"invite with a password":       {"POST", "/api/users", `{"email":"a@acme.example","role":"agent","password":"x"}`, 400, "validation", "/password"},
 		"invite somebody twice":        {"POST", "/api/users", `{"email":"Agent@Acme.support.example","role":"agent"}`, 409, "conflict", ""},
-		"change nothing":               {"PATCH", "/api/users/" + r.people[admin], `{}`, 400, "validation", "/role"},
-		"change to another role":       {"PATCH", "/api/users/" + r.people[admin], `{"role":"owner"}`, 400, "validation", "/role"},
+		"change nothing":               {"PATCH", "/api/users/" + rig.people[admin], `{}`, 400, "validation", "/role"},
+		"change to another role":       {"PATCH", "/api/users/" + rig.people[admin], `{"role":"owner"}`, 400, "validation", "/role"},
 		"change somebody unknown":      {"PATCH", "/api/users/" + store.NewID(), `{"role":"agent"}`, 404, "not_found", ""},
 		"change what is no id":         {"PATCH", "/api/users/jane", `{"role":"agent"}`, 400, "validation", "id"},
-		"the last admin's role":        {"PATCH", "/api/users/" + r.people[admin], `{"role":"viewer"}`, 409, "conflict", ""},
-		"disable the last admin":       {"PATCH", "/api/users/" + r.people[admin], `{"disabled":true}`, 409, "conflict", ""},
+		"the last admin's role":        {"PATCH", "/api/users/" + rig.people[admin], `{"role":"viewer"}`, 409, "conflict", ""},
+		"disable the last admin":       {"PATCH", "/api/users/" + rig.people[admin], `{"disabled":true}`, 409, "conflict", ""},
 	} {
-		a := r.ask(tc.method, tc.path, admin, tc.body)
-		if a.Status != tc.status || a.Code() != tc.code || (tc.field != "" && !hasField(a.Body, tc.field)) {
-			t.Errorf("%s: %d %s", name, a.Status, a.Body)
+		answer := rig.ask(tc.method, tc.path, admin, tc.body)
+		if answer.Status != tc.status || answer.Code() != tc.code || (tc.field != "" && !hasField(answer.Body, tc.field)) {
+			t.Errorf("%s: %d %s", name, answer.Status, answer.Body)
 		}
 	}
 }
 
 func TestInviteAndChange(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	admin := bearer(acme, "admin")
-	a := r.ask("POST", "/api/users", admin, `{"email":" Jane@Acme.example","role":"admin"}`)
+	answer := rig.ask("POST", "/api/users", admin, `{"email":" Jane@Acme.example","role":"admin"}`)
 	var jane struct {
 		ID, Email, Role   string
 		Invited, Disabled bool
 	}
-	a.JSON(t, &jane)
-	if a.Status != http.StatusCreated || jane.Email != "jane@acme.example" || jane.Role != "admin" || !jane.Invited || jane.Disabled {
-		t.Fatalf("%d %s", a.Status, a.Body)
+	answer.JSON(t, &jane)
+	if answer.Status != http.StatusCreated || jane.Email != "jane@acme.example" || jane.Role != "admin" || !jane.Invited || jane.Disabled {
+		t.Fatalf("%d %s", answer.Status, answer.Body)
 	}
-	r.counts(t, map[string]int{
+	rig.counts(t, map[string]int{
 		`SELECT count(*)::int FROM mail_outbox WHERE tenant = 'acme/support' AND recipient = 'jane@acme.example' AND template = 'invitation'`: 1,
 		`SELECT count(*)::int FROM password_reset_tokens WHERE tenant = 'acme/support' AND user_id = '` + jane.ID + `'`:                       1,
 	})
 	// She has not accepted yet, so the one who can sign in stays the last.
-	if a := r.ask("PATCH", "/api/users/"+r.people[admin], admin, `{"disabled":true}`); a.Status != 409 {
-		t.Fatalf("%d %s", a.Status, a.Body)
+	if answer := rig.ask("PATCH", "/api/users/"+rig.people[admin], admin, `{"disabled":true}`); answer.Status != 409 {
+		t.Fatalf("%d %s", answer.Status, answer.Body)
 	}
-	r.exec(t, `UPDATE users SET email_verified_at = now(), password_hash = 'x' WHERE id = $1`, jane.ID)
-	agent := r.people[bearer(acme, "agent")]
-	r.session(t, agent)
+	rig.exec(t, `UPDATE users SET email_verified_at = now(), password_hash = 'x' WHERE id = $1`, jane.ID)
+	agent := rig.people[bearer(acme, "agent")]
+	rig.session(t, agent)
 	for _, step := range []struct{ body, role, disabled string }{
 		{`{"role":"viewer"}`, "viewer", "false"}, {`{"disabled":true}`, "viewer", "true"}, {`{"disabled":true}`, "viewer", "true"},
 		{`{"disabled":false,"role":"agent"}`, "agent", "false"},
 	} {
 		var got map[string]any
-		a := r.ask("PATCH", "/api/users/"+agent, admin, step.body)
-		a.JSON(t, &got)
-		if a.Status != 200 || got["role"] != step.role || fmt.Sprint(got["disabled"]) != step.disabled {
-			t.Errorf("%s: %d %s", step.body, a.Status, a.Body)
+		answer := rig.ask("PATCH", "/api/users/"+agent, admin, step.body)
+		answer.JSON(t, &got)
+		if answer.Status != 200 || got["role"] != step.role || fmt.Sprint(got["disabled"]) != step.disabled {
+			t.Errorf("%s: %d %s", step.body, answer.Status, answer.Body)
 		}
 	}
-	if a := r.ask("PATCH", "/api/users/"+r.people[admin], admin, `{"disabled":true}`); a.Status != 200 {
-		t.Errorf("not the last any more: %d %s", a.Status, a.Body)
+	if answer := rig.ask("PATCH", "/api/users/"+rig.people[admin], admin, `{"disabled":true}`); answer.Status != 200 {
+		t.Errorf("not the last any more: %d %s", answer.Status, answer.Body)
 	}
-	r.counts(t, map[string]int{
-		`SELECT count(*)::int FROM login_sessions WHERE ended_at IS NULL AND user_id = '` + agent + `'`:                                 0,
-		`SELECT count(*)::int FROM revocations WHERE tenant = 'acme/support' AND user_id = '` + agent + `'`:                             3,
-		`SELECT count(*)::int FROM audit_log WHERE action = 'user_role_changed' AND actor_id = '` + r.people[admin] + `'`:               2,
-		`SELECT count(*)::int FROM audit_log WHERE action = 'user_disabled' AND request_id <> '' AND subject LIKE 'agent@%'`:            1,
-		`SELECT count(*)::int FROM audit_log WHERE action IN ('user_enabled', 'user_invited') AND actor_id = '` + r.people[admin] + `'`: 2,
+	rig.counts(t, map[string]int{
+		`SELECT count(*)::int FROM login_sessions WHERE ended_at IS NULL AND user_id = '` + agent + `'`:                                   0,
+		`SELECT count(*)::int FROM revocations WHERE tenant = 'acme/support' AND user_id = '` + agent + `'`:                               3,
+		`SELECT count(*)::int FROM audit_log WHERE action = 'user_role_changed' AND actor_id = '` + rig.people[admin] + `'`:               2,
+		`SELECT count(*)::int FROM audit_log WHERE action = 'user_disabled' AND request_id <> '' AND subject LIKE 'agent@%'`:              1,
+		`SELECT count(*)::int FROM audit_log WHERE action IN ('user_enabled', 'user_invited') AND actor_id = '` + rig.people[admin] + `'`: 2,
 	})
 }
 
 // TestRevokeUserSessions : an admin signs somebody out everywhere, who is not otherwise changed.
 func TestRevokeUserSessions(t *testing.T) {
-	r := newRig(t)
-	admin, agent := bearer(acme, "admin"), r.people[bearer(acme, "agent")]
-	r.session(t, agent)
-	r.session(t, agent)
-	r.session(t, r.people[bearer(acme, "viewer")])
+	rig := newRig(t)
+	admin, agent := bearer(acme, "admin"), rig.people[bearer(acme, "agent")]
+	rig.session(t, agent)
+	rig.session(t, agent)
+	rig.session(t, rig.people[bearer(acme, "viewer")])
 	for name, tc := range map[string]struct {
 		bearer, id string
 		status     int
@@ -109,26 +109,26 @@ func TestRevokeUserSessions(t *testing.T) {
 		"unknown":                 {admin, store.NewID(), 404, "not_found"},
 		"no id":                   {admin, "jane", 400, "validation"},
 	} {
-		if a := r.ask("DELETE", "/api/users/"+tc.id+"/sessions", tc.bearer, ""); a.Status != tc.status || a.Code() != tc.code {
-			t.Errorf("%s: %d %s", name, a.Status, a.Body)
+		if answer := rig.ask("DELETE", "/api/users/"+tc.id+"/sessions", tc.bearer, ""); answer.Status != tc.status || answer.Code() != tc.code {
+			t.Errorf("%s: %d %s", name, answer.Status, answer.Body)
 		}
 	}
-	r.counts(t, map[string]int{`SELECT count(*)::int FROM login_sessions WHERE ended_at IS NULL`: 3, `SELECT count(*)::int FROM revocations`: 0})
+	rig.counts(t, map[string]int{`SELECT count(*)::int FROM login_sessions WHERE ended_at IS NULL`: 3, `SELECT count(*)::int FROM revocations`: 0})
 	for _, want := range []int{2, 0} {
-		a := r.ask("DELETE", "/api/users/"+agent+"/sessions", admin, "")
+		answer := rig.ask("DELETE", "/api/users/"+agent+"/sessions", admin, "")
 		var got struct{ Ended int }
-		if a.JSON(t, &got); a.Status != 200 || got.Ended != want {
-			t.Errorf("%d %s, want %d", a.Status, a.Body, want)
+		if answer.JSON(t, &got); answer.Status != 200 || got.Ended != want {
+			t.Errorf("%d %s, want %d", answer.Status, answer.Body, want)
 		}
 	}
-	r.counts(t, map[string]int{
-		`SELECT count(*)::int FROM login_sessions WHERE end_reason = 'revoked' AND user_id = '` + agent + `'`:                                       2,
-		`SELECT count(*)::int FROM login_sessions WHERE ended_at IS NULL`:                                                                           1,
-		`SELECT count(*)::int FROM revocations WHERE user_id = '` + agent + `'`:                                                                     2,
-		`SELECT count(*)::int FROM users WHERE disabled_at IS NULL AND id = '` + agent + `'`:                                                        1,
-		`SELECT count(*)::int FROM audit_log WHERE action = 'sessions_revoked' AND actor_id = '` + r.people[admin] + `' AND subject LIKE 'agent@%'`: 2,
+	rig.counts(t, map[string]int{
+		`SELECT count(*)::int FROM login_sessions WHERE end_reason = 'revoked' AND user_id = '` + agent + `'`:                                         2,
+		`SELECT count(*)::int FROM login_sessions WHERE ended_at IS NULL`:                                                                             1,
+		`SELECT count(*)::int FROM revocations WHERE user_id = '` + agent + `'`:                                                                       2,
+		`SELECT count(*)::int FROM users WHERE disabled_at IS NULL AND id = '` + agent + `'`:                                                          1,
+		`SELECT count(*)::int FROM audit_log WHERE action = 'sessions_revoked' AND actor_id = '` + rig.people[admin] + `' AND subject LIKE 'agent@%'`: 2,
 	})
-	if diff := cmp.Diff([]string{acme + " " + agent, acme + " " + agent}, r.revoked.users); diff != "" {
+	if diff := cmp.Diff([]string{acme + " " + agent, acme + " " + agent}, rig.revoked.users); diff != "" {
 		t.Errorf("shut out on this pod (-want +got):\n%s", diff)
 	}
 }

@@ -41,10 +41,10 @@ type forge struct {
 
 func newForge(t testing.TB) *forge {
 	t.Helper()
-	r := newRig(t)
-	k := r.ring.Load().Keys[0]
-	at := r.clock.now().Unix()
-	return &forge{r: r, private: k.Private(), kid: k.ID, body: map[string]any{"iss": issuer, "aud": audience, "sub": user1, "sid": session1, "tenant": acme,
+	rig := newRig(t)
+	k := rig.ring.Load().Keys[0]
+	at := rig.clock.now().Unix()
+	return &forge{r: rig, private: k.Private(), kid: k.ID, body: map[string]any{"iss": issuer, "aud": audience, "sub": user1, "sid": session1, "tenant": acme,
 		"tuid": "u", "role": "agent", "jti": "j", "iat": at, "nbf": at, "exp": at + 600}}
 }
 
@@ -106,9 +106,9 @@ func (f *forge) run(t *testing.T, attacks map[string]attack) {
 	for name, a := range attacks {
 		t.Run(name, func(t *testing.T) {
 			for range 2 { // nothing of it is remembered
-				c, err := f.r.Check(a.token)
-				if err == nil || c != nil || !errors.Is(err, ErrInvalid) {
-					t.Fatalf("claims %v, error %v", c, err)
+				claims, err := f.r.Check(a.token)
+				if err == nil || claims != nil || !errors.Is(err, ErrInvalid) {
+					t.Fatalf("claims %v, error %v", claims, err)
 				}
 				if got := reason(err); got != a.want {
 					t.Errorf("refused as %s, want %s", got, a.want)
@@ -128,15 +128,15 @@ func (f *forge) run(t *testing.T, attacks map[string]attack) {
 }
 
 func TestAlgorithmAttacks(t *testing.T) {
-	f := newForge(t)
-	public := f.private.Public().(ed25519.PublicKey)
+	forge := newForge(t)
+	public := forge.private.Public().(ed25519.PublicKey)
 	in := func(alg string) string {
-		return b64([]byte(f.header(map[string]any{"alg": alg}))) + "." + b64([]byte(f.payload(nil)))
+		return b64([]byte(forge.header(map[string]any{"alg": alg}))) + "." + b64([]byte(forge.payload(nil)))
 	}
 	mac := func(key []byte) string {
-		m := hmac.New(sha256.New, key)
-		m.Write([]byte(in("HS256")))
-		return in("HS256") + "." + b64(m.Sum(nil))
+		hash := hmac.New(sha256.New, key)
+		hash.Write([]byte(in("HS256")))
+		return in("HS256") + "." + b64(hash.Sum(nil))
 	}
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -147,18 +147,18 @@ func TestAlgorithmAttacks(t *testing.T) {
 		t.Fatal(err)
 	}
 	foreign := func(alg jose.SignatureAlgorithm, key any) string {
-		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: jose.JSONWebKey{Key: key, KeyID: f.kid}}, (&jose.SignerOptions{}).WithType(tokenType))
+		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: jose.JSONWebKey{Key: key, KeyID: forge.kid}}, (&jose.SignerOptions{}).WithType(tokenType))
 		if err != nil {
 			t.Fatal(err)
 		}
-		signed, err := signer.Sign([]byte(f.payload(nil)))
+		signed, err := signer.Sign([]byte(forge.payload(nil)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		raw, _ := signed.CompactSerialize()
 		return raw
 	}
-	jwk, _ := json.Marshal(jose.JSONWebKey{Key: public, KeyID: f.kid})
+	jwk, _ := json.Marshal(jose.JSONWebKey{Key: public, KeyID: forge.kid})
 	attacks := map[string]attack{
 		"HS256 with the public key":             {mac(public), Algorithm},
 		"HS256 with the public key in base64":   {mac([]byte(b64(public))), Algorithm},
@@ -167,64 +167,64 @@ func TestAlgorithmAttacks(t *testing.T) {
 		"RS256":                                 {foreign(jose.RS256, rsaKey), Algorithm},
 		"PS256":                                 {foreign(jose.PS256, rsaKey), Algorithm},
 		"ES256":                                 {foreign(jose.ES256, ecKey), Algorithm},
-		"no algorithm":                          {f.with("alg", nil), Algorithm},
-		"an algorithm that is no string":        {f.with("alg", []string{"EdDSA"}), Algorithm},
-		"an algorithm that is null":             {f.sign(strings.Replace(f.header(nil), `"EdDSA"`, "null", 1), f.payload(nil)), Algorithm},
-		"EdDSA in other letters":                {f.with("alg", "eddsa"), Algorithm},
-		"Ed25519, by its newer name":            {f.with("alg", "Ed25519"), Algorithm},
-		"twice, and none at the end":            {f.sign(strings.Replace(f.header(nil), "{", `{"alg":"none",`, 1), f.payload(nil)), Malformed},
-		"EdDSA twice":                           {f.sign(strings.Replace(f.header(nil), "{", `{"alg":"EdDSA",`, 1), f.payload(nil)), Malformed},
-		"Alg beside alg":                        {f.sign(strings.Replace(f.header(nil), "{", `{"Alg":"none",`, 1), f.payload(nil)), Malformed},
+		"no algorithm":                          {forge.with("alg", nil), Algorithm},
+		"an algorithm that is no string":        {forge.with("alg", []string{"EdDSA"}), Algorithm},
+		"an algorithm that is null":             {forge.sign(strings.Replace(forge.header(nil), `"EdDSA"`, "null", 1), forge.payload(nil)), Algorithm},
+		"EdDSA in other letters":                {forge.with("alg", "eddsa"), Algorithm},
+		"Ed25519, by its newer name":            {forge.with("alg", "Ed25519"), Algorithm},
+		"twice, and none at the end":            {forge.sign(strings.Replace(forge.header(nil), "{", `{"alg":"none",`, 1), forge.payload(nil)), Malformed},
+		"EdDSA twice":                           {forge.sign(strings.Replace(forge.header(nil), "{", `{"alg":"EdDSA",`, 1), forge.payload(nil)), Malformed},
+		"Alg beside alg":                        {forge.sign(strings.Replace(forge.header(nil), "{", `{"Alg":"none",`, 1), forge.payload(nil)), Malformed},
 		"an encrypted token":                    {b64([]byte(`{"alg":"dir","enc":"A128GCM"}`)) + "..a.b.c", Malformed},
-		"none, with the signature of the other": {in("none") + f.good()[strings.LastIndexByte(f.good(), '.'):], Algorithm},
+		"none, with the signature of the other": {in("none") + forge.good()[strings.LastIndexByte(forge.good(), '.'):], Algorithm},
 	}
 	for _, none := range []string{"none", "None", "NONE", "nOnE", "none ", "", "n\u006fne", "null"} {
 		attacks[fmt.Sprintf("%q without a signature", none)] = attack{in(none) + ".", Malformed} // a signature is never empty
 		attacks[fmt.Sprintf("%q with some", none)] = attack{in(none) + ".AAAA", Algorithm}
 	}
-	f.run(t, attacks)
+	forge.run(t, attacks)
 }
 
 func TestHeaderAttacks(t *testing.T) {
-	f := newForge(t)
+	forge := newForge(t)
 	attacker, private, _ := ed25519.GenerateKey(rand.Reader)
-	own := *f
+	own := *forge
 	own.private = private // whoever has no key of ours names another's
-	bring := func(change map[string]any) string { return own.sign(f.header(change), f.payload(nil)) }
+	bring := func(change map[string]any) string { return own.sign(forge.header(change), forge.payload(nil)) }
 	attacks := map[string]attack{
 		"jku":                     {bring(map[string]any{"jku": "https://evil.example/jwks.json"}), Malformed},
 		"x5u":                     {bring(map[string]any{"x5u": "https://evil.example/x.pem"}), Malformed},
 		"jwk":                     {bring(map[string]any{"jwk": map[string]any{"kty": "OKP", "crv": "Ed25519", "x": b64(attacker)}}), Malformed},
 		"x5c":                     {bring(map[string]any{"x5c": []string{"AAAA"}}), Malformed},
 		"another's key":           {bring(nil), Signature},
-		"a jku, signed by us":     {f.with("jku", "https://evil.example/jwks.json"), Malformed},
-		"crit that we know":       {f.with("crit", []string{"exp"}), Malformed},
-		"crit that is empty":      {f.with("crit", []string{}), Malformed},
-		"crit that nobody knows":  {f.sign(f.header(map[string]any{"crit": []string{"x"}, "x": 1}), f.payload(nil)), Malformed},
-		"b64=false":               {f.sign(f.header(map[string]any{"b64": false, "crit": []string{"b64"}}), f.payload(nil)), Malformed},
-		"b64=false, as it is":     {f.unencoded(), Malformed},
-		"zip":                     {f.with("zip", "DEF"), Malformed},
-		"a token within":          {f.sign(f.header(map[string]any{"cty": "JWT"}), f.good()), Malformed},
-		"a token as the payload":  {f.sign(f.header(nil), f.good()), BadClaims},
-		"no type":                 {f.with("typ", nil), Type},
-		"an ID token":             {f.with("typ", "JWT"), Type},
-		"a logout token":          {f.with("typ", "logout+jwt"), Type},
-		"the type, spelled out":   {f.with("typ", "application/at+jwt"), Type},
-		"the type in other cases": {f.with("typ", "AT+JWT"), Type},
-		"no key":                  {f.with("kid", nil), UnknownKey},
-		"a key that is a number":  {f.with("kid", 1), UnknownKey},
-		"a key that is a list":    {f.with("kid", []string{f.kid}), UnknownKey},
-		"a header that is a list": {f.sign(`["EdDSA"]`, f.payload(nil)), Malformed},
-		"a header that is null":   {f.sign(`null`, f.payload(nil)), Algorithm},
-		"two headers":             {f.sign(f.header(nil)+f.header(nil), f.payload(nil)), Malformed},
-		"a header cut off":        {f.sign(f.header(nil)[:20], f.payload(nil)), Malformed},
-		"a deep header":           {f.sign(strings.Repeat("[", 1000)+strings.Repeat("]", 1000), f.payload(nil)), Malformed},
+		"a jku, signed by us":     {forge.with("jku", "https://evil.example/jwks.json"), Malformed},
+		"crit that we know":       {forge.with("crit", []string{"exp"}), Malformed},
+		"crit that is empty":      {forge.with("crit", []string{}), Malformed},
+		"crit that nobody knows":  {forge.sign(forge.header(map[string]any{"crit": []string{"x"}, "x": 1}), forge.payload(nil)), Malformed},
+		"b64=false":               {forge.sign(forge.header(map[string]any{"b64": false, "crit": []string{"b64"}}), forge.payload(nil)), Malformed},
+		"b64=false, as it is":     {forge.unencoded(), Malformed},
+		"zip":                     {forge.with("zip", "DEF"), Malformed},
+		"a token within":          {forge.sign(forge.header(map[string]any{"cty": "JWT"}), forge.good()), Malformed},
+		"a token as the payload":  {forge.sign(forge.header(nil), forge.good()), BadClaims},
+		"no type":                 {forge.with("typ", nil), Type},
+		"an ID token":             {forge.with("typ", "JWT"), Type},
+		"a logout token":          {forge.with("typ", "logout+jwt"), Type},
+		"the type, spelled out":   {forge.with("typ", "application/at+jwt"), Type},
+		"the type in other cases": {forge.with("typ", "AT+JWT"), Type},
+		"no key":                  {forge.with("kid", nil), UnknownKey},
+		"a key that is a number":  {forge.with("kid", 1), UnknownKey},
+		"a key that is a list":    {forge.with("kid", []string{forge.kid}), UnknownKey},
+		"a header that is a list": {forge.sign(`["EdDSA"]`, forge.payload(nil)), Malformed},
+		"a header that is null":   {forge.sign(`null`, forge.payload(nil)), Algorithm},
+		"two headers":             {forge.sign(forge.header(nil)+forge.header(nil), forge.payload(nil)), Malformed},
+		"a header cut off":        {forge.sign(forge.header(nil)[:20], forge.payload(nil)), Malformed},
+		"a deep header":           {forge.sign(strings.Repeat("[", 1000)+strings.Repeat("]", 1000), forge.payload(nil)), Malformed},
 	}
 	for name, kid := range map[string]string{"a path": "../../../../dev/null", "a file": "/etc/passwd", "SQL": "' UNION SELECT 'secret' --", "a command": "x|id",
-		"nothing": "", "a zero byte": f.kid + "\x00", "another case": strings.ToUpper(f.kid), "a space": f.kid + " ", "very long": strings.Repeat("k", 2500)} {
-		attacks["the key: "+name] = attack{f.with("kid", kid), UnknownKey}
+		"nothing": "", "a zero byte": forge.kid + "\x00", "another case": strings.ToUpper(forge.kid), "a space": forge.kid + " ", "very long": strings.Repeat("k", 2500)} {
+		attacks["the key: "+name] = attack{forge.with("kid", kid), UnknownKey}
 	}
-	f.run(t, attacks)
+	forge.run(t, attacks)
 }
 
 // unencoded is RFC 7797's form, whose payload stands there as it is.
@@ -235,64 +235,64 @@ func (f *forge) unencoded() string {
 }
 
 func TestClaimAttacks(t *testing.T) {
-	f := newForge(t)
-	at := f.r.clock.now().Unix()
+	forge := newForge(t)
+	at := forge.r.clock.now().Unix()
 	attacks := map[string]attack{
-		"another issuer":               {f.claiming("iss", "https://voice.example.evil"), Issuer},
-		"the issuer with a slash":      {f.claiming("iss", issuer+"/"), Issuer},
-		"no issuer":                    {f.claiming("iss", nil), Issuer},
-		"issuers":                      {f.claiming("iss", []string{issuer}), BadClaims},
-		"another audience":             {f.claiming("aud", "billing"), Audience},
-		"no audience":                  {f.claiming("aud", nil), Audience},
-		"audiences":                    {f.claiming("aud", []string{"billing", audience}), BadClaims},
-		"no tenant":                    {f.claiming("tenant", nil), BadClaims},
-		"no user":                      {f.claiming("sub", nil), BadClaims},
-		"a user that is a number":      {f.claiming("sub", 1), BadClaims},
-		"a user that is null":          {f.sign(f.header(nil), strings.Replace(f.payload(nil), `"`+user1+`"`, "null", 1)), BadClaims},
-		"no session":                   {f.claiming("sid", ""), BadClaims},
-		"no role":                      {f.claiming("role", nil), BadClaims},
-		"no id":                        {f.claiming("jti", nil), BadClaims},
-		"no end":                       {f.claiming("exp", nil), BadClaims},
-		"an end that is text":          {f.claiming("exp", fmt.Sprint(at+600)), BadClaims},
-		"an end with a fraction":       {f.claiming("exp", float64(at)+600.5), BadClaims},
-		"an end with an exponent":      {f.claiming("exp", json.Number("1e10")), BadClaims},
-		"an end that overflows":        {f.claiming("exp", json.Number("99999999999999999999")), BadClaims},
-		"the greatest end":             {f.claiming("exp", json.Number("9223372036854775807")), BadClaims},
-		"an end below zero":            {f.claiming("exp", -1), BadClaims},
-		"a long life":                  {f.claiming("exp", at+3601), BadClaims},
-		"expired":                      {f.sign(f.header(nil), f.payload(map[string]any{"iat": at - 600, "exp": at})), Expired},
-		"not yet":                      {f.claiming("nbf", at+31), NotYetValid},
-		"nbf below zero":               {f.claiming("nbf", -1), BadClaims},
-		"issued in the future":         {f.sign(f.header(nil), f.payload(map[string]any{"iat": at + 31, "exp": at + 600})), NotYetValid},
-		"not issued":                   {f.claiming("iat", nil), BadClaims},
-		"issued as text":               {f.claiming("iat", "now"), BadClaims},
-		"issued as a number in quotes": {f.claiming("iat", fmt.Sprint(at)), BadClaims},
-		"issued with an exponent":      {f.claiming("iat", json.Number("1.7e9")), BadClaims},
-		"issued to the nanosecond":     {f.claiming("iat", json.Number(fmt.Sprintf("%d.0000001", at))), BadClaims},
-		"issued before all time":       {f.claiming("iat", -1), BadClaims},
-		"no claims":                    {f.sign(f.header(nil), "{}"), BadClaims},
-		"null":                         {f.sign(f.header(nil), "null"), BadClaims},
-		"a list":                       {f.sign(f.header(nil), "["+f.payload(nil)+"]"), BadClaims},
-		"no JSON":                      {f.sign(f.header(nil), "x"), BadClaims},
-		"two":                          {f.sign(f.header(nil), f.payload(nil)+f.payload(nil)), BadClaims},
-		"deep":                         {f.sign(f.header(nil), strings.Replace(f.payload(nil), "{", `{"x":`+strings.Repeat("[", 700)+strings.Repeat("]", 700)+`,"x":1,`, 1)), BadClaims},
+		"another issuer":               {forge.claiming("iss", "https://voice.example.evil"), Issuer},
+		"the issuer with a slash":      {forge.claiming("iss", issuer+"/"), Issuer},
+		"no issuer":                    {forge.claiming("iss", nil), Issuer},
+		"issuers":                      {forge.claiming("iss", []string{issuer}), BadClaims},
+		"another audience":             {forge.claiming("aud", "billing"), Audience},
+		"no audience":                  {forge.claiming("aud", nil), Audience},
+		"audiences":                    {forge.claiming("aud", []string{"billing", audience}), BadClaims},
+		"no tenant":                    {forge.claiming("tenant", nil), BadClaims},
+		"no user":                      {forge.claiming("sub", nil), BadClaims},
+		"a user that is a number":      {forge.claiming("sub", 1), BadClaims},
+		"a user that is null":          {forge.sign(forge.header(nil), strings.Replace(forge.payload(nil), `"`+user1+`"`, "null", 1)), BadClaims},
+		"no session":                   {forge.claiming("sid", ""), BadClaims},
+		"no role":                      {forge.claiming("role", nil), BadClaims},
+		"no id":                        {forge.claiming("jti", nil), BadClaims},
+		"no end":                       {forge.claiming("exp", nil), BadClaims},
+		"an end that is text":          {forge.claiming("exp", fmt.Sprint(at+600)), BadClaims},
+		"an end with a fraction":       {forge.claiming("exp", float64(at)+600.5), BadClaims},
+		"an end with an exponent":      {forge.claiming("exp", json.Number("1e10")), BadClaims},
+		"an end that overflows":        {forge.claiming("exp", json.Number("99999999999999999999")), BadClaims},
+		"the greatest end":             {forge.claiming("exp", json.Number("9223372036854775807")), BadClaims},
+		"an end below zero":            {forge.claiming("exp", -1), BadClaims},
+		"a long life":                  {forge.claiming("exp", at+3601), BadClaims},
+		"expired":                      {forge.sign(forge.header(nil), forge.payload(map[string]any{"iat": at - 600, "exp": at})), Expired},
+		"not yet":                      {forge.claiming("nbf", at+31), NotYetValid},
+		"nbf below zero":               {forge.claiming("nbf", -1), BadClaims},
+		"issued in the future":         {forge.sign(forge.header(nil), forge.payload(map[string]any{"iat": at + 31, "exp": at + 600})), NotYetValid},
+		"not issued":                   {forge.claiming("iat", nil), BadClaims},
+		"issued as text":               {forge.claiming("iat", "now"), BadClaims},
+		"issued as a number in quotes": {forge.claiming("iat", fmt.Sprint(at)), BadClaims},
+		"issued with an exponent":      {forge.claiming("iat", json.Number("1.7e9")), BadClaims},
+		"issued to the nanosecond":     {forge.claiming("iat", json.Number(fmt.Sprintf("%d.0000001", at))), BadClaims},
+		"issued before all time":       {forge.claiming("iat", -1), BadClaims},
+		"no claims":                    {forge.sign(forge.header(nil), "{}"), BadClaims},
+		"null":                         {forge.sign(forge.header(nil), "null"), BadClaims},
+		"a list":                       {forge.sign(forge.header(nil), "["+forge.payload(nil)+"]"), BadClaims},
+		"no JSON":                      {forge.sign(forge.header(nil), "x"), BadClaims},
+		"two":                          {forge.sign(forge.header(nil), forge.payload(nil)+forge.payload(nil)), BadClaims},
+		"deep":                         {forge.sign(forge.header(nil), strings.Replace(forge.payload(nil), "{", `{"x":`+strings.Repeat("[", 700)+strings.Repeat("]", 700)+`,"x":1,`, 1)), BadClaims},
 	}
-	for claim := range f.body {
-		value, _ := json.Marshal(f.body[claim])
-		double := strings.Replace(f.payload(nil), "{", fmt.Sprintf(`{"%s":%s,`, claim, value), 1)
-		attacks[claim+" twice"] = attack{f.sign(f.header(nil), double), BadClaims}
+	for claim := range forge.body {
+		value, _ := json.Marshal(forge.body[claim])
+		double := strings.Replace(forge.payload(nil), "{", fmt.Sprintf(`{"%s":%s,`, claim, value), 1)
+		attacks[claim+" twice"] = attack{forge.sign(forge.header(nil), double), BadClaims}
 	}
-	f.run(t, attacks)
+	forge.run(t, attacks)
 	// Names in other cases are other names, and what a newer release adds is let be.
-	more := strings.Replace(f.payload(nil), "{", `{"TENANT":"globex/sales","Tenant":"globex/sales","new":{"a":[1]},`, 1)
-	if c, err := f.r.Check(f.sign(f.header(nil), more)); err != nil || c.Tenant != acme {
-		t.Errorf("%v, %v", c, err)
+	more := strings.Replace(forge.payload(nil), "{", `{"TENANT":"globex/sales","Tenant":"globex/sales","new":{"a":[1]},`, 1)
+	if claims, err := forge.r.Check(forge.sign(forge.header(nil), more)); err != nil || claims.Tenant != acme {
+		t.Errorf("%v, %v", claims, err)
 	}
 }
 
 func TestFormAttacks(t *testing.T) {
-	f := newForge(t)
-	good := f.good()
+	forge := newForge(t)
+	good := forge.good()
 	p := strings.Split(good, ".")
 	full := func() string {
 		s, err := jose.ParseSignedCompact(good, []jose.SignatureAlgorithm{jose.EdDSA})
@@ -323,20 +323,20 @@ func TestFormAttacks(t *testing.T) {
 		"a tab within":                   {p[0] + ".\t" + p[1] + "." + p[2], Malformed},
 		"padding":                        {good + "==", Malformed},
 		"padding of the header":          {p[0] + "=." + p[1] + "." + p[2], Malformed},
-		"the other alphabet":             {f.standardAlphabet(t), Malformed},
+		"the other alphabet":             {forge.standardAlphabet(t), Malformed},
 		"a zero byte":                    {good + "\x00", Malformed},
 		"no UTF-8":                       {p[0] + "." + p[1] + ".\xff\xfe" + p[2], Malformed},
 		"fullwidth dots":                 {strings.ReplaceAll(good, ".", "．"), Malformed},
 		"bits that count for nothing":    {looseBits(good), Malformed},
 		"Bearer before it":               {"Bearer " + good, Malformed},
-		"another's payload":              {p[0] + "." + b64([]byte(f.payload(map[string]any{"role": "admin"}))) + "." + p[2], Signature},
-		"another's header":               {b64([]byte(strings.Replace(f.header(nil), `,`, `, `, 1))) + "." + p[1] + "." + p[2], Signature},
+		"another's payload":              {p[0] + "." + b64([]byte(forge.payload(map[string]any{"role": "admin"}))) + "." + p[2], Signature},
+		"another's header":               {b64([]byte(strings.Replace(forge.header(nil), `,`, `, `, 1))) + "." + p[1] + "." + p[2], Signature},
 		"a payload of a zero-width kind": {p[0] + "." + p[1] + "\u200b." + p[2], Malformed},
 	}
 	for n := range len(good) - 1 {
-		attacks[fmt.Sprintf("cut at %d", n)] = attack{good[:n], f.cut(t, good[:n])}
+		attacks[fmt.Sprintf("cut at %d", n)] = attack{good[:n], forge.cut(t, good[:n])}
 	}
-	f.run(t, attacks)
+	forge.run(t, attacks)
 }
 
 // cut is why a token that is cut off is refused: it has no three parts, or a part that is not whole, or not all of its signature.
@@ -377,7 +377,7 @@ func looseBits(raw string) string {
 
 // TestSignatureAttacks : the forms that Wycheproof has for Ed25519, made from a good signature (R, S).
 func TestSignatureAttacks(t *testing.T) {
-	f := newForge(t)
+	forge := newForge(t)
 	// The order of the group, 2^252 + 27742317777372353535851937790883648493.
 	order, _ := new(big.Int).SetString("7237005577332262213973186563042994240857116359379907606001950938285454250989", 10)
 	shifted := func(times int64) func([]byte) []byte {
@@ -390,30 +390,30 @@ func TestSignatureAttacks(t *testing.T) {
 	identity := append([]byte{1}, make([]byte, 31)...)
 	ones := bytes.Repeat([]byte{0xff}, 32)
 	attacks := map[string]attack{
-		"all zero":               {f.resigned(func([]byte) []byte { return make([]byte, 64) }), Signature},
-		"all one":                {f.resigned(func([]byte) []byte { return bytes.Repeat([]byte{0xff}, 64) }), Signature},
-		"R the identity, S zero": {f.resigned(func([]byte) []byte { return append(bytes.Clone(identity), make([]byte, 32)...) }), Signature},
-		"R no point":             {f.resigned(func(s []byte) []byte { return append(bytes.Clone(ones), s[32:]...) }), Signature},
-		"R with its sign turned": {f.resigned(func(s []byte) []byte { s[31] ^= 0x80; return s }), Signature},
-		"S all one":              {f.resigned(func(s []byte) []byte { return append(s[:32], ones...) }), Signature},
-		"S the order":            {f.resigned(func(s []byte) []byte { return append(s[:32], reversed(order.FillBytes(make([]byte, 32)))...) }), Signature},
-		"R and S changed over":   {f.resigned(func(s []byte) []byte { return append(bytes.Clone(s[32:]), s[:32]...) }), Signature},
-		"cut":                    {f.resigned(func(s []byte) []byte { return s[:63] }), Signature},
-		"R alone":                {f.resigned(func(s []byte) []byte { return s[:32] }), Signature},
-		"longer":                 {f.resigned(func(s []byte) []byte { return append(s, 0) }), Signature},
-		"twice":                  {f.resigned(func(s []byte) []byte { return append(s, s...) }), Signature},
-		"a zero before":          {f.resigned(func(s []byte) []byte { return append([]byte{0}, s...) }), Signature},
-		"in hex":                 {f.resigned(func(s []byte) []byte { return fmt.Appendf(nil, "%x", s) }), Signature},
-		"by Ed25519ph":           {f.prehashed(t), Signature},
-		"of the payload alone":   {f.resigned(func([]byte) []byte { return ed25519.Sign(f.private, []byte(f.payload(nil))) }), Signature},
+		"all zero":               {forge.resigned(func([]byte) []byte { return make([]byte, 64) }), Signature},
+		"all one":                {forge.resigned(func([]byte) []byte { return bytes.Repeat([]byte{0xff}, 64) }), Signature},
+		"R the identity, S zero": {forge.resigned(func([]byte) []byte { return append(bytes.Clone(identity), make([]byte, 32)...) }), Signature},
+		"R no point":             {forge.resigned(func(s []byte) []byte { return append(bytes.Clone(ones), s[32:]...) }), Signature},
+		"R with its sign turned": {forge.resigned(func(s []byte) []byte { s[31] ^= 0x80; return s }), Signature},
+		"S all one":              {forge.resigned(func(s []byte) []byte { return append(s[:32], ones...) }), Signature},
+		"S the order":            {forge.resigned(func(s []byte) []byte { return append(s[:32], reversed(order.FillBytes(make([]byte, 32)))...) }), Signature},
+		"R and S changed over":   {forge.resigned(func(s []byte) []byte { return append(bytes.Clone(s[32:]), s[:32]...) }), Signature},
+		"cut":                    {forge.resigned(func(s []byte) []byte { return s[:63] }), Signature},
+		"R alone":                {forge.resigned(func(s []byte) []byte { return s[:32] }), Signature},
+		"longer":                 {forge.resigned(func(s []byte) []byte { return append(s, 0) }), Signature},
+		"twice":                  {forge.resigned(func(s []byte) []byte { return append(s, s...) }), Signature},
+		"a zero before":          {forge.resigned(func(s []byte) []byte { return append([]byte{0}, s...) }), Signature},
+		"in hex":                 {forge.resigned(func(s []byte) []byte { return fmt.Appendf(nil, "%x", s) }), Signature},
+		"by Ed25519ph":           {forge.prehashed(t), Signature},
+		"of the payload alone":   {forge.resigned(func([]byte) []byte { return ed25519.Sign(forge.private, []byte(forge.payload(nil))) }), Signature},
 	}
 	for times := range int64(14) {
-		attacks[fmt.Sprintf("S and %d times the order", times+1)] = attack{f.resigned(shifted(times + 1)), Signature}
+		attacks[fmt.Sprintf("S and %d times the order", times+1)] = attack{forge.resigned(shifted(times + 1)), Signature}
 	}
 	for bit := range 512 {
-		attacks[fmt.Sprintf("bit %d flipped", bit)] = attack{f.resigned(func(s []byte) []byte { s[bit/8] ^= 1 << (bit % 8); return s }), Signature}
+		attacks[fmt.Sprintf("bit %d flipped", bit)] = attack{forge.resigned(func(s []byte) []byte { s[bit/8] ^= 1 << (bit % 8); return s }), Signature}
 	}
-	f.run(t, attacks)
+	forge.run(t, attacks)
 }
 
 func reversed(b []byte) []byte {
@@ -446,9 +446,9 @@ func TestRFC8037(t *testing.T) {
 
 // TestOfAnotherTenant : what a token is for is what it says, whoever asks; who serves a tenant compares.
 func TestOfAnotherTenant(t *testing.T) {
-	f := newForge(t)
-	c, err := f.r.Check(f.claiming("tenant", globex))
-	if err != nil || c.Tenant != globex || c.TenantUID != "u" {
-		t.Errorf("%+v, %v", c, err)
+	forge := newForge(t)
+	claims, err := forge.r.Check(forge.claiming("tenant", globex))
+	if err != nil || claims.Tenant != globex || claims.TenantUID != "u" {
+		t.Errorf("%+v, %v", claims, err)
 	}
 }

@@ -26,10 +26,10 @@ func benchRig(b *testing.B) (*rig, string) {
 }
 
 func BenchmarkWarm(b *testing.B) {
-	r, raw := benchRig(b)
+	rig, raw := benchRig(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := r.Check(raw); err != nil {
+		if _, err := rig.Check(raw); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -37,10 +37,10 @@ func BenchmarkWarm(b *testing.B) {
 
 // BenchmarkWarmParallel : no lock that all checks wait for.
 func BenchmarkWarmParallel(b *testing.B) {
-	r, raw := benchRig(b)
+	rig, raw := benchRig(b)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := r.Check(raw); err != nil {
+			if _, err := rig.Check(raw); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -48,22 +48,22 @@ func BenchmarkWarmParallel(b *testing.B) {
 }
 
 func BenchmarkCold(b *testing.B) {
-	r, raw := benchRig(b)
+	rig, raw := benchRig(b)
 	digest := sha256.Sum256([]byte(raw))
 	b.ReportAllocs()
 	for b.Loop() {
-		r.cache.drop(&digest)
-		if _, err := r.Check(raw); err != nil {
+		rig.cache.drop(&digest)
+		if _, err := rig.Check(raw); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
 func BenchmarkMint(b *testing.B) {
-	r, _ := benchRig(b)
-	c := r.claims()
+	rig, _ := benchRig(b)
+	claims := rig.claims()
 	for b.Loop() {
-		if _, err := r.Mint(c); err != nil {
+		if _, err := rig.Mint(claims); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -49,27 +49,27 @@ func newCache(size int) *cache {
 func (c *cache) shard(d *digest) *shard { return &c.shards[d[0]%shards] }
 
 func (c *cache) get(d *digest) *entry {
-	s := c.shard(d)
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.m[*d]
+	shard := c.shard(d)
+	shard.mu.RLock()
+	defer shard.mu.RUnlock()
+	return shard.m[*d]
 }
 
 func (c *cache) put(d *digest, e *entry, now time.Time) {
-	s := c.shard(d)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, known := s.m[*d]; !known && len(s.m) >= c.perShard {
-		s.makeRoom(now)
+	shard := c.shard(d)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	if _, known := shard.m[*d]; !known && len(shard.m) >= c.perShard {
+		shard.makeRoom(now)
 	}
-	s.m[*d] = e
+	shard.m[*d] = e
 }
 
 func (c *cache) drop(d *digest) {
-	s := c.shard(d)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.m, *d)
+	shard := c.shard(d)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	delete(shard.m, *d)
 }
 
 // makeRoom looks at a few entries, in the random order of the map, and removes those that have ended, or else the one that ends first.
@@ -98,10 +98,10 @@ func (s *shard) makeRoom(now time.Time) {
 func (c *cache) len() int {
 	n := 0
 	for i := range c.shards {
-		s := &c.shards[i]
-		s.mu.RLock()
-		n += len(s.m)
-		s.mu.RUnlock()
+		shard := &c.shards[i]
+		shard.mu.RLock()
+		n += len(shard.m)
+		shard.mu.RUnlock()
 	}
 	return n
 }

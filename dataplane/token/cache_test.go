@@ -13,27 +13,27 @@ import (
 // TestCacheIsBounded, and makes room among those that have ended first.
 func TestCacheIsBounded(t *testing.T) {
 	const size = 10 * shards
-	c, now := newCache(size), time.Now()
+	cache, now := newCache(size), time.Now()
 	add := func(i int, life time.Duration) {
 		d := sha256.Sum256(fmt.Append(nil, i))
-		c.put(&d, &entry{until: now.Add(life)}, now)
+		cache.put(&d, &entry{until: now.Add(life)}, now)
 	}
 	for i := range 20 * size {
 		add(i, time.Hour)
 	}
-	if n := c.len(); n > size || n < size*9/10 {
+	if n := cache.len(); n > size || n < size*9/10 {
 		t.Errorf("%d of %d", n, size)
 	}
-	c = newCache(size)
+	cache = newCache(size)
 	for i := range 9 * shards { // not quite full, so that no shard is, but for a few
 		add(i, -time.Second)
 	}
-	dead := c.len()
+	dead := cache.len()
 	for i := range 20 * size {
 		add(1e6+i, time.Hour)
 	}
-	for i := range c.shards {
-		for _, e := range c.shards[i].m {
+	for i := range cache.shards {
+		for _, e := range cache.shards[i].m {
 			if e.until.Before(now) {
 				t.Fatalf("one of %d that have ended is still there", dead)
 			}
@@ -56,19 +56,19 @@ func TestCacheForgetsTheFirstToEnd(t *testing.T) {
 
 // TestOnlyGoodTokensAreRemembered, so nobody fills the memory who has none.
 func TestOnlyGoodTokensAreRemembered(t *testing.T) {
-	r := newRig(t, func(o *Options) { o.CacheSize = shards })
-	raw := r.mint(t)
+	rig := newRig(t, func(o *Options) { o.CacheSize = shards })
+	raw := rig.mint(t)
 	for i := range 1000 {
-		_, _ = r.Check(fmt.Sprint(raw[:len(raw)-4], 1000+i))
-		_, _ = r.Check(fmt.Sprint(i))
+		_, _ = rig.Check(fmt.Sprint(raw[:len(raw)-4], 1000+i))
+		_, _ = rig.Check(fmt.Sprint(i))
 	}
-	if n := r.cache.len(); n != 0 {
+	if n := rig.cache.len(); n != 0 {
 		t.Errorf("%d bad tokens are remembered", n)
 	}
 	for range 10 * shards {
-		r.wantReason(t, r.mint(t), "")
+		rig.wantReason(t, rig.mint(t), "")
 	}
-	if n := r.cache.len(); n > shards {
+	if n := rig.cache.len(); n > shards {
 		t.Errorf("%d are remembered, and may be %d", n, shards)
 	}
 }
@@ -76,39 +76,39 @@ func TestOnlyGoodTokensAreRemembered(t *testing.T) {
 // TestChecksAtOnce : checks, revocations and new rings from all sides. A revoked session stays out.
 func TestChecksAtOnce(t *testing.T) {
 	db := newFakeStore()
-	r := newRig(t, func(o *Options) { o.CacheSize, o.Revocations = 2*shards, db.revocations(t, acme) })
-	db.poll(t, r)
-	gone := r.mint(t, func(c *Claims) { c.SessionID = session2 })
-	r.o.Revocations.Revoke(acme, "", session2)
+	rig := newRig(t, func(o *Options) { o.CacheSize, o.Revocations = 2*shards, db.revocations(t, acme) })
+	db.poll(t, rig)
+	gone := rig.mint(t, func(c *Claims) { c.SessionID = session2 })
+	rig.o.Revocations.Revoke(acme, "", session2)
 	var tokens []string
 	for range 4 * shards {
-		tokens = append(tokens, r.mint(t))
+		tokens = append(tokens, rig.mint(t))
 	}
-	rings := []*keyring.Ring{r.ring.Load(), {Version: keyring.Version, Keys: r.ring.Load().Keys, Secret: "another"}}
+	rings := []*keyring.Ring{rig.ring.Load(), {Version: keyring.Version, Keys: rig.ring.Load().Keys, Secret: "another"}}
 	var wg sync.WaitGroup
 	for w := range 8 {
 		wg.Go(func() {
 			for i := range 500 {
-				if _, err := r.Check(tokens[(i*7+w)%len(tokens)]); err != nil {
+				if _, err := rig.Check(tokens[(i*7+w)%len(tokens)]); err != nil {
 					t.Error(err)
 				}
-				if _, err := r.Check(gone); reason(err) != Revoked {
+				if _, err := rig.Check(gone); reason(err) != Revoked {
 					t.Error(err)
 				}
 				switch {
 				case i%50 == w:
-					r.o.Revocations.Revoke(acme, "", fmt.Sprint(w, "/", i))
+					rig.o.Revocations.Revoke(acme, "", fmt.Sprint(w, "/", i))
 				case i%50 == w+10:
-					r.ring.Store(rings[i%2])
+					rig.ring.Store(rings[i%2])
 				case i%100 == w+20:
-					_ = r.JWKS()
-					r.wantReason(t, r.mint(t), "")
+					_ = rig.JWKS()
+					rig.wantReason(t, rig.mint(t), "")
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if n := r.cache.len(); n > 2*shards {
+	if n := rig.cache.len(); n > 2*shards {
 		t.Errorf("%d are remembered", n)
 	}
 }

@@ -13,9 +13,9 @@ import (
 // Check returns what a token that is good now says. The error is an *Error where the token is at fault, and ErrNotReady where this pod
 // cannot tell yet. What was once checked costs a digest and a look from then on.
 func (s *Service) Check(raw string) (*Claims, error) {
-	c, err := s.check(raw)
+	claims, err := s.check(raw)
 	s.checks.count(err)
-	return c, err
+	return claims, err
 }
 
 func (s *Service) check(raw string) (*Claims, error) {
@@ -27,24 +27,24 @@ func (s *Service) check(raw string) (*Claims, error) {
 		return nil, ErrNotReady
 	}
 	now, digest := s.o.Now(), digestOf(raw)
-	e := s.cache.get(&digest)
-	known := e != nil && e.ring == set.ring
+	entry := s.cache.get(&digest)
+	known := entry != nil && entry.ring == set.ring
 	if !known {
 		var err error
-		if e, err = s.verify(raw, set, now); err != nil {
+		if entry, err = s.verify(raw, set, now); err != nil {
 			return nil, err
 		}
 	}
-	if err := s.stillGood(e, now); err != nil {
+	if err := s.stillGood(entry, now); err != nil {
 		if known {
 			s.cache.drop(&digest)
 		}
 		return nil, err
 	}
 	if !known {
-		s.cache.put(&digest, e, now)
+		s.cache.put(&digest, entry, now)
 	}
-	return &e.claims, nil
+	return &entry.claims, nil
 }
 
 // digestOf does not copy the token first, which would be a third of the cost of a check. Nothing writes to the bytes.
@@ -60,16 +60,16 @@ func (s *Service) stillGood(e *entry, now time.Time) error {
 	if !now.Before(e.until) {
 		return &Error{UnknownKey}
 	}
-	r := s.o.Revocations
-	if r == nil {
+	revocations := s.o.Revocations
+	if revocations == nil {
 		return nil
 	}
 	// Read before the sets: what changes between is then seen at the next check, never missed.
-	epoch := r.epoch.Load()
+	epoch := revocations.epoch.Load()
 	if e.epoch.Load() == epoch {
 		return nil
 	}
-	if err := r.judge(&e.claims); err != nil {
+	if err := revocations.judge(&e.claims); err != nil {
 		return err
 	}
 	e.epoch.Store(epoch)

@@ -14,15 +14,15 @@ import (
 )
 
 func TestMintAndCheck(t *testing.T) {
-	r := newRig(t)
-	want := r.claims()
+	rig := newRig(t)
+	want := rig.claims()
 	want.ExpiresAt = want.ExpiresAt.Add(time.Millisecond)
-	raw, err := r.Mint(want)
+	raw, err := rig.Mint(want)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, round := range []string{"verified", "remembered"} {
-		got, err := r.Check(raw)
+		got, err := rig.Check(raw)
 		if err != nil {
 			t.Fatalf("%s: %v", round, err)
 		}
@@ -34,18 +34,18 @@ func TestMintAndCheck(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", round, d)
 		}
 	}
-	if r.cache.len() != 1 {
-		t.Errorf("%d tokens are remembered", r.cache.len())
+	if rig.cache.len() != 1 {
+		t.Errorf("%d tokens are remembered", rig.cache.len())
 	}
-	if other := r.mint(t); other == raw {
+	if other := rig.mint(t); other == raw {
 		t.Error("two tokens are the same")
 	}
 }
 
 // TestWhatATokenSays, read by nothing of ours: names and values are RFC 7519's and 9068's.
 func TestWhatATokenSays(t *testing.T) {
-	r := newRig(t)
-	raw := r.mint(t, func(c *Claims) { c.ID = "the-id" })
+	rig := newRig(t)
+	raw := rig.mint(t, func(c *Claims) { c.ID = "the-id" })
 	parts := strings.Split(raw, ".")
 	var header, body map[string]any
 	for i, v := range []*map[string]any{&header, &body} {
@@ -53,10 +53,10 @@ func TestWhatATokenSays(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wantHeader := map[string]any{"alg": "EdDSA", "typ": "at+jwt", "kid": r.ring.Load().Keys[0].ID}
-	c := r.claims()
-	at := float64(c.IssuedAt.UnixMicro()) / 1e6
-	wantBody := map[string]any{"iss": issuer, "aud": audience, "sub": user1, "sid": session1, "tenant": acme, "tuid": c.TenantUID, "role": "agent", "jti": "the-id",
+	wantHeader := map[string]any{"alg": "EdDSA", "typ": "at+jwt", "kid": rig.ring.Load().Keys[0].ID}
+	claims := rig.claims()
+	at := float64(claims.IssuedAt.UnixMicro()) / 1e6
+	wantBody := map[string]any{"iss": issuer, "aud": audience, "sub": user1, "sid": session1, "tenant": acme, "tuid": claims.TenantUID, "role": "agent", "jti": "the-id",
 		"iat": at, "nbf": math.Floor(at), "exp": math.Floor(at) + 900}
 	if d := cmp.Diff([]any{wantHeader, wantBody}, []any{header, body}); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
@@ -64,21 +64,21 @@ func TestWhatATokenSays(t *testing.T) {
 }
 
 func TestMintRefuses(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	for name, change := range map[string]func(*Claims){
 		"no tenant": func(c *Claims) { c.Tenant = "" }, "no tenant's UID": func(c *Claims) { c.TenantUID = "" }, "no user": func(c *Claims) { c.UserID = "" },
 		"no session": func(c *Claims) { c.SessionID = "" }, "no role": func(c *Claims) { c.Role = "" },
 		"no end": func(c *Claims) { c.ExpiresAt = time.Time{} }, "an end before its beginning": func(c *Claims) { c.ExpiresAt = c.IssuedAt },
 		"too long a life": func(c *Claims) { c.ExpiresAt = c.IssuedAt.Add(MaxLifetime + 1) }, "too long": func(c *Claims) { c.Role = strings.Repeat("x", maxToken) },
 	} {
-		c := r.claims()
-		change(&c)
-		if raw, err := r.Mint(c); err == nil || raw != "" && name != "too long" {
+		claims := rig.claims()
+		change(&claims)
+		if raw, err := rig.Mint(claims); err == nil || raw != "" && name != "too long" {
 			t.Errorf("%s: was minted", name)
 		}
 	}
-	r.ring.Store(nil)
-	if _, err := r.Mint(r.claims()); err != ErrNotReady { //nolint:errorlint // the very value
+	rig.ring.Store(nil)
+	if _, err := rig.Mint(rig.claims()); err != ErrNotReady { //nolint:errorlint // the very value
 		t.Errorf("without keys: %v", err)
 	}
 }
@@ -102,15 +102,15 @@ func TestTimes(t *testing.T) {
 		"a clock that jumped a year": {life: time.Minute, pass: 365 * 24 * time.Hour, want: [2]Reason{"", Expired}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			raw := r.mint(t, func(c *Claims) {
+			rig := newRig(t)
+			raw := rig.mint(t, func(c *Claims) {
 				c.IssuedAt = c.IssuedAt.Add(tc.issued)
 				c.ExpiresAt = c.IssuedAt.Add(tc.life)
 			})
-			r.wantReason(t, raw, tc.want[0])
-			r.clock.pass(tc.pass)
-			r.wantReason(t, raw, tc.want[1])
-			if n := r.cache.len(); (tc.want[1] == "") != (n == 1) {
+			rig.wantReason(t, raw, tc.want[0])
+			rig.clock.pass(tc.pass)
+			rig.wantReason(t, raw, tc.want[1])
+			if n := rig.cache.len(); (tc.want[1] == "") != (n == 1) {
 				t.Errorf("%d tokens are remembered", n)
 			}
 		})
@@ -119,29 +119,29 @@ func TestTimes(t *testing.T) {
 
 // TestRotation : a token outlives its key's turn, and not its key.
 func TestRotation(t *testing.T) {
-	r := newRig(t)
-	first := r.mint(t)
-	r.wantReason(t, first, "")
-	next, _, _ := keyring.Rotate(r.ring.Load(), r.clock.now().Add(30*24*time.Hour), keyring.Policy{})
-	r.ring.Store(next)
-	r.wantReason(t, first, "")
-	r.clock.pass(30*24*time.Hour + 16*time.Minute) // the second has taken over
-	before := r.mint(t)
+	rig := newRig(t)
+	first := rig.mint(t)
+	rig.wantReason(t, first, "")
+	next, _, _ := keyring.Rotate(rig.ring.Load(), rig.clock.now().Add(30*24*time.Hour), keyring.Policy{})
+	rig.ring.Store(next)
+	rig.wantReason(t, first, "")
+	rig.clock.pass(30*24*time.Hour + 16*time.Minute) // the second has taken over
+	before := rig.mint(t)
 	if kid, err := readHeader(before); err != nil || kid != next.Keys[1].ID {
 		t.Errorf("signed by %s, %v", kid, err)
 	}
-	late, err := mintBy(r, next.Keys[0])
+	late, err := mintBy(rig, next.Keys[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.wantReason(t, late, "")
-	r.wantReason(t, before, "")
-	r.clock.pass(2 * time.Hour) // the first verifies no more
-	again, err := mintBy(r, next.Keys[0])
+	rig.wantReason(t, late, "")
+	rig.wantReason(t, before, "")
+	rig.clock.pass(2 * time.Hour) // the first verifies no more
+	again, err := mintBy(rig, next.Keys[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.wantReason(t, again, UnknownKey)
+	rig.wantReason(t, again, UnknownKey)
 }
 
 // mintBy signs with one key, whosever turn it is.
@@ -153,57 +153,57 @@ func mintBy(r *rig, k keyring.Key) (string, error) {
 
 // TestKeyThatEnds : while a token is remembered, too.
 func TestKeyThatEnds(t *testing.T) {
-	r := newRig(t)
-	ring := *r.ring.Load()
+	rig := newRig(t)
+	ring := *rig.ring.Load()
 	k := ring.Keys[0]
-	k.VerifiesUntil = r.clock.now().Add(time.Minute)
+	k.VerifiesUntil = rig.clock.now().Add(time.Minute)
 	ring.Keys = []keyring.Key{k}
-	r.ring.Store(&ring)
-	raw := r.mint(t)
-	r.wantReason(t, raw, "")
-	r.clock.pass(time.Minute)
-	r.wantReason(t, raw, UnknownKey)
+	rig.ring.Store(&ring)
+	raw := rig.mint(t)
+	rig.wantReason(t, raw, "")
+	rig.clock.pass(time.Minute)
+	rig.wantReason(t, raw, UnknownKey)
 }
 
 // TestRingThatIsReplaced : the Secret was deleted, because a key had leaked, say. What was remembered counts no more.
 func TestRingThatIsReplaced(t *testing.T) {
-	r := newRig(t)
-	raw := r.mint(t)
-	r.wantReason(t, raw, "")
-	old := r.ring.Swap(keyring.New(r.clock.now()))
-	r.wantReason(t, raw, UnknownKey)
-	r.wantReason(t, r.mint(t), "")
+	rig := newRig(t)
+	raw := rig.mint(t)
+	rig.wantReason(t, raw, "")
+	old := rig.ring.Swap(keyring.New(rig.clock.now()))
+	rig.wantReason(t, raw, UnknownKey)
+	rig.wantReason(t, rig.mint(t), "")
 	// A key with a known id is not the known key.
-	forged := keyring.New(r.clock.now())
+	forged := keyring.New(rig.clock.now())
 	forged.Keys[0].ID = old.Keys[0].ID
-	r.ring.Store(forged)
-	r.wantReason(t, raw, Signature)
+	rig.ring.Store(forged)
+	rig.wantReason(t, raw, Signature)
 }
 
 func TestReady(t *testing.T) {
-	r := newRig(t)
-	if err := r.Ready(); err != nil {
+	rig := newRig(t)
+	if err := rig.Ready(); err != nil {
 		t.Error(err)
 	}
-	raw := r.mint(t)
-	r.ring.Store(nil)
-	if err := r.Ready(); err == nil {
+	raw := rig.mint(t)
+	rig.ring.Store(nil)
+	if err := rig.Ready(); err == nil {
 		t.Error("it is ready without keys")
 	}
-	r.wantReason(t, raw, Reason(ErrNotReady.Error()))
+	rig.wantReason(t, raw, Reason(ErrNotReady.Error()))
 }
 
 func TestMetrics(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	r := newRig(t, func(o *Options) { o.Metrics = reg })
-	raw := r.mint(t)
+	rig := newRig(t, func(o *Options) { o.Metrics = reg })
+	raw := rig.mint(t)
 	for _, s := range []string{raw, raw, "", raw + "x", strings.Replace(raw, ".", "..", 1)} {
-		_, _ = r.Check(s)
+		_, _ = rig.Check(s)
 	}
-	r.clock.pass(time.Hour)
-	_, _ = r.Check(raw)
-	r.ring.Store(nil)
-	_, _ = r.Check(raw)
+	rig.clock.pass(time.Hour)
+	_, _ = rig.Check(raw)
+	rig.ring.Store(nil)
+	_, _ = rig.Check(raw)
 	want := map[string]float64{resultValid: 2, resultNotReady: 1}
 	for _, reason := range Reasons() {
 		want[string(reason)] = 0

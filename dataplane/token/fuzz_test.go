@@ -39,60 +39,60 @@ func strictly(raw string, public ed25519.PublicKey, kid string) (map[string]any,
 
 // FuzzCheck : a token that is let in is one by the strictest reading, too, and says the same.
 func FuzzCheck(f *testing.F) {
-	g := newForge(f)
-	good := g.good()
+	forge := newForge(f)
+	good := forge.good()
 	f.Add(good)
-	f.Add(g.with("crit", []string{"exp"}))
-	f.Add(g.with("alg", "none"))
-	f.Add(g.claiming("exp", 1))
+	f.Add(forge.with("crit", []string{"exp"}))
+	f.Add(forge.with("alg", "none"))
+	f.Add(forge.claiming("exp", 1))
 	f.Add(looseBits(good))
 	f.Add(good + "\n")
 	f.Add(good[:len(good)-1])
 	f.Add("..")
 	f.Add("e30.e30.AAAA")
-	public := g.private.Public().(ed25519.PublicKey)
+	public := forge.private.Public().(ed25519.PublicKey)
 	f.Fuzz(func(t *testing.T, raw string) {
-		c, err := g.r.Check(raw)
+		claims, err := forge.r.Check(raw)
 		if err != nil {
 			if r := reason(err); len(r) > 20 {
 				t.Fatalf("refused as %q", r)
 			}
 			return
 		}
-		body, err := strictly(raw, public, g.kid)
+		body, err := strictly(raw, public, forge.kid)
 		if err != nil {
 			t.Fatalf("let in: %v", err)
 		}
-		if body["sub"] != c.UserID || body["tenant"] != c.Tenant || body["sid"] != c.SessionID || body["role"] != c.Role || body["iss"] != issuer || body["aud"] != audience {
-			t.Fatalf("%v was read as %+v", body, c)
+		if body["sub"] != claims.UserID || body["tenant"] != claims.Tenant || body["sid"] != claims.SessionID || body["role"] != claims.Role || body["iss"] != issuer || body["aud"] != audience {
+			t.Fatalf("%v was read as %+v", body, claims)
 		}
 	})
 }
 
 // FuzzSigned : whatever header and claims a key of ours signs, what is let in has the values that it must have, and no name twice.
 func FuzzSigned(f *testing.F) {
-	g := newForge(f)
-	f.Add(g.header(nil), g.payload(nil))
-	f.Add(g.header(map[string]any{"b64": false}), g.payload(map[string]any{"exp": 1e300}))
-	f.Add(g.header(nil), strings.Replace(g.payload(nil), "{", `{"tenant":"globex/sales",`, 1))
-	f.Add(g.header(nil), strings.Replace(g.payload(nil), "{", `{"Tenant":"globex/sales","\u0074enant":"globex/sales",`, 1))
-	f.Add(strings.Replace(g.header(nil), "{", ` { `, 1), g.payload(map[string]any{"iat": 0}))
+	forge := newForge(f)
+	f.Add(forge.header(nil), forge.payload(nil))
+	f.Add(forge.header(map[string]any{"b64": false}), forge.payload(map[string]any{"exp": 1e300}))
+	f.Add(forge.header(nil), strings.Replace(forge.payload(nil), "{", `{"tenant":"globex/sales",`, 1))
+	f.Add(forge.header(nil), strings.Replace(forge.payload(nil), "{", `{"Tenant":"globex/sales","\u0074enant":"globex/sales",`, 1))
+	f.Add(strings.Replace(forge.header(nil), "{", ` { `, 1), forge.payload(map[string]any{"iat": 0}))
 	f.Fuzz(func(t *testing.T, header, payload string) {
-		raw := g.sign(header, payload)
-		c, err := g.r.Check(raw)
+		raw := forge.sign(header, payload)
+		claims, err := forge.r.Check(raw)
 		if err != nil {
 			return
 		}
-		body, err := strictly(raw, g.private.Public().(ed25519.PublicKey), g.kid)
+		body, err := strictly(raw, forge.private.Public().(ed25519.PublicKey), forge.kid)
 		if err != nil {
 			t.Fatalf("let in: %v", err)
 		}
-		now := g.r.clock.now()
-		if c.check() != nil || !c.ExpiresAt.After(now) || c.IssuedAt.After(now.Add(Skew)) || body["iss"] != issuer || body["aud"] != audience {
-			t.Fatalf("%+v of %v", c, body)
+		now := forge.r.clock.now()
+		if claims.check() != nil || !claims.ExpiresAt.After(now) || claims.IssuedAt.After(now.Add(Skew)) || body["iss"] != issuer || body["aud"] != audience {
+			t.Fatalf("%+v of %v", claims, body)
 		}
-		if body["tenant"] != c.Tenant || body["sub"] != c.UserID || body["sid"] != c.SessionID {
-			t.Fatalf("%v was read as %+v", body, c)
+		if body["tenant"] != claims.Tenant || body["sub"] != claims.UserID || body["sid"] != claims.SessionID {
+			t.Fatalf("%v was read as %+v", body, claims)
 		}
 	})
 }

@@ -18,16 +18,16 @@ import (
 // fetchKeys reads the JWK set as a stranger would, with the standard library alone: key ids and public keys.
 func fetchKeys(t *testing.T, h http.Handler) map[string]ed25519.PublicKey {
 	t.Helper()
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/.well-known/jwks.json", nil))
+	recorder := httptest.NewRecorder()
+	h.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/.well-known/jwks.json", nil))
 	want := http.Header{"Content-Type": {"application/jwk-set+json"}, "Cache-Control": {"public, max-age=300"}}
-	if d := cmp.Diff(want, w.Header()); w.Code != http.StatusOK || d != "" {
-		t.Fatalf("status %d, header (-want +got):\n%s", w.Code, d)
+	if d := cmp.Diff(want, recorder.Header()); recorder.Code != http.StatusOK || d != "" {
+		t.Fatalf("status %d, header (-want +got):\n%s", recorder.Code, d)
 	}
 	var set struct {
 		Keys []map[string]string `json:"keys"`
 	}
-	if err := json.Unmarshal(w.Body.Bytes(), &set); err != nil {
+	if err := json.Unmarshal(recorder.Body.Bytes(), &set); err != nil {
 		t.Fatal(err)
 	}
 	keys := map[string]ed25519.PublicKey{}
@@ -43,25 +43,25 @@ func fetchKeys(t *testing.T, h http.Handler) map[string]ed25519.PublicKey {
 }
 
 func TestJWKS(t *testing.T) {
-	r := newRig(t)
-	h := r.JWKS()
-	one := fetchKeys(t, h)
-	raw := r.mint(t)
+	rig := newRig(t)
+	handler := rig.JWKS()
+	one := fetchKeys(t, handler)
+	raw := rig.mint(t)
 	i := strings.LastIndexByte(raw, '.')
 	kid, _ := readHeader(raw)
 	if !ed25519.Verify(one[kid], []byte(raw[:i]), unb64(t, raw[i+1:])) || len(one) != 1 {
 		t.Errorf("%d keys, by which a token does not verify", len(one))
 	}
 
-	soon := r.clock.now().Add(30*24*time.Hour - time.Hour - keyring.DefaultLead)
-	next, changed, _ := keyring.Rotate(r.ring.Load(), soon, keyring.Policy{})
+	soon := rig.clock.now().Add(30*24*time.Hour - time.Hour - keyring.DefaultLead)
+	next, changed, _ := keyring.Rotate(rig.ring.Load(), soon, keyring.Policy{})
 	if !changed {
 		t.Fatal("nothing to publish ahead")
 	}
-	r.ring.Store(next)
+	rig.ring.Store(next)
 	ids := func() []string {
 		var ids []string
-		for id := range fetchKeys(t, h) {
+		for id := range fetchKeys(t, handler) {
 			ids = append(ids, id)
 		}
 		slices.Sort(ids)
@@ -69,30 +69,30 @@ func TestJWKS(t *testing.T) {
 	}
 	both := []string{next.Keys[0].ID, next.Keys[1].ID}
 	slices.Sort(both)
-	r.clock.pass(soon.Sub(r.clock.now()))
+	rig.clock.pass(soon.Sub(rig.clock.now()))
 	if d := cmp.Diff(both, ids()); d != "" {
 		t.Errorf("before the next one signs (-want +got):\n%s", d)
 	}
-	r.clock.pass(keyring.DefaultLead + keyring.DefaultOverlap)
+	rig.clock.pass(keyring.DefaultLead + keyring.DefaultOverlap)
 	if d := cmp.Diff(both[slices.Index(both, next.Keys[1].ID):][:1], ids()); d != "" {
 		t.Errorf("once the first verifies no more (-want +got):\n%s", d)
 	}
 	for _, k := range next.Keys {
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
-		if body := w.Body.String(); strings.Contains(body, b64([]byte(k.Seed))) || strings.Contains(body, `"d"`) {
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/", nil))
+		if body := recorder.Body.String(); strings.Contains(body, b64([]byte(k.Seed))) || strings.Contains(body, `"d"`) {
 			t.Error("a private key is published")
 		}
 	}
 }
 
 func TestJWKSWithoutKeys(t *testing.T) {
-	r := newRig(t)
-	r.ring.Store(nil)
-	w := httptest.NewRecorder()
-	r.JWKS().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
-	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("Retry-After") == "" {
-		t.Errorf("status %d, header %v", w.Code, w.Header())
+	rig := newRig(t)
+	rig.ring.Store(nil)
+	recorder := httptest.NewRecorder()
+	rig.JWKS().ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/", nil))
+	if recorder.Code != http.StatusServiceUnavailable || recorder.Header().Get("Cache-Control") != "no-store" || recorder.Header().Get("Retry-After") == "" {
+		t.Errorf("status %d, header %v", recorder.Code, recorder.Header())
 	}
 }
 

@@ -78,11 +78,11 @@ func (f *fleet) start() *pod {
 	f.t.Helper()
 	p := &pod{log: &buffer{}}
 	log := slog.New(slog.NewTextHandler(p.log, nil))
-	r := NewRevocations(RevocationOptions{Store: f.open(), Tenants: func() []string { return []string{acme, globex} }, Log: log})
-	p.Service = New(Options{Issuer: issuer, Audience: audience, Ring: func() *keyring.Ring { return f.ring }, Revocations: r, Log: log})
+	revocations := NewRevocations(RevocationOptions{Store: f.open(), Tenants: func() []string { return []string{acme, globex} }, Log: log})
+	p.Service = New(Options{Issuer: issuer, Audience: audience, Ring: func() *keyring.Ring { return f.ring }, Revocations: revocations, Log: log})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- r.Run(ctx) }()
+	go func() { ended <- revocations.Run(ctx) }()
 	p.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -139,39 +139,39 @@ func (f *fleet) refused(p *pod, raw string) func() bool {
 
 // TestEveryPodSeesARevocation within two seconds, a pod that starts afterwards too, and who signs in again is let in.
 func TestEveryPodSeesARevocation(t *testing.T) {
-	f := newFleet(t)
-	one, two := f.start(), f.start()
-	bySession, byUser := f.mint(one, user1, session1), f.mint(one, user2, session2)
+	fleet := newFleet(t)
+	one, two := fleet.start(), fleet.start()
+	bySession, byUser := fleet.mint(one, user1, session1), fleet.mint(one, user2, session2)
 	for _, raw := range []string{bySession, byUser} {
-		if f.refused(one, raw)() || f.refused(two, raw)() {
+		if fleet.refused(one, raw)() || fleet.refused(two, raw)() {
 			t.Fatal("a good token is refused")
 		}
 	}
-	f.revoke("", session1)
-	f.revoke(user2, "")
+	fleet.revoke("", session1)
+	fleet.revoke(user2, "")
 	one.o.Revocations.Revoke(acme, "", session1)
-	if !f.refused(one, bySession)() {
+	if !fleet.refused(one, bySession)() {
 		t.Error("the pod that revoked it lets it in")
 	}
-	eventually.Within(2*time.Second).Holds(f.t, "another pod rejects the ended session", f.refused(two, bySession))
-	eventually.Within(2*time.Second).Holds(f.t, "another pod rejects the user", f.refused(two, byUser))
-	again := f.mint(one, user2, "5a0f6a7e-0a51-4a5c-8a9c-1f6f0a7b2c03")
-	if f.refused(one, again)() || f.refused(two, again)() {
+	eventually.Within(2*time.Second).Holds(fleet.t, "another pod rejects the ended session", fleet.refused(two, bySession))
+	eventually.Within(2*time.Second).Holds(fleet.t, "another pod rejects the user", fleet.refused(two, byUser))
+	again := fleet.mint(one, user2, "5a0f6a7e-0a51-4a5c-8a9c-1f6f0a7b2c03")
+	if fleet.refused(one, again)() || fleet.refused(two, again)() {
 		t.Error("who signs in afterwards is refused")
 	}
 	two.stop()
-	three := f.start()
-	if !f.refused(three, bySession)() || !f.refused(three, byUser)() || f.refused(three, again)() {
+	three := fleet.start()
+	if !fleet.refused(three, bySession)() || !fleet.refused(three, byUser)() || fleet.refused(three, again)() {
 		t.Error("a pod that was started anew judges otherwise")
 	}
 }
 
 // TestTransactionThatIsLate : it wrote its revocation, and was committed seconds later, behind others with greater ids.
 func TestTransactionThatIsLate(t *testing.T) {
-	f := newFleet(t)
-	p := f.start()
-	late, marker := f.mint(p, user1, session1), f.mint(p, user2, session2)
-	tx, err := f.connect().Begin(t.Context())
+	fleet := newFleet(t)
+	pod := fleet.start()
+	late, marker := fleet.mint(pod, user1, session1), fleet.mint(pod, user2, session2)
+	tx, err := fleet.connect().Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,39 +182,39 @@ func TestTransactionThatIsLate(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), `INSERT INTO revocations (tenant, session_id, at) VALUES ($1, $2, clock_timestamp())`, acme, session1); err != nil {
 		t.Fatal(err)
 	}
-	f.revoke("", session2)
-	eventually.Within(2*time.Second).Holds(f.t, "the later one is seen", f.refused(p, marker))
-	if f.refused(p, late)() {
+	fleet.revoke("", session2)
+	eventually.Within(2*time.Second).Holds(fleet.t, "the later one is seen", fleet.refused(pod, marker))
+	if fleet.refused(pod, late)() {
 		t.Fatal("what is not committed is seen")
 	}
 	if err := tx.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually.Within(2*time.Second).Holds(f.t, "the late one is seen", f.refused(p, late))
+	eventually.Within(2*time.Second).Holds(fleet.t, "the late one is seen", fleet.refused(pod, late))
 }
 
 // TestDatabaseAway : it is killed, and comes back. What is known stays in force, and the log says so once and holds no secret.
 func TestDatabaseAway(t *testing.T) {
-	f := newFleet(t)
-	p := f.start()
-	gone, good := f.mint(p, user1, session1), f.mint(p, user2, session2)
-	f.revoke("", session1)
-	eventually.Within(2*time.Second).Holds(f.t, "it is seen", f.refused(p, gone))
-	f.pg.Stop(t)
-	eventually.Within(30*time.Second).Holds(f.t, "the log says that the database is unreachable", func() bool {
-		return strings.Contains(p.log.String(), "cannot be read")
+	fleet := newFleet(t)
+	pod := fleet.start()
+	gone, good := fleet.mint(pod, user1, session1), fleet.mint(pod, user2, session2)
+	fleet.revoke("", session1)
+	eventually.Within(2*time.Second).Holds(fleet.t, "it is seen", fleet.refused(pod, gone))
+	fleet.pg.Stop(t)
+	eventually.Within(30*time.Second).Holds(fleet.t, "the log says that the database is unreachable", func() bool {
+		return strings.Contains(pod.log.String(), "cannot be read")
 	})
-	if !f.refused(p, gone)() || f.refused(p, good)() {
+	if !fleet.refused(pod, gone)() || fleet.refused(pod, good)() {
 		t.Error("without the database it judges otherwise")
 	}
-	f.pg.Start(t)
-	eventually.Within(30*time.Second).Holds(f.t, "it reads again", func() bool {
-		return strings.Contains(p.log.String(), "read again")
+	fleet.pg.Start(t)
+	eventually.Within(30*time.Second).Holds(fleet.t, "it reads again", func() bool {
+		return strings.Contains(pod.log.String(), "read again")
 	})
-	f.db = f.open()
-	f.revoke("", session2)
-	eventually.Within(2*time.Second).Holds(f.t, "what is revoked afterwards is seen", f.refused(p, good))
-	if said := p.log.String(); strings.Count(said, "level=ERROR") != 1 || strings.Contains(said, "caly-test") || strings.Contains(said, gone[:20]) {
+	fleet.db = fleet.open()
+	fleet.revoke("", session2)
+	eventually.Within(2*time.Second).Holds(fleet.t, "what is revoked afterwards is seen", fleet.refused(pod, good))
+	if said := pod.log.String(); strings.Count(said, "level=ERROR") != 1 || strings.Contains(said, "caly-test") || strings.Contains(said, gone[:20]) {
 		t.Errorf("the log:\n%s", said)
 	}
 }

@@ -75,15 +75,15 @@ func NewRevocations(o RevocationOptions) *Revocations {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Revocations{o: o, wake: make(chan struct{}, 1), arrived: make(chan struct{}), tenants: map[string]*tenantSet{}, local: map[subject]mark{}}
-	r.epoch.Store(1)
+	revocations := &Revocations{o: o, wake: make(chan struct{}, 1), arrived: make(chan struct{}), tenants: map[string]*tenantSet{}, local: map[subject]mark{}}
+	revocations.epoch.Store(1)
 	began := o.Now()
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "caly_auth_revocations_age_seconds",
 			Help: "How long ago this pod last read which access tokens were revoked; since its start, before the first time."},
-			func() float64 { return o.Now().Sub(*cmp.Or(r.last.Load(), &began)).Seconds() }))
+			func() float64 { return o.Now().Sub(*cmp.Or(revocations.last.Load(), &began)).Seconds() }))
 	}
-	return r
+	return revocations
 }
 
 // Loaded tells whether the revocations of every tenant that the pod knows now have been read.

@@ -114,15 +114,15 @@ func TestRevoked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := newFakeStore()
-			r := newRevoking(t, db, acme, globex)
-			raw := r.mint(t)
-			r.wantReason(t, raw, "")
-			tc.v.At = r.clock.now().Add(tc.age)
+			rig := newRevoking(t, db, acme, globex)
+			raw := rig.mint(t)
+			rig.wantReason(t, raw, "")
+			tc.v.At = rig.clock.now().Add(tc.age)
 			db.add(tc.v)
-			db.poll(t, r)
-			r.wantReason(t, raw, tc.want)
+			db.poll(t, rig)
+			rig.wantReason(t, raw, tc.want)
 			again := newRevoking(t, db, acme, globex) // as after a restart
-			again.ring.Store(r.ring.Load())
+			again.ring.Store(rig.ring.Load())
 			again.wantReason(t, raw, tc.want)
 		})
 	}
@@ -133,17 +133,17 @@ func TestRevokedHere(t *testing.T) {
 	for name, tc := range map[string]struct{ user, session string }{"session": {"", session1}, "user": {user1, ""}, "tenant": {"", ""}, "both": {user2, session1}} {
 		t.Run(name, func(t *testing.T) {
 			db := newFakeStore()
-			r := newRevoking(t, db, acme)
-			raw, other := r.mint(t), r.mint(t, func(c *Claims) { c.UserID, c.SessionID = user2, session2 })
-			r.wantReason(t, raw, "")
-			r.wantReason(t, other, "")
-			r.o.Revocations.Revoke(acme, tc.user, tc.session)
-			r.wantReason(t, raw, Revoked)
+			rig := newRevoking(t, db, acme)
+			raw, other := rig.mint(t), rig.mint(t, func(c *Claims) { c.UserID, c.SessionID = user2, session2 })
+			rig.wantReason(t, raw, "")
+			rig.wantReason(t, other, "")
+			rig.o.Revocations.Revoke(acme, tc.user, tc.session)
+			rig.wantReason(t, raw, Revoked)
 			want := Reason("")
 			if name == "tenant" {
 				want = Revoked
 			}
-			r.wantReason(t, other, want)
+			rig.wantReason(t, other, want)
 		})
 	}
 }
@@ -152,55 +152,55 @@ func TestRevokedHere(t *testing.T) {
 func TestRevokedHereByAnotherClock(t *testing.T) {
 	const ahead = 5 * time.Second
 	db := newFakeStore()
-	r := newRevoking(t, db, acme)
-	old := r.mint(t)
-	at := r.clock.now()
-	r.clock.pass(ahead)
-	r.o.Revocations.Revoke(acme, user1, "")
-	fresh := r.mint(t, func(c *Claims) { c.IssuedAt = at.Add(time.Second) }) // the database's time
-	r.wantReason(t, old, Revoked)
-	r.wantReason(t, fresh, Revoked)
+	rig := newRevoking(t, db, acme)
+	old := rig.mint(t)
+	at := rig.clock.now()
+	rig.clock.pass(ahead)
+	rig.o.Revocations.Revoke(acme, user1, "")
+	fresh := rig.mint(t, func(c *Claims) { c.IssuedAt = at.Add(time.Second) }) // the database's time
+	rig.wantReason(t, old, Revoked)
+	rig.wantReason(t, fresh, Revoked)
 	// A read that was under way when it was revoked tells nothing of it.
-	r.o.Revocations.install(nil, at)
-	r.wantReason(t, old, Revoked)
+	rig.o.Revocations.install(nil, at)
+	rig.wantReason(t, old, Revoked)
 	db.add(store.Revocation{Tenant: acme, UserID: user1, At: at})
-	r.clock.pass(time.Second)
-	db.poll(t, r)
-	r.wantReason(t, old, Revoked)
-	r.wantReason(t, fresh, "")
+	rig.clock.pass(time.Second)
+	db.poll(t, rig)
+	rig.wantReason(t, old, Revoked)
+	rig.wantReason(t, fresh, "")
 }
 
 // TestUnknownTenant : nobody is let in of whom it is not known whether they were shut out.
 func TestUnknownTenant(t *testing.T) {
 	db := newFakeStore()
-	r := newRig(t, func(o *Options) { o.Revocations = db.revocations(t, globex) })
-	r.o.Revocations.o.Now, db.clock = r.clock.now, r.clock
-	raw, gone := r.mint(t), r.mint(t, func(c *Claims) { c.SessionID = session2 })
-	if r.Ready() == nil {
+	rig := newRig(t, func(o *Options) { o.Revocations = db.revocations(t, globex) })
+	rig.o.Revocations.o.Now, db.clock = rig.clock.now, rig.clock
+	raw, gone := rig.mint(t), rig.mint(t, func(c *Claims) { c.SessionID = session2 })
+	if rig.Ready() == nil {
 		t.Error("it is ready before it has read anything")
 	}
-	r.wantReason(t, raw, Revoked) // no tenant of this platform
-	db.poll(t, r)
-	if err := r.Ready(); err != nil {
+	rig.wantReason(t, raw, Revoked) // no tenant of this platform
+	db.poll(t, rig)
+	if err := rig.Ready(); err != nil {
 		t.Error(err)
 	}
 	db.add(store.Revocation{Tenant: acme, SessionID: session2})
-	r.clock.pass(5 * time.Minute) // the window of those that are known is past it
-	db.poll(t, r)
+	rig.clock.pass(5 * time.Minute) // the window of those that are known is past it
+	db.poll(t, rig)
 	db.know(globex, acme)
-	r.wantReason(t, raw, Reason(ErrNotReady.Error()))
-	if len(r.o.Revocations.wake) != 1 {
+	rig.wantReason(t, raw, Reason(ErrNotReady.Error()))
+	if len(rig.o.Revocations.wake) != 1 {
 		t.Error("it does not hurry to read")
 	}
-	db.poll(t, r)
-	r.wantReason(t, raw, "")
-	r.wantReason(t, gone, Revoked)
+	db.poll(t, rig)
+	rig.wantReason(t, raw, "")
+	rig.wantReason(t, gone, Revoked)
 	db.know(globex)
-	db.poll(t, r)
-	r.wantReason(t, raw, "") // remembered; who serves the tenant knows it no more
+	db.poll(t, rig)
+	rig.wantReason(t, raw, "") // remembered; who serves the tenant knows it no more
 	db.know(globex, acme)
-	db.poll(t, r)
-	r.wantReason(t, gone, Revoked)
+	db.poll(t, rig)
+	rig.wantReason(t, gone, Revoked)
 }
 
 // TestOutage : what is known stays in force, and what was missed is read afterwards, however long it took.
@@ -208,28 +208,28 @@ func TestOutage(t *testing.T) {
 	for _, away := range []time.Duration{5 * time.Second, 3 * time.Minute, 40 * time.Minute, 48 * time.Hour} {
 		t.Run(away.String(), func(t *testing.T) {
 			db := newFakeStore()
-			r := newRevoking(t, db, acme)
+			rig := newRevoking(t, db, acme)
 			db.add(store.Revocation{Tenant: acme, SessionID: session1})
-			r.clock.pass(time.Second)
-			db.poll(t, r)
+			rig.clock.pass(time.Second)
+			db.poll(t, rig)
 			db.err = errors.New("away")
-			r.clock.pass(time.Millisecond)
+			rig.clock.pass(time.Millisecond)
 			db.add(store.Revocation{Tenant: acme, SessionID: session2}) // committed, and nobody read it yet
-			if err := r.o.Revocations.poll(t.Context()); err == nil {
+			if err := rig.o.Revocations.poll(t.Context()); err == nil {
 				t.Fatal("the database is away")
 			}
-			fresh := func(session string) string { return r.mint(t, func(c *Claims) { c.SessionID = session }) }
-			r.wantReason(t, fresh(session1), Revoked)
-			r.wantReason(t, fresh(session2), "")
-			r.clock.pass(away)
-			old := r.mint(t, func(c *Claims) {
+			fresh := func(session string) string { return rig.mint(t, func(c *Claims) { c.SessionID = session }) }
+			rig.wantReason(t, fresh(session1), Revoked)
+			rig.wantReason(t, fresh(session2), "")
+			rig.clock.pass(away)
+			old := rig.mint(t, func(c *Claims) {
 				c.SessionID, c.IssuedAt = session2, c.IssuedAt.Add(-min(away, 50*time.Minute))
 				c.ExpiresAt = c.IssuedAt.Add(MaxLifetime)
 			})
 			db.err = nil
-			db.poll(t, r)
+			db.poll(t, rig)
 			if away < remembered {
-				r.wantReason(t, old, Revoked)
+				rig.wantReason(t, old, Revoked)
 			}
 			if db.widest > remembered {
 				t.Errorf("it read %s back", db.widest)
@@ -241,80 +241,80 @@ func TestOutage(t *testing.T) {
 // TestLateCommit : a row becomes visible after one with a greater id and a later time was read.
 func TestLateCommit(t *testing.T) {
 	db := newFakeStore()
-	r := newRevoking(t, db, acme)
-	late := store.Revocation{ID: 1, Tenant: acme, SessionID: session1, At: r.clock.now()}
+	rig := newRevoking(t, db, acme)
+	late := store.Revocation{ID: 1, Tenant: acme, SessionID: session1, At: rig.clock.now()}
 	db.add(store.Revocation{Tenant: acme, SessionID: "x"}, store.Revocation{Tenant: acme, SessionID: session2})
 	db.rows = db.rows[1:] // 2 alone
-	raw := r.mint(t)
+	raw := rig.mint(t)
 	for range 50 {
-		r.clock.pass(time.Second)
-		db.poll(t, r)
+		rig.clock.pass(time.Second)
+		db.poll(t, rig)
 	}
-	r.wantReason(t, raw, "")
+	rig.wantReason(t, raw, "")
 	db.rows = append([]store.Revocation{late}, db.rows...)
-	r.clock.pass(time.Second)
-	db.poll(t, r)
-	r.wantReason(t, raw, Revoked)
+	rig.clock.pass(time.Second)
+	db.poll(t, rig)
+	rig.wantReason(t, raw, Revoked)
 }
 
 // TestPages : more than one read gives, in a minute and at the start.
 func TestPages(t *testing.T) {
 	db := newFakeStore()
-	r := newRevoking(t, db, acme)
+	rig := newRevoking(t, db, acme)
 	for i := range 2*page + 1 {
 		db.add(store.Revocation{Tenant: acme, SessionID: fmt.Sprint(i)})
 	}
 	db.add(store.Revocation{Tenant: acme, SessionID: session1})
-	raw := r.mint(t)
+	raw := rig.mint(t)
 	before := db.reads
-	db.poll(t, r)
-	r.wantReason(t, raw, Revoked)
+	db.poll(t, rig)
+	rig.wantReason(t, raw, Revoked)
 	if n := db.reads - before; n != 3 {
 		t.Errorf("%d reads", n)
 	}
 	again := newRevoking(t, db, acme)
-	again.ring.Store(r.ring.Load())
+	again.ring.Store(rig.ring.Load())
 	again.wantReason(t, raw, Revoked)
 }
 
 // TestTooManyRevoked : of one tenant more than are remembered one by one. Its people refresh their tokens, and others see nothing of it.
 func TestTooManyRevoked(t *testing.T) {
 	db := newFakeStore()
-	r := newRevoking(t, db, acme, globex)
-	gone := r.mint(t)
-	bystander, elsewhere := r.mint(t, func(c *Claims) { c.SessionID = session2 }), r.mint(t, func(c *Claims) { c.Tenant = globex })
+	rig := newRevoking(t, db, acme, globex)
+	gone := rig.mint(t)
+	bystander, elsewhere := rig.mint(t, func(c *Claims) { c.SessionID = session2 }), rig.mint(t, func(c *Claims) { c.Tenant = globex })
 	db.add(store.Revocation{Tenant: acme, SessionID: session1})
 	for i := range maxRevoked {
 		db.add(store.Revocation{Tenant: acme, SessionID: fmt.Sprint("s", i)})
 	}
-	db.poll(t, r)
-	r.wantReason(t, gone, Revoked)
-	r.wantReason(t, bystander, Revoked)
-	r.wantReason(t, elsewhere, "")
-	r.clock.pass(time.Second)
-	refreshed := r.mint(t, func(c *Claims) { c.SessionID = session2 })
-	db.poll(t, r) // the same rows once more
-	r.wantReason(t, refreshed, "")
-	if set := r.o.Revocations.tenants[acme]; len(set.sessions)+len(set.users) > 1 {
+	db.poll(t, rig)
+	rig.wantReason(t, gone, Revoked)
+	rig.wantReason(t, bystander, Revoked)
+	rig.wantReason(t, elsewhere, "")
+	rig.clock.pass(time.Second)
+	refreshed := rig.mint(t, func(c *Claims) { c.SessionID = session2 })
+	db.poll(t, rig) // the same rows once more
+	rig.wantReason(t, refreshed, "")
+	if set := rig.o.Revocations.tenants[acme]; len(set.sessions)+len(set.users) > 1 {
 		t.Errorf("%d sessions are remembered", len(set.sessions))
 	}
 	db.add(store.Revocation{Tenant: acme, SessionID: session2})
-	db.poll(t, r)
-	r.wantReason(t, refreshed, Revoked)
+	db.poll(t, rig)
+	rig.wantReason(t, refreshed, Revoked)
 }
 
 // TestForgets what no token can live long enough to be meant by.
 func TestForgets(t *testing.T) {
 	db := newFakeStore()
-	r := newRevoking(t, db, acme)
+	rig := newRevoking(t, db, acme)
 	db.add(store.Revocation{Tenant: acme, SessionID: session1}, store.Revocation{Tenant: acme, UserID: user1}, store.Revocation{Tenant: acme})
-	db.poll(t, r)
-	r.o.Revocations.Revoke(acme, user2, "")
-	raw := r.mint(t, func(c *Claims) { c.ExpiresAt = c.IssuedAt.Add(MaxLifetime) })
+	db.poll(t, rig)
+	rig.o.Revocations.Revoke(acme, user2, "")
+	raw := rig.mint(t, func(c *Claims) { c.ExpiresAt = c.IssuedAt.Add(MaxLifetime) })
 	size := func() int {
-		s := r.o.Revocations.tenants[acme]
-		n := len(s.sessions) + len(s.users) + len(r.o.Revocations.local)
-		if !s.all.at.IsZero() {
+		tenantSet := rig.o.Revocations.tenants[acme]
+		n := len(tenantSet.sessions) + len(tenantSet.users) + len(rig.o.Revocations.local)
+		if !tenantSet.all.at.IsZero() {
 			n++
 		}
 		return n
@@ -323,38 +323,38 @@ func TestForgets(t *testing.T) {
 		t.Errorf("%d are remembered", n)
 	}
 	for range 59 {
-		r.clock.pass(time.Minute)
-		db.poll(t, r)
-		r.wantReason(t, raw, Revoked)
+		rig.clock.pass(time.Minute)
+		db.poll(t, rig)
+		rig.wantReason(t, raw, Revoked)
 	}
 	if n := size(); n != 3 {
 		t.Errorf("%d are remembered for an hour", n)
 	}
 	for range 13 {
-		r.clock.pass(time.Minute)
-		db.poll(t, r)
+		rig.clock.pass(time.Minute)
+		db.poll(t, rig)
 	}
 	if n := size(); n != 0 {
 		t.Errorf("%d are remembered for ever", n)
 	}
-	r.wantReason(t, raw, Expired)
+	rig.wantReason(t, raw, Expired)
 }
 
 // TestEpoch : what changes nothing makes no token be judged anew.
 func TestEpoch(t *testing.T) {
 	db := newFakeStore()
-	r := newRevoking(t, db, acme)
-	epoch := func() uint64 { return r.o.Revocations.epoch.Load() }
+	rig := newRevoking(t, db, acme)
+	epoch := func() uint64 { return rig.o.Revocations.epoch.Load() }
 	db.add(store.Revocation{Tenant: acme, SessionID: session2})
 	before := epoch()
-	db.poll(t, r)
+	db.poll(t, rig)
 	once := epoch()
 	if once == before {
 		t.Error("a revocation changes nothing")
 	}
 	for range 5 {
-		r.clock.pass(time.Second)
-		db.poll(t, r)
+		rig.clock.pass(time.Second)
+		db.poll(t, rig)
 	}
 	if epoch() != once {
 		t.Error("what was known changes something")
@@ -362,20 +362,20 @@ func TestEpoch(t *testing.T) {
 }
 
 func TestAgeMetric(t *testing.T) {
-	db, reg, c := newFakeStore(), prometheus.NewRegistry(), newClock()
+	db, reg, clock := newFakeStore(), prometheus.NewRegistry(), newClock()
 	db.know(acme)
-	r := NewRevocations(RevocationOptions{Store: db, Tenants: db.known, Now: c.now, Metrics: reg})
+	revocations := NewRevocations(RevocationOptions{Store: db, Tenants: db.known, Now: clock.now, Metrics: reg})
 	age := func() float64 { return values(t, reg, "caly_auth_revocations_age_seconds")[""] }
-	c.pass(3 * time.Second)
+	clock.pass(3 * time.Second)
 	if got := age(); got != 3 {
 		t.Errorf("before the first read: %v", got)
 	}
-	if err := r.poll(t.Context()); err != nil || age() != 0 {
+	if err := revocations.poll(t.Context()); err != nil || age() != 0 {
 		t.Errorf("just read: %v, %v", age(), err)
 	}
 	db.err = errors.New("away")
-	c.pass(7 * time.Second)
-	if err := r.poll(t.Context()); err == nil || age() != 7 {
+	clock.pass(7 * time.Second)
+	if err := revocations.poll(t.Context()); err == nil || age() != 7 {
 		t.Errorf("while it cannot be read: %v, %v", age(), err)
 	}
 }

@@ -41,11 +41,11 @@ func newRig(t testing.TB, change ...func(*Options)) *rig {
 	t.Helper()
 	r := &rig{clock: newClock()}
 	r.ring.Store(keyring.New(r.clock.now().Add(-time.Hour)))
-	o := Options{Issuer: issuer, Audience: audience, Ring: r.ring.Load, Now: r.clock.now}
+	options := Options{Issuer: issuer, Audience: audience, Ring: r.ring.Load, Now: r.clock.now}
 	for _, f := range change {
-		f(&o)
+		f(&options)
 	}
-	r.Service = New(o)
+	r.Service = New(options)
 	return r
 }
 
@@ -56,11 +56,11 @@ func (r *rig) claims() Claims {
 
 func (r *rig) mint(t testing.TB, change ...func(*Claims)) string {
 	t.Helper()
-	c := r.claims()
+	claims := r.claims()
 	for _, f := range change {
-		f(&c)
+		f(&claims)
 	}
-	raw, err := r.Mint(c)
+	raw, err := r.Mint(claims)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,11 +81,11 @@ func reason(err error) Reason {
 
 func (r *rig) wantReason(t testing.TB, raw string, want Reason) {
 	t.Helper()
-	c, err := r.Check(raw)
+	claims, err := r.Check(raw)
 	if got := reason(err); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if (c == nil) != (err != nil) || err != nil && want != Reason(ErrNotReady.Error()) && !errors.Is(err, ErrInvalid) {
-		t.Errorf("claims %v with the error %v", c, err)
+	if (claims == nil) != (err != nil) || err != nil && want != Reason(ErrNotReady.Error()) && !errors.Is(err, ErrInvalid) {
+		t.Errorf("claims %v with the error %v", claims, err)
 	}
 }

@@ -158,8 +158,8 @@ func frameLength(b []byte) (int, bool) {
 	if len(b) >= minHeader && b[0] == 0xff && b[1]&0xf6 == 0xf0 { // layer 0 of MPEG-2 or 4
 		return adtsLength(b)
 	}
-	f, ok := readFrame(b)
-	return f.length, ok
+	mpegFrame, ok := readFrame(b)
+	return mpegFrame.length, ok
 }
 
 // mpegFrame is what the header of a frame of layer II or III says.

@@ -232,8 +232,8 @@ func (b *body) close() {
 func (b *body) extension() string { return extensionOf(b.url, b.contentType) }
 
 func extensionOf(rawURL, contentType string) string {
-	if u, err := url.Parse(rawURL); err == nil {
-		if ext := strings.ToLower(path.Ext(u.Path)); len(ext) > 1 && len(ext) <= 9 {
+	if address, err := url.Parse(rawURL); err == nil {
+		if ext := strings.ToLower(path.Ext(address.Path)); len(ext) > 1 && len(ext) <= 9 {
 			return ext
 		}
 	}

@@ -80,11 +80,11 @@ func TestResume(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, broken(text, tc.first, tc.second))
-			got, err := read(newTestSource(t, loopback, hostOf(s)), s.URL+"/x.mp3", t)
+			server := serve(t, broken(text, tc.first, tc.second))
+			got, err := read(newTestSource(t, loopback, hostOf(server)), server.URL+"/x.mp3", t)
 			if tc.wantCode != "" {
-				f := asFault(err)
-				if err == nil || f.code != tc.wantCode || f.kind != later {
+				fault := asFault(err)
+				if err == nil || fault.code != tc.wantCode || fault.kind != later {
 					t.Fatalf("got %d bytes, %v; want %s", len(got), err, tc.wantCode)
 				}
 				return
@@ -101,7 +101,7 @@ func TestStallResumes(t *testing.T) {
 	noLeak(t)
 	text := frames("\xff\xfb\x90\xc4", 417, 8)
 	var n atomic.Int32
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("ETag", `"v1"`)
 		if n.Add(1) == 1 {
 			w.Header().Set("Content-Length", strconv.Itoa(len(text)))
@@ -112,7 +112,7 @@ func TestStallResumes(t *testing.T) {
 		}
 		http.ServeContent(w, r, "x.mp3", time.Time{}, strings.NewReader(text))
 	})
-	got, err := read(newTestSource(t, loopback, hostOf(s)), s.URL+"/x.mp3", t)
+	got, err := read(newTestSource(t, loopback, hostOf(server)), server.URL+"/x.mp3", t)
 	if err != nil || got != text || n.Load() != 2 {
 		t.Errorf("got %d bytes, %v, in %d requests; want %d in 2", len(got), err, n.Load(), len(text))
 	}

@@ -45,11 +45,11 @@ func TestDecide(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			for range 50 { // jitter
-				d := decide(tc.rec, &tc.f, now, time.Second)
-				if d.Fail != tc.wantFail || d.Count != tc.wantCount {
-					t.Fatalf("got %+v", d)
+				decision := decide(tc.rec, &tc.f, now, time.Second)
+				if decision.Fail != tc.wantFail || decision.Count != tc.wantCount {
+					t.Fatalf("got %+v", decision)
 				}
-				if w := d.At.Sub(now); !d.Fail && (w < tc.wantFrom || w > tc.wantTo) {
+				if w := decision.At.Sub(now); !decision.Fail && (w < tc.wantFrom || w > tc.wantTo) {
 					t.Fatalf("due in %s, want %s to %s", w, tc.wantFrom, tc.wantTo)
 				}
 			}
@@ -63,14 +63,14 @@ func TestTwoHours(t *testing.T) {
 	for range 20 {
 		rec, now := store.Recording{MaxAttempts: 12, CreatedAt: begun}, begun
 		for tries := 1; ; tries++ {
-			d := decide(rec, notReady("not there"), now, time.Second)
-			if d.Fail {
+			decision := decide(rec, notReady("not there"), now, time.Second)
+			if decision.Fail {
 				if now.Sub(begun) < recording.Window || tries > 20 {
 					t.Fatalf("failed after %s and %d tries", now.Sub(begun), tries)
 				}
 				break
 			}
-			now = d.At
+			now = decision.At
 			rec.Attempts++
 		}
 	}
@@ -105,25 +105,25 @@ func TestDigest(t *testing.T) {
 	for name, r := range map[string]io.Reader{
 		"plain": bytes.NewReader(data), "single bytes": iotest.OneByteReader(bytes.NewReader(data)), "end with data": iotest.DataErrReader(bytes.NewReader(data)),
 	} {
-		d := newDigest(lanes, r, int64(len(data)), true)
-		if err := drain(d); err != nil || !d.complete(-1) {
-			t.Errorf("%s: %v, complete %v", name, err, d.complete(-1))
+		digest := newDigest(lanes, r, int64(len(data)), true)
+		if err := drain(digest); err != nil || !digest.complete(-1) {
+			t.Errorf("%s: %v, complete %v", name, err, digest.complete(-1))
 		}
-		s := d.sums()
-		if s.size != int64(len(data)) || s.md5 != hex.EncodeToString(sum[:]) || !s.matches(s.md5) || !s.matches(s.multipart) || s.matches("") {
-			t.Errorf("%s: %+v", name, s)
+		sums := digest.sums()
+		if sums.size != int64(len(data)) || sums.md5 != hex.EncodeToString(sum[:]) || !sums.matches(sums.md5) || !sums.matches(sums.multipart) || sums.matches("") {
+			t.Errorf("%s: %+v", name, sums)
 		}
-		d.close()
+		digest.close()
 	}
-	d := newDigest(lanes, bytes.NewReader(data), int64(len(data))-1, false)
-	if err := drain(d); asFault(err).code != CodeSourceTooLarge || d.complete(-1) {
+	digest := newDigest(lanes, bytes.NewReader(data), int64(len(data))-1, false)
+	if err := drain(digest); asFault(err).code != CodeSourceTooLarge || digest.complete(-1) {
 		t.Errorf("over the limit: %v", err)
 	}
-	d = newDigest(lanes, iotest.TimeoutReader(bytes.NewReader(data)), 1<<20, false)
-	if err := drain(d); err == nil || d.complete(int64(len(data))+1) {
+	digest = newDigest(lanes, iotest.TimeoutReader(bytes.NewReader(data)), 1<<20, false)
+	if err := drain(digest); err == nil || digest.complete(int64(len(data))+1) {
 		t.Errorf("broken: %v", err)
 	}
-	if s := newDigest(lanes, strings.NewReader(""), 1, false).sums(); s.matches("") {
+	if sums := newDigest(lanes, strings.NewReader(""), 1, false).sums(); sums.matches("") {
 		t.Error("an unknown multipart ETag matches the empty one")
 	}
 }
@@ -134,9 +134,9 @@ func TestGate(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	slow := readerFunc(func(p []byte) (int, error) { time.Sleep(80 * time.Millisecond); return len(p), nil })
-	g := newGate(slow, 40*time.Millisecond, cancel)
+	gate := newGate(slow, 40*time.Millisecond, cancel)
 	for range 3 {
-		if _, err := g.Read(make([]byte, 1)); err != nil {
+		if _, err := gate.Read(make([]byte, 1)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -151,8 +151,8 @@ func TestGate(t *testing.T) {
 	if !errors.Is(context.Cause(ctx), errStorageStalled) {
 		t.Errorf("cause %v", context.Cause(ctx))
 	}
-	g.close()
-	if _, err := g.Read(make([]byte, 1)); !errors.Is(err, errGateClosed) {
+	gate.close()
+	if _, err := gate.Read(make([]byte, 1)); !errors.Is(err, errGateClosed) {
 		t.Errorf("a closed gate gives %v", err)
 	}
 }
@@ -172,9 +172,9 @@ func TestExitCode(t *testing.T) {
 
 func TestOpenBreakerIsTenantWide(t *testing.T) {
 	for dependency, code := range map[string]string{dependencyExotel: CodeSourceUnavailable, dependencyS3: CodeStorageUnavailable} {
-		f := asFault(resilience.Abort(&resilience.OpenError{Dependency: dependency, Until: time.Now().Add(time.Minute)}))
-		if f.kind != tenantWide || f.code != code || f.wait < 50*time.Second {
-			t.Errorf("%s: %+v", dependency, f)
+		fault := asFault(resilience.Abort(&resilience.OpenError{Dependency: dependency, Until: time.Now().Add(time.Minute)}))
+		if fault.kind != tenantWide || fault.code != code || fault.wait < 50*time.Second {
+			t.Errorf("%s: %+v", dependency, fault)
 		}
 	}
 }

@@ -59,8 +59,8 @@ func mp3Duration(b []byte, size int64) time.Duration {
 		return 0
 	}
 	count, described := countedFrames(b, first)
-	if d := seconds(count*int64(first.samples), int64(first.hertz)); d > 0 {
-		return d
+	if wait := seconds(count*int64(first.samples), int64(first.hertz)); wait > 0 {
+		return wait
 	}
 	if int64(len(b)) != size {
 		return 0
@@ -92,18 +92,18 @@ func countedFrames(b []byte, first mpegFrame) (count int64, described bool) {
 // samplesOf returns how many samples the frames of a whole file have, 0 unless they follow one another to its end.
 func samplesOf(b []byte, hertz int) (samples int64) {
 	for len(b) >= minHeader {
-		f, ok := readFrame(b)
+		mpegFrame, ok := readFrame(b)
 		switch {
 		case !ok && endsAudio(b):
 			return samples
-		case !ok || f.hertz != hertz:
+		case !ok || mpegFrame.hertz != hertz:
 			return 0
 		}
-		if f.length > len(b) { // players leave a frame out that is cut
+		if mpegFrame.length > len(b) { // players leave a frame out that is cut
 			return samples
 		}
-		samples += int64(f.samples)
-		b = b[f.length:]
+		samples += int64(mpegFrame.samples)
+		b = b[mpegFrame.length:]
 	}
 	return samples
 }

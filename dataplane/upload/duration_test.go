@@ -84,8 +84,8 @@ func FuzzAudioDuration(f *testing.F) {
 	f.Add([]byte(strings.Repeat("ID3\x04\x00\x00\x00\x00\x00\x00\x00", 2)), int64(3))
 	f.Add([]byte("ID3\x04\x00\x00\x00\x00\x00\x05hello"), int64(-1))
 	f.Fuzz(func(t *testing.T, head []byte, size int64) {
-		if d := audioDuration(head, size); d < 0 || d > 31*24*time.Hour {
-			t.Errorf("%v", d)
+		if wait := audioDuration(head, size); wait < 0 || wait > 31*24*time.Hour {
+			t.Errorf("%v", wait)
 		}
 	})
 }

@@ -14,49 +14,49 @@ import (
 
 // TestUploadOverIPv6 uploads a recording where Exotel, the store and PostgreSQL have IPv6 addresses alone.
 func TestUploadOverIPv6(t *testing.T) {
-	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
+	if listener, err := net.Listen("tcp", "[::1]:0"); err != nil {
 		t.Skipf("this machine has no IPv6: %v", err)
 	} else {
-		_ = l.Close()
+		_ = listener.Close()
 	}
-	r := newRig(t)
+	rig := newRig(t)
 	exotel, err := exotelsim.NewServer(exotelsim.Options{Listen: "[::1]:0", Key: "key", Token: "token"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(exotel.Close)
-	r.exotel, r.cfg.ExotelAPI = exotel, exotel.URL()
-	r.cfg.AllowedSourceHosts = []string{exotel.Addr()}
-	r.cfg.Endpoint = "http://" + relay(t, strings.TrimPrefix(r.s3.Endpoint, "http://"))
-	direct := strings.Replace(r.pg.Address(), "127.0.0.1", "[::1]", 1)
-	r.cfg.DatabaseURL = secret.Sensitive(pgtest.At(t, r.cfg.DatabaseURL.Reveal(), direct))
-	r.o.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("::1/128")}
-	r.o.Stores.AllowedCIDRs = r.o.AllowedCIDRs
-	id, path := r.queue("c1", 200_000)
-	if err := r.run(t.Context()); err != nil {
+	rig.exotel, rig.cfg.ExotelAPI = exotel, exotel.URL()
+	rig.cfg.AllowedSourceHosts = []string{exotel.Addr()}
+	rig.cfg.Endpoint = "http://" + relay(t, strings.TrimPrefix(rig.s3.Endpoint, "http://"))
+	direct := strings.Replace(rig.pg.Address(), "127.0.0.1", "[::1]", 1)
+	rig.cfg.DatabaseURL = secret.Sensitive(pgtest.At(t, rig.cfg.DatabaseURL.Reveal(), direct))
+	rig.o.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("::1/128")}
+	rig.o.Stores.AllowedCIDRs = rig.o.AllowedCIDRs
+	id, path := rig.queue("c1", 200_000)
+	if err := rig.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.wantUploaded(id, path, 200_000)
+	rig.wantUploaded(id, path, 200_000)
 }
 
 // relay listens on an IPv6 address and passes bytes on to another one.
 func relay(t *testing.T, to string) (address string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "[::1]:0")
+	listener, err := net.Listen("tcp", "[::1]:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = l.Close() })
+	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
 		for {
-			in, err := l.Accept()
+			in, err := listener.Accept()
 			if err != nil {
 				return
 			}
 			go pass(in, to)
 		}
 	}()
-	return l.Addr().String()
+	return listener.Addr().String()
 }
 
 func pass(in net.Conn, to string) {

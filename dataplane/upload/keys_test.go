@@ -85,31 +85,31 @@ func (r *renewing) note(req *http.Request) {
 // replaced them.
 func TestCredentialsRenewed(t *testing.T) {
 	noLeak(t)
-	r := newRenewing(t)
-	r.issue("FIRST", time.Hour)
-	id, _ := r.queue("long", 3*objectstore.PartSize)
+	renewing := newRenewing(t)
+	renewing.issue("FIRST", time.Hour)
+	id, _ := renewing.queue("long", 3*objectstore.PartSize)
 	next := s3test.IssuedKey{AccessKey: "SECOND", SecretKey: "s2", Token: "t2", Expires: time.Now().Add(time.Hour)}
-	r.store.Issue(next)
+	renewing.store.Issue(next)
 	var once sync.Once
-	r.store.SetRules(func(rules *s3test.Rules) {
+	renewing.store.SetRules(func(rules *s3test.Rules) {
 		rules.Refuse = func(req *http.Request) *s3test.Refusal {
-			r.note(req)
+			renewing.note(req)
 			if req.URL.Query().Get("partNumber") == "1" {
 				once.Do(func() {
-					r.write(next)
-					go r.store.Expire("FIRST") // this request is accepted first
+					renewing.write(next)
+					go renewing.store.Expire("FIRST") // this request is accepted first
 				})
 			}
 			return nil
 		}
 	})
-	if err := Run(t.Context(), r.o); err != nil {
+	if err := Run(t.Context(), renewing.o); err != nil {
 		t.Fatal(err)
 	}
-	if rec := r.recording(id); rec.State != store.StateUploaded || rec.Attempts > 1 {
+	if rec := renewing.recording(id); rec.State != store.StateUploaded || rec.Attempts > 1 {
 		t.Errorf("%s after %d attempts: %s", rec.State, rec.Attempts, rec.LastError)
 	}
-	if diff := cmp.Diff([]string{"FIRST", "SECOND"}, r.used); diff != "" {
+	if diff := cmp.Diff([]string{"FIRST", "SECOND"}, renewing.used); diff != "" {
 		t.Errorf("credentials (-want +got):\n%s", diff)
 	}
 }
@@ -117,15 +117,15 @@ func TestCredentialsRenewed(t *testing.T) {
 // TestCredentialsExpired waits for credentials that are renewed late. The recording is not to blame.
 func TestCredentialsExpired(t *testing.T) {
 	noLeak(t)
-	r := newRenewing(t)
-	r.o.FaultTries = 100
-	r.issue("FIRST", -time.Minute)
-	id, _ := r.queue("short", 100_000)
+	renewing := newRenewing(t)
+	renewing.o.FaultTries = 100
+	renewing.issue("FIRST", -time.Minute)
+	id, _ := renewing.queue("short", 100_000)
 	var once sync.Once
 	late := make(chan struct{})
-	r.store.SetRules(func(rules *s3test.Rules) {
+	renewing.store.SetRules(func(rules *s3test.Rules) {
 		rules.Refuse = func(req *http.Request) *s3test.Refusal {
-			r.note(req)
+			renewing.note(req)
 			once.Do(func() { close(late) })
 			return nil
 		}
@@ -133,19 +133,19 @@ func TestCredentialsExpired(t *testing.T) {
 	go func() {
 		<-late
 		time.Sleep(300 * time.Millisecond)
-		r.issue("SECOND", time.Hour)
+		renewing.issue("SECOND", time.Hour)
 	}()
 	deadline := time.Now().Add(20 * time.Second)
-	for r.recording(id).State != store.StateUploaded && time.Now().Before(deadline) {
-		if err := Run(t.Context(), r.o); err != nil {
+	for renewing.recording(id).State != store.StateUploaded && time.Now().Before(deadline) {
+		if err := Run(t.Context(), renewing.o); err != nil {
 			t.Logf("a run ended with %v", err)
 		}
-		if rec := r.recording(id); rec.Attempts > 1 {
+		if rec := renewing.recording(id); rec.Attempts > 1 {
 			t.Fatalf("the recording has %d attempts: %s %s", rec.Attempts, rec.LastErrorCode, rec.LastError)
 		}
-		r.makeDue()
+		renewing.makeDue()
 	}
-	if rec := r.recording(id); rec.State != store.StateUploaded {
+	if rec := renewing.recording(id); rec.State != store.StateUploaded {
 		t.Errorf("%s: %s %s", rec.State, rec.LastErrorCode, rec.LastError)
 	}
 }

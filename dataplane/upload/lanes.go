@@ -81,20 +81,20 @@ func (l *lane) Write(p []byte) (int, error) {
 
 // turn puts the buffer that is full among those that are ready, and goes on with the other one, once that is hashed.
 func (l *lane) turn() {
-	g := l.all
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	lanes := l.all
+	lanes.mu.Lock()
+	defer lanes.mu.Unlock()
 	if l.full == nil {
 		l.full = make([]byte, 0, laneBuffer)
 	}
-	if len(l.full) > 0 && len(g.ready) < min(laneBatch, g.open) {
+	if len(l.full) > 0 && len(lanes.ready) < min(laneBatch, lanes.open) {
 		l.awaitOthers()
 	}
 	if len(l.full) > 0 {
-		g.hashReady()
+		lanes.hashReady()
 	}
 	l.filling, l.full = l.full, l.filling
-	g.ready = append(g.ready, l)
+	lanes.ready = append(lanes.ready, l)
 }
 
 // awaitOthers gives the lock back meanwhile.

@@ -44,12 +44,12 @@ func hashOne(all *lanes, rng *rand.Rand, most, piece int) error {
 	for i := range data {
 		data[i] = byte(rng.Uint32())
 	}
-	l := all.lane()
-	defer l.close()
+	lane := all.lane()
+	defer lane.close()
 	abandoned := rng.IntN(4) == 0
 	for rest := data; len(rest) > 0; {
 		n := min(1+rng.IntN(piece), len(rest))
-		if _, err := l.Write(rest[:n]); err != nil {
+		if _, err := lane.Write(rest[:n]); err != nil {
 			return err
 		}
 		if rest = rest[n:]; abandoned && len(rest) < len(data)/2 {
@@ -58,7 +58,7 @@ func hashOne(all *lanes, rng *rand.Rand, most, piece int) error {
 	}
 	want := md5.Sum(data)
 	for range 2 { // a sum does not change what it is of
-		if got := hex.EncodeToString(l.sum()); got != hex.EncodeToString(want[:]) {
+		if got := hex.EncodeToString(lane.sum()); got != hex.EncodeToString(want[:]) {
 			return fmt.Errorf("%d bytes: got %s, want %x", len(data), got, want)
 		}
 	}
@@ -94,10 +94,10 @@ func BenchmarkDigest(b *testing.B) {
 	b.SetBytes(int64(len(block)))
 	b.SetParallelism(8)
 	b.RunParallel(func(pb *testing.PB) {
-		l := all.lane()
-		defer l.close()
+		lane := all.lane()
+		defer lane.close()
 		for pb.Next() {
-			_, _ = l.Write(block)
+			_, _ = lane.Write(block)
 		}
 	})
 }

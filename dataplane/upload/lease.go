@@ -55,10 +55,10 @@ func (l *leases) renewed(asked, confirmed []string, until time.Time) {
 		still[id] = true
 	}
 	for _, id := range asked {
-		if h := l.held[id]; h != nil && still[id] {
-			h.until = until
-		} else if h != nil {
-			h.cancel(errLeaseLost)
+		if lease := l.held[id]; lease != nil && still[id] {
+			lease.until = until
+		} else if lease != nil {
+			lease.cancel(errLeaseLost)
 		}
 	}
 }

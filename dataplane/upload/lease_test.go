@@ -24,13 +24,13 @@ func (unreachable) Heartbeat(context.Context, string, []string, time.Duration) (
 func TestLeaseExpiresWhileTheDatabaseIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const lease = 30 * time.Second
-		o := Options{Owner: "test", Lease: lease, Registry: quick(), Log: slog.New(slog.DiscardHandler)}.withDefaults()
-		w := newWorker(o, &tenantconfig.Upload{ID: tenant}, unreachable{})
+		options := Options{Owner: "test", Lease: lease, Registry: quick(), Log: slog.New(slog.DiscardHandler)}.withDefaults()
+		worker := newWorker(options, &tenantconfig.Upload{ID: tenant}, unreachable{})
 		transfer, cancel := context.WithCancelCause(t.Context())
 		defer cancel(nil)
-		w.leases.add("recording", lease, cancel)
+		worker.leases.add("recording", lease, cancel)
 		done := make(chan struct{})
-		go w.heartbeats(done)
+		go worker.heartbeats(done)
 		time.Sleep(lease - time.Second)
 		if err := context.Cause(transfer); err != nil {
 			t.Errorf("the transfer ended with %v before its lease", err)

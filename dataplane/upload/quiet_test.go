@@ -55,9 +55,9 @@ func TestSourceErrorsAreQuiet(t *testing.T) {
 			transport := netguard.NewTransport(loopback, egress, 4)
 			defer transport.CloseIdleConnections()
 			host := tc.url[strings.Index(tc.url, "//")+2:]
-			s := newSource(&tenantconfig.Upload{ID: tenant}, recording.SourcePolicy{Hosts: []string{host},
+			source := newSource(&tenantconfig.Upload{ID: tenant}, recording.SourcePolicy{Hosts: []string{host},
 				AllowHTTP: true, AllowedCIDRs: loopback}, transport, quick(), 2*time.Second)
-			_, err = read(s, tc.url+"/x.mp3", t)
+			_, err = read(source, tc.url+"/x.mp3", t)
 			var f *fault
 			if !errors.As(err, &f) || !strings.Contains(f.text, tc.want) {
 				t.Fatalf("got %v, want %q", err, tc.want)

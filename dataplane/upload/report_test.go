@@ -16,15 +16,15 @@ import (
 
 // A pod is gone before anybody scrapes it; what it counted stays.
 func TestRetriesOutliveThePod(t *testing.T) {
-	r := newRig(t)
-	_, path := r.queue("c1", 1000)
-	r.exotel.Set(path, exotelsim.Quirks{TooMany: 1})
+	rig := newRig(t)
+	_, path := rig.queue("c1", 1000)
+	rig.exotel.Set(path, exotelsim.Quirks{TooMany: 1})
 	for range 2 { // the second pod finds nothing to do and must not count the first one's again
-		if err := r.run(t.Context()); err != nil {
+		if err := rig.run(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := r.op.RetryTotals(t.Context())
+	got, err := rig.op.RetryTotals(t.Context())
 	want := map[string]resilience.Counts{dependencyExotel: {Retries: 1, Successful: 1}}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v, totals (-want +got):\n%s", err, diff)
@@ -47,16 +47,16 @@ func (l *ledger) AddRetries(_ context.Context, _ string, counts map[string]resil
 
 func TestReportsCatchUp(t *testing.T) {
 	registry, db := quick(), &ledger{err: store.ErrUnavailable}
-	w := newWorker(Options{Registry: registry, Log: slog.New(slog.DiscardHandler)}, &tenantconfig.Upload{ID: tenant}, db)
+	worker := newWorker(Options{Registry: registry, Log: slog.New(slog.DiscardHandler)}, &tenantconfig.Upload{ID: tenant}, db)
 	fail := func() {
 		_ = registry.Do(t.Context(), tenant, dependencyS3, func(context.Context) error { return resilience.Retryable(errors.New("away")) })
 	}
 	fail()
-	w.reportRetries()
+	worker.reportRetries()
 	db.err = nil
 	fail()
-	w.reportRetries()
-	w.reportRetries() // nothing new
+	worker.reportRetries()
+	worker.reportRetries() // nothing new
 	want := map[string]resilience.Counts{dependencyS3: {Retries: 4, Failed: 2}}
 	if diff := cmp.Diff(want, db.kept); diff != "" {
 		t.Errorf("kept (-want +got):\n%s", diff)

@@ -96,15 +96,15 @@ func (r *rig) run(ctx context.Context) error {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	o := r.o
-	o.ConfigPath = filepath.Join(r.t.TempDir(), "config.json")
-	if err := os.WriteFile(o.ConfigPath, data, 0o600); err != nil {
+	options := r.o
+	options.ConfigPath = filepath.Join(r.t.TempDir(), "config.json")
+	if err := os.WriteFile(options.ConfigPath, data, 0o600); err != nil {
 		r.t.Fatal(err)
 	}
-	if o.Registry == nil {
-		o.Registry = quick()
+	if options.Registry == nil {
+		options.Registry = quick()
 	}
-	return Run(ctx, o)
+	return Run(ctx, options)
 }
 
 // queue adds a recording of size bytes at the stand-in and returns its id and path.
@@ -141,12 +141,12 @@ func (r *rig) recording(id string) store.Recording {
 // sql changes rows behind the product's back, to let time pass.
 func (r *rig) sql(query string, args ...any) {
 	r.t.Helper()
-	c, err := pgx.Connect(r.t.Context(), r.pg.AdminDSN)
+	conn, err := pgx.Connect(r.t.Context(), r.pg.AdminDSN)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	defer func() { _ = c.Close(context.Background()) }()
-	if _, err := c.Exec(r.t.Context(), query, args...); err != nil {
+	defer func() { _ = conn.Close(context.Background()) }()
+	if _, err := conn.Exec(r.t.Context(), query, args...); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -184,16 +184,16 @@ func (r *rig) wantUploaded(id, path string, size int64) {
 
 func (r *rig) objectSHA(key string) string {
 	r.t.Helper()
-	o, _, _, err := r.admin.GetObject(r.t.Context(), r.cfg.Bucket, key, minio.GetObjectOptions{})
+	readCloser, _, _, err := r.admin.GetObject(r.t.Context(), r.cfg.Bucket, key, minio.GetObjectOptions{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	defer func() { _ = o.Close() }()
-	h := sha256.New()
-	if _, err := io.Copy(h, o); err != nil {
+	defer func() { _ = readCloser.Close() }()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, readCloser); err != nil {
 		r.t.Fatal(err)
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	return hex.EncodeToString(hash.Sum(nil))
 }
 
 func (r *rig) objects() (keys []string) {

@@ -35,9 +35,9 @@ func newTestSource(t testing.TB, allowed []netip.Prefix, hosts ...string) *sourc
 
 func serve(t testing.TB, h http.HandlerFunc) *httptest.Server {
 	t.Helper()
-	s := httptest.NewServer(h)
-	t.Cleanup(s.Close)
-	return s
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	return server
 }
 
 func hostOf(s *httptest.Server) string { return strings.TrimPrefix(s.URL, "http://") }
@@ -80,9 +80,9 @@ func TestPrivateAddressRefused(t *testing.T) {
 	})
 	t.Run("name", func(t *testing.T) { // as after DNS rebinding: the name is allowed, its address is not
 		_, err := read(newTestSource(t, nil, "localhost:"+port), "http://localhost:"+port+"/x.mp3", t)
-		f := wantFault(t, err, later, CodeSourceRefused) // a wrong answer of DNS may be right the next time
-		if !strings.Contains(f.text, "private address") || !strings.Contains(f.text, "--allowed-source-cidrs") {
-			t.Errorf("%q says neither why nor what to do", f.text)
+		fault := wantFault(t, err, later, CodeSourceRefused) // a wrong answer of DNS may be right the next time
+		if !strings.Contains(fault.text, "private address") || !strings.Contains(fault.text, "--allowed-source-cidrs") {
+			t.Errorf("%q says neither why nor what to do", fault.text)
 		}
 	})
 	for name, to := range map[string]string{
@@ -96,22 +96,22 @@ func TestPrivateAddressRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			// The first hop is at 127.0.0.2, which is allowed; what it points to is not.
-			l := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, http.StatusFound) }))
-			_ = l.Listener.Close()
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, http.StatusFound) }))
+			_ = server.Listener.Close()
 			var err error
-			if l.Listener, err = listen("127.0.0.2:0"); err != nil {
+			if server.Listener, err = listen("127.0.0.2:0"); err != nil {
 				t.Skip("no second loopback address:", err)
 			}
-			l.Start()
-			defer l.Close()
+			server.Start()
+			defer server.Close()
 			only := []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}
-			_, err = read(newTestSource(t, only, hostOf(l), hostOf(secret), "localhost:"+port, "169.254.169.254", "[::ffff:127.0.0.1]:"+port), l.URL+"/x.mp3", t)
+			_, err = read(newTestSource(t, only, hostOf(server), hostOf(secret), "localhost:"+port, "169.254.169.254", "[::ffff:127.0.0.1]:"+port), server.URL+"/x.mp3", t)
 			want := never
 			if strings.HasPrefix(to, "http://localhost") { // a wrong answer of DNS may be right the next time
 				want = later
 			}
-			if f := wantFault(t, err, want, CodeSourceRefused); want == later && !strings.Contains(f.text, "localhost") {
-				t.Errorf("%q does not name the host", f.text)
+			if fault := wantFault(t, err, want, CodeSourceRefused); want == later && !strings.Contains(fault.text, "localhost") {
+				t.Errorf("%q does not name the host", fault.text)
 			}
 		})
 	}
@@ -185,8 +185,8 @@ func TestCredentialsStayHome(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			hops = nil
-			s := newTestSource(t, loopback, hostOf(home), hostOf(away))
-			if got, err := read(s, home.URL+tc.path, t); err != nil || got != wav {
+			source := newTestSource(t, loopback, hostOf(home), hostOf(away))
+			if got, err := read(source, home.URL+tc.path, t); err != nil || got != wav {
 				t.Fatalf("read %q, %v", got, err)
 			}
 			if d := cmp.Diff(tc.want, hops); d != "" {
@@ -222,11 +222,11 @@ func TestTakesCredentials(t *testing.T) {
 		"https://api.example:8080/a.mp3":                         false,
 		"http://api.example:8080@evil.example/a.mp3":             false,
 	} {
-		u, err := url.Parse(raw)
+		address, err := url.Parse(raw)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := newTestSource(t, nil, "api.example:8080").takesCredentials(u); got != want {
+		if got := newTestSource(t, nil, "api.example:8080").takesCredentials(address); got != want {
 			t.Errorf("takesCredentials(%s) = %v", raw, got)
 		}
 	}
@@ -236,7 +236,7 @@ func TestTakesCredentials(t *testing.T) {
 // status, and its detail a part of a line of the log.
 func TestFaultsQuoteLittle(t *testing.T) {
 	noLeak(t)
-	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+	server := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		conn, rw, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			t.Error(err)
@@ -246,21 +246,21 @@ func TestFaultsQuoteLittle(t *testing.T) {
 		_ = rw.Flush()
 		_ = conn.Close()
 	})
-	_, err := read(newTestSource(t, loopback, hostOf(s)), s.URL+"/x.mp3", t)
-	f := wantFault(t, err, later, CodeSourceUnavailable)
-	if len(f.text+f.detail) > 500 || !strings.Contains(f.detail, "encoding") {
-		t.Errorf("the fault has %d bytes: %.300q, %.300q", len(f.text+f.detail), f.text, f.detail)
+	_, err := read(newTestSource(t, loopback, hostOf(server)), server.URL+"/x.mp3", t)
+	fault := wantFault(t, err, later, CodeSourceUnavailable)
+	if len(fault.text+fault.detail) > 500 || !strings.Contains(fault.detail, "encoding") {
+		t.Errorf("the fault has %d bytes: %.300q, %.300q", len(fault.text+fault.detail), fault.text, fault.detail)
 	}
 }
 
 func TestRedirectsBounded(t *testing.T) {
 	noLeak(t)
 	var asked atomic.Int32
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		n := asked.Add(1)
 		http.Redirect(w, r, fmt.Sprintf("/%d", n), http.StatusFound)
 	})
-	_, err := read(newTestSource(t, loopback, hostOf(s)), s.URL+"/0", t)
+	_, err := read(newTestSource(t, loopback, hostOf(server)), server.URL+"/0", t)
 	_ = wantFault(t, err, never, CodeSourceRefused)
 	if n := asked.Load(); n != maxRedirects+1 {
 		t.Errorf("asked %d times, want %d", n, maxRedirects+1)
@@ -293,33 +293,33 @@ func TestAnswers(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, tc.answer)
-			_, err := read(newTestSource(t, loopback, hostOf(s)), s.URL+"/x.mp3?X-Amz-Signature=hidden", t)
-			if f := wantFault(t, err, tc.wantKind, tc.wantCode); strings.Contains(f.text, "hidden") {
-				t.Errorf("%q shows the signature", f.text)
+			server := serve(t, tc.answer)
+			_, err := read(newTestSource(t, loopback, hostOf(server)), server.URL+"/x.mp3?X-Amz-Signature=hidden", t)
+			if fault := wantFault(t, err, tc.wantKind, tc.wantCode); strings.Contains(fault.text, "hidden") {
+				t.Errorf("%q shows the signature", fault.text)
 			}
 		})
 	}
 	t.Run("429 for long", func(t *testing.T) {
-		s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		server := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "600")
 			w.WriteHeader(http.StatusTooManyRequests)
 		})
 		begun := time.Now()
-		_, err := read(newTestSource(t, loopback, hostOf(s)), s.URL+"/x.mp3", t)
-		if f := wantFault(t, err, later, CodeSourceUnavailable); f.wait != 10*time.Minute {
-			t.Errorf("wait %s, want 10m", f.wait)
+		_, err := read(newTestSource(t, loopback, hostOf(server)), server.URL+"/x.mp3", t)
+		if fault := wantFault(t, err, later, CodeSourceUnavailable); fault.wait != 10*time.Minute {
+			t.Errorf("wait %s, want 10m", fault.wait)
 		}
 		if took := time.Since(begun); took > 2*time.Second {
 			t.Errorf("it waited %s with a slot in hand", took)
 		}
 	})
 	t.Run("nobody there", func(t *testing.T) {
-		s := serve(t, nil)
-		s.Close()
-		_, err := read(newTestSource(t, loopback, hostOf(s)), s.URL+"/x.mp3?X-Amz-Signature=hidden", t)
-		if f := wantFault(t, err, later, CodeSourceUnavailable); strings.Contains(f.text, "hidden") {
-			t.Errorf("%q shows the signature", f.text)
+		server := serve(t, nil)
+		server.Close()
+		_, err := read(newTestSource(t, loopback, hostOf(server)), server.URL+"/x.mp3?X-Amz-Signature=hidden", t)
+		if fault := wantFault(t, err, later, CodeSourceUnavailable); strings.Contains(fault.text, "hidden") {
+			t.Errorf("%q shows the signature", fault.text)
 		}
 	})
 }
@@ -339,12 +339,12 @@ func encoded(w http.ResponseWriter, _ *http.Request) {
 
 // untilClose sends a body that ends when the connection does.
 func untilClose(w http.ResponseWriter, _ *http.Request) {
-	c, _, err := w.(http.Hijacker).Hijack()
+	conn, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {
 		return
 	}
-	_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nConnection: close\r\n\r\nRIFF")
-	_ = c.Close()
+	_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nConnection: close\r\n\r\nRIFF")
+	_ = conn.Close()
 }
 
 func stalls(w http.ResponseWriter, r *http.Request) {
@@ -375,18 +375,18 @@ func TestRedirectsWithinExotel(t *testing.T) {
 		"http://other.example/a":                          "",
 	} {
 		cfg := &tenantconfig.Upload{ID: tenant, ExotelKey: "key", ExotelToken: "token"}
-		s := newSource(cfg, recording.SourcePolicy{Hosts: tenantconfig.DefaultSourceHosts}, http.DefaultTransport,
+		source := newSource(cfg, recording.SourcePolicy{Hosts: tenantconfig.DefaultSourceHosts}, http.DefaultTransport,
 			quick(), time.Second)
 		hop := httptest.NewRequest(http.MethodGet, raw, nil)
 		hop.Header.Set("Authorization", "Basic x")
 		first := httptest.NewRequest(http.MethodGet, "https://"+hop.URL.Host, nil)
 		got := ""
-		if err := s.checkRedirect(hop, []*http.Request{first}); err == nil {
+		if err := source.checkRedirect(hop, []*http.Request{first}); err == nil {
 			got = hop.URL.String()
-			if s.takesCredentials(hop.URL) {
+			if source.takesCredentials(hop.URL) {
 				got += credentials
 			}
-			if (hop.Header.Get("Authorization") != "") != s.takesCredentials(hop.URL) {
+			if (hop.Header.Get("Authorization") != "") != source.takesCredentials(hop.URL) {
 				t.Errorf("%s: the hop has Authorization %q", raw, hop.Header.Get("Authorization"))
 			}
 		}

@@ -24,34 +24,34 @@ import (
 // length and without. No MD5 is computed where the store verifies the SHA-256. The objects say what they are.
 func TestChecksums(t *testing.T) {
 	noLeak(t)
-	r := newRig(t)
+	rig := newRig(t)
 	part := int64(objectstore.PartSize)
 	for _, c := range []objectstore.Checksum{
 		objectstore.ChecksumSHA256, objectstore.ChecksumMD5, objectstore.ChecksumETag, objectstore.ChecksumNone, "",
 	} {
 		t.Run("checksum "+string(c), func(t *testing.T) {
-			r := *r
-			r.t = t
-			r.cfg.Checksum = c
+			rig := *rig
+			rig.t = t
+			rig.cfg.Checksum = c
 			ids, paths := map[string]string{}, map[string]string{}
 			sizes := map[string]int64{"short": 200_000, "long": part + 1, "shortchunked": 100_001,
 				"longchunked": 2*part + 17}
 			for name, size := range sizes {
 				sid := string(c) + name
-				ids[name], paths[name] = r.queue(sid, size)
-				r.exotel.Set(paths[name], exotelsim.Quirks{NoLength: strings.HasSuffix(name, "chunked")})
+				ids[name], paths[name] = rig.queue(sid, size)
+				rig.exotel.Set(paths[name], exotelsim.Quirks{NoLength: strings.HasSuffix(name, "chunked")})
 			}
-			if err := r.run(t.Context()); err != nil {
+			if err := rig.run(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			for name, size := range sizes {
-				r.wantUploaded(ids[name], paths[name], size)
-				r.wantMeta(ids[name], string(c)+name, size)
+				rig.wantUploaded(ids[name], paths[name], size)
+				rig.wantMeta(ids[name], string(c)+name, size)
 			}
-			r.wantNoLeftovers()
+			rig.wantNoLeftovers()
 		})
 	}
-	if n := r.count(`SELECT count(*) FROM recording_history WHERE md5 <> '' AND call_sid LIKE 'SHA256%'`); n != 0 {
+	if n := rig.count(`SELECT count(*) FROM recording_history WHERE md5 <> '' AND call_sid LIKE 'SHA256%'`); n != 0 {
 		t.Errorf("the MD5 of %d recordings was computed although the store verified their SHA-256", n)
 	}
 }
@@ -59,12 +59,12 @@ func TestChecksums(t *testing.T) {
 // count returns the only value of a query.
 func (r *rig) count(query string) (n int) {
 	r.t.Helper()
-	c, err := pgx.Connect(r.t.Context(), r.pg.AdminDSN)
+	conn, err := pgx.Connect(r.t.Context(), r.pg.AdminDSN)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	defer func() { _ = c.Close(context.Background()) }()
-	if err := c.QueryRow(r.t.Context(), query).Scan(&n); err != nil {
+	defer func() { _ = conn.Close(context.Background()) }()
+	if err := conn.QueryRow(r.t.Context(), query).Scan(&n); err != nil {
 		r.t.Fatal(err)
 	}
 	return n
@@ -74,7 +74,7 @@ func (r *rig) count(query string) (n int) {
 func (r *rig) wantMeta(id, sid string, size int64) {
 	r.t.Helper()
 	rec := r.recording(id)
-	o, err := r.admin.StatObject(r.t.Context(), rec.Bucket, rec.Key, minio.StatObjectOptions{})
+	objectInfo, err := r.admin.StatObject(r.t.Context(), rec.Bucket, rec.Key, minio.StatObjectOptions{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -87,11 +87,11 @@ func (r *rig) wantMeta(id, sid string, size int64) {
 		want["Duration"] = ""
 	}
 	for name, value := range want {
-		if o.UserMetadata[name] != value {
-			r.t.Errorf("metadata %s is %q, want %q", name, o.UserMetadata[name], value)
+		if objectInfo.UserMetadata[name] != value {
+			r.t.Errorf("metadata %s is %q, want %q", name, objectInfo.UserMetadata[name], value)
 		}
 	}
-	if o.UserMetadata["Queued-At"] == "" {
+	if objectInfo.UserMetadata["Queued-At"] == "" {
 		r.t.Error("metadata does not say when the recording was queued")
 	}
 }
@@ -118,31 +118,31 @@ func TestStrictStores(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			noLeak(t)
-			r := newRig(t)
-			s := s3test.NewStrict(t, tc.rules, nil)
-			r.cfg.Storage = tenantconfig.Storage{Endpoint: s.URL, Bucket: s.Bucket, Region: "us-east-1",
-				AccessKeyID: secret.Sensitive(s.AccessKey), SecretAccessKey: secret.Sensitive(s.SecretKey)}
-			short, path := r.queue("short", 100_000)
-			long, _ := r.queue("long", objectstore.PartSize+1)
-			if err := r.run(t.Context()); ExitCode(err) != tc.exit {
+			rig := newRig(t)
+			strict := s3test.NewStrict(t, tc.rules, nil)
+			rig.cfg.Storage = tenantconfig.Storage{Endpoint: strict.URL, Bucket: strict.Bucket, Region: "us-east-1",
+				AccessKeyID: secret.Sensitive(strict.AccessKey), SecretAccessKey: secret.Sensitive(strict.SecretKey)}
+			short, path := rig.queue("short", 100_000)
+			long, _ := rig.queue("long", objectstore.PartSize+1)
+			if err := rig.run(t.Context()); ExitCode(err) != tc.exit {
 				t.Errorf("without the options: %v, want exit code %d", err, tc.exit)
 			}
-			if rec := r.recording(short); rec.State != store.StatePending || rec.LastErrorCode != tc.wantCode ||
+			if rec := rig.recording(short); rec.State != store.StatePending || rec.LastErrorCode != tc.wantCode ||
 				rec.Attempts != 0 {
 				t.Errorf("without the options: %s %s after %d attempts, want %s", rec.State, rec.LastErrorCode,
 					rec.Attempts, tc.wantCode)
 			}
-			r.cfg.Options = tc.options
-			r.makeDue()
-			if err := r.run(t.Context()); err != nil {
+			rig.cfg.Options = tc.options
+			rig.makeDue()
+			if err := rig.run(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			for _, id := range []string{short, long} {
-				rec := r.recording(id)
-				o, ok := s.Object(rec.Key)
-				sum := sha256.Sum256(o.Data)
+				rec := rig.recording(id)
+				strictObject, ok := strict.Object(rec.Key)
+				sum := sha256.Sum256(strictObject.Data)
 				if rec.State != store.StateUploaded || !ok || hex.EncodeToString(sum[:]) != rec.SHA256 {
-					t.Errorf("%s: %s %s, and the store has %d bytes", path, rec.State, rec.LastError, len(o.Data))
+					t.Errorf("%s: %s %s, and the store has %d bytes", path, rec.State, rec.LastError, len(strictObject.Data))
 				}
 			}
 		})
@@ -151,21 +151,21 @@ func TestStrictStores(t *testing.T) {
 
 // TestStorageCodes turns what stores refuse into faults.
 func TestStorageCodes(t *testing.T) {
-	s := s3test.NewStrict(t, s3test.Rules{Region: "eu-west-1"}, nil)
-	b, err := objectstore.New(objectstore.Config{Endpoint: s.URL, Region: "us-east-1", Bucket: s.Bucket,
-		AccessKeyID:     s.AccessKey,
-		SecretAccessKey: s.SecretKey}, objectstore.NewTransport(objectstore.Policy{AllowHTTP: true,
+	strict := s3test.NewStrict(t, s3test.Rules{Region: "eu-west-1"}, nil)
+	b, err := objectstore.New(objectstore.Config{Endpoint: strict.URL, Region: "us-east-1", Bucket: strict.Bucket,
+		AccessKeyID:     strict.AccessKey,
+		SecretAccessKey: strict.SecretKey}, objectstore.NewTransport(objectstore.Policy{AllowHTTP: true,
 		AllowedCIDRs: loopback}, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = b.Stat(t.Context(), "k")
-	f := storageFault(err)
-	if f.code != "StorageRegionMismatch" || f.kind != misconfigured || !strings.Contains(f.text, "eu-west-1") ||
-		!strings.Contains(f.text, "spec.recordings.region") {
-		t.Errorf("%s, kind %d: %s", f.code, f.kind, f.text)
+	fault := storageFault(err)
+	if fault.code != "StorageRegionMismatch" || fault.kind != misconfigured || !strings.Contains(fault.text, "eu-west-1") ||
+		!strings.Contains(fault.text, "spec.recordings.region") {
+		t.Errorf("%s, kind %d: %s", fault.code, fault.kind, fault.text)
 	}
-	if f := storageFault(errors.New("a moment")); f.code != CodeStorageUnavailable || f.kind != later {
-		t.Errorf("%s, kind %d", f.code, f.kind)
+	if fault := storageFault(errors.New("a moment")); fault.code != CodeStorageUnavailable || fault.kind != later {
+		t.Errorf("%s, kind %d", fault.code, fault.kind)
 	}
 }

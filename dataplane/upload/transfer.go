@@ -146,16 +146,16 @@ func (t *transfer) compare(ctx context.Context, b *body) (result *store.Result, 
 	if b.size >= 0 && b.size != info.Size {
 		return nil, false, nil
 	}
-	d := newDigest(t.lanes, b, t.maxSize, true)
-	defer d.close()
-	if err := drain(d); err != nil {
+	digest := newDigest(t.lanes, b, t.maxSize, true)
+	defer digest.close()
+	if err := drain(digest); err != nil {
 		return nil, true, resilience.Abort(err)
 	}
-	s := d.sums()
-	if s.size != info.Size || s.sha256 != info.SHA256 && !s.matches(info.ETag) {
+	sums := digest.sums()
+	if sums.size != info.Size || sums.sha256 != info.SHA256 && !sums.matches(info.ETag) {
 		return nil, true, nil
 	}
-	return t.result(s), true, nil
+	return t.result(sums), true, nil
 }
 
 func drain(r io.Reader) error {
@@ -169,29 +169,29 @@ func drain(r io.Reader) error {
 func (t *transfer) send(ctx context.Context, b *body) (*store.Result, error) {
 	putCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	d := t.digest(b)
-	defer d.close()
-	g := newGate(d, t.storageStall, cancel)
-	etag, err := t.bucket.Put(putCtx, objectstore.Object{Key: t.key, Body: g, Size: b.size, ContentType: b.objectType(),
-		Meta: t.meta(b), WholeMeta: durationOf, Sums: d.whole, Progress: g.progress})
+	digest := t.digest(b)
+	defer digest.close()
+	gate := newGate(digest, t.storageStall, cancel)
+	etag, err := t.bucket.Put(putCtx, objectstore.Object{Key: t.key, Body: gate, Size: b.size, ContentType: b.objectType(),
+		Meta: t.meta(b), WholeMeta: durationOf, Sums: digest.whole, Progress: gate.progress})
 	b.end() // a Read under way returns, so that the gate can close
-	g.close()
+	gate.close()
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
-	case d.err != nil && !errors.Is(d.err, errBodyEnded):
-		return nil, resilience.Abort(d.err) // the source broke off, whatever the bucket made of it
+	case digest.err != nil && !errors.Is(digest.err, errBodyEnded):
+		return nil, resilience.Abort(digest.err) // the source broke off, whatever the bucket made of it
 	case errors.Is(context.Cause(putCtx), errStorageStalled):
 		err = resilience.Retryable(errStorageStalled)
 	}
-	if !d.complete(b.size) || objectstore.CauseOf(err).Reason != "" {
+	if !digest.complete(b.size) || objectstore.CauseOf(err).Reason != "" {
 		return nil, orIncomplete(err)
 	}
-	s := d.sums()
-	if err == nil && (t.bucket.Checksum().Sent() || s.matches(etag)) {
-		return t.result(s), nil // the store has verified the checksum, or took the MD5 of what it keeps
+	sums := digest.sums()
+	if err == nil && (t.bucket.Checksum().Sent() || sums.matches(etag)) {
+		return t.result(sums), nil // the store has verified the checksum, or took the MD5 of what it keeps
 	}
-	result, verr := t.verify(ctx, s, etag)
+	result, verr := t.verify(ctx, sums, etag)
 	if verr != nil && err != nil {
 		return nil, err // not stored, and why
 	}

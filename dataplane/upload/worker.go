@@ -246,7 +246,7 @@ func (w *worker) settleFault(ctx context.Context, log *slog.Logger, rec *store.R
 		wait = max(wait, min(f.wait, 2*time.Minute))
 		w.trouble.add(f, episode, time.Now().Add(wait))
 	}
-	d := decide(*rec, f, time.Now(), wait)
+	decision := decide(*rec, f, time.Now(), wait)
 	w.metrics.end(f.code)
 	log = log.With("code", f.code, "reason", f.text)
 	if f.code == CodeStorageUnavailable && f.cause != nil {
@@ -256,25 +256,25 @@ func (w *worker) settleFault(ctx context.Context, log *slog.Logger, rec *store.R
 		log = log.With("cause", f.detail)
 	}
 	err := w.settle(ctx, func(ctx context.Context) error {
-		if d.Fail {
+		if decision.Fail {
 			return w.db.Fail(ctx, w.o.Owner, rec.ID, f.code, f.text)
 		}
 		return w.db.RetryLater(ctx, w.o.Owner, rec.ID, store.LaterAttempt{
-			At:      d.At,
+			At:      decision.At,
 			Code:    f.code,
 			Message: f.text,
-			Counted: d.Count,
+			Counted: decision.Count,
 		})
 	})
 	switch {
 	case err != nil:
 		log.Warn("not uploaded, and the queue could not be told", "error", err)
-	case d.Fail:
+	case decision.Fail:
 		log.Error("failed")
 		if err := w.mover.discard(ctx, rec); err != nil {
 			log.Warn("what the bucket may hold of it could not be removed", "error", err)
 		}
 	default:
-		log.Info("not uploaded yet", "again", d.At.UTC().Format(time.RFC3339))
+		log.Info("not uploaded yet", "again", decision.At.UTC().Format(time.RFC3339))
 	}
 }

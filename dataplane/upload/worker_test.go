@@ -23,7 +23,7 @@ import (
 // TestSource : whatever the source does, one run ends with the object equal to the source.
 func TestSource(t *testing.T) {
 	noLeak(t)
-	r := newRig(t)
+	rig := newRig(t)
 	part := int64(objectstore.PartSize)
 	tests := map[string]struct {
 		size   int64
@@ -45,23 +45,23 @@ func TestSource(t *testing.T) {
 	for name, tc := range tests {
 		n++
 		sid := fmt.Sprintf("sid%02d", n)
-		r.exotel.Set("/exotelrecordings/acme1/"+sid+".mp3", tc.quirks)
-		ids[name], paths[name] = r.queue(sid, tc.size)
+		rig.exotel.Set("/exotelrecordings/acme1/"+sid+".mp3", tc.quirks)
+		ids[name], paths[name] = rig.queue(sid, tc.size)
 	}
-	if err := r.run(t.Context()); err != nil {
+	if err := rig.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			r := *r
-			r.t = t
-			r.wantUploaded(ids[name], paths[name], tc.size)
+			rig := *rig
+			rig.t = t
+			rig.wantUploaded(ids[name], paths[name], tc.size)
 		})
 	}
-	if got := len(r.objects()); got != len(tests) {
+	if got := len(rig.objects()); got != len(tests) {
 		t.Errorf("the bucket holds %d objects, want %d", got, len(tests))
 	}
-	r.wantNoLeftovers()
+	rig.wantNoLeftovers()
 }
 
 // TestSourceNotYet : what cannot be fetched now waits, and is fetched when it can.
@@ -84,27 +84,27 @@ func TestSourceNotYet(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			noLeak(t)
-			r := newRig(t)
-			id, path := r.queue("sid1", tc.size)
-			r.exotel.Set(path, tc.quirks)
+			rig := newRig(t)
+			id, path := rig.queue("sid1", tc.size)
+			rig.exotel.Set(path, tc.quirks)
 			begun := time.Now()
-			if err := r.run(t.Context()); err != nil {
+			if err := rig.run(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			rec := r.wantLater(id, tc.wantCode, 1)
+			rec := rig.wantLater(id, tc.wantCode, 1)
 			if wait := rec.AvailableAt.Sub(begun); wait < 20*time.Second || wait > time.Minute {
 				t.Errorf("due again in %s, want about half a minute", wait)
 			}
-			r.wantNoLeftovers()
+			rig.wantNoLeftovers()
 			if tc.size == 0 {
 				return // stays empty
 			}
-			r.exotel.Set(path, exotelsim.Quirks{})
-			r.makeDue()
-			if err := r.run(t.Context()); err != nil {
+			rig.exotel.Set(path, exotelsim.Quirks{})
+			rig.makeDue()
+			if err := rig.run(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			r.wantUploaded(id, path, tc.size)
+			rig.wantUploaded(id, path, tc.size)
 		})
 	}
 }
@@ -112,40 +112,40 @@ func TestSourceNotYet(t *testing.T) {
 // TestFailed : what can never be uploaded says so, with what to do, and leaves no object.
 func TestFailed(t *testing.T) {
 	noLeak(t)
-	r := newRig(t)
-	r.o.MaxSize = 50_000
+	rig := newRig(t)
+	rig.o.MaxSize = 50_000
 	ids := map[string]string{}
-	ids[CodeSourceTooLarge], _ = r.queue("big", 50_001)
-	chunked, path := r.queue("bigchunked", 50_001)
-	r.exotel.Set(path, exotelsim.Quirks{NoLength: true})
+	ids[CodeSourceTooLarge], _ = rig.queue("big", 50_001)
+	chunked, path := rig.queue("bigchunked", 50_001)
+	rig.exotel.Set(path, exotelsim.Quirks{NoLength: true})
 	ids[CodeSourceTooLarge+" unannounced"] = chunked
-	ids[CodeSourceRefused+" foreign host"] = r.queueURL("foreign", "http://evil.example/x.mp3")
-	gone, path := r.queue("gone", 10)
-	r.exotel.Set(path, exotelsim.Quirks{Status: 410})
+	ids[CodeSourceRefused+" foreign host"] = rig.queueURL("foreign", "http://evil.example/x.mp3")
+	gone, path := rig.queue("gone", 10)
+	rig.exotel.Set(path, exotelsim.Quirks{Status: 410})
 	ids[CodeSourceRefused+" gone"] = gone
-	late, path := r.queue("late", 10)
-	r.exotel.Set(path, exotelsim.Quirks{Status: 404})
+	late, path := rig.queue("late", 10)
+	rig.exotel.Set(path, exotelsim.Quirks{Status: 404})
 	ids[CodeSourceNotReady] = late
-	r.sql(`UPDATE recordings SET attempts = max_attempts - 1, created_at = now() - interval '3 hours' WHERE id = $1`, late)
-	young, path := r.queue("young", 10)
-	r.exotel.Set(path, exotelsim.Quirks{Status: 404})
-	r.sql(`UPDATE recordings SET attempts = max_attempts + 3 WHERE id = $1`, young)
-	if err := r.run(t.Context()); err != nil {
+	rig.sql(`UPDATE recordings SET attempts = max_attempts - 1, created_at = now() - interval '3 hours' WHERE id = $1`, late)
+	young, path := rig.queue("young", 10)
+	rig.exotel.Set(path, exotelsim.Quirks{Status: 404})
+	rig.sql(`UPDATE recordings SET attempts = max_attempts + 3 WHERE id = $1`, young)
+	if err := rig.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for what, id := range ids {
-		rec := r.recording(id)
+		rec := rig.recording(id)
 		if code, _, _ := strings.Cut(what, " "); rec.State != store.StateFailed || rec.LastErrorCode != code || rec.LastError == "" {
 			t.Errorf("%s: %s %s %q", what, rec.State, rec.LastErrorCode, rec.LastError)
 		}
 	}
-	if rec := r.recording(young); rec.State != store.StatePending {
+	if rec := rig.recording(young); rec.State != store.StatePending {
 		t.Errorf("a recording within its first two hours is %s", rec.State)
 	}
-	if keys := r.objects(); len(keys) != 0 {
+	if keys := rig.objects(); len(keys) != 0 {
 		t.Errorf("objects %v", keys)
 	}
-	r.wantNoLeftovers()
+	rig.wantNoLeftovers()
 }
 
 // TestStorageFaults : the bucket's side breaks in every way that a client can see; the object is right in the end.
@@ -179,25 +179,25 @@ func TestStorageFaults(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			noLeak(t)
-			r := newRig(t)
+			rig := newRig(t)
 			var puts atomic.Int32
-			proxy := s3test.NewProxy(t, r.s3, func(req *http.Request) s3test.Fault {
+			proxy := s3test.NewProxy(t, rig.s3, func(req *http.Request) s3test.Fault {
 				n := puts.Load()
 				if isPut(req) {
 					n = puts.Add(1)
 				}
 				return tc.fault(n, req)
 			})
-			r.cfg.Endpoint = proxy.URL
-			id, path := r.queue("sid1", tc.size)
-			if err := r.run(t.Context()); err != nil {
+			rig.cfg.Endpoint = proxy.URL
+			id, path := rig.queue("sid1", tc.size)
+			if err := rig.run(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			r.wantUploaded(id, path, tc.size)
+			rig.wantUploaded(id, path, tc.size)
 			if n := puts.Load(); n != tc.puts {
 				t.Errorf("%d PUTs, want %d", n, tc.puts)
 			}
-			r.wantNoLeftovers()
+			rig.wantNoLeftovers()
 		})
 	}
 }
@@ -205,37 +205,37 @@ func TestStorageFaults(t *testing.T) {
 // TestAlwaysCorrupt : an object that is never right is never reported as uploaded.
 func TestAlwaysCorrupt(t *testing.T) {
 	noLeak(t)
-	r := newRig(t)
-	proxy := s3test.NewProxy(t, r.s3, func(req *http.Request) s3test.Fault {
+	rig := newRig(t)
+	proxy := s3test.NewProxy(t, rig.s3, func(req *http.Request) s3test.Fault {
 		if req.Method == http.MethodPut {
 			return s3test.Corrupt
 		}
 		return s3test.Pass
 	})
-	r.cfg.Endpoint = proxy.URL
-	id, path := r.queue("sid1", 100_000)
-	if err := r.run(t.Context()); err != nil {
+	rig.cfg.Endpoint = proxy.URL
+	id, path := rig.queue("sid1", 100_000)
+	if err := rig.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.wantLater(id, CodeStorageMismatch, 1)
+	rig.wantLater(id, CodeStorageMismatch, 1)
 	// The next pod finds the wrong object of this one, and replaces it.
-	r.cfg.Endpoint = r.s3.Endpoint
-	r.makeDue()
-	if err := r.run(t.Context()); err != nil {
+	rig.cfg.Endpoint = rig.s3.Endpoint
+	rig.makeDue()
+	if err := rig.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.wantUploaded(id, path, 100_000)
+	rig.wantUploaded(id, path, 100_000)
 	// Had it been the last attempt, the wrong object would be gone.
-	id2, _ := r.queue("sid2", 100_000)
-	r.sql(`UPDATE recordings SET attempts = max_attempts, created_at = now() - interval '3 hours'`)
-	r.cfg.Endpoint = proxy.URL
-	if err := r.run(t.Context()); err != nil {
+	id2, _ := rig.queue("sid2", 100_000)
+	rig.sql(`UPDATE recordings SET attempts = max_attempts, created_at = now() - interval '3 hours'`)
+	rig.cfg.Endpoint = proxy.URL
+	if err := rig.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if rec := r.recording(id2); rec.State != store.StateFailed || rec.LastErrorCode != CodeStorageMismatch {
+	if rec := rig.recording(id2); rec.State != store.StateFailed || rec.LastErrorCode != CodeStorageMismatch {
 		t.Errorf("%s %s, want failed", rec.State, rec.LastErrorCode)
 	}
-	if n := len(r.objects()); n != 1 {
+	if n := len(rig.objects()); n != 1 {
 		t.Errorf("%d objects, want 1", n)
 	}
 }
@@ -245,26 +245,26 @@ func TestEarlierTry(t *testing.T) {
 	for name, chunked := range map[string]bool{"one PUT": false, "parts": true} {
 		t.Run(name, func(t *testing.T) {
 			noLeak(t)
-			r := newRig(t)
+			rig := newRig(t)
 			size := int64(objectstore.PartSize + 100)
-			id, path := r.queue("sid1", size)
-			r.exotel.Set(path, exotelsim.Quirks{NoLength: chunked})
-			if err := r.run(t.Context()); err != nil {
+			id, path := rig.queue("sid1", size)
+			rig.exotel.Set(path, exotelsim.Quirks{NoLength: chunked})
+			if err := rig.run(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			r.requeue(id)
+			rig.requeue(id)
 			var puts atomic.Int32
-			proxy := s3test.NewProxy(t, r.s3, func(req *http.Request) s3test.Fault {
+			proxy := s3test.NewProxy(t, rig.s3, func(req *http.Request) s3test.Fault {
 				if req.Method == http.MethodPut || req.Method == http.MethodPost {
 					puts.Add(1)
 				}
 				return s3test.Pass
 			})
-			r.cfg.Endpoint = proxy.URL
-			if err := r.run(t.Context()); err != nil {
+			rig.cfg.Endpoint = proxy.URL
+			if err := rig.run(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			r.wantUploaded(id, path, size)
+			rig.wantUploaded(id, path, size)
 			if n := puts.Load(); n != 0 {
 				t.Errorf("%d PUTs, want none", n)
 			}
@@ -275,33 +275,33 @@ func TestEarlierTry(t *testing.T) {
 // TestStorageOutage : the store is down for a while; no attempt is burnt, and the same pod goes on afterwards.
 func TestStorageOutage(t *testing.T) {
 	noLeak(t)
-	r := newRig(t)
-	r.o.FaultTries = 1000
-	r.o.IdleExit = time.Second
+	rig := newRig(t)
+	rig.o.FaultTries = 1000
+	rig.o.IdleExit = time.Second
 	// Without tries in the call itself the breaker opens soon, and what is left of the outage is the tenant's, not a recording's.
-	r.o.Registry = resilience.NewRegistry(resilience.Options{FailureThreshold: 1, OpenFor: 200 * time.Millisecond,
+	rig.o.Registry = resilience.NewRegistry(resilience.Options{FailureThreshold: 1, OpenFor: 200 * time.Millisecond,
 		Policy: resilience.Policy{MaxAttempts: 1}}, nil)
-	r.s3.Stop(t)
+	rig.s3.Stop(t)
 	ids := map[string]string{}
 	for i := range 6 {
-		id, path := r.queue(fmt.Sprintf("sid%d", i), 50_000)
+		id, path := rig.queue(fmt.Sprintf("sid%d", i), 50_000)
 		ids[id] = path
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- r.run(context.Background()) }()
+	go func() { ended <- rig.run(context.Background()) }()
 	time.Sleep(700 * time.Millisecond)
-	r.s3.Start(t)
+	rig.s3.Start(t)
 	for range 100 {
-		r.makeDue()
+		rig.makeDue()
 		select {
 		case err := <-ended:
 			if err != nil {
 				t.Fatal(err)
 			}
 			for id, path := range ids {
-				r.wantUploaded(id, path, 50_000)
+				rig.wantUploaded(id, path, 50_000)
 			}
-			r.wantNoLeftovers()
+			rig.wantNoLeftovers()
 			return
 		case <-time.After(100 * time.Millisecond):
 		}
@@ -313,19 +313,19 @@ func TestStorageOutage(t *testing.T) {
 // other is touched.
 func TestRunEndsAfterItsTime(t *testing.T) {
 	noLeak(t)
-	r := newRig(t)
-	r.o.Concurrency, r.o.MaxRun = 1, 30*time.Millisecond
+	rig := newRig(t)
+	rig.o.Concurrency, rig.o.MaxRun = 1, 30*time.Millisecond
 	var ids []string
 	for i := range 60 {
-		id, _ := r.queue(fmt.Sprintf("sid%d", i), 100_000)
+		id, _ := rig.queue(fmt.Sprintf("sid%d", i), 100_000)
 		ids = append(ids, id)
 	}
-	if err := r.run(t.Context()); err != nil {
+	if err := rig.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	states := map[store.RecordingState]int{}
 	for _, id := range ids {
-		rec := r.recording(id)
+		rec := rig.recording(id)
 		states[rec.State]++
 		if rec.State == store.StatePending && rec.Attempts != 0 {
 			t.Errorf("recording %s lost an attempt", id)
@@ -396,24 +396,24 @@ func TestTerminated(t *testing.T) {
 	for name, q := range map[string]exotelsim.Quirks{"one PUT": {BytesPerSecond: 200_000}, "parts": {NoLength: true}} {
 		t.Run(name, func(t *testing.T) {
 			noLeak(t)
-			r := newRig(t)
+			rig := newRig(t)
 			var second atomic.Bool
-			proxy := s3test.NewProxy(t, r.s3, func(req *http.Request) s3test.Fault {
+			proxy := s3test.NewProxy(t, rig.s3, func(req *http.Request) s3test.Fault {
 				if req.URL.Query().Get("partNumber") == "2" {
 					second.Store(true)
 					return s3test.Hang
 				}
 				return s3test.Pass
 			})
-			r.cfg.Endpoint = proxy.URL
-			id, path := r.queue("sid1", size)
-			r.exotel.Set(path, q)
+			rig.cfg.Endpoint = proxy.URL
+			id, path := rig.queue("sid1", size)
+			rig.exotel.Set(path, q)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			ended := make(chan error, 1)
-			go func() { ended <- r.run(ctx) }()
+			go func() { ended <- rig.run(ctx) }()
 			eventually.Within(5*time.Second).Holds(t, "the middle of the file", func() bool {
-				return second.Load() || !q.NoLength && r.exotel.BytesServed() > 100_000
+				return second.Load() || !q.NoLength && rig.exotel.BytesServed() > 100_000
 			})
 			begun := time.Now()
 			cancel()
@@ -423,16 +423,16 @@ func TestTerminated(t *testing.T) {
 			if took := time.Since(begun); took > 3*time.Second {
 				t.Errorf("it took %s to end", took)
 			}
-			r.wantNoLeftovers()
-			if rec := r.recording(id); rec.State != store.StatePending || rec.Attempts != 0 || !rec.UploadStarted {
+			rig.wantNoLeftovers()
+			if rec := rig.recording(id); rec.State != store.StatePending || rec.Attempts != 0 || !rec.UploadStarted {
 				t.Errorf("row says %s after %d attempts, want pending after 0", rec.State, rec.Attempts)
 			}
-			r.cfg.Endpoint = r.s3.Endpoint
-			r.exotel.Set(path, exotelsim.Quirks{})
-			if err := r.run(t.Context()); err != nil {
+			rig.cfg.Endpoint = rig.s3.Endpoint
+			rig.exotel.Set(path, exotelsim.Quirks{})
+			if err := rig.run(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			r.wantUploaded(id, path, size)
+			rig.wantUploaded(id, path, size)
 		})
 	}
 }
@@ -442,38 +442,38 @@ func TestTerminated(t *testing.T) {
 func TestDrain(t *testing.T) {
 	const size = 300_000
 	noLeak(t)
-	r := newRig(t)
-	r.o.Concurrency, r.o.Drain, r.o.Lease = 2, 4*time.Second, time.Second // leases are renewed meanwhile
-	short, shortPath := r.queue("short", size)
-	long, longPath := r.queue("long", size)
-	r.exotel.Set(shortPath, exotelsim.Quirks{BytesPerSecond: 150_000})
-	r.exotel.Set(longPath, exotelsim.Quirks{BytesPerSecond: 10_000})
+	rig := newRig(t)
+	rig.o.Concurrency, rig.o.Drain, rig.o.Lease = 2, 4*time.Second, time.Second // leases are renewed meanwhile
+	short, shortPath := rig.queue("short", size)
+	long, longPath := rig.queue("long", size)
+	rig.exotel.Set(shortPath, exotelsim.Quirks{BytesPerSecond: 150_000})
+	rig.exotel.Set(longPath, exotelsim.Quirks{BytesPerSecond: 10_000})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error, 1)
-	go func() { ended <- r.run(ctx) }()
+	go func() { ended <- rig.run(ctx) }()
 	eventually.Within(5*time.Second).Holds(t, "both files are under way", func() bool {
-		leased := r.recording(short).State == store.StateLeased && r.recording(long).State == store.StateLeased
-		return leased && r.exotel.BytesServed() > 20_000
+		leased := rig.recording(short).State == store.StateLeased && rig.recording(long).State == store.StateLeased
+		return leased && rig.exotel.BytesServed() > 20_000
 	})
-	next, nextPath := r.queue("next", size)
+	next, nextPath := rig.queue("next", size)
 	cancel()
 	if err := ends(t, ended, 10*time.Second); !errors.Is(err, ErrTerminated) || ExitCode(err) != ExitTerminated {
 		t.Errorf("ended with %v, want %v", err, ErrTerminated)
 	}
-	r.wantUploaded(short, shortPath, size)
-	r.wantNoLeftovers()
+	rig.wantUploaded(short, shortPath, size)
+	rig.wantNoLeftovers()
 	for _, id := range []string{long, next} {
-		if rec := r.recording(id); rec.State != store.StatePending || rec.Attempts != 0 {
+		if rec := rig.recording(id); rec.State != store.StatePending || rec.Attempts != 0 {
 			t.Errorf("%s is %s after %d attempts, want pending after 0", rec.CallSID, rec.State, rec.Attempts)
 		}
 	}
-	r.exotel.Set(longPath, exotelsim.Quirks{})
-	if err := r.run(t.Context()); err != nil {
+	rig.exotel.Set(longPath, exotelsim.Quirks{})
+	if err := rig.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.wantUploaded(long, longPath, size)
-	r.wantUploaded(next, nextPath, size)
+	rig.wantUploaded(long, longPath, size)
+	rig.wantUploaded(next, nextPath, size)
 }
 
 // ends waits for a run to end and returns how.
@@ -491,20 +491,20 @@ func ends(t *testing.T, ended <-chan error, within time.Duration) error {
 // TestLeaseLost : somebody else took the recording; this pod stops and does not touch its row.
 func TestLeaseLost(t *testing.T) {
 	noLeak(t)
-	r := newRig(t)
-	r.o.Lease = 600 * time.Millisecond
-	r.exotel.SetAll(exotelsim.Quirks{BytesPerSecond: 50_000})
-	id, _ := r.queue("sid1", 10<<20)
+	rig := newRig(t)
+	rig.o.Lease = 600 * time.Millisecond
+	rig.exotel.SetAll(exotelsim.Quirks{BytesPerSecond: 50_000})
+	id, _ := rig.queue("sid1", 10<<20)
 	ended := make(chan error, 1)
-	go func() { ended <- r.run(context.Background()) }()
+	go func() { ended <- rig.run(context.Background()) }()
 	eventually.Within(5*time.Second).Holds(t, "the upload to begin", func() bool {
-		return r.recording(id).UploadStarted
+		return rig.recording(id).UploadStarted
 	})
-	r.sql(`UPDATE recordings SET lease_owner = 'other', lease_until = now() + interval '1 hour'`)
+	rig.sql(`UPDATE recordings SET lease_owner = 'other', lease_until = now() + interval '1 hour'`)
 	if err := ends(t, ended, 10*time.Second); err != nil {
 		t.Errorf("ended with %v", err)
 	}
-	if rec := r.recording(id); rec.State != store.StateLeased || rec.Attempts != 0 {
+	if rec := rig.recording(id); rec.State != store.StateLeased || rec.Attempts != 0 {
 		t.Errorf("row says %s, %d attempts; the other's lease was touched", rec.State, rec.Attempts)
 	}
 }
@@ -512,15 +512,15 @@ func TestLeaseLost(t *testing.T) {
 // TestHeartbeat : a transfer that takes longer than its lease keeps it.
 func TestHeartbeat(t *testing.T) {
 	noLeak(t)
-	r := newRig(t)
-	r.o.Lease = 600 * time.Millisecond
-	id, path := r.queue("sid1", 200_000)
-	r.exotel.Set(path, exotelsim.Quirks{BytesPerSecond: 100_000})
-	if err := r.run(t.Context()); err != nil {
+	rig := newRig(t)
+	rig.o.Lease = 600 * time.Millisecond
+	id, path := rig.queue("sid1", 200_000)
+	rig.exotel.Set(path, exotelsim.Quirks{BytesPerSecond: 100_000})
+	if err := rig.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.wantUploaded(id, path, 200_000)
-	if n := r.exotel.Requests(path); n != 1 {
+	rig.wantUploaded(id, path, 200_000)
+	if n := rig.exotel.Requests(path); n != 1 {
 		t.Errorf("fetched %d times, want once", n)
 	}
 }
@@ -528,55 +528,55 @@ func TestHeartbeat(t *testing.T) {
 // TestDatabaseOutage : the database goes away in the middle of a file and comes back; nothing is lost.
 func TestDatabaseOutage(t *testing.T) {
 	noLeak(t)
-	r := newRig(t)
-	r.o.Lease = 20 * time.Second
-	r.o.DatabasePatience = time.Minute
-	id, path := r.queue("sid1", 100_000)
-	r.exotel.Set(path, exotelsim.Quirks{BytesPerSecond: 100_000})
+	rig := newRig(t)
+	rig.o.Lease = 20 * time.Second
+	rig.o.DatabasePatience = time.Minute
+	id, path := rig.queue("sid1", 100_000)
+	rig.exotel.Set(path, exotelsim.Quirks{BytesPerSecond: 100_000})
 	ended := make(chan error, 1)
-	go func() { ended <- r.run(context.Background()) }()
+	go func() { ended <- rig.run(context.Background()) }()
 	eventually.Within(5*time.Second).Holds(t, "the upload to begin", func() bool {
-		return r.recording(id).UploadStarted
+		return rig.recording(id).UploadStarted
 	})
-	r.pg.Stop(t)
+	rig.pg.Stop(t)
 	time.Sleep(1500 * time.Millisecond)
-	r.pg.Start(t)
+	rig.pg.Start(t)
 	if err := ends(t, ended, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	r.wantUploaded(id, path, 100_000)
+	rig.wantUploaded(id, path, 100_000)
 }
 
 // TestDatabaseStartsLater starts a pod before its database: it waits, and then uploads.
 func TestDatabaseStartsLater(t *testing.T) {
 	noLeak(t)
-	r := newRig(t)
-	r.o.DatabasePatience = time.Minute
-	id, path := r.queue("sid1", 10_000)
-	r.pg.StopFast(t)
+	rig := newRig(t)
+	rig.o.DatabasePatience = time.Minute
+	id, path := rig.queue("sid1", 10_000)
+	rig.pg.StopFast(t)
 	ended := make(chan error, 1)
-	go func() { ended <- r.run(context.Background()) }()
+	go func() { ended <- rig.run(context.Background()) }()
 	select {
 	case err := <-ended:
 		t.Fatalf("it does not wait: %v", err)
 	case <-time.After(1500 * time.Millisecond):
 	}
-	r.pg.Start(t)
+	rig.pg.Start(t)
 	if err := ends(t, ended, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	r.wantUploaded(id, path, 10_000)
+	rig.wantUploaded(id, path, 10_000)
 }
 
 // TestTerminatedBeforeDatabase terminates a pod that waits for its database.
 func TestTerminatedBeforeDatabase(t *testing.T) {
 	noLeak(t)
-	r := newRig(t)
-	r.o.DatabasePatience = time.Minute
-	r.cfg.DatabaseURL = "postgres://u:p@127.0.0.1:1/x"
+	rig := newRig(t)
+	rig.o.DatabasePatience = time.Minute
+	rig.cfg.DatabaseURL = "postgres://u:p@127.0.0.1:1/x"
 	ctx, terminate := context.WithTimeout(t.Context(), time.Second)
 	defer terminate()
-	if err := r.run(ctx); ExitCode(err) != ExitTerminated {
+	if err := rig.run(ctx); ExitCode(err) != ExitTerminated {
 		t.Errorf("it ends with %v", err)
 	}
 }

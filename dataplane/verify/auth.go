@@ -98,15 +98,15 @@ func Verify(cfg *tenantconfig.Webhooks, r *Request) Verdict {
 		return Verdict{Reason: ReasonNoVerifier, Missing: bare(r)}
 	}
 	findings := hear(cfg, r)
-	v := anyOf(findings)
+	verdict := anyOf(findings)
 	if cfg.RequireAll {
-		v = allOf(findings)
+		verdict = allOf(findings)
 	}
-	if !v.OK {
-		v.SignedDigest = nil
-		v.Reason, v.Missing = refusal(findings), bare(r)
+	if !verdict.OK {
+		verdict.SignedDigest = nil
+		verdict.Reason, verdict.Missing = refusal(findings), bare(r)
 	}
-	return v
+	return verdict
 }
 
 // AcceptsHead reports whether the tenant's verifiers accept the request whatever its body is. If it does not, Verify

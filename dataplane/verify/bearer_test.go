@@ -60,9 +60,9 @@ func TestStandardWebhooks(t *testing.T) {
 		"no secret":      {func(w *tenantconfig.Webhooks, _ *verify.Request) { w.Standard.Secrets = nil }, refused(verify.ReasonWrongStandard)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg, r := standardVector()
-			tc.change(cfg, r)
-			wantVerdict(t, tc.want, verify.Verify(cfg, r))
+			cfg, request := standardVector()
+			tc.change(cfg, request)
+			wantVerdict(t, tc.want, verify.Verify(cfg, request))
 		})
 	}
 }
@@ -109,17 +109,17 @@ func TestToken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := &tenantconfig.Webhooks{Token: &tenantconfig.Token{Query: tc.parameter, Secrets: sensitive(firstToken, secondToken)}}
-			r := post(statusBody, "Content-Type", form)
-			r.URL.RawQuery, r.PathToken = tc.query, tc.path
-			wantVerdict(t, tc.want, verify.Verify(cfg, r))
+			request := post(statusBody, "Content-Type", form)
+			request.URL.RawQuery, request.PathToken = tc.query, tc.path
+			wantVerdict(t, tc.want, verify.Verify(cfg, request))
 		})
 	}
 	t.Run("no token is active", func(t *testing.T) {
 		cfg := &tenantconfig.Webhooks{Token: &tenantconfig.Token{}}
 		for _, token := range []string{"", "x"} {
-			r := post(statusBody, "Content-Type", form)
-			r.PathToken = token
-			if v := verify.Verify(cfg, r); v.OK {
+			request := post(statusBody, "Content-Type", form)
+			request.PathToken = token
+			if verdict := verify.Verify(cfg, request); verdict.OK {
 				t.Errorf("token %q got through", token)
 			}
 		}
@@ -159,11 +159,11 @@ func TestBasicAuth(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := &tenantconfig.Webhooks{Basic: &tenantconfig.BasicAuth{Users: []tenantconfig.User{{Name: "exotel", Password: "first password"},
 				{Name: "relay", Password: "second: password"}}}}
-			r := post(statusBody, "Content-Type", form)
-			r.Header["Authorization"] = tc.values
-			wantVerdict(t, tc.want, verify.Verify(cfg, r))
+			request := post(statusBody, "Content-Type", form)
+			request.Header["Authorization"] = tc.values
+			wantVerdict(t, tc.want, verify.Verify(cfg, request))
 			cfg.Basic.Users = nil
-			if verify.Verify(cfg, r).OK {
+			if verify.Verify(cfg, request).OK {
 				t.Error("without any user it got through")
 			}
 		})
@@ -186,19 +186,19 @@ func TestAddress(t *testing.T) {
 		"v4 as v6 with zero": {"::203.0.113.1", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := post(statusBody, "Content-Type", form)
-			r.ClientIP = netip.MustParseAddr(tc.addr)
+			request := post(statusBody, "Content-Type", form)
+			request.ClientIP = netip.MustParseAddr(tc.addr)
 			want := accepted(true, true)
 			if !tc.want {
 				want = missing(verify.ReasonWrongAddress)
 			}
-			wantVerdict(t, want, verify.Verify(&tenantconfig.Webhooks{AllowedCIDRs: allowed}, r))
+			wantVerdict(t, want, verify.Verify(&tenantconfig.Webhooks{AllowedCIDRs: allowed}, request))
 		})
 	}
 	t.Run("none", func(t *testing.T) {
-		r := post(statusBody, "Content-Type", form)
-		r.ClientIP = netip.Addr{}
+		request := post(statusBody, "Content-Type", form)
+		request.ClientIP = netip.Addr{}
 		everywhere := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0"), {}}
-		wantVerdict(t, missing(verify.ReasonWrongAddress), verify.Verify(&tenantconfig.Webhooks{AllowedCIDRs: everywhere}, r))
+		wantVerdict(t, missing(verify.ReasonWrongAddress), verify.Verify(&tenantconfig.Webhooks{AllowedCIDRs: everywhere}, request))
 	})
 }

@@ -17,25 +17,25 @@ func BenchmarkVerify(b *testing.B) {
 		return signatureOf(scheme, secrets...), post(body, "X-Exotel-Signature", hex.EncodeToString(mac(scheme, firstSecret, body)))
 	}
 	urlAndForm := func() (*tenantconfig.Webhooks, *verify.Request) {
-		s := urlSigned()
-		return s.cfg, s.r()
+		signedRequest := urlSigned()
+		return signedRequest.cfg, signedRequest.r()
 	}
 	token := func() (*tenantconfig.Webhooks, *verify.Request) {
-		r := post(body, "Content-Type", form)
-		r.URL.RawQuery = "token=" + secondToken
-		return &tenantconfig.Webhooks{Token: &tenantconfig.Token{Secrets: sensitive(secondToken)}}, r
+		request := post(body, "Content-Type", form)
+		request.URL.RawQuery = "token=" + secondToken
+		return &tenantconfig.Webhooks{Token: &tenantconfig.Token{Secrets: sensitive(secondToken)}}, request
 	}
 	basic := func() (*tenantconfig.Webhooks, *verify.Request) {
 		return &tenantconfig.Webhooks{Basic: &tenantconfig.BasicAuth{Users: []tenantconfig.User{{Name: "exotel", Password: password}}}},
 			post(body, "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("exotel:"+password)))
 	}
 	all := func() (*tenantconfig.Webhooks, *verify.Request) {
-		cfg, r := &tenantconfig.Webhooks{RequireAll: true}, post(statusBody, "Content-Type", form)
+		cfg, request := &tenantconfig.Webhooks{RequireAll: true}, post(statusBody, "Content-Type", form)
 		for _, p := range proofs() {
 			p.configure(cfg)
-			p.good(r)
+			p.good(request)
 		}
-		return cfg, r
+		return cfg, request
 	}
 	for name, prepare := range map[string]func() (*tenantconfig.Webhooks, *verify.Request){
 		"HMACSHA1":             func() (*tenantconfig.Webhooks, *verify.Request) { return signed(sha1Scheme, firstSecret) },
@@ -48,10 +48,10 @@ func BenchmarkVerify(b *testing.B) {
 		"all five":             all,
 	} {
 		b.Run(name, func(b *testing.B) {
-			cfg, r := prepare()
+			cfg, request := prepare()
 			b.ReportAllocs()
 			for b.Loop() {
-				if !verify.Verify(cfg, r).OK {
+				if !verify.Verify(cfg, request).OK {
 					b.Fatal("refused")
 				}
 			}

@@ -35,26 +35,26 @@ func (c content) accepted() finding {
 	}
 	// The bytes as they are signed, without a mark between names and values. A signature that is right for them is right
 	// for parameters that are split otherwise too, and these must not be another event.
-	h := sha256.New()
+	hash := sha256.New()
 	for _, p := range c.parts {
-		_, _ = h.Write(p) // a hash never fails
+		_, _ = hash.Write(p) // a hash never fails
 	}
-	f.digest = h.Sum(nil)
+	f.digest = hash.Sum(nil)
 	return f
 }
 
 // wholeDigest is a SHA-256 of what is signed, without the boundary of a multipart body: a sender makes another one at
 // each delivery. The boundary is read from the bytes themselves, since an attacker can change the Content-Type.
 func wholeDigest(signed []byte) []byte {
-	h := sha256.New()
+	hash := sha256.New()
 	if boundary := delimiter(signed); boundary != nil {
 		for part := range bytes.SplitSeq(signed, boundary) {
-			_, _ = fmt.Fprintf(h, "%d:%s", len(part), part) // a hash never fails
+			_, _ = fmt.Fprintf(hash, "%d:%s", len(part), part) // a hash never fails
 		}
-		return h.Sum(nil)
+		return hash.Sum(nil)
 	}
-	_, _ = h.Write(signed)
-	return h.Sum(nil)
+	_, _ = hash.Write(signed)
+	return hash.Sum(nil)
 }
 
 // delimiter returns the first line of a multipart body, which is "--" and its boundary of at most 70 bytes (RFC 2046);

@@ -73,18 +73,18 @@ func TestURLAndParameters(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := signatureOf(sha1Scheme, firstSecret)
 			cfg.Signature.SignedContent = tenantconfig.SignedURLAndParameters
-			r := post(tc.body, "X-Exotel-Signature", base64.StdEncoding.EncodeToString(mac(sha1Scheme, firstSecret, tc.url+tc.signed)))
-			r.Method, r.URL = tc.method, mustURL(tc.url)
-			r.Header.Set("Content-Type", tc.contentType)
-			wantVerdict(t, tc.want, verify.Verify(cfg, r))
+			request := post(tc.body, "X-Exotel-Signature", base64.StdEncoding.EncodeToString(mac(sha1Scheme, firstSecret, tc.url+tc.signed)))
+			request.Method, request.URL = tc.method, mustURL(tc.url)
+			request.Header.Set("Content-Type", tc.contentType)
+			wantVerdict(t, tc.want, verify.Verify(cfg, request))
 		})
 	}
 	t.Run("without a URL nothing gets through", func(t *testing.T) {
 		cfg := signatureOf(sha1Scheme, firstSecret)
 		cfg.Signature.SignedContent = tenantconfig.SignedURLAndParameters
-		r := post("", "X-Exotel-Signature", hex.EncodeToString(mac(sha1Scheme, firstSecret, "")))
-		r.URL, r.Method = nil, http.MethodGet
-		wantVerdict(t, refused(verify.ReasonWrongSignature), verify.Verify(cfg, r))
+		request := post("", "X-Exotel-Signature", hex.EncodeToString(mac(sha1Scheme, firstSecret, "")))
+		request.URL, request.Method = nil, http.MethodGet
+		wantVerdict(t, refused(verify.ReasonWrongSignature), verify.Verify(cfg, request))
 	})
 }
 
@@ -97,13 +97,13 @@ func TestPartWithLongHeader(t *testing.T) {
 	}
 	cfg := signatureOf(sha1Scheme, firstSecret)
 	cfg.Signature.SignedContent = tenantconfig.SignedURLAndParameters
-	r := post(part(`name="a"`+params.String(), "1")+"--B--\r\n", "Content-Type", "multipart/form-data; boundary=B")
-	r.Header.Set("X-Exotel-Signature", strings.Repeat("0", 40))
+	request := post(part(`name="a"`+params.String(), "1")+"--B--\r\n", "Content-Type", "multipart/form-data; boundary=B")
+	request.Header.Set("X-Exotel-Signature", strings.Repeat("0", 40))
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	v := verify.Verify(cfg, r)
+	verdict := verify.Verify(cfg, request)
 	runtime.ReadMemStats(&after)
-	if allocated := after.TotalAlloc - before.TotalAlloc; v.OK || allocated > 1<<20 {
-		t.Errorf("%+v with %d KiB allocated, want it refused with 1 MiB at most", v, allocated>>10)
+	if allocated := after.TotalAlloc - before.TotalAlloc; verdict.OK || allocated > 1<<20 {
+		t.Errorf("%+v with %d KiB allocated, want it refused with 1 MiB at most", verdict, allocated>>10)
 	}
 }

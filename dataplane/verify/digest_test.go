@@ -16,23 +16,23 @@ import (
 func TestSignedDigest(t *testing.T) {
 	ofBody := sha256.Sum256([]byte(statusBody))
 	for name, s := range signedRequests() {
-		r := s.r()
-		v := verify.Verify(s.cfg, r)
-		want := sha256.Sum256(r.Body)
+		request := s.r()
+		verdict := verify.Verify(s.cfg, request)
+		want := sha256.Sum256(request.Body)
 		other := s.url || s.cfg.Standard != nil
-		if !v.OK || len(v.SignedDigest) != sha256.Size || bytes.Equal(v.SignedDigest, want[:]) == other {
-			t.Errorf("%s: %+v, want the digest of the body unless a URL or an id is signed too", name, v)
+		if !verdict.OK || len(verdict.SignedDigest) != sha256.Size || bytes.Equal(verdict.SignedDigest, want[:]) == other {
+			t.Errorf("%s: %+v, want the digest of the body unless a URL or an id is signed too", name, verdict)
 		}
 	}
 	signature := hex.EncodeToString(mac(sha1Scheme, firstSecret, statusBody))
 	asQuery := post("", "X-Exotel-Signature", signature)
 	asQuery.Method, asQuery.URL = http.MethodGet, mustURL("https://voice.example/webhooks/exotel/passthru?"+statusBody)
-	both, r := signatureOf(sha1Scheme, firstSecret), post(statusBody, "X-Exotel-Signature", signature)
+	both, request := signatureOf(sha1Scheme, firstSecret), post(statusBody, "X-Exotel-Signature", signature)
 	both.Token = &tenantconfig.Token{Secrets: sensitive("a token of acme")}
-	r.PathToken = "a token of acme"
+	request.PathToken = "a token of acme"
 	for name, v := range map[string]verify.Verdict{
 		"in a query":   verify.Verify(signatureOf(sha1Scheme, firstSecret), asQuery),
-		"with a token": verify.Verify(both, r),
+		"with a token": verify.Verify(both, request),
 	} {
 		if !bytes.Equal(v.SignedDigest, ofBody[:]) {
 			t.Errorf("%s: %x, want %x", name, v.SignedDigest, ofBody)
@@ -50,9 +50,9 @@ func TestSignedDigest(t *testing.T) {
 	if bytes.Equal(multipart("x", "c1"), multipart("x", "c2")) {
 		t.Error("two bodies have one digest")
 	}
-	r.Header.Del("X-Exotel-Signature")
-	if v := verify.Verify(both, r); !v.OK || v.SignedDigest != nil {
-		t.Errorf("under a token alone: %+v, want no digest", v)
+	request.Header.Del("X-Exotel-Signature")
+	if verdict := verify.Verify(both, request); !verdict.OK || verdict.SignedDigest != nil {
+		t.Errorf("under a token alone: %+v, want no digest", verdict)
 	}
 }
 
@@ -63,10 +63,10 @@ func TestParametersSplitOtherwiseAreOneEvent(t *testing.T) {
 	cfg.Signature.SignedContent = tenantconfig.SignedURLAndParameters
 	signature := hex.EncodeToString(mac(sha1Scheme, firstSecret, webURL+"CallSidc1Statusbusy"))
 	verdict := func(body string) verify.Verdict {
-		r := post(body, "X-Exotel-Signature", signature)
-		r.URL = mustURL(webURL)
-		r.Header.Set("Content-Type", form)
-		return verify.Verify(cfg, r)
+		request := post(body, "X-Exotel-Signature", signature)
+		request.URL = mustURL(webURL)
+		request.Header.Set("Content-Type", form)
+		return verify.Verify(cfg, request)
 	}
 	want := verdict("CallSid=c1&Status=busy")
 	for _, body := range []string{"CallSid=c1Statusbusy", "CallSid=c1&Statusb=usy", "CallSidc1=Statusbusy"} {
@@ -79,13 +79,13 @@ func TestParametersSplitOtherwiseAreOneEvent(t *testing.T) {
 // TestSignatureLeftOut checks that a client cannot make another event of a request with two signatures by leaving out
 // one: what identifies the event is the body, which both sign.
 func TestSignatureLeftOut(t *testing.T) {
-	cfg, r := standardVector()
+	cfg, request := standardVector()
 	both := *cfg
 	both.Signature = signatureOf(sha1Scheme, firstSecret).Signature
-	r.Header.Set("X-Exotel-Signature", hex.EncodeToString(mac(sha1Scheme, firstSecret, string(r.Body))))
-	want := verify.Verify(&both, r)
-	r.Header.Del("X-Exotel-Signature")
-	if got := verify.Verify(&both, r); !got.OK || !bytes.Equal(got.SignedDigest, want.SignedDigest) {
+	request.Header.Set("X-Exotel-Signature", hex.EncodeToString(mac(sha1Scheme, firstSecret, string(request.Body))))
+	want := verify.Verify(&both, request)
+	request.Header.Del("X-Exotel-Signature")
+	if got := verify.Verify(&both, request); !got.OK || !bytes.Equal(got.SignedDigest, want.SignedDigest) {
 		t.Errorf("without the other signature: %+v, want the digest %x", got, want.SignedDigest)
 	}
 }

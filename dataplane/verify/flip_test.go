@@ -54,9 +54,9 @@ func timeSigned() signedRequest {
 	cfg := signatureOf(sha256Scheme, firstSecret)
 	cfg.Signature.SignedContent, cfg.Signature.TimestampHeader, cfg.Signature.Tolerance = tenantconfig.SignedTimestampAndBody, "X-Exotel-Timestamp", 1<<62
 	return signedRequest{cfg: cfg, proof: []string{"X-Exotel-Signature", "X-Exotel-Timestamp"}, r: func() *verify.Request {
-		r := post(statusBody, "X-Exotel-Signature", hex.EncodeToString(mac(sha256Scheme, firstSecret, "1800000000."+statusBody)))
-		r.Header.Set("X-Exotel-Timestamp", "1800000000")
-		return r
+		request := post(statusBody, "X-Exotel-Signature", hex.EncodeToString(mac(sha256Scheme, firstSecret, "1800000000."+statusBody)))
+		request.Header.Set("X-Exotel-Timestamp", "1800000000")
+		return request
 	}}
 }
 
@@ -65,10 +65,10 @@ func urlSigned() signedRequest {
 	cfg.Signature.SignedContent = tenantconfig.SignedURLAndParameters
 	want := url.Values{"CallSid": {"c1"}, "To": {"+91 80"}}
 	return signedRequest{cfg: cfg, proof: []string{"X-Exotel-Signature"}, url: true, r: func() *verify.Request {
-		r := post("CallSid=c1&To=%2B91+80", "X-Exotel-Signature", base64.StdEncoding.EncodeToString(mac(sha1Scheme, firstSecret, webURL+"CallSidc1To+91 80")))
-		r.URL = mustURL(webURL)
-		r.Header.Set("Content-Type", form)
-		return r
+		request := post("CallSid=c1&To=%2B91+80", "X-Exotel-Signature", base64.StdEncoding.EncodeToString(mac(sha1Scheme, firstSecret, webURL+"CallSidc1To+91 80")))
+		request.URL = mustURL(webURL)
+		request.Header.Set("Content-Type", form)
+		return request
 	}, same: func(body string) bool { // "%2B" and "%2b"
 		got, err := url.ParseQuery(body)
 		return err == nil && got.Encode() == want.Encode()
@@ -79,7 +79,7 @@ func standardSigned() signedRequest {
 	cfg, _ := standardVector()
 	cfg.Standard.Tolerance = 1 << 62
 	return signedRequest{cfg: cfg, proof: []string{"Webhook-Id", "Webhook-Timestamp", "Webhook-Signature"},
-		r: func() *verify.Request { _, r := standardVector(); return r }}
+		r: func() *verify.Request { _, request := standardVector(); return request }}
 }
 
 // TestEveryBitCounts flips each bit of each part of signed requests, and of their secrets. The tolerance is wide as can be, so that a
@@ -87,26 +87,26 @@ func standardSigned() signedRequest {
 func TestEveryBitCounts(t *testing.T) {
 	for name, s := range signedRequests() {
 		t.Run(name, func(t *testing.T) {
-			if v := verify.Verify(s.cfg, s.r()); !v.OK {
-				t.Fatalf("as it is, it is judged %+v", v)
+			if verdict := verify.Verify(s.cfg, s.r()); !verdict.OK {
+				t.Fatalf("as it is, it is judged %+v", verdict)
 			}
 			got := func(what string, bit int, r *verify.Request) {
-				if v := verify.Verify(s.cfg, r); v.OK {
+				if verdict := verify.Verify(s.cfg, r); verdict.OK {
 					t.Errorf("with bit %d of %s flipped it got through: %+v", bit, what, r)
 				}
 			}
 			flips(string(s.r().Body), func(flipped string, bit int) {
-				r := s.r()
-				if r.Body = []byte(flipped); s.same == nil || !s.same(flipped) {
-					got("the body", bit, r)
+				request := s.r()
+				if request.Body = []byte(flipped); s.same == nil || !s.same(flipped) {
+					got("the body", bit, request)
 				}
 			})
 			for _, h := range s.proof {
 				flips(s.r().Header.Get(h), func(flipped string, bit int) {
-					r := s.r()
+					request := s.r()
 					// The case of hex digits, and of nothing else, is free.
-					if r.Header[h] = []string{flipped}; !sameHex(s.r().Header.Get(h), flipped) {
-						got(h, bit, r)
+					if request.Header[h] = []string{flipped}; !sameHex(s.r().Header.Get(h), flipped) {
+						got(h, bit, request)
 					}
 				})
 			}
@@ -127,24 +127,24 @@ func TestEveryBitCounts(t *testing.T) {
 // flipURL flips the bits of the path and the query as they are written, and those of the scheme and host.
 func flipURL(s signedRequest, got func(string, int, *verify.Request)) {
 	flips(s.r().URL.RawQuery, func(flipped string, bit int) {
-		r := s.r()
-		r.URL.RawQuery = flipped
-		got("the query", bit, r)
+		request := s.r()
+		request.URL.RawQuery = flipped
+		got("the query", bit, request)
 	})
 	flips(s.r().URL.Path, func(flipped string, bit int) {
-		r := s.r()
-		r.URL.Path = flipped
-		got("the path", bit, r)
+		request := s.r()
+		request.URL.Path = flipped
+		got("the path", bit, request)
 	})
 	flips(s.r().URL.Scheme, func(flipped string, bit int) {
-		r := s.r()
-		r.URL.Scheme = flipped
-		got("the scheme", bit, r)
+		request := s.r()
+		request.URL.Scheme = flipped
+		got("the scheme", bit, request)
 	})
 	flips(s.r().URL.Host, func(flipped string, bit int) {
-		r := s.r()
-		r.URL.Host = flipped
-		got("the host", bit, r)
+		request := s.r()
+		request.URL.Host = flipped
+		got("the host", bit, request)
 	})
 }
 
@@ -180,25 +180,25 @@ func TestEveryBitOfABearerCounts(t *testing.T) {
 			func(r *verify.Request) { r.URL.RawQuery = "token=" + url.PathEscape(flipped) },
 			func(r *verify.Request) { r.URL.RawQuery = "token=" + flipped },
 		} {
-			r := post(statusBody, "Content-Type", form)
-			if place(r); verify.Verify(token, r).OK {
+			request := post(statusBody, "Content-Type", form)
+			if place(request); verify.Verify(token, request).OK {
 				t.Errorf("with bit %d flipped the token got through", bit)
 			}
 		}
 	})
 	basic := &tenantconfig.Webhooks{Basic: &tenantconfig.BasicAuth{Users: []tenantconfig.User{{Name: "exotel", Password: password}}}}
 	flips("exotel:"+password, func(flipped string, bit int) {
-		r := post(statusBody, "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(flipped)))
-		if verify.Verify(basic, r).OK {
+		request := post(statusBody, "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(flipped)))
+		if verify.Verify(basic, request).OK {
 			t.Errorf("with bit %d flipped the password got through", bit)
 		}
 	})
 	header := "Basic " + base64.StdEncoding.EncodeToString([]byte("exotel:"+password))
 	flips(header, func(flipped string, bit int) {
-		r := post(statusBody, "Content-Type", form)
-		r.Header["Authorization"] = []string{flipped}
-		_, plain, _ := (&http.Request{Header: r.Header}).BasicAuth()
-		if verify.Verify(basic, r).OK && plain != password {
+		request := post(statusBody, "Content-Type", form)
+		request.Header["Authorization"] = []string{flipped}
+		_, plain, _ := (&http.Request{Header: request.Header}).BasicAuth()
+		if verify.Verify(basic, request).OK && plain != password {
 			t.Errorf("with bit %d flipped the header %q got through", bit, flipped)
 		}
 	})

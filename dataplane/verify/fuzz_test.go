@@ -55,16 +55,16 @@ func FuzzSignature(f *testing.F) {
 		bare := strings.TrimPrefix(signature, "sha1=")
 		want := strings.EqualFold(bare, hex.EncodeToString(sum)) || bare == base64.StdEncoding.EncodeToString(sum)
 		cfg := signatureOf(sha1Scheme, string(key))
-		r := post(string(body), "X-Exotel-Signature", signature)
-		if v := verify.Verify(cfg, r); v.OK != want {
-			t.Errorf("signature %q: %+v, want %v", signature, v, want)
+		request := post(string(body), "X-Exotel-Signature", signature)
+		if verdict := verify.Verify(cfg, request); verdict.OK != want {
+			t.Errorf("signature %q: %+v, want %v", signature, verdict, want)
 		}
-		r.Header.Set("X-Exotel-Signature", hex.EncodeToString(sum))
-		if !verify.Verify(cfg, r).OK {
+		request.Header.Set("X-Exotel-Signature", hex.EncodeToString(sum))
+		if !verify.Verify(cfg, request).OK {
 			t.Error("the true signature is refused")
 		}
-		r.Body = append(slices.Clone(body), 0)
-		if verify.Verify(cfg, r).OK {
+		request.Body = append(slices.Clone(body), 0)
+		if verify.Verify(cfg, request).OK {
 			t.Error("the signature of another body got through")
 		}
 	})
@@ -80,24 +80,24 @@ func FuzzURLAndParameters(f *testing.F) {
 	cfg := signatureOf(sha1Scheme, firstSecret)
 	cfg.Signature.SignedContent = tenantconfig.SignedURLAndParameters
 	f.Fuzz(func(t *testing.T, rawURL, contentType, body string) {
-		u, err := url.Parse(rawURL)
-		if err != nil || body == "" || strings.Contains(u.RawQuery, "SHA256") {
+		address, err := url.Parse(rawURL)
+		if err != nil || body == "" || strings.Contains(address.RawQuery, "SHA256") {
 			return
 		}
-		r := post(body, "Content-Type", contentType)
-		r.URL = u
-		values, readable := readForm(r)
-		signed := u.String()
+		request := post(body, "Content-Type", contentType)
+		request.URL = address
+		values, readable := readForm(request)
+		signed := address.String()
 		for _, name := range slices.Sorted(maps.Keys(values)) {
 			for _, value := range values[name] {
 				signed += name + value
 			}
 		}
-		r.Header.Set("X-Exotel-Signature", hex.EncodeToString(hmacSHA1([]byte(firstSecret), []byte(signed))))
-		switch v := verify.Verify(cfg, r); {
-		case v.OK && (!readable || !v.CoversBody || !v.CoversQuery):
-			t.Fatalf("%q as %q got through: %+v", body, contentType, v)
-		case readable && v.Reason == verify.ReasonWrongSignature:
+		request.Header.Set("X-Exotel-Signature", hex.EncodeToString(hmacSHA1([]byte(firstSecret), []byte(signed))))
+		switch verdict := verify.Verify(cfg, request); {
+		case verdict.OK && (!readable || !verdict.CoversBody || !verdict.CoversQuery):
+			t.Fatalf("%q as %q got through: %+v", body, contentType, verdict)
+		case readable && verdict.Reason == verify.ReasonWrongSignature:
 			t.Fatalf("%q as %q reads as %q, and not so for the verifier", body, contentType, values)
 		}
 	})
@@ -124,21 +124,21 @@ func FuzzStandardWebhooks(f *testing.F) {
 	cfg, _ := standardVector()
 	key := cfg.Standard.Secrets[0].Reveal()
 	f.Fuzz(func(t *testing.T, id, stamp, signatures, body string, now int64) {
-		r := post(body, "webhook-id", id)
-		r.Header.Set("webhook-timestamp", stamp)
-		r.Header.Set("webhook-signature", signatures)
-		r.Now = time.Unix(now, 0)
+		request := post(body, "webhook-id", id)
+		request.Header.Set("webhook-timestamp", stamp)
+		request.Header.Set("webhook-signature", signatures)
+		request.Now = time.Unix(now, 0)
 		truth := "v1," + base64.StdEncoding.EncodeToString(mac(sha256Scheme, key, id+"."+stamp+"."+body))
-		if v := verify.Verify(cfg, r); v.OK && !slices.Contains(strings.Split(signatures, " "), truth) {
-			t.Fatalf("%q got through: %+v", signatures, v)
+		if verdict := verify.Verify(cfg, request); verdict.OK && !slices.Contains(strings.Split(signatures, " "), truth) {
+			t.Fatalf("%q got through: %+v", signatures, verdict)
 		}
-		r.Header.Set("webhook-signature", truth)
+		request.Header.Set("webhook-signature", truth)
 		signedAt, err := strconv.ParseUint(stamp, 10, 64)
 		age := new(big.Int).Sub(big.NewInt(now), new(big.Int).SetUint64(signedAt))
 		timely := err == nil && len(stamp) <= 12 && age.CmpAbs(big.NewInt(300)) <= 0
 		want := id != "" && !strings.Contains(id, ".") && timely
-		if v := verify.Verify(cfg, r); v.OK != want {
-			t.Fatalf("id %q, timestamp %q at %d: %+v, want %v", id, stamp, now, v, want)
+		if verdict := verify.Verify(cfg, request); verdict.OK != want {
+			t.Fatalf("id %q, timestamp %q at %d: %+v, want %v", id, stamp, now, verdict, want)
 		}
 	})
 }
@@ -160,10 +160,10 @@ func FuzzToken(f *testing.F) {
 		sent = slices.Compact(sent)
 		want := len(sent) == 1 && (sent[0] == first || sent[0] == second)
 		cfg := &tenantconfig.Webhooks{Token: &tenantconfig.Token{Secrets: sensitive(first, second)}}
-		r := post(statusBody, "Content-Type", form)
-		r.URL.RawQuery, r.PathToken = query, path
-		if v := verify.Verify(cfg, r); v.OK != want {
-			t.Fatalf("query %q, path %q: %+v, want %v", query, path, v, want)
+		request := post(statusBody, "Content-Type", form)
+		request.URL.RawQuery, request.PathToken = query, path
+		if verdict := verify.Verify(cfg, request); verdict.OK != want {
+			t.Fatalf("query %q, path %q: %+v, want %v", query, path, verdict, want)
 		}
 	})
 }
@@ -176,11 +176,11 @@ func FuzzBasicAuth(f *testing.F) {
 	f.Fuzz(func(t *testing.T, header, name, password string) {
 		cfg := &tenantconfig.Webhooks{Basic: &tenantconfig.BasicAuth{Users: []tenantconfig.User{{Name: "x", Password: "a password"},
 			{Name: name, Password: secret.Sensitive(password)}}}}
-		r := post(statusBody, "Authorization", header)
-		gotName, gotPassword, ok := (&http.Request{Header: r.Header}).BasicAuth()
+		request := post(statusBody, "Authorization", header)
+		gotName, gotPassword, ok := (&http.Request{Header: request.Header}).BasicAuth()
 		want := ok && (gotName == name && gotPassword == password || gotName == "x" && gotPassword == "a password")
-		if v := verify.Verify(cfg, r); v.OK != want {
-			t.Fatalf("%q with %q: %+v, want %v", header, name+":"+password, v, want)
+		if verdict := verify.Verify(cfg, request); verdict.OK != want {
+			t.Fatalf("%q with %q: %+v, want %v", header, name+":"+password, verdict, want)
 		}
 	})
 }

@@ -82,22 +82,22 @@ func TestOutsideURL(t *testing.T) {
 		"a peer that cannot be read":        {"@", false, "https", "voice.example", "http://pod.example" + target},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := httptest.NewRequest(http.MethodPost, target, nil)
-			r.RemoteAddr, r.Host = tc.remote, "pod.example"
+			req := httptest.NewRequest(http.MethodPost, target, nil)
+			req.RemoteAddr, req.Host = tc.remote, "pod.example"
 			if tc.tls {
-				r.TLS = &tls.ConnectionState{}
+				req.TLS = &tls.ConnectionState{}
 			}
 			for k, v := range map[string]string{"X-Forwarded-Proto": tc.proto, "X-Forwarded-Host": tc.host} {
 				if v != "" {
-					r.Header.Set(k, v)
+					req.Header.Set(k, v)
 				}
 			}
-			before := r.URL.String()
-			if got := verify.OutsideURL(r, proxies).String(); got != tc.want {
+			before := req.URL.String()
+			if got := verify.OutsideURL(req, proxies).String(); got != tc.want {
 				t.Errorf("%s, want %s", got, tc.want)
 			}
-			if r.URL.String() != before {
-				t.Errorf("the request's own URL was changed to %s", r.URL)
+			if req.URL.String() != before {
+				t.Errorf("the request's own URL was changed to %s", req.URL)
 			}
 		})
 	}

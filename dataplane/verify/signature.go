@@ -29,14 +29,14 @@ var schemes = map[string]scheme{
 
 // verifySignature looks for an HMAC in a header. The HMAC is made whatever is in that header, so that the time taken tells nothing.
 func verifySignature(cfg *tenantconfig.Signature, r *Request) finding {
-	s, known := schemes[cfg.Scheme]
+	scheme, known := schemes[cfg.Scheme]
 	if !known {
 		return refuse(ReasonWrongSignature) // the codec lets none through; a config from elsewhere is refused
 	}
 	value, missing := only(r.Header, or(cfg.Header, tenantconfig.DefaultSignatureHeader))
-	got := s.decode(cfg, value)
+	got := scheme.decode(cfg, value)
 	signed := signedContent(cfg, r)
-	match := s.matches(cfg.Secrets, [][]byte{got}, signed.parts...)
+	match := scheme.matches(cfg.Secrets, [][]byte{got}, signed.parts...)
 	switch {
 	case missing:
 		return lacks(ReasonMissingSignature)

@@ -31,9 +31,9 @@ func mac(scheme, key, data string) []byte {
 	if scheme == sha256Scheme {
 		newHash = sha256.New
 	}
-	m := hmac.New(newHash, []byte(key))
-	m.Write([]byte(data))
-	return m.Sum(nil)
+	hash := hmac.New(newHash, []byte(key))
+	hash.Write([]byte(data))
+	return hash.Sum(nil)
 }
 
 func accepted(query, body bool) verify.Verdict {
@@ -106,7 +106,7 @@ func TestSignatureSpellings(t *testing.T) {
 			t.Run(scheme+", "+name, func(t *testing.T) {
 				cfg := signatureOf(scheme, firstSecret)
 				cfg.Signature.Encoding, cfg.Signature.Prefix = tc.encoding, tc.prefix
-				v := verify.Verify(cfg, post(statusBody, "X-Exotel-Signature", tc.value))
+				verdict := verify.Verify(cfg, post(statusBody, "X-Exotel-Signature", tc.value))
 				want := accepted(false, true)
 				if !tc.want {
 					want = refused(verify.ReasonWrongSignature)
@@ -114,7 +114,7 @@ func TestSignatureSpellings(t *testing.T) {
 				if tc.value == "" {
 					want = missing(verify.ReasonMissingSignature)
 				}
-				wantVerdict(t, want, v)
+				wantVerdict(t, want, verdict)
 			})
 		}
 	}
@@ -179,9 +179,9 @@ func TestSignatureRequests(t *testing.T) {
 			accepted(true, false)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg, r := signatureOf(sha1Scheme, firstSecret), post(statusBody, "X-Exotel-Signature", hexOf(statusBody))
-			tc.change(cfg, r)
-			wantVerdict(t, tc.want, verify.Verify(cfg, r))
+			cfg, request := signatureOf(sha1Scheme, firstSecret), post(statusBody, "X-Exotel-Signature", hexOf(statusBody))
+			tc.change(cfg, request)
+			wantVerdict(t, tc.want, verify.Verify(cfg, request))
 		})
 	}
 }
@@ -222,15 +222,15 @@ func TestTimestampAndBody(t *testing.T) {
 			cfg := signatureOf(sha256Scheme, firstSecret)
 			cfg.Signature.SignedContent, cfg.Signature.TimestampHeader, cfg.Signature.Tolerance = tenantconfig.SignedTimestampAndBody, "X-Exotel-Timestamp", 5*time.Minute
 			first := append(tc.stamps, "")[0]
-			r := post(statusBody, "X-Exotel-Signature", hex.EncodeToString(mac(sha256Scheme, firstSecret, first+"."+statusBody+tc.body)))
+			request := post(statusBody, "X-Exotel-Signature", hex.EncodeToString(mac(sha256Scheme, firstSecret, first+"."+statusBody+tc.body)))
 			for _, s := range tc.stamps {
-				r.Header.Add("X-Exotel-Timestamp", s)
+				request.Header.Add("X-Exotel-Timestamp", s)
 			}
-			r.Now = time.Unix(signedAt, 0).Add(tc.now)
-			wantVerdict(t, tc.want, verify.Verify(cfg, r))
-			r.Header.Del("X-Exotel-Signature")
-			if v := verify.Verify(cfg, r); v.OK || v.Reason != verify.ReasonMissingSignature {
-				t.Errorf("without a signature it was judged %+v", v)
+			request.Now = time.Unix(signedAt, 0).Add(tc.now)
+			wantVerdict(t, tc.want, verify.Verify(cfg, request))
+			request.Header.Del("X-Exotel-Signature")
+			if verdict := verify.Verify(cfg, request); verdict.OK || verdict.Reason != verify.ReasonMissingSignature {
+				t.Errorf("without a signature it was judged %+v", verdict)
 			}
 		})
 	}

@@ -15,18 +15,18 @@ import (
 
 // post is a request with a body and one header.
 func post(body, header, value string) *verify.Request {
-	r := &verify.Request{Method: http.MethodPost, Header: http.Header{}, Body: []byte(body), Now: time.Unix(1_800_000_000, 0),
+	request := &verify.Request{Method: http.MethodPost, Header: http.Header{}, Body: []byte(body), Now: time.Unix(1_800_000_000, 0),
 		URL: mustURL("https://voice.example/webhooks/exotel/acme/support/status"), ClientIP: netip.MustParseAddr("203.0.113.7")}
-	r.Header.Set(header, value)
-	return r
+	request.Header.Set(header, value)
+	return request
 }
 
 func mustURL(s string) *url.URL {
-	u, err := url.Parse(s)
+	address, err := url.Parse(s)
 	if err != nil {
 		panic(err)
 	}
-	return u
+	return address
 }
 
 // sensitive makes secrets of strings.
@@ -70,11 +70,11 @@ func TestHMACVectors(t *testing.T) {
 			"The key needs to be hashed before being used by the HMAC algorithm.", "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if v := verify.Verify(signatureOf(tc.scheme, tc.key), post(tc.data, "X-Exotel-Signature", tc.want)); !v.OK || !v.CoversBody || v.CoversQuery {
-				t.Errorf("the vector was judged %+v", v)
+			if verdict := verify.Verify(signatureOf(tc.scheme, tc.key), post(tc.data, "X-Exotel-Signature", tc.want)); !verdict.OK || !verdict.CoversBody || verdict.CoversQuery {
+				t.Errorf("the vector was judged %+v", verdict)
 			}
 			// RFC 4231, 5 and RFC 2202, 5 have sums cut to 128 and 96 bits. Here a cut sum is none.
-			if v := verify.Verify(signatureOf(tc.scheme, tc.key), post(tc.data, "X-Exotel-Signature", tc.want[:32])); v.OK {
+			if verdict := verify.Verify(signatureOf(tc.scheme, tc.key), post(tc.data, "X-Exotel-Signature", tc.want[:32])); verdict.OK {
 				t.Error("the vector, cut, got through")
 			}
 		})
@@ -94,15 +94,15 @@ func TestTwilioVectors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := signatureOf(sha1Scheme, "12345")
 			cfg.Signature.SignedContent, cfg.Signature.Header = tenantconfig.SignedURLAndParameters, "X-Twilio-Signature"
-			r := post(tc.body, "X-Twilio-Signature", tc.want)
-			r.URL = mustURL(tc.url)
-			r.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
-			if v := verify.Verify(cfg, r); !v.OK || !v.CoversBody || !v.CoversQuery {
-				t.Errorf("the vector was judged %+v", v)
+			request := post(tc.body, "X-Twilio-Signature", tc.want)
+			request.URL = mustURL(tc.url)
+			request.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+			if verdict := verify.Verify(cfg, request); !verdict.OK || !verdict.CoversBody || !verdict.CoversQuery {
+				t.Errorf("the vector was judged %+v", verdict)
 			}
-			r.Body = []byte(strings.Replace(tc.body, "1234", "1235", 1))
-			if v := verify.Verify(cfg, r); v.OK || v.Reason != verify.ReasonWrongSignature {
-				t.Errorf("another parameter was judged %+v", v)
+			request.Body = []byte(strings.Replace(tc.body, "1234", "1235", 1))
+			if verdict := verify.Verify(cfg, request); verdict.OK || verdict.Reason != verify.ReasonWrongSignature {
+				t.Errorf("another parameter was judged %+v", verdict)
 			}
 		})
 	}
@@ -115,16 +115,16 @@ func standardVector() (*tenantconfig.Webhooks, *verify.Request) {
 		panic(err)
 	}
 	cfg := &tenantconfig.Webhooks{Standard: &tenantconfig.StandardWebhooks{Tolerance: 5 * time.Minute, Secrets: []secret.Sensitive{key}}}
-	r := post(`{"test": 2432232314}`, "webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=")
-	r.Header.Set("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek")
-	r.Header.Set("webhook-timestamp", "1614265330")
-	r.Now = time.Unix(1614265330, 0)
-	return cfg, r
+	request := post(`{"test": 2432232314}`, "webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=")
+	request.Header.Set("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek")
+	request.Header.Set("webhook-timestamp", "1614265330")
+	request.Now = time.Unix(1614265330, 0)
+	return cfg, request
 }
 
 func TestStandardWebhooksVector(t *testing.T) {
-	cfg, r := standardVector()
-	if v := verify.Verify(cfg, r); !v.OK || !v.CoversBody || v.CoversQuery {
-		t.Errorf("the vector was judged %+v", v)
+	cfg, request := standardVector()
+	if verdict := verify.Verify(cfg, request); !verdict.OK || !verdict.CoversBody || verdict.CoversQuery {
+		t.Errorf("the vector was judged %+v", verdict)
 	}
 }

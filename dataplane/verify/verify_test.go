@@ -67,7 +67,7 @@ func TestAnyAndAll(t *testing.T) {
 	all := proofs()
 	for configured := range 1 << len(all) {
 		for satisfied := range 1 << len(all) {
-			cfg, r := &tenantconfig.Webhooks{}, post(statusBody, "Content-Type", form)
+			cfg, request := &tenantconfig.Webhooks{}, post(statusBody, "Content-Type", form)
 			wantAny, wantAll := verify.Verdict{}, verify.Verdict{OK: configured != 0, CoversQuery: true, CoversBody: true}
 			reason := ""
 			for i, p := range all {
@@ -76,9 +76,9 @@ func TestAnyAndAll(t *testing.T) {
 					p.configure(cfg)
 				}
 				if good {
-					p.good(r)
+					p.good(request)
 				} else {
-					p.bad(r)
+					p.bad(request)
 				}
 				if has && good {
 					wantAny = verify.Verdict{OK: true, CoversQuery: wantAny.CoversQuery || p.query, CoversBody: wantAny.CoversBody || p.body}
@@ -99,7 +99,7 @@ func TestAnyAndAll(t *testing.T) {
 					want = refused(reason)
 				}
 				cfg.RequireAll = require
-				got := verify.Verify(cfg, r)
+				got := verify.Verify(cfg, request)
 				if got.SignedDigest != nil && !got.OK {
 					t.Error("a refused request has a digest of signed bytes")
 				}
@@ -127,31 +127,31 @@ func TestReason(t *testing.T) {
 		"a wrong user's password": {[]int{3}, verify.ReasonWrongBasicAuth},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg, r := &tenantconfig.Webhooks{}, post(statusBody, "Content-Type", form)
+			cfg, request := &tenantconfig.Webhooks{}, post(statusBody, "Content-Type", form)
 			for _, p := range all[:4] {
 				p.configure(cfg)
 			}
 			for _, i := range tc.bad {
-				all[i].bad(r)
+				all[i].bad(request)
 			}
-			if got := verify.Verify(cfg, r); got.OK || got.Reason != tc.want {
+			if got := verify.Verify(cfg, request); got.OK || got.Reason != tc.want {
 				t.Errorf("%+v, want the reason %s", got, tc.want)
 			}
 		})
 	}
 	t.Run("an address tells more than what is not there", func(t *testing.T) {
-		cfg, r := &tenantconfig.Webhooks{}, post(statusBody, "Content-Type", form)
+		cfg, request := &tenantconfig.Webhooks{}, post(statusBody, "Content-Type", form)
 		all[0].configure(cfg)
 		all[4].configure(cfg)
-		wantVerdict(t, missing(verify.ReasonWrongAddress), verify.Verify(cfg, r))
+		wantVerdict(t, missing(verify.ReasonWrongAddress), verify.Verify(cfg, request))
 	})
 }
 
 // TestFailsClosed : a request with every proof that there is does not get through where none is configured.
 func TestFailsClosed(t *testing.T) {
-	r := post(statusBody, "Content-Type", form)
+	request := post(statusBody, "Content-Type", form)
 	for _, p := range proofs() {
-		p.good(r)
+		p.good(request)
 	}
 	for name, cfg := range map[string]*tenantconfig.Webhooks{
 		"no config":                   nil,
@@ -167,10 +167,10 @@ func TestFailsClosed(t *testing.T) {
 		"a timestamp without a bound": {Standard: &tenantconfig.StandardWebhooks{Tolerance: -1, Secrets: sensitive(secondSecret)}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, r := range []*verify.Request{r, {}, {Header: http.Header{}, Method: http.MethodGet}} {
-				v := verify.Verify(cfg, r)
-				if v.OK || v.CoversBody || v.CoversQuery || !slices.Contains(verify.Reasons(), v.Reason) {
-					t.Errorf("%+v", v)
+			for _, r := range []*verify.Request{request, {}, {Header: http.Header{}, Method: http.MethodGet}} {
+				verdict := verify.Verify(cfg, r)
+				if verdict.OK || verdict.CoversBody || verdict.CoversQuery || !slices.Contains(verify.Reasons(), verdict.Reason) {
+					t.Errorf("%+v", verdict)
 				}
 			}
 		})
@@ -208,10 +208,10 @@ func TestMissingTellsNothing(t *testing.T) {
 				configs = append(configs, cfg)
 			}
 			for _, cfg := range configs {
-				r := post(statusBody, "Content-Type", form)
-				tc.change(r)
-				if v := verify.Verify(cfg, r); v.OK || v.Missing != tc.want {
-					t.Errorf("%+v with %+v, want missing %v", v, cfg, tc.want)
+				request := post(statusBody, "Content-Type", form)
+				tc.change(request)
+				if verdict := verify.Verify(cfg, request); verdict.OK || verdict.Missing != tc.want {
+					t.Errorf("%+v with %+v, want missing %v", verdict, cfg, tc.want)
 				}
 			}
 		})
@@ -225,21 +225,21 @@ func TestAcceptsHead(t *testing.T) {
 	const readsBody = 0b00011 // the first two
 	for configured := range 1 << len(all) {
 		for satisfied := range 1 << len(all) {
-			cfg, r := &tenantconfig.Webhooks{}, post(statusBody, "Content-Type", form)
+			cfg, request := &tenantconfig.Webhooks{}, post(statusBody, "Content-Type", form)
 			for i, p := range all {
 				if configured>>i&1 == 1 {
 					p.configure(cfg)
 				}
 				if satisfied>>i&1 == 1 {
-					p.good(r)
+					p.good(request)
 				} else {
-					p.bad(r)
+					p.bad(request)
 				}
 			}
 			for _, cfg.RequireAll = range []bool{false, true} {
-				head, other := *r, *r
+				head, other := *request, *request
 				head.Body, other.Body = nil, []byte("another body")
-				accepted, whole := verify.AcceptsHead(cfg, &head), verify.Verify(cfg, r).OK
+				accepted, whole := verify.AcceptsHead(cfg, &head), verify.Verify(cfg, request).OK
 				if accepted && (!whole || !verify.Verify(cfg, &other).OK) {
 					t.Errorf("verifiers %05b, satisfied %05b, all %t: accepted without a body that it needs",
 						configured, satisfied, cfg.RequireAll)

@@ -48,12 +48,12 @@ func TestWycheproofVectors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			key, msg := string(unhex(t, tc.key)), string(unhex(t, tc.msg))
-			if v := verify.Verify(signatureOf(tc.scheme, key), post(msg, "X-Exotel-Signature", tc.tag)); v.OK != tc.want || !tc.want && v.Reason != verify.ReasonWrongSignature {
-				t.Errorf("the vector was judged %+v, want OK %t", v, tc.want)
+			if verdict := verify.Verify(signatureOf(tc.scheme, key), post(msg, "X-Exotel-Signature", tc.tag)); verdict.OK != tc.want || !tc.want && verdict.Reason != verify.ReasonWrongSignature {
+				t.Errorf("the vector was judged %+v, want OK %t", verdict, tc.want)
 			}
 			// It is the tag that was refused: with the right one the message gets through.
-			if v := verify.Verify(signatureOf(tc.scheme, key), post(msg, "X-Exotel-Signature", sum(tc.scheme, key, msg))); !v.OK {
-				t.Errorf("with the right tag it was judged %+v", v)
+			if verdict := verify.Verify(signatureOf(tc.scheme, key), post(msg, "X-Exotel-Signature", sum(tc.scheme, key, msg))); !verdict.OK {
+				t.Errorf("with the right tag it was judged %+v", verdict)
 			}
 		})
 	}

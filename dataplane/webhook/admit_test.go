@@ -51,8 +51,8 @@ func (h *heldUp) IngestBatch(_ context.Context, events []store.Event) ([]store.O
 // serveBounded serves webhooks of which so many may be in work.
 func serveBounded(t *testing.T, s webhook.Ingester, room int) *httptest.Server {
 	t.Helper()
-	h := handlerWith(t, webhook.Options{Store: s, MaxInFlight: room})
-	srv := httptest.NewServer(h)
+	handler := handlerWith(t, webhook.Options{Store: s, MaxInFlight: room})
+	srv := httptest.NewServer(handler)
 	t.Cleanup(srv.Close)
 	return srv
 }
@@ -60,17 +60,17 @@ func serveBounded(t *testing.T, s webhook.Ingester, room int) *httptest.Server {
 // headers sends a webhook's headers, and as much of its body as is given.
 func headers(t *testing.T, srv *httptest.Server, body string) net.Conn {
 	t.Helper()
-	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() })
+	t.Cleanup(func() { _ = conn.Close() })
 	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nX-Exotel-Signature: %s\r\nContent-Length: %d\r\n\r\n", statusPath, sign(signingSecret, statusBody), len(statusBody))
-	if _, err := fmt.Fprint(c, head, body); err != nil {
+	if _, err := fmt.Fprint(conn, head, body); err != nil {
 		t.Fatal(err)
 	}
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	return c
+	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	return conn
 }
 
 func answer(t *testing.T, c net.Conn) (status int, retryAfter string) {
@@ -86,14 +86,14 @@ func answer(t *testing.T, c net.Conn) (status int, retryAfter string) {
 
 // TestFull : one webhook too many is sent away before its body is there; those in work get their 200.
 func TestFull(t *testing.T) {
-	s := newHeldUp(t)
-	srv := serveBounded(t, s, 1)
+	heldUp := newHeldUp(t)
+	srv := serveBounded(t, heldUp, 1)
 	first := headers(t, srv, statusBody)
-	<-s.entered
+	<-heldUp.entered
 	if status, retry := answer(t, headers(t, srv, "")); status != http.StatusServiceUnavailable || retry == "" {
 		t.Errorf("one too many is answered %d, Retry-After %q", status, retry)
 	}
-	s.release()
+	heldUp.release()
 	if status, _ := answer(t, first); status != http.StatusOK {
 		t.Errorf("the one in work is answered %d", status)
 	}
@@ -106,9 +106,9 @@ func TestFull(t *testing.T) {
 func TestHeldUpEndsWithItsTest(t *testing.T) {
 	var client net.Conn
 	t.Run("a test that does not release", func(t *testing.T) {
-		s := newHeldUp(t)
-		client = headers(t, serveBounded(t, s, 1), statusBody)
-		<-s.entered
+		heldUp := newHeldUp(t)
+		client = headers(t, serveBounded(t, heldUp, 1), statusBody)
+		<-heldUp.entered
 	})
 	_ = client.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if n, err := client.Read(make([]byte, 1)); err == nil {
@@ -123,16 +123,16 @@ func TestUnreadBodyIsNotWaitedFor(t *testing.T) {
 		line string
 		want int
 	}{"path": {"POST /webhooks/exotel/a/b/nonsense", 404}, "method": {"PUT " + statusPath, 405}} {
-		c, err := net.Dial("tcp", srv.Listener.Addr().String())
+		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _ = fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n", tc.line)
-		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
-		if status, _ := answer(t, c); status != tc.want {
+		_, _ = fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n", tc.line)
+		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if status, _ := answer(t, conn); status != tc.want {
 			t.Errorf("%s: %d, want %d", name, status, tc.want)
 		}
-		_ = c.Close()
+		_ = conn.Close()
 	}
 }
 
@@ -174,15 +174,15 @@ func TestSlowBodiesDoNotStarveOthers(t *testing.T) {
 func TestChunkedBodyWithoutEnd(t *testing.T) {
 	// The server bounds no time here, so that nothing but the bound ends the body.
 	srv := serveBounded(t, &fake{outcome: store.Applied}, 1)
-	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = c.Close() }()
-	_, _ = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", statusPath)
+	defer func() { _ = conn.Close() }()
+	_, _ = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", statusPath)
 	chunk := fmt.Sprintf("%x\r\n%s\r\n", 64<<10, strings.Repeat("a", 64<<10))
 	for range 64 {
-		if _, err := io.WriteString(c, chunk); err != nil {
+		if _, err := io.WriteString(conn, chunk); err != nil {
 			break // cut off, as it should be
 		}
 	}
@@ -199,9 +199,9 @@ func TestChunkedBodyWithoutEnd(t *testing.T) {
 // TestTenantShare tests that the webhooks of one tenant that wait for their commit leave places for another tenant.
 func TestTenantShare(t *testing.T) {
 	const places = 8
-	s := newHeldUp(t)
+	heldUp := newHeldUp(t)
 	registry := prometheus.NewRegistry()
-	srv := httptest.NewServer(handlerWith(t, webhook.Options{Store: s, MaxInFlight: places, Metrics: registry}))
+	srv := httptest.NewServer(handlerWith(t, webhook.Options{Store: heldUp, MaxInFlight: places, Metrics: registry}))
 	t.Cleanup(srv.Close)
 	wait := func(metric string, want float64) {
 		t.Helper()
@@ -228,7 +228,7 @@ func TestTenantShare(t *testing.T) {
 		answered <- status
 	}()
 	wait("caly_webhook_in_flight", places/2+1)
-	s.release()
+	heldUp.release()
 	if status := <-answered; status != http.StatusOK {
 		t.Errorf("another tenant's webhook is answered %d", status)
 	}

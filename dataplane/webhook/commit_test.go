@@ -288,8 +288,8 @@ func TestHandlerGivesUp(t *testing.T) {
 		}
 		close(s.may)
 		synctest.Wait()
-		if r := c.results["patient"]; r.err != nil || r.outcome != store.Applied {
-			t.Errorf("patient: %+v", r)
+		if result := c.results["patient"]; result.err != nil || result.outcome != store.Applied {
+			t.Errorf("patient: %+v", result)
 		}
 		if last := s.calls[len(s.calls)-1]; len(last) != 1 || last[0].CallSID != "patient" {
 			t.Errorf("the last transaction is of %+v", last)
@@ -312,8 +312,8 @@ func TestQueueHoldsNoEventOfAHandlerThatGaveUp(t *testing.T) {
 		for _, i := range rand.Perm(len(giveUp)) {
 			giveUp[i]()
 			synctest.Wait()
-			if r := c.results[fmt.Sprint("impatient", i)]; !errors.Is(r.err, context.Canceled) {
-				t.Errorf("the handler that gave up: %+v", r)
+			if result := c.results[fmt.Sprint("impatient", i)]; !errors.Is(result.err, context.Canceled) {
+				t.Errorf("the handler that gave up: %+v", result)
 			}
 		}
 		if n := c.queue.events.Len(); n != 2 {

@@ -70,17 +70,17 @@ func New(o Options) *Handler {
 	if o.Workers == 0 {
 		o.Workers = 2
 	}
-	m := newMetrics()
-	h := &Handler{
+	metrics := newMetrics()
+	handler := &Handler{
 		o:       o,
-		m:       m,
+		m:       metrics,
 		gate:    admission.New(admission.Options{Places: o.MaxInFlight, Share: tenantShare}),
 		memory:  budget.New(sharedMemory),
 		pool:    pool{largest: int(o.MaxBody) + 1},
-		commits: newCommitter(o.Store, o.Workers, o.Log, m),
+		commits: newCommitter(o.Store, o.Workers, o.Log, metrics),
 	}
-	m.register(o.Metrics, h)
-	return h
+	metrics.register(o.Metrics, handler)
+	return handler
 }
 
 // Close ends once every event that is under way is settled. A webhook that comes later is told to come again.

@@ -50,9 +50,9 @@ func newServer(t *testing.T, s webhook.Ingester) *httptest.Server {
 }
 
 func sign(key, data string) string {
-	m := hmac.New(sha1.New, []byte(key))
-	m.Write([]byte(data))
-	return hex.EncodeToString(m.Sum(nil))
+	hash := hmac.New(sha1.New, []byte(key))
+	hash.Write([]byte(data))
+	return hex.EncodeToString(hash.Sum(nil))
 }
 
 // do sends a request and returns its status, body and headers, redirects not followed.

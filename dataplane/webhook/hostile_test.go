@@ -46,38 +46,38 @@ func handlerWith(t testing.TB, o webhook.Options) *webhook.Handler {
 	if o.Metrics == nil {
 		o.Metrics = prometheus.NewRegistry()
 	}
-	h := webhook.New(o)
-	t.Cleanup(h.Close)
-	return h
+	handler := webhook.New(o)
+	t.Cleanup(handler.Close)
+	return handler
 }
 
 // post gives the handler a request without a network in between.
 func post(h http.Handler, path, signature, body string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	r.Header.Set("X-Exotel-Signature", signature)
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	return w
+	req := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("X-Exotel-Signature", signature)
+	recorder := httptest.NewRecorder()
+	h.ServeHTTP(recorder, req)
+	return recorder
 }
 
 // TestRefusalsAreAlike : from outside nobody can tell a tenant that is not there from one whose secret is another.
 func TestRefusalsAreAlike(t *testing.T) {
-	h := server.Middleware(newHandler(t, &fake{}, 0), slog.New(slog.DiscardHandler))
+	handler := server.Middleware(newHandler(t, &fake{}, 0), slog.New(slog.DiscardHandler))
 	type answer struct {
 		Status int
 		Header http.Header
 		Body   string
 	}
 	refusal := func(path string) answer {
-		w := post(h, path, sign("nobody's secret", statusBody), statusBody)
-		id := w.Header().Get("X-Request-Id")
-		if len(id) != 16 || !strings.Contains(w.Body.String(), id) {
-			t.Fatalf("request id %q in %s", id, w.Body)
+		recorder := post(handler, path, sign("nobody's secret", statusBody), statusBody)
+		id := recorder.Header().Get("X-Request-Id")
+		if len(id) != 16 || !strings.Contains(recorder.Body.String(), id) {
+			t.Fatalf("request id %q in %s", id, recorder.Body)
 		}
-		header := w.Header().Clone()
+		header := recorder.Header().Clone()
 		header.Del("X-Request-Id")
-		return answer{w.Code, header, strings.ReplaceAll(w.Body.String(), id, "")}
+		return answer{recorder.Code, header, strings.ReplaceAll(recorder.Body.String(), id, "")}
 	}
 	want := refusal(statusPath)
 	if want.Status != http.StatusUnauthorized {
@@ -99,7 +99,7 @@ func TestRefusalsAreAlike(t *testing.T) {
 // TestOneFlippedBit : of body, signature and secret no bit can change.
 func TestOneFlippedBit(t *testing.T) {
 	f := &fake{outcome: store.Applied}
-	h := newHandler(t, f, 0)
+	handler := newHandler(t, f, 0)
 	flip := func(s string, bit int) string {
 		b := []byte(s)
 		b[bit/8] ^= 1 << (bit % 8)
@@ -119,8 +119,8 @@ func TestOneFlippedBit(t *testing.T) {
 			if strings.EqualFold(signature, good) && body == statusBody {
 				continue // the other case of a hex digit
 			}
-			if w := post(h, statusPath, signature, body); w.Code != http.StatusUnauthorized {
-				t.Fatalf("%s with bit %d flipped: %d", name, bit, w.Code)
+			if recorder := post(handler, statusPath, signature, body); recorder.Code != http.StatusUnauthorized {
+				t.Fatalf("%s with bit %d flipped: %d", name, bit, recorder.Code)
 			}
 		}
 	}
@@ -147,19 +147,19 @@ func TestOnlyWhatIsSignedIsRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := &fake{outcome: store.Applied}
-			r := httptest.NewRequest(tc.method, statusPath+"?"+tc.query, strings.NewReader(tc.body))
-			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			r.Header.Set("X-Exotel-Signature", sign(signingSecret, tc.signed))
-			w := httptest.NewRecorder()
-			newHandler(t, f, 0).ServeHTTP(w, r)
-			if w.Code != tc.want {
-				t.Fatalf("answered %d %s, want %d", w.Code, w.Body, tc.want)
+			req := httptest.NewRequest(tc.method, statusPath+"?"+tc.query, strings.NewReader(tc.body))
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			req.Header.Set("X-Exotel-Signature", sign(signingSecret, tc.signed))
+			recorder := httptest.NewRecorder()
+			newHandler(t, f, 0).ServeHTTP(recorder, req)
+			if recorder.Code != tc.want {
+				t.Fatalf("answered %d %s, want %d", recorder.Code, recorder.Body, tc.want)
 			}
 			if tc.wantCall == "" {
 				return
 			}
-			if e := f.got[0]; e.CallSID != tc.wantCall || e.Recordings != nil || e.Call.State != store.CallCompleted {
-				t.Errorf("unsigned fields were read: %+v", e)
+			if event := f.got[0]; event.CallSID != tc.wantCall || event.Recordings != nil || event.Call.State != store.CallCompleted {
+				t.Errorf("unsigned fields were read: %+v", event)
 			}
 		})
 	}
@@ -198,27 +198,27 @@ func TestBodyThatNeverEnds(t *testing.T) {
 	f := &fake{}
 	srv := httptest.NewServer(handlerWith(t, webhook.Options{Store: f, BodyWithin: 200 * time.Millisecond}))
 	defer srv.Close()
-	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = c.Close() }()
-	_, _ = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nCallSid=", statusPath)
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	answer, err := io.ReadAll(c)
+	defer func() { _ = conn.Close() }()
+	_, _ = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nCallSid=", statusPath)
+	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	answer, err := io.ReadAll(conn)
 	if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 408 ") || len(f.got) != 0 {
 		t.Errorf("answered %q (%v), %d events kept", answer, err, len(f.got))
 	}
 }
 
 func TestMethods(t *testing.T) {
-	h := newHandler(t, &fake{outcome: store.Applied}, 0)
+	handler := newHandler(t, &fake{outcome: store.Applied}, 0)
 	for _, method := range []string{"PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "BREW"} {
-		r := httptest.NewRequest(method, statusPath, nil)
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
-		if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != "GET, POST" {
-			t.Errorf("%s: answered %d, Allow %q", method, w.Code, w.Header().Get("Allow"))
+		req := httptest.NewRequest(method, statusPath, nil)
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, req)
+		if recorder.Code != http.StatusMethodNotAllowed || recorder.Header().Get("Allow") != "GET, POST" {
+			t.Errorf("%s: answered %d, Allow %q", method, recorder.Code, recorder.Header().Get("Allow"))
 		}
 	}
 }
@@ -230,28 +230,28 @@ func FuzzPath(f *testing.F) {
 		"/webhooks/exotel/acme/support/passthru", "/webhooks/exotel/acme/support/status%00", "/WEBHOOKS/exotel/acme/support/status", "http://x/webhooks/exotel/acme/support/status"} {
 		f.Add(p)
 	}
-	h := newHandler(f, &fake{outcome: store.Applied}, 0)
+	handler := newHandler(f, &fake{outcome: store.Applied}, 0)
 	f.Fuzz(func(t *testing.T, path string) {
-		u, err := url.ParseRequestURI(path)
+		address, err := url.ParseRequestURI(path)
 		if err != nil {
 			return // net/http answers those 400 by itself
 		}
-		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(statusBody))
-		r.URL = u
-		r.Header.Set("X-Exotel-Signature", sign(signingSecret, statusBody))
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
-		switch w.Code {
+		req := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(statusBody))
+		req.URL = address
+		req.Header.Set("X-Exotel-Signature", sign(signingSecret, statusBody))
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, req)
+		switch recorder.Code {
 		case http.StatusOK:
-			if !strings.HasPrefix(u.Path, "/webhooks/exotel/acme/support/") || strings.Contains(u.Path, "//") || strings.Contains(u.Path, "..") {
+			if !strings.HasPrefix(address.Path, "/webhooks/exotel/acme/support/") || strings.Contains(address.Path, "//") || strings.Contains(address.Path, "..") {
 				t.Errorf("%q is answered 200", path)
 			}
 		case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
 		default:
-			t.Errorf("%q is answered %d", path, w.Code)
+			t.Errorf("%q is answered %d", path, recorder.Code)
 		}
-		if w.Header().Get("Location") != "" {
-			t.Errorf("%q leads to %q", path, w.Header().Get("Location"))
+		if recorder.Header().Get("Location") != "" {
+			t.Errorf("%q leads to %q", path, recorder.Header().Get("Location"))
 		}
 	})
 }
@@ -285,9 +285,9 @@ func TestPassingRefusal(t *testing.T) {
 	for name, code := range map[string]string{"deadlock": "40P01", "serialization": "40001", "lock": "55P03"} {
 		t.Run(name, func(t *testing.T) {
 			f := &fake{err: &store.ServerError{Code: code, Message: "PostgreSQL says: x"}}
-			w := post(newHandler(t, f, 0), statusPath, sign(signingSecret, statusBody), statusBody)
-			if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || len(f.got) != 1 {
-				t.Errorf("answered %d after %d tries: %+v", w.Code, len(f.got), f.got)
+			recorder := post(newHandler(t, f, 0), statusPath, sign(signingSecret, statusBody), statusBody)
+			if recorder.Code != http.StatusServiceUnavailable || recorder.Header().Get("Retry-After") == "" || len(f.got) != 1 {
+				t.Errorf("answered %d after %d tries: %+v", recorder.Code, len(f.got), f.got)
 			}
 		})
 	}

@@ -93,11 +93,11 @@ func TestHostileEventsAreKept(t *testing.T) {
 // TestSeventeenthRecording checks that the event of a call's 17th recording is applied without it.
 func TestSeventeenthRecording(t *testing.T) {
 	db, events := database(t)
-	h := newHandler(t, db, 0)
+	handler := newHandler(t, db, 0)
 	for i := range 17 {
 		body := fmt.Sprintf("CallSid=c1&RecordingUrl=https://recordings.exotel.com/%d.mp3", i)
-		if w := post(h, statusPath, sign(signingSecret, body), body); w.Code != http.StatusOK {
-			t.Fatalf("recording %d: answered %d %s", i, w.Code, w.Body)
+		if recorder := post(handler, statusPath, sign(signingSecret, body), body); recorder.Code != http.StatusOK {
+			t.Fatalf("recording %d: answered %d %s", i, recorder.Code, recorder.Body)
 		}
 	}
 	if got := events(); len(got) != 17 || got[15].DeadReason != "" || got[16].DeadReason != "" ||
@@ -109,24 +109,24 @@ func TestSeventeenthRecording(t *testing.T) {
 // TestSenderHangsUp : the event of a sender that is gone before its answer is kept all the same.
 func TestSenderHangsUp(t *testing.T) {
 	db, events := database(t)
-	h := newHandler(t, db, 0)
+	handler := newHandler(t, db, 0)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		<-r.Context().Done() // the sender has hung up
 		r.Body = io.NopCloser(bytes.NewReader(body))
-		h.ServeHTTP(w, r)
+		handler.ServeHTTP(w, r)
 	}))
 	defer srv.Close()
-	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nX-Exotel-Signature: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
+	_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nX-Exotel-Signature: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
 		statusPath, sign(signingSecret, statusBody), len(statusBody), statusBody)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = c.Close()
+	_ = conn.Close()
 	eventually.Within(10*time.Second).Holds(t, "the event is stored", func() bool { return len(events()) > 0 })
 }
 
@@ -135,15 +135,15 @@ func TestSecretsLeaveNoTrace(t *testing.T) {
 	db, events := database(t)
 	var logged bytes.Buffer
 	log := slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	h := server.Middleware(handlerWith(t, webhook.Options{Store: db, Log: log}), log)
+	handler := server.Middleware(handlerWith(t, webhook.Options{Store: db, Log: log}), log)
 	const query = "CallSid=c1&token=topsecret1&Token=topsecret2&API_KEY=topsecret3&password=topsecret4&Signature=topsecret5&Status=completed"
 	for _, key := range []string{signingSecret, "a wrong one, topsecret6"} {
-		r := httptest.NewRequest(http.MethodGet, "/webhooks/exotel/acme/support/passthru?"+query, nil)
-		r.Header.Set("X-Exotel-Signature", sign(key, query))
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
-		if strings.Contains(w.Body.String(), "topsecret") {
-			t.Errorf("answered %s", w.Body)
+		req := httptest.NewRequest(http.MethodGet, "/webhooks/exotel/acme/support/passthru?"+query, nil)
+		req.Header.Set("X-Exotel-Signature", sign(key, query))
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, req)
+		if strings.Contains(recorder.Body.String(), "topsecret") {
+			t.Errorf("answered %s", recorder.Body)
 		}
 	}
 	got := events()

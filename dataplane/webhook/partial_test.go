@@ -57,7 +57,7 @@ func TestPartialEvents(t *testing.T) {
 	pg, db, look := realStore(t)
 	registry := prometheus.NewRegistry()
 	all := tenantconfig.NewSnapshot(tokenTenant())
-	h := handlerWith(t, webhook.Options{Store: db, Metrics: registry,
+	handler := handlerWith(t, webhook.Options{Store: db, Metrics: registry,
 		Tenants: func() *tenantconfig.Snapshot { return all }})
 	for call, tc := range map[string]struct{ path, query, contentType, body, want string }{
 		// A field that cannot be read.
@@ -131,13 +131,13 @@ func TestPartialEvents(t *testing.T) {
 				method = http.MethodGet
 			}
 			for range 2 { // the second is a duplicate
-				r := httptest.NewRequest(method, "/webhooks/exotel/"+tc.path+"?"+tc.query+"&"+tokenPair,
+				req := httptest.NewRequest(method, "/webhooks/exotel/"+tc.path+"?"+tc.query+"&"+tokenPair,
 					strings.NewReader(tc.body))
-				r.Header.Set("Content-Type", tc.contentType)
-				w := httptest.NewRecorder()
-				h.ServeHTTP(w, r)
-				if w.Code != http.StatusOK {
-					t.Fatalf("answered %d %s", w.Code, w.Body)
+				req.Header.Set("Content-Type", tc.contentType)
+				recorder := httptest.NewRecorder()
+				handler.ServeHTTP(recorder, req)
+				if recorder.Code != http.StatusOK {
+					t.Fatalf("answered %d %s", recorder.Code, recorder.Body)
 				}
 			}
 			if diff := cmp.Diff(tc.want, look(strings.ReplaceAll(looked, "$call", "'"+call+"'"))); diff != "" {
@@ -198,16 +198,16 @@ func TestReplayOfPartialEvents(t *testing.T) {
 	pg, db, look := realStore(t)
 	tenant := tokenTenant()
 	all := tenantconfig.NewSnapshot(tenant)
-	h := handlerWith(t, webhook.Options{Store: db, Tenants: func() *tenantconfig.Snapshot { return all }})
+	handler := handlerWith(t, webhook.Options{Store: db, Tenants: func() *tenantconfig.Snapshot { return all }})
 	for _, body := range []string{"CallSid=c1&Status=completed&RecordingUrl=https://media.example.com/c1.mp3",
 		"Status=completed&AccountSid=acme1"} {
-		r := httptest.NewRequest(http.MethodPost, "/webhooks/exotel/status?AccountSid=acme1&"+tokenPair,
+		req := httptest.NewRequest(http.MethodPost, "/webhooks/exotel/status?AccountSid=acme1&"+tokenPair,
 			strings.NewReader(body))
-		r.Header.Set("Content-Type", inForm)
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
-		if w.Code != http.StatusOK {
-			t.Fatalf("answered %d %s", w.Code, w.Body)
+		req.Header.Set("Content-Type", inForm)
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, req)
+		if recorder.Code != http.StatusOK {
+			t.Fatalf("answered %d %s", recorder.Code, recorder.Body)
 		}
 	}
 	if got := look(`SELECT string_agg(call_sid || ' ' || coalesce(dead_reason, 'applied'), ', ' ORDER BY id) ` +
@@ -234,11 +234,11 @@ func TestReplayOfPartialEvents(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				e, err := ingest.Again(tenant, recording.SourcePolicy{}, kept)
+				event, err := ingest.Again(tenant, recording.SourcePolicy{}, kept)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, err := oper.Replay(t.Context(), listed.ID, e, false); err != nil {
+				if _, err := oper.Replay(t.Context(), listed.ID, event, false); err != nil {
 					t.Fatal(err)
 				}
 			}

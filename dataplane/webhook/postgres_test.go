@@ -69,15 +69,15 @@ func TestTenantsShareATransaction(t *testing.T) {
 	_, db, look := realStore(t)
 	registry := prometheus.NewRegistry()
 	g := &gathering{Ingester: db}
-	h := handlerWith(t, webhook.Options{Store: g, Workers: 1, Metrics: registry})
+	handler := handlerWith(t, webhook.Options{Store: g, Workers: 1, Metrics: registry})
 	g.wait = func() {
 		eventually.Within(10*time.Second).Holds(t, "nine webhooks are in work", func() bool {
 			return inFlight(t, registry) >= 9
 		})
 	}
 	send := func(path, key, body string) {
-		if w := post(h, path, sign(key, body), body); w.Code != http.StatusOK {
-			t.Errorf("%s %s: answered %d %s", path, body, w.Code, w.Body)
+		if recorder := post(handler, path, sign(key, body), body); recorder.Code != http.StatusOK {
+			t.Errorf("%s %s: answered %d %s", path, body, recorder.Code, recorder.Body)
 		}
 	}
 	var wg sync.WaitGroup
@@ -129,11 +129,11 @@ func metricOf(t *testing.T, registry *prometheus.Registry, name string) float64 
 func TestChangedDelivery(t *testing.T) {
 	_, db, look := realStore(t)
 	registry := prometheus.NewRegistry()
-	h := handlerWith(t, webhook.Options{Store: db, Metrics: registry})
+	handler := handlerWith(t, webhook.Options{Store: db, Metrics: registry})
 	const first = "CallSid=c1&Status=completed"
 	for _, body := range []string{first, first, first + "&ConversationDuration=40"} {
-		if w := post(h, statusPath, sign(signingSecret, body), body); w.Code != http.StatusOK {
-			t.Fatalf("answered %d %s", w.Code, w.Body)
+		if recorder := post(handler, statusPath, sign(signingSecret, body), body); recorder.Code != http.StatusOK {
+			t.Fatalf("answered %d %s", recorder.Code, recorder.Body)
 		}
 	}
 	got := map[string]float64{}
@@ -152,11 +152,11 @@ func TestChangedDelivery(t *testing.T) {
 // TestStreamIsKept : what a Passthru says of a stream lands on the call, and both of its recordings are queued.
 func TestStreamIsKept(t *testing.T) {
 	_, db, look := realStore(t)
-	h := handlerWith(t, webhook.Options{Store: db})
+	handler := handlerWith(t, webhook.Options{Store: db})
 	const body = `CallSid=c1&RecordingUrl=https://recordings.exotel.com/c1.mp3&Stream={"StreamSID":"s1","Status":"completed","Duration":"28",` +
 		`"DisconnectedBy":"bot","RecordingUrl":"https://recordings.exotel.com/s1.mp3"}`
-	if w := post(h, "/webhooks/exotel/acme/support/passthru", sign(signingSecret, body), body); w.Code != http.StatusOK {
-		t.Fatalf("answered %d %s", w.Code, w.Body)
+	if recorder := post(handler, "/webhooks/exotel/acme/support/passthru", sign(signingSecret, body), body); recorder.Code != http.StatusOK {
+		t.Fatalf("answered %d %s", recorder.Code, recorder.Body)
 	}
 	if got := look(`SELECT concat_ws(' ', call_sid, stream_sid, status, duration_seconds, disconnected_by, recording_url) FROM call_streams`); got !=
 		"c1 s1 completed 28 bot https://recordings.exotel.com/s1.mp3" {
@@ -171,7 +171,7 @@ func TestStreamIsKept(t *testing.T) {
 // rest is answered 503, and within seconds every event is taken.
 func TestPostgresKilledMidFlight(t *testing.T) {
 	pg, db, look := realStore(t)
-	h := handlerWith(t, webhook.Options{Store: db})
+	handler := handlerWith(t, webhook.Options{Store: db})
 	var mu sync.Mutex
 	acked, refused := map[string]bool{}, 0
 	ctx, cancel := context.WithCancel(t.Context())
@@ -181,18 +181,18 @@ func TestPostgresKilledMidFlight(t *testing.T) {
 			for i := 0; ctx.Err() == nil; i++ {
 				call := fmt.Sprintf("s%di%d", sender, i)
 				for body := "CallSid=" + call + "&Status=completed"; ; time.Sleep(20 * time.Millisecond) {
-					w := post(h, statusPath, sign(signingSecret, body), body)
+					recorder := post(handler, statusPath, sign(signingSecret, body), body)
 					mu.Lock()
-					switch w.Code {
+					switch recorder.Code {
 					case http.StatusOK:
 						acked[call] = true
 					case http.StatusServiceUnavailable:
 						refused++
 					default:
-						t.Errorf("%s: answered %d %s", call, w.Code, w.Body)
+						t.Errorf("%s: answered %d %s", call, recorder.Code, recorder.Body)
 					}
 					mu.Unlock()
-					if w.Code != http.StatusServiceUnavailable {
+					if recorder.Code != http.StatusServiceUnavailable {
 						break
 					}
 				}

@@ -45,11 +45,11 @@ func p99OfQuiet(t *testing.T, workers, noise, body int) (p99 int) {
 	s := &stepped{}
 	synctest.Test(t, func(t *testing.T) {
 		s.end = make(chan struct{})
-		c := newCommitter(s, workers, slog.New(slog.DiscardHandler), newMetrics())
+		committer := newCommitter(s, workers, slog.New(slog.DiscardHandler), newMetrics())
 		ctx, cancel := context.WithCancel(t.Context())
 		var all sync.WaitGroup
 		commit := func(e store.Event) {
-			if _, err := c.commit(context.WithoutCancel(ctx), e); err != nil {
+			if _, err := committer.commit(context.WithoutCancel(ctx), e); err != nil {
 				t.Error(err)
 			}
 		}
@@ -73,7 +73,7 @@ func p99OfQuiet(t *testing.T, workers, noise, body int) (p99 int) {
 		cancel()
 		close(s.end)
 		all.Wait()
-		c.close()
+		committer.close()
 	})
 	slices.Sort(s.waits)
 	return s.waits[len(s.waits)*99/100]
@@ -101,17 +101,17 @@ func TestNoisyTenantDelaysNoOther(t *testing.T) {
 func BenchmarkCommit(b *testing.B) {
 	for _, bm := range []struct{ senders, tenants int }{{1, 1}, {64, 1}, {64, 16}, {512, 1}, {512, 64}} {
 		b.Run(fmt.Sprintf("senders=%d/tenants=%d", bm.senders, bm.tenants), func(b *testing.B) {
-			c := newCommitter(instant{}, 2, slog.New(slog.DiscardHandler), newMetrics())
-			defer c.close()
+			committer := newCommitter(instant{}, 2, slog.New(slog.DiscardHandler), newMetrics())
+			defer committer.close()
 			b.ReportAllocs()
 			var left atomic.Int64
 			left.Store(int64(b.N))
 			var all sync.WaitGroup
 			for i := range bm.senders {
 				all.Go(func() {
-					e := store.Event{Tenant: fmt.Sprint("acme/", i%bm.tenants)}
+					event := store.Event{Tenant: fmt.Sprint("acme/", i%bm.tenants)}
 					for left.Add(-1) >= 0 {
-						if _, err := c.commit(b.Context(), e); err != nil {
+						if _, err := committer.commit(b.Context(), event); err != nil {
 							b.Error(err)
 						}
 					}

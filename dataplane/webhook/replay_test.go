@@ -19,12 +19,12 @@ import (
 type signed struct{ method, path, contentType, query, body, signature string }
 
 func (s signed) send(h http.Handler) int {
-	r := httptest.NewRequest(s.method, s.path+"?"+s.query, strings.NewReader(s.body))
-	r.Header.Set("Content-Type", s.contentType)
-	r.Header.Set("X-Exotel-Signature", s.signature)
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	return w.Code
+	req := httptest.NewRequest(s.method, s.path+"?"+s.query, strings.NewReader(s.body))
+	req.Header.Set("Content-Type", s.contentType)
+	req.Header.Set("X-Exotel-Signature", s.signature)
+	recorder := httptest.NewRecorder()
+	h.ServeHTTP(recorder, req)
+	return recorder.Code
 }
 
 // replays returns the same signed bytes with other paths, methods, content types and unsigned parts.
@@ -57,7 +57,7 @@ func TestSignedBytesAreOneEvent(t *testing.T) {
 		Webhooks: &tenantconfig.Webhooks{
 			Signature: &tenantconfig.Signature{Scheme: "HMACSHA1", Secrets: []secret.Sensitive{signingSecret}}}})
 	registry := prometheus.NewRegistry()
-	h := handlerWith(t, webhook.Options{Store: db, Metrics: registry,
+	handler := handlerWith(t, webhook.Options{Store: db, Metrics: registry,
 		Tenants: func() *tenantconfig.Snapshot { return all }})
 	const form = "application/x-www-form-urlencoded"
 	parts := func(boundary, call string) string {
@@ -89,12 +89,12 @@ func TestSignedBytesAreOneEvent(t *testing.T) {
 				d.path = "/webhooks/exotel/acme/support/" + d.path
 				d.signature = sign(signingSecret, d.body+d.query)
 				for range 2 {
-					if code := d.send(h); code != http.StatusOK {
+					if code := d.send(handler); code != http.StatusOK {
 						t.Fatalf("a good request is answered %d", code)
 					}
 				}
 				for _, r := range d.replays() {
-					if code := r.send(h); code != http.StatusOK && code != http.StatusBadRequest && code != http.StatusUnauthorized {
+					if code := r.send(handler); code != http.StatusOK && code != http.StatusBadRequest && code != http.StatusUnauthorized {
 						t.Errorf("%+v is answered %d", r, code)
 					}
 				}
@@ -117,11 +117,11 @@ func TestBearersSignNothing(t *testing.T) {
 	_, db, look := realStore(t)
 	all := tenantconfig.NewSnapshot(&tenantconfig.Tenant{ID: "acme/support", Webhooks: &tenantconfig.Webhooks{
 		Token: &tenantconfig.Token{Secrets: []secret.Sensitive{"a token of acme"}}}})
-	h := handlerWith(t, webhook.Options{Store: db, Tenants: func() *tenantconfig.Snapshot { return all }})
+	handler := handlerWith(t, webhook.Options{Store: db, Tenants: func() *tenantconfig.Snapshot { return all }})
 	for _, path := range []string{"status", "passthru", "status"} {
 		s := signed{method: "GET", path: "/webhooks/exotel/acme/support/" + path,
 			query: "CallSid=c1&token=a%20token%20of%20acme"}
-		if code := s.send(h); code != http.StatusOK {
+		if code := s.send(handler); code != http.StatusOK {
 			t.Fatalf("%s is answered %d", path, code)
 		}
 	}

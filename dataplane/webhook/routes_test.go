@@ -109,7 +109,7 @@ func TestRoutes(t *testing.T) {
 			f, registry := &fake{outcome: store.Applied}, prometheus.NewRegistry()
 			var logged bytes.Buffer
 			log := slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
-			h := server.Middleware(handlerWith(t, webhook.Options{Tenants: routed, Store: f, Metrics: registry, Log: log,
+			handler := server.Middleware(handlerWith(t, webhook.Options{Tenants: routed, Store: f, Metrics: registry, Log: log,
 				TrustedProxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}), log)
 			if tc.key == "" {
 				tc.key = signingSecret
@@ -118,24 +118,24 @@ func TestRoutes(t *testing.T) {
 			if tc.body == "" {
 				method, signed = http.MethodGet, tc.query
 			}
-			r := httptest.NewRequest(method, webhook.PathPrefix+tc.path+"?"+tc.query, strings.NewReader(tc.body))
+			req := httptest.NewRequest(method, webhook.PathPrefix+tc.path+"?"+tc.query, strings.NewReader(tc.body))
 			for k, v := range tc.header {
-				r.Header[k] = v
+				req.Header[k] = v
 			}
-			r.Header.Set("X-Exotel-Signature", sign(tc.key, signed))
-			w := httptest.NewRecorder()
-			h.ServeHTTP(w, r)
-			if w.Code != tc.want.status || w.Header().Get("Location") != "" {
-				t.Fatalf("answered %d %s, want %d", w.Code, w.Body, tc.want.status)
+			req.Header.Set("X-Exotel-Signature", sign(tc.key, signed))
+			recorder := httptest.NewRecorder()
+			handler.ServeHTTP(recorder, req)
+			if recorder.Code != tc.want.status || recorder.Header().Get("Location") != "" {
+				t.Fatalf("answered %d %s, want %d", recorder.Code, recorder.Body, tc.want.status)
 			}
 			if strings.Contains(logged.String(), token) {
 				t.Errorf("logged: %s", logged.String())
 			}
 			switch tc.want.status {
 			case http.StatusOK:
-				e := f.got[0]
-				if e.Tenant != tc.want.tenant || e.Kind != tc.want.kind || e.DeadReason != tc.want.reason || strings.Contains(e.Query, token) {
-					t.Errorf("kept %+v, want of %s, a %s, dead for %q", e, tc.want.tenant, tc.want.kind, tc.want.reason)
+				event := f.got[0]
+				if event.Tenant != tc.want.tenant || event.Kind != tc.want.kind || event.DeadReason != tc.want.reason || strings.Contains(event.Query, token) {
+					t.Errorf("kept %+v, want of %s, a %s, dead for %q", event, tc.want.tenant, tc.want.kind, tc.want.reason)
 				}
 			case http.StatusUnauthorized:
 				checkRefusal(t, registry, logged.String(), tc.want.reason)
@@ -175,8 +175,8 @@ func counted(t *testing.T, registry *prometheus.Registry, name, label string) fl
 // TestMergedFields : what a token stands for is the whole request; the body wins over the query.
 func TestMergedFields(t *testing.T) {
 	f := &fake{outcome: store.Applied}
-	h := handlerWith(t, webhook.Options{Tenants: routed, Store: f})
-	post(h, webhook.PathPrefix+"initech/it/status/"+token+"?CallSid=c1&Status=busy&From=0987", "", "Status=completed&To=0912")
+	handler := handlerWith(t, webhook.Options{Tenants: routed, Store: f})
+	post(handler, webhook.PathPrefix+"initech/it/status/"+token+"?CallSid=c1&Status=busy&From=0987", "", "Status=completed&To=0912")
 	want := store.Call{State: store.CallCompleted, From: "0987", To: "0912"}
 	if len(f.got) != 1 || f.got[0].CallSID != "c1" || f.got[0].Call != want {
 		t.Errorf("kept %+v, want call c1 with %+v", f.got, want)
@@ -193,15 +193,15 @@ func TestMetrics(t *testing.T) {
 		store.Dead:      "dead",
 	} {
 		registry := prometheus.NewRegistry()
-		h := handlerWith(t, webhook.Options{Store: &fake{outcome: outcome}, Metrics: registry})
-		post(h, statusPath, sign(signingSecret, statusBody), statusBody)
+		handler := handlerWith(t, webhook.Options{Store: &fake{outcome: outcome}, Metrics: registry})
+		post(handler, statusPath, sign(signingSecret, statusBody), statusBody)
 		if n := counted(t, registry, "caly_webhook_events_total", name); n != 1 {
 			t.Errorf("%v events are %s, want 1", n, name)
 		}
 	}
-	h := handlerWith(t, webhook.Options{Store: &fake{outcome: store.Applied}, Metrics: registry})
-	post(h, statusPath, sign(signingSecret, statusBody), statusBody)
-	post(h, statusPath, "", statusBody)
+	handler := handlerWith(t, webhook.Options{Store: &fake{outcome: store.Applied}, Metrics: registry})
+	post(handler, statusPath, sign(signingSecret, statusBody), statusBody)
+	post(handler, statusPath, "", statusBody)
 	if n := metricOf(t, registry, "caly_webhook_verified_total"); n != 1 {
 		t.Errorf("of a signed and an unsigned webhook %v are verified, want 1", n)
 	}
@@ -253,8 +253,8 @@ func TestTenantsNotYetKnown(t *testing.T) {
 		"all are known":        {tenantconfig.NewSnapshot(known), "no/body/status", 401},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := handlerWith(t, webhook.Options{Tenants: func() *tenantconfig.Snapshot { return tc.snapshot }})
-			srv := httptest.NewServer(h)
+			handler := handlerWith(t, webhook.Options{Tenants: func() *tenantconfig.Snapshot { return tc.snapshot }})
+			srv := httptest.NewServer(handler)
 			defer srv.Close()
 			status, body, header := do(t, "POST", srv.URL+webhook.PathPrefix+tc.path, "", "CallSid=c1&AccountSid=acme1")
 			if status != tc.want || (header.Get("Retry-After") != "") != (tc.want == 503) {

@@ -21,12 +21,12 @@ import (
 // the body, however often the list comes.
 func TestSeveralEvents(t *testing.T) {
 	_, db, look := realStore(t)
-	h := handlerWith(t, webhook.Options{Store: db})
+	handler := handlerWith(t, webhook.Options{Store: db})
 	const list = `[{"CallSid":"c1","Status":"busy"},{"CallSid":"c2","Status":"failed","StartTime":"soon"},` +
 		`{"CallSid":"c1","Status":"completed","EventType":"terminal"},{"Status":"busy"}]`
 	for range 2 {
-		if w := post(h, statusPath, sign(signingSecret, list), list); w.Code != http.StatusOK {
-			t.Fatalf("answered %d %s", w.Code, w.Body)
+		if recorder := post(handler, statusPath, sign(signingSecret, list), list); recorder.Code != http.StatusOK {
+			t.Fatalf("answered %d %s", recorder.Code, recorder.Body)
 		}
 	}
 	got := look(`SELECT string_agg(concat_ws(' ', call_sid, dead_reason, convert_from(raw, 'UTF8')), E'\n'
@@ -56,9 +56,9 @@ func TestWholeLists(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, db, look := realStore(t)
-			h := handlerWith(t, webhook.Options{Store: db})
-			if w := post(h, statusPath+tc.query, sign(signingSecret, tc.body), tc.body); w.Code != http.StatusOK {
-				t.Fatalf("answered %d %s", w.Code, w.Body)
+			handler := handlerWith(t, webhook.Options{Store: db})
+			if recorder := post(handler, statusPath+tc.query, sign(signingSecret, tc.body), tc.body); recorder.Code != http.StatusOK {
+				t.Fatalf("answered %d %s", recorder.Code, recorder.Body)
 			}
 			got := look(`SELECT string_agg(concat_ws(' ', call_sid, dead_reason, convert_from(raw, 'UTF8')), E'\n')
 				FROM call_events`)
@@ -113,11 +113,11 @@ func TestListsOfOthers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := &fake{outcome: store.Applied}
-			h := handlerWith(t, webhook.Options{Tenants: routed, Store: f})
+			handler := handlerWith(t, webhook.Options{Tenants: routed, Store: f})
 			path, key := webhook.PathPrefix+tc.path+"status?"+tc.query, cmp.Or(tc.key, signingSecret)
-			w := post(h, path, sign(key, tc.body), tc.body)
-			if w.Code != cmp.Or(tc.wantCode, http.StatusOK) {
-				t.Fatalf("answered %d %s", w.Code, w.Body)
+			recorder := post(handler, path, sign(key, tc.body), tc.body)
+			if recorder.Code != cmp.Or(tc.wantCode, http.StatusOK) {
+				t.Fatalf("answered %d %s", recorder.Code, recorder.Body)
 			}
 			var got []string
 			for _, e := range f.got {
@@ -134,15 +134,15 @@ func TestListsOfOthers(t *testing.T) {
 // tenant of an event.
 func TestListWithoutTenantConfigs(t *testing.T) {
 	acme, _ := routed().Tenant("acme/support")
-	h := handlerWith(t, webhook.Options{Store: &fake{outcome: store.Applied}, Tenants: func() *tenantconfig.Snapshot {
+	handler := handlerWith(t, webhook.Options{Store: &fake{outcome: store.Applied}, Tenants: func() *tenantconfig.Snapshot {
 		return tenantconfig.NewIncompleteSnapshot(acme)
 	}})
 	for body, want := range map[string]int{
 		`[{"CallSid":"c1","AccountSid":"acme1"},{"AccountSid":"acme1"}]`:   http.StatusOK,
 		`[{"CallSid":"c1","AccountSid":"acme1"},{"AccountSid":"globex1"}]`: http.StatusServiceUnavailable,
 	} {
-		if w := post(h, webhook.PathPrefix+"status", sign(signingSecret, body), body); w.Code != want {
-			t.Errorf("%s: answered %d %s, want %d", body, w.Code, w.Body, want)
+		if recorder := post(handler, webhook.PathPrefix+"status", sign(signingSecret, body), body); recorder.Code != want {
+			t.Errorf("%s: answered %d %s, want %d", body, recorder.Code, recorder.Body, want)
 		}
 	}
 }
@@ -168,14 +168,14 @@ func (f *failing) IngestBatch(ctx context.Context, events []store.Event) ([]stor
 func TestSeveralEventsOrRetry(t *testing.T) {
 	_, db, look := realStore(t)
 	f := &failing{Ingester: db, call: "c2"}
-	h := handlerWith(t, webhook.Options{Store: f})
+	handler := handlerWith(t, webhook.Options{Store: f})
 	const list = `[{"CallSid":"c1","Status":"busy"},{"CallSid":"c2","Status":"busy"},{"CallSid":"c3","Status":"busy"}]`
-	if w := post(h, statusPath, sign(signingSecret, list), list); w.Code != http.StatusServiceUnavailable {
-		t.Fatalf("answered %d %s", w.Code, w.Body)
+	if recorder := post(handler, statusPath, sign(signingSecret, list), list); recorder.Code != http.StatusServiceUnavailable {
+		t.Fatalf("answered %d %s", recorder.Code, recorder.Body)
 	}
 	f.stop.Store(true)
-	if w := post(h, statusPath, sign(signingSecret, list), list); w.Code != http.StatusOK {
-		t.Fatalf("answered %d %s", w.Code, w.Body)
+	if recorder := post(handler, statusPath, sign(signingSecret, list), list); recorder.Code != http.StatusOK {
+		t.Fatalf("answered %d %s", recorder.Code, recorder.Body)
 	}
 	if got := look(`SELECT string_agg(call_sid, ' ' ORDER BY call_sid) FROM call_events`); got != "c1 c2 c3" {
 		t.Errorf("events of %s", got)

@@ -33,19 +33,19 @@ func (d standardDelivery) send(h http.Handler) int {
 	}
 	mac := hmac.New(sha256.New, []byte(signingSecret))
 	mac.Write([]byte(d.id + "." + stamp + "." + d.body))
-	r := httptest.NewRequest(http.MethodPost, "/webhooks/exotel/"+d.path, strings.NewReader(d.body))
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req := httptest.NewRequest(http.MethodPost, "/webhooks/exotel/"+d.path, strings.NewReader(d.body))
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if !d.alone {
-		r.Header.Set("Webhook-Id", d.id)
-		r.Header.Set("Webhook-Timestamp", stamp)
-		r.Header.Set("Webhook-Signature", "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+		req.Header.Set("Webhook-Id", d.id)
+		req.Header.Set("Webhook-Timestamp", stamp)
+		req.Header.Set("Webhook-Signature", "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
 	}
 	if d.plain {
-		r.Header.Set("X-Exotel-Signature", sign(signingSecret, d.body))
+		req.Header.Set("X-Exotel-Signature", sign(signingSecret, d.body))
 	}
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	return w.Code
+	recorder := httptest.NewRecorder()
+	h.ServeHTTP(recorder, req)
+	return recorder.Code
 }
 
 // TestWebhookIDIsOneEvent checks that the webhook-id of Standard Webhooks identifies an event. The specification
@@ -69,7 +69,7 @@ func TestWebhookIDIsOneEvent(t *testing.T) {
 			Webhooks: &tenantconfig.Webhooks{Standard: standard, Signature: signature},
 		},
 	)
-	h := handlerWith(t, webhook.Options{Store: db, Tenants: func() *tenantconfig.Snapshot { return all }})
+	handler := handlerWith(t, webhook.Options{Store: db, Tenants: func() *tenantconfig.Snapshot { return all }})
 	for _, d := range []standardDelivery{
 		{name: "first", path: status, id: "m1", body: call1, events: "1"},
 		{name: "retry", path: status, id: "m1", body: call1, age: time.Minute, events: "1"},
@@ -86,7 +86,7 @@ func TestWebhookIDIsOneEvent(t *testing.T) {
 		{name: "without the other signature", path: "acme/both/passthru", id: "m1", body: call1, events: "6"},
 		{name: "without the id", path: "acme/both/passthru", body: call1, plain: true, alone: true, events: "6"},
 	} {
-		if code := d.send(h); code != max(d.code, http.StatusOK) {
+		if code := d.send(handler); code != max(d.code, http.StatusOK) {
 			t.Errorf("%s: status %d", d.name, code)
 		}
 		if got := look(`SELECT count(*)::text FROM call_events`); got != d.events {
@@ -101,7 +101,7 @@ func TestPartOfABodyIsNotAnID(t *testing.T) {
 	_, db, look := realStore(t)
 	all := tenantconfig.NewSnapshot(&tenantconfig.Tenant{ID: "acme/support", Webhooks: &tenantconfig.Webhooks{
 		Standard: &tenantconfig.StandardWebhooks{Tolerance: time.Hour, Secrets: []secret.Sensitive{signingSecret}}}})
-	h := handlerWith(t, webhook.Options{Store: db, Tenants: func() *tenantconfig.Snapshot { return all }})
+	handler := handlerWith(t, webhook.Options{Store: db, Tenants: func() *tenantconfig.Snapshot { return all }})
 	const (
 		path  = "acme/support/status"
 		start = "RecordingUrl=https://recordings.exotel.com/exotelrecordings/acme1/x"
@@ -109,12 +109,12 @@ func TestPartOfABodyIsNotAnID(t *testing.T) {
 	)
 	now := strconv.FormatInt(time.Now().Unix(), 10)
 	seen := standardDelivery{path: path, id: "m1", body: start + "." + now + "." + rest}
-	if code := seen.send(h); code != http.StatusOK {
+	if code := seen.send(handler); code != http.StatusOK {
 		t.Fatalf("the webhook is answered %d", code)
 	}
 	stamp := strconv.FormatInt(time.Now().Unix(), 10)
 	forged := standardDelivery{path: path, id: "m1." + stamp + "." + start, stamp: now, body: rest}
-	if code := forged.send(h); code != http.StatusUnauthorized {
+	if code := forged.send(handler); code != http.StatusUnauthorized {
 		t.Errorf("a part of it is answered %d, want 401", code)
 	}
 	if got := look(`SELECT count(*)::text FROM call_events`); got != "1" {

@@ -40,14 +40,14 @@ func (h *Handler) verified(
 		return nil, ingest.Delivery{}, problem.New(problem.Forbidden, "the tenant is suspended")
 	}
 	fields, kept := splitQuery(r.URL.RawQuery, tokenName(verifiers))
-	d := ingest.Delivery{Kind: to.kind, Source: ingest.SourceWebhook, ContentType: all.ContentType, Raw: body, Query: kept, ReceivedAt: now}
-	d.Fields, d.SignedDigest = believed(verdict, all, fields), verdict.SignedDigest
-	d.Fields.EventSID = r.Header.Get(exotel.EventSIDHeader)
-	d.Whole = shared && !ownsEach(tenants, tenant, d.Fields, r.URL.RawQuery)
-	if d.Whole && !tenants.Complete() { // a tenant config that is yet to come may change whom the events lead to
+	delivery := ingest.Delivery{Kind: to.kind, Source: ingest.SourceWebhook, ContentType: all.ContentType, Raw: body, Query: kept, ReceivedAt: now}
+	delivery.Fields, delivery.SignedDigest = believed(verdict, all, fields), verdict.SignedDigest
+	delivery.Fields.EventSID = r.Header.Get(exotel.EventSIDHeader)
+	delivery.Whole = shared && !ownsEach(tenants, tenant, delivery.Fields, r.URL.RawQuery)
+	if delivery.Whole && !tenants.Complete() { // a tenant config that is yet to come may change whom the events lead to
 		return nil, ingest.Delivery{}, problem.TenantUnknown()
 	}
-	return tenant, d, nil
+	return tenant, delivery, nil
 }
 
 // believed is the part of a request that the verdict covers. Nothing else of it is read for its fields, since whoever has seen one

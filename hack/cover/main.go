@@ -99,10 +99,10 @@ func report(w io.Writer, areas []area, blocks []block) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "area\tcovered\tstatements\texplained\tpackages")
 	for _, a := range areas {
-		s := sum(blocks, a.packages)
+		total := sum(blocks, a.packages)
 		_, _ = fmt.Fprintf(table, "%s\t%.1f %%\t%d\t%d\t%s\n",
-			a.name, s.percent(), s.statements, s.explained, strings.Join(a.packages, " "))
-		if s.statements == 0 || s.percent() < aim {
+			a.name, total.percent(), total.statements, total.explained, strings.Join(a.packages, " "))
+		if total.statements == 0 || total.percent() < aim {
 			low = append(low, a.name)
 		}
 	}

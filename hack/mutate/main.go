@@ -45,11 +45,11 @@ func main() {
 }
 
 func run(ctx context.Context, args []string, out, problems io.Writer) int {
-	o, err := parse(args, problems)
+	options, err := parse(args, problems)
 	if err != nil {
 		return statusInvalid
 	}
-	status, err := mutate(ctx, o, out)
+	status, err := mutate(ctx, options, out)
 	if err != nil {
 		_, _ = fmt.Fprintln(problems, "mutate:", err)
 		return statusInvalid
@@ -105,13 +105,13 @@ func mutate(ctx context.Context, o options, out io.Writer) (status int, err erro
 		_, _ = fmt.Fprintf(out, "%d mutations can be applied\n", len(all))
 		return statusCaught, nil
 	}
-	r := newRunner(t, o.bound, out)
+	runner := newRunner(t, o.bound, out)
 	for _, m := range chosen {
-		if err := r.try(ctx, m); err != nil {
+		if err := runner.try(ctx, m); err != nil {
 			return 0, err
 		}
 	}
-	return r.report(), nil
+	return runner.report(), nil
 }
 
 func choose(all []mutation, o options) (chosen []mutation) {

@@ -23,7 +23,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "shape: git ls-files:", err)
 		os.Exit(1)
 	}
-	s := newShape()
+	shape := newShape()
 	for _, path := range strings.Fields(string(out)) {
 		if generated(path) {
 			continue
@@ -33,14 +33,14 @@ func main() {
 			continue // removed, and not committed yet
 		}
 		if err == nil {
-			err = s.add(path, source)
+			err = shape.add(path, source)
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "shape:", err)
 			os.Exit(1)
 		}
 	}
-	fmt.Print(s)
+	fmt.Print(shape)
 }
 
 func generated(path string) bool {
@@ -79,7 +79,7 @@ func newShape() *shape { return &shape{exported: map[string]string{}, selected: 
 // add counts one file.
 func (s *shape) add(path string, source []byte) error {
 	files := token.NewFileSet()
-	f, err := parser.ParseFile(files, path, source, parser.ParseComments)
+	file, err := parser.ParseFile(files, path, source, parser.ParseComments)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (s *shape) add(path string, source []byte) error {
 		s.tooLongLines.add(n > 140)
 	}
 	v := &visitor{shape: s, files: files, path: path, production: !strings.HasSuffix(path, "_test.go")}
-	ast.Inspect(f, v.visit)
+	ast.Inspect(file, v.visit)
 	return nil
 }
 

@@ -30,8 +30,8 @@ func bare() {
 
 type Unused struct{}
 `
-	s := newShape()
-	if err := s.add("dir/p.go", []byte(source)); err != nil {
+	shape := newShape()
+	if err := shape.add("dir/p.go", []byte(source)); err != nil {
 		t.Fatal(err)
 	}
 	for figure, want := range map[string]string{
@@ -45,8 +45,8 @@ type Unused struct{}
 		"production functions with over five parameters": "1, at most 6 (dir/p.go:Documented)",
 		"lines of a function: median, p90, max":          "11, 11, 11 (dir/p.go:bare)",
 	} {
-		if row := "| " + figure + " | " + want + " |"; !strings.Contains(s.String(), row) {
-			t.Errorf("no row %q in\n%s", row, s)
+		if row := "| " + figure + " | " + want + " |"; !strings.Contains(shape.String(), row) {
+			t.Errorf("no row %q in\n%s", row, shape)
 		}
 	}
 }

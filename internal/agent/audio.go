@@ -66,11 +66,11 @@ func appendPCM(dst []byte, samples []int16) []byte {
 
 // decodeBase64 reads standard base64, padded or not.
 func decodeBase64(dst, text []byte) ([]byte, error) {
-	e := base64.StdEncoding
+	encoding := base64.StdEncoding
 	if len(text)%4 != 0 {
-		e = base64.RawStdEncoding
+		encoding = base64.RawStdEncoding
 	}
-	raw, err := e.AppendDecode(dst, text)
+	raw, err := encoding.AppendDecode(dst, text)
 	if err != nil {
 		return dst, fmt.Errorf("%w: the payload of a media message is not base64: %w", ErrFrame, err)
 	}

@@ -31,25 +31,25 @@ type failer interface {
 
 func open(t failer, p Protocol, start agentstream.StartInfo) Codec {
 	t.Helper()
-	c, err := New(p)
+	codec, err := New(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Open(start); err != nil {
+	if _, err := codec.Open(start); err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return codec
 }
 
 // scan reads a message as the bridge does.
 func scan(t failer, frame string) agentstream.Message {
 	t.Helper()
 	var s agentstream.Scanner
-	m, err := s.Scan([]byte(frame))
+	message, err := s.Scan([]byte(frame))
 	if err != nil {
 		t.Fatalf("%s: %v", frame, err)
 	}
-	return m
+	return message
 }
 
 func mediaOf(audio []byte) agentstream.Message {
@@ -65,8 +65,8 @@ func sinePCM(hz float64, rate, n int) []byte {
 }
 
 func TestNew(t *testing.T) {
-	if c, err := New(Exotel); c != nil || err != nil {
-		t.Errorf("exotel: %v, %v; want no codec", c, err)
+	if codec, err := New(Exotel); codec != nil || err != nil {
+		t.Errorf("exotel: %v, %v; want no codec", codec, err)
 	}
 	if _, err := New("vonage"); !errors.Is(err, ErrProtocol) || !strings.Contains(err.Error(), `"vonage": use exotel, twilio or pcm`) {
 		t.Errorf("vonage: %v", err)
@@ -96,11 +96,11 @@ func TestOpen(t *testing.T) {
 		"pcm, strange rate":    {PCM, startInfo(-8000), nil, ErrRate},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, err := New(tc.protocol)
+			codec, err := New(tc.protocol)
 			if err != nil {
 				t.Fatal(err)
 			}
-			frames, err := c.Open(tc.start)
+			frames, err := codec.Open(tc.start)
 			var got []string
 			for _, f := range frames {
 				if f.Binary {
@@ -163,10 +163,10 @@ func TestMalformedFromExotel(t *testing.T) {
 }
 
 func TestTwilioMedia(t *testing.T) {
-	c := open(t, Twilio, startInfo(8000))
+	codec := open(t, Twilio, startInfo(8000))
 	var got []string
 	for _, samples := range [][]int16{{0, 0, 8, -8}, make([]int16, 156), {32767}} {
-		frame, binary, send, err := c.FromExotel(nil, mediaOf(appendPCM(nil, samples)))
+		frame, binary, send, err := codec.FromExotel(nil, mediaOf(appendPCM(nil, samples)))
 		if binary || !send || err != nil {
 			t.Fatalf("binary %v, send %v, %v", binary, send, err)
 		}
@@ -298,11 +298,11 @@ func TestHowFramesAreCutMakesNoDifference(t *testing.T) {
 			n := rapid.IntRange(1, min(len(rest), 321)).Draw(t, "piece")
 			pieces, rest = append(pieces, rest[:n]), rest[n:]
 		}
-		c := open(t, protocol, start)
-		if d := cmp.Diff(toAgent(t, protocol, open(t, protocol, start), [][]byte{audio}), toAgent(t, protocol, c, pieces)); d != "" {
+		codec := open(t, protocol, start)
+		if d := cmp.Diff(toAgent(t, protocol, open(t, protocol, start), [][]byte{audio}), toAgent(t, protocol, codec, pieces)); d != "" {
 			t.Errorf("to the agent (-whole +cut):\n%s", d)
 		}
-		if d := cmp.Diff(fromAgent(t, protocol, open(t, protocol, start), [][]byte{audio}), fromAgent(t, protocol, c, pieces)); d != "" {
+		if d := cmp.Diff(fromAgent(t, protocol, open(t, protocol, start), [][]byte{audio}), fromAgent(t, protocol, codec, pieces)); d != "" {
 			t.Errorf("from the agent (-whole +cut):\n%s", d)
 		}
 	})
@@ -312,18 +312,18 @@ func TestHowFramesAreCutMakesNoDifference(t *testing.T) {
 func TestAudioAtEightKilohertz(t *testing.T) {
 	audio := sinePCM(440, 8000, 1600)
 	for _, rate := range []int{8000, 16000, 24000} {
-		c := open(t, PCM, startInfo(rate))
-		if !bytes.Equal(toAgent(t, PCM, c, [][]byte{audio}), audio) || !bytes.Equal(fromAgent(t, PCM, c, [][]byte{audio}), audio) {
+		codec := open(t, PCM, startInfo(rate))
+		if !bytes.Equal(toAgent(t, PCM, codec, [][]byte{audio}), audio) || !bytes.Equal(fromAgent(t, PCM, codec, [][]byte{audio}), audio) {
 			t.Errorf("pcm at %d changes the audio", rate)
 		}
 	}
 	var h halves
 	codes := g711.AppendEncode(nil, h.samples(nil, audio))
-	c := open(t, Twilio, startInfo(8000))
-	if !bytes.Equal(toAgent(t, Twilio, c, [][]byte{audio}), codes) {
+	codec := open(t, Twilio, startInfo(8000))
+	if !bytes.Equal(toAgent(t, Twilio, codec, [][]byte{audio}), codes) {
 		t.Error("twilio's agent does not hear the mu-law of the audio")
 	}
-	if want := appendPCM(nil, g711.AppendDecode(nil, codes)); !bytes.Equal(fromAgent(t, Twilio, c, [][]byte{codes}), want) {
+	if want := appendPCM(nil, g711.AppendDecode(nil, codes)); !bytes.Equal(fromAgent(t, Twilio, codec, [][]byte{codes}), want) {
 		t.Error("Exotel does not hear what the mu-law stands for")
 	}
 }
@@ -338,13 +338,13 @@ func TestMuLawFromExotel(t *testing.T) {
 			codes = append(codes, byte(c))
 		}
 	}
-	c := open(t, Twilio, start)
-	if got := fromAgent(t, Twilio, c, [][]byte{toAgent(t, Twilio, c, [][]byte{codes})}); !bytes.Equal(got, codes) {
+	codec := open(t, Twilio, start)
+	if got := fromAgent(t, Twilio, codec, [][]byte{toAgent(t, Twilio, codec, [][]byte{codes})}); !bytes.Equal(got, codes) {
 		t.Errorf("twilio changes mu-law")
 	}
-	c = open(t, PCM, start)
-	pcm := toAgent(t, PCM, c, [][]byte{codes})
-	if !bytes.Equal(pcm, appendPCM(nil, g711.AppendDecode(nil, codes))) || !bytes.Equal(fromAgent(t, PCM, c, [][]byte{pcm}), codes) {
+	codec = open(t, PCM, start)
+	pcm := toAgent(t, PCM, codec, [][]byte{codes})
+	if !bytes.Equal(pcm, appendPCM(nil, g711.AppendDecode(nil, codes))) || !bytes.Equal(fromAgent(t, PCM, codec, [][]byte{pcm}), codes) {
 		t.Errorf("pcm changes mu-law")
 	}
 }
@@ -354,9 +354,9 @@ func TestTwilioAtWideRates(t *testing.T) {
 	for _, rate := range []int{16000, 24000} {
 		for _, hz := range []float64{300, 1000, 3000} {
 			t.Run(fmt.Sprintf("%v Hz at %d", hz, rate), func(t *testing.T) {
-				c := open(t, Twilio, startInfo(rate))
+				codec := open(t, Twilio, startInfo(rate))
 				var h halves
-				back := h.samples(nil, fromAgent(t, Twilio, c, [][]byte{toAgent(t, Twilio, c, [][]byte{sinePCM(hz, rate, rate)})}))
+				back := h.samples(nil, fromAgent(t, Twilio, codec, [][]byte{toAgent(t, Twilio, codec, [][]byte{sinePCM(hz, rate, rate)})}))
 				if len(back) != rate {
 					t.Fatalf("%d samples come back of %d", len(back), rate)
 				}
@@ -381,29 +381,29 @@ func TestTwilioAtWideRates(t *testing.T) {
 
 // TestClearForgetsHalves: what comes after a clear is not joined to what was dropped.
 func TestClearForgetsHalves(t *testing.T) {
-	c := open(t, PCM, startInfo(8000))
-	if got := fromAgent(t, PCM, c, [][]byte{{1}}); got != nil {
+	codec := open(t, PCM, startInfo(8000))
+	if got := fromAgent(t, PCM, codec, [][]byte{{1}}); got != nil {
 		t.Fatalf("half a sample becomes %v", got)
 	}
-	if _, err := c.FromAgent(nil, []byte(`{"event":"clear"}`), false); err != nil {
+	if _, err := codec.FromAgent(nil, []byte(`{"event":"clear"}`), false); err != nil {
 		t.Fatal(err)
 	}
-	if got := fromAgent(t, PCM, c, [][]byte{{2, 3}}); !bytes.Equal(got, []byte{2, 3}) {
+	if got := fromAgent(t, PCM, codec, [][]byte{{2, 3}}); !bytes.Equal(got, []byte{2, 3}) {
 		t.Errorf("got %v after a clear, want 2 3", got)
 	}
 }
 
 // TestOpenAgain is a second connection to the agent: numbers begin anew, and nothing is left over of the first.
 func TestOpenAgain(t *testing.T) {
-	c := open(t, Twilio, startInfo(8000))
-	first, _, _, err := c.FromExotel(nil, mediaOf([]byte{1, 2, 3}))
+	codec := open(t, Twilio, startInfo(8000))
+	first, _, _, err := codec.FromExotel(nil, mediaOf([]byte{1, 2, 3}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Open(startInfo(8000)); err != nil {
+	if _, err := codec.Open(startInfo(8000)); err != nil {
 		t.Fatal(err)
 	}
-	second, _, _, err := c.FromExotel(nil, mediaOf([]byte{1, 2, 3}))
+	second, _, _, err := codec.FromExotel(nil, mediaOf([]byte{1, 2, 3}))
 	if d := cmp.Diff(string(first), string(second)); err != nil || d != "" {
 		t.Errorf("%v; first and second (-first +second):\n%s", err, d)
 	}
@@ -412,15 +412,15 @@ func TestOpenAgain(t *testing.T) {
 func TestNothingIsAllocated(t *testing.T) {
 	for _, rate := range []int{8000, 16000, 24000} {
 		for _, protocol := range []Protocol{Twilio, PCM} {
-			c := open(t, protocol, startInfo(rate))
-			m, dst := mediaOf(make([]byte, rate/25)), make([]byte, 0, 64<<10)
+			codec := open(t, protocol, startInfo(rate))
+			message, dst := mediaOf(make([]byte, rate/25)), make([]byte, 0, 64<<10)
 			frame := make([]byte, rate/25+1) // an odd size
 			if protocol == Twilio {
 				frame = []byte(`{"event":"media","streamSid":"MZ","media":{"payload":"` + strings.Repeat("AAAA", 54) + `"}}`)
 			}
 			both := func() {
-				_, _, _, _ = c.FromExotel(dst, m)
-				if out, err := c.FromAgent(dst, frame, protocol == PCM); err != nil || !out.Send {
+				_, _, _, _ = codec.FromExotel(dst, message)
+				if out, err := codec.FromAgent(dst, frame, protocol == PCM); err != nil || !out.Send {
 					t.Fatal(err)
 				}
 			}
@@ -436,9 +436,9 @@ func BenchmarkCodec(b *testing.B) {
 	for _, protocol := range []Protocol{Twilio, PCM} {
 		for _, rate := range []int{8000, 24000} {
 			b.Run(fmt.Sprintf("%s %d to agent", protocol, rate), func(b *testing.B) {
-				c, m, dst := open(b, protocol, startInfo(rate)), mediaOf(make([]byte, rate/25)), make([]byte, 0, 64<<10)
+				codec, message, dst := open(b, protocol, startInfo(rate)), mediaOf(make([]byte, rate/25)), make([]byte, 0, 64<<10)
 				for b.Loop() {
-					_, _, _, _ = c.FromExotel(dst, m)
+					_, _, _, _ = codec.FromExotel(dst, message)
 				}
 			})
 		}

@@ -78,17 +78,17 @@ type opened struct {
 // open returns a codec for the stream that the page starts.
 func open(t *testing.T, p agent.Protocol, blocks map[string][]string) opened {
 	t.Helper()
-	c, err := agent.New(p)
+	codec, err := agent.New(p)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range blocks["exotel-to-agent"] {
 		if start, err := agentstream.ParseStart([]byte(line)); err == nil {
-			frames, err := c.Open(start)
+			frames, err := codec.Open(start)
 			if err != nil {
 				t.Fatal(err)
 			}
-			return opened{c, frames}
+			return opened{codec, frames}
 		}
 	}
 	t.Fatal("the page has no start of Exotel's")
@@ -102,15 +102,15 @@ func translated(t *testing.T, c opened, lines []string) (got []string) {
 	}
 	var s agentstream.Scanner
 	for _, line := range lines {
-		m, err := s.Scan([]byte(line))
-		if err != nil || m.Kind == agentstream.Other {
-			t.Fatalf("%s: kind %s, %v", line, m.Kind, err)
+		message, err := s.Scan([]byte(line))
+		if err != nil || message.Kind == agentstream.Other {
+			t.Fatalf("%s: kind %s, %v", line, message.Kind, err)
 		}
-		data, binary, send, err := c.FromExotel(nil, m)
+		data, binary, send, err := c.FromExotel(nil, message)
 		if err != nil {
 			t.Fatalf("%s: %v", line, err)
 		}
-		if send && m.Kind != agentstream.Start {
+		if send && message.Kind != agentstream.Start {
 			got = append(got, written(agent.Frame{Data: data, Binary: binary}))
 		}
 	}
@@ -123,12 +123,12 @@ func TestPageFromAgent(t *testing.T) {
 	blocks := examples(t)
 	for _, p := range []agent.Protocol{agent.Twilio, agent.PCM} {
 		t.Run(string(p), func(t *testing.T) {
-			c := open(t, p, blocks)
+			opened := open(t, p, blocks)
 			var got []string
 			stops := 0
 			for _, line := range blocks[string(p)+"-from-agent"] {
-				f := frameOf(t, line)
-				out, err := c.FromAgent(nil, f.Data, f.Binary)
+				frame := frameOf(t, line)
+				out, err := opened.FromAgent(nil, frame.Data, frame.Binary)
 				if err != nil || out.Kind == agentstream.Other {
 					t.Fatalf("%s: kind %s, %v", line, out.Kind, err)
 				}

@@ -18,15 +18,15 @@ func FuzzFromAgent(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, frame []byte, binary bool, rate uint16) {
 		for _, protocol := range []Protocol{Twilio, PCM} {
-			c, err := New(protocol)
+			codec, err := New(protocol)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := c.Open(startInfo(int(rate))); err != nil {
+			if _, err := codec.Open(startInfo(int(rate))); err != nil {
 				continue
 			}
 			for range 2 { // the second time with what the first has left
-				out, err := c.FromAgent(nil, frame, binary)
+				out, err := codec.FromAgent(nil, frame, binary)
 				checkOut(t, out, err)
 			}
 		}
@@ -70,7 +70,7 @@ func FuzzFromExotel(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, frame []byte, rate uint16, ulaw bool) {
 		var s agentstream.Scanner
-		m, err := s.Scan(frame)
+		message, err := s.Scan(frame)
 		if err != nil {
 			return
 		}
@@ -79,15 +79,15 @@ func FuzzFromExotel(f *testing.F) {
 			start.Encoding = "mulaw"
 		}
 		for _, protocol := range []Protocol{Twilio, PCM} {
-			c, err := New(protocol)
+			codec, err := New(protocol)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := c.Open(start); err != nil {
+			if _, err := codec.Open(start); err != nil {
 				continue
 			}
 			for range 2 {
-				got, binary, send, err := c.FromExotel(nil, m)
+				got, binary, send, err := codec.FromExotel(nil, message)
 				switch {
 				case err != nil || !send:
 					if send || len(got) != 0 {

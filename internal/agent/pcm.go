@@ -59,18 +59,18 @@ func (p *pcm) FromExotel(dst []byte, m agentstream.Message) (frame []byte, binar
 		samples, err := p.source.read(m.Payload)
 		return appendPCM(dst, samples), true, len(samples) > 0, err
 	case agentstream.Mark, agentstream.DTMF, agentstream.Clear, agentstream.Stop:
-		c, err := parseControl(m.Raw)
+		control, err := parseControl(m.Raw)
 		if err != nil {
 			return dst, false, false, err
 		}
 		out := pcmControl{Event: m.Kind.String()}
 		switch m.Kind { //nolint:exhaustive // a clear has nothing but its event
 		case agentstream.Mark:
-			out.Name = c.Name
+			out.Name = control.Name
 		case agentstream.DTMF:
-			out.Digit, out.Duration = c.Digit, string(c.Duration)
+			out.Digit, out.Duration = control.Digit, string(control.Duration)
 		case agentstream.Stop:
-			out.Reason = c.Reason
+			out.Reason = control.Reason
 		}
 		return appendJSON(dst, out), false, true, nil
 	}
@@ -83,13 +83,13 @@ func (p *pcm) FromAgent(dst, frame []byte, binary bool) (Out, error) {
 		p.buffer = p.halves.samples(p.buffer[:0], frame)
 		return p.sink.media(dst, p.buffer), nil
 	}
-	c, err := parseControl(frame)
+	control, err := parseControl(frame)
 	if err != nil {
 		return Out{Frame: dst}, err
 	}
-	switch c.Event {
+	switch control.Event {
 	case "mark":
-		return p.sink.mark(dst, c.Name), nil
+		return p.sink.mark(dst, control.Name), nil
 	case "clear":
 		p.halves = halves{} // its other half would be of audio that was dropped
 		return p.sink.clear(dst), nil

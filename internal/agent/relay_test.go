@@ -35,7 +35,7 @@ type relay struct {
 // bridge serves one call to an agent of a protocol; its URL for Exotel.
 func bridge(t *testing.T, p agent.Protocol, agentURL string) string {
 	t.Helper()
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		ws, err := (&websocket.Upgrader{}).Upgrade(w, req, nil)
 		if err != nil {
 			return
@@ -46,8 +46,8 @@ func bridge(t *testing.T, p agent.Protocol, agentURL string) string {
 		}
 		(&relay{t: t, url: agentURL, codec: codec, exotel: ws}).run()
 	}))
-	t.Cleanup(s.Close)
-	return "ws" + strings.TrimPrefix(s.URL, "http")
+	t.Cleanup(server.Close)
+	return "ws" + strings.TrimPrefix(server.URL, "http")
 }
 
 func (r *relay) run() {
@@ -57,15 +57,15 @@ func (r *relay) run() {
 		if err != nil {
 			break
 		}
-		m, err := s.Scan(data)
+		message, err := s.Scan(data)
 		if err != nil {
 			r.t.Errorf("%s: %v", data, err)
 			break
 		}
-		if m.Kind == agentstream.Start {
+		if message.Kind == agentstream.Start {
 			r.open(data)
 		}
-		if out, binary, send, err := r.codec.FromExotel(nil, m); err != nil {
+		if out, binary, send, err := r.codec.FromExotel(nil, message); err != nil {
 			r.t.Errorf("%s: %v", data, err)
 		} else if send {
 			r.toAgent(agent.Frame{Data: out, Binary: binary})
@@ -146,24 +146,24 @@ func TestWholeCalls(t *testing.T) {
 			want: agentsim.Start{Encoding: "pcm_s16le", Rate: 16000, Custom: map[string]string{"k": "v"}}, exact: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a, err := agentsim.NewServer(agentsim.Options{Protocol: tc.protocol, BurstEvery: 10, BurstMarks: 1})
+			server, err := agentsim.NewServer(agentsim.Options{Protocol: tc.protocol, BurstEvery: 10, BurstMarks: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer a.Close()
-			s := exotelsim.Stream{URL: bridge(t, tc.protocol, a.URL()) + "?k=v", CallSID: "c1", StreamSID: "s1", AccountSID: "a1", From: "+91987", To: "+91123",
+			defer server.Close()
+			stream := exotelsim.Stream{URL: bridge(t, tc.protocol, server.URL()) + "?k=v", CallSID: "c1", StreamSID: "s1", AccountSID: "a1", From: "+91987", To: "+91123",
 				Rate: tc.rate, Audio: exotelsim.Noise(tc.rate / 2), Digits: "5", Quirks: tc.quirks, Quoting: tc.quoting, Linger: 10 * time.Second}
 			if tc.exact {
-				s.Expect = heard(tc.protocol, s.Audio)
+				stream.Expect = heard(tc.protocol, stream.Audio)
 			}
-			r, err := s.Run(t.Context())
+			report, err := stream.Run(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !r.Echo.Whole() || r.Invalid+r.Unusual > 0 || !r.HungUp || r.Clears != 2 || r.MarksReceived != 2 || r.MarksReturned != 2 {
-				t.Errorf("%+v", r)
+			if !report.Echo.Whole() || report.Invalid+report.Unusual > 0 || !report.HungUp || report.Clears != 2 || report.MarksReceived != 2 || report.MarksReturned != 2 {
+				t.Errorf("%+v", report)
 			}
-			checkAgent(t, a, tc.want)
+			checkAgent(t, server, tc.want)
 		})
 	}
 }
@@ -182,15 +182,15 @@ func checkAgent(t *testing.T, a *agentsim.Server, want agentsim.Start) {
 	if len(a.Calls()) != 1 {
 		t.Fatalf("the agent had %d calls", len(a.Calls()))
 	}
-	c := a.Calls()[0]
+	call := a.Calls()[0]
 	want.StreamID, want.CallID = "s1", "c1"
 	if want.Encoding == "pcm_s16le" {
 		want.From, want.To = "+91987", "+91123"
 	}
-	if d := cmp.Diff(want, c.Start); d != "" {
+	if d := cmp.Diff(want, call.Start); d != "" {
 		t.Errorf("start (-want +got):\n%s", d)
 	}
-	if d := cmp.Diff([]string{"burst-10-0", "burst-20-0"}, c.Marks); d != "" || c.Digits != "5" || !c.Stopped || c.Problem != "" {
-		t.Errorf("%+v; marks (-want +got):\n%s", c, d)
+	if d := cmp.Diff([]string{"burst-10-0", "burst-20-0"}, call.Marks); d != "" || call.Digits != "5" || !call.Stopped || call.Problem != "" {
+		t.Errorf("%+v; marks (-want +got):\n%s", call, d)
 	}
 }

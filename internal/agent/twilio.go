@@ -100,17 +100,17 @@ func (t *twilio) FromExotel(dst []byte, m agentstream.Message) (frame []byte, bi
 		frame, send, err = t.media(dst, m.Payload)
 		return frame, false, send, err
 	case agentstream.Mark, agentstream.DTMF:
-		c, err := parseControl(m.Raw)
+		control, err := parseControl(m.Raw)
 		if err != nil {
 			return dst, false, false, err
 		}
 		dst = t.head(dst, m.Kind)
 		if m.Kind == agentstream.Mark {
 			dst = append(dst, `,"mark":{"name":`...)
-			dst = appendJSON(dst, c.Name)
+			dst = appendJSON(dst, control.Name)
 		} else {
 			dst = append(dst, `,"dtmf":{"track":"inbound_track","digit":`...)
-			dst = appendJSON(dst, c.Digit)
+			dst = appendJSON(dst, control.Digit)
 		}
 		return append(dst, `}}`...), false, true, nil
 	case agentstream.Stop:
@@ -149,13 +149,13 @@ func (t *twilio) media(dst, payload []byte) (frame []byte, send bool, err error)
 
 // FromAgent translates for Exotel. JSON in a binary frame is taken as well.
 func (t *twilio) FromAgent(dst, frame []byte, _ bool) (Out, error) {
-	m, err := t.scanner.Scan(frame)
+	message, err := t.scanner.Scan(frame)
 	if err != nil {
 		return Out{Frame: dst}, fmt.Errorf("%w: %w", ErrFrame, err)
 	}
-	switch m.Kind {
+	switch message.Kind {
 	case agentstream.Media:
-		return t.spoken(dst, m.Payload)
+		return t.spoken(dst, message.Payload)
 	case agentstream.Mark:
 		var c struct{ Mark struct{ Name string } }
 		if err := json.Unmarshal(frame, &c); err != nil {

@@ -119,14 +119,14 @@ func TestLenient(t *testing.T) {
 	fault := func(name, sent string, err error) bounded.Pair {
 		return bounded.Pair{Name: name, Value: sent, Fault: err}
 	}
-	a, c := bounded.Pair{Name: "a", Value: "1"}, bounded.Pair{Name: "c", Value: "3"}
+	pair, c := bounded.Pair{Name: "a", Value: "1"}, bounded.Pair{Name: "c", Value: "3"}
 	for input, want := range map[string][]bounded.Pair{
-		"a=1&b=%2&c=3":    {a, fault("b", "%2", bounded.ErrMalformed), c},
-		"a=1&b=2;d&c=3":   {a, fault("b", "2;d", bounded.ErrMalformed), c},
-		"a=1&%zz=2&c=3":   {a, fault("%zz", "2", bounded.ErrMalformed), c},
-		"a=1&b=12345&c=3": {a, fault("b", "", bounded.ErrTooLarge), c},
-		"a=1&b=" + strings.Repeat("x", 99) + "&c=3": {a, fault("b", "", bounded.ErrTooLarge), c},
-		"a=1&bbbbb=1&c=3": {a, fault("bbbbb", "1", bounded.ErrTooLarge), c},
+		"a=1&b=%2&c=3":    {pair, fault("b", "%2", bounded.ErrMalformed), c},
+		"a=1&b=2;d&c=3":   {pair, fault("b", "2;d", bounded.ErrMalformed), c},
+		"a=1&%zz=2&c=3":   {pair, fault("%zz", "2", bounded.ErrMalformed), c},
+		"a=1&b=12345&c=3": {pair, fault("b", "", bounded.ErrTooLarge), c},
+		"a=1&b=" + strings.Repeat("x", 99) + "&c=3": {pair, fault("b", "", bounded.ErrTooLarge), c},
+		"a=1&bbbbb=1&c=3": {pair, fault("bbbbb", "1", bounded.ErrTooLarge), c},
 	} {
 		got, err := bounded.Form(input, narrow, nil)
 		if diff := cmp.Diff(want, got, cmpopts.EquateErrors()); diff != "" || err != nil {

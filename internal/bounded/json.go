@@ -29,15 +29,15 @@ type Value struct {
 // Document reads data as json.Unmarshal does: invalid UTF-8 becomes U+FFFD. After an error it returns what lies before
 // the error. It returns ErrMalformed if anything but white space follows the value.
 func Document(data []byte, limits Limits, only Names) (Value, error) {
-	r := newReader(data, limits)
-	v, err := r.read(0, true, only)
+	reader := newReader(data, limits)
+	value, err := reader.read(0, true, only)
 	if err != nil {
-		return v, err
+		return value, err
 	}
-	if _, err := r.decoder.ReadToken(); !errors.Is(err, io.EOF) {
-		return v, ErrMalformed
+	if _, err := reader.decoder.ReadToken(); !errors.Is(err, io.EOF) {
+		return value, ErrMalformed
 	}
-	return v, nil
+	return value, nil
 }
 
 type reader struct {
@@ -61,25 +61,25 @@ func (r *reader) read(depth int, keep bool, only Names) (Value, error) {
 	if err := r.value(); err != nil {
 		return Value{}, err
 	}
-	v := Value{Kind: byte(r.decoder.PeekKind())}
+	value := Value{Kind: byte(r.decoder.PeekKind())}
 	if depth > r.Depth {
-		v.Fault = ErrTooDeep
-		return v, syntax(r.decoder.SkipValue())
+		value.Fault = ErrTooDeep
+		return value, syntax(r.decoder.SkipValue())
 	}
-	if v.Kind == '{' || v.Kind == '[' {
-		return v, r.items(&v, depth, keep, only)
+	if value.Kind == '{' || value.Kind == '[' {
+		return value, r.items(&value, depth, keep, only)
 	}
 	raw, err := r.decoder.ReadValue()
 	if err != nil {
 		return Value{}, syntax(err)
 	}
-	if !keep || v.Kind == 'n' {
-		return v, nil
+	if !keep || value.Kind == 'n' {
+		return value, nil
 	}
-	if v.Text, err = r.unquote(raw); err != nil {
-		return r.faulty(v.Kind, err)
+	if value.Text, err = r.unquote(raw); err != nil {
+		return r.faulty(value.Kind, err)
 	}
-	return v, nil
+	return value, nil
 }
 
 // faulty returns a value that is left out, or the error if the reader must stop.

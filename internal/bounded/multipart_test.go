@@ -31,12 +31,12 @@ func TestMultipart(t *testing.T) {
 		"fields with line feeds":       {strings.ReplaceAll(field+field, "\r", "") + "--b--\n", 2, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := bounded.Multipart([]byte(tc.body), "b")
+			reader, err := bounded.Multipart([]byte(tc.body), "b")
 			if !errors.Is(err, tc.err) {
 				t.Fatalf("error %v, want %v", err, tc.err)
 			}
 			for n := 0; err == nil; n++ {
-				if _, err = r.NextRawPart(); err == nil {
+				if _, err = reader.NextRawPart(); err == nil {
 					continue
 				}
 				if n != tc.parts || !errors.Is(err, io.EOF) {
@@ -54,12 +54,12 @@ func FuzzMultipart(f *testing.F) {
 	f.Add("----\n----\n#", "--", 3000)
 	f.Fuzz(func(t *testing.T, body, boundary string, long int) {
 		body = strings.ReplaceAll(body, "#", "A: "+strings.Repeat("x", int(uint(long)%5000)))
-		r, err := bounded.Multipart([]byte(body), boundary)
+		reader, err := bounded.Multipart([]byte(body), boundary)
 		if err != nil {
 			return
 		}
 		for {
-			part, err := r.NextRawPart()
+			part, err := reader.NextRawPart()
 			if err != nil {
 				return
 			}

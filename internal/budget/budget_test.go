@@ -27,8 +27,8 @@ func TestShare(t *testing.T) {
 // TestPart tests that a part is bounded by itself and by the whole, and that a refusal changes neither.
 func TestPart(t *testing.T) {
 	whole := New(100)
-	a, b := whole.Part(60), whole.Part(60)
-	one, two := a.Share(0), b.Share(0)
+	budget, b := whole.Part(60), whole.Part(60)
+	one, two := budget.Share(0), b.Share(0)
 	for i, tc := range []struct {
 		share               *Share
 		bytes               int64
@@ -43,8 +43,8 @@ func TestPart(t *testing.T) {
 		{share: &two, bytes: 0, want: true},
 	} {
 		got := tc.share.Resize(tc.bytes)
-		if got != tc.want || a.InUse() != tc.wantA || b.InUse() != tc.wantB || whole.InUse() != tc.wantW {
-			t.Errorf("step %d: %t, %d and %d of %d are in use", i, got, a.InUse(), b.InUse(), whole.InUse())
+		if got != tc.want || budget.InUse() != tc.wantA || b.InUse() != tc.wantB || whole.InUse() != tc.wantW {
+			t.Errorf("step %d: %t, %d and %d of %d are in use", i, got, budget.InUse(), b.InUse(), whole.InUse())
 		}
 	}
 }
@@ -52,8 +52,8 @@ func TestPart(t *testing.T) {
 // TestNoBudget : without one there is no bound.
 func TestNoBudget(t *testing.T) {
 	var b *Budget
-	s := b.Share(10)
-	if !s.Resize(1<<40) || !s.Resize(0) || b.InUse() != 0 {
+	share := b.Share(10)
+	if !share.Resize(1<<40) || !share.Resize(0) || b.InUse() != 0 {
 		t.Error("a bound was found")
 	}
 }
@@ -64,14 +64,14 @@ func TestTogether(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range 16 {
 		group.Go(func() {
-			s := b.Share(0)
+			share := b.Share(0)
 			for n := range 5000 {
-				s.Resize(int64(n * (i + 1) % 300))
+				share.Resize(int64(n * (i + 1) % 300))
 				if used := b.InUse(); used > 1000+16*300 { // others may be about to find that there is no room
 					t.Errorf("%d are in use", used)
 				}
 			}
-			s.Resize(0)
+			share.Resize(0)
 		})
 	}
 	group.Wait()

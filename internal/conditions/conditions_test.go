@@ -51,19 +51,19 @@ func TestMark(t *testing.T) {
 	for from, before := range marks {
 		for to, after := range marks {
 			t.Run(from+" to "+to, func(t *testing.T) {
-				o := object(condition(v1alpha1.ConditionSuspended, metav1.ConditionTrue))
-				before.mark(o, "Before", "before")
-				o.Status.ObservedGeneration = 0
-				after.mark(o, "Why", "what")
+				tenant := object(condition(v1alpha1.ConditionSuspended, metav1.ConditionTrue))
+				before.mark(tenant, "Before", "before")
+				tenant.Status.ObservedGeneration = 0
+				after.mark(tenant, "Why", "what")
 				want := append([]metav1.Condition{condition(v1alpha1.ConditionSuspended, metav1.ConditionTrue)}, after.want...)
-				if diff := cmp.Diff(want, o.GetConditions(), anyOrder); diff != "" {
+				if diff := cmp.Diff(want, tenant.GetConditions(), anyOrder); diff != "" {
 					t.Errorf("conditions (-want +got):\n%s", diff)
 				}
-				if err := conditions.Check(o); err != nil {
+				if err := conditions.Check(tenant); err != nil {
 					t.Errorf("it breaks the contract: %v", err)
 				}
-				if o.Status.ObservedGeneration != o.Generation {
-					t.Errorf("observed generation %d, want %d", o.Status.ObservedGeneration, o.Generation)
+				if tenant.Status.ObservedGeneration != tenant.Generation {
+					t.Errorf("observed generation %d, want %d", tenant.Status.ObservedGeneration, tenant.Generation)
 				}
 			})
 		}
@@ -88,10 +88,10 @@ func TestTransitionTime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			old := condition(ready, metav1.ConditionFalse)
 			old.LastTransitionTime = long
-			o := object(old)
-			o.Generation = tc.generation
-			conditions.Set(o, ready, tc.status, tc.reason, tc.message)
-			got := apimeta.FindStatusCondition(o.GetConditions(), ready)
+			tenant := object(old)
+			tenant.Generation = tc.generation
+			conditions.Set(tenant, ready, tc.status, tc.reason, tc.message)
+			got := apimeta.FindStatusCondition(tenant.GetConditions(), ready)
 			want := &metav1.Condition{Type: ready, Status: tc.status, Reason: tc.reason, Message: tc.message, ObservedGeneration: tc.generation}
 			if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(metav1.Condition{}, "LastTransitionTime")); diff != "" {
 				t.Errorf("condition (-want +got):\n%s", diff)
@@ -107,16 +107,16 @@ func TestTransitionTime(t *testing.T) {
 func TestMarkAgain(t *testing.T) {
 	for name, tc := range marks {
 		t.Run(name, func(t *testing.T) {
-			o := object()
-			tc.mark(o, "Why", "what")
-			list := o.GetConditions()
+			tenant := object()
+			tc.mark(tenant, "Why", "what")
+			list := tenant.GetConditions()
 			for i := range list {
 				list[i].LastTransitionTime = metav1.NewTime(time.Now().Add(-time.Hour))
 			}
-			o.SetConditions(list)
-			before := o.DeepCopy()
-			tc.mark(o, "Why", "what")
-			if diff := cmp.Diff(before.GetConditions(), o.GetConditions()); diff != "" {
+			tenant.SetConditions(list)
+			before := tenant.DeepCopy()
+			tc.mark(tenant, "Why", "what")
+			if diff := cmp.Diff(before.GetConditions(), tenant.GetConditions()); diff != "" {
 				t.Errorf("the second time changed (-before +after):\n%s", diff)
 			}
 		})
@@ -139,9 +139,9 @@ func TestMessageIsBounded(t *testing.T) {
 		"an escape sequence":        {"\x1b[31mred", 8},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := object()
-			conditions.MarkStalled(o, "Why", tc.message)
-			for _, c := range o.GetConditions() {
+			tenant := object()
+			conditions.MarkStalled(tenant, "Why", tc.message)
+			for _, c := range tenant.GetConditions() {
 				if len(c.Message) != tc.want || !utf8.ValidString(c.Message) {
 					t.Errorf("%s: message of %d bytes, valid UTF-8 %v; want %d bytes", c.Type, len(c.Message), utf8.ValidString(c.Message), tc.want)
 				}
@@ -151,10 +151,10 @@ func TestMessageIsBounded(t *testing.T) {
 }
 
 func TestDelete(t *testing.T) {
-	o := object(condition(ready, metav1.ConditionTrue), condition(stalled, metav1.ConditionTrue))
-	conditions.Delete(o, stalled)
-	conditions.Delete(o, reconciling) // which is not there
-	if diff := cmp.Diff([]metav1.Condition{condition(ready, metav1.ConditionTrue)}, o.GetConditions(), anyOrder); diff != "" {
+	tenant := object(condition(ready, metav1.ConditionTrue), condition(stalled, metav1.ConditionTrue))
+	conditions.Delete(tenant, stalled)
+	conditions.Delete(tenant, reconciling) // which is not there
+	if diff := cmp.Diff([]metav1.Condition{condition(ready, metav1.ConditionTrue)}, tenant.GetConditions(), anyOrder); diff != "" {
 		t.Errorf("conditions (-want +got):\n%s", diff)
 	}
 }

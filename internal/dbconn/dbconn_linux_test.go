@@ -39,12 +39,12 @@ func TestServer(t *testing.T) {
 
 // TestReason checks that each host's answer is in the message, bounded, and the password is not.
 func TestReason(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody := l.Addr().String()
-	_ = l.Close()
+	nobody := listener.Addr().String()
+	_ = listener.Close()
 	for hosts, want := range map[int]string{1: "connection refused", 2: "; ", 9: "and 6 more"} {
 		list := make([]string, hosts)
 		for i := range list {
@@ -84,12 +84,12 @@ func TestQueryMode(t *testing.T) {
 
 // TestUnackedDataIsBounded reads the bound back from a socket.
 func TestUnackedDataIsBounded(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	conn, err := parse(t, "postgres://u@db/caly").DialFunc(t.Context(), "tcp", l.Addr().String())
+	defer func() { _ = listener.Close() }()
+	conn, err := parse(t, "postgres://u@db/caly").DialFunc(t.Context(), "tcp", listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,30 +7,30 @@ import (
 
 // WithUser returns a connection URL with another user and password.
 func WithUser(dsn, user, password string) (string, error) {
-	u, err := parseURL(dsn)
-	if err != nil || u.Host == "" {
+	address, err := parseURL(dsn)
+	if err != nil || address.Host == "" {
 		return "", ErrURL
 	}
-	u.User = url.UserPassword(user, password)
-	return u.String(), nil
+	address.User = url.UserPassword(user, password)
+	return address.String(), nil
 }
 
 // User returns the user and the password in a connection URL.
 func User(dsn string) (user, password string, ok bool) {
-	u, err := parseURL(dsn)
-	if err != nil || u.User == nil {
+	address, err := parseURL(dsn)
+	if err != nil || address.User == nil {
 		return "", "", false
 	}
-	password, _ = u.User.Password()
-	return u.User.Username(), password, true
+	password, _ = address.User.Password()
+	return address.User.Username(), password, true
 }
 
 // parseURL reads a connection URL. It may have several hosts with commas in between, as libpq allows. net/url accepts
 // such a list only while no host in it is an IPv6 address in brackets.
 func parseURL(dsn string) (*url.URL, error) {
-	u, err := url.Parse(dsn)
+	address, err := url.Parse(dsn)
 	if err == nil {
-		return u, nil
+		return address, nil
 	}
 	begin := strings.Index(dsn, "://")
 	if begin < 0 {
@@ -46,11 +46,11 @@ func parseURL(dsn string) (*url.URL, error) {
 	if !strings.Contains(hosts, ",") || strings.Trim(hosts, hostBytes) != "" {
 		return nil, ErrURL
 	}
-	if u, err = url.Parse(dsn[:begin] + "hosts" + dsn[end:]); err != nil {
+	if address, err = url.Parse(dsn[:begin] + "hosts" + dsn[end:]); err != nil {
 		return nil, ErrURL // err quotes the password
 	}
-	u.Host = hosts
-	return u, nil
+	address.Host = hosts
+	return address, nil
 }
 
 // hostBytes are those of names, IPv4 addresses, IPv6 addresses in brackets, ports and commas.

@@ -39,11 +39,11 @@ func BenchmarkParseEvent(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				e, err := ParseEvent(tc.kind, tc.r, ist)
+				event, err := ParseEvent(tc.kind, tc.r, ist)
 				if err != nil {
 					b.Fatal(err)
 				}
-				_ = e.DedupKey("acme/support")
+				_ = event.DedupKey("acme/support")
 			}
 		})
 	}

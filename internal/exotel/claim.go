@@ -63,9 +63,9 @@ func ReadClaim(r Request) Claim {
 	in := readInput(r, claimNames)
 	var found [fieldCount][]text
 	add := func(name, sent string) {
-		p, known := places[foldName(name)]
+		place, known := places[foldName(name)]
 		if sent = strings.TrimSpace(sent); known && !isNothing(sent) {
-			found[p.field] = append(found[p.field], text{unquote(sent), name, p.rank})
+			found[place.field] = append(found[place.field], text{unquote(sent), name, place.rank})
 		}
 	}
 	for name, sent := range in.params {

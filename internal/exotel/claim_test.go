@@ -66,12 +66,12 @@ func TestClaimOfRepeatedAccount(t *testing.T) {
 	for _, fields := range []string{"AccountSid=acme10&AccountSid=b1", "AccountSid=b1&AccountSid=acme10",
 		"AccountSid=b1&account_sid=acme10", "ExotelAccountSid=longest1&AccountSid=b1&accountsid=acme10",
 		`AccountSid="acme10"&AccountSid=b1`, "AccountSid=null&AccountSid=b1", "data[AccountSid]=b1&AccountSid="} {
-		e, err := ParseEvent(KindStatus, form("CallSid=c1&"+fields), ist)
+		event, err := ParseEvent(KindStatus, form("CallSid=c1&"+fields), ist)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := ReadClaim(form(fields)).AccountSID; got != e.AccountSID || got == "" {
-			t.Errorf("%s: the claim is of %q, the event of %q", fields, got, e.AccountSID)
+		if got := ReadClaim(form(fields)).AccountSID; got != event.AccountSID || got == "" {
+			t.Errorf("%s: the claim is of %q, the event of %q", fields, got, event.AccountSID)
 		}
 	}
 }

@@ -225,10 +225,10 @@ func (d calendarDate) exists() bool {
 
 // monthNamed returns the month of that name, in English, long or short; 0 for another word.
 func monthNamed(word string) time.Month {
-	for m := time.January; m <= time.December; m++ {
-		if name := m.String(); strings.EqualFold(word, name) || strings.EqualFold(word, name[:3]) ||
-			m == time.September && strings.EqualFold(word, "Sept") {
-			return m
+	for month := time.January; month <= time.December; month++ {
+		if name := month.String(); strings.EqualFold(word, name) || strings.EqualFold(word, name[:3]) ||
+			month == time.September && strings.EqualFold(word, "Sept") {
+			return month
 		}
 	}
 	return 0
@@ -236,8 +236,8 @@ func monthNamed(word string) time.Month {
 
 // isDayName reports whether a word is the name of a day, in English, long or short.
 func isDayName(word string) bool {
-	for d := time.Sunday; d <= time.Saturday; d++ {
-		if name := d.String(); strings.EqualFold(word, name) || strings.EqualFold(word, name[:3]) {
+	for weekday := time.Sunday; weekday <= time.Saturday; weekday++ {
+		if name := weekday.String(); strings.EqualFold(word, name) || strings.EqualFold(word, name[:3]) {
 			return true
 		}
 	}

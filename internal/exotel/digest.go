@@ -10,17 +10,17 @@ import (
 // DedupKey is the same for every delivery of one event, and for no other. It is a digest of the parsed fields, since a
 // multipart body carries another boundary at each attempt. Leg events have an id, which is all that counts of them.
 func (e *Event) DedupKey(tenant string) [32]byte {
-	h := sha256.New()
+	hash := sha256.New()
 	if e.EventSID != "" {
-		writeFields(h, tenant, e.Kind, "event_sid", e.EventSID)
+		writeFields(hash, tenant, e.Kind, "event_sid", e.EventSID)
 	} else {
-		writeFields(h, tenant, e.Kind)
-		e.writeParams(h)
+		writeFields(hash, tenant, e.Kind)
+		e.writeParams(hash)
 		for _, t := range e.repeated {
-			_, _ = h.Write(appendParam(nil, t.name, t.value)) // a hash never fails
+			_, _ = hash.Write(appendParam(nil, t.name, t.value)) // a hash never fails
 		}
 	}
-	return [32]byte(h.Sum(nil))
+	return [32]byte(hash.Sum(nil))
 }
 
 // writeParams hashes every field.

@@ -115,42 +115,42 @@ func ParseEvent(kind string, r Request, loc *time.Location) (*Event, error) {
 	}
 	in.expandJSON()
 	in.distinct()
-	v := in.values()
-	e := &Event{
+	values := in.values()
+	event := &Event{
 		Kind:             kind,
-		CallSID:          v.get(fieldCallSID),
-		AvailableAt:      v.time(fieldAvailable, loc),
-		CustomField:      v.get(fieldCustom),
-		CallType:         v.known(fieldCallType, callTypes),
-		AccountSID:       v.get(fieldAccountSID),
-		RecordingSeconds: v.seconds(fieldRecordingSeconds),
-		Stream:           v.stream(),
-		ListedLegs:       v.callLegs(),
-		Dial:             v.dial(),
+		CallSID:          values.get(fieldCallSID),
+		AvailableAt:      values.time(fieldAvailable, loc),
+		CustomField:      values.get(fieldCustom),
+		CallType:         values.known(fieldCallType, callTypes),
+		AccountSID:       values.get(fieldAccountSID),
+		RecordingSeconds: values.seconds(fieldRecordingSeconds),
+		Stream:           values.stream(),
+		ListedLegs:       values.callLegs(),
+		Dial:             values.dial(),
 		fields:           in.params,
 		names:            in.names,
 		repeated:         in.repeated,
 	}
-	v.direction(e)
-	v.times(e, loc)
+	values.direction(event)
+	values.times(event, loc)
 	if kind == KindLeg {
-		v.legEvent(e, r.EventSID)
+		values.legEvent(event, r.EventSID)
 	} else {
-		v.call(e)
+		values.call(event)
 	}
-	e.ConversationSeconds = v.seconds(fieldTalk)
-	e.Legs = v.legFacts(e)
-	if e.RecordingURLs = v.recordingURLs(e.ListedLegs, e.Stream); len(e.RecordingURLs) > 0 {
-		e.RecordingURL = e.RecordingURLs[0]
+	event.ConversationSeconds = values.seconds(fieldTalk)
+	event.Legs = values.legFacts(event)
+	if event.RecordingURLs = values.recordingURLs(event.ListedLegs, event.Stream); len(event.RecordingURLs) > 0 {
+		event.RecordingURL = event.RecordingURLs[0]
 	}
-	e.Unread = in.unread
-	if err := e.check(); err != nil {
+	event.Unread = in.unread
+	if err := event.check(); err != nil {
 		if in.err != nil {
 			return nil, in.err
 		}
 		return nil, err
 	}
-	return e, nil
+	return event, nil
 }
 
 // call reads what a StatusCallback or a Passthru says about its call.
@@ -263,16 +263,16 @@ func (e *Event) check() error {
 // StateOf normalises a status. If the status says nothing the type of the event does. A terminal event ends a call
 // whatever its status is.
 func StateOf(status, eventType string) State {
-	s := lookUp(statuses, status)
+	state := lookUp(statuses, status)
 	switch {
-	case eventType == eventTerminal && !s.Ended():
+	case eventType == eventTerminal && !state.Ended():
 		return StateCompleted
-	case s == StateUnknown && (eventType == eventAnswered || eventType == "call_"+eventAnswered):
+	case state == StateUnknown && (eventType == eventAnswered || eventType == "call_"+eventAnswered):
 		return StateInProgress
-	case s == StateUnknown && (eventType == eventRinging || eventType == "call_"+eventRinging):
+	case state == StateUnknown && (eventType == eventRinging || eventType == "call_"+eventRinging):
 		return StateRinging
 	}
-	return s
+	return state
 }
 
 // DirectionOf normalises a direction. It returns "" for an unknown one.

@@ -27,11 +27,11 @@ func TestIsHost(t *testing.T) {
 		"https://[::1]/exotel.com":                    false,
 		"//recordings.exotel.com/a.mp3":               false,
 	} {
-		u, err := url.Parse(raw)
+		address, err := url.Parse(raw)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := exotel.IsHost(u); got != want {
+		if got := exotel.IsHost(address); got != want {
 			t.Errorf("IsHost(%s) = %v", raw, got)
 		}
 	}
@@ -70,11 +70,11 @@ func FuzzSigned(f *testing.F) {
 		if strings.ContainsAny(base, "?#") {
 			base = exotel.WithoutQuery(base)
 		}
-		u := &url.URL{RawQuery: before + "&X-Amz-Signature=SECRET&" + after}
-		if !exotel.IsSigned(u) {
-			t.Fatalf("no signature was found in %q", u.RawQuery)
+		address := &url.URL{RawQuery: before + "&X-Amz-Signature=SECRET&" + after}
+		if !exotel.IsSigned(address) {
+			t.Fatalf("no signature was found in %q", address.RawQuery)
 		}
-		if got := exotel.WithoutQuery(base + "?" + u.RawQuery); got != base {
+		if got := exotel.WithoutQuery(base + "?" + address.RawQuery); got != base {
 			t.Fatalf("WithoutQuery leaves %q of %q", got, base)
 		}
 	})
@@ -101,11 +101,11 @@ func TestInPath(t *testing.T) {
 		"/#/exotelrecordings/a.mp3":            false,
 		"/exotelrecordings/a.mp3?x=/../others": true,
 	} {
-		u, err := url.Parse(host + path)
+		address, err := url.Parse(host + path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := exotel.InPath(u, "exotelrecordings"); got != want {
+		if got := exotel.InPath(address, "exotelrecordings"); got != want {
 			t.Errorf("InPath(%s) = %v, want %v", path, got, want)
 		}
 	}

@@ -20,12 +20,12 @@ func leg(body, header string) Request {
 
 func TestParseLeg(t *testing.T) {
 	want := func(change func(*Event)) *Event {
-		e := &Event{Kind: KindLeg, CallSID: "leg1", EventSID: "ev1", EventType: "leg_answered", Status: "in-progress", State: StateInProgress, AccountSID: "acme1",
+		event := &Event{Kind: KindLeg, CallSID: "leg1", EventSID: "ev1", EventType: "leg_answered", Status: "in-progress", State: StateInProgress, AccountSID: "acme1",
 			CustomField: "order_7", At: time.Date(2026, 1, 15, 10, 30, 0, 529e6, time.UTC), StartedAt: time.Date(2026, 1, 15, 10, 29, 58, 1e6, time.UTC)}
 		if change != nil {
-			change(e)
+			change(event)
 		}
-		return e
+		return event
 	}
 	replace := func(pairs ...string) string { return strings.NewReplacer(pairs...).Replace(legSample) }
 	for name, tc := range map[string]struct {
@@ -112,10 +112,10 @@ func TestLegWithoutID(t *testing.T) {
 		"another header": {leg(legSample, "ev2"), Malformed},
 	} {
 		want := []Unread{{Field: "event_sid", Reason: tc.reason}}
-		e, err := ParseEvent(KindLeg, tc.req, ist)
-		if err != nil || e.EventSID != "" || e.State != StateInProgress || e.CallSID != "leg1" || !cmp.Equal(e.Unread,
+		event, err := ParseEvent(KindLeg, tc.req, ist)
+		if err != nil || event.EventSID != "" || event.State != StateInProgress || event.CallSID != "leg1" || !cmp.Equal(event.Unread,
 			want) {
-			t.Errorf("%s: %+v, %v", name, e, err)
+			t.Errorf("%s: %+v, %v", name, event, err)
 		}
 	}
 }
@@ -123,11 +123,11 @@ func TestLegWithoutID(t *testing.T) {
 // TestLegKey checks that the event's id alone makes the key.
 func TestLegKey(t *testing.T) {
 	parse := func(body string) *Event {
-		e, err := ParseEvent(KindLeg, leg(body, ""), ist)
+		event, err := ParseEvent(KindLeg, leg(body, ""), ist)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return e
+		return event
 	}
 	base, changed := parse(legSample), parse(strings.Replace(legSample, "order_7", "order_8", 1))
 	if base.DedupKey("a/b") != changed.DedupKey("a/b") {
@@ -158,18 +158,18 @@ func TestStream(t *testing.T) {
 		"JSON in a field of a form":  multi(t, "CallSid", "c1", "Stream", upper),
 		"nested JSON in other cases": {ContentType: "application/json", Body: []byte(`{"CallSid":"c1","Stream":` + camel + `}`)},
 	} {
-		e, err := ParseEvent(KindPassthru, r, ist)
+		event, err := ParseEvent(KindPassthru, r, ist)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if diff := cmp.Diff(want, e.Stream); diff != "" {
+		if diff := cmp.Diff(want, event.Stream); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
 	for name, stream := range map[string]string{"broken": `{"StreamSID":`, "a word": "none", "empty": "", "another type": "[]"} {
-		e, err := ParseEvent(KindPassthru, multi(t, "CallSid", "c1", "Stream", stream), ist)
-		if err != nil || e.Stream != nil {
-			t.Errorf("%s: %+v, %v; want an event without a stream", name, e, err)
+		event, err := ParseEvent(KindPassthru, multi(t, "CallSid", "c1", "Stream", stream), ist)
+		if err != nil || event.Stream != nil {
+			t.Errorf("%s: %+v, %v; want an event without a stream", name, event, err)
 		}
 	}
 }

@@ -67,9 +67,9 @@ func (v *values) about(e *Event) Subject {
 func (v *values) legFacts(e *Event) []Leg {
 	number := v.get(fieldDialled)
 	if e.Agent != nil {
-		l := Leg{Kind: LegAgent, Agent: e.Agent.Email, Number: number, Presence: e.Agent.Presence}
-		l.Key = legKey(l.Kind, cmp.Or(l.Agent, sameLine(number)))
-		return []Leg{l}
+		leg := Leg{Kind: LegAgent, Agent: e.Agent.Email, Number: number, Presence: e.Agent.Presence}
+		leg.Key = legKey(leg.Kind, cmp.Or(leg.Agent, sameLine(number)))
+		return []Leg{leg}
 	}
 	result := dialResult(e)
 	if e.Dial == nil && result == StateUnknown && number == "" {
@@ -110,11 +110,11 @@ var causes = foldedTable(map[string]State{
 func wholeLegs(e *Event) []Leg {
 	var legs []Leg
 	for i := range e.ListedLegs {
-		l := &e.ListedLegs[i]
-		if l.Number == "" && l.Status == "" && l.OnCallSeconds == 0 {
+		listedLeg := &e.ListedLegs[i]
+		if listedLeg.Number == "" && listedLeg.Status == "" && listedLeg.OnCallSeconds == 0 {
 			continue // it tells of a recording alone
 		}
-		legs = append(legs, WholeLeg(l.Index, cmp.Or(l.Number, party(e, l.Index)), l.State, l.OnCallSeconds))
+		legs = append(legs, WholeLeg(listedLeg.Index, cmp.Or(listedLeg.Number, party(e, listedLeg.Index)), listedLeg.State, listedLeg.OnCallSeconds))
 	}
 	return legs
 }
@@ -152,12 +152,12 @@ func dials(listed []ListedLeg, flow, number string, result State) []Leg {
 	var legs []Leg
 	named := false
 	for i := range listed {
-		l := &listed[i]
-		of, state := cmp.Or(l.Number, number), cmp.Or(l.State, lookUp(causes, l.CauseCode))
+		listedLeg := &listed[i]
+		of, state := cmp.Or(listedLeg.Number, number), cmp.Or(listedLeg.State, lookUp(causes, listedLeg.CauseCode))
 		if len(listed) == 1 || sameLine(of) == sameLine(number) {
 			state, named = cmp.Or(result, state), true
 		}
-		legs = append(legs, dial(of, state, l.OnCallSeconds))
+		legs = append(legs, dial(of, state, listedLeg.OnCallSeconds))
 	}
 	if !named && (result != StateUnknown || number != "") {
 		legs = append(legs, dial(number, result, 0))

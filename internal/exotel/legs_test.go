@@ -148,15 +148,15 @@ func TestLegs(t *testing.T) {
 			AboutCall, StateBusy, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e, err := ParseEvent(tc.kind, Request{Body: []byte(tc.fields),
+			event, err := ParseEvent(tc.kind, Request{Body: []byte(tc.fields),
 				ContentType: "application/x-www-form-urlencoded"}, time.UTC)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if e.About != tc.about || e.State != tc.state {
-				t.Errorf("about %v, state %q; want %v, %q", e.About, e.State, tc.about, tc.state)
+			if event.About != tc.about || event.State != tc.state {
+				t.Errorf("about %v, state %q; want %v, %q", event.About, event.State, tc.about, tc.state)
 			}
-			if d := cmp.Diff(tc.want, e.Legs); d != "" {
+			if d := cmp.Diff(tc.want, event.Legs); d != "" {
 				t.Errorf("legs (-want +got):\n%s", d)
 			}
 		})
@@ -170,9 +170,9 @@ func TestSaidAt(t *testing.T) {
 		"CurrentTime=2024-01-15+14:30:45&DateUpdated=2024-01-15+14:31:00": "2024-01-15T14:31:00Z",
 		"EndTime=2024-01-15+14:29:00":                                     "2024-01-15T14:29:00Z",
 	} {
-		e, err := ParseEvent(KindPassthru, Request{RawQuery: "CallSid=c1&" + fields}, time.UTC)
-		if err != nil || e.SaidAt.Format(time.RFC3339) != want {
-			t.Errorf("%s: %v, %v; want %s", fields, e.SaidAt, err, want)
+		event, err := ParseEvent(KindPassthru, Request{RawQuery: "CallSid=c1&" + fields}, time.UTC)
+		if err != nil || event.SaidAt.Format(time.RFC3339) != want {
+			t.Errorf("%s: %v, %v; want %s", fields, event.SaidAt, err, want)
 		}
 	}
 }
@@ -184,13 +184,13 @@ func TestLegStatesOfADial(t *testing.T) {
 		"DialWhomNumber=09999999999&DialCallStatus=busy&Legs[0][OnCallDuration]=10": {StateBusy},
 		"Status=completed": {StateCompleted, StateNoAnswer},
 	} {
-		e, err := ParseEvent(KindStatus, form("CallSid=c1&Leg1Status=completed&Leg2Status=no-answer&"+fields), ist)
+		event, err := ParseEvent(KindStatus, form("CallSid=c1&Leg1Status=completed&Leg2Status=no-answer&"+fields), ist)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var got []State
 		keys := map[string]bool{}
-		for _, l := range e.Legs {
+		for _, l := range event.Legs {
 			got, keys[l.Key] = append(got, l.State), true
 		}
 		if d := cmp.Diff(want, got); d != "" || len(keys) != len(got) {

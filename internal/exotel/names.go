@@ -132,7 +132,7 @@ func isListedRecording(folded []byte) bool {
 		if !in || !ok {
 			continue
 		}
-		if p, known := places[string(list)]; !known || p.field != fieldRecording {
+		if place, known := places[string(list)]; !known || place.field != fieldRecording {
 			continue
 		}
 		index, leaf, nested := bytes.Cut(item, []byte("."))

@@ -311,11 +311,11 @@ func (in *input) addJSON(body []byte, only bounded.Names) error {
 		}
 		body = list[0]
 	}
-	v, err := bounded.Document(body, limits, only)
-	if v.Kind != '{' && v.Kind != 'n' {
+	value, err := bounded.Document(body, limits, only)
+	if value.Kind != '{' && value.Kind != 'n' {
 		return bounded.ErrMalformed
 	}
-	return errors.Join(err, in.flatten("", v, mayReplace(body)))
+	return errors.Join(err, in.flatten("", value, mayReplace(body)))
 }
 
 // mayReplace reports whether the reader of JSON may replace something by U+FFFD, which makes another value of it:
@@ -402,12 +402,12 @@ func holdsJSON(name, raw string) bool {
 func (in *input) expand(name, raw string) {
 	inner := limits
 	inner.Depth-- // the field is a level of its own
-	v, err := bounded.Document([]byte(raw), inner, nil)
+	value, err := bounded.Document([]byte(raw), inner, nil)
 	in.lossy = err != nil
 	if err != nil {
 		in.unread.add(name, reasonOf(err), "")
 	}
-	if in.flatten(name, v, mayReplace([]byte(raw))) != nil {
+	if in.flatten(name, value, mayReplace([]byte(raw))) != nil {
 		in.unread.add(name, TooLarge, "")
 		in.lossy = true
 	}

@@ -22,14 +22,14 @@ func form(s string) Request {
 func multi(t *testing.T, fields ...string) Request {
 	t.Helper()
 	var b bytes.Buffer
-	w := multipart.NewWriter(&b)
+	writer := multipart.NewWriter(&b)
 	for i := 0; i < len(fields); i += 2 {
-		if err := w.WriteField(fields[i], fields[i+1]); err != nil {
+		if err := writer.WriteField(fields[i], fields[i+1]); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_ = w.Close()
-	return Request{Method: "POST", ContentType: w.FormDataContentType(), Body: b.Bytes()}
+	_ = writer.Close()
+	return Request{Method: "POST", ContentType: writer.FormDataContentType(), Body: b.Bytes()}
 }
 
 const jsonSample = `{"CallSid":"80bfbec2d78bbbf10fb851f4fa165211","EventType":"terminal","DateCreated":"2024-01-15 14:25:10",
@@ -149,11 +149,11 @@ func manyFields(n int) string {
 func TestDedupKey(t *testing.T) {
 	base := "CallSid=c1&EventType=terminal&Status=completed&RecordingUrl=https://r/a.mp3?sig=1&Legs[0][Status]=completed"
 	key := func(tenant, kind string, r Request) [32]byte {
-		e, err := ParseEvent(kind, r, ist)
+		event, err := ParseEvent(kind, r, ist)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return e.DedupKey(tenant)
+		return event.DedupKey(tenant)
 	}
 	want := key("a/b", KindStatus, form(base))
 	for name, r := range map[string]Request{
@@ -194,26 +194,26 @@ func TestStepsOfOneFlow(t *testing.T) {
 	seen := map[[32]byte]string{}
 	for _, query := range []string{"", "&digits=%221%22", "&digits=%222%22", "&CallType=completed", "&DialCallStatus=no-answer", "&flow_id=7",
 		"&Stream[StreamSID]=s1", "&Stream[StreamSID]=s2", "&Stream[StreamSID]=s1&Stream[Status]=failed"} {
-		e, err := ParseEvent(KindPassthru, Request{Method: "GET", RawQuery: "CallSid=c1&CallStatus=in-progress" + query}, ist)
+		event, err := ParseEvent(KindPassthru, Request{Method: "GET", RawQuery: "CallSid=c1&CallStatus=in-progress" + query}, ist)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if other, taken := seen[e.DedupKey("a/b")]; taken {
+		if other, taken := seen[event.DedupKey("a/b")]; taken {
 			t.Errorf("%q and %q have one key", query, other)
 		}
-		seen[e.DedupKey("a/b")] = query
+		seen[event.DedupKey("a/b")] = query
 	}
 }
 
 // TestFieldSpelledTwice : one request has one meaning, whatever the order of a JSON object in memory.
 func TestFieldSpelledTwice(t *testing.T) {
-	r := Request{ContentType: "application/json", Body: []byte(`{"CallSid":"c1","Legs":[{"Status":"busy"}],"Legs[0][Status]":"completed","Legs[0]":{"Status":"failed"}}`)}
-	want, err := ParseEvent(KindStatus, r, ist)
+	request := Request{ContentType: "application/json", Body: []byte(`{"CallSid":"c1","Legs":[{"Status":"busy"}],"Legs[0][Status]":"completed","Legs[0]":{"Status":"failed"}}`)}
+	want, err := ParseEvent(KindStatus, request, ist)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 100 {
-		if got, err := ParseEvent(KindStatus, r, ist); err != nil || got.DedupKey("a/b") != want.DedupKey("a/b") {
+		if got, err := ParseEvent(KindStatus, request, ist); err != nil || got.DedupKey("a/b") != want.DedupKey("a/b") {
 			t.Fatalf("the same request is read as %v and %v (%v)", want.fields, got.fields, err)
 		}
 	}
@@ -268,10 +268,10 @@ func FuzzParseEvent(f *testing.F) {
 		f.Add(tc.r.ContentType, tc.r.RawQuery, tc.r.Body)
 	}
 	f.Fuzz(func(t *testing.T, contentType, query string, body []byte) {
-		r := Request{ContentType: contentType, RawQuery: query, Body: body}
-		_, _ = ParseEvent(KindLeg, r, ist)
-		_ = ReadClaim(r)
-		e, err := ParseEvent(KindStatus, r, ist)
+		request := Request{ContentType: contentType, RawQuery: query, Body: body}
+		_, _ = ParseEvent(KindLeg, request, ist)
+		_ = ReadClaim(request)
+		event, err := ParseEvent(KindStatus, request, ist)
 		if err != nil {
 			var p *ParseError
 			if !errors.As(err, &p) {
@@ -280,31 +280,31 @@ func FuzzParseEvent(f *testing.F) {
 			return
 		}
 		const week = 7 * 24 * 3600
-		if e.ConversationSeconds < 0 || e.ConversationSeconds > week {
-			t.Fatalf("a conversation of %d seconds", e.ConversationSeconds)
+		if event.ConversationSeconds < 0 || event.ConversationSeconds > week {
+			t.Fatalf("a conversation of %d seconds", event.ConversationSeconds)
 		}
-		if !isID(e.CallSID) {
-			t.Fatalf("CallSid %q got through", e.CallSID)
+		if !isID(event.CallSID) {
+			t.Fatalf("CallSid %q got through", event.CallSID)
 		}
-		if len(e.Unread) > maxUnread || len(e.ListedLegs) > maxListedLegs {
-			t.Fatalf("%d unread fields and %d legs", len(e.Unread), len(e.ListedLegs))
+		if len(event.Unread) > maxUnread || len(event.ListedLegs) > maxListedLegs {
+			t.Fatalf("%d unread fields and %d legs", len(event.Unread), len(event.ListedLegs))
 		}
-		for _, s := range append(e.RecordingURLs, e.From, e.To, e.CustomField, e.EventType, e.Status) {
+		for _, s := range append(event.RecordingURLs, event.From, event.To, event.CustomField, event.EventType, event.Status) {
 			if !isText(s) {
 				t.Fatalf("%q got through", s)
 			}
 		}
-		for _, u := range e.Unread {
+		for _, u := range event.Unread {
 			if u.Field == "" && u.Reason != Malformed && u.Reason != TooLarge || !isText(u.Field+u.Value) ||
 				FieldLabel(u.Field) == "" {
 				t.Fatalf("unread field %+v", u)
 			}
 		}
-		again, err := ParseEvent(KindStatus, r, ist)
-		if err != nil || again.DedupKey("a/b") != e.DedupKey("a/b") {
+		again, err := ParseEvent(KindStatus, request, ist)
+		if err != nil || again.DedupKey("a/b") != event.DedupKey("a/b") {
 			t.Fatalf("the same request has two keys (%v)", err)
 		}
-		if diff := cmp.Diff(e, again, cmpopts.IgnoreUnexported(Event{})); diff != "" {
+		if diff := cmp.Diff(event, again, cmpopts.IgnoreUnexported(Event{})); diff != "" {
 			t.Fatalf("the same request has two meanings:\n%s", diff)
 		}
 	})

@@ -103,17 +103,17 @@ func TestPayloadNextToOthers(t *testing.T) {
 		"not JSON":       asJSON(`{"payload":"` + escaped + `"}`),
 	} {
 		var p *ParseError
-		if e, err := ParseEvent(KindStatus, r, ist); !errors.As(err, &p) || p.Code != "missing_call_sid" {
-			t.Errorf("%s: %+v, %v", name, e, err)
+		if event, err := ParseEvent(KindStatus, r, ist); !errors.As(err, &p) || p.Code != "missing_call_sid" {
+			t.Errorf("%s: %+v, %v", name, event, err)
 		}
 	}
 }
 
 // TestExotelsData reads an object "data" where it is: ExoML has one.
 func TestExotelsData(t *testing.T) {
-	e, err := ParseEvent(KindLeg, asJSON(`{"data":{"leg_sid":"leg1","state":"ringing"}}`), ist)
-	if err != nil || e.CallSID != "leg1" || e.State != StateRinging || !slices.Contains(e.names, "data[leg_sid]") {
-		t.Errorf("%+v, %v", e, err)
+	event, err := ParseEvent(KindLeg, asJSON(`{"data":{"leg_sid":"leg1","state":"ringing"}}`), ist)
+	if err != nil || event.CallSID != "leg1" || event.State != StateRinging || !slices.Contains(event.names, "data[leg_sid]") {
+		t.Errorf("%+v, %v", event, err)
 	}
 }
 
@@ -133,15 +133,15 @@ func TestEncodedURLs(t *testing.T) {
 		"without its scheme": asJSON(`{"CallSid":"c1","RecordingUrl":"` + strings.TrimPrefix(once,
 			"https%3A%2F%2F") + `"}`),
 	} {
-		e, err := ParseEvent(KindStatus, r, ist)
-		if err != nil || e.RecordingURL != plainURL || len(e.Unread) > 0 {
-			t.Errorf("%s: %q, %v, %v", name, e.RecordingURL, e.Unread, err)
+		event, err := ParseEvent(KindStatus, r, ist)
+		if err != nil || event.RecordingURL != plainURL || len(event.Unread) > 0 {
+			t.Errorf("%s: %q, %v, %v", name, event.RecordingURL, event.Unread, err)
 		}
 	}
 	list := url.QueryEscape("https://recordings.exotel.com/a.mp3,https://recordings.exotel.com/b.mp3")
-	e, err := ParseEvent(KindStatus, asJSON(`{"CallSid":"c1","RecordingUrl":"`+list+`"}`), ist)
-	if err != nil || len(e.RecordingURLs) != 2 {
-		t.Errorf("an escaped list: %q, %v", e.RecordingURLs, err)
+	event, err := ParseEvent(KindStatus, asJSON(`{"CallSid":"c1","RecordingUrl":"`+list+`"}`), ist)
+	if err != nil || len(event.RecordingURLs) != 2 {
+		t.Errorf("an escaped list: %q, %v", event.RecordingURLs, err)
 	}
 	for _, raw := range []string{"100%", "soon%20", "https%3A%2F%2Fx%00", "https%3A%2F%2Fx%FF", "%2F%zz", "a%2Fb"} {
 		if got := decodedURL(raw); got != raw {
@@ -155,11 +155,11 @@ func TestKeyOfAnEncodedURL(t *testing.T) {
 	var keys [2][32]byte
 	for i, signature := range []string{"a", "b"} {
 		u := url.QueryEscape("https://recordings.exotel.com/a.mp3?Signature=" + signature)
-		e, err := ParseEvent(KindStatus, form("CallSid=c1&RecordingUrl="+url.QueryEscape(u)), ist)
+		event, err := ParseEvent(KindStatus, form("CallSid=c1&RecordingUrl="+url.QueryEscape(u)), ist)
 		if err != nil {
 			t.Fatal(err)
 		}
-		keys[i] = e.DedupKey("a/b")
+		keys[i] = event.DedupKey("a/b")
 	}
 	if keys[0] != keys[1] {
 		t.Error("another signature makes another event")

@@ -85,11 +85,11 @@ func recordingURL(raw string) string {
 	case !strings.Contains(text, "://"):
 		text = "http://" + text
 	}
-	u, err := url.Parse(text)
-	if err != nil || !Secure(u) {
+	address, err := url.Parse(text)
+	if err != nil || !Secure(address) {
 		return raw
 	}
-	return u.String()
+	return address.String()
 }
 
 // decodedURL returns a URL that was escaped as a whole, once or more often: https%3A%2F%2Frecordings.exotel.com. Any

@@ -99,8 +99,8 @@ func (in *input) said() *said {
 			continue
 		}
 		folded := fold(nil, name)
-		if p, known := places[string(folded)]; known {
-			s.fields[p.field] = true
+		if place, known := places[string(folded)]; known {
+			s.fields[place.field] = true
 		} else if _, _, isLeg := legOf(folded); isLeg {
 			s.legs[string(folded)] = true
 		}
@@ -111,16 +111,16 @@ func (in *input) said() *said {
 // has reports whether the field of a name has a value, in whatever spelling.
 func (s *said) has(name string) bool {
 	folded := fold(nil, name)
-	p, known := places[string(folded)]
-	return known && s.fields[p.field] || s.legs[string(folded)]
+	place, known := places[string(folded)]
+	return known && s.fields[place.field] || s.legs[string(folded)]
 }
 
 // isReadOnce reports whether a name is that of a known field with a single value.
 func isReadOnce(name string) bool {
 	folded := fold(nil, name)
-	p, known := places[string(folded)]
+	place, known := places[string(folded)]
 	_, _, isLeg := legOf(folded)
-	return (known && p.field != fieldUnused || isLeg) && !isRecordingName(name)
+	return (known && place.field != fieldUnused || isLeg) && !isRecordingName(name)
 }
 
 // repeat takes another value of a field. Which of the values is in params does not depend on their order.
@@ -179,12 +179,12 @@ func progress(status string) int {
 // isRecordingName reports whether a name is that of the URL of a recording, of the call, of a leg or of a stream.
 func isRecordingName(name string) bool {
 	folded := fold(nil, name)
-	if p, known := places[string(folded)]; known {
-		return p.field == fieldRecording || p.field == fieldStreamRecording
+	if place, known := places[string(folded)]; known {
+		return place.field == fieldRecording || place.field == fieldStreamRecording
 	}
 	if index, rest, isLeg := legOf(folded); isLeg {
-		p, known := legPlaces[string(rest)]
-		return index >= 0 && known && p.field == legRecording
+		legPlace, known := legPlaces[string(rest)]
+		return index >= 0 && known && legPlace.field == legRecording
 	}
 	return isListedRecording(folded)
 }

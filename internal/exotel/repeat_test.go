@@ -69,13 +69,13 @@ func TestRepeatedRecordings(t *testing.T) {
 			a)}, []string{a, b}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e, err := ParseEvent(KindStatus, tc.r, ist)
+			event, err := ParseEvent(KindStatus, tc.r, ist)
 			if err != nil {
 				t.Fatal(err)
 			}
-			slices.Sort(e.RecordingURLs)
-			if diff := cmp.Diff(tc.want, e.RecordingURLs); diff != "" || len(e.Unread) > 0 {
-				t.Errorf("without %v, recordings (-want +got):\n%s", e.Unread, diff)
+			slices.Sort(event.RecordingURLs)
+			if diff := cmp.Diff(tc.want, event.RecordingURLs); diff != "" || len(event.Unread) > 0 {
+				t.Errorf("without %v, recordings (-want +got):\n%s", event.Unread, diff)
 			}
 		})
 	}
@@ -88,14 +88,14 @@ func TestRecordingNextToFaultyJSON(t *testing.T) {
 	for _, url := range []string{recordingA, recordingB} {
 		for _, faulty := range []string{`["x`, `{"x`} {
 			for _, body := range []string{url + "&RecordingUrl=" + faulty, faulty + "&RecordingUrl=" + url} {
-				e, err := ParseEvent(KindStatus, form("CallSid=c1&RecordingUrl="+body), ist)
+				event, err := ParseEvent(KindStatus, form("CallSid=c1&RecordingUrl="+body), ist)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if diff := cmp.Diff([]string{url}, e.RecordingURLs); diff != "" {
+				if diff := cmp.Diff([]string{url}, event.RecordingURLs); diff != "" {
 					t.Errorf("%s: recordings (-want +got):\n%s", body, diff)
 				}
-				keys[e.DedupKey("a/b")] = true
+				keys[event.DedupKey("a/b")] = true
 			}
 		}
 	}
@@ -162,11 +162,11 @@ func TestSpellingsInAnyOrder(t *testing.T) {
 		"more legs than count": {legs[1:], nil},
 	} {
 		parse := func() *Event {
-			e, err := ParseEvent(KindStatus, form("CallSid=c1&"+tc.fields), ist)
+			event, err := ParseEvent(KindStatus, form("CallSid=c1&"+tc.fields), ist)
 			if err != nil {
 				t.Fatal(err)
 			}
-			return e
+			return event
 		}
 		first := parse()
 		if !strings.HasPrefix(name, "more") {
@@ -214,11 +214,11 @@ func TestQueryAndBody(t *testing.T) {
 	}
 	many := func(last string) [32]byte {
 		legs := "[" + strings.Repeat(`{"a":1,"b":2,"c":3,"d":4,"e":5},`, 110) + `{"a":` + last + `}]`
-		e, err := ParseEvent(KindStatus, Request{Body: []byte("CallSid=c1&Legs=" + url.QueryEscape(legs))}, ist)
+		event, err := ParseEvent(KindStatus, Request{Body: []byte("CallSid=c1&Legs=" + url.QueryEscape(legs))}, ist)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return e.DedupKey("a/b")
+		return event.DedupKey("a/b")
 	}
 	if many("1") == many("2") {
 		t.Error("what a list of too many legs ends with has no effect on the key")
@@ -248,14 +248,14 @@ func TestRepeatedLegs(t *testing.T) {
 			[]Leg{WholeLeg(0, "", StateCompleted, 0)}, []Unread{{Field: "Legs[Status]", Reason: Repeated}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e, err := ParseEvent(KindStatus, form("CallSid=c1&"+tc.fields), ist)
+			event, err := ParseEvent(KindStatus, form("CallSid=c1&"+tc.fields), ist)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tc.want, e.Legs); diff != "" {
+			if diff := cmp.Diff(tc.want, event.Legs); diff != "" {
 				t.Errorf("legs (-want +got):\n%s", diff)
 			}
-			if diff := cmp.Diff(tc.unread, e.Unread, cmpopts.EquateEmpty()); diff != "" {
+			if diff := cmp.Diff(tc.unread, event.Unread, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("unread (-want +got):\n%s", diff)
 			}
 		})
@@ -265,11 +265,11 @@ func TestRepeatedLegs(t *testing.T) {
 // TestRepeatedKey checks that a further value makes another event, in whatever order the values come.
 func TestRepeatedKey(t *testing.T) {
 	key := func(r Request) [32]byte {
-		e, err := ParseEvent(KindStatus, r, ist)
+		event, err := ParseEvent(KindStatus, r, ist)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return e.DedupKey("a/b")
+		return event.DedupKey("a/b")
 	}
 	one, two := key(form("CallSid=c1&x=1")), key(form("CallSid=c1&x=1&x=2"))
 	if one == two || two == key(form("CallSid=c1&x=1&x=3")) {
@@ -340,11 +340,11 @@ func TestUnreadKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var keys [3][32]byte
 			for i, digit := range []string{"1", "2", "1"} {
-				e, err := ParseEvent(KindStatus, of(digit), ist)
+				event, err := ParseEvent(KindStatus, of(digit), ist)
 				if err != nil {
 					t.Fatal(err)
 				}
-				keys[i] = e.DedupKey("a/b")
+				keys[i] = event.DedupKey("a/b")
 			}
 			if keys[0] == keys[1] || keys[0] != keys[2] {
 				t.Errorf("the keys are the same: %v for two events, %v for one", keys[0] == keys[1],

@@ -7,11 +7,11 @@ const maxEvents = 64
 // returns nil if the request is one event, and if the list cannot be separated as a whole: ParseEvent rejects it then.
 // Each body refers to the text of the list.
 func Events(r Request) []Request {
-	p := decoded(r)
-	if !p.isList() {
+	request := decoded(r)
+	if !request.isList() {
 		return nil
 	}
-	bodies, ok := elements(p.Body)
+	bodies, ok := elements(request.Body)
 	if !ok || len(bodies) < 2 {
 		return nil
 	}
@@ -35,16 +35,16 @@ func (r *Request) isList() bool {
 // elements returns the elements of a list of JSON. It reports false if there are too many, if one cannot be read, and
 // if text follows the list.
 func elements(list []byte) (bodies [][]byte, ok bool) {
-	d := lenientDecoder(list)
-	_, _ = d.ReadToken() // an error comes again
-	for d.PeekKind() != ']' {
-		value, err := d.ReadValue()
+	decoder := lenientDecoder(list)
+	_, _ = decoder.ReadToken() // an error comes again
+	for decoder.PeekKind() != ']' {
+		value, err := decoder.ReadValue()
 		if err != nil || len(bodies) == maxEvents {
 			return nil, false
 		}
-		end := d.InputOffset()
+		end := decoder.InputOffset()
 		bodies = append(bodies, list[end-int64(len(value)):end:end])
 	}
-	_, err := d.ReadToken()
-	return bodies, err == nil && isBlank(list[d.InputOffset():])
+	_, err := decoder.ReadToken()
+	return bodies, err == nil && isBlank(list[decoder.InputOffset():])
 }

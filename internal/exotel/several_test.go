@@ -74,17 +74,17 @@ func TestSeveralEventsAtOnce(t *testing.T) {
 		"in a payload":     "payload=" + url.QueryEscape("["+a+","+b+"]"),
 	} {
 		for _, query := range []string{"", "From=09876543210"} {
-			r := Request{RawQuery: query, ContentType: mediaJSON, Body: []byte(body)}
-			e, err := ParseEvent(KindStatus, r, ist)
+			request := Request{RawQuery: query, ContentType: mediaJSON, Body: []byte(body)}
+			event, err := ParseEvent(KindStatus, request, ist)
 			var p *ParseError
 			if !errors.As(err, &p) || p.Code != malformedBody {
-				t.Errorf("%s, query %q: %+v, %v", name, query, e, err)
+				t.Errorf("%s, query %q: %+v, %v", name, query, event, err)
 			}
 		}
 	}
-	r := asJSON("[" + a + "," + b + "]")
-	r.RawQuery = "CallSid=c1"
-	if e, err := ParseEvent(KindStatus, r, ist); err == nil {
-		t.Errorf("two events next to a query that names a call: %+v", e)
+	request := asJSON("[" + a + "," + b + "]")
+	request.RawQuery = "CallSid=c1"
+	if event, err := ParseEvent(KindStatus, request, ist); err == nil {
+		t.Errorf("two events next to a query that names a call: %+v", event)
 	}
 }

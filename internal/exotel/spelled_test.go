@@ -260,14 +260,14 @@ func TestPartialKey(t *testing.T) {
 	seen := map[[32]byte]string{}
 	for _, q := range []string{"CallSid=c1", "CallSid=c1&digits=%zz1", "CallSid=c1&digits=%zz2",
 		"CallSid=c1&digits=1;", "CallSid=c1&digits=%ff", "CallSid=c1&digits=%fe"} {
-		e, err := ParseEvent(KindPassthru, get(q), ist)
+		event, err := ParseEvent(KindPassthru, get(q), ist)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if other, taken := seen[e.DedupKey("a/b")]; taken {
+		if other, taken := seen[event.DedupKey("a/b")]; taken {
 			t.Errorf("%q and %q have one key", q, other)
 		}
-		seen[e.DedupKey("a/b")] = q
+		seen[event.DedupKey("a/b")] = q
 	}
 }
 
@@ -296,11 +296,11 @@ func TestTimeOfRequest(t *testing.T) {
 	for _, name := range []string{"CurrentTime", "currentTime", "currenttime"} {
 		var keys [2][32]byte
 		for i := range keys {
-			e, err := ParseEvent(KindPassthru, get(fmt.Sprintf("CallSid=c1&%s=2024-01-15+14:30:4%d", name, i)), ist)
+			event, err := ParseEvent(KindPassthru, get(fmt.Sprintf("CallSid=c1&%s=2024-01-15+14:30:4%d", name, i)), ist)
 			if err != nil {
 				t.Fatal(err)
 			}
-			keys[i] = e.DedupKey("a/b")
+			keys[i] = event.DedupKey("a/b")
 		}
 		if keys[0] != keys[1] {
 			t.Errorf("%s makes another event of a redelivery", name)
@@ -317,10 +317,10 @@ func TestSplitURLs(t *testing.T) {
 		`"` + a + `","` + b + `" , "` + c + `"`: {a, b, "http://c.example/c"},
 		a + ",":                                 {a + ","},
 	} {
-		e, err := ParseEvent(KindStatus, Request{ContentType: "application/json",
+		event, err := ParseEvent(KindStatus, Request{ContentType: "application/json",
 			Body: []byte(`{"CallSid":"c1","RecordingUrl":` + strconv.Quote(list) + `}`)}, ist)
-		if err != nil || !slices.Equal(e.RecordingURLs, want) {
-			t.Errorf("%q is read as %q, %v; want %q", list, e.RecordingURLs, err, want)
+		if err != nil || !slices.Equal(event.RecordingURLs, want) {
+			t.Errorf("%q is read as %q, %v; want %q", list, event.RecordingURLs, err, want)
 		}
 	}
 }
@@ -331,10 +331,10 @@ func TestManyRecordings(t *testing.T) {
 	for i := range 5000 {
 		fmt.Fprintf(&list, ",http://%d", i)
 	}
-	e, err := ParseEvent(KindStatus, form("CallSid=c1&RecordingUrl="+list.String()[1:]), ist)
-	if err != nil || len(e.RecordingURLs) != maxRecordingURLs || !slices.Equal(e.Unread,
+	event, err := ParseEvent(KindStatus, form("CallSid=c1&RecordingUrl="+list.String()[1:]), ist)
+	if err != nil || len(event.RecordingURLs) != maxRecordingURLs || !slices.Equal(event.Unread,
 		[]Unread{{Field: "RecordingUrl", Reason: TooLarge}}) {
-		t.Errorf("%d recordings, without %v, %v", len(e.RecordingURLs), e.Unread, err)
+		t.Errorf("%d recordings, without %v, %v", len(event.RecordingURLs), event.Unread, err)
 	}
 }
 

@@ -41,10 +41,10 @@ func (v *values) stream() *Stream {
 
 // bareURL is empty for a text that is not a URL.
 func bareURL(raw string) string {
-	u, err := url.Parse(raw)
+	address, err := url.Parse(raw)
 	if err != nil {
 		return ""
 	}
-	u.User, u.RawQuery, u.Fragment = nil, "", ""
-	return u.String()
+	address.User, address.RawQuery, address.Fragment = nil, "", ""
+	return address.String()
 }

@@ -39,8 +39,8 @@ func foldedNames(names ...string) map[string]bool {
 
 // isUnused reports whether a folded name below an object is that of a documented field that nothing needs.
 func isUnused(rest []byte) bool {
-	p, known := places[string(rest)]
-	return known && p.field == fieldUnused || unusedBelow[string(rest)]
+	place, known := places[string(rest)]
+	return known && place.field == fieldUnused || unusedBelow[string(rest)]
 }
 
 // objects begin the folded names of fields in objects of Exotel's.

@@ -37,12 +37,12 @@ func TestUnknownFields(t *testing.T) {
 		"a long name":              {form("CallSid=c1&" + strings.Repeat("CallStatus", 9) + "=1"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e, err := ParseEvent(KindStatus, tc.r, ist)
+			event, err := ParseEvent(KindStatus, tc.r, ist)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var got []string
-			for _, u := range e.Unread {
+			for _, u := range event.Unread {
 				if u.Reason != UnknownField || FieldLabel(u.Field) != "other" {
 					t.Errorf("unread %+v, label %s", u, FieldLabel(u.Field))
 				}
@@ -62,13 +62,13 @@ func TestUnknownFieldsNextToValues(t *testing.T) {
 	for i := range maxListedLegs {
 		fields += fmt.Sprintf("&Legs[%d][Talk%d]=1&Legs[%d][Status]=beamed", i, i, i)
 	}
-	e, err := ParseEvent(KindStatus, form(fields), ist)
+	event, err := ParseEvent(KindStatus, form(fields), ist)
 	if err != nil {
 		t.Fatal(err)
 	}
 	unknown := 0
 	var got []Unread
-	for _, u := range e.Unread {
+	for _, u := range event.Unread {
 		if u.Reason == UnknownField {
 			unknown++
 		} else {
@@ -86,11 +86,11 @@ func TestUnknownFieldsNextToValues(t *testing.T) {
 // TestDocumentedFields checks that no field of a documented request is noted as unknown.
 func TestDocumentedFields(t *testing.T) {
 	for name, tc := range spelled {
-		e, err := ParseEvent(tc.kind, tc.r, ist)
+		event, err := ParseEvent(tc.kind, tc.r, ist)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, u := range e.Unread {
+		for _, u := range event.Unread {
 			if u.Reason == UnknownField {
 				t.Errorf("%s: %s is noted", name, u.Field)
 			}

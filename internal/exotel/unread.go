@@ -55,8 +55,8 @@ const (
 
 // FieldLabel returns a name for metrics of a field that could not be read: that of a known field, or "other".
 func FieldLabel(name string) string {
-	if p, known := places[foldName(name)]; known && p.field != fieldUnused {
-		return canonical[p.field]
+	if place, known := places[foldName(name)]; known && place.field != fieldUnused {
+		return canonical[place.field]
 	}
 	if name == unreadQuery || name == unreadBody || strings.HasPrefix(name, legsPrefix) && knownLegField(name) {
 		return name
@@ -76,13 +76,13 @@ func knownLegField(name string) bool {
 type unreadList []Unread
 
 func (l *unreadList) add(name string, reason, value string) {
-	u := Unread{Field: clean(name), Reason: reason, Value: clean(value)}
-	if p, known := places[foldName(name)]; known && p.field != fieldUnused {
-		u.Field = canonical[p.field]
+	unread := Unread{Field: clean(name), Reason: reason, Value: clean(value)}
+	if place, known := places[foldName(name)]; known && place.field != fieldUnused {
+		unread.Field = canonical[place.field]
 	}
 	unknown := 0
 	for _, known := range *l {
-		if known.Field == u.Field && known.Reason == u.Reason {
+		if known.Field == unread.Field && known.Reason == unread.Reason {
 			return
 		}
 		if known.Reason == UnknownField {
@@ -91,7 +91,7 @@ func (l *unreadList) add(name string, reason, value string) {
 	}
 	if reason == UnknownField && unknown < maxUnknown ||
 		reason != UnknownField && len(*l)-unknown < maxUnread-maxUnknown {
-		*l = append(*l, u)
+		*l = append(*l, unread)
 	}
 }
 

@@ -99,15 +99,15 @@ func (v *values) put(name, sent string) {
 		return
 	}
 	folded := fold(v.room[:0], name)
-	if p, known := places[string(folded)]; known {
-		if p.field == fieldUnused {
+	if place, known := places[string(folded)]; known {
+		if place.field == fieldUnused {
 			return
 		}
-		if p.field != fieldCustom {
+		if place.field != fieldCustom {
 			sent = unquote(sent)
 		}
-		t, recording := text{sent, name, p.rank}, p.field == fieldRecording || p.field == fieldStreamRecording
-		v.choose(&v.fields[p.field], &v.several[p.field], t, recording, hasState[p.field])
+		t, recording := text{sent, name, place.rank}, place.field == fieldRecording || place.field == fieldStreamRecording
+		v.choose(&v.fields[place.field], &v.several[place.field], t, recording, hasState[place.field])
 		return
 	}
 	if index, rest, isLeg := legOf(folded); isLeg {
@@ -154,7 +154,7 @@ func (v *values) putLeg(name, sent string, index int, rest []byte) {
 		v.unread.add("Legs", Malformed, "")
 		return
 	}
-	p, known := legPlaces[string(rest)]
+	legPlace, known := legPlaces[string(rest)]
 	if !known {
 		v.noteUnknownOfLeg(name, rest)
 		return
@@ -164,11 +164,11 @@ func (v *values) putLeg(name, sent string, index int, rest []byte) {
 		v.unread.add("Legs", TooLarge, "")
 		return
 	}
-	t := text{unquote(sent), name, p.rank}
-	if p.field == legRecording && p.rank > 0 && !isAudioFile(recordingURL(sent)) {
+	t := text{unquote(sent), name, legPlace.rank}
+	if legPlace.field == legRecording && legPlace.rank > 0 && !isAudioFile(recordingURL(sent)) {
 		return // the URL of the leg itself
 	}
-	v.choose(&leg.fields[p.field], &leg.several[p.field], t, p.field == legRecording, p.field == legStatus)
+	v.choose(&leg.fields[legPlace.field], &leg.several[legPlace.field], t, legPlace.field == legRecording, legPlace.field == legStatus)
 }
 
 // leg returns the leg with an index; nil if there are too many legs.

@@ -55,14 +55,14 @@ func TestWeight(t *testing.T) {
 			var fields []*input
 			runtime.GC()
 			runtime.ReadMemStats(&before)
-			r := decoded(tc.r)
-			p, events := readInput(r, nil), Events(r)
+			request := decoded(tc.r)
+			p, events := readInput(request, nil), Events(request)
 			for _, e := range events {
 				fields = append(fields, readInput(e, nil))
 			}
 			runtime.GC()
 			runtime.ReadMemStats(&after)
-			runtime.KeepAlive([]any{p, events, r, fields})
+			runtime.KeepAlive([]any{p, events, request, fields})
 			weight := Weight(tc.r)
 			if held := int64(after.HeapAlloc) - int64(before.HeapAlloc); held > weight+4<<10 {
 				t.Errorf("reading it takes %d bytes, and its weight is %d", held, weight)

@@ -93,20 +93,20 @@ func startsWithWrapper(object []byte) bool {
 // onlyMember returns the webhook in the only member of an object, which may be JSON in a string. An object in "data" is
 // one of Exotel's, and is read where it is.
 func onlyMember(object []byte) (inner []byte, ok bool) {
-	d := lenientDecoder(object)
-	_, _ = d.ReadToken() // an error comes again
-	name, err := d.ReadToken()
+	decoder := lenientDecoder(object)
+	_, _ = decoder.ReadToken() // an error comes again
+	name, err := decoder.ReadToken()
 	if err != nil {
 		return nil, false
 	}
 	exotels := strings.EqualFold(name.String(), "data")
-	value, err := d.ReadValue()
+	value, err := decoder.ReadValue()
 	if err != nil {
 		return nil, false
 	}
-	end := d.InputOffset()
+	end := decoder.InputOffset()
 	inner = object[end-int64(len(value)) : end : end]
-	if last, err := d.ReadToken(); err != nil || last.Kind() != '}' || !isBlank(object[d.InputOffset():]) {
+	if last, err := decoder.ReadToken(); err != nil || last.Kind() != '}' || !isBlank(object[decoder.InputOffset():]) {
 		return nil, false
 	}
 	if inner[0] == '"' {
@@ -117,11 +117,11 @@ func onlyMember(object []byte) (inner []byte, ok bool) {
 
 // isWhole reports whether a text is one object or list of JSON.
 func isWhole(text []byte) bool {
-	d := lenientDecoder(text)
-	if kind := d.PeekKind(); kind != '{' && kind != '[' {
+	decoder := lenientDecoder(text)
+	if kind := decoder.PeekKind(); kind != '{' && kind != '[' {
 		return false
 	}
-	return d.SkipValue() == nil && isBlank(text[d.InputOffset():])
+	return decoder.SkipValue() == nil && isBlank(text[decoder.InputOffset():])
 }
 
 // lenientDecoder reads what package bounded reads.
@@ -140,8 +140,8 @@ func namesCall(query string) bool {
 	in := &input{params: params{}}
 	_ = addForm(in, strings.TrimPrefix(query, "?"), callNames) // a call that was read counts
 	for name, value := range in.params {
-		p, known := places[foldName(name)]
-		call := known && (p.field == fieldCallSID || p.field == fieldLegSID)
+		place, known := places[foldName(name)]
+		call := known && (place.field == fieldCallSID || place.field == fieldLegSID)
 		if call && !isNothing(strings.TrimSpace(value)) {
 			return true
 		}

@@ -54,20 +54,20 @@ func NewGate(o Options) *Gate {
 // Acquire waits for a place. The caller must call release once. Acquire returns ErrBusy at once if the key has as
 // many waiting callers as it may, and the error of ctx if ctx ends first.
 func (g *Gate) Acquire(ctx context.Context, key string) (release func(), err error) {
-	w, err := g.enter(key)
+	waiter, err := g.enter(key)
 	if err != nil {
 		return nil, err
 	}
 	release = func() { g.leave(key) }
-	if w == nil {
+	if waiter == nil {
 		return release, nil
 	}
 	select {
-	case <-w.admitted:
+	case <-waiter.admitted:
 		return release, nil
 	case <-ctx.Done():
 	}
-	if g.giveUp(key, w) {
+	if g.giveUp(key, waiter) {
 		return nil, ctx.Err()
 	}
 	release() // the place was granted at the same moment

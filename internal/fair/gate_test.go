@@ -54,8 +54,8 @@ func p99(t *testing.T, gate *fair.Gate, noise int) (quiet time.Duration) {
 func TestNoisyKeyDelaysNoOtherKey(t *testing.T) {
 	for name, places := range map[string]int{"a database pool": 16, "a small pool": 4, "two places": 2} {
 		t.Run(name, func(t *testing.T) {
-			o := fair.Options{Places: places, PerKey: max(places/2, 1)}
-			alone, noisy := p99(t, fair.NewGate(o), 0), p99(t, fair.NewGate(o), 500)
+			options := fair.Options{Places: places, PerKey: max(places/2, 1)}
+			alone, noisy := p99(t, fair.NewGate(options), 0), p99(t, fair.NewGate(options), 500)
 			if noisy*10 > alone*12 {
 				t.Errorf("p99 is %s with a noisy tenant, %s alone", noisy, alone)
 			}

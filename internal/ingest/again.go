@@ -32,12 +32,12 @@ func Again(t *tenantconfig.Tenant, sources recording.SourcePolicy, k store.KeptE
 	if exotel.Events(fields) != nil {
 		return store.Event{}, errList
 	}
-	e := Build(&ageless, sources, Delivery{Kind: k.Kind, Source: k.Source, Fields: fields, ContentType: k.ContentType,
+	event := Build(&ageless, sources, Delivery{Kind: k.Kind, Source: k.Source, Fields: fields, ContentType: k.ContentType,
 		Query: k.Query, Raw: k.Raw, ReceivedAt: k.ReceivedAt})
 	if lost != "" {
-		e.Unread = append(e.Unread, store.Unread{Field: "(query)", Reason: lost})
+		event.Unread = append(event.Unread, store.Unread{Field: "(query)", Reason: lost})
 	}
-	return e, nil
+	return event, nil
 }
 
 // malformedQuery is the reason for which earlier versions stored an event as dead, without the pairs that they could

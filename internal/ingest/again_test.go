@@ -86,21 +86,21 @@ func TestAgain(t *testing.T) {
 			if tc.reason != "" {
 				k.Reason = tc.reason
 			}
-			e, err := Again(tenant, recording.SourcePolicy{}, k)
-			if err != nil || e.DeadReason != tc.want || e.Tenant != tenant.ID {
-				t.Fatalf("again it is dead for %q, %v; want %q", e.DeadReason, err, tc.want)
+			event, err := Again(tenant, recording.SourcePolicy{}, k)
+			if err != nil || event.DeadReason != tc.want || event.Tenant != tenant.ID {
+				t.Fatalf("again it is dead for %q, %v; want %q", event.DeadReason, err, tc.want)
 			}
-			for i := range e.Recordings {
-				e.Recordings[i].AvailableAt = time.Time{}
+			for i := range event.Recordings {
+				event.Recordings[i].AvailableAt = time.Time{}
 			}
-			if d := cmp.Diff(tc.wantRecs, e.Recordings); d != "" {
+			if d := cmp.Diff(tc.wantRecs, event.Recordings); d != "" {
 				t.Errorf("recordings (-want +got):\n%s", d)
 			}
-			if d := cmp.Diff(tc.wantUnread, e.Unread); d != "" {
+			if d := cmp.Diff(tc.wantUnread, event.Unread); d != "" {
 				t.Errorf("unread fields (-want +got):\n%s", d)
 			}
-			if tc.want == "" && e.Call.State != store.CallCompleted {
-				t.Errorf("it is another event: %+v, at first %+v", e, first)
+			if tc.want == "" && event.Call.State != store.CallCompleted {
+				t.Errorf("it is another event: %+v, at first %+v", event, first)
 			}
 			if tenant.Freshness != time.Hour {
 				t.Error("the tenant was changed")
@@ -117,14 +117,14 @@ func TestAgainOfBackfill(t *testing.T) {
 		Reason:     "source_refused",
 		ReceivedAt: received, CoversBody: true, Raw: []byte(record)}
 	tenant := &tenantconfig.Tenant{ID: "acme/support", AccountSID: "acme1", TimeZone: "Asia/Kolkata", AllowedSourceHosts: []string{"media.example.com"}}
-	e, err := Again(tenant, recording.SourcePolicy{}, k)
-	if err != nil || e.DeadReason != "" || len(e.Recordings) != 1 || e.Call.State != store.CallCompleted || e.Call.EndedAt.IsZero() || e.Source != SourceBackfill {
-		t.Errorf("%+v, %v", e, err)
+	event, err := Again(tenant, recording.SourcePolicy{}, k)
+	if err != nil || event.DeadReason != "" || len(event.Recordings) != 1 || event.Call.State != store.CallCompleted || event.Call.EndedAt.IsZero() || event.Source != SourceBackfill {
+		t.Errorf("%+v, %v", event, err)
 	}
 	for name, raw := range map[string]string{"another account's": strings.Replace(record, "acme1", "other1", 1), "no JSON": "CallSid=c1"} {
 		k.Raw = []byte(raw)
-		if e, err := Again(tenant, recording.SourcePolicy{}, k); err == nil {
-			t.Errorf("%s: %+v", name, e)
+		if event, err := Again(tenant, recording.SourcePolicy{}, k); err == nil {
+			t.Errorf("%s: %+v", name, event)
 		}
 	}
 }
@@ -138,10 +138,10 @@ func TestAgainOfAList(t *testing.T) {
 		"a list in a payload": "payload=" + url.QueryEscape(list),
 	} {
 		for _, reason := range []string{"malformed_body", ""} {
-			e, err := Again(tenant(), recording.SourcePolicy{}, store.KeptEvent{Tenant: "acme/support", CallSID: "c1",
+			event, err := Again(tenant(), recording.SourcePolicy{}, store.KeptEvent{Tenant: "acme/support", CallSID: "c1",
 				Kind: exotel.KindStatus, Source: SourceWebhook, Reason: reason, CoversBody: true, Raw: []byte(raw)})
 			if err == nil || !strings.Contains(err.Error(), "list of events") {
-				t.Errorf("%s, dead for %q: %+v, %v", name, reason, e, err)
+				t.Errorf("%s, dead for %q: %+v, %v", name, reason, event, err)
 			}
 		}
 	}

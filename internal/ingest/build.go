@@ -63,37 +63,37 @@ func BuildAll(t *tenantconfig.Tenant, sources recording.SourcePolicy, d Delivery
 // Build makes an event of a verified delivery. One that names no call becomes a dead event with its reason. A field
 // that cannot be read, and a recording that the tenant does not allow, is left out and noted.
 func Build(t *tenantconfig.Tenant, sources recording.SourcePolicy, d Delivery) store.Event {
-	e := store.Event{Tenant: t.ID, Kind: d.Kind, Source: d.Source, ContentType: bound(d.ContentType, maxContentType), Raw: d.Raw,
+	event := store.Event{Tenant: t.ID, Kind: d.Kind, Source: d.Source, ContentType: bound(d.ContentType, maxContentType), Raw: d.Raw,
 		Query: bound(d.Query, maxQuery), CoversQuery: d.Fields.RawQuery != "", CoversBody: len(d.Fields.Body) > 0}
 	parsed, err := exotel.ParseEvent(d.Kind, d.Fields, location(t.TimeZone))
 	if err != nil {
-		return unreadable(e, d, err)
+		return unreadable(event, d, err)
 	}
-	e.CallSID, e.EventType = parsed.CallSID, bound(parsed.EventType, maxWord)
+	event.CallSID, event.EventType = parsed.CallSID, bound(parsed.EventType, maxWord)
 	if d.SignedDigest != nil {
-		e.DedupKey = signedKey(t.ID, d.SignedDigest)
+		event.DedupKey = signedKey(t.ID, d.SignedDigest)
 	} else {
-		e.DedupKey = parsed.DedupKey(t.ID)
+		event.DedupKey = parsed.DedupKey(t.ID)
 	}
-	addUnread(&e, parsed.Unread)
-	e.Call = store.Call{
+	addUnread(&event, parsed.Unread)
+	event.Call = store.Call{
 		Direction:           parsed.Direction,
-		From:                fit(&e, "From", parsed.From, maxNumber),
-		To:                  fit(&e, "To", parsed.To, maxNumber),
+		From:                fit(&event, "From", parsed.From, maxNumber),
+		To:                  fit(&event, "To", parsed.To, maxNumber),
 		StartedAt:           parsed.StartedAt,
 		EndedAt:             parsed.EndedAt,
 		ConversationSeconds: parsed.ConversationSeconds,
-		CustomField:         fit(&e, "CustomField", parsed.CustomField, maxText),
+		CustomField:         fit(&event, "CustomField", parsed.CustomField, maxText),
 		RecordingSeconds:    parsed.RecordingSeconds,
 	}
-	addFacts(&e, parsed)
-	e.Stream = stream(parsed.Stream)
-	addRecordings(&e, t, sources, notAfter(parsed.AvailableAt, d.ReceivedAt.Add(maxPark)), parsed.RecordingURLs...)
+	addFacts(&event, parsed)
+	event.Stream = stream(parsed.Stream)
+	addRecordings(&event, t, sources, notAfter(parsed.AvailableAt, d.ReceivedAt.Add(maxPark)), parsed.RecordingURLs...)
 	if !fresh(t.Freshness, parsed.At, d.ReceivedAt) || parsed.At.IsZero() && !begunLately(t.Freshness, parsed.Begun(),
 		d.ReceivedAt) {
-		e.DeadReason = DeadStale
+		event.DeadReason = DeadStale
 	}
-	return e
+	return event
 }
 
 // unreadable makes a dead event of one that names no call, under a key of all that was believed of it. A newer reader

@@ -231,14 +231,14 @@ func TestHostileText(t *testing.T) {
 			"&Stream[Status]="+long+"&Stream[DisconnectedBy]="+long+"&Stream[Error]="+long+"&"+
 			"Stream[DetailedStatus]="+long)
 	d.ContentType, d.Query = strings.Repeat("é", 5000)+"\x00\xff", strings.Repeat("é", 50000)+"\x00\xff"
-	e := Build(tenant(), recording.SourcePolicy{}, d)
+	event := Build(tenant(), recording.SourcePolicy{}, d)
 	for name, tc := range map[string]struct {
 		text string
 		max  int
 	}{
-		"event type": {e.EventType, 64}, "from": {e.Call.From, 128}, "to": {e.Call.To, 128}, "custom field": {e.Call.CustomField, 512},
-		"content type": {e.ContentType, 256}, "query": {e.Query, 16 << 10}, "stream": {e.Stream.SID, 64}, "stream's status": {e.Stream.Status, 64},
-		"stream's end": {e.Stream.DisconnectedBy, 64}, "stream's error": {e.Stream.Error, 512}, "stream's detail": {e.Stream.DetailedStatus, 512},
+		"event type": {event.EventType, 64}, "from": {event.Call.From, 128}, "to": {event.Call.To, 128}, "custom field": {event.Call.CustomField, 512},
+		"content type": {event.ContentType, 256}, "query": {event.Query, 16 << 10}, "stream": {event.Stream.SID, 64}, "stream's status": {event.Stream.Status, 64},
+		"stream's end": {event.Stream.DisconnectedBy, 64}, "stream's error": {event.Stream.Error, 512}, "stream's detail": {event.Stream.DetailedStatus, 512},
 	} {
 		if len(tc.text) > tc.max || len(tc.text) < tc.max-2 || !utf8.ValidString(tc.text) || strings.ContainsRune(tc.text, 0) {
 			t.Errorf("%s: %d bytes %q, want at most %d of text", name, len(tc.text), tc.text[:8], tc.max)
@@ -257,18 +257,18 @@ func FuzzBuild(f *testing.F) {
 	f.Add(exotel.KindStatus, "application/json", "",
 		[]byte(`{"call_details":{"sid":"c1","recordings":[{"url":"http://evil.example/x"}]},"A":[[[[[[[[1]]]]]]]]`))
 	f.Fuzz(func(t *testing.T, kind, contentType, query string, body []byte) {
-		d := Delivery{Kind: kind, Source: SourceWebhook, ContentType: contentType, Query: query, Raw: body, ReceivedAt: arrived,
+		delivery := Delivery{Kind: kind, Source: SourceWebhook, ContentType: contentType, Query: query, Raw: body, ReceivedAt: arrived,
 			Fields: exotel.Request{Method: "POST", RawQuery: query, ContentType: contentType, Body: body}}
-		e := Build(tenant(), recording.SourcePolicy{}, d)
-		for _, s := range []string{e.CallSID, e.EventType, e.ContentType, e.Query, e.Call.From, e.Call.To, e.Call.Direction, e.Call.CustomField} {
+		event := Build(tenant(), recording.SourcePolicy{}, delivery)
+		for _, s := range []string{event.CallSID, event.EventType, event.ContentType, event.Query, event.Call.From, event.Call.To, event.Call.Direction, event.Call.CustomField} {
 			if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
 				t.Fatalf("no text: %q", s)
 			}
 		}
-		if e.CallSID == "" || len(e.CallSID) > 64 || e.Stream != nil && (e.Stream.SID == "" || len(e.Stream.SID) > 64) {
-			t.Fatalf("does not fit its columns: %+v", e)
+		if event.CallSID == "" || len(event.CallSID) > 64 || event.Stream != nil && (event.Stream.SID == "" || len(event.Stream.SID) > 64) {
+			t.Fatalf("does not fit its columns: %+v", event)
 		}
-		for _, r := range e.Recordings {
+		for _, r := range event.Recordings {
 			if (recording.SourcePolicy{Hosts: tenant().AllowedSourceHosts}).Validate(r.SourceURL) != nil &&
 				r.Rejected == "" {
 				t.Fatalf("queued a forbidden source %q", r.SourceURL)

@@ -23,28 +23,28 @@ func FromCall(t *tenantconfig.Tenant, sources recording.SourcePolicy, c *calldet
 	if c.AccountSID != "" && c.AccountSID != t.AccountSID {
 		return store.Event{}, fmt.Errorf("call %s is of another Exotel account than %s: check spec.exotel.accountSID", c.SID, t.AccountSID)
 	}
-	e := store.Event{Tenant: t.ID, Kind: exotel.KindStatus, Source: SourceBackfill, CallSID: c.SID, ContentType: "application/json",
+	event := store.Event{Tenant: t.ID, Kind: exotel.KindStatus, Source: SourceBackfill, CallSID: c.SID, ContentType: "application/json",
 		Raw: withoutPresigned(raw)}
-	e.Call = store.Call{State: states[c.Outcome()], Direction: c.Direction, From: fit(&e, "From", c.From, maxNumber),
-		To:        fit(&e, "To", c.To, maxNumber),
+	event.Call = store.Call{State: states[c.Outcome()], Direction: c.Direction, From: fit(&event, "From", c.From, maxNumber),
+		To:        fit(&event, "To", c.To, maxNumber),
 		StartedAt: c.StartedAt, EndedAt: c.EndedAt, RecordingSeconds: c.RecordingSeconds}
-	addUnread(&e, c.Unread)
+	addUnread(&event, c.Unread)
 	if c.Details != nil {
-		e.Call.ConversationSeconds = c.Details.ConversationSeconds
+		event.Call.ConversationSeconds = c.Details.ConversationSeconds
 		for i := range c.Details.Legs {
-			e.Legs = append(e.Legs, leg(&c.Details.Legs[i], c.UpdatedAt))
+			event.Legs = append(event.Legs, leg(&c.Details.Legs[i], c.UpdatedAt))
 		}
 	}
 	if c.Over() {
-		e.EventType = "terminal"
+		event.EventType = "terminal"
 	}
-	if e.SaidAt = c.UpdatedAt; e.SaidAt.IsZero() {
-		e.SaidAt = c.EndedAt
+	if event.SaidAt = c.UpdatedAt; event.SaidAt.IsZero() {
+		event.SaidAt = c.EndedAt
 	}
-	content := said(c, &e)
-	e.DedupKey = sha256.Sum256(append([]byte(SourceBackfill+"\x00"+t.ID+"\x00"+c.SID+"\x00"), content[:]...))
-	addRecordings(&e, t, sources, time.Time{}, c.RecordingURLs...)
-	return e, nil
+	content := said(c, &event)
+	event.DedupKey = sha256.Sum256(append([]byte(SourceBackfill+"\x00"+t.ID+"\x00"+c.SID+"\x00"), content[:]...))
+	addRecordings(&event, t, sources, time.Time{}, c.RecordingURLs...)
+	return event, nil
 }
 
 // said is a digest of all that a call's record says and that is applied: what was said once is not stored a second

@@ -27,15 +27,15 @@ const recordingURL = "https://recordings.exotel.com/exotelrecordings/acme1/c1.mp
 
 func fromCall(t testing.TB, raw string) store.Event {
 	t.Helper()
-	c, err := calldetails.Decode([]byte(raw), calldetails.IST)
+	call, err := calldetails.Decode([]byte(raw), calldetails.IST)
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := ingest.FromCall(acme, recording.SourcePolicy{}, &c, c.Raw)
+	event, err := ingest.FromCall(acme, recording.SourcePolicy{}, &call, call.Raw)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return e
+	return event
 }
 
 // details is a call's record with some fields changed or added.
@@ -143,11 +143,11 @@ func TestFromCallLegs(t *testing.T) {
 }
 
 func TestFromCallOfAnotherAccount(t *testing.T) {
-	c, err := calldetails.Decode([]byte(details(`"AccountSid":"globex1"`)), calldetails.IST)
+	call, err := calldetails.Decode([]byte(details(`"AccountSid":"globex1"`)), calldetails.IST)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ingest.FromCall(acme, recording.SourcePolicy{}, &c, c.Raw); err == nil || !strings.Contains(err.Error(), "spec.exotel.accountSID") {
+	if _, err := ingest.FromCall(acme, recording.SourcePolicy{}, &call, call.Raw); err == nil || !strings.Contains(err.Error(), "spec.exotel.accountSID") {
 		t.Errorf("got %v, want it refused", err)
 	}
 }
@@ -184,9 +184,9 @@ func TestFromCallTwice(t *testing.T) {
 	}
 	if theirs := *acme; true {
 		theirs.ID = "globex/sales"
-		c, _ := calldetails.Decode([]byte(details()), calldetails.IST)
-		if e, err := ingest.FromCall(&theirs, recording.SourcePolicy{}, &c, c.Raw); err != nil || e.DedupKey == first.DedupKey {
-			t.Errorf("%v, another tenant's event has the same key: %v", err, e.DedupKey == first.DedupKey)
+		call, _ := calldetails.Decode([]byte(details()), calldetails.IST)
+		if event, err := ingest.FromCall(&theirs, recording.SourcePolicy{}, &call, call.Raw); err != nil || event.DedupKey == first.DedupKey {
+			t.Errorf("%v, another tenant's event has the same key: %v", err, event.DedupKey == first.DedupKey)
 		}
 	}
 }

@@ -165,25 +165,25 @@ func (h *history) applet(flow int) {
 
 // statusCallback tells of the whole call. That its first leg was answered does not count as talk.
 func (h *history) statusCallback() {
-	s := outcome.Statement{Whole: true}
+	statement := outcome.Statement{Whole: true}
 	var updated string
-	s.At, updated = h.clock("updated")
+	statement.At, updated = h.clock("updated")
 	fields := url.Values{"DateUpdated": {updated}, "From": {"0987"}, "To": {"0912"}, "Direction": {"outbound-api"}}
 	switch h.pick("event", "answered", "ringing", "terminal", "") {
 	case "answered":
-		s.State = outcome.InProgress
+		statement.State = outcome.InProgress
 		fields.Set("EventType", "answered")
 	case "ringing":
-		s.State = outcome.Ringing
+		statement.State = outcome.Ringing
 		fields.Set("EventType", "ringing")
 		fields.Set("Status", "ringing")
 	default:
-		s.State = rapid.SampledFrom(finals).Draw(h.T, "status")
+		statement.State = rapid.SampledFrom(finals).Draw(h.T, "status")
 		fields.Set("EventType", "terminal")
-		fields.Set("Status", words[s.State])
+		fields.Set("Status", words[statement.State])
 		h.terminalLegs(fields)
 	}
-	h.whole = append(h.whole, s)
+	h.whole = append(h.whole, statement)
 	h.send(fields)
 }
 
@@ -204,28 +204,28 @@ func (h *history) terminalLegs(fields url.Values) {
 
 // backfill is a record of Call Details.
 func (h *history) backfill() {
-	s := outcome.Statement{Whole: true, State: rapid.SampledFrom(finals).Draw(h.T, "record")}
+	statement := outcome.Statement{Whole: true, State: rapid.SampledFrom(finals).Draw(h.T, "record")}
 	var updated string
-	if s.At, updated = h.clock("updated"); s.At.IsZero() {
-		s.At = callStart.Add(5 * time.Minute) // its end
+	if statement.At, updated = h.clock("updated"); statement.At.IsZero() {
+		statement.At = callStart.Add(5 * time.Minute) // its end
 	}
 	talk := rapid.SampledFrom([]int{0, 0, 0, 8}).Draw(h.T, "conversation")
 	h.talked = h.talked || talk > 0
-	h.whole = append(h.whole, s)
+	h.whole = append(h.whole, statement)
 	raw := `{"Sid":%q,"AccountSid":"acme1","DateUpdated":%q,"Status":%q,` +
 		`"Direction":"outbound-api","From":"0987","To":"0912",` +
 		`"EndTime":"2026-10-01 10:05:00","Details":{"ConversationDuration":%d,"Leg1Status":"completed"}}`
 	h.events = append(h.events, func(sid string) store.Event {
-		raw := fmt.Appendf(nil, raw, sid, updated, words[s.State], talk)
-		c, err := calldetails.Decode(raw, calldetails.IST)
+		raw := fmt.Appendf(nil, raw, sid, updated, words[statement.State], talk)
+		call, err := calldetails.Decode(raw, calldetails.IST)
 		if err != nil {
 			h.Fatal(err)
 		}
-		e, err := ingest.FromCall(acme, recording.SourcePolicy{}, &c, raw)
+		event, err := ingest.FromCall(acme, recording.SourcePolicy{}, &call, raw)
 		if err != nil {
 			h.Fatal(err)
 		}
-		return e
+		return event
 	})
 }
 
@@ -278,17 +278,17 @@ func applied(events []store.Event) (outcome.State, map[string]outcome.State) {
 	legs, seen := map[string]outcome.State{}, map[[32]byte]bool{}
 	weights := map[string]outcome.Weight{}
 	for i := range events {
-		e := &events[i]
-		if seen[e.DedupKey] {
+		event := &events[i]
+		if seen[event.DedupKey] {
 			continue
 		}
-		seen[e.DedupKey] = true
-		whole, called := e.Weights()
+		seen[event.DedupKey] = true
+		whole, called := event.Weights()
 		all = append(all, whole, called)
-		for _, l := range e.Legs {
-			w := outcome.Statement{State: l.State, At: e.SaidAt, Talked: l.Seconds > 0 ||
+		for _, l := range event.Legs {
+			weight := outcome.Statement{State: l.State, At: event.SaidAt, Talked: l.Seconds > 0 ||
 				l.State == outcome.Completed}.Weight()
-			weights[l.Key] = max(weights[l.Key], w)
+			weights[l.Key] = max(weights[l.Key], weight)
 			legs[l.Key] = weights[l.Key].State()
 		}
 	}
@@ -299,12 +299,12 @@ func applied(events []store.Event) (outcome.State, map[string]outcome.State) {
 func TestHistories(t *testing.T) {
 	for range 50 { // 100 histories each
 		rapid.Check(t, func(t *rapid.T) {
-			h := drawHistory(t)
-			_, legs := applied(h.in("c1"))
+			history := drawHistory(t)
+			_, legs := applied(history.in("c1"))
 			for range 3 {
-				events := h.in("c1")
+				events := history.in("c1")
 				got, gotLegs := applied(events)
-				if want := h.outcome(); got != want {
+				if want := history.outcome(); got != want {
 					t.Fatalf("outcome %d, want %d, after %+v", got, want, events)
 				}
 				if d := cmp.Diff(legs, gotLegs); d != "" {
@@ -334,12 +334,12 @@ func TestHistoriesInPostgreSQL(t *testing.T) {
 	n := 0
 	for range 6 {
 		rapid.Check(t, func(t *rapid.T) {
-			h := drawHistory(t)
+			history := drawHistory(t)
 			n++
 			var rows [2][]string
 			for i := range rows {
 				sid := fmt.Sprintf("call-%d-%d", n, i)
-				for rest := h.in(sid); len(rest) > 0; {
+				for rest := history.in(sid); len(rest) > 0; {
 					size := rapid.IntRange(1, len(rest)).Draw(t, "batch")
 					if _, err := db.IngestBatch(context.Background(), rest[:size]); err != nil {
 						t.Fatal(err)
@@ -351,9 +351,9 @@ func TestHistoriesInPostgreSQL(t *testing.T) {
 			if d := cmp.Diff(rows[0], rows[1]); d != "" {
 				t.Fatalf("rows after one order and after another differ:\n%s", d)
 			}
-			if len(h.events) > 0 {
-				if want := fmt.Sprintf("(%d,", h.outcome()); rows[0][0][:len(want)] != want {
-					t.Fatalf("the call is %s, want state %d", rows[0][0], h.outcome())
+			if len(history.events) > 0 {
+				if want := fmt.Sprintf("(%d,", history.outcome()); rows[0][0][:len(want)] != want {
+					t.Fatalf("the call is %s, want state %d", rows[0][0], history.outcome())
 				}
 			}
 		})

@@ -66,10 +66,10 @@ func addRecordings(
 // cannot be stored.
 func harmless(raw string) string {
 	raw = bound(exotel.WithoutQuery(raw), maxURL)
-	u, err := url.Parse(raw)
-	if err == nil && u.User != nil {
-		u.User = nil
-		return u.String()
+	address, err := url.Parse(raw)
+	if err == nil && address.User != nil {
+		address.User = nil
+		return address.String()
 	}
 	if scheme, rest, found := strings.Cut(raw, "://"); err != nil && found {
 		return scheme + "://" + rest[strings.LastIndexByte(rest, '@')+1:]

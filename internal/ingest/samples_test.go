@@ -80,12 +80,12 @@ func TestSamples(t *testing.T) {
 			for _, backwards := range []bool{false, true} {
 				var events []store.Event
 				for _, fields := range tc.sent {
-					e := ingest.Build(acme, recording.SourcePolicy{}, ingest.Delivery{Kind: exotel.KindPassthru,
+					event := ingest.Build(acme, recording.SourcePolicy{}, ingest.Delivery{Kind: exotel.KindPassthru,
 						Fields: exotel.Request{RawQuery: fields}, ReceivedAt: callStart})
 					if backwards {
-						events = append([]store.Event{e}, events...)
+						events = append([]store.Event{event}, events...)
 					} else {
-						events = append(events, e)
+						events = append(events, event)
 					}
 				}
 				if got, _ := applied(events); got != tc.want {

@@ -22,17 +22,17 @@ import (
 // rotated is a ring with three keys: one that verifies on, one that signs, one that is published ahead.
 func rotated(t testing.TB) *Ring {
 	t.Helper()
-	r, _, _ := Rotate(nil, epoch, Policy{})
-	r, _, _ = Rotate(r, epoch.Add(30*day), Policy{})
-	r, _, _ = Rotate(r, epoch.Add(60*day), Policy{})
-	if len(r.Keys) != 3 {
-		t.Fatalf("%d keys", len(r.Keys))
+	ring, _, _ := Rotate(nil, epoch, Policy{})
+	ring, _, _ = Rotate(ring, epoch.Add(30*day), Policy{})
+	ring, _, _ = Rotate(ring, epoch.Add(60*day), Policy{})
+	if len(ring.Keys) != 3 {
+		t.Fatalf("%d keys", len(ring.Keys))
 	}
-	return r
+	return ring
 }
 
 func TestSigningAndVerifying(t *testing.T) {
-	r := rotated(t) // signs from 0, 720.25 h, 1440.5 h
+	ring := rotated(t) // signs from 0, 720.25 h, 1440.5 h
 	for name, tc := range map[string]struct {
 		at         time.Time
 		wantSigns  int
@@ -40,22 +40,22 @@ func TestSigningAndVerifying(t *testing.T) {
 	}{
 		"long before the first":      {epoch.Add(-400 * day), 0, []int{0, 1, 2}},
 		"at the first":               {epoch, 0, []int{0, 1, 2}},
-		"just before the second":     {r.Keys[1].SignsFrom.Add(-1), 0, []int{0, 1, 2}},
-		"at the second":              {r.Keys[1].SignsFrom, 1, []int{0, 1, 2}},
-		"the first verifies on":      {r.Keys[0].VerifiesUntil.Add(-1), 1, []int{0, 1, 2}},
-		"the first verifies no more": {r.Keys[0].VerifiesUntil, 1, []int{1, 2}},
+		"just before the second":     {ring.Keys[1].SignsFrom.Add(-1), 0, []int{0, 1, 2}},
+		"at the second":              {ring.Keys[1].SignsFrom, 1, []int{0, 1, 2}},
+		"the first verifies on":      {ring.Keys[0].VerifiesUntil.Add(-1), 1, []int{0, 1, 2}},
+		"the first verifies no more": {ring.Keys[0].VerifiesUntil, 1, []int{1, 2}},
 		"long after":                 {epoch.Add(4000 * day), 2, []int{2}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k, ok := r.Signing(tc.at)
-			if !ok || k.ID != r.Keys[tc.wantSigns].ID {
+			k, ok := ring.Signing(tc.at)
+			if !ok || k.ID != ring.Keys[tc.wantSigns].ID {
 				t.Errorf("it signs with %s", k.ID)
 			}
 			var want, got []string
 			for _, i := range tc.wantVerify {
-				want = append(want, r.Keys[i].ID)
+				want = append(want, ring.Keys[i].ID)
 			}
-			for _, k := range r.Verifying(tc.at) {
+			for _, k := range ring.Verifying(tc.at) {
 				got = append(got, k.ID)
 			}
 			if d := cmp.Diff(want, got); d != "" {
@@ -71,24 +71,28 @@ func TestSigningAndVerifying(t *testing.T) {
 
 // TestDerive compares with RFC 5869 done by hand: extract without a salt, one block of expand.
 func TestDerive(t *testing.T) {
-	r := rotated(t)
-	mac := func(key, data []byte) []byte { m := hmac.New(sha256.New, key); m.Write(data); return m.Sum(nil) }
-	want := mac(mac(make([]byte, 32), []byte(r.Secret)), []byte("caly/mail\x01"))
-	if got := r.Derive("mail"); !bytes.Equal(got, want) {
+	ring := rotated(t)
+	mac := func(key, data []byte) []byte {
+		hash := hmac.New(sha256.New, key)
+		hash.Write(data)
+		return hash.Sum(nil)
+	}
+	want := mac(mac(make([]byte, 32), []byte(ring.Secret)), []byte("caly/mail\x01"))
+	if got := ring.Derive("mail"); !bytes.Equal(got, want) {
 		t.Errorf("%x, want %x", got, want)
 	}
-	if bytes.Equal(r.Derive("mail"), r.Derive("codes")) {
+	if bytes.Equal(ring.Derive("mail"), ring.Derive("codes")) {
 		t.Error("two purposes have one key")
 	}
 	other := New(epoch)
-	if bytes.Equal(r.Derive("mail"), other.Derive("mail")) {
+	if bytes.Equal(ring.Derive("mail"), other.Derive("mail")) {
 		t.Error("two rings have one key")
 	}
 }
 
 func TestRoundTrip(t *testing.T) {
-	r := rotated(t)
-	data, err := Encode(r)
+	ring := rotated(t)
+	data, err := Encode(ring)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,10 +100,10 @@ func TestRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(r, got); d != "" {
+	if d := cmp.Diff(ring, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
-	signed := ed25519.Sign(r.Keys[1].Private(), []byte("m"))
+	signed := ed25519.Sign(ring.Keys[1].Private(), []byte("m"))
 	if !ed25519.Verify(got.Keys[1].Public(), []byte("m"), signed) {
 		t.Error("the key is another one")
 	}
@@ -174,12 +178,12 @@ func TestDecodeRefuses(t *testing.T) {
 // TestNothingPrintsASecret : neither the ring nor a key, by any of the ways in which people print things.
 func TestNothingPrintsASecret(t *testing.T) {
 	const canary = "canary-canary-canary-canary-1234"
-	r := rotated(t)
-	r.Secret = canary
-	r.Keys[0].Seed = secret.Sensitive(canary)
+	ring := rotated(t)
+	ring.Secret = canary
+	ring.Keys[0].Seed = secret.Sensitive(canary)
 	var log bytes.Buffer
-	slog.New(slog.NewTextHandler(&log, nil)).Info("ring", "ring", r, "key", r.Keys[0], "secret", r.Secret)
-	said := fmt.Sprint(r, r.Keys) + fmt.Sprintf("%v %+v %#v %s %q %x", *r, r, r, r.Secret, r.Secret, r.Secret) + log.String()
+	slog.New(slog.NewTextHandler(&log, nil)).Info("ring", "ring", ring, "key", ring.Keys[0], "secret", ring.Secret)
+	said := fmt.Sprint(ring, ring.Keys) + fmt.Sprintf("%v %+v %#v %s %q %x", *ring, ring, ring, ring.Secret, ring.Secret, ring.Secret) + log.String()
 	if strings.Contains(said, canary) || strings.Contains(said, fmt.Sprintf("%x", canary)) {
 		t.Errorf("the secret is in %s", said)
 	}
@@ -193,25 +197,25 @@ func FuzzDecode(f *testing.F) {
 	f.Add(bytes.Replace(whole, []byte(`"version":1`), []byte(`"version":1e0`), 1))
 	f.Add(bytes.Replace(whole, []byte(`2026`), []byte(`9999`), 3))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := Decode(data)
+		ring, err := Decode(data)
 		if err != nil {
 			return
 		}
 		now := time.Now()
-		k, ok := r.Signing(now)
-		if !ok || len(k.Seed) != ed25519.SeedSize || len(r.Derive("x")) != 32 || len(r.Verifying(now)) == 0 {
-			t.Fatalf("a ring without a key to use: %+v", r)
+		k, ok := ring.Signing(now)
+		if !ok || len(k.Seed) != ed25519.SeedSize || len(ring.Derive("x")) != 32 || len(ring.Verifying(now)) == 0 {
+			t.Fatalf("a ring without a key to use: %+v", ring)
 		}
-		again, err := Encode(r)
+		again, err := Encode(ring)
 		if err != nil {
 			t.Fatal(err)
 		}
 		back, err := Decode(again)
-		if err != nil || len(back.Keys) != len(r.Keys) || back.Secret != r.Secret {
+		if err != nil || len(back.Keys) != len(ring.Keys) || back.Secret != ring.Secret {
 			t.Fatalf("%v", err)
 		}
-		turned, _, next := Rotate(r, now, Policy{})
-		if !next.After(now.Add(-time.Second)) || turned.Secret != r.Secret {
+		turned, _, next := Rotate(ring, now, Policy{})
+		if !next.After(now.Add(-time.Second)) || turned.Secret != ring.Secret {
 			t.Fatalf("next %s", next)
 		}
 		if err := turned.check(); err != nil {

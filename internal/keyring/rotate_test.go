@@ -73,16 +73,16 @@ func TestRotate(t *testing.T) {
 }
 
 func TestRotateLeavesItsInputAlone(t *testing.T) {
-	r, _, _ := Rotate(nil, epoch, Policy{})
-	before := &Ring{Version: r.Version, Secret: r.Secret, Keys: slices.Clone(r.Keys)}
-	out, changed, _ := Rotate(r, epoch.Add(400*day), Policy{})
-	if !changed || len(out.Keys) != 2 || out.Secret != r.Secret {
-		t.Errorf("changed %v, %d keys, the same secret: %v", changed, len(out.Keys), out.Secret == r.Secret)
+	ring, _, _ := Rotate(nil, epoch, Policy{})
+	before := &Ring{Version: ring.Version, Secret: ring.Secret, Keys: slices.Clone(ring.Keys)}
+	out, changed, _ := Rotate(ring, epoch.Add(400*day), Policy{})
+	if !changed || len(out.Keys) != 2 || out.Secret != ring.Secret {
+		t.Errorf("changed %v, %d keys, the same secret: %v", changed, len(out.Keys), out.Secret == ring.Secret)
 	}
-	if d := cmp.Diff(before, r); d != "" {
+	if d := cmp.Diff(before, ring); d != "" {
 		t.Errorf("the ring that was given (-want +got):\n%s", d)
 	}
-	if same, changed, _ := Rotate(r, epoch.Add(day), Policy{}); changed || cmp.Diff(r, same) != "" {
+	if same, changed, _ := Rotate(ring, epoch.Add(day), Policy{}); changed || cmp.Diff(ring, same) != "" {
 		t.Error("it is changed without a reason")
 	}
 }

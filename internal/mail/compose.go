@@ -29,20 +29,20 @@ func EventID(tenant, eventKey string) string {
 
 // compose writes the message as it goes over the wire: headers, a text and an HTML part.
 func compose(from *mail.Address, to string, m Message, e Envelope) ([]byte, error) {
-	r, err := m.render()
+	rendered, err := m.render()
 	if err != nil {
 		return nil, err
 	}
 	msg := gomail.NewMsg(gomail.WithNoDefaultUserAgent(), gomail.WithBoundary("caly-"+e.ID))
 	msg.FromMailAddress(from)
 	msg.ToMailAddress(&mail.Address{Address: to})
-	msg.Subject(r.Subject)
+	msg.Subject(rendered.Subject)
 	msg.SetDateWithValue(e.Date.UTC())
 	msg.SetMessageIDWithValue(e.ID + "@" + domainOf(from.Address))
 	msg.SetGenHeader("Auto-Submitted", "auto-generated")
 	msg.SetGenHeader("X-Auto-Response-Suppress", "All") // what Exchange heeds
-	msg.SetBodyString(gomail.TypeTextPlain, r.Text)
-	msg.AddAlternativeString(gomail.TypeTextHTML, r.HTML)
+	msg.SetBodyString(gomail.TypeTextPlain, rendered.Text)
+	msg.AddAlternativeString(gomail.TypeTextHTML, rendered.HTML)
 	var b bytes.Buffer
 	if _, err := msg.WriteTo(&b); err != nil {
 		return nil, fmt.Errorf("template %s cannot be written as a message", m.Template) // the cause may quote a secret

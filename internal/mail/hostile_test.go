@@ -16,33 +16,33 @@ import (
 // dialogue is a server that says fixed things: an answer to each line that it is sent, and then no more.
 func dialogue(t *testing.T, greeting string, answers ...string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		c, err := l.Accept()
+		conn, err := listener.Accept()
 		if err != nil {
 			return
 		}
-		defer func() { _ = c.Close() }()
-		_, _ = io.WriteString(c, greeting)
-		r := bufio.NewReader(c)
+		defer func() { _ = conn.Close() }()
+		_, _ = io.WriteString(conn, greeting)
+		reader := bufio.NewReader(conn)
 		for _, a := range answers {
-			if _, err := r.ReadString('\n'); err != nil {
+			if _, err := reader.ReadString('\n'); err != nil {
 				return
 			}
-			_, _ = io.WriteString(c, a)
+			_, _ = io.WriteString(conn, a)
 		}
-		_, _ = io.Copy(io.Discard, r)
+		_, _ = io.Copy(io.Discard, reader)
 	}()
 	t.Cleanup(func() {
-		_ = l.Close()
+		_ = listener.Close()
 		<-done
 	})
-	return l.Addr().String()
+	return listener.Addr().String()
 }
 
 // TestHostileServers : whatever a server says, and if it says nothing, sending ends, and the message is there to be sent again.
@@ -79,9 +79,9 @@ func TestHostileServers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSender(t, Options{Address: c.address(t), TLS: NoTLS, Timeout: 300 * time.Millisecond})
+			sender := newSender(t, Options{Address: c.address(t), TLS: NoTLS, Timeout: 300 * time.Millisecond})
 			var got *Error
-			err := s.Send(t.Context(), examples["verify_email"], envelope, nil)
+			err := sender.Send(t.Context(), examples["verify_email"], envelope, nil)
 			if !errors.As(err, &got) || got.Kind != c.want.Kind || got.Server != c.want.Server || got.Doing != c.want.Doing || got.Code != c.want.Code {
 				t.Errorf("err = %+v (%v), want %+v", got, err, c.want)
 			}
@@ -91,8 +91,8 @@ func TestHostileServers(t *testing.T) {
 
 func TestTakenInItsOwnWay(t *testing.T) {
 	address := dialogue(t, "220 hi\r\n", "250 hi\r\n", "250 ok\r\n", "250 ok\r\n", "354 go\r\n251 taken\r\n")
-	s := newSender(t, Options{Address: address, TLS: NoTLS})
-	if err := s.Send(t.Context(), examples["verify_email"], envelope, nil); err != nil {
+	sender := newSender(t, Options{Address: address, TLS: NoTLS})
+	if err := sender.Send(t.Context(), examples["verify_email"], envelope, nil); err != nil {
 		t.Errorf("err = %v: what has been taken would be sent again", err)
 	}
 }
@@ -105,21 +105,21 @@ func TestPasswordStaysHome(t *testing.T) {
 		heard := make(chan []byte, 1)
 		go func() {
 			var all bytes.Buffer
-			r := bufio.NewReader(io.TeeReader(remote, &all))
+			reader := bufio.NewReader(io.TeeReader(remote, &all))
 			_, _ = io.WriteString(remote, "220 hi\r\n")
-			_, _ = r.ReadString('\n')
+			_, _ = reader.ReadString('\n')
 			_, _ = io.WriteString(remote, "250-hi\r\n250 AUTH "+mechanism+"\r\n")
-			_, _ = r.ReadString('\n')
+			_, _ = reader.ReadString('\n')
 			_, _ = io.WriteString(remote, "221 bye\r\n")
-			_, _ = io.Copy(io.Discard, r)
+			_, _ = io.Copy(io.Discard, reader)
 			heard <- all.Bytes()
 		}()
-		s, err := NewSender(Options{Address: "mail.example.com:25", From: from, TLS: StartTLSOpportunistic, Username: "caly", Password: "pw-canary"})
+		sender, err := NewSender(Options{Address: "mail.example.com:25", From: from, TLS: StartTLSOpportunistic, Username: "caly", Password: "pw-canary"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		c := &session{raw: local, timeout: time.Second, stop: func() bool { return true }}
-		if err := c.open(t.Context(), s); err == nil {
+		if err := c.open(t.Context(), sender); err == nil {
 			t.Errorf("%s: signed in", mechanism)
 		}
 		c.end()
@@ -136,14 +136,14 @@ func TestBrokenOffBeforeTheDot(t *testing.T) {
 	stalled := make(chan struct{})
 	go func() {
 		var all bytes.Buffer
-		r := bufio.NewReaderSize(remote, 16)
+		reader := bufio.NewReaderSize(remote, 16)
 		_, _ = io.WriteString(remote, "220 hi\r\n")
 		for _, a := range []string{"250 hi\r\n", "250 ok\r\n", "250 ok\r\n", "354 go\r\n"} {
-			_, _ = r.ReadString('\n')
+			_, _ = reader.ReadString('\n')
 			_, _ = io.WriteString(remote, a)
 		}
 		<-stalled
-		_, _ = io.Copy(&all, r)
+		_, _ = io.Copy(&all, reader)
 		heard <- all.Bytes()
 	}()
 	c := &session{raw: local, timeout: 100 * time.Millisecond, stop: func() bool { return true }}

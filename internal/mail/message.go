@@ -61,8 +61,8 @@ const maxAddress = 254
 
 // CheckAddress returns an error if mail cannot be addressed to s: it must be a bare address, without a name or comment.
 func CheckAddress(s string) error {
-	a, err := mail.ParseAddress(s)
-	if err != nil || a.Address != s || a.Name != "" || len(s) > maxAddress || strings.ContainsFunc(s, unprintable) {
+	address, err := mail.ParseAddress(s)
+	if err != nil || address.Address != s || address.Name != "" || len(s) > maxAddress || strings.ContainsFunc(s, unprintable) {
 		return errors.New("the recipient is not a bare email address such as name@example.com") // which it is not, the log is not told
 	}
 	return nil
@@ -109,8 +109,8 @@ func checkLink(link string) error {
 	if link == "" {
 		return nil
 	}
-	u, err := url.Parse(link)
-	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || strings.ContainsFunc(link, unprintable) || strings.Contains(link, " ") {
+	address, err := url.Parse(link)
+	if err != nil || (address.Scheme != "https" && address.Scheme != "http") || address.Host == "" || strings.ContainsFunc(link, unprintable) || strings.Contains(link, " ") {
 		return errors.New("the message's link is not an http or https URL")
 	}
 	return nil

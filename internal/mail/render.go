@@ -52,17 +52,17 @@ func (d Data) view() view {
 type rendered struct{ Subject, Text, HTML string }
 
 func (m Message) render() (rendered, error) {
-	f, ok := forms[m.Template]
+	form, ok := forms[m.Template]
 	if !ok {
 		return rendered{}, fmt.Errorf("template %s is not sent", m.Template)
 	}
-	v := m.Data.view()
+	view := m.Data.view()
 	var out [3]strings.Builder
 	for i, part := range []struct {
 		from template
 		name string
-	}{{f.text, "subject"}, {f.text, "layout.txt"}, {f.html, "layout.html"}} {
-		if err := part.from.ExecuteTemplate(&out[i], part.name, v); err != nil {
+	}{{form.text, "subject"}, {form.text, "layout.txt"}, {form.html, "layout.html"}} {
+		if err := part.from.ExecuteTemplate(&out[i], part.name, view); err != nil {
 			return rendered{}, fmt.Errorf("template %s cannot be filled", m.Template) // the cause may quote a secret
 		}
 	}

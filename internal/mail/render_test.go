@@ -55,12 +55,12 @@ func TestTemplates(t *testing.T) {
 			if err := m.check(); err != nil {
 				t.Fatal(err)
 			}
-			r, err := m.render()
+			rendered, err := m.render()
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden(t, name+".txt", "Subject: "+r.Subject+"\n\n"+r.Text)
-			golden(t, name+".html", r.HTML)
+			golden(t, name+".txt", "Subject: "+rendered.Subject+"\n\n"+rendered.Text)
+			golden(t, name+".html", rendered.HTML)
 		})
 	}
 	seen := map[Template]bool{}
@@ -79,32 +79,32 @@ func TestReadable(t *testing.T) {
 	remote := regexp.MustCompile(`(?i)src=|url\(|<link|<script|<img|<form|@import|\son[a-z]+=`)
 	for name, m := range examples {
 		t.Run(name, func(t *testing.T) {
-			r, err := m.render()
+			rendered, err := m.render()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if found := remote.FindString(r.HTML); found != "" {
+			if found := remote.FindString(rendered.HTML); found != "" {
 				t.Errorf("the HTML loads or runs something: %q", found)
 			}
-			for _, part := range []string{`<html lang="en"`, "<title>" + r.Subject, "<h1", "<main", `name="viewport"`} {
-				if strings.Count(r.HTML, part) != 1 {
-					t.Errorf("the HTML has %d of %q, want one", strings.Count(r.HTML, part), part)
+			for _, part := range []string{`<html lang="en"`, "<title>" + rendered.Subject, "<h1", "<main", `name="viewport"`} {
+				if strings.Count(rendered.HTML, part) != 1 {
+					t.Errorf("the HTML has %d of %q, want one", strings.Count(rendered.HTML, part), part)
 				}
 			}
-			for _, l := range strings.Split(r.Text, "\n") {
+			for _, l := range strings.Split(rendered.Text, "\n") {
 				if len(l) > 78 {
 					t.Errorf("a line of %d bytes: %q", len(l), l)
 				}
 			}
-			if strings.Contains(r.Subject, m.Data.Code.Reveal()) && m.Data.Code != "" {
+			if strings.Contains(rendered.Subject, m.Data.Code.Reveal()) && m.Data.Code != "" {
 				t.Error("the code is in the subject, which shows on locked screens")
 			}
 			for _, secret := range []string{m.Data.Code.Reveal(), m.Data.Link.Reveal()} {
-				if !strings.Contains(r.Text, secret) {
+				if !strings.Contains(rendered.Text, secret) {
 					t.Error("the text lacks the code or link as it is")
 				}
 			}
-			if link := strings.ReplaceAll(m.Data.Link.Reveal(), "&", "&amp;"); link != "" && !strings.Contains(r.HTML, `<a href="`+link+`">`+link+`</a>`) {
+			if link := strings.ReplaceAll(m.Data.Link.Reveal(), "&", "&amp;"); link != "" && !strings.Contains(rendered.HTML, `<a href="`+link+`">`+link+`</a>`) {
 				t.Error("the HTML lacks the link, to be seen and followed")
 			}
 		})
@@ -184,26 +184,26 @@ func TestInWords(t *testing.T) {
 // parsed reads a composed message as a mail program would.
 func parsed(t testing.TB, data []byte) *mail.Message {
 	t.Helper()
-	m, err := mail.ReadMessage(strings.NewReader(string(data)))
+	message, err := mail.ReadMessage(strings.NewReader(string(data)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return m
+	return message
 }
 
 func TestCompose(t *testing.T) {
 	from := &mail.Address{Name: "Çalý", Address: "no-reply@caly.example"}
-	e := Envelope{ID: EventID("acme/support", "verify:1"), Date: when}
-	data, err := compose(from, "ann@example.com", examples["verify_email"], e)
+	envelope := Envelope{ID: EventID("acme/support", "verify:1"), Date: when}
+	data, err := compose(from, "ann@example.com", examples["verify_email"], envelope)
 	if err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "verify_email.eml", string(data))
-	again, err := compose(from, "ann@example.com", examples["verify_email"], e)
+	again, err := compose(from, "ann@example.com", examples["verify_email"], envelope)
 	if err != nil || string(again) != string(data) {
 		t.Errorf("the same message of the same event differs when it is written again (%v)", err)
 	}
-	if other := EventID("acme/support", "verify:2"); other == e.ID {
+	if other := EventID("acme/support", "verify:2"); other == envelope.ID {
 		t.Error("two events share an id")
 	}
 }
@@ -217,11 +217,11 @@ func FuzzHeaders(f *testing.F) {
 	f.Add("{{.Code}}", "https://evil.example", "o'neill@example.com")
 	f.Fuzz(func(t *testing.T, service, device, to string) {
 		ascii, _, err := mailbox(to)
-		m := Message{PasswordChanged, to, Data{Service: service, At: when, Device: device}}
-		if m.check() != nil || err != nil {
+		message := Message{PasswordChanged, to, Data{Service: service, At: when, Device: device}}
+		if message.check() != nil || err != nil {
 			return
 		}
-		data, err := compose(&mail.Address{Address: "no-reply@caly.example"}, ascii, m, Envelope{ID: "id", Date: when})
+		data, err := compose(&mail.Address{Address: "no-reply@caly.example"}, ascii, message, Envelope{ID: "id", Date: when})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -240,9 +240,9 @@ func FuzzHeaders(f *testing.F) {
 		if err != nil || strings.ContainsAny(subject, "\r\n") || !strings.HasPrefix(subject, "Your password for ") {
 			t.Fatalf("subject %q, %v", subject, err)
 		}
-		r, err := m.render()
-		if err != nil || strings.Contains(r.HTML, "<script") || strings.Contains(r.Text, "https://evil") || r.Subject != subject {
-			t.Fatalf("%+v, %v; subject as read %q", r, err, subject)
+		rendered, err := message.render()
+		if err != nil || strings.Contains(rendered.HTML, "<script") || strings.Contains(rendered.Text, "https://evil") || rendered.Subject != subject {
+			t.Fatalf("%+v, %v; subject as read %q", rendered, err, subject)
 		}
 	})
 }

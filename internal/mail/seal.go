@@ -61,11 +61,11 @@ func Unseal(key []byte, tenant string, row store.OutboxMail) (Message, error) {
 	if err != nil {
 		return Message{}, ErrUnseal
 	}
-	m := Message{Template: Template(row.Template), To: row.Recipient}
-	if json.Unmarshal(plain, &m.Data) != nil {
+	message := Message{Template: Template(row.Template), To: row.Recipient}
+	if json.Unmarshal(plain, &message.Data) != nil {
 		return Message{}, errors.New("the mail's contents were written by another release of caly: ask for the mail again")
 	}
-	return m, m.check()
+	return message, message.check()
 }
 
 // bound is what the contents belong to: none of it can be exchanged for another's.

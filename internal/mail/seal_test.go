@@ -87,9 +87,9 @@ func TestUnsealRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			key, from := c.change(sealKey, &row)
-			m, err := Unseal(key, from, row)
-			if err == nil || (c.want != nil && !errors.Is(err, c.want)) || m.Data.Code != "" {
-				t.Errorf("%+v, %v; want %v", m, err, c.want)
+			message, err := Unseal(key, from, row)
+			if err == nil || (c.want != nil && !errors.Is(err, c.want)) || message.Data.Code != "" {
+				t.Errorf("%+v, %v; want %v", message, err, c.want)
 			}
 		})
 	}
@@ -123,14 +123,14 @@ func FuzzUnseal(f *testing.F) {
 	f.Add([]byte(nil))
 	f.Add(row.Sealed[:20])
 	f.Fuzz(func(t *testing.T, sealed []byte) {
-		r := row
-		r.Sealed = sealed
-		m, err := Unseal(sealKey, "acme/support", r)
+		outboxMail := row
+		outboxMail.Sealed = sealed
+		message, err := Unseal(sealKey, "acme/support", outboxMail)
 		if bytes.Equal(sealed, row.Sealed) && err != nil {
 			t.Fatal(err)
 		}
-		if err == nil && m != examples["verify_email"] { // another process of the fuzzer seals under the same key
-			t.Fatalf("%+v was read from %x", m, sealed)
+		if err == nil && message != examples["verify_email"] { // another process of the fuzzer seals under the same key
+			t.Fatalf("%+v was read from %x", message, sealed)
 		}
 	})
 }

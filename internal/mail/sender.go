@@ -88,12 +88,12 @@ func NewSender(o Options) (*Sender, error) {
 	if name, err := os.Hostname(); err == nil && o.HELO == "" && strings.Contains(name, ".") {
 		o.HELO = name
 	}
-	s := &Sender{o: o, host: host, from: from}
-	if _, err := s.tlsConfig(); err != nil {
+	sender := &Sender{o: o, host: host, from: from}
+	if _, err := sender.tlsConfig(); err != nil {
 		return nil, err
 	}
-	_, err = s.password()
-	return s, err
+	_, err = sender.password()
+	return sender, err
 }
 
 func (s *Sender) tlsConfig() (*tls.Config, error) {
@@ -150,12 +150,12 @@ func (s *Sender) Send(ctx context.Context, m Message, e Envelope, before func(co
 	if err != nil {
 		return &Error{Kind: Permanent, Doing: "write the message", Cause: err}
 	}
-	c, err := s.connect(ctx, !utf8)
+	session, err := s.connect(ctx, !utf8)
 	if err != nil {
 		return err
 	}
-	defer c.end()
-	return c.deliver(ctx, outgoing{from: s.from.Address, to: to, utf8: utf8, data: data}, before)
+	defer session.end()
+	return session.deliver(ctx, outgoing{from: s.from.Address, to: to, utf8: utf8, data: data}, before)
 }
 
 // connect returns a session that may send. It must be ended.
@@ -180,11 +180,11 @@ func (s *Sender) Check(ctx context.Context) error {
 	if fault := s.CredentialFault(); fault != "" {
 		return serverTrouble("sign in", errors.New(fault))
 	}
-	c, err := s.connect(ctx, true)
+	session, err := s.connect(ctx, true)
 	if err != nil {
 		return err
 	}
-	c.end()
+	session.end()
 	return nil
 }
 

@@ -22,11 +22,11 @@ const from = "Caly <no-reply@caly.example>"
 func newSender(t *testing.T, o Options) *Sender {
 	t.Helper()
 	o.From = from
-	s, err := NewSender(o)
+	sender, err := NewSender(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return sender
 }
 
 var envelope = Envelope{ID: "0123456789abcdef", Date: when}
@@ -60,14 +60,14 @@ func TestSend(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := smtptest.New(t, c.server)
 			c.sender.Address, c.sender.CAFile = server.Address, server.CAFile
-			m := examples["verify_email"]
+			message := examples["verify_email"]
 			if c.to != "" {
-				m.To = c.to
+				message.To = c.to
 			}
 			if c.want.To == "" {
-				c.want.To = m.To
+				c.want.To = message.To
 			}
-			if err := newSender(t, c.sender).Send(t.Context(), m, envelope, nil); err != nil {
+			if err := newSender(t, c.sender).Send(t.Context(), message, envelope, nil); err != nil {
 				t.Fatal(err)
 			}
 			got := server.Mail()
@@ -146,11 +146,11 @@ func TestFailures(t *testing.T) {
 			if c.sender.CAFile == "" {
 				c.sender.CAFile = server.CAFile
 			}
-			m := examples["verify_email"]
+			message := examples["verify_email"]
 			if c.to != "" {
-				m.To = c.to
+				message.To = c.to
 			}
-			err := newSender(t, c.sender).Send(t.Context(), m, envelope, nil)
+			err := newSender(t, c.sender).Send(t.Context(), message, envelope, nil)
 			var got *Error
 			if !errors.As(err, &got) {
 				t.Fatalf("err = %v, want an *Error", err)
@@ -176,13 +176,13 @@ func TestFailures(t *testing.T) {
 // TestBeforeKeepsItBack : what cannot be noted is not sent, and the reason is told as it is.
 func TestBeforeKeepsItBack(t *testing.T) {
 	server := smtptest.New(t, smtptest.Options{})
-	s := newSender(t, Options{Address: server.Address, CAFile: server.CAFile})
+	sender := newSender(t, Options{Address: server.Address, CAFile: server.CAFile})
 	stop := errors.New("stop")
-	if err := s.Send(t.Context(), examples["verify_email"], envelope, func(context.Context) error { return stop }); !errors.Is(err, stop) {
+	if err := sender.Send(t.Context(), examples["verify_email"], envelope, func(context.Context) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("err = %v, want %v", err, stop)
 	}
 	called := false
-	if err := s.Send(t.Context(), examples["verify_email"], envelope, func(context.Context) error {
+	if err := sender.Send(t.Context(), examples["verify_email"], envelope, func(context.Context) error {
 		called = len(server.Mail()) == 0
 		return nil
 	}); err != nil || !called || len(server.Mail()) != 1 {
@@ -193,8 +193,8 @@ func TestBeforeKeepsItBack(t *testing.T) {
 // TestNotAskedBeforeTheRecipientIsTaken : a refused recipient leaves no note of a message being sent.
 func TestNotAskedBeforeTheRecipientIsTaken(t *testing.T) {
 	server := smtptest.New(t, smtptest.Options{Rcpt: func(string) error { return answer(451, smtp.EnhancedCode{4, 7, 1}) }})
-	s := newSender(t, Options{Address: server.Address, CAFile: server.CAFile})
-	err := s.Send(t.Context(), examples["verify_email"], envelope, func(context.Context) error {
+	sender := newSender(t, Options{Address: server.Address, CAFile: server.CAFile})
+	err := sender.Send(t.Context(), examples["verify_email"], envelope, func(context.Context) error {
 		t.Error("asked")
 		return nil
 	})
@@ -224,9 +224,9 @@ func TestCancelled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			server := smtptest.New(t, c.server(cancel))
-			s := newSender(t, Options{Address: server.Address, CAFile: server.CAFile, Timeout: time.Minute})
+			sender := newSender(t, Options{Address: server.Address, CAFile: server.CAFile, Timeout: time.Minute})
 			var got *Error
-			if err := s.Send(ctx, examples["verify_email"], envelope, nil); !errors.As(err, &got) || got.Kind != c.want {
+			if err := sender.Send(ctx, examples["verify_email"], envelope, nil); !errors.As(err, &got) || got.Kind != c.want {
 				t.Errorf("err = %v, want kind %d", err, c.want)
 			}
 		})
@@ -272,8 +272,8 @@ func TestCredentialFault(t *testing.T) {
 			if err := os.WriteFile(file, []byte(tc.password), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			s := newSender(t, Options{Address: "a:25", Username: tc.user, PasswordFile: file})
-			if got := s.CredentialFault(); (got == "") != (tc.want == "") || !strings.HasPrefix(got, tc.want) {
+			sender := newSender(t, Options{Address: "a:25", Username: tc.user, PasswordFile: file})
+			if got := sender.CredentialFault(); (got == "") != (tc.want == "") || !strings.HasPrefix(got, tc.want) {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})

@@ -157,11 +157,11 @@ func (c *session) deliver(ctx context.Context, m outgoing, before func(context.C
 		}
 	}
 	c.step()
-	w, err := c.smtp.Data()
+	writeCloser, err := c.smtp.Data()
 	if err != nil {
 		return refusal("begin the message", err)
 	}
-	return c.write(w, m.data)
+	return c.write(writeCloser, m.data)
 }
 
 // write gives the server the message and its end, the dot.

@@ -41,8 +41,8 @@ func gauges(t *testing.T, c prometheus.Collector) map[string]float64 {
 func TestDeadEventsGauge(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	db := &deadCounter{err: store.ErrUnavailable}
-	d := NewDeadEvents(db)
-	d.now = func() time.Time { return now }
+	deadEvents := NewDeadEvents(db)
+	deadEvents.now = func() time.Time { return now }
 	for _, step := range []struct {
 		name      string
 		after     time.Duration
@@ -62,7 +62,7 @@ func TestDeadEventsGauge(t *testing.T) {
 	} {
 		step.change()
 		now = now.Add(step.after)
-		if diff := cmp.Diff(step.want, gauges(t, d)); diff != "" || db.asked != step.wantAsked {
+		if diff := cmp.Diff(step.want, gauges(t, deadEvents)); diff != "" || db.asked != step.wantAsked {
 			t.Errorf("%s: asked %d times, want %d; metrics (-want +got):\n%s", step.name, db.asked, step.wantAsked, diff)
 		}
 	}
@@ -71,10 +71,10 @@ func TestDeadEventsGauge(t *testing.T) {
 // TestDeadEventsGaugeAtOnce : many who scrape at once cost one question.
 func TestDeadEventsGaugeAtOnce(t *testing.T) {
 	db := &deadCounter{counts: map[string]int{"stale": 1}}
-	d := NewDeadEvents(db)
+	deadEvents := NewDeadEvents(db)
 	var wg sync.WaitGroup
 	for range 20 {
-		wg.Go(func() { gauges(t, d) })
+		wg.Go(func() { gauges(t, deadEvents) })
 	}
 	wg.Wait()
 	if db.asked != 1 {
@@ -90,8 +90,8 @@ func TestDeadEventsGaugeWithPostgreSQL(t *testing.T) {
 	}
 	defer db.Close()
 	for key, reason := range map[byte]string{1: "stale", 2: "stale", 3: "a_reason_of_tomorrow"} {
-		e := store.Event{Tenant: "acme/support", CallSID: "c1", Kind: "status", Source: "webhook", DedupKey: [32]byte{key}, DeadReason: reason}
-		if _, err := db.Ingest(t.Context(), e); err != nil {
+		event := store.Event{Tenant: "acme/support", CallSID: "c1", Kind: "status", Source: "webhook", DedupKey: [32]byte{key}, DeadReason: reason}
+		if _, err := db.Ingest(t.Context(), event); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -30,9 +30,9 @@ func (k *kept) RetryTotals(context.Context) (map[string]resilience.Counts, error
 // retriedOnce is a registry that has seen one call fail once and then succeed.
 func retriedOnce(t *testing.T) *resilience.Registry {
 	t.Helper()
-	r := resilience.NewRegistry(resilience.Options{Policy: resilience.Policy{BaseDelay: 1}}, nil)
+	registry := resilience.NewRegistry(resilience.Options{Policy: resilience.Policy{BaseDelay: 1}}, nil)
 	failed := false
-	err := r.Do(t.Context(), "ns/t", "s3", func(context.Context) error {
+	err := registry.Do(t.Context(), "ns/t", "s3", func(context.Context) error {
 		if !failed {
 			failed = true
 			return resilience.Retryable(errors.New("away"))
@@ -42,7 +42,7 @@ func retriedOnce(t *testing.T) *resilience.Registry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return registry
 }
 
 func TestServe(t *testing.T) {

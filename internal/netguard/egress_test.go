@@ -27,7 +27,7 @@ type proxy struct {
 
 func (p *proxy) serve(t *testing.T, target string, secure bool) *httptest.Server {
 	t.Helper()
-	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handlerFunc := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()
 		p.asked = append(p.asked, r.Method+" "+r.Host)
 		p.mu.Unlock()
@@ -54,14 +54,14 @@ func (p *proxy) serve(t *testing.T, target string, secure bool) *httptest.Server
 		go func() { _, _ = io.Copy(far, near) }()
 		_, _ = io.Copy(near, far)
 	})
-	s := httptest.NewUnstartedServer(h)
+	server := httptest.NewUnstartedServer(handlerFunc)
 	if secure {
-		s.StartTLS()
+		server.StartTLS()
 	} else {
-		s.Start()
+		server.Start()
 	}
-	t.Cleanup(s.Close)
-	return s
+	t.Cleanup(server.Close)
+	return server
 }
 
 func (p *proxy) requests() []string {
@@ -103,8 +103,8 @@ func TestEgress(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var p proxy
-			s := p.serve(t, target.Listener.Addr().String(), false)
-			egress, err := netguard.NewEgress(s.URL, tc.noProxy)
+			server := p.serve(t, target.Listener.Addr().String(), false)
+			egress, err := netguard.NewEgress(server.URL, tc.noProxy)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -151,21 +151,21 @@ func TestHostileProxy(t *testing.T) {
 			"407 Proxy Authentication Required"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer func() { _ = l.Close() }()
+			defer func() { _ = listener.Close() }()
 			go func() {
-				c, err := l.Accept()
+				conn, err := listener.Accept()
 				if err != nil {
 					return
 				}
-				defer func() { _ = c.Close() }()
-				_, _ = http.ReadRequest(bufio.NewReader(c))
-				_, _ = io.WriteString(c, tc.answer)
+				defer func() { _ = conn.Close() }()
+				_, _ = http.ReadRequest(bufio.NewReader(conn))
+				_, _ = io.WriteString(conn, tc.answer)
 			}()
-			egress, err := netguard.NewEgress("http://"+l.Addr().String(), nil)
+			egress, err := netguard.NewEgress("http://"+listener.Addr().String(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -176,12 +176,12 @@ func TestHostileProxy(t *testing.T) {
 		})
 	}
 	t.Run("silent", func(t *testing.T) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = l.Close() }()
-		egress, err := netguard.NewEgress("http://"+l.Addr().String(), nil)
+		defer func() { _ = listener.Close() }()
+		egress, err := netguard.NewEgress("http://"+listener.Addr().String(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

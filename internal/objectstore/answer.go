@@ -283,16 +283,16 @@ func errorAnswer(req *http.Request, resp *http.Response) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", answer.HTTPError, err)
 	}
-	e, ok := readError(data)
+	errorBody, ok := readError(data)
 	if !ok {
 		return answer.HTTPError
 	}
-	answer.Code, answer.Text, answer.Endpoint = e.Code, cleanText(e.Message), cleanCode(e.Endpoint)
-	answer.RequestID = cleanCode(e.RequestID)
-	if region := cleanCode(e.Region); region != "" {
+	answer.Code, answer.Text, answer.Endpoint = errorBody.Code, cleanText(errorBody.Message), cleanCode(errorBody.Endpoint)
+	answer.RequestID = cleanCode(errorBody.RequestID)
+	if region := cleanCode(errorBody.Region); region != "" {
 		answer.Region = region
 	}
-	if at, err := time.Parse(time.RFC3339, e.ServerTime); err == nil {
+	if at, err := time.Parse(time.RFC3339, errorBody.ServerTime); err == nil {
 		answer.Time = at
 	}
 	return answer

@@ -26,9 +26,9 @@ func readError(data []byte) (errorBody, bool) {
 		errorBody
 		Error errorBody
 	}
-	d := xml.NewDecoder(bytes.NewReader(toUTF8(data)))
-	d.CharsetReader = charset
-	if d.Decode(&body) != nil {
+	decoder := xml.NewDecoder(bytes.NewReader(toUTF8(data)))
+	decoder.CharsetReader = charset
+	if decoder.Decode(&body) != nil {
 		return errorBody{}, false
 	}
 	e := body.errorBody

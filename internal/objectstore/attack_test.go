@@ -34,12 +34,12 @@ func (a oddAnswer) write(w http.ResponseWriter) {
 // oddStore answers uploads in parts as S3 does, but for the requests that a test chooses.
 func oddStore(t *testing.T, chosen func(*http.Request) bool, odd oddAnswer) *httptest.Server {
 	t.Helper()
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
-		switch q := r.URL.Query(); {
+		switch values := r.URL.Query(); {
 		case chosen(r):
 			odd.write(w)
-		case q.Has("uploads"):
+		case values.Has("uploads"):
 			_, _ = io.WriteString(w, "<InitiateMultipartUploadResult><Bucket>bucket</Bucket><Key>k</Key>"+
 				"<UploadId>u</UploadId></InitiateMultipartUploadResult>")
 		case r.Method == http.MethodDelete:
@@ -48,8 +48,8 @@ func oddStore(t *testing.T, chosen func(*http.Request) bool, odd oddAnswer) *htt
 			w.Header().Set("ETag", `"d41d8cd98f00b204e9800998ecf8427e"`)
 		}
 	}))
-	t.Cleanup(s.Close)
-	return s
+	t.Cleanup(server.Close)
+	return server
 }
 
 const xmlHead = `<?xml version="1.0" encoding="UTF-8"?>`

@@ -172,8 +172,8 @@ func encryption(o Options) (encrypt.ServerSide, error) {
 }
 
 func newCore(c Config, transport http.RoundTripper) (*minio.Core, error) {
-	u, err := url.Parse(c.Endpoint)
-	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || (u.Path != "" && u.Path != "/") {
+	address, err := url.Parse(c.Endpoint)
+	if err != nil || address.Host == "" || (address.Scheme != "https" && address.Scheme != "http") || (address.Path != "" && address.Path != "/") {
 		return nil, errors.New("the S3 endpoint must be a URL without a path, such as https://s3.ap-southeast-1.wasabisys.com")
 	}
 	if c.Bucket == "" {
@@ -183,20 +183,20 @@ func newCore(c Config, transport http.RoundTripper) (*minio.Core, error) {
 	if c.Current != nil {
 		creds = credentials.New(current(c.Current))
 	}
-	core, err := minio.NewCore(u.Host, &minio.Options{
+	core, err := minio.NewCore(address.Host, &minio.Options{
 		Creds:        creds,
-		Secure:       u.Scheme == "https",
+		Secure:       address.Scheme == "https",
 		Region:       region(c.Region),
 		BucketLookup: lookups[c.Addressing],
 		Transport:    transport,
 		MaxRetries:   1, // package resilience retries, with one budget for all
 	})
 	if err != nil {
-		return nil, fmt.Errorf("S3 client for %s: %w", u.Host, err)
+		return nil, fmt.Errorf("S3 client for %s: %w", address.Host, err)
 	}
 	// The client replaces Amazon's host names by those for both families of addresses unless it is told otherwise, and a
 	// gateway endpoint or a firewall for the plain ones does not let these pass.
-	core.SetS3EnableDualstack(c.DualStack || strings.Contains(u.Host, ".dualstack."))
+	core.SetS3EnableDualstack(c.DualStack || strings.Contains(address.Host, ".dualstack."))
 	return core, nil
 }
 
@@ -210,12 +210,12 @@ func region(r string) string {
 
 // Stat asks for an object's size and ETag.
 func (b *Bucket) Stat(ctx context.Context, key string) (Info, error) {
-	o, err := b.core.StatObject(ctx, b.name, key, minio.StatObjectOptions{Checksum: b.checksum.inHeader()})
+	objectInfo, err := b.core.StatObject(ctx, b.name, key, minio.StatObjectOptions{Checksum: b.checksum.inHeader()})
 	if err != nil {
 		return Info{}, b.withBody(ctx, key, b.explain(err))
 	}
-	return Info{Size: o.Size, ETag: o.ETag, SHA256: hexOf(o.ChecksumSHA256), Meta: o.UserMetadata,
-		Multipart: isMultipart(o.ETag)}, nil
+	return Info{Size: objectInfo.Size, ETag: objectInfo.ETag, SHA256: hexOf(objectInfo.ChecksumSHA256), Meta: objectInfo.UserMetadata,
+		Multipart: isMultipart(objectInfo.ETag)}, nil
 }
 
 // hexOf turns a checksum in base64 into hex. That of an upload in parts is not the object's, and has another form.
@@ -284,12 +284,12 @@ func (b *Bucket) ReadRange(ctx context.Context, key string, from, size int64, w 
 
 // Digest reads at most so many bytes of an object, and returns how many and their SHA-256 in hex. It makes a buffer of its own if buf is nil.
 func (b *Bucket) Digest(ctx context.Context, key string, most int64, buf []byte) (n int64, sum string, err error) {
-	r, err := b.get(ctx, key, most)
+	readCloser, err := b.get(ctx, key, most)
 	if err != nil {
 		return 0, "", err
 	}
-	defer func() { _ = r.Close() }()
-	h := sha256.New()
-	n, err = io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{io.LimitReader(r, most)}, buf)
-	return n, hex.EncodeToString(h.Sum(nil)), b.explain(err)
+	defer func() { _ = readCloser.Close() }()
+	hash := sha256.New()
+	n, err = io.CopyBuffer(struct{ io.Writer }{hash}, struct{ io.Reader }{io.LimitReader(readCloser, most)}, buf)
+	return n, hex.EncodeToString(hash.Sum(nil)), b.explain(err)
 }

@@ -41,23 +41,23 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	s := s3test.New(t)
-	admin, err := minio.NewCore(s.Endpoint[len("http://"):], &minio.Options{Creds: credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""), Region: s.Region})
+	server := s3test.New(t)
+	admin, err := minio.NewCore(server.Endpoint[len("http://"):], &minio.Options{Creds: credentials.NewStaticV4(server.AccessKey, server.SecretKey, ""), Region: server.Region})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &fixture{s, s.NewBucket(t), admin}
+	return &fixture{server, server.NewBucket(t), admin}
 }
 
 func (f *fixture) open(t *testing.T, change func(*objectstore.Config)) *objectstore.Bucket {
 	t.Helper()
-	c := objectstore.Config{Endpoint: f.Endpoint, Region: f.Region, AccessKeyID: f.AccessKey, SecretAccessKey: f.SecretKey, Bucket: f.bucket}
+	config := objectstore.Config{Endpoint: f.Endpoint, Region: f.Region, AccessKeyID: f.AccessKey, SecretAccessKey: f.SecretKey, Bucket: f.bucket}
 	if change != nil {
-		change(&c)
+		change(&config)
 	}
 	transport := objectstore.NewTransport(loopback, 8)
 	t.Cleanup(transport.CloseIdleConnections)
-	b, err := objectstore.New(c, transport)
+	b, err := objectstore.New(config, transport)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,8 +75,8 @@ func (f *fixture) unfinished(t *testing.T) []minio.ObjectMultipartInfo {
 
 func audio(n int) []byte {
 	b := make([]byte, n)
-	r := rand.NewChaCha8([32]byte{7})
-	_, _ = r.Read(b)
+	chaCha8 := rand.NewChaCha8([32]byte{7})
+	_, _ = chaCha8.Read(b)
 	return b
 }
 
@@ -89,8 +89,8 @@ func md5hex(b []byte) string {
 type onlyReader struct{ io.Reader }
 
 func TestPut(t *testing.T) {
-	f := newFixture(t)
-	b := f.open(t, nil)
+	fixture := newFixture(t)
+	b := fixture.open(t, nil)
 	part := objectstore.PartSize
 	tests := map[string]struct {
 		size          int
@@ -122,9 +122,9 @@ func TestPut(t *testing.T) {
 			}
 			want := objectstore.Info{Size: int64(tc.size), ETag: md5hex(data), Multipart: tc.wantMultipart}
 			if tc.wantMultipart {
-				p := objectstore.NewPartETag()
-				_, _ = io.Copy(p, bytes.NewReader(data))
-				want.ETag = p.ETag()
+				partETag := objectstore.NewPartETag()
+				_, _ = io.Copy(partETag, bytes.NewReader(data))
+				want.ETag = partETag.ETag()
 			}
 			info.Meta = nil
 			if d := cmp.Diff(want, info); d != "" {
@@ -144,7 +144,7 @@ func TestPut(t *testing.T) {
 			_ = body.Close()
 		})
 	}
-	if left := f.unfinished(t); len(left) != 0 {
+	if left := fixture.unfinished(t); len(left) != 0 {
 		t.Errorf("unfinished uploads: %v", left)
 	}
 }
@@ -164,8 +164,8 @@ func (b breaking) Read(p []byte) (int, error) {
 }
 
 func TestPutBroken(t *testing.T) {
-	f := newFixture(t)
-	b := f.open(t, nil)
+	fixture := newFixture(t)
+	b := fixture.open(t, nil)
 	broken := errors.New("the source broke off")
 	for name, size := range map[string]int64{"known": 3 * objectstore.PartSize, "unknown": -1} {
 		t.Run(name, func(t *testing.T) {
@@ -187,7 +187,7 @@ func TestPutBroken(t *testing.T) {
 			}
 		})
 	}
-	if left := f.unfinished(t); len(left) != 0 {
+	if left := fixture.unfinished(t); len(left) != 0 {
 		t.Errorf("unfinished uploads: %v", left)
 	}
 }
@@ -208,8 +208,8 @@ func (c *cancelling) Read(p []byte) (int, error) {
 }
 
 func TestPutCancelledLeavesNoParts(t *testing.T) {
-	f := newFixture(t)
-	b := f.open(t, nil)
+	fixture := newFixture(t)
+	b := fixture.open(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	src := &cancelling{bytes.NewReader(audio(3 * objectstore.PartSize)), objectstore.PartSize * 3 / 2, cancel}
@@ -217,13 +217,13 @@ func TestPutCancelledLeavesNoParts(t *testing.T) {
 		ContentType: "audio/mpeg"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
 	}
-	if left := f.unfinished(t); len(left) != 0 {
+	if left := fixture.unfinished(t); len(left) != 0 {
 		t.Errorf("unfinished uploads: %v", left)
 	}
 }
 
 func TestPutErrors(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	wrong := func(key, secret, bucket string) func(*objectstore.Config) {
 		return func(c *objectstore.Config) {
 			if key != "" {
@@ -249,15 +249,15 @@ func TestPutErrors(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			b := f.open(t, tc.change)
+			b := fixture.open(t, tc.change)
 			_, err := b.Put(t.Context(), objectstore.Object{Key: "ns/t/x", Body: bytes.NewReader(audio(10)), Size: 10,
 				ContentType: "audio/mpeg"})
 			if err == nil || resilience.Classify(err) != tc.wantClass {
 				t.Errorf("Put: %v is %v, want %v", err, resilience.Classify(err), tc.wantClass)
 			}
-			if r := objectstore.CauseOf(err).Reason; tc.wantReason != objectstore.EndpointUnreachable &&
-				r != tc.wantReason {
-				t.Errorf("CauseOf(%v) is %q, want %q", err, r, tc.wantReason)
+			if reason := objectstore.CauseOf(err).Reason; tc.wantReason != objectstore.EndpointUnreachable &&
+				reason != tc.wantReason {
+				t.Errorf("CauseOf(%v) is %q, want %q", err, reason, tc.wantReason)
 			}
 			var probe *objectstore.ProbeError
 			if err := b.Probe(t.Context()); !errors.As(err, &probe) || probe.Reason != tc.wantReason {
@@ -265,33 +265,33 @@ func TestPutErrors(t *testing.T) {
 			}
 		})
 	}
-	if err := f.open(t, nil).Probe(t.Context()); err != nil {
+	if err := fixture.open(t, nil).Probe(t.Context()); err != nil {
 		t.Errorf("Probe of a good bucket: %v", err)
 	}
 }
 
 func TestOutage(t *testing.T) {
-	f := newFixture(t)
-	b := f.open(t, nil)
+	fixture := newFixture(t)
+	b := fixture.open(t, nil)
 	put := func() error {
 		_, err := b.Put(t.Context(), objectstore.Object{Key: "ns/t/x", Body: bytes.NewReader(audio(10)), Size: 10,
 			ContentType: "audio/mpeg"})
 		return err
 	}
-	f.Stop(t)
+	fixture.Stop(t)
 	if err := put(); resilience.Classify(err) != resilience.Transient {
 		t.Errorf("while down: %v, want a transient error", err)
 	}
-	f.Start(t)
+	fixture.Start(t)
 	if err := put(); err != nil {
 		t.Errorf("back again: %v", err)
 	}
 }
 
 func TestThrottled(t *testing.T) {
-	f := newFixture(t)
-	proxy := s3test.NewProxy(t, f.Server, func(*http.Request) s3test.Fault { return s3test.Refuse })
-	b := f.open(t, func(c *objectstore.Config) { c.Endpoint = proxy.URL })
+	fixture := newFixture(t)
+	proxy := s3test.NewProxy(t, fixture.Server, func(*http.Request) s3test.Fault { return s3test.Refuse })
+	b := fixture.open(t, func(c *objectstore.Config) { c.Endpoint = proxy.URL })
 	_, err := b.Put(t.Context(), objectstore.Object{Key: "ns/t/x", Body: bytes.NewReader(audio(10)), Size: 10,
 		ContentType: "audio/mpeg"})
 	var answer *resilience.HTTPError
@@ -301,21 +301,21 @@ func TestThrottled(t *testing.T) {
 }
 
 func TestCleanup(t *testing.T) {
-	f := newFixture(t)
-	b := f.open(t, nil)
+	fixture := newFixture(t)
+	b := fixture.open(t, nil)
 	for _, key := range []string{"ns/t/1", "ns/t/2", "ns/t2/1"} {
 		if _, err := b.Put(t.Context(), objectstore.Object{Key: key, Body: bytes.NewReader(audio(10)), Size: 10,
 			ContentType: "audio/mpeg"}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := f.admin.NewMultipartUpload(t.Context(), f.bucket, "ns/t/3", minio.PutObjectOptions{}); err != nil {
+	if _, err := fixture.admin.NewMultipartUpload(t.Context(), fixture.bucket, "ns/t/3", minio.PutObjectOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.AbortIncomplete(t.Context(), "ns/t/"); err != nil {
 		t.Errorf("AbortIncomplete: %v", err)
 	}
-	if left := f.unfinished(t); len(left) != 0 {
+	if left := fixture.unfinished(t); len(left) != 0 {
 		t.Errorf("unfinished uploads: %v", left)
 	}
 	if n, err := b.DeletePrefix(t.Context(), "ns/t/"); n != 2 || err != nil {
@@ -348,9 +348,9 @@ func TestNewRefuses(t *testing.T) {
 
 func TestNoGoroutineStays(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	f := newFixture(t)
+	fixture := newFixture(t)
 	transport := objectstore.NewTransport(loopback, 8)
-	b, err := objectstore.New(objectstore.Config{Endpoint: f.Endpoint, Region: f.Region, AccessKeyID: f.AccessKey, SecretAccessKey: f.SecretKey, Bucket: f.bucket}, transport)
+	b, err := objectstore.New(objectstore.Config{Endpoint: fixture.Endpoint, Region: fixture.Region, AccessKeyID: fixture.AccessKey, SecretAccessKey: fixture.SecretKey, Bucket: fixture.bucket}, transport)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -359,5 +359,5 @@ func TestNoGoroutineStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	transport.CloseIdleConnections()
-	f.Stop(t)
+	fixture.Stop(t)
 }

@@ -224,9 +224,9 @@ func cause(r Reason) Cause {
 // Explain returns the text of an error with what it means and what to do, if it concerns the bucket as a whole. It is
 // for the Tenant's author.
 func Explain(err error) string {
-	c := CauseOf(err)
-	if c.Reason == "" {
+	cause := CauseOf(err)
+	if cause.Reason == "" {
 		return bounded.Text(err.Error(), maxDetail)
 	}
-	return fmt.Sprintf("%s (%v): %s", c.What, err, c.Advice)
+	return fmt.Sprintf("%s (%v): %s", cause.What, err, cause.Advice)
 }

@@ -18,10 +18,10 @@ import (
 // openStrict returns the bucket of a strict store, whose host names all lead to it.
 func openStrict(t *testing.T, s *s3test.Strict, change func(*objectstore.Config)) *objectstore.Bucket {
 	t.Helper()
-	c := objectstore.Config{Endpoint: s.URL, Region: "us-east-1", AccessKeyID: s.AccessKey, SecretAccessKey: s.SecretKey,
+	config := objectstore.Config{Endpoint: s.URL, Region: "us-east-1", AccessKeyID: s.AccessKey, SecretAccessKey: s.SecretKey,
 		Bucket: s.Bucket}
 	if change != nil {
-		change(&c)
+		change(&config)
 	}
 	transport := objectstore.NewTransport(loopback, 8)
 	t.Cleanup(transport.CloseIdleConnections)
@@ -29,7 +29,7 @@ func openStrict(t *testing.T, s *s3test.Strict, change func(*objectstore.Config)
 	transport.HTTP().DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, address)
 	}
-	b, err := objectstore.New(c, transport)
+	b, err := objectstore.New(config, transport)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,8 +140,8 @@ func TestCauses(t *testing.T) {
 // TestCertificates asks stores with certificates that cannot be verified. The error says which fault it is, and nothing
 // that is written in the certificate.
 func TestCertificates(t *testing.T) {
-	s := s3test.NewStrict(t, s3test.Rules{}, func(*httptest.Server) {})
-	b := openStrict(t, s, nil)
+	strict := s3test.NewStrict(t, s3test.Rules{}, func(*httptest.Server) {})
+	b := openStrict(t, strict, nil)
 	err := b.Probe(t.Context())
 	var probe *objectstore.ProbeError
 	if !errors.As(err, &probe) || probe.Reason != objectstore.CertificateNotTrusted || !probe.Stop ||

@@ -52,29 +52,29 @@ type Sums struct{ SHA256, MD5, CRC64NVME []byte }
 
 // sumsOf computes what a checksum needs of a piece.
 func (c Checksum) sumsOf(data []byte) Sums {
-	s, _ := c.readSums(bytes.NewReader(data), int64(len(data))) // memory can be read
-	return s
+	sums, _ := c.readSums(bytes.NewReader(data), int64(len(data))) // memory can be read
+	return sums
 }
 
 // readSums computes what a checksum needs of the first bytes of r, and goes back to its beginning.
 func (c Checksum) readSums(r io.ReadSeeker, size int64) (s Sums, err error) {
-	h := c.newHash()
-	if h == nil {
+	hash := c.newHash()
+	if hash == nil {
 		return s, nil
 	}
 	if _, err := r.Seek(0, io.SeekStart); err != nil { // an earlier try may have read it
 		return s, err
 	}
-	if _, err := io.Copy(h, io.LimitReader(r, size)); err != nil {
+	if _, err := io.Copy(hash, io.LimitReader(r, size)); err != nil {
 		return s, err
 	}
 	switch c {
 	case ChecksumSHA256:
-		s.SHA256 = h.Sum(nil)
+		s.SHA256 = hash.Sum(nil)
 	case ChecksumCRC64NVME:
-		s.CRC64NVME = h.Sum(nil)
+		s.CRC64NVME = hash.Sum(nil)
 	default:
-		s.MD5 = h.Sum(nil)
+		s.MD5 = hash.Sum(nil)
 	}
 	_, err = r.Seek(0, io.SeekStart)
 	return s, err
@@ -129,14 +129,14 @@ func (s sentSum) part() minio.PutObjectPartOptions {
 
 // completed is what the completion of an upload says of a part.
 func (s sentSum) completed(number int, etag string) minio.CompletePart {
-	p := minio.CompletePart{PartNumber: number, ETag: etag}
+	completePart := minio.CompletePart{PartNumber: number, ETag: etag}
 	switch s.header {
 	case headerSHA256:
-		p.ChecksumSHA256 = s.value
+		completePart.ChecksumSHA256 = s.value
 	case headerCRC64NVME:
-		p.ChecksumCRC64NVME = s.value
+		completePart.ChecksumCRC64NVME = s.value
 	}
-	return p
+	return completePart
 }
 
 // confirm holds the checksums that a store says it has computed against the one that was sent. Most say nothing.

@@ -75,44 +75,44 @@ func TestNegotiation(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := s3test.NewStrict(t, tc.rules, nil)
+			strict := s3test.NewStrict(t, tc.rules, nil)
 			options := func(c *objectstore.Config) {
 				if tc.rules.VirtualHost {
 					c.Addressing, c.Endpoint = objectstore.AddressingVirtualHost, "http://s3.test"
 				}
 			}
-			got, err := openStrict(t, s, options).ProbeWrite(t.Context(), probeKey)
+			got, err := openStrict(t, strict, options).ProbeWrite(t.Context(), probeKey)
 			if err != nil || got.Checksum != tc.want || (tc.wantKept == "") != (got.Kept == "") ||
 				!strings.Contains(got.Kept, tc.wantKept) {
 				t.Fatalf("found %+v, %v; want %s, kept %q", got, err, tc.want, tc.wantKept)
 			}
-			if left := s.Keys(); tc.wantKept == "" && len(left) > 0 {
+			if left := strict.Keys(); tc.wantKept == "" && len(left) > 0 {
 				t.Errorf("the probe left %v", left)
 			}
-			negotiated := len(s.Asked())
-			b := openStrict(t, s, func(c *objectstore.Config) { options(c); c.Checksum = got.Checksum })
+			negotiated := len(strict.Asked())
+			b := openStrict(t, strict, func(c *objectstore.Config) { options(c); c.Checksum = got.Checksum })
 			again, err := b.ProbeWrite(t.Context(), probeKey)
 			if err != nil || again.Checksum != tc.want {
 				t.Errorf("found %+v, %v the second time; want %s", again, err, tc.want)
 			}
 			// Parts, versions and three checksums are tried. They cost requests once a day.
-			if n := len(s.Asked()) - negotiated; n > 4 || negotiated > 24 {
+			if n := len(strict.Asked()) - negotiated; n > 4 || negotiated > 24 {
 				t.Errorf("%d requests to find out, and %d once it is known; want at most 24 and 4", negotiated, n)
 			}
-			if o, ok := s.Object(probeKey); ok && tc.wantKept == "" {
-				t.Errorf("the probes left %d versions", o.Versions)
+			if strictObject, ok := strict.Object(probeKey); ok && tc.wantKept == "" {
+				t.Errorf("the probes left %d versions", strictObject.Versions)
 			}
 			for _, size := range []int{0, 1, objectstore.PartSize, objectstore.PartSize + 1, 2*objectstore.PartSize +
 				7} {
-				uploadWhole(t, s, b, size, int64(size))
+				uploadWhole(t, strict, b, size, int64(size))
 				if !tc.rules.NoParts {
-					uploadWhole(t, s, b, size, -1)
+					uploadWhole(t, strict, b, size, -1)
 				}
 			}
 			if !tc.rules.NoParts {
 				sendPart(t, b)
 			}
-			if n := s.Uploads(); n != 0 {
+			if n := strict.Uploads(); n != 0 {
 				t.Errorf("%d uploads in parts were not ended", n)
 			}
 		})
@@ -135,14 +135,14 @@ func uploadWhole(t *testing.T, s *s3test.Strict, b *objectstore.Bucket, size int
 	if err != nil {
 		t.Fatalf("size %d, announced %d: %v", size, announced, err)
 	}
-	o, ok := s.Object(key)
-	if !ok || !bytes.Equal(o.Data, data) {
-		t.Fatalf("size %d, announced %d: the store has %d bytes, or other ones", size, announced, len(o.Data))
+	strictObject, ok := s.Object(key)
+	if !ok || !bytes.Equal(strictObject.Data, data) {
+		t.Fatalf("size %d, announced %d: the store has %d bytes, or other ones", size, announced, len(strictObject.Data))
 	}
-	if got := o.Header.Get("X-Amz-Meta-Tenant") + " " + o.Header.Get("X-Amz-Meta-Call-Sid"); got != "ns/t c%0A1" {
+	if got := strictObject.Header.Get("X-Amz-Meta-Tenant") + " " + strictObject.Header.Get("X-Amz-Meta-Call-Sid"); got != "ns/t c%0A1" {
 		t.Errorf("size %d: metadata %q", size, got)
 	}
-	if got := o.Header.Get("X-Amz-Meta-Sha256"); b.Checksum() == objectstore.ChecksumSHA256 &&
+	if got := strictObject.Header.Get("X-Amz-Meta-Sha256"); b.Checksum() == objectstore.ChecksumSHA256 &&
 		size < objectstore.PartSize &&
 		got != hex.EncodeToString(sum[:]) {
 		t.Errorf("size %d: metadata sha256 %q", size, got)
@@ -155,8 +155,8 @@ func uploadWhole(t *testing.T, s *s3test.Strict, b *objectstore.Bucket, size int
 
 // TestChecksumsAreVerified has a proxy change a byte of each body. With a checksum the store refuses it, in parts too.
 func TestChecksumsAreVerified(t *testing.T) {
-	f := newFixture(t)
-	proxy := s3test.NewProxy(t, f.Server, func(r *http.Request) s3test.Fault {
+	fixture := newFixture(t)
+	proxy := s3test.NewProxy(t, fixture.Server, func(r *http.Request) s3test.Fault {
 		if r.Method == http.MethodPut {
 			return s3test.Corrupt
 		}
@@ -164,10 +164,10 @@ func TestChecksumsAreVerified(t *testing.T) {
 	})
 	for _, c := range []objectstore.Checksum{objectstore.ChecksumSHA256, objectstore.ChecksumCRC64NVME,
 		objectstore.ChecksumMD5} {
-		b := f.open(t, func(o *objectstore.Config) { o.Endpoint, o.Checksum = proxy.URL, c })
+		b := fixture.open(t, func(o *objectstore.Config) { o.Endpoint, o.Checksum = proxy.URL, c })
 		for _, size := range []int{100, objectstore.PartSize + 1} {
-			o := objectstore.Object{Key: "ns/t/a", Body: bytes.NewReader(audio(size)), Size: int64(size)}
-			if _, err := b.Put(t.Context(), o); err == nil || objectstore.CauseOf(err).Reason != "" {
+			object := objectstore.Object{Key: "ns/t/a", Body: bytes.NewReader(audio(size)), Size: int64(size)}
+			if _, err := b.Put(t.Context(), object); err == nil || objectstore.CauseOf(err).Reason != "" {
 				t.Errorf("%s, %d bytes that were changed: %v, want an error about this object", c, size, err)
 			}
 		}
@@ -209,14 +209,14 @@ func TestWriteProbeFaults(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := s3test.NewStrict(t, tc.rules, nil)
-			b := openStrict(t, s, tc.change)
+			strict := s3test.NewStrict(t, tc.rules, nil)
+			b := openStrict(t, strict, tc.change)
 			_, err := b.ProbeWrite(t.Context(), probeKey)
 			var probe *objectstore.ProbeError
 			if !errors.As(err, &probe) || probe.Reason != tc.want || !strings.Contains(probe.Message, tc.part) {
 				t.Errorf("got %v, want %s with %q", err, tc.want, tc.part)
 			}
-			if left := s.Keys(); len(left) > 1 || len(left) == 1 && left[0] != probeKey {
+			if left := strict.Keys(); len(left) > 1 || len(left) == 1 && left[0] != probeKey {
 				t.Errorf("the probe left %v", left)
 			}
 		})
@@ -225,15 +225,15 @@ func TestWriteProbeFaults(t *testing.T) {
 
 // TestChangingStore probes a store that changes what it keeps, as one that does not know a body's encoding does.
 func TestChangingStore(t *testing.T) {
-	f := newFixture(t)
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	fixture := newFixture(t)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
 		if r.Method == http.MethodGet {
 			_, _ = w.Write([]byte("other bytes"))
 		}
 	}))
-	defer s.Close()
-	_, err := f.open(t, func(c *objectstore.Config) { c.Endpoint = s.URL }).ProbeWrite(t.Context(), probeKey)
+	defer server.Close()
+	_, err := fixture.open(t, func(c *objectstore.Config) { c.Endpoint = server.URL }).ProbeWrite(t.Context(), probeKey)
 	var probe *objectstore.ProbeError
 	if !errors.As(err, &probe) || probe.Reason != objectstore.ContentChanged || !probe.Stop {
 		t.Errorf("got %v, want ContentChanged", err)
@@ -242,12 +242,12 @@ func TestChangingStore(t *testing.T) {
 
 // TestCrashedProbe ends probes in the middle. The next one replaces what they left, and leaves nothing.
 func TestCrashedProbe(t *testing.T) {
-	s := s3test.NewStrict(t, s3test.Rules{}, nil)
-	b := openStrict(t, s, nil)
+	strict := s3test.NewStrict(t, s3test.Rules{}, nil)
+	b := openStrict(t, strict, nil)
 	for n := 1; n < 11; n++ {
 		ctx, cancel := context.WithCancel(t.Context())
 		asked := 0
-		s.SetRules(func(r *s3test.Rules) {
+		strict.SetRules(func(r *s3test.Rules) {
 			r.Refuse = func(*http.Request) *s3test.Refusal {
 				if asked++; asked == n {
 					cancel()
@@ -257,13 +257,13 @@ func TestCrashedProbe(t *testing.T) {
 		})
 		_, _ = b.ProbeWrite(ctx, probeKey)
 		cancel()
-		if left := s.Keys(); len(left) > 1 {
+		if left := strict.Keys(); len(left) > 1 {
 			t.Errorf("after the end at request %d: %v", n, left)
 		}
 	}
-	s.SetRules(func(r *s3test.Rules) { r.Refuse = nil })
-	if _, err := b.ProbeWrite(t.Context(), probeKey); err != nil || len(s.Keys()) != 0 || s.Uploads() != 0 {
-		t.Errorf("the next probe: %v, and left %v and %d uploads in parts", err, s.Keys(), s.Uploads())
+	strict.SetRules(func(r *s3test.Rules) { r.Refuse = nil })
+	if _, err := b.ProbeWrite(t.Context(), probeKey); err != nil || len(strict.Keys()) != 0 || strict.Uploads() != 0 {
+		t.Errorf("the next probe: %v, and left %v and %d uploads in parts", err, strict.Keys(), strict.Uploads())
 	}
 }
 
@@ -293,19 +293,19 @@ func TestOptions(t *testing.T) {
 	for name, tc := range tests {
 		for _, size := range []int{10, objectstore.PartSize + 1} { // whole, and in parts
 			t.Run(name, func(t *testing.T) {
-				s := s3test.NewStrict(t, tc.rules, nil)
-				b := openStrict(t, s, func(c *objectstore.Config) {
+				strict := s3test.NewStrict(t, tc.rules, nil)
+				b := openStrict(t, strict, func(c *objectstore.Config) {
 					c.Options, c.Checksum = tc.options,
 						objectstore.ChecksumSHA256
 				})
 				if _, err := b.ProbeWrite(t.Context(), probeKey); err != nil {
 					t.Fatal(err)
 				}
-				o := objectstore.Object{Key: "ns/t/a", Body: bytes.NewReader(audio(size)), Size: int64(size)}
-				if _, err := b.Put(t.Context(), o); err != nil {
+				object := objectstore.Object{Key: "ns/t/a", Body: bytes.NewReader(audio(size)), Size: int64(size)}
+				if _, err := b.Put(t.Context(), object); err != nil {
 					t.Fatal(err)
 				}
-				got, _ := s.Object("ns/t/a")
+				got, _ := strict.Object("ns/t/a")
 				for name, want := range tc.want {
 					if got.Header.Get(name) != want {
 						t.Errorf("%s is %q, want %q", name, got.Header.Get(name), want)
@@ -318,8 +318,8 @@ func TestOptions(t *testing.T) {
 
 // TestSessionToken uploads with temporary credentials.
 func TestSessionToken(t *testing.T) {
-	s := s3test.NewStrict(t, s3test.Rules{Token: "FwoGZXIvYXdzE"}, nil)
-	b := openStrict(t, s, func(c *objectstore.Config) { c.SessionToken = "FwoGZXIvYXdzE" })
+	strict := s3test.NewStrict(t, s3test.Rules{Token: "FwoGZXIvYXdzE"}, nil)
+	b := openStrict(t, strict, func(c *objectstore.Config) { c.SessionToken = "FwoGZXIvYXdzE" })
 	if _, err := b.ProbeWrite(t.Context(), probeKey); err != nil {
 		t.Error(err)
 	}
@@ -341,10 +341,10 @@ func TestPrivateAuthority(t *testing.T) {
 		"expired":           {"127.0.0.1", time.Now().Add(-time.Hour), authority.PEM, "has expired"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := s3test.NewStrict(t, s3test.Rules{}, func(server *httptest.Server) {
+			strict := s3test.NewStrict(t, s3test.Rules{}, func(server *httptest.Server) {
 				server.TLS = &tls.Config{Certificates: []tls.Certificate{authority.Sign(t, tc.address, tc.until)}}
 			})
-			err := openStrict(t, s, func(c *objectstore.Config) { c.CABundle = tc.bundle }).Probe(t.Context())
+			err := openStrict(t, strict, func(c *objectstore.Config) { c.CABundle = tc.bundle }).Probe(t.Context())
 			if tc.want == "" && err != nil {
 				t.Error(err)
 			}
@@ -397,8 +397,8 @@ func TestHosts(t *testing.T) {
 
 // TestDeleteOneByOne deletes a prefix in a store that cannot delete several objects in a request.
 func TestDeleteOneByOne(t *testing.T) {
-	s := s3test.NewStrict(t, s3test.Rules{NoMultiDelete: true}, nil)
-	b := openStrict(t, s, nil)
+	strict := s3test.NewStrict(t, s3test.Rules{NoMultiDelete: true}, nil)
+	b := openStrict(t, strict, nil)
 	for _, key := range []string{"ns/t/1", "ns/t/2", "ns/t2/1"} {
 		if _, err := b.Put(t.Context(), objectstore.Object{Key: key, Body: strings.NewReader("x"),
 			Size: 1}); err != nil {
@@ -406,15 +406,15 @@ func TestDeleteOneByOne(t *testing.T) {
 		}
 	}
 	n, err := b.DeletePrefix(t.Context(), "ns/t/")
-	if diff := cmp.Diff([]string{"ns/t2/1"}, s.Keys()); n != 2 || err != nil || diff != "" {
+	if diff := cmp.Diff([]string{"ns/t2/1"}, strict.Keys()); n != 2 || err != nil || diff != "" {
 		t.Errorf("%d deleted, %v; left (-want +got):\n%s", n, err, diff)
 	}
-	s.SetRules(func(r *s3test.Rules) { r.NoDelete = true })
+	strict.SetRules(func(r *s3test.Rules) { r.NoDelete = true })
 	if n, err := b.DeletePrefix(t.Context(), "ns/t2/"); n != 0 ||
 		objectstore.CauseOf(err).Reason != objectstore.AccessDenied {
 		t.Errorf("%d deleted without the right to, %v", n, err)
 	}
-	if !slices.Contains(s.Keys(), "ns/t2/1") {
+	if !slices.Contains(strict.Keys(), "ns/t2/1") {
 		t.Error("it is gone all the same")
 	}
 }

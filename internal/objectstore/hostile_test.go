@@ -69,14 +69,14 @@ func (h *hostile) serve(conn net.Conn, answer func(w *hostileWriter, r *http.Req
 	defer func() { _ = conn.Close() }()
 	in := bufio.NewReader(conn)
 	for {
-		r, err := http.ReadRequest(in)
+		req, err := http.ReadRequest(in)
 		if err != nil {
 			return
 		}
-		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.Copy(io.Discard, req.Body)
 		h.requests.Add(1)
 		w := &hostileWriter{h: h, conn: conn}
-		answer(w, r)
+		answer(w, req)
 		if w.err != nil {
 			return
 		}
@@ -214,13 +214,13 @@ func TestEndlessAnswers(t *testing.T) {
 	for kind, answer := range answers {
 		for operation, ask := range operations {
 			t.Run(kind+", "+operation, func(t *testing.T) {
-				h := newHostile(t, answer)
+				hostile := newHostile(t, answer)
 				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 				defer cancel()
-				err := ask(ctx, h.open(t))
-				t.Logf("taken %d MiB, heap grown by %d MiB: %.200v", h.sent.Load()>>20, h.grown()>>20, err)
-				if h.sent.Load() > 32<<20 || h.grown() > 32<<20 {
-					t.Errorf("the client took %d MiB, and the heap grew by %d MiB", h.sent.Load()>>20, h.grown()>>20)
+				err := ask(ctx, hostile.open(t))
+				t.Logf("taken %d MiB, heap grown by %d MiB: %.200v", hostile.sent.Load()>>20, hostile.grown()>>20, err)
+				if hostile.sent.Load() > 32<<20 || hostile.grown() > 32<<20 {
+					t.Errorf("the client took %d MiB, and the heap grew by %d MiB", hostile.sent.Load()>>20, hostile.grown()>>20)
 				}
 			})
 		}
@@ -261,7 +261,7 @@ func TestEndlessListings(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			var asked atomic.Int64
-			h := newHostile(t, func(w *hostileWriter, r *http.Request) {
+			hostile := newHostile(t, func(w *hostileWriter, r *http.Request) {
 				switch r.Method {
 				case http.MethodGet:
 					w.page("200 OK", fmt.Sprintf(tc.page, asked.Add(1), strings.Repeat(tc.record, 1000)))
@@ -271,9 +271,9 @@ func TestEndlessListings(t *testing.T) {
 					w.write("HTTP/1.1 204 No Content\r\n\r\n")
 				}
 			})
-			err := operations[tc.operation](t.Context(), h.open(t))
-			if h.requests.Load() > tc.wantRequests {
-				t.Errorf("%d requests, want at most %d", h.requests.Load(), tc.wantRequests)
+			err := operations[tc.operation](t.Context(), hostile.open(t))
+			if hostile.requests.Load() > tc.wantRequests {
+				t.Errorf("%d requests, want at most %d", hostile.requests.Load(), tc.wantRequests)
 			}
 			if tc.wantErr != nil && !errors.Is(err, tc.wantErr) || (tc.operation == "probe") != (err == nil) {
 				t.Errorf("got %v, want %v", err, tc.wantErr)
@@ -305,11 +305,11 @@ func TestSlowAnswers(t *testing.T) {
 			if operation == "read an object" {
 				answer = silent
 			}
-			h := newHostile(t, answer)
+			hostile := newHostile(t, answer)
 			transport := objectstore.NewTransport(loopback, 2)
 			defer transport.CloseIdleConnections()
 			transport.SetPatience(200*time.Millisecond, 200*time.Millisecond)
-			b, err := objectstore.New(objectstore.Config{Endpoint: h.url, AccessKeyID: "key", SecretAccessKey: "secret",
+			b, err := objectstore.New(objectstore.Config{Endpoint: hostile.url, AccessKeyID: "key", SecretAccessKey: "secret",
 				Bucket: "bucket"}, transport)
 			if err != nil {
 				t.Fatal(err)
@@ -358,8 +358,8 @@ func TestLyingAnswers(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			h := newHostile(t, func(w *hostileWriter, _ *http.Request) { w.page(tc.status, tc.body) })
-			b := h.open(t)
+			hostile := newHostile(t, func(w *hostileWriter, _ *http.Request) { w.page(tc.status, tc.body) })
+			b := hostile.open(t)
 			err := b.Probe(t.Context())
 			var probe *objectstore.ProbeError
 			if !errors.As(err, &probe) || probe.Reason != tc.wantReason || len(err.Error()) > 700 ||
@@ -378,7 +378,7 @@ func TestLyingAnswers(t *testing.T) {
 // TestDeleteErrors asks a store that refuses each deletion with words of its own. They are shown without line breaks;
 // the name of the object is not.
 func TestDeleteErrors(t *testing.T) {
-	h := newHostile(t, func(w *hostileWriter, r *http.Request) {
+	hostile := newHostile(t, func(w *hostileWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			w.page("200 OK", "<ListBucketResult><Contents><Key>k/a</Key></Contents></ListBucketResult>")
 			return
@@ -386,7 +386,7 @@ func TestDeleteErrors(t *testing.T) {
 		w.page("200 OK", "<DeleteResult><Error><Key>SECRET</Key><Code>AccessDenied</Code>"+
 			"<Message>No\nrights</Message></Error></DeleteResult>")
 	})
-	_, err := h.open(t).DeletePrefix(t.Context(), "k/")
+	_, err := hostile.open(t).DeletePrefix(t.Context(), "k/")
 	if err == nil || strings.Contains(err.Error(), "SECRET") || !strings.Contains(err.Error(), `"No rights"`) ||
 		objectstore.CauseOf(err).Reason != objectstore.AccessDenied {
 		t.Errorf("got %v, want AccessDenied and the store's message", err)
@@ -415,8 +415,8 @@ func FuzzTagCounter(f *testing.F) {
 			return
 		}
 		found, elements := 0, 0
-		for d := xml.NewDecoder(strings.NewReader(s)); ; {
-			token, err := d.Token()
+		for decoder := xml.NewDecoder(strings.NewReader(s)); ; {
+			token, err := decoder.Token()
 			if err != nil {
 				break
 			}

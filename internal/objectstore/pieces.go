@@ -21,11 +21,11 @@ type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
 func inPieces(dial dialFunc) dialFunc {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c, err := dial(ctx, network, addr)
+		conn, err := dial(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
-		return pieceConn{c}, nil
+		return pieceConn{conn}, nil
 	}
 }
 

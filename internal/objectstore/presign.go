@@ -29,11 +29,11 @@ func PresignGet(c Config, key string, within time.Duration) (string, error) {
 		return "", err
 	}
 	answer := url.Values{"response-content-disposition": {mime.FormatMediaType("attachment", map[string]string{"filename": Filename(key)})}}
-	u, err := core.PresignedGetObject(context.Background(), c.Bucket, key, within, answer) // offline: nothing to break off
+	address, err := core.PresignedGetObject(context.Background(), c.Bucket, key, within, answer) // offline: nothing to break off
 	if err != nil {
 		return "", fmt.Errorf("sign a link to the object: %w", err)
 	}
-	return u.String(), nil
+	return address.String(), nil
 }
 
 // Filename is a name that is safe on every system: the last element of a key, of letters, digits, '.', '_' and '-' alone, and

@@ -36,15 +36,15 @@ func get(t *testing.T, url string) (status int, header http.Header, body []byte)
 }
 
 func TestPresignGet(t *testing.T) {
-	f := newFixture(t)
-	b := f.open(t, nil)
+	fixture := newFixture(t)
+	b := fixture.open(t, nil)
 	const key = "acme/support/2026/03/01/c1-00aa.mp3"
 	want := audio(4096)
 	if _, err := b.Put(t.Context(), objectstore.Object{Key: key, Body: bytes.NewReader(want), Size: int64(len(want)),
 		ContentType: "audio/mpeg"}); err != nil {
 		t.Fatal(err)
 	}
-	link, err := objectstore.PresignGet(f.config(), key, time.Minute)
+	link, err := objectstore.PresignGet(fixture.config(), key, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestPresignGet(t *testing.T) {
 	if got := header.Get("Content-Disposition"); got != "attachment; filename=c1-00aa.mp3" {
 		t.Errorf("it is saved as %q", got)
 	}
-	if strings.Contains(link, f.SecretKey) {
+	if strings.Contains(link, fixture.SecretKey) {
 		t.Errorf("the secret key is in %s", link)
 	}
 	// A link is for one object, one method and one name: whoever changes any of it has another link.
@@ -84,12 +84,12 @@ func TestPresignGet(t *testing.T) {
 }
 
 func TestPresignedExpires(t *testing.T) {
-	f := newFixture(t)
-	if _, err := f.open(t, nil).Put(t.Context(), objectstore.Object{Key: "ns/t/a", Body: strings.NewReader("x"),
+	fixture := newFixture(t)
+	if _, err := fixture.open(t, nil).Put(t.Context(), objectstore.Object{Key: "ns/t/a", Body: strings.NewReader("x"),
 		Size: 1}); err != nil {
 		t.Fatal(err)
 	}
-	link, err := objectstore.PresignGet(f.config(), "ns/t/a", time.Second)
+	link, err := objectstore.PresignGet(fixture.config(), "ns/t/a", time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,11 +119,11 @@ func TestPresignRefuses(t *testing.T) {
 		"no time":           {nil, "a", 0, "sign"},
 		"more than a week":  {nil, "a", 8 * 24 * time.Hour, "sign"},
 	} {
-		c := good
+		config := good
 		if tc.change != nil {
-			tc.change(&c)
+			tc.change(&config)
 		}
-		link, err := objectstore.PresignGet(c, tc.key, tc.within)
+		link, err := objectstore.PresignGet(config, tc.key, tc.within)
 		if err == nil || link != "" || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "topsecret") {
 			t.Errorf("%s: %q, %v; want an error that says %q", name, link, err, tc.want)
 		}
@@ -133,9 +133,9 @@ func TestPresignRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u, err := url.Parse(link)
-	if err != nil || u.Scheme != "https" || !strings.HasSuffix(u.Host, "s3.nowhere.invalid") || u.Query().Get("X-Amz-Expires") != "60" ||
-		!strings.Contains(u.Query().Get("X-Amz-Credential"), "/ap-southeast-1/s3/") {
+	address, err := url.Parse(link)
+	if err != nil || address.Scheme != "https" || !strings.HasSuffix(address.Host, "s3.nowhere.invalid") || address.Query().Get("X-Amz-Expires") != "60" ||
+		!strings.Contains(address.Query().Get("X-Amz-Credential"), "/ap-southeast-1/s3/") {
 		t.Errorf("%s, %v", link, err)
 	}
 }

@@ -305,15 +305,15 @@ func (e *encryptionError) Error() string { return fmt.Sprintf("%v; %s passes", e
 func (e *encryptionError) Unwrap() error { return e.err }
 
 func (b *Bucket) probeError(err error) *ProbeError {
-	c := CauseOf(err)
-	if c.Reason == "" {
+	cause := CauseOf(err)
+	if cause.Reason == "" {
 		return &ProbeError{Reason: EndpointUnreachable, err: err,
 			Message: fmt.Sprintf("bucket %q: %v; correct spec.recordings.endpoint, or wait for the service. A store "+
 				"with a "+
 				"private address must be in the platform's storage.allowedCIDRs; the operator's log has the "+
 				"cause", b.name, err)}
 	}
-	return &ProbeError{Reason: c.Reason, Stop: c.Stop, Message: fmt.Sprintf("bucket %q: %s", b.name, Explain(err)),
+	return &ProbeError{Reason: cause.Reason, Stop: cause.Stop, Message: fmt.Sprintf("bucket %q: %s", b.name, Explain(err)),
 		err: err}
 }
 

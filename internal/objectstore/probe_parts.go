@@ -70,12 +70,12 @@ func (w *probeWrite) begin(ctx context.Context, b *Bucket) (id string, err error
 // part sends the content as a part, with the checksum of a body.
 func (w *probeWrite) part(ctx context.Context, b *Bucket, id string, body []byte) (minio.CompletePart, error) {
 	sent := b.checksum.sent(b.checksum.sumsOf(body))
-	p, err := b.core.PutObjectPart(ctx, b.name, w.key, id, 1, bytes.NewReader(w.content), int64(len(w.content)),
+	objectPart, err := b.core.PutObjectPart(ctx, b.name, w.key, id, 1, bytes.NewReader(w.content), int64(len(w.content)),
 		sent.part())
 	if err == nil && b.checksum == ChecksumMD5 {
-		w.etag = p.ETag
+		w.etag = objectPart.ETag
 	}
-	return sent.completed(1, p.ETag), b.explainUpload(err)
+	return sent.completed(1, objectPart.ETag), b.explainUpload(err)
 }
 
 // partETag returns the ETag that the store gives a part with the content, empty if it takes no parts. That the ETag of

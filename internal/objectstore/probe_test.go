@@ -52,8 +52,8 @@ func TestProbeOfAnotherStore(t *testing.T) {
 		"MD5 still holds": {objectstore.ChecksumMD5, s3test.Rules{NoSHA256: true}, objectstore.ChecksumMD5},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := s3test.NewStrict(t, tc.rules, nil)
-			b := openStrict(t, s, func(c *objectstore.Config) { c.Checksum = tc.known })
+			strict := s3test.NewStrict(t, tc.rules, nil)
+			b := openStrict(t, strict, func(c *objectstore.Config) { c.Checksum = tc.known })
 			if got, err := b.ProbeWrite(t.Context(), probeKey); err != nil || got.Checksum != tc.want {
 				t.Errorf("found %+v, %v; want %s", got, err, tc.want)
 			}
@@ -76,14 +76,14 @@ func TestKept(t *testing.T) {
 		"may not read nor delete": {s3test.Refusal{Status: 403, Code: "AccessDenied"}, false,
 			objectstore.AccessDenied, true},
 	} {
-		s := s3test.NewStrict(t, s3test.Rules{Versioned: tc.versions, Refuse: func(r *http.Request) *s3test.Refusal {
+		strict := s3test.NewStrict(t, s3test.Rules{Versioned: tc.versions, Refuse: func(r *http.Request) *s3test.Refusal {
 			read := r.Method == http.MethodGet && r.URL.RawQuery == ""
 			if read || r.Method == http.MethodDelete && !r.URL.Query().Has("uploadId") {
 				return &tc.refusal
 			}
 			return nil
 		}}, nil)
-		found, err := openStrict(t, s, nil).ProbeWrite(t.Context(), probeKey)
+		found, err := openStrict(t, strict, nil).ProbeWrite(t.Context(), probeKey)
 		var probe *objectstore.ProbeError
 		if !errors.As(err, &probe) || probe.Reason != tc.want || (found.Kept != "") != tc.wantKept {
 			t.Errorf("%s: found %+v, %v; want %s, something kept: %v", name, found, err, tc.want, tc.wantKept)
@@ -130,19 +130,19 @@ func TestNoPartsAnswers(t *testing.T) {
 				}
 				return nil
 			}
-			s := s3test.NewStrict(t, rules, nil)
-			found, err := openStrict(t, s, nil).ProbeWrite(t.Context(), probeKey)
+			strict := s3test.NewStrict(t, rules, nil)
+			found, err := openStrict(t, strict, nil).ProbeWrite(t.Context(), probeKey)
 			if err != nil || found.Checksum != tc.want {
 				t.Fatalf("found %+v, %v; want %s", found, err, tc.want)
 			}
-			b := openStrict(t, s, func(c *objectstore.Config) { c.Checksum = found.Checksum })
+			b := openStrict(t, strict, func(c *objectstore.Config) { c.Checksum = found.Checksum })
 			_, err = b.BeginUpload(t.Context(), objectstore.Object{Key: "ns/t/a.wav"})
 			if err == nil || !strings.Contains(err.Error(), tc.wantText) {
 				t.Errorf("a capture learns %v, want %q", err, tc.wantText)
 			}
-			uploadWhole(t, s, b, objectstore.PartSize-1, -1)
+			uploadWhole(t, strict, b, objectstore.PartSize-1, -1)
 			if tc.want == objectstore.ChecksumETag {
-				uploadWhole(t, s, b, objectstore.PartSize+1, objectstore.PartSize+1)
+				uploadWhole(t, strict, b, objectstore.PartSize+1, objectstore.PartSize+1)
 			}
 		})
 	}
@@ -203,8 +203,8 @@ func TestNoPartsOnce(t *testing.T) {
 				}
 				return nil
 			}
-			s := s3test.NewStrict(t, tc.rules, nil)
-			found, err := openStrict(t, s, nil).ProbeWrite(t.Context(), probeKey)
+			strict := s3test.NewStrict(t, tc.rules, nil)
+			found, err := openStrict(t, strict, nil).ProbeWrite(t.Context(), probeKey)
 			if err != nil || found.Checksum != tc.want || begun != tc.wantBegun {
 				t.Errorf("found %+v, %v after %d uploads in parts; want %s after %d", found, err, begun, tc.want,
 					tc.wantBegun)

@@ -220,11 +220,11 @@ func (b *Bucket) putParts(ctx context.Context, o *Object, id string, buf []byte)
 		if number > maxParts {
 			return "", fmt.Errorf("the object is longer than %d parts of %d bytes", maxParts, PartSize)
 		}
-		p, err := b.putPart(ctx, o, id, number, buf[:n])
+		completePart, err := b.putPart(ctx, o, id, number, buf[:n])
 		if err != nil {
 			return "", err
 		}
-		parts = append(parts, p)
+		parts = append(parts, completePart)
 		total += int64(n)
 		if last {
 			break
@@ -249,14 +249,14 @@ func (b *Bucket) putPart(ctx context.Context, o *Object, id string, number int, 
 	sent := b.checksum.sent(b.checksum.sumsOf(data))
 	piece := newPiece(data, o.Progress)
 	defer piece.close()
-	p, err := b.core.PutObjectPart(ctx, b.name, o.Key, id, number, piece, int64(len(data)), sent.part())
+	objectPart, err := b.core.PutObjectPart(ctx, b.name, o.Key, id, number, piece, int64(len(data)), sent.part())
 	if err != nil {
 		return minio.CompletePart{}, b.explain(err)
 	}
-	if err := b.named(p.ETag); err != nil {
+	if err := b.named(objectPart.ETag); err != nil {
 		return minio.CompletePart{}, err
 	}
-	return sent.completed(number, p.ETag), sent.confirm(p.ChecksumSHA256, p.ChecksumCRC64NVME)
+	return sent.completed(number, objectPart.ETag), sent.confirm(objectPart.ChecksumSHA256, objectPart.ChecksumCRC64NVME)
 }
 
 // piece is a body in memory. An HTTP transport may go on reading it after its call has returned; a closed piece ends

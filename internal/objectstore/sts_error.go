@@ -104,19 +104,19 @@ func (w *WebIdentity) silent(err error) *IdentityError {
 
 // refused is for an error answer of an STS.
 func (w *WebIdentity) refused(answer *AnswerError) *IdentityError {
-	e := &IdentityError{Reason: IdentityRefused, Stop: true, err: answer}
+	identityError := &IdentityError{Reason: IdentityRefused, Stop: true, err: answer}
 	advice, said := adviceOther, "the STS answered"
 	if resilience.Classify(answer) == resilience.Transient {
-		e.Reason, e.Stop, advice = IdentityUnavailable, false, "wait: it is tried again"
+		identityError.Reason, identityError.Stop, advice = IdentityUnavailable, false, "wait: it is tried again"
 	}
 	for i := range identityRules {
-		if r := &identityRules[i]; e.Stop && r.fits(answer) {
-			advice = r.advice
-			if r.token {
+		if identityRule := &identityRules[i]; identityError.Stop && identityRule.fits(answer) {
+			advice = identityRule.advice
+			if identityRule.token {
 				said = "the STS refused the token of the ServiceAccount"
 			}
-			if r.retry {
-				e.Reason, e.Stop = IdentityUnavailable, false
+			if identityRule.retry {
+				identityError.Reason, identityError.Stop = IdentityUnavailable, false
 			}
 			break
 		}
@@ -130,8 +130,8 @@ func (w *WebIdentity) refused(answer *AnswerError) *IdentityError {
 	if answer.RequestID != "" {
 		text += " (request " + answer.RequestID + ")"
 	}
-	e.Message = fmt.Sprintf("%s: %s; %s", said, w.withoutToken(text), advice)
-	return e
+	identityError.Message = fmt.Sprintf("%s: %s; %s", said, w.withoutToken(text), advice)
+	return identityError
 }
 
 // redactedError is an error without the token that its text may quote.
@@ -147,8 +147,8 @@ func (e *redactedError) Error() string { return e.text }
 func (e *redactedError) Unwrap() error { return e.cause }
 
 func (w *WebIdentity) host() string {
-	if u, err := url.Parse(w.Endpoint); err == nil {
-		return u.Host
+	if address, err := url.Parse(w.Endpoint); err == nil {
+		return address.Host
 	}
 	return ""
 }

@@ -82,9 +82,9 @@ func loopbackTransport() *objectstore.Transport {
 
 // TestAssumeRole holds the exchange to what Amazon documents, and uses what it returns until that expires.
 func TestAssumeRole(t *testing.T) {
-	r := newSTSRig(t)
-	w := r.identity(t)
-	key, err := loopbackTransport().AssumeRole(t.Context(), w)
+	stsRig := newSTSRig(t)
+	webIdentity := stsRig.identity(t)
+	key, err := loopbackTransport().AssumeRole(t.Context(), webIdentity)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,16 +97,16 @@ func TestAssumeRole(t *testing.T) {
 		"RoleArn":          {stsRole},
 		"RoleSessionName":  {"caly-acme.support"},
 		"DurationSeconds":  {"3600"},
-		"WebIdentityToken": {w.Token},
+		"WebIdentityToken": {webIdentity.Token},
 	}
-	if diff := cmp.Diff([]url.Values{want}, r.sts.Requests()); diff != "" {
+	if diff := cmp.Diff([]url.Values{want}, stsRig.sts.Requests()); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
-	b := r.bucket(t, key)
+	b := stsRig.bucket(t, key)
 	if err := b.Probe(t.Context()); err != nil {
 		t.Errorf("the store refused the credentials: %v", err)
 	}
-	r.store.Expire(key.AccessKeyID)
+	stsRig.store.Expire(key.AccessKeyID)
 	if got := objectstore.CauseOf(b.Probe(t.Context())).Reason; got != objectstore.CredentialsExpired {
 		t.Errorf("after they expired: reason %q, want CredentialsExpired", got)
 	}
@@ -179,16 +179,16 @@ func TestAssumeRoleVariants(t *testing.T) {
 			want:    "AccessDenied"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newSTSRig(t)
+			stsRig := newSTSRig(t)
 			if tc.rules != nil {
-				r.sts.SetRules(tc.rules)
+				stsRig.sts.SetRules(tc.rules)
 			}
 			if tc.atStore {
-				r.sts.AtStore()
+				stsRig.sts.AtStore()
 			}
-			w := r.identity(t)
-			w.RoleARN = tc.role
-			key, err := loopbackTransport().AssumeRole(t.Context(), w)
+			webIdentity := stsRig.identity(t)
+			webIdentity.RoleARN = tc.role
+			key, err := loopbackTransport().AssumeRole(t.Context(), webIdentity)
 			if tc.want != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.want) {
 					t.Fatalf("error %v, want one with %q", err, tc.want)
@@ -198,7 +198,7 @@ func TestAssumeRoleVariants(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := r.bucket(t, key).Probe(t.Context()); err != nil {
+			if err := stsRig.bucket(t, key).Probe(t.Context()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -258,15 +258,15 @@ func TestAssumeRoleRefused(t *testing.T) {
 			reason: objectstore.IdentityUnavailable, want: []string{"no STS answer from 127.0.0.1:1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newSTSRig(t)
+			stsRig := newSTSRig(t)
 			if tc.rules != nil {
-				r.sts.SetRules(tc.rules)
+				stsRig.sts.SetRules(tc.rules)
 			}
-			w := r.identity(t)
+			webIdentity := stsRig.identity(t)
 			if tc.change != nil {
-				tc.change(&w)
+				tc.change(&webIdentity)
 			}
-			_, err := loopbackTransport().AssumeRole(t.Context(), w)
+			_, err := loopbackTransport().AssumeRole(t.Context(), webIdentity)
 			var got *objectstore.IdentityError
 			if !errors.As(err, &got) {
 				t.Fatalf("error %v, want an *IdentityError", err)
@@ -279,7 +279,7 @@ func TestAssumeRoleRefused(t *testing.T) {
 					t.Errorf("the message lacks %q: %s", want, got.Message)
 				}
 			}
-			if strings.ContainsFunc(got.Message, unicode.IsControl) || strings.Contains(got.Message, w.Token) {
+			if strings.ContainsFunc(got.Message, unicode.IsControl) || strings.Contains(got.Message, webIdentity.Token) {
 				t.Errorf("the message has a character or a token that it must not have: %q", got.Message)
 			}
 		})
@@ -317,9 +317,9 @@ func TestAssumeRoleLies(t *testing.T) {
 		"nothing":             {func(string) string { return "" }, "no STS answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newSTSRig(t)
-			r.sts.SetRules(func(rules *s3test.STSRules) { rules.Alter = tc.alter })
-			key, err := loopbackTransport().AssumeRole(t.Context(), r.identity(t))
+			stsRig := newSTSRig(t)
+			stsRig.sts.SetRules(func(rules *s3test.STSRules) { rules.Alter = tc.alter })
+			key, err := loopbackTransport().AssumeRole(t.Context(), stsRig.identity(t))
 			if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "top-secret") {
 				t.Errorf("error %v, want one with %q", err, tc.want)
 			}
@@ -332,9 +332,9 @@ func TestAssumeRoleLies(t *testing.T) {
 
 // TestAssumeRoleClocks counts the lifetime from the answer if the clock of the STS differs.
 func TestAssumeRoleClocks(t *testing.T) {
-	r := newSTSRig(t)
-	r.sts.SetRules(func(rules *s3test.STSRules) { rules.Skew = -10 * time.Minute })
-	key, err := loopbackTransport().AssumeRole(t.Context(), r.identity(t))
+	stsRig := newSTSRig(t)
+	stsRig.sts.SetRules(func(rules *s3test.STSRules) { rules.Skew = -10 * time.Minute })
+	key, err := loopbackTransport().AssumeRole(t.Context(), stsRig.identity(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -346,20 +346,20 @@ func TestAssumeRoleClocks(t *testing.T) {
 // TestAssumeRoleLogsNoToken has an STS quote the token where only the platform's log shows it, and in the name of the
 // request.
 func TestAssumeRoleLogsNoToken(t *testing.T) {
-	r := newSTSRig(t)
-	w := r.identity(t)
-	part := w.Token[10:50]
+	stsRig := newSTSRig(t)
+	webIdentity := stsRig.identity(t)
+	part := webIdentity.Token[10:50]
 	refusal := "<ErrorResponse><Error><Code>Odd</Code><Message>m</Message></Error><RequestId>" + part +
 		"</RequestId></ErrorResponse>"
 	for name, answer := range map[string]string{
-		"not HTTP": w.Token + "\r\n\r\n",
+		"not HTTP": webIdentity.Token + "\r\n\r\n",
 		"the request's name": fmt.Sprintf("HTTP/1.1 400 Bad Request\r\nContent-Type: text/xml\r\nContent-Length: %d"+
 			"\r\n\r\n%s", len(refusal), refusal),
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := w
-			w.Endpoint = newHostile(t, func(hostile *hostileWriter, _ *http.Request) { hostile.write(answer) }).url
-			_, err := loopbackTransport().AssumeRole(t.Context(), w)
+			webIdentity := webIdentity
+			webIdentity.Endpoint = newHostile(t, func(hostile *hostileWriter, _ *http.Request) { hostile.write(answer) }).url
+			_, err := loopbackTransport().AssumeRole(t.Context(), webIdentity)
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -373,7 +373,7 @@ func TestAssumeRoleLogsNoToken(t *testing.T) {
 // TestAssumeRoleKeepsTheToken tries to make the token leave: in a message, by plain http, to a private address, and by
 // a redirect.
 func TestAssumeRoleKeepsTheToken(t *testing.T) {
-	r := newSTSRig(t)
+	stsRig := newSTSRig(t)
 	for name, quote := range map[string]func(token string) string{
 		"whole": func(token string) string { return "cannot read " + token },
 		"its signature": func(token string) string {
@@ -382,45 +382,45 @@ func TestAssumeRoleKeepsTheToken(t *testing.T) {
 		},
 		"cut": func(token string) string { return "bad claims " + token[60:200] + "." },
 	} {
-		r.sts.SetRules(func(rules *s3test.STSRules) {
+		stsRig.sts.SetRules(func(rules *s3test.STSRules) {
 			rules.Refuse = func(form url.Values) *s3test.Refusal {
 				return &s3test.Refusal{Status: 400, Code: "InvalidIdentityToken",
 					Message: quote(form.Get("WebIdentityToken"))}
 			}
 		})
-		w := r.identity(t)
-		_, err := loopbackTransport().AssumeRole(t.Context(), w)
+		webIdentity := stsRig.identity(t)
+		_, err := loopbackTransport().AssumeRole(t.Context(), webIdentity)
 		if err == nil {
 			t.Fatal("it worked")
 		}
-		for i := 0; i+16 <= len(w.Token); i++ {
-			if part := w.Token[i : i+16]; strings.Contains(err.Error(), part) {
+		for i := 0; i+16 <= len(webIdentity.Token); i++ {
+			if part := webIdentity.Token[i : i+16]; strings.Contains(err.Error(), part) {
 				t.Errorf("%s: the message quotes %q of the token: %v", name, part, err)
 				break
 			}
 		}
 	}
-	asked := len(r.sts.Requests())
+	asked := len(stsRig.sts.Requests())
 	for name, policy := range map[string]objectstore.Policy{
 		"plain http":      {AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 		"private address": {AllowHTTP: true},
 	} {
-		_, err := objectstore.NewTransport(policy, 1).AssumeRole(t.Context(), r.identity(t))
+		_, err := objectstore.NewTransport(policy, 1).AssumeRole(t.Context(), stsRig.identity(t))
 		var got *objectstore.IdentityError
 		if !errors.As(err, &got) || got.Reason != objectstore.EndpointNotAllowed || !got.Stop {
 			t.Errorf("%s: error %v, want EndpointNotAllowed", name, err)
 		}
 	}
-	target := r.sts.URL
+	target := stsRig.sts.URL
 	front := newHostile(t, func(w *hostileWriter, _ *http.Request) {
 		w.write("HTTP/1.1 307 Temporary Redirect\r\nLocation: " + target + "\r\nContent-Length: 0\r\n\r\n")
 	})
-	w := r.identity(t)
-	w.Endpoint = front.url
-	if _, err := loopbackTransport().AssumeRole(t.Context(), w); err == nil {
+	webIdentity := stsRig.identity(t)
+	webIdentity.Endpoint = front.url
+	if _, err := loopbackTransport().AssumeRole(t.Context(), webIdentity); err == nil {
 		t.Error("it followed a redirect")
 	}
-	if got := len(r.sts.Requests()); got != asked {
+	if got := len(stsRig.sts.Requests()); got != asked {
 		t.Errorf("the STS was asked %d times, want none", got-asked)
 	}
 }

@@ -42,8 +42,8 @@ func (e *PolicyError) Error() string {
 // CheckPublic returns a *PolicyError if the policy does not allow the endpoint for links. People's browsers ask it, so
 // its address is not judged; but over plain http a link, which is as good as a password, and the recording are open.
 func (t *Transport) CheckPublic(endpoint string) error {
-	u, err := url.Parse(endpoint)
-	if endpoint == "" || err == nil && u.Scheme == "https" || t != nil && t.policy.AllowHTTP {
+	address, err := url.Parse(endpoint)
+	if endpoint == "" || err == nil && address.Scheme == "https" || t != nil && t.policy.AllowHTTP {
 		return nil
 	}
 	return &PolicyError{public: true, reason: plainHTTP}
@@ -109,8 +109,8 @@ func (t *Transport) trusting(bundle string) (*Transport, error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if p := t.private[bundle]; p != nil {
-		return p, nil
+	if transport := t.private[bundle]; transport != nil {
+		return transport, nil
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM([]byte(bundle)) {
@@ -126,11 +126,11 @@ func (t *Transport) trusting(bundle string) (*Transport, error) {
 	if t.private == nil {
 		t.private = map[string]*Transport{}
 	}
-	p := &Transport{policy: t.policy, http: t.http.Clone()}
-	p.http.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	p.answers = answers{next: p.http, within: t.answers.within, stall: t.answers.stall}
-	t.private[bundle] = p
-	return p, nil
+	transport := &Transport{policy: t.policy, http: t.http.Clone()}
+	transport.http.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	transport.answers = answers{next: transport.http, within: t.answers.within, stall: t.answers.stall}
+	t.private[bundle] = transport
+	return transport, nil
 }
 
 // check returns a *PolicyError if the policy does not allow an endpoint. The addresses behind a name are checked

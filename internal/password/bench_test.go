@@ -6,9 +6,9 @@ import (
 )
 
 func BenchmarkVerify(b *testing.B) {
-	h := NewHasher(Options{})
+	hasher := NewHasher(Options{})
 	for b.Loop() {
-		if _, _, err := h.Verify(b.Context(), good, ""); err != nil {
+		if _, _, err := hasher.Verify(b.Context(), good, ""); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -46,7 +46,7 @@ func easy(password string, context map[string]bool) bool {
 	for i := range text {
 		best[i+1] = math.Inf(1)
 	}
-	v := newVariants(text)
+	variants := newVariants(text)
 	for i := range text {
 		if slices.Min(best[i:]) >= minBits { // whatever follows, it leads on from there
 			return false
@@ -56,7 +56,7 @@ func easy(password string, context map[string]bool) bool {
 		}
 		reach(1, charBits)
 		for n := minRun; n <= min(maxWord, len(text)-i); n++ {
-			reach(n, v.word(i, i+n, context))
+			reach(n, variants.word(i, i+n, context))
 		}
 		for n, price := range runs(text[i:], countStep) {
 			reach(n, price)

@@ -22,21 +22,21 @@ func TestFloodOfLogins(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(96))
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(limit))
 	defer debug.SetGCPercent(debug.SetGCPercent(400)) // as the data plane
-	h := NewHasher(Options{Memory: share, Wait: time.Minute})
+	hasher := NewHasher(Options{Memory: share, Wait: time.Minute})
 	peak := watchHeap(t)
 	var flood sync.WaitGroup
 	for range 96 {
 		flood.Go(func() {
-			if _, _, err := h.Verify(context.WithoutCancel(t.Context()), good, ""); err != nil && !errors.Is(err, ErrBusy) {
+			if _, _, err := hasher.Verify(context.WithoutCancel(t.Context()), good, ""); err != nil && !errors.Is(err, ErrBusy) {
 				t.Error(err)
 			}
 		})
 	}
 	flood.Wait()
 	if got := peak(); got > bound {
-		t.Errorf("the heap took %d MiB with %d slots, want at most %d MiB", got>>20, h.Slots(), bound>>20)
+		t.Errorf("the heap took %d MiB with %d slots, want at most %d MiB", got>>20, hasher.Slots(), bound>>20)
 	} else {
-		t.Logf("the heap took %d MiB with %d slots", got>>20, h.Slots())
+		t.Logf("the heap took %d MiB with %d slots", got>>20, hasher.Slots())
 	}
 }
 

@@ -14,13 +14,13 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestVerify(t *testing.T) {
-	h := NewHasher(Options{Params: cheap})
-	stored, err := h.Hash(t.Context(), good)
+	hasher := NewHasher(Options{Params: cheap})
+	stored, err := hasher.Hash(t.Context(), good)
 	if err != nil {
 		t.Fatal(err)
 	}
 	old := Params{Memory: 32, Time: 1, Threads: 1}.make(good)
-	composed, err := h.Hash(t.Context(), "Zo\u00eb likes caf\u00e9 tables")
+	composed, err := hasher.Hash(t.Context(), "Zo\u00eb likes caf\u00e9 tables")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,10 +41,10 @@ func TestVerify(t *testing.T) {
 		"unreadable":                   {good, "x", false, false},
 		"costs too much":               {good, strings.Replace(stored, "m=64", "m=4000000", 1), false, false},
 		"endless":                      {strings.Repeat("a", 1<<20), stored, false, false},
-		"key of the dummy is no match": {"", h.dummy.encode(), false, false},
+		"key of the dummy is no match": {"", hasher.dummy.encode(), false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ok, upgrade, err := h.Verify(t.Context(), tc.password, tc.phc)
+			ok, upgrade, err := hasher.Verify(t.Context(), tc.password, tc.phc)
 			if err != nil || ok != tc.wantOK || upgrade != tc.upgrade {
 				t.Errorf("%v, %v, %v; want %v, %v", ok, upgrade, err, tc.wantOK, tc.upgrade)
 			}
@@ -54,13 +54,13 @@ func TestVerify(t *testing.T) {
 
 // TestDummyCostsTheSame : the parameters decide on the cost, and what stands in for a missing hash has those of a new one.
 func TestDummyCostsTheSame(t *testing.T) {
-	h := NewHasher(Options{})
-	made, err := parse(h.params.make(good))
+	hasher := NewHasher(Options{})
+	made, err := parse(hasher.params.make(good))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h.dummy.Params != made.Params || len(h.dummy.salt) != len(made.salt) || len(h.dummy.key) != len(made.key) || h.dummy.Params != Default {
-		t.Errorf("the dummy is %+v and a new hash %+v", h.dummy.Params, made.Params)
+	if hasher.dummy.Params != made.Params || len(hasher.dummy.salt) != len(made.salt) || len(hasher.dummy.key) != len(made.key) || hasher.dummy.Params != Default {
+		t.Errorf("the dummy is %+v and a new hash %+v", hasher.dummy.Params, made.Params)
 	}
 }
 
@@ -75,20 +75,20 @@ func occupied(o Options) (h *Hasher, release func()) {
 
 func TestQueueIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, release := occupied(Options{Params: cheap, Slots: 1, Queue: 2, Wait: time.Second})
+		hasher, release := occupied(Options{Params: cheap, Slots: 1, Queue: 2, Wait: time.Second})
 		results := make(chan error, 2)
 		for range 2 {
 			go func() {
-				_, _, err := h.Verify(t.Context(), good, "")
+				_, _, err := hasher.Verify(t.Context(), good, "")
 				results <- err
 			}()
 		}
 		synctest.Wait()
-		if n := h.Waiting(); n != 2 {
+		if n := hasher.Waiting(); n != 2 {
 			t.Fatalf("%d wait, want 2", n)
 		}
 		before := time.Now()
-		if _, err := h.Hash(t.Context(), good); !errors.Is(err, ErrBusy) {
+		if _, err := hasher.Hash(t.Context(), good); !errors.Is(err, ErrBusy) {
 			t.Errorf("the third: %v, want ErrBusy", err)
 		}
 		if waited := time.Since(before); waited != 0 {
@@ -100,26 +100,26 @@ func TestQueueIsBounded(t *testing.T) {
 				t.Errorf("one that waited: %v", err)
 			}
 		}
-		if n := h.Waiting(); n != 0 || len(h.slots) != 0 {
-			t.Errorf("%d still wait, %d slots are taken", n, len(h.slots))
+		if n := hasher.Waiting(); n != 0 || len(hasher.slots) != 0 {
+			t.Errorf("%d still wait, %d slots are taken", n, len(hasher.slots))
 		}
 	})
 }
 
 func TestWaitIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, _ := occupied(Options{Params: cheap, Slots: 2, Wait: 3 * time.Second})
+		hasher, _ := occupied(Options{Params: cheap, Slots: 2, Wait: 3 * time.Second})
 		before := time.Now()
-		_, err := h.Hash(t.Context(), good)
+		_, err := hasher.Hash(t.Context(), good)
 		if waited := time.Since(before); !errors.Is(err, ErrBusy) || waited != 3*time.Second {
 			t.Errorf("%v after %s, want ErrBusy after 3s", err, waited)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, _, err := h.Verify(ctx, good, ""); !errors.Is(err, context.DeadlineExceeded) {
+		if _, _, err := hasher.Verify(ctx, good, ""); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v, want the context's error", err)
 		}
-		if n := h.Waiting(); n != 0 {
+		if n := hasher.Waiting(); n != 0 {
 			t.Errorf("%d still wait", n)
 		}
 	})
@@ -159,18 +159,18 @@ func TestStoredParametersCountTheirMemory(t *testing.T) {
 		"a stored hash larger than all of": {memory: 32 << 20, weight: 32 << 20, want: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := NewHasher(Options{Slots: 8, Memory: tc.memory})
+			hasher := NewHasher(Options{Slots: 8, Memory: tc.memory})
 			entered := 0
-			for h.tryEnter(tc.weight) {
+			for hasher.tryEnter(tc.weight) {
 				entered++
 			}
-			if entered != tc.want || len(h.slots) != tc.want {
-				t.Fatalf("%d hashes run at once in %d slots, want %d", entered, len(h.slots), tc.want)
+			if entered != tc.want || len(hasher.slots) != tc.want {
+				t.Fatalf("%d hashes run at once in %d slots, want %d", entered, len(hasher.slots), tc.want)
 			}
 			for range entered {
-				h.leave(tc.weight)
+				hasher.leave(tc.weight)
 			}
-			if !h.memory.TryAcquire(tc.memory) || len(h.slots) != 0 {
+			if !hasher.memory.TryAcquire(tc.memory) || len(hasher.slots) != 0 {
 				t.Error("memory or slots are still taken")
 			}
 		})
@@ -180,8 +180,8 @@ func TestStoredParametersCountTheirMemory(t *testing.T) {
 // TestLargeStoredHashRunsAlone checks that a password whose stored hash needs more than all of the memory can still be
 // verified.
 func TestLargeStoredHashRunsAlone(t *testing.T) {
-	h := NewHasher(Options{Params: cheap, Memory: 1 << 20})
-	if ok, _, err := h.Verify(t.Context(), "password", reference); err != nil || !ok {
+	hasher := NewHasher(Options{Params: cheap, Memory: 1 << 20})
+	if ok, _, err := hasher.Verify(t.Context(), "password", reference); err != nil || !ok {
 		t.Errorf("%v, %v; want the stored hash to match", ok, err)
 	}
 }
@@ -189,20 +189,20 @@ func TestLargeStoredHashRunsAlone(t *testing.T) {
 // TestWaitForMemoryIsBounded checks that a hash that finds a slot but no memory gives its slot back, in time.
 func TestWaitForMemoryIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := NewHasher(Options{Params: cheap, Slots: 2, Memory: 96 << 10, Wait: 3 * time.Second})
-		if !h.tryEnter(64 << 10) {
+		hasher := NewHasher(Options{Params: cheap, Slots: 2, Memory: 96 << 10, Wait: 3 * time.Second})
+		if !hasher.tryEnter(64 << 10) {
 			t.Fatal("the first finds no memory")
 		}
 		before := time.Now()
-		_, err := h.Hash(t.Context(), good)
+		_, err := hasher.Hash(t.Context(), good)
 		if waited := time.Since(before); !errors.Is(err, ErrBusy) || waited != 3*time.Second {
 			t.Errorf("%v after %s, want ErrBusy after 3s", err, waited)
 		}
-		if h.Waiting() != 0 || len(h.slots) != 1 {
-			t.Errorf("%d wait and %d slots are taken, want 0 and 1", h.Waiting(), len(h.slots))
+		if hasher.Waiting() != 0 || len(hasher.slots) != 1 {
+			t.Errorf("%d wait and %d slots are taken, want 0 and 1", hasher.Waiting(), len(hasher.slots))
 		}
-		h.leave(64 << 10)
-		if _, err := h.Hash(t.Context(), good); err != nil {
+		hasher.leave(64 << 10)
+		if _, err := hasher.Hash(t.Context(), good); err != nil {
 			t.Errorf("with memory free: %v", err)
 		}
 	})

@@ -121,6 +121,6 @@ func (h hashed) weaker(p Params) bool {
 
 // NeedsUpgrade tells whether a stored hash was made under other parameters than p. What cannot be read needs one too.
 func NeedsUpgrade(phc string, p Params) bool {
-	h, err := parse(phc)
-	return err != nil || h.weaker(p)
+	hashed, err := parse(phc)
+	return err != nil || hashed.weaker(p)
 }

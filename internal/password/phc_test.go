@@ -17,11 +17,11 @@ const good = "some four words apart"
 const reference = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"
 
 func TestReferenceVector(t *testing.T) {
-	h, err := parse(reference)
+	hashed, err := parse(reference)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !h.matches("password") || h.matches("Password") {
+	if !hashed.matches("password") || hashed.matches("Password") {
 		t.Error("the reference implementation's hash is not matched by its password alone")
 	}
 }
@@ -62,11 +62,11 @@ func TestParse(t *testing.T) {
 		"endless":             {phc: phc("m=19456,t=2,p=1") + strings.Repeat("A", 1<<20), bad: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, err := parse(tc.phc)
+			hashed, err := parse(tc.phc)
 			if tc.bad != (err != nil) || tc.bad && !errors.Is(err, errHash) {
 				t.Fatalf("error %v, want one: %v", err, tc.bad)
 			}
-			if d := cmp.Diff(tc.want, h.Params); !tc.bad && d != "" {
+			if d := cmp.Diff(tc.want, hashed.Params); !tc.bad && d != "" {
 				t.Errorf("parameters (-want +got):\n%s", d)
 			}
 		})
@@ -106,15 +106,15 @@ func FuzzParse(f *testing.F) {
 	f.Add("$argon2id$v=19$m=8,t=1,p=1$$")
 	f.Add("$argon2id$v=19$m=65536,t=8,p=4$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPd")
 	f.Fuzz(func(t *testing.T, phc string) {
-		h, err := parse(phc)
+		hashed, err := parse(phc)
 		if err != nil {
 			return
 		}
-		if h.encode() != phc {
-			t.Fatalf("%q is read as %q", phc, h.encode())
+		if hashed.encode() != phc {
+			t.Fatalf("%q is read as %q", phc, hashed.encode())
 		}
-		if h.Memory > maxMemory || h.Time > maxTime || h.Threads > maxThreads || h.Time == 0 || h.Threads == 0 || len(h.salt) > maxSalt || len(h.key) > maxKey {
-			t.Fatalf("%q costs %+v", phc, h.Params)
+		if hashed.Memory > maxMemory || hashed.Time > maxTime || hashed.Threads > maxThreads || hashed.Time == 0 || hashed.Threads == 0 || len(hashed.salt) > maxSalt || len(hashed.key) > maxKey {
+			t.Fatalf("%q costs %+v", phc, hashed.Params)
 		}
 	})
 }

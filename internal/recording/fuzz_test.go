@@ -42,18 +42,18 @@ func FuzzValidateSource(f *testing.F) {
 		f.Add(raw)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
-		u, err := url.Parse(raw)
+		address, err := url.Parse(raw)
 		if err != nil {
 			return
 		}
-		policy := SourcePolicy{Hosts: []string{u.Host, u.Hostname(), "*.example.com"}, AllowHTTP: true}
+		policy := SourcePolicy{Hosts: []string{address.Host, address.Hostname(), "*.example.com"}, AllowHTTP: true}
 		if policy.Validate(raw) != nil {
 			return
 		}
-		if (u.Scheme != "https" && u.Scheme != "http") || u.User != nil || u.Hostname() == "" {
+		if (address.Scheme != "https" && address.Scheme != "http") || address.User != nil || address.Hostname() == "" {
 			t.Fatalf("%q got through", raw)
 		}
-		addr, err := netip.ParseAddr(strings.TrimSuffix(u.Hostname(), "."))
+		addr, err := netip.ParseAddr(strings.TrimSuffix(address.Hostname(), "."))
 		if err != nil {
 			return
 		}
@@ -67,11 +67,11 @@ func FuzzValidateSource(f *testing.F) {
 func FuzzHostAllowed(f *testing.F) {
 	f.Add("https://recordings.exotel.com/a")
 	f.Fuzz(func(t *testing.T, raw string) {
-		u, err := url.Parse(raw)
-		if err != nil || !HostAllowed([]string{"*.exotel.com"}, u) {
+		address, err := url.Parse(raw)
+		if err != nil || !HostAllowed([]string{"*.exotel.com"}, address) {
 			return
 		}
-		if !strings.HasSuffix(strings.ToLower(u.Hostname()), ".exotel.com") {
+		if !strings.HasSuffix(strings.ToLower(address.Hostname()), ".exotel.com") {
 			t.Fatalf("%q got through", raw)
 		}
 	})

@@ -32,22 +32,22 @@ func (e *SourceError) Error() string { return e.Reason }
 // Validate returns a *SourceError if a recording may not be fetched from the URL. The address behind the host's name is
 // checked when it is dialled, not here.
 func (p SourcePolicy) Validate(rawURL string) error {
-	u, err := url.Parse(rawURL)
-	if err != nil || u.Hostname() == "" || len(rawURL) > 2048 {
+	address, err := url.Parse(rawURL)
+	if err != nil || address.Hostname() == "" || len(rawURL) > 2048 {
 		return &SourceError{"the source URL cannot be read: it must be an absolute URL of at most 2048 bytes"}
 	}
-	if u.User != nil {
+	if address.User != nil {
 		return &SourceError{"the source URL carries credentials: leave them out, the Tenant's Exotel credentials are used"}
 	}
-	if u.Scheme != "https" && (u.Scheme != "http" || !p.AllowHTTP) {
-		return &SourceError{fmt.Sprintf("the source URL's scheme is %q: it must be https", u.Scheme)}
+	if address.Scheme != "https" && (address.Scheme != "http" || !p.AllowHTTP) {
+		return &SourceError{fmt.Sprintf("the source URL's scheme is %q: it must be https", address.Scheme)}
 	}
-	if addr, err := netip.ParseAddr(strings.TrimSuffix(u.Hostname(), ".")); err == nil && !p.addressAllowed(addr) {
+	if addr, err := netip.ParseAddr(strings.TrimSuffix(address.Hostname(), ".")); err == nil && !p.addressAllowed(addr) {
 		return &SourceError{fmt.Sprintf("the source address %s is private: recordings are fetched from public hosts, "+
 			"or from ranges that the platform allows (--allowed-source-cidrs)", addr)}
 	}
-	if !HostAllowed(p.Hosts, u) {
-		return &SourceError{fmt.Sprintf("the source host %s is not one that the Tenant allows: add it to spec.recordings.allowedSourceHosts", u.Host)}
+	if !HostAllowed(p.Hosts, address) {
+		return &SourceError{fmt.Sprintf("the source host %s is not one that the Tenant allows: add it to spec.recordings.allowedSourceHosts", address.Host)}
 	}
 	return nil
 }

@@ -73,10 +73,10 @@ func New(from, to int) (*Resampler, error) {
 	if min(from, to) != narrow || wide != narrow && wide != 2*narrow && wide != 3*narrow {
 		return nil, fmt.Errorf("cannot convert from %d to %d samples a second: one must be 8000, the other 8000, 16000 or 24000", from, to)
 	}
-	r := &Resampler{factor: wide / narrow, up: to > from}
-	r.taps = filters[r.factor]
-	r.Reset()
-	return r, nil
+	resampler := &Resampler{factor: wide / narrow, up: to > from}
+	resampler.taps = filters[resampler.factor]
+	resampler.Reset()
+	return resampler, nil
 }
 
 // Reset forgets the past: the next sample is the first of a stream.

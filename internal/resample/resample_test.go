@@ -12,11 +12,11 @@ import (
 
 func newResampler(t *testing.T, from, to int) *Resampler {
 	t.Helper()
-	r, err := New(from, to)
+	resampler, err := New(from, to)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return resampler
 }
 
 func sine(hz, amplitude float64, rate, n int) []int16 {
@@ -167,10 +167,10 @@ func TestHowFramesAreCutMakesNoDifference(t *testing.T) {
 
 func TestNothingIsAllocated(t *testing.T) {
 	for _, rate := range []struct{ from, to int }{{8000, 8000}, {8000, 16000}, {8000, 24000}, {16000, 8000}, {24000, 8000}} {
-		r := newResampler(t, rate.from, rate.to)
+		resampler := newResampler(t, rate.from, rate.to)
 		in, out := make([]int16, rate.from/50), make([]int16, 0, rate.to/50+1)
-		r.Append(out, in)
-		if n := testing.AllocsPerRun(100, func() { r.Append(out, in) }); n != 0 {
+		resampler.Append(out, in)
+		if n := testing.AllocsPerRun(100, func() { resampler.Append(out, in) }); n != 0 {
 			t.Errorf("%d to %d: %v allocations", rate.from, rate.to, n)
 		}
 	}
@@ -187,13 +187,13 @@ func TestRatesThatCannotBeConverted(t *testing.T) {
 func BenchmarkAppend(b *testing.B) {
 	for _, rate := range []struct{ from, to int }{{16000, 8000}, {24000, 8000}, {8000, 16000}, {8000, 24000}} {
 		b.Run(fmt.Sprintf("%dto%d", rate.from, rate.to), func(b *testing.B) {
-			r, err := New(rate.from, rate.to)
+			resampler, err := New(rate.from, rate.to)
 			if err != nil {
 				b.Fatal(err)
 			}
 			in, out := make([]int16, rate.from/50), make([]int16, 0, rate.to/50+1)
 			for b.Loop() {
-				r.Append(out, in)
+				resampler.Append(out, in)
 			}
 		})
 	}

@@ -93,8 +93,8 @@ func FuzzRetryAfter(f *testing.F) {
 		f.Add(in)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if d := RetryAfter(http.Header{"Retry-After": {s}}, now); d < 0 || d > 24*time.Hour {
-			t.Errorf("RetryAfter(%q) = %s", s, d)
+		if wait := RetryAfter(http.Header{"Retry-After": {s}}, now); wait < 0 || wait > 24*time.Hour {
+			t.Errorf("RetryAfter(%q) = %s", s, wait)
 		}
 	})
 }

@@ -89,12 +89,12 @@ type Registry struct {
 
 // NewRegistry makes a Registry; reg may be nil.
 func NewRegistry(o Options, reg prometheus.Registerer) *Registry {
-	r := &Registry{options: o.withDefaults(), breakers: map[key]*breaker{}}
-	r.executor = r.newExecutor()
+	registry := &Registry{options: o.withDefaults(), breakers: map[key]*breaker{}}
+	registry.executor = registry.newExecutor()
 	if reg != nil {
-		reg.MustRegister(Collector(r.Counts))
+		reg.MustRegister(Collector(registry.Counts))
 	}
-	return r
+	return registry
 }
 
 // Do calls fn under the tenant's breaker for the dependency, again while its error is transient and tries are left. It
@@ -177,10 +177,10 @@ func (r *Registry) again(err error) bool {
 
 // delay is full jitter over an exponential ceiling, and never less than the server asked for.
 func (r *Registry) delay(exec failsafe.ExecutionAttempt[any]) time.Duration {
-	p := r.options.Policy
-	ceiling := p.MaxDelay
+	policy := r.options.Policy
+	ceiling := policy.MaxDelay
 	if n := exec.Attempts() - 1; n >= 0 && n < 30 {
-		ceiling = min(p.BaseDelay<<n, p.MaxDelay)
+		ceiling = min(policy.BaseDelay<<n, policy.MaxDelay)
 	}
 	wait := rand.N(ceiling + 1) //nolint:gosec // jitter needs no secrecy
 	var answer *HTTPError

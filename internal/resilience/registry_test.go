@@ -50,17 +50,17 @@ func TestRetry(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := NewRegistry(Options{}, nil)
+				registry := NewRegistry(Options{}, nil)
 				s := &script{answers: tc.answers}
 				begun := time.Now()
-				err := r.Do(t.Context(), "ns/t", "s3", s.call)
+				err := registry.Do(t.Context(), "ns/t", "s3", s.call)
 				if fmt.Sprint(err) != fmt.Sprint(tc.wantErr) {
 					t.Errorf("got %v, want %v", err, tc.wantErr)
 				}
 				if s.calls != tc.wantCalls {
 					t.Errorf("%d calls, want %d", s.calls, tc.wantCalls)
 				}
-				if d := cmp.Diff(tc.wantStats, r.Stats()); d != "" {
+				if d := cmp.Diff(tc.wantStats, registry.Stats()); d != "" {
 					t.Errorf("statistics (-want +got):\n%s", d)
 				}
 				if took := time.Since(begun); took < tc.wantAtLeast || took > tc.under {
@@ -73,39 +73,39 @@ func TestRetry(t *testing.T) {
 
 func TestBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := NewRegistry(Options{FailureThreshold: 3, OpenFor: time.Minute, Policy: Policy{MaxAttempts: 1}}, nil)
+		registry := NewRegistry(Options{FailureThreshold: 3, OpenFor: time.Minute, Policy: Policy{MaxAttempts: 1}}, nil)
 		down, up := &script{answers: []error{errDown}}, &script{answers: []error{nil}}
 		for range 3 {
-			if err := r.Do(t.Context(), "ns/t", "s3", down.call); !errors.Is(err, errDown) {
+			if err := registry.Do(t.Context(), "ns/t", "s3", down.call); !errors.Is(err, errDown) {
 				t.Fatal(err)
 			}
 		}
 		var open *OpenError
-		if err := r.Do(t.Context(), "ns/t", "s3", up.call); !errors.As(err, &open) || up.calls != 0 {
+		if err := registry.Do(t.Context(), "ns/t", "s3", up.call); !errors.As(err, &open) || up.calls != 0 {
 			t.Fatalf("got %v after %d calls, want a refusal", err, up.calls)
 		}
 		if left := time.Until(open.Until); left < 50*time.Second || left > 70*time.Second {
 			t.Errorf("refused for %s, want about a minute", left)
 		}
 		for _, other := range []struct{ tenant, dependency string }{{"ns/other", "s3"}, {"ns/t", "exotel"}} {
-			if err := r.Do(t.Context(), other.tenant, other.dependency, up.call); err != nil {
+			if err := registry.Do(t.Context(), other.tenant, other.dependency, up.call); err != nil {
 				t.Errorf("%v suffers too: %v", other, err)
 			}
 		}
 		time.Sleep(70 * time.Second)
-		if err := r.Do(t.Context(), "ns/t", "s3", down.call); !errors.Is(err, errDown) {
+		if err := registry.Do(t.Context(), "ns/t", "s3", down.call); !errors.Is(err, errDown) {
 			t.Errorf("the trial: %v", err)
 		}
-		if err := r.Do(t.Context(), "ns/t", "s3", up.call); !errors.As(err, &open) {
+		if err := registry.Do(t.Context(), "ns/t", "s3", up.call); !errors.As(err, &open) {
 			t.Errorf("after a failed trial: %v, want a refusal", err)
 		}
 		time.Sleep(70 * time.Second)
 		for range 2 {
-			if err := r.Do(t.Context(), "ns/t", "s3", up.call); err != nil {
+			if err := registry.Do(t.Context(), "ns/t", "s3", up.call); err != nil {
 				t.Errorf("recovered: %v", err)
 			}
 		}
-		if n := r.Stats().CircuitBreakerTriggered; n != 2 {
+		if n := registry.Stats().CircuitBreakerTriggered; n != 2 {
 			t.Errorf("opened %d times, want 2", n)
 		}
 	})
@@ -114,18 +114,18 @@ func TestBreaker(t *testing.T) {
 // TestHalfOpenBreaker checks that a breaker lets one call through as its trial, and no other until that has ended.
 func TestHalfOpenBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := NewRegistry(Options{FailureThreshold: 1, OpenFor: time.Minute, Policy: Policy{MaxAttempts: 1}}, nil)
-		_ = r.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown}}).call)
+		registry := NewRegistry(Options{FailureThreshold: 1, OpenFor: time.Minute, Policy: Policy{MaxAttempts: 1}}, nil)
+		_ = registry.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown}}).call)
 		time.Sleep(70 * time.Second)
 		end, trial := make(chan error), make(chan error, 1)
 		go func() {
-			trial <- r.Do(t.Context(), "ns/t", "s3", func(context.Context) error { return <-end })
+			trial <- registry.Do(t.Context(), "ns/t", "s3", func(context.Context) error { return <-end })
 		}()
 		synctest.Wait()
 		up := &script{answers: []error{nil}}
 		for range 10 {
 			var open *OpenError
-			if err := r.Do(t.Context(), "ns/t", "s3", up.call); !errors.As(err, &open) {
+			if err := registry.Do(t.Context(), "ns/t", "s3", up.call); !errors.As(err, &open) {
 				t.Errorf("beside the trial: %v, want a refusal", err)
 			}
 		}
@@ -136,7 +136,7 @@ func TestHalfOpenBreaker(t *testing.T) {
 		if err := <-trial; err != nil {
 			t.Errorf("the trial: %v", err)
 		}
-		if err := r.Do(t.Context(), "ns/t", "s3", up.call); err != nil {
+		if err := registry.Do(t.Context(), "ns/t", "s3", up.call); err != nil {
 			t.Errorf("after the trial: %v", err)
 		}
 	})
@@ -154,35 +154,35 @@ func TestBreakerNeutral(t *testing.T) {
 	for name, neutral := range map[string]func(*Registry) error{"cancelled": cancelled, "aborted": aborted} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := NewRegistry(Options{FailureThreshold: 2, Policy: Policy{MaxAttempts: 1}}, nil)
+				registry := NewRegistry(Options{FailureThreshold: 2, Policy: Policy{MaxAttempts: 1}}, nil)
 				down := &script{answers: []error{errDown}}
 				for range 10 {
-					_ = neutral(r)
+					_ = neutral(registry)
 				}
-				_ = r.Do(t.Context(), "ns/t", "s3", down.call)
-				_ = neutral(r) // between two failures: they still are in a row
-				_ = r.Do(t.Context(), "ns/t", "s3", down.call)
+				_ = registry.Do(t.Context(), "ns/t", "s3", down.call)
+				_ = neutral(registry) // between two failures: they still are in a row
+				_ = registry.Do(t.Context(), "ns/t", "s3", down.call)
 				var open *OpenError
-				if err := neutral(r); !errors.As(err, &open) {
+				if err := neutral(registry); !errors.As(err, &open) {
 					t.Fatalf("got %v, want a refusal", err)
 				}
 				time.Sleep(2 * time.Minute)
-				_ = neutral(r) // as the trial: it proves nothing
-				if err := r.Do(t.Context(), "ns/t", "s3", down.call); !errors.As(err, &open) {
+				_ = neutral(registry) // as the trial: it proves nothing
+				if err := registry.Do(t.Context(), "ns/t", "s3", down.call); !errors.As(err, &open) {
 					t.Errorf("got %v: the breaker closed for a trial without a result", err)
 				}
 			})
 		})
 	}
 	t.Run("an answer is a sign of life", func(t *testing.T) {
-		r := NewRegistry(Options{FailureThreshold: 2, Policy: Policy{MaxAttempts: 1}}, nil)
+		registry := NewRegistry(Options{FailureThreshold: 2, Policy: Policy{MaxAttempts: 1}}, nil)
 		for range 10 {
-			_ = r.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown}}).call)
-			if err := r.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{&HTTPError{Status: 404}}}).call); err == nil || err.Error() == "" {
+			_ = registry.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown}}).call)
+			if err := registry.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{&HTTPError{Status: 404}}}).call); err == nil || err.Error() == "" {
 				t.Fatal(err)
 			}
 		}
-		if n := r.Stats().CircuitBreakerTriggered; n != 0 {
+		if n := registry.Stats().CircuitBreakerTriggered; n != 0 {
 			t.Errorf("opened %d times", n)
 		}
 	})
@@ -190,53 +190,53 @@ func TestBreakerNeutral(t *testing.T) {
 
 func TestCancelledWhileWaiting(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	r := NewRegistry(Options{Policy: Policy{BaseDelay: time.Hour, MaxDelay: time.Hour}}, nil)
+	registry := NewRegistry(Options{Policy: Policy{BaseDelay: time.Hour, MaxDelay: time.Hour}}, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
-	err := r.Do(ctx, "ns/t", "s3", (&script{answers: []error{errDown}}).call)
+	err := registry.Do(ctx, "ns/t", "s3", (&script{answers: []error{errDown}}).call)
 	if !errors.Is(err, errDown) || time.Since(begun) > 5*time.Second {
 		t.Errorf("got %v after %s, want the last error at once", err, time.Since(begun))
 	}
 }
 
 func TestBoundedAndForgotten(t *testing.T) {
-	r := NewRegistry(Options{MaxBreakers: 3, FailureThreshold: 1, Policy: Policy{MaxAttempts: 1}}, nil)
+	registry := NewRegistry(Options{MaxBreakers: 3, FailureThreshold: 1, Policy: Policy{MaxAttempts: 1}}, nil)
 	down := &script{answers: []error{errDown}}
 	for i := range 10 {
-		_ = r.Do(t.Context(), fmt.Sprintf("ns/t%d", i), "s3", down.call)
+		_ = registry.Do(t.Context(), fmt.Sprintf("ns/t%d", i), "s3", down.call)
 		time.Sleep(time.Millisecond) // so that the order of use is plain
 	}
-	if n := len(r.breakers); n != 3 {
+	if n := len(registry.breakers); n != 3 {
 		t.Errorf("%d breakers, want 3", n)
 	}
 	var open *OpenError
 	for _, tenant := range []string{"ns/t7", "ns/t8", "ns/t9"} {
-		if err := r.Do(t.Context(), tenant, "s3", down.call); !errors.As(err, &open) {
+		if err := registry.Do(t.Context(), tenant, "s3", down.call); !errors.As(err, &open) {
 			t.Errorf("the breaker of %s, one of the newest, was dropped: %v", tenant, err)
 		}
 	}
-	r.Forget("ns/t9")
-	if err := r.Do(t.Context(), "ns/t9", "s3", down.call); !errors.Is(err, errDown) {
+	registry.Forget("ns/t9")
+	if err := registry.Do(t.Context(), "ns/t9", "s3", down.call); !errors.Is(err, errDown) {
 		t.Errorf("not forgotten: %v", err)
 	}
 }
 
 func TestConcurrent(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	r := NewRegistry(Options{Policy: Policy{BaseDelay: time.Microsecond, MaxDelay: time.Microsecond}}, nil)
+	registry := NewRegistry(Options{Policy: Policy{BaseDelay: time.Microsecond, MaxDelay: time.Microsecond}}, nil)
 	var wg sync.WaitGroup
 	for i := range 50 {
 		wg.Go(func() {
 			s := &script{answers: []error{io.ErrUnexpectedEOF, nil}}
-			if err := r.Do(t.Context(), fmt.Sprint(i%7), "s3", s.call); err != nil {
+			if err := registry.Do(t.Context(), fmt.Sprint(i%7), "s3", s.call); err != nil {
 				t.Error(err)
 			}
-			r.Forget(fmt.Sprint(i % 5))
+			registry.Forget(fmt.Sprint(i % 5))
 		})
 	}
 	wg.Wait()
-	if s := r.Stats(); s.TotalRetries != 50 || s.SuccessfulRetries != 50 {
-		t.Errorf("%+v", s)
+	if stats := registry.Stats(); stats.TotalRetries != 50 || stats.SuccessfulRetries != 50 {
+		t.Errorf("%+v", stats)
 	}
 }

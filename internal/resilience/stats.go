@@ -31,8 +31,8 @@ func (c Counts) Plus(o Counts) Counts {
 func Since(now, earlier map[string]Counts) map[string]Counts {
 	changed := map[string]Counts{}
 	for dependency, c := range now {
-		if d := c.Minus(earlier[dependency]); d != (Counts{}) {
-			changed[dependency] = d
+		if counts := c.Minus(earlier[dependency]); counts != (Counts{}) {
+			changed[dependency] = counts
 		}
 	}
 	return changed
@@ -68,11 +68,11 @@ func StatsOf(counts map[string]Counts) Stats {
 	for _, c := range counts {
 		sum = sum.Plus(c)
 	}
-	s := Stats{TotalRetries: sum.Retries, SuccessfulRetries: sum.Successful, FailedRetries: sum.Failed, CircuitBreakerTriggered: sum.BreakerOpened}
+	stats := Stats{TotalRetries: sum.Retries, SuccessfulRetries: sum.Successful, FailedRetries: sum.Failed, CircuitBreakerTriggered: sum.BreakerOpened}
 	if n := sum.Successful + sum.Failed; n > 0 {
-		s.RetrySuccessRate = float64(sum.Successful) / float64(n)
+		stats.RetrySuccessRate = float64(sum.Successful) / float64(n)
 	}
-	return s
+	return stats
 }
 
 // Counts returns a snapshot by dependency.

@@ -11,15 +11,15 @@ import (
 
 func TestCounts(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	r := NewRegistry(Options{FailureThreshold: 1, Policy: Policy{MaxAttempts: 2, BaseDelay: time.Microsecond, MaxDelay: time.Microsecond}}, reg)
-	if got := r.Counts(); len(got) != 0 {
+	registry := NewRegistry(Options{FailureThreshold: 1, Policy: Policy{MaxAttempts: 2, BaseDelay: time.Microsecond, MaxDelay: time.Microsecond}}, reg)
+	if got := registry.Counts(); len(got) != 0 {
 		t.Errorf("a new registry counts %v", got)
 	}
-	_ = r.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown}}).call)
-	_ = r.Do(t.Context(), "ns/t", "exotel", (&script{answers: []error{errDown, nil}}).call)
-	_ = r.Do(t.Context(), "ns/t", "agent", (&script{answers: []error{nil}}).call) // at once: nothing to count
+	_ = registry.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown}}).call)
+	_ = registry.Do(t.Context(), "ns/t", "exotel", (&script{answers: []error{errDown, nil}}).call)
+	_ = registry.Do(t.Context(), "ns/t", "agent", (&script{answers: []error{nil}}).call) // at once: nothing to count
 	want := map[string]Counts{"s3": {Retries: 1, Failed: 1, BreakerOpened: 1}, "exotel": {Retries: 1, Successful: 1}}
-	if d := cmp.Diff(want, r.Counts()); d != "" {
+	if d := cmp.Diff(want, registry.Counts()); d != "" {
 		t.Errorf("counts (-want +got):\n%s", d)
 	}
 	wantMetrics := map[string]float64{
@@ -35,15 +35,15 @@ func TestCounts(t *testing.T) {
 // What is announced is there from the start, and counts on.
 func TestAnnounce(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	r := NewRegistry(Options{FailureThreshold: 1, Policy: Policy{MaxAttempts: 1}}, reg)
-	r.Announce("s3")
+	registry := NewRegistry(Options{FailureThreshold: 1, Policy: Policy{MaxAttempts: 1}}, reg)
+	registry.Announce("s3")
 	want := map[string]float64{"caly_retries_total s3": 0, "caly_retried_calls_total s3 failure": 0, "caly_retried_calls_total s3 success": 0,
 		"caly_circuit_breaker_opened_total s3": 0}
 	if d := cmp.Diff(want, gathered(t, reg)); d != "" {
 		t.Errorf("before the first call (-want +got):\n%s", d)
 	}
-	_ = r.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown}}).call)
-	r.Announce("s3")
+	_ = registry.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown}}).call)
+	registry.Announce("s3")
 	want["caly_circuit_breaker_opened_total s3"] = 1
 	if d := cmp.Diff(want, gathered(t, reg)); d != "" {
 		t.Errorf("after a failure (-want +got):\n%s", d)
@@ -71,10 +71,10 @@ func gathered(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 
 // A snapshot must not change under its reader.
 func TestCountsAreACopy(t *testing.T) {
-	r := NewRegistry(Options{Policy: Policy{MaxAttempts: 2, BaseDelay: time.Microsecond, MaxDelay: time.Microsecond}}, nil)
-	call := func() { _ = r.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown, nil}}).call) }
+	registry := NewRegistry(Options{Policy: Policy{MaxAttempts: 2, BaseDelay: time.Microsecond, MaxDelay: time.Microsecond}}, nil)
+	call := func() { _ = registry.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown, nil}}).call) }
 	call()
-	before := r.Counts()
+	before := registry.Counts()
 	call()
 	if d := cmp.Diff(map[string]Counts{"s3": {Retries: 1, Successful: 1}}, before); d != "" {
 		t.Errorf("the earlier snapshot (-want +got):\n%s", d)

@@ -122,8 +122,8 @@ func (d *Dataplane) UserByID(ctx context.Context, tenant, id string) (u User, er
 
 // UserByEmail returns the user of a normalized email. ErrNotFound when the tenant has none.
 func (d *Operator) UserByEmail(ctx context.Context, tenant, email string) (User, error) {
-	c, err := d.credentials(ctx, tenant, `u.email = $2`, email)
-	return c.User, err
+	credentials, err := d.credentials(ctx, tenant, `u.email = $2`, email)
+	return credentials.User, err
 }
 
 // Credentials are what a password is checked against.
@@ -193,19 +193,19 @@ type Invitation struct {
 
 // Invite makes the account and the token of an invitation. ErrEmailTaken when there is an account.
 func (d *common) Invite(ctx context.Context, tenant string, i Invitation, by Origin) error {
-	u := i.User
-	u.PasswordHash, u.Verified = "", false
+	newUser := i.User
+	newUser.PasswordHash, newUser.Verified = "", false
 	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
-		if err := insertUser(ctx, tx, tenant, u); err != nil {
+		if err := insertUser(ctx, tx, tenant, newUser); err != nil {
 			return err
 		}
-		if _, err := insertResetToken(ctx, tx, tenant, u.Email, i.Token); err != nil {
+		if _, err := insertResetToken(ctx, tx, tenant, newUser.Email, i.Token); err != nil {
 			return err
 		}
 		if err := addMail(ctx, tx, tenant, i.Mail); err != nil {
 			return err
 		}
-		return insertAudit(ctx, tx, tenant, by.success(ActionUserInvited, u.Email))
+		return insertAudit(ctx, tx, tenant, by.success(ActionUserInvited, newUser.Email))
 	})
 }
 
@@ -225,11 +225,11 @@ func lockUser(ctx context.Context, tx pgx.Tx, tenant, id string) (User, error) {
 	if !ValidID(id) {
 		return User{}, ErrNotFound
 	}
-	u, err := scanUser(tx.QueryRow(ctx, `SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2 FOR NO KEY UPDATE`, tenant, id))
+	user, err := scanUser(tx.QueryRow(ctx, `SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2 FOR NO KEY UPDATE`, tenant, id))
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNotFound
 	}
-	return u, err
+	return user, err
 }
 
 // send puts the mail of a change into the outbox.
@@ -237,12 +237,12 @@ func send(ctx context.Context, tx pgx.Tx, tenant string, u User, mail MailFor) e
 	if mail == nil {
 		return nil
 	}
-	m, err := mail(u)
+	outboxMail, err := mail(u)
 	if err != nil {
 		return refusal("seal mail: " + err.Error())
 	}
-	if m == nil {
+	if outboxMail == nil {
 		return nil
 	}
-	return addMail(ctx, tx, tenant, m)
+	return addMail(ctx, tx, tenant, outboxMail)
 }

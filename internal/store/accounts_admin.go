@@ -28,10 +28,10 @@ func (d *Dataplane) SetUserRole(ctx context.Context, tenant string, c RoleChange
 		if err := insertRevocation(ctx, tx, tenant, id, ""); err != nil {
 			return err
 		}
-		a := by.success(ActionUserRoleChanged, u.Email)
-		a.Reason = "from " + u.Role + " to " + role
+		audit := by.success(ActionUserRoleChanged, u.Email)
+		audit.Reason = "from " + u.Role + " to " + role
 		u.Role = role
-		return insertAudit(ctx, tx, tenant, a)
+		return insertAudit(ctx, tx, tenant, audit)
 	})
 	return u, err
 }
@@ -73,17 +73,17 @@ func (d *common) SetUserDisabled(ctx context.Context, tenant string, c AccessCha
 // RevokeUser ends all of a user's sessions and access. It returns how many sessions. ErrNotFound when there is no such user.
 func (d *common) RevokeUser(ctx context.Context, tenant, id string, mail MailFor, by Origin) (n int, err error) {
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
-		u, err := lockUser(ctx, tx, tenant, id)
+		user, err := lockUser(ctx, tx, tenant, id)
 		if err != nil {
 			return err
 		}
 		if n, err = endUser(ctx, tx, tenant, id, EndRevoked); err != nil {
 			return err
 		}
-		if err := send(ctx, tx, tenant, u, mail); err != nil {
+		if err := send(ctx, tx, tenant, user, mail); err != nil {
 			return err
 		}
-		return insertAudit(ctx, tx, tenant, by.success(ActionSessionsRevoked, u.Email))
+		return insertAudit(ctx, tx, tenant, by.success(ActionSessionsRevoked, user.Email))
 	})
 	return n, err
 }

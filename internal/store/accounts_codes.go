@@ -56,11 +56,11 @@ func (d *Dataplane) Register(ctx context.Context, tenant string, r Registration,
 		if err := addAskedMail(ctx, tx, tenant, choose(fresh && known, r.Verify, r.Exists)); err != nil {
 			return err
 		}
-		a := by.success(ActionRegister, r.User.Email)
+		audit := by.success(ActionRegister, r.User.Email)
 		if !fresh {
-			a = by.failure(ActionRegister, r.User.Email, "the email has an account")
+			audit = by.failure(ActionRegister, r.User.Email, "the email has an account")
 		}
-		return insertAudit(ctx, tx, tenant, a)
+		return insertAudit(ctx, tx, tenant, audit)
 	})
 }
 

@@ -62,9 +62,9 @@ func TestRegisterOver(t *testing.T) {
 		"verified": {func(t *testing.T, p *people) { p.register(t, "first", "111111", "1"); p.verify(t, "111111") },
 			"exists2", "first", "viewer", 0},
 		"invited": {func(t *testing.T, p *people) {
-			u := store.NewUser{ID: store.NewID(), Email: "jane@acme.example", Role: store.RoleAdmin}
+			newUser := store.NewUser{ID: store.NewID(), Email: "jane@acme.example", Role: store.RoleAdmin}
 			if err := p.dataplane.Invite(t.Context(), acme, store.Invitation{
-				User:  u,
+				User:  newUser,
 				Token: token("t"),
 				Mail:  letter("invitation"),
 			}, p.by); err != nil {
@@ -164,15 +164,15 @@ func (p *people) resend(t *testing.T, code string) {
 
 // TestCodeUnderConcurrency : many guesses at once count one by one, and a right code verifies once.
 func TestCodeUnderConcurrency(t *testing.T) {
-	p := newPeople(t)
-	p.register(t, hash, "111111", "1")
+	people := newPeople(t)
+	people.register(t, hash, "111111", "1")
 	var wg sync.WaitGroup
 	var good atomic.Int32
 	try := func(code string) {
-		ok, err := p.dataplane.VerifyEmail(context.Background(), acme, store.Verification{
+		ok, err := people.dataplane.VerifyEmail(context.Background(), acme, store.Verification{
 			Email: "jane@acme.example",
 			Hash:  digest(code),
-		}, p.by)
+		}, people.by)
 		if err != nil {
 			t.Error(err)
 		}
@@ -184,10 +184,10 @@ func TestCodeUnderConcurrency(t *testing.T) {
 		wg.Go(func() { try(fmt.Sprint("00000", i)) })
 	}
 	wg.Wait()
-	if n := p.one(t, `SELECT count(*) FROM audit_log WHERE reason = 'wrong code'`); n != store.MaxCodeTries || good.Load() != 0 {
+	if n := people.one(t, `SELECT count(*) FROM audit_log WHERE reason = 'wrong code'`); n != store.MaxCodeTries || good.Load() != 0 {
 		t.Errorf("%d guesses counted, %d verified; want %d and 0", n, good.Load(), store.MaxCodeTries)
 	}
-	p.resend(t, "222222")
+	people.resend(t, "222222")
 	for range 30 {
 		wg.Go(func() { try("222222") })
 	}
@@ -298,17 +298,17 @@ func (p *people) change(t *testing.T) {
 func TestResetOnceUnderConcurrency(t *testing.T) {
 	for name, tokens := range map[string][]string{"one token": {"t1"}, "three tokens": {"t1", "t2", "t3"}} {
 		t.Run(name, func(t *testing.T) {
-			p := newPeople(t)
-			p.add(t, "jane@acme.example", store.RoleViewer)
+			people := newPeople(t)
+			people.add(t, "jane@acme.example", store.RoleViewer)
 			for _, name := range tokens {
-				p.request(t, name)
+				people.request(t, name)
 			}
 			won := make(chan string, 20)
 			var wg sync.WaitGroup
 			for i := range 20 {
 				wg.Go(func() {
 					newHash := fmt.Sprint("hash", i)
-					switch err := p.reset(tokens[i%len(tokens)], newHash); {
+					switch err := people.reset(tokens[i%len(tokens)], newHash); {
 					case err == nil:
 						won <- newHash
 					case !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrUnavailable): // the latter: a deadlock was resolved
@@ -320,7 +320,7 @@ func TestResetOnceUnderConcurrency(t *testing.T) {
 			if len(won) != 1 {
 				t.Fatalf("%d set the password, want 1", len(won))
 			}
-			if got, want := p.text(t, `SELECT password_hash FROM users`), <-won; got != want {
+			if got, want := people.text(t, `SELECT password_hash FROM users`), <-won; got != want {
 				t.Errorf("the password is %s, and %s was told that it is his", got, want)
 			}
 		})

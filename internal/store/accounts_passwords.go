@@ -25,11 +25,11 @@ func (d *Dataplane) RequestReset(ctx context.Context, tenant string, r ResetRequ
 		if err := addAskedMail(ctx, tx, tenant, choose(known, r.Mail, r.Other)); err != nil {
 			return err
 		}
-		a := by.success(ActionPasswordResetRequested, r.Email)
+		audit := by.success(ActionPasswordResetRequested, r.Email)
 		if !known {
-			a = by.failure(ActionPasswordResetRequested, r.Email, "no such account")
+			audit = by.failure(ActionPasswordResetRequested, r.Email, "no such account")
 		}
-		return insertAudit(ctx, tx, tenant, a)
+		return insertAudit(ctx, tx, tenant, audit)
 	})
 }
 
@@ -126,7 +126,7 @@ func (d *Dataplane) ChangePassword(
 	ctx context.Context, tenant string, c PasswordChange, by Origin,
 ) (ended []string, err error) {
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
-		u, err := scanUser(tx.QueryRow(ctx, `SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2 AND password_hash = $3
+		user, err := scanUser(tx.QueryRow(ctx, `SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2 AND password_hash = $3
 			AND disabled_at IS NULL FOR NO KEY UPDATE`, tenant, c.UserID, c.SeenHash))
 		if err != nil {
 			return err
@@ -136,10 +136,10 @@ func (d *Dataplane) ChangePassword(
 		}
 		others := sessionsOf{UserID: c.UserID, Except: by.SessionID}
 		set := passwordSet{hash: c.NewHash, end: others, reason: EndPasswordChanged, mail: c.Mail}
-		if ended, err = set.apply(ctx, tx, tenant, u); err != nil {
+		if ended, err = set.apply(ctx, tx, tenant, user); err != nil {
 			return err
 		}
-		return insertAudit(ctx, tx, tenant, by.success(ActionPasswordChanged, u.Email))
+		return insertAudit(ctx, tx, tenant, by.success(ActionPasswordChanged, user.Email))
 	})
 	return ended, err
 }

@@ -42,11 +42,11 @@ const hash = "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$MTIzNDU2Nzg5MDE
 // add makes a verified user of acme and returns the id.
 func (p *people) add(t *testing.T, email, role string) string {
 	t.Helper()
-	u := store.NewUser{ID: store.NewID(), Email: email, PasswordHash: hash, Role: role, Verified: true}
-	if err := p.oper.CreateUser(t.Context(), acme, u, store.Origin{}); err != nil {
+	newUser := store.NewUser{ID: store.NewID(), Email: email, PasswordHash: hash, Role: role, Verified: true}
+	if err := p.oper.CreateUser(t.Context(), acme, newUser, store.Origin{}); err != nil {
 		t.Fatal(err)
 	}
-	return u.ID
+	return newUser.ID
 }
 
 func newSession(userID string) store.NewSession {
@@ -109,17 +109,17 @@ func TestNewID(t *testing.T) {
 }
 
 func TestUsers(t *testing.T) {
-	p := newPeople(t)
-	id := p.add(t, "jane@acme.example", store.RoleAgent)
-	err := p.oper.CreateUser(t.Context(), acme, store.NewUser{ID: store.NewID(), Email: "jane@acme.example", Role: store.RoleAdmin}, p.by)
+	people := newPeople(t)
+	id := people.add(t, "jane@acme.example", store.RoleAgent)
+	err := people.oper.CreateUser(t.Context(), acme, store.NewUser{ID: store.NewID(), Email: "jane@acme.example", Role: store.RoleAdmin}, people.by)
 	if !errors.Is(err, store.ErrEmailTaken) {
 		t.Errorf("a second account of one email: %v", err)
 	}
-	err = p.oper.CreateUser(t.Context(), globex, store.NewUser{ID: store.NewID(), Email: "jane@acme.example", Role: store.RoleAdmin}, p.by)
+	err = people.oper.CreateUser(t.Context(), globex, store.NewUser{ID: store.NewID(), Email: "jane@acme.example", Role: store.RoleAdmin}, people.by)
 	if err != nil {
 		t.Errorf("the same email in another tenant: %v", err)
 	}
-	got, err := p.oper.UserByEmail(t.Context(), acme, "jane@acme.example")
+	got, err := people.oper.UserByEmail(t.Context(), acme, "jane@acme.example")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,22 +127,22 @@ func TestUsers(t *testing.T) {
 	if d := cmp.Diff(want, got, cmpopts.IgnoreFields(store.User{}, "VerifiedAt", "CreatedAt", "UpdatedAt")); d != "" || !got.Verified() || got.Disabled() {
 		t.Errorf("user (-want +got):\n%s", d)
 	}
-	if n := p.one(t, `SELECT count(*) FROM audit_log WHERE action = 'user_created' AND outcome = 'success'`); n != 2 {
+	if n := people.one(t, `SELECT count(*) FROM audit_log WHERE action = 'user_created' AND outcome = 'success'`); n != 2 {
 		t.Errorf("%d audit rows, want 2", n)
 	}
 }
 
 func TestListUsersPages(t *testing.T) {
-	p := newPeople(t)
+	people := newPeople(t)
 	var want []string
 	for i := range 7 {
 		email := fmt.Sprintf("u%d@acme.example", i)
-		p.add(t, email, store.RoleViewer)
+		people.add(t, email, store.RoleViewer)
 		want = append(want, email)
 	}
 	var got []string
 	for after := (store.UserCursor{}); ; {
-		page, err := p.dataplane.ListUsers(t.Context(), acme, after, 3)
+		page, err := people.dataplane.ListUsers(t.Context(), acme, after, 3)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -212,24 +212,24 @@ func TestLastAdminStays(t *testing.T) {
 }
 
 func TestOperatorMayEndTheLastAdmin(t *testing.T) {
-	p := newPeople(t)
-	id := p.add(t, "a@acme.example", store.RoleAdmin)
-	if _, err := p.dataplane.SetUserDisabled(t.Context(), acme, store.AccessChange{
+	people := newPeople(t)
+	id := people.add(t, "a@acme.example", store.RoleAdmin)
+	if _, err := people.dataplane.SetUserDisabled(t.Context(), acme, store.AccessChange{
 		UserID:    id,
 		Disabled:  true,
 		KeepAdmin: true,
-	}, p.by); !errors.Is(err, store.ErrLastAdmin) {
+	}, people.by); !errors.Is(err, store.ErrLastAdmin) {
 		t.Errorf("through the API: %v", err)
 	}
-	if u, err := p.oper.SetUserDisabled(t.Context(), acme, store.AccessChange{
+	if user, err := people.oper.SetUserDisabled(t.Context(), acme, store.AccessChange{
 		UserID:   id,
 		Disabled: true,
-	}, p.by); err != nil || !u.Disabled() {
+	}, people.by); err != nil || !user.Disabled() {
 		t.Errorf("by the operator: %v", err)
 	}
-	if u, err := p.oper.SetUserDisabled(t.Context(), acme, store.AccessChange{
+	if user, err := people.oper.SetUserDisabled(t.Context(), acme, store.AccessChange{
 		UserID: id,
-	}, p.by); err != nil || u.Disabled() {
+	}, people.by); err != nil || user.Disabled() {
 		t.Errorf("and back: %v", err)
 	}
 }
@@ -287,39 +287,39 @@ func TestEndOfAUser(t *testing.T) {
 }
 
 func TestRoleChangeRevokesAccess(t *testing.T) {
-	p := newPeople(t)
-	id := p.add(t, "jane@acme.example", store.RoleAdmin)
-	p.add(t, "joe@acme.example", store.RoleAdmin)
-	p.signIn(t, id)
+	people := newPeople(t)
+	id := people.add(t, "jane@acme.example", store.RoleAdmin)
+	people.add(t, "joe@acme.example", store.RoleAdmin)
+	people.signIn(t, id)
 	for range 2 { // the second changes nothing
-		u, err := p.dataplane.SetUserRole(t.Context(), acme, store.RoleChange{
+		user, err := people.dataplane.SetUserRole(t.Context(), acme, store.RoleChange{
 			UserID:    id,
 			Role:      store.RoleViewer,
 			KeepAdmin: true,
-		}, p.by)
-		if err != nil || u.Role != store.RoleViewer {
-			t.Fatalf("%+v, %v", u, err)
+		}, people.by)
+		if err != nil || user.Role != store.RoleViewer {
+			t.Fatalf("%+v, %v", user, err)
 		}
 	}
-	if n := p.one(t, `SELECT count(*) FROM revocations WHERE user_id = $1`, id); n != 1 {
+	if n := people.one(t, `SELECT count(*) FROM revocations WHERE user_id = $1`, id); n != 1 {
 		t.Errorf("%d revocations, want 1", n)
 	}
-	if n := p.one(t, `SELECT count(*) FROM login_sessions WHERE ended_at IS NULL`); n != 1 {
+	if n := people.one(t, `SELECT count(*) FROM login_sessions WHERE ended_at IS NULL`); n != 1 {
 		t.Errorf("%d live sessions, want the one", n)
 	}
-	if got := p.text(t, `SELECT reason FROM audit_log WHERE action = 'user_role_changed'`); got != "from admin to viewer" {
+	if got := people.text(t, `SELECT reason FROM audit_log WHERE action = 'user_role_changed'`); got != "from admin to viewer" {
 		t.Errorf("the audit log says %q", got)
 	}
 }
 
 func TestSuspensionRevokesTheTenantOnce(t *testing.T) {
-	p := newPeople(t)
+	people := newPeople(t)
 	for i, suspended := range []bool{false, true, true, false, false, true} {
-		if err := p.oper.SuspendTenant(t.Context(), acme, suspended); err != nil {
+		if err := people.oper.SuspendTenant(t.Context(), acme, suspended); err != nil {
 			t.Fatal(i, err)
 		}
 	}
-	if n := p.one(t, `SELECT count(*) FROM revocations WHERE tenant = $1 AND user_id IS NULL AND session_id IS NULL`, acme); n != 2 {
+	if n := people.one(t, `SELECT count(*) FROM revocations WHERE tenant = $1 AND user_id IS NULL AND session_id IS NULL`, acme); n != 2 {
 		t.Errorf("%d revocations, want 2", n)
 	}
 }
@@ -331,14 +331,14 @@ var accountTables = []string{"users", "email_codes", "login_sessions", "refresh_
 func (p *people) fill(t *testing.T, tenant string) {
 	t.Helper()
 	ctx := t.Context()
-	u := store.NewUser{ID: store.NewID(), Email: "joe@acme.example", PasswordHash: hash, Role: store.RoleAdmin, Verified: true}
-	n := newSession(u.ID)
+	newUser := store.NewUser{ID: store.NewID(), Email: "joe@acme.example", PasswordHash: hash, Role: store.RoleAdmin, Verified: true}
+	n := newSession(newUser.ID)
 	reg := store.Registration{User: store.NewUser{ID: store.NewID(), Email: "jane@acme.example", PasswordHash: hash, Role: store.RoleViewer},
 		Code: store.EmailCode{Hash: digest("code"), Lifetime: time.Minute}, Verify: letter("verify"), Exists: letter("exists")}
 	_, started := error(nil), error(nil)
-	err := errors.Join(p.oper.CreateUser(ctx, tenant, u, p.by), p.dataplane.Register(ctx, tenant, reg, p.by),
+	err := errors.Join(p.oper.CreateUser(ctx, tenant, newUser, p.by), p.dataplane.Register(ctx, tenant, reg, p.by),
 		p.dataplane.RequestReset(ctx, tenant, store.ResetRequest{
-			Email: u.Email,
+			Email: newUser.Email,
 			Token: token("t"),
 			Mail:  letter("reset"),
 			Other: letter("none"),
@@ -348,7 +348,7 @@ func (p *people) fill(t *testing.T, tenant string) {
 	}
 	if err = errors.Join(err, started); err == nil {
 		err = p.dataplane.EndSession(ctx, tenant, store.SessionEnd{
-			UserID:    u.ID,
+			UserID:    newUser.ID,
 			SessionID: n.ID,
 			Reason:    store.EndLogout,
 			Action:    store.ActionLogout,
@@ -365,17 +365,17 @@ func (p *people) fill(t *testing.T, tenant string) {
 }
 
 func TestDeleteTenantLeavesNoAccounts(t *testing.T) {
-	p := newPeople(t)
-	p.fill(t, acme)
-	p.fill(t, globex)
-	if err := p.oper.DeleteTenant(t.Context(), acme); err != nil {
+	people := newPeople(t)
+	people.fill(t, acme)
+	people.fill(t, globex)
+	if err := people.oper.DeleteTenant(t.Context(), acme); err != nil {
 		t.Fatal(err)
 	}
 	for _, table := range accountTables {
-		if n := p.one(t, `SELECT count(*) FROM `+table+` WHERE tenant = $1`, acme); n != 0 {
+		if n := people.one(t, `SELECT count(*) FROM `+table+` WHERE tenant = $1`, acme); n != 0 {
 			t.Errorf("%d rows left in %s", n, table)
 		}
-		if n := p.one(t, `SELECT count(*) FROM `+table+` WHERE tenant = $1`, globex); n == 0 {
+		if n := people.one(t, `SELECT count(*) FROM `+table+` WHERE tenant = $1`, globex); n == 0 {
 			t.Errorf("the other tenant's rows in %s are gone", table)
 		}
 	}
@@ -384,9 +384,9 @@ func TestDeleteTenantLeavesNoAccounts(t *testing.T) {
 // TestAccountsAreBoundToTheTenant : the data plane's role sees and writes rows of the transaction's tenant, of none without one, and
 // deletes nothing that is kept.
 func TestAccountsAreBoundToTheTenant(t *testing.T) {
-	p := newPeople(t)
-	p.fill(t, acme)
-	conn, err := pgx.Connect(t.Context(), p.pg.DataplaneDSN)
+	people := newPeople(t)
+	people.fill(t, acme)
+	conn, err := pgx.Connect(t.Context(), people.pg.DataplaneDSN)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -421,54 +421,54 @@ func TestAccountsAreBoundToTheTenant(t *testing.T) {
 
 // TestOtherTenantsIDs : with the ids of another tenant nothing is found, and nothing changes.
 func TestOtherTenantsIDs(t *testing.T) {
-	p := newPeople(t)
-	id := p.add(t, "jane@acme.example", store.RoleAgent)
-	st := p.signIn(t, id)
-	before := p.text(t, `SELECT string_agg(u::text || s::text, ',') FROM users u, login_sessions s`)
-	ctx, db := t.Context(), p.dataplane
+	people := newPeople(t)
+	id := people.add(t, "jane@acme.example", store.RoleAgent)
+	st := people.signIn(t, id)
+	before := people.text(t, `SELECT string_agg(u::text || s::text, ',') FROM users u, login_sessions s`)
+	ctx, db := t.Context(), people.dataplane
 	if err := db.RequestReset(ctx, acme, store.ResetRequest{
 		Email: "jane@acme.example",
 		Token: token("t"),
 		Mail:  letter("m"),
 		Other: letter("o"),
-	}, p.by); err != nil {
+	}, people.by); err != nil {
 		t.Fatal(err)
 	}
 	for name, try := range map[string]func() error{
 		"user by id":    func() error { _, err := db.UserByID(ctx, globex, id); return err },
-		"user by email": func() error { _, err := p.oper.UserByEmail(ctx, globex, "jane@acme.example"); return err },
+		"user by email": func() error { _, err := people.oper.UserByEmail(ctx, globex, "jane@acme.example"); return err },
 		"credentials":   func() error { _, err := db.CredentialsByID(ctx, globex, id); return err },
 		"role": func() error {
 			_, err := db.SetUserRole(ctx, globex, store.RoleChange{
 				UserID: id,
 				Role:   store.RoleAdmin,
-			}, p.by)
+			}, people.by)
 			return err
 		},
 		"disable": func() error {
 			_, err := db.SetUserDisabled(ctx, globex, store.AccessChange{
 				UserID:   id,
 				Disabled: true,
-			}, p.by)
+			}, people.by)
 			return err
 		},
-		"revoke":  func() error { _, err := db.RevokeUser(ctx, globex, id, nil, p.by); return err },
-		"session": func() error { _, err := db.StartSession(ctx, globex, newSession(id), p.by); return err },
+		"revoke":  func() error { _, err := db.RevokeUser(ctx, globex, id, nil, people.by); return err },
+		"session": func() error { _, err := db.StartSession(ctx, globex, newSession(id), people.by); return err },
 		"end session": func() error {
 			return db.EndSession(ctx, globex, store.SessionEnd{
 				UserID:    id,
 				SessionID: st.Session.ID,
 				Reason:    "x",
 				Action:    "logout",
-			}, p.by)
+			}, people.by)
 		},
-		"end sessions": func() error { _, err := db.EndSessions(ctx, globex, id, p.by); return err },
+		"end sessions": func() error { _, err := db.EndSessions(ctx, globex, id, people.by); return err },
 		"reset owner":  func() error { _, err := db.ResetTokenOwner(ctx, globex, digest("t")); return err },
 		"reset": func() error {
 			_, _, err := db.ResetPassword(ctx, globex, store.PasswordReset{
 				TokenHash: digest("t"),
 				NewHash:   "x",
-			}, p.by)
+			}, people.by)
 			return err
 		},
 		"change": func() error {
@@ -476,7 +476,7 @@ func TestOtherTenantsIDs(t *testing.T) {
 				UserID:   id,
 				SeenHash: hash,
 				NewHash:  "x",
-			}, p.by)
+			}, people.by)
 			return err
 		},
 		"id of no shape": func() error { _, err := db.UserByID(ctx, acme, "1' OR true--"); return err },
@@ -485,7 +485,7 @@ func TestOtherTenantsIDs(t *testing.T) {
 				SessionID: st.Session.ID,
 				TokenHash: digest("x"),
 				Decide:    func(store.RefreshState) store.Rotation { return store.RotateEnd },
-			}, p.by)
+			}, people.by)
 			return err
 		},
 	} {
@@ -499,7 +499,7 @@ func TestOtherTenantsIDs(t *testing.T) {
 	if list, err := db.ListUsers(ctx, globex, store.UserCursor{}, 10); err != nil || len(list) != 0 {
 		t.Errorf("users: %v, %v", list, err)
 	}
-	if after := p.text(t, `SELECT string_agg(u::text || s::text, ',') FROM users u, login_sessions s`); after != before {
+	if after := people.text(t, `SELECT string_agg(u::text || s::text, ',') FROM users u, login_sessions s`); after != before {
 		t.Errorf("rows changed from %s to %s", before, after)
 	}
 	if _, err := db.UserByID(ctx, acme+","+globex, id); err == nil {
@@ -508,42 +508,42 @@ func TestOtherTenantsIDs(t *testing.T) {
 }
 
 func TestSweepAccounts(t *testing.T) {
-	p := newPeople(t)
-	p.fill(t, acme)
-	if n, err := p.oper.SweepAccounts(t.Context(), store.DefaultKeep, 100); err != nil || n != 0 {
+	people := newPeople(t)
+	people.fill(t, acme)
+	if n, err := people.oper.SweepAccounts(t.Context(), store.DefaultKeep, 100); err != nil || n != 0 {
 		t.Fatalf("%d rows went that are in use, %v", n, err)
 	}
 	old := `now() - interval '400 days'`
 	for table, column := range map[string]string{"email_codes": "expires_at", "password_reset_tokens": "expires_at", "refresh_token_blacklist": "expires_at",
 		"login_sessions": "expires_at", "audit_log": "at"} {
-		p.exec(t, `UPDATE `+table+` SET `+column+` = `+old)
+		people.exec(t, `UPDATE `+table+` SET `+column+` = `+old)
 	}
-	p.exec(t, `UPDATE users SET updated_at = `+old)
-	if _, err := p.oper.SweepAccounts(t.Context(), store.DefaultKeep, 100); err != nil {
+	people.exec(t, `UPDATE users SET updated_at = `+old)
+	if _, err := people.oper.SweepAccounts(t.Context(), store.DefaultKeep, 100); err != nil {
 		t.Fatal(err)
 	}
 	for _, table := range []string{"email_codes", "password_reset_tokens", "refresh_token_blacklist", "login_sessions", "audit_log"} {
-		if n := p.one(t, `SELECT count(*) FROM `+table); n != 0 {
+		if n := people.one(t, `SELECT count(*) FROM `+table); n != 0 {
 			t.Errorf("%d rows left in %s", n, table)
 		}
 	}
-	if got := p.text(t, `SELECT string_agg(email, ' ') FROM users`); got != "joe@acme.example" {
+	if got := people.text(t, `SELECT string_agg(email, ' ') FROM users`); got != "joe@acme.example" {
 		t.Errorf("the users left are %q, want the verified one", got)
 	}
 }
 
 func TestSweepAccountsIsBounded(t *testing.T) {
-	p := newPeople(t)
+	people := newPeople(t)
 	for i := range 5 {
-		p.add(t, fmt.Sprintf("u%d@acme.example", i), store.RoleViewer)
+		people.add(t, fmt.Sprintf("u%d@acme.example", i), store.RoleViewer)
 	}
-	p.exec(t, `UPDATE audit_log SET at = now() - interval '400 days' WHERE id <= (SELECT min(id) + 2 FROM audit_log)`)
+	people.exec(t, `UPDATE audit_log SET at = now() - interval '400 days' WHERE id <= (SELECT min(id) + 2 FROM audit_log)`)
 	for _, want := range []int64{2, 1, 0} {
-		if n, err := p.oper.SweepAccounts(t.Context(), store.DefaultKeep, 2); err != nil || n != want {
+		if n, err := people.oper.SweepAccounts(t.Context(), store.DefaultKeep, 2); err != nil || n != want {
 			t.Errorf("%d rows, %v; want %d", n, err, want)
 		}
 	}
-	if _, err := store.AsOperator(p.dataplane).SweepAccounts(t.Context(), store.DefaultKeep, 2); err == nil {
+	if _, err := store.AsOperator(people.dataplane).SweepAccounts(t.Context(), store.DefaultKeep, 2); err == nil {
 		t.Error("the data plane may prune")
 	}
 }

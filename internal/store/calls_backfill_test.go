@@ -23,19 +23,19 @@ func (f *fixture) ingest(t *testing.T, events ...store.Event) {
 }
 
 func TestKnownCalls(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	const url = "https://recordings.exotel.com/x/a.mp3"
 	ended := newEvent(acme, "ended", "terminal", store.CallBusy, url)
 	ended.Call.EndedAt = time.Now()
 	dead := func(sid, source string) store.Event {
-		e := newEvent(acme, sid, "terminal", store.CallCompleted, "")
-		e.Source, e.DeadReason, e.DedupKey = source, "source_refused", sha256.Sum256([]byte(sid+source))
-		return e
+		event := newEvent(acme, sid, "terminal", store.CallCompleted, "")
+		event.Source, event.DeadReason, event.DedupKey = source, "source_refused", sha256.Sum256([]byte(sid+source))
+		return event
 	}
-	f.ingest(t, ended, newEvent(acme, "no-end", "terminal", store.CallCompleted, ""), newEvent(acme, "answered", "answered", store.CallInProgress, ""),
+	fixture.ingest(t, ended, newEvent(acme, "no-end", "terminal", store.CallCompleted, ""), newEvent(acme, "answered", "answered", store.CallInProgress, ""),
 		dead("dead", "backfill"), dead("dead-webhook", "webhook"), newEvent(acme, "both", "terminal", store.CallCompleted, ""), dead("both", "backfill"),
 		newEvent(globex, "globex", "terminal", store.CallCompleted, ""), newEvent(acme, "unasked", "terminal", store.CallCompleted, ""))
-	got, err := f.oper.KnownCalls(t.Context(), acme, []string{"ended", "no-end", "answered", "dead", "dead-webhook", "both", "globex", "nobody", "ended"})
+	got, err := fixture.oper.KnownCalls(t.Context(), acme, []string{"ended", "no-end", "answered", "dead", "dead-webhook", "both", "globex", "nobody", "ended"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,12 +50,12 @@ func TestKnownCalls(t *testing.T) {
 
 // TestSuspects : ten calls, one a minute, and some that are none.
 func TestSuspects(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	now := time.Now().Truncate(time.Second)
 	open := func(tenant, sid string, state store.CallState, age time.Duration) {
-		e := newEvent(tenant, sid, "answered", state, "")
-		e.Call.StartedAt = now.Add(-age)
-		f.ingest(t, e)
+		event := newEvent(tenant, sid, "answered", state, "")
+		event.Call.StartedAt = now.Add(-age)
+		fixture.ingest(t, event)
 	}
 	for i := range 10 {
 		open(acme, fmt.Sprint("c", i), store.CallInProgress, time.Hour-time.Duration(i)*time.Minute)
@@ -68,14 +68,14 @@ func TestSuspects(t *testing.T) {
 	legs := newEvent(acme, "legs", "", store.CallUnknown, "") // a dialled leg has ended, and perhaps not the call
 	legs.Call.StartedAt = now.Add(-31 * time.Minute)
 	legs.Legs = []store.Leg{{Kind: store.LegDial, Key: "dial:1", State: store.CallNoAnswer, Called: true}}
-	f.ingest(t, legs)
-	f.ingest(t, newEvent(acme, "heard-of", "answered", store.CallInProgress, "")) // no start: it counts from when it was heard of
-	f.exec(t, `UPDATE calls SET created_at = now() - interval '30 minutes' WHERE call_sid = 'heard-of'`)
+	fixture.ingest(t, legs)
+	fixture.ingest(t, newEvent(acme, "heard-of", "answered", store.CallInProgress, "")) // no start: it counts from when it was heard of
+	fixture.exec(t, `UPDATE calls SET created_at = now() - interval '30 minutes' WHERE call_sid = 'heard-of'`)
 
 	var got []string
 	var after store.Suspect
 	for page := 0; ; page++ {
-		list, err := f.oper.Suspects(t.Context(), acme, store.SuspectQuery{
+		list, err := fixture.oper.Suspects(t.Context(), acme, store.SuspectQuery{
 			From:  now.Add(-24 * time.Hour),
 			To:    now.Add(-15 * time.Minute),
 			After: after,
@@ -98,8 +98,8 @@ func TestSuspects(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("suspects (-want +got):\n%s", d)
 	}
-	f.exec(t, `UPDATE calls SET state = 6, whole_weight = 5::bigint << 44 | 6 WHERE state < 4`)
-	if list, err := f.oper.Suspects(t.Context(), acme, store.SuspectQuery{
+	fixture.exec(t, `UPDATE calls SET state = 6, whole_weight = 5::bigint << 44 | 6 WHERE state < 4`)
+	if list, err := fixture.oper.Suspects(t.Context(), acme, store.SuspectQuery{
 		From:  now.Add(-24 * time.Hour),
 		To:    now,
 		Limit: 5,
@@ -111,12 +111,12 @@ func TestSuspects(t *testing.T) {
 
 // TestSuspectsReadAnIndex : the few calls whose end is not known are found without the many others.
 func TestSuspectsReadAnIndex(t *testing.T) {
-	f := newFixture(t)
-	f.exec(t, `INSERT INTO calls (tenant, call_sid, started_at, state, whole_weight) SELECT $1, 'c' || n,
+	fixture := newFixture(t)
+	fixture.exec(t, `INSERT INTO calls (tenant, call_sid, started_at, state, whole_weight) SELECT $1, 'c' || n,
 		now() - n * interval '1 second', CASE WHEN n % 4000 = 0 THEN 6 ELSE 5 END,
 		CASE WHEN n % 4000 = 0 THEN 0 ELSE 5::bigint << 44 | 5 END FROM generate_series(1, 20000) n`, acme)
-	f.exec(t, `ANALYZE calls`)
-	db, err := store.OpenOperator(t.Context(), f.pg.OperatorDSN, store.Options{MaxConns: 1})
+	fixture.exec(t, `ANALYZE calls`)
+	db, err := store.OpenOperator(t.Context(), fixture.pg.OperatorDSN, store.Options{MaxConns: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestSuspectsReadAnIndex(t *testing.T) {
 	}
 	db.Close()
 	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-		if n := f.one(t, `SELECT idx_scan::int FROM pg_stat_user_indexes WHERE indexrelname = 'calls_unended'`); n == 8 {
+		if n := fixture.one(t, `SELECT idx_scan::int FROM pg_stat_user_indexes WHERE indexrelname = 'calls_unended'`); n == 8 {
 			return
 		} else if time.Since(start) > 10*time.Second {
 			t.Fatalf("%v of 8 queries used the index", n)

@@ -24,8 +24,8 @@ func (e *Event) statements() (whole outcome.Statement, legs outcome.Weight) {
 		Talked: e.Call.ConversationSeconds > 0}
 	legs = outcome.Statement{State: e.Stage, At: e.SaidAt}.Weight()
 	for i := range e.Legs {
-		if l := &e.Legs[i]; l.Called {
-			legs = max(legs, l.statement(e.SaidAt).Weight())
+		if leg := &e.Legs[i]; leg.Called {
+			legs = max(legs, leg.statement(e.SaidAt).Weight())
 		}
 	}
 	return whole, legs
@@ -82,9 +82,9 @@ func legFacts(e *Event) []byte {
 	}
 	facts := make([]byte, 0, 128*len(e.Legs))
 	for i := range e.Legs {
-		l := &e.Legs[i]
-		facts = appendText(append(facts, ','), l.Key)
-		facts = l.appendFact(append(facts, ':'), l.statement(e.SaidAt).Weight())
+		leg := &e.Legs[i]
+		facts = appendText(append(facts, ','), leg.Key)
+		facts = leg.appendFact(append(facts, ':'), leg.statement(e.SaidAt).Weight())
 	}
 	facts[0] = '{'
 	return append(facts, '}')

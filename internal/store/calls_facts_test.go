@@ -41,11 +41,11 @@ func (f *fixture) adminRow(t *testing.T, sql string, into any, args ...any) erro
 
 // TestOldWeight: the database reads the state of an older version as package outcome does.
 func TestOldWeight(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	for state := range outcome.Canceled + 1 {
 		for _, seconds := range []int{0, 40} {
 			var got int64
-			if err := f.adminRow(t, `SELECT caly_old_weight($1, $2)`, &got, int16(state), seconds); err != nil {
+			if err := fixture.adminRow(t, `SELECT caly_old_weight($1, $2)`, &got, int16(state), seconds); err != nil {
 				t.Fatal(err)
 			}
 			if want := outcome.Old(state, seconds > 0); outcome.Weight(got) != want {
@@ -58,14 +58,14 @@ func TestOldWeight(t *testing.T) {
 // TestRowsOfOlderVersions: what an older version stored or sends gives way to what is known better.
 func TestRowsOfOlderVersions(t *testing.T) {
 	terminal := func(sid string, s store.CallState) store.Event {
-		e := newEvent(acme, sid, "terminal", s, "")
-		e.SaidAt = time.Unix(1_790_000_000, 0)
-		return e
+		event := newEvent(acme, sid, "terminal", s, "")
+		event.SaidAt = time.Unix(1_790_000_000, 0)
+		return event
 	}
 	dial := func(sid string, s store.CallState, seconds int) store.Event {
-		e := newEvent(acme, sid, "dial", store.CallUnknown, "")
-		e.Legs = []store.Leg{{Kind: store.LegDial, Key: "dial:7/1", State: s, Called: true, Seconds: seconds}}
-		return e
+		event := newEvent(acme, sid, "dial", store.CallUnknown, "")
+		event.Legs = []store.Leg{{Kind: store.LegDial, Key: "dial:7/1", State: s, Called: true, Seconds: seconds}}
+		return event
 	}
 	for name, tc := range map[string]struct {
 		stored  store.CallState
@@ -87,19 +87,19 @@ func TestRowsOfOlderVersions(t *testing.T) {
 			func(sid string) store.Event { return dial(sid, store.CallNoAnswer, 0) }, store.CallNoAnswer},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFixture(t)
-			f.execute(t, fmt.Sprintf(`INSERT INTO calls (tenant, call_sid, state, conversation_seconds) VALUES
+			fixture := newFixture(t)
+			fixture.execute(t, fmt.Sprintf(`INSERT INTO calls (tenant, call_sid, state, conversation_seconds) VALUES
 				('%s', 'row', %d, %d)`, acme, tc.stored, tc.seconds))
-			f.oldIngest(t, "sent", "first", tc.stored, tc.seconds)
+			fixture.oldIngest(t, "sent", "first", tc.stored, tc.seconds)
 			for _, sid := range []string{"row", "sent"} {
-				f.ingest(t, tc.then(sid))
-				if got := f.one(t, `SELECT state FROM calls WHERE call_sid = $1`, sid); got != int(tc.want) {
+				fixture.ingest(t, tc.then(sid))
+				if got := fixture.one(t, `SELECT state FROM calls WHERE call_sid = $1`, sid); got != int(tc.want) {
 					t.Errorf("%s: the state is %d, want %d", sid, got, tc.want)
 				}
 			}
 			// An old pod that comes last changes nothing that is known better.
-			f.oldIngest(t, "row", "last", store.CallFailed, 0)
-			if got := f.one(t, `SELECT state FROM calls WHERE call_sid = 'row'`); tc.want == store.CallCompleted &&
+			fixture.oldIngest(t, "row", "last", store.CallFailed, 0)
+			if got := fixture.one(t, `SELECT state FROM calls WHERE call_sid = 'row'`); tc.want == store.CallCompleted &&
 				tc.stored != store.CallCompleted && got != int(tc.want) {
 				t.Errorf("after an old pod's event the state is %d, want %d", got, tc.want)
 			}
@@ -109,7 +109,7 @@ func TestRowsOfOlderVersions(t *testing.T) {
 
 // TestLegsAreKept: each leg has an entry, and of two reports the weightier stays.
 func TestLegsAreKept(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	at := time.Date(2026, 10, 1, 4, 30, 0, 0, time.UTC)
 	event := func(word string, legs ...store.Leg) store.Event {
 		e := newEvent(acme, "c1", word, store.CallUnknown, "")
@@ -125,8 +125,8 @@ func TestLegsAreKept(t *testing.T) {
 	free.Presence = store.PresenceFree
 	ringing := first
 	ringing.State = store.CallRinging
-	f.ingest(t, event("a", free, first), event("b", agent), event("c", ringing, answered))
-	facts, err := f.oper.CallFacts(t.Context(), acme, "c1")
+	fixture.ingest(t, event("a", free, first), event("b", agent), event("c", ringing, answered))
+	facts, err := fixture.oper.CallFacts(t.Context(), acme, "c1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestLegsAreKept(t *testing.T) {
 	if d := cmp.Diff(want, facts, cmpopts.EquateApproxTime(0)); d != "" {
 		t.Errorf("facts (-want +got):\n%s", d)
 	}
-	if facts, err = f.oper.CallFacts(t.Context(), acme, "nobody"); err != nil || facts.Outcome != store.CallUnknown ||
+	if facts, err = fixture.oper.CallFacts(t.Context(), acme, "nobody"); err != nil || facts.Outcome != store.CallUnknown ||
 		facts.Legs != nil {
 		t.Errorf("an unknown call has %+v, %v", facts, err)
 	}
@@ -142,25 +142,25 @@ func TestLegsAreKept(t *testing.T) {
 
 // TestLegsAreBounded: a sender that invents legs fills one call with 64 of them, the same for every order.
 func TestLegsAreBounded(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	events := func(sid string, order func(int) int) (list []store.Event) {
 		for i := range 10 {
-			e := newEvent(acme, sid, fmt.Sprint(i), store.CallUnknown, "")
+			event := newEvent(acme, sid, fmt.Sprint(i), store.CallUnknown, "")
 			for j := range 16 {
-				e.Legs = append(e.Legs, store.Leg{Kind: store.LegDial, Key: fmt.Sprintf("dial:%03d", 16*order(i)+j),
+				event.Legs = append(event.Legs, store.Leg{Kind: store.LegDial, Key: fmt.Sprintf("dial:%03d", 16*order(i)+j),
 					Called: true, State: store.CallBusy})
 			}
-			list = append(list, e)
+			list = append(list, event)
 		}
 		return list
 	}
-	f.ingest(t, events("up", func(i int) int { return i })...)
-	f.ingest(t, events("down", func(i int) int { return 9 - i })[:5]...)
-	f.ingest(t, events("down", func(i int) int { return 9 - i })[5:]...)
-	if n := f.one(t, `SELECT count(*)::int FROM calls, jsonb_object_keys(legs) WHERE call_sid = 'up'`); n != 64 {
+	fixture.ingest(t, events("up", func(i int) int { return i })...)
+	fixture.ingest(t, events("down", func(i int) int { return 9 - i })[:5]...)
+	fixture.ingest(t, events("down", func(i int) int { return 9 - i })[5:]...)
+	if n := fixture.one(t, `SELECT count(*)::int FROM calls, jsonb_object_keys(legs) WHERE call_sid = 'up'`); n != 64 {
 		t.Errorf("%d legs, want 64", n)
 	}
-	if n := f.one(t, `SELECT count(DISTINCT legs)::int FROM calls`); n != 1 {
+	if n := fixture.one(t, `SELECT count(DISTINCT legs)::int FROM calls`); n != 1 {
 		t.Error("the order of events decides which legs stay")
 	}
 }
@@ -168,14 +168,14 @@ func TestLegsAreBounded(t *testing.T) {
 // TestStreamOrder: the end of a stream comes before all else, then the later statement, then the more exact one.
 func TestStreamOrder(t *testing.T) {
 	said := func(status, by string, at int64) store.Event {
-		e := newEvent(acme, "c", status+by+fmt.Sprint(at), store.CallUnknown, "")
-		e.Stream = &store.Stream{SID: "s", Status: status, DisconnectedBy: by, Seconds: int(at)}
+		event := newEvent(acme, "c", status+by+fmt.Sprint(at), store.CallUnknown, "")
+		event.Stream = &store.Stream{SID: "s", Status: status, DisconnectedBy: by, Seconds: int(at)}
 		if at > 0 {
-			e.SaidAt = time.Unix(1_790_000_000+at, 0)
+			event.SaidAt = time.Unix(1_790_000_000+at, 0)
 		}
-		return e
+		return event
 	}
-	f, n := newFixture(t), 0
+	fixture, n := newFixture(t), 0
 	for name, tc := range map[string]struct {
 		events []store.Event
 		want   string
@@ -206,13 +206,13 @@ func TestStreamOrder(t *testing.T) {
 						a, b = b, a
 					}
 					if together {
-						f.ingest(t, a, b)
+						fixture.ingest(t, a, b)
 					} else {
-						f.ingest(t, a)
-						f.ingest(t, b)
+						fixture.ingest(t, a)
+						fixture.ingest(t, b)
 					}
 					var got string
-					err := f.adminRow(t, `SELECT concat_ws(' ', status, disconnected_by, duration_seconds) FROM
+					err := fixture.adminRow(t, `SELECT concat_ws(' ', status, disconnected_by, duration_seconds) FROM
 						call_streams
 						WHERE call_sid = $1`, &got, a.CallSID)
 					if err != nil || got != tc.want {

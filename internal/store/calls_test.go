@@ -63,12 +63,12 @@ func (f *fixture) insertRecording(t *testing.T, tenant, id, sid string, at time.
 func recordingID(n int) string { return fmt.Sprintf("%016x", n) }
 
 func TestCalls(t *testing.T) {
-	f := newFixture(t)
-	f.insertCall(t, acme, "c0", listed(0), store.CallCompleted, "inbound", "+911", "+912")
-	f.insertCall(t, acme, "c1", listed(1), store.CallUnknown, "outbound-api", "+911", "+913")
-	f.insertCall(t, acme, "c2", listed(2), store.CallFailed, "inbound", "+914", "+912")
-	f.insertCall(t, acme, "c3", listed(2), store.CallCompleted, "", "", "") // as old as c2, and listed before it
-	f.insertCall(t, globex, "c1", listed(1), store.CallCompleted, "inbound", "+911", "+912")
+	fixture := newFixture(t)
+	fixture.insertCall(t, acme, "c0", listed(0), store.CallCompleted, "inbound", "+911", "+912")
+	fixture.insertCall(t, acme, "c1", listed(1), store.CallUnknown, "outbound-api", "+911", "+913")
+	fixture.insertCall(t, acme, "c2", listed(2), store.CallFailed, "inbound", "+914", "+912")
+	fixture.insertCall(t, acme, "c3", listed(2), store.CallCompleted, "", "", "") // as old as c2, and listed before it
+	fixture.insertCall(t, globex, "c1", listed(1), store.CallCompleted, "inbound", "+911", "+912")
 	state := func(s store.CallState) *store.CallState { return &s }
 	one := func(number string) []string { return []string{number} }
 	page := func(p store.Page) store.CallFilter { return store.CallFilter{Page: p} }
@@ -97,7 +97,7 @@ func TestCalls(t *testing.T) {
 			[]string{"c2"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			list, more, err := f.dataplane.Calls(t.Context(), acme, tc.filter)
+			list, more, err := fixture.dataplane.Calls(t.Context(), acme, tc.filter)
 			if diff := cmp.Diff(tc.want, calls(list)); err != nil || diff != "" || more != tc.wantMore {
 				t.Errorf("more %v, want %v; %v; calls (-want +got):\n%s", more, tc.wantMore, err, diff)
 			}
@@ -106,22 +106,22 @@ func TestCalls(t *testing.T) {
 }
 
 func TestPagesAreBounded(t *testing.T) {
-	f := newFixture(t)
-	f.exec(t, `INSERT INTO calls (tenant, call_sid) SELECT $1, 'c' || n FROM generate_series(1, 205) n`, acme)
+	fixture := newFixture(t)
+	fixture.exec(t, `INSERT INTO calls (tenant, call_sid) SELECT $1, 'c' || n FROM generate_series(1, 205) n`, acme)
 	for name, limit := range map[string]int{"no limit": 0, "less than none": -1, "more than may be": 100000} {
-		if list, more, err := f.dataplane.Calls(t.Context(), acme, store.CallFilter{Page: store.Page{Limit: limit}}); err != nil || len(list) != store.MaxPage || !more {
+		if list, more, err := fixture.dataplane.Calls(t.Context(), acme, store.CallFilter{Page: store.Page{Limit: limit}}); err != nil || len(list) != store.MaxPage || !more {
 			t.Errorf("%s: %d calls, more %v, %v", name, len(list), more, err)
 		}
 	}
 }
 
 func TestListRecordings(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	states := []store.RecordingState{store.StatePending, store.StateUploaded, store.StateLeased, store.StateFailed, store.StateUploaded, store.StatePending}
 	for n, state := range states {
-		f.insertRecording(t, acme, recordingID(n), fmt.Sprintf("c%d", n/2), listed(n), state)
+		fixture.insertRecording(t, acme, recordingID(n), fmt.Sprintf("c%d", n/2), listed(n), state)
 	}
-	f.insertRecording(t, globex, recordingID(1), "c0", listed(1), store.StateUploaded)
+	fixture.insertRecording(t, globex, recordingID(1), "c0", listed(1), store.StateUploaded)
 	ids := func(n ...int) (list []string) {
 		for _, n := range n {
 			list = append(list, recordingID(n))
@@ -149,15 +149,15 @@ func TestListRecordings(t *testing.T) {
 		"of a call, and more": {store.RecordingFilter{CallSID: "c1", State: store.StateFailed, Page: store.Page{Since: listed(9), Until: listed(0)}}, ids(3), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			list, more, err := f.dataplane.ListRecordings(t.Context(), acme, tc.filter)
+			list, more, err := fixture.dataplane.ListRecordings(t.Context(), acme, tc.filter)
 			if diff := cmp.Diff(tc.want, recordings(list)); err != nil || diff != "" || more != tc.wantMore {
 				t.Errorf("more %v, want %v; %v; recordings (-want +got):\n%s", more, tc.wantMore, err, diff)
 			}
 		})
 	}
 	// Nobody writes it, but a repaired database may have it: two rows of one recording are shown as one.
-	f.insertRecording(t, acme, recordingID(3), "c1", listed(3), store.StatePending)
-	if list, _, err := f.dataplane.ListRecordings(t.Context(), acme, store.RecordingFilter{CallSID: "c1"}); err != nil || len(list) != 2 {
+	fixture.insertRecording(t, acme, recordingID(3), "c1", listed(3), store.StatePending)
+	if list, _, err := fixture.dataplane.ListRecordings(t.Context(), acme, store.RecordingFilter{CallSID: "c1"}); err != nil || len(list) != 2 {
 		t.Errorf("%v, %v; want each recording once", recordings(list), err)
 	}
 }
@@ -165,8 +165,8 @@ func TestListRecordings(t *testing.T) {
 // TestWalkSeesAllOnce : pages of any size, walked while rows come, go from the queue into the history and back, show each row that was
 // there at the beginning exactly once, and none of another tenant.
 func TestWalkSeesAllOnce(t *testing.T) {
-	f := newFixture(t)
-	conn, err := pgx.Connect(t.Context(), f.pg.AdminDSN)
+	fixture := newFixture(t)
+	conn, err := pgx.Connect(t.Context(), fixture.pg.AdminDSN)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,10 +192,10 @@ func TestWalkSeesAllOnce(t *testing.T) {
 		for moreCalls, moreRecordings, step := true, true, 0; moreCalls || moreRecordings; step++ {
 			var err error
 			if moreCalls {
-				moreCalls, err = f.walkCalls(&callPage, seenCalls)
+				moreCalls, err = fixture.walkCalls(&callPage, seenCalls)
 			}
 			if err == nil && moreRecordings {
-				moreRecordings, err = f.walkRecordings(&recordingPage, seenRecordings)
+				moreRecordings, err = fixture.walkRecordings(&recordingPage, seenRecordings)
 			}
 			if err != nil || step > 100 {
 				rt.Fatalf("step %d: %v", step, err)
@@ -248,26 +248,26 @@ func (f *fixture) run(sql string) error {
 }
 
 func TestCallBySID(t *testing.T) {
-	f := newFixture(t)
-	e := newEvent(acme, "c1", "terminal", store.CallCompleted, "https://x/a.mp3")
-	e.Recordings = append(e.Recordings, store.NewRecording{ID: recordingID(7), SourceURL: "https://x/b.mp3"})
-	e.Stream = &store.Stream{SID: "s1", Status: "completed", Seconds: 9, RecordingURL: "https://x/secret?signature=1"}
-	if _, err := f.dataplane.Ingest(t.Context(), e); err != nil {
+	fixture := newFixture(t)
+	event := newEvent(acme, "c1", "terminal", store.CallCompleted, "https://x/a.mp3")
+	event.Recordings = append(event.Recordings, store.NewRecording{ID: recordingID(7), SourceURL: "https://x/b.mp3"})
+	event.Stream = &store.Stream{SID: "s1", Status: "completed", Seconds: 9, RecordingURL: "https://x/secret?signature=1"}
+	if _, err := fixture.dataplane.Ingest(t.Context(), event); err != nil {
 		t.Fatal(err)
 	}
 	other := newEvent(globex, "c1", "terminal", store.CallCompleted, "https://x/a.mp3")
 	other.Stream = &store.Stream{SID: "s2"}
-	if _, err := f.dataplane.Ingest(t.Context(), other); err != nil {
+	if _, err := fixture.dataplane.Ingest(t.Context(), other); err != nil {
 		t.Fatal(err)
 	}
-	claimed, err := f.upload.Claim(t.Context(), "pod", 2, time.Minute)
+	claimed, err := fixture.upload.Claim(t.Context(), "pod", 2, time.Minute)
 	if err != nil || len(claimed) != 2 {
 		t.Fatal(claimed, err)
 	}
-	if err := f.upload.Complete(t.Context(), "pod", recordingID(7), store.Result{Bucket: "b", Key: "k", SHA256: strings.Repeat("0", 64)}); err != nil {
+	if err := fixture.upload.Complete(t.Context(), "pod", recordingID(7), store.Result{Bucket: "b", Key: "k", SHA256: strings.Repeat("0", 64)}); err != nil {
 		t.Fatal(err)
 	}
-	got, err := f.dataplane.CallBySID(t.Context(), acme, "c1")
+	got, err := fixture.dataplane.CallBySID(t.Context(), acme, "c1")
 	if err != nil || got.SID != "c1" || got.State != store.CallCompleted {
 		t.Fatalf("%+v, %v", got, err)
 	}
@@ -275,25 +275,25 @@ func TestCallBySID(t *testing.T) {
 	for _, r := range got.Recordings {
 		states[r.ID] = r.State
 	}
-	if diff := cmp.Diff(map[string]store.RecordingState{recordingID(7): store.StateUploaded, e.Recordings[0].ID: store.StateLeased}, states); diff != "" {
+	if diff := cmp.Diff(map[string]store.RecordingState{recordingID(7): store.StateUploaded, event.Recordings[0].ID: store.StateLeased}, states); diff != "" {
 		t.Errorf("recordings (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]store.Stream{{SID: "s1", Status: "completed", Seconds: 9}}, got.Streams); diff != "" {
 		t.Errorf("streams (-want +got):\n%s", diff)
 	}
-	if r, err := f.dataplane.RecordingByID(t.Context(), acme, recordingID(7)); err != nil || r.State != store.StateUploaded || r.Key != "k" {
-		t.Errorf("%+v, %v", r, err)
+	if recording, err := fixture.dataplane.RecordingByID(t.Context(), acme, recordingID(7)); err != nil || recording.State != store.StateUploaded || recording.Key != "k" {
+		t.Errorf("%+v, %v", recording, err)
 	}
-	if _, err := f.dataplane.CallBySID(t.Context(), acme, "c2"); !errors.Is(err, store.ErrNotFound) {
+	if _, err := fixture.dataplane.CallBySID(t.Context(), acme, "c2"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("a call that is not there: %v", err)
 	}
-	if _, err := f.dataplane.RecordingByID(t.Context(), globex, recordingID(7)); !errors.Is(err, store.ErrNotFound) {
+	if _, err := fixture.dataplane.RecordingByID(t.Context(), globex, recordingID(7)); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("another's recording: %v", err)
 	}
 }
 
 func TestListAudit(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	ana, bo := store.NewID(), store.NewID()
 	rows := []store.Audit{
 		{Action: store.ActionLogin, Outcome: store.OutcomeFailure, Subject: "ana@acme.example", Reason: "password"},
@@ -302,17 +302,17 @@ func TestListAudit(t *testing.T) {
 		{Origin: store.Origin{ActorID: bo}, Action: store.ActionLogout, Outcome: store.OutcomeSuccess, Subject: "bo@acme.example"},
 	}
 	for _, a := range rows {
-		if err := f.dataplane.WriteAudit(t.Context(), acme, a); err != nil {
+		if err := fixture.dataplane.WriteAudit(t.Context(), acme, a); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := f.dataplane.WriteAudit(t.Context(), globex, rows[1]); err != nil {
+	if err := fixture.dataplane.WriteAudit(t.Context(), globex, rows[1]); err != nil {
 		t.Fatal(err)
 	}
-	f.exec(t, `UPDATE audit_log SET at = '2026-03-01T12:00:00Z'::timestamptz + id * interval '1 second'`)
+	fixture.exec(t, `UPDATE audit_log SET at = '2026-03-01T12:00:00Z'::timestamptz + id * interval '1 second'`)
 	list := func(filter store.AuditFilter) (got []store.Audit, last store.Position, more bool) {
 		t.Helper()
-		found, more, err := f.dataplane.ListAudit(t.Context(), acme, filter)
+		found, more, err := fixture.dataplane.ListAudit(t.Context(), acme, filter)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -350,33 +350,33 @@ func TestListAudit(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	month := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	day := time.Date(2026, 3, 9, 0, 0, 0, 0, time.UTC)
 	for i, at := range []time.Time{month.Add(-time.Second), month, day.Add(-time.Second), day, day.Add(time.Hour)} {
-		f.insertCall(t, acme, fmt.Sprintf("c%d", i), at, store.CallCompleted, "", "", "")
-		f.insertRecording(t, acme, recordingID(i), "c", at, []store.RecordingState{store.StateUploaded, store.StateUploaded, store.StatePending,
+		fixture.insertCall(t, acme, fmt.Sprintf("c%d", i), at, store.CallCompleted, "", "", "")
+		fixture.insertRecording(t, acme, recordingID(i), "c", at, []store.RecordingState{store.StateUploaded, store.StateUploaded, store.StatePending,
 			store.StateLeased, store.StateFailed}[i])
-		f.insertCall(t, globex, fmt.Sprintf("c%d", i), at, store.CallCompleted, "", "", "")
-		f.insertRecording(t, globex, recordingID(i), "c", at, store.StateUploaded)
+		fixture.insertCall(t, globex, fmt.Sprintf("c%d", i), at, store.CallCompleted, "", "", "")
+		fixture.insertRecording(t, globex, recordingID(i), "c", at, store.StateUploaded)
 	}
-	got, err := f.dataplane.Usage(t.Context(), acme, day, month)
+	got, err := fixture.dataplane.Usage(t.Context(), acme, day, month)
 	want := store.Usage{CallsToday: 2, CallsThisMonth: 4, RecordingsToday: 2, RecordingsThisMonth: 4, UploadedThisMonth: 2, UploadedBytes: 14, Waiting: 1, Uploading: 1}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" { // the first was queued the month before, and uploaded in this one
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	f.exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url) SELECT $1, lpad(to_hex(n), 16, '0'), 'c', 'https://x' FROM generate_series(5000, 7000) n`, acme)
-	if got, err := f.dataplane.Usage(t.Context(), acme, day, month); err != nil || got.Waiting != store.MaxWaiting {
+	fixture.exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url) SELECT $1, lpad(to_hex(n), 16, '0'), 'c', 'https://x' FROM generate_series(5000, 7000) n`, acme)
+	if got, err := fixture.dataplane.Usage(t.Context(), acme, day, month); err != nil || got.Waiting != store.MaxWaiting {
 		t.Errorf("%d waiting, %v; want them counted up to %d", got.Waiting, err, store.MaxWaiting)
 	}
-	if got, err := f.dataplane.Usage(t.Context(), "nobody/here", day, month); err != nil || got != (store.Usage{}) {
+	if got, err := fixture.dataplane.Usage(t.Context(), "nobody/here", day, month); err != nil || got != (store.Usage{}) {
 		t.Errorf("of nobody: %+v, %v", got, err)
 	}
 }
 
 // TestAPageReadsAPage : row-level security must not keep the planner from the indexes, so a page of a large tenant costs a page.
 func TestAPageReadsAPage(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	for _, sql := range []string{
 		`INSERT INTO calls (tenant, call_sid, created_at) SELECT $1, 'c' || n, now() - n * interval '1 second' FROM generate_series(1, 20000) n`,
 		`INSERT INTO recordings (tenant, id, call_sid, source_url, created_at) SELECT $1, lpad(to_hex(n), 16, '0'), 'c' || n, 'https://x', now() - n * interval '1 second'
@@ -387,16 +387,16 @@ func TestAPageReadsAPage(t *testing.T) {
 		`INSERT INTO stream_sessions (tenant, id, call_sid, pod, started_at, ended_at, end_reason) SELECT $1, gen_random_uuid(), 'c' || n % 100, 'pod',
 			now() - n * interval '1 second', now(), 'call_ended' FROM generate_series(1, 20000) n`,
 	} {
-		f.exec(t, sql, acme)
+		fixture.exec(t, sql, acme)
 	}
-	f.exec(t, `ANALYZE`)
+	fixture.exec(t, `ANALYZE`)
 	const read = `SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0)::int FROM pg_stat_user_tables
 		WHERE relname ~ '^(calls|recordings|recording_history.*|audit_log|stream_sessions)$'`
-	db, err := store.OpenDataplane(t.Context(), f.pg.DataplaneDSN, store.Options{MaxConns: 1})
+	db, err := store.OpenDataplane(t.Context(), fixture.pg.DataplaneDSN, store.Options{MaxConns: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := f.one(t, read)
+	before := fixture.one(t, read)
 	page, audit, streams := store.Page{Limit: 50}, store.Page{Limit: 50}, store.Page{Limit: 50}
 	for range 8 { // from the sixth on a prepared statement may have a plan for any argument
 		c, _, err1 := db.Calls(t.Context(), acme, store.CallFilter{Page: page})
@@ -412,7 +412,7 @@ func TestAPageReadsAPage(t *testing.T) {
 	}
 	db.Close() // tells the server's statistics
 	eventually.Within(10*time.Second).Succeeds(t, func(context.Context) error {
-		if n := f.one(t, read) - before; n == 0 {
+		if n := fixture.one(t, read) - before; n == 0 {
 			return errors.New("not told yet")
 		} else if n > 8*6*55 {
 			t.Errorf("40 pages of 50 rows read %d rows", n)

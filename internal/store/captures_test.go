@@ -27,106 +27,106 @@ func (f *fixture) capture(t *testing.T, tenant, id, pod string) store.Capture {
 
 // TestCaptureLife : a capture is its pod's until it ends, once, and is a recording of its call all along.
 func TestCaptureLife(t *testing.T) {
-	f := newFixture(t)
-	c := f.capture(t, acme, "00000000000000a1", "pod")
-	f.exec(t, `INSERT INTO calls (tenant, call_sid) VALUES ($1, 'c1')`, acme)
+	fixture := newFixture(t)
+	capture := fixture.capture(t, acme, "00000000000000a1", "pod")
+	fixture.exec(t, `INSERT INTO calls (tenant, call_sid) VALUES ($1, 'c1')`, acme)
 	seen := func(want store.Recording) {
 		t.Helper()
-		want.Tenant, want.ID, want.CallSID, want.Bucket, want.Key, want.Captured = acme, c.ID, "c1", "b", c.Key, true
+		want.Tenant, want.ID, want.CallSID, want.Bucket, want.Key, want.Captured = acme, capture.ID, "c1", "b", capture.Key, true
 		ignored := cmpopts.IgnoreFields(store.Recording{}, "CreatedAt", "FinishedAt", "AvailableAt", "UploadStarted", "HasView")
-		got, err := f.dataplane.RecordingByID(t.Context(), acme, c.ID)
+		got, err := fixture.dataplane.RecordingByID(t.Context(), acme, capture.ID)
 		if diff := cmp.Diff(want, got, ignored); err != nil || diff != "" {
 			t.Errorf("by its id: %v (-want +got):\n%s", err, diff)
 		}
-		list, _, err := f.dataplane.ListRecordings(t.Context(), acme, store.RecordingFilter{State: want.State, CallSID: "c1"})
+		list, _, err := fixture.dataplane.ListRecordings(t.Context(), acme, store.RecordingFilter{State: want.State, CallSID: "c1"})
 		if diff := cmp.Diff([]store.Recording{want}, list, ignored); err != nil || diff != "" {
 			t.Errorf("listed: %v (-want +got):\n%s", err, diff)
 		}
-		call, err := f.dataplane.CallBySID(t.Context(), acme, "c1")
+		call, err := fixture.dataplane.CallBySID(t.Context(), acme, "c1")
 		if diff := cmp.Diff([]store.Recording{want}, call.Recordings, ignored); err != nil || diff != "" {
 			t.Errorf("with its call: %v (-want +got):\n%s", err, diff)
 		}
-		if _, err := f.dataplane.RecordingByID(t.Context(), globex, c.ID); !errors.Is(err, store.ErrNotFound) {
+		if _, err := fixture.dataplane.RecordingByID(t.Context(), globex, capture.ID); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("another tenant: %v", err)
 		}
 	}
 	seen(store.Recording{State: store.StateLeased})
-	if err := f.dataplane.SetCaptureUpload(t.Context(), c.CaptureRef, "pod", "upload"); err != nil {
+	if err := fixture.dataplane.SetCaptureUpload(t.Context(), capture.CaptureRef, "pod", "upload"); err != nil {
 		t.Error(err)
 	}
-	c.UploadID = "upload"
-	got, err := f.dataplane.OpenCapture(t.Context(), c.CaptureRef, "pod")
-	if diff := cmp.Diff(c, got, cmpopts.EquateApproxTime(time.Millisecond)); err != nil || diff != "" {
+	capture.UploadID = "upload"
+	got, err := fixture.dataplane.OpenCapture(t.Context(), capture.CaptureRef, "pod")
+	if diff := cmp.Diff(capture, got, cmpopts.EquateApproxTime(time.Millisecond)); err != nil || diff != "" {
 		t.Errorf("opened: %v (-want +got):\n%s", err, diff)
 	}
 	for name, err := range map[string]error{
-		"an upload of another pod": f.dataplane.SetCaptureUpload(t.Context(), c.CaptureRef, "other", "x"),
-		"an end by another pod":    f.dataplane.FinishCapture(t.Context(), c.CaptureRef, "other", store.CaptureEnd{Failed: true}),
+		"an upload of another pod": fixture.dataplane.SetCaptureUpload(t.Context(), capture.CaptureRef, "other", "x"),
+		"an end by another pod":    fixture.dataplane.FinishCapture(t.Context(), capture.CaptureRef, "other", store.CaptureEnd{Failed: true}),
 	} {
 		if !errors.Is(err, store.ErrLeaseLost) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	end := store.CaptureEnd{Size: 48, SHA256: strings.Repeat("a", 64), Code: "SpoolFull", Message: strings.Repeat("x", 2000)}
-	if err := f.dataplane.FinishCapture(t.Context(), c.CaptureRef, "pod", end); err != nil {
+	if err := fixture.dataplane.FinishCapture(t.Context(), capture.CaptureRef, "pod", end); err != nil {
 		t.Fatal(err)
 	}
 	seen(store.Recording{
 		State: store.StateUploaded, Size: 48, SHA256: end.SHA256,
 		LastErrorCode: "SpoolFull", LastError: strings.Repeat("x", 996) + " ...",
 	})
-	if err := f.dataplane.FinishCapture(t.Context(), c.CaptureRef, "pod", end); !errors.Is(err, store.ErrLeaseLost) {
+	if err := fixture.dataplane.FinishCapture(t.Context(), capture.CaptureRef, "pod", end); !errors.Is(err, store.ErrLeaseLost) {
 		t.Errorf("a second end: %v", err)
 	}
-	if _, err := f.dataplane.OpenCapture(t.Context(), c.CaptureRef, "pod"); !errors.Is(err, store.ErrNotFound) {
+	if _, err := fixture.dataplane.OpenCapture(t.Context(), capture.CaptureRef, "pod"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("opened after its end: %v", err)
 	}
 }
 
 // TestCaptureRetry : there is nothing to fetch a capture from again, whatever its state.
 func TestCaptureRetry(t *testing.T) {
-	f := newFixture(t)
-	c := f.capture(t, acme, "00000000000000a1", "pod")
+	fixture := newFixture(t)
+	capture := fixture.capture(t, acme, "00000000000000a1", "pod")
 	refused := store.Capture{CaptureRef: store.CaptureRef{Tenant: acme, ID: "00000000000000a2"}, Session: store.NewID(), Pod: "pod", CreatedAt: time.Now()}
-	if err := f.dataplane.RefuseCapture(t.Context(), refused, "NoRoom", "no room"); err != nil {
+	if err := fixture.dataplane.RefuseCapture(t.Context(), refused, "NoRoom", "no room"); err != nil {
 		t.Fatal(err)
 	}
-	for _, id := range []string{c.ID, refused.ID} {
-		if err := f.oper.Retry(t.Context(), acme, id); !errors.Is(err, store.ErrCapture) {
+	for _, id := range []string{capture.ID, refused.ID} {
+		if err := fixture.oper.Retry(t.Context(), acme, id); !errors.Is(err, store.ErrCapture) {
 			t.Errorf("%s: %v", id, err)
 		}
 	}
-	if err := f.oper.Retry(t.Context(), globex, c.ID); !errors.Is(err, store.ErrNotFound) {
+	if err := fixture.oper.Retry(t.Context(), globex, capture.ID); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("another tenant's: %v", err)
 	}
-	if n := f.one(t, `SELECT count(*)::int FROM recordings`); n != 0 {
+	if n := fixture.one(t, `SELECT count(*)::int FROM recordings`); n != 0 {
 		t.Errorf("%d are in the queue", n)
 	}
 	for age, want := range map[string]bool{"1 minute": true, "3 minutes": false} {
-		f.exec(t, `UPDATE captures SET last_seen_at = now() - $1::interval`, age)
-		if live, err := f.oper.HasLiveCaptures(t.Context(), acme); live != want || err != nil {
+		fixture.exec(t, `UPDATE captures SET last_seen_at = now() - $1::interval`, age)
+		if live, err := fixture.oper.HasLiveCaptures(t.Context(), acme); live != want || err != nil {
 			t.Errorf("heard of %s ago: %v, %v", age, live, err)
 		}
-		if live, err := f.oper.HasLiveCaptures(t.Context(), globex); live || err != nil {
+		if live, err := fixture.oper.HasLiveCaptures(t.Context(), globex); live || err != nil {
 			t.Errorf("another tenant: %v, %v", live, err)
 		}
 	}
 	for tenant, want := range map[string]bool{acme: true, globex: false} {
-		if has, err := f.oper.HasUploads(t.Context(), tenant); has != want || err != nil {
+		if has, err := fixture.oper.HasUploads(t.Context(), tenant); has != want || err != nil {
 			t.Errorf("%s has uploads: %v, %v", tenant, has, err)
 		}
 	}
-	if err := f.oper.DeleteTenant(t.Context(), acme); err != nil || f.one(t, `SELECT count(*)::int FROM captures`) != 0 {
+	if err := fixture.oper.DeleteTenant(t.Context(), acme); err != nil || fixture.one(t, `SELECT count(*)::int FROM captures`) != 0 {
 		t.Errorf("a deleted tenant's are there still, %v", err)
 	}
 }
 
 // TestClaimCaptures : a capture of which nothing is heard is another pod's, once; one that has a heartbeat is not.
 func TestClaimCaptures(t *testing.T) {
-	f := newFixture(t)
-	gone, alive, foreign := f.capture(t, acme, "00000000000000a1", "gone"), f.capture(t, acme, "00000000000000a2", "pod"), f.capture(t, globex, "00000000000000a1", "gone")
-	f.exec(t, `UPDATE captures SET last_seen_at = now() - interval '91 s'`)
-	held, err := f.dataplane.HeartbeatCaptures(t.Context(), "pod", []store.CaptureRef{alive.CaptureRef, gone.CaptureRef, {Tenant: acme, ID: "00000000000000ff"}})
+	fixture := newFixture(t)
+	gone, alive, foreign := fixture.capture(t, acme, "00000000000000a1", "gone"), fixture.capture(t, acme, "00000000000000a2", "pod"), fixture.capture(t, globex, "00000000000000a1", "gone")
+	fixture.exec(t, `UPDATE captures SET last_seen_at = now() - interval '91 s'`)
+	held, err := fixture.dataplane.HeartbeatCaptures(t.Context(), "pod", []store.CaptureRef{alive.CaptureRef, gone.CaptureRef, {Tenant: acme, ID: "00000000000000ff"}})
 	if diff := cmp.Diff(map[store.CaptureRef]bool{alive.CaptureRef: true}, held); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
@@ -136,7 +136,7 @@ func TestClaimCaptures(t *testing.T) {
 		want    []store.CaptureRef
 	}{{nil, 10, nil}, {[]string{acme}, 0, nil}, {[]string{acme}, 10, []store.CaptureRef{gone.CaptureRef}}, {[]string{acme, globex}, 10, []store.CaptureRef{foreign.CaptureRef}},
 		{[]string{acme, globex}, 10, nil}} {
-		list, err := f.dataplane.ClaimCaptures(t.Context(), tc.tenants, "other", 90*time.Second, tc.limit)
+		list, err := fixture.dataplane.ClaimCaptures(t.Context(), tc.tenants, "other", 90*time.Second, tc.limit)
 		var got []store.CaptureRef
 		for _, c := range list {
 			got = append(got, c.CaptureRef)
@@ -148,34 +148,34 @@ func TestClaimCaptures(t *testing.T) {
 			t.Errorf("step %d: %v (-want +got):\n%s", i, err, diff)
 		}
 	}
-	if err := f.dataplane.ReleaseCaptures(t.Context(), "pod", []store.CaptureRef{alive.CaptureRef, gone.CaptureRef}); err != nil {
+	if err := fixture.dataplane.ReleaseCaptures(t.Context(), "pod", []store.CaptureRef{alive.CaptureRef, gone.CaptureRef}); err != nil {
 		t.Fatal(err)
 	}
-	list, err := f.dataplane.ClaimCaptures(t.Context(), []string{acme}, "other", 90*time.Second, 10)
+	list, err := fixture.dataplane.ClaimCaptures(t.Context(), []string{acme}, "other", 90*time.Second, 10)
 	if err != nil || len(list) != 1 || list[0].CaptureRef != alive.CaptureRef {
 		t.Errorf("after a release: %+v, %v", list, err)
 	}
-	if held, err := f.dataplane.HeartbeatCaptures(t.Context(), "pod", nil); err != nil || len(held) != 0 {
+	if held, err := fixture.dataplane.HeartbeatCaptures(t.Context(), "pod", nil); err != nil || len(held) != 0 {
 		t.Errorf("none: %v, %v", held, err)
 	}
 }
 
 // TestSweepCaptures : what no pod can bring to its end fails, and says why.
 func TestSweepCaptures(t *testing.T) {
-	f := newFixture(t)
-	old, released, fresh := f.capture(t, acme, "00000000000000a1", "gone"), f.capture(t, acme, "00000000000000a2", "gone"), f.capture(t, acme, "00000000000000a3", "pod")
-	f.exec(t, `UPDATE captures SET last_seen_at = now() - interval '25 hours', created_at = now() - interval '25 hours' WHERE id = $1`, old.ID)
-	f.exec(t, `UPDATE captures SET last_seen_at = 'epoch' WHERE id = $1`, released.ID)
-	if n, err := f.oper.SweepCaptures(t.Context(), 24*time.Hour, 10); n != 1 || err != nil {
+	fixture := newFixture(t)
+	old, released, fresh := fixture.capture(t, acme, "00000000000000a1", "gone"), fixture.capture(t, acme, "00000000000000a2", "gone"), fixture.capture(t, acme, "00000000000000a3", "pod")
+	fixture.exec(t, `UPDATE captures SET last_seen_at = now() - interval '25 hours', created_at = now() - interval '25 hours' WHERE id = $1`, old.ID)
+	fixture.exec(t, `UPDATE captures SET last_seen_at = 'epoch' WHERE id = $1`, released.ID)
+	if n, err := fixture.oper.SweepCaptures(t.Context(), 24*time.Hour, 10); n != 1 || err != nil {
 		t.Errorf("%d were swept, %v", n, err)
 	}
 	for id, want := range map[string]store.RecordingState{old.ID: store.StateFailed, released.ID: store.StateLeased, fresh.ID: store.StateLeased} {
-		r, err := f.dataplane.RecordingByID(t.Context(), acme, id)
-		if err != nil || r.State != want || (want == store.StateFailed) != (r.LastErrorCode == store.CodeCaptureAbandoned) {
-			t.Errorf("%s: %+v, %v", id, r, err)
+		recording, err := fixture.dataplane.RecordingByID(t.Context(), acme, id)
+		if err != nil || recording.State != want || (want == store.StateFailed) != (recording.LastErrorCode == store.CodeCaptureAbandoned) {
+			t.Errorf("%s: %+v, %v", id, recording, err)
 		}
 	}
-	if _, err := f.dataplane.ClaimCaptures(t.Context(), []string{"no tenant"}, "pod", 0, 1); err == nil {
+	if _, err := fixture.dataplane.ClaimCaptures(t.Context(), []string{"no tenant"}, "pod", 0, 1); err == nil {
 		t.Error("a tenant's id that is none was taken")
 	}
 }
@@ -241,38 +241,38 @@ func TestLostCaptures(t *testing.T) {
 
 // TestLostCaptureBeginsAgain : a pod that was held for gone, and lives, takes its capture back before anything of it is in the bucket; nobody else does.
 func TestLostCaptureBeginsAgain(t *testing.T) {
-	f := newFixture(t)
-	c := store.Capture{CaptureRef: store.CaptureRef{Tenant: acme, ID: "00000000000000a1"}, Session: store.NewID(), CallSID: "c1", Pod: "silent", Bucket: "b", Key: "k",
+	fixture := newFixture(t)
+	capture := store.Capture{CaptureRef: store.CaptureRef{Tenant: acme, ID: "00000000000000a1"}, Session: store.NewID(), CallSID: "c1", Pod: "silent", Bucket: "b", Key: "k",
 		CreatedAt: time.Now()}
-	if err := f.dataplane.AdmitStream(t.Context(), acme, store.NewStream{ID: c.Session, Pod: c.Pod, CaptureID: c.ID}, 10); err != nil {
+	if err := fixture.dataplane.AdmitStream(t.Context(), acme, store.NewStream{ID: capture.Session, Pod: capture.Pod, CaptureID: capture.ID}, 10); err != nil {
 		t.Fatal(err)
 	}
-	if n, _, err := f.dataplane.ReapStreams(t.Context(), []string{acme}, 0, 10); n != 1 || err != nil {
+	if n, _, err := fixture.dataplane.ReapStreams(t.Context(), []string{acme}, 0, 10); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
-	lost, err := f.dataplane.RecordingByID(t.Context(), acme, c.ID)
+	lost, err := fixture.dataplane.RecordingByID(t.Context(), acme, capture.ID)
 	if err != nil || lost.State != store.StateFailed || lost.LastErrorCode != store.CodePodLost || lost.LastError == "" || !lost.Captured {
 		t.Errorf("lost: %+v, %v", lost, err)
 	}
 	for _, pod := range []string{"another", "silent", "silent"} {
-		c.Pod = pod
-		if err := f.dataplane.BeginCapture(t.Context(), c); err != nil {
+		capture.Pod = pod
+		if err := fixture.dataplane.BeginCapture(t.Context(), capture); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.dataplane.OpenCapture(t.Context(), c.CaptureRef, pod); (pod == "another") != errors.Is(err, store.ErrNotFound) || pod == "silent" && err != nil {
+		if _, err := fixture.dataplane.OpenCapture(t.Context(), capture.CaptureRef, pod); (pod == "another") != errors.Is(err, store.ErrNotFound) || pod == "silent" && err != nil {
 			t.Errorf("pod %s has it: %v", pod, err)
 		}
 	}
-	if n := f.one(t, `SELECT count(*)::int FROM captures WHERE state = 'recording' AND call_sid = 'c1' AND error_code || error = '' AND object_key = 'k'`); n != 1 {
+	if n := fixture.one(t, `SELECT count(*)::int FROM captures WHERE state = 'recording' AND call_sid = 'c1' AND error_code || error = '' AND object_key = 'k'`); n != 1 {
 		t.Error("it is not what it would have been")
 	}
-	if err := f.dataplane.FinishCapture(t.Context(), c.CaptureRef, c.Pod, store.CaptureEnd{Failed: true, Code: store.CodePodLost}); err != nil {
+	if err := fixture.dataplane.FinishCapture(t.Context(), capture.CaptureRef, capture.Pod, store.CaptureEnd{Failed: true, Code: store.CodePodLost}); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.dataplane.BeginCapture(t.Context(), c); err != nil {
+	if err := fixture.dataplane.BeginCapture(t.Context(), capture); err != nil {
 		t.Fatal(err)
 	}
-	if n := f.one(t, `SELECT count(*)::int FROM captures WHERE state = 'failed'`); n != 1 {
+	if n := fixture.one(t, `SELECT count(*)::int FROM captures WHERE state = 'failed'`); n != 1 {
 		t.Error("one that has ended for good began again")
 	}
 }

@@ -138,8 +138,8 @@ func (d *Operator) Event(ctx context.Context, id int64) (KeptEvent, error) {
 	if err != nil {
 		return KeptEvent{}, explain(err)
 	}
-	e, err := pgx.CollectExactlyOneRow(rows, scanEvent)
-	return e, explain(err)
+	keptEvent, err := pgx.CollectExactlyOneRow(rows, scanEvent)
+	return keptEvent, explain(err)
 }
 
 func scanEvent(row pgx.CollectableRow) (e KeptEvent, err error) {

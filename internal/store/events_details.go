@@ -39,9 +39,9 @@ func (d *details) add(e *Event) {
 	d.seconds = append(d.seconds, int32(min(e.Call.RecordingSeconds, 1<<30))) //nolint:gosec // bounded here
 	n := int32(len(d.tenant))                                                 //nolint:gosec // a batch is short
 	for i := range e.Recordings {
-		if r := &e.Recordings[i]; r.Rejected != "" {
-			d.recEvent, d.recID = append(d.recEvent, n), append(d.recID, r.ID)
-			d.recURL, d.recRejection = append(d.recURL, r.SourceURL), append(d.recRejection, r.Rejected)
+		if newRecording := &e.Recordings[i]; newRecording.Rejected != "" {
+			d.recEvent, d.recID = append(d.recEvent, n), append(d.recID, newRecording.ID)
+			d.recURL, d.recRejection = append(d.recURL, newRecording.SourceURL), append(d.recRejection, newRecording.Rejected)
 		}
 	}
 }

@@ -122,8 +122,8 @@ func (b *batch) add(e *Event) {
 		b.recEvent, b.recID = append(b.recEvent, n), append(b.recID, r.ID)
 		b.recURL, b.recAvailable = append(b.recURL, r.SourceURL), append(b.recAvailable, timeOrNil(r.AvailableAt))
 	}
-	if s := e.Stream; s != nil {
-		b.addStream(n, s, e.SaidAt)
+	if stream := e.Stream; stream != nil {
+		b.addStream(n, stream, e.SaidAt)
 	}
 	if e.hasDetails() {
 		b.details.add(e)

@@ -44,19 +44,19 @@ func (f *fixture) secrets(t *testing.T) map[string]int {
 
 // TestSignatureIsDeletedAfterUpload uploads a recording with a signed URL, and looks for the signature in every table.
 func TestSignatureIsDeletedAfterUpload(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	ingest := func(tenant, eventType string) {
 		t.Helper()
-		e := newEvent(tenant, "c1", eventType, store.CallCompleted, signedURL)
-		e.Raw, e.Query = []byte("RecordingUrl="+signedURL), "RecordingUrl="+signedURL
-		e.Stream = &store.Stream{SID: "s1", RecordingURL: signedURL}
-		if _, err := f.dataplane.IngestBatch(t.Context(), []store.Event{e}); err != nil {
+		event := newEvent(tenant, "c1", eventType, store.CallCompleted, signedURL)
+		event.Raw, event.Query = []byte("RecordingUrl="+signedURL), "RecordingUrl="+signedURL
+		event.Stream = &store.Stream{SID: "s1", RecordingURL: signedURL}
+		if _, err := fixture.dataplane.IngestBatch(t.Context(), []store.Event{event}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	redact := func(want int64) {
 		t.Helper()
-		if n, err := f.oper.RedactURLs(t.Context(), 100, dropQuery); err != nil || n != want {
+		if n, err := fixture.oper.RedactURLs(t.Context(), 100, dropQuery); err != nil || n != want {
 			t.Errorf("%d events are redacted, %v, want %d", n, err, want)
 		}
 	}
@@ -65,17 +65,17 @@ func TestSignatureIsDeletedAfterUpload(t *testing.T) {
 	}
 	ingest(globex, "terminal") // not uploaded
 	redact(0)
-	list, err := f.upload.Claim(t.Context(), "w", 10, time.Minute)
+	list, err := fixture.upload.Claim(t.Context(), "w", 10, time.Minute)
 	if err != nil || len(list) != 1 || list[0].SourceURL != signedURL {
 		t.Fatalf("claimed %v, %v", list, err)
 	}
 	result := store.Result{Bucket: "b", Key: "k", Size: 1, SHA256: strings.Repeat("a", 64)}
-	if err := f.upload.Complete(t.Context(), "w", list[0].ID, result); err != nil {
+	if err := fixture.upload.Complete(t.Context(), "w", list[0].ID, result); err != nil {
 		t.Fatal(err)
 	}
 	redact(2)
 	want := map[string]int{"recordings": 1, "call_events": 1, "call_streams": 1} // the other tenant's
-	if got := f.secrets(t); !maps.Equal(got, want) {
+	if got := fixture.secrets(t); !maps.Equal(got, want) {
 		t.Errorf("the signature is in %v, want %v", got, want)
 	}
 	redact(0)
@@ -83,30 +83,30 @@ func TestSignatureIsDeletedAfterUpload(t *testing.T) {
 	// An event that comes late. The recording is not uploaded again.
 	ingest(acme, "late")
 	redact(0)
-	f.execute(t, `UPDATE url_redactions SET due_at = now()`)
+	fixture.execute(t, `UPDATE url_redactions SET due_at = now()`)
 	redact(1)
-	if n := f.one(t, `SELECT count(*) FROM recordings WHERE tenant = '`+acme+`'`); n != 0 {
+	if n := fixture.one(t, `SELECT count(*) FROM recordings WHERE tenant = '`+acme+`'`); n != 0 {
 		t.Errorf("%d recordings wait", n)
 	}
-	f.execute(t, `UPDATE url_redactions SET due_at = now()`)
+	fixture.execute(t, `UPDATE url_redactions SET due_at = now()`)
 	redact(0)
-	if n := f.one(t, `SELECT count(*) FROM url_redactions`); n != 0 {
+	if n := fixture.one(t, `SELECT count(*) FROM url_redactions`); n != 0 {
 		t.Errorf("%d redactions wait after the last pass", n)
 	}
 }
 
 // TestPlainURLNeedsNoRedaction uploads a recording without a query.
 func TestPlainURLNeedsNoRedaction(t *testing.T) {
-	f := newFixture(t)
-	id := f.enqueue(t, acme, 1)[0]
-	if _, err := f.upload.Claim(t.Context(), "w", 1, time.Minute); err != nil {
+	fixture := newFixture(t)
+	id := fixture.enqueue(t, acme, 1)[0]
+	if _, err := fixture.upload.Claim(t.Context(), "w", 1, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	result := store.Result{Bucket: "b", Key: "k", Size: 1, SHA256: strings.Repeat("a", 64)}
-	if err := f.upload.Complete(t.Context(), "w", id, result); err != nil {
+	if err := fixture.upload.Complete(t.Context(), "w", id, result); err != nil {
 		t.Fatal(err)
 	}
-	if n := f.one(t, `SELECT count(*) FROM url_redactions`); n != 0 {
+	if n := fixture.one(t, `SELECT count(*) FROM url_redactions`); n != 0 {
 		t.Errorf("%d redactions wait", n)
 	}
 }
@@ -125,12 +125,12 @@ func runAs(t *testing.T, dsn, sql string) error {
 
 // TestRedactionsOfUploads lets an upload role name another tenant's recordings, and read what is to be redacted.
 func TestRedactionsOfUploads(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	insert := `INSERT INTO url_redactions (tenant, call_sid, source) VALUES ('` + globex + `', 'c', 's')`
-	if err := runAs(t, f.uploadDSN, insert); err == nil {
+	if err := runAs(t, fixture.uploadDSN, insert); err == nil {
 		t.Error("the upload role adds a row of another tenant")
 	}
-	if err := runAs(t, f.uploadDSN, `SELECT * FROM url_redactions`); err == nil {
+	if err := runAs(t, fixture.uploadDSN, `SELECT * FROM url_redactions`); err == nil {
 		t.Error("the upload role reads the table")
 	}
 }

@@ -11,17 +11,17 @@ import (
 // TestRejectedRecordingIsNotQueued checks that of two recordings of an event only the one of an allowed host is
 // fetched.
 func TestRejectedRecordingIsNotQueued(t *testing.T) {
-	f := newFixture(t)
-	e := newEvent(acme, "c1", "terminal", store.CallCompleted, "https://recordings.exotel.com/a.mp3")
-	e.Recordings = append(e.Recordings, store.NewRecording{
+	fixture := newFixture(t)
+	event := newEvent(acme, "c1", "terminal", store.CallCompleted, "https://recordings.exotel.com/a.mp3")
+	event.Recordings = append(event.Recordings, store.NewRecording{
 		ID: "rejected", SourceURL: "https://evil.example/b.mp3", Rejected: "the host is not allowed"})
-	if outcome, err := f.dataplane.Ingest(t.Context(), e); err != nil || outcome != store.Applied {
+	if outcome, err := fixture.dataplane.Ingest(t.Context(), event); err != nil || outcome != store.Applied {
 		t.Fatalf("%v, %v", outcome, err)
 	}
-	if n := f.one(t, `SELECT count(*) FROM recordings`); n != 1 {
+	if n := fixture.one(t, `SELECT count(*) FROM recordings`); n != 1 {
 		t.Errorf("%d recordings are queued, want 1", n)
 	}
-	if n := f.one(t, `SELECT count(*) FROM recordings WHERE source_url LIKE '%evil%'`); n != 0 {
+	if n := fixture.one(t, `SELECT count(*) FROM recordings WHERE source_url LIKE '%evil%'`); n != 0 {
 		t.Error("the rejected recording is queued")
 	}
 }
@@ -35,32 +35,32 @@ func rejectedRecording(i int) store.NewRecording {
 // TestReplayOfManyRejected replays an event that named more rejected recordings than a call may have, once their host
 // is allowed: those with a place are queued, and no call comes to have more than 16.
 func TestReplayOfManyRejected(t *testing.T) {
-	f := newFixture(t)
-	e := newEvent(acme, "c1", "terminal", store.CallCompleted, "")
-	e.Recordings = nil
-	e.Unread = []store.Unread{{Field: "RecordingUrl", Reason: "rejected"}}
+	fixture := newFixture(t)
+	event := newEvent(acme, "c1", "terminal", store.CallCompleted, "")
+	event.Recordings = nil
+	event.Unread = []store.Unread{{Field: "RecordingUrl", Reason: "rejected"}}
 	for i := range 20 {
-		e.Recordings = append(e.Recordings, rejectedRecording(i))
+		event.Recordings = append(event.Recordings, rejectedRecording(i))
 	}
-	if o, err := f.dataplane.Ingest(t.Context(), e); err != nil || o != store.Applied {
-		t.Fatalf("%v, %v", o, err)
+	if outcome, err := fixture.dataplane.Ingest(t.Context(), event); err != nil || outcome != store.Applied {
+		t.Fatalf("%v, %v", outcome, err)
 	}
-	id := int64(f.one(t, `SELECT id FROM call_events`))
-	for i := range e.Recordings {
-		e.Recordings[i].Rejected = ""
+	id := int64(fixture.one(t, `SELECT id FROM call_events`))
+	for i := range event.Recordings {
+		event.Recordings[i].Rejected = ""
 	}
-	e.Unread = nil
-	if r, err := f.oper.Replay(t.Context(), id, e, false); err != nil || r.Outcome != store.Applied {
-		t.Fatalf("%+v, %v", r, err)
+	event.Unread = nil
+	if replay, err := fixture.oper.Replay(t.Context(), id, event, false); err != nil || replay.Outcome != store.Applied {
+		t.Fatalf("%+v, %v", replay, err)
 	}
 	const want = 16
-	if n := f.one(t, `SELECT count(*) FROM recordings`); n != want {
+	if n := fixture.one(t, `SELECT count(*) FROM recordings`); n != want {
 		t.Errorf("%d recordings are queued, want %d", n, want)
 	}
-	if n := f.one(t, `SELECT cardinality(recording_ids) FROM calls`); n != want {
+	if n := fixture.one(t, `SELECT cardinality(recording_ids) FROM calls`); n != want {
 		t.Errorf("the call has %d recordings, want %d", n, want)
 	}
-	n := f.one(t, `SELECT count(*) FROM recordings r JOIN calls c USING (tenant, call_sid)
+	n := fixture.one(t, `SELECT count(*) FROM recordings r JOIN calls c USING (tenant, call_sid)
 		WHERE r.id = ANY (c.recording_ids)`)
 	if n != want {
 		t.Errorf("the call has %d of the queued recordings, want all %d", n, want)
@@ -70,7 +70,7 @@ func TestReplayOfManyRejected(t *testing.T) {
 // TestRejectedThatLostItsPlace names a recording again that was rejected and gave its place to another one: it is not
 // queued, since its end could not be stored beside the row that it has in the history.
 func TestRejectedThatLostItsPlace(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	rejected := newEvent(acme, "c1", "first", store.CallCompleted, "")
 	rejected.Recordings = nil
 	for i := range 16 {
@@ -81,19 +81,19 @@ func TestRejectedThatLostItsPlace(t *testing.T) {
 	good.Recordings[0].Rejected = ""
 	again := newEvent(acme, "c1", "third", store.CallCompleted, "")
 	for i := range 16 { // one of them lost its place
-		r := rejectedRecording(i)
-		r.Rejected = ""
-		again.Recordings = append(again.Recordings, r)
+		newRecording := rejectedRecording(i)
+		newRecording.Rejected = ""
+		again.Recordings = append(again.Recordings, newRecording)
 	}
 	for _, e := range []store.Event{rejected, good, again} {
-		if o, err := f.dataplane.Ingest(t.Context(), e); err != nil || o != store.Applied {
-			t.Fatalf("%v, %v", o, err)
+		if outcome, err := fixture.dataplane.Ingest(t.Context(), e); err != nil || outcome != store.Applied {
+			t.Fatalf("%v, %v", outcome, err)
 		}
 	}
-	if n := f.one(t, `SELECT count(*) FROM recordings r JOIN recording_history h USING (tenant, id)`); n != 0 {
+	if n := fixture.one(t, `SELECT count(*) FROM recordings r JOIN recording_history h USING (tenant, id)`); n != 0 {
 		t.Errorf("%d recordings are in the queue and in the history", n)
 	}
-	if n := f.one(t, `SELECT count(*) FROM recordings`); n != 1 {
+	if n := fixture.one(t, `SELECT count(*) FROM recordings`); n != 1 {
 		t.Errorf("%d recordings are queued, want the one that may be fetched", n)
 	}
 }

@@ -42,16 +42,16 @@ var errDryRun = errors.New("dry run")
 // all of it is tried and taken back. ErrNotFound when there is no such event.
 func (d *Operator) Replay(ctx context.Context, id int64, e Event, dryRun bool) (Replay, error) {
 	named := e.Recordings
-	r, err := d.replay(ctx, id, e, named, dryRun)
+	replay, err := d.replay(ctx, id, e, named, dryRun)
 	if errors.Is(err, ErrTooManyRecordings) {
 		e = e.WithoutRecordings()
-		r, err = d.replay(ctx, id, e, named, dryRun)
+		replay, err = d.replay(ctx, id, e, named, dryRun)
 	}
 	if reason := DeadReason(err); reason != "" && e.DeadReason == "" {
 		e.DeadReason = reason
 		return d.replay(ctx, id, e, nil, dryRun)
 	}
-	return r, err
+	return replay, err
 }
 
 func isCode(err error, code string) bool {

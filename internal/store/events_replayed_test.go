@@ -12,7 +12,7 @@ import (
 // TestOneKeyOfSeveralKinds checks that a key is one event of a tenant, and that another kind under it is a replay,
 // alone and in a batch.
 func TestOneKeyOfSeveralKinds(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	event := func(tenant, kind string, key byte) store.Event {
 		e := newEvent(tenant, "c1", kind, store.CallCompleted, "")
 		e.Kind, e.DedupKey = kind, [32]byte{key}
@@ -32,7 +32,7 @@ func TestOneKeyOfSeveralKinds(t *testing.T) {
 			[]store.Outcome{store.Replayed, store.Replayed, store.Applied, store.Duplicate, store.Replayed},
 		},
 	} {
-		got, err := f.dataplane.IngestBatch(t.Context(), tc.events)
+		got, err := fixture.dataplane.IngestBatch(t.Context(), tc.events)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +40,7 @@ func TestOneKeyOfSeveralKinds(t *testing.T) {
 			t.Errorf("step %d (-want +got):\n%s", i, diff)
 		}
 	}
-	if n := f.one(t, `SELECT count(*) FROM call_events`); n != 3 {
+	if n := fixture.one(t, `SELECT count(*) FROM call_events`); n != 3 {
 		t.Errorf("%d events, want 3", n)
 	}
 }
@@ -48,7 +48,7 @@ func TestOneKeyOfSeveralKinds(t *testing.T) {
 // TestIngestOfPreviousVersion checks that pods of the previous version, whose statement has a digest of the content and
 // one of signed bytes, still store events.
 func TestIngestOfPreviousVersion(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	empty := strings.Repeat(", '{}'", 12)
 	statement := func(kind, key string) string {
 		return `SELECT (caly_ingest_batch('{` + acme + `}', '{c1}', '{` + kind + `}', '{}'::text[] || ''::text,
@@ -60,7 +60,7 @@ func TestIngestOfPreviousVersion(t *testing.T) {
 		kind, key string
 		want      int
 	}{{"status", "k", 1}, {"status", "k", 2}, {"passthru", "l", 5}} {
-		if got := f.one(t, statement(step.kind, step.key)); got != step.want {
+		if got := fixture.one(t, statement(step.kind, step.key)); got != step.want {
 			t.Errorf("delivery %d: outcome %d, want %d", i, got, step.want)
 		}
 	}

@@ -21,16 +21,16 @@ const source = "https://recordings.exotel.com/x/c1.mp3"
 
 // deadEvent is an event that could not be applied.
 func deadEvent(tenant, sid, reason string) store.Event {
-	e := newEvent(tenant, sid, "terminal", store.CallCompleted, source)
-	e.DeadReason = reason
-	return e
+	event := newEvent(tenant, sid, "terminal", store.CallCompleted, source)
+	event.DeadReason = reason
+	return event
 }
 
 // keep ingests an event and returns its id.
 func (f *fixture) keep(t *testing.T, e store.Event, want store.Outcome) int64 {
 	t.Helper()
-	if o, err := f.dataplane.Ingest(t.Context(), e); err != nil || o != want {
-		t.Fatalf("ingest: %v, %v; want %v", o, err, want)
+	if outcome, err := f.dataplane.Ingest(t.Context(), e); err != nil || outcome != want {
+		t.Fatalf("ingest: %v, %v; want %v", outcome, err, want)
 	}
 	return int64(f.one(t, `SELECT id FROM call_events WHERE tenant = $1 AND dedup_key = $2`, e.Tenant, e.DedupKey[:]))
 }
@@ -43,14 +43,14 @@ func ids(list []store.KeptEvent) (ids []int64) {
 }
 
 func TestEvents(t *testing.T) {
-	f := newFixture(t)
-	f.keep(t, newEvent(acme, "c1", "answered", store.CallInProgress, ""), store.Applied) // 1
-	f.keep(t, deadEvent(acme, "c1", "stale"), store.Dead)                                // 2
-	f.keep(t, deadEvent(globex, "c1", "stale"), store.Dead)                              // 3
-	f.keep(t, deadEvent(acme, "c2", "malformed_body"), store.Dead)                       // 4
-	f.exec(t, `WITH n AS (SELECT id, row_number() OVER (ORDER BY id) AS n FROM call_events)
+	fixture := newFixture(t)
+	fixture.keep(t, newEvent(acme, "c1", "answered", store.CallInProgress, ""), store.Applied) // 1
+	fixture.keep(t, deadEvent(acme, "c1", "stale"), store.Dead)                                // 2
+	fixture.keep(t, deadEvent(globex, "c1", "stale"), store.Dead)                              // 3
+	fixture.keep(t, deadEvent(acme, "c2", "malformed_body"), store.Dead)                       // 4
+	fixture.exec(t, `WITH n AS (SELECT id, row_number() OVER (ORDER BY id) AS n FROM call_events)
 		UPDATE call_events e SET received_at = '2026-01-01 00:00Z'::timestamptz + n.n * interval '1 hour' FROM n WHERE n.id = e.id`)
-	first := int64(f.one(t, `SELECT min(id) FROM call_events`))
+	first := int64(fixture.one(t, `SELECT min(id) FROM call_events`))
 	hour := func(n int) time.Time { return time.Date(2026, 1, 1, n, 0, 0, 0, time.UTC) }
 	for name, tc := range map[string]struct {
 		filter store.EventFilter
@@ -70,7 +70,7 @@ func TestEvents(t *testing.T) {
 			[]int64{4}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			list, err := f.oper.Events(t.Context(), tc.filter)
+			list, err := fixture.oper.Events(t.Context(), tc.filter)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -86,7 +86,7 @@ func TestEvents(t *testing.T) {
 }
 
 func TestEvent(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	for name, tc := range map[string]struct {
 		query, body, wantQuery, wantBody bool
 		raw                              string
@@ -98,10 +98,10 @@ func TestEvent(t *testing.T) {
 		"as of old, without":     {wantQuery: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := deadEvent(acme, name, "stale")
-			e.Raw, e.CoversQuery, e.CoversBody, e.ContentType, e.Query = []byte(tc.raw), tc.query, tc.body, "text/x", "a=b"
-			id := f.keep(t, e, store.Dead)
-			got, err := f.oper.Event(t.Context(), id)
+			event := deadEvent(acme, name, "stale")
+			event.Raw, event.CoversQuery, event.CoversBody, event.ContentType, event.Query = []byte(tc.raw), tc.query, tc.body, "text/x", "a=b"
+			id := fixture.keep(t, event, store.Dead)
+			got, err := fixture.oper.Event(t.Context(), id)
 			want := store.KeptEvent{ID: id, Tenant: acme, CallSID: name, Kind: "status", EventType: "terminal", Source: "webhook", Reason: "stale",
 				ContentType: "text/x", Query: "a=b", CoversQuery: tc.wantQuery, CoversBody: tc.wantBody, Size: len(tc.raw), Raw: []byte(tc.raw)}
 			if age := time.Since(got.ReceivedAt); age < -time.Minute || age > time.Minute {
@@ -113,7 +113,7 @@ func TestEvent(t *testing.T) {
 			}
 		})
 	}
-	if _, err := f.oper.Event(t.Context(), 1<<40); !errors.Is(err, store.ErrNotFound) {
+	if _, err := fixture.oper.Event(t.Context(), 1<<40); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("an event that is not there: %v", err)
 	}
 }
@@ -129,13 +129,13 @@ func (f *fixture) many(t *testing.T, n, tenants int) {
 }
 
 func TestEventsByPages(t *testing.T) {
-	f := newFixture(t)
-	f.many(t, 30_000, 7)
+	fixture := newFixture(t)
+	fixture.many(t, 30_000, 7)
 	seen := map[int64]bool{}
 	pages := 0
 	filter := store.EventFilter{Limit: 5000} // more than a page may have
 	for {
-		list, err := f.oper.Events(t.Context(), filter)
+		list, err := fixture.oper.Events(t.Context(), filter)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -157,20 +157,20 @@ func TestEventsByPages(t *testing.T) {
 }
 
 func TestDeadEvents(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	none := map[string]int{store.DeadOther: 0}
 	for _, r := range store.DeadReasons() {
 		none[r] = 0
 	}
-	counts, oldest, err := f.oper.DeadEvents(t.Context())
+	counts, oldest, err := fixture.oper.DeadEvents(t.Context())
 	if d := cmp.Diff(none, counts); d != "" || err != nil || !oldest.IsZero() {
 		t.Errorf("without any: %v, %v, counts (-want +got):\n%s", err, oldest, d)
 	}
-	f.many(t, 4000, 3)
+	fixture.many(t, 4000, 3)
 	want := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	f.exec(t, `UPDATE call_events SET received_at = $1 WHERE id = (SELECT min(id) FROM call_events WHERE tenant = 'many/t2' AND dead_reason IS NOT NULL)`, want)
+	fixture.exec(t, `UPDATE call_events SET received_at = $1 WHERE id = (SELECT min(id) FROM call_events WHERE tenant = 'many/t2' AND dead_reason IS NOT NULL)`, want)
 	none["stale"], none["malformed_body"], none[store.DeadOther] = 100, 100, 200
-	counts, oldest, err = f.oper.DeadEvents(t.Context())
+	counts, oldest, err = fixture.oper.DeadEvents(t.Context())
 	if d := cmp.Diff(none, counts); d != "" || err != nil || !oldest.Equal(want) {
 		t.Errorf("%v, the oldest of %v, counts (-want +got):\n%s", err, oldest, d)
 	}
@@ -178,18 +178,18 @@ func TestDeadEvents(t *testing.T) {
 
 // TestDeadEventsAreIndexed : a scrape must not read all events there ever were.
 func TestDeadEventsAreIndexed(t *testing.T) {
-	f := newFixture(t)
-	f.many(t, 20_000, 3)
-	before := f.one(t, `SELECT seq_scan::int FROM pg_stat_user_tables WHERE relname = 'call_events'`)
+	fixture := newFixture(t)
+	fixture.many(t, 20_000, 3)
+	before := fixture.one(t, `SELECT seq_scan::int FROM pg_stat_user_tables WHERE relname = 'call_events'`)
 	scans := func() int {
-		f.exec(t, `SELECT pg_stat_clear_snapshot()`)
-		return f.one(t, `SELECT idx_scan::int FROM pg_stat_user_indexes WHERE indexrelname = 'call_events_dead'`)
+		fixture.exec(t, `SELECT pg_stat_clear_snapshot()`)
+		return fixture.one(t, `SELECT idx_scan::int FROM pg_stat_user_indexes WHERE indexrelname = 'call_events_dead'`)
 	}
 	index := scans()
-	if _, _, err := f.oper.DeadEvents(t.Context()); err != nil {
+	if _, _, err := fixture.oper.DeadEvents(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	f.oper.Close() // a connection reports what it did at its end at the latest
+	fixture.oper.Close() // a connection reports what it did at its end at the latest
 	deadline := time.Now().Add(10 * time.Second)
 	for scans() < index+5 { // the count, the first tenant, and after each of three
 		if time.Now().After(deadline) {
@@ -197,18 +197,18 @@ func TestDeadEventsAreIndexed(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	if n := f.one(t, `SELECT seq_scan::int FROM pg_stat_user_tables WHERE relname = 'call_events'`); n != before {
+	if n := fixture.one(t, `SELECT seq_scan::int FROM pg_stat_user_tables WHERE relname = 'call_events'`); n != before {
 		t.Errorf("the table was read as a whole %d times", n-before)
 	}
 }
 
 // TestOthersSeeNoEvents : the roles of the pods list nothing, and settle nothing.
 func TestOthersSeeNoEvents(t *testing.T) {
-	f := newFixture(t)
-	id := f.keep(t, deadEvent(acme, "c1", "stale"), store.Dead)
-	globexID := f.keep(t, deadEvent(globex, "c1", "stale"), store.Dead)
-	e := deadEvent(acme, "c1", "")
-	asDataplane, asUpload := store.AsOperator(f.dataplane), store.AsOperator(f.upload)
+	fixture := newFixture(t)
+	id := fixture.keep(t, deadEvent(acme, "c1", "stale"), store.Dead)
+	globexID := fixture.keep(t, deadEvent(globex, "c1", "stale"), store.Dead)
+	event := deadEvent(acme, "c1", "")
+	asDataplane, asUpload := store.AsOperator(fixture.dataplane), store.AsOperator(fixture.upload)
 	if list, err := asDataplane.Events(t.Context(), store.EventFilter{}); err != nil || len(list) != 0 {
 		t.Errorf("the data plane, bound to no tenant, lists %v, %v", ids(list), err)
 	}
@@ -220,11 +220,11 @@ func TestOthersSeeNoEvents(t *testing.T) {
 		t.Errorf("an upload pod lists: %v", err)
 	}
 	for who, db := range map[string]*store.Operator{"data plane": asDataplane, "upload pod": asUpload} {
-		if r, err := db.Replay(t.Context(), id, e, false); err == nil {
-			t.Errorf("the %s applies it: %+v", who, r)
+		if replay, err := db.Replay(t.Context(), id, event, false); err == nil {
+			t.Errorf("the %s applies it: %+v", who, replay)
 		}
 	}
-	conn, err := pgx.Connect(t.Context(), f.pg.DataplaneDSN)
+	conn, err := pgx.Connect(t.Context(), fixture.pg.DataplaneDSN)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestOthersSeeNoEvents(t *testing.T) {
 	if d := cmp.Diff([]int64{globexID}, got); d != "" {
 		t.Errorf("bound to globex, the data plane sees (-want +got):\n%s", d)
 	}
-	if n := f.one(t, `SELECT count(*) FROM call_events WHERE dead_reason IS NOT NULL`); n != 2 {
+	if n := fixture.one(t, `SELECT count(*) FROM call_events WHERE dead_reason IS NOT NULL`); n != 2 {
 		t.Errorf("%d dead events are left of 2", n)
 	}
 }
@@ -266,24 +266,24 @@ func TestReplay(t *testing.T) {
 			want: store.Replay{Outcome: store.Applied}, wantCalls: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFixture(t)
-			id := f.keep(t, deadEvent(acme, "c1", "source_refused"), store.Dead)
+			fixture := newFixture(t)
+			id := fixture.keep(t, deadEvent(acme, "c1", "source_refused"), store.Dead)
 			if tc.before != "" {
-				f.exec(t, tc.before)
+				fixture.exec(t, tc.before)
 			}
-			e := deadEvent(acme, "c1", "")
+			event := deadEvent(acme, "c1", "")
 			if tc.change != nil {
-				tc.change(&e)
+				tc.change(&event)
 			}
 			for range 2 {
-				got, err := f.oper.Replay(t.Context(), id, e, false)
+				got, err := fixture.oper.Replay(t.Context(), id, event, false)
 				if d := cmp.Diff(tc.want, got); d != "" || !errors.Is(err, tc.wantErr) {
 					t.Errorf("%v, replay (-want +got):\n%s", err, d)
 				}
-				if kept, err := f.oper.Event(t.Context(), id); err != nil || kept.Reason != tc.wantDead {
+				if kept, err := fixture.oper.Event(t.Context(), id); err != nil || kept.Reason != tc.wantDead {
 					t.Errorf("it is kept as dead for %q (%v), want %q", kept.Reason, err, tc.wantDead)
 				}
-				if calls, recs := f.one(t, `SELECT count(*) FROM calls`), f.one(t, `SELECT count(*) FROM recordings`); calls != tc.wantCalls || recs != tc.wantRecs {
+				if calls, recs := fixture.one(t, `SELECT count(*) FROM calls`), fixture.one(t, `SELECT count(*) FROM recordings`); calls != tc.wantCalls || recs != tc.wantRecs {
 					t.Errorf("%d calls and %d recordings, want %d and %d", calls, recs, tc.wantCalls, tc.wantRecs)
 				}
 				// a partial event is applied again; else the second time there is nothing left to do
@@ -297,76 +297,76 @@ func TestReplay(t *testing.T) {
 
 // TestReplayAtOnce : many apply the same event at the same time, and it is applied once.
 func TestReplayAtOnce(t *testing.T) {
-	f := newFixture(t)
-	id := f.keep(t, deadEvent(acme, "c1", "source_refused"), store.Dead)
+	fixture := newFixture(t)
+	id := fixture.keep(t, deadEvent(acme, "c1", "source_refused"), store.Dead)
 	var mu sync.Mutex
 	got := map[store.Replay]int{}
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			r, err := f.oper.Replay(t.Context(), id, deadEvent(acme, "c1", ""), false)
+			replay, err := fixture.oper.Replay(t.Context(), id, deadEvent(acme, "c1", ""), false)
 			if err != nil {
 				t.Error(err)
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			got[r]++
+			got[replay]++
 		})
 	}
 	wg.Wait()
 	if d := cmp.Diff(map[store.Replay]int{{Outcome: store.Applied}: 1, {Outcome: store.Duplicate}: 19}, got); d != "" {
 		t.Errorf("outcomes (-want +got):\n%s", d)
 	}
-	if n := f.one(t, `SELECT count(*) FROM recordings`); n != 1 {
+	if n := fixture.one(t, `SELECT count(*) FROM recordings`); n != 1 {
 		t.Errorf("%d recordings, want 1", n)
 	}
 }
 
 // TestReplayOfTheUnread : two deliveries that could not be read, each under a key of its own, prove to be one event.
 func TestReplayOfTheUnread(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	unread := store.Event{Tenant: acme, CallSID: store.UnreadCall, Kind: "status", Source: "webhook", Raw: []byte("raw"),
 		DeadReason: "malformed_body", DedupKey: sha256.Sum256([]byte("of what was received"))}
-	kept := f.keep(t, unread, store.Dead)
-	e := newEvent(acme, "c1", "terminal", store.CallCompleted, source)
+	kept := fixture.keep(t, unread, store.Dead)
+	event := newEvent(acme, "c1", "terminal", store.CallCompleted, source)
 	for i, want := range []store.Outcome{store.Applied, store.Duplicate} {
-		if got, err := f.oper.Replay(t.Context(), kept, e, false); err != nil || got.Outcome != want {
+		if got, err := fixture.oper.Replay(t.Context(), kept, event, false); err != nil || got.Outcome != want {
 			t.Errorf("replay %d: %+v, %v; want %v", i, got, err, want)
 		}
 	}
-	if o, err := f.dataplane.Ingest(t.Context(), unread); err != nil || o != store.Duplicate {
-		t.Errorf("a late delivery: %v, %v; want a duplicate", o, err)
+	if outcome, err := fixture.dataplane.Ingest(t.Context(), unread); err != nil || outcome != store.Duplicate {
+		t.Errorf("a late delivery: %v, %v; want a duplicate", outcome, err)
 	}
 	applied := `SELECT count(*) FROM call_events
 		WHERE call_sid = 'c1' AND event_type = 'terminal' AND dead_reason IS NULL`
-	if n := f.one(t, applied); n != 1 {
+	if n := fixture.one(t, applied); n != 1 {
 		t.Errorf("%d events are applied, want 1", n)
 	}
-	if n := f.one(t, `SELECT count(*) FROM recordings`); n != 1 {
+	if n := fixture.one(t, `SELECT count(*) FROM recordings`); n != 1 {
 		t.Errorf("%d recordings, want 1", n)
 	}
 }
 
 // TestReplayOfPartialThatIsDead checks that a partial event stays applied if a newer reader cannot apply it.
 func TestReplayOfPartialThatIsDead(t *testing.T) {
-	f := newFixture(t)
-	e := newEvent(acme, "c1", "terminal", store.CallCompleted, source)
-	e.Unread = []store.Unread{{Field: "Status", Reason: "unknown_value"}}
-	id := f.keep(t, e, store.Applied)
-	before := f.text(t, everything)
+	fixture := newFixture(t)
+	event := newEvent(acme, "c1", "terminal", store.CallCompleted, source)
+	event.Unread = []store.Unread{{Field: "Status", Reason: "unknown_value"}}
+	id := fixture.keep(t, event, store.Applied)
+	before := fixture.text(t, everything)
 	for name, change := range map[string]func(*store.Event){
 		"stale":           func(e *store.Event) { e.DeadReason = "stale" },
 		store.DeadRefused: func(e *store.Event) { e.Call.From = "a\x00b" },
 	} {
-		again := e
+		again := event
 		change(&again)
-		got, err := f.oper.Replay(t.Context(), id, again, false)
+		got, err := fixture.oper.Replay(t.Context(), id, again, false)
 		if want := (store.Replay{Outcome: store.Duplicate, Reason: name}); got != want || err != nil {
 			t.Errorf("%+v, %v; want %+v", got, err, want)
 		}
 	}
-	kept, err := f.oper.Event(t.Context(), id)
-	if err != nil || kept.Reason != "" || len(kept.Unread) != 1 || f.text(t, everything) != before {
+	kept, err := fixture.oper.Event(t.Context(), id)
+	if err != nil || kept.Reason != "" || len(kept.Unread) != 1 || fixture.text(t, everything) != before {
 		t.Errorf("the event is %+v now (%v), want that nothing changes", kept, err)
 	}
 }
@@ -390,13 +390,13 @@ func (f *fixture) text(t *testing.T, sql string) (v string) {
 }
 
 func TestDryRunLeavesNoTrace(t *testing.T) {
-	f := newFixture(t)
-	id := f.keep(t, deadEvent(acme, "c1", "source_refused"), store.Dead)
-	unread := f.keep(t, store.Event{Tenant: acme, CallSID: store.UnreadCall, Kind: "status", Source: "webhook", DeadReason: "malformed_body"}, store.Dead)
+	fixture := newFixture(t)
+	id := fixture.keep(t, deadEvent(acme, "c1", "source_refused"), store.Dead)
+	unread := fixture.keep(t, store.Event{Tenant: acme, CallSID: store.UnreadCall, Kind: "status", Source: "webhook", DeadReason: "malformed_body"}, store.Dead)
 	good, stale, bad := deadEvent(acme, "c1", ""), deadEvent(acme, "c1", "stale"), deadEvent(acme, "c1", "")
 	good.Stream = &store.Stream{SID: "s1", Status: "completed"}
 	bad.Call.From = "a\x00b"
-	before := f.text(t, everything)
+	before := fixture.text(t, everything)
 	for name, tc := range map[string]struct {
 		id   int64
 		e    store.Event
@@ -408,11 +408,11 @@ func TestDryRunLeavesNoTrace(t *testing.T) {
 		"read at last": {unread, newEvent(acme, "c9", "answered", 3, ""), store.Replay{Outcome: store.Applied}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := f.oper.Replay(t.Context(), tc.id, tc.e, true)
+			got, err := fixture.oper.Replay(t.Context(), tc.id, tc.e, true)
 			if d := cmp.Diff(tc.want, got); d != "" || err != nil {
 				t.Errorf("%v, replay (-want +got):\n%s", err, d)
 			}
-			if after := f.text(t, everything); after != before {
+			if after := fixture.text(t, everything); after != before {
 				t.Error("the rows are not what they were")
 			}
 		})
@@ -421,8 +421,8 @@ func TestDryRunLeavesNoTrace(t *testing.T) {
 
 // TestReplayIsAsIfDelivered : a call some of whose events were dead at first ends in the same rows as one whose events were not.
 func TestReplayIsAsIfDelivered(t *testing.T) {
-	f := newFixture(t)
-	admin, err := pgxpool.New(t.Context(), f.pg.AdminDSN)
+	fixture := newFixture(t)
+	admin, err := pgxpool.New(t.Context(), fixture.pg.AdminDSN)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -432,7 +432,7 @@ func TestReplayIsAsIfDelivered(t *testing.T) {
 		n++
 		one, other := fmt.Sprint("one", n), fmt.Sprint("other", n)
 		history := events(r)
-		if _, err := f.dataplane.IngestBatch(t.Context(), of(history, one)); err != nil {
+		if _, err := fixture.dataplane.IngestBatch(t.Context(), of(history, one)); err != nil {
 			r.Fatal(err)
 		}
 		var dead []store.Event
@@ -442,7 +442,7 @@ func TestReplayIsAsIfDelivered(t *testing.T) {
 				kept.DeadReason = "stale"
 				dead = append(dead, e)
 			}
-			if _, err := f.dataplane.Ingest(t.Context(), kept); err != nil {
+			if _, err := fixture.dataplane.Ingest(t.Context(), kept); err != nil {
 				r.Fatal(err)
 			}
 		}
@@ -455,7 +455,7 @@ func TestReplayIsAsIfDelivered(t *testing.T) {
 			if err != nil {
 				r.Fatal(err)
 			}
-			if _, err := f.oper.Replay(t.Context(), id, e, false); err != nil {
+			if _, err := fixture.oper.Replay(t.Context(), id, e, false); err != nil {
 				r.Fatal(err)
 			}
 		}
@@ -467,27 +467,27 @@ func TestReplayIsAsIfDelivered(t *testing.T) {
 
 // TestDeadEventsGoWithTheirTenant : deletionPolicy Delete leaves none behind.
 func TestDeadEventsGoWithTheirTenant(t *testing.T) {
-	f := newFixture(t)
-	f.keep(t, deadEvent(acme, "c1", "stale"), store.Dead)
-	f.keep(t, deadEvent(globex, "c1", "stale"), store.Dead)
-	if err := f.oper.DeleteTenant(t.Context(), acme); err != nil {
+	fixture := newFixture(t)
+	fixture.keep(t, deadEvent(acme, "c1", "stale"), store.Dead)
+	fixture.keep(t, deadEvent(globex, "c1", "stale"), store.Dead)
+	if err := fixture.oper.DeleteTenant(t.Context(), acme); err != nil {
 		t.Fatal(err)
 	}
-	if of := f.text(t, `SELECT string_agg(tenant, ' ') FROM call_events`); of != globex {
+	if of := fixture.text(t, `SELECT string_agg(tenant, ' ') FROM call_events`); of != globex {
 		t.Errorf("events are left of %q", of)
 	}
 }
 
 func TestReplayWhileTheDatabaseIsAway(t *testing.T) {
-	f := newFixture(t)
-	id := f.keep(t, deadEvent(acme, "c1", "source_refused"), store.Dead)
-	f.pg.Stop(t)
-	_, err := f.oper.Replay(t.Context(), id, deadEvent(acme, "c1", ""), false)
-	f.pg.Start(t)
+	fixture := newFixture(t)
+	id := fixture.keep(t, deadEvent(acme, "c1", "source_refused"), store.Dead)
+	fixture.pg.Stop(t)
+	_, err := fixture.oper.Replay(t.Context(), id, deadEvent(acme, "c1", ""), false)
+	fixture.pg.Start(t)
 	if !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("it says %v", err)
 	}
-	if r, err := f.oper.Replay(t.Context(), id, deadEvent(acme, "c1", ""), false); err != nil || r.Outcome != store.Applied {
-		t.Errorf("when it is back: %+v, %v", r, err)
+	if replay, err := fixture.oper.Replay(t.Context(), id, deadEvent(acme, "c1", ""), false); err != nil || replay.Outcome != store.Applied {
+		t.Errorf("when it is back: %+v, %v", replay, err)
 	}
 }

@@ -38,14 +38,14 @@ func TestFailover(t *testing.T) {
 				address = old.Address() + "," + next.Address()
 			}
 			db := open(t, pgtest.At(t, old.DataplaneDSN, address), store.OpenDataplane)
-			w := startWriting(t, db)
-			w.expect(t, time.Second)
+			writeLoad := startWriting(t, db)
+			writeLoad.expect(t, time.Second)
 			tc.demote(t, old)
 			next.Promote(t)
 			moving.to(next.Address())
-			recovered := w.expect(t, load)
+			recovered := writeLoad.expect(t, load)
 			t.Logf("after the failover %d writes were accepted, %d not; the first one after %s",
-				w.accepted.Load(), w.failed.Load(), recovered)
+				writeLoad.accepted.Load(), writeLoad.failed.Load(), recovered)
 			if recovered > within {
 				t.Errorf("writes were accepted again after %s, want at most %s", recovered, within)
 			}
@@ -59,10 +59,10 @@ func TestFailover(t *testing.T) {
 // TestIPv6Hosts connects as operator and as an upload pod to a server that has only an IPv6 address, alone and as the
 // second host of the URL.
 func TestIPv6Hosts(t *testing.T) {
-	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
+	if listener, err := net.Listen("tcp", "[::1]:0"); err != nil {
 		t.Skipf("this machine has no IPv6: %v", err)
 	} else {
-		_ = l.Close()
+		_ = listener.Close()
 	}
 	pg := pgtest.New(t)
 	server := strings.Replace(pg.Address(), "127.0.0.1", "[::1]", 1)
@@ -151,16 +151,16 @@ type movingAddress struct {
 
 func newMovingAddress(t *testing.T, target string) *movingAddress {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &movingAddress{address: l.Addr().String()}
+	m := &movingAddress{address: listener.Addr().String()}
 	m.to(target)
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
-			conn, err := l.Accept()
+			conn, err := listener.Accept()
 			if err != nil {
 				return
 			}
@@ -168,7 +168,7 @@ func newMovingAddress(t *testing.T, target string) *movingAddress {
 		}
 	})
 	t.Cleanup(func() {
-		_ = l.Close()
+		_ = listener.Close()
 		running.Wait()
 	})
 	return m

@@ -30,18 +30,18 @@ func events(r *rapid.T) []store.Event {
 	}
 	list := make([]store.Event, rapid.IntRange(1, 6).Draw(r, "events"))
 	for i := range list {
-		e := store.Event{Tenant: acme, Kind: "status", EventType: fmt.Sprint("e", i), Source: "webhook", Raw: []byte("raw")}
-		e.Call = store.Call{State: store.CallState(rapid.IntRange(0, 8).Draw(r, "state")), Direction: word("direction", "inbound", "outbound-api"),
+		event := store.Event{Tenant: acme, Kind: "status", EventType: fmt.Sprint("e", i), Source: "webhook", Raw: []byte("raw")}
+		event.Call = store.Call{State: store.CallState(rapid.IntRange(0, 8).Draw(r, "state")), Direction: word("direction", "inbound", "outbound-api"),
 			From: word("from", "0987", "+9198", "sip:a"), To: word("to", "0912", "0913"), StartedAt: at("started"), EndedAt: at("ended"),
 			ConversationSeconds: rapid.IntRange(0, 3).Draw(r, "seconds"), CustomField: word("custom", "a", "b", "ä, {}")}
 		if u := word("recording", "a.mp3", "b.mp3"); u != "" {
-			e.Recordings = []store.NewRecording{{SourceURL: "https://recordings.exotel.com/x/" + u}}
+			event.Recordings = []store.NewRecording{{SourceURL: "https://recordings.exotel.com/x/" + u}}
 		}
 		if sid := word("stream", "s1", "s2"); sid != "" {
-			e.Stream = &store.Stream{SID: sid, Status: word("status", "completed", "failed"), Seconds: rapid.IntRange(0, 9).Draw(r, "length"),
+			event.Stream = &store.Stream{SID: sid, Status: word("status", "completed", "failed"), Seconds: rapid.IntRange(0, 9).Draw(r, "length"),
 				DisconnectedBy: word("by", "user", "bot")}
 		}
-		list[i] = e
+		list[i] = event
 	}
 	return list
 }
@@ -50,11 +50,11 @@ func events(r *rapid.T) []store.Event {
 func of(list []store.Event, sid string) []store.Event {
 	list = slices.Clone(list)
 	for i := range list {
-		e := &list[i]
-		e.CallSID, e.DedupKey = sid, sha256.Sum256([]byte(sid+e.EventType))
-		e.Recordings = slices.Clone(e.Recordings)
-		for j := range e.Recordings {
-			e.Recordings[j].ID = recording.ID(sid, e.Recordings[j].SourceURL)
+		event := &list[i]
+		event.CallSID, event.DedupKey = sid, sha256.Sum256([]byte(sid+event.EventType))
+		event.Recordings = slices.Clone(event.Recordings)
+		for j := range event.Recordings {
+			event.Recordings[j].ID = recording.ID(sid, event.Recordings[j].SourceURL)
 		}
 	}
 	return list
@@ -62,8 +62,8 @@ func of(list []store.Event, sid string) []store.Event {
 
 // TestOrderDoesNotMatter: any permutation and repetition of a call's events, in any batches, ends in the same rows.
 func TestOrderDoesNotMatter(t *testing.T) {
-	f := newFixture(t)
-	admin, err := pgxpool.New(t.Context(), f.pg.AdminDSN)
+	fixture := newFixture(t)
+	admin, err := pgxpool.New(t.Context(), fixture.pg.AdminDSN)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,14 +74,14 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		one, other := fmt.Sprint("one", n), fmt.Sprint("other", n)
 		history := events(r)
 		for _, e := range of(history, one) {
-			if _, err := f.dataplane.Ingest(t.Context(), e); err != nil {
+			if _, err := fixture.dataplane.Ingest(t.Context(), e); err != nil {
 				r.Fatal(err)
 			}
 		}
 		shuffled := rapid.Permutation(append(slices.Clone(history), rapid.SliceOfN(rapid.SampledFrom(history), 0, 4).Draw(r, "again")...)).Draw(r, "order")
 		for rest := of(shuffled, other); len(rest) > 0; {
 			size := rapid.IntRange(1, len(rest)).Draw(r, "batch")
-			if _, err := f.dataplane.IngestBatch(t.Context(), rest[:size]); err != nil {
+			if _, err := fixture.dataplane.IngestBatch(t.Context(), rest[:size]); err != nil {
 				r.Fatal(err)
 			}
 			rest = rest[size:]
@@ -131,13 +131,13 @@ func TestTerminalGivesWayToNothingEarlier(t *testing.T) {
 		"unknown status":      {[]store.Event{call(store.CallUnknown, "0987", "x"), call(store.CallUnknown, "", "")}, "(0,0987,x)"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFixture(t)
+			fixture := newFixture(t)
 			for _, e := range tc.events {
-				if _, err := f.dataplane.Ingest(t.Context(), e); err != nil {
+				if _, err := fixture.dataplane.Ingest(t.Context(), e); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if n := f.one(t, `SELECT count(*)::int FROM calls WHERE (state, from_number, custom_field)::text = $1`, tc.want); n != 1 {
+			if n := fixture.one(t, `SELECT count(*)::int FROM calls WHERE (state, from_number, custom_field)::text = $1`, tc.want); n != 1 {
 				t.Errorf("the call is not %s", tc.want)
 			}
 		})

@@ -103,9 +103,9 @@ func query[T any](t *testing.T, dsn, sql string, args ...any) []T {
 // TestEveryTableIsSecured : a table with a tenant is either under forced row-level security, where no policy is no row, or out of the
 // reach of every role but the operator's. Partitions are out of reach: who may read their parent may not read them by their own names.
 func TestEveryTableIsSecured(t *testing.T) {
-	f := newFixture(t)
-	f.exec(t, `SELECT caly_ensure_history_partitions(2)`)
-	insecure := query[string](t, f.pg.AdminDSN, `
+	fixture := newFixture(t)
+	fixture.exec(t, `SELECT caly_ensure_history_partitions(2)`)
+	insecure := query[string](t, fixture.pg.AdminDSN, `
 		SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant' AND NOT a.attisdropped
 		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 			AND NOT (c.relrowsecurity AND c.relforcerowsecurity)
@@ -114,13 +114,13 @@ func TestEveryTableIsSecured(t *testing.T) {
 	if len(insecure) > 0 {
 		t.Errorf("within reach and not secured: %v", insecure)
 	}
-	unforced := query[string](t, f.pg.AdminDSN, `SELECT relname::text FROM pg_class WHERE relname = ANY ($1) AND relnamespace = 'public'::regnamespace
-		AND NOT (relrowsecurity AND relforcerowsecurity) ORDER BY 1`, f.tables(t))
+	unforced := query[string](t, fixture.pg.AdminDSN, `SELECT relname::text FROM pg_class WHERE relname = ANY ($1) AND relnamespace = 'public'::regnamespace
+		AND NOT (relrowsecurity AND relforcerowsecurity) ORDER BY 1`, fixture.tables(t))
 	if diff := cmp.Diff([]string{"upload_roles"}, unforced); diff != "" { // which tenant a role is bound to: functions alone write it
 		t.Errorf("tables without forced row-level security (-want +got):\n%s", diff)
 	}
 	// A policy that lets another row in than it shows, or shows all, is none.
-	loose := query[string](t, f.pg.AdminDSN, `SELECT tablename || ': ' || policyname FROM pg_policies WHERE 'caly_dataplane' = ANY (roles)
+	loose := query[string](t, fixture.pg.AdminDSN, `SELECT tablename || ': ' || policyname FROM pg_policies WHERE 'caly_dataplane' = ANY (roles)
 		AND (qual !~ 'caly\.tenant' OR coalesce(with_check, '') !~ 'caly\.tenant' OR roles <> '{caly_dataplane}' OR cmd <> 'ALL')`)
 	if len(loose) > 0 {
 		t.Errorf("policies that bind nothing: %v", loose)
@@ -129,9 +129,9 @@ func TestEveryTableIsSecured(t *testing.T) {
 
 // TestDataplaneSeesItsTenantAlone looks at every table that the data plane may read, with and without a tenant, and tries to change others' rows.
 func TestDataplaneSeesItsTenantAlone(t *testing.T) {
-	f := newFixture(t)
-	f.reseed(t)
-	conn, err := pgx.Connect(t.Context(), f.pg.DataplaneDSN)
+	fixture := newFixture(t)
+	fixture.reseed(t)
+	conn, err := pgx.Connect(t.Context(), fixture.pg.DataplaneDSN)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,15 +154,15 @@ func TestDataplaneSeesItsTenantAlone(t *testing.T) {
 		return rows, err
 	}
 	may := func(table, privilege string) bool {
-		return query[bool](t, f.pg.AdminDSN, `SELECT has_table_privilege('caly_dataplane', $1, $2)`, table, privilege)[0]
+		return query[bool](t, fixture.pg.AdminDSN, `SELECT has_table_privilege('caly_dataplane', $1, $2)`, table, privilege)[0]
 	}
 	seen := 0
-	for _, table := range f.tables(t) {
+	for _, table := range fixture.tables(t) {
 		if !may(table, "SELECT") {
 			continue
 		}
 		seen++
-		want := int64(f.one(t, `SELECT count(*)::int FROM `+table+` WHERE tenant = $1`, acme))
+		want := int64(fixture.one(t, `SELECT count(*)::int FROM `+table+` WHERE tenant = $1`, acme))
 		if want == 0 {
 			t.Errorf("%s has no row: add it to the seed", table)
 		}
@@ -231,11 +231,11 @@ func reading() map[string]call {
 			return list, err
 		},
 		"Usage": func(ctx context.Context, db *store.Dataplane) (any, error) {
-			u, err := db.Usage(ctx, acme, time.Now().Add(-time.Hour), time.Now().Add(-time.Hour))
-			if want := (store.Usage{CallsToday: 1, CallsThisMonth: 1, RecordingsToday: 2, RecordingsThisMonth: 2, Waiting: 1}); u != want && err == nil {
-				err = fmt.Errorf("usage %+v is not that of one tenant", u)
+			usage, err := db.Usage(ctx, acme, time.Now().Add(-time.Hour), time.Now().Add(-time.Hour))
+			if want := (store.Usage{CallsToday: 1, CallsThisMonth: 1, RecordingsToday: 2, RecordingsThisMonth: 2, Waiting: 1}); usage != want && err == nil {
+				err = fmt.Errorf("usage %+v is not that of one tenant", usage)
 			}
-			return u, err
+			return usage, err
 		},
 		"UserByID": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			return db.UserByID(ctx, acme, bothUser)
@@ -323,8 +323,8 @@ func writing() map[string]call {
 			}, by)
 		}),
 		"ResetPassword": func(ctx context.Context, db *store.Dataplane) (any, error) {
-			u, _, err := db.ResetPassword(ctx, acme, store.PasswordReset{TokenHash: bothHash, NewHash: "new hash"}, by)
-			return u, err
+			user, _, err := db.ResetPassword(ctx, acme, store.PasswordReset{TokenHash: bothHash, NewHash: "new hash"}, by)
+			return user, err
 		},
 		"ChangePassword": func(ctx context.Context, db *store.Dataplane) (any, error) {
 			return db.ChangePassword(ctx, acme, store.PasswordChange{
@@ -379,11 +379,11 @@ func writing() map[string]call {
 			return db.TakeHits(ctx, store.HitTake{Tenant: acme, Key: [32]byte(bothHash), Wanted: 1, Max: 9, Window: time.Hour, Timeout: time.Second})
 		},
 		"ClaimMail": func(ctx context.Context, db *store.Dataplane) (any, error) {
-			c, err := db.ClaimMail(ctx, []string{acme}, "pod", time.Minute, 10)
-			if len(c.Mail) != 1 && err == nil {
-				err = fmt.Errorf("%d messages were claimed", len(c.Mail))
+			mailClaim, err := db.ClaimMail(ctx, []string{acme}, "pod", time.Minute, 10)
+			if len(mailClaim.Mail) != 1 && err == nil {
+				err = fmt.Errorf("%d messages were claimed", len(mailClaim.Mail))
 			}
-			return c, err
+			return mailClaim, err
 		},
 	}
 }
@@ -391,7 +391,7 @@ func writing() map[string]call {
 // TestMethodsKeepToTheirTenant calls each method of the data plane for one tenant with ids that another has too: it returns and changes none
 // of the other's rows. A method that is added must be added here.
 func TestMethodsKeepToTheirTenant(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	calls := reading()
 	for name, c := range writing() {
 		calls[name] = c
@@ -402,26 +402,26 @@ func TestMethodsKeepToTheirTenant(t *testing.T) {
 	for name, c := range capturing() {
 		calls[name] = c
 	}
-	for name, c := range mailOf(f, t) {
+	for name, c := range mailOf(fixture, t) {
 		calls[name] = c
 	}
 	for name, c := range calls {
 		t.Run(name, func(t *testing.T) {
-			f.reseed(t)
-			before, mine := f.digests(t, globex), f.digests(t, acme)
-			got, err := c(t.Context(), f.dataplane)
+			fixture.reseed(t)
+			before, mine := fixture.digests(t, globex), fixture.digests(t, acme)
+			got, err := c(t.Context(), fixture.dataplane)
 			if err != nil {
 				t.Errorf("it failed, so it showed nothing: %v", err)
 			}
 			if text := fmt.Sprintf("%+v", got); strings.Contains(text, "globex") {
 				t.Errorf("it returned another's: %s", text)
 			}
-			if diff := cmp.Diff(before, f.digests(t, globex)); diff != "" {
+			if diff := cmp.Diff(before, fixture.digests(t, globex)); diff != "" {
 				t.Errorf("it changed another's rows (-before +after):\n%s", diff)
 			}
 			_, reads := reading()[name]
 			reads = reads || slices.Contains([]string{"PodStreams", "StreamsToClose", "StreamSessions", "StreamByID", "OpenCapture"}, name)
-			if changed := !cmp.Equal(mine, f.digests(t, acme)); changed == (reads || strings.HasPrefix(name, "other's ")) {
+			if changed := !cmp.Equal(mine, fixture.digests(t, acme)); changed == (reads || strings.HasPrefix(name, "other's ")) {
 				t.Errorf("its own rows were changed: %v", changed)
 			}
 		})
@@ -450,11 +450,11 @@ func mailOf(f *fixture, t *testing.T) map[string]call {
 	calls := map[string]call{}
 	for name, step := range steps {
 		calls[name] = func(ctx context.Context, db *store.Dataplane) (any, error) {
-			c, err := db.ClaimMail(ctx, []string{acme}, "pod", time.Minute, 1)
-			if err != nil || len(c.Mail) != 1 {
-				return nil, fmt.Errorf("claimed %v, %w", c, err)
+			mailClaim, err := db.ClaimMail(ctx, []string{acme}, "pod", time.Minute, 1)
+			if err != nil || len(mailClaim.Mail) != 1 {
+				return nil, fmt.Errorf("claimed %v, %w", mailClaim, err)
 			}
-			return nil, step(ctx, db, &c.Mail[0])
+			return nil, step(ctx, db, &mailClaim.Mail[0])
 		}
 		calls["other's "+name] = func(ctx context.Context, db *store.Dataplane) (any, error) {
 			theirs := store.QueuedMail{ID: int64(f.one(t, `SELECT max(id)::int FROM mail_outbox WHERE tenant = $1`, globex)), Tenant: acme}
@@ -484,29 +484,29 @@ func (f *fixture) digests(t *testing.T, tenant string) map[string]string {
 
 // TestDeleteTenantLeavesNothing : no table with a tenant is forgotten, and no other tenant is touched.
 func TestDeleteTenantLeavesNothing(t *testing.T) {
-	f := newFixture(t)
-	f.reseed(t)
-	if err := f.oper.DropUploadRole(t.Context(), acme); err != nil { // as the controller does before
+	fixture := newFixture(t)
+	fixture.reseed(t)
+	if err := fixture.oper.DropUploadRole(t.Context(), acme); err != nil { // as the controller does before
 		t.Fatal(err)
 	}
-	none, theirs := f.digests(t, "nobody/here"), f.digests(t, globex)
-	if err := f.oper.DeleteTenant(t.Context(), acme); err != nil {
+	none, theirs := fixture.digests(t, "nobody/here"), fixture.digests(t, globex)
+	if err := fixture.oper.DeleteTenant(t.Context(), acme); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(none, f.digests(t, acme)); diff != "" {
+	if diff := cmp.Diff(none, fixture.digests(t, acme)); diff != "" {
 		t.Errorf("rows are left (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(theirs, f.digests(t, globex)); diff != "" {
+	if diff := cmp.Diff(theirs, fixture.digests(t, globex)); diff != "" {
 		t.Errorf("another's rows were changed (-before +after):\n%s", diff)
 	}
 }
 
 // TestTenantIDsAreOne : what would name several tenants to a policy is refused before it gets there.
 func TestTenantIDsAreOne(t *testing.T) {
-	f := newFixture(t)
-	f.reseed(t)
+	fixture := newFixture(t)
+	fixture.reseed(t)
 	for _, id := range []string{"", "acme", acme + "," + globex, globex + "," + acme, "a/b/c", ",", "acme/support,", hex.EncodeToString(bothHash)} {
-		if list, _, err := f.dataplane.Calls(t.Context(), id, store.CallFilter{}); err == nil || len(list) > 0 {
+		if list, _, err := fixture.dataplane.Calls(t.Context(), id, store.CallFilter{}); err == nil || len(list) > 0 {
 			t.Errorf("%q: %d calls, %v", id, len(list), err)
 		}
 	}
@@ -514,8 +514,8 @@ func TestTenantIDsAreOne(t *testing.T) {
 
 // TestDataplaneStoresNoUpload : the data plane records rejected recordings in the history, and no other ones.
 func TestDataplaneStoresNoUpload(t *testing.T) {
-	f := newFixture(t)
-	conn, err := pgx.Connect(t.Context(), f.pg.DataplaneDSN)
+	fixture := newFixture(t)
+	conn, err := pgx.Connect(t.Context(), fixture.pg.DataplaneDSN)
 	if err != nil {
 		t.Fatal(err)
 	}

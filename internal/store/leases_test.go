@@ -30,19 +30,19 @@ func (f *fixture) queued(t *testing.T, id string) (row string) {
 
 // TestLostLease checks that an owner whose lease was taken over changes nothing of the recording.
 func TestLostLease(t *testing.T) {
-	f := newFixture(t)
-	id := f.enqueue(t, acme, 1)[0]
-	if recs, err := f.upload.Claim(t.Context(), "first", 1, time.Minute); err != nil || len(recs) != 1 {
+	fixture := newFixture(t)
+	id := fixture.enqueue(t, acme, 1)[0]
+	if recs, err := fixture.upload.Claim(t.Context(), "first", 1, time.Minute); err != nil || len(recs) != 1 {
 		t.Fatalf("claimed %v, %v", recs, err)
 	}
-	f.exec(t, `UPDATE recordings SET lease_owner = 'second'`)
-	before := f.queued(t, id)
+	fixture.exec(t, `UPDATE recordings SET lease_owner = 'second'`)
+	before := fixture.queued(t, id)
 	for name, tc := range map[string]struct {
 		act     func(ctx context.Context) error
 		wantErr error
 	}{
 		"RetryLater": {func(ctx context.Context) error {
-			return f.upload.RetryLater(ctx, "first", id, store.LaterAttempt{
+			return fixture.upload.RetryLater(ctx, "first", id, store.LaterAttempt{
 				At:      time.Now(),
 				Code:    "Code",
 				Message: "message",
@@ -50,19 +50,19 @@ func TestLostLease(t *testing.T) {
 			})
 		}, store.ErrLeaseLost},
 		"Fail": {func(ctx context.Context) error {
-			return f.upload.Fail(ctx, "first", id, "Code", "message")
+			return fixture.upload.Fail(ctx, "first", id, "Code", "message")
 		}, store.ErrLeaseLost},
 		"Release": {func(ctx context.Context) error {
-			return f.upload.Release(ctx, "first", []string{id})
+			return fixture.upload.Release(ctx, "first", []string{id})
 		}, nil},
 		"Complete": {func(ctx context.Context) error {
-			return f.upload.Complete(ctx, "first", id, store.Result{Bucket: "b", Key: "k", SHA256: "s"})
+			return fixture.upload.Complete(ctx, "first", id, store.Result{Bucket: "b", Key: "k", SHA256: "s"})
 		}, store.ErrLeaseLost},
 		"MarkUploadStarted": {func(ctx context.Context) error {
-			return f.upload.MarkUploadStarted(ctx, "first", id)
+			return fixture.upload.MarkUploadStarted(ctx, "first", id)
 		}, store.ErrLeaseLost},
 		"Heartbeat": {func(ctx context.Context) error {
-			held, err := f.upload.Heartbeat(ctx, "first", []string{id}, time.Hour)
+			held, err := fixture.upload.Heartbeat(ctx, "first", []string{id}, time.Hour)
 			if len(held) > 0 {
 				t.Errorf("the first owner still holds %v", held)
 			}
@@ -72,10 +72,10 @@ func TestLostLease(t *testing.T) {
 		if err := tc.act(t.Context()); !errors.Is(err, tc.wantErr) {
 			t.Errorf("%s: %v, want %v", name, err, tc.wantErr)
 		}
-		if f.one(t, `SELECT count(*) FROM recordings WHERE id = $1`, id) != 1 {
+		if fixture.one(t, `SELECT count(*) FROM recordings WHERE id = $1`, id) != 1 {
 			t.Fatalf("%s: the recording is no longer in the queue", name)
 		}
-		if d := cmp.Diff(before, f.queued(t, id)); d != "" {
+		if d := cmp.Diff(before, fixture.queued(t, id)); d != "" {
 			t.Errorf("%s changed the row (-before +after):\n%s", name, d)
 		}
 	}
@@ -84,39 +84,39 @@ func TestLostLease(t *testing.T) {
 // TestTakeoverCountsAnAttempt checks that a recording whose owner died costs one of its attempts: else one that kills
 // each upload pod would be tried for ever.
 func TestTakeoverCountsAnAttempt(t *testing.T) {
-	f := newFixture(t)
-	f.enqueue(t, acme, 1)
+	fixture := newFixture(t)
+	fixture.enqueue(t, acme, 1)
 	for attempts, owner := range []string{"first", "second", "third"} {
-		recs, err := f.upload.Claim(t.Context(), owner, 1, time.Minute)
+		recs, err := fixture.upload.Claim(t.Context(), owner, 1, time.Minute)
 		if err != nil || len(recs) != 1 {
 			t.Fatalf("%s claimed %v, %v", owner, recs, err)
 		}
 		if recs[0].Attempts != attempts {
 			t.Errorf("after %d dead owners the recording has %d attempts", attempts, recs[0].Attempts)
 		}
-		f.exec(t, `UPDATE recordings SET lease_until = now() - interval '1 second'`)
+		fixture.exec(t, `UPDATE recordings SET lease_until = now() - interval '1 second'`)
 	}
 }
 
 // TestErrorsAreBounded checks that a row does not hold all that another host says.
 func TestErrorsAreBounded(t *testing.T) {
-	f := newFixture(t)
-	ids := f.enqueue(t, acme, 2)
-	if recs, err := f.upload.Claim(t.Context(), "owner", 2, time.Minute); err != nil || len(recs) != 2 {
+	fixture := newFixture(t)
+	ids := fixture.enqueue(t, acme, 2)
+	if recs, err := fixture.upload.Claim(t.Context(), "owner", 2, time.Minute); err != nil || len(recs) != 2 {
 		t.Fatalf("claimed %v, %v", recs, err)
 	}
 	message := strings.Repeat("é", 5000)
-	later := f.upload.RetryLater(t.Context(), "owner", ids[0], store.LaterAttempt{
+	later := fixture.upload.RetryLater(t.Context(), "owner", ids[0], store.LaterAttempt{
 		At:      time.Now(),
 		Code:    "Code",
 		Message: message,
 	})
-	failed := f.upload.Fail(t.Context(), "owner", ids[1], "Code", message)
+	failed := fixture.upload.Fail(t.Context(), "owner", ids[1], "Code", message)
 	if later != nil || failed != nil {
 		t.Fatal(later, failed)
 	}
 	keys := []store.RecordingKey{{Tenant: acme, ID: ids[0]}, {Tenant: acme, ID: ids[1]}}
-	recs, err := f.oper.Recordings(t.Context(), keys)
+	recs, err := fixture.oper.Recordings(t.Context(), keys)
 	if err != nil {
 		t.Fatal(err)
 	}

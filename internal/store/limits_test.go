@@ -175,8 +175,8 @@ func TestHitsSlide(t *testing.T) {
 		t.Fatalf("%d hits are in the log, %d were granted; want the same, and at least %d", len(hits), granted.Load(), 2*limit)
 	}
 	for i := range hits[limit:] {
-		if d := hits[i+limit].Sub(hits[i]); d < window {
-			t.Errorf("%d hits within %s", limit+1, d)
+		if wait := hits[i+limit].Sub(hits[i]); wait < window {
+			t.Errorf("%d hits within %s", limit+1, wait)
 		}
 	}
 }
@@ -247,23 +247,23 @@ func TestTakeHitsGivesUp(t *testing.T) {
 
 // TestSweepHits : rows go once none of their hits counts, and no others.
 func TestSweepHits(t *testing.T) {
-	f := newFixture(t)
-	admin := connect(t, f.pg.AdminDSN)
+	fixture := newFixture(t)
+	admin := connect(t, fixture.pg.AdminDSN)
 	for _, key := range []string{"old1", "old2", "old3"} {
-		if _, err := f.dataplane.TakeHits(t.Context(), take(acme, key, 1, 6, time.Minute)); err != nil {
+		if _, err := fixture.dataplane.TakeHits(t.Context(), take(acme, key, 1, 6, time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	age(t, admin, time.Minute)
-	if _, err := f.dataplane.TakeHits(t.Context(), take(globex, "new", 1, 6, time.Minute)); err != nil {
+	if _, err := fixture.dataplane.TakeHits(t.Context(), take(globex, "new", 1, 6, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []int64{2, 1, 0} {
-		if got, err := f.oper.SweepHits(t.Context(), 2); err != nil || got != want {
+		if got, err := fixture.oper.SweepHits(t.Context(), 2); err != nil || got != want {
 			t.Errorf("sweep %d removed %d, %v; want %d", i, got, err, want)
 		}
 	}
-	if n := f.one(t, `SELECT count(*)::int FROM rate_limits`); n != 1 {
+	if n := fixture.one(t, `SELECT count(*)::int FROM rate_limits`); n != 1 {
 		t.Errorf("%d rows are left, want 1", n)
 	}
 }

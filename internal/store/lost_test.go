@@ -17,9 +17,9 @@ const mostStatements = 60
 // TestLostConnectionChangesNothing loses the connection before each statement of each method of the data plane in
 // turn. The method reports it, and no row has changed: nothing is half done.
 func TestLostConnectionChangesNothing(t *testing.T) {
-	f := newFixture(t)
-	wire := f.pg.NewWire(t)
-	db, err := store.OpenDataplane(t.Context(), pgtest.At(t, f.pg.DataplaneDSN, wire.Address), store.Options{MaxConns: 2})
+	fixture := newFixture(t)
+	wire := fixture.pg.NewWire(t)
+	db, err := store.OpenDataplane(t.Context(), pgtest.At(t, fixture.pg.DataplaneDSN, wire.Address), store.Options{MaxConns: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,8 +28,8 @@ func TestLostConnectionChangesNothing(t *testing.T) {
 	maps.Copy(calls, writing())
 	for _, name := range slices.Sorted(maps.Keys(calls)) {
 		t.Run(name, func(t *testing.T) {
-			f.reseed(t)
-			before := f.digests(t, acme)
+			fixture.reseed(t)
+			before := fixture.digests(t, acme)
 			for n := range mostStatements {
 				if err := db.Ping(t.Context()); err != nil {
 					t.Fatalf("the connection that is back: %v", err)
@@ -45,7 +45,7 @@ func TestLostConnectionChangesNothing(t *testing.T) {
 				if err == nil {
 					t.Errorf("without statement %d it reports success", n+1)
 				}
-				if diff := cmp.Diff(before, f.digests(t, acme)); diff != "" {
+				if diff := cmp.Diff(before, fixture.digests(t, acme)); diff != "" {
 					t.Errorf("without statement %d rows have changed (-before +after):\n%s", n+1, diff)
 				}
 			}

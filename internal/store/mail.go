@@ -87,9 +87,9 @@ func claimMail(ctx context.Context, tx pgx.Tx, owner string, lease time.Duration
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (QueuedMail, error) {
-		m := QueuedMail{Owner: owner}
-		err := row.Scan(&m.ID, &m.Tenant, &m.EventKey, &m.Template, &m.Recipient, &m.Sealed, &m.ExpiresAt, &m.Attempts, &m.CreatedAt)
-		return m, err
+		queuedMail := QueuedMail{Owner: owner}
+		err := row.Scan(&queuedMail.ID, &queuedMail.Tenant, &queuedMail.EventKey, &queuedMail.Template, &queuedMail.Recipient, &queuedMail.Sealed, &queuedMail.ExpiresAt, &queuedMail.Attempts, &queuedMail.CreatedAt)
+		return queuedMail, err
 	})
 }
 

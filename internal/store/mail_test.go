@@ -59,11 +59,11 @@ func (o *outbox) write(tenant, event string) {
 
 func (o *outbox) claim(tenants ...string) store.MailClaim {
 	o.Helper()
-	c, err := o.db.ClaimMail(o.Context(), tenants, "pod-1", time.Minute, 10)
+	mailClaim, err := o.db.ClaimMail(o.Context(), tenants, "pod-1", time.Minute, 10)
 	if err != nil {
 		o.Fatal(err)
 	}
-	return c
+	return mailClaim
 }
 
 // row is what is to be seen of one.
@@ -187,10 +187,10 @@ func TestClaimMail(t *testing.T) {
 		"another's, too late":             {"tenant = 'globex/sales', expires_at = now()", nil, store.MailClaim{}, "pending"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := shared.emptied(t)
-			o.write(acme, "e")
-			o.exec(`UPDATE mail_outbox SET ` + c.set)
-			got := o.claim(acme, "initech/desk")
+			outbox := shared.emptied(t)
+			outbox.write(acme, "e")
+			outbox.exec(`UPDATE mail_outbox SET ` + c.set)
+			got := outbox.claim(acme, "initech/desk")
 			if diff := cmp.Diff(c.wantMail, claimedKeys(got)); diff != "" {
 				t.Errorf("claimed (-want +got):\n%s", diff)
 			}
@@ -198,9 +198,9 @@ func TestClaimMail(t *testing.T) {
 			if diff := cmp.Diff(c.wantEnded, got, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("ended (-want +got):\n%s", diff)
 			}
-			r := o.row("e")
-			if r.State != c.want || (c.wantEnded.Uncertain != nil || c.wantEnded.Expired != nil) && (r.Sealed != "" || r.Error == "" || !r.Finished) {
-				t.Errorf("the row is %+v, want %s, emptied if it has ended", r, c.want)
+			mailRow := outbox.row("e")
+			if mailRow.State != c.want || (c.wantEnded.Uncertain != nil || c.wantEnded.Expired != nil) && (mailRow.Sealed != "" || mailRow.Error == "" || !mailRow.Finished) {
+				t.Errorf("the row is %+v, want %s, emptied if it has ended", mailRow, c.want)
 			}
 		})
 	}
@@ -208,13 +208,13 @@ func TestClaimMail(t *testing.T) {
 
 // TestClaimMailInOrder : the longest due first, no more than asked for.
 func TestClaimMailInOrder(t *testing.T) {
-	o := newOutbox(t)
+	outbox := newOutbox(t)
 	for i, tenant := range []string{acme, globex, acme} {
-		o.write(tenant, fmt.Sprint(i))
-		o.exec(`UPDATE mail_outbox SET available_at = now() - $1::int * interval '1 s' WHERE event_key = $2`, 10*i, fmt.Sprint(i))
+		outbox.write(tenant, fmt.Sprint(i))
+		outbox.exec(`UPDATE mail_outbox SET available_at = now() - $1::int * interval '1 s' WHERE event_key = $2`, 10*i, fmt.Sprint(i))
 	}
 	for _, want := range []string{"2 1", "0", ""} {
-		got, err := o.db.ClaimMail(t.Context(), []string{acme, globex}, "pod", time.Minute, 2)
+		got, err := outbox.db.ClaimMail(t.Context(), []string{acme, globex}, "pod", time.Minute, 2)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -230,9 +230,9 @@ func TestClaimMailInOrder(t *testing.T) {
 
 // TestClaimMailOnce : pods that look at the same time share it out.
 func TestClaimMailOnce(t *testing.T) {
-	o := newOutbox(t)
+	outbox := newOutbox(t)
 	for i := range 60 {
-		o.write(acme, fmt.Sprint(i))
+		outbox.write(acme, fmt.Sprint(i))
 	}
 	var mu sync.Mutex
 	claimed := map[string]int{}
@@ -240,15 +240,15 @@ func TestClaimMailOnce(t *testing.T) {
 	for range 6 {
 		all.Go(func() {
 			for {
-				c, err := o.db.ClaimMail(t.Context(), []string{acme}, "pod", time.Minute, 1)
-				if err != nil || len(c.Mail) == 0 {
+				mailClaim, err := outbox.db.ClaimMail(t.Context(), []string{acme}, "pod", time.Minute, 1)
+				if err != nil || len(mailClaim.Mail) == 0 {
 					if err != nil {
 						t.Error(err)
 					}
 					return
 				}
 				mu.Lock()
-				claimed[c.Mail[0].EventKey]++
+				claimed[mailClaim.Mail[0].EventKey]++
 				mu.Unlock()
 			}
 		})
@@ -265,47 +265,47 @@ func TestClaimMailOnce(t *testing.T) {
 }
 
 func TestPendingMail(t *testing.T) {
-	o := newOutbox(t)
-	if n, oldest, err := o.db.PendingMail(t.Context(), []string{acme}); n != 0 || oldest != 0 || err != nil {
+	outbox := newOutbox(t)
+	if n, oldest, err := outbox.db.PendingMail(t.Context(), []string{acme}); n != 0 || oldest != 0 || err != nil {
 		t.Errorf("%d, %s, %v of an empty table", n, oldest, err)
 	}
 	for i, state := range []string{"pending", "sending", "sent", "uncertain", "failed"} {
-		o.write(acme, state)
-		o.exec(`UPDATE mail_outbox SET state = $1, created_at = now() - $2::int * interval '1 h' WHERE event_key = $1`, state, i)
+		outbox.write(acme, state)
+		outbox.exec(`UPDATE mail_outbox SET state = $1, created_at = now() - $2::int * interval '1 h' WHERE event_key = $1`, state, i)
 	}
-	o.write(globex, "another's")
-	n, oldest, err := o.db.PendingMail(t.Context(), []string{acme})
+	outbox.write(globex, "another's")
+	n, oldest, err := outbox.db.PendingMail(t.Context(), []string{acme})
 	if n != 2 || oldest < time.Hour || oldest > 2*time.Hour || err != nil {
 		t.Errorf("%d, %s, %v; want 2, one hour", n, oldest, err)
 	}
 }
 
 func TestSweepMail(t *testing.T) {
-	o := newOutbox(t)
+	outbox := newOutbox(t)
 	for _, key := range []string{"old1", "old2", "new", "waiting"} {
-		o.write(acme, key)
+		outbox.write(acme, key)
 	}
-	o.exec(`UPDATE mail_outbox SET state = 'sent', finished_at = now() - interval '8 days', created_at = now() - interval '8 days' WHERE event_key LIKE 'old%'`)
-	o.exec(`UPDATE mail_outbox SET state = 'sent', finished_at = now() WHERE event_key = 'new'`)
-	o.exec(`UPDATE mail_outbox SET created_at = now() - interval '8 days' WHERE event_key = 'waiting'`)
+	outbox.exec(`UPDATE mail_outbox SET state = 'sent', finished_at = now() - interval '8 days', created_at = now() - interval '8 days' WHERE event_key LIKE 'old%'`)
+	outbox.exec(`UPDATE mail_outbox SET state = 'sent', finished_at = now() WHERE event_key = 'new'`)
+	outbox.exec(`UPDATE mail_outbox SET created_at = now() - interval '8 days' WHERE event_key = 'waiting'`)
 	for i, want := range []int64{1, 1, 0} {
-		if n, err := o.oper.SweepMail(t.Context(), 7*24*time.Hour, 1); n != want || err != nil {
+		if n, err := outbox.oper.SweepMail(t.Context(), 7*24*time.Hour, 1); n != want || err != nil {
 			t.Errorf("sweep %d: %d, %v; want %d", i, n, err, want)
 		}
 	}
-	if r := o.row("new"); r.State != "sent" {
-		t.Errorf("%+v", r)
+	if mailRow := outbox.row("new"); mailRow.State != "sent" {
+		t.Errorf("%+v", mailRow)
 	}
-	if r := o.row("waiting"); r.State != "pending" {
-		t.Errorf("%+v", r)
+	if mailRow := outbox.row("waiting"); mailRow.State != "pending" {
+		t.Errorf("%+v", mailRow)
 	}
 }
 
 // TestMailOfATenantIsBounded checks that what anyone can ask for is refused while much of the tenant's mail waits, that
 // other tenants do not notice, and that mail which waits for nobody does not count.
 func TestMailOfATenantIsBounded(t *testing.T) {
-	o := newOutbox(t)
-	o.exec(`INSERT INTO mail_outbox (tenant, event_key, template, recipient, sealed, state, expires_at)
+	outbox := newOutbox(t)
+	outbox.exec(`INSERT INTO mail_outbox (tenant, event_key, template, recipient, sealed, state, expires_at)
 		SELECT $1, 'full' || n, 'verify_email', 'x', '', CASE WHEN n <= 5 THEN 'sent' ELSE 'pending' END,
 			now() + interval '1 hour'
 		FROM generate_series(1, $2) AS n`, acme, store.MaxWaitingMail+5)
@@ -320,7 +320,7 @@ func TestMailOfATenantIsBounded(t *testing.T) {
 	}
 	ask := map[string]func(tenant, event string) error{
 		"register": func(tenant, event string) error {
-			r := store.Registration{
+			registration := store.Registration{
 				User: store.NewUser{
 					ID:           store.NewID(),
 					Email:        event + "@example.com",
@@ -331,11 +331,11 @@ func TestMailOfATenantIsBounded(t *testing.T) {
 				Verify: mail(event),
 				Exists: mail(event),
 			}
-			return o.db.Register(t.Context(), tenant, r, store.Origin{})
+			return outbox.db.Register(t.Context(), tenant, registration, store.Origin{})
 		},
 		"resend": func(tenant, event string) error {
 			code := store.EmailCode{Hash: make([]byte, 32), Lifetime: time.Minute}
-			return o.db.Resend(t.Context(), tenant, store.CodeRequest{
+			return outbox.db.Resend(t.Context(), tenant, store.CodeRequest{
 				Email: "nobody@example.com",
 				Code:  code,
 				Mail:  mail(event),
@@ -344,7 +344,7 @@ func TestMailOfATenantIsBounded(t *testing.T) {
 		},
 		"forgot": func(tenant, event string) error {
 			token := store.ResetToken{Hash: make([]byte, 32), Lifetime: time.Minute}
-			return o.db.RequestReset(t.Context(), tenant, store.ResetRequest{
+			return outbox.db.RequestReset(t.Context(), tenant, store.ResetRequest{
 				Email: "nobody@example.com",
 				Token: token,
 				Mail:  mail(event),
@@ -352,7 +352,7 @@ func TestMailOfATenantIsBounded(t *testing.T) {
 			}, store.Origin{})
 		},
 	}
-	o.exec(`DELETE FROM mail_outbox WHERE event_key = 'full1005'`) // one is left
+	outbox.exec(`DELETE FROM mail_outbox WHERE event_key = 'full1005'`) // one is left
 	for name, f := range ask {
 		if err := f(globex, name); err != nil {
 			t.Errorf("%s of another tenant: %v", name, err)
@@ -363,6 +363,6 @@ func TestMailOfATenantIsBounded(t *testing.T) {
 		if err := f(acme, name+"-more"); !errors.Is(err, store.ErrMailFull) {
 			t.Errorf("%s without room: %v, want ErrMailFull", name, err)
 		}
-		o.exec(`DELETE FROM mail_outbox WHERE tenant = $1 AND event_key = $2`, acme, name)
+		outbox.exec(`DELETE FROM mail_outbox WHERE tenant = $1 AND event_key = $2`, acme, name)
 	}
 }

@@ -26,25 +26,25 @@ func (f *fixture) uploadState(t *testing.T, tenant string) store.UploadState {
 
 // TestUploadState follows a queue: due, failed, uploaded since, and drained.
 func TestUploadState(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	ctx := t.Context()
-	if got := f.uploadState(t, acme); got != (store.UploadState{}) {
+	if got := fixture.uploadState(t, acme); got != (store.UploadState{}) {
 		t.Errorf("an empty queue has the state %+v", got)
 	}
-	ids := f.enqueue(t, acme, 3)
-	f.enqueue(t, globex, 1)
+	ids := fixture.enqueue(t, acme, 3)
+	fixture.enqueue(t, globex, 1)
 	near := cmpopts.EquateApproxTime(10 * time.Second)
 	now := time.Now()
 	want := store.UploadState{Tenant: acme, DueSince: now}
-	if diff := cmp.Diff(want, f.uploadState(t, acme), near); diff != "" {
+	if diff := cmp.Diff(want, fixture.uploadState(t, acme), near); diff != "" {
 		t.Errorf("queued (-want +got):\n%s", diff)
 	}
-	if _, err := f.upload.Claim(ctx, "w", 3, time.Minute); err != nil {
+	if _, err := fixture.upload.Claim(ctx, "w", 3, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	for i, id := range ids[:2] {
 		code := []string{"StorageUnavailable", "StorageAccessDenied"}[i]
-		if err := f.upload.RetryLater(ctx, "w", id, store.LaterAttempt{
+		if err := fixture.upload.RetryLater(ctx, "w", id, store.LaterAttempt{
 			At:      now.Add(time.Hour),
 			Code:    code,
 			Message: "403: no",
@@ -55,42 +55,42 @@ func TestUploadState(t *testing.T) {
 	}
 	want = store.UploadState{Tenant: acme, FailedAt: now, FailedCode: "StorageAccessDenied", FailedError: "403: no",
 		FailedQueued: now}
-	got := f.uploadState(t, acme)
+	got := fixture.uploadState(t, acme)
 	if diff := cmp.Diff(want, got, near); diff != "" {
 		t.Errorf("failed (-want +got):\n%s", diff)
 	}
 	sha := "0000000000000000000000000000000000000000000000000000000000000000"
-	if err := f.upload.Complete(ctx, "w", ids[2], store.Result{Bucket: "b", Key: "k", SHA256: sha}); err != nil {
+	if err := fixture.upload.Complete(ctx, "w", ids[2], store.Result{Bucket: "b", Key: "k", SHA256: sha}); err != nil {
 		t.Fatal(err)
 	}
-	if after := f.uploadState(t, acme); !after.UploadedAt.After(got.FailedAt) {
+	if after := fixture.uploadState(t, acme); !after.UploadedAt.After(got.FailedAt) {
 		t.Errorf("uploaded at %s, want a time after the failure at %s", after.UploadedAt, got.FailedAt)
 	}
-	if other := f.uploadState(t, globex); !other.FailedAt.IsZero() || !other.UploadedAt.IsZero() {
+	if other := fixture.uploadState(t, globex); !other.FailedAt.IsZero() || !other.UploadedAt.IsZero() {
 		t.Errorf("another tenant's state is %+v", other)
 	}
-	f.exec(t, `UPDATE recordings SET lease_owner = 'gone', lease_until = now() - interval '1 s' WHERE tenant = $1`,
+	fixture.exec(t, `UPDATE recordings SET lease_owner = 'gone', lease_until = now() - interval '1 s' WHERE tenant = $1`,
 		globex)
-	if _, err := f.oper.ReapLeases(ctx); err != nil {
+	if _, err := fixture.oper.ReapLeases(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if s := f.uploadState(t, globex); s.FailedCode != store.CodeLeaseExpired || s.FailedAt.IsZero() {
-		t.Errorf("after a pod died the state is %+v", s)
+	if uploadState := fixture.uploadState(t, globex); uploadState.FailedCode != store.CodeLeaseExpired || uploadState.FailedAt.IsZero() {
+		t.Errorf("after a pod died the state is %+v", uploadState)
 	}
 }
 
 // TestUploadStateOfALongQueue : the cost does not grow with the queue, and the last failure is found behind it.
 func TestUploadStateOfALongQueue(t *testing.T) {
-	f := newFixture(t)
-	f.exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url)
+	fixture := newFixture(t)
+	fixture.exec(t, `INSERT INTO recordings (tenant, id, call_sid, source_url)
 		SELECT $1, lpad(to_hex(i), 16, '0'), 'c' || i, 'https://recordings.exotel.com/' ||
 			i FROM generate_series(1, 20000) i`, acme)
-	f.exec(t,
+	fixture.exec(t,
 		`UPDATE recordings SET available_at = now() + interval '1 minute', last_error_at = now(),
 			last_error_code = 'StorageFull'
 		WHERE tenant = $1 AND id = lpad(to_hex(77), 16, '0')`, acme)
 	start := time.Now()
-	got := f.uploadState(t, acme)
+	got := fixture.uploadState(t, acme)
 	if took := time.Since(start); took > 500*time.Millisecond {
 		t.Errorf("took %s", took)
 	}

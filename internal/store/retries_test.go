@@ -25,8 +25,8 @@ func (f *fixture) totals(t *testing.T) map[string]resilience.Counts {
 }
 
 func TestRetryTotals(t *testing.T) {
-	f := newFixture(t)
-	if got := f.totals(t); len(got) != 0 {
+	fixture := newFixture(t)
+	if got := fixture.totals(t); len(got) != 0 {
 		t.Errorf("a new database has the totals %v", got)
 	}
 	for _, add := range []struct {
@@ -34,39 +34,39 @@ func TestRetryTotals(t *testing.T) {
 		tenant string
 		counts map[string]resilience.Counts
 	}{
-		{f.upload, acme, map[string]resilience.Counts{"s3": counts(1), "exotel": counts(10)}},
-		{f.upload, acme, map[string]resilience.Counts{"s3": counts(2)}},
-		{f.upload2, globex, map[string]resilience.Counts{"s3": counts(4)}},
-		{f.upload2, globex, nil},
+		{fixture.upload, acme, map[string]resilience.Counts{"s3": counts(1), "exotel": counts(10)}},
+		{fixture.upload, acme, map[string]resilience.Counts{"s3": counts(2)}},
+		{fixture.upload2, globex, map[string]resilience.Counts{"s3": counts(4)}},
+		{fixture.upload2, globex, nil},
 	} {
 		if err := add.by.AddRetries(t.Context(), add.tenant, add.counts); err != nil {
 			t.Fatal(err)
 		}
 	}
 	want := map[string]resilience.Counts{"s3": counts(1).Plus(counts(2)).Plus(counts(4)), "exotel": counts(10)}
-	if diff := cmp.Diff(want, f.totals(t)); diff != "" {
+	if diff := cmp.Diff(want, fixture.totals(t)); diff != "" {
 		t.Errorf("totals (-want +got):\n%s", diff)
 	}
 	// A deleted tenant's rows go, its part of the totals stays: they are counters.
-	if err := f.oper.DeleteTenant(t.Context(), acme); err != nil {
+	if err := fixture.oper.DeleteTenant(t.Context(), acme); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, f.totals(t)); diff != "" {
+	if diff := cmp.Diff(want, fixture.totals(t)); diff != "" {
 		t.Errorf("totals after a tenant was deleted (-want +got):\n%s", diff)
 	}
-	if n := f.one(t, `SELECT count(*)::int FROM retry_statistics WHERE tenant = $1`, acme); n != 0 {
+	if n := fixture.one(t, `SELECT count(*)::int FROM retry_statistics WHERE tenant = $1`, acme); n != 0 {
 		t.Errorf("%d rows of the deleted tenant are left", n)
 	}
 }
 
 func TestAddRetriesAtOnce(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	const pods, reports = 8, 20
 	var wg sync.WaitGroup
 	for range pods {
 		wg.Go(func() {
 			for range reports {
-				if err := f.upload.AddRetries(t.Context(), acme, map[string]resilience.Counts{"exotel": {Retries: 1}, "s3": {Failed: 1}}); err != nil {
+				if err := fixture.upload.AddRetries(t.Context(), acme, map[string]resilience.Counts{"exotel": {Retries: 1}, "s3": {Failed: 1}}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -74,22 +74,22 @@ func TestAddRetriesAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	want := map[string]resilience.Counts{"exotel": {Retries: pods * reports}, "s3": {Failed: pods * reports}}
-	if diff := cmp.Diff(want, f.totals(t)); diff != "" {
+	if diff := cmp.Diff(want, fixture.totals(t)); diff != "" {
 		t.Errorf("totals (-want +got):\n%s", diff)
 	}
 }
 
 func TestAddRetriesRefuses(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	for name, add := range map[string]func() error{
 		"another tenant's statistics": func() error {
-			return f.upload.AddRetries(t.Context(), globex, map[string]resilience.Counts{"s3": counts(1)})
+			return fixture.upload.AddRetries(t.Context(), globex, map[string]resilience.Counts{"s3": counts(1)})
 		},
 		"a dependency that is no name": func() error {
-			return f.upload.AddRetries(t.Context(), acme, map[string]resilience.Counts{"exotel": counts(1), "no name": counts(1)})
+			return fixture.upload.AddRetries(t.Context(), acme, map[string]resilience.Counts{"exotel": counts(1), "no name": counts(1)})
 		},
 		"the data plane": func() error {
-			dataplane := store.AsUpload(f.dataplane)
+			dataplane := store.AsUpload(fixture.dataplane)
 			return dataplane.AddRetries(t.Context(), acme, map[string]resilience.Counts{"s3": counts(1)})
 		},
 	} {
@@ -99,10 +99,10 @@ func TestAddRetriesRefuses(t *testing.T) {
 			}
 		})
 	}
-	if got := f.totals(t); len(got) != 0 {
+	if got := fixture.totals(t); len(got) != 0 {
 		t.Errorf("what was refused left %v", got)
 	}
-	if _, err := store.AsOperator(f.upload).RetryTotals(t.Context()); err != nil {
+	if _, err := store.AsOperator(fixture.upload).RetryTotals(t.Context()); err != nil {
 		t.Errorf("an upload pod may read its own: %v", err)
 	}
 }

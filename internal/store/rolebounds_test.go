@@ -43,8 +43,8 @@ func code(err error) string {
 
 // TestUploadRoleMakesNothing checks that an upload pod whose credentials an attacker holds stores nothing of its own.
 func TestUploadRoleMakesNothing(t *testing.T) {
-	f := newPlainFixture(t)
-	conn := connect(t, f.uploadDSN)
+	fixture := newPlainFixture(t)
+	conn := connect(t, fixture.uploadDSN)
 	for name, sql := range map[string]string{
 		"temporary table":    `CREATE TEMPORARY TABLE upload_roles (role name, tenant text)`,
 		"table in pg_temp":   `CREATE TABLE pg_temp.t (x text)`,
@@ -62,9 +62,9 @@ func TestUploadRoleMakesNothing(t *testing.T) {
 // TestTemporaryObjectsShadowNothing checks that the functions mean their own tables and types even for a role that may
 // make temporary ones.
 func TestTemporaryObjectsShadowNothing(t *testing.T) {
-	f := newPlainFixture(t)
-	f.exec(t, `DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO caly_upload', current_database()); END $$`)
-	conn := connect(t, f.uploadDSN)
+	fixture := newPlainFixture(t)
+	fixture.exec(t, `DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO caly_upload', current_database()); END $$`)
+	conn := connect(t, fixture.uploadDSN)
 	for _, sql := range []string{
 		`CREATE TEMPORARY TABLE upload_roles AS SELECT session_user::text AS role, 'globex/sales'::text AS tenant`,
 		`CREATE FUNCTION pg_temp.caly_upload_tenant() RETURNS pg_catalog.text
@@ -85,7 +85,7 @@ func TestTemporaryObjectsShadowNothing(t *testing.T) {
 // TestConnectionsOfAnUploadRole checks the number of connections that a tenant's upload pods can hold, all of them
 // together.
 func TestConnectionsOfAnUploadRole(t *testing.T) {
-	f := newPlainFixture(t)
+	fixture := newPlainFixture(t)
 	for name, tc := range map[string]struct{ pods, want int }{
 		"one pod":         {pods: 1, want: 12},
 		"four pods":       {pods: 4, want: 24},
@@ -94,21 +94,21 @@ func TestConnectionsOfAnUploadRole(t *testing.T) {
 		"none":            {pods: -10, want: 4},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := f.oper.LimitUploadRole(t.Context(), acme, tc.pods); err != nil {
+			if err := fixture.oper.LimitUploadRole(t.Context(), acme, tc.pods); err != nil {
 				t.Fatal(err)
 			}
-			got := f.one(t, `SELECT r.rolconnlimit FROM pg_roles r JOIN upload_roles u ON u.role = r.rolname`)
+			got := fixture.one(t, `SELECT r.rolconnlimit FROM pg_roles r JOIN upload_roles u ON u.role = r.rolname`)
 			if got != tc.want {
 				t.Errorf("at most %d connections, want %d", got, tc.want)
 			}
 		})
 	}
-	if err := f.oper.LimitUploadRole(t.Context(), acme, 1); err != nil {
+	if err := fixture.oper.LimitUploadRole(t.Context(), acme, 1); err != nil {
 		t.Fatal(err)
 	}
 	opened := 0
 	for range 20 {
-		conn, err := pgx.Connect(t.Context(), f.uploadDSN)
+		conn, err := pgx.Connect(t.Context(), fixture.uploadDSN)
 		if err != nil {
 			if code(err) != "53300" {
 				t.Errorf("after %d connections: %v, want that there are too many", opened, err)
@@ -121,15 +121,15 @@ func TestConnectionsOfAnUploadRole(t *testing.T) {
 	if opened != 12 {
 		t.Errorf("%d connections were opened, want 12", opened)
 	}
-	if err := f.oper.LimitUploadRole(t.Context(), globex, 1); err != nil {
+	if err := fixture.oper.LimitUploadRole(t.Context(), globex, 1); err != nil {
 		t.Errorf("a tenant without a role: %v", err)
 	}
 }
 
 // TestSettingsOfAnUploadRole checks what a connection of an upload role begins with when it asks for nothing else.
 func TestSettingsOfAnUploadRole(t *testing.T) {
-	f := newPlainFixture(t)
-	conn := connect(t, f.uploadDSN)
+	fixture := newPlainFixture(t)
+	conn := connect(t, fixture.uploadDSN)
 	got := map[string]string{}
 	want := map[string]string{
 		"statement_timeout":                   "15s",
@@ -151,8 +151,8 @@ func TestSettingsOfAnUploadRole(t *testing.T) {
 
 // TestOnlyTheOperatorLimits checks that no other role changes the bounds.
 func TestOnlyTheOperatorLimits(t *testing.T) {
-	f := newPlainFixture(t)
-	for _, dsn := range []string{f.uploadDSN, f.pg.DataplaneDSN} {
+	fixture := newPlainFixture(t)
+	for _, dsn := range []string{fixture.uploadDSN, fixture.pg.DataplaneDSN} {
 		conn := connect(t, dsn)
 		for _, sql := range []string{
 			`SELECT caly_limit_upload_role('acme/support', 500)`,
@@ -168,16 +168,16 @@ func TestOnlyTheOperatorLimits(t *testing.T) {
 
 // TestRolesOfAnotherDatabase checks that a role without a grant does not connect.
 func TestRolesOfAnotherDatabase(t *testing.T) {
-	f := newPlainFixture(t)
-	role := "stranger_" + connect(t, f.pg.AdminDSN).Config().Database
-	f.exec(t, `CREATE ROLE `+role+` LOGIN PASSWORD 'pw'`)
-	defer f.exec(t, `DROP ROLE `+role)
-	cfg := connect(t, f.pg.AdminDSN).Config()
+	fixture := newPlainFixture(t)
+	role := "stranger_" + connect(t, fixture.pg.AdminDSN).Config().Database
+	fixture.exec(t, `CREATE ROLE `+role+` LOGIN PASSWORD 'pw'`)
+	defer fixture.exec(t, `DROP ROLE `+role)
+	cfg := connect(t, fixture.pg.AdminDSN).Config()
 	cfg.User, cfg.Password = role, "pw"
 	if _, err := pgx.ConnectConfig(t.Context(), cfg); code(err) != "42501" {
 		t.Errorf("%v, want that the role may not connect", err)
 	}
-	names := query[string](t, f.pg.AdminDSN, `SELECT coalesce(r.rolname, 'PUBLIC') || ' ' || a.privilege_type
+	names := query[string](t, fixture.pg.AdminDSN, `SELECT coalesce(r.rolname, 'PUBLIC') || ' ' || a.privilege_type
 		FROM pg_database d, aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
 		WHERE d.datname = current_database() AND a.privilege_type <> 'CREATE' ORDER BY 1`)
 	want := []string{

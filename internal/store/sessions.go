@@ -124,7 +124,7 @@ func (d *Dataplane) EndSession(ctx context.Context, tenant string, e SessionEnd,
 		return ErrNotFound
 	}
 	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
-		u, err := lockUser(ctx, tx, tenant, e.UserID)
+		user, err := lockUser(ctx, tx, tenant, e.UserID)
 		if err != nil {
 			return err
 		}
@@ -135,25 +135,25 @@ func (d *Dataplane) EndSession(ctx context.Context, tenant string, e SessionEnd,
 		if len(ended) == 0 {
 			return ErrNotFound
 		}
-		a := by.success(e.Action, u.Email)
+		audit := by.success(e.Action, user.Email)
 		if e.SessionID != by.SessionID {
-			a.Reason = "session " + e.SessionID
+			audit.Reason = "session " + e.SessionID
 		}
-		return insertAudit(ctx, tx, tenant, a)
+		return insertAudit(ctx, tx, tenant, audit)
 	})
 }
 
 // EndSessions ends all of a user's sessions, this one too. It returns their ids.
 func (d *Dataplane) EndSessions(ctx context.Context, tenant, userID string, by Origin) (ended []string, err error) {
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
-		u, err := lockUser(ctx, tx, tenant, userID)
+		user, err := lockUser(ctx, tx, tenant, userID)
 		if err != nil {
 			return err
 		}
 		if ended, err = endSessions(ctx, tx, tenant, sessionsOf{UserID: userID}, EndLogoutAll); err != nil {
 			return err
 		}
-		return insertAudit(ctx, tx, tenant, by.success(ActionLogoutAll, u.Email))
+		return insertAudit(ctx, tx, tenant, by.success(ActionLogoutAll, user.Email))
 	})
 	return ended, err
 }

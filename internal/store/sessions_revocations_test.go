@@ -37,79 +37,79 @@ func (f *fixture) revocations(
 }
 
 func TestRevocations(t *testing.T) {
-	f := newFixture(t)
-	f.revoke(t, acme, "", someSession)
-	f.revoke(t, acme, someUser, "")
-	f.revoke(t, acme, "", "")
-	f.revoke(t, globex, someUser, someSession) // the session says it
-	f.revoke(t, "initech/help", "", "")
+	fixture := newFixture(t)
+	fixture.revoke(t, acme, "", someSession)
+	fixture.revoke(t, acme, someUser, "")
+	fixture.revoke(t, acme, "", "")
+	fixture.revoke(t, globex, someUser, someSession) // the session says it
+	fixture.revoke(t, "initech/help", "", "")
 	want := []store.Revocation{{Tenant: acme, SessionID: someSession}, {Tenant: acme, UserID: someUser}, {Tenant: acme}, {Tenant: globex, SessionID: someSession}}
-	if d := cmp.Diff(want, f.revocations(t, []string{acme, globex}, time.Minute, 0, 100), cmpopts.IgnoreFields(store.Revocation{}, "ID", "At")); d != "" {
+	if d := cmp.Diff(want, fixture.revocations(t, []string{acme, globex}, time.Minute, 0, 100), cmpopts.IgnoreFields(store.Revocation{}, "ID", "At")); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
-	if d := cmp.Diff(want[3:], f.revocations(t, []string{globex}, time.Minute, 0, 100), cmpopts.IgnoreFields(store.Revocation{}, "ID", "At")); d != "" {
+	if d := cmp.Diff(want[3:], fixture.revocations(t, []string{globex}, time.Minute, 0, 100), cmpopts.IgnoreFields(store.Revocation{}, "ID", "At")); d != "" {
 		t.Errorf("globex's (-want +got):\n%s", d)
 	}
-	if got := f.revocations(t, nil, time.Minute, 0, 100); len(got) != 0 {
+	if got := fixture.revocations(t, nil, time.Minute, 0, 100); len(got) != 0 {
 		t.Errorf("no tenants have %v", got)
 	}
 	var pages []store.Revocation
 	for after := int64(0); ; after = pages[len(pages)-1].ID {
-		page := f.revocations(t, []string{acme, globex}, time.Minute, after, 2)
+		page := fixture.revocations(t, []string{acme, globex}, time.Minute, after, 2)
 		pages = append(pages, page...)
 		if len(page) < 2 {
 			break
 		}
 	}
-	if d := cmp.Diff(f.revocations(t, []string{acme, globex}, time.Minute, 0, 100), pages); d != "" {
+	if d := cmp.Diff(fixture.revocations(t, []string{acme, globex}, time.Minute, 0, 100), pages); d != "" {
 		t.Errorf("in pages (-whole +pages):\n%s", d)
 	}
 }
 
 // TestRevocationsWithin : by the database's clock, in which the pod's has no part.
 func TestRevocationsWithin(t *testing.T) {
-	f := newFixture(t)
-	f.revoke(t, acme, "", someSession)
-	f.revoke(t, acme, someUser, "")
-	f.exec(t, `UPDATE revocations SET at = now() - interval '2 minutes' WHERE session_id IS NOT NULL`)
+	fixture := newFixture(t)
+	fixture.revoke(t, acme, "", someSession)
+	fixture.revoke(t, acme, someUser, "")
+	fixture.exec(t, `UPDATE revocations SET at = now() - interval '2 minutes' WHERE session_id IS NOT NULL`)
 	for within, want := range map[time.Duration]int{0: 0, time.Minute: 1, time.Hour: 2} {
-		if got := f.revocations(t, []string{acme}, within, 0, 100); len(got) != want {
+		if got := fixture.revocations(t, []string{acme}, within, 0, 100); len(got) != want {
 			t.Errorf("within %s there are %d, want %d", within, len(got), want)
 		}
 	}
-	if _, err := store.AsOperator(f.dataplane).SweepRevocations(t.Context(), 0); err == nil {
+	if _, err := store.AsOperator(fixture.dataplane).SweepRevocations(t.Context(), 0); err == nil {
 		t.Error("a pod of the data plane may forget what was revoked")
 	}
-	n, err := f.oper.SweepRevocations(t.Context(), time.Minute)
+	n, err := fixture.oper.SweepRevocations(t.Context(), time.Minute)
 	if err != nil || n != 1 {
 		t.Errorf("pruned %d, %v", n, err)
 	}
-	if got := f.revocations(t, []string{acme}, time.Hour, 0, 100); len(got) != 1 || got[0].UserID != someUser {
+	if got := fixture.revocations(t, []string{acme}, time.Hour, 0, 100); len(got) != 1 || got[0].UserID != someUser {
 		t.Errorf("left: %v", got)
 	}
 }
 
 func TestRevokeRefuses(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	for name, args := range map[string][3]string{
 		"several tenants at once": {acme + "," + globex, "", ""}, "no tenant": {"", "", ""},
 		"a user that is none": {acme, "' OR true --", ""}, "a session that is none": {acme, "", "1"},
 	} {
-		if err := f.oper.Revoke(t.Context(), args[0], args[1], args[2]); err == nil {
+		if err := fixture.oper.Revoke(t.Context(), args[0], args[1], args[2]); err == nil {
 			t.Errorf("%s: was taken", name)
 		}
 	}
-	if n := f.one(t, `SELECT count(*)::int FROM revocations`); n != 0 {
+	if n := fixture.one(t, `SELECT count(*)::int FROM revocations`); n != 0 {
 		t.Errorf("%d rows", n)
 	}
 }
 
 // TestRevocationsAreIsolated : the policy alone holds, whatever the statement.
 func TestRevocationsAreIsolated(t *testing.T) {
-	f := newFixture(t)
-	f.revoke(t, acme, "", "")
-	f.revoke(t, globex, "", "")
-	conn, err := pgx.Connect(t.Context(), f.pg.DataplaneDSN)
+	fixture := newFixture(t)
+	fixture.revoke(t, acme, "", "")
+	fixture.revoke(t, globex, "", "")
+	conn, err := pgx.Connect(t.Context(), fixture.pg.DataplaneDSN)
 	if err != nil {
 		t.Fatal(err)
 	}

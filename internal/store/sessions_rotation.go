@@ -87,10 +87,10 @@ func lockSession(ctx context.Context, tx pgx.Tx, tenant, id string, hash []byte)
 			s.recovered, s.rotated_at, EXISTS (SELECT FROM refresh_token_blacklist b WHERE b.tenant = $1 AND b.token_hash = $3), now()
 		FROM login_sessions s JOIN users u ON u.tenant = s.tenant AND u.id = s.user_id
 		WHERE s.tenant = $1 AND s.id = $2 FOR SHARE OF u FOR UPDATE OF s`, tenant, id, hash)
-	s := &st.Session
-	st.User, err = scanUser(row, &s.Device, &s.CreatedAt, &s.LastSeenAt, &s.ExpiresAt, &endedAt, &st.Key, &st.Counter,
+	loginSession := &st.Session
+	st.User, err = scanUser(row, &loginSession.Device, &loginSession.CreatedAt, &loginSession.LastSeenAt, &loginSession.ExpiresAt, &endedAt, &st.Key, &st.Counter,
 		&st.Recovered, &st.RotatedAt, &st.Blacklisted, &st.Now)
-	s.UserID, st.Ended = st.User.ID, endedAt != nil
+	loginSession.UserID, st.Ended = st.User.ID, endedAt != nil
 	return st, err
 }
 

@@ -55,32 +55,32 @@ func TestStartSession(t *testing.T) {
 }
 
 func TestLoginUpgradesTheHash(t *testing.T) {
-	p := newPeople(t)
-	n := newSession(p.add(t, "jane@acme.example", store.RoleAgent))
+	people := newPeople(t)
+	n := newSession(people.add(t, "jane@acme.example", store.RoleAgent))
 	n.NewHash = "stronger"
-	if _, err := p.dataplane.StartSession(t.Context(), acme, n, p.by); err != nil {
+	if _, err := people.dataplane.StartSession(t.Context(), acme, n, people.by); err != nil {
 		t.Fatal(err)
 	}
-	if got := p.text(t, `SELECT password_hash FROM users`); got != "stronger" {
+	if got := people.text(t, `SELECT password_hash FROM users`); got != "stronger" {
 		t.Errorf("the hash is %q", got)
 	}
 }
 
 // TestSessionsAreBounded : the one that was seen least recently goes.
 func TestSessionsAreBounded(t *testing.T) {
-	p := newPeople(t)
-	id := p.add(t, "jane@acme.example", store.RoleAgent)
-	first := p.signIn(t, id).Session.ID
-	second := p.signIn(t, id).Session.ID
-	p.exec(t, `UPDATE login_sessions SET last_seen_at = now() - interval '1 hour' WHERE id = $1`, second)
+	people := newPeople(t)
+	id := people.add(t, "jane@acme.example", store.RoleAgent)
+	first := people.signIn(t, id).Session.ID
+	second := people.signIn(t, id).Session.ID
+	people.exec(t, `UPDATE login_sessions SET last_seen_at = now() - interval '1 hour' WHERE id = $1`, second)
 	for range store.MaxSessions - 1 {
-		p.signIn(t, id)
+		people.signIn(t, id)
 	}
-	list, err := p.dataplane.ListSessions(t.Context(), acme, id, 24*time.Hour)
+	list, err := people.dataplane.ListSessions(t.Context(), acme, id, 24*time.Hour)
 	if err != nil || len(list) != store.MaxSessions {
 		t.Fatalf("%d live sessions, %v; want %d", len(list), err, store.MaxSessions)
 	}
-	if got := p.text(t, `SELECT string_agg(id::text || end_reason, ',') FROM login_sessions WHERE ended_at IS NOT NULL`); got != second+store.EndTooMany {
+	if got := people.text(t, `SELECT string_agg(id::text || end_reason, ',') FROM login_sessions WHERE ended_at IS NOT NULL`); got != second+store.EndTooMany {
 		t.Errorf("ended %q, want %q", got, second+store.EndTooMany)
 	}
 	if last := list[len(list)-1].ID; last != first {
@@ -89,20 +89,20 @@ func TestSessionsAreBounded(t *testing.T) {
 }
 
 func TestListSessionsLeavesOutTheDead(t *testing.T) {
-	p := newPeople(t)
-	id := p.add(t, "jane@acme.example", store.RoleAgent)
-	live, ended, expired, idle := p.signIn(t, id).Session, p.signIn(t, id).Session, p.signIn(t, id).Session, p.signIn(t, id).Session
-	if err := p.dataplane.EndSession(t.Context(), acme, store.SessionEnd{
+	people := newPeople(t)
+	id := people.add(t, "jane@acme.example", store.RoleAgent)
+	live, ended, expired, idle := people.signIn(t, id).Session, people.signIn(t, id).Session, people.signIn(t, id).Session, people.signIn(t, id).Session
+	if err := people.dataplane.EndSession(t.Context(), acme, store.SessionEnd{
 		UserID:    id,
 		SessionID: ended.ID,
 		Reason:    store.EndLogout,
 		Action:    store.ActionLogout,
-	}, p.by); err != nil {
+	}, people.by); err != nil {
 		t.Fatal(err)
 	}
-	p.exec(t, `UPDATE login_sessions SET expires_at = now() WHERE id = $1`, expired.ID)
-	p.exec(t, `UPDATE login_sessions SET last_seen_at = now() - interval '2 hours' WHERE id = $1`, idle.ID)
-	list, err := p.dataplane.ListSessions(t.Context(), acme, id, time.Hour)
+	people.exec(t, `UPDATE login_sessions SET expires_at = now() WHERE id = $1`, expired.ID)
+	people.exec(t, `UPDATE login_sessions SET last_seen_at = now() - interval '2 hours' WHERE id = $1`, idle.ID)
+	list, err := people.dataplane.ListSessions(t.Context(), acme, id, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,16 +112,16 @@ func TestListSessionsLeavesOutTheDead(t *testing.T) {
 }
 
 func TestEndSession(t *testing.T) {
-	p := newPeople(t)
-	jane, joe := p.add(t, "jane@acme.example", store.RoleAgent), p.add(t, "joe@acme.example", store.RoleAgent)
-	st := p.signIn(t, jane)
+	people := newPeople(t)
+	jane, joe := people.add(t, "jane@acme.example", store.RoleAgent), people.add(t, "joe@acme.example", store.RoleAgent)
+	st := people.signIn(t, jane)
 	end := func(user, session string) error {
-		return p.dataplane.EndSession(t.Context(), acme, store.SessionEnd{
+		return people.dataplane.EndSession(t.Context(), acme, store.SessionEnd{
 			UserID:    user,
 			SessionID: session,
 			Reason:    store.EndRevoked,
 			Action:    store.ActionSessionRevoked,
-		}, p.by)
+		}, people.by)
 	}
 	for name, try := range map[string]func() error{
 		"somebody else's": func() error { return end(joe, st.Session.ID) },
@@ -138,7 +138,7 @@ func TestEndSession(t *testing.T) {
 	if err := end(jane, st.Session.ID); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("once more: %v, want ErrNotFound", err)
 	}
-	got := p.text(t, `SELECT s.end_reason || ' ' || b.reason || ' ' || (r.session_id = s.id)::text || ' ' || (b.expires_at = s.expires_at)::text
+	got := people.text(t, `SELECT s.end_reason || ' ' || b.reason || ' ' || (r.session_id = s.id)::text || ' ' || (b.expires_at = s.expires_at)::text
 		FROM login_sessions s JOIN refresh_token_blacklist b ON b.session_id = s.id JOIN revocations r ON r.session_id = s.id`)
 	if got != "revoked revoked true true" {
 		t.Errorf("session, blacklist and revocation say %q", got)
@@ -146,12 +146,12 @@ func TestEndSession(t *testing.T) {
 }
 
 func TestChangePasswordSparesTheSession(t *testing.T) {
-	p := newPeople(t)
-	id := p.add(t, "jane@acme.example", store.RoleAgent)
-	mine, other := p.signIn(t, id).Session.ID, p.signIn(t, id).Session.ID
-	by := p.by
+	people := newPeople(t)
+	id := people.add(t, "jane@acme.example", store.RoleAgent)
+	mine, other := people.signIn(t, id).Session.ID, people.signIn(t, id).Session.ID
+	by := people.by
 	by.ActorID, by.SessionID = id, mine
-	ended, err := p.dataplane.ChangePassword(t.Context(), acme, store.PasswordChange{
+	ended, err := people.dataplane.ChangePassword(t.Context(), acme, store.PasswordChange{
 		UserID:   id,
 		SeenHash: hash,
 		NewHash:  "new",
@@ -159,7 +159,7 @@ func TestChangePasswordSparesTheSession(t *testing.T) {
 	if d := cmp.Diff([]string{other}, ended); err != nil || d != "" {
 		t.Errorf("%v; ended (-want +got):\n%s", err, d)
 	}
-	if _, err := p.dataplane.ChangePassword(t.Context(), acme, store.PasswordChange{
+	if _, err := people.dataplane.ChangePassword(t.Context(), acme, store.PasswordChange{
 		UserID:   id,
 		SeenHash: hash,
 		NewHash:  "newer",
@@ -170,11 +170,11 @@ func TestChangePasswordSparesTheSession(t *testing.T) {
 
 // TestEndsAndRefreshesMeet : refreshes and the end of all sessions at one moment leave no session alive, and nobody waits in a circle.
 func TestEndsAndRefreshesMeet(t *testing.T) {
-	p := newPeople(t)
-	id := p.add(t, "jane@acme.example", store.RoleAgent)
+	people := newPeople(t)
+	id := people.add(t, "jane@acme.example", store.RoleAgent)
 	var sessions []string
 	for range 6 {
-		sessions = append(sessions, p.signIn(t, id).Session.ID)
+		sessions = append(sessions, people.signIn(t, id).Session.ID)
 	}
 	advance := func(st store.RefreshState) store.Rotation {
 		if st.Ended || st.User.Disabled() {
@@ -186,26 +186,26 @@ func TestEndsAndRefreshesMeet(t *testing.T) {
 	for _, session := range sessions {
 		wg.Go(func() {
 			for i := range 20 {
-				if _, _, err := p.dataplane.RotateSession(context.Background(), acme, store.Refresh{
+				if _, _, err := people.dataplane.RotateSession(context.Background(), acme, store.Refresh{
 					SessionID: session,
 					TokenHash: digest(fmt.Sprint(session, i)),
 					Decide:    advance,
-				}, p.by); err != nil {
+				}, people.by); err != nil {
 					t.Error("refresh:", err)
 				}
 			}
 		})
 	}
 	wg.Go(func() {
-		if _, err := p.oper.SetUserDisabled(context.Background(), acme, store.AccessChange{
+		if _, err := people.oper.SetUserDisabled(context.Background(), acme, store.AccessChange{
 			UserID:   id,
 			Disabled: true,
-		}, p.by); err != nil {
+		}, people.by); err != nil {
 			t.Error("disable:", err)
 		}
 	})
 	wg.Wait()
-	if n := p.one(t, `SELECT count(*) FROM login_sessions WHERE ended_at IS NULL`); n != 0 {
+	if n := people.one(t, `SELECT count(*) FROM login_sessions WHERE ended_at IS NULL`); n != 0 {
 		t.Errorf("%d sessions live on", n)
 	}
 }
@@ -213,20 +213,20 @@ func TestEndsAndRefreshesMeet(t *testing.T) {
 // TestRevocationIsNotBeforeARefresh : the time that a refresh gives its access token is before that of a revocation which did not see it, whoever
 // began first.
 func TestRevocationIsNotBeforeARefresh(t *testing.T) {
-	p := newPeople(t)
-	id := p.add(t, "jane@acme.example", store.RoleAdmin)
-	session := p.signIn(t, id).Session.ID
+	people := newPeople(t)
+	id := people.add(t, "jane@acme.example", store.RoleAdmin)
+	session := people.signIn(t, id).Session.ID
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var old []time.Time // of refreshes that saw the old role
 	for i := range 4 {
 		wg.Go(func() {
 			for j := range 15 {
-				st, _, err := p.dataplane.RotateSession(context.Background(), acme, store.Refresh{
+				st, _, err := people.dataplane.RotateSession(context.Background(), acme, store.Refresh{
 					SessionID: session,
 					TokenHash: digest(fmt.Sprint(i, j)),
 					Decide:    func(store.RefreshState) store.Rotation { return store.RotateAdvance },
-				}, p.by)
+				}, people.by)
 				if err != nil {
 					t.Error(err)
 				}
@@ -240,15 +240,15 @@ func TestRevocationIsNotBeforeARefresh(t *testing.T) {
 	}
 	wg.Go(func() {
 		ctx := context.Background()
-		if _, err := p.dataplane.SetUserRole(ctx, acme, store.RoleChange{
+		if _, err := people.dataplane.SetUserRole(ctx, acme, store.RoleChange{
 			UserID: id,
 			Role:   store.RoleViewer,
-		}, p.by); err != nil {
+		}, people.by); err != nil {
 			t.Error(err)
 		}
 	})
 	wg.Wait()
-	list, err := p.dataplane.RevocationsSince(t.Context(), []string{acme}, time.Hour, 0, 10)
+	list, err := people.dataplane.RevocationsSince(t.Context(), []string{acme}, time.Hour, 0, 10)
 	if err != nil || len(list) != 1 {
 		t.Fatalf("revocations %v, %v", list, err)
 	}

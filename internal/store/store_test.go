@@ -97,12 +97,12 @@ func (f *fixture) role(t *testing.T, tenant, password string) string {
 }
 
 func newEvent(tenant, sid, eventType string, state store.CallState, url string) store.Event {
-	e := store.Event{Tenant: tenant, Kind: "status", CallSID: sid, EventType: eventType, Source: "webhook", Raw: []byte("raw"),
+	event := store.Event{Tenant: tenant, Kind: "status", CallSID: sid, EventType: eventType, Source: "webhook", Raw: []byte("raw"),
 		DedupKey: sha256.Sum256([]byte(tenant + sid + eventType + fmt.Sprint(state))), Call: store.Call{State: state}}
 	if url != "" {
-		e.Recordings = []store.NewRecording{{ID: recording.ID(sid, url), SourceURL: url}}
+		event.Recordings = []store.NewRecording{{ID: recording.ID(sid, url), SourceURL: url}}
 	}
-	return e
+	return event
 }
 
 func (f *fixture) enqueue(t *testing.T, tenant string, n int) []string {
@@ -147,17 +147,17 @@ func (f *fixture) exec(t *testing.T, sql string, args ...any) {
 }
 
 func TestIngestOnceUnderConcurrency(t *testing.T) {
-	f := newFixture(t)
-	e := newEvent(acme, "c1", "terminal", store.CallCompleted, "https://recordings.exotel.com/x/c1.mp3")
+	fixture := newFixture(t)
+	event := newEvent(acme, "c1", "terminal", store.CallCompleted, "https://recordings.exotel.com/x/c1.mp3")
 	outcomes := make(chan store.Outcome, 50)
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
-			o, err := f.dataplane.Ingest(t.Context(), e)
+			outcome, err := fixture.dataplane.Ingest(t.Context(), event)
 			if err != nil {
 				t.Error(err)
 			}
-			outcomes <- o
+			outcomes <- outcome
 		})
 	}
 	wg.Wait()
@@ -169,38 +169,38 @@ func TestIngestOnceUnderConcurrency(t *testing.T) {
 	if diff := cmp.Diff(map[store.Outcome]int{store.Applied: 1, store.Duplicate: 49}, got); diff != "" {
 		t.Errorf("outcomes (-want +got):\n%s", diff)
 	}
-	if n := f.one(t, `SELECT count(*) FROM recordings`); n != 1 {
+	if n := fixture.one(t, `SELECT count(*) FROM recordings`); n != 1 {
 		t.Errorf("%d recordings, want 1", n)
 	}
 }
 
 func TestRecordingOfSeveralEventsIsQueuedOnce(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	url := "https://recordings.exotel.com/x/c1.mp3"
 	for _, e := range []store.Event{newEvent(acme, "c1", "answered", store.CallInProgress, url), newEvent(acme, "c1", "terminal", store.CallCompleted, url)} {
-		if o, err := f.dataplane.Ingest(t.Context(), e); err != nil || o != store.Applied {
-			t.Fatalf("ingest: %v, %v", o, err)
+		if outcome, err := fixture.dataplane.Ingest(t.Context(), e); err != nil || outcome != store.Applied {
+			t.Fatalf("ingest: %v, %v", outcome, err)
 		}
 	}
-	got, err := f.upload.Claim(t.Context(), "w", 10, time.Minute)
+	got, err := fixture.upload.Claim(t.Context(), "w", 10, time.Minute)
 	if err != nil || len(got) != 1 {
 		t.Fatalf("claimed %d, %v; want 1", len(got), err)
 	}
 	res := store.Result{Bucket: "b", Key: "k", SHA256: strings.Repeat("a", 64), MD5: "m", Size: 3}
-	if err := f.upload.Complete(t.Context(), "w", got[0].ID, res); err != nil {
+	if err := fixture.upload.Complete(t.Context(), "w", got[0].ID, res); err != nil {
 		t.Fatal(err)
 	}
-	if created, err := f.oper.Enqueue(t.Context(), acme, "c1", newEvent(acme, "c1", "", 0, url).Recordings[0]); err != nil || created {
+	if created, err := fixture.oper.Enqueue(t.Context(), acme, "c1", newEvent(acme, "c1", "", 0, url).Recordings[0]); err != nil || created {
 		t.Errorf("after it is history it was queued again: %v, %v", created, err)
 	}
 }
 
 func TestTooManyRecordingsOfOneCall(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	var err error
 	for i := range 17 {
 		url := fmt.Sprintf("https://recordings.exotel.com/x/%d.mp3", i)
-		_, err = f.oper.Enqueue(t.Context(), acme, "c1", store.NewRecording{ID: recording.ID("c1", url), SourceURL: url})
+		_, err = fixture.oper.Enqueue(t.Context(), acme, "c1", store.NewRecording{ID: recording.ID("c1", url), SourceURL: url})
 		if i < 16 && err != nil {
 			t.Fatal(err)
 		}
@@ -214,19 +214,19 @@ func TestTooManyRecordingsOfOneCall(t *testing.T) {
 // whatever order an event names them, and that no call has more than 16.
 func TestRejectedRecordingsMakeRoom(t *testing.T) {
 	named := func(sid string, rejected, allowed int) store.Event {
-		e := newEvent(acme, sid, fmt.Sprint(rejected, allowed), store.CallCompleted, "")
-		e.Recordings = nil
+		event := newEvent(acme, sid, fmt.Sprint(rejected, allowed), store.CallCompleted, "")
+		event.Recordings = nil
 		for i := range rejected + allowed {
 			url := fmt.Sprintf("https://host.example/%s/%d-%d.mp3", sid, rejected, i)
-			r := store.NewRecording{ID: recording.ID(sid, url), SourceURL: url}
+			newRecording := store.NewRecording{ID: recording.ID(sid, url), SourceURL: url}
 			if i < rejected {
-				r.Rejected = "the host is not allowed"
+				newRecording.Rejected = "the host is not allowed"
 			}
-			e.Recordings = append(e.Recordings, r)
+			event.Recordings = append(event.Recordings, newRecording)
 		}
-		return e
+		return event
 	}
-	f := newFixture(t)
+	fixture := newFixture(t)
 	for name, tc := range map[string]struct {
 		events                 []store.Event
 		places, queued, failed int
@@ -237,37 +237,37 @@ func TestRejectedRecordingsMakeRoom(t *testing.T) {
 		"all places allowed": {[]store.Event{named("c4", 8, 0), named("c4", 0, 16)}, 16, 16, 8},
 	} {
 		for _, e := range tc.events {
-			if o, err := f.dataplane.Ingest(t.Context(), e); err != nil || o != store.Applied {
-				t.Fatalf("%s: %v, %v", name, o, err)
+			if outcome, err := fixture.dataplane.Ingest(t.Context(), e); err != nil || outcome != store.Applied {
+				t.Fatalf("%s: %v, %v", name, outcome, err)
 			}
 		}
 		sid := tc.events[0].CallSID
-		places := f.one(t, `SELECT cardinality(recording_ids) FROM calls WHERE call_sid = $1`, sid)
-		queued := f.one(t, `SELECT count(*) FROM recordings WHERE call_sid = $1`, sid)
-		failed := f.one(t, `SELECT count(*) FROM recording_history WHERE call_sid = $1`, sid)
+		places := fixture.one(t, `SELECT cardinality(recording_ids) FROM calls WHERE call_sid = $1`, sid)
+		queued := fixture.one(t, `SELECT count(*) FROM recordings WHERE call_sid = $1`, sid)
+		failed := fixture.one(t, `SELECT count(*) FROM recording_history WHERE call_sid = $1`, sid)
 		if places != tc.places || queued != tc.queued || failed != tc.failed {
 			t.Errorf("%s: %d places, %d queued and %d rejected; want %d, %d and %d", name, places, queued, failed,
 				tc.places, tc.queued, tc.failed)
 		}
 	}
 	extra := store.NewRecording{ID: "x", SourceURL: "https://host.example/x.mp3"}
-	_, err := f.oper.Enqueue(t.Context(), acme, "c4", extra)
+	_, err := fixture.oper.Enqueue(t.Context(), acme, "c4", extra)
 	if !errors.Is(err, store.ErrTooManyRecordings) {
 		t.Errorf("the seventeenth: %v, want ErrTooManyRecordings", err)
 	}
 }
 
 func TestDeadEventIsKept(t *testing.T) {
-	f := newFixture(t)
-	e := newEvent(acme, "c1", "terminal", store.CallCompleted, "https://recordings.exotel.com/x/c1.mp3")
-	e.DeadReason = "bad_time"
-	if o, err := f.dataplane.Ingest(t.Context(), e); err != nil || o != store.Dead {
-		t.Fatalf("ingest: %v, %v; want Dead", o, err)
+	fixture := newFixture(t)
+	event := newEvent(acme, "c1", "terminal", store.CallCompleted, "https://recordings.exotel.com/x/c1.mp3")
+	event.DeadReason = "bad_time"
+	if outcome, err := fixture.dataplane.Ingest(t.Context(), event); err != nil || outcome != store.Dead {
+		t.Fatalf("ingest: %v, %v; want Dead", outcome, err)
 	}
-	if n := f.one(t, `SELECT count(*) FROM call_events WHERE dead_reason = 'bad_time'`); n != 1 {
+	if n := fixture.one(t, `SELECT count(*) FROM call_events WHERE dead_reason = 'bad_time'`); n != 1 {
 		t.Errorf("%d dead events, want 1", n)
 	}
-	if n := f.one(t, `SELECT (SELECT count(*) FROM calls) + (SELECT count(*) FROM recordings)`); n != 0 {
+	if n := fixture.one(t, `SELECT (SELECT count(*) FROM calls) + (SELECT count(*) FROM recordings)`); n != 0 {
 		t.Errorf("a dead event touched %d rows", n)
 	}
 }
@@ -275,7 +275,7 @@ func TestDeadEventIsKept(t *testing.T) {
 // TestCallStateOrderIndependent: any order and repetition of a call's events of one second ends in the same state:
 // completed, or else the greatest.
 func TestCallStateOrderIndependent(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	n := 0
 	rapid.Check(t, func(r *rapid.T) {
 		states := rapid.SliceOfN(rapid.IntRange(0, 8), 1, 6).Draw(r, "states")
@@ -283,28 +283,28 @@ func TestCallStateOrderIndependent(t *testing.T) {
 		sid, want := fmt.Sprintf("call%d", n), 0
 		for _, s := range states {
 			want = max(want, s)
-			if _, err := f.dataplane.Ingest(t.Context(), newEvent(acme, sid, "e", store.CallState(s), "")); err != nil {
+			if _, err := fixture.dataplane.Ingest(t.Context(), newEvent(acme, sid, "e", store.CallState(s), "")); err != nil {
 				r.Fatal(err)
 			}
 		}
 		if slices.Contains(states, int(store.CallCompleted)) {
 			want = int(store.CallCompleted)
 		}
-		if got := f.one(t, `SELECT state FROM calls WHERE call_sid = $1`, sid); got != want {
+		if got := fixture.one(t, `SELECT state FROM calls WHERE call_sid = $1`, sid); got != want {
 			r.Fatalf("after %v the state is %d, want %d", states, got, want)
 		}
 	})
 }
 
 func TestClaimGivesEachRowOnce(t *testing.T) {
-	f := newFixture(t)
-	f.enqueue(t, acme, 100)
+	fixture := newFixture(t)
+	fixture.enqueue(t, acme, 100)
 	seen := sync.Map{}
 	var wg sync.WaitGroup
 	for w := range 8 {
 		wg.Go(func() {
 			for {
-				got, err := f.upload.Claim(t.Context(), fmt.Sprint("w", w), 7, time.Minute)
+				got, err := fixture.upload.Claim(t.Context(), fmt.Sprint("w", w), 7, time.Minute)
 				if err != nil {
 					t.Error(err)
 				}
@@ -328,11 +328,11 @@ func TestClaimGivesEachRowOnce(t *testing.T) {
 }
 
 func TestLeases(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	ctx := t.Context()
-	id := f.enqueue(t, acme, 1)[0]
+	id := fixture.enqueue(t, acme, 1)[0]
 	claim := func(owner string, lease time.Duration) int {
-		got, err := f.upload.Claim(ctx, owner, 5, lease)
+		got, err := fixture.upload.Claim(ctx, owner, 5, lease)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -346,76 +346,76 @@ func TestLeases(t *testing.T) {
 		t.Fatal("an expired lease was not taken over")
 	}
 	res := store.Result{Bucket: "b", Key: "k", SHA256: strings.Repeat("a", 64)}
-	if err := f.upload.Complete(ctx, "a", id, res); !errors.Is(err, store.ErrLeaseLost) {
+	if err := fixture.upload.Complete(ctx, "a", id, res); !errors.Is(err, store.ErrLeaseLost) {
 		t.Errorf("Complete by the one who lost it: %v", err)
 	}
-	if held, err := f.upload.Heartbeat(ctx, "a", []string{id}, time.Minute); err != nil || len(held) != 0 {
+	if held, err := fixture.upload.Heartbeat(ctx, "a", []string{id}, time.Minute); err != nil || len(held) != 0 {
 		t.Errorf("Heartbeat by the one who lost it holds %v, %v", held, err)
 	}
-	if err := f.upload.Release(ctx, "b", []string{id}); err != nil {
+	if err := fixture.upload.Release(ctx, "b", []string{id}); err != nil {
 		t.Fatal(err)
 	}
 	if claim("c", time.Minute) != 1 {
 		t.Fatal("a released lease cannot be claimed at once")
 	}
-	if err := f.upload.Complete(ctx, "c", id, res); err != nil {
+	if err := fixture.upload.Complete(ctx, "c", id, res); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.upload.Complete(ctx, "c", id, res); err != nil {
+	if err := fixture.upload.Complete(ctx, "c", id, res); err != nil {
 		t.Errorf("Complete again, since the answer was lost: %v", err)
 	}
 	other := res
 	other.SHA256 = strings.Repeat("b", 64)
-	if err := f.upload.Complete(ctx, "c", id, other); !errors.Is(err, store.ErrLeaseLost) {
+	if err := fixture.upload.Complete(ctx, "c", id, other); !errors.Is(err, store.ErrLeaseLost) {
 		t.Errorf("Complete again with another result: %v", err)
 	}
 }
 
 func TestFailAndRetry(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	ctx := t.Context()
-	id := f.enqueue(t, acme, 1)[0]
+	id := fixture.enqueue(t, acme, 1)[0]
 	key := store.RecordingKey{Tenant: acme, ID: id}
-	if err := f.oper.Retry(ctx, acme, "0000000000000000"); !errors.Is(err, store.ErrNotFound) {
+	if err := fixture.oper.Retry(ctx, acme, "0000000000000000"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("retry of an unknown one: %v", err)
 	}
-	if _, err := f.upload.Claim(ctx, "w", 1, time.Minute); err != nil {
+	if _, err := fixture.upload.Claim(ctx, "w", 1, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.upload.Fail(ctx, "w", id, "gone", "the source says 410"); err != nil {
+	if err := fixture.upload.Fail(ctx, "w", id, "gone", "the source says 410"); err != nil {
 		t.Fatal(err)
 	}
-	got, err := f.oper.Recordings(ctx, []store.RecordingKey{key})
+	got, err := fixture.oper.Recordings(ctx, []store.RecordingKey{key})
 	if err != nil || got[key].State != store.StateFailed || got[key].LastErrorCode != "gone" || got[key].Attempts != 1 {
 		t.Fatalf("after Fail: %+v, %v", got[key], err)
 	}
 	for range 2 { // the second finds it queued already
-		if err := f.oper.Retry(ctx, acme, id); err != nil {
+		if err := fixture.oper.Retry(ctx, acme, id); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err = f.oper.Recordings(ctx, []store.RecordingKey{key})
+	got, err = fixture.oper.Recordings(ctx, []store.RecordingKey{key})
 	if err != nil || got[key].State != store.StatePending || got[key].Attempts != 0 {
 		t.Fatalf("after Retry: %+v, %v", got[key], err)
 	}
 }
 
 func TestBacklogsAndReaping(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	ctx := t.Context()
-	f.enqueue(t, acme, 5)
-	f.enqueue(t, globex, 1)
-	if _, err := f.upload.Claim(ctx, "w", 2, time.Millisecond); err != nil {
+	fixture.enqueue(t, acme, 5)
+	fixture.enqueue(t, globex, 1)
+	if _, err := fixture.upload.Claim(ctx, "w", 2, time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(20 * time.Millisecond)
-	if n, err := f.oper.ReapLeases(ctx); err != nil || n != 2 {
+	if n, err := fixture.oper.ReapLeases(ctx); err != nil || n != 2 {
 		t.Errorf("reaped %d, %v; want 2", n, err)
 	}
-	if _, err := f.upload.Claim(ctx, "w", 1, time.Minute); err != nil {
+	if _, err := fixture.upload.Claim(ctx, "w", 1, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	list, err := f.oper.Backlogs(ctx, 3)
+	list, err := fixture.oper.Backlogs(ctx, 3)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -426,10 +426,10 @@ func TestBacklogsAndReaping(t *testing.T) {
 	if diff := cmp.Diff(map[string][2]int{acme: {3, 1}, globex: {1, 0}}, got); diff != "" {
 		t.Errorf("backlogs (-want +got):\n%s", diff)
 	}
-	if err := f.oper.SuspendTenant(ctx, acme, true); err != nil {
+	if err := fixture.oper.SuspendTenant(ctx, acme, true); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := f.upload.Claim(ctx, "w", 5, time.Minute); err != nil || len(got) != 0 {
+	if got, err := fixture.upload.Claim(ctx, "w", 5, time.Minute); err != nil || len(got) != 0 {
 		t.Errorf("a suspended tenant's claim returned %d, %v", len(got), err)
 	}
 }
@@ -450,19 +450,19 @@ func TestReapingEnds(t *testing.T) {
 		"one more than allows": {12, "1 day", store.StateFailed, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFixture(t)
-			id := f.enqueue(t, acme, 1)[0]
-			f.exec(t, `UPDATE recordings SET attempts = $1, created_at = now() - $2::interval, lease_owner = 'gone', lease_until = now() - interval '1 s'`, tc.attempts, tc.age)
-			if n, err := f.oper.ReapLeases(t.Context()); n != 1 || err != nil {
+			fixture := newFixture(t)
+			id := fixture.enqueue(t, acme, 1)[0]
+			fixture.exec(t, `UPDATE recordings SET attempts = $1, created_at = now() - $2::interval, lease_owner = 'gone', lease_until = now() - interval '1 s'`, tc.attempts, tc.age)
+			if n, err := fixture.oper.ReapLeases(t.Context()); n != 1 || err != nil {
 				t.Fatalf("reaped %d, %v; want 1", n, err)
 			}
 			key := store.RecordingKey{Tenant: acme, ID: id}
-			rows, err := f.oper.Recordings(t.Context(), []store.RecordingKey{key})
+			rows, err := fixture.oper.Recordings(t.Context(), []store.RecordingKey{key})
 			got := rows[key]
 			if err != nil || got.State != tc.wantState || got.LastErrorCode != store.CodeLeaseExpired || got.Attempts != tc.attempts+1 {
 				t.Errorf("%+v, %v; want %s", got, err, tc.wantState)
 			}
-			if claimed, err := f.upload.Claim(t.Context(), "next", 1, time.Minute); err != nil || (len(claimed) == 1) != tc.wantDue {
+			if claimed, err := fixture.upload.Claim(t.Context(), "next", 1, time.Minute); err != nil || (len(claimed) == 1) != tc.wantDue {
 				t.Errorf("claimed %d at once (%v), want due %v", len(claimed), err, tc.wantDue)
 			}
 		})
@@ -471,21 +471,21 @@ func TestReapingEnds(t *testing.T) {
 
 // Without attempts left a lease is not taken over: whether it fails is the operator's to say.
 func TestClaimLeavesTheLastLease(t *testing.T) {
-	f := newFixture(t)
-	f.enqueue(t, acme, 1)
-	f.exec(t, `UPDATE recordings SET attempts = 11, lease_owner = 'gone', lease_until = now() - interval '1 s'`)
-	if got, err := f.upload.Claim(t.Context(), "w", 1, time.Minute); err != nil || len(got) != 0 {
+	fixture := newFixture(t)
+	fixture.enqueue(t, acme, 1)
+	fixture.exec(t, `UPDATE recordings SET attempts = 11, lease_owner = 'gone', lease_until = now() - interval '1 s'`)
+	if got, err := fixture.upload.Claim(t.Context(), "w", 1, time.Minute); err != nil || len(got) != 0 {
 		t.Errorf("claimed %d, %v", len(got), err)
 	}
 }
 
 func TestHistoryPartitions(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	partitions := func() int {
-		return f.one(t, `SELECT count(*)::int FROM pg_inherits WHERE inhparent = 'recording_history'::regclass`)
+		return fixture.one(t, `SELECT count(*)::int FROM pg_inherits WHERE inhparent = 'recording_history'::regclass`)
 	}
 	for range 2 {
-		if err := f.oper.EnsureHistoryPartitions(t.Context(), 3); err != nil {
+		if err := fixture.oper.EnsureHistoryPartitions(t.Context(), 3); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -493,9 +493,9 @@ func TestHistoryPartitions(t *testing.T) {
 		t.Errorf("%d partitions, want 5", got)
 	}
 	// A month whose rows are in the default partition stays there: moving them would lock the history.
-	f.exec(t, `INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, finished_by, created_at, finished_at)
+	fixture.exec(t, `INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, finished_by, created_at, finished_at)
 		VALUES ('acme/support', 'x', 'c', 'u', 'failed', 1, 'w', now(), date_trunc('month', now()) + interval '4 months')`)
-	if err := f.oper.EnsureHistoryPartitions(t.Context(), 5); err != nil {
+	if err := fixture.oper.EnsureHistoryPartitions(t.Context(), 5); err != nil {
 		t.Fatal(err)
 	}
 	if got := partitions(); got != 6 {
@@ -504,25 +504,25 @@ func TestHistoryPartitions(t *testing.T) {
 }
 
 func TestViews(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	ctx := t.Context()
-	ids := f.enqueue(t, acme, 6)
-	if err := f.oper.MarkViewed(ctx, []store.RecordingKey{{Tenant: acme, ID: ids[0]}}); err != nil {
+	ids := fixture.enqueue(t, acme, 6)
+	if err := fixture.oper.MarkViewed(ctx, []store.RecordingKey{{Tenant: acme, ID: ids[0]}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.upload.Claim(ctx, "w", 6, time.Minute); err != nil {
+	if _, err := fixture.upload.Claim(ctx, "w", 6, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.upload.Fail(ctx, "w", ids[1], "x", "y"); err != nil {
+	if err := fixture.upload.Fail(ctx, "w", ids[1], "x", "y"); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []string{ids[0], ids[2], ids[3], ids[4]} {
-		if err := f.upload.Complete(ctx, "w", id, store.Result{Bucket: "b", Key: "k", SHA256: strings.Repeat("a", 64)}); err != nil {
+		if err := fixture.upload.Complete(ctx, "w", id, store.Result{Bucket: "b", Key: "k", SHA256: strings.Repeat("a", 64)}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for id, ago := range map[string]string{ids[2]: "11 minutes", ids[3]: "1 minute"} {
-		f.exec(t, `UPDATE recording_history SET finished_at = now() - $2::interval WHERE id = $1`, id, ago)
+		fixture.exec(t, `UPDATE recording_history SET finished_at = now() - $2::interval WHERE id = $1`, id, ago)
 	}
 	const since = 10 * time.Minute
 	for name, tc := range map[string]struct {
@@ -540,7 +540,7 @@ func TestViews(t *testing.T) {
 		"none":                 {store.Wanted{Limit: 10}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			list, err := f.oper.Unviewed(ctx, acme, tc.wanted)
+			list, err := fixture.oper.Unviewed(ctx, acme, tc.wanted)
 			var got []string
 			for _, r := range list {
 				got = append(got, r.ID)
@@ -553,22 +553,22 @@ func TestViews(t *testing.T) {
 }
 
 func TestRowLevelSecurity(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	ctx := t.Context()
-	f.enqueue(t, acme, 2)
-	f.enqueue(t, globex, 3)
-	if got, err := f.upload.Claim(ctx, "w", 10, time.Minute); err != nil || len(got) != 2 {
+	fixture.enqueue(t, acme, 2)
+	fixture.enqueue(t, globex, 3)
+	if got, err := fixture.upload.Claim(ctx, "w", 10, time.Minute); err != nil || len(got) != 2 {
 		t.Fatalf("acme claimed %d, %v; want its own 2", len(got), err)
 	}
 	for name, tc := range map[string]struct {
 		dsn  string
 		sqls []string
 	}{
-		"upload role":           {f.uploadDSN, nil},
-		"upload role, set":      {f.uploadDSN, []string{"SET caly.tenant = 'globex/sales'"}},
-		"upload role, as group": {f.uploadDSN, []string{"SET ROLE caly_upload"}},
-		"data plane, other set": {f.pg.DataplaneDSN, []string{"SET caly.tenant = 'acme/support'"}},
-		"data plane, unset":     {f.pg.DataplaneDSN, nil},
+		"upload role":           {fixture.uploadDSN, nil},
+		"upload role, set":      {fixture.uploadDSN, []string{"SET caly.tenant = 'globex/sales'"}},
+		"upload role, as group": {fixture.uploadDSN, []string{"SET ROLE caly_upload"}},
+		"data plane, other set": {fixture.pg.DataplaneDSN, []string{"SET caly.tenant = 'acme/support'"}},
+		"data plane, unset":     {fixture.pg.DataplaneDSN, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn, err := pgx.Connect(ctx, tc.dsn)
@@ -590,7 +590,7 @@ func TestRowLevelSecurity(t *testing.T) {
 			}
 		})
 	}
-	conn, err := pgx.Connect(ctx, f.uploadDSN)
+	conn, err := pgx.Connect(ctx, fixture.uploadDSN)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -604,50 +604,50 @@ func TestRowLevelSecurity(t *testing.T) {
 }
 
 func TestRolesAreRotatedAndDropped(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	ctx := t.Context()
-	old := f.role(t, "acme/rot", "first")
-	f.role(t, "acme/rot", "second")
+	old := fixture.role(t, "acme/rot", "first")
+	fixture.role(t, "acme/rot", "second")
 	if conn, err := pgx.Connect(ctx, old); err == nil {
 		_ = conn.Close(ctx)
 		t.Error("the old password still opens the database")
 	}
-	if err := f.oper.DropUploadRole(ctx, "acme/rot"); err != nil {
+	if err := fixture.oper.DropUploadRole(ctx, "acme/rot"); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.oper.DropUploadRole(ctx, "acme/rot"); err != nil {
+	if err := fixture.oper.DropUploadRole(ctx, "acme/rot"); err != nil {
 		t.Errorf("dropping it twice: %v", err)
 	}
 }
 
 func TestDeleteTenant(t *testing.T) {
-	f := newFixture(t)
-	f.enqueue(t, acme, 3)
-	f.enqueue(t, globex, 1)
-	if err := f.oper.DeleteTenant(t.Context(), acme); err != nil {
+	fixture := newFixture(t)
+	fixture.enqueue(t, acme, 3)
+	fixture.enqueue(t, globex, 1)
+	if err := fixture.oper.DeleteTenant(t.Context(), acme); err != nil {
 		t.Fatal(err)
 	}
-	if n := f.one(t, `SELECT (SELECT count(*) FROM calls) + (SELECT count(*) FROM recordings)`); n != 2 {
+	if n := fixture.one(t, `SELECT (SELECT count(*) FROM calls) + (SELECT count(*) FROM recordings)`); n != 2 {
 		t.Errorf("%d rows are left, want globex's 2", n)
 	}
 }
 
 func TestOutage(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	e := newEvent(acme, "c1", "terminal", store.CallCompleted, "")
-	f.pg.Stop(t)
-	_, err := f.dataplane.Ingest(ctx, e)
+	event := newEvent(acme, "c1", "terminal", store.CallCompleted, "")
+	fixture.pg.Stop(t)
+	_, err := fixture.dataplane.Ingest(ctx, event)
 	if !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("while PostgreSQL is away: %v, want ErrUnavailable", err)
 	}
 	if err != nil && strings.Contains(err.Error(), "caly-test") {
 		t.Errorf("the error carries the password: %v", err)
 	}
-	f.pg.Start(t)
+	fixture.pg.Start(t)
 	for ctx.Err() == nil {
-		if _, err = f.dataplane.Ingest(ctx, e); err == nil {
+		if _, err = fixture.dataplane.Ingest(ctx, event); err == nil {
 			return
 		}
 		time.Sleep(50 * time.Millisecond)

@@ -27,9 +27,9 @@ func (d *common) CloseStream(ctx context.Context, tenant, id string, by Origin) 
 			return err
 		}
 		s.Closing = true
-		a := by.success(ActionStreamClosed, "")
-		a.Reason = "stream " + id
-		return insertAudit(ctx, tx, tenant, a)
+		audit := by.success(ActionStreamClosed, "")
+		audit.Reason = "stream " + id
+		return insertAudit(ctx, tx, tenant, audit)
 	})
 	return s, err
 }
@@ -57,9 +57,9 @@ func (d *common) CloseStreams(ctx context.Context, tenant string, by Origin) (cl
 		if err != nil || asked == 0 {
 			return err
 		}
-		a := by.success(ActionStreamsClosed, "")
-		a.Reason = fmt.Sprintf("live streams: %d", asked)
-		return insertAudit(ctx, tx, tenant, a)
+		audit := by.success(ActionStreamsClosed, "")
+		audit.Reason = fmt.Sprintf("live streams: %d", asked)
+		return insertAudit(ctx, tx, tenant, audit)
 	})
 	return closing, err
 }

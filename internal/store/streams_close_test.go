@@ -43,9 +43,9 @@ var byAddress = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
 
 // TestCloseStream : a live stream is asked to end, once, with a row of who did it; what is none is refused and changes nothing.
 func TestCloseStream(t *testing.T) {
-	f := newFixture(t)
-	ref, other, ended, theirs := f.admit(t, acme, "a"), f.admit(t, acme, "b"), f.admit(t, acme, "a"), f.admit(t, globex, "a")
-	f.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended' WHERE id = $1`, ended.ID)
+	fixture := newFixture(t)
+	ref, other, ended, theirs := fixture.admit(t, acme, "a"), fixture.admit(t, acme, "b"), fixture.admit(t, acme, "a"), fixture.admit(t, globex, "a")
+	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended' WHERE id = $1`, ended.ID)
 	for name, tc := range map[string]struct {
 		tenant, id string
 		want       error
@@ -56,64 +56,64 @@ func TestCloseStream(t *testing.T) {
 		"no id":            {acme, "1' OR true--", store.ErrNotFound},
 		"ended":            {acme, ended.ID, store.ErrStreamEnded},
 	} {
-		if _, err := f.dataplane.CloseStream(t.Context(), tc.tenant, tc.id, who()); !errors.Is(err, tc.want) {
+		if _, err := fixture.dataplane.CloseStream(t.Context(), tc.tenant, tc.id, who()); !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v, want %v", name, err, tc.want)
 		}
 	}
-	if n := f.asked(t); n != 0 || len(f.trail(t, acme))+len(f.trail(t, globex)) != 0 {
+	if n := fixture.asked(t); n != 0 || len(fixture.trail(t, acme))+len(fixture.trail(t, globex)) != 0 {
 		t.Fatalf("%d were asked to end all the same", n)
 	}
 	for range 2 { // once more is the same
-		s, err := f.dataplane.CloseStream(t.Context(), acme, ref.ID, who())
-		if err != nil || s.StreamRef != ref || !s.Closing || s.Pod != "a" {
-			t.Errorf("%+v, %v", s, err)
+		streamSession, err := fixture.dataplane.CloseStream(t.Context(), acme, ref.ID, who())
+		if err != nil || streamSession.StreamRef != ref || !streamSession.Closing || streamSession.Pod != "a" {
+			t.Errorf("%+v, %v", streamSession, err)
 		}
 	}
-	if s, err := f.oper.CloseStream(t.Context(), acme, other.ID, store.Origin{}); err != nil || s.StreamRef != other || !s.Closing {
-		t.Errorf("by the platform: %+v, %v", s, err)
+	if streamSession, err := fixture.oper.CloseStream(t.Context(), acme, other.ID, store.Origin{}); err != nil || streamSession.StreamRef != other || !streamSession.Closing {
+		t.Errorf("by the platform: %+v, %v", streamSession, err)
 	}
 	want := []store.Audit{
 		{Action: store.ActionStreamClosed, Outcome: store.OutcomeSuccess, Reason: "stream " + other.ID},
 		{Origin: who(), Action: store.ActionStreamClosed, Outcome: store.OutcomeSuccess, Reason: "stream " + ref.ID},
 	}
-	if diff := cmp.Diff(want, f.trail(t, acme), byAddress); diff != "" || f.asked(t) != 2 || len(f.trail(t, globex)) != 0 {
-		t.Errorf("%d were asked to end; audit log (-want +got):\n%s", f.asked(t), diff)
+	if diff := cmp.Diff(want, fixture.trail(t, acme), byAddress); diff != "" || fixture.asked(t) != 2 || len(fixture.trail(t, globex)) != 0 {
+		t.Errorf("%d were asked to end; audit log (-want +got):\n%s", fixture.asked(t), diff)
 	}
 }
 
 // TestCloseStreams : all that are live of one tenant, and one row for those that were not asked before.
 func TestCloseStreams(t *testing.T) {
-	f := newFixture(t)
-	refs := []store.StreamRef{f.admit(t, acme, "a"), f.admit(t, acme, "b"), f.admit(t, acme, "b"), f.admit(t, acme, "a")}
-	theirs := f.admit(t, globex, "a")
-	f.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended' WHERE id = $1`, refs[3].ID)
-	if _, err := f.dataplane.CloseStream(t.Context(), acme, refs[0].ID, who()); err != nil {
+	fixture := newFixture(t)
+	refs := []store.StreamRef{fixture.admit(t, acme, "a"), fixture.admit(t, acme, "b"), fixture.admit(t, acme, "b"), fixture.admit(t, acme, "a")}
+	theirs := fixture.admit(t, globex, "a")
+	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended' WHERE id = $1`, refs[3].ID)
+	if _, err := fixture.dataplane.CloseStream(t.Context(), acme, refs[0].ID, who()); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if n, err := f.dataplane.CloseStreams(t.Context(), acme, who()); n != 3 || err != nil {
+		if n, err := fixture.dataplane.CloseStreams(t.Context(), acme, who()); n != 3 || err != nil {
 			t.Errorf("%d are being closed, %v, want 3", n, err)
 		}
 	}
-	if n, err := f.dataplane.CloseStreams(t.Context(), "no/body", who()); n != 0 || err != nil {
+	if n, err := fixture.dataplane.CloseStreams(t.Context(), "no/body", who()); n != 0 || err != nil {
 		t.Errorf("of nobody: %d, %v", n, err)
 	}
-	if n, err := f.dataplane.CloseStreams(t.Context(), acme+","+globex, who()); n != 0 || err == nil {
+	if n, err := fixture.dataplane.CloseStreams(t.Context(), acme+","+globex, who()); n != 0 || err == nil {
 		t.Errorf("of two at once: %d, %v", n, err)
 	}
 	want := []store.Audit{
 		{Origin: who(), Action: store.ActionStreamsClosed, Outcome: store.OutcomeSuccess, Reason: "live streams: 2"},
 		{Origin: who(), Action: store.ActionStreamClosed, Outcome: store.OutcomeSuccess, Reason: "stream " + refs[0].ID},
 	}
-	if diff := cmp.Diff(want, f.trail(t, acme), byAddress); diff != "" {
+	if diff := cmp.Diff(want, fixture.trail(t, acme), byAddress); diff != "" {
 		t.Errorf("audit log (-want +got):\n%s", diff)
 	}
-	list, err := f.dataplane.StreamsToClose(t.Context(), []string{acme, globex}, "b")
+	list, err := fixture.dataplane.StreamsToClose(t.Context(), []string{acme, globex}, "b")
 	if diff := cmp.Diff(map[store.StreamRef]bool{refs[1]: true, refs[2]: true}, set(list)); diff != "" || err != nil {
 		t.Errorf("a pod has to close, %v (-want +got):\n%s", err, diff)
 	}
-	if s, err := f.dataplane.StreamByID(t.Context(), globex, theirs.ID); err != nil || s.Closing {
-		t.Errorf("another's: %+v, %v", s, err)
+	if streamSession, err := fixture.dataplane.StreamByID(t.Context(), globex, theirs.ID); err != nil || streamSession.Closing {
+		t.Errorf("another's: %+v, %v", streamSession, err)
 	}
 }
 
@@ -127,16 +127,16 @@ func set(list []store.StreamRef) map[store.StreamRef]bool {
 
 // TestCloseIsWithItsAuditRow : where the audit log takes no row, nothing is closed.
 func TestCloseIsWithItsAuditRow(t *testing.T) {
-	f := newFixture(t)
-	ref := f.admit(t, acme, "a")
-	f.exec(t, `REVOKE INSERT ON audit_log FROM caly_dataplane`)
-	if _, err := f.dataplane.CloseStream(t.Context(), acme, ref.ID, who()); err == nil {
+	fixture := newFixture(t)
+	ref := fixture.admit(t, acme, "a")
+	fixture.exec(t, `REVOKE INSERT ON audit_log FROM caly_dataplane`)
+	if _, err := fixture.dataplane.CloseStream(t.Context(), acme, ref.ID, who()); err == nil {
 		t.Error("one is closed without a row")
 	}
-	if _, err := f.dataplane.CloseStreams(t.Context(), acme, who()); err == nil {
+	if _, err := fixture.dataplane.CloseStreams(t.Context(), acme, who()); err == nil {
 		t.Error("all are closed without a row")
 	}
-	if n := f.asked(t); n != 0 {
+	if n := fixture.asked(t); n != 0 {
 		t.Errorf("%d were asked to end", n)
 	}
 }
@@ -153,10 +153,10 @@ func (f *fixture) streams(t *testing.T) (refs []store.StreamRef) {
 
 // TestCloseAmidHeartbeats : heartbeats of many streams, in any order, and closes of the same do not wait for each other in a circle.
 func TestCloseAmidHeartbeats(t *testing.T) {
-	f := newFixture(t)
-	f.exec(t, `INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a' FROM generate_series(1, 400)`, acme, globex)
+	fixture := newFixture(t)
+	fixture.exec(t, `INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a' FROM generate_series(1, 400)`, acme, globex)
 	var beats []store.StreamBeat
-	for _, ref := range f.streams(t) {
+	for _, ref := range fixture.streams(t) {
 		beats = append(beats, store.StreamBeat{StreamRef: ref})
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
@@ -165,7 +165,7 @@ func TestCloseAmidHeartbeats(t *testing.T) {
 	group.Go(func() {
 		for ctx.Err() == nil {
 			rand.Shuffle(len(beats), func(i, j int) { beats[i], beats[j] = beats[j], beats[i] })
-			if alive, err := f.dataplane.HeartbeatStreams(t.Context(), beats); len(alive) != 800 || err != nil {
+			if alive, err := fixture.dataplane.HeartbeatStreams(t.Context(), beats); len(alive) != 800 || err != nil {
 				t.Errorf("a heartbeat finds %d, %v", len(alive), err)
 				return
 			}
@@ -174,11 +174,11 @@ func TestCloseAmidHeartbeats(t *testing.T) {
 	for _, tenant := range []string{acme, globex} {
 		group.Go(func() {
 			for ctx.Err() == nil {
-				if n, err := f.dataplane.CloseStreams(t.Context(), tenant, who()); n != 400 || err != nil {
+				if n, err := fixture.dataplane.CloseStreams(t.Context(), tenant, who()); n != 400 || err != nil {
 					t.Errorf("%d of %s are being closed, %v", n, tenant, err)
 					return
 				}
-				f.exec(t, `UPDATE stream_sessions SET close_requested_at = NULL WHERE tenant = $1 AND id IN (SELECT id FROM stream_sessions WHERE tenant = $1 ORDER BY id FOR UPDATE)`, tenant)
+				fixture.exec(t, `UPDATE stream_sessions SET close_requested_at = NULL WHERE tenant = $1 AND id IN (SELECT id FROM stream_sessions WHERE tenant = $1 ORDER BY id FOR UPDATE)`, tenant)
 			}
 		})
 	}
@@ -188,10 +188,10 @@ func TestCloseAmidHeartbeats(t *testing.T) {
 // TestEndsAtOnce : ends of the same streams, each in another order, as of a pod that comes back and one that closes after it, do not wait for each
 // other in a circle.
 func TestEndsAtOnce(t *testing.T) {
-	f := newFixture(t)
-	f.exec(t, `INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a' FROM generate_series(1, 200)`, acme, globex)
+	fixture := newFixture(t)
+	fixture.exec(t, `INSERT INTO stream_sessions (tenant, id, pod) SELECT unnest(ARRAY[$1, $2]), gen_random_uuid(), 'a' FROM generate_series(1, 200)`, acme, globex)
 	var ends []store.StreamEnd
-	for _, ref := range f.streams(t) {
+	for _, ref := range fixture.streams(t) {
 		ends = append(ends, store.StreamEnd{StreamRef: ref, Reason: store.EndOrphaned}) // which may be ended again
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -201,7 +201,7 @@ func TestEndsAtOnce(t *testing.T) {
 		group.Go(func() {
 			for mine := slices.Clone(ends); ctx.Err() == nil; {
 				rand.Shuffle(len(mine), func(i, j int) { mine[i], mine[j] = mine[j], mine[i] })
-				if n, err := f.dataplane.EndStreams(t.Context(), mine); n != 400 || err != nil {
+				if n, err := fixture.dataplane.EndStreams(t.Context(), mine); n != 400 || err != nil {
 					t.Errorf("%d are ended, %v", n, err)
 					return
 				}

@@ -31,13 +31,13 @@ func streamIDs(list []store.StreamSession) (ids []string) {
 
 // TestStreamSessions : what each filter chooses, newest first.
 func TestStreamSessions(t *testing.T) {
-	f := newFixture(t)
-	f.insertStream(t, acme, streamID(0), "c0", listed(0), "")
-	f.insertStream(t, acme, streamID(1), "c1", listed(1), "call_ended")
-	f.insertStream(t, acme, streamID(2), "c1", listed(2), "")
-	f.insertStream(t, acme, streamID(3), "", listed(2), store.EndOrphaned)
-	f.insertStream(t, globex, streamID(4), "c1", listed(1), "")
-	f.exec(t, `UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, streamID(2))
+	fixture := newFixture(t)
+	fixture.insertStream(t, acme, streamID(0), "c0", listed(0), "")
+	fixture.insertStream(t, acme, streamID(1), "c1", listed(1), "call_ended")
+	fixture.insertStream(t, acme, streamID(2), "c1", listed(2), "")
+	fixture.insertStream(t, acme, streamID(3), "", listed(2), store.EndOrphaned)
+	fixture.insertStream(t, globex, streamID(4), "c1", listed(1), "")
+	fixture.exec(t, `UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, streamID(2))
 	ids := func(n ...int) (list []string) {
 		for _, n := range n {
 			list = append(list, streamID(n))
@@ -65,46 +65,46 @@ func TestStreamSessions(t *testing.T) {
 		"a call with a quote": {acme, store.StreamFilter{CallSID: "' OR true--"}, nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			list, more, err := f.dataplane.StreamSessions(t.Context(), tc.tenant, tc.f)
+			list, more, err := fixture.dataplane.StreamSessions(t.Context(), tc.tenant, tc.f)
 			if diff := cmp.Diff(tc.want, streamIDs(list)); diff != "" || more != tc.more || err != nil {
 				t.Errorf("more %v, %v (-want +got):\n%s", more, err, diff)
 			}
 		})
 	}
-	if list, _, err := f.dataplane.StreamSessions(t.Context(), acme+","+globex, store.StreamFilter{}); err == nil || list != nil {
+	if list, _, err := fixture.dataplane.StreamSessions(t.Context(), acme+","+globex, store.StreamFilter{}); err == nil || list != nil {
 		t.Errorf("of two tenants at once: %v, %v", list, err)
 	}
 }
 
 // TestStreamByID : all that is known of a stream, live and ended, and what is none.
 func TestStreamByID(t *testing.T) {
-	f := newFixture(t)
-	ref := f.admit(t, acme, "pod")
+	fixture := newFixture(t)
+	ref := fixture.admit(t, acme, "pod")
 	toAgent, toExotel := store.StreamCounts{Frames: 1, Bytes: 2, Dropped: 3}, store.StreamCounts{Frames: 4, Bytes: 5, Dropped: 6}
 	read := func() store.StreamSession {
 		t.Helper()
-		s, err := f.dataplane.StreamByID(t.Context(), acme, ref.ID)
-		if err != nil || time.Since(s.StartedAt).Abs() > time.Minute || s.LastSeenAt.Before(s.StartedAt) {
-			t.Fatalf("%+v, %v", s, err)
+		streamSession, err := fixture.dataplane.StreamByID(t.Context(), acme, ref.ID)
+		if err != nil || time.Since(streamSession.StartedAt).Abs() > time.Minute || streamSession.LastSeenAt.Before(streamSession.StartedAt) {
+			t.Fatalf("%+v, %v", streamSession, err)
 		}
-		s.StartedAt, s.LastSeenAt = time.Time{}, time.Time{}
-		return s
+		streamSession.StartedAt, streamSession.LastSeenAt = time.Time{}, time.Time{}
+		return streamSession
 	}
 	want := store.StreamSession{StreamRef: ref, CallSID: "c", Pod: "pod", Agent: "bot.example"}
 	if diff := cmp.Diff(want, read()); diff != "" {
 		t.Errorf("new (-want +got):\n%s", diff)
 	}
 	beat := store.StreamBeat{StreamRef: ref, CallSID: "told", StreamSID: "s", ToAgent: toAgent, ToExotel: toExotel}
-	if _, err := f.dataplane.HeartbeatStreams(t.Context(), []store.StreamBeat{beat}); err != nil {
+	if _, err := fixture.dataplane.HeartbeatStreams(t.Context(), []store.StreamBeat{beat}); err != nil {
 		t.Fatal(err)
 	}
-	f.exec(t, `UPDATE stream_sessions SET close_requested_at = now()`)
+	fixture.exec(t, `UPDATE stream_sessions SET close_requested_at = now()`)
 	want.CallSID, want.StreamSID, want.ToAgent, want.ToExotel, want.Closing = "told", "s", toAgent, toExotel, true
 	if diff := cmp.Diff(want, read()); diff != "" {
 		t.Errorf("live (-want +got):\n%s", diff)
 	}
 	// The end of a stream whose pod has nothing to tell any more.
-	if n, err := f.dataplane.EndStreams(t.Context(), []store.StreamEnd{{StreamRef: ref, Reason: "closed", Reconnected: true}}); n != 1 || err != nil {
+	if n, err := fixture.dataplane.EndStreams(t.Context(), []store.StreamEnd{{StreamRef: ref, Reason: "closed", Reconnected: true}}); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
 	got := read()
@@ -117,8 +117,8 @@ func TestStreamByID(t *testing.T) {
 	}
 	for name, tc := range map[string][2]string{"another's": {globex, ref.ID}, "unknown": {acme, store.NewID()}, "no id": {acme, "x"}, "no id at all": {acme, ""},
 		"an id in capitals": {acme, strings.ToUpper(streamID(0)[:35] + "a")}, "nobody's": {"no/body", ref.ID}} {
-		if s, err := f.dataplane.StreamByID(t.Context(), tc[0], tc[1]); !errors.Is(err, store.ErrNotFound) {
-			t.Errorf("%s: %+v, %v", name, s, err)
+		if streamSession, err := fixture.dataplane.StreamByID(t.Context(), tc[0], tc[1]); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%s: %+v, %v", name, streamSession, err)
 		}
 	}
 }

@@ -27,11 +27,11 @@ func (f *fixture) admit(t *testing.T, tenant, pod string) store.StreamRef {
 
 // TestStreamLimitIsExact : 300 at once over three pools, and as many of another tenant beside them, get what they may: neither more nor fewer.
 func TestStreamLimitIsExact(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	pools := []*store.Dataplane{
-		f.dataplane,
-		open(t, f.pg.DataplaneDSN, store.OpenDataplane),
-		open(t, f.pg.DataplaneDSN, store.OpenDataplane),
+		fixture.dataplane,
+		open(t, fixture.pg.DataplaneDSN, store.OpenDataplane),
+		open(t, fixture.pg.DataplaneDSN, store.OpenDataplane),
 	}
 	const limit = 50
 	var admitted [2]atomic.Int32
@@ -50,15 +50,15 @@ func TestStreamLimitIsExact(t *testing.T) {
 	}
 	group.Wait()
 	for j, tenant := range []string{acme, globex} {
-		rows := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL`, tenant)
+		rows := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE tenant = $1 AND ended_at IS NULL`, tenant)
 		if n := admitted[j].Load(); n != limit || rows != limit {
 			t.Errorf("%s: %d were let in and have %d rows, want %d", tenant, n, rows, limit)
 		}
 	}
 	// An end makes room for one, and for one alone.
-	f.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended' WHERE (tenant, id) IN (SELECT tenant, id FROM stream_sessions WHERE tenant = $1 LIMIT 1)`, acme)
+	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended' WHERE (tenant, id) IN (SELECT tenant, id FROM stream_sessions WHERE tenant = $1 LIMIT 1)`, acme)
 	for i, want := range []error{nil, store.ErrStreamLimit} {
-		if err := f.dataplane.AdmitStream(t.Context(), acme, store.NewStream{ID: store.NewID(), Pod: "pod"}, limit); !errors.Is(err, want) {
+		if err := fixture.dataplane.AdmitStream(t.Context(), acme, store.NewStream{ID: store.NewID(), Pod: "pod"}, limit); !errors.Is(err, want) {
 			t.Errorf("try %d after an end: %v, want %v", i, err, want)
 		}
 	}
@@ -66,9 +66,9 @@ func TestStreamLimitIsExact(t *testing.T) {
 
 // TestStreamTokenOnce : of 60 at once with one token one is let in; a used token stays used, and a refused stream uses none.
 func TestStreamTokenOnce(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	try := func(tenant, token string, limit int) error {
-		return f.dataplane.AdmitStream(t.Context(), tenant, store.NewStream{ID: store.NewID(), Pod: "pod", TokenID: token}, limit)
+		return fixture.dataplane.AdmitStream(t.Context(), tenant, store.NewStream{ID: store.NewID(), Pod: "pod", TokenID: token}, limit)
 	}
 	if err := try(acme, "one", 0); !errors.Is(err, store.ErrStreamLimit) {
 		t.Fatalf("with no room: %v", err)
@@ -89,7 +89,7 @@ func TestStreamTokenOnce(t *testing.T) {
 	if n := admitted.Load(); n != 1 {
 		t.Errorf("%d were let in by one token", n)
 	}
-	f.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended'`)
+	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended'`)
 	if err := try(acme, "one", 1000); !errors.Is(err, store.ErrStreamTokenUsed) {
 		t.Errorf("after its stream has ended: %v", err)
 	}
@@ -100,7 +100,7 @@ func TestStreamTokenOnce(t *testing.T) {
 
 // TestStreamAdmissionFaults : what is no row says so, and leaves none.
 func TestStreamAdmissionFaults(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	good := store.NewStream{ID: store.NewID(), Pod: "pod"}
 	for name, tc := range map[string]struct {
 		tenant string
@@ -114,58 +114,58 @@ func TestStreamAdmissionFaults(t *testing.T) {
 		"a long token": {acme, func(n *store.NewStream) { n.TokenID = strings.Repeat("x", 65) }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := good
-			tc.change(&n)
-			if err := f.dataplane.AdmitStream(t.Context(), tc.tenant, n, 10); err == nil || errors.Is(err, store.ErrStreamTokenUsed) {
+			newStream := good
+			tc.change(&newStream)
+			if err := fixture.dataplane.AdmitStream(t.Context(), tc.tenant, newStream, 10); err == nil || errors.Is(err, store.ErrStreamTokenUsed) {
 				t.Errorf("it is let in: %v", err)
 			}
 		})
 	}
-	if n := f.one(t, `SELECT count(*)::int FROM stream_sessions`); n != 0 {
+	if n := fixture.one(t, `SELECT count(*)::int FROM stream_sessions`); n != 0 {
 		t.Errorf("%d rows are left", n)
 	}
 	good.Address = netip.MustParseAddr("fe80::1%eth0") // PostgreSQL knows no zones
-	if err := f.dataplane.AdmitStream(t.Context(), acme, good, 10); err != nil {
+	if err := fixture.dataplane.AdmitStream(t.Context(), acme, good, 10); err != nil {
 		t.Error(err)
 	}
 }
 
 // TestStreamHeartbeat : the answer names those that live, and who wants them closed; what Exotel told is kept.
 func TestStreamHeartbeat(t *testing.T) {
-	f := newFixture(t)
-	a, b, ended, closing := f.admit(t, acme, "pod"), f.admit(t, globex, "pod"), f.admit(t, acme, "pod"), f.admit(t, acme, "pod")
-	gone := store.StreamRef{Tenant: globex, ID: a.ID} // another's id is no row of this one's
-	f.exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '1 minute'`)
-	f.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, ended.ID)
-	if s, err := f.oper.CloseStream(t.Context(), acme, closing.ID, store.Origin{}); err != nil || s.StreamRef != closing {
-		t.Fatal(s, err)
+	fixture := newFixture(t)
+	streamRef, b, ended, closing := fixture.admit(t, acme, "pod"), fixture.admit(t, globex, "pod"), fixture.admit(t, acme, "pod"), fixture.admit(t, acme, "pod")
+	gone := store.StreamRef{Tenant: globex, ID: streamRef.ID} // another's id is no row of this one's
+	fixture.exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '1 minute'`)
+	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, ended.ID)
+	if streamSession, err := fixture.oper.CloseStream(t.Context(), acme, closing.ID, store.Origin{}); err != nil || streamSession.StreamRef != closing {
+		t.Fatal(streamSession, err)
 	}
 	counts := store.StreamCounts{Frames: 1, Bytes: 2, Dropped: 3}
-	beats := []store.StreamBeat{{StreamRef: a, CallSID: "told", StreamSID: "s1", ToAgent: counts, ToExotel: store.StreamCounts{Frames: 4, Bytes: 5, Dropped: 6}},
+	beats := []store.StreamBeat{{StreamRef: streamRef, CallSID: "told", StreamSID: "s1", ToAgent: counts, ToExotel: store.StreamCounts{Frames: 4, Bytes: 5, Dropped: 6}},
 		{StreamRef: b}, {StreamRef: ended}, {StreamRef: closing}, {StreamRef: gone}}
 	for range 2 { // a heartbeat that has nothing to tell takes nothing back
-		alive, err := f.dataplane.HeartbeatStreams(t.Context(), beats)
-		if diff := cmp.Diff(map[store.StreamRef]bool{a: false, b: false, closing: true}, alive); diff != "" || err != nil {
+		alive, err := fixture.dataplane.HeartbeatStreams(t.Context(), beats)
+		if diff := cmp.Diff(map[store.StreamRef]bool{streamRef: false, b: false, closing: true}, alive); diff != "" || err != nil {
 			t.Errorf("%v (-want +got):\n%s", err, diff)
 		}
 		beats[0].CallSID, beats[0].StreamSID = "", ""
 	}
-	if n := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE last_seen_at > now() - interval '10 s' AND ended_at IS NULL`); n != 3 {
+	if n := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE last_seen_at > now() - interval '10 s' AND ended_at IS NULL`); n != 3 {
 		t.Errorf("%d were seen", n)
 	}
-	if n := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'told' AND stream_sid = 's1'`); n != 1 {
+	if n := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'told' AND stream_sid = 's1'`); n != 1 {
 		t.Errorf("what Exotel told is in %d rows", n)
 	}
-	if n := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND
-		(frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel, dropped_to_exotel) = (1, 2, 3, 4, 5, 6)`, a.ID); n != 1 {
+	if n := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND
+		(frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel, dropped_to_exotel) = (1, 2, 3, 4, 5, 6)`, streamRef.ID); n != 1 {
 		t.Error("what the stream has counted is not in its row")
 	}
-	list, err := f.dataplane.StreamsToClose(t.Context(), []string{acme, globex}, "pod")
+	list, err := fixture.dataplane.StreamsToClose(t.Context(), []string{acme, globex}, "pod")
 	if diff := cmp.Diff([]store.StreamRef{closing}, list); diff != "" || err != nil {
 		t.Errorf("%v to close (-want +got):\n%s", err, diff)
 	}
 	for tenant, pod := range map[string]string{acme: "another", globex: "pod"} {
-		if list, err := f.dataplane.StreamsToClose(t.Context(), []string{tenant}, pod); len(list) > 0 || err != nil {
+		if list, err := fixture.dataplane.StreamsToClose(t.Context(), []string{tenant}, pod); len(list) > 0 || err != nil {
 			t.Errorf("%s of %s has to close %v, %v", pod, tenant, list, err)
 		}
 	}
@@ -173,7 +173,7 @@ func TestStreamHeartbeat(t *testing.T) {
 
 // TestStreamEnd : the first end counts, but for an orphan's, of which the pod knows more.
 func TestStreamEnd(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	end := func(ref store.StreamRef, reason string) store.StreamEnd {
 		return store.StreamEnd{StreamRef: ref, Reason: reason, StreamSID: "s", Reconnected: true, At: time.Now().Add(time.Hour), // a clock that is wrong
 			ToAgent: store.StreamCounts{Frames: 1, Bytes: 2, Dropped: 3}, ToExotel: store.StreamCounts{Frames: 4, Bytes: 5, Dropped: 6}}
@@ -189,53 +189,53 @@ func TestStreamEnd(t *testing.T) {
 		"one that is no orphan's": {"drained", store.EndOrphaned, "drained", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ref, other := f.admit(t, acme, "pod"), f.admit(t, globex, "pod")
+			ref, other := fixture.admit(t, acme, "pod"), fixture.admit(t, globex, "pod")
 			if tc.before != "" {
-				f.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = $2 WHERE id = $1`, ref.ID, tc.before)
+				fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = $2 WHERE id = $1`, ref.ID, tc.before)
 			}
-			n, err := f.dataplane.EndStreams(t.Context(), []store.StreamEnd{end(ref, tc.reason), end(other, "call_ended"), end(store.StreamRef{Tenant: acme, ID: other.ID}, "x")})
+			n, err := fixture.dataplane.EndStreams(t.Context(), []store.StreamEnd{end(ref, tc.reason), end(other, "call_ended"), end(store.StreamRef{Tenant: acme, ID: other.ID}, "x")})
 			if n != tc.wantN+1 || err != nil {
 				t.Errorf("%d ended, %v, want %d", n, err, tc.wantN+1)
 			}
-			if n := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND end_reason = $2 AND ended_at BETWEEN started_at AND now()`, ref.ID, tc.want); n != 1 {
+			if n := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND end_reason = $2 AND ended_at BETWEEN started_at AND now()`, ref.ID, tc.want); n != 1 {
 				t.Error("the row has another end")
 			}
-			if n := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND stream_sid = 's' AND call_sid = 'c' AND reconnected AND
+			if n := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND stream_sid = 's' AND call_sid = 'c' AND reconnected AND
 				(frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel, dropped_to_exotel) = (1, 2, 3, 4, 5, 6)`, other.ID); n != 1 {
 				t.Error("what it counted is not in the row")
 			}
 		})
 	}
-	if n, err := f.dataplane.EndStreams(t.Context(), nil); n != 0 || err != nil {
+	if n, err := fixture.dataplane.EndStreams(t.Context(), nil); n != 0 || err != nil {
 		t.Errorf("none: %d, %v", n, err)
 	}
 }
 
 // TestReapStreams : those that were not seen, of the tenants that were asked for, so many at a time, and one pod at a time.
 func TestReapStreams(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	for range 3 {
-		f.admit(t, acme, "gone")
+		fixture.admit(t, acme, "gone")
 	}
-	f.admit(t, globex, "gone")
-	f.exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '46 s'`)
-	f.admit(t, acme, "here")
+	fixture.admit(t, globex, "gone")
+	fixture.exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '46 s'`)
+	fixture.admit(t, acme, "here")
 	both := []string{acme, globex}
 	for i, tc := range []struct {
 		tenants []string
 		limit   int
 		want    int
 	}{{nil, 10, 0}, {[]string{acme}, 0, 0}, {[]string{acme}, 2, 2}, {[]string{acme}, 2, 1}, {both, 10, 1}, {both, 10, 0}} {
-		n, ran, err := f.dataplane.ReapStreams(t.Context(), tc.tenants, 45*time.Second, tc.limit)
+		n, ran, err := fixture.dataplane.ReapStreams(t.Context(), tc.tenants, 45*time.Second, tc.limit)
 		if n != tc.want || !ran || err != nil {
 			t.Errorf("step %d: %d, %v, %v, want %d", i, n, ran, err, tc.want)
 		}
 	}
-	if n := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'orphaned' AND pod = 'gone'`); n != 4 {
+	if n := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'orphaned' AND pod = 'gone'`); n != 4 {
 		t.Errorf("%d were ended", n)
 	}
-	release := f.holdReapLock(t)
-	if n, ran, err := f.dataplane.ReapStreams(t.Context(), both, 0, 10); n != 0 || ran || err != nil {
+	release := fixture.holdReapLock(t)
+	if n, ran, err := fixture.dataplane.ReapStreams(t.Context(), both, 0, 10); n != 0 || ran || err != nil {
 		t.Errorf("while another pod is at it: %d, %v, %v", n, ran, err)
 	}
 	release()
@@ -253,31 +253,31 @@ func (f *fixture) holdReapLock(t *testing.T) (release func()) {
 
 // TestSweepStreams : old ends go, and what nobody has said anything of is ended.
 func TestSweepStreams(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	for _, age := range []string{"31 days", "29 days"} {
-		ref := f.admit(t, acme, "pod")
-		f.exec(t, `UPDATE stream_sessions SET started_at = now() - $2::interval, ended_at = now() - $2::interval, end_reason = 'x' WHERE id = $1`, ref.ID, age)
+		ref := fixture.admit(t, acme, "pod")
+		fixture.exec(t, `UPDATE stream_sessions SET started_at = now() - $2::interval, ended_at = now() - $2::interval, end_reason = 'x' WHERE id = $1`, ref.ID, age)
 	}
-	forgotten := f.admit(t, acme, "pod")
-	f.exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '61 minutes' WHERE id = $1`, forgotten.ID)
-	f.admit(t, acme, "pod")
-	if n, err := f.oper.SweepStreams(t.Context(), 30*24*time.Hour, 100); n != 1 || err != nil {
+	forgotten := fixture.admit(t, acme, "pod")
+	fixture.exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '61 minutes' WHERE id = $1`, forgotten.ID)
+	fixture.admit(t, acme, "pod")
+	if n, err := fixture.oper.SweepStreams(t.Context(), 30*24*time.Hour, 100); n != 1 || err != nil {
 		t.Errorf("%d were deleted, %v", n, err)
 	}
-	if live, all := f.one(t, `SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`), f.one(t, `SELECT count(*)::int FROM stream_sessions`); live != 1 || all != 3 {
+	if live, all := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`), fixture.one(t, `SELECT count(*)::int FROM stream_sessions`); live != 1 || all != 3 {
 		t.Errorf("%d live of %d", live, all)
 	}
-	if _, err := store.AsOperator(f.dataplane).SweepStreams(t.Context(), 0, 100); err == nil {
+	if _, err := store.AsOperator(fixture.dataplane).SweepStreams(t.Context(), 0, 100); err == nil {
 		t.Error("a data-plane pod may delete")
 	}
 }
 
 // TestLiveStreams is what people see and ask for.
 func TestLiveStreams(t *testing.T) {
-	f := newFixture(t)
-	first, second, theirs := f.admit(t, acme, "a"), f.admit(t, acme, "b"), f.admit(t, globex, "a")
+	fixture := newFixture(t)
+	first, second, theirs := fixture.admit(t, acme, "a"), fixture.admit(t, acme, "b"), fixture.admit(t, globex, "a")
 	refs := func(tenant string, limit int) (out []store.StreamRef) {
-		list, err := f.oper.LiveStreams(t.Context(), tenant, limit)
+		list, err := fixture.oper.LiveStreams(t.Context(), tenant, limit)
 		if err != nil {
 			t.Error(err)
 		}
@@ -300,17 +300,17 @@ func TestLiveStreams(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	f.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'closed' WHERE id = $1`, first.ID)
+	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'closed' WHERE id = $1`, first.ID)
 	if diff := cmp.Diff([]store.StreamRef{second}, refs(acme, 10)); diff != "" {
 		t.Errorf("live (-want +got):\n%s", diff)
 	}
 	for ref, want := range map[store.StreamRef]string{first: "", second: acme, theirs: globex, {ID: store.NewID()}: ""} {
-		tenant, err := f.oper.TenantOfStream(t.Context(), ref.ID)
+		tenant, err := fixture.oper.TenantOfStream(t.Context(), ref.ID)
 		if tenant != want || (want == "") != errors.Is(err, store.ErrNotFound) {
 			t.Errorf("%v is of %q, %v, want %q", ref, tenant, err, want)
 		}
 	}
-	tenant, err := store.AsOperator(f.dataplane).TenantOfStream(t.Context(), second.ID)
+	tenant, err := store.AsOperator(fixture.dataplane).TenantOfStream(t.Context(), second.ID)
 	if !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("a data-plane pod is told %q, %v", tenant, err)
 	}

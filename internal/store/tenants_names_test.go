@@ -39,26 +39,26 @@ func (f *fixture) releases(t *testing.T, tenant, uid string, keep ...store.Name)
 }
 
 func TestNamesHaveOneOwner(t *testing.T) {
-	f := newFixture(t)
-	a, b := host("a.example"), host("b.example")
+	fixture := newFixture(t)
+	name, b := host("a.example"), host("b.example")
 	check := func(what string, got []store.Name, want ...store.Name) {
 		t.Helper()
 		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", what, diff)
 		}
 	}
-	check("the first claim", f.claims(t, acme, "u1", a, a), a)
-	check("the same claim again", f.claims(t, acme, "u1", a), a)
-	check("a later claim of another tenant", f.claims(t, globex, "u2", a, b), b)
-	check("names of another kind", f.claims(t, globex, "u2", store.Name{Kind: store.NameNumber, Name: "a.example"}),
+	check("the first claim", fixture.claims(t, acme, "u1", name, name), name)
+	check("the same claim again", fixture.claims(t, acme, "u1", name), name)
+	check("a later claim of another tenant", fixture.claims(t, globex, "u2", name, b), b)
+	check("names of another kind", fixture.claims(t, globex, "u2", store.Name{Kind: store.NameNumber, Name: "a.example"}),
 		b, store.Name{Kind: store.NameNumber, Name: "a.example"})
-	check("a release by another Tenant of the same name", f.releases(t, acme, "u0"))
-	check("a release that keeps all", f.releases(t, acme, "u1", a))
-	check("a release", f.releases(t, acme, "u1"), a)
-	check("a claim after the release", f.claims(t, globex, "u2", a),
-		a, b, store.Name{Kind: store.NameNumber, Name: "a.example"})
-	check("a claim of a Tenant created again under the name", f.claims(t, globex, "u3", a), a)
-	held, err := f.oper.HeldNames(t.Context(), globex, "u2")
+	check("a release by another Tenant of the same name", fixture.releases(t, acme, "u0"))
+	check("a release that keeps all", fixture.releases(t, acme, "u1", name))
+	check("a release", fixture.releases(t, acme, "u1"), name)
+	check("a claim after the release", fixture.claims(t, globex, "u2", name),
+		name, b, store.Name{Kind: store.NameNumber, Name: "a.example"})
+	check("a claim of a Tenant created again under the name", fixture.claims(t, globex, "u3", name), name)
+	held, err := fixture.oper.HeldNames(t.Context(), globex, "u2")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,8 +66,8 @@ func TestNamesHaveOneOwner(t *testing.T) {
 }
 
 func TestAccountIsShared(t *testing.T) {
-	f := newFixture(t)
-	f.claims(t, acme, "u1", sharedAccount)
+	fixture := newFixture(t)
+	fixture.claims(t, acme, "u1", sharedAccount)
 	owner := store.NameHolder{
 		Tenant: acme,
 		UID:    "u1",
@@ -78,13 +78,13 @@ func TestAccountIsShared(t *testing.T) {
 	}
 	share := func(owner store.NameHolder, want bool) {
 		t.Helper()
-		if got, err := f.oper.ShareAccount(t.Context(), "acme1", owner, sharer); err != nil || got != want {
+		if got, err := fixture.oper.ShareAccount(t.Context(), "acme1", owner, sharer); err != nil || got != want {
 			t.Fatalf("shared %v, %v; want %v", got, err, want)
 		}
 	}
 	holders := func(want ...store.NameHolder) {
 		t.Helper()
-		got, err := f.oper.NameHolders(t.Context(), sharedAccount)
+		got, err := fixture.oper.NameHolders(t.Context(), sharedAccount)
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Fatalf("holders: %v (-want +got):\n%s", err, diff)
 		}
@@ -93,18 +93,18 @@ func TestAccountIsShared(t *testing.T) {
 	holders(owner)
 	share(owner, true)
 	holders(owner, store.NameHolder{Tenant: globex, UID: "u2", Shared: true})
-	if held := f.claims(t, "initech/it", "u3", sharedAccount); len(held) != 0 {
+	if held := fixture.claims(t, "initech/it", "u3", sharedAccount); len(held) != 0 {
 		t.Errorf("a third tenant holds %v without a share", held)
 	}
-	f.releases(t, acme, "u1")
+	fixture.releases(t, acme, "u1")
 	holders(sharer) // the owner now
-	if held := f.claims(t, acme, "u1", sharedAccount); len(held) != 0 {
+	if held := fixture.claims(t, acme, "u1", sharedAccount); len(held) != 0 {
 		t.Errorf("the former owner holds %v", held)
 	}
 }
 
 func TestSeedNames(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	published := []store.NameClaim{
 		{
 			Tenant: acme,
@@ -118,10 +118,10 @@ func TestSeedNames(t *testing.T) {
 		},
 	}
 	for range 2 { // the second time changes nothing
-		if err := f.oper.SeedNames(t.Context(), published); err != nil {
+		if err := fixture.oper.SeedNames(t.Context(), published); err != nil {
 			t.Fatal(err)
 		}
-		got := query[string](t, f.pg.AdminDSN, `SELECT tenant || ' ' || name || ' ' || shared FROM tenant_names ORDER BY 1`)
+		got := query[string](t, fixture.pg.AdminDSN, `SELECT tenant || ' ' || name || ' ' || shared FROM tenant_names ORDER BY 1`)
 		want := []string{
 			acme + " a.example false", acme + " acme1 false",
 			globex + " acme1 true", globex + " b.example false",
@@ -136,7 +136,7 @@ func TestSeedNames(t *testing.T) {
 // TestNamesAtOnce claims the same names from several operators at once, and checks after each round that every name
 // has one owner and that no tenant lost a name to another.
 func TestNamesAtOnce(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	const tenants, rounds = 6, 40
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test that can be repeated
 	holder := map[store.Name]string{}
@@ -152,8 +152,8 @@ func TestNamesAtOnce(t *testing.T) {
 		for i := range wants {
 			group.Go(func() {
 				id := fmt.Sprintf("acme/t%d", i)
-				held[i] = f.claims(t, id, "u", wants[i]...)
-				f.releases(t, id, "u", wants[i]...)
+				held[i] = fixture.claims(t, id, "u", wants[i]...)
+				fixture.releases(t, id, "u", wants[i]...)
 			})
 		}
 		group.Wait()

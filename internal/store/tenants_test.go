@@ -13,7 +13,7 @@ import (
 // TestClaimTenant has a Tenant object claim the rows of its ID, in each state that an earlier version or Tenant left
 // them in.
 func TestClaimTenant(t *testing.T) {
-	f := newFixture(t)
+	fixture := newFixture(t)
 	for name, tc := range map[string]struct {
 		owner    string // recorded before; "none": there is no row
 		data     bool
@@ -32,16 +32,16 @@ func TestClaimTenant(t *testing.T) {
 		"a predecessor without data":                   {owner: "uid-old", want: "uid-new"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f.execute(t, `DELETE FROM users; DELETE FROM tenants`)
+			fixture.execute(t, `DELETE FROM users; DELETE FROM tenants`)
 			if tc.owner != "none" {
-				f.execute(t, `INSERT INTO tenants (tenant, uid) VALUES ('`+acme+`', '`+tc.owner+`')`)
+				fixture.execute(t, `INSERT INTO tenants (tenant, uid) VALUES ('`+acme+`', '`+tc.owner+`')`)
 			}
 			if tc.data {
-				f.execute(t, `INSERT INTO users (tenant, id, email, role)
+				fixture.execute(t, `INSERT INTO users (tenant, id, email, role)
 					VALUES ('`+acme+`', gen_random_uuid(), 'a@example.com', 'admin')`)
 			}
 			for range 2 { // the second time finds what the first one recorded
-				got, err := f.oper.ClaimTenant(t.Context(), acme, "uid-new", tc.compiled)
+				got, err := fixture.oper.ClaimTenant(t.Context(), acme, "uid-new", tc.compiled)
 				if err != nil || got != tc.want {
 					t.Errorf("%q, %v, want %q", got, err, tc.want)
 				}
@@ -52,27 +52,27 @@ func TestClaimTenant(t *testing.T) {
 
 // TestClaimLooksAtEveryTable gives a predecessor a row in one table at a time.
 func TestClaimLooksAtEveryTable(t *testing.T) {
-	f := newFixture(t)
-	f.reseed(t)
-	f.execute(t, `UPDATE tenants SET uid = 'uid-old'`)
+	fixture := newFixture(t)
+	fixture.reseed(t)
+	fixture.execute(t, `UPDATE tenants SET uid = 'uid-old'`)
 	counters := []string{"email_codes", "login_sessions", "password_reset_tokens", "rate_limits",
 		"refresh_token_blacklist", "retry_statistics", "revocations", "tenant_names", "tenants", "upload_roles",
 		"url_redactions"}
-	tables := slices.DeleteFunc(f.tables(t), func(table string) bool { return slices.Contains(counters, table) })
+	tables := slices.DeleteFunc(fixture.tables(t), func(table string) bool { return slices.Contains(counters, table) })
 	want := []string{"audit_log", "call_events", "call_streams", "calls", "captures", "mail_outbox", "recording_history",
 		"recordings", "signed_repeats", "stream_sessions", "users"}
 	if diff := cmp.Diff(want, tables); diff != "" {
 		t.Fatalf("tables with data of tenants (-want +got): decide about each new one\n%s", diff)
 	}
 	for _, only := range tables {
-		f.reseed(t)
-		f.execute(t, `UPDATE tenants SET uid = 'uid-old'`)
+		fixture.reseed(t)
+		fixture.execute(t, `UPDATE tenants SET uid = 'uid-old'`)
 		for _, table := range tables {
 			if table != only {
-				f.execute(t, `DELETE FROM `+table)
+				fixture.execute(t, `DELETE FROM `+table)
 			}
 		}
-		if got, err := f.oper.ClaimTenant(t.Context(), acme, "uid-new", false); err != nil || got != "uid-old" {
+		if got, err := fixture.oper.ClaimTenant(t.Context(), acme, "uid-new", false); err != nil || got != "uid-old" {
 			t.Errorf("with a row in %s alone: %q, %v, want the predecessor", only, got, err)
 		}
 	}
@@ -80,11 +80,11 @@ func TestClaimLooksAtEveryTable(t *testing.T) {
 
 // TestEndAccess ends the sessions and codes of one tenant, and of no other.
 func TestEndAccess(t *testing.T) {
-	f := newFixture(t)
-	f.reseed(t)
-	f.execute(t, `UPDATE mail_outbox SET sealed = 'sealed'`)
-	theirs := f.digests(t, globex)
-	if err := f.oper.EndAccess(t.Context(), acme); err != nil {
+	fixture := newFixture(t)
+	fixture.reseed(t)
+	fixture.execute(t, `UPDATE mail_outbox SET sealed = 'sealed'`)
+	theirs := fixture.digests(t, globex)
+	if err := fixture.oper.EndAccess(t.Context(), acme); err != nil {
 		t.Fatal(err)
 	}
 	for name, sql := range map[string]string{
@@ -96,33 +96,33 @@ func TestEndAccess(t *testing.T) {
 		"missing revocations": `SELECT 2 - count(*)::int FROM revocations
 			WHERE tenant = $1 AND user_id IS NULL AND session_id IS NULL`,
 	} {
-		if n := f.one(t, sql, acme); n != 0 {
+		if n := fixture.one(t, sql, acme); n != 0 {
 			t.Errorf("%s: %d, want none", name, n)
 		}
 	}
-	if n := f.one(t, `SELECT count(*)::int FROM users WHERE tenant = $1`, acme); n != 3 {
+	if n := fixture.one(t, `SELECT count(*)::int FROM users WHERE tenant = $1`, acme); n != 3 {
 		t.Errorf("%d accounts are left, want 3", n)
 	}
-	if diff := cmp.Diff(theirs, f.digests(t, globex)); diff != "" {
+	if diff := cmp.Diff(theirs, fixture.digests(t, globex)); diff != "" {
 		t.Errorf("another tenant's rows were changed (-before +after):\n%s", diff)
 	}
 }
 
 // TestAdoptTenant gives rows to a Tenant only as long as they belong to the named predecessor.
 func TestAdoptTenant(t *testing.T) {
-	f := newFixture(t)
-	f.reseed(t)
-	f.execute(t, `UPDATE tenants SET uid = 'uid-old'`)
-	if err := f.oper.AdoptTenant(t.Context(), acme, "uid-other", "uid-new"); !errors.Is(err, store.ErrNotFound) {
+	fixture := newFixture(t)
+	fixture.reseed(t)
+	fixture.execute(t, `UPDATE tenants SET uid = 'uid-old'`)
+	if err := fixture.oper.AdoptTenant(t.Context(), acme, "uid-other", "uid-new"); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("of another predecessor: %v", err)
 	}
-	if err := f.oper.AdoptTenant(t.Context(), acme, "uid-old", "uid-new"); err != nil {
+	if err := fixture.oper.AdoptTenant(t.Context(), acme, "uid-old", "uid-new"); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := f.oper.ClaimTenant(t.Context(), acme, "uid-new", false); err != nil || got != "uid-new" {
+	if got, err := fixture.oper.ClaimTenant(t.Context(), acme, "uid-new", false); err != nil || got != "uid-new" {
 		t.Errorf("afterwards they belong to %q, %v", got, err)
 	}
-	if n := f.one(t, `SELECT count(*)::int FROM login_sessions WHERE tenant = $1 AND ended_at IS NULL`, acme); n != 0 {
+	if n := fixture.one(t, `SELECT count(*)::int FROM login_sessions WHERE tenant = $1 AND ended_at IS NULL`, acme); n != 0 {
 		t.Errorf("%d sessions of the predecessor live", n)
 	}
 }

@@ -58,8 +58,8 @@ func (a *Audio) check() error {
 	if a == nil {
 		return nil
 	}
-	u, err := url.Parse(a.AgentURL)
-	if err != nil || (u.Scheme != "ws" && u.Scheme != "wss") || u.Hostname() == "" {
+	address, err := url.Parse(a.AgentURL)
+	if err != nil || (address.Scheme != "ws" && address.Scheme != "wss") || address.Hostname() == "" {
 		return errors.New("the config's agentURL is no ws or wss URL")
 	}
 	if !slices.Contains(audioProtocols, a.Protocol) {

@@ -37,9 +37,9 @@ func TestAudioCheck(t *testing.T) {
 		"bad verifier":     {func(a *Audio) { a.Verifiers.Token.Secrets = []secret.Sensitive{"hush"} }, "shorter"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := goodAudio()
-			tc.change(a)
-			err := a.check()
+			audio := goodAudio()
+			tc.change(audio)
+			err := audio.check()
 			if (err == nil) != (tc.want == "") || (err != nil && (!strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "hush"))) {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
@@ -50,9 +50,9 @@ func TestAudioCheck(t *testing.T) {
 // TestAudioDigest : every change is another digest, and none tells a secret.
 func TestAudioDigest(t *testing.T) {
 	digest := func(change func(*Audio)) string {
-		a := goodAudio()
-		change(a)
-		return Tenant{ID: "acme/support", Audio: a}.Digest()
+		audio := goodAudio()
+		change(audio)
+		return Tenant{ID: "acme/support", Audio: audio}.Digest()
 	}
 	seen := map[string]string{digest(func(*Audio) {}): "as it is"}
 	for name, change := range map[string]func(*Audio){

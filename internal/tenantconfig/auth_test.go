@@ -115,12 +115,12 @@ func TestByHost(t *testing.T) {
 	claims := func(id string, hosts ...string) *Tenant { return &Tenant{ID: id, Auth: &Auth{Hosts: hosts}} }
 	one, two := claims("acme/support", "voice.acme.example", "shared.example", "last.acme.example"), claims("globex/sales", "shared.example", "voice.globex.example")
 	three, none := claims("initech/x", "shared.example"), &Tenant{ID: "acme/sales"}
-	s := NewSnapshot(one, two, three, none, claims("acme/twice", "twice.example", "twice.example"))
+	snapshot := NewSnapshot(one, two, three, none, claims("acme/twice", "twice.example", "twice.example"))
 	for host, want := range map[string]string{
 		"voice.acme.example": "acme/support", "last.acme.example": "acme/support", "voice.globex.example": "globex/sales", "twice.example": "acme/twice",
 		"shared.example": "", "other.example": "", "": "", "acme.example": "",
 	} {
-		got, ok := s.ByHost(host)
+		got, ok := snapshot.ByHost(host)
 		if ok != (want != "") || ok != (got != nil) || (ok && got.ID != want) {
 			t.Errorf("%q is %v, %v; want %q", host, got, ok, want)
 		}

@@ -39,10 +39,10 @@ func CAFault(bundle string) string {
 
 // TLS is what connections to the agent are verified with. TLS 1.2 is the oldest that is spoken.
 func (a *Audio) TLS() *tls.Config {
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if a.CABundle != "" {
-		c.RootCAs = x509.NewCertPool()
-		c.RootCAs.AppendCertsFromPEM([]byte(a.CABundle)) // check has seen that it can be read
+		config.RootCAs = x509.NewCertPool()
+		config.RootCAs.AppendCertsFromPEM([]byte(a.CABundle)) // check has seen that it can be read
 	}
-	return c
+	return config
 }

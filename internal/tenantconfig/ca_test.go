@@ -42,20 +42,20 @@ func TestCAFault(t *testing.T) {
 
 // TestCABundleCounts : a config's bundle is checked, is in its digest, and takes the place of the system's.
 func TestCABundleCounts(t *testing.T) {
-	a := goodAudio()
-	if a.TLS().RootCAs != nil {
+	audio := goodAudio()
+	if audio.TLS().RootCAs != nil {
 		t.Error("without a bundle the system's authorities are not trusted")
 	}
-	without := Tenant{ID: "acme/support", Audio: a}.Digest()
-	a.CABundle = authority(t)
-	if err := a.check(); err != nil || a.TLS().RootCAs == nil {
+	without := Tenant{ID: "acme/support", Audio: audio}.Digest()
+	audio.CABundle = authority(t)
+	if err := audio.check(); err != nil || audio.TLS().RootCAs == nil {
 		t.Errorf("a good bundle: %v", err)
 	}
-	if (Tenant{ID: "acme/support", Audio: a}).Digest() == without {
+	if (Tenant{ID: "acme/support", Audio: audio}).Digest() == without {
 		t.Error("the bundle is not in the digest")
 	}
-	a.CABundle = "hush"
-	if err := a.check(); err == nil || strings.Contains(err.Error(), "hush") {
+	audio.CABundle = "hush"
+	if err := audio.check(); err == nil || strings.Contains(err.Error(), "hush") {
 		t.Errorf("a bad bundle: %v", err)
 	}
 }

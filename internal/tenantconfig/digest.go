@@ -33,9 +33,9 @@ func (w *Webhooks) digested(id string) *Webhooks {
 	}
 	clone := *w
 	if w.Signature != nil {
-		s := *w.Signature
-		s.Secrets = digests(id, s.Secrets)
-		clone.Signature = &s
+		signature := *w.Signature
+		signature.Secrets = digests(id, signature.Secrets)
+		clone.Signature = &signature
 	}
 	if w.Standard != nil {
 		s := *w.Standard

@@ -58,12 +58,12 @@ type HostPatterns []string
 func ParseHostPatterns(publicURL string, list []string) (HostPatterns, error) {
 	var patterns HostPatterns
 	if publicURL != "" {
-		u, err := url.Parse(publicURL)
+		address, err := url.Parse(publicURL)
 		if err != nil {
 			return nil, fmt.Errorf("the public URL %q is not a URL", publicURL)
 		}
-		if u.Hostname() != "" {
-			patterns = append(patterns, NormalHost(u.Hostname()))
+		if address.Hostname() != "" {
+			patterns = append(patterns, NormalHost(address.Hostname()))
 		}
 	}
 	for _, raw := range list {

@@ -20,39 +20,39 @@ type Snapshot struct {
 
 // NewIncompleteSnapshot makes a snapshot of a pod that knows these tenants and lacks others.
 func NewIncompleteSnapshot(tenants ...*Tenant) *Snapshot {
-	s := NewSnapshot(tenants...)
-	s.incomplete = true
-	return s
+	snapshot := NewSnapshot(tenants...)
+	snapshot.incomplete = true
+	return snapshot
 }
 
 // NewSnapshot makes a snapshot of all tenants.
 func NewSnapshot(tenants ...*Tenant) *Snapshot {
-	s := &Snapshot{
+	snapshot := &Snapshot{
 		tenants:  make(map[string]*Tenant, len(tenants)),
 		accounts: map[string][]*Tenant{},
 		numbers:  map[string]*Tenant{},
 		hosts:    map[string]*Tenant{},
 	}
 	for _, t := range tenants {
-		s.tenants[t.ID] = t
+		snapshot.tenants[t.ID] = t
 	}
-	for _, t := range s.oldestFirst() {
+	for _, t := range snapshot.oldestFirst() {
 		if t.AccountSID != "" {
-			s.addAccount(t)
+			snapshot.addAccount(t)
 		}
 		for _, number := range t.PhoneNumbers {
-			claim(s.numbers, number, t)
+			claim(snapshot.numbers, number, t)
 		}
 		if t.Auth == nil {
 			continue
 		}
 		for _, host := range t.Auth.Hosts {
 			if !ReservedHost(host) {
-				claim(s.hosts, host, t)
+				claim(snapshot.hosts, host, t)
 			}
 		}
 	}
-	return s
+	return snapshot
 }
 
 // oldestFirst returns the tenants by age. Configs of an earlier version have no age and come first.

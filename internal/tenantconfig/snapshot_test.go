@@ -17,7 +17,7 @@ func ids(tenants ...*Tenant) []string {
 }
 
 func TestSnapshotFinds(t *testing.T) {
-	s := NewSnapshot(
+	snapshot := NewSnapshot(
 		&Tenant{
 			ID:           "acme/support",
 			AccountSID:   "acme1",
@@ -34,24 +34,24 @@ func TestSnapshotFinds(t *testing.T) {
 		},
 	)
 	byHost := func(host string) []string {
-		if found, ok := s.ByHost(host); ok {
+		if found, ok := snapshot.ByHost(host); ok {
 			return ids(found)
 		}
 		return nil
 	}
 	for name, tc := range map[string]struct{ got, want []string }{
-		"account of two":        {ids(s.ByAccount("acme1")...), []string{"acme/sales", "acme/support"}},
-		"account of nobody":     {ids(s.ByAccount("initech1")...), nil},
-		"no account":            {ids(s.ByAccount("")...), nil},
-		"number of one":         {ids(s.ByNumber("+918047491899")...), []string{"acme/support"}},
-		"numbers of one, twice": {ids(s.ByNumber("+918047491899", "+918047491899")...), []string{"acme/support"}},
+		"account of two":        {ids(snapshot.ByAccount("acme1")...), []string{"acme/sales", "acme/support"}},
+		"account of nobody":     {ids(snapshot.ByAccount("initech1")...), nil},
+		"no account":            {ids(snapshot.ByAccount("")...), nil},
+		"number of one":         {ids(snapshot.ByNumber("+918047491899")...), []string{"acme/support"}},
+		"numbers of one, twice": {ids(snapshot.ByNumber("+918047491899", "+918047491899")...), []string{"acme/support"}},
 		"numbers of two": {
-			got:  ids(s.ByNumber("+918047491899", "+6581234567")...),
+			got:  ids(snapshot.ByNumber("+918047491899", "+6581234567")...),
 			want: []string{"acme/support", "globex/sales"},
 		},
-		"number of nobody":        {ids(s.ByNumber("+15550100")...), nil},
-		"no number":               {ids(s.ByNumber()...), nil},
-		"number without its plus": {ids(s.ByNumber("918047491899")...), nil},
+		"number of nobody":        {ids(snapshot.ByNumber("+15550100")...), nil},
+		"no number":               {ids(snapshot.ByNumber()...), nil},
+		"number without its plus": {ids(snapshot.ByNumber("918047491899")...), nil},
 		"host of one":             {byHost("voice.globex.example"), []string{"globex/sales"}},
 		"host of nobody":          {byHost("voice.acme.example"), nil},
 	} {
@@ -86,13 +86,13 @@ func TestSnapshotNewcomerTakesNothing(t *testing.T) {
 	all := []*Tenant{acme, globex, sharer, evil}
 	for range len(all) {
 		all = append(all[1:], all[0])
-		s := NewSnapshot(slices.Clone(all)...)
+		snapshot := NewSnapshot(slices.Clone(all)...)
 		for name, tc := range map[string]struct{ got, want []string }{
-			"account":        {ids(s.ByAccount("acme1")...), []string{"acme/support"}},
-			"shared account": {ids(s.ByAccount("globex2")...), []string{"globex/sales", "globex/care"}},
-			"number":         {ids(s.ByNumber("+918047491891")...), []string{"acme/support"}},
-			"second number":  {ids(s.ByNumber("+918047491892")...), []string{"globex/sales"}},
-			"sharer's":       {ids(s.ByNumber("+918047491893")...), []string{"globex/care"}},
+			"account":        {ids(snapshot.ByAccount("acme1")...), []string{"acme/support"}},
+			"shared account": {ids(snapshot.ByAccount("globex2")...), []string{"globex/sales", "globex/care"}},
+			"number":         {ids(snapshot.ByNumber("+918047491891")...), []string{"acme/support"}},
+			"second number":  {ids(snapshot.ByNumber("+918047491892")...), []string{"globex/sales"}},
+			"sharer's":       {ids(snapshot.ByNumber("+918047491893")...), []string{"globex/care"}},
 		} {
 			if diff := cmp.Diff(tc.want, tc.got); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -104,7 +104,7 @@ func TestSnapshotNewcomerTakesNothing(t *testing.T) {
 			"localhost":                      nil,
 			"caly-dataplane.caly-system.svc": nil,
 		} {
-			if got, _ := s.ByHost(host); got != want {
+			if got, _ := snapshot.ByHost(host); got != want {
 				t.Errorf("ByHost(%q) is %v, want %v", host, got, want)
 			}
 		}

@@ -52,9 +52,9 @@ func TestRoundTrip(t *testing.T) {
 
 func TestDecodeRefuses(t *testing.T) {
 	change := func(f func(*Tenant)) []byte {
-		s := sample()
-		f(&s)
-		data, _ := json.Marshal(s)
+		tenant := sample()
+		f(&tenant)
+		data, _ := json.Marshal(tenant)
 		return data
 	}
 	for name, tc := range map[string]struct {
@@ -85,32 +85,32 @@ func FuzzDecode(f *testing.F) {
 	up, _ := EncodeUpload(sampleUpload())
 	f.Add(up)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if c, err := DecodeTenant(data); err == nil {
+		if tenant, err := DecodeTenant(data); err == nil {
 			// What got through is whole: it is written, and read again, as it is.
-			again, err := EncodeTenant(*c)
+			again, err := EncodeTenant(*tenant)
 			if err != nil {
 				t.Fatal(err)
 			}
 			c2, err := DecodeTenant(again)
-			if err != nil || c.Version != Version || !strings.Contains(c.ID, "/") || (c.Webhooks != nil && !c.Webhooks.Configured()) ||
-				c.Auth.Check() != nil || (c.Storage != nil && c.Auth == nil && (c.Audio == nil || c.Audio.Capture == nil)) {
-				t.Fatalf("%+v got through: %v", c, err)
+			if err != nil || tenant.Version != Version || !strings.Contains(tenant.ID, "/") || (tenant.Webhooks != nil && !tenant.Webhooks.Configured()) ||
+				tenant.Auth.Check() != nil || (tenant.Storage != nil && tenant.Auth == nil && (tenant.Audio == nil || tenant.Audio.Capture == nil)) {
+				t.Fatalf("%+v got through: %v", tenant, err)
 			}
-			if diff := cmp.Diff(c, c2, ranges, cmpopts.EquateEmpty()); diff != "" {
+			if diff := cmp.Diff(tenant, c2, ranges, cmpopts.EquateEmpty()); diff != "" {
 				t.Fatalf("-first +second:\n%s", diff)
 			}
 		}
-		if c, err := DecodeUpload(data); err == nil && recording.ParseKeyTemplate(c.KeyTemplate) != nil {
-			t.Fatalf("template %q got through", c.KeyTemplate)
+		if upload, err := DecodeUpload(data); err == nil && recording.ParseKeyTemplate(upload.KeyTemplate) != nil {
+			t.Fatalf("template %q got through", upload.KeyTemplate)
 		}
 	})
 }
 
 func TestSensitiveIsNeverPrinted(t *testing.T) {
-	u := sampleUpload()
+	upload := sampleUpload()
 	var b strings.Builder
-	slog.New(slog.NewTextHandler(&b, nil)).Info("x", "secret", u.SecretAccessKey)
-	printed := b.String() + fmt.Sprintf("%v %+v %s %#v", u, u, u.SecretAccessKey, u.SecretAccessKey)
+	slog.New(slog.NewTextHandler(&b, nil)).Info("x", "secret", upload.SecretAccessKey)
+	printed := b.String() + fmt.Sprintf("%v %+v %s %#v", upload, upload, upload.SecretAccessKey, upload.SecretAccessKey)
 	if strings.Contains(printed, "topsecret") {
 		t.Errorf("printed: %s", printed)
 	}

@@ -175,9 +175,9 @@ func TestDigestHoldsNoSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := full().Webhooks
-	secrets := append(append(append([]secret.Sensitive{}, w.Signature.Secrets...), w.Standard.Secrets...), w.Token.Secrets...)
-	for _, u := range w.Basic.Users {
+	webhooks := full().Webhooks
+	secrets := append(append(append([]secret.Sensitive{}, webhooks.Signature.Secrets...), webhooks.Standard.Secrets...), webhooks.Token.Secrets...)
+	for _, u := range webhooks.Basic.Users {
 		secrets = append(secrets, u.Password)
 	}
 	for _, s := range secrets {

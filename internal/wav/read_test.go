@@ -98,17 +98,17 @@ func FuzzRead(f *testing.F) {
 	f.Add(file(chunkOf("LIST", 3, "abc\x00"), format(0xfffe, 1, 16000, 16, strings.Repeat("\x01\x00", 12)), chunkOf("data", unknown, "abcd")))
 	f.Add(file(format(1, 1, 24000, 16, "\x00"), chunkOf("data", 0, "abc")))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		a, err := Read(bytes.NewReader(data), 1000)
+		audio, err := Read(bytes.NewReader(data), 1000)
 		if err != nil {
-			if a.PCM != nil {
+			if audio.PCM != nil {
 				t.Error("audio with an error")
 			}
 			return
 		}
-		if len(a.PCM) < 2 || len(a.PCM)%2 != 0 || len(a.PCM) > 1000 || a.Rate != 8000 && a.Rate != 16000 && a.Rate != 24000 {
-			t.Errorf("%d bytes at %d", len(a.PCM), a.Rate)
+		if len(audio.PCM) < 2 || len(audio.PCM)%2 != 0 || len(audio.PCM) > 1000 || audio.Rate != 8000 && audio.Rate != 16000 && audio.Rate != 24000 {
+			t.Errorf("%d bytes at %d", len(audio.PCM), audio.Rate)
 		}
-		if !bytes.Contains(data, a.PCM) {
+		if !bytes.Contains(data, audio.PCM) {
 			t.Error("audio that is not in the file")
 		}
 	})

@@ -88,16 +88,16 @@ func (w *Writer) Write(c Channel, at time.Duration, pcm []byte) error {
 	if err := w.advance(at); err != nil {
 		return err
 	}
-	l, start := &w.lanes[c], w.samples(at)
-	if gap := start - (w.written + l.len()); gap > w.samples(tolerance) {
-		l.half = false
-		l.silence(gap)
+	lane, start := &w.lanes[c], w.samples(at)
+	if gap := start - (w.written + lane.len()); gap > w.samples(tolerance) {
+		lane.half = false
+		lane.silence(gap)
 	}
 	most := w.samples(ahead)
 	if !w.room.Resize(w.kept() + int64(len(pcm))) {
 		most = 0 // no more than is there
 	}
-	w.dropped += l.add(pcm, most)
+	w.dropped += lane.add(pcm, most)
 	return nil
 }
 

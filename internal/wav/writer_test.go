@@ -148,9 +148,9 @@ func TestWriterAligns(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var file bytes.Buffer
-			w := newWriter(t, &file, 8000)
-			play(t, w, tc.actions)
-			must(t, w.Close(tc.end))
+			writer := newWriter(t, &file, 8000)
+			play(t, writer, tc.actions)
+			must(t, writer.Close(tc.end))
 			got := parse(t, file.Bytes())
 			if d := cmp.Diff(tc.wantLeft, runs(got.Left)); d != "" {
 				t.Errorf("left (-want +got):\n%s", d)
@@ -158,8 +158,8 @@ func TestWriterAligns(t *testing.T) {
 			if d := cmp.Diff(tc.wantRight, runs(got.Right)); d != "" {
 				t.Errorf("right (-want +got):\n%s", d)
 			}
-			if w.Dropped() != tc.wantDropped {
-				t.Errorf("%d samples dropped, want %d", w.Dropped(), tc.wantDropped)
+			if writer.Dropped() != tc.wantDropped {
+				t.Errorf("%d samples dropped, want %d", writer.Dropped(), tc.wantDropped)
 			}
 		})
 	}
@@ -174,8 +174,8 @@ func TestHeader(t *testing.T) {
 		"a stream": {func(*testing.T) (io.Writer, func() []byte) { b := &bytes.Buffer{}; return b, b.Bytes }, unknown},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f, content := tc.file(t)
-			w := newWriter(t, f, 16000)
+			writer, content := tc.file(t)
+			w := newWriter(t, writer, 16000)
 			must(t, w.Write(Caller, 0, tone(1, 1000))) // half a second at 16 kHz
 			cut := parse(t, content())
 			want := parsed{RIFF: unknown, Data: unknown, Tag: 1, Channels: 2, Bits: 16, Rate: 16000, ByteRate: 64000, Frame: 4}
@@ -205,10 +205,10 @@ func TestHeader(t *testing.T) {
 func realFile(t *testing.T) (io.Writer, func() []byte) {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "call.wav")
-	f, err := os.Create(name)
+	file, err := os.Create(name)
 	must(t, err)
-	t.Cleanup(func() { _ = f.Close() })
-	return f, func() []byte {
+	t.Cleanup(func() { _ = file.Close() })
+	return file, func() []byte {
 		data, err := os.ReadFile(name)
 		must(t, err)
 		return data
@@ -218,8 +218,8 @@ func realFile(t *testing.T) (io.Writer, func() []byte) {
 // TestCutFile: of a process that died, everything but the last half second is there, and is a whole number of samples.
 func TestCutFile(t *testing.T) {
 	var file bytes.Buffer
-	w := newWriter(t, &file, 8000)
-	play(t, w, sorted(beat(Caller, 1, 0, 10*time.Second), beat(Agent, 2, 0, 10*time.Second)))
+	writer := newWriter(t, &file, 8000)
+	play(t, writer, sorted(beat(Caller, 1, 0, 10*time.Second), beat(Agent, 2, 0, 10*time.Second)))
 	if n := file.Len() - 44; n%4 != 0 || n < 9400*8*4 {
 		t.Errorf("%d bytes of audio are written after 10 s", n)
 	}
@@ -231,22 +231,22 @@ func TestCutFile(t *testing.T) {
 
 // TestMemoryIsBounded: a long talk, and an agent that says far too much, leave no more behind than the bound.
 func TestMemoryIsBounded(t *testing.T) {
-	w := newWriter(t, io.Discard, 8000)
+	writer := newWriter(t, io.Discard, 8000)
 	frame := tone(1, 20)
 	for at := time.Duration(0); at < 5*time.Minute; at += 20 * ms {
-		must(t, w.Write(Caller, at, frame))
-		must(t, w.Write(Agent, at, frame))
-		must(t, w.Write(Agent, at, frame)) // twice what can be heard
+		must(t, writer.Write(Caller, at, frame))
+		must(t, writer.Write(Agent, at, frame))
+		must(t, writer.Write(Agent, at, frame)) // twice what can be heard
 	}
-	if most := 2 * 2 * 60 * 8000; cap(w.lanes[Agent].data) > 2*most || cap(w.lanes[Caller].data) > roomToKeep*2 {
-		t.Errorf("%d and %d bytes are kept", cap(w.lanes[Agent].data), cap(w.lanes[Caller].data))
+	if most := 2 * 2 * 60 * 8000; cap(writer.lanes[Agent].data) > 2*most || cap(writer.lanes[Caller].data) > roomToKeep*2 {
+		t.Errorf("%d and %d bytes are kept", cap(writer.lanes[Agent].data), cap(writer.lanes[Caller].data))
 	}
-	must(t, w.Clear(5*time.Minute))
-	must(t, w.Write(Caller, 5*time.Minute+time.Second, frame))
-	if kept := cap(w.lanes[Agent].data); kept > roomToKeep {
+	must(t, writer.Clear(5*time.Minute))
+	must(t, writer.Write(Caller, 5*time.Minute+time.Second, frame))
+	if kept := cap(writer.lanes[Agent].data); kept > roomToKeep {
 		t.Errorf("%d bytes are kept of what was dropped", kept)
 	}
-	if w.Dropped() == 0 {
+	if writer.Dropped() == 0 {
 		t.Error("nothing was dropped, the test tests nothing")
 	}
 }
@@ -286,8 +286,8 @@ func TestMemoryIsShared(t *testing.T) {
 		}
 		two.Discard()
 	}
-	w := newWriter(t, io.Discard, 8000)
-	if w.Discard(); !errors.Is(w.Write(Caller, 0, tone(1, 20)), ErrClosed) {
+	writer := newWriter(t, io.Discard, 8000)
+	if writer.Discard(); !errors.Is(writer.Write(Caller, 0, tone(1, 20)), ErrClosed) {
 		t.Error("a discarded file takes audio")
 	}
 }
@@ -297,14 +297,14 @@ func TestHowFramesAreCutMakesNoDifference(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		audio := rapid.SliceOfN(rapid.Byte(), 0, 2000).Draw(rt, "audio")
 		var whole, cut bytes.Buffer
-		a, b := newWriter(t, &whole, 8000), newWriter(t, &cut, 8000)
-		must(t, a.Write(Caller, 0, audio))
+		writer, b := newWriter(t, &whole, 8000), newWriter(t, &cut, 8000)
+		must(t, writer.Write(Caller, 0, audio))
 		for rest := audio; len(rest) > 0; {
 			n := rapid.IntRange(1, len(rest)).Draw(rt, "piece")
 			must(t, b.Write(Caller, 0, rest[:n]))
 			rest = rest[n:]
 		}
-		must(t, a.Close(time.Second))
+		must(t, writer.Close(time.Second))
 		must(t, b.Close(time.Second))
 		if d := cmp.Diff(parse(t, whole.Bytes()), parse(t, cut.Bytes())); d != "" {
 			rt.Errorf("(-whole +cut):\n%s", d)
@@ -313,12 +313,12 @@ func TestHowFramesAreCutMakesNoDifference(t *testing.T) {
 }
 
 func TestNothingIsAllocated(t *testing.T) {
-	w := newWriter(t, io.Discard, 8000)
+	writer := newWriter(t, io.Discard, 8000)
 	frame, at := tone(1, 20), time.Duration(0)
 	step := func() {
-		must(t, w.Write(Caller, at, frame[:319])) // an odd size
-		must(t, w.Write(Agent, at, frame))
-		must(t, w.Write(Caller, at, frame[319:]))
+		must(t, writer.Write(Caller, at, frame[:319])) // an odd size
+		must(t, writer.Write(Agent, at, frame))
+		must(t, writer.Write(Caller, at, frame[319:]))
 		at += 20 * ms
 	}
 	for range 200 {
@@ -353,9 +353,9 @@ func TestWriterFails(t *testing.T) {
 			t.Errorf("rate %d: %v", rate, err)
 		}
 	}
-	w := newWriter(t, &failing{44}, 8000)
-	must(t, w.Write(Caller, 0, tone(1, 100)))
-	for what, err := range map[string]error{"write": w.Write(Caller, time.Minute, nil), "again": w.Write(Agent, 0, nil), "clear": w.Clear(0), "close": w.Close(0)} {
+	writer := newWriter(t, &failing{44}, 8000)
+	must(t, writer.Write(Caller, 0, tone(1, 100)))
+	for what, err := range map[string]error{"write": writer.Write(Caller, time.Minute, nil), "again": writer.Write(Agent, 0, nil), "clear": writer.Clear(0), "close": writer.Close(0)} {
 		if !errors.Is(err, errFull) {
 			t.Errorf("%s: %v, want the first error to stay", what, err)
 		}
@@ -363,12 +363,12 @@ func TestWriterFails(t *testing.T) {
 	if err := newWriter(t, &failing{100}, 8000).Close(0); !errors.Is(err, errFull) {
 		t.Errorf("the header's sizes: %v", err)
 	}
-	w = newWriter(t, io.Discard, 8000)
-	must(t, w.Close(0))
-	if err := w.Write(Caller, 0, nil); !errors.Is(err, ErrClosed) {
+	writer = newWriter(t, io.Discard, 8000)
+	must(t, writer.Close(0))
+	if err := writer.Write(Caller, 0, nil); !errors.Is(err, ErrClosed) {
 		t.Errorf("after the end: %v", err)
 	}
-	if err := w.Close(0); !errors.Is(err, ErrClosed) {
+	if err := writer.Close(0); !errors.Is(err, ErrClosed) {
 		t.Errorf("closed twice: %v", err)
 	}
 }

@@ -109,14 +109,14 @@ func newMailbox(t *testing.T) *mailbox {
 		t.Fatal("CALY_E2E_SMTP is not set: run this suite with make e2e")
 	}
 	m := &mailbox{}
-	s := smtp.NewServer(m)
-	s.Domain, s.AllowInsecureAuth, s.ReadTimeout, s.WriteTimeout = "mail.example.com", true, 10*time.Second, 10*time.Second
-	l, err := net.Listen("tcp", address)
+	server := smtp.NewServer(m)
+	server.Domain, server.AllowInsecureAuth, server.ReadTimeout, server.WriteTimeout = "mail.example.com", true, 10*time.Second, 10*time.Second
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { _ = s.Serve(l) }()
-	t.Cleanup(func() { _ = s.Close() })
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
 	return m
 }
 

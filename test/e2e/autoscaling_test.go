@@ -32,38 +32,38 @@ import (
 // TestAutoscaling : the chart's autoscaler brings a pod more while there are more live calls than the pods should have, and takes it away again once
 // they have ended. No call notices either.
 func TestAutoscaling(t *testing.T) {
-	x := newLine(t, 1000)
+	line := newLine(t, 1000)
 	serveMetrics(t)
-	scaler := x.autoscaler(t)
+	scaler := line.autoscaler(t)
 	most, least := int(scaler.Spec.MaxReplicas), int(*scaler.Spec.MinReplicas)
 	each := int(scaler.Spec.Metrics[0].Pods.Target.AverageValue.Value())
-	x.waitReplicas(t, scaler, least)
+	line.waitReplicas(t, scaler, least)
 	ctx, hangUp := context.WithCancel(t.Context())
 	defer hangUp()
-	calls := x.place(ctx, each*least+each, x.call(10*time.Minute))
-	x.waitLive(t, each*least+each)
-	x.waitReplicas(t, scaler, most)
+	calls := line.place(ctx, each*least+each, line.call(10*time.Minute))
+	line.waitLive(t, each*least+each)
+	line.waitReplicas(t, scaler, most)
 	hangUp()
 	calls.group.Wait()
-	x.waitLive(t, 0)
+	line.waitLive(t, 0)
 	for i, r := range calls.reports {
 		if err := calls.errs[i]; err != nil || r.Code != websocket.CloseNormalClosure || r.Echo.Wrong+r.Echo.Lost+r.Echo.Extra > 0 {
 			t.Errorf("call %d: %v, ended with %d, echo %+v", i, err, r.Code, r.Echo)
 		}
 	}
-	x.waitReplicas(t, scaler, least)
+	line.waitReplicas(t, scaler, least)
 }
 
 // autoscaler applies the chart's, as run.sh has rendered it but with less patience before a pod goes, until the test ends.
 func (x *line) autoscaler(t *testing.T) *autoscalingv2.HorizontalPodAutoscaler {
 	t.Helper()
-	f, err := os.Open(setting(t, "CALY_E2E_AUTOSCALER"))
+	file, err := os.Open(setting(t, "CALY_E2E_AUTOSCALER"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = f.Close() }()
+	defer func() { _ = file.Close() }()
 	var scaler autoscalingv2.HorizontalPodAutoscaler
-	if err := yaml.NewYAMLOrJSONDecoder(f, 4096).Decode(&scaler); err != nil {
+	if err := yaml.NewYAMLOrJSONDecoder(file, 4096).Decode(&scaler); err != nil {
 		t.Fatal(err)
 	}
 	least := *scaler.Spec.MinReplicas
@@ -74,8 +74,8 @@ func (x *line) autoscaler(t *testing.T) *autoscalingv2.HorizontalPodAutoscaler {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		_ = x.client.Delete(ctx, &scaler)
-		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: releaseNamespace, Name: scaler.Spec.ScaleTargetRef.Name}}
-		_ = x.client.Patch(ctx, d, client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, least)))
+		deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: releaseNamespace, Name: scaler.Spec.ScaleTargetRef.Name}}
+		_ = x.client.Patch(ctx, deployment, client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, least)))
 	})
 	return &scaler
 }
@@ -106,14 +106,14 @@ const metricsGroup = "custom.metrics.k8s.io"
 // serveMetrics answers for the custom metrics API, as prometheus-adapter would: it reads each pod's own when it is asked.
 func serveMetrics(t *testing.T) {
 	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(shared.hostIP, "0"))
+	listener, err := net.Listen("tcp", net.JoinHostPort(shared.hostIP, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &httptest.Server{Listener: l, Config: &http.Server{Handler: metricsAPI(), ReadHeaderTimeout: 10 * time.Second}}
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: metricsAPI(), ReadHeaderTimeout: 10 * time.Second}}
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	_, port, _ := net.SplitHostPort(l.Addr().String())
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
 	number, _ := strconv.ParseInt(port, 10, 32)
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: releaseNamespace, Name: "e2e-metrics"},
 		Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: shared.hostIP}}

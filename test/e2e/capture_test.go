@@ -70,19 +70,19 @@ func (x *line) settled(t *testing.T, within time.Duration) (counts map[string]in
 
 // TestCapture : every call of a Tenant that wants it is a file in its bucket, as long as the call, with both sides in it; nothing else is there.
 func TestCapture(t *testing.T) {
-	x := newLine(t, 100)
-	x.capture(t)
-	before := x.settled(t, time.Minute)["uploaded"]
+	line := newLine(t, 100)
+	line.capture(t)
+	before := line.settled(t, time.Minute)["uploaded"]
 	const calls, lasts = 10, 6 * time.Second
-	x.place(t.Context(), calls, x.call(lasts)).whole(t)
-	if counts := x.settled(t, time.Minute); len(counts) != 1 || counts["uploaded"] != before+calls {
+	line.place(t.Context(), calls, line.call(lasts)).whole(t)
+	if counts := line.settled(t, time.Minute); len(counts) != 1 || counts["uploaded"] != before+calls {
 		t.Fatalf("captured: %v, %d of them before", counts, before)
 	}
-	keys := x.objects(t)
+	keys := line.objects(t)
 	if len(keys) != before+calls {
 		t.Errorf("%d objects are in the bucket, want %d: %v", len(keys), before+calls, keys)
 	}
-	rows, err := x.db.Query(t.Context(), `SELECT object_key, size FROM captures WHERE tenant = $1 ORDER BY created_at DESC LIMIT $2`, x.id(), calls)
+	rows, err := line.db.Query(t.Context(), `SELECT object_key, size FROM captures WHERE tenant = $1 ORDER BY created_at DESC LIMIT $2`, line.id(), calls)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestCapture(t *testing.T) {
 		if err := rows.Scan(&key, &size); err != nil {
 			t.Fatal(err)
 		}
-		x.listen(t, key, size, lasts)
+		line.listen(t, key, size, lasts)
 	}
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)

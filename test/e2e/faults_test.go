@@ -112,16 +112,16 @@ func uploadPodEnds(t *testing.T, end func(*testing.T, *tenant, *corev1.Pod)) {
 func TestOperatorKilled(t *testing.T) {
 	const calls = 20
 	src := newSource(t)
-	x := newTenant(t, tenantOptions{source: src.url})
-	recs := src.recordings(x, calls, 20_000)
+	tenant := newTenant(t, tenantOptions{source: src.url})
+	recs := src.recordings(tenant, calls, 20_000)
 	for i, r := range recs {
-		x.announce(t, []announced{r})
+		tenant.announce(t, []announced{r})
 		if i%7 == 3 {
-			kill(t, x.client, x.operator(t))
+			kill(t, tenant.client, tenant.operator(t))
 		}
 	}
-	x.waitUploaded(t, calls, 3*time.Minute)
-	src.verify(t, x, recs)
+	tenant.waitUploaded(t, calls, 3*time.Minute)
+	src.verify(t, tenant, recs)
 }
 
 // operator is its pod. For a moment after the last one was killed there is none.
@@ -143,39 +143,39 @@ func TestStorageOutage(t *testing.T) {
 	const calls = 6
 	proxy := newProxy(t, strings.TrimPrefix(shared.s3URL, "http://"))
 	src := newSource(t)
-	x := newTenant(t, tenantOptions{source: src.url, endpoint: "http://" + proxy.addr})
-	recs := src.recordings(x, calls, 50_000)
+	tenant := newTenant(t, tenantOptions{source: src.url, endpoint: "http://" + proxy.addr})
+	recs := src.recordings(tenant, calls, 50_000)
 	proxy.cut(true)
-	x.announce(t, recs)
+	tenant.announce(t, recs)
 	time.Sleep(15 * time.Second)
-	if _, u, f, err := x.counts(t.Context()); err != nil || u+f != 0 {
+	if _, u, f, err := tenant.counts(t.Context()); err != nil || u+f != 0 {
 		t.Fatalf("while the store is away: %d uploaded, %d failed (%v); want none of either", u, f, err)
 	}
 	proxy.cut(false)
-	x.waitUploaded(t, calls, 4*time.Minute)
-	src.verify(t, x, recs)
+	tenant.waitUploaded(t, calls, 4*time.Minute)
+	src.verify(t, tenant, recs)
 }
 
 // TestRotation replaces the webhook's secret under load in the three steps of a rotation; no good event is refused.
 func TestRotation(t *testing.T) {
 	src := newSource(t)
-	x := newTenant(t, tenantOptions{source: src.url})
+	tenant := newTenant(t, tenantOptions{source: src.url})
 	var secret atomic.Value
-	secret.Store(x.secret)
+	secret.Store(tenant.secret)
 	var sent atomic.Int64
 	ctx, stop := context.WithCancel(t.Context())
 	group, ctx := errgroup.WithContext(ctx)
 	for worker := range 4 {
-		group.Go(func() error { return x.sendUntil(ctx, worker, &secret, &sent) })
+		group.Go(func() error { return tenant.sendUntil(ctx, worker, &secret, &sent) })
 	}
 	next := randomHex(16)
-	x.rotate(t, map[string][]byte{"current": []byte(x.secret), "next": []byte(next)})
-	x.waitAccepted(t, next)
+	tenant.rotate(t, map[string][]byte{"current": []byte(tenant.secret), "next": []byte(next)})
+	tenant.waitAccepted(t, next)
 	secret.Store(next)
 	time.Sleep(time.Second) // those in flight still carry the old one
-	x.rotate(t, map[string][]byte{"next": []byte(next)})
+	tenant.rotate(t, map[string][]byte{"next": []byte(next)})
 	halfMinute.Reaches(t, "the old secret is refused", func(ctx context.Context) (bool, string) {
-		code, err := x.post(ctx, x.statusURL(), x.secret, announced{callSID: randomHex(16)}.terminal())
+		code, err := tenant.post(ctx, tenant.statusURL(), tenant.secret, announced{callSID: randomHex(16)}.terminal())
 		return err == nil && code == 401, fmt.Sprint(code, err)
 	})
 	time.Sleep(time.Second)

@@ -62,12 +62,12 @@ type env struct {
 var shared *env
 
 func TestMain(m *testing.M) {
-	e, err := connect(context.Background())
+	env, err := connect(context.Background())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		os.Exit(1)
 	}
-	shared = e
+	shared = env
 	os.Exit(m.Run())
 }
 

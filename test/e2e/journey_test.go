@@ -54,26 +54,26 @@ func allReady(ctx context.Context, x *tenant, want int) (ok bool, seen string) {
 // TestRefusals sends what must not get in, and then shows that nothing did.
 func TestRefusals(t *testing.T) {
 	src := newSource(t)
-	x := newTenant(t, tenantOptions{source: src.url})
-	body := src.recordings(x, 1, 1000)[0].terminal()
+	tenant := newTenant(t, tenantOptions{source: src.url})
+	body := src.recordings(tenant, 1, 1000)[0].terminal()
 	for name, tc := range map[string]struct {
 		url, secret, body string
 		want              int
 	}{
-		"bad signature":     {x.statusURL(), "not the secret", body, http.StatusUnauthorized},
-		"missing signature": {x.statusURL(), "", body, http.StatusUnauthorized},
-		"unknown tenant":    {strings.Replace(x.statusURL(), "/support/", "/nobody/", 1), x.secret, body, http.StatusUnauthorized},
-		"oversized body":    {x.statusURL(), x.secret, strings.Repeat("a", 2<<20), http.StatusRequestEntityTooLarge},
-		"unknown event":     {strings.Replace(x.statusURL(), "/status", "/nonsense", 1), x.secret, body, http.StatusNotFound},
+		"bad signature":     {tenant.statusURL(), "not the secret", body, http.StatusUnauthorized},
+		"missing signature": {tenant.statusURL(), "", body, http.StatusUnauthorized},
+		"unknown tenant":    {strings.Replace(tenant.statusURL(), "/support/", "/nobody/", 1), tenant.secret, body, http.StatusUnauthorized},
+		"oversized body":    {tenant.statusURL(), tenant.secret, strings.Repeat("a", 2<<20), http.StatusRequestEntityTooLarge},
+		"unknown event":     {strings.Replace(tenant.statusURL(), "/status", "/nonsense", 1), tenant.secret, body, http.StatusNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := x.post(t.Context(), tc.url, tc.secret, tc.body)
+			got, err := tenant.post(t.Context(), tc.url, tc.secret, tc.body)
 			if err != nil || got != tc.want {
 				t.Errorf("answered %d, %v; want %d", got, err, tc.want)
 			}
 		})
 	}
-	if q, u, f, err := x.counts(t.Context()); err != nil || q+u+f != 0 {
+	if q, u, f, err := tenant.counts(t.Context()); err != nil || q+u+f != 0 {
 		t.Errorf("refused events left %d rows (%v)", q+u+f, err)
 	}
 }
@@ -81,19 +81,19 @@ func TestRefusals(t *testing.T) {
 // TestDuplicate delivers one event five times: each is answered 200, and there is one event, one recording, one object.
 func TestDuplicate(t *testing.T) {
 	src := newSource(t)
-	x := newTenant(t, tenantOptions{source: src.url})
-	recs := src.recordings(x, 1, 50_000)
+	tenant := newTenant(t, tenantOptions{source: src.url})
+	recs := src.recordings(tenant, 1, 50_000)
 	body := recs[0].terminal()
 	for range 5 {
-		x.sendStatus(t, body)
+		tenant.sendStatus(t, body)
 	}
-	x.waitUploaded(t, 1, time.Minute)
-	x.sendStatus(t, body) // again, when it is history
+	tenant.waitUploaded(t, 1, time.Minute)
+	tenant.sendStatus(t, body) // again, when it is history
 	time.Sleep(2 * time.Second)
-	x.waitUploaded(t, 1, 10*time.Second)
-	src.verify(t, x, recs)
+	tenant.waitUploaded(t, 1, 10*time.Second)
+	src.verify(t, tenant, recs)
 	var events int
-	if err := x.db.QueryRow(t.Context(), `SELECT count(*) FROM call_events WHERE tenant = $1`, x.id()).Scan(&events); err != nil || events != 1 {
+	if err := tenant.db.QueryRow(t.Context(), `SELECT count(*) FROM call_events WHERE tenant = $1`, tenant.id()).Scan(&events); err != nil || events != 1 {
 		t.Errorf("%d events were kept, %v; want 1", events, err)
 	}
 }
@@ -134,13 +134,13 @@ func TestApply(t *testing.T) {
 // TestRetry fails a recording for good (its credentials are refused), mends the cause, and asks again by annotation.
 func TestRetry(t *testing.T) {
 	src := newSource(t)
-	x := newTenant(t, tenantOptions{source: src.url})
-	recs := src.recordings(x, 1, 30_000)
+	tenant := newTenant(t, tenantOptions{source: src.url})
+	recs := src.recordings(tenant, 1, 30_000)
 	src.gone(recs[0], true)
-	x.announce(t, recs)
+	tenant.announce(t, recs)
 	var obj *v1alpha1.CallRecording
 	twoMinutes.Reaches(t, "the CallRecording is Failed", func(ctx context.Context) (bool, string) {
-		items, err := x.callRecordings(ctx)
+		items, err := tenant.callRecordings(ctx)
 		if err != nil || len(items) != 1 {
 			return false, fmt.Sprintf("%d CallRecordings, %v", len(items), err)
 		}
@@ -149,12 +149,12 @@ func TestRetry(t *testing.T) {
 	})
 	src.gone(recs[0], false)
 	patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"annotations":{"`+v1alpha1.AnnotationRetry+`":"1"}}}`))
-	if err := x.client.Patch(t.Context(), obj, patch); err != nil {
+	if err := tenant.client.Patch(t.Context(), obj, patch); err != nil {
 		t.Fatal(err)
 	}
 	minute.Reaches(t, "it is uploaded after the retry", func(ctx context.Context) (bool, string) {
-		err := x.client.Get(ctx, client.ObjectKeyFromObject(obj), obj)
+		err := tenant.client.Get(ctx, client.ObjectKeyFromObject(obj), obj)
 		return err == nil && obj.Status.Phase == v1alpha1.RecordingPhaseUploaded && obj.Status.LastHandledRetry == "1", fmt.Sprint(obj.Status)
 	})
-	src.verify(t, x, recs)
+	src.verify(t, tenant, recs)
 }

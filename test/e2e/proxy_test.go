@@ -20,19 +20,19 @@ type proxy struct {
 
 func newProxy(t *testing.T, target string) *proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(shared.hostIP, "0"))
+	listener, err := net.Listen("tcp", net.JoinHostPort(shared.hostIP, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{addr: l.Addr().String(), target: target, conns: map[net.Conn]struct{}{}}
-	t.Cleanup(func() { _ = l.Close(); p.cut(true) })
+	p := &proxy{addr: listener.Addr().String(), target: target, conns: map[net.Conn]struct{}{}}
+	t.Cleanup(func() { _ = listener.Close(); p.cut(true) })
 	go func() {
 		for {
-			c, err := l.Accept()
+			conn, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			go p.serve(c)
+			go p.serve(conn)
 		}
 	}()
 	return p

@@ -26,15 +26,15 @@ func (r announced) id() string { return recording.ID(r.callSID, r.sourceURL) }
 
 // terminal is the form of a terminal StatusCallback that names a recording.
 func (r announced) terminal() string {
-	v := url.Values{
+	values := url.Values{
 		"CallSid": {r.callSID}, "EventType": {"terminal"}, "Status": {"completed"}, "Direction": {"outbound-api"},
 		"From": {"09876543210"}, "To": {"09123456789"}, "DateUpdated": {time.Now().Format("2006-01-02 15:04:05")},
 		"ConversationDuration": {"41"},
 	}
 	if r.sourceURL != "" {
-		v.Set("RecordingUrl", r.sourceURL)
+		values.Set("RecordingUrl", r.sourceURL)
 	}
-	return v.Encode()
+	return values.Encode()
 }
 
 // announce sends the terminal events of the recordings and requires a 200 for each.

@@ -25,12 +25,12 @@ type source struct {
 
 func newSource(t *testing.T) *source {
 	t.Helper()
-	s, err := exotelsim.NewServer(exotelsim.Options{Listen: shared.hostIP + ":0", Key: "key", Token: "token"})
+	server, err := exotelsim.NewServer(exotelsim.Options{Listen: shared.hostIP + ":0", Key: "key", Token: "token"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Close)
-	return &source{Server: s, url: s.URL()}
+	t.Cleanup(server.Close)
+	return &source{Server: server, url: server.URL()}
 }
 
 // recordings names n recordings of about the given size.
@@ -44,8 +44,8 @@ func (s *source) recordings(x *tenant, n, size int) []announced {
 }
 
 func path(r announced) string {
-	u, _ := url.Parse(r.sourceURL)
-	return u.Path
+	address, _ := url.Parse(r.sourceURL)
+	return address.Path
 }
 
 // slow serves the recordings at so many bytes a second; 0 is as fast as it can.
@@ -57,11 +57,11 @@ func (s *source) slow(recs []announced, bytesPerSecond int) {
 
 // gone answers 410 for a recording, or serves it again.
 func (s *source) gone(r announced, yes bool) {
-	q := exotelsim.Quirks{}
+	quirks := exotelsim.Quirks{}
 	if yes {
-		q.Status = http.StatusGone
+		quirks.Status = http.StatusGone
 	}
-	s.Set(path(r), q)
+	s.Set(path(r), quirks)
 }
 
 func (s *source) bytesServed() int64 { return s.BytesServed() }
@@ -95,12 +95,12 @@ func (x *tenant) compare(t *testing.T, key string, r announced) {
 		t.Fatal(err)
 	}
 	defer func() { _ = obj.Close() }()
-	h := sha256.New()
-	n, err := io.Copy(h, obj)
+	hash := sha256.New()
+	n, err := io.Copy(hash, obj)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := hex.EncodeToString(h.Sum(nil)), exotelsim.SHA256(path(r), sizeOf(r)); got != want {
+	if got, want := hex.EncodeToString(hash.Sum(nil)), exotelsim.SHA256(path(r), sizeOf(r)); got != want {
 		t.Errorf("object %s of %d bytes differs from its source", key, n)
 	}
 }

@@ -126,28 +126,28 @@ func (x *line) waitLive(t *testing.T, n int) {
 
 // TestStreams has 20 calls through the Service, in each way that Exotel writes: every sample comes back, and every call has its row.
 func TestStreams(t *testing.T) {
-	x := newLine(t, 100)
-	before := x.agent.Started()
+	line := newLine(t, 100)
+	before := line.agent.Started()
 	var all []*placed
 	for _, quoting := range []exotelsim.Quoting{exotelsim.Numbers, exotelsim.Strings} {
 		for _, pace := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond} {
-			s := x.call(4 * time.Second)
-			s.Quoting, s.Pace = quoting, pace
-			all = append(all, x.place(t.Context(), 5, s))
+			stream := line.call(4 * time.Second)
+			stream.Quoting, stream.Pace = quoting, pace
+			all = append(all, line.place(t.Context(), 5, stream))
 		}
 	}
 	for _, p := range all {
 		p.whole(t)
 	}
-	x.waitLive(t, 0)
+	line.waitLive(t, 0)
 	var calls, sent, back, dropped int
-	if err := x.db.QueryRow(t.Context(), `SELECT count(*), sum(frames_to_agent), sum(frames_to_exotel), sum(dropped_to_agent + dropped_to_exotel) FROM stream_sessions
-		WHERE tenant = $1 AND end_reason = 'call_ended' AND frames_to_agent > 10`, x.id()).Scan(&calls, &sent, &back, &dropped); err != nil {
+	if err := line.db.QueryRow(t.Context(), `SELECT count(*), sum(frames_to_agent), sum(frames_to_exotel), sum(dropped_to_agent + dropped_to_exotel) FROM stream_sessions
+		WHERE tenant = $1 AND end_reason = 'call_ended' AND frames_to_agent > 10`, line.id()).Scan(&calls, &sent, &back, &dropped); err != nil {
 		t.Fatal(err)
 	}
 	// The agent is sent connected, start and stop besides, and sends audio alone.
-	if want := 10*200 + 10*40; calls != 20 || sent != want+3*20 || back != want || dropped != 0 || x.agent.Started()-before != 20 {
-		t.Errorf("%d calls, %d frames there, %d back, %d dropped; the agent had %d", calls, sent, back, dropped, x.agent.Started()-before)
+	if want := 10*200 + 10*40; calls != 20 || sent != want+3*20 || back != want || dropped != 0 || line.agent.Started()-before != 20 {
+		t.Errorf("%d calls, %d frames there, %d back, %d dropped; the agent had %d", calls, sent, back, dropped, line.agent.Started()-before)
 	}
 }
 
@@ -155,19 +155,19 @@ func TestStreams(t *testing.T) {
 // has the grace at least, and new ones find a pod at any time.
 func TestRollingUpdate(t *testing.T) {
 	grace := streamGrace(t)
-	x := newLine(t, 1000)
+	line := newLine(t, 1000)
 	const short = 20 * time.Second
 	if grace <= short {
 		t.Fatalf("the pods' grace is %s, and must be longer than a call of %s", grace, short)
 	}
-	calls, long := x.place(t.Context(), 200, x.call(short)), x.place(t.Context(), 10, x.call(10*time.Minute))
-	x.waitLive(t, 210)
+	calls, long := line.place(t.Context(), 200, line.call(short)), line.place(t.Context(), 10, line.call(10*time.Minute))
+	line.waitLive(t, 210)
 	ctx, stop := context.WithCancel(t.Context())
 	meanwhile := make(chan int)
-	go func() { meanwhile <- x.callUntil(ctx, t) }()
+	go func() { meanwhile <- line.callUntil(ctx, t) }()
 	began := time.Now()
-	x.restart(t, "caly-dataplane")
-	t.Logf("the new pods had taken over after %s, with %d of the first calls at the agent", time.Since(began).Round(time.Millisecond), x.agent.Live())
+	line.restart(t, "caly-dataplane")
+	t.Logf("the new pods had taken over after %s, with %d of the first calls at the agent", time.Since(began).Round(time.Millisecond), line.agent.Live())
 	calls.whole(t)
 	long.group.Wait()
 	ended := time.Since(began)
@@ -183,8 +183,8 @@ func TestRollingUpdate(t *testing.T) {
 	if ended < grace {
 		t.Errorf("the last long call ended %s after the update began, want %s at least", ended, grace)
 	}
-	x.waitLive(t, 0)
-	counts, err := x.sessions(t.Context(), "")
+	line.waitLive(t, 0)
+	counts, err := line.sessions(t.Context(), "")
 	if err != nil || counts["drained"] != 10 || counts["orphaned"] != 0 {
 		t.Errorf("the rows say %v, %v", counts, err)
 	}
@@ -193,12 +193,12 @@ func TestRollingUpdate(t *testing.T) {
 // callUntil has one short call after the other, and returns how many. Each must succeed.
 func (x *line) callUntil(ctx context.Context, t *testing.T) (n int) {
 	for ctx.Err() == nil {
-		r, err := x.call(300 * time.Millisecond).Run(ctx)
+		report, err := x.call(300 * time.Millisecond).Run(ctx)
 		if ctx.Err() != nil {
 			return n
 		}
-		if err != nil || !r.HungUp || !r.Echo.Whole() {
-			t.Errorf("a call during the update: %v, ended with %d, echo %+v", err, r.Code, r.Echo)
+		if err != nil || !report.HungUp || !report.Echo.Whole() {
+			t.Errorf("a call during the update: %v, ended with %d, echo %+v", err, report.Code, report.Echo)
 		}
 		n++
 	}
@@ -210,31 +210,31 @@ func (x *line) callUntil(ctx context.Context, t *testing.T) (n int) {
 // has failed with a reason in the end, since its disk is gone and the calls were short; what the others captured is whole.
 func TestDataPlanePodCrashes(t *testing.T) {
 	const limit = 300
-	x := newLine(t, limit)
-	x.capture(t)
-	before := x.settled(t, time.Minute)["uploaded"]
+	line := newLine(t, limit)
+	line.capture(t)
+	before := line.settled(t, time.Minute)["uploaded"]
 	ctx, hangUp := context.WithCancel(t.Context())
 	defer hangUp()
-	calls := x.place(ctx, limit, x.call(10*time.Minute))
-	x.waitLive(t, limit)
-	victim, lost := x.busiest(t)
+	calls := line.place(ctx, limit, line.call(10*time.Minute))
+	line.waitLive(t, limit)
+	victim, lost := line.busiest(t)
 	died := time.Now()
-	kill(t, x.client, victim) // for good, so that no container after it tidies up
+	kill(t, line.client, victim) // for good, so that no container after it tidies up
 	crash(t, victim)
 	eventually.Within(10*time.Second).Reaches(t, "the dead pod holds no socket", func(context.Context) (bool, string) {
-		return x.agent.Live() == limit-lost, fmt.Sprintf("%d of %d live", x.agent.Live(), limit-lost)
+		return line.agent.Live() == limit-lost, fmt.Sprintf("%d of %d live", line.agent.Live(), limit-lost)
 	})
-	if code := x.refusedWith(t.Context()); code != websocket.CloseTryAgainLater {
+	if code := line.refusedWith(t.Context()); code != websocket.CloseTryAgainLater {
 		t.Errorf("before the sessions are ended, a call more is answered %d, want 1013", code)
 	}
 	minute.Reaches(t, "other pods have ended the sessions", func(ctx context.Context) (bool, string) {
-		counts, err := x.sessions(ctx, victim.Name)
+		counts, err := line.sessions(ctx, victim.Name)
 		return err == nil && counts["orphaned"] == lost && counts[""] == 0, fmt.Sprint(counts, err)
 	})
 	t.Logf("%d sessions of %d were ended after %s", lost, limit, time.Since(died).Round(time.Millisecond))
-	more := x.place(ctx, lost, x.call(10*time.Minute))
-	x.waitLive(t, limit)
-	if code := x.refusedWith(t.Context()); code != websocket.CloseTryAgainLater {
+	more := line.place(ctx, lost, line.call(10*time.Minute))
+	line.waitLive(t, limit)
+	if code := line.refusedWith(t.Context()); code != websocket.CloseTryAgainLater {
 		t.Errorf("a call over the limit is answered %d, want 1013", code)
 	}
 	hangUp()
@@ -254,13 +254,13 @@ func TestDataPlanePodCrashes(t *testing.T) {
 	if d := cmp.Diff(map[string]int{"hung up: true, code 1000": limit, "lost": lost}, got); d != "" {
 		t.Errorf("how calls ended (-want +got):\n%s", d)
 	}
-	x.waitLive(t, 0)
-	counts := x.settled(t, 5*time.Minute)
+	line.waitLive(t, 0)
+	counts := line.settled(t, 5*time.Minute)
 	if refused := counts["failed NoRoom"]; counts["failed PodLost"]+counts["uploaded"]+refused != before+limit+lost || counts["failed PodLost"] > lost ||
 		counts["failed PodLost"] == 0 || len(counts) > 3 {
 		t.Errorf("the captures of %d calls, %d of them of the dead pod, are %v, %d were there before", limit+lost, lost, counts, before)
 	}
-	if keys := x.objects(t); len(keys) != counts["uploaded"] {
+	if keys := line.objects(t); len(keys) != counts["uploaded"] {
 		t.Errorf("%d objects are in the bucket, want %d", len(keys), counts["uploaded"])
 	}
 }
@@ -279,34 +279,34 @@ func (x *line) busiest(t *testing.T) (*corev1.Pod, int) {
 
 // refusedWith is the status that a call is answered, or the code that it is closed with at once; 0 if it is let in.
 func (x *line) refusedWith(ctx context.Context) int {
-	r, err := exotelsim.Stream{URL: x.url(), Audio: speech[:320], Duration: time.Minute}.Run(ctx)
+	report, err := exotelsim.Stream{URL: x.url(), Audio: speech[:320], Duration: time.Minute}.Run(ctx)
 	var refused *exotelsim.HandshakeError
 	switch {
 	case errors.As(err, &refused):
 		return refused.Status
-	case err == nil && !r.HungUp:
-		return r.Code
+	case err == nil && !report.HungUp:
+		return report.Code
 	}
 	return 0
 }
 
 // TestSuspendedTenantHangsUp : live calls of a Tenant that is suspended end within seconds, and it gets no new ones.
 func TestSuspendedTenantHangsUp(t *testing.T) {
-	x := newLine(t, 100)
-	calls := x.place(t.Context(), 10, x.call(10*time.Minute))
-	x.waitLive(t, 10)
-	x.change(t, `{"suspend":true}`)
-	x.waitLive(t, 0)
+	line := newLine(t, 100)
+	calls := line.place(t.Context(), 10, line.call(10*time.Minute))
+	line.waitLive(t, 10)
+	line.change(t, `{"suspend":true}`)
+	line.waitLive(t, 0)
 	calls.group.Wait()
 	for i, r := range calls.reports {
 		if calls.errs[i] != nil || r.Code != websocket.ClosePolicyViolation || r.Echo.Wrong+r.Echo.Lost > 0 {
 			t.Errorf("call %d: %v, ended with %d, echo %+v", i, calls.errs[i], r.Code, r.Echo)
 		}
 	}
-	if counts, err := x.sessions(t.Context(), ""); err != nil || counts["suspended"] != 10 {
+	if counts, err := line.sessions(t.Context(), ""); err != nil || counts["suspended"] != 10 {
 		t.Errorf("the rows say %v, %v", counts, err)
 	}
-	if code := x.refusedWith(t.Context()); code != http.StatusForbidden {
+	if code := line.refusedWith(t.Context()); code != http.StatusForbidden {
 		t.Errorf("a new call is answered %d, want 403", code)
 	}
 }

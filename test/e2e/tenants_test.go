@@ -35,17 +35,17 @@ func TestDeletion(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			src := newSource(t)
-			x := newTenant(t, tenantOptions{source: src.url, policy: tc.policy})
-			x.announce(t, src.recordings(x, 3, 10_000))
-			x.waitUploaded(t, 3, time.Minute)
-			x.deleteAndWait(t)
-			if got := len(x.objects(t)); got != tc.want {
+			tenant := newTenant(t, tenantOptions{source: src.url, policy: tc.policy})
+			tenant.announce(t, src.recordings(tenant, 3, 10_000))
+			tenant.waitUploaded(t, 3, time.Minute)
+			tenant.deleteAndWait(t)
+			if got := len(tenant.objects(t)); got != tc.want {
 				t.Errorf("%d objects are left, want %d", got, tc.want)
 			}
-			if _, u, _, err := x.counts(t.Context()); err != nil || u != tc.want {
+			if _, u, _, err := tenant.counts(t.Context()); err != nil || u != tc.want {
 				t.Errorf("%d rows are left (%v), want %d", u, err, tc.want)
 			}
-			x.nothingLeft(t)
+			tenant.nothingLeft(t)
 		})
 	}
 }
@@ -86,25 +86,25 @@ func (x *tenant) nothingLeft(t *testing.T) {
 // read nothing, they mount their own Secret alone, and PostgreSQL shows their role no other tenant's rows whatever it sets.
 func TestIsolation(t *testing.T) {
 	src := newSource(t)
-	a, b := newTenant(t, tenantOptions{source: src.url}), newTenant(t, tenantOptions{source: src.url})
-	recs := src.recordings(a, 1, 400_000)
+	tenant, b := newTenant(t, tenantOptions{source: src.url}), newTenant(t, tenantOptions{source: src.url})
+	recs := src.recordings(tenant, 1, 400_000)
 	src.slow(recs, 50_000)
-	a.announce(t, recs)
+	tenant.announce(t, recs)
 	b.announce(t, src.recordings(b, 2, 10_000))
 	var pod corev1.Pod
 	minute.Reaches(t, "an upload pod of the first tenant is there", func(ctx context.Context) (bool, string) {
-		list, err := pods(ctx, a.client, uploadNamespace, uploadPodsOf(a))
+		list, err := pods(ctx, tenant.client, uploadNamespace, uploadPodsOf(tenant))
 		if err == nil && len(list) > 0 {
 			pod = list[0]
 		}
 		return err == nil && len(list) > 0, fmt.Sprint(len(list), err)
 	})
-	if got, want := mountedSecrets(&pod), []string{tenantconfig.SecretName(tenantconfig.PrefixUpload, a.id())}; !slices.Equal(got, want) {
+	if got, want := mountedSecrets(&pod), []string{tenantconfig.SecretName(tenantconfig.PrefixUpload, tenant.id())}; !slices.Equal(got, want) {
 		t.Errorf("the pod mounts the Secrets %v, want %v", got, want)
 	}
-	a.noAPIAccess(t, &pod)
-	a.dataplaneReadsNoUploads(t)
-	a.rowsOfAnother(t, b)
+	tenant.noAPIAccess(t, &pod)
+	tenant.dataplaneReadsNoUploads(t)
+	tenant.rowsOfAnother(t, b)
 }
 
 func mountedSecrets(p *corev1.Pod) []string {
@@ -199,20 +199,20 @@ func (x *tenant) rowsOfAnother(t *testing.T, other *tenant) {
 // TestMissingSecret applies a Tenant whose Secret is not there: it stalls and names the Secret, and mends itself.
 func TestMissingSecret(t *testing.T) {
 	src := newSource(t)
-	x := newTenant(t, tenantOptions{source: src.url})
+	tenant := newTenant(t, tenantOptions{source: src.url})
 	var s corev1.Secret
-	if err := x.client.Get(t.Context(), client.ObjectKey{Namespace: x.ns, Name: "bucket"}, &s); err != nil {
+	if err := tenant.client.Get(t.Context(), client.ObjectKey{Namespace: tenant.ns, Name: "bucket"}, &s); err != nil {
 		t.Fatal(err)
 	}
-	if err := x.client.Delete(t.Context(), &s); err != nil {
+	if err := tenant.client.Delete(t.Context(), &s); err != nil {
 		t.Fatal(err)
 	}
 	var obj v1alpha1.Tenant
 	halfMinute.Reaches(t, "the Tenant is Stalled and names the Secret", func(ctx context.Context) (bool, string) {
-		err := x.client.Get(ctx, client.ObjectKey{Namespace: x.ns, Name: x.name}, &obj)
-		c := apimeta.FindStatusCondition(obj.Status.Conditions, v1alpha1.ConditionStalled)
-		return err == nil && c != nil && c.Reason == v1alpha1.ReasonSecretNotFound && strings.Contains(c.Message, "bucket"), fmt.Sprint(obj.Status.Conditions)
+		err := tenant.client.Get(ctx, client.ObjectKey{Namespace: tenant.ns, Name: tenant.name}, &obj)
+		condition := apimeta.FindStatusCondition(obj.Status.Conditions, v1alpha1.ConditionStalled)
+		return err == nil && condition != nil && condition.Reason == v1alpha1.ReasonSecretNotFound && strings.Contains(condition.Message, "bucket"), fmt.Sprint(obj.Status.Conditions)
 	})
-	x.secretOf(t, "bucket", map[string]string{"accessKeyID": x.s3Key, "secretAccessKey": x.s3Secret})
-	x.waitReady(t)
+	tenant.secretOf(t, "bucket", map[string]string{"accessKeyID": tenant.s3Key, "secretAccessKey": tenant.s3Secret})
+	tenant.waitReady(t)
 }

@@ -66,10 +66,10 @@ func (x *tenant) waitFalse(t *testing.T, kind string, parts ...string) {
 			if err := x.client.Get(ctx, client.ObjectKey{Namespace: x.ns, Name: x.name}, &o); err != nil {
 				return false, err.Error()
 			}
-			c := apimeta.FindStatusCondition(o.Status.Conditions, kind)
-			ok := c != nil && c.Status == metav1.ConditionFalse
+			condition := apimeta.FindStatusCondition(o.Status.Conditions, kind)
+			ok := condition != nil && condition.Status == metav1.ConditionFalse
 			for _, p := range parts {
-				ok = ok && strings.Contains(c.Message, p)
+				ok = ok && strings.Contains(condition.Message, p)
 			}
 			return ok, fmt.Sprint(o.Status.Conditions)
 		})
@@ -77,70 +77,70 @@ func (x *tenant) waitFalse(t *testing.T, kind string, parts ...string) {
 }
 
 func wrongCredentials(t *testing.T) {
-	x := applyTenant(t, tenantOptions{source: newSource(t).url,
+	tenant := applyTenant(t, tenantOptions{source: newSource(t).url,
 		bucketSecret: map[string]string{"accessKeyID": shared.s3Key, "secretAccessKey": "of-another-key"}})
-	x.waitUnhealthy(t, v1alpha1.ConditionStorageReachable, x.bucket, "spec.recordings.credentialsSecretRef")
+	tenant.waitUnhealthy(t, v1alpha1.ConditionStorageReachable, tenant.bucket, "spec.recordings.credentialsSecretRef")
 }
 
 func missingBucket(t *testing.T) {
-	x := applyTenant(t, tenantOptions{source: newSource(t).url,
+	tenant := applyTenant(t, tenantOptions{source: newSource(t).url,
 		change: func(o *v1alpha1.Tenant) { o.Spec.Recordings.Bucket = "no-such-bucket" }})
-	x.waitUnhealthy(t, v1alpha1.ConditionStorageReachable, "no-such-bucket")
+	tenant.waitUnhealthy(t, v1alpha1.ConditionStorageReachable, "no-such-bucket")
 }
 
 // onStrictStore makes a Tenant whose store has rules.
 func onStrictStore(t *testing.T, rules s3test.Rules) (*tenant, *source) {
 	t.Helper()
-	s, src := s3test.NewStrict(t, rules, nil), newSource(t)
+	strict, src := s3test.NewStrict(t, rules, nil), newSource(t)
 	x := applyTenant(t, tenantOptions{
 		source:       src.url,
-		endpoint:     "http://" + newProxy(t, strings.TrimPrefix(s.URL, "http://")).addr,
-		bucketSecret: map[string]string{"accessKeyID": s.AccessKey, "secretAccessKey": s.SecretKey},
-		change:       func(o *v1alpha1.Tenant) { o.Spec.Recordings.Bucket = s.Bucket },
+		endpoint:     "http://" + newProxy(t, strings.TrimPrefix(strict.URL, "http://")).addr,
+		bucketSecret: map[string]string{"accessKeyID": strict.AccessKey, "secretAccessKey": strict.SecretKey},
+		change:       func(o *v1alpha1.Tenant) { o.Spec.Recordings.Bucket = strict.Bucket },
 	})
 	return x, src
 }
 
 func encryptionPolicy(t *testing.T) {
-	x, src := onStrictStore(t, s3test.Rules{Encryption: "AES256"})
-	x.waitAccepted(t, x.secret) // whatever is wrong with the store
-	x.announce(t, src.recordings(x, 1, 10_000))
+	tenant, src := onStrictStore(t, s3test.Rules{Encryption: "AES256"})
+	tenant.waitAccepted(t, tenant.secret) // whatever is wrong with the store
+	tenant.announce(t, src.recordings(tenant, 1, 10_000))
 	eventually.Within(within).Reaches(t, "the Tenant is not Ready", func(ctx context.Context) (bool, string) {
 		var o v1alpha1.Tenant
-		err := x.client.Get(ctx, client.ObjectKey{Namespace: x.ns, Name: x.name}, &o)
-		c := apimeta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady)
-		return err == nil && c != nil && c.Status == metav1.ConditionFalse && strings.Contains(c.Message, "ncrypt"),
+		err := tenant.client.Get(ctx, client.ObjectKey{Namespace: tenant.ns, Name: tenant.name}, &o)
+		condition := apimeta.FindStatusCondition(o.Status.Conditions, v1alpha1.ConditionReady)
+		return err == nil && condition != nil && condition.Status == metav1.ConditionFalse && strings.Contains(condition.Message, "ncrypt"),
 			fmt.Sprint(o.Status.Conditions)
 	})
 }
 
 // storageQuota has a store that takes small objects, such as that of a check, and no recording.
 func storageQuota(t *testing.T) {
-	x, src := onStrictStore(t, s3test.Rules{Refuse: func(r *http.Request) *s3test.Refusal {
+	tenant, src := onStrictStore(t, s3test.Rules{Refuse: func(r *http.Request) *s3test.Refusal {
 		if r.Method != http.MethodPut || r.ContentLength < 5000 {
 			return nil
 		}
 		return &s3test.Refusal{Status: http.StatusForbidden, Code: "QuotaExceeded",
 			Message: "The quota of this bucket is used up."}
 	}})
-	x.waitReady(t)
-	x.announce(t, src.recordings(x, 1, 20_000))
-	x.waitUnhealthy(t, v1alpha1.ConditionUploadsHealthy, "QuotaExceeded")
+	tenant.waitReady(t)
+	tenant.announce(t, src.recordings(tenant, 1, 20_000))
+	tenant.waitUnhealthy(t, v1alpha1.ConditionUploadsHealthy, "QuotaExceeded")
 }
 
 func lineBreakInSecret(t *testing.T) {
-	x := applyTenant(t, tenantOptions{source: newSource(t).url,
+	tenant := applyTenant(t, tenantOptions{source: newSource(t).url,
 		bucketSecret: map[string]string{"accessKeyID": shared.s3Key + "\n", "secretAccessKey": shared.s3Secret}})
-	x.waitUnhealthy(t, v1alpha1.ConditionCredentialsValid, `key "accessKeyID"`, `Secret "bucket"`, "line break")
+	tenant.waitUnhealthy(t, v1alpha1.ConditionCredentialsValid, `key "accessKeyID"`, `Secret "bucket"`, "line break")
 }
 
 func exotelRefuses(t *testing.T) {
 	src := newSource(t)
-	x := newTenant(t, tenantOptions{source: src.url})
-	recs := src.recordings(x, 1, 10_000)
+	tenant := newTenant(t, tenantOptions{source: src.url})
+	recs := src.recordings(tenant, 1, 10_000)
 	src.Set(path(recs[0]), exotelsim.Quirks{Status: http.StatusUnauthorized})
-	x.announce(t, recs)
-	x.waitUnhealthy(t, v1alpha1.ConditionUploadsHealthy, "401", "spec.exotel.credentialsSecretRef")
+	tenant.announce(t, recs)
+	tenant.waitUnhealthy(t, v1alpha1.ConditionUploadsHealthy, "401", "spec.exotel.credentialsSecretRef")
 }
 
 // wrongCluster has an account that the named cluster of Exotel does not know: it answers 404. That has no part in
@@ -148,56 +148,56 @@ func exotelRefuses(t *testing.T) {
 func wrongCluster(t *testing.T) {
 	src := newSource(t)
 	src.SetAllDetails(exotelsim.DetailQuirks{Status: http.StatusNotFound})
-	x := applyTenant(t, tenantOptions{source: src.url, change: func(o *v1alpha1.Tenant) {
+	tenant := applyTenant(t, tenantOptions{source: src.url, change: func(o *v1alpha1.Tenant) {
 		o.Spec.Exotel.Backfill = &v1alpha1.BackfillSpec{Interval: &metav1.Duration{Duration: time.Minute}}
 	}})
-	x.waitFalse(t, v1alpha1.ConditionBackfillSucceeded, "404", "check the region")
+	tenant.waitFalse(t, v1alpha1.ConditionBackfillSucceeded, "404", "check the region")
 }
 
 // resourceQuota rejects the upload pods of one Tenant: they get a priority class whose quota is used up.
 func resourceQuota(t *testing.T) {
 	src := newSource(t)
-	x := newTenant(t, tenantOptions{source: src.url})
-	class := &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: x.ns}} // of value 0, as pods without one
-	x.create(t, class)
-	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: uploadNamespace, Name: x.ns},
+	tenant := newTenant(t, tenantOptions{source: src.url})
+	class := &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: tenant.ns}} // of value 0, as pods without one
+	tenant.create(t, class)
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: uploadNamespace, Name: tenant.ns},
 		Spec: corev1.ResourceQuotaSpec{
 			Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("0")},
 			ScopeSelector: &corev1.ScopeSelector{MatchExpressions: []corev1.ScopedResourceSelectorRequirement{{
 				ScopeName: corev1.ResourceQuotaScopePriorityClass,
 				Operator:  corev1.ScopeSelectorOpIn,
-				Values:    []string{x.ns},
+				Values:    []string{tenant.ns},
 			}}},
 		}}
-	x.create(t, quota)
+	tenant.create(t, quota)
 	t.Cleanup(func() {
-		_ = x.client.Delete(context.Background(), quota)
-		_ = x.client.Delete(context.Background(), class)
+		_ = tenant.client.Delete(context.Background(), quota)
+		_ = tenant.client.Delete(context.Background(), class)
 	})
-	x.mutatePods(t, fmt.Sprintf(`[JSONPatch{op: "add", path: "/spec/priorityClassName", value: %q}]`, x.ns))
-	x.announce(t, src.recordings(x, 1, 10_000))
-	x.waitUnhealthy(t, v1alpha1.ConditionUploadsHealthy, "exceeded quota: "+x.ns)
+	tenant.mutatePods(t, fmt.Sprintf(`[JSONPatch{op: "add", path: "/spec/priorityClassName", value: %q}]`, tenant.ns))
+	tenant.announce(t, src.recordings(tenant, 1, 10_000))
+	tenant.waitUnhealthy(t, v1alpha1.ConditionUploadsHealthy, "exceeded quota: "+tenant.ns)
 }
 
 func noNode(t *testing.T) {
 	src := newSource(t)
-	x := newTenant(t, tenantOptions{source: src.url})
-	x.mutatePods(t, `[JSONPatch{op: "add", path: "/spec/nodeSelector", value: {"e2e": "no-node-has-this"}}]`)
-	x.announce(t, src.recordings(x, 1, 10_000))
-	x.waitUnhealthy(t, v1alpha1.ConditionUploadsHealthy, "is not scheduled", "node")
+	tenant := newTenant(t, tenantOptions{source: src.url})
+	tenant.mutatePods(t, `[JSONPatch{op: "add", path: "/spec/nodeSelector", value: {"e2e": "no-node-has-this"}}]`)
+	tenant.announce(t, src.recordings(tenant, 1, 10_000))
+	tenant.waitUnhealthy(t, v1alpha1.ConditionUploadsHealthy, "is not scheduled", "node")
 }
 
 // sidecarNeverEnds injects a container as a service mesh does that knows nothing of Jobs.
 func sidecarNeverEnds(t *testing.T) {
 	src := newSource(t)
-	x := newTenant(t, tenantOptions{source: src.url})
-	x.mutatePods(t, fmt.Sprintf(`[JSONPatch{op: "add", path: "/spec/containers/-", value: Object.spec.containers{
+	tenant := newTenant(t, tenantOptions{source: src.url})
+	tenant.mutatePods(t, fmt.Sprintf(`[JSONPatch{op: "add", path: "/spec/containers/-", value: Object.spec.containers{
 		name: "mesh-proxy", image: %q, imagePullPolicy: "Never", args: ["listen", "9999"],
 		securityContext: Object.spec.containers.securityContext{allowPrivilegeEscalation: false,
 			capabilities: Object.spec.containers.securityContext.capabilities{drop: ["ALL"]}}}}]`, probeImage))
-	x.announce(t, src.recordings(x, 1, 10_000))
-	x.waitUnhealthy(t, v1alpha1.ConditionUploadsHealthy, "mesh-proxy")
-	x.waitUploaded(t, 1, time.Minute)
+	tenant.announce(t, src.recordings(tenant, 1, 10_000))
+	tenant.waitUnhealthy(t, v1alpha1.ConditionUploadsHealthy, "mesh-proxy")
+	tenant.waitUploaded(t, 1, time.Minute)
 }
 
 // mutatePods changes the upload pods of this Tenant alone, as other programs of a cluster change pods.

@@ -33,16 +33,16 @@ func (x *tenant) change(t *testing.T, spec string) {
 // that is shared by all tenants included; and each with a wrong secret.
 func TestVerifiers(t *testing.T) {
 	src := newSource(t)
-	x := newTenant(t, tenantOptions{source: src.url})
+	tenant := newTenant(t, tenantOptions{source: src.url})
 	token, password := randomHex(16), randomHex(16)
-	x.secretOf(t, "token", map[string]string{"current": token})
-	x.secretOf(t, "users", map[string]string{"exotel": password})
-	x.change(t, `{"webhooks":{"token":{"secretRef":{"name":"token"}},"basicAuth":{"secretRef":{"name":"users"}}}}`)
-	withUser := func(user string) string { return strings.Replace(x.statusURL(), "://", "://"+user+"@", 1) }
-	common := x.webhooks + "/webhooks/exotel/status"
-	recs := src.recordings(x, 5, 20_000)
+	tenant.secretOf(t, "token", map[string]string{"current": token})
+	tenant.secretOf(t, "users", map[string]string{"exotel": password})
+	tenant.change(t, `{"webhooks":{"token":{"secretRef":{"name":"token"}},"basicAuth":{"secretRef":{"name":"users"}}}}`)
+	withUser := func(user string) string { return strings.Replace(tenant.statusURL(), "://", "://"+user+"@", 1) }
+	common := tenant.webhooks + "/webhooks/exotel/status"
+	recs := src.recordings(tenant, 5, 20_000)
 	live := func(ctx context.Context) (bool, string) {
-		code, err := x.post(ctx, x.statusURL()+"/"+token, "", recs[0].terminal())
+		code, err := tenant.post(ctx, tenant.statusURL()+"/"+token, "", recs[0].terminal())
 		return code == http.StatusOK, fmt.Sprint(code, err)
 	}
 	halfMinute.Reaches(t, "the token is live", live)
@@ -50,37 +50,37 @@ func TestVerifiers(t *testing.T) {
 		url, secret, body string
 		want              int
 	}{
-		"token in the query":         {x.statusURL() + "?token=" + token, "", recs[1].terminal(), http.StatusOK},
+		"token in the query":         {tenant.statusURL() + "?token=" + token, "", recs[1].terminal(), http.StatusOK},
 		"basic":                      {withUser("exotel:" + password), "", recs[2].terminal(), http.StatusOK},
-		"shared, signed":             {common, x.secret, recs[3].terminal() + "&AccountSid=acc" + x.ns[4:], http.StatusOK},
-		"shared, token":              {common + "/" + token, "", recs[4].terminal() + "&AccountSid=acc" + x.ns[4:], http.StatusOK},
-		"wrong token":                {x.statusURL() + "/" + randomHex(16), "", recs[0].terminal(), http.StatusUnauthorized},
+		"shared, signed":             {common, tenant.secret, recs[3].terminal() + "&AccountSid=acc" + tenant.ns[4:], http.StatusOK},
+		"shared, token":              {common + "/" + token, "", recs[4].terminal() + "&AccountSid=acc" + tenant.ns[4:], http.StatusOK},
+		"wrong token":                {tenant.statusURL() + "/" + randomHex(16), "", recs[0].terminal(), http.StatusUnauthorized},
 		"wrong password":             {withUser("exotel:" + token), "", recs[0].terminal(), http.StatusUnauthorized},
-		"shared, of another account": {common, x.secret, recs[0].terminal() + "&AccountSid=nobody", http.StatusUnauthorized},
+		"shared, of another account": {common, tenant.secret, recs[0].terminal() + "&AccountSid=nobody", http.StatusUnauthorized},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if code, err := x.post(t.Context(), tc.url, tc.secret, tc.body); err != nil || code != tc.want {
+			if code, err := tenant.post(t.Context(), tc.url, tc.secret, tc.body); err != nil || code != tc.want {
 				t.Errorf("answered %d, %v; want %d", code, err, tc.want)
 			}
 		})
 	}
-	x.waitUploaded(t, len(recs), time.Minute)
-	src.verify(t, x, recs)
+	tenant.waitUploaded(t, len(recs), time.Minute)
+	src.verify(t, tenant, recs)
 }
 
 // TestRefusalIsCounted sends a wrong token: the answer tells nothing of it, and the data plane's metric has the reason.
 func TestRefusalIsCounted(t *testing.T) {
 	src := newSource(t)
-	x := newTenant(t, tenantOptions{source: src.url})
-	x.secretOf(t, "token", map[string]string{"current": randomHex(16)})
-	x.change(t, `{"webhooks":{"token":{"secretRef":{"name":"token"}},"signature":null}}`)
-	before := x.refused(t, "wrong_token")
+	tenant := newTenant(t, tenantOptions{source: src.url})
+	tenant.secretOf(t, "token", map[string]string{"current": randomHex(16)})
+	tenant.change(t, `{"webhooks":{"token":{"secretRef":{"name":"token"}},"signature":null}}`)
+	before := tenant.refused(t, "wrong_token")
 	halfMinute.Reaches(t, "a wrong token is counted", func(ctx context.Context) (bool, string) {
-		code, err := x.post(ctx, x.statusURL()+"/"+randomHex(16), "", src.recordings(x, 1, 1000)[0].terminal())
+		code, err := tenant.post(ctx, tenant.statusURL()+"/"+randomHex(16), "", src.recordings(tenant, 1, 1000)[0].terminal())
 		if code != http.StatusUnauthorized {
 			t.Fatalf("a wrong token is answered %d, %v", code, err)
 		}
-		now := x.refused(t, "wrong_token")
+		now := tenant.refused(t, "wrong_token")
 		return now > before, fmt.Sprintf("%d before, %d now", before, now)
 	})
 }
@@ -120,12 +120,12 @@ func (e *env) refused(t *testing.T, reason string) (total int) {
 // event.
 func TestPartialEventIsReplayed(t *testing.T) {
 	src := newSource(t)
-	x := newTenant(t, tenantOptions{source: src.url})
+	tenant := newTenant(t, tenantOptions{source: src.url})
 	host := strings.TrimPrefix(src.url, "http://")
-	recs := src.recordings(x, 1, 20_000)
+	recs := src.recordings(tenant, 1, 20_000)
 	elsewhere := announced{callSID: recs[0].callSID, sourceURL: strings.Replace(recs[0].sourceURL, host, "recordings.example.org", 1)}
-	x.announce(t, []announced{elsewhere})
-	if q, u, f, err := x.counts(t.Context()); err != nil || q != 0 || u != 0 || f != 1 {
+	tenant.announce(t, []announced{elsewhere})
+	if q, u, f, err := tenant.counts(t.Context()); err != nil || q != 0 || u != 0 || f != 1 {
 		t.Errorf("%d recordings queued, %d uploaded, %d failed, %v; want one that failed", q, u, f, err)
 	}
 	var list struct {
@@ -135,7 +135,7 @@ func TestPartialEventIsReplayed(t *testing.T) {
 			Unread     []struct{ Field, Reason string }
 		}
 	}
-	out := x.caly(t, corev1.PodSucceeded, "events", "list", "--partial", "--tenant="+x.id(), "--output=json")
+	out := tenant.caly(t, corev1.PodSucceeded, "events", "list", "--partial", "--tenant="+tenant.id(), "--output=json")
 	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list.Events) != 1 {
 		t.Fatalf("caly events list says %s (%v), want one event", out, err)
 	}
@@ -143,16 +143,16 @@ func TestPartialEventIsReplayed(t *testing.T) {
 	if e.DeadReason != "" || len(e.Unread) != 1 || e.Unread[0].Reason != "rejected" {
 		t.Fatalf("caly events list says %s, want an applied event whose recording is rejected", out)
 	}
-	x.change(t, `{"recordings":{"allowedSourceHosts":["`+host+`","recordings.example.org"]}}`)
-	out = x.caly(t, corev1.PodSucceeded, "events", "replay", fmt.Sprint(e.ID))
+	tenant.change(t, `{"recordings":{"allowedSourceHosts":["`+host+`","recordings.example.org"]}}`)
+	out = tenant.caly(t, corev1.PodSucceeded, "events", "replay", fmt.Sprint(e.ID))
 	if !strings.Contains(out, "applied") {
 		t.Errorf("caly events replay says %s, want applied", out)
 	}
-	out = x.caly(t, corev1.PodSucceeded, "events", "list", "--partial", "--tenant="+x.id())
+	out = tenant.caly(t, corev1.PodSucceeded, "events", "list", "--partial", "--tenant="+tenant.id())
 	if strings.Contains(out, "rejected") {
 		t.Errorf("after the replay caly events list says %s", out)
 	}
-	if q, u, f, err := x.counts(t.Context()); err != nil || q+u+f != 1 {
+	if q, u, f, err := tenant.counts(t.Context()); err != nil || q+u+f != 1 {
 		t.Errorf("the event left %d recordings, %v; want 1", q+u+f, err)
 	}
 }
@@ -164,19 +164,19 @@ func (x *tenant) caly(t *testing.T, want corev1.PodPhase, args ...string) string
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: releaseNamespace, Name: "e2e-" + randomHex(4)}, Spec: deployment.Spec.Template.Spec}
-	p.Spec.RestartPolicy = corev1.RestartPolicyNever
-	c := &p.Spec.Containers[0]
-	c.Args, c.Ports, c.StartupProbe, c.LivenessProbe, c.ReadinessProbe = args, nil, nil, nil, nil
-	x.create(t, p)
-	t.Cleanup(func() { _ = x.client.Delete(context.Background(), p) })
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: releaseNamespace, Name: "e2e-" + randomHex(4)}, Spec: deployment.Spec.Template.Spec}
+	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+	container := &pod.Spec.Containers[0]
+	container.Args, container.Ports, container.StartupProbe, container.LivenessProbe, container.ReadinessProbe = args, nil, nil, nil, nil
+	x.create(t, pod)
+	t.Cleanup(func() { _ = x.client.Delete(context.Background(), pod) })
 	minute.Reaches(t, "caly "+strings.Join(args, " ")+" has ended", func(ctx context.Context) (bool, string) {
-		err := x.client.Get(ctx, client.ObjectKeyFromObject(p), p)
-		return err == nil && (p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed), fmt.Sprint(p.Status.Phase, err)
+		err := x.client.Get(ctx, client.ObjectKeyFromObject(pod), pod)
+		return err == nil && (pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed), fmt.Sprint(pod.Status.Phase, err)
 	})
-	out, err := x.kube.CoreV1().Pods(p.Namespace).GetLogs(p.Name, &corev1.PodLogOptions{}).DoRaw(t.Context())
-	if err != nil || p.Status.Phase != want {
-		t.Fatalf("caly %s ended as %s, want %s (%v): %s", strings.Join(args, " "), p.Status.Phase, want, err, out)
+	out, err := x.kube.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{}).DoRaw(t.Context())
+	if err != nil || pod.Status.Phase != want {
+		t.Fatalf("caly %s ended as %s, want %s (%v): %s", strings.Join(args, " "), pod.Status.Phase, want, err, out)
 	}
 	return string(out)
 }

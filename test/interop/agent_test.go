@@ -16,7 +16,7 @@ import (
 // TestAgents has a library's server as the tenant's agent, called by the other library's client: what either says arrives at the other
 // byte by byte, in every protocol and however it is sent.
 func TestAgents(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	for name, o := range map[string]options{
 		"exotel":                  {Protocol: "exotel"},
 		"in parts":                {Protocol: "exotel", Parts: 3},
@@ -32,12 +32,12 @@ func TestAgents(t *testing.T) {
 		for i, l := range libraries(t) {
 			t.Run(name+"/"+l.name, func(t *testing.T) {
 				agent, url := l.serve(t, o)
-				r.bridge(url, o.Protocol)
+				rig.bridge(url, o.Protocol)
 				pieces := talk()
 				if o.Pings {
 					pieces = pieces[:8]
 				}
-				callSID, call := r.newCall(pieces)
+				callSID, call := rig.newCall(pieces)
 				got := libraries(t)[1-i].call(t, call)
 				toAgent, toClient := translated(o.Protocol, pieces)
 				if echoed := media(t, got.Messages); !same(toClient, echoed) {
@@ -60,7 +60,7 @@ func TestAgents(t *testing.T) {
 				if diff := cmp.Diff(agentReport{Path: "/agent?of=support", Key: agentKey, Code: 1000, Reason: "call_ended"}, saw); diff != "" {
 					t.Errorf("the agent (-want +got):\n%s", diff)
 				}
-				if diff := cmp.Diff([]row{{"call_ended", true}}, r.ended(t, callSID)); diff != "" {
+				if diff := cmp.Diff([]row{{"call_ended", true}}, rig.ended(t, callSID)); diff != "" {
 					t.Errorf("the session (-want +got):\n%s", diff)
 				}
 			})
@@ -96,7 +96,7 @@ func callOf(start map[string]any) string {
 
 // TestAgentsCloses : however an agent closes, Exotel's flow goes on, and the session tells an agent that ended the call from one that fell.
 func TestAgentsCloses(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	for name, tc := range map[string]struct {
 		code   int
 		reason string
@@ -113,8 +113,8 @@ func TestAgentsCloses(t *testing.T) {
 		for i, l := range libraries(t) {
 			t.Run(name+"/"+l.name, func(t *testing.T) {
 				agent, url := l.serve(t, options{Protocol: "exotel", CloseAfter: 5, Code: tc.code, Reason: tc.reason})
-				r.bridge(url, "exotel")
-				callSID, call := r.newCall(talk()[:5])
+				rig.bridge(url, "exotel")
+				callSID, call := rig.newCall(talk()[:5])
 				got := libraries(t)[1-i].call(t, call) // whose fifth echo never comes
 				if diff := cmp.Diff(clientReport{Code: 1000, Reason: tc.want}, clientReport{Code: got.Code, Reason: got.Reason, Error: got.Error}); diff != "" {
 					t.Errorf("the client (-want +got):\n%s", diff)
@@ -125,7 +125,7 @@ func TestAgentsCloses(t *testing.T) {
 				if saw := agent.saw(); saw.Code != tc.code || len(saw.Heard) != 5 {
 					t.Errorf("the agent's close with %d was answered %d, after %d pieces", tc.code, saw.Code, len(saw.Heard))
 				}
-				if diff := cmp.Diff([]row{{tc.want, true}}, r.ended(t, callSID)); diff != "" {
+				if diff := cmp.Diff([]row{{tc.want, true}}, rig.ended(t, callSID)); diff != "" {
 					t.Errorf("the session (-want +got):\n%s", diff)
 				}
 			})
@@ -136,13 +136,13 @@ func TestAgentsCloses(t *testing.T) {
 // TestSubprotocolOffered : the endpoint chooses none, which RFC 6455 allows. A client may insist on one; whether it stays or goes, nothing
 // is left of its call.
 func TestSubprotocolOffered(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	for _, l := range libraries(t) {
 		t.Run(l.name, func(t *testing.T) {
 			agent, url := l.serve(t, options{Protocol: "exotel"})
-			r.bridge(url, "exotel")
+			rig.bridge(url, "exotel")
 			pieces := talk()[:3]
-			callSID, call := r.newCall(pieces)
+			callSID, call := rig.newCall(pieces)
 			call.Subprotocols = []string{"audio.example", "other.example"}
 			got := l.call(t, call)
 			if l.name == "ws" { // as browsers do
@@ -150,7 +150,7 @@ func TestSubprotocolOffered(t *testing.T) {
 					t.Errorf("the client: %+v", got)
 				}
 				eventually.Within(patience).Holds(t, "nothing is left of the call", func() bool {
-					return r.live.Live() == 0
+					return rig.live.Live() == 0
 				})
 				return
 			}
@@ -160,7 +160,7 @@ func TestSubprotocolOffered(t *testing.T) {
 			if saw := agent.saw(); saw.Code != 1000 || !slices.Contains(saw.Events, "stop") {
 				t.Errorf("the agent: %+v", saw)
 			}
-			if diff := cmp.Diff([]row{{"call_ended", true}}, r.ended(t, callSID)); diff != "" {
+			if diff := cmp.Diff([]row{{"call_ended", true}}, rig.ended(t, callSID)); diff != "" {
 				t.Errorf("the session (-want +got):\n%s", diff)
 			}
 		})
@@ -169,17 +169,17 @@ func TestSubprotocolOffered(t *testing.T) {
 
 // TestRefused : a client that is not let in is told so before there is a WebSocket, and the agent hears of nothing.
 func TestRefused(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	for _, l := range libraries(t) {
 		t.Run(l.name, func(t *testing.T) {
 			_, url := l.serve(t, options{Protocol: "exotel"})
-			r.bridge(url, "exotel")
-			callSID, call := r.newCall(talk()[:1])
+			rig.bridge(url, "exotel")
+			callSID, call := rig.newCall(talk()[:1])
 			call.URL = call.URL[:len(call.URL)-1] + "x"
 			if got := l.call(t, call); got.Status != 401 || got.Code == 1000 {
 				t.Errorf("the client: %+v", got)
 			}
-			if rows := r.ended(t, callSID); len(rows) != 0 {
+			if rows := rig.ended(t, callSID); len(rows) != 0 {
 				t.Errorf("it has sessions: %+v", rows)
 			}
 		})

@@ -28,8 +28,8 @@ func TestExotelsSide(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(echo.Close)
-	r := newRig(t)
-	r.bridge(echo.URL(), "exotel")
+	rig := newRig(t)
+	rig.bridge(echo.URL(), "exotel")
 	ended := func(code int, reason string) clientReport { return clientReport{Code: code, Reason: reason} }
 	for name, tc := range map[string]struct {
 		change    func(*options)
@@ -57,7 +57,7 @@ func TestExotelsSide(t *testing.T) {
 				if tc.pongs {
 					pieces = pieces[len(pieces)-8:] // the endpoint takes 100 control frames in 10 s
 				}
-				callSID, o := r.newCall(pieces)
+				callSID, o := rig.newCall(pieces)
 				tc.change(&o)
 				got := l.call(t, o)
 				if echoed := media(t, got.Messages); !same(pieces, echoed) {
@@ -77,7 +77,7 @@ func TestExotelsSide(t *testing.T) {
 				if wantRow == "" {
 					wantRow, wantAgent = "call_ended", 1000
 				}
-				if diff := cmp.Diff([]row{{wantRow, true}}, r.ended(t, callSID)); diff != "" {
+				if diff := cmp.Diff([]row{{wantRow, true}}, rig.ended(t, callSID)); diff != "" {
 					t.Errorf("the session (-want +got):\n%s", diff)
 				}
 				eventually.Within(patience).Holds(t, "the agent's call ends", func() bool { return echo.Live() == 0 })

@@ -75,9 +75,9 @@ func newRig(t *testing.T) *rig {
 	})
 	t.Cleanup(func() { endpoint.Drain(); cancel(); running.Wait(); endpoint.Wait(); db.Close() })
 	eventually.Within(patience).Holds(t, "the endpoint listens", func() bool {
-		c, err := net.Dial("tcp", r.address)
+		conn, err := net.Dial("tcp", r.address)
 		if err == nil {
-			_ = c.Close()
+			_ = conn.Close()
 		}
 		return err == nil
 	})
@@ -87,12 +87,12 @@ func newRig(t *testing.T) *rig {
 // free is an address that nobody listens at.
 func free(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
 }
 
 // bridge has the tenant's streams go to an agent.

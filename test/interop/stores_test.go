@@ -104,15 +104,15 @@ func (s *seaweed) bucket(t *testing.T, locked bool) string {
 
 func (s *seaweed) open(t *testing.T, endpoint, bucket string, change func(*objectstore.Config)) *objectstore.Bucket {
 	t.Helper()
-	c := objectstore.Config{Endpoint: endpoint, Region: "us-east-1", AccessKeyID: storeKey, SecretAccessKey: storeSecret,
+	config := objectstore.Config{Endpoint: endpoint, Region: "us-east-1", AccessKeyID: storeKey, SecretAccessKey: storeSecret,
 		Bucket: bucket}
 	if change != nil {
-		change(&c)
+		change(&config)
 	}
 	transport := objectstore.NewTransport(objectstore.Policy{AllowHTTP: true,
 		AllowedCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, 8)
 	t.Cleanup(transport.CloseIdleConnections)
-	b, err := objectstore.New(c, transport)
+	b, err := objectstore.New(config, transport)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,44 +122,44 @@ func (s *seaweed) open(t *testing.T, endpoint, bucket string, change func(*objec
 // TestSeaweedFS does with SeaweedFS what the operator and upload pods do: it finds out the checksum, writes objects
 // whole and in parts, has changed ones refused, and deletes.
 func TestSeaweedFS(t *testing.T) {
-	s := newSeaweed(t)
+	seaweed := newSeaweed(t)
 	for name, locked := range map[string]bool{"plain": false, "Object Lock": true} {
 		t.Run(name, func(t *testing.T) {
-			bucket := s.bucket(t, locked)
-			found, err := s.open(t, s.endpoint, bucket, nil).ProbeWrite(t.Context(), "ns/t/.caly-probe")
+			bucket := seaweed.bucket(t, locked)
+			found, err := seaweed.open(t, seaweed.endpoint, bucket, nil).ProbeWrite(t.Context(), "ns/t/.caly-probe")
 			if err != nil || !found.Checksum.Sent() || (found.Kept != "") != locked {
 				t.Fatalf("found %+v, %v; want a checksum that is verified, and what was written kept: %v", found, err,
 					locked)
 			}
 			t.Logf("checksum %s, kept %q", found.Checksum, found.Kept)
 			use := func(c *objectstore.Config) { c.Checksum = found.Checksum }
-			b := s.open(t, s.endpoint, bucket, use)
+			b := seaweed.open(t, seaweed.endpoint, bucket, use)
 			for _, size := range []int{1, 300_000, objectstore.PartSize + 12345, 2 * objectstore.PartSize} {
 				for _, announced := range []int{size, -1} {
 					roundTrip(t, b, size, announced)
 				}
 			}
-			changing := s3test.NewProxy(t, &s3test.Server{Endpoint: s.endpoint}, func(r *http.Request) s3test.Fault {
+			changing := s3test.NewProxy(t, &s3test.Server{Endpoint: seaweed.endpoint}, func(r *http.Request) s3test.Fault {
 				if r.Method == http.MethodPut {
 					return s3test.Corrupt
 				}
 				return s3test.Pass
 			})
 			for _, size := range []int{1000, objectstore.PartSize + 1} {
-				o := objectstore.Object{Key: "ns/t/changed", Body: bytes.NewReader(make([]byte, size)),
+				object := objectstore.Object{Key: "ns/t/changed", Body: bytes.NewReader(make([]byte, size)),
 					Size: int64(size)}
-				if _, err := s.open(t, changing.URL, bucket, use).Put(t.Context(), o); err == nil {
+				if _, err := seaweed.open(t, changing.URL, bucket, use).Put(t.Context(), object); err == nil {
 					t.Errorf("%d bytes that were changed on their way: no error", size)
 				}
 			}
 			if n, err := b.DeletePrefix(t.Context(), "ns/t/"); err != nil || n == 0 {
 				t.Errorf("%d objects deleted, %v", n, err)
 			}
-			wrong := s.open(t, s.endpoint, bucket, func(c *objectstore.Config) { c.SecretAccessKey = "wrong" })
+			wrong := seaweed.open(t, seaweed.endpoint, bucket, func(c *objectstore.Config) { c.SecretAccessKey = "wrong" })
 			if err := wrong.Probe(t.Context()); objectstore.CauseOf(err).Reason != objectstore.CredentialsRefused {
 				t.Errorf("a wrong secret: %v", err)
 			}
-			none := s.open(t, s.endpoint, "no-such-bucket", nil)
+			none := seaweed.open(t, seaweed.endpoint, "no-such-bucket", nil)
 			if err := none.Probe(t.Context()); objectstore.CauseOf(err).Reason != objectstore.BucketNotFound {
 				t.Errorf("no such bucket: %v", err)
 			}
@@ -178,12 +178,12 @@ func roundTrip(t *testing.T, b *objectstore.Bucket, size, announced int) {
 	if err != nil {
 		t.Fatalf("size %d, announced %d: %v", size, announced, err)
 	}
-	r, err := b.Get(context.Background(), "ns/t/a.mp3")
+	readCloser, err := b.Get(context.Background(), "ns/t/a.mp3")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = r.Close() }()
-	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, data) {
+	defer func() { _ = readCloser.Close() }()
+	if got, err := io.ReadAll(readCloser); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("size %d, announced %d: read back %d bytes, %v", size, announced, len(got), err)
 	}
 	if info, err := b.Stat(t.Context(), "ns/t/a.mp3"); err != nil || info.Meta["Tenant"] != "ns/t" {

@@ -48,11 +48,11 @@ func FromEnvironment(flags *pflag.FlagSet) (err error) {
 func ParseCIDRs(flag string, list []string) ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
 	for _, s := range list {
-		p, err := netip.ParsePrefix(s)
+		prefix, err := netip.ParsePrefix(s)
 		if err != nil {
 			return nil, fmt.Errorf("--%s: %q is not an address range such as 10.1.0.0/16", flag, s)
 		}
-		prefixes = append(prefixes, p)
+		prefixes = append(prefixes, prefix)
 	}
 	return prefixes, nil
 }

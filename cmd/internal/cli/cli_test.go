@@ -31,13 +31,13 @@ type values struct {
 }
 
 func newFlags(v *values) *pflag.FlagSet {
-	f := pflag.NewFlagSet("caly", pflag.ContinueOnError)
-	f.StringVar(&v.Name, "work-namespace", "caly-work", "")
-	f.IntVar(&v.Count, "max-pods", 8, "")
-	f.BoolVar(&v.On, "leader-elect", false, "")
-	f.DurationVar(&v.After, "grace", time.Second, "")
-	f.StringSliceVar(&v.List, "cidrs", nil, "")
-	return f
+	flags := pflag.NewFlagSet("caly", pflag.ContinueOnError)
+	flags.StringVar(&v.Name, "work-namespace", "caly-work", "")
+	flags.IntVar(&v.Count, "max-pods", 8, "")
+	flags.BoolVar(&v.On, "leader-elect", false, "")
+	flags.DurationVar(&v.After, "grace", time.Second, "")
+	flags.StringSliceVar(&v.List, "cidrs", nil, "")
+	return flags
 }
 
 func TestFromEnvironment(t *testing.T) {
@@ -139,11 +139,11 @@ func run(ctx context.Context, cmd *cobra.Command, args ...string) (int, error) {
 
 func writeConfig(t *testing.T, change func(*tenantconfig.Upload)) string {
 	t.Helper()
-	u := tenantconfig.Upload{Version: tenantconfig.Version, ID: "acme/support", KeyTemplate: "{{.RecordingID}}",
+	upload := tenantconfig.Upload{Version: tenantconfig.Version, ID: "acme/support", KeyTemplate: "{{.RecordingID}}",
 		DatabaseURL: secret.Sensitive("postgres://u:topsecret@" + nobody(t) + "/db?sslmode=disable")}
-	u.Bucket, u.Endpoint, u.Region = "b", "http://127.0.0.1:1", "us-east-1"
-	change(&u)
-	data, err := tenantconfig.EncodeUpload(u)
+	upload.Bucket, upload.Endpoint, upload.Region = "b", "http://127.0.0.1:1", "us-east-1"
+	change(&upload)
+	data, err := tenantconfig.EncodeUpload(upload)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,12 +157,12 @@ func writeConfig(t *testing.T, change func(*tenantconfig.Upload)) string {
 // nobody is an address where nobody listens.
 func nobody(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
 }
 
 // TestUploadStatus : 64 where only a person can mend it, 1 where another pod may do better.

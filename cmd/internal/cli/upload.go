@@ -42,23 +42,23 @@ func newUploadCommand(o uploadOptions) *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return runUpload(cmd.Context(), o) },
 	}
 	cmd.SetFlagErrorFunc(UsageError)
-	f := cmd.Flags()
-	f.StringVar(&o.ConfigPath, "config", "/etc/caly/upload/config.json", "file with the tenant's upload config")
-	f.StringVar(&o.Owner, "owner", "", "name of this worker on its leases, unique (default: host name and process id)")
-	f.IntVar(&o.Concurrency, "concurrency", 8, "recordings to move at once")
-	f.DurationVar(&o.IdleExit, "idle-exit", 10*time.Second, "end after so long without work")
-	f.DurationVar(&o.MaxRun, "max-run", 0,
+	flags := cmd.Flags()
+	flags.StringVar(&o.ConfigPath, "config", "/etc/caly/upload/config.json", "file with the tenant's upload config")
+	flags.StringVar(&o.Owner, "owner", "", "name of this worker on its leases, unique (default: host name and process id)")
+	flags.IntVar(&o.Concurrency, "concurrency", 8, "recordings to move at once")
+	flags.DurationVar(&o.IdleExit, "idle-exit", 10*time.Second, "end after so long without work")
+	flags.DurationVar(&o.MaxRun, "max-run", 0,
 		"end after this time, once the recordings in progress are settled (default: unlimited)")
-	f.DurationVar(&o.Drain, "drain", 0,
+	flags.DurationVar(&o.Drain, "drain", 0,
 		"after SIGTERM, go on with the recordings in progress for this time (default: hand them back at once)")
-	f.DurationVar(&o.TransferTimeout, "transfer-timeout", time.Hour,
+	flags.DurationVar(&o.TransferTimeout, "transfer-timeout", time.Hour,
 		"longest time of one recording; the next attempt starts again")
-	f.DurationVar(&o.Lease, "lease", time.Minute, "how long a recording is reserved; renewed at every third of it")
-	f.Int64Var(&o.MaxSize, "max-size", 1<<30, "largest recording in bytes")
-	f.StringSliceVar(&o.cidrs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from")
-	f.BoolVar(&o.AllowHTTP, "allow-http-sources", false, "allow recordings over plain http")
-	o.storage.AddTo(f)
-	f.StringVar(&o.metricsListen, "metrics-listen", "", "address to serve /metrics on (default: none)")
+	flags.DurationVar(&o.Lease, "lease", time.Minute, "how long a recording is reserved; renewed at every third of it")
+	flags.Int64Var(&o.MaxSize, "max-size", 1<<30, "largest recording in bytes")
+	flags.StringSliceVar(&o.cidrs, "allowed-source-cidrs", nil, "private address ranges that recordings may come from")
+	flags.BoolVar(&o.AllowHTTP, "allow-http-sources", false, "allow recordings over plain http")
+	o.storage.AddTo(flags)
+	flags.StringVar(&o.metricsListen, "metrics-listen", "", "address to serve /metrics on (default: none)")
 	return cmd
 }
 
@@ -88,7 +88,7 @@ func runUpload(ctx context.Context, o uploadOptions) error {
 }
 
 func serveUploadMetrics(ctx context.Context, addr string, registry *prometheus.Registry) (stop func(), err error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen for metrics: %w; choose another --metrics-listen", err)
 	}
@@ -98,7 +98,7 @@ func serveUploadMetrics(ctx context.Context, addr string, registry *prometheus.R
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			NewLogger().Error("metrics are not served any more", "error", err)
 		}
 	}()

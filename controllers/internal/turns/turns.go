@@ -45,6 +45,6 @@ func (q *byNamespace) Len() int { return q.requests.Len() }
 
 // Pop returns the next request. It is called only while there is one.
 func (q *byNamespace) Pop() reconcile.Request {
-	r, _ := q.requests.Pop()
-	return r
+	request, _ := q.requests.Pop()
+	return request
 }

@@ -41,8 +41,8 @@ type Tokens struct {
 func (s *Tokens) Check(raw string) (*token.Claims, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c, ok := s.claims[raw]; ok {
-		return c, nil
+	if claims, ok := s.claims[raw]; ok {
+		return claims, nil
 	}
 	return nil, errors.New("no such token")
 }
@@ -77,14 +77,14 @@ type Rig struct {
 
 // New makes a rig. change may change the options before the API is made of them.
 func New(change ...func(*api.Options)) *Rig {
-	r := &Rig{Tenant: NewTenant(), Tokens: &Tokens{}}
-	r.Know(r.Tenant)
-	o := api.Options{Tenants: r.tenants, Tokens: r.Tokens}
+	rig := &Rig{Tenant: NewTenant(), Tokens: &Tokens{}}
+	rig.Know(rig.Tenant)
+	options := api.Options{Tenants: rig.tenants, Tokens: rig.Tokens}
 	for _, f := range change {
-		f(&o)
+		f(&options)
 	}
-	r.API = api.New(o)
-	return r
+	rig.API = api.New(options)
+	return rig
 }
 
 // Know replaces the tenants that are known.
@@ -151,9 +151,9 @@ func (r *Rig) Do(t testing.TB, method, path, bearer string, body any) Answer {
 
 // Send answers a request as it is.
 func (r *Rig) Send(req *http.Request) Answer {
-	w := httptest.NewRecorder()
-	server.Middleware(r.API, quiet).ServeHTTP(w, req)
-	return Answer{Status: w.Code, Header: w.Header(), Body: w.Body.Bytes()}
+	recorder := httptest.NewRecorder()
+	server.Middleware(r.API, quiet).ServeHTTP(recorder, req)
+	return Answer{Status: recorder.Code, Header: recorder.Header(), Body: recorder.Body.Bytes()}
 }
 
 func reader(t testing.TB, body any) io.Reader {

@@ -16,12 +16,12 @@ import (
 // TestUnknownEmailsAreHashedToo holds the hasher's only slot. Every login needs it, so accounts of every kind and
 // unknown emails get the same answer. A login that hashes nothing for an unknown email would be answered, and sooner.
 func TestUnknownEmailsAreHashedToo(t *testing.T) {
-	r := newCast(t)
+	rig := newCast(t)
 	held := password.NewHasher(password.Options{
 		Params: password.Params{Memory: 1024, Time: 6000, Threads: 1}, // a few seconds for each hash
 		Slots:  1, Queue: 1, Wait: time.Millisecond,
 	})
-	r.addPod(t, func(o *account.Options) { o.Hasher = held })
+	rig.addPod(t, func(o *account.Options) { o.Hasher = held })
 	quick := password.NewHasher(password.Options{Params: password.Params{Memory: 64, Time: 1, Threads: 1}})
 	cheap, err := quick.Hash(t.Context(), good)
 	if err != nil {
@@ -39,8 +39,8 @@ func TestUnknownEmailsAreHashedToo(t *testing.T) {
 	})
 	var first seen
 	for i, email := range []string{verified, unknown, unverified, disabled, invited} {
-		login := request{path: "/api/auth/login", body: fields{"email": email, "password": better}, pod: r.pods[2]}
-		got := r.do(t, login).seen()
+		login := request{path: "/api/auth/login", body: fields{"email": email, "password": better}, pod: rig.pods[2]}
+		got := rig.do(t, login).seen()
 		if i == 0 {
 			first = got
 		}
@@ -57,7 +57,7 @@ func TestUnknownEmailsAreHashedToo(t *testing.T) {
 
 // TestWhyALoginFails checks the audit log, which has the reason that no answer has.
 func TestWhyALoginFails(t *testing.T) {
-	r := newCast(t)
+	rig := newCast(t)
 	for email, tc := range map[string]struct {
 		password, want string
 	}{
@@ -67,8 +67,8 @@ func TestWhyALoginFails(t *testing.T) {
 		unverified: {good, "the email is not verified"},
 		invited:    {good, "wrong password"}, // it has none yet
 	} {
-		r.post(t, "login", fields{"email": email, "password": tc.password}).must(t, http.StatusUnauthorized)
-		got := r.text(t, `SELECT string_agg(reason, ', ') FROM audit_log WHERE action = $1 AND subject = $2`,
+		rig.post(t, "login", fields{"email": email, "password": tc.password}).must(t, http.StatusUnauthorized)
+		got := rig.text(t, `SELECT string_agg(reason, ', ') FROM audit_log WHERE action = $1 AND subject = $2`,
 			store.ActionLogin, email)
 		if got != tc.want {
 			t.Errorf("the audit log says of %s: %q, want %q", email, got, tc.want)

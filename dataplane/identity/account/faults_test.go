@@ -90,21 +90,21 @@ func (r *rig) rows(t *testing.T) map[string]string {
 func TestDatabaseGoesMidFlow(t *testing.T) {
 	for name, flow := range flows {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(t)
-			s.exec(t, `CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'terminating connection' USING ERRCODE = '57P01'; END $$`)
-			s.exec(t, `CREATE TRIGGER gone BEFORE INSERT ON audit_log FOR EACH ROW EXECUTE FUNCTION gone()`)
-			before := s.rows(t)
-			a := s.do(t, flow(s))
-			a.want(t, "without the database", http.StatusServiceUnavailable, "database")
-			if a.Header.Get("Retry-After") == "" {
+			stage := newStage(t)
+			stage.exec(t, `CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'terminating connection' USING ERRCODE = '57P01'; END $$`)
+			stage.exec(t, `CREATE TRIGGER gone BEFORE INSERT ON audit_log FOR EACH ROW EXECUTE FUNCTION gone()`)
+			before := stage.rows(t)
+			answer := stage.do(t, flow(stage))
+			answer.want(t, "without the database", http.StatusServiceUnavailable, "database")
+			if answer.Header.Get("Retry-After") == "" {
 				t.Error("no Retry-After")
 			}
-			if d := cmp.Diff(before, s.rows(t)); d != "" {
+			if d := cmp.Diff(before, stage.rows(t)); d != "" {
 				t.Errorf("rows changed (-before +after):\n%s", d)
 			}
-			s.exec(t, `DROP TRIGGER gone ON audit_log`)
-			if a := s.do(t, flow(s)); a.Status >= 300 {
-				t.Errorf("sent again: %d %s", a.Status, a.Body)
+			stage.exec(t, `DROP TRIGGER gone ON audit_log`)
+			if answer := stage.do(t, flow(stage)); answer.Status >= 300 {
+				t.Errorf("sent again: %d %s", answer.Status, answer.Body)
 			}
 		})
 	}
@@ -116,48 +116,48 @@ func TestDatabaseIsAway(t *testing.T) {
 	s.pg.Stop(t)
 	for _, set := range []map[string]func(*stage) request{flows, silent} {
 		for name, flow := range set {
-			a := s.do(t, flow(s))
-			a.want(t, name, http.StatusServiceUnavailable, "database")
-			if strings.Contains(string(a.Body), "PostgreSQL says") || strings.Contains(string(a.Body), "127.0.0.1") {
-				t.Errorf("%s tells of the inside: %s", name, a.Body)
+			answer := s.do(t, flow(s))
+			answer.want(t, name, http.StatusServiceUnavailable, "database")
+			if strings.Contains(string(answer.Body), "PostgreSQL says") || strings.Contains(string(answer.Body), "127.0.0.1") {
+				t.Errorf("%s tells of the inside: %s", name, answer.Body)
 			}
 		}
 	}
 	s.pg.Start(t)
 	for name, flow := range silent {
-		if a := s.do(t, flow(s)); a.Status >= 300 {
-			t.Errorf("%s, with the database back: %d %s", name, a.Status, a.Body)
+		if answer := s.do(t, flow(s)); answer.Status >= 300 {
+			t.Errorf("%s, with the database back: %d %s", name, answer.Status, answer.Body)
 		}
 	}
 }
 
 // TestNoKeysYet : a pod without its keyring takes nothing on, and changes nothing.
 func TestNoKeysYet(t *testing.T) {
-	s := newStage(t)
-	s.addPod(t, func(o *account.Options) { o.Ring = func() *keyring.Ring { return nil } })
-	before := s.rows(t)
+	stage := newStage(t)
+	stage.addPod(t, func(o *account.Options) { o.Ring = func() *keyring.Ring { return nil } })
+	before := stage.rows(t)
 	for _, name := range []string{"register", "verify-email", "forgot-password", "login", "reset-password"} {
-		q := flows[name](s)
-		q.pod = s.pods[2]
-		a := s.do(t, q)
-		a.want(t, name, http.StatusServiceUnavailable, "unavailable")
-		if a.Header.Get("Retry-After") == "" {
+		request := flows[name](stage)
+		request.pod = stage.pods[2]
+		answer := stage.do(t, request)
+		answer.want(t, name, http.StatusServiceUnavailable, "unavailable")
+		if answer.Header.Get("Retry-After") == "" {
 			t.Errorf("%s: no Retry-After", name)
 		}
 	}
-	q := silent["refresh"](s)
-	q.pod = s.pods[2]
-	s.do(t, q).want(t, "refresh", http.StatusServiceUnavailable, "unavailable")
-	if d := cmp.Diff(before, s.rows(t)); d != "" {
+	request := silent["refresh"](stage)
+	request.pod = stage.pods[2]
+	stage.do(t, request).want(t, "refresh", http.StatusServiceUnavailable, "unavailable")
+	if d := cmp.Diff(before, stage.rows(t)); d != "" {
 		t.Errorf("rows changed (-before +after):\n%s", d)
 	}
 }
 
 // TestTooManyHashes : what the hasher cannot take on is refused, and nothing is counted as a wrong password.
 func TestTooManyHashes(t *testing.T) {
-	s := newStage(t)
+	stage := newStage(t)
 	slow := password.NewHasher(password.Options{Params: password.Params{Memory: 64 << 10, Time: 8, Threads: 1}, Slots: 1, Queue: 1, Wait: time.Millisecond})
-	s.addPod(t, func(o *account.Options) { o.Hasher = slow })
+	stage.addPod(t, func(o *account.Options) { o.Hasher = slow })
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for range 3 { // keep its slot taken
@@ -169,16 +169,16 @@ func TestTooManyHashes(t *testing.T) {
 	}
 	soon.Holds(t, "somebody waits", func() bool { return slow.Waiting() > 0 })
 	for _, name := range []string{"login", "register", "reset-password", "change-password"} {
-		q := flows[name](s)
-		q.pod = s.pods[2]
+		request := flows[name](stage)
+		request.pod = stage.pods[2]
 		soon.Holds(t, name+" is refused", func() bool {
-			a := s.do(t, q)
-			return a.Status == http.StatusServiceUnavailable && a.Code() == "unavailable" && a.Header.Get("Retry-After") != ""
+			answer := stage.do(t, request)
+			return answer.Status == http.StatusServiceUnavailable && answer.Code() == "unavailable" && answer.Header.Get("Retry-After") != ""
 		})
 	}
 	cancel()
 	wg.Wait()
-	if got := s.text(t, `SELECT count(*) FROM audit_log WHERE reason = 'wrong password'`); got != "0" {
+	if got := stage.text(t, `SELECT count(*) FROM audit_log WHERE reason = 'wrong password'`); got != "0" {
 		t.Errorf("%s wrong passwords in the audit log", got)
 	}
 }
@@ -209,12 +209,12 @@ func TestOnceUnderConcurrency(t *testing.T) {
 				q := once(s, i)
 				q.pod = s.pods[i%2]
 				wg.Go(func() {
-					a := s.do(t, q)
+					answer := s.do(t, q)
 					mu.Lock()
 					defer mu.Unlock()
-					got[a.Status < 300]++
-					if a.Status >= 500 {
-						t.Errorf("%d %s", a.Status, a.Body)
+					got[answer.Status < 300]++
+					if answer.Status >= 500 {
+						t.Errorf("%d %s", answer.Status, answer.Body)
 					}
 				})
 			}
@@ -228,30 +228,30 @@ func TestOnceUnderConcurrency(t *testing.T) {
 
 // TestRegisterAtOnce : of many who register one email at once there is one account, and every answer is the same.
 func TestRegisterAtOnce(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	var wg sync.WaitGroup
 	for i := range 12 {
 		wg.Go(func() {
-			q := auth("register", fields{"email": jane, "password": fmt.Sprint(good, " ", i)})
-			q.pod = r.pods[i%2]
-			if a := r.do(t, q); a.Status != http.StatusAccepted {
-				t.Errorf("%d %s", a.Status, a.Body)
+			request := auth("register", fields{"email": jane, "password": fmt.Sprint(good, " ", i)})
+			request.pod = rig.pods[i%2]
+			if answer := rig.do(t, request); answer.Status != http.StatusAccepted {
+				t.Errorf("%d %s", answer.Status, answer.Body)
 			}
 		})
 	}
 	wg.Wait()
-	if got := r.text(t, `SELECT count(*) FROM users`); got != "1" {
+	if got := rig.text(t, `SELECT count(*) FROM users`); got != "1" {
 		t.Errorf("%s accounts", got)
 	}
 	// The last code that was written is the one that verifies, whichever mail it is in, with the password that was written with it.
 	verified := 0
-	for _, m := range r.mails(t, jane) {
+	for _, m := range rig.mails(t, jane) {
 		for i := range 12 {
 			q := fields{"email": jane, "code": m.Data.Code.Reveal(), "password": fmt.Sprint(good, " ", i)}
-			if r.post(t, "verify-email", q).Status == 200 {
+			if rig.post(t, "verify-email", q).Status == 200 {
 				verified++
 			}
-			r.exec(t, `UPDATE email_codes SET attempts = 0`)
+			rig.exec(t, `UPDATE email_codes SET attempts = 0`)
 		}
 	}
 	if verified != 1 {
@@ -338,17 +338,17 @@ func TestLimits(t *testing.T) {
 				return q
 			}
 			for i := range most {
-				if a := s.do(t, ask(i)); a.Status == http.StatusTooManyRequests {
+				if answer := s.do(t, ask(i)); answer.Status == http.StatusTooManyRequests {
 					t.Fatalf("the limit is %d, and try %d is refused", most, i+1)
 				}
 			}
-			a := s.do(t, ask(most))
-			a.want(t, "beyond the limit", http.StatusTooManyRequests, "rate_limited")
-			if h := a.Header; h.Get("Retry-After") == "" || !strings.Contains(h.Get("RateLimit-Policy"), `"`+tc.limit+`";q=3;w=3600`) || h.Get("RateLimit") == "" {
-				t.Errorf("headers %v", h)
+			answer := s.do(t, ask(most))
+			answer.want(t, "beyond the limit", http.StatusTooManyRequests, "rate_limited")
+			if header := answer.Header; header.Get("Retry-After") == "" || !strings.Contains(header.Get("RateLimit-Policy"), `"`+tc.limit+`";q=3;w=3600`) || header.Get("RateLimit") == "" {
+				t.Errorf("headers %v", header)
 			}
-			if a := s.do(t, tc.other(s)); a.Status == http.StatusTooManyRequests {
-				t.Errorf("another key is refused: %s", a.Body)
+			if answer := s.do(t, tc.other(s)); answer.Status == http.StatusTooManyRequests {
+				t.Errorf("another key is refused: %s", answer.Body)
 			}
 		})
 	}
@@ -361,31 +361,31 @@ func from(address string, q request) request {
 
 // TestBlockedCostsNoDatabase : who is known to be over a limit is refused although the database is gone, and nothing is hashed.
 func TestBlockedCostsNoDatabase(t *testing.T) {
-	s := newStage(t)
-	s.acme.Auth.Limits["loginFailures"] = tenantconfig.Limit{Requests: 1, Window: time.Hour}
+	stage := newStage(t)
+	stage.acme.Auth.Limits["loginFailures"] = tenantconfig.Limit{Requests: 1, Window: time.Hour}
 	wrong := auth("login", fields{"email": unknown, "password": better})
-	for _, wrong.pod = range s.pods { // each learns of it
-		s.do(t, wrong)
-		s.do(t, wrong).want(t, "over the limit", 429, "rate_limited")
+	for _, wrong.pod = range stage.pods { // each learns of it
+		stage.do(t, wrong)
+		stage.do(t, wrong).want(t, "over the limit", 429, "rate_limited")
 	}
-	s.pg.Stop(t)
-	defer s.pg.Start(t)
-	for _, wrong.pod = range s.pods {
-		s.do(t, wrong).want(t, "over the limit, without the database", 429, "rate_limited")
+	stage.pg.Stop(t)
+	defer stage.pg.Start(t)
+	for _, wrong.pod = range stage.pods {
+		stage.do(t, wrong).want(t, "over the limit, without the database", 429, "rate_limited")
 	}
 }
 
 // TestEndedOnTheOtherPod : what one pod ends, the other's hands are off soon, though nobody told it but the database.
 func TestEndedOnTheOtherPod(t *testing.T) {
-	s := newStage(t)
-	if _, err := s.oper.RevokeUser(t.Context(), acme, s.tk.User.ID, nil, store.Origin{}); err != nil {
+	stage := newStage(t)
+	if _, err := stage.oper.RevokeUser(t.Context(), acme, stage.tk.User.ID, nil, store.Origin{}); err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range s.pods {
+	for _, p := range stage.pods {
 		soon.Holds(t, "access ends", func() bool {
-			q := silent["me"](s)
-			q.pod = p
-			return s.do(t, q).Status == 401
+			request := silent["me"](stage)
+			request.pod = p
+			return stage.do(t, request).Status == 401
 		})
 	}
 }

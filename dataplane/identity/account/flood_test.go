@@ -15,42 +15,42 @@ import (
 // TestLoginsOfOneAddress : logins beyond an address's share of the hasher are refused before they cost the database anything, and leave room for
 // those of other addresses.
 func TestLoginsOfOneAddress(t *testing.T) {
-	s := newStage(t)
+	stage := newStage(t)
 	hasher := password.NewHasher(password.Options{Params: password.Params{Memory: 64, Time: 1, Threads: 1}, Slots: 1, Queue: 7, Wait: 30 * time.Second})
-	s.addPod(t, func(o *account.Options) { o.Hasher = hasher })
+	stage.addPod(t, func(o *account.Options) { o.Hasher = hasher })
 	slow := password.NewHasher(password.Options{Slots: 1})
 	stored, err := slow.Hash(t.Context(), good)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.exec(t, `UPDATE users SET password_hash = '`+stored+`' WHERE email = '`+jane+`'`)
+	stage.exec(t, `UPDATE users SET password_hash = '`+stored+`' WHERE email = '`+jane+`'`)
 	wrong := auth("login", fields{"email": jane, "password": better})
-	wrong.pod = s.pods[2]
+	wrong.pod = stage.pods[2]
 	// One at a time hashes jane's, which takes long; so many of an address keep its share taken.
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
 	for i := range 8 {
-		q := wrong
+		request := wrong
 		if i > 0 {
-			q = auth("login", fields{"email": fmt.Sprintf("nobody%d@acme.example", i), "password": better})
-			q.pod = wrong.pod
+			request = auth("login", fields{"email": fmt.Sprintf("nobody%d@acme.example", i), "password": better})
+			request.pod = wrong.pod
 		}
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				s.do(t, q)
+				stage.do(t, request)
 			}
 		})
 	}
 	soon.Holds(t, "the address has its share", func() bool {
-		before := s.text(t, `SELECT count(*) FROM rate_limits`)
+		before := stage.text(t, `SELECT count(*) FROM rate_limits`)
 		other := auth("login", fields{"email": unknown, "password": better})
-		other.pod = s.pods[2]
-		a := s.do(t, other)
-		return a.Status == http.StatusServiceUnavailable && a.Header.Get("Retry-After") != "" && s.text(t, `SELECT count(*) FROM rate_limits`) == before
+		other.pod = stage.pods[2]
+		answer := stage.do(t, other)
+		return answer.Status == http.StatusServiceUnavailable && answer.Header.Get("Retry-After") != "" && stage.text(t, `SELECT count(*) FROM rate_limits`) == before
 	})
-	q := from("198.51.100.1", auth("login", fields{"email": jane, "password": good}))
-	q.pod = s.pods[2]
-	s.do(t, q).want(t, "from elsewhere", http.StatusOK, "")
+	request := from("198.51.100.1", auth("login", fields{"email": jane, "password": good}))
+	request.pod = stage.pods[2]
+	stage.do(t, request).want(t, "from elsewhere", http.StatusOK, "")
 }

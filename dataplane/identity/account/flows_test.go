@@ -15,35 +15,35 @@ import (
 
 // TestLife goes from registration to logout, each request to another pod than the last.
 func TestLife(t *testing.T) {
-	r := newRig(t)
-	r.post(t, "register", fields{"email": " Jane@ACME.example ", "password": good}).must(t, http.StatusAccepted)
-	r.post(t, "login", fields{"email": jane, "password": good}).want(t, "before the email is verified", 401, "authentication")
-	code := r.mail(t, jane, mail.VerifyEmail).Data.Code.Reveal()
-	r.post(t, "verify-email", fields{"email": jane, "code": code}).must(t, http.StatusOK)
-	first := r.login(t, "JANE@acme.example", good)
+	rig := newRig(t)
+	rig.post(t, "register", fields{"email": " Jane@ACME.example ", "password": good}).must(t, http.StatusAccepted)
+	rig.post(t, "login", fields{"email": jane, "password": good}).want(t, "before the email is verified", 401, "authentication")
+	code := rig.mail(t, jane, mail.VerifyEmail).Data.Code.Reveal()
+	rig.post(t, "verify-email", fields{"email": jane, "code": code}).must(t, http.StatusOK)
+	first := rig.login(t, "JANE@acme.example", good)
 	if first.TokenType != "Bearer" || first.ExpiresIn != 900 || first.User.Email != jane || first.User.Role != store.RoleViewer {
 		t.Errorf("login answered %+v", first.User)
 	}
-	second := r.refresh(t, first.RefreshToken).tokens(t)
+	second := rig.refresh(t, first.RefreshToken).tokens(t)
 	if second.RefreshToken == first.RefreshToken || second.AccessToken == first.AccessToken {
 		t.Error("the refresh gave an old token")
 	}
 	var me struct{ ID, Email, Role, Tenant, SessionID string }
-	r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: second.AccessToken}).must(t, 200).JSON(t, &me)
+	rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: second.AccessToken}).must(t, 200).JSON(t, &me)
 	if me.ID != first.User.ID || me.Email != jane || me.Tenant != acme || me.SessionID == "" {
 		t.Errorf("me answered %+v", me)
 	}
-	r.do(t, request{path: "/api/auth/logout", bearer: second.AccessToken, pod: r.pods[0]}).must(t, http.StatusNoContent)
-	r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: second.AccessToken, pod: r.pods[0]}).want(t, "after logout, same pod", 401, "invalid_token")
+	rig.do(t, request{path: "/api/auth/logout", bearer: second.AccessToken, pod: rig.pods[0]}).must(t, http.StatusNoContent)
+	rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: second.AccessToken, pod: rig.pods[0]}).want(t, "after logout, same pod", 401, "invalid_token")
 	soon.Holds(t, "the other pod sees the logout", func() bool {
-		return r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: second.AccessToken, pod: r.pods[1]}).Status == 401
+		return rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: second.AccessToken, pod: rig.pods[1]}).Status == 401
 	})
-	r.refresh(t, second.RefreshToken).want(t, "refresh after logout", 401, "invalid_token")
-	got := r.text(t, `SELECT string_agg(action || '/' || outcome, ' ' ORDER BY id) FROM audit_log`)
+	rig.refresh(t, second.RefreshToken).want(t, "refresh after logout", 401, "invalid_token")
+	got := rig.text(t, `SELECT string_agg(action || '/' || outcome, ' ' ORDER BY id) FROM audit_log`)
 	if want := "register/success login/failure verify_email/success login/success logout/success"; got != want {
 		t.Errorf("the audit log has %q, want %q", got, want)
 	}
-	r.noSecrets(t, good, code, first.AccessToken, first.RefreshToken, second.AccessToken, second.RefreshToken)
+	rig.noSecrets(t, good, code, first.AccessToken, first.RefreshToken, second.AccessToken, second.RefreshToken)
 }
 
 // noSecrets looks for secrets in the log, the audit log and the rows that are not sealed.
@@ -62,11 +62,11 @@ func (r *rig) noSecrets(t *testing.T, secrets ...string) {
 }
 
 func TestSessions(t *testing.T) {
-	r := newRig(t)
-	r.user(t, acme, jane, store.RoleAgent)
-	r.user(t, acme, "joe@acme.example", store.RoleAgent)
-	mine, other, joes := r.login(t, jane, good), r.login(t, jane, good), r.login(t, "joe@acme.example", good)
-	list := r.sessions(t, mine.AccessToken)
+	rig := newRig(t)
+	rig.user(t, acme, jane, store.RoleAgent)
+	rig.user(t, acme, "joe@acme.example", store.RoleAgent)
+	mine, other, joes := rig.login(t, jane, good), rig.login(t, jane, good), rig.login(t, "joe@acme.example", good)
+	list := rig.sessions(t, mine.AccessToken)
 	if len(list) != 2 || list[0].Current == list[1].Current || list[0].Device != "test/1.0" || list[0].Address != home {
 		t.Fatalf("sessions %+v", list)
 	}
@@ -75,21 +75,21 @@ func TestSessions(t *testing.T) {
 		otherID = list[1].ID
 	}
 	end := func(id, bearer string) answer {
-		return r.do(t, request{method: http.MethodDelete, path: "/api/auth/sessions/" + id, bearer: bearer})
+		return rig.do(t, request{method: http.MethodDelete, path: "/api/auth/sessions/" + id, bearer: bearer})
 	}
 	end(otherID, joes.AccessToken).want(t, "somebody else's", 404, "not_found")
 	end("00000000-0000-4000-8000-000000000000", mine.AccessToken).want(t, "nobody's", 404, "not_found")
 	end("me", mine.AccessToken).want(t, "no id", 404, "not_found")
 	end(otherID, mine.AccessToken).must(t, http.StatusNoContent)
 	end(otherID, mine.AccessToken).want(t, "once more", 404, "not_found")
-	r.refresh(t, other.RefreshToken).want(t, "its refresh", 401, "invalid_token")
+	rig.refresh(t, other.RefreshToken).want(t, "its refresh", 401, "invalid_token")
 	soon.Holds(t, "its access ends", func() bool {
-		return r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: other.AccessToken}).Status == 401
+		return rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: other.AccessToken}).Status == 401
 	})
-	if list := r.sessions(t, mine.AccessToken); len(list) != 1 || !list[0].Current {
+	if list := rig.sessions(t, mine.AccessToken); len(list) != 1 || !list[0].Current {
 		t.Errorf("what is left: %+v", list)
 	}
-	r.refresh(t, joes.RefreshToken).must(t, 200)
+	rig.refresh(t, joes.RefreshToken).must(t, 200)
 }
 
 func (r *rig) sessions(t *testing.T, bearer string) []account.Session {
@@ -100,28 +100,28 @@ func (r *rig) sessions(t *testing.T, bearer string) []account.Session {
 }
 
 func TestLogoutAll(t *testing.T) {
-	r := newRig(t)
-	r.user(t, acme, jane, store.RoleAgent)
-	a, b := r.login(t, jane, good), r.login(t, jane, good)
-	r.do(t, request{path: "/api/auth/logout-all", bearer: a.AccessToken}).must(t, http.StatusNoContent)
+	rig := newRig(t)
+	rig.user(t, acme, jane, store.RoleAgent)
+	a, b := rig.login(t, jane, good), rig.login(t, jane, good)
+	rig.do(t, request{path: "/api/auth/logout-all", bearer: a.AccessToken}).must(t, http.StatusNoContent)
 	for name, tk := range map[string]tokens{"this": a, "the other": b} {
-		r.refresh(t, tk.RefreshToken).want(t, name+" session's refresh", 401, "invalid_token")
+		rig.refresh(t, tk.RefreshToken).want(t, name+" session's refresh", 401, "invalid_token")
 		soon.Holds(t, name+" session's access ends", func() bool {
-			return r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: tk.AccessToken}).Status == 401
+			return rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: tk.AccessToken}).Status == 401
 		})
 	}
-	again := r.login(t, jane, good) // at once: what was revoked is older
-	r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: again.AccessToken}).must(t, 200)
+	again := rig.login(t, jane, good) // at once: what was revoked is older
+	rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: again.AccessToken}).must(t, 200)
 }
 
 func TestReset(t *testing.T) {
-	r := newRig(t)
-	r.user(t, acme, jane, store.RoleAgent)
-	before := r.login(t, jane, good)
-	r.post(t, "forgot-password", fields{"email": jane}).must(t, http.StatusAccepted)
-	raw := r.mail(t, jane, mail.ResetPassword).Data.Code.Reveal()
+	rig := newRig(t)
+	rig.user(t, acme, jane, store.RoleAgent)
+	before := rig.login(t, jane, good)
+	rig.post(t, "forgot-password", fields{"email": jane}).must(t, http.StatusAccepted)
+	raw := rig.mail(t, jane, mail.ResetPassword).Data.Code.Reveal()
 	reset := func(token, pw string) answer {
-		return r.post(t, "reset-password", fields{"token": token, "password": pw})
+		return rig.post(t, "reset-password", fields{"token": token, "password": pw})
 	}
 	refused := reset(raw, weak)
 	refused.want(t, "a weak password", 400, "validation")
@@ -129,153 +129,153 @@ func TestReset(t *testing.T) {
 		t.Errorf("the field is not named: %s", refused.Body)
 	}
 	reset("x"+raw, better).want(t, "another token", 400, "validation")
-	r.do(t, request{path: "/api/auth/reset-password", tenant: globex, body: fields{"token": raw, "password": better}}).want(t, "another tenant", 400, "validation")
+	rig.do(t, request{path: "/api/auth/reset-password", tenant: globex, body: fields{"token": raw, "password": better}}).want(t, "another tenant", 400, "validation")
 	reset(raw, better).must(t, http.StatusNoContent)
 	reset(raw, good).want(t, "used twice", 400, "validation")
-	r.mail(t, jane, mail.PasswordChanged)
-	r.refresh(t, before.RefreshToken).want(t, "the old session's refresh", 401, "invalid_token")
+	rig.mail(t, jane, mail.PasswordChanged)
+	rig.refresh(t, before.RefreshToken).want(t, "the old session's refresh", 401, "invalid_token")
 	soon.Holds(t, "the old access ends", func() bool {
-		return r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: before.AccessToken}).Status == 401
+		return rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: before.AccessToken}).Status == 401
 	})
-	r.post(t, "login", fields{"email": jane, "password": good}).want(t, "the old password", 401, "authentication")
-	after := r.login(t, jane, better) // at once: what was revoked is older
-	r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: after.AccessToken}).must(t, 200)
-	r.noSecrets(t, good, better, raw, after.RefreshToken)
+	rig.post(t, "login", fields{"email": jane, "password": good}).want(t, "the old password", 401, "authentication")
+	after := rig.login(t, jane, better) // at once: what was revoked is older
+	rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: after.AccessToken}).must(t, 200)
+	rig.noSecrets(t, good, better, raw, after.RefreshToken)
 }
 
 // TestResetLink : where the tenant has a host of its own, the mail has a link there.
 func TestResetLink(t *testing.T) {
-	r := newRig(t)
-	r.acme.Auth.Hosts = []string{"voice.acme.example", "other.acme.example"}
-	r.user(t, acme, jane, store.RoleAgent)
-	r.post(t, "forgot-password", fields{"email": jane}).must(t, http.StatusAccepted)
-	m := r.mail(t, jane, mail.ResetPassword)
-	raw, ok := strings.CutPrefix(m.Data.Link.Reveal(), "https://voice.acme.example/reset-password?token=")
-	if !ok || m.Data.Code != "" || m.Data.Service != "voice.acme.example" {
-		t.Fatalf("the mail's link is %q", m.Data.Link.Reveal())
+	rig := newRig(t)
+	rig.acme.Auth.Hosts = []string{"voice.acme.example", "other.acme.example"}
+	rig.user(t, acme, jane, store.RoleAgent)
+	rig.post(t, "forgot-password", fields{"email": jane}).must(t, http.StatusAccepted)
+	message := rig.mail(t, jane, mail.ResetPassword)
+	raw, ok := strings.CutPrefix(message.Data.Link.Reveal(), "https://voice.acme.example/reset-password?token=")
+	if !ok || message.Data.Code != "" || message.Data.Service != "voice.acme.example" {
+		t.Fatalf("the mail's link is %q", message.Data.Link.Reveal())
 	}
-	r.post(t, "reset-password", fields{"token": raw, "password": better}).must(t, http.StatusNoContent)
+	rig.post(t, "reset-password", fields{"token": raw, "password": better}).must(t, http.StatusNoContent)
 }
 
 func TestChangePassword(t *testing.T) {
-	r := newRig(t)
-	r.user(t, acme, jane, store.RoleAgent)
-	mine, other := r.login(t, jane, good), r.login(t, jane, good)
+	rig := newRig(t)
+	rig.user(t, acme, jane, store.RoleAgent)
+	mine, other := rig.login(t, jane, good), rig.login(t, jane, good)
 	change := func(current, pw string) answer {
-		return r.do(t, request{path: "/api/auth/change-password", bearer: mine.AccessToken, body: fields{"currentPassword": current, "newPassword": pw}})
+		return rig.do(t, request{path: "/api/auth/change-password", bearer: mine.AccessToken, body: fields{"currentPassword": current, "newPassword": pw}})
 	}
 	change(better, better).want(t, "a wrong current password", 400, "validation")
 	change(good, weak).want(t, "a weak new password", 400, "validation")
 	change(good, better).must(t, http.StatusNoContent)
 	change(good, "eleven yellow medlars").want(t, "the one before", 400, "validation")
-	r.mail(t, jane, mail.PasswordChanged)
-	r.refresh(t, other.RefreshToken).want(t, "the other session", 401, "invalid_token")
-	r.refresh(t, mine.RefreshToken).must(t, 200)
-	r.login(t, jane, better)
-	if got := r.text(t, `SELECT count(*) FROM audit_log WHERE action = 'password_changed' AND outcome = 'failure'`); got != "2" {
+	rig.mail(t, jane, mail.PasswordChanged)
+	rig.refresh(t, other.RefreshToken).want(t, "the other session", 401, "invalid_token")
+	rig.refresh(t, mine.RefreshToken).must(t, 200)
+	rig.login(t, jane, better)
+	if got := rig.text(t, `SELECT count(*) FROM audit_log WHERE action = 'password_changed' AND outcome = 'failure'`); got != "2" {
 		t.Errorf("%s failures in the audit log, want 2", got)
 	}
 }
 
 func TestInvitation(t *testing.T) {
-	r := newRig(t)
-	r.acme.Auth.OpenRegistration = false
-	u, err := r.pods[0].svc.Invite(t.Context(), r.acme, " Jane@acme.example", store.RoleAdmin)
-	if err != nil || !u.Invited || u.Email != jane || u.Role != store.RoleAdmin {
-		t.Fatalf("%+v, %v", u, err)
+	rig := newRig(t)
+	rig.acme.Auth.OpenRegistration = false
+	user, err := rig.pods[0].svc.Invite(t.Context(), rig.acme, " Jane@acme.example", store.RoleAdmin)
+	if err != nil || !user.Invited || user.Email != jane || user.Role != store.RoleAdmin {
+		t.Fatalf("%+v, %v", user, err)
 	}
-	if _, err := r.pods[1].svc.Invite(t.Context(), r.acme, jane, store.RoleViewer); err == nil || !strings.HasPrefix(err.Error(), "conflict") {
+	if _, err := rig.pods[1].svc.Invite(t.Context(), rig.acme, jane, store.RoleViewer); err == nil || !strings.HasPrefix(err.Error(), "conflict") {
 		t.Errorf("invited twice: %v", err)
 	}
-	r.post(t, "login", fields{"email": jane, "password": ""}).want(t, "no password", 401, "authentication")
-	raw := r.mail(t, jane, mail.Invitation).Data.Code.Reveal()
-	r.post(t, "reset-password", fields{"token": raw, "password": good}).must(t, http.StatusNoContent)
-	if tk := r.login(t, jane, good); tk.User.Role != store.RoleAdmin {
+	rig.post(t, "login", fields{"email": jane, "password": ""}).want(t, "no password", 401, "authentication")
+	raw := rig.mail(t, jane, mail.Invitation).Data.Code.Reveal()
+	rig.post(t, "reset-password", fields{"token": raw, "password": good}).must(t, http.StatusNoContent)
+	if tk := rig.login(t, jane, good); tk.User.Role != store.RoleAdmin {
 		t.Errorf("role %s", tk.User.Role)
 	}
 }
 
 // TestLoginUpgradesParameters : a hash of other parameters is made anew, and goes on being the password's.
 func TestLoginUpgradesParameters(t *testing.T) {
-	r := newRig(t)
-	id := r.user(t, acme, jane, store.RoleAgent)
+	rig := newRig(t)
+	id := rig.user(t, acme, jane, store.RoleAgent)
 	const old = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc" // of "password"
-	r.exec(t, `UPDATE users SET password_hash = $1`, old)
-	r.post(t, "login", fields{"email": jane, "password": "Password"}).want(t, "a wrong one", 401, "authentication")
-	if got := r.text(t, `SELECT password_hash FROM users WHERE id = $1`, id); got != old {
+	rig.exec(t, `UPDATE users SET password_hash = $1`, old)
+	rig.post(t, "login", fields{"email": jane, "password": "Password"}).want(t, "a wrong one", 401, "authentication")
+	if got := rig.text(t, `SELECT password_hash FROM users WHERE id = $1`, id); got != old {
 		t.Errorf("a wrong password changed the hash to %s", got)
 	}
-	r.login(t, jane, "password")
-	if got := r.text(t, `SELECT password_hash FROM users WHERE id = $1`, id); !strings.HasPrefix(got, "$argon2id$v=19$m=64,t=1,p=1$") {
+	rig.login(t, jane, "password")
+	if got := rig.text(t, `SELECT password_hash FROM users WHERE id = $1`, id); !strings.HasPrefix(got, "$argon2id$v=19$m=64,t=1,p=1$") {
 		t.Errorf("the hash is %s", got)
 	}
-	r.login(t, jane, "password")
+	rig.login(t, jane, "password")
 }
 
 // TestAccountsOfTwoTenants : one email, two accounts, and nothing of one is of use with the other.
 func TestAccountsOfTwoTenants(t *testing.T) {
-	r := newRig(t)
-	r.user(t, acme, jane, store.RoleAdmin)
-	here := r.login(t, jane, good)
+	rig := newRig(t)
+	rig.user(t, acme, jane, store.RoleAdmin)
+	here := rig.login(t, jane, good)
 	there := func(path, bearer string, body fields) answer {
-		return r.do(t, request{path: "/api/auth/" + path, tenant: globex, bearer: bearer, body: body})
+		return rig.do(t, request{path: "/api/auth/" + path, tenant: globex, bearer: bearer, body: body})
 	}
 	there("login", "", fields{"email": jane, "password": good}).want(t, "login", 401, "authentication")
 	there("refresh", "", fields{"refreshToken": here.RefreshToken}).want(t, "refresh", 401, "invalid_token")
 	there("logout", here.AccessToken, nil).want(t, "access", 401, "invalid_token")
-	r.post(t, "refresh", fields{"refreshToken": here.RefreshToken}).must(t, 200) // it was not ended by that
-	r.user(t, globex, jane, store.RoleViewer)
+	rig.post(t, "refresh", fields{"refreshToken": here.RefreshToken}).must(t, 200) // it was not ended by that
+	rig.user(t, globex, jane, store.RoleViewer)
 	other := there("login", "", fields{"email": jane, "password": good}).tokens(t)
 	if other.User.ID == here.User.ID {
 		t.Error("both tenants have one account")
 	}
 	there("register", "", fields{"email": "new@acme.example", "password": good}).must(t, http.StatusAccepted)
-	code := r.mail(t, "new@acme.example", mail.VerifyEmail).Data.Code.Reveal()
-	r.post(t, "verify-email", fields{"email": "new@acme.example", "code": code}).want(t, "a code", 400, "validation")
+	code := rig.mail(t, "new@acme.example", mail.VerifyEmail).Data.Code.Reveal()
+	rig.post(t, "verify-email", fields{"email": "new@acme.example", "code": code}).want(t, "a code", 400, "validation")
 	there("verify-email", "", fields{"email": "new@acme.example", "code": code}).must(t, 200)
 }
 
 func TestSuspendedTenant(t *testing.T) {
-	r := newRig(t)
-	r.user(t, acme, jane, store.RoleAgent)
-	tk := r.login(t, jane, good)
-	r.acme.Suspended = true
-	r.post(t, "login", fields{"email": jane, "password": good}).want(t, "login", 403, "forbidden")
-	r.refresh(t, tk.RefreshToken).want(t, "refresh", 403, "forbidden")
-	r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: tk.AccessToken}).want(t, "access", 401, "invalid_token")
-	r.acme.Suspended = false
-	r.refresh(t, tk.RefreshToken).must(t, 200)
+	rig := newRig(t)
+	rig.user(t, acme, jane, store.RoleAgent)
+	tk := rig.login(t, jane, good)
+	rig.acme.Suspended = true
+	rig.post(t, "login", fields{"email": jane, "password": good}).want(t, "login", 403, "forbidden")
+	rig.refresh(t, tk.RefreshToken).want(t, "refresh", 403, "forbidden")
+	rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: tk.AccessToken}).want(t, "access", 401, "invalid_token")
+	rig.acme.Suspended = false
+	rig.refresh(t, tk.RefreshToken).must(t, 200)
 }
 
 func TestDisabledUser(t *testing.T) {
-	r := newRig(t)
-	id := r.user(t, acme, jane, store.RoleAgent)
-	tk := r.login(t, jane, good)
-	if _, err := r.oper.SetUserDisabled(t.Context(), acme, store.AccessChange{
+	rig := newRig(t)
+	id := rig.user(t, acme, jane, store.RoleAgent)
+	tk := rig.login(t, jane, good)
+	if _, err := rig.oper.SetUserDisabled(t.Context(), acme, store.AccessChange{
 		UserID:   id,
 		Disabled: true,
 	}, store.Origin{}); err != nil {
 		t.Fatal(err)
 	}
-	r.refresh(t, tk.RefreshToken).want(t, "refresh", 401, "invalid_token")
-	r.post(t, "login", fields{"email": jane, "password": good}).want(t, "login", 401, "authentication")
+	rig.refresh(t, tk.RefreshToken).want(t, "refresh", 401, "invalid_token")
+	rig.post(t, "login", fields{"email": jane, "password": good}).want(t, "login", 401, "authentication")
 	soon.Holds(t, "access ends", func() bool {
-		return r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: tk.AccessToken}).Status == 401
+		return rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: tk.AccessToken}).Status == 401
 	})
-	if _, err := r.oper.SetUserDisabled(t.Context(), acme, store.AccessChange{UserID: id}, store.Origin{}); err != nil {
+	if _, err := rig.oper.SetUserDisabled(t.Context(), acme, store.AccessChange{UserID: id}, store.Origin{}); err != nil {
 		t.Fatal(err)
 	}
-	r.refresh(t, tk.RefreshToken).want(t, "the old session, enabled again", 401, "invalid_token")
-	r.login(t, jane, good)
+	rig.refresh(t, tk.RefreshToken).want(t, "the old session, enabled again", 401, "invalid_token")
+	rig.login(t, jane, good)
 }
 
 // TestAccessEndsWithTheSession : no access token outlives the session that it is of.
 func TestAccessEndsWithTheSession(t *testing.T) {
-	r := newRig(t)
-	r.user(t, acme, jane, store.RoleAgent)
-	tk := r.login(t, jane, good)
-	r.exec(t, `UPDATE login_sessions SET expires_at = now() + interval '1 minute'`)
-	if got := r.refresh(t, tk.RefreshToken).tokens(t); got.ExpiresIn < 50 || got.ExpiresIn > 60 {
+	rig := newRig(t)
+	rig.user(t, acme, jane, store.RoleAgent)
+	tk := rig.login(t, jane, good)
+	rig.exec(t, `UPDATE login_sessions SET expires_at = now() + interval '1 minute'`)
+	if got := rig.refresh(t, tk.RefreshToken).tokens(t); got.ExpiresIn < 50 || got.ExpiresIn > 60 {
 		t.Errorf("the access token is good for %d s of the session's minute", got.ExpiresIn)
 	}
 }
@@ -306,13 +306,13 @@ func TestRegistration(t *testing.T) {
 			if tc.change != nil {
 				tc.change(r)
 			}
-			a := r.post(t, "register", fields{"email": tc.email, "password": tc.password}).must(t, tc.status)
+			answer := r.post(t, "register", fields{"email": tc.email, "password": tc.password}).must(t, tc.status)
 			for _, want := range tc.want {
-				if !strings.Contains(string(a.Body), want) {
-					t.Errorf("the answer lacks %s: %s", want, a.Body)
+				if !strings.Contains(string(answer.Body), want) {
+					t.Errorf("the answer lacks %s: %s", want, answer.Body)
 				}
 			}
-			if strings.Contains(string(a.Body), tc.password) {
+			if strings.Contains(string(answer.Body), tc.password) {
 				t.Error("the answer quotes the password")
 			}
 			if n := r.text(t, `SELECT count(*) FROM users`); (n == "1") != (tc.status == 202) {
@@ -324,24 +324,24 @@ func TestRegistration(t *testing.T) {
 
 // TestCodeIsSpentByGuesses : five wrong codes, and the right one is good no more.
 func TestCodeIsSpentByGuesses(t *testing.T) {
-	r := newRig(t)
-	r.post(t, "register", fields{"email": jane, "password": good}).must(t, 202)
-	code := r.mail(t, jane, mail.VerifyEmail).Data.Code.Reveal()
+	rig := newRig(t)
+	rig.post(t, "register", fields{"email": jane, "password": good}).must(t, 202)
+	code := rig.mail(t, jane, mail.VerifyEmail).Data.Code.Reveal()
 	wrong := string('0'+(code[0]-'0'+1)%10) + code[1:]
 	var bodies []string
 	for range 5 {
-		bodies = append(bodies, r.post(t, "verify-email", fields{"email": jane, "code": wrong}).must(t, 400).raw)
+		bodies = append(bodies, rig.post(t, "verify-email", fields{"email": jane, "code": wrong}).must(t, 400).raw)
 	}
-	bodies = append(bodies, r.post(t, "verify-email", fields{"email": jane, "code": code}).must(t, 400).raw)
+	bodies = append(bodies, rig.post(t, "verify-email", fields{"email": jane, "code": code}).must(t, 400).raw)
 	for _, b := range bodies {
 		if d := cmp.Diff(bodies[0], b); d != "" {
 			t.Errorf("answers differ:\n%s", d)
 		}
 	}
-	r.post(t, "resend-code", fields{"email": jane}).must(t, 202)
-	again := r.mail(t, jane, mail.VerifyEmail).Data
+	rig.post(t, "resend-code", fields{"email": jane}).must(t, 202)
+	again := rig.mail(t, jane, mail.VerifyEmail).Data
 	if again.ValidFor != 10*time.Minute {
 		t.Errorf("the mail says that it is good for %s", again.ValidFor)
 	}
-	r.post(t, "verify-email", fields{"email": jane, "code": again.Code.Reveal()}).must(t, 200)
+	rig.post(t, "verify-email", fields{"email": jane, "code": again.Code.Reveal()}).must(t, 200)
 }

@@ -20,16 +20,16 @@ func TestGate(t *testing.T) {
 		"one less than what is enough": {[]string{"a1", "b1", "c1", "d1", "e1", "f1", "g1"}, "h1", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newGate(8)
+			gate := newGate(8)
 			var leaves []func()
 			for _, a := range tc.in {
-				leave, ok := g.enter(a[:1], a[1:])
+				leave, ok := gate.enter(a[:1], a[1:])
 				if !ok {
 					t.Fatalf("%s is refused", a)
 				}
 				leaves = append(leaves, leave)
 			}
-			leave, got := g.enter(tc.next[:1], tc.next[1:])
+			leave, got := gate.enter(tc.next[:1], tc.next[1:])
 			if got != tc.want {
 				t.Errorf("%s may enter: %t, want %t", tc.next, got, tc.want)
 			}
@@ -39,8 +39,8 @@ func TestGate(t *testing.T) {
 			for _, leave := range leaves {
 				leave()
 			}
-			if g.in != 0 || len(g.of) != 0 { // an address must not be remembered for ever
-				t.Errorf("%d are in, of %v, after all have left", g.in, g.of)
+			if gate.in != 0 || len(gate.of) != 0 { // an address must not be remembered for ever
+				t.Errorf("%d are in, of %v, after all have left", gate.in, gate.of)
 			}
 		})
 	}

@@ -31,23 +31,23 @@ func newLimitedRig(t *testing.T, limits map[string]tenantconfig.Limit) *rig {
 // TestGuessesAcrossAddresses checks that an attacker with 60 emails and 60 addresses makes no more tries of codes than
 // the tenant's limit, and one from each address beyond it. A limit for each email alone let 300 through.
 func TestGuessesAcrossAddresses(t *testing.T) {
-	r := newLimitedRig(t, nil)
+	rig := newLimitedRig(t, nil)
 	address := func(i int) string { return fmt.Sprintf("198.51.100.%d", i) }
 	judged := 0
 	for i := range 60 {
 		email := fmt.Sprintf("guess%d@acme.example", i)
-		r.do(t, from(address(i), auth("register", fields{"email": email, "password": good}))).must(t, http.StatusAccepted)
+		rig.do(t, from(address(i), auth("register", fields{"email": email, "password": good}))).must(t, http.StatusAccepted)
 		for range 5 {
-			a := r.do(t, from(address(i), auth("verify-email", fields{"email": email, "code": "000000"})))
-			switch a.Status {
+			answer := rig.do(t, from(address(i), auth("verify-email", fields{"email": email, "code": "000000"})))
+			switch answer.Status {
 			case http.StatusBadRequest:
 				judged++
 			case http.StatusTooManyRequests:
-				if a.Header.Get("Retry-After") == "" {
-					t.Fatalf("a refusal without a time to come back: %s", a.Body)
+				if answer.Header.Get("Retry-After") == "" {
+					t.Fatalf("a refusal without a time to come back: %s", answer.Body)
 				}
 			default:
-				t.Fatalf("status %d: %s", a.Status, a.Body)
+				t.Fatalf("status %d: %s", answer.Status, answer.Body)
 			}
 		}
 	}
@@ -55,10 +55,10 @@ func TestGuessesAcrossAddresses(t *testing.T) {
 		t.Errorf("%d codes were judged, want 140", judged)
 	}
 	// A person whose network has made no try verifies the email all the same.
-	r.do(t, from("203.0.113.7", auth("register", fields{"email": jane, "password": good}))).must(t, http.StatusAccepted)
-	code := r.mail(t, jane, mail.VerifyEmail).Data.Code.Reveal()
-	r.do(t, from("203.0.113.7", auth("verify-email", fields{"email": jane, "code": code}))).must(t, http.StatusOK)
-	if got := r.text(t, `SELECT count(*) || ' ' || min(outcome) || ' ' || min(reason) FROM audit_log
+	rig.do(t, from("203.0.113.7", auth("register", fields{"email": jane, "password": good}))).must(t, http.StatusAccepted)
+	code := rig.mail(t, jane, mail.VerifyEmail).Data.Code.Reveal()
+	rig.do(t, from("203.0.113.7", auth("verify-email", fields{"email": jane, "code": code}))).must(t, http.StatusOK)
+	if got := rig.text(t, `SELECT count(*) || ' ' || min(outcome) || ' ' || min(reason) FROM audit_log
 		WHERE action = 'verify_email' AND subject = ''`); got != "1 failure tenantVerify: 100 in 1h0m0s are used up" {
 		t.Errorf("the audit log has %q, want one row", got)
 	}
@@ -66,13 +66,13 @@ func TestGuessesAcrossAddresses(t *testing.T) {
 
 // TestRegistrationsOfATenant checks the limit of registrations that come from many addresses.
 func TestRegistrationsOfATenant(t *testing.T) {
-	r := newLimitedRig(t, map[string]tenantconfig.Limit{"tenantRegister": {Requests: 10, Window: time.Hour}})
+	rig := newLimitedRig(t, map[string]tenantconfig.Limit{"tenantRegister": {Requests: 10, Window: time.Hour}})
 	accepted := 0
 	for i := range 30 {
 		for n := range 2 {
 			email := fmt.Sprintf("new%d-%d@acme.example", i, n)
-			q := auth("register", fields{"email": email, "password": good})
-			if r.do(t, from(fmt.Sprintf("198.51.100.%d", i), q)).Status == http.StatusAccepted {
+			request := auth("register", fields{"email": email, "password": good})
+			if rig.do(t, from(fmt.Sprintf("198.51.100.%d", i), request)).Status == http.StatusAccepted {
 				accepted++
 			}
 		}
@@ -82,19 +82,19 @@ func TestRegistrationsOfATenant(t *testing.T) {
 	}
 	other := auth("register", fields{"email": jane, "password": good})
 	other.tenant = globex
-	r.do(t, other).must(t, http.StatusAccepted)
+	rig.do(t, other).must(t, http.StatusAccepted)
 }
 
 // TestMailToAStranger checks that an attacker with many addresses cannot fill a stranger's mailbox through
 // registration.
 func TestMailToAStranger(t *testing.T) {
-	r := newLimitedRig(t, map[string]tenantconfig.Limit{"resend": {Requests: 1000, Window: time.Minute}})
+	rig := newLimitedRig(t, map[string]tenantconfig.Limit{"resend": {Requests: 1000, Window: time.Minute}})
 	for i := range 25 {
 		address := fmt.Sprintf("198.51.100.%d", i)
-		r.do(t, from(address, auth("register", fields{"email": jane, "password": good})))
-		r.do(t, from(address, auth("resend-code", fields{"email": jane})))
+		rig.do(t, from(address, auth("register", fields{"email": jane, "password": good})))
+		rig.do(t, from(address, auth("resend-code", fields{"email": jane})))
 	}
-	if n := len(r.mails(t, jane)); n != 10 {
+	if n := len(rig.mails(t, jane)); n != 10 {
 		t.Errorf("the stranger gets %d mails, want 10", n)
 	}
 }
@@ -136,17 +136,17 @@ func TestNetworkOfAddresses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newLimitedRig(t, nil)
+			rig := newLimitedRig(t, nil)
 			through := 0
 			for i := range addresses {
-				if r.do(t, from(fmt.Sprintf("2001:db8:1:%x::1", i), auth(tc.path, tc.body(i)))).Status == tc.code {
+				if rig.do(t, from(fmt.Sprintf("2001:db8:1:%x::1", i), auth(tc.path, tc.body(i)))).Status == tc.code {
 					through++
 				}
 			}
 			if through != tc.want {
 				t.Errorf("%d tries from %d addresses of one network were let through, want %d", through, addresses, tc.want)
 			}
-			other := r.do(t, from("2001:db8:2::1", auth(tc.path, tc.body(0))))
+			other := rig.do(t, from("2001:db8:2::1", auth(tc.path, tc.body(0))))
 			if other.Status != tc.code {
 				t.Errorf("from another network: %d %s", other.Status, other.Body)
 			}

@@ -233,12 +233,12 @@ func (h handlers) self(a *api.API) {
 }
 
 func (h handlers) me(ctx context.Context, _ *none) (*meOut, error) {
-	u, err := h.s.Me(ctx, api.TenantOf(ctx))
+	user, err := h.s.Me(ctx, api.TenantOf(ctx))
 	if err != nil {
 		return nil, err
 	}
 	out := &meOut{}
-	out.Body.User, out.Body.Tenant, out.Body.SessionID = userOf(u), api.PrincipalOf(ctx).Tenant, api.PrincipalOf(ctx).SessionID
+	out.Body.User, out.Body.Tenant, out.Body.SessionID = userOf(user), api.PrincipalOf(ctx).Tenant, api.PrincipalOf(ctx).SessionID
 	return out, nil
 }
 

@@ -47,9 +47,9 @@ type seen struct {
 }
 
 func (a answer) seen() seen {
-	h := a.Header.Clone()
-	h.Del("X-Request-Id")
-	return seen{a.Status, h, a.raw}
+	header := a.Header.Clone()
+	header.Del("X-Request-Id")
+	return seen{a.Status, header, a.raw}
 }
 
 // TestAccountsAreHidden : whatever is asked about an email, the answer is the same for accounts of every kind and for none; and what happens
@@ -70,19 +70,19 @@ func TestAccountsAreHidden(t *testing.T) {
 		"no password":    {"login", func(e string) fields { return fields{"email": e, "password": ""} }, emails},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newCast(t)
+			rig := newCast(t)
 			const rows = `SELECT (SELECT count(*) FROM mail_outbox) || ' mails ' || (SELECT count(*) FROM audit_log) || ' audited'`
 			var first seen
 			for i, email := range tc.of {
-				before := [2]string{r.text(t, `SELECT count(*) FROM mail_outbox`), r.text(t, `SELECT count(*) FROM audit_log`)}
-				got := r.post(t, tc.path, tc.body(email)).seen()
+				before := [2]string{rig.text(t, `SELECT count(*) FROM mail_outbox`), rig.text(t, `SELECT count(*) FROM audit_log`)}
+				got := rig.post(t, tc.path, tc.body(email)).seen()
 				if i == 0 {
 					first = got
 				}
 				if d := cmp.Diff(first, got); d != "" {
 					t.Errorf("%s is answered otherwise than nobody (-nobody +%s):\n%s", email, email, d)
 				}
-				wantRows(t, r, before, name, rows)
+				wantRows(t, rig, before, name, rows)
 			}
 		})
 	}
@@ -111,25 +111,25 @@ func TestMailOfHiddenAccounts(t *testing.T) {
 		invited:    {mail.AccountExists, mail.None, mail.ResetPassword},
 	} {
 		t.Run(email, func(t *testing.T) {
-			r := newCast(t)
-			r.post(t, "forgot-password", fields{"email": email}).must(t, 202)
-			r.mail(t, email, want[2])
-			r.post(t, "resend-code", fields{"email": email}).must(t, 202)
-			r.mail(t, email, want[1])
-			r.post(t, "register", fields{"email": email, "password": good}).must(t, 202)
-			r.mail(t, email, want[0])
+			rig := newCast(t)
+			rig.post(t, "forgot-password", fields{"email": email}).must(t, 202)
+			rig.mail(t, email, want[2])
+			rig.post(t, "resend-code", fields{"email": email}).must(t, 202)
+			rig.mail(t, email, want[1])
+			rig.post(t, "register", fields{"email": email, "password": good}).must(t, 202)
+			rig.mail(t, email, want[0])
 		})
 	}
 }
 
 // TestInvitationIsNotTakenOver : whoever registers with an invited email gets neither the account nor its role.
 func TestInvitationIsNotTakenOver(t *testing.T) {
-	r := newCast(t)
-	raw := r.mail(t, invited, mail.Invitation).Data.Code.Reveal()
-	r.post(t, "register", fields{"email": invited, "password": good}).must(t, 202)
-	r.post(t, "login", fields{"email": invited, "password": good}).want(t, "the one who registered", 401, "authentication")
-	r.post(t, "reset-password", fields{"token": raw, "password": better}).must(t, 204)
-	if tk := r.login(t, invited, better); tk.User.Role != store.RoleAdmin {
+	rig := newCast(t)
+	raw := rig.mail(t, invited, mail.Invitation).Data.Code.Reveal()
+	rig.post(t, "register", fields{"email": invited, "password": good}).must(t, 202)
+	rig.post(t, "login", fields{"email": invited, "password": good}).want(t, "the one who registered", 401, "authentication")
+	rig.post(t, "reset-password", fields{"token": raw, "password": better}).must(t, 204)
+	if tk := rig.login(t, invited, better); tk.User.Role != store.RoleAdmin {
 		t.Errorf("the one who was invited has the role %s", tk.User.Role)
 	}
 }
@@ -138,18 +138,18 @@ func TestInvitationIsNotTakenOver(t *testing.T) {
 func TestRegistrationIsNotTakenOver(t *testing.T) {
 	for name, order := range map[string][]string{"before": {better, good}, "after": {good, better}} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			rig := newRig(t)
 			for _, pw := range order {
-				r.post(t, "register", fields{"email": jane, "password": pw}).must(t, 202)
+				rig.post(t, "register", fields{"email": jane, "password": pw}).must(t, 202)
 			}
 			verify := func(f fields) int {
 				f["email"] = jane
-				for _, m := range r.mails(t, jane) {
+				for _, m := range rig.mails(t, jane) {
 					f["code"] = m.Data.Code.Reveal()
-					if r.post(t, "verify-email", f).Status == 200 {
+					if rig.post(t, "verify-email", f).Status == 200 {
 						return 200
 					}
-					r.exec(t, `UPDATE email_codes SET attempts = 0`)
+					rig.exec(t, `UPDATE email_codes SET attempts = 0`)
 				}
 				return 400
 			}
@@ -157,13 +157,13 @@ func TestRegistrationIsNotTakenOver(t *testing.T) {
 				t.Fatal("a code alone verifies, whosever password it is")
 			}
 			if verify(fields{"password": good}) != 200 { // somebody came in between: once more
-				r.post(t, "register", fields{"email": jane, "password": good}).must(t, 202)
+				rig.post(t, "register", fields{"email": jane, "password": good}).must(t, 202)
 				if verify(fields{"password": good}) != 200 {
 					t.Fatal("the owner of the email cannot verify it")
 				}
 			}
-			r.post(t, "login", fields{"email": jane, "password": better}).want(t, "the other's password", 401, "authentication")
-			r.login(t, jane, good)
+			rig.post(t, "login", fields{"email": jane, "password": better}).want(t, "the other's password", 401, "authentication")
+			rig.login(t, jane, good)
 		})
 	}
 }
@@ -171,13 +171,13 @@ func TestRegistrationIsNotTakenOver(t *testing.T) {
 // TestAnswersSettle : where the work differs by a statement or two, the answer waits until it is due, whoever is asked about.
 func TestAnswersSettle(t *testing.T) {
 	const due = 300 * time.Millisecond
-	r := newRig(t, func(o *account.Options) { o.Settle = due })
-	r.user(t, acme, verified, store.RoleAgent)
+	rig := newRig(t, func(o *account.Options) { o.Settle = due })
+	rig.user(t, acme, verified, store.RoleAgent)
 	for _, email := range []string{verified, unknown} {
 		for path, body := range map[string]fields{"forgot-password": {"email": email}, "resend-code": {"email": email},
 			"verify-email": {"email": email, "code": "000000"}, "register": {"email": email, "password": good}} {
 			start := time.Now()
-			r.post(t, path, body)
+			rig.post(t, path, body)
 			if took := time.Since(start); took < due {
 				t.Errorf("%s of %s was answered after %s, before it was due", path, email, took)
 			}

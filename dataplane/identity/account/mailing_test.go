@@ -28,26 +28,26 @@ func TestMailing(t *testing.T) {
 		"login":           {http.StatusOK, http.StatusOK},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(t)
+			stage := newStage(t)
 			open, closed := &postOffice{open: true}, &postOffice{}
-			s.addPod(t, func(o *account.Options) { o.Mail = closed })
-			s.addPod(t, func(o *account.Options) { o.Mail = open })
+			stage.addPod(t, func(o *account.Options) { o.Mail = closed })
+			stage.addPod(t, func(o *account.Options) { o.Mail = open })
 			flow, ok := flows[name]
 			if !ok {
 				flow = silent[name]
 			}
-			q := flow(s)
-			before := s.rows(t)
-			q.pod = s.pods[2]
-			if a := s.do(t, q); a.Status != want.closed || (a.Status == http.StatusServiceUnavailable && a.Code() != "unavailable") {
-				t.Errorf("without a mail server: %d %s", a.Status, a.raw)
+			request := flow(stage)
+			before := stage.rows(t)
+			request.pod = stage.pods[2]
+			if answer := stage.do(t, request); answer.Status != want.closed || (answer.Status == http.StatusServiceUnavailable && answer.Code() != "unavailable") {
+				t.Errorf("without a mail server: %d %s", answer.Status, answer.raw)
 			}
-			if d := cmp.Diff(before, s.rows(t)); d != "" && want.closed != http.StatusOK {
+			if d := cmp.Diff(before, stage.rows(t)); d != "" && want.closed != http.StatusOK {
 				t.Errorf("rows changed (-before +after):\n%s", d)
 			}
-			q.pod = s.pods[3]
-			if a := s.do(t, q); a.Status != want.open {
-				t.Errorf("with one: %d %s", a.Status, a.raw)
+			request.pod = stage.pods[3]
+			if answer := stage.do(t, request); answer.Status != want.open {
+				t.Errorf("with one: %d %s", answer.Status, answer.raw)
 			}
 			wantKicks := int32(1)
 			if want.closed == http.StatusOK {

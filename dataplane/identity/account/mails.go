@@ -41,8 +41,8 @@ func (p post) either(template, other mail.Template, to string, data mail.Data, t
 // notice tells a user of something that was done to the account, once it is known whose it is.
 func (p post) notice(ctx context.Context, template mail.Template) store.MailFor {
 	data := mail.Data{At: time.Now(), Device: api.DeviceOf(ctx)}
-	if a := api.ClientOf(ctx); a.IsValid() {
-		data.Address = a.String()
+	if addr := api.ClientOf(ctx); addr.IsValid() {
+		data.Address = addr.String()
 	}
 	return func(u store.User) (*store.OutboxMail, error) { return p.seal(template, u.Email, data, noticeLifetime) }
 }

@@ -40,16 +40,16 @@ func signedIn(t *testing.T, change ...func(*account.Options)) (*rig, tokens) {
 
 // TestFiftyRefreshesAtOnce : over two pods, all are given one token.
 func TestFiftyRefreshesAtOnce(t *testing.T) {
-	r, tk := signedIn(t)
+	rig, tk := signedIn(t)
 	var mu sync.Mutex
 	got := map[string]int{}
 	var wg sync.WaitGroup
 	for i := range 50 {
 		wg.Go(func() {
-			a := r.do(t, request{path: "/api/auth/refresh", body: fields{"refreshToken": tk.RefreshToken}, pod: r.pods[i%2]})
+			answer := rig.do(t, request{path: "/api/auth/refresh", body: fields{"refreshToken": tk.RefreshToken}, pod: rig.pods[i%2]})
 			var out tokens
-			if a.Status == 200 {
-				a.JSON(t, &out)
+			if answer.Status == 200 {
+				answer.JSON(t, &out)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -61,83 +61,83 @@ func TestFiftyRefreshesAtOnce(t *testing.T) {
 		t.Fatalf("%d tokens were given, %d were refused; want one for all", len(got), got[""])
 	}
 	for raw := range got {
-		if next := r.refresh(t, raw).tokens(t); next.RefreshToken == raw || next.RefreshToken == tk.RefreshToken {
+		if next := rig.refresh(t, raw).tokens(t); next.RefreshToken == raw || next.RefreshToken == tk.RefreshToken {
 			t.Error("it leads to no new one")
 		}
 	}
 }
 
 func TestTwoGenerationsOldWithinTheInterval(t *testing.T) {
-	r, first := signedIn(t)
-	second := r.refresh(t, first.RefreshToken).tokens(t)
-	third := r.refresh(t, second.RefreshToken).tokens(t)
-	if again := r.refresh(t, second.RefreshToken).tokens(t); again.RefreshToken != third.RefreshToken {
+	rig, first := signedIn(t)
+	second := rig.refresh(t, first.RefreshToken).tokens(t)
+	third := rig.refresh(t, second.RefreshToken).tokens(t)
+	if again := rig.refresh(t, second.RefreshToken).tokens(t); again.RefreshToken != third.RefreshToken {
 		t.Error("one generation old: another token than the current one")
 	}
-	r.refresh(t, first.RefreshToken).want(t, "two generations old", 401, "invalid_token")
-	r.refresh(t, third.RefreshToken).want(t, "the current one, after that", 401, "invalid_token")
+	rig.refresh(t, first.RefreshToken).want(t, "two generations old", 401, "invalid_token")
+	rig.refresh(t, third.RefreshToken).want(t, "the current one, after that", 401, "invalid_token")
 	soon.Holds(t, "access ends", func() bool {
-		return r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: third.AccessToken}).Status == 401
+		return rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: third.AccessToken}).Status == 401
 	})
-	r.ended(t, "2")
+	rig.ended(t, "2")
 }
 
 // TestAnswerIsLost : the pod dies between the commit and the answer; the client has the old token alone, and goes on with it.
 func TestAnswerIsLost(t *testing.T) {
 	for name, wait := range map[string]time.Duration{"and asked for again at once": 0, "and asked for again late": late} {
 		t.Run(name, func(t *testing.T) {
-			r, tk := signedIn(t)
-			r.pods[0].broken.set(true)
-			a := r.do(t, request{path: "/api/auth/refresh", body: fields{"refreshToken": tk.RefreshToken}, pod: r.pods[0]})
-			a.want(t, "the lost answer", 500, "internal")
-			if got := r.text(t, `SELECT counter FROM login_sessions`); got != "2" {
+			rig, tk := signedIn(t)
+			rig.pods[0].broken.set(true)
+			answer := rig.do(t, request{path: "/api/auth/refresh", body: fields{"refreshToken": tk.RefreshToken}, pod: rig.pods[0]})
+			answer.want(t, "the lost answer", 500, "internal")
+			if got := rig.text(t, `SELECT counter FROM login_sessions`); got != "2" {
 				t.Fatalf("generation %s, want that it was rotated", got)
 			}
-			r.ago(t, wait)
-			next := r.do(t, request{path: "/api/auth/refresh", body: fields{"refreshToken": tk.RefreshToken}, pod: r.pods[1]}).tokens(t)
-			if got := r.text(t, `SELECT counter FROM login_sessions`); got != "2" {
+			rig.ago(t, wait)
+			next := rig.do(t, request{path: "/api/auth/refresh", body: fields{"refreshToken": tk.RefreshToken}, pod: rig.pods[1]}).tokens(t)
+			if got := rig.text(t, `SELECT counter FROM login_sessions`); got != "2" {
 				t.Errorf("generation %s, want that it stayed", got)
 			}
-			r.do(t, request{path: "/api/auth/refresh", body: fields{"refreshToken": next.RefreshToken}, pod: r.pods[1]}).must(t, 200)
+			rig.do(t, request{path: "/api/auth/refresh", body: fields{"refreshToken": next.RefreshToken}, pod: rig.pods[1]}).must(t, 200)
 		})
 	}
 }
 
 // TestRecoveryIsLimitedInTime checks that the token before the current one ends the session when it comes too late.
 func TestRecoveryIsLimitedInTime(t *testing.T) {
-	r, first := signedIn(t)
-	second := r.refresh(t, first.RefreshToken).tokens(t)
-	r.ago(t, session.RecoveryInterval+time.Minute)
-	r.refresh(t, first.RefreshToken).want(t, "the token before, too late", 401, "invalid_token")
-	r.refresh(t, second.RefreshToken).want(t, "the current one, after that", 401, "invalid_token")
-	r.ended(t, "2")
+	rig, first := signedIn(t)
+	second := rig.refresh(t, first.RefreshToken).tokens(t)
+	rig.ago(t, session.RecoveryInterval+time.Minute)
+	rig.refresh(t, first.RefreshToken).want(t, "the token before, too late", 401, "invalid_token")
+	rig.refresh(t, second.RefreshToken).want(t, "the current one, after that", 401, "invalid_token")
+	rig.ended(t, "2")
 }
 
 // TestSecondRecoveryInARow : once an answer is lost; twice somebody else has the token.
 func TestSecondRecoveryInARow(t *testing.T) {
-	r, first := signedIn(t)
-	second := r.refresh(t, first.RefreshToken).tokens(t)
-	r.ago(t, late)
-	if again := r.refresh(t, first.RefreshToken).tokens(t); again.RefreshToken != second.RefreshToken {
+	rig, first := signedIn(t)
+	second := rig.refresh(t, first.RefreshToken).tokens(t)
+	rig.ago(t, late)
+	if again := rig.refresh(t, first.RefreshToken).tokens(t); again.RefreshToken != second.RefreshToken {
 		t.Error("the recovery gave another token than the current one")
 	}
-	third := r.refresh(t, second.RefreshToken).tokens(t)
-	r.ago(t, late)
-	r.refresh(t, second.RefreshToken).want(t, "the second recovery", 401, "invalid_token")
-	r.refresh(t, third.RefreshToken).want(t, "the current one, after that", 401, "invalid_token")
-	r.ended(t, "2")
+	third := rig.refresh(t, second.RefreshToken).tokens(t)
+	rig.ago(t, late)
+	rig.refresh(t, second.RefreshToken).want(t, "the second recovery", 401, "invalid_token")
+	rig.refresh(t, third.RefreshToken).want(t, "the current one, after that", 401, "invalid_token")
+	rig.ended(t, "2")
 }
 
 // TestRecoveryTwiceApart : answers may be lost now and then.
 func TestRecoveryTwiceApart(t *testing.T) {
-	r, tk := signedIn(t)
+	rig, tk := signedIn(t)
 	for range 3 {
-		next := r.refresh(t, tk.RefreshToken).tokens(t)
-		r.ago(t, late)
-		if again := r.refresh(t, tk.RefreshToken).tokens(t); again.RefreshToken != next.RefreshToken {
+		next := rig.refresh(t, tk.RefreshToken).tokens(t)
+		rig.ago(t, late)
+		if again := rig.refresh(t, tk.RefreshToken).tokens(t); again.RefreshToken != next.RefreshToken {
 			t.Fatal("the recovery gave another token than the current one")
 		}
-		tk = r.refresh(t, r.refresh(t, next.RefreshToken).tokens(t).RefreshToken).tokens(t)
+		tk = rig.refresh(t, rig.refresh(t, next.RefreshToken).tokens(t).RefreshToken).tokens(t)
 	}
 }
 
@@ -193,8 +193,8 @@ func flip(s string, i int) string {
 
 // TestRoleChangeIsInTheNextToken : the access of the old role ends, the session goes on with the new one.
 func TestRoleChangeIsInTheNextToken(t *testing.T) {
-	r, tk := signedIn(t)
-	db := r.pods[0].db
+	rig, tk := signedIn(t)
+	db := rig.pods[0].db
 	if _, err := db.SetUserRole(t.Context(), acme, store.RoleChange{
 		UserID:    tk.User.ID,
 		Role:      store.RoleAdmin,
@@ -203,20 +203,20 @@ func TestRoleChangeIsInTheNextToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	soon.Holds(t, "the old role's access ends", func() bool {
-		return r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: tk.AccessToken}).Status == 401
+		return rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: tk.AccessToken}).Status == 401
 	})
-	next := r.refresh(t, tk.RefreshToken).tokens(t)
+	next := rig.refresh(t, tk.RefreshToken).tokens(t)
 	if next.User.Role != store.RoleAdmin {
 		t.Errorf("role %s", next.User.Role)
 	}
-	r.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: next.AccessToken}).must(t, 200)
+	rig.do(t, request{method: http.MethodGet, path: "/api/auth/me", bearer: next.AccessToken}).must(t, 200)
 }
 
 // TestListShowsWhereItWasSeenLast : a refresh from elsewhere shows in the list.
 func TestListShowsWhereItWasSeenLast(t *testing.T) {
-	r, tk := signedIn(t)
-	next := r.do(t, request{path: "/api/auth/refresh", from: "2001:db8::7", body: fields{"refreshToken": tk.RefreshToken}}).tokens(t)
-	if list := r.sessions(t, next.AccessToken); len(list) != 1 || list[0].Address != "2001:db8::7" || !list[0].LastSeenAt.After(list[0].CreatedAt) {
+	rig, tk := signedIn(t)
+	next := rig.do(t, request{path: "/api/auth/refresh", from: "2001:db8::7", body: fields{"refreshToken": tk.RefreshToken}}).tokens(t)
+	if list := rig.sessions(t, next.AccessToken); len(list) != 1 || list[0].Address != "2001:db8::7" || !list[0].LastSeenAt.After(list[0].CreatedAt) {
 		t.Errorf("sessions %+v", list)
 	}
 }

@@ -47,14 +47,14 @@ func (s *Service) Register(ctx context.Context, t *tenantconfig.Tenant, email, p
 		return busy(err)
 	}
 	code := newCode()
-	r := store.Registration{
+	registration := store.Registration{
 		User: store.NewUser{ID: store.NewID(), Email: email, PasswordHash: hash, Role: store.RoleViewer},
 		Code: store.EmailCode{Hash: codeHash(ring, t.ID, email, code), Lifetime: codeLifetime},
 	}
-	if r.Verify, r.Exists, err = (post{ring, t}).either(mail.VerifyEmail, mail.AccountExists, email, codeData(code), codeLifetime); err != nil {
+	if registration.Verify, registration.Exists, err = (post{ring, t}).either(mail.VerifyEmail, mail.AccountExists, email, codeData(code), codeLifetime); err != nil {
 		return err
 	}
-	return s.posted(s.Store.Register(ctx, t.ID, r, by))
+	return s.posted(s.Store.Register(ctx, t.ID, registration, by))
 }
 
 func codeData(code string) mail.Data {
@@ -138,18 +138,18 @@ func (s *Service) confirm(ctx context.Context, t *tenantconfig.Tenant, email, pw
 	if pw == "" {
 		return "", nil
 	}
-	c, err := s.Store.Credentials(ctx, t.ID, email)
+	credentials, err := s.Store.Credentials(ctx, t.ID, email)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return "", err
 	}
-	ok, _, err := s.Hasher.Verify(ctx, pw, c.PasswordHash)
+	ok, _, err := s.Hasher.Verify(ctx, pw, credentials.PasswordHash)
 	switch {
 	case err != nil:
 		return "", busy(err)
 	case !ok:
 		return wrongPassword, nil
 	}
-	return c.PasswordHash, nil
+	return credentials.PasswordHash, nil
 }
 
 // ResendCode mails a new code to an email that waits for one; to others nothing.
@@ -203,19 +203,19 @@ func (s *Service) Invite(ctx context.Context, t *tenantconfig.Tenant, raw, role 
 	}
 	p := post{ring, t}
 	token, stored := newResetToken(invitationLifetime)
-	m, err := p.seal(mail.Invitation, email, p.resetData(token, invitationLifetime), invitationLifetime)
+	outboxMail, err := p.seal(mail.Invitation, email, p.resetData(token, invitationLifetime), invitationLifetime)
 	if err != nil {
 		return store.User{}, err
 	}
-	u := store.NewUser{ID: store.NewID(), Email: email, Role: role}
+	newUser := store.NewUser{ID: store.NewID(), Email: email, Role: role}
 	if err := s.posted(s.Store.Invite(ctx, t.ID, store.Invitation{
-		User:  u,
+		User:  newUser,
 		Token: stored,
-		Mail:  m,
+		Mail:  outboxMail,
 	}, originOf(ctx))); err != nil {
 		return store.User{}, taken(err)
 	}
-	return s.Store.UserByID(ctx, t.ID, u.ID)
+	return s.Store.UserByID(ctx, t.ID, newUser.ID)
 }
 
 func taken(err error) error {

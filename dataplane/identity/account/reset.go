@@ -92,28 +92,28 @@ func badReset(err error) error {
 // ChangePassword sets a password in place of the current one. The other sessions of who asks end.
 func (s *Service) ChangePassword(ctx context.Context, t *tenantconfig.Tenant, current, pw string) error {
 	by := originOf(ctx)
-	c, err := s.Store.CredentialsByID(ctx, t.ID, by.ActorID)
+	credentials, err := s.Store.CredentialsByID(ctx, t.ID, by.ActorID)
 	if err != nil {
 		return gone(err)
 	}
-	tries, leave, err := s.admitLogin(ctx, t, c.User.Email, by)
+	tries, leave, err := s.admitLogin(ctx, t, credentials.User.Email, by)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	if err := checkPassword("newPassword", pw, c.User.Email, t); err != nil {
+	if err := checkPassword("newPassword", pw, credentials.User.Email, t); err != nil {
 		return err
 	}
 	ring, err := s.ring()
 	if err != nil {
 		return err
 	}
-	ok, _, err := s.Hasher.Verify(ctx, current, c.PasswordHash)
+	ok, _, err := s.Hasher.Verify(ctx, current, credentials.PasswordHash)
 	if err != nil {
 		return busy(err)
 	}
 	if !ok {
-		if err := s.failed(ctx, t, store.ActionPasswordChanged, c.User.Email, "wrong password"); err != nil {
+		if err := s.failed(ctx, t, store.ActionPasswordChanged, credentials.User.Email, "wrong password"); err != nil {
 			return err
 		}
 		return invalid("currentPassword", "is wrong")
@@ -124,7 +124,7 @@ func (s *Service) ChangePassword(ctx context.Context, t *tenantconfig.Tenant, cu
 	}
 	ended, err := s.Store.ChangePassword(ctx, t.ID, store.PasswordChange{
 		UserID:   by.ActorID,
-		SeenHash: c.PasswordHash,
+		SeenHash: credentials.PasswordHash,
 		NewHash:  newHash,
 		Mail:     post{ring, t}.notice(ctx, mail.PasswordChanged),
 	}, by)
@@ -140,8 +140,8 @@ func (s *Service) ChangePassword(ctx context.Context, t *tenantconfig.Tenant, cu
 
 // Me returns who asks.
 func (s *Service) Me(ctx context.Context, t *tenantconfig.Tenant) (store.User, error) {
-	u, err := s.Store.UserByID(ctx, t.ID, api.PrincipalOf(ctx).UserID)
-	return u, gone(err)
+	user, err := s.Store.UserByID(ctx, t.ID, api.PrincipalOf(ctx).UserID)
+	return user, gone(err)
 }
 
 // Sessions returns the live sessions of who asks.

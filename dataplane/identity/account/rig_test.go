@@ -160,13 +160,13 @@ func (r *rig) addPod(t *testing.T, change ...func(*account.Options)) {
 		Tenants: func() []string { return []string{acme, globex} }})
 	tokens := token.New(token.Options{Issuer: "https://caly.example", Audience: "caly", Ring: ring, Revocations: revocations, Log: log})
 	p.broken = &brokenMinter{Minter: tokens}
-	o := account.Options{Store: p.db, Settle: time.Millisecond, Tokens: p.broken, Ring: ring, Revoker: revocations, Log: log,
+	options := account.Options{Store: p.db, Settle: time.Millisecond, Tokens: p.broken, Ring: ring, Revoker: revocations, Log: log,
 		Limiter: ratelimit.New(ratelimit.Options{Store: p.db, Key: func() []byte { return r.ring.Derive("rate-limit") }, Log: log}),
 		Hasher:  password.NewHasher(password.Options{Params: password.Params{Memory: 64, Time: 1, Threads: 1}, Slots: 4, Queue: 500, Wait: 30 * time.Second})}
 	for _, f := range change {
-		f(&o)
+		f(&options)
 	}
-	p.svc = account.New(o)
+	p.svc = account.New(options)
 	a := api.New(api.Options{Tenants: func() *tenantconfig.Snapshot { return r.tenants }, Tokens: tokens, Timeout: 30 * time.Second, Log: log})
 	account.Register(a, p.svc)
 	p.handler = server.Middleware(a, log)
@@ -224,10 +224,10 @@ func (r *rig) do(t *testing.T, q request) answer {
 		q.pod = r.pods[r.next%len(r.pods)]
 		r.next++
 	}
-	w := httptest.NewRecorder()
-	q.pod.handler.ServeHTTP(w, req)
-	a := answer{Answer: apitest.Answer{Status: w.Code, Header: w.Header(), Body: w.Body.Bytes()}}
-	a.raw = strings.ReplaceAll(w.Body.String(), w.Header().Get("X-Request-Id"), "ID")
+	recorder := httptest.NewRecorder()
+	q.pod.handler.ServeHTTP(recorder, req)
+	a := answer{Answer: apitest.Answer{Status: recorder.Code, Header: recorder.Header(), Body: recorder.Body.Bytes()}}
+	a.raw = strings.ReplaceAll(recorder.Body.String(), recorder.Header().Get("X-Request-Id"), "ID")
 	return a
 }
 
@@ -292,11 +292,11 @@ func (r *rig) user(t *testing.T, tenant, email, role string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := store.NewUser{ID: store.NewID(), Email: email, PasswordHash: hash, Role: role, Verified: true}
-	if err := r.oper.CreateUser(t.Context(), tenant, u, store.Origin{}); err != nil {
+	newUser := store.NewUser{ID: store.NewID(), Email: email, PasswordHash: hash, Role: role, Verified: true}
+	if err := r.oper.CreateUser(t.Context(), tenant, newUser, store.Origin{}); err != nil {
 		t.Fatal(err)
 	}
-	return u.ID
+	return newUser.ID
 }
 
 // mails are what is in the outbox for a recipient, oldest first, unsealed.
@@ -310,8 +310,8 @@ func (r *rig) mails(t *testing.T, to string) (list []mail.Message) {
 		var tenant string
 		var row store.OutboxMail
 		_, err = pgx.ForEachRow(rows, []any{&tenant, &row.EventKey, &row.Template, &row.Recipient, &row.Sealed}, func() error {
-			m, err := mail.Unseal(r.ring.Derive("mail"), tenant, row)
-			list = append(list, m)
+			message, err := mail.Unseal(r.ring.Derive("mail"), tenant, row)
+			list = append(list, message)
 			return err
 		})
 		return err

@@ -117,11 +117,11 @@ func (s *Service) posted(err error) error {
 
 // originOf is who asks, and from where.
 func originOf(ctx context.Context) store.Origin {
-	o := store.Origin{Address: api.ClientOf(ctx), Device: api.DeviceOf(ctx), RequestID: api.RequestID(ctx)}
-	if p := api.PrincipalOf(ctx); p != nil {
-		o.ActorID, o.SessionID = p.UserID, p.SessionID
+	origin := store.Origin{Address: api.ClientOf(ctx), Device: api.DeviceOf(ctx), RequestID: api.RequestID(ctx)}
+	if principal := api.PrincipalOf(ctx); principal != nil {
+		origin.ActorID, origin.SessionID = principal.UserID, principal.SessionID
 	}
-	return o
+	return origin
 }
 
 // ring is the keyring, or a problem while there is none.
@@ -136,8 +136,8 @@ func (s *Service) ring() (*keyring.Ring, error) {
 func addressKey(a netip.Addr) string {
 	a = a.Unmap().WithZone("")
 	if a.Is6() {
-		if p, err := a.Prefix(64); err == nil {
-			return p.String()
+		if prefix, err := a.Prefix(64); err == nil {
+			return prefix.String()
 		}
 	}
 	return a.String()
@@ -148,8 +148,8 @@ func addressKey(a netip.Addr) string {
 func networkKey(a netip.Addr) string {
 	a = a.Unmap().WithZone("")
 	if a.Is6() {
-		if p, err := a.Prefix(48); err == nil {
-			return p.String()
+		if prefix, err := a.Prefix(48); err == nil {
+			return prefix.String()
 		}
 	}
 	return a.String()
@@ -190,11 +190,11 @@ func (s *Service) count(ctx context.Context, t *tenantconfig.Tenant, limits ...l
 		return nil, err
 	}
 	for _, l := range limits {
-		d := s.Limiter.Take(ctx, t, l.name, l.key)
-		if !d.Allowed {
-			return nil, tooMany(d)
+		decision := s.Limiter.Take(ctx, t, l.name, l.key)
+		if !decision.Allowed {
+			return nil, tooMany(decision)
 		}
-		tries = append(tries, counted{d, l.key})
+		tries = append(tries, counted{decision, l.key})
 	}
 	return tries, nil
 }
@@ -208,8 +208,8 @@ func (s *Service) forgive(ctx context.Context, t *tenantconfig.Tenant, tries []c
 
 func (s *Service) blocked(t *tenantconfig.Tenant, limits ...limited) error {
 	for _, l := range limits {
-		if d, blocked := s.Limiter.Blocked(t, l.name, l.key); blocked {
-			return tooMany(d)
+		if decision, blocked := s.Limiter.Blocked(t, l.name, l.key); blocked {
+			return tooMany(decision)
 		}
 	}
 	return nil
@@ -250,10 +250,10 @@ func (s *Service) alert(ctx context.Context, t *tenantconfig.Tenant, d ratelimit
 }
 
 func tooMany(d ratelimit.Decision) error {
-	h := http.Header{}
-	d.SetHeaders(h)
+	header := http.Header{}
+	d.SetHeaders(header)
 	p := problem.New(problem.RateLimited, "too many attempts; wait for the time in Retry-After")
-	p.Header = h
+	p.Header = header
 	return p
 }
 

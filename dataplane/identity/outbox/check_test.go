@@ -27,7 +27,7 @@ func TestServerIsChecked(t *testing.T) {
 		"no server":          {password: smtptest.Password, closed: true, wantStep: "connect", wantLogged: "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			rig := newRig(t)
 			server := smtptest.New(t, smtptest.Options{Auth: true})
 			file := filepath.Join(t.TempDir(), "password")
 			if err := os.WriteFile(file, []byte(smtptest.Password), 0o600); err != nil {
@@ -49,20 +49,20 @@ func TestServerIsChecked(t *testing.T) {
 			if tc.closed {
 				server.Stop()
 			}
-			d := New(Options{Sender: sender, Key: testKey, Tenants: known(), Store: r.db()})
-			d.metrics.server(sender.Check(t.Context()))
-			if got, want := d.metrics.usable() == 1, tc.wantStep == ""; got != want {
+			dispatcher := New(Options{Sender: sender, Key: testKey, Tenants: known(), Store: rig.db()})
+			dispatcher.metrics.server(sender.Check(t.Context()))
+			if got, want := dispatcher.metrics.usable() == 1, tc.wantStep == ""; got != want {
 				t.Errorf("usable %v, want %v", got, want)
 			}
 			if tc.wantStep == "" {
 				return
 			}
-			p := r.start(Options{Sender: sender})
-			r.until("the failure is counted", func() bool {
-				return p.count(t, "caly_mail_server_failures_total", tc.wantStep) == 1 &&
-					p.count(t, "caly_mail_server_usable", "") == 0
+			pod := rig.start(Options{Sender: sender})
+			rig.until("the failure is counted", func() bool {
+				return pod.count(t, "caly_mail_server_failures_total", tc.wantStep) == 1 &&
+					pod.count(t, "caly_mail_server_usable", "") == 0
 			})
-			if said := p.log.String(); !strings.Contains(said, tc.wantLogged) || strings.Contains(said, "pw-canary") {
+			if said := pod.log.String(); !strings.Contains(said, tc.wantLogged) || strings.Contains(said, "pw-canary") {
 				t.Errorf("it logs %s", said)
 			}
 		})

@@ -29,9 +29,9 @@ func podToKill(dsn, address, ca string) error {
 	if err != nil {
 		return err
 	}
-	s, err := mail.NewSender(mail.Options{Address: address, CAFile: ca, From: from})
+	sender, err := mail.NewSender(mail.Options{Address: address, CAFile: ca, From: from})
 	if err != nil {
 		return err
 	}
-	return New(Options{Store: db, Sender: s, Key: testKey, Tenants: known(acme), Owner: "killed", Poll: poll, Lease: shortLease}).Run(context.Background())
+	return New(Options{Store: db, Sender: sender, Key: testKey, Tenants: known(acme), Owner: "killed", Poll: poll, Lease: shortLease}).Run(context.Background())
 }

@@ -116,13 +116,13 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 // work sends one message after the other.
 func (d *Dispatcher) work(ctx context.Context) {
 	for ctx.Err() == nil {
-		m, ok := d.claim(ctx)
+		queuedMail, ok := d.claim(ctx)
 		if !ok {
 			d.rest(ctx, d.Poll)
 			continue
 		}
 		d.Kick() // there may be more: wake the other worker
-		if serverInTrouble := d.send(ctx, &m); serverInTrouble {
+		if serverInTrouble := d.send(ctx, &queuedMail); serverInTrouble {
 			d.pause(ctx, time.Second) // do not run through all that waits
 		}
 	}
@@ -159,8 +159,8 @@ func (d *Dispatcher) claim(ctx context.Context) (store.QueuedMail, bool) {
 	}
 	waiting := d.turns.waiting(tenants)
 	if len(waiting) < len(tenants) {
-		if m, ok := d.claimOf(ctx, waiting); ok || ctx.Err() != nil {
-			return m, ok
+		if queuedMail, ok := d.claimOf(ctx, waiting); ok || ctx.Err() != nil {
+			return queuedMail, ok
 		}
 		d.turns.begin()
 	}
@@ -172,26 +172,26 @@ func (d *Dispatcher) claimOf(ctx context.Context, tenants []string) (store.Queue
 	if len(tenants) == 0 {
 		return store.QueuedMail{}, false
 	}
-	c, err := d.Store.ClaimMail(ctx, tenants, d.Owner, d.Lease, 1)
+	mailClaim, err := d.Store.ClaimMail(ctx, tenants, d.Owner, d.Lease, 1)
 	if err != nil {
 		if ctx.Err() == nil {
 			d.Log.Warn("mail cannot be looked for; it waits", "error", err)
 		}
 		return store.QueuedMail{}, false
 	}
-	for _, t := range c.Uncertain {
+	for _, t := range mailClaim.Uncertain {
 		d.Log.Warn("mail was being sent when its pod went away: it may have arrived, and is not sent again", "template", t)
 		d.metrics.count(t, outcomeUncertain)
 	}
-	for _, t := range c.Expired {
+	for _, t := range mailClaim.Expired {
 		d.Log.Warn("mail could not be sent before its time ran out", "template", t)
 		d.metrics.count(t, outcomeExpired)
 	}
-	if len(c.Mail) == 0 {
+	if len(mailClaim.Mail) == 0 {
 		return store.QueuedMail{}, false
 	}
-	d.turns.had(c.Mail[0].Tenant)
-	return c.Mail[0], true
+	d.turns.had(mailClaim.Mail[0].Tenant)
+	return mailClaim.Mail[0], true
 }
 
 // checkEvery spaces the checks of the SMTP server. Without them a wrong password is found by the first person who waits

@@ -21,13 +21,13 @@ import (
 // TestEachOnce : several pods on one database send each message once, and what was secret is gone then.
 func TestEachOnce(t *testing.T) {
 	const n = 200
-	r, server := newRig(t), smtptest.New(t, smtptest.Options{})
+	rig, server := newRig(t), smtptest.New(t, smtptest.Options{})
 	for i := range n {
-		r.write(acme, fmt.Sprint(i), code(i))
+		rig.write(acme, fmt.Sprint(i), code(i))
 	}
-	a, b := r.start(Options{Sender: r.sender(server)}), r.start(Options{Sender: r.sender(server)})
-	r.untilStates(fmt.Sprintf("sent=%d", n))
-	a.stop()
+	pod, b := rig.start(Options{Sender: rig.sender(server)}), rig.start(Options{Sender: rig.sender(server)})
+	rig.untilStates(fmt.Sprintf("sent=%d", n))
+	pod.stop()
 	b.stop()
 	got := times(server.Mail())
 	for i := range n {
@@ -35,11 +35,11 @@ func TestEachOnce(t *testing.T) {
 			t.Errorf("%s has %d messages, want one", to, got[to])
 		}
 	}
-	if sa, sb := a.count(t, "caly_mail_sent_total", outcomeSent), b.count(t, "caly_mail_sent_total", outcomeSent); sa+sb != n || sa == 0 || sb == 0 {
+	if sa, sb := pod.count(t, "caly_mail_sent_total", outcomeSent), b.count(t, "caly_mail_sent_total", outcomeSent); sa+sb != n || sa == 0 || sb == 0 {
 		t.Errorf("the pods counted %v and %v sent, want %d, and some each", sa, sb, n)
 	}
 	var left int
-	err := r.admin.QueryRow(t.Context(), `SELECT count(*) FROM mail_outbox WHERE sealed <> '' OR lease_owner IS NOT NULL OR finished_at IS NULL`).Scan(&left)
+	err := rig.admin.QueryRow(t.Context(), `SELECT count(*) FROM mail_outbox WHERE sealed <> '' OR lease_owner IS NOT NULL OR finished_at IS NULL`).Scan(&left)
 	if err != nil || left != 0 {
 		t.Errorf("%d rows still hold something (%v)", left, err)
 	}
@@ -99,7 +99,7 @@ func TestQuirks(t *testing.T) {
 		"a decoy": {message: mail.Message{Template: mail.None, To: "p0@example.com"}, want: "sent=1", wantCount: map[string]float64{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			rig := newRig(t)
 			var tries atomic.Int32
 			server := smtptest.New(t, smtptest.Options{
 				Rcpt: func(string) error {
@@ -117,16 +117,16 @@ func TestQuirks(t *testing.T) {
 			if c.message.Template == "" {
 				c.message = code(0)
 			}
-			r.write(acme, "e", c.message)
-			p := r.start(Options{Sender: r.sender(server)})
-			r.until(c.want, func() bool {
-				r.exec(`UPDATE mail_outbox SET available_at = now() WHERE lease_owner IS NULL`) // time passes
-				return r.states() == c.want
+			rig.write(acme, "e", c.message)
+			pod := rig.start(Options{Sender: rig.sender(server)})
+			rig.until(c.want, func() bool {
+				rig.exec(`UPDATE mail_outbox SET available_at = now() WHERE lease_owner IS NULL`) // time passes
+				return rig.states() == c.want
 			})
-			p.stop()
+			pod.stop()
 			counts := map[string]float64{}
 			for _, outcome := range []string{outcomeSent, outcomeRetried, outcomeFailed, outcomeExpired, outcomeUncertain} {
-				if n := p.count(t, "caly_mail_sent_total", outcome); n > 0 {
+				if n := pod.count(t, "caly_mail_sent_total", outcome); n > 0 {
 					counts[outcome] = n
 				}
 			}
@@ -134,7 +134,7 @@ func TestQuirks(t *testing.T) {
 				t.Errorf("counted (-want +got):\n%s", diff)
 			}
 			var why string
-			if err := r.admin.QueryRow(t.Context(), `SELECT last_error FROM mail_outbox`).Scan(&why); err != nil || !strings.Contains(why, c.wantError) ||
+			if err := rig.admin.QueryRow(t.Context(), `SELECT last_error FROM mail_outbox`).Scan(&why); err != nil || !strings.Contains(why, c.wantError) ||
 				strings.Contains(why, "482913") {
 				t.Errorf("last error %q (%v), want %q", why, err, c.wantError)
 			}
@@ -147,25 +147,25 @@ func TestQuirks(t *testing.T) {
 
 // TestServerAwayThenBack : mail waits for its server, and comes once.
 func TestServerAwayThenBack(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	server := smtptest.New(t, smtptest.Options{})
-	sender := r.sender(server)
+	sender := rig.sender(server)
 	server.Stop()
-	r.write(acme, "e", code(0))
-	p := r.start(Options{Sender: sender})
+	rig.write(acme, "e", code(0))
+	pod := rig.start(Options{Sender: sender})
 	var wait time.Duration
-	r.until("a try that fails", func() bool {
-		return r.admin.QueryRow(t.Context(), `SELECT available_at - now() FROM mail_outbox WHERE last_error LIKE 'connect%'`).Scan(&wait) == nil
+	rig.until("a try that fails", func() bool {
+		return rig.admin.QueryRow(t.Context(), `SELECT available_at - now() FROM mail_outbox WHERE last_error LIKE 'connect%'`).Scan(&wait) == nil
 	})
 	if wait <= 0 || wait > firstWait {
 		t.Errorf("the next try is in %s, want some seconds", wait)
 	}
-	p.stop()
+	pod.stop()
 	back := smtptest.New(t, smtptest.Options{Address: server.Address})
-	r.exec(`UPDATE mail_outbox SET available_at = now()`)
-	p = r.start(Options{Sender: r.sender(back)})
-	r.untilStates("sent=1")
-	p.stop()
+	rig.exec(`UPDATE mail_outbox SET available_at = now()`)
+	pod = rig.start(Options{Sender: rig.sender(back)})
+	rig.untilStates("sent=1")
+	pod.stop()
 	if n := len(back.Mail()); n != 1 {
 		t.Errorf("%d messages, want one", n)
 	}
@@ -173,15 +173,15 @@ func TestServerAwayThenBack(t *testing.T) {
 
 // TestTimeRunsOut : what could not be sent in its time is not sent later.
 func TestTimeRunsOut(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	server := smtptest.New(t, smtptest.Options{})
-	r.write(acme, "e", code(0))
-	r.exec(`UPDATE mail_outbox SET expires_at = now(), last_error = 'connect: refused'`)
-	p := r.start(Options{Sender: r.sender(server)})
-	r.untilStates("failed=1")
+	rig.write(acme, "e", code(0))
+	rig.exec(`UPDATE mail_outbox SET expires_at = now(), last_error = 'connect: refused'`)
+	pod := rig.start(Options{Sender: rig.sender(server)})
+	rig.untilStates("failed=1")
 	// The row is changed before the pod knows it, so a pod that is stopped now may not count it.
-	r.until("it is counted", func() bool { return p.count(t, "caly_mail_sent_total", outcomeExpired) == 1 })
-	p.stop()
+	rig.until("it is counted", func() bool { return pod.count(t, "caly_mail_sent_total", outcomeExpired) == 1 })
+	pod.stop()
 	if n := len(server.Mail()); n != 0 {
 		t.Errorf("%d messages, want none", n)
 	}
@@ -189,24 +189,24 @@ func TestTimeRunsOut(t *testing.T) {
 
 // TestOtherTenantsAreLeftAlone : a pod that does not know a tenant touches none of its rows.
 func TestOtherTenantsAreLeftAlone(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	server := smtptest.New(t, smtptest.Options{})
-	r.write(globex, "waiting", code(1))
-	r.write(globex, "late", code(2))
-	r.exec(`UPDATE mail_outbox SET expires_at = now() WHERE event_key = 'late'`)
-	r.write(globex, "dead", code(3))
-	r.exec(`UPDATE mail_outbox SET state = 'sending', lease_owner = 'x', lease_until = now() - interval '1 h' WHERE event_key = 'dead'`)
+	rig.write(globex, "waiting", code(1))
+	rig.write(globex, "late", code(2))
+	rig.exec(`UPDATE mail_outbox SET expires_at = now() WHERE event_key = 'late'`)
+	rig.write(globex, "dead", code(3))
+	rig.exec(`UPDATE mail_outbox SET state = 'sending', lease_owner = 'x', lease_until = now() - interval '1 h' WHERE event_key = 'dead'`)
 	snapshot := func() (all string) {
-		if err := r.admin.QueryRow(t.Context(), `SELECT string_agg(m::text, ' ' ORDER BY id) FROM mail_outbox m WHERE tenant = $1`, globex).Scan(&all); err != nil {
+		if err := rig.admin.QueryRow(t.Context(), `SELECT string_agg(m::text, ' ' ORDER BY id) FROM mail_outbox m WHERE tenant = $1`, globex).Scan(&all); err != nil {
 			t.Fatal(err)
 		}
 		return all
 	}
 	before := snapshot()
-	p := r.start(Options{Sender: r.sender(server)})
-	r.write(acme, "own", code(0))
-	r.until("its own", func() bool { return len(server.Mail()) == 1 })
-	p.stop()
+	pod := rig.start(Options{Sender: rig.sender(server)})
+	rig.write(acme, "own", code(0))
+	rig.until("its own", func() bool { return len(server.Mail()) == 1 })
+	pod.stop()
 	if diff := cmp.Diff(before, snapshot()); diff != "" {
 		t.Errorf("-before +after:\n%s", diff)
 	}
@@ -218,7 +218,7 @@ func TestOtherTenantsAreLeftAlone(t *testing.T) {
 // TestKilled : a pod that is killed while it gives the server a message leaves it uncertain; it is not sent again. What it had only
 // claimed is.
 func TestKilled(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	inData := make(chan struct{}, 1)
 	release := make(chan struct{})
 	var first atomic.Bool
@@ -229,41 +229,41 @@ func TestKilled(t *testing.T) {
 		}
 		return nil
 	}})
-	r.write(acme, "e", code(0))
+	rig.write(acme, "e", code(0))
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), "OUTBOX_TEST_DSN="+r.pg.DataplaneDSN, "OUTBOX_TEST_SMTP="+server.Address, "OUTBOX_TEST_CA="+server.CAFile)
+	cmd.Env = append(os.Environ(), "OUTBOX_TEST_DSN="+rig.pg.DataplaneDSN, "OUTBOX_TEST_SMTP="+server.Address, "OUTBOX_TEST_CA="+server.CAFile)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	<-inData
-	if s := r.states(); s != "sending=1" {
+	if s := rig.states(); s != "sending=1" {
 		t.Errorf("while it is sent the row is %s, want sending", s)
 	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	close(release)
-	r.write(acme, "claimed", code(1))
-	r.exec(`UPDATE mail_outbox SET lease_owner = 'killed', lease_until = now() + interval '1 s', attempts = 1 WHERE event_key = 'claimed'`)
-	p := r.start(Options{Sender: r.sender(server)})
-	r.untilStates("sent=1 uncertain=1")
-	p.stop()
+	rig.write(acme, "claimed", code(1))
+	rig.exec(`UPDATE mail_outbox SET lease_owner = 'killed', lease_until = now() + interval '1 s', attempts = 1 WHERE event_key = 'claimed'`)
+	pod := rig.start(Options{Sender: rig.sender(server)})
+	rig.untilStates("sent=1 uncertain=1")
+	pod.stop()
 	got := times(server.Mail())
 	if got["p0@example.com"] > 1 || got["p1@example.com"] != 1 {
 		t.Errorf("arrived: %v; want p0 at most once, and p1 once", got)
 	}
-	if n := p.count(t, "caly_mail_sent_total", outcomeUncertain); n != 1 {
+	if n := pod.count(t, "caly_mail_sent_total", outcomeUncertain); n != 1 {
 		t.Errorf("%v counted as uncertain, want 1", n)
 	}
 }
 
 // TestStopped : a pod that is told to go finishes the message that it is at, and begins no other.
 func TestStopped(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	inData, release := make(chan struct{}, workers), make(chan struct{})
 	server := smtptest.New(t, smtptest.Options{Data: func(string, io.Reader, net.Conn) error {
 		inData <- struct{}{}
@@ -271,39 +271,39 @@ func TestStopped(t *testing.T) {
 		return nil
 	}})
 	for i := range 10 {
-		r.write(acme, fmt.Sprint(i), code(i))
+		rig.write(acme, fmt.Sprint(i), code(i))
 	}
-	p := r.start(Options{Sender: r.sender(server)})
+	pod := rig.start(Options{Sender: rig.sender(server)})
 	for range workers {
 		<-inData
 	}
-	p.cancel()
+	pod.cancel()
 	close(release)
-	p.stop()
-	if s, want := r.states(), fmt.Sprintf("pending=%d sent=%d", 10-workers, workers); s != want {
+	pod.stop()
+	if s, want := rig.states(), fmt.Sprintf("pending=%d sent=%d", 10-workers, workers); s != want {
 		t.Errorf("the rows are %s, want %s", s, want)
 	}
 }
 
 // TestDatabaseAwayAfterSending : a message that was sent while the database went away is not sent again when it is back.
 func TestDatabaseAwayAfterSending(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	inData, release := make(chan struct{}, 1), make(chan struct{})
 	server := smtptest.New(t, smtptest.Options{Data: func(string, io.Reader, net.Conn) error {
 		inData <- struct{}{}
 		<-release
 		return nil
 	}})
-	r.write(acme, "e", code(0))
-	p := r.start(Options{Sender: r.sender(server)})
+	rig.write(acme, "e", code(0))
+	pod := rig.start(Options{Sender: rig.sender(server)})
 	<-inData
-	r.pg.StopFast(t)
+	rig.pg.StopFast(t)
 	close(release)
-	r.until("its arrival", func() bool { return len(server.Mail()) == 1 })
-	r.pg.Start(t)
-	r.connect()
-	r.untilStates("sent=1")
-	p.stop()
+	rig.until("its arrival", func() bool { return len(server.Mail()) == 1 })
+	rig.pg.Start(t)
+	rig.connect()
+	rig.untilStates("sent=1")
+	pod.stop()
 	if n := len(server.Mail()); n != 1 {
 		t.Errorf("%d messages, want one", n)
 	}
@@ -311,52 +311,52 @@ func TestDatabaseAwayAfterSending(t *testing.T) {
 
 // TestDisabled : without a server nothing is claimed, and the flows can tell.
 func TestDisabled(t *testing.T) {
-	r := newRig(t)
-	r.write(acme, "e", code(0))
-	off := r.start(Options{})
+	rig := newRig(t)
+	rig.write(acme, "e", code(0))
+	off := rig.start(Options{})
 	if off.Enabled() {
 		t.Error("enabled without a sender")
 	}
 	server := smtptest.New(t, smtptest.Options{})
 	var key []byte
-	waits := r.start(Options{Sender: r.sender(server), Key: func() []byte { return key }})
+	waits := rig.start(Options{Sender: rig.sender(server), Key: func() []byte { return key }})
 	if !waits.Enabled() {
 		t.Error("not enabled with a sender")
 	}
 	off.Kick()
 	waits.Kick()
-	r.until("a look at the table", func() bool { return waits.count(t, "caly_mail_pending", "") == 1 })
+	rig.until("a look at the table", func() bool { return waits.count(t, "caly_mail_pending", "") == 1 })
 	off.stop()
 	waits.stop()
-	if s := r.states(); s != "pending=1" {
+	if s := rig.states(); s != "pending=1" {
 		t.Errorf("the rows are %s: claimed by a pod that could not send", s)
 	}
 }
 
 // TestKick : mail that was just written does not wait for the next look.
 func TestKick(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	server := smtptest.New(t, smtptest.Options{})
-	p := r.start(Options{Sender: r.sender(server), Poll: time.Hour})
+	pod := rig.start(Options{Sender: rig.sender(server), Poll: time.Hour})
 	for i := range 3 {
-		r.write(acme, fmt.Sprint(i), code(i))
-		p.Kick()
-		r.untilStates(fmt.Sprintf("sent=%d", i+1))
+		rig.write(acme, fmt.Sprint(i), code(i))
+		pod.Kick()
+		rig.untilStates(fmt.Sprintf("sent=%d", i+1))
 	}
 }
 
 // TestUnreadable : what was sealed under another key is given up, and said so, and holds up nothing.
 func TestUnreadable(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	server := smtptest.New(t, smtptest.Options{})
-	r.write(acme, "e", code(0))
-	r.exec(`UPDATE mail_outbox SET sealed = 'something else', available_at = now() - interval '1 h'`)
-	r.write(acme, "good", code(1))
-	p := r.start(Options{Sender: r.sender(server)})
-	r.untilStates("failed=1 sent=1")
-	p.stop()
-	if !strings.Contains(p.log.String(), "sealed under another key") {
-		t.Errorf("the log does not say why:\n%s", p.log)
+	rig.write(acme, "e", code(0))
+	rig.exec(`UPDATE mail_outbox SET sealed = 'something else', available_at = now() - interval '1 h'`)
+	rig.write(acme, "good", code(1))
+	pod := rig.start(Options{Sender: rig.sender(server)})
+	rig.untilStates("failed=1 sent=1")
+	pod.stop()
+	if !strings.Contains(pod.log.String(), "sealed under another key") {
+		t.Errorf("the log does not say why:\n%s", pod.log)
 	}
 }
 

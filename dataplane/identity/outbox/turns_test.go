@@ -38,16 +38,16 @@ func (o *order) place(to string) int {
 
 // TestMailOfOneTenantDelaysNoOther checks when a message is sent that is younger than 200 of another tenant.
 func TestMailOfOneTenantDelaysNoOther(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	for i := range 200 {
-		r.write(acme, fmt.Sprintf("flood%d", i), code(i))
+		rig.write(acme, fmt.Sprintf("flood%d", i), code(i))
 	}
 	for i := range 3 {
-		r.write(globex, fmt.Sprintf("one%d", i), code(1000+i))
+		rig.write(globex, fmt.Sprintf("one%d", i), code(1000+i))
 	}
 	sender := &order{}
-	r.start(Options{Sender: sender, Tenants: known(acme, globex)})
-	r.untilStates("sent=203")
+	rig.start(Options{Sender: sender, Tenants: known(acme, globex)})
+	rig.untilStates("sent=203")
 	for i := range 3 {
 		// Each round has one message of each tenant, and two workers may be a round apart.
 		if place := sender.place(code(1000 + i).To); place > 2*i+5 {

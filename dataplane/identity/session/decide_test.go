@@ -191,9 +191,9 @@ func TestThiefAndOwnerEnd(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := Decide(tenant, tok, st, DefaultIdle)
-			apply(&st, r)
-			if r == store.RotateEnd {
+			rotation := Decide(tenant, tok, st, DefaultIdle)
+			apply(&st, rotation)
+			if rotation == store.RotateEnd {
 				return
 			}
 			holds[turn%2] = st.Counter

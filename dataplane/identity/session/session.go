@@ -66,7 +66,7 @@ type Login struct {
 
 // Start begins a session. ErrLoginChanged when the user may not sign in.
 func (m *Manager) Start(ctx context.Context, t *tenantconfig.Tenant, login Login, by store.Origin) (Tokens, error) {
-	n := store.NewSession{
+	newSession := store.NewSession{
 		ID:       store.NewID(),
 		UserID:   login.UserID,
 		Key:      newKey(),
@@ -74,14 +74,14 @@ func (m *Manager) Start(ctx context.Context, t *tenantconfig.Tenant, login Login
 		SeenHash: login.SeenHash,
 		NewHash:  login.NewHash,
 	}
-	st, err := m.Store.StartSession(ctx, t.ID, n, by)
+	st, err := m.Store.StartSession(ctx, t.ID, newSession, by)
 	if errors.Is(err, store.ErrNotFound) {
 		return Tokens{}, ErrLoginChanged
 	}
 	if err != nil {
 		return Tokens{}, err
 	}
-	return m.answer(t, st.User, st.Session, st.Now, refreshtoken.New(t.ID, n.ID, 1, n.Key))
+	return m.answer(t, st.User, st.Session, st.Now, refreshtoken.New(t.ID, newSession.ID, 1, newSession.Key))
 }
 
 func newKey() []byte {

@@ -137,13 +137,13 @@ func (b *Bridge) part() {
 func (b *Bridge) report() *End {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	v := b.verdict
-	e := &End{Reason: v.reason, Side: v.side, Code: v.code, Err: v.err, Start: b.opening.info, Reconnected: b.again}
-	e.ToAgent, e.ToExotel = b.Counts()
-	for i := range e.Oddities {
-		e.Oddities[i] = b.fromExotel.oddities[i] + b.fromAgent.oddities[i]
+	verdict := b.verdict
+	end := &End{Reason: verdict.reason, Side: verdict.side, Code: verdict.code, Err: verdict.err, Start: b.opening.info, Reconnected: b.again}
+	end.ToAgent, end.ToExotel = b.Counts()
+	for i := range end.Oddities {
+		end.Oddities[i] = b.fromExotel.oddities[i] + b.fromAgent.oddities[i]
 	}
-	return e
+	return end
 }
 
 // Counts are those of both directions until now. Anybody may ask, at any time: it takes what the frames count anyway.

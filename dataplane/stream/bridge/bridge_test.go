@@ -15,8 +15,8 @@ import (
 
 // TestRelay : every byte arrives, in order, in both directions, whatever the sizes.
 func TestRelay(t *testing.T) {
-	r := newRig(t, quick(), ConnOptions{}, nil)
-	exotel, agent := r.call()
+	rig := newRig(t, quick(), ConnOptions{}, nil)
+	exotel, agent := rig.call()
 	exotel.text(connected, start)
 	agent.expect(connected, start)
 	sizes := []int{0, 2, 60, 64, 66, 320, 640, 1600, 3200, 12_000, 12_300, 12_400, 49_000, 49_200, 100_000, 150_000}
@@ -35,25 +35,25 @@ func TestRelay(t *testing.T) {
 	if got := exotel.expectClose(); got != websocket.CloseNormalClosure {
 		t.Errorf("Exotel was closed with %d", got)
 	}
-	e := r.end()
-	if e.Reason != CallEnded || e.Side != ExotelSide || e.Err != nil {
-		t.Errorf("ended with %+v", e)
+	end := rig.end()
+	if end.Reason != CallEnded || end.Side != ExotelSide || end.Err != nil {
+		t.Errorf("ended with %+v", end)
 	}
 	if diff := cmp.Diff([]uint64{uint64(2*len(sizes)) + 3, uint64(3 * len(sizes)), 0, 0},
-		[]uint64{e.ToAgent.Frames, e.ToExotel.Frames, e.ToAgent.Dropped, e.ToExotel.Dropped}); diff != "" {
+		[]uint64{end.ToAgent.Frames, end.ToExotel.Frames, end.ToAgent.Dropped, end.ToExotel.Dropped}); diff != "" {
 		t.Errorf("frames -want +got:\n%s", diff)
 	}
-	if e.Start.CallSID != "c1" || e.Start.SampleRate != 8000 {
-		t.Errorf("the start was read as %+v", e.Start)
+	if end.Start.CallSID != "c1" || end.Start.SampleRate != 8000 {
+		t.Errorf("the start was read as %+v", end.Start)
 	}
 }
 
 // TestCounts : a bridge tells what it has counted while it runs, to whoever asks at whatever time, and in the end the same.
 func TestCounts(t *testing.T) {
 	bridge := make(chan *Bridge, 1)
-	r := newRig(t, quick(), ConnOptions{}, nil)
-	r.made = func(b *Bridge) { bridge <- b }
-	exotel, agent := r.call()
+	rig := newRig(t, quick(), ConnOptions{}, nil)
+	rig.made = func(b *Bridge) { bridge <- b }
+	exotel, agent := rig.call()
 	b := <-bridge
 	done := make(chan struct{})
 	var asking sync.WaitGroup
@@ -93,11 +93,11 @@ func TestCounts(t *testing.T) {
 	agent.expect(stop)
 	go agent.expectClose()
 	exotel.expectClose()
-	e := r.end()
+	end := rig.end()
 	close(done)
 	asking.Wait()
 	got[0], got[1] = b.Counts()
-	if diff := cmp.Diff([2]Counts{e.ToAgent, e.ToExotel}, got); diff != "" || e.ToAgent.Frames != want[0].Frames+1 {
+	if diff := cmp.Diff([2]Counts{end.ToAgent, end.ToExotel}, got); diff != "" || end.ToAgent.Frames != want[0].Frames+1 {
 		t.Errorf("after its end, %+v (-end +got):\n%s", want, diff)
 	}
 }
@@ -159,12 +159,12 @@ func TestEnds(t *testing.T) {
 			if got := <-codes; tc.wantAgent != 0 && got != tc.wantAgent {
 				t.Errorf("the agent was closed with %d, want %d", got, tc.wantAgent)
 			}
-			e := r.end()
-			if e.Reason != tc.wantReason || e.Side != tc.wantSide {
-				t.Errorf("ended with %s of %q (%v), want %s of %q", e.Reason, e.Side, e.Err, tc.wantReason, tc.wantSide)
+			end := r.end()
+			if end.Reason != tc.wantReason || end.Side != tc.wantSide {
+				t.Errorf("ended with %s of %q (%v), want %s of %q", end.Reason, end.Side, end.Err, tc.wantReason, tc.wantSide)
 			}
-			if tc.wantCode != 0 && e.Code != tc.wantCode {
-				t.Errorf("the code is %d, want %d", e.Code, tc.wantCode)
+			if tc.wantCode != 0 && end.Code != tc.wantCode {
+				t.Errorf("the code is %d, want %d", end.Code, tc.wantCode)
 			}
 		})
 	}

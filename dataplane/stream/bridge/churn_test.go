@@ -33,12 +33,12 @@ func descriptors(t *testing.T) int {
 func TestChurn(t *testing.T) {
 	goroutines, before := runtime.NumGoroutine(), descriptors(t)
 	t.Run("calls", func(t *testing.T) {
-		r := newRig(t, quick(), ConnOptions{}, nil)
+		rig := newRig(t, quick(), ConnOptions{}, nil)
 		var calls sync.WaitGroup
 		slots := make(chan struct{}, 50)
 		for i := range 300 {
 			slots <- struct{}{}
-			exotel, agent := r.call()
+			exotel, agent := rig.call()
 			calls.Go(func() {
 				defer func() { <-slots }()
 				churn(i, exotel, agent)
@@ -47,7 +47,7 @@ func TestChurn(t *testing.T) {
 		calls.Wait()
 		reasons := map[Reason]int{}
 		for range 300 {
-			reasons[r.end().Reason]++
+			reasons[rig.end().Reason]++
 		}
 		for _, want := range []Reason{CallEnded, AgentClosed, AgentLost, ExotelLost, ProtocolError} {
 			if reasons[want] == 0 {
@@ -115,7 +115,7 @@ func TestTLS(t *testing.T) {
 	dialer := Dialer{TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
 	ends := make(chan *End, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a, resp, err := dialer.Dial(r.Context(), "wss"+agent.URL[len("https"):], nil)
+		conn, resp, err := dialer.Dial(r.Context(), "wss"+agent.URL[len("https"):], nil)
 		if err != nil {
 			t.Error(err)
 			return
@@ -126,7 +126,7 @@ func TestTLS(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		go func() { ends <- New(quick()).Run(context.Background(), e, a) }()
+		go func() { ends <- New(quick()).Run(context.Background(), e, conn) }()
 	}))
 	defer server.Close()
 	exotel := dialRaw(t, server.Listener.Addr().String())
@@ -147,31 +147,31 @@ func TestTLS(t *testing.T) {
 			last, got = n, got+1
 		}
 	}
-	e := <-ends
-	if last != n-1 || uint64(got)+e.ToAgent.Dropped != n || e.ToAgent.Dropped == 0 {
-		t.Errorf("%d frames arrived, the last was %d, and %d were dropped, of %d", got, last, e.ToAgent.Dropped, n)
+	end := <-ends
+	if last != n-1 || uint64(got)+end.ToAgent.Dropped != n || end.ToAgent.Dropped == 0 {
+		t.Errorf("%d frames arrived, the last was %d, and %d were dropped, of %d", got, last, end.ToAgent.Dropped, n)
 	}
-	if e.Reason != CallEnded {
-		t.Errorf("ended with %s: %v", e.Reason, e.Err)
+	if end.Reason != CallEnded {
+		t.Errorf("ended with %s: %v", end.Reason, end.Err)
 	}
 }
 
 // TestTLSToUs : Exotel may come over TLS that ends in this process.
 func TestTLSToUs(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c, err := Upgrade(w, r, ConnOptions{})
+		conn, err := Upgrade(w, r, ConnOptions{})
 		if err != nil {
 			t.Error(err)
 			return
 		}
 		go func() {
-			defer func() { _ = c.Close() }()
+			defer func() { _ = conn.Close() }()
 			for {
-				f, err := c.next()
+				frame, err := conn.next()
 				if err != nil {
 					return
 				}
-				if _, err := c.wire.Write(seal(f.buf, f.at, f.op, false)); err != nil {
+				if _, err := conn.wire.Write(seal(frame.buf, frame.at, frame.op, false)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -181,8 +181,8 @@ func TestTLSToUs(t *testing.T) {
 	defer server.Close()
 	pool := x509.NewCertPool()
 	pool.AddCert(server.Certificate())
-	d := websocket.Dialer{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
-	ws, resp, err := d.Dial("wss"+server.URL[len("https"):], nil)
+	dialer := websocket.Dialer{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}
+	ws, resp, err := dialer.Dial("wss"+server.URL[len("https"):], nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,22 +210,22 @@ func TestDialFails(t *testing.T) {
 	}
 	defer func() { _ = talking.Close() }()
 	serve := func(answer string) string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		go func() {
 			for {
-				c, err := l.Accept()
+				conn, err := listener.Accept()
 				if err != nil {
 					return
 				}
-				_, _ = c.Write([]byte(answer))
-				defer func() { _ = c.Close() }()
+				_, _ = conn.Write([]byte(answer))
+				defer func() { _ = conn.Close() }()
 			}
 		}()
-		t.Cleanup(func() { _ = l.Close() })
-		return "ws://" + l.Addr().String()
+		t.Cleanup(func() { _ = listener.Close() })
+		return "ws://" + listener.Addr().String()
 	}
 	for name, tc := range map[string]struct {
 		url        string
@@ -240,12 +240,12 @@ func TestDialFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			defer cancel()
-			c, resp, err := Dialer{}.Dial(ctx, tc.url, nil)
+			conn, resp, err := Dialer{}.Dial(ctx, tc.url, nil)
 			var timeout net.Error
 			if tc.wantErr == nil && (!errors.As(err, &timeout) || !timeout.Timeout()) {
 				t.Errorf("got %v, want a time-out", err)
 			}
-			if c != nil || tc.wantErr != nil && !errors.Is(err, tc.wantErr) {
+			if conn != nil || tc.wantErr != nil && !errors.Is(err, tc.wantErr) {
 				t.Errorf("got %v, want %v", err, tc.wantErr)
 			}
 			if resp != nil && resp.StatusCode != tc.wantStatus {

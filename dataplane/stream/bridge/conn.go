@@ -62,7 +62,7 @@ type Conn struct {
 }
 
 func newConn(l *link, wire net.Conn, server bool, o ConnOptions) *Conn {
-	c := &Conn{
+	conn := &Conn{
 		link:   l,
 		wire:   wire,
 		server: server,
@@ -71,10 +71,10 @@ func newConn(l *link, wire net.Conn, server bool, o ConnOptions) *Conn {
 		memory: o.Memory.Share(0),
 	}
 	if wire == net.Conn(l) {
-		c.readRaw = l.raw
+		conn.readRaw = l.raw
 	}
-	c.onRead = c.readAvailable
-	return c
+	conn.onRead = conn.readAvailable
+	return conn
 }
 
 // adopt takes what gorilla made of the connection.
@@ -150,35 +150,35 @@ func (c *Conn) next() (frame, error) {
 
 func (c *Conn) receiveMessage() (frame, error) {
 	c.limit.unit = 0
-	h, err := c.header()
+	header, err := c.header()
 	if err != nil {
 		return frame{}, err
 	}
-	if !h.wholeMessage() || h.masked != c.server || h.length > c.most || h.length < 0 {
+	if !header.wholeMessage() || header.masked != c.server || header.length > c.most || header.length < 0 {
 		return c.viaGorilla()
 	}
-	total := h.size + int(h.length)
+	total := header.size + int(header.length)
 	if err := c.want(total); err != nil {
 		return frame{}, err
 	}
-	f := frame{buf: c.buf.b[c.r : c.r+total : c.r+total], at: h.size, op: h.first & 0x0f}
+	f := frame{buf: c.buf.b[c.r : c.r+total : c.r+total], at: header.size, op: header.first & 0x0f}
 	c.r += total
-	if h.masked {
-		applyMask(h.mask, f.payload())
+	if header.masked {
+		applyMask(header.mask, f.payload())
 	}
 	return f, nil
 }
 
 // viaGorilla lets gorilla handle the frame that comes, and those after it until a message is whole.
 func (c *Conn) viaGorilla() (frame, error) {
-	kind, r, err := c.ws.NextReader()
+	kind, reader, err := c.ws.NextReader()
 	if err != nil {
 		return frame{}, err
 	}
 	c.message = takeBuffer(smallBuffer)
 	n := maxHeader
 	for {
-		read, err := r.Read(c.message.b[n:])
+		read, err := reader.Read(c.message.b[n:])
 		n += read
 		if errors.Is(err, io.EOF) {
 			return frame{buf: c.message.b[:n:n], at: maxHeader, op: byte(kind)}, nil //nolint:gosec // G115: 1 or 2

@@ -91,10 +91,10 @@ func (c *Cut) Error() string { return "audio: cut off: " + string(c.Reason) }
 
 func cutOf(ctx context.Context) verdict {
 	v := verdict{reason: Drained, exotelCode: websocket.CloseGoingAway, agentCode: websocket.CloseGoingAway}
-	if c := (*Cut)(nil); errors.As(context.Cause(ctx), &c) {
-		v.reason = c.Reason
-		if c.Code != 0 {
-			v.exotelCode, v.agentCode = c.Code, c.Code
+	if cut := (*Cut)(nil); errors.As(context.Cause(ctx), &cut) {
+		v.reason = cut.Reason
+		if cut.Code != 0 {
+			v.exotelCode, v.agentCode = cut.Code, cut.Code
 		}
 	}
 	return v

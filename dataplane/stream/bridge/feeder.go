@@ -16,25 +16,25 @@ type feeder struct {
 
 // Read hands out bytes of one frame, or of the answer to our handshake.
 func (f feeder) Read(p []byte) (int, error) {
-	c := f.c
-	if c.left == 0 {
-		if err := c.measure(); err != nil {
+	conn := f.c
+	if conn.left == 0 {
+		if err := conn.measure(); err != nil {
 			return 0, err
 		}
 	}
-	if c.w == c.r {
-		if err := c.fill(1); err != nil {
+	if conn.w == conn.r {
+		if err := conn.fill(1); err != nil {
 			return 0, err
 		}
 	}
-	n := copy(p[:min(int64(len(p)), c.left)], c.buf.b[c.r:c.w])
-	c.r += n
-	c.left -= int64(n)
-	if c.r == c.w {
-		c.release()
+	n := copy(p[:min(int64(len(p)), conn.left)], conn.buf.b[conn.r:conn.w])
+	conn.r += n
+	conn.left -= int64(n)
+	if conn.r == conn.w {
+		conn.release()
 	}
-	if c.left == 0 && !c.limit.open {
-		c.limit.unit = 0
+	if conn.left == 0 && !conn.limit.open {
+		conn.limit.unit = 0
 	}
 	return n, nil
 }
@@ -52,19 +52,19 @@ func (c *Conn) measure() error {
 	if c.greeting {
 		return c.measureGreeting()
 	}
-	h, err := c.header()
+	header, err := c.header()
 	if err != nil {
 		return err
 	}
 	if c.limit.unit == 0 {
 		c.limit.unit = c.came
 	}
-	if h.data() {
-		c.limit.open = !h.final()
+	if header.data() {
+		c.limit.open = !header.final()
 	}
-	c.left = int64(h.size)
-	if h.length > 0 && h.length <= c.most { // else gorilla refuses the frame after its header
-		c.left += h.length
+	c.left = int64(header.size)
+	if header.length > 0 && header.length <= c.most { // else gorilla refuses the frame after its header
+		c.left += header.length
 	}
 	return nil
 }

@@ -12,8 +12,8 @@ import (
 type opaque struct{ net.Listener }
 
 func (l opaque) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	return struct{ net.Conn }{c}, err
+	conn, err := l.Listener.Accept()
+	return struct{ net.Conn }{conn}, err
 }
 
 // TestCloseIsAnswered : whoever closes gets its code back, also where it is not written at once.
@@ -23,9 +23,9 @@ func TestCloseIsAnswered(t *testing.T) {
 		"none":       func(l net.Listener) net.Listener { return opaque{l} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRigBehind(t, quick(), ConnOptions{}, nil, wrap)
+			rig := newRigBehind(t, quick(), ConnOptions{}, nil, wrap)
 			for range 100 {
-				exotel, agent := r.call()
+				exotel, agent := rig.call()
 				exotel.text(connected, start)
 				agent.expect(connected, start)
 				exotel.closeWith(4321, "")
@@ -33,8 +33,8 @@ func TestCloseIsAnswered(t *testing.T) {
 				if code := exotel.expectClose(); code != 4321 {
 					t.Fatalf("a close with 4321 was answered %d", code)
 				}
-				if e := r.end(); e.Reason != CallEnded || e.Code != 4321 {
-					t.Fatalf("the end: %+v", e)
+				if end := rig.end(); end.Reason != CallEnded || end.Code != 4321 {
+					t.Fatalf("the end: %+v", end)
 				}
 			}
 		})
@@ -47,9 +47,9 @@ func TestFlush(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ours, theirs := net.Pipe()
 			defer func() { _ = theirs.Close() }()
-			l := newLink(ours, ConnOptions{WriteTimeout: patience})
-			l.flush(time.Now().Add(-time.Hour)) // nothing is pending
-			if n, err := l.Write([]byte("goodbye")); n != 7 || err != nil {
+			link := newLink(ours, ConnOptions{WriteTimeout: patience})
+			link.flush(time.Now().Add(-time.Hour)) // nothing is pending
+			if n, err := link.Write([]byte("goodbye")); n != 7 || err != nil {
 				t.Fatalf("wrote %d, %v", n, err)
 			}
 			got := make(chan string, 1)
@@ -63,15 +63,15 @@ func TestFlush(t *testing.T) {
 				}()
 			}
 			begin := time.Now()
-			l.flush(begin.Add(within))
-			switch err := l.failure(); {
+			link.flush(begin.Add(within))
+			switch err := link.failure(); {
 			case reads && (err != nil || <-got != "goodbye"):
 				t.Errorf("what was pending is lost: %v", err)
 			case !reads && (!errors.Is(err, errSlow) || time.Since(begin) < within):
 				t.Errorf("after %s: %v", time.Since(begin), err)
 			}
-			_ = l.Close()
-			l.wait()
+			_ = link.Close()
+			link.wait()
 		})
 	}
 }

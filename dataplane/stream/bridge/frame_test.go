@@ -53,14 +53,14 @@ func (t takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 func handshakeRequest(t *testing.T) *http.Request {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for k, v := range map[string]string{"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": testKey} {
-		r.Header.Set(k, v)
+		req.Header.Set(k, v)
 	}
-	return r
+	return req
 }
 
 // FuzzConn tests that a Conn reads the messages that gorilla reads and ends where gorilla ends, whatever a peer sends
@@ -126,21 +126,21 @@ func FuzzSeal(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, payload string, masked bool) {
 		came := frameBytes(0x81, masked, payload)
-		h, ok := parseHeader(came)
-		if !ok || !h.wholeMessage() || h.masked != masked || int(h.length) != len(payload) {
-			t.Fatalf("the header was read as %+v, %v", h, ok)
+		header, ok := parseHeader(came)
+		if !ok || !header.wholeMessage() || header.masked != masked || int(header.length) != len(payload) {
+			t.Fatalf("the header was read as %+v, %v", header, ok)
 		}
-		for cut := range h.size {
+		for cut := range header.size {
 			if _, ok := parseHeader(came[:cut]); ok {
-				t.Errorf("%d bytes of %d are a header", cut, h.size)
+				t.Errorf("%d bytes of %d are a header", cut, header.size)
 			}
 		}
 		if masked {
-			applyMask(h.mask, came[h.size:])
+			applyMask(header.mask, came[header.size:])
 		}
-		again := seal(came, h.size, opBinary, masked)
-		r := wstest.Reader(t, bytes.NewReader(again), !masked)
-		got, err := r.Read()
+		again := seal(came, header.size, opBinary, masked)
+		peer := wstest.Reader(t, bytes.NewReader(again), !masked)
+		got, err := peer.Read()
 		if err != nil || got.First != 0x82 || got.Payload != payload {
 			t.Errorf("read back as %+v, %v", got, err)
 		}
@@ -175,8 +175,8 @@ func TestRelayAllocatesNothing(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector has pools forget")
 	}
-	r := newRig(t, Options{Observer: NewMetrics(prometheus.NewRegistry()).Observer()}, ConnOptions{}, nil)
-	exotel, agent := r.call()
+	rig := newRig(t, Options{Observer: NewMetrics(prometheus.NewRegistry()).Observer()}, ConnOptions{}, nil)
+	exotel, agent := rig.call()
 	exotel.text(connected, start)
 	agent.expect(connected, start)
 	m := speech(7, 1600)
@@ -208,15 +208,15 @@ func TestRelayAllocatesNothing(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	metrics := NewMetrics(registry)
-	o := quick()
-	o.Observer = metrics.Observer()
-	r := newRig(t, o, ConnOptions{}, nil)
-	exotel, agent := r.call()
+	options := quick()
+	options.Observer = metrics.Observer()
+	rig := newRig(t, options, ConnOptions{}, nil)
+	exotel, agent := rig.call()
 	exotel.text(connected, start, `{"event":"silence","stream_sid":"s1"}`, `not JSON`, stop)
 	agent.expect(connected, start, `{"event":"silence","stream_sid":"s1"}`, stop)
 	agent.expectClose()
 	exotel.expectClose()
-	metrics.Ended(r.end())
+	metrics.Ended(rig.end())
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -182,8 +182,8 @@ func TestCuts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			cancel(tc.cause)
-			if v := cutOf(ctx); v.reason != tc.want || v.exotelCode != tc.wantCode || v.agentCode != tc.wantCode || v.side != "" {
-				t.Errorf("got %+v", v)
+			if verdict := cutOf(ctx); verdict.reason != tc.want || verdict.exotelCode != tc.wantCode || verdict.agentCode != tc.wantCode || verdict.side != "" {
+				t.Errorf("got %+v", verdict)
 			}
 		})
 	}
@@ -200,11 +200,11 @@ func TestUpgradeRefuses(t *testing.T) {
 		"without key": {"Sec-WebSocket-Key", "", 400},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := handshakeRequest(t)
-			r.Header.Set(tc.header, tc.value)
-			w := httptest.NewRecorder()
-			if _, err := Upgrade(w, r, ConnOptions{}); err == nil || w.Code != tc.want {
-				t.Errorf("answered %d, %v; want %d", w.Code, err, tc.want)
+			req := handshakeRequest(t)
+			req.Header.Set(tc.header, tc.value)
+			recorder := httptest.NewRecorder()
+			if _, err := Upgrade(recorder, req, ConnOptions{}); err == nil || recorder.Code != tc.want {
+				t.Errorf("answered %d, %v; want %d", recorder.Code, err, tc.want)
 			}
 		})
 	}

@@ -41,8 +41,8 @@ const freePending = smallBuffer
 
 func newLink(c net.Conn, o ConnOptions) *link {
 	l := &link{Conn: c, timeout: o.WriteTimeout, memory: o.Memory.Share(freePending)}
-	if s, ok := c.(syscall.Conn); ok {
-		l.raw, _ = s.SyscallConn()
+	if conn, ok := c.(syscall.Conn); ok {
+		l.raw, _ = conn.SyscallConn()
 	}
 	if l.raw != nil {
 		limitUnsent(l.raw)

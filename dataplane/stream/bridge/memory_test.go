@@ -29,17 +29,17 @@ func newReaders(t *testing.T, o ConnOptions) *readers {
 	t.Helper()
 	r := &readers{}
 	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		c, err := Upgrade(w, req, o)
+		conn, err := Upgrade(w, req, o)
 		if err != nil {
 			return
 		}
 		r.mu.Lock()
-		r.conns = append(r.conns, c)
+		r.conns = append(r.conns, conn)
 		r.mu.Unlock()
 		r.running.Go(func() {
-			for err := error(nil); err == nil; _, err = c.next() {
+			for err := error(nil); err == nil; _, err = conn.next() {
 			}
-			_ = c.Close()
+			_ = conn.Close()
 		})
 	}))
 	t.Cleanup(func() {
@@ -83,18 +83,18 @@ func TestAnnouncedFrames(t *testing.T) {
 	const sockets = 200
 	for name, first := range map[string]byte{"a whole message": 0x81, "a first fragment": 0x01} {
 		t.Run(name, func(t *testing.T) {
-			r := newReaders(t, ConnOptions{})
+			readers := newReaders(t, ConnOptions{})
 			var peers []*raw
 			for range sockets {
-				peers = append(peers, dialRaw(t, r.server.Listener.Addr().String()))
+				peers = append(peers, dialRaw(t, readers.server.Listener.Addr().String()))
 			}
-			eventually.Within(patience).Holds(t, "all sockets are open", func() bool { return len(r.all()) == sockets })
+			eventually.Within(patience).Holds(t, "all sockets are open", func() bool { return len(readers.all()) == sockets })
 			before := heapBytes()
 			for _, p := range peers {
 				p.write(announce(first, true, maxFrame))
 			}
 			eventually.Within(patience).Holds(t, "all headers have arrived", func() bool {
-				for _, c := range r.all() {
+				for _, c := range readers.all() {
 					if c.heard.Load() == 0 {
 						return false
 					}
@@ -121,10 +121,10 @@ func long(n int) string {
 // nothing stays charged.
 func TestLongMessages(t *testing.T) {
 	memory := budget.New(SharedMemory)
-	o := quick()
-	o.Memory = memory
-	r := newRig(t, o, ConnOptions{Memory: memory, WriteTimeout: patience}, nil)
-	exotel, agent := r.call()
+	options := quick()
+	options.Memory = memory
+	rig := newRig(t, options, ConnOptions{Memory: memory, WriteTimeout: patience}, nil)
+	exotel, agent := rig.call()
 	exotel.text(connected, start)
 	agent.expect(connected, start)
 	for _, n := range []int{
@@ -158,21 +158,21 @@ func TestMessageMemory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			const most, calls = 512 << 10, 4
 			memory := budget.New(most)
-			o := quick()
-			o.Memory = memory
-			r := newRig(t, o, ConnOptions{Memory: memory}, nil)
-			exotel, agent := r.call()
+			options := quick()
+			options.Memory = memory
+			rig := newRig(t, options, ConnOptions{Memory: memory}, nil)
+			exotel, agent := rig.call()
 			exotel.text(connected, start)
 			agent.expect(connected, start)
 			var held, others []*raw
 			for range calls { // two of them find room for 200 KB
-				e, a := r.call()
+				e, a := rig.call()
 				from := map[Side]*raw{ExotelSide: e, AgentSide: a}[tc.side]
 				held, others = append(held, from), append(others, e, a)
 				frame := announce(tc.first, from.client, maxFrame)
 				_, _ = from.Write(append(frame, strings.Repeat(" ", 200<<10)...))
 			}
-			end := r.end()
+			end := rig.end()
 			if end.Reason != NoMemory || end.Side != tc.side {
 				t.Errorf("a call ended with %s of %s: %v", end.Reason, end.Side, end.Err)
 			}
@@ -191,7 +191,7 @@ func TestMessageMemory(t *testing.T) {
 			if codes[websocket.CloseTryAgainLater] != calls-2 {
 				t.Errorf("closed with %v, want %d", codes, websocket.CloseTryAgainLater)
 			}
-			r.cut(nil)
+			rig.cut(nil)
 			runtime.KeepAlive(others)
 			eventually.Within(patience).Holds(t, "nothing is charged", func() bool { return memory.InUse() == 0 })
 		})
@@ -204,9 +204,9 @@ func TestPendingMemory(t *testing.T) {
 	const most = 64 << 10
 	memory := budget.New(most)
 	client, _ := tcpPair(t)
-	l := newLink(client, ConnOptions{WriteTimeout: patience, Memory: memory})
+	link := newLink(client, ConnOptions{WriteTimeout: patience, Memory: memory})
 	var err error
-	for frame := make([]byte, maxFrame/4); err == nil; _, err = l.Write(frame) {
+	for frame := make([]byte, maxFrame/4); err == nil; _, err = link.Write(frame) {
 		if used := memory.InUse(); used > most {
 			t.Fatalf("%d bytes are in use, want at most %d", used, most)
 		}
@@ -214,10 +214,10 @@ func TestPendingMemory(t *testing.T) {
 	if !errors.Is(err, errNoMemory) {
 		t.Errorf("the link failed with %v, want %v", err, errNoMemory)
 	}
-	if e := agentEnded(err); e.reason != NoMemory {
-		t.Errorf("the call ends with %s, want %s", e.reason, NoMemory)
+	if verdict := agentEnded(err); verdict.reason != NoMemory {
+		t.Errorf("the call ends with %s, want %s", verdict.reason, NoMemory)
 	}
-	l.wait()
+	link.wait()
 	if used := memory.InUse(); used != 0 {
 		t.Errorf("%d bytes are in use after the end", used)
 	}
@@ -255,8 +255,8 @@ func TestSlowSender(t *testing.T) {
 		for _, side := range []Side{ExotelSide, AgentSide} {
 			t.Run(name+" from "+string(side), func(t *testing.T) {
 				t.Parallel()
-				r := newRig(t, quick(), ConnOptions{MessageWithin: within}, nil)
-				exotel, agent := r.call()
+				rig := newRig(t, quick(), ConnOptions{MessageWithin: within}, nil)
+				exotel, agent := rig.call()
 				exotel.text(connected, start)
 				agent.expect(connected, start)
 				from := map[Side]*raw{ExotelSide: exotel, AgentSide: agent}[side]
@@ -271,8 +271,8 @@ func TestSlowSender(t *testing.T) {
 				}
 				close(stop)
 				dribbling.Wait()
-				if e := r.end(); e.Reason != SlowSender || e.Side != side {
-					t.Errorf("ended with %s of %s: %v", e.Reason, e.Side, e.Err)
+				if end := rig.end(); end.Reason != SlowSender || end.Side != side {
+					t.Errorf("ended with %s of %s: %v", end.Reason, end.Side, end.Err)
 				}
 				runtime.KeepAlive(exotel)
 				runtime.KeepAlive(agent)
@@ -299,8 +299,8 @@ func dribble(to *raw, b []byte, stop chan struct{}) {
 // that arrive in pieces may follow each other for as long as they like.
 func TestPausesBetweenMessages(t *testing.T) {
 	const within = 2 * time.Second
-	r := newRig(t, quick(), ConnOptions{MessageWithin: within}, nil)
-	exotel, agent := r.call()
+	rig := newRig(t, quick(), ConnOptions{MessageWithin: within}, nil)
+	exotel, agent := rig.call()
 	exotel.text(connected, start)
 	agent.expect(connected, start)
 	for i := range 6 {
@@ -322,8 +322,8 @@ func TestPausesBetweenMessages(t *testing.T) {
 	agent.expect(dtmf)
 	runtime.KeepAlive(exotel)
 	select {
-	case e := <-r.ends:
-		t.Errorf("the call ended with %s: %v", e.Reason, e.Err)
+	case end := <-rig.ends:
+		t.Errorf("the call ended with %s: %v", end.Reason, end.Err)
 	default:
 	}
 }

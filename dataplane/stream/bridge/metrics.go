@@ -16,9 +16,9 @@ type Metrics struct {
 // NewMetrics makes and registers them.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	counter := func(name, help, label string) *prometheus.CounterVec {
-		v := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caly", Subsystem: "audio", Name: name, Help: help}, []string{label})
-		r.MustRegister(v)
-		return v
+		counterVec := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "caly", Subsystem: "audio", Name: name, Help: help}, []string{label})
+		r.MustRegister(counterVec)
+		return counterVec
 	}
 	frames := counter("frames_total", "Frames passed on, by direction: to_agent, to_exotel.", "direction")
 	bytes := counter("bytes_total", "Bytes of the frames passed on, by direction.", "direction")
@@ -36,14 +36,14 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		return DirectionObserver{Frames: frames.WithLabelValues(name), Bytes: bytes.WithLabelValues(name), Dropped: dropped.WithLabelValues(name),
 			Refused: refused.WithLabelValues(name), Added: added.WithLabelValues(name)}
 	}
-	m := &Metrics{observer: NewObserver(Observer{ToAgent: direction("to_agent"), ToExotel: direction("to_exotel")}), ends: map[Reason]prometheus.Counter{}, again: again}
+	metrics := &Metrics{observer: NewObserver(Observer{ToAgent: direction("to_agent"), ToExotel: direction("to_exotel")}), ends: map[Reason]prometheus.Counter{}, again: again}
 	for i := range agentstream.Oddities {
-		m.observer.Oddities[i] = oddities.WithLabelValues(agentstream.OddityName(i))
+		metrics.observer.Oddities[i] = oddities.WithLabelValues(agentstream.OddityName(i))
 	}
 	for _, reason := range Reasons() {
-		m.ends[reason] = ends.WithLabelValues(string(reason)) // a rate needs the zero before the first
+		metrics.ends[reason] = ends.WithLabelValues(string(reason)) // a rate needs the zero before the first
 	}
-	return m
+	return metrics
 }
 
 // Observer is what bridges are given.

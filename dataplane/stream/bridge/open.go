@@ -54,9 +54,9 @@ var writeBuffers sync.Pool
 // endpoint authenticates by other means. A request that is no handshake is answered here.
 func Upgrade(w http.ResponseWriter, r *http.Request, o ConnOptions) (*Conn, error) {
 	h := &hijacker{ResponseWriter: w, o: o.withDefaults()}
-	u := websocket.Upgrader{ReadBufferSize: gorillaBuffer, WriteBufferSize: gorillaBuffer, WriteBufferPool: &writeBuffers,
+	upgrader := websocket.Upgrader{ReadBufferSize: gorillaBuffer, WriteBufferSize: gorillaBuffer, WriteBufferPool: &writeBuffers,
 		CheckOrigin: func(*http.Request) bool { return true }, Error: h.refuse}
-	ws, err := u.Upgrade(h, r, nil)
+	ws, err := upgrader.Upgrade(h, r, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -93,9 +93,9 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, errEager
 	}
 	_ = conn.SetDeadline(time.Time{}) // those of net/http
-	l := newLink(conn, h.o)
-	h.c = newConn(l, l, true, h.o)
-	return feeder{Conn: l, c: h.c}, rw, nil
+	link := newLink(conn, h.o)
+	h.c = newConn(link, link, true, h.o)
+	return feeder{Conn: link, c: h.c}, rw, nil
 }
 
 // ErrTLS says that a peer's certificate or its TLS will not do.
@@ -118,9 +118,9 @@ func (d Dialer) Dial(ctx context.Context, url string, header http.Header) (*Conn
 	if h.NetDial == nil {
 		h.NetDial = (&net.Dialer{}).DialContext
 	}
-	g := websocket.Dialer{ReadBufferSize: gorillaBuffer, WriteBufferSize: gorillaBuffer, WriteBufferPool: &writeBuffers,
+	dialer := websocket.Dialer{ReadBufferSize: gorillaBuffer, WriteBufferSize: gorillaBuffer, WriteBufferPool: &writeBuffers,
 		NetDialContext: h.plain, NetDialTLSContext: h.secure}
-	ws, resp, err := g.DialContext(ctx, url, header)
+	ws, resp, err := dialer.DialContext(ctx, url, header)
 	if !h.released() { // the context has closed the connection, or is about to
 		err = context.Cause(ctx)
 	}
@@ -142,15 +142,15 @@ type handshake struct {
 }
 
 func (h *handshake) plain(ctx context.Context, network, address string) (net.Conn, error) {
-	l, err := h.connect(ctx, network, address)
+	link, err := h.connect(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	return h.opened(l, l), nil
+	return h.opened(link, link), nil
 }
 
 func (h *handshake) secure(ctx context.Context, network, address string) (net.Conn, error) {
-	l, err := h.connect(ctx, network, address)
+	link, err := h.connect(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -161,8 +161,8 @@ func (h *handshake) secure(ctx context.Context, network, address string) (net.Co
 	if config.ServerName == "" {
 		config.ServerName, _, _ = net.SplitHostPort(address) // it was good enough to connect to
 	}
-	secured := tls.Client(l, config)
-	conn := h.opened(l, secured)
+	secured := tls.Client(link, config)
+	conn := h.opened(link, secured)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		return conn, fmt.Errorf("%w: %w", ErrTLS, err)
 	}

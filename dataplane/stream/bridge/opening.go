@@ -134,15 +134,15 @@ func (b *Bridge) redial(ctx context.Context, v verdict) *Conn {
 	b.mu.Unlock()
 	b.toAgent.detach()
 	_ = b.agent.Load().Close()
-	c, err := b.o.Redial(ctx)
+	conn, err := b.o.Redial(ctx)
 	if err != nil {
 		return nil
 	}
-	if !b.resume(c) {
-		_ = c.Close()
+	if !b.resume(conn) {
+		_ = conn.Close()
 		return nil
 	}
-	return c
+	return conn
 }
 
 // resume puts a second connection in the first one's place.

@@ -26,12 +26,12 @@ func TestReconnect(t *testing.T) {
 		"away":     func(a *raw) { a.closeWith(websocket.CloseGoingAway, "") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, quick(), ConnOptions{}, redialing)
-			exotel, first := r.call()
+			rig := newRig(t, quick(), ConnOptions{}, redialing)
+			exotel, first := rig.call()
 			exotel.text(connected, start)
 			first.expect(connected, start)
 			lose(first)
-			second := r.answer()
+			second := rig.answer()
 			exotel.text(dtmf)
 			second.expect(connected, start, dtmf)
 			second.text(speech(1, 320))
@@ -41,8 +41,8 @@ func TestReconnect(t *testing.T) {
 			if got := second.expectClose(); got != websocket.CloseNormalClosure {
 				t.Errorf("closed with %d", got)
 			}
-			if e := r.end(); e.Reason != CallEnded || !e.Reconnected {
-				t.Errorf("ended with %+v", e)
+			if end := rig.end(); end.Reason != CallEnded || !end.Reconnected {
+				t.Errorf("ended with %+v", end)
 			}
 		})
 	}
@@ -109,8 +109,8 @@ func TestNoReconnect(t *testing.T) {
 			if got := exotel.expectClose(); got != websocket.CloseNormalClosure {
 				t.Errorf("Exotel was closed with %d", got)
 			}
-			if e := r.end(); e.Reason != tc.want || e.Side != AgentSide {
-				t.Errorf("ended with %s of %q: %v", e.Reason, e.Side, e.Err)
+			if end := r.end(); end.Reason != tc.want || end.Side != AgentSide {
+				t.Errorf("ended with %s of %q: %v", end.Reason, end.Side, end.Err)
 			}
 		})
 	}
@@ -123,14 +123,14 @@ func TestEndWhileRedialing(t *testing.T) {
 		o.RedialWithin = time.Hour
 		o.Redial = func(ctx context.Context) (*Conn, error) { close(dialing); <-ctx.Done(); return nil, ctx.Err() }
 	})
-	exotel, a := r.call()
+	exotel, raw := r.call()
 	exotel.text(connected, start)
-	a.expect(connected, start)
-	_ = a.Close()
+	raw.expect(connected, start)
+	_ = raw.Close()
 	<-dialing
 	exotel.text(stop)
-	if e := r.end(); e.Reason != CallEnded {
-		t.Errorf("ended with %s: %v", e.Reason, e.Err)
+	if end := r.end(); end.Reason != CallEnded {
+		t.Errorf("ended with %s: %v", end.Reason, end.Err)
 	}
 }
 
@@ -144,10 +144,10 @@ func TestLateRedial(t *testing.T) {
 			return r.dial(context.Background(), ConnOptions{})
 		}
 	})
-	exotel, a := r.call()
+	exotel, raw := r.call()
 	exotel.text(connected, start)
-	a.expect(connected, start)
-	_ = a.Close()
+	raw.expect(connected, start)
+	_ = raw.Close()
 	<-dialing
 	exotel.text(stop)
 	exotel.expectClose()
@@ -155,8 +155,8 @@ func TestLateRedial(t *testing.T) {
 	if f, err := r.answer().read(); err == nil {
 		t.Errorf("the late agent got %+v", f)
 	}
-	if e := r.end(); e.Reason != CallEnded {
-		t.Errorf("ended with %s: %v", e.Reason, e.Err)
+	if end := r.end(); end.Reason != CallEnded {
+		t.Errorf("ended with %s: %v", end.Reason, end.Err)
 	}
 }
 
@@ -207,19 +207,19 @@ func TestCodec(t *testing.T) {
 	if got := a.expectClose(); got != websocket.CloseNormalClosure {
 		t.Errorf("closed with %d", got)
 	}
-	e := r.end()
-	if e.Reason != CallEnded || !e.Reconnected || e.ToAgent.Refused != 1 || e.ToExotel.Refused != 1 {
-		t.Errorf("ended with %+v", e)
+	end := r.end()
+	if end.Reason != CallEnded || !end.Reconnected || end.ToAgent.Refused != 1 || end.ToExotel.Refused != 1 {
+		t.Errorf("ended with %+v", end)
 	}
 }
 
 // TestCodecWithoutStart : a stream that begins with audio is opened with what is known.
 func TestCodecWithoutStart(t *testing.T) {
 	r := newRig(t, quick(), ConnOptions{}, func(_ *rig, o *Options) { o.Codec, _ = agent.New(agent.PCM) })
-	exotel, a := r.call()
+	exotel, raw := r.call()
 	exotel.text(speech(5, 320))
 	for _, want := range []byte{0x81, 0x82} {
-		if f, err := a.read(); err != nil || f.First != want {
+		if f, err := raw.read(); err != nil || f.First != want {
 			t.Fatalf("got %#x %q, %v", f.First, f.Payload, err)
 		}
 	}
@@ -233,7 +233,7 @@ func TestCodecCannot(t *testing.T) {
 	if got := exotel.expectClose(); got != websocket.CloseNormalClosure {
 		t.Errorf("Exotel was closed with %d", got)
 	}
-	if e := r.end(); !errors.Is(e.Err, agent.ErrRate) {
-		t.Errorf("ended with %s: %v", e.Reason, e.Err)
+	if end := r.end(); !errors.Is(end.Err, agent.ErrRate) {
+		t.Errorf("ended with %s: %v", end.Reason, end.Err)
 	}
 }

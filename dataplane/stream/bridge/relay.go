@@ -25,9 +25,9 @@ type inbound struct {
 // readExotel reads Exotel's socket to its end.
 func (b *Bridge) readExotel() {
 	for {
-		f, err := b.exotel.next()
+		frame, err := b.exotel.next()
 		if err == nil && !b.ended.Load() {
-			err = b.exotelSent(f)
+			err = b.exotelSent(frame)
 		}
 		if err != nil {
 			b.end(exotelEnded(b.exotel.why(err)))
@@ -38,28 +38,28 @@ func (b *Bridge) readExotel() {
 
 // exotelSent passes a frame on. Its error ends the call.
 func (b *Bridge) exotelSent(f frame) error {
-	m, err := b.fromExotel.scan(f, b.o.Observer)
+	message, err := b.fromExotel.scan(f, b.o.Observer)
 	if err != nil {
 		return b.fromExotel.refuse(f, err, &b.o.Observer.ToAgent)
 	}
 	b.fromExotel.inRow = 0
-	switch m.Kind {
+	switch message.Kind {
 	case agentstream.Connected:
-		b.opening.keep(m.Raw, b.o.Redial != nil)
+		b.opening.keep(message.Raw, b.o.Redial != nil)
 	case agentstream.Start:
-		if err := apart(func() error { return b.start(m) }); err != nil {
+		if err := apart(func() error { return b.start(message) }); err != nil {
 			return err
 		}
 	case agentstream.Media:
 		if b.o.Tap != nil {
-			b.o.Tap.Caller(m.Payload, b.exotel.came)
+			b.o.Tap.Caller(message.Payload, b.exotel.came)
 		}
 	}
-	if err := b.forward(f, m); err != nil {
+	if err := b.forward(f, message); err != nil {
 		b.end(agentEnded(err))
 		return nil
 	}
-	if m.Kind == agentstream.Stop {
+	if message.Kind == agentstream.Stop {
 		b.end(callEnded())
 	}
 	return nil
@@ -77,16 +77,16 @@ func (b *Bridge) forward(f frame, m agentstream.Message) error {
 // readAgent reads the agent's socket to its end, and a second one's if there is one.
 func (b *Bridge) readAgent(ctx context.Context, c *Conn) {
 	for {
-		f, err := c.next()
+		frame, err := c.next()
 		if err == nil && !b.ended.Load() {
-			err = b.agentSent(c, f)
+			err = b.agentSent(c, frame)
 		}
 		if err == nil {
 			continue
 		}
-		v := agentEnded(c.why(err))
-		if c = b.redial(ctx, v); c == nil {
-			b.end(v)
+		verdict := agentEnded(c.why(err))
+		if c = b.redial(ctx, verdict); c == nil {
+			b.end(verdict)
 			return
 		}
 	}
@@ -97,12 +97,12 @@ func (b *Bridge) agentSent(c *Conn, f frame) error {
 	if b.o.Codec != nil {
 		return b.translateBack(c, f)
 	}
-	m, err := b.fromAgent.scan(f, b.o.Observer)
+	message, err := b.fromAgent.scan(f, b.o.Observer)
 	if err != nil {
 		return b.fromAgent.refuse(f, err, &b.o.Observer.ToExotel)
 	}
 	b.fromAgent.inRow = 0
-	if err := b.toExotel.send(m.Kind, seal(f.buf, f.at, opText, false), m.AudioBytes(), c.came); err != nil {
+	if err := b.toExotel.send(message.Kind, seal(f.buf, f.at, opText, false), message.AudioBytes(), c.came); err != nil {
 		b.end(exotelEnded(err))
 	}
 	return nil
@@ -110,20 +110,20 @@ func (b *Bridge) agentSent(c *Conn, f frame) error {
 
 // scan counts what is odd about a frame.
 func (in *inbound) scan(f frame, o *Observer) (agentstream.Message, error) {
-	m, err := in.scanner.Scan(f.payload())
+	message, err := in.scanner.Scan(f.payload())
 	if err != nil {
-		return m, err
+		return message, err
 	}
 	if f.op == opBinary {
-		m.Oddities |= agentstream.BinaryFrame
+		message.Oddities |= agentstream.BinaryFrame
 	}
-	if m.Oddities != 0 {
-		m.Oddities.Each(func(i int) {
+	if message.Oddities != 0 {
+		message.Oddities.Each(func(i int) {
 			in.oddities[i]++
 			o.Oddities[i].Add(1)
 		})
 	}
-	return m, nil
+	return message, nil
 }
 
 // refuse leaves a malformed frame out. Text that is not UTF-8 ends the connection at once, as RFC 6455 section 8.1 demands; other

@@ -102,16 +102,16 @@ func TestViolations(t *testing.T) {
 				if got := <-codes; got != want {
 					t.Errorf("the other side was closed with %d, want %d", got, want)
 				}
-				e := r.end()
-				if !tc.Ended && e.Reason != ProtocolError {
-					t.Errorf("ended with %s: %v", e.Reason, e.Err)
+				end := r.end()
+				if !tc.Ended && end.Reason != ProtocolError {
+					t.Errorf("ended with %s: %v", end.Reason, end.Err)
 				}
 				wantSide := ExotelSide
 				if !from.client {
 					wantSide = AgentSide
 				}
-				if e.Side != wantSide {
-					t.Errorf("it was %q, want %q", e.Side, wantSide)
+				if end.Side != wantSide {
+					t.Errorf("it was %q, want %q", end.Side, wantSide)
 				}
 			})
 		})
@@ -131,12 +131,12 @@ func TestMistakesAreForgiven(t *testing.T) {
 			to.expect(dtmf)
 		}
 		r.cut(nil)
-		e := r.end()
-		if got := e.ToAgent.Refused + e.ToExotel.Refused; got != 3*(maxRefused-1) {
+		end := r.end()
+		if got := end.ToAgent.Refused + end.ToExotel.Refused; got != 3*(maxRefused-1) {
 			t.Errorf("%d were counted, want %d", got, 3*(maxRefused-1))
 		}
-		if e.Oddities[3] != 3 {
-			t.Errorf("%d binary frames were counted", e.Oddities[3])
+		if end.Oddities[3] != 3 {
+			t.Errorf("%d binary frames were counted", end.Oddities[3])
 		}
 	})
 }
@@ -155,13 +155,13 @@ func TestPingsAreAnswered(t *testing.T) {
 
 // TestAgentSpeaksWithItsHandshake : bytes that come in one packet with the answer to our handshake are not lost.
 func TestAgentSpeaksWithItsHandshake(t *testing.T) {
-	r := newRig(t, quick(), ConnOptions{}, nil)
+	rig := newRig(t, quick(), ConnOptions{}, nil)
 	first := speech(1, 320)
 	answered := make(chan *raw)
 	go func() {
-		answered <- acceptRaw(t, <-r.agents, string(frameBytes(0x81, false, first))+string(frameBytes(0x81, false, clear)))
+		answered <- acceptRaw(t, <-rig.agents, string(frameBytes(0x81, false, first))+string(frameBytes(0x81, false, clear)))
 	}()
-	exotel := dialRaw(t, r.server.Listener.Addr().String())
+	exotel := dialRaw(t, rig.server.Listener.Addr().String())
 	exotel.expect(first, clear)
 	<-answered
 }
@@ -169,17 +169,17 @@ func TestAgentSpeaksWithItsHandshake(t *testing.T) {
 // TestEagerClient : data before the handshake is answered is no WebSocket's.
 func TestEagerClient(t *testing.T) {
 	refused := make(chan error, 1)
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, err := Upgrade(w, r, ConnOptions{})
 		refused <- err
 	}))
-	defer s.Close()
-	c, err := net.Dial("tcp", s.Listener.Addr().String())
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = c.Close() }()
-	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+	defer func() { _ = conn.Close() }()
+	_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
 		"Sec-WebSocket-Key: "+testKey+"\r\n\r\n"+string(frameBytes(0x81, true, connected)))
 	if err != nil {
 		t.Fatal(err)
@@ -191,8 +191,8 @@ func TestEagerClient(t *testing.T) {
 
 // TestFlooderIsCutInTime : a flood of pings ends the call even while nothing else comes.
 func TestFlooderIsCutInTime(t *testing.T) {
-	r := newRig(t, quick(), ConnOptions{}, nil)
-	_, agent := r.call()
+	rig := newRig(t, quick(), ConnOptions{}, nil)
+	_, agent := rig.call()
 	go func() {
 		for {
 			if _, err := agent.Write(frameBytes(0x89, false, strings.Repeat("x", 125))); err != nil {
@@ -201,8 +201,8 @@ func TestFlooderIsCutInTime(t *testing.T) {
 		}
 	}()
 	began := time.Now()
-	if e := r.end(); e.Reason != ProtocolError || e.Side != AgentSide {
-		t.Errorf("ended with %+v", e)
+	if end := rig.end(); end.Reason != ProtocolError || end.Side != AgentSide {
+		t.Errorf("ended with %+v", end)
 	}
 	if time.Since(began) > patience/2 {
 		t.Error("it took too long")

@@ -53,11 +53,11 @@ func newRigBehind(t *testing.T, o Options, co ConnOptions, configure func(r *rig
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
-			c, err := r.listen.Accept()
+			conn, err := r.listen.Accept()
 			if err != nil {
 				return
 			}
-			r.agents <- c
+			r.agents <- conn
 		}
 	})
 	var running sync.WaitGroup
@@ -100,11 +100,11 @@ func newRigBehind(t *testing.T, o Options, co ConnOptions, configure func(r *rig
 }
 
 func (r *rig) dial(ctx context.Context, co ConnOptions) (*Conn, error) {
-	c, resp, err := Dialer{ConnOptions: co}.Dial(ctx, "ws://"+r.listen.Addr().String()+"/", nil)
+	conn, resp, err := Dialer{ConnOptions: co}.Dial(ctx, "ws://"+r.listen.Addr().String()+"/", nil)
 	if resp != nil {
 		_ = resp.Body.Close()
 	}
-	return c, err
+	return conn, err
 }
 
 // call opens one call; agent answers the bridge's handshake.
@@ -123,8 +123,8 @@ func (r *rig) call() (exotel, agent *raw) {
 // answer accepts the next connection of a bridge.
 func (r *rig) answer() *raw {
 	select {
-	case c := <-r.agents:
-		return acceptRaw(r.t, c, "")
+	case conn := <-r.agents:
+		return acceptRaw(r.t, conn, "")
 	case <-time.After(patience):
 		r.t.Error("the bridge did not dial")
 		return nil
@@ -162,8 +162,8 @@ func dialRaw(t testing.TB, address string) *raw {
 
 // acceptRaw is an agent: a server of the bridge. What it says first goes out in one packet with the handshake.
 func acceptRaw(t testing.TB, c net.Conn, first string) *raw {
-	if p := wstest.Accept(t, c, first); p != nil {
-		return &raw{Peer: p}
+	if peer := wstest.Accept(t, c, first); peer != nil {
+		return &raw{Peer: peer}
 	}
 	return nil
 }

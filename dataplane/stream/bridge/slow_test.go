@@ -93,18 +93,18 @@ func (s *stalled) settle(t *testing.T) {
 func TestSlowSide(t *testing.T) {
 	for name, toAgent := range map[string]bool{"a slow agent": true, "a slow Exotel": false} {
 		t.Run(name, func(t *testing.T) {
-			s := stall(t, quick(), ConnOptions{WriteTimeout: patience}, toAgent)
-			s.fill(t)
+			stalled := stall(t, quick(), ConnOptions{WriteTimeout: patience}, toAgent)
+			stalled.fill(t)
 			for i := range 20 {
-				s.from.text(mark(fmt.Sprint(i)), dtmf)
+				stalled.from.text(mark(fmt.Sprint(i)), dtmf)
 			}
-			last := s.sent
-			s.from.text(speech(last, 320), mark("end"))
-			s.settle(t)
+			last := stalled.sent
+			stalled.from.text(speech(last, 320), mark("end"))
+			stalled.settle(t)
 			var audio []int
 			marks, digits := 0, 0
 			for {
-				f, err := s.to.read()
+				f, err := stalled.to.read()
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -128,7 +128,7 @@ func TestSlowSide(t *testing.T) {
 			if !slices.IsSorted(audio) || audio[0] != 0 || audio[len(audio)-1] != last {
 				t.Errorf("audio out of order: %v", audio)
 			}
-			if dropped := int(s.dropped.n.Load()); len(audio)+dropped != last+1 || len(slices.Compact(audio)) != len(audio) {
+			if dropped := int(stalled.dropped.n.Load()); len(audio)+dropped != last+1 || len(slices.Compact(audio)) != len(audio) {
 				t.Errorf("%d of %d arrived and %d were dropped", len(audio), last+1, dropped)
 			}
 		})
@@ -137,20 +137,20 @@ func TestSlowSide(t *testing.T) {
 
 // TestBudget : what has waited for as long as the budget waits no longer, beyond the budget; what came just now does.
 func TestBudget(t *testing.T) {
-	s := stall(t, quick(), ConnOptions{WriteTimeout: patience}, true)
-	s.fill(t)
+	stalled := stall(t, quick(), ConnOptions{WriteTimeout: patience}, true)
+	stalled.fill(t)
 	for _, step := range []struct{ send, want int }{
 		{3, 3}, // 300 ms at once: a burst
 		{1, 2}, // 200 ms of the 400
 	} {
 		time.Sleep(250 * time.Millisecond) // what waits is now older than the budget
 		for range step.send {
-			s.from.text(speech(s.sent, 1600)) // 100 ms
-			s.sent++
+			stalled.from.text(speech(stalled.sent, 1600)) // 100 ms
+			stalled.sent++
 		}
-		s.settle(t)
-		passed, dropped := int(s.passed.n.Load())-2, int(s.dropped.n.Load()) // without connected and start
-		if waiting := s.sent - passed - dropped - 1; waiting != step.want {  // without the one that is being written
+		stalled.settle(t)
+		passed, dropped := int(stalled.passed.n.Load())-2, int(stalled.dropped.n.Load()) // without connected and start
+		if waiting := stalled.sent - passed - dropped - 1; waiting != step.want {        // without the one that is being written
 			t.Errorf("%d frames wait, want %d", waiting, step.want)
 		}
 	}
@@ -158,15 +158,15 @@ func TestBudget(t *testing.T) {
 
 // TestClear : a clear takes back the audio that waits, and the marks behind it, and nothing else.
 func TestClear(t *testing.T) {
-	s := stall(t, quick(), ConnOptions{WriteTimeout: patience}, false)
-	s.fill(t)
-	s.from.text(mark("stale"), dtmf, speech(60_000, 320), mark("stale too"), clear, clear)
-	s.from.text(speech(60_001, 320), mark("fresh"))
-	s.settle(t)
+	stalled := stall(t, quick(), ConnOptions{WriteTimeout: patience}, false)
+	stalled.fill(t)
+	stalled.from.text(mark("stale"), dtmf, speech(60_000, 320), mark("stale too"), clear, clear)
+	stalled.from.text(speech(60_001, 320), mark("fresh"))
+	stalled.settle(t)
 	var got []string
 	heard := 0
 	for len(got) == 0 || got[len(got)-1] != mark("fresh") {
-		f, err := s.to.read()
+		f, err := stalled.to.read()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,14 +179,14 @@ func TestClear(t *testing.T) {
 	if want := []string{dtmf, clear, speech(60_001, 320), mark("fresh")}; !slices.Equal(got, want) {
 		t.Errorf("got %.300q\nwant %.300q", got, want)
 	}
-	s.from.closeWith(websocket.CloseNormalClosure, "")
-	s.to.expectClose()
-	e := s.r.end()
-	if e.ToExotel.StaleMarks != 2 {
-		t.Errorf("%d marks were taken back, want 2", e.ToExotel.StaleMarks)
+	stalled.from.closeWith(websocket.CloseNormalClosure, "")
+	stalled.to.expectClose()
+	end := stalled.r.end()
+	if end.ToExotel.StaleMarks != 2 {
+		t.Errorf("%d marks were taken back, want 2", end.ToExotel.StaleMarks)
 	}
-	if want := uint64(s.sent + 1 - heard); e.ToExotel.Dropped != want { // with the one between the marks
-		t.Errorf("%d frames of audio were dropped or taken back, want %d", e.ToExotel.Dropped, want)
+	if want := uint64(stalled.sent + 1 - heard); end.ToExotel.Dropped != want { // with the one between the marks
+		t.Errorf("%d frames of audio were dropped or taken back, want %d", end.ToExotel.Dropped, want)
 	}
 }
 
@@ -195,20 +195,20 @@ func TestClear(t *testing.T) {
 func TestSlowGoodbye(t *testing.T) {
 	for name, toAgent := range map[string]bool{"the agent": true, "Exotel": false} {
 		t.Run(name, func(t *testing.T) {
-			s := stall(t, Options{CloseWithin: patience}, ConnOptions{WriteTimeout: patience}, toAgent)
-			s.fill(t)
-			s.settle(t)
-			s.to.closeWith(websocket.CloseNormalClosure, "")
-			if code := s.from.expectClose(); code != websocket.CloseNormalClosure {
+			stalled := stall(t, Options{CloseWithin: patience}, ConnOptions{WriteTimeout: patience}, toAgent)
+			stalled.fill(t)
+			stalled.settle(t)
+			stalled.to.closeWith(websocket.CloseNormalClosure, "")
+			if code := stalled.from.expectClose(); code != websocket.CloseNormalClosure {
 				t.Errorf("the other side was told %d", code)
 			}
-			if code := s.to.expectClose(); code != websocket.CloseNormalClosure {
+			if code := stalled.to.expectClose(); code != websocket.CloseNormalClosure {
 				t.Errorf("it was told %d, want its own code", code)
 			}
-			if f, err := s.to.read(); err == nil {
+			if f, err := stalled.to.read(); err == nil {
 				t.Errorf("after its close came %#x with %d bytes", f.First, len(f.Payload))
 			}
-			s.r.end()
+			stalled.r.end()
 		})
 	}
 }
@@ -228,20 +228,20 @@ func TestSlowEnds(t *testing.T) {
 		"Exotel, in control frames":    {timeout: patience, flood: true, wantSide: ExotelSide, wantCode: websocket.CloseGoingAway},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := stall(t, quick(), ConnOptions{WriteTimeout: tc.timeout}, tc.toAgent)
+			stalled := stall(t, quick(), ConnOptions{WriteTimeout: tc.timeout}, tc.toAgent)
 			if tc.flood {
-				s.fill(t)
+				stalled.fill(t)
 				for range maxQueuedControls + 1 {
-					s.from.text(dtmf)
+					stalled.from.text(dtmf)
 				}
 			} else {
-				go s.talk()
+				go stalled.talk()
 			}
-			if got := s.from.expectClose(); got != tc.wantCode {
+			if got := stalled.from.expectClose(); got != tc.wantCode {
 				t.Errorf("the other side was closed with %d, want %d", got, tc.wantCode)
 			}
-			if e := s.r.end(); e.Reason != Slow || e.Side != tc.wantSide {
-				t.Errorf("ended with %s of %q: %v", e.Reason, e.Side, e.Err)
+			if end := stalled.r.end(); end.Reason != Slow || end.Side != tc.wantSide {
+				t.Errorf("ended with %s of %q: %v", end.Reason, end.Side, end.Err)
 			}
 		})
 	}
@@ -259,10 +259,10 @@ func TestHalfDead(t *testing.T) {
 		"nobody is": {want: CallEnded, wantSide: ExotelSide},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := quick()
-			o.PingEvery, o.PongWithin = 300*time.Millisecond, 300*time.Millisecond
-			r := newRig(t, o, ConnOptions{}, nil)
-			exotel, agent := r.call()
+			options := quick()
+			options.PingEvery, options.PongWithin = 300*time.Millisecond, 300*time.Millisecond
+			rig := newRig(t, options, ConnOptions{}, nil)
+			exotel, agent := rig.call()
 			pings := make(chan struct{}, 100)
 			live := func(p *raw) {
 				for {
@@ -291,8 +291,8 @@ func TestHalfDead(t *testing.T) {
 				}
 				exotel.text(stop)
 			}
-			if e := r.end(); e.Reason != tc.want || e.Side != tc.wantSide {
-				t.Errorf("ended with %s of %q: %v", e.Reason, e.Side, e.Err)
+			if end := rig.end(); end.Reason != tc.want || end.Side != tc.wantSide {
+				t.Errorf("ended with %s of %q: %v", end.Reason, end.Side, end.Err)
 			}
 		})
 	}
@@ -300,15 +300,15 @@ func TestHalfDead(t *testing.T) {
 
 // TestGoodbyeIsHeard : what an agent says last is written before Exotel is closed, although Exotel is slow.
 func TestGoodbyeIsHeard(t *testing.T) {
-	o := quick()
-	o.CloseWithin = patience
-	s := stall(t, o, ConnOptions{WriteTimeout: patience}, false)
-	s.fill(t)
-	s.from.text(speech(60_000, 320))
-	s.from.closeWith(websocket.CloseNormalClosure, "goodbye")
+	options := quick()
+	options.CloseWithin = patience
+	stalled := stall(t, options, ConnOptions{WriteTimeout: patience}, false)
+	stalled.fill(t)
+	stalled.from.text(speech(60_000, 320))
+	stalled.from.closeWith(websocket.CloseNormalClosure, "goodbye")
 	last := -1
 	for {
-		f, err := s.to.read()
+		f, err := stalled.to.read()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -320,28 +320,28 @@ func TestGoodbyeIsHeard(t *testing.T) {
 	if last != 60_000 {
 		t.Errorf("the last audio was %d", last)
 	}
-	_ = s.to.Close()
-	if e := s.r.end(); e.Reason != AgentClosed {
-		t.Errorf("ended with %+v", e)
+	_ = stalled.to.Close()
+	if end := stalled.r.end(); end.Reason != AgentClosed {
+		t.Errorf("ended with %+v", end)
 	}
 }
 
 // TestConnClosesWhatWaits : a link whose peer does not read can be closed at once.
 func TestConnClosesWhatWaits(t *testing.T) {
 	client, server := tcpPair(t)
-	l := newLink(client, ConnOptions{WriteTimeout: patience})
+	link := newLink(client, ConnOptions{WriteTimeout: patience})
 	for range 4 {
-		if _, err := l.Write(make([]byte, maxPending/4)); err != nil {
+		if _, err := link.Write(make([]byte, maxPending/4)); err != nil {
 			break
 		}
 	}
 	eventually.Within(patience).Holds(t, "the link is busy", func() bool {
-		_, err := l.Write(make([]byte, 4096))
-		return l.busy() || err != nil
+		_, err := link.Write(make([]byte, 4096))
+		return link.busy() || err != nil
 	})
-	_ = l.Close()
-	l.wait()
-	if _, err := l.Write([]byte("x")); err == nil {
+	_ = link.Close()
+	link.wait()
+	if _, err := link.Write([]byte("x")); err == nil {
 		t.Error("a closed link took bytes")
 	}
 	_ = server.Close()

@@ -38,12 +38,12 @@ func (o *outlet) passed(kind agentstream.Kind, frame []byte) {
 	case agentstream.Clear:
 		o.Clear(now())
 	case agentstream.Media:
-		h, ok := parseHeader(frame)
+		header, ok := parseHeader(frame)
 		if !ok {
 			return
 		}
-		if m, err := o.scanner.Scan(frame[h.size:]); err == nil {
-			o.Agent(m.Payload, now())
+		if message, err := o.scanner.Scan(frame[header.size:]); err == nil {
+			o.Agent(message.Payload, now())
 		}
 	}
 }

@@ -89,11 +89,11 @@ func TestTapTranslated(t *testing.T) {
 	exotel, peer := r.call()
 	exotel.text(connected, start, mediaOf("AAAA"))
 	for { // the agent's start and audio
-		f, err := peer.Read()
+		frame, err := peer.Read()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if f.First == 0x82 {
+		if frame.First == 0x82 {
 			break
 		}
 	}
@@ -153,9 +153,9 @@ func attached(t *testing.T, l *lane) {
 		t.Fatal(err)
 	}
 	link := newLink(own, ConnOptions{WriteTimeout: time.Second})
-	c := newConn(link, link, true, ConnOptions{}.withDefaults())
-	t.Cleanup(func() { _ = c.Close(); _ = peer.Close() })
-	if err := l.attach(c, nil); err != nil {
+	conn := newConn(link, link, true, ConnOptions{}.withDefaults())
+	t.Cleanup(func() { _ = conn.Close(); _ = peer.Close() })
+	if err := l.attach(conn, nil); err != nil {
 		t.Fatal(err)
 	}
 }

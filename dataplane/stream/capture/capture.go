@@ -128,7 +128,7 @@ type Captures struct {
 // New makes them, with what the spool has of a process before this one. Run keeps them.
 func New(o Options) (*Captures, error) {
 	o.setDefaults()
-	c := &Captures{
+	captures := &Captures{
 		o:         o,
 		budget:    newBudget(o.MaxBytes),
 		memory:    budget.New(sharedMemory).Parts(sharedMemory / 2),
@@ -139,13 +139,13 @@ func New(o Options) (*Captures, error) {
 		busy:      map[store.CaptureRef]*tape{},
 		attends:   map[string]bool{},
 	}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.m = newMetrics(o.Registerer, c)
-	if err := c.load(); err != nil {
-		c.cancel()
+	captures.ctx, captures.cancel = context.WithCancel(context.Background())
+	captures.m = newMetrics(o.Registerer, captures)
+	if err := captures.load(); err != nil {
+		captures.cancel()
 		return nil, err
 	}
-	return c, nil
+	return captures, nil
 }
 
 // Capture is a stream's. A nil *Capture captures nothing.
@@ -179,20 +179,20 @@ func (c *Captures) Begin(t *tenantconfig.Tenant, session string, rate int) *Capt
 	if rate <= 0 {
 		rate = defaultRate
 	}
-	s := &Capture{c: c, tape: newTape(c, t, session), full: make(chan struct{}, 1), ended: make(chan struct{}), recorded: make(chan struct{}),
+	capture := &Capture{c: c, tape: newTape(c, t, session), full: make(chan struct{}, 1), ended: make(chan struct{}), recorded: make(chan struct{}),
 		cut: make(chan struct{}), recorder: recorder{rate: rate, origin: c.o.now()}}
-	s.queue.wake, s.queue.room = make(chan struct{}, 1), c.memory.Of(s.tape.m.Tenant).Share(2*wakeAt)
+	capture.queue.wake, capture.queue.room = make(chan struct{}, 1), c.memory.Of(capture.tape.m.Tenant).Share(2*wakeAt)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s.namespace = namespaceOf(t.ID)
-	if len(c.live) >= c.o.MaxCaptures || c.ofNamespace(s.namespace) >= c.o.MaxCaptures-c.o.MaxCaptures/4 || c.stopped {
-		s.refused = true
-		return s
+	capture.namespace = namespaceOf(t.ID)
+	if len(c.live) >= c.o.MaxCaptures || c.ofNamespace(capture.namespace) >= c.o.MaxCaptures-c.o.MaxCaptures/4 || c.stopped {
+		capture.refused = true
+		return capture
 	}
-	c.live[s] = true
-	c.work.Go(s.record)
-	c.work.Go(s.send)
-	return s
+	c.live[capture] = true
+	c.work.Go(capture.record)
+	c.work.Go(capture.send)
+	return capture
 }
 
 // ofNamespace returns how many captures the tenants of a namespace have. c.mu is held.

@@ -47,15 +47,15 @@ func child() {
 	if err != nil {
 		panic(err)
 	}
-	o := fast(k.Config, db, k.Pod, k.Dir)
+	options := fast(k.Config, db, k.Pod, k.Dir)
 	var clock atomic.Int64
-	o.now = func() time.Duration { return time.Duration(clock.Load()) }
-	captures, err := New(o)
+	options.now = func() time.Duration { return time.Duration(clock.Load()) }
+	captures, err := New(options)
 	if err != nil {
 		panic(err)
 	}
 	go func() { _ = captures.Run(context.Background()) }()
-	tenant, _ := o.Tenants().Tenant(acme)
+	tenant, _ := options.Tenants().Tenant(acme)
 	c := &call{session: k.Session, clock: &clock}
 	c.Capture = captures.Begin(tenant, k.Session, testRate)
 	c.Started(agentstream.StartInfo{CallSID: "call1", SampleRate: testRate})
@@ -128,21 +128,21 @@ func (r *rig) moments() map[string]killed {
 
 // TestProcessEnds : a container that starts anew in its pod brings what is on the disk to the bucket, header and all.
 func TestProcessEnds(t *testing.T) {
-	r := newRig(t)
-	for name, k := range r.moments() {
+	rig := newRig(t)
+	for name, k := range rig.moments() {
 		t.Run(name, func(t *testing.T) {
-			r.t = t
-			k.DSN, k.Pod, k.Dir, k.Session = r.pg.DataplaneDSN, "pod", t.TempDir(), store.NewID()
-			r.start(k)()
-			p := r.pod("pod", k.Dir, nil)
-			defer p.end()
-			eventually.Within(patience).Holds(r.t, "it has ended", func() bool {
-				s := r.row(k.Session).State
+			rig.t = t
+			k.DSN, k.Pod, k.Dir, k.Session = rig.pg.DataplaneDSN, "pod", t.TempDir(), store.NewID()
+			rig.start(k)()
+			pod := rig.pod("pod", k.Dir, nil)
+			defer pod.end()
+			eventually.Within(patience).Holds(rig.t, "it has ended", func() bool {
+				s := rig.row(k.Session).State
 				return s == "uploaded" || s == "failed"
 			})
-			r.playable(k, r.row(k.Session), true)
-			r.noUploads()
-			r.spoolEmpty(p)
+			rig.playable(k, rig.row(k.Session), true)
+			rig.noUploads()
+			rig.spoolEmpty(pod)
 		})
 	}
 }
@@ -150,33 +150,33 @@ func TestProcessEnds(t *testing.T) {
 // TestPodLost : another pod makes a file of what the bucket has, or says that nothing is left. Nothing hangs.
 func TestPodLost(t *testing.T) {
 	t.Parallel() // it mostly waits
-	r := newRig(t)
-	other := r.pod("other", t.TempDir(), nil)
-	for name, k := range r.moments() {
+	rig := newRig(t)
+	other := rig.pod("other", t.TempDir(), nil)
+	for name, k := range rig.moments() {
 		t.Run(name, func(t *testing.T) {
-			r.t = t
-			k.DSN, k.Pod, k.Dir, k.Session = r.pg.DataplaneDSN, "gone "+name, t.TempDir(), store.NewID()
-			kill := r.start(k)
-			eventually.Within(patience).Holds(r.t, "it has a row", func() bool {
-				return r.row(k.Session).State == "recording"
+			rig.t = t
+			k.DSN, k.Pod, k.Dir, k.Session = rig.pg.DataplaneDSN, "gone "+name, t.TempDir(), store.NewID()
+			kill := rig.start(k)
+			eventually.Within(patience).Holds(rig.t, "it has a row", func() bool {
+				return rig.row(k.Session).State == "recording"
 			})
 			kill()
-			eventually.Within(patience).Holds(r.t, "it has ended", func() bool {
-				s := r.row(k.Session).State
+			eventually.Within(patience).Holds(rig.t, "it has ended", func() bool {
+				s := rig.row(k.Session).State
 				return s == "uploaded" || s == "failed"
 			})
 			if k.Parts == 0 {
-				if got := r.row(k.Session); got != (row{State: "failed", Code: CodePodLost}) || r.object(acme, "call1", k.Session) != nil {
+				if got := rig.row(k.Session); got != (row{State: "failed", Code: CodePodLost}) || rig.object(acme, "call1", k.Session) != nil {
 					t.Errorf("the row: %+v", got)
 				}
 			} else {
-				got := r.row(k.Session)
+				got := rig.row(k.Session)
 				if got.Code != CodePodLost || got.Size != int64(k.Parts)*partSize {
 					t.Errorf("the row: %+v", got)
 				}
-				r.playable(k, got, false)
+				rig.playable(k, got, false)
 			}
-			r.noUploads()
+			rig.noUploads()
 		})
 	}
 	if live, waiting := other.count(); live+waiting != 0 {
@@ -207,37 +207,37 @@ func (r *rig) playable(k killed, got row, exact bool) {
 
 // TestUnknownUpload : an upload in parts whose id never came to the row is found by its key.
 func TestUnknownUpload(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	for name, parts := range map[string]int{"empty": 0, "with a part": 1} {
 		ref := store.CaptureRef{Tenant: acme, ID: fmt.Sprintf("%016x", parts)}
 		session := store.NewID()
 		key := acme + "/" + name + "/capture-" + session + ".wav"
-		row := store.Capture{CaptureRef: ref, Session: session, CallSID: name, Pod: "gone", Bucket: r.bucket, Key: key, CreatedAt: time.Now()}
-		if err := r.db.BeginCapture(t.Context(), row); err != nil {
+		row := store.Capture{CaptureRef: ref, Session: session, CallSID: name, Pod: "gone", Bucket: rig.bucket, Key: key, CreatedAt: time.Now()}
+		if err := rig.db.BeginCapture(t.Context(), row); err != nil {
 			t.Fatal(err)
 		}
-		id, err := r.admin.NewMultipartUpload(t.Context(), r.bucket, key, minio.PutObjectOptions{})
+		id, err := rig.admin.NewMultipartUpload(t.Context(), rig.bucket, key, minio.PutObjectOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		content := append(wav.CallHeader(8000, 1<<40), make([]byte, 4000)...)
 		for n := 1; n <= parts; n++ {
-			if _, err := r.admin.PutObjectPart(t.Context(), r.bucket, key, id, n, strings.NewReader(string(content)), int64(len(content)), minio.PutObjectPartOptions{}); err != nil {
+			if _, err := rig.admin.PutObjectPart(t.Context(), rig.bucket, key, id, n, strings.NewReader(string(content)), int64(len(content)), minio.PutObjectPartOptions{}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		r.pod("other "+name, t.TempDir(), nil)
-		eventually.Within(patience).Holds(r.t, "it has ended", func() bool {
-			return r.row(session).State != "recording"
+		rig.pod("other "+name, t.TempDir(), nil)
+		eventually.Within(patience).Holds(rig.t, "it has ended", func() bool {
+			return rig.row(session).State != "recording"
 		})
-		if got := r.row(session); parts == 1 && (got.State != "uploaded" || got.Size != int64(len(content))) || parts == 0 && got.State != "failed" {
+		if got := rig.row(session); parts == 1 && (got.State != "uploaded" || got.Size != int64(len(content))) || parts == 0 && got.State != "failed" {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
 	// The checksum of the bucket is unknown, so nothing was verified.
-	n := r.count("SELECT count(*) FROM captures WHERE error LIKE '%; %only the length was compared'")
+	n := rig.count("SELECT count(*) FROM captures WHERE error LIKE '%; %only the length was compared'")
 	if n != 1 {
 		t.Errorf("%d rows say that only the length was compared, want the uploaded one", n)
 	}
-	r.noUploads()
+	rig.noUploads()
 }

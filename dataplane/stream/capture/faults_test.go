@@ -71,26 +71,26 @@ func TestBucketFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
+			rig := newRig(t)
 			var met atomic.Int32
-			r.through(func(q *http.Request) s3test.Fault {
+			rig.through(func(q *http.Request) s3test.Fault {
 				if tc.of(q) && met.Add(1) <= tc.times {
 					return tc.fault
 				}
 				return s3test.Pass
 			})
-			p := r.pod("one", t.TempDir(), func(o *Options) { o.RequestWithin = 3 * time.Second })
-			c := p.call(acme, "call1")
-			c.talk(time.Duration(tc.seconds) * time.Second)
-			c.End()
-			want := c.file(nil)
-			r.settled(c.session, row{State: "uploaded", Size: int64(len(want)), Digest: true})
-			r.same(r.object(acme, "call1", c.session), want)
+			pod := rig.pod("one", t.TempDir(), func(o *Options) { o.RequestWithin = 3 * time.Second })
+			call := pod.call(acme, "call1")
+			call.talk(time.Duration(tc.seconds) * time.Second)
+			call.End()
+			want := call.file(nil)
+			rig.settled(call.session, row{State: "uploaded", Size: int64(len(want)), Digest: true})
+			rig.same(rig.object(acme, "call1", call.session), want)
 			if met.Load() < tc.times {
 				t.Errorf("the fault was met %d times", met.Load())
 			}
-			r.spoolEmpty(p)
-			r.noUploads()
+			rig.spoolEmpty(pod)
+			rig.noUploads()
 		})
 	}
 }
@@ -98,10 +98,10 @@ func TestBucketFaults(t *testing.T) {
 // TestHangingBucketDelaysNoOther checks that captures of a tenant reach their bucket while that of a noisy tenant
 // hangs, and that the noisy tenant leaves memory to the others.
 func TestHangingBucketDelaysNoOther(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	var away atomic.Bool
 	away.Store(true)
-	r.through(func(q *http.Request) s3test.Fault {
+	rig.through(func(q *http.Request) s3test.Fault {
 		switch {
 		case strings.Contains(q.URL.Path, "/"+acme+"/"):
 			return s3test.Hang
@@ -110,30 +110,30 @@ func TestHangingBucketDelaysNoOther(t *testing.T) {
 		}
 		return s3test.Pass
 	})
-	p := r.pod("one", t.TempDir(), func(o *Options) {
+	pod := rig.pod("one", t.TempDir(), func(o *Options) {
 		o.FinishWithin, o.RequestWithin, o.StopWithin = 100*time.Millisecond, time.Minute, time.Second
 	})
 	var quiet []*call
 	for i := range 3 {
-		noisy := p.call(acme, fmt.Sprint("noisy", i))
+		noisy := pod.call(acme, fmt.Sprint("noisy", i))
 		noisy.talk(time.Second)
 		noisy.End()
-		quiet = append(quiet, p.call(globex, fmt.Sprint("quiet", i)))
+		quiet = append(quiet, pod.call(globex, fmt.Sprint("quiet", i)))
 		quiet[i].talk(time.Second)
 		quiet[i].End()
 	}
-	eventually.Within(patience).Holds(r.t, "they wait", func() bool {
-		live, waiting := p.count()
+	eventually.Within(patience).Holds(rig.t, "they wait", func() bool {
+		live, waiting := pod.count()
 		return live == 0 && waiting == 6
 	})
-	eventually.Within(patience).Holds(r.t, "the noisy bucket hangs", func() bool {
-		return p.gate.Held(namespaceOf(acme)) == 1
+	eventually.Within(patience).Holds(rig.t, "the noisy bucket hangs", func() bool {
+		return pod.gate.Held(namespaceOf(acme)) == 1
 	})
 	away.Store(false)
 	for _, c := range quiet {
-		r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
+		rig.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
 	}
-	noisy, other := p.memory.Of(acme).Share(0), p.memory.Of(globex).Share(0)
+	noisy, other := pod.memory.Of(acme).Share(0), pod.memory.Of(globex).Share(0)
 	if !noisy.Resize(sharedMemory/2) || noisy.Resize(sharedMemory/2+1) || !other.Resize(sharedMemory/2) {
 		t.Error("the noisy tenant has more than half of the memory")
 	}
@@ -143,37 +143,37 @@ func TestHangingBucketDelaysNoOther(t *testing.T) {
 
 // TestBucketAway : the calls go on, their captures wait on the disk, and all of them arrive once it is back.
 func TestBucketAway(t *testing.T) {
-	r := newRig(t)
-	r.s3.Stop(t)
-	p := r.pod("one", t.TempDir(), func(o *Options) { o.FinishWithin = 100 * time.Millisecond })
-	long, short := p.call(acme, "long"), p.call(globex, "short")
+	rig := newRig(t)
+	rig.s3.Stop(t)
+	pod := rig.pod("one", t.TempDir(), func(o *Options) { o.FinishWithin = 100 * time.Millisecond })
+	long, short := pod.call(acme, "long"), pod.call(globex, "short")
 	short.talk(5 * time.Second)
 	short.End()
 	long.talk(2 * time.Minute)
 	long.End()
-	eventually.Within(patience).Holds(r.t, "they wait", func() bool {
-		live, waiting := p.count()
+	eventually.Within(patience).Holds(rig.t, "they wait", func() bool {
+		live, waiting := pod.count()
 		return live == 0 && waiting == 2
 	})
-	if got := counter(t, p, "caly_captures_waiting"); got != 2 {
+	if got := counter(t, pod, "caly_captures_waiting"); got != 2 {
 		t.Errorf("%v wait by the metric", got)
 	}
-	r.s3.Start(t)
-	r.settled(long.session, row{State: "uploaded", Size: int64(len(long.file(nil))), Digest: true})
-	r.settled(short.session, row{State: "uploaded", Size: int64(len(short.file(nil))), Digest: true})
-	r.same(r.object(acme, "long", long.session), long.file(nil))
-	r.same(r.object(globex, "short", short.session), short.file(nil))
-	r.noUploads()
-	r.spoolEmpty(p)
+	rig.s3.Start(t)
+	rig.settled(long.session, row{State: "uploaded", Size: int64(len(long.file(nil))), Digest: true})
+	rig.settled(short.session, row{State: "uploaded", Size: int64(len(short.file(nil))), Digest: true})
+	rig.same(rig.object(acme, "long", long.session), long.file(nil))
+	rig.same(rig.object(globex, "short", short.session), short.file(nil))
+	rig.noUploads()
+	rig.spoolEmpty(pod)
 }
 
 // TestBreaker : a bucket that has failed several times in a row is left alone for a while, by all captures of its tenant; another tenant's is not.
 func TestBreaker(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	var asked atomic.Int64
 	var broken atomic.Bool
 	broken.Store(true)
-	r.through(func(q *http.Request) s3test.Fault {
+	rig.through(func(q *http.Request) s3test.Fault {
 		if !strings.Contains(q.URL.Path, "/acme/") {
 			return s3test.Pass
 		}
@@ -183,153 +183,153 @@ func TestBreaker(t *testing.T) {
 		}
 		return s3test.Pass
 	})
-	p := r.pod("one", t.TempDir(), func(o *Options) {
+	pod := rig.pod("one", t.TempDir(), func(o *Options) {
 		o.FinishWithin, o.Breakers = time.Millisecond, breakers(3*time.Second, o.Registerer)
 	})
 	var waiting []*call
 	for i := range 10 {
-		c := p.call(acme, fmt.Sprintf("call%d", i))
+		c := pod.call(acme, fmt.Sprintf("call%d", i))
 		c.talk(5 * time.Second)
 		c.End()
 		waiting = append(waiting, c)
 	}
-	eventually.Within(patience).Holds(r.t, "the breaker opens", func() bool {
-		return p.o.Breakers.Counts()[dependency].BreakerOpened == 1
+	eventually.Within(patience).Holds(rig.t, "the breaker opens", func() bool {
+		return pod.o.Breakers.Counts()[dependency].BreakerOpened == 1
 	})
 	before := asked.Load()
-	other := p.call(globex, "call")
+	other := pod.call(globex, "call")
 	other.talk(5 * time.Second)
 	other.End()
-	r.settled(other.session, row{State: "uploaded", Size: int64(len(other.file(nil))), Digest: true})
+	rig.settled(other.session, row{State: "uploaded", Size: int64(len(other.file(nil))), Digest: true})
 	if again := asked.Load() - before; again > 10 { // those that were under way
 		t.Errorf("it was asked %d times more", again)
 	}
 	broken.Store(false)
 	for _, c := range waiting {
-		r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
+		rig.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
 	}
-	r.spoolEmpty(p)
+	rig.spoolEmpty(pod)
 }
 
 // TestOneBucketHangs : a tenant's bucket that answers nothing holds up no other tenant's capture.
 func TestOneBucketHangs(t *testing.T) {
-	r := newRig(t)
-	r.through(func(q *http.Request) s3test.Fault {
+	rig := newRig(t)
+	rig.through(func(q *http.Request) s3test.Fault {
 		if strings.Contains(q.URL.Path, "/acme/") {
 			return s3test.Hang
 		}
 		return s3test.Pass
 	})
-	p := r.pod("one", t.TempDir(), func(o *Options) { o.StopWithin = time.Millisecond })
-	a, b := p.call(acme, "call1"), p.call(globex, "call2")
-	a.talk(time.Minute)
+	pod := rig.pod("one", t.TempDir(), func(o *Options) { o.StopWithin = time.Millisecond })
+	call, b := pod.call(acme, "call1"), pod.call(globex, "call2")
+	call.talk(time.Minute)
 	b.talk(time.Minute)
-	a.End()
+	call.End()
 	b.End()
-	r.settled(b.session, row{State: "uploaded", Size: int64(len(b.file(nil))), Digest: true})
-	if got := r.row(a.session); got.State != "recording" {
+	rig.settled(b.session, row{State: "uploaded", Size: int64(len(b.file(nil))), Digest: true})
+	if got := rig.row(call.session); got.State != "recording" {
 		t.Errorf("the other is %+v", got)
 	}
 }
 
 // TestGiveUp : a bucket that stays away is given up, with what it said, and the disk has its room back.
 func TestGiveUp(t *testing.T) {
-	r := newRig(t)
-	r.through(func(q *http.Request) s3test.Fault {
+	rig := newRig(t)
+	rig.through(func(q *http.Request) s3test.Fault {
 		if isComplete(q) {
 			return s3test.Refuse
 		}
 		return s3test.Pass
 	})
-	p := r.pod("one", t.TempDir(), func(o *Options) { o.GiveUpAfter, o.FinishWithin = time.Second, 100*time.Millisecond })
-	c := p.call(acme, "call1")
-	c.talk(time.Minute)
-	c.End()
-	r.settled(c.session, row{State: "failed", Code: CodeStorageFailed})
-	r.noUploads()
-	r.spoolEmpty(p)
+	pod := rig.pod("one", t.TempDir(), func(o *Options) { o.GiveUpAfter, o.FinishWithin = time.Second, 100*time.Millisecond })
+	call := pod.call(acme, "call1")
+	call.talk(time.Minute)
+	call.End()
+	rig.settled(call.session, row{State: "failed", Code: CodeStorageFailed})
+	rig.noUploads()
+	rig.spoolEmpty(pod)
 }
 
 // TestUploadEndedByOthers : a lifecycle rule of the bucket ended the upload while the call ran.
 func TestUploadEndedByOthers(t *testing.T) {
-	r := newRig(t)
-	p := r.pod("one", t.TempDir(), nil)
+	rig := newRig(t)
+	pod := rig.pod("one", t.TempDir(), nil)
 	for name, tc := range map[string]struct {
 		minutes int
 		want    string
 	}{"with the first part alone": {1, "uploaded"}, "with more": {2, "failed"}} {
-		c := p.call(acme, "call")
-		c.talk(time.Duration(tc.minutes) * time.Minute)
-		eventually.Within(patience).Holds(r.t, "parts are in the bucket", func() bool {
-			return r.parts() == tc.minutes
+		call := pod.call(acme, "call")
+		call.talk(time.Duration(tc.minutes) * time.Minute)
+		eventually.Within(patience).Holds(rig.t, "parts are in the bucket", func() bool {
+			return rig.parts() == tc.minutes
 		})
-		list, err := r.admin.ListMultipartUploads(t.Context(), r.bucket, "", "", "", "", 10)
+		list, err := rig.admin.ListMultipartUploads(t.Context(), rig.bucket, "", "", "", "", 10)
 		if err != nil || len(list.Uploads) != 1 {
 			t.Fatal(list, err)
 		}
-		if err := r.admin.AbortMultipartUpload(t.Context(), r.bucket, list.Uploads[0].Key, list.Uploads[0].UploadID); err != nil {
+		if err := rig.admin.AbortMultipartUpload(t.Context(), rig.bucket, list.Uploads[0].Key, list.Uploads[0].UploadID); err != nil {
 			t.Fatal(err)
 		}
-		c.End()
-		eventually.Within(patience).Holds(r.t, "it has ended", func() bool {
-			s := r.row(c.session).State
+		call.End()
+		eventually.Within(patience).Holds(rig.t, "it has ended", func() bool {
+			s := rig.row(call.session).State
 			return s == "uploaded" || s == "failed"
 		})
-		got := r.row(c.session)
+		got := rig.row(call.session)
 		if got.State != tc.want || (tc.want == "failed") != (got.Code == CodeUploadLost) {
 			t.Errorf("%s: %+v", name, got)
 		}
 		if tc.want == "uploaded" {
-			r.same(r.object(acme, "call", c.session), c.file(nil))
+			rig.same(rig.object(acme, "call", call.session), call.file(nil))
 		}
 	}
-	r.noUploads()
-	r.spoolEmpty(p)
+	rig.noUploads()
+	rig.spoolEmpty(pod)
 }
 
 // TestDatabaseAway : the bucket gets nothing that no row tells of, and all once the database is back.
 func TestDatabaseAway(t *testing.T) {
-	r := newRig(t)
-	p := r.pod("one", t.TempDir(), nil)
-	r.pg.StopFast(t)
-	c := p.call(acme, "call1")
-	c.talk(time.Minute)
-	c.End()
-	if n := r.parts(); n != 0 {
+	rig := newRig(t)
+	pod := rig.pod("one", t.TempDir(), nil)
+	rig.pg.StopFast(t)
+	call := pod.call(acme, "call1")
+	call.talk(time.Minute)
+	call.End()
+	if n := rig.parts(); n != 0 {
 		t.Errorf("%d parts are in the bucket", n)
 	}
-	r.pg.Start(t)
-	r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
-	r.same(r.object(acme, "call1", c.session), c.file(nil))
-	r.noUploads()
-	r.spoolEmpty(p)
+	rig.pg.Start(t)
+	rig.settled(call.session, row{State: "uploaded", Size: int64(len(call.file(nil))), Digest: true})
+	rig.same(rig.object(acme, "call1", call.session), call.file(nil))
+	rig.noUploads()
+	rig.spoolEmpty(pod)
 }
 
 // TestTakenOver : a pod whose capture was given to another one, because nobody heard of it, lets go of it, and of the disk.
 func TestTakenOver(t *testing.T) {
 	for name, ended := range map[string]bool{"while the call runs": false, "after it": true} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
+			rig := newRig(t)
 			if ended {
-				r.s3.Stop(t)
+				rig.s3.Stop(t)
 			}
-			p := r.pod("one", t.TempDir(), func(o *Options) { o.FinishWithin = 100 * time.Millisecond })
-			c := p.call(acme, "call1")
-			c.talk(5 * time.Second)
-			eventually.Within(patience).Holds(r.t, "it has a row", func() bool {
-				return r.row(c.session).State == "recording"
+			pod := rig.pod("one", t.TempDir(), func(o *Options) { o.FinishWithin = 100 * time.Millisecond })
+			call := pod.call(acme, "call1")
+			call.talk(5 * time.Second)
+			eventually.Within(patience).Holds(rig.t, "it has a row", func() bool {
+				return rig.row(call.session).State == "recording"
 			})
 			if ended {
-				c.End()
+				call.End()
 			}
-			r.exec(`UPDATE captures SET pod = 'another'`)
+			rig.exec(`UPDATE captures SET pod = 'another'`)
 			if ended {
-				r.s3.Start(t)
+				rig.s3.Start(t)
 			}
-			eventually.Within(patience).Holds(r.t, "it is let go", func() bool { return p.outcome(outcomeLost) == 1 })
-			r.spoolEmpty(p)
-			c.End()
-			if got := r.row(c.session); got.State != "recording" {
+			eventually.Within(patience).Holds(rig.t, "it is let go", func() bool { return pod.outcome(outcomeLost) == 1 })
+			rig.spoolEmpty(pod)
+			call.End()
+			if got := rig.row(call.session); got.State != "recording" {
 				t.Errorf("the row is %+v", got)
 			}
 		})
@@ -339,125 +339,125 @@ func TestTakenOver(t *testing.T) {
 // TestStop : what ends just before its pod does arrives. What cannot is another pod's at once.
 func TestStop(t *testing.T) {
 	t.Parallel() // it mostly waits
-	r := newRig(t)
-	p := r.pod("one", t.TempDir(), nil)
-	c := p.call(acme, "call1")
-	c.talk(time.Minute)
-	c.End()
-	p.end()
-	if got := r.row(c.session); got.State != "uploaded" {
+	rig := newRig(t)
+	pod := rig.pod("one", t.TempDir(), nil)
+	call := pod.call(acme, "call1")
+	call.talk(time.Minute)
+	call.End()
+	pod.end()
+	if got := rig.row(call.session); got.State != "uploaded" {
 		t.Errorf("the row is %+v", got)
 	}
-	tenant, _ := p.o.Tenants().Tenant(acme)
-	if s := p.Begin(tenant, store.NewID(), 0); s.Tap() != nil {
+	tenant, _ := pod.o.Tenants().Tenant(acme)
+	if capture := pod.Begin(tenant, store.NewID(), 0); capture.Tap() != nil {
 		t.Error("a pod that has stopped captures")
 	}
 
 	var away atomic.Bool
-	r.through(func(q *http.Request) s3test.Fault {
+	rig.through(func(q *http.Request) s3test.Fault {
 		if away.Load() && !isPart(q) {
 			return s3test.Hang
 		}
 		return s3test.Pass
 	})
-	two := r.pod("two", t.TempDir(), func(o *Options) { o.StopWithin = 100 * time.Millisecond })
+	two := rig.pod("two", t.TempDir(), func(o *Options) { o.StopWithin = 100 * time.Millisecond })
 	d, live := two.call(acme, "call2"), two.call(acme, "call3")
 	d.talk(time.Minute)
 	live.talk(time.Second)
-	eventually.Within(patience).Holds(r.t, "a part is in the bucket", func() bool { return r.parts() == 1 })
-	eventually.Within(patience).Holds(r.t, "the other has a row", func() bool {
-		return r.row(live.session).State == "recording"
+	eventually.Within(patience).Holds(rig.t, "a part is in the bucket", func() bool { return rig.parts() == 1 })
+	eventually.Within(patience).Holds(rig.t, "the other has a row", func() bool {
+		return rig.row(live.session).State == "recording"
 	})
 	away.Store(true)
 	d.End()
 	two.end() // although a call has not ended
 	away.Store(false)
-	r.pod("three", t.TempDir(), func(o *Options) { o.Unseen = 30 * time.Second; o.now = nil })
-	eventually.Within(patience).Holds(r.t, "another pod has ended it", func() bool {
-		return r.row(d.session).State == "uploaded"
+	rig.pod("three", t.TempDir(), func(o *Options) { o.Unseen = 30 * time.Second; o.now = nil })
+	eventually.Within(patience).Holds(rig.t, "another pod has ended it", func() bool {
+		return rig.row(d.session).State == "uploaded"
 	})
-	eventually.Within(patience).Holds(r.t, "and the other", func() bool {
-		return r.row(live.session).State == "failed"
+	eventually.Within(patience).Holds(rig.t, "and the other", func() bool {
+		return rig.row(live.session).State == "failed"
 	})
-	r.noUploads()
+	rig.noUploads()
 }
 
 // TestTenantGone : a capture whose tenant is not known any more is kept for a while, and given up then.
 func TestTenantGone(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	dir := t.TempDir()
-	first := r.pod("one", dir, func(o *Options) { o.StopWithin = time.Millisecond })
-	r.s3.Stop(t)
-	c := first.call(acme, "call1")
-	c.talk(time.Second)
-	eventually.Within(patience).Holds(r.t, "it has a row", func() bool { return r.row(c.session).State == "recording" })
-	c.End()
+	first := rig.pod("one", dir, func(o *Options) { o.StopWithin = time.Millisecond })
+	rig.s3.Stop(t)
+	call := first.call(acme, "call1")
+	call.talk(time.Second)
+	eventually.Within(patience).Holds(rig.t, "it has a row", func() bool { return rig.row(call.session).State == "recording" })
+	call.End()
 	first.end()
-	r.s3.Start(t)
+	rig.s3.Start(t)
 	none := tenantconfig.NewSnapshot()
-	p := r.pod("one", dir, func(o *Options) {
+	pod := rig.pod("one", dir, func(o *Options) {
 		o.Tenants = func() *tenantconfig.Snapshot { return none }
 		o.GiveUpAfter = time.Second
 	})
-	r.settled(c.session, row{State: "failed", Code: CodeStorageFailed})
-	r.spoolEmpty(p)
+	rig.settled(call.session, row{State: "failed", Code: CodeStorageFailed})
+	rig.spoolEmpty(pod)
 }
 
 // TestTenantGoneAfterRenewal withdraws a tenant during a call, after its credentials were renewed and before the first
 // ones expire. The capture goes to the bucket with the last ones.
 func TestTenantGoneAfterRenewal(t *testing.T) {
-	r := newRig(t)
-	s := r.strict(s3test.Rules{}, objectstore.Options{})
+	rig := newRig(t)
+	strict := rig.strict(s3test.Rules{}, objectstore.Options{})
 	valid := time.Now().Add(time.Hour)
 	snapshot := func(n string) *tenantconfig.Snapshot {
 		key := s3test.IssuedKey{AccessKey: "ASIA" + n, SecretKey: "secret" + n, Token: "token" + n, Expires: valid}
-		s.Issue(key)
-		r.config.Key, r.config.Secret, r.config.Token = key.AccessKey, key.SecretKey, key.Token
-		return r.config.tenants()
+		strict.Issue(key)
+		rig.config.Key, rig.config.Secret, rig.config.Token = key.AccessKey, key.SecretKey, key.Token
+		return rig.config.tenants()
 	}
 	var tenants atomic.Pointer[tenantconfig.Snapshot]
 	tenants.Store(snapshot("1"))
-	p := r.pod("one", t.TempDir(), func(o *Options) { o.Tenants = tenants.Load })
-	c := p.call(acme, "call1")
-	c.talk(shortCall)
+	pod := rig.pod("one", t.TempDir(), func(o *Options) { o.Tenants = tenants.Load })
+	call := pod.call(acme, "call1")
+	call.talk(shortCall)
 	tenants.Store(snapshot("2"))
 	eventually.Within(patience).Holds(t, "the capture knows the renewed credentials", func() bool {
-		return c.tape.storage.Load().AccessKeyID.Reveal() == "ASIA2"
+		return call.tape.storage.Load().AccessKeyID.Reveal() == "ASIA2"
 	})
 	tenants.Store(tenantconfig.NewSnapshot())
-	s.Expire("ASIA1")
-	c.End()
-	r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
+	strict.Expire("ASIA1")
+	call.End()
+	rig.settled(call.session, row{State: "uploaded", Size: int64(len(call.file(nil))), Digest: true})
 }
 
 // TestTenantNotYetKnown restarts a pod with a capture on its disk. Until the pod knows its tenants, the capture waits,
 // without a warning and although it is old; then it goes to its bucket.
 func TestTenantNotYetKnown(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	dir := t.TempDir()
-	first := r.pod("one", dir, func(o *Options) { o.StopWithin = time.Millisecond })
-	r.s3.Stop(t)
-	c := first.call(acme, "call1")
-	c.talk(time.Second)
-	eventually.Within(patience).Holds(r.t, "it has a row", func() bool { return r.row(c.session).State == "recording" })
-	c.End()
+	first := rig.pod("one", dir, func(o *Options) { o.StopWithin = time.Millisecond })
+	rig.s3.Stop(t)
+	call := first.call(acme, "call1")
+	call.talk(time.Second)
+	eventually.Within(patience).Holds(rig.t, "it has a row", func() bool { return rig.row(call.session).State == "recording" })
+	call.End()
 	first.end()
-	r.s3.Start(t)
+	rig.s3.Start(t)
 	var tenants atomic.Pointer[tenantconfig.Snapshot]
 	tenants.Store(tenantconfig.NewIncompleteSnapshot())
 	var log lockedBuffer
-	p := r.pod("one", dir, func(o *Options) {
+	pod := rig.pod("one", dir, func(o *Options) {
 		o.Tenants = tenants.Load
 		o.GiveUpAfter = time.Millisecond
 		o.Log = slog.New(slog.NewTextHandler(&log, nil))
 	})
 	time.Sleep(time.Second) // 20 sweeps
-	if got := r.row(c.session); got.State != "recording" || strings.Contains(log.String(), "level=WARN") {
+	if got := rig.row(call.session); got.State != "recording" || strings.Contains(log.String(), "level=WARN") {
 		t.Errorf("the row is %+v, the log %s", got, log.String())
 	}
-	tenants.Store(r.config.tenants())
-	r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
-	r.spoolEmpty(p)
+	tenants.Store(rig.config.tenants())
+	rig.settled(call.session, row{State: "uploaded", Size: int64(len(call.file(nil))), Digest: true})
+	rig.spoolEmpty(pod)
 }
 
 // lockedBuffer is a log that is read while it is written.
@@ -494,29 +494,29 @@ func (f *failing) FinishCapture(ctx context.Context, ref store.CaptureRef, pod s
 
 // TestEndTold : an end that was written, and whose answer was lost, stays as it is.
 func TestEndTold(t *testing.T) {
-	r := newRig(t)
-	p := r.pod("one", t.TempDir(), func(o *Options) { o.Store = &failing{Dataplane: r.db} })
-	c := p.call(acme, "call1")
-	c.talk(time.Second)
-	c.End()
-	r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
-	r.spoolEmpty(p)
-	r.same(r.object(acme, "call1", c.session), c.file(nil))
+	rig := newRig(t)
+	pod := rig.pod("one", t.TempDir(), func(o *Options) { o.Store = &failing{Dataplane: rig.db} })
+	call := pod.call(acme, "call1")
+	call.talk(time.Second)
+	call.End()
+	rig.settled(call.session, row{State: "uploaded", Size: int64(len(call.file(nil))), Digest: true})
+	rig.spoolEmpty(pod)
+	rig.same(rig.object(acme, "call1", call.session), call.file(nil))
 }
 
 // TestBroken : what a PUT that was cut off left behind is no capture.
 func TestBroken(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	session := store.NewID()
 	key := acme + "/call1/capture-" + session + ".wav"
 	row := store.Capture{CaptureRef: store.CaptureRef{Tenant: acme, ID: "0123456789abcdef"}, Session: session, CallSID: "call1", Pod: "gone",
-		Bucket: r.bucket, Key: key, CreatedAt: time.Now()}
-	if err := r.db.BeginCapture(t.Context(), row); err != nil {
+		Bucket: rig.bucket, Key: key, CreatedAt: time.Now()}
+	if err := rig.db.BeginCapture(t.Context(), row); err != nil {
 		t.Fatal(err)
 	}
 	cut := append(wav.CallHeader(8000, 8000), make([]byte, 4000)...)
-	p := r.pod("other", t.TempDir(), func(o *Options) { o.Unseen = time.Hour })
-	b, err := p.bucket(acme, r.bucket, nil)
+	pod := rig.pod("other", t.TempDir(), func(o *Options) { o.Unseen = time.Hour })
+	b, err := pod.bucket(acme, rig.bucket, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -525,18 +525,18 @@ func TestBroken(t *testing.T) {
 		t.Fatal(err)
 	}
 	row.Pod = "other"
-	r.exec(`UPDATE captures SET pod = 'other'`)
-	if err := p.rescue(t.Context(), row); err != nil {
+	rig.exec(`UPDATE captures SET pod = 'other'`)
+	if err := pod.rescue(t.Context(), row); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.row(session); got.State != "failed" || got.Code != CodePodLost || r.object(acme, "call1", session) != nil {
+	if got := rig.row(session); got.State != "failed" || got.Code != CodePodLost || rig.object(acme, "call1", session) != nil {
 		t.Errorf("%+v", got)
 	}
 }
 
 // TestDiskFull : a disk without room for another byte ends the capture, and what is on it reaches the bucket all the same.
 func TestDiskFull(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=7m"); errors.Is(err, syscall.EPERM) {
 		t.Skip("a small disk needs the right to mount one")
@@ -544,40 +544,40 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-	r.s3.Stop(t)
-	p := r.pod("one", dir, nil)
-	c := p.call(acme, "call1")
-	c.talk(2 * time.Minute)
-	eventually.Within(patience).Holds(r.t, "it ended before its call", func() bool {
-		code, _ := c.tape.shortened()
+	rig.s3.Stop(t)
+	pod := rig.pod("one", dir, nil)
+	call := pod.call(acme, "call1")
+	call.talk(2 * time.Minute)
+	eventually.Within(patience).Holds(rig.t, "it ended before its call", func() bool {
+		code, _ := call.tape.shortened()
 		return code == CodeSpoolFailed
 	})
-	c.End()
-	r.s3.Start(t)
-	eventually.Within(patience).Holds(r.t, "it has ended", func() bool { return r.row(c.session).State == "uploaded" })
-	got := r.object(acme, "call1", c.session)
-	if n := len(got); n < partSize || n > 7<<20 || (n-wav.HeaderSize)%frame != 0 || r.row(c.session).Code != CodeSpoolFailed {
-		t.Fatalf("the file has %d bytes, and the row is %+v", n, r.row(c.session))
+	call.End()
+	rig.s3.Start(t)
+	eventually.Within(patience).Holds(rig.t, "it has ended", func() bool { return rig.row(call.session).State == "uploaded" })
+	got := rig.object(acme, "call1", call.session)
+	if n := len(got); n < partSize || n > 7<<20 || (n-wav.HeaderSize)%frame != 0 || rig.row(call.session).Code != CodeSpoolFailed {
+		t.Fatalf("the file has %d bytes, and the row is %+v", n, rig.row(call.session))
 	}
-	r.same(got, c.file(wav.CallHeader(testRate, int64(len(got)-wav.HeaderSize)))[:len(got)])
-	r.noUploads()
-	r.spoolEmpty(p)
+	rig.same(got, call.file(wav.CallHeader(testRate, int64(len(got)-wav.HeaderSize)))[:len(got)])
+	rig.noUploads()
+	rig.spoolEmpty(pod)
 }
 
 // TestOwnIsNotRescued : a pod whose heartbeats were late does not take its own captures for those of a pod that is gone.
 func TestOwnIsNotRescued(t *testing.T) {
-	r := newRig(t)
-	p := r.pod("one", t.TempDir(), func(o *Options) { o.HeartbeatEvery, o.Unseen = time.Hour, 500*time.Millisecond })
-	c := p.call(acme, "call1")
-	c.talk(time.Minute)
-	eventually.Within(patience).Holds(r.t, "a part is in the bucket", func() bool { return r.parts() == 1 })
-	r.exec(`UPDATE captures SET last_seen_at = 'epoch'`)
-	eventually.Within(patience).Holds(r.t, "it is claimed", func() bool {
-		return r.count(`SELECT count(*)::int FROM captures WHERE last_seen_at > now() - interval '1 minute'`) == 1
+	rig := newRig(t)
+	pod := rig.pod("one", t.TempDir(), func(o *Options) { o.HeartbeatEvery, o.Unseen = time.Hour, 500*time.Millisecond })
+	call := pod.call(acme, "call1")
+	call.talk(time.Minute)
+	eventually.Within(patience).Holds(rig.t, "a part is in the bucket", func() bool { return rig.parts() == 1 })
+	rig.exec(`UPDATE captures SET last_seen_at = 'epoch'`)
+	eventually.Within(patience).Holds(rig.t, "it is claimed", func() bool {
+		return rig.count(`SELECT count(*)::int FROM captures WHERE last_seen_at > now() - interval '1 minute'`) == 1
 	})
-	c.talk(time.Minute)
-	c.End()
-	r.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
-	r.same(r.object(acme, "call1", c.session), c.file(nil))
-	r.noUploads()
+	call.talk(time.Minute)
+	call.End()
+	rig.settled(call.session, row{State: "uploaded", Size: int64(len(call.file(nil))), Digest: true})
+	rig.same(rig.object(acme, "call1", call.session), call.file(nil))
+	rig.noUploads()
 }

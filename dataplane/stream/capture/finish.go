@@ -142,24 +142,24 @@ func (t *tape) putWhole(ctx context.Context, b *objectstore.Bucket) error {
 	if err := t.title(); err != nil {
 		return err
 	}
-	f, err := os.Open(t.spool.segment(1))
+	file, err := os.Open(t.spool.segment(1))
 	if err != nil {
 		return err
 	}
-	defer func() { _ = f.Close() }()
+	defer func() { _ = file.Close() }()
 	sha, sum := sha256.New(), md5.New() //nolint:gosec // it is what an ETag is
-	if _, err := io.Copy(io.MultiWriter(sha, sum), f); err != nil {
+	if _, err := io.Copy(io.MultiWriter(sha, sum), file); err != nil {
 		return err
 	}
 	sums := objectstore.Sums{SHA256: sha.Sum(nil), MD5: sum.Sum(nil)}
 	etag := ""
 	err = t.request(ctx, func(ctx context.Context) (err error) {
-		if _, err = f.Seek(0, io.SeekStart); err != nil {
+		if _, err = file.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
-		o := t.m.object()
-		o.Body, o.Sums = f, func() objectstore.Sums { return sums }
-		etag, err = b.Put(ctx, o)
+		object := t.m.object()
+		object.Body, object.Sums = file, func() objectstore.Sums { return sums }
+		etag, err = b.Put(ctx, object)
 		return err
 	})
 	if err != nil {

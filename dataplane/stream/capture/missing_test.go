@@ -37,24 +37,24 @@ func TestUnbroken(t *testing.T) {
 // TestPartReplacedByOthers replaces a part other than the first one, which is sent again at the end. A capture is not
 // put together from fewer bytes than it has: it fails with a reason, since its audio exists nowhere else.
 func TestPartReplacedByOthers(t *testing.T) {
-	r := newRig(t)
-	p := r.pod("one", t.TempDir(), nil)
-	c := p.call(acme, "call")
-	c.talk(2 * time.Minute)
-	eventually.Within(patience).Holds(r.t, "parts are in the bucket", func() bool { return r.parts() == 2 })
-	list, err := r.admin.ListMultipartUploads(t.Context(), r.bucket, "", "", "", "", 10)
+	rig := newRig(t)
+	pod := rig.pod("one", t.TempDir(), nil)
+	call := pod.call(acme, "call")
+	call.talk(2 * time.Minute)
+	eventually.Within(patience).Holds(rig.t, "parts are in the bucket", func() bool { return rig.parts() == 2 })
+	list, err := rig.admin.ListMultipartUploads(t.Context(), rig.bucket, "", "", "", "", 10)
 	if err != nil || len(list.Uploads) != 1 {
 		t.Fatal(list, err)
 	}
 	upload := list.Uploads[0]
 	const other = "another program's part"
-	_, err = r.admin.PutObjectPart(t.Context(), r.bucket, upload.Key, upload.UploadID, 2, strings.NewReader(other),
+	_, err = rig.admin.PutObjectPart(t.Context(), rig.bucket, upload.Key, upload.UploadID, 2, strings.NewReader(other),
 		int64(len(other)), minio.PutObjectPartOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.End()
-	r.settled(c.session, row{State: "failed", Code: CodeUploadLost})
-	r.noUploads()
-	r.spoolEmpty(p)
+	call.End()
+	rig.settled(call.session, row{State: "failed", Code: CodeUploadLost})
+	rig.noUploads()
+	rig.spoolEmpty(pod)
 }

@@ -21,25 +21,25 @@ func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
 
 // TestQueueBounds : what the disk does not take in time is left out and counted; the call does not wait.
 func TestQueueBounds(t *testing.T) {
-	q := newQueue()
+	queue := newQueue()
 	frame := bytes.Repeat([]byte("A"), 1000)
 	const n = 3 * maxQueued / 1000
 	for range n {
-		q.Caller(frame, 0)
+		queue.Caller(frame, 0)
 	}
-	b, dropped := q.take(batch{})
+	b, dropped := queue.take(batch{})
 	if len(b.text) > maxQueued || len(b.entries)+int(dropped) != n || dropped < n/2 {
 		t.Errorf("%d bytes wait in %d entries, and %d were dropped", len(b.text), len(b.entries), dropped)
 	}
 	for range maxQueued {
-		q.Clear(0)
+		queue.Clear(0)
 	}
-	if b, dropped = q.take(batch{}); len(b.entries) > maxQueued/64 || dropped == 0 {
+	if b, dropped = queue.take(batch{}); len(b.entries) > maxQueued/64 || dropped == 0 {
 		t.Errorf("%d entries without audio wait, and %d were dropped", len(b.entries), dropped)
 	}
-	q.close()
-	q.Agent(frame, 0)
-	if b, dropped = q.take(b); len(b.entries) != 0 || dropped != 0 {
+	queue.close()
+	queue.Agent(frame, 0)
+	if b, dropped = queue.take(b); len(b.entries) != 0 || dropped != 0 {
 		t.Errorf("after its end %d wait, %d were dropped", len(b.entries), dropped)
 	}
 }
@@ -80,13 +80,13 @@ func TestQueuesShare(t *testing.T) {
 
 // TestQueueOrder : the recorder gets what came, in its order, and no byte of it changes when the frame does.
 func TestQueueOrder(t *testing.T) {
-	q := newQueue()
+	queue := newQueue()
 	frame := []byte("one")
-	q.Caller(frame, 1)
+	queue.Caller(frame, 1)
 	copy(frame, "two")
-	q.Agent(frame, 2)
-	q.Clear(3)
-	b, _ := q.take(batch{})
+	queue.Agent(frame, 2)
+	queue.Clear(3)
+	b, _ := queue.take(batch{})
 	want := batch{entries: []entry{{1, 3, fromCaller}, {2, 3, fromAgent}, {3, 0, cleared}}, text: []byte("onetwo")}
 	if diff := cmp.Diff(want, b, cmp.AllowUnexported(batch{}, entry{}), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -95,15 +95,15 @@ func TestQueueOrder(t *testing.T) {
 
 // TestQueueAllocates : nothing, once it has grown.
 func TestQueueAllocates(t *testing.T) {
-	q := newQueue()
+	queue := newQueue()
 	frame := bytes.Repeat([]byte("A"), 428) // 20 ms at 8 kHz
 	var b batch
 	look := func() {
 		for range 12 {
-			q.Caller(frame, time.Second)
-			q.Agent(frame, time.Second)
+			queue.Caller(frame, time.Second)
+			queue.Agent(frame, time.Second)
 		}
-		b, _ = q.take(b)
+		b, _ = queue.take(b)
 	}
 	for range 3 {
 		look()
@@ -115,16 +115,16 @@ func TestQueueAllocates(t *testing.T) {
 
 // TestQueueWakes : a burst does not wait for the next look.
 func TestQueueWakes(t *testing.T) {
-	q := newQueue()
-	q.Agent(make([]byte, wakeAt-1), 0)
+	queue := newQueue()
+	queue.Agent(make([]byte, wakeAt-1), 0)
 	select {
-	case <-q.wake:
+	case <-queue.wake:
 		t.Fatal("it wakes for little")
 	default:
 	}
-	q.Agent(make([]byte, 1), 0)
-	q.Agent(make([]byte, 1), 0)
-	<-q.wake
+	queue.Agent(make([]byte, 1), 0)
+	queue.Agent(make([]byte, 1), 0)
+	<-queue.wake
 }
 
 // TestBudget : a tenant has half of the room at most, and what is given back is there again.
@@ -198,12 +198,12 @@ func TestSizeOf(t *testing.T) {
 func TestMemory(t *testing.T) {
 	const calls, most = 100, 160 << 10
 	config := storageConfig{Bucket: "b", Endpoint: "http://127.0.0.1:1", Region: "r", Key: "k", Secret: "s"}
-	c, err := New(Options{Store: idle{}, Pod: "pod", Dir: t.TempDir(), Tenants: config.tenants})
+	captures, err := New(Options{Store: idle{}, Pod: "pod", Dir: t.TempDir(), Tenants: config.tenants})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	defer func() { cancel(); _ = c.Run(ctx) }()
+	defer func() { cancel(); _ = captures.Run(ctx) }()
 	heap := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()
@@ -212,12 +212,12 @@ func TestMemory(t *testing.T) {
 		return m.HeapAlloc + m.StackInuse
 	}
 	before := heap()
-	tenant, _ := c.o.Tenants().Tenant(acme)
+	tenant, _ := captures.o.Tenants().Tenant(acme)
 	var list []*Capture
 	for range calls {
-		s := c.Begin(tenant, store.NewID(), 8000)
-		s.Started(agentstream.StartInfo{CallSID: "c", SampleRate: 8000})
-		list = append(list, s)
+		capture := captures.Begin(tenant, store.NewID(), 8000)
+		capture.Started(agentstream.StartInfo{CallSID: "c", SampleRate: 8000})
+		list = append(list, capture)
 	}
 	frame := payload(noise(0, 160, 7))
 	for range 150 { // 3 s

@@ -87,18 +87,18 @@ func (s *Capture) look(b batch) (batch, error) {
 // open begins the file, once it is known what it is of.
 func (s *Capture) open() (err error) {
 	info, known := s.queue.started()
-	r := &s.recorder
+	recorder := &s.recorder
 	if known && info.SampleRate > 0 {
-		r.rate = info.SampleRate
+		recorder.rate = info.SampleRate
 	}
-	r.ulaw = agent.IsULaw(info.Encoding)
-	if err := s.tape.open(info.CallSID, r.rate); err != nil {
+	recorder.ulaw = agent.IsULaw(info.Encoding)
+	if err := s.tape.open(info.CallSID, recorder.rate); err != nil {
 		return err
 	}
-	if r.file, err = wav.NewWriter(s.tape.spool, r.rate); err != nil {
+	if recorder.file, err = wav.NewWriter(s.tape.spool, recorder.rate); err != nil {
 		return err
 	}
-	r.file.Within(s.c.memory.Of(s.tape.m.Tenant))
+	recorder.file.Within(s.c.memory.Of(s.tape.m.Tenant))
 	return nil
 }
 
@@ -151,11 +151,11 @@ func (r *recorder) write(b batch) error {
 
 // decode makes 16-bit samples of a payload; they are valid until the next one.
 func (r *recorder) decode(payload []byte) ([]byte, error) {
-	e := base64.StdEncoding
+	encoding := base64.StdEncoding
 	if len(payload)%4 != 0 {
-		e = base64.RawStdEncoding
+		encoding = base64.RawStdEncoding
 	}
-	raw, err := e.AppendDecode(r.raw[:0], payload)
+	raw, err := encoding.AppendDecode(r.raw[:0], payload)
 	r.raw = raw[:0]
 	if err != nil {
 		return nil, errors.New("the payload is not base64")

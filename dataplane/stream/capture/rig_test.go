@@ -124,15 +124,15 @@ func breakers(openFor time.Duration, reg prometheus.Registerer) *resilience.Regi
 
 func (r *rig) pod(name, dir string, change func(*Options)) *pod {
 	r.t.Helper()
-	o := fast(r.config, r.db, name, dir)
+	options := fast(r.config, r.db, name, dir)
 	p := &pod{t: r.t, dir: dir, registry: prometheus.NewPedanticRegistry()}
-	o.Registerer, o.now = p.registry, func() time.Duration { return time.Duration(p.clock.Load()) }
-	o.Log = slog.New(slog.NewTextHandler(r.t.Output(), nil))
+	options.Registerer, options.now = p.registry, func() time.Duration { return time.Duration(p.clock.Load()) }
+	options.Log = slog.New(slog.NewTextHandler(r.t.Output(), nil))
 	if change != nil {
-		change(&o)
+		change(&options)
 	}
 	var err error
-	if p.Captures, err = New(o); err != nil {
+	if p.Captures, err = New(options); err != nil {
 		r.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -204,12 +204,12 @@ func (t *tape) abortOthers(ctx context.Context, b *objectstore.Bucket) error {
 }
 
 func (t *tape) sendPart(ctx context.Context, b *objectstore.Bucket, number int) error {
-	f, err := os.Open(t.spool.segment(number))
+	file, err := os.Open(t.spool.segment(number))
 	if err != nil {
 		return err
 	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
 	if err != nil {
 		return err
 	}
@@ -219,7 +219,7 @@ func (t *tape) sendPart(ctx context.Context, b *objectstore.Bucket, number int) 
 			UploadID: t.m.UploadID,
 			Begun:    t.m.Checksum,
 			Number:   number,
-			Body:     f,
+			Body:     file,
 			Size:     info.Size(),
 		})
 	})

@@ -131,16 +131,16 @@ func (s *spool) next() error {
 	if s.number == objectstore.MaxParts {
 		return errTooLong
 	}
-	f, err := os.OpenFile(s.segment(s.number+1), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	file, err := os.OpenFile(s.segment(s.number+1), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	s.file, s.size = f, 0
+	s.file, s.size = file, 0
 	s.number++
 	if s.out == nil {
 		s.out = bufio.NewWriterSize(nil, spoolBuffer)
 	}
-	s.out.Reset(f)
+	s.out.Reset(file)
 	return nil
 }
 
@@ -198,12 +198,12 @@ func (s *spool) trim(number int) (int64, error) {
 
 // putHeader writes the header over the one that the first segment begins with.
 func (s *spool) putHeader(h []byte) error {
-	f, err := os.OpenFile(s.segment(1), os.O_WRONLY, 0o600)
+	file, err := os.OpenFile(s.segment(1), os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(h, 0)
-	return errors.Join(err, f.Close())
+	_, err = file.WriteAt(h, 0)
+	return errors.Join(err, file.Close())
 }
 
 // drop removes a segment.

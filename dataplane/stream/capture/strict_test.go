@@ -74,37 +74,37 @@ func TestStrictStore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
-			s := r.strict(tc.rules, tc.options)
-			p := r.pod("one", t.TempDir(), nil)
+			rig := newRig(t)
+			strict := rig.strict(tc.rules, tc.options)
+			pod := rig.pod("one", t.TempDir(), nil)
 			for sid, length := range map[string]time.Duration{"short": shortCall, "long": longCall} {
-				c := p.call(acme, sid)
-				c.talk(length)
-				c.End()
-				want := c.file(nil)
+				call := pod.call(acme, sid)
+				call.talk(length)
+				call.End()
+				want := call.file(nil)
 				known := tc.options.Checksum
 				readBack := known == "" || known == objectstore.ChecksumNone
-				r.settled(c.session, row{State: "uploaded", Size: int64(len(want)),
+				rig.settled(call.session, row{State: "uploaded", Size: int64(len(want)),
 					Digest: length == shortCall || readBack})
-				o, _ := s.Object(keyOf(c, sid))
-				r.same(o.Data, want)
+				strictObject, _ := strict.Object(keyOf(call, sid))
+				rig.same(strictObject.Data, want)
 				for header, want := range tc.want {
-					if got := o.Header.Get(header); got != want {
+					if got := strictObject.Header.Get(header); got != want {
 						t.Errorf("%s: %s is %q, want %q", sid, header, got, want)
 					}
 				}
 				wantDuration := map[string]string{"short": "5.0"}[sid] // the long one began before its end
-				if got := o.Header.Get("X-Amz-Meta-Duration"); got != wantDuration {
+				if got := strictObject.Header.Get("X-Amz-Meta-Duration"); got != wantDuration {
 					t.Errorf("%s: duration %q, want %q", sid, got, wantDuration)
 				}
-				if got := o.Header.Get("X-Amz-Meta-Call-Sid"); got != sid || o.Versions != 1 {
-					t.Errorf("%s: call-sid %q, %d versions", sid, got, o.Versions)
+				if got := strictObject.Header.Get("X-Amz-Meta-Call-Sid"); got != sid || strictObject.Versions != 1 {
+					t.Errorf("%s: call-sid %q, %d versions", sid, got, strictObject.Versions)
 				}
 			}
-			if n := s.Uploads(); n != 0 {
+			if n := strict.Uploads(); n != 0 {
 				t.Errorf("%d uploads in parts are left", n)
 			}
-			r.spoolEmpty(p)
+			rig.spoolEmpty(pod)
 		})
 	}
 }
@@ -133,27 +133,27 @@ func TestStrictRefusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
-			s := r.strict(s3test.Rules{}, objectstore.Options{Checksum: objectstore.ChecksumSHA256})
-			s.SetRules(tc.refuse)
-			p := r.pod("one", t.TempDir(), func(o *Options) { o.FinishWithin = 300 * time.Millisecond })
-			short, long := p.call(acme, "short"), p.call(acme, "long")
+			rig := newRig(t)
+			strict := rig.strict(s3test.Rules{}, objectstore.Options{Checksum: objectstore.ChecksumSHA256})
+			strict.SetRules(tc.refuse)
+			pod := rig.pod("one", t.TempDir(), func(o *Options) { o.FinishWithin = 300 * time.Millisecond })
+			short, long := pod.call(acme, "short"), pod.call(acme, "long")
 			short.talk(shortCall)
 			short.End()
 			long.talk(longCall)
 			long.End()
-			eventually.Within(patience).Holds(r.t, "they wait", func() bool {
-				live, waiting := p.count()
+			eventually.Within(patience).Holds(rig.t, "they wait", func() bool {
+				live, waiting := pod.count()
 				return live == 0 && waiting == 2
 			})
-			s.SetRules(func(r *s3test.Rules) { *r = s3test.Rules{Region: "us-east-1"} })
+			strict.SetRules(func(r *s3test.Rules) { *r = s3test.Rules{Region: "us-east-1"} })
 			for c, sid := range map[*call]string{short: "short", long: "long"} {
 				want := c.file(nil)
-				r.settled(c.session, row{State: "uploaded", Size: int64(len(want)), Digest: c == short})
-				o, _ := s.Object(keyOf(c, sid))
-				r.same(o.Data, want)
+				rig.settled(c.session, row{State: "uploaded", Size: int64(len(want)), Digest: c == short})
+				strictObject, _ := strict.Object(keyOf(c, sid))
+				rig.same(strictObject.Data, want)
 			}
-			if n := s.Uploads(); n != 0 {
+			if n := strict.Uploads(); n != 0 {
 				t.Errorf("%d uploads in parts are left", n)
 			}
 		})
@@ -162,40 +162,40 @@ func TestStrictRefusals(t *testing.T) {
 
 // TestStrictGivesUp has a bucket refuse for ever. The row says what is wrong and what to do.
 func TestStrictGivesUp(t *testing.T) {
-	r := newRig(t)
-	r.strict(s3test.Rules{Encryption: "AES256", Refuse: func(*http.Request) *s3test.Refusal {
+	rig := newRig(t)
+	rig.strict(s3test.Rules{Encryption: "AES256", Refuse: func(*http.Request) *s3test.Refusal {
 		return &s3test.Refusal{Status: 403, Code: "QuotaExceeded", Message: "Quota exceeded."}
 	}}, objectstore.Options{Checksum: objectstore.ChecksumSHA256})
-	p := r.pod("one", t.TempDir(), func(o *Options) {
+	pod := rig.pod("one", t.TempDir(), func(o *Options) {
 		o.FinishWithin, o.GiveUpAfter = 100*time.Millisecond, time.Millisecond
 	})
-	c := p.call(acme, "short")
-	c.talk(shortCall)
-	c.End()
-	r.settled(c.session, row{State: "failed", Code: CodeStorageFailed})
-	r.spoolEmpty(p)
+	call := pod.call(acme, "short")
+	call.talk(shortCall)
+	call.End()
+	rig.settled(call.session, row{State: "failed", Code: CodeStorageFailed})
+	rig.spoolEmpty(pod)
 }
 
 // TestChangedPart has a part be changed on its way to a bucket that verifies nothing. The ETag shows it, and the part
 // is sent again.
 func TestChangedPart(t *testing.T) {
-	r := newRig(t)
-	s := r.strict(s3test.Rules{BlindMD5: true}, objectstore.Options{Checksum: objectstore.ChecksumETag})
+	rig := newRig(t)
+	strict := rig.strict(s3test.Rules{BlindMD5: true}, objectstore.Options{Checksum: objectstore.ChecksumETag})
 	var changed atomic.Int32
-	r.config.Endpoint = s3test.NewProxy(t, &s3test.Server{Endpoint: s.URL}, func(q *http.Request) s3test.Fault {
+	rig.config.Endpoint = s3test.NewProxy(t, &s3test.Server{Endpoint: strict.URL}, func(q *http.Request) s3test.Fault {
 		if isPart(q) && strings.Contains(q.URL.RawQuery, "partNumber=2") && changed.Add(1) == 1 {
 			return s3test.Corrupt
 		}
 		return s3test.Pass
 	}).URL
-	p := r.pod("one", t.TempDir(), nil)
-	c := p.call(acme, "long")
-	c.talk(longCall)
-	c.End()
-	want := c.file(nil)
-	r.settled(c.session, row{State: "uploaded", Size: int64(len(want))})
-	o, _ := s.Object(keyOf(c, "long"))
-	r.same(o.Data, want)
+	pod := rig.pod("one", t.TempDir(), nil)
+	call := pod.call(acme, "long")
+	call.talk(longCall)
+	call.End()
+	want := call.file(nil)
+	rig.settled(call.session, row{State: "uploaded", Size: int64(len(want))})
+	strictObject, _ := strict.Object(keyOf(call, "long"))
+	rig.same(strictObject.Data, want)
 	if changed.Load() < 2 {
 		t.Errorf("the part was sent %d times", changed.Load())
 	}

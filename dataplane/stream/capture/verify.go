@@ -55,9 +55,9 @@ func (t *tape) noteSum(number int) error {
 		t.sums = map[int]sum{}
 	}
 	t.sums[number] = s
-	if f, err := os.OpenFile(filepath.Join(t.spool.dir, sumsName), os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
-		_, _ = f.WriteAt(s[:], int64(number-1)*sha256.Size)
-		_ = f.Close()
+	if file, err := os.OpenFile(filepath.Join(t.spool.dir, sumsName), os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
+		_, _ = file.WriteAt(s[:], int64(number-1)*sha256.Size)
+		_ = file.Close()
 	}
 	return nil
 }
@@ -78,14 +78,14 @@ func (t *tape) restoreSums() {
 }
 
 func (t *tape) sumOnDisk(number int) (s sum, err error) {
-	f, err := os.Open(t.spool.segment(number))
+	file, err := os.Open(t.spool.segment(number))
 	if err != nil {
 		return s, err
 	}
-	defer func() { _ = f.Close() }()
-	h := sha256.New()
-	_, err = io.Copy(h, f)
-	return sum(h.Sum(nil)), err
+	defer func() { _ = file.Close() }()
+	hash := sha256.New()
+	_, err = io.Copy(hash, file)
+	return sum(hash.Sum(nil)), err
 }
 
 // sumOf returns the digest of a part as it was sent last; zero if it is unknown.
@@ -124,11 +124,11 @@ const readAgainAfter = 2 * time.Second
 // comparePart compares the next part. A part that differs is read again over another connection, since the path from
 // the bucket may have changed it: the second time decides.
 func (t *tape) comparePart(ctx context.Context, b *objectstore.Bucket, from int64) error {
-	c := t.compared
-	number := c.parts + 1
+	comparison := t.compared
+	number := comparison.parts + 1
 	want := t.sumOf(number)
 	if want == (sum{}) { // without it nothing is learned from the part
-		c.parts, c.unknown = number, c.unknown+1
+		comparison.parts, comparison.unknown = number, comparison.unknown+1
 		return nil
 	}
 	whole, got, err := t.readPart(ctx, b, from)
@@ -148,7 +148,7 @@ func (t *tape) comparePart(ctx context.Context, b *objectstore.Bucket, from int6
 		t.compared = nil
 		return fmt.Errorf("%w: in part %d", errDiffers, number)
 	}
-	c.whole, c.parts = whole, number
+	comparison.whole, comparison.parts = whole, number
 	return nil
 }
 

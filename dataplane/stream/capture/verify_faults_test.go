@@ -29,13 +29,13 @@ func TestReadBackFault(t *testing.T) {
 		"changed, retried requests": {s3test.CorruptAnswer, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			s := r.strict(none(s3test.Rules{}), objectstore.Options{Checksum: objectstore.ChecksumNone})
+			rig := newRig(t)
+			strict := rig.strict(none(s3test.Rules{}), objectstore.Options{Checksum: objectstore.ChecksumNone})
 			var (
 				mu    sync.Mutex
 				peers []string
 			)
-			r.config.Endpoint = s3test.NewProxy(t, &s3test.Server{Endpoint: s.URL}, func(q *http.Request) s3test.Fault {
+			rig.config.Endpoint = s3test.NewProxy(t, &s3test.Server{Endpoint: strict.URL}, func(q *http.Request) s3test.Fault {
 				mu.Lock()
 				defer mu.Unlock()
 				if !isRead(q) {
@@ -46,17 +46,17 @@ func TestReadBackFault(t *testing.T) {
 				}
 				return s3test.Pass
 			}).URL
-			p := r.pod("one", t.TempDir(), func(o *Options) {
+			pod := rig.pod("one", t.TempDir(), func(o *Options) {
 				o.Breakers = resilience.NewRegistry(resilience.Options{
 					Policy: resilience.Policy{MaxAttempts: tc.attempts},
 				}, nil)
 			})
-			c := p.call(acme, "long")
-			c.talk(threeParts)
-			c.End()
-			want := c.file(nil)
-			r.settled(c.session, row{State: "uploaded", Size: int64(len(want)), Digest: true})
-			r.digest(c.session, want)
+			call := pod.call(acme, "long")
+			call.talk(threeParts)
+			call.End()
+			want := call.file(nil)
+			rig.settled(call.session, row{State: "uploaded", Size: int64(len(want)), Digest: true})
+			rig.digest(call.session, want)
 			mu.Lock()
 			defer mu.Unlock()
 			if len(peers) != 4 || peers[0] == peers[1] {
@@ -87,27 +87,27 @@ func (e *endless) FinishCapture(ctx context.Context, ref store.CaptureRef, pod s
 func TestMismatchIsKept(t *testing.T) {
 	for name, restart := range map[string]bool{"the database was down": false, "the pod restarted": true} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			s := r.strict(none(s3test.Rules{}), objectstore.Options{Checksum: objectstore.ChecksumNone})
-			r.config.Endpoint = s3test.NewProxy(t, &s3test.Server{Endpoint: s.URL}, onPart("2", 1, s3test.Corrupt)).URL
-			db := &endless{Store: r.db}
+			rig := newRig(t)
+			strict := rig.strict(none(s3test.Rules{}), objectstore.Options{Checksum: objectstore.ChecksumNone})
+			rig.config.Endpoint = s3test.NewProxy(t, &s3test.Server{Endpoint: strict.URL}, onPart("2", 1, s3test.Corrupt)).URL
+			db := &endless{Store: rig.db}
 			db.down.Store(true)
 			dir := t.TempDir()
-			p := r.pod("one", dir, func(o *Options) { o.Store = db })
-			c := p.call(acme, "long")
-			c.talk(threeParts)
-			c.End()
+			pod := rig.pod("one", dir, func(o *Options) { o.Store = db })
+			call := pod.call(acme, "long")
+			call.talk(threeParts)
+			call.End()
 			eventually.Within(patience).Holds(t, "the end was not written", func() bool { return db.lost.Load() > 0 })
-			if _, found := s.Object(keyOf(c, "long")); found {
+			if _, found := strict.Object(keyOf(call, "long")); found {
 				t.Error("the changed object is there")
 			}
 			if restart {
-				p.end()
-				p = r.pod("one", dir, nil)
+				pod.end()
+				pod = rig.pod("one", dir, nil)
 			}
 			db.down.Store(false)
-			r.settled(c.session, row{State: "failed", Code: CodeStorageMismatch})
-			r.spoolEmpty(p)
+			rig.settled(call.session, row{State: "failed", Code: CodeStorageMismatch})
+			rig.spoolEmpty(pod)
 		})
 	}
 }

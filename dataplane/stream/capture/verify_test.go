@@ -57,31 +57,31 @@ func TestPartsAreReadBack(t *testing.T) {
 			row{State: "failed", Code: CodeStorageMismatch}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			s := r.strict(tc.rules, objectstore.Options{Checksum: objectstore.ChecksumNone})
-			r.config.Endpoint = s3test.NewProxy(t, &s3test.Server{Endpoint: s.URL},
+			rig := newRig(t)
+			strict := rig.strict(tc.rules, objectstore.Options{Checksum: objectstore.ChecksumNone})
+			rig.config.Endpoint = s3test.NewProxy(t, &s3test.Server{Endpoint: strict.URL},
 				onPart(tc.part, tc.times, s3test.Corrupt)).URL
-			p := r.pod("one", t.TempDir(), nil)
-			c := p.call(acme, "long")
-			c.talk(tc.length)
-			c.End()
-			want := c.file(nil)
+			pod := rig.pod("one", t.TempDir(), nil)
+			call := pod.call(acme, "long")
+			call.talk(tc.length)
+			call.End()
+			want := call.file(nil)
 			if tc.want.State == "uploaded" {
 				tc.want.Size = int64(len(want))
 			}
-			r.settled(c.session, tc.want)
-			o, found := s.Object(keyOf(c, "long"))
+			rig.settled(call.session, tc.want)
+			strictObject, found := strict.Object(keyOf(call, "long"))
 			switch {
 			case tc.want.State == "uploaded":
-				r.same(o.Data, want)
-				r.digest(c.session, want)
+				rig.same(strictObject.Data, want)
+				rig.digest(call.session, want)
 			case found != tc.rules.NoDelete:
 				t.Errorf("the changed object is there: %v", found)
 			}
-			if n := s.Uploads(); n != 0 {
+			if n := strict.Uploads(); n != 0 {
 				t.Errorf("%d uploads in parts are left", n)
 			}
-			r.spoolEmpty(p)
+			rig.spoolEmpty(pod)
 		})
 	}
 }
@@ -99,10 +99,10 @@ func (r *rig) digest(session string, data []byte) {
 
 // TestReadBackGoesOn has reads fail for a while. Each part is read once, over all tries.
 func TestReadBackGoesOn(t *testing.T) {
-	r := newRig(t)
-	s := r.strict(none(s3test.Rules{}), objectstore.Options{Checksum: objectstore.ChecksumNone})
+	rig := newRig(t)
+	strict := rig.strict(none(s3test.Rules{}), objectstore.Options{Checksum: objectstore.ChecksumNone})
 	var asked, passed atomic.Int32
-	r.config.Endpoint = s3test.NewProxy(t, &s3test.Server{Endpoint: s.URL}, func(q *http.Request) s3test.Fault {
+	rig.config.Endpoint = s3test.NewProxy(t, &s3test.Server{Endpoint: strict.URL}, func(q *http.Request) s3test.Fault {
 		if q.Method != http.MethodGet || q.URL.RawQuery != "" {
 			return s3test.Pass
 		}
@@ -112,13 +112,13 @@ func TestReadBackGoesOn(t *testing.T) {
 		passed.Add(1)
 		return s3test.Pass
 	}).URL
-	p := r.pod("one", t.TempDir(), func(o *Options) { o.FinishWithin = 200 * time.Millisecond })
-	c := p.call(acme, "long")
-	c.talk(threeParts)
-	c.End()
-	want := c.file(nil)
-	r.settled(c.session, row{State: "uploaded", Size: int64(len(want)), Digest: true})
-	r.digest(c.session, want)
+	pod := rig.pod("one", t.TempDir(), func(o *Options) { o.FinishWithin = 200 * time.Millisecond })
+	call := pod.call(acme, "long")
+	call.talk(threeParts)
+	call.End()
+	want := call.file(nil)
+	rig.settled(call.session, row{State: "uploaded", Size: int64(len(want)), Digest: true})
+	rig.digest(call.session, want)
 	if passed.Load() != 3 {
 		t.Errorf("%d parts were read, want each of 3 once", passed.Load())
 	}
@@ -137,14 +137,14 @@ func TestReadBackAfterRestart(t *testing.T) {
 		"the digests were lost": {0, true, row{State: "uploaded"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			s := r.strict(none(s3test.Rules{}), objectstore.Options{Checksum: objectstore.ChecksumNone})
+			rig := newRig(t)
+			strict := rig.strict(none(s3test.Rules{}), objectstore.Options{Checksum: objectstore.ChecksumNone})
 			var down atomic.Bool
 			down.Store(true)
 			corrupt := onPart("2", tc.times, s3test.Corrupt)
 			var reads atomic.Int32
-			server := &s3test.Server{Endpoint: s.URL}
-			r.config.Endpoint = s3test.NewProxy(t, server, func(q *http.Request) s3test.Fault {
+			server := &s3test.Server{Endpoint: strict.URL}
+			rig.config.Endpoint = s3test.NewProxy(t, server, func(q *http.Request) s3test.Fault {
 				if down.Load() && q.Method == http.MethodGet && q.URL.RawQuery == "" {
 					return s3test.Refuse
 				}
@@ -154,31 +154,31 @@ func TestReadBackAfterRestart(t *testing.T) {
 				return corrupt(q)
 			}).URL
 			dir := t.TempDir()
-			p := r.pod("one", dir, func(o *Options) { o.FinishWithin = 100 * time.Millisecond })
-			c := p.call(acme, "long")
-			c.talk(threeParts)
-			c.End()
-			eventually.Within(patience).Holds(r.t, "it waits", func() bool {
-				_, waiting := p.count()
-				_, found := s.Object(keyOf(c, "long"))
+			pod := rig.pod("one", dir, func(o *Options) { o.FinishWithin = 100 * time.Millisecond })
+			call := pod.call(acme, "long")
+			call.talk(threeParts)
+			call.End()
+			eventually.Within(patience).Holds(rig.t, "it waits", func() bool {
+				_, waiting := pod.count()
+				_, found := strict.Object(keyOf(call, "long"))
 				return waiting == 1 && found
 			})
-			p.end()
+			pod.end()
 			if tc.noDigest {
-				if err := os.Remove(p.dir + "/" + spoolName(c.tape.m.ID) + "/" + sumsName); err != nil {
+				if err := os.Remove(pod.dir + "/" + spoolName(call.tape.m.ID) + "/" + sumsName); err != nil {
 					t.Fatal(err)
 				}
 			}
 			down.Store(false)
-			p = r.pod("one", dir, nil)
-			want := c.file(nil)
+			pod = rig.pod("one", dir, nil)
+			want := call.file(nil)
 			if tc.want.State == "uploaded" {
 				tc.want.Size = int64(len(want))
 			}
-			r.settled(c.session, tc.want)
-			r.spoolEmpty(p)
+			rig.settled(call.session, tc.want)
+			rig.spoolEmpty(pod)
 			if tc.noDigest {
-				r.unverified(p, c.session)
+				rig.unverified(pod, call.session)
 				if n := reads.Load(); n != 2 {
 					t.Errorf("%d parts were read, want the 2 whose digests are known", n)
 				}

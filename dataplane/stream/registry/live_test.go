@@ -21,8 +21,8 @@ import (
 
 // TestAdmit : who is let in, who not and why, and that each is counted.
 func TestAdmit(t *testing.T) {
-	r := newRig(t)
-	p, other := r.pod("a", registry.Options{MaxStreams: 3}), r.pod("b", registry.Options{})
+	rig := newRig(t)
+	p, other := rig.pod("a", registry.Options{MaxStreams: 3}), rig.pod("b", registry.Options{})
 	try := func(p *pod, limit int, token string) error {
 		_, err := p.Admit(t.Context(), acme, limit, registry.Stream{TokenID: token})
 		return err
@@ -63,16 +63,16 @@ func TestAdmit(t *testing.T) {
 
 // TestPodLimitIsExact : of 200 at once.
 func TestPodLimitIsExact(t *testing.T) {
-	r := newRig(t)
-	p := r.pod("a", registry.Options{MaxStreams: 20, MaxPerNamespace: 20, HeartbeatEvery: time.Millisecond})
+	rig := newRig(t)
+	pod := rig.pod("a", registry.Options{MaxStreams: 20, MaxPerNamespace: 20, HeartbeatEvery: time.Millisecond})
 	var admitted atomic.Int32
 	var group sync.WaitGroup
 	for range 200 {
 		group.Go(func() {
-			l, err := p.Admit(t.Context(), acme, 1000, registry.Stream{})
+			live, err := pod.Admit(t.Context(), acme, 1000, registry.Stream{})
 			if err == nil {
 				admitted.Add(1)
-				if l.Context().Err() != nil { // a heartbeat between its place and its row found none
+				if live.Context().Err() != nil { // a heartbeat between its place and its row found none
 					t.Error("it is cut off at once")
 				}
 			} else if !errors.Is(err, registry.ErrPodLimit) {
@@ -81,35 +81,35 @@ func TestPodLimitIsExact(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if n := r.one(`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`); n != 20 || admitted.Load() != 20 || p.Live() != 20 {
-		t.Errorf("%d were let in, %d rows, %d live, want 20", admitted.Load(), n, p.Live())
+	if n := rig.one(`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`); n != 20 || admitted.Load() != 20 || pod.Live() != 20 {
+		t.Errorf("%d were let in, %d rows, %d live, want 20", admitted.Load(), n, pod.Live())
 	}
 }
 
 // TestNamespaceLeavesPlacesToOthers admits three quarters of a pod's streams for one namespace, and the others for
 // other namespaces.
 func TestNamespaceLeavesPlacesToOthers(t *testing.T) {
-	r := newRig(t)
-	p := r.pod("a", registry.Options{MaxStreams: 8})
+	rig := newRig(t)
+	pod := rig.pod("a", registry.Options{MaxStreams: 8})
 	sibling := &tenantconfig.Tenant{ID: "acme/sales", UID: "3"}
-	r.tenants.Store(tenantconfig.NewSnapshot(acme, globex, sibling))
+	rig.tenants.Store(tenantconfig.NewSnapshot(acme, globex, sibling))
 	var streams []*registry.Live
 	for _, tenant := range []*tenantconfig.Tenant{acme, acme, acme, sibling, sibling, sibling} {
-		streams = append(streams, r.admit(p, tenant))
+		streams = append(streams, rig.admit(pod, tenant))
 	}
 	for _, tenant := range []*tenantconfig.Tenant{acme, sibling} {
-		if _, err := p.Admit(t.Context(), tenant, 100, registry.Stream{}); !errors.Is(err, registry.ErrPodLimit) {
+		if _, err := pod.Admit(t.Context(), tenant, 100, registry.Stream{}); !errors.Is(err, registry.ErrPodLimit) {
 			t.Errorf("the seventh stream of a namespace, of %s: %v", tenant.ID, err)
 		}
 	}
 	for range 2 {
-		r.admit(p, globex)
+		rig.admit(pod, globex)
 	}
-	if _, err := p.Admit(t.Context(), globex, 100, registry.Stream{}); !errors.Is(err, registry.ErrPodLimit) {
+	if _, err := pod.Admit(t.Context(), globex, 100, registry.Stream{}); !errors.Is(err, registry.ErrPodLimit) {
 		t.Errorf("the ninth stream of the pod: %v", err)
 	}
 	streams[0].End(t.Context(), nil)
-	r.admit(p, sibling)
+	rig.admit(pod, sibling)
 }
 
 // TestCuts : what ends a stream, what the bridge is told, and what the row.
@@ -136,19 +136,19 @@ func TestCuts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
-			p := r.pod("a", registry.Options{})
-			l, theirs := r.admit(p, acme), r.admit(p, globex)
-			tc.do(r, l)
-			if diff := cmp.Diff(tc.wantCut, cutOff(t, l)); diff != "" {
+			pod := r.pod("a", registry.Options{})
+			live, theirs := r.admit(pod, acme), r.admit(pod, globex)
+			tc.do(r, live)
+			if diff := cmp.Diff(tc.wantCut, cutOff(t, live)); diff != "" {
 				t.Errorf("the cut (-want +got):\n%s", diff)
 			}
-			if got := r.reason(l); got != tc.wantReason {
+			if got := r.reason(live); got != tc.wantReason {
 				t.Errorf("the row says %q, want %q", got, tc.wantReason)
 			}
-			if n := p.value(t, "caly_stream_sessions_cuts_total", tc.wantReason); n != 1 {
+			if n := pod.value(t, "caly_stream_sessions_cuts_total", tc.wantReason); n != 1 {
 				t.Errorf("%v are counted", n)
 			}
-			if theirs.Context().Err() != nil || r.reason(theirs) != "" || p.Live() != 1 {
+			if theirs.Context().Err() != nil || r.reason(theirs) != "" || pod.Live() != 1 {
 				t.Errorf("another's stream was ended too: %q", r.reason(theirs))
 			}
 		})
@@ -157,20 +157,20 @@ func TestCuts(t *testing.T) {
 
 // TestMaxAge : a stream that outlives every call is ended in order, one that is younger is not.
 func TestMaxAge(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	const age = 2 * time.Second
-	p := r.pod("a", registry.Options{MaxAge: age})
+	pod := rig.pod("a", registry.Options{MaxAge: age})
 	begin := time.Now()
-	old := r.admit(p, acme)
+	old := rig.admit(pod, acme)
 	time.Sleep(age / 2)
-	young := r.admit(p, acme)
+	young := rig.admit(pod, acme)
 	if diff := cmp.Diff(bridge.Cut{Reason: bridge.Limit, Code: websocket.CloseNormalClosure}, cutOff(t, old)); diff != "" || time.Since(begin) < age {
 		t.Errorf("after %s, the cut (-want +got):\n%s", time.Since(begin), diff)
 	}
 	if young.Context().Err() != nil && time.Since(begin) < age*3/2 {
 		t.Error("the younger one was ended too")
 	}
-	if got := r.reason(old); got != "limit" || p.value(t, "caly_stream_sessions_cuts_total", "limit") < 1 {
+	if got := rig.reason(old); got != "limit" || pod.value(t, "caly_stream_sessions_cuts_total", "limit") < 1 {
 		t.Errorf("the row says %q, or nothing is counted", got)
 	}
 	young.End(t.Context(), nil)
@@ -178,95 +178,95 @@ func TestMaxAge(t *testing.T) {
 
 // TestCloseIsFoundBetweenHeartbeats : people do not wait for one, nor for one to end streams of a tenant that is suspended.
 func TestCloseIsFoundBetweenHeartbeats(t *testing.T) {
-	r := newRig(t)
-	p := r.pod("a", registry.Options{HeartbeatEvery: time.Hour})
-	l := r.admit(p, acme)
-	r.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, l.ID())
-	cutOff(t, l)
-	l = r.admit(p, acme)
-	r.tenants.Store(tenantconfig.NewSnapshot())
-	cutOff(t, l)
+	rig := newRig(t)
+	pod := rig.pod("a", registry.Options{HeartbeatEvery: time.Hour})
+	live := rig.admit(pod, acme)
+	rig.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, live.ID())
+	cutOff(t, live)
+	live = rig.admit(pod, acme)
+	rig.tenants.Store(tenantconfig.NewSnapshot())
+	cutOff(t, live)
 }
 
 // TestStartIsToldBetweenHeartbeats : which call a stream is of stands in its row a moment after its start, and is written once.
 func TestStartIsToldBetweenHeartbeats(t *testing.T) {
-	r := newRig(t)
-	p := r.pod("a", registry.Options{HeartbeatEvery: time.Hour})
-	l, silent := r.admit(p, acme), r.admit(p, acme)
-	l.Started(agentstream.StartInfo{CallSID: "c1", StreamSID: "s1"})
+	rig := newRig(t)
+	pod := rig.pod("a", registry.Options{HeartbeatEvery: time.Hour})
+	live, silent := rig.admit(pod, acme), rig.admit(pod, acme)
+	live.Started(agentstream.StartInfo{CallSID: "c1", StreamSID: "s1"})
 	soon.Holds(t, "its row knows the call", func() bool {
-		return r.one(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND call_sid = 'c1' AND stream_sid = 's1'`, l.ID()) == 1
+		return rig.one(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND call_sid = 'c1' AND stream_sid = 's1'`, live.ID()) == 1
 	})
-	r.change(`UPDATE stream_sessions SET last_seen_at = 'epoch'`)
-	r.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, silent.ID())
+	rig.change(`UPDATE stream_sessions SET last_seen_at = 'epoch'`)
+	rig.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, silent.ID())
 	cutOff(t, silent) // a look later
-	if n := r.one(`SELECT count(*)::int FROM stream_sessions WHERE last_seen_at = 'epoch'`); n != 2 {
+	if n := rig.one(`SELECT count(*)::int FROM stream_sessions WHERE last_seen_at = 'epoch'`); n != 2 {
 		t.Errorf("of two rows %d were not written again", n)
 	}
 	// Of a row that is no more it hears as early.
-	gone := r.admit(p, acme)
-	r.change(`DELETE FROM stream_sessions WHERE id = $1`, gone.ID())
+	gone := rig.admit(pod, acme)
+	rig.change(`DELETE FROM stream_sessions WHERE id = $1`, gone.ID())
 	gone.Started(agentstream.StartInfo{CallSID: "c2", StreamSID: "s2"})
-	if c := cutOff(t, gone); c.Reason != bridge.Orphaned {
-		t.Errorf("without a row it ends as %s", c.Reason)
+	if cut := cutOff(t, gone); cut.Reason != bridge.Orphaned {
+		t.Errorf("without a row it ends as %s", cut.Reason)
 	}
 }
 
 // TestEnd : what the row says of a stream, and that the first end counts.
 func TestEnd(t *testing.T) {
-	r := newRig(t)
-	p := r.pod("a", registry.Options{})
-	l := r.admit(p, acme)
-	l.Started(agentstream.StartInfo{CallSID: "c\x00" + strings.Repeat("ü", 200), StreamSID: "s\xff"})
+	rig := newRig(t)
+	pod := rig.pod("a", registry.Options{})
+	live := rig.admit(pod, acme)
+	live.Started(agentstream.StartInfo{CallSID: "c\x00" + strings.Repeat("ü", 200), StreamSID: "s\xff"})
 	soon.Holds(t, "the heartbeat tells what Exotel told", func() bool {
-		return r.one(`SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'c' || repeat('ü', 127) AND stream_sid = E's\uFFFD' AND ended_at IS NULL`) == 1
+		return rig.one(`SELECT count(*)::int FROM stream_sessions WHERE call_sid = 'c' || repeat('ü', 127) AND stream_sid = E's\uFFFD' AND ended_at IS NULL`) == 1
 	})
-	l.End(t.Context(), &bridge.End{Reason: bridge.AgentLost, Reconnected: true, Start: agentstream.StartInfo{CallSID: "c1", StreamSID: "s1"},
+	live.End(t.Context(), &bridge.End{Reason: bridge.AgentLost, Reconnected: true, Start: agentstream.StartInfo{CallSID: "c1", StreamSID: "s1"},
 		ToAgent: bridge.Counts{Frames: 1, Bytes: 2, Dropped: 3}, ToExotel: bridge.Counts{Frames: 4, Bytes: 5, Dropped: 6}})
-	l.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
-	l.End(t.Context(), nil)
-	if n := r.one(`SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'agent_lost' AND reconnected AND call_sid = 'c1' AND stream_sid = 's1' AND pod = 'a'
+	live.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
+	live.End(t.Context(), nil)
+	if n := rig.one(`SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'agent_lost' AND reconnected AND call_sid = 'c1' AND stream_sid = 's1' AND pod = 'a'
 		AND agent = 'bot.example' AND (frames_to_agent, bytes_to_agent, dropped_to_agent, frames_to_exotel, bytes_to_exotel, dropped_to_exotel) = (1, 2, 3, 4, 5, 6)`); n != 1 {
-		t.Errorf("the row says %q, or less", r.reason(l))
+		t.Errorf("the row says %q, or less", rig.reason(live))
 	}
-	if l.Context().Err() == nil || p.Live() != 0 {
-		t.Errorf("it goes on: %d", p.Live())
+	if live.Context().Err() == nil || pod.Live() != 0 {
+		t.Errorf("it goes on: %d", pod.Live())
 	}
-	l = r.admit(p, acme)
-	if l.End(t.Context(), nil); r.reason(l) != registry.ReasonFailed {
-		t.Errorf("without a bridge the row says %q", r.reason(l))
+	live = rig.admit(pod, acme)
+	if live.End(t.Context(), nil); rig.reason(live) != registry.ReasonFailed {
+		t.Errorf("without a bridge the row says %q", rig.reason(live))
 	}
 }
 
 // TestCountsInHeartbeats : the row tells while it lives what the stream has counted, of each direction, and an end without counts takes
 // none of it back. Streams beside it have their own.
 func TestCountsInHeartbeats(t *testing.T) {
-	r := newRig(t)
-	p := r.pod("a", registry.Options{})
-	l, theirs, silent := r.admit(p, acme), r.admit(p, globex), r.admit(p, acme)
+	rig := newRig(t)
+	pod := rig.pod("a", registry.Options{})
+	live, theirs, silent := rig.admit(pod, acme), rig.admit(pod, globex), rig.admit(pod, acme)
 	var frames atomic.Uint64
 	frames.Store(1)
-	l.Measured(func() (toAgent, toExotel bridge.Counts) {
+	live.Measured(func() (toAgent, toExotel bridge.Counts) {
 		n := frames.Load()
-		l.Started(agentstream.StartInfo{StreamSID: "s"}) // whoever is asked may speak to the session
+		live.Started(agentstream.StartInfo{StreamSID: "s"}) // whoever is asked may speak to the session
 		return bridge.Counts{Frames: n, Bytes: 2 * n, Dropped: 3 * n, StaleMarks: 9, Refused: 9}, bridge.Counts{Frames: 4 * n, Bytes: 5 * n, Dropped: 6 * n}
 	})
 	theirs.Measured(func() (toAgent, toExotel bridge.Counts) { return bridge.Counts{Frames: 70}, bridge.Counts{Bytes: 80} })
 	has := func(l *registry.Live, counts ...int64) bool {
-		return r.one(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND ARRAY[frames_to_agent, bytes_to_agent, dropped_to_agent,
+		return rig.one(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND ARRAY[frames_to_agent, bytes_to_agent, dropped_to_agent,
 			frames_to_exotel, bytes_to_exotel, dropped_to_exotel] = $2::bigint[]`, l.ID(), counts) == 1
 	}
 	soon.Holds(t, "the first counts are written", func() bool {
-		return has(l, 1, 2, 3, 4, 5, 6) && has(theirs, 70, 0, 0, 0, 80, 0)
+		return has(live, 1, 2, 3, 4, 5, 6) && has(theirs, 70, 0, 0, 0, 80, 0)
 	})
 	frames.Store(10)
-	soon.Holds(t, "the counts grow", func() bool { return has(l, 10, 20, 30, 40, 50, 60) })
+	soon.Holds(t, "the counts grow", func() bool { return has(live, 10, 20, 30, 40, 50, 60) })
 	if !has(silent, 0, 0, 0, 0, 0, 0) {
 		t.Error("a stream that nobody measures counts something")
 	}
-	l.End(t.Context(), nil)
+	live.End(t.Context(), nil)
 	theirs.End(t.Context(), &bridge.End{Reason: bridge.CallEnded, ToAgent: bridge.Counts{Frames: 71, Dropped: 1}, ToExotel: bridge.Counts{Frames: 1, Bytes: 81}})
-	if !has(l, 10, 20, 30, 40, 50, 60) || !has(theirs, 71, 0, 1, 1, 81, 0) {
+	if !has(live, 10, 20, 30, 40, 50, 60) || !has(theirs, 71, 0, 1, 1, 81, 0) {
 		t.Error("the ends have other counts")
 	}
 }
@@ -274,96 +274,96 @@ func TestCountsInHeartbeats(t *testing.T) {
 // TestCloseAcrossPods : two pods on one database, and a third that is asked to close: the pod that has the stream hears of it, and no other
 // stream is cut off.
 func TestCloseAcrossPods(t *testing.T) {
-	r := newRig(t)
-	a, b := r.pod("a", registry.Options{HeartbeatEvery: time.Hour}), r.pod("b", registry.Options{LookEvery: time.Hour})
-	onA, stays, onB, theirs := r.admit(a, acme), r.admit(a, acme), r.admit(b, acme), r.admit(b, globex)
+	rig := newRig(t)
+	pod, b := rig.pod("a", registry.Options{HeartbeatEvery: time.Hour}), rig.pod("b", registry.Options{LookEvery: time.Hour})
+	onA, stays, onB, theirs := rig.admit(pod, acme), rig.admit(pod, acme), rig.admit(b, acme), rig.admit(b, globex)
 	for _, l := range []*registry.Live{onA, onB} { // found by the look of the one, and by the heartbeat of the other
-		if _, err := r.db.CloseStream(t.Context(), acme.ID, l.ID(), store.Origin{}); err != nil {
+		if _, err := rig.db.CloseStream(t.Context(), acme.ID, l.ID(), store.Origin{}); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(bridge.Cut{Reason: bridge.Closed, Code: websocket.CloseNormalClosure}, cutOff(t, l)); diff != "" || r.reason(l) != "closed" {
-			t.Errorf("the row says %q, the cut (-want +got):\n%s", r.reason(l), diff)
+		if diff := cmp.Diff(bridge.Cut{Reason: bridge.Closed, Code: websocket.CloseNormalClosure}, cutOff(t, l)); diff != "" || rig.reason(l) != "closed" {
+			t.Errorf("the row says %q, the cut (-want +got):\n%s", rig.reason(l), diff)
 		}
 	}
 	if stays.Context().Err() != nil || theirs.Context().Err() != nil {
 		t.Error("others were cut off too")
 	}
-	if n, err := r.db.CloseStreams(t.Context(), acme.ID, store.Origin{}); n != 1 || err != nil {
+	if n, err := rig.db.CloseStreams(t.Context(), acme.ID, store.Origin{}); n != 1 || err != nil {
 		t.Errorf("%d are being closed, %v", n, err)
 	}
-	if cutOff(t, stays); theirs.Context().Err() != nil || a.Live() != 0 || b.Live() != 1 {
-		t.Errorf("%d and %d live", a.Live(), b.Live())
+	if cutOff(t, stays); theirs.Context().Err() != nil || pod.Live() != 0 || b.Live() != 1 {
+		t.Errorf("%d and %d live", pod.Live(), b.Live())
 	}
-	if _, err := r.db.CloseStream(t.Context(), acme.ID, onA.ID(), store.Origin{}); !errors.Is(err, store.ErrStreamEnded) {
+	if _, err := rig.db.CloseStream(t.Context(), acme.ID, onA.ID(), store.Origin{}); !errors.Is(err, store.ErrStreamEnded) {
 		t.Errorf("one that has ended: %v", err)
 	}
 }
 
 // TestDatabaseAway : streams go on, their ends are written when it is back, and so is that of one whose admission got no answer.
 func TestDatabaseAway(t *testing.T) {
-	r := newRig(t)
-	db := &faulty{Dataplane: r.db}
-	p := r.pod("a", registry.Options{Store: db, MaxKept: 3})
-	going, ending := r.admit(p, acme), []*registry.Live{r.admit(p, acme), r.admit(p, acme), r.admit(p, acme)}
+	rig := newRig(t)
+	db := &faulty{Dataplane: rig.db}
+	pod := rig.pod("a", registry.Options{Store: db, MaxKept: 3})
+	going, ending := rig.admit(pod, acme), []*registry.Live{rig.admit(pod, acme), rig.admit(pod, acme), rig.admit(pod, acme)}
 	db.forgetful.Store(true)
-	if _, err := p.Admit(t.Context(), acme, 100, registry.Stream{}); err == nil || p.Live() != 4 {
-		t.Fatalf("without an answer it is let in: %v, %d live", err, p.Live())
+	if _, err := pod.Admit(t.Context(), acme, 100, registry.Stream{}); err == nil || pod.Live() != 4 {
+		t.Fatalf("without an answer it is let in: %v, %d live", err, pod.Live())
 	}
 	soon.Holds(t, "the one without an answer has ended", func() bool {
-		return r.one(`SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'failed'`) == 1
+		return rig.one(`SELECT count(*)::int FROM stream_sessions WHERE end_reason = 'failed'`) == 1
 	})
 	db.away.Store(true)
-	if _, err := p.Admit(t.Context(), acme, 100, registry.Stream{}); err == nil || p.value(t, "caly_stream_sessions_admissions_total", "error") != 2 {
+	if _, err := pod.Admit(t.Context(), acme, 100, registry.Stream{}); err == nil || pod.value(t, "caly_stream_sessions_admissions_total", "error") != 2 {
 		t.Errorf("it is let in: %v", err)
 	}
 	for _, l := range ending {
 		l.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
 	}
 	// Three are kept, of four: the refused admission was the first.
-	if kept, lost := p.value(t, "caly_stream_sessions_ends_kept", ""), p.value(t, "caly_stream_sessions_ends_lost_total", ""); kept != 3 || lost != 1 || p.Live() != 1 {
-		t.Errorf("%v ends are kept, %v are lost, %d live", kept, lost, p.Live())
+	if kept, lost := pod.value(t, "caly_stream_sessions_ends_kept", ""), pod.value(t, "caly_stream_sessions_ends_lost_total", ""); kept != 3 || lost != 1 || pod.Live() != 1 {
+		t.Errorf("%v ends are kept, %v are lost, %d live", kept, lost, pod.Live())
 	}
-	failures := p.value(t, "caly_stream_sessions_heartbeat_failures_total", "")
+	failures := pod.value(t, "caly_stream_sessions_heartbeat_failures_total", "")
 	soon.Holds(t, "heartbeats fail", func() bool {
-		return p.value(t, "caly_stream_sessions_heartbeat_failures_total", "") > failures+2
+		return pod.value(t, "caly_stream_sessions_heartbeat_failures_total", "") > failures+2
 	})
-	if going.Context().Err() != nil || r.one(`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`) != 4 {
+	if going.Context().Err() != nil || rig.one(`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL`) != 4 {
 		t.Error("a stream was cut off, or a row ended")
 	}
 	db.away.Store(false)
 	soon.Holds(t, "the ends that were kept are written", func() bool {
-		return r.reason(ending[0]) == "call_ended" && r.reason(ending[1]) == "call_ended"
+		return rig.reason(ending[0]) == "call_ended" && rig.reason(ending[1]) == "call_ended"
 	})
-	if going.Context().Err() != nil || r.reason(going) != "" || p.value(t, "caly_stream_sessions_ends_kept", "") != 0 {
+	if going.Context().Err() != nil || rig.reason(going) != "" || pod.value(t, "caly_stream_sessions_ends_kept", "") != 0 {
 		t.Error("the stream that goes on was ended, or ends are still kept")
 	}
 }
 
 // TestDatabaseRestarts : a real one, in the midst.
 func TestDatabaseRestarts(t *testing.T) {
-	r := newRig(t)
-	p := r.pod("a", registry.Options{EndWithin: 300 * time.Millisecond})
-	going, ending := r.admit(p, acme), r.admit(p, acme)
-	r.pg.Stop(t)
+	rig := newRig(t)
+	pod := rig.pod("a", registry.Options{EndWithin: 300 * time.Millisecond})
+	going, ending := rig.admit(pod, acme), rig.admit(pod, acme)
+	rig.pg.Stop(t)
 	ending.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
-	r.pg.Start(t)
-	soon.Holds(t, "its end is written", func() bool { return r.reason(ending) == "call_ended" })
-	if going.Context().Err() != nil || r.reason(going) != "" {
+	rig.pg.Start(t)
+	soon.Holds(t, "its end is written", func() bool { return rig.reason(ending) == "call_ended" })
+	if going.Context().Err() != nil || rig.reason(going) != "" {
 		t.Error("the other was ended")
 	}
 }
 
 // TestDrain : nobody is let in, calls have the grace, and what is left is cut off.
 func TestDrain(t *testing.T) {
-	r := newRig(t)
-	p := r.pod("a", registry.Options{})
-	ends, stays := r.admit(p, acme), r.admit(p, globex)
+	rig := newRig(t)
+	pod := rig.pod("a", registry.Options{})
+	ends, stays := rig.admit(pod, acme), rig.admit(pod, globex)
 	drained := make(chan struct{})
-	go func() { defer close(drained); p.Drain(time.Second) }()
+	go func() { defer close(drained); pod.Drain(time.Second) }()
 	soon.Holds(t, "nobody is let in", func() bool {
-		l, err := p.Admit(t.Context(), acme, 100, registry.Stream{})
+		live, err := pod.Admit(t.Context(), acme, 100, registry.Stream{})
 		if err == nil {
-			l.End(t.Context(), nil)
+			live.End(t.Context(), nil)
 		}
 		return errors.Is(err, registry.ErrDraining)
 	})
@@ -373,54 +373,54 @@ func TestDrain(t *testing.T) {
 	ends.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
 	cutOff(t, stays)
 	<-drained
-	if a, b := r.reason(ends), r.reason(stays); a != "call_ended" || b != "drained" || p.Live() != 0 {
+	if a, b := rig.reason(ends), rig.reason(stays); a != "call_ended" || b != "drained" || pod.Live() != 0 {
 		t.Errorf("the rows say %q and %q", a, b)
 	}
-	p.Drain(time.Hour) // there is nothing to wait for
+	pod.Drain(time.Hour) // there is nothing to wait for
 }
 
 // TestRunEnds : what is left when it stops is ended, by its bridge or without it.
 func TestRunEnds(t *testing.T) {
-	r := newRig(t)
-	p := r.pod("a", registry.Options{HeartbeatEvery: time.Hour, EndWithin: time.Second})
-	good, deaf := r.admit(p, acme), r.admit(p, acme)
+	rig := newRig(t)
+	pod := rig.pod("a", registry.Options{HeartbeatEvery: time.Hour, EndWithin: time.Second})
+	good, deaf := rig.admit(pod, acme), rig.admit(pod, acme)
 	var group sync.WaitGroup
 	group.Go(func() { cutOff(t, good) })
-	p.stop()
+	pod.stop()
 	group.Wait()
-	if a, b := r.reason(good), r.reason(deaf); a != "drained" || b != "drained" || p.Live() != 0 {
-		t.Errorf("the rows say %q and %q, %d live", a, b, p.Live())
+	if a, b := rig.reason(good), rig.reason(deaf); a != "drained" || b != "drained" || pod.Live() != 0 {
+		t.Errorf("the rows say %q and %q, %d live", a, b, pod.Live())
 	}
 	deaf.End(t.Context(), &bridge.End{Reason: bridge.CallEnded}) // too late to matter
-	if got := r.reason(deaf); got != "drained" {
+	if got := rig.reason(deaf); got != "drained" {
 		t.Errorf("the row says %q", got)
 	}
-	if _, err := p.Admit(t.Context(), acme, 100, registry.Stream{}); !errors.Is(err, registry.ErrDraining) {
+	if _, err := pod.Admit(t.Context(), acme, 100, registry.Stream{}); !errors.Is(err, registry.ErrDraining) {
 		t.Errorf("afterwards: %v", err)
 	}
 }
 
 // TestReconcile : rows of this pod without a stream, and streams without a row; nothing of other pods.
 func TestReconcile(t *testing.T) {
-	r := newRig(t)
-	before := r.pod("a", registry.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour})
-	left, ofOther := r.admit(before, acme), r.admit(r.pod("b", registry.Options{}), acme)
-	p := r.pod("a", registry.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour}) // the next container of the same pod
-	going, without := r.admit(p, acme), r.admit(p, globex)
-	r.change(`DELETE FROM stream_sessions WHERE id = $1`, without.ID())
+	rig := newRig(t)
+	before := rig.pod("a", registry.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour})
+	left, ofOther := rig.admit(before, acme), rig.admit(rig.pod("b", registry.Options{}), acme)
+	pod := rig.pod("a", registry.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour}) // the next container of the same pod
+	going, without := rig.admit(pod, acme), rig.admit(pod, globex)
+	rig.change(`DELETE FROM stream_sessions WHERE id = $1`, without.ID())
 	for i, want := range [][2]int{{1, 1}, {0, 0}} {
-		rows, streams, err := p.Reconcile(t.Context())
+		rows, streams, err := pod.Reconcile(t.Context())
 		if err != nil || rows != want[0] || streams != want[1] {
 			t.Errorf("time %d: %d rows and %d streams, %v, want %v", i, rows, streams, err, want)
 		}
 	}
-	if got := []string{r.reason(left), r.reason(going), r.reason(ofOther)}; !cmp.Equal(got, []string{"orphaned", "", ""}) || going.Context().Err() != nil {
+	if got := []string{rig.reason(left), rig.reason(going), rig.reason(ofOther)}; !cmp.Equal(got, []string{"orphaned", "", ""}) || going.Context().Err() != nil {
 		t.Errorf("the rows say %q", got)
 	}
 	cutOff(t, without)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := p.Reconcile(ctx); err == nil {
+	if _, _, err := pod.Reconcile(ctx); err == nil {
 		t.Error("without a database it succeeds")
 	}
 }
@@ -428,62 +428,62 @@ func TestReconcile(t *testing.T) {
 // TestNextContainerEndsSessions restarts a container that was killed. The sessions that it leaves end at once, also
 // those of a tenant that the next container learns of later, and none of another pod.
 func TestNextContainerEndsSessions(t *testing.T) {
-	r := newRig(t)
+	rig := newRig(t)
 	hung := registry.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour}
-	killed, other := r.pod("a", hung), r.pod("b", registry.Options{})
-	left, later, ofOther := r.admit(killed, acme), r.admit(killed, globex), r.admit(other, acme)
-	r.tenants.Store(tenantconfig.NewIncompleteSnapshot(acme))
-	p := r.pod("a", registry.Options{})
+	killed, other := rig.pod("a", hung), rig.pod("b", registry.Options{})
+	left, later, ofOther := rig.admit(killed, acme), rig.admit(killed, globex), rig.admit(other, acme)
+	rig.tenants.Store(tenantconfig.NewIncompleteSnapshot(acme))
+	pod := rig.pod("a", registry.Options{})
 	start := time.Now()
-	soon.Holds(t, "the session of the container before has ended", func() bool { return r.reason(left) == "orphaned" })
+	soon.Holds(t, "the session of the container before has ended", func() bool { return rig.reason(left) == "orphaned" })
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("it took %s", took)
 	}
-	if _, err := p.Admit(t.Context(), acme, 2, registry.Stream{}); err != nil { // the other pod has one
+	if _, err := pod.Admit(t.Context(), acme, 2, registry.Stream{}); err != nil { // the other pod has one
 		t.Errorf("a stream within the limit: %v", err)
 	}
-	if got := r.reason(later); got != "" {
+	if got := rig.reason(later); got != "" {
 		t.Errorf("the session of a tenant that is not known: %q", got)
 	}
-	r.tenants.Store(tenantconfig.NewSnapshot(acme, globex))
-	soon.Holds(t, "the session of the other tenant has ended", func() bool { return r.reason(later) == "orphaned" })
-	if r.reason(ofOther) != "" || ofOther.Context().Err() != nil {
-		t.Errorf("the session of another pod: %q", r.reason(ofOther))
+	rig.tenants.Store(tenantconfig.NewSnapshot(acme, globex))
+	soon.Holds(t, "the session of the other tenant has ended", func() bool { return rig.reason(later) == "orphaned" })
+	if rig.reason(ofOther) != "" || ofOther.Context().Err() != nil {
+		t.Errorf("the session of another pod: %q", rig.reason(ofOther))
 	}
 }
 
 // TestChurn : streams that come and go in every way leave no row and no place behind.
 func TestChurn(t *testing.T) {
-	r := newRig(t)
-	p := r.pod("a", registry.Options{HeartbeatEvery: 100 * time.Millisecond, LookEvery: 50 * time.Millisecond}) // each bounds its own statement too
+	rig := newRig(t)
+	pod := rig.pod("a", registry.Options{HeartbeatEvery: 100 * time.Millisecond, LookEvery: 50 * time.Millisecond}) // each bounds its own statement too
 	var group sync.WaitGroup
 	slots := make(chan struct{}, 20)
 	for i := range 200 {
 		slots <- struct{}{}
 		group.Go(func() {
 			defer func() { <-slots }()
-			l, err := p.Admit(t.Context(), acme, 1000, registry.Stream{})
+			live, err := pod.Admit(t.Context(), acme, 1000, registry.Stream{})
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			switch i % 4 {
 			case 0:
-				l.End(t.Context(), nil)
+				live.End(t.Context(), nil)
 			case 1:
-				r.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, l.ID())
-				cutOff(t, l)
+				rig.change(`UPDATE stream_sessions SET close_requested_at = now() WHERE id = $1`, live.ID())
+				cutOff(t, live)
 			default:
-				l.Started(agentstream.StartInfo{StreamSID: "s"})
-				l.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
+				live.Started(agentstream.StartInfo{StreamSID: "s"})
+				live.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
 			}
 		})
 	}
 	group.Wait()
-	if n := r.one(`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL OR end_reason NOT IN ('failed', 'closed', 'call_ended')`); n != 0 || p.Live() != 0 {
-		t.Errorf("%d rows are wrong, %d live", n, p.Live())
+	if n := rig.one(`SELECT count(*)::int FROM stream_sessions WHERE ended_at IS NULL OR end_reason NOT IN ('failed', 'closed', 'call_ended')`); n != 0 || pod.Live() != 0 {
+		t.Errorf("%d rows are wrong, %d live", n, pod.Live())
 	}
-	if n := p.value(t, "caly_stream_sessions_cuts_total", "orphaned"); n != 0 {
+	if n := pod.value(t, "caly_stream_sessions_cuts_total", "orphaned"); n != 0 {
 		t.Errorf("%v were taken for orphans", n)
 	}
 }

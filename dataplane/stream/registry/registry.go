@@ -91,9 +91,9 @@ type Registry struct {
 // New makes a registry. Run keeps it.
 func New(o Options) *Registry {
 	o.setDefaults()
-	r := &Registry{o: o, streams: map[store.StreamRef]*Live{}, used: map[string]int{}, changed: make(chan struct{})}
-	r.m = newMetrics(o.Registerer, r)
-	return r
+	registry := &Registry{o: o, streams: map[store.StreamRef]*Live{}, used: map[string]int{}, changed: make(chan struct{})}
+	registry.m = newMetrics(o.Registerer, registry)
+	return registry
 }
 
 // Live is the number of streams.
@@ -105,31 +105,31 @@ func (r *Registry) Live() int {
 
 // Admit lets a stream of a tenant in that may have so many over all pods. What it returns must be ended.
 func (r *Registry) Admit(ctx context.Context, t *tenantconfig.Tenant, limit int, s Stream) (*Live, error) {
-	l, err := r.admit(ctx, t, limit, s)
+	live, err := r.admit(ctx, t, limit, s)
 	r.m.admitted(err)
-	return l, err
+	return live, err
 }
 
 func (r *Registry) admit(ctx context.Context, t *tenantconfig.Tenant, limit int, s Stream) (*Live, error) {
-	l := &Live{registry: r, ref: store.StreamRef{Tenant: t.ID, ID: store.NewID()}, uid: t.UID, began: time.Now(), callSID: store.BoundedSID(s.CallSID)}
-	l.ctx, l.cancel = context.WithCancelCause(context.Background())
+	live := &Live{registry: r, ref: store.StreamRef{Tenant: t.ID, ID: store.NewID()}, uid: t.UID, began: time.Now(), callSID: store.BoundedSID(s.CallSID)}
+	live.ctx, live.cancel = context.WithCancelCause(context.Background())
 	// It is known before its row is there, so that nobody takes the row for one without a stream.
-	if err := r.enter(l); err != nil {
-		l.cancel(err)
+	if err := r.enter(live); err != nil {
+		live.cancel(err)
 		return nil, err
 	}
-	row := store.NewStream{ID: l.ref.ID, CallSID: l.callSID, Pod: r.o.Pod, Agent: s.Agent, Address: s.Address, TokenID: s.TokenID}
+	row := store.NewStream{ID: live.ref.ID, CallSID: live.callSID, Pod: r.o.Pod, Agent: s.Agent, Address: s.Address, TokenID: s.TokenID}
 	if s.Captured {
-		row.CaptureID = recording.CaptureID(l.ref.ID)
+		row.CaptureID = recording.CaptureID(live.ref.ID)
 	}
 	err := r.o.Store.AdmitStream(ctx, t.ID, row, limit)
 	if err == nil {
-		l.mu.Lock()
-		l.row = true
-		l.mu.Unlock()
-		return l, nil
+		live.mu.Lock()
+		live.row = true
+		live.mu.Unlock()
+		return live, nil
 	}
-	end, _ := l.finish(nil)
+	end, _ := live.finish(nil)
 	switch {
 	case errors.Is(err, store.ErrStreamLimit):
 		err = ErrTenantLimit
@@ -139,7 +139,7 @@ func (r *Registry) admit(ctx context.Context, t *tenantconfig.Tenant, limit int,
 		r.keep(end) // perhaps the row is there, and only the answer was lost
 		err = fmt.Errorf("begin the stream's session: %w", err)
 	}
-	r.forget(l)
+	r.forget(live)
 	return nil, err
 }
 

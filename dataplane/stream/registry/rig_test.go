@@ -83,11 +83,11 @@ func (r *rig) pod(name string, o registry.Options) *pod {
 
 func (r *rig) admit(p *pod, t *tenantconfig.Tenant) *registry.Live {
 	r.t.Helper()
-	l, err := p.Admit(r.t.Context(), t, 100, registry.Stream{CallSID: "call", Agent: "bot.example"})
+	live, err := p.Admit(r.t.Context(), t, 100, registry.Stream{CallSID: "call", Agent: "bot.example"})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return l
+	return live
 }
 
 // one reads a number as the superuser.

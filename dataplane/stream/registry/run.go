@@ -100,9 +100,9 @@ func (r *Registry) beatStarted(ctx context.Context) {
 
 func (r *Registry) cut(ref store.StreamRef, c *bridge.Cut) {
 	r.mu.Lock()
-	l := r.streams[ref]
+	live := r.streams[ref]
 	r.mu.Unlock()
-	if l != nil && l.stop(c) {
+	if live != nil && live.stop(c) {
 		r.m.cuts[c.Reason].Inc()
 		r.o.Log.Info("a stream is cut off", "tenant", ref.Tenant, "session", ref.ID, "reason", string(c.Reason))
 	}

@@ -81,7 +81,7 @@ func FuzzScan(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		frame := slices.Clip(slices.Clone(data))
 		var s Scanner
-		m, err := s.Scan(frame)
+		message, err := s.Scan(frame)
 		want, valid := refer(data)
 		if valid && depth(data) > maxDepth {
 			return // refused where it is what no one asks about, else not
@@ -89,7 +89,7 @@ func FuzzScan(f *testing.F) {
 		if valid != (err == nil) {
 			t.Fatalf("valid is %v, and Scan says %v", valid, err)
 		}
-		if got := (reference{m.Kind, string(m.StreamSID), string(m.Payload)}); valid && got != want {
+		if got := (reference{message.Kind, string(message.StreamSID), string(message.Payload)}); valid && got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 		if string(frame) != string(data) {
@@ -104,15 +104,15 @@ func FuzzParseStart(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		info, err := ParseStart(data)
 		var s Scanner
-		m, scanErr := s.Scan(data)
+		message, scanErr := s.Scan(data)
 		if err != nil || scanErr != nil {
 			return
 		}
-		if m.Kind != Start {
-			t.Errorf("%v was parsed as a start", m.Kind)
+		if message.Kind != Start {
+			t.Errorf("%v was parsed as a start", message.Kind)
 		}
-		if len(m.StreamSID) > 0 && info.StreamSID != string(m.StreamSID) {
-			t.Errorf("the stream is %q, and the Scanner found %q", info.StreamSID, m.StreamSID)
+		if len(message.StreamSID) > 0 && info.StreamSID != string(message.StreamSID) {
+			t.Errorf("the stream is %q, and the Scanner found %q", info.StreamSID, message.StreamSID)
 		}
 		if info.SampleRate < 0 || info.SampleRate > 192_000 || len(info.Custom) > maxCustom {
 			t.Errorf("out of bounds: %+v", info)

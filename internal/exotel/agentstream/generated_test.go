@@ -105,12 +105,12 @@ func TestScanGenerated(t *testing.T) {
 		if !json.Valid([]byte(doc)) {
 			t.Fatalf("seed %d: the test wrote %q", seed, doc)
 		}
-		m, err := s.Scan([]byte(doc))
+		message, err := s.Scan([]byte(doc))
 		if kind != Media {
 			payload = ""
 		}
-		if err != nil || m.Kind != kind || string(m.StreamSID) != sid || string(m.Payload) != payload {
-			t.Fatalf("seed %d: got %v %q %q, %v; want %v %q %q of\n%s", seed, m.Kind, m.StreamSID, m.Payload, err, kind, sid, payload, doc)
+		if err != nil || message.Kind != kind || string(message.StreamSID) != sid || string(message.Payload) != payload {
+			t.Fatalf("seed %d: got %v %q %q, %v; want %v %q %q of\n%s", seed, message.Kind, message.StreamSID, message.Payload, err, kind, sid, payload, doc)
 		}
 		whole := strings.TrimRight(doc, " \n\t\r")
 		if cut := whole[:w.IntN(len(whole))]; !json.Valid([]byte(cut)) {
@@ -136,12 +136,12 @@ func TestScanDamaged(t *testing.T) {
 		for range 1 + r.IntN(2) {
 			doc[r.IntN(len(doc))] = damage[r.IntN(len(damage))]
 		}
-		m, err := s.Scan(doc)
+		message, err := s.Scan(doc)
 		want, valid := refer(doc)
 		if valid != (err == nil) {
 			t.Fatalf("seed %d: valid is %v, and Scan says %v: %q", seed, valid, err, doc)
 		}
-		if got := (reference{m.Kind, string(m.StreamSID), string(m.Payload)}); valid && got != want {
+		if got := (reference{message.Kind, string(message.StreamSID), string(message.Payload)}); valid && got != want {
 			t.Fatalf("seed %d: got %+v, want %+v: %q", seed, got, want, doc)
 		}
 	}

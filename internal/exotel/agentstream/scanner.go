@@ -16,12 +16,12 @@ func (s *Scanner) Scan(frame []byte) (Message, error) {
 	if !f.end() {
 		return Message{Raw: frame}, ErrMalformed
 	}
-	m := Message{Kind: kindOf(f.event), StreamSID: f.sid(), Raw: frame, Oddities: f.odd}
-	if m.Kind == Media {
-		m.Payload = f.payload
+	message := Message{Kind: kindOf(f.event), StreamSID: f.sid(), Raw: frame, Oddities: f.odd}
+	if message.Kind == Media {
+		message.Payload = f.payload
 	}
-	m.Oddities |= s.judge(m)
-	return m, nil
+	message.Oddities |= s.judge(message)
+	return message, nil
 }
 
 // judge finds what is odd about a message as a whole, and about its place in the stream.

@@ -92,8 +92,8 @@ func TestScanExotel(t *testing.T) {
 			scanned{Kind: Mark, SID: "s1", Oddities: []string{"extra_keys"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := Scanner{connected: true, started: true}
-			got, err := s.Scan([]byte(tc.frame))
+			scanner := Scanner{connected: true, started: true}
+			got, err := scanner.Scan([]byte(tc.frame))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -151,8 +151,8 @@ func TestScanMalformed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var s Scanner
-			if m, err := s.Scan([]byte(frame)); !errors.Is(err, ErrMalformed) {
-				t.Errorf("got %+v, %v; want ErrMalformed", of(m), err)
+			if message, err := s.Scan([]byte(frame)); !errors.Is(err, ErrMalformed) {
+				t.Errorf("got %+v, %v; want ErrMalformed", of(message), err)
 			}
 		})
 	}
@@ -176,14 +176,14 @@ func TestScanStream(t *testing.T) {
 		"an agent needs neither": {frames: []string{media, `{"event":"clear"}`}, agent: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := Scanner{FromAgent: tc.agent}
+			scanner := Scanner{FromAgent: tc.agent}
 			var got []string
 			for _, f := range tc.frames {
-				m, err := s.Scan([]byte(f))
+				message, err := scanner.Scan([]byte(f))
 				if err != nil {
 					t.Fatal(err)
 				}
-				got = append(got, of(m).Oddities...)
+				got = append(got, of(message).Oddities...)
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
@@ -219,15 +219,15 @@ func TestScanPointsInside(t *testing.T) {
 	frame := []byte(`{"event":"media","stream_sid":"s1","media":{"payload":"AAAA"}}`)
 	before := bytes.Clone(frame)
 	var s Scanner
-	m, err := s.Scan(frame)
+	message, err := s.Scan(frame)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _ = append(m.Payload, "XXXX"...), append(m.StreamSID, "YYYY"...)
+	_, _ = append(message.Payload, "XXXX"...), append(message.StreamSID, "YYYY"...)
 	if !bytes.Equal(frame, before) {
 		t.Errorf("the frame became %s", frame)
 	}
-	if at := bytes.Index(frame, []byte("AAAA")); &frame[at] != &m.Payload[0] {
+	if at := bytes.Index(frame, []byte("AAAA")); &frame[at] != &message.Payload[0] {
 		t.Error("the payload was copied")
 	}
 }
@@ -257,8 +257,8 @@ func TestKindNames(t *testing.T) {
 func TestAudioBytes(t *testing.T) {
 	for n := range 20 {
 		for name, e := range map[string]*base64.Encoding{"padded": base64.StdEncoding, "unpadded": base64.RawStdEncoding} {
-			m := Message{Payload: []byte(e.EncodeToString(make([]byte, n)))}
-			if got := m.AudioBytes(); got != n {
+			message := Message{Payload: []byte(e.EncodeToString(make([]byte, n)))}
+			if got := message.AudioBytes(); got != n {
 				t.Errorf("%s: %d bytes count as %d", name, n, got)
 			}
 		}

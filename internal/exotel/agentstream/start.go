@@ -34,11 +34,11 @@ var startNames = bounded.Names{"event": nil, "stream_sid": nil, "streamSid": nil
 
 // ParseStart reads a "start" message, in either casing, numbers quoted or not.
 func ParseStart(raw []byte) (StartInfo, error) {
-	v, err := bounded.Document(raw, limits, startNames)
-	if err != nil || v.Kind != '{' || !utf8.Valid(raw) {
+	value, err := bounded.Document(raw, limits, startNames)
+	if err != nil || value.Kind != '{' || !utf8.Valid(raw) {
 		return StartInfo{}, ErrMalformed
 	}
-	message := fields(v)
+	message := fields(value)
 	if event := message.text("event"); event != "start" {
 		return StartInfo{}, fmt.Errorf("agentstream: %.32q is not a start message", event)
 	}
@@ -77,8 +77,8 @@ func (f fields) object(keys ...string) fields {
 // text is the first of these keys that holds text or a number.
 func (f fields) text(keys ...string) string {
 	for _, k := range keys {
-		if v, _ := bounded.Value(f).Member(k); scalarText(v) != "" {
-			return v.Text
+		if value, _ := bounded.Value(f).Member(k); scalarText(value) != "" {
+			return value.Text
 		}
 	}
 	return ""

@@ -88,11 +88,11 @@ func (l *listing) turn(path, next string) error {
 		l.done = true
 		return nil
 	}
-	u, err := url.Parse(next)
+	address, err := url.Parse(next)
 	if err != nil {
 		return errors.New("the address of the next page cannot be read")
 	}
-	at := l.client.base.ResolveReference(u)
+	at := l.client.base.ResolveReference(address)
 	if at.Scheme != l.client.base.Scheme || !strings.EqualFold(at.Host, l.client.base.Host) || at.User != nil {
 		return errors.New("the next page is on another host, to which the credentials are not sent")
 	}

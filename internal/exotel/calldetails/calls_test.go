@@ -59,14 +59,14 @@ func TestCalls(t *testing.T) {
 		"nothing in that time": {Filter{CreatedFrom: today.Add(time.Hour)}, exotelsim.DetailQuirks{}, nil, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client, s := against(t)
-			placeSeven(s)
-			s.SetAllDetails(tc.quirks)
+			client, server := against(t)
+			placeSeven(server)
+			server.SetAllDetails(tc.quirks)
 			got, failures := collect(t, client, tc.filter)
 			if d := cmp.Diff(tc.want, got); d != "" || failures != nil {
 				t.Errorf("%v, calls (-want +got):\n%s", failures, d)
 			}
-			if n := s.Requests(listPath); n != tc.wantRequests {
+			if n := server.Requests(listPath); n != tc.wantRequests {
 				t.Errorf("%d requests, want %d", n, tc.wantRequests)
 			}
 		})
@@ -76,24 +76,24 @@ func TestCalls(t *testing.T) {
 func placeSeven(s *exotelsim.Server) {
 	s.Place("acme1", placed("old", today.AddDate(0, 0, -40)))
 	for i := range 7 {
-		c := placed(fmt.Sprint("c", i+1), today.Add(time.Duration(i)*time.Minute))
+		placedCall := placed(fmt.Sprint("c", i+1), today.Add(time.Duration(i)*time.Minute))
 		switch i {
 		case 1:
-			c.Status = "no-answer"
+			placedCall.Status = "no-answer"
 		case 3:
-			c.Direction = "inbound"
+			placedCall.Direction = "inbound"
 		case 4:
-			c.PhoneNumber = "08055555555"
+			placedCall.PhoneNumber = "08055555555"
 		case 6:
-			c.Status = "in-progress"
+			placedCall.Status = "in-progress"
 		}
-		s.Place("acme1", c)
+		s.Place("acme1", placedCall)
 	}
 }
 
 func TestCallsHoldWhatASingleCallHolds(t *testing.T) {
-	client, s := against(t)
-	s.Place("acme1", placed("c1", today))
+	client, server := against(t)
+	server.Place("acme1", placed("c1", today))
 	for got, err := range client.Calls(t.Context(), Filter{}) {
 		if d := cmp.Diff(wantCall("c1", today), got, withoutRaw); d != "" || err != nil {
 			t.Errorf("%v, call (-want +got):\n%s", err, d)
@@ -121,9 +121,9 @@ func TestCallsStop(t *testing.T) {
 		"a page of HTML": {exotelsim.DetailQuirks{HTML: true}, 0, nil, Error{Kind: ErrUnreadable, Status: 200}, "a page or XML", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client, s := against(t, func(c *Config) { c.MaxPages = tc.maxPages })
-			placeSeven(s)
-			s.SetAllDetails(tc.quirks)
+			client, server := against(t, func(c *Config) { c.MaxPages = tc.maxPages })
+			placeSeven(server)
+			server.SetAllDetails(tc.quirks)
 			got, failures := collect(t, client, Filter{PageSize: 2})
 			if d := cmp.Diff(tc.want, got); d != "" || len(failures) != 1 {
 				t.Fatalf("%v, calls (-want +got):\n%s", failures, d)
@@ -132,7 +132,7 @@ func TestCallsStop(t *testing.T) {
 			if !strings.Contains(failures[0].Error(), tc.wantPart) {
 				t.Errorf("%v\ndoes not say %s", failures[0], tc.wantPart)
 			}
-			if n := s.Requests(listPath); n != tc.wantRequests {
+			if n := server.Requests(listPath); n != tc.wantRequests {
 				t.Errorf("%d requests, want %d", n, tc.wantRequests)
 			}
 		})
@@ -140,8 +140,8 @@ func TestCallsStop(t *testing.T) {
 }
 
 func TestConsumerStops(t *testing.T) {
-	client, s := against(t)
-	placeSeven(s)
+	client, server := against(t)
+	placeSeven(server)
 	seq := client.Calls(t.Context(), Filter{PageSize: 2})
 	for range 2 { // a sequence can be ranged over again
 		for call, err := range seq {
@@ -151,7 +151,7 @@ func TestConsumerStops(t *testing.T) {
 			break
 		}
 	}
-	if n := s.Requests(listPath); n != 2 {
+	if n := server.Requests(listPath); n != 2 {
 		t.Errorf("%d pages were asked for, want 2", n)
 	}
 }
@@ -181,17 +181,17 @@ func TestNextPage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var asked []string
-			s := httptest.NewServer(nil)
-			defer s.Close()
-			next := strings.ReplaceAll(tc.next, "HOST", strings.TrimPrefix(s.URL, "http://"))
-			s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			server := httptest.NewServer(nil)
+			defer server.Close()
+			next := strings.ReplaceAll(tc.next, "HOST", strings.TrimPrefix(server.URL, "http://"))
+			server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				asked = append(asked, r.URL.RequestURI())
 				if len(asked) > 1 {
 					next = ""
 				}
 				_, _ = fmt.Fprintf(w, `{"Metadata":{"NextPageUri":%q},"Calls":[{"Sid":"c%d"}]}`, next, len(asked))
 			})
-			got, failures := collect(t, newClient(t, config(t, s.URL)), Filter{})
+			got, failures := collect(t, newClient(t, config(t, server.URL)), Filter{})
 			if tc.wantPart == "" {
 				if d := cmp.Diff([]string{"c1", "c2"}, got); d != "" || failures != nil || asked[1] != listPath+"?After=x" {
 					t.Errorf("asked %v, %v, calls (-want +got):\n%s", asked, failures, d)
@@ -207,8 +207,8 @@ func TestNextPage(t *testing.T) {
 
 // TestBrokenRecord : one that cannot be read hides none of the others.
 func TestBrokenRecord(t *testing.T) {
-	c := answering(t, 200, `{"Metadata":{},"Calls":[{"Sid":"c1"},{"Sid":null,"From":"09876543210"},7,null,{"Sid":"a/b"},{"Sid":"c2"}]}`)
-	got, failures := collect(t, c, Filter{})
+	client := answering(t, 200, `{"Metadata":{},"Calls":[{"Sid":"c1"},{"Sid":null,"From":"09876543210"},7,null,{"Sid":"a/b"},{"Sid":"c2"}]}`)
+	got, failures := collect(t, client, Filter{})
 	if d := cmp.Diff([]string{"c1", "c2"}, got); d != "" || len(failures) != 4 {
 		t.Fatalf("%d failures, calls (-want +got):\n%s", len(failures), d)
 	}
@@ -237,14 +237,14 @@ func TestFilterChecks(t *testing.T) {
 		"too old an end":     {Filter{CreatedTo: now.AddDate(0, -6, 0)}, "for six months"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client, s := against(t)
+			client, server := against(t)
 			_, failures := collect(t, client, tc.filter)
 			if len(failures) != 1 {
 				t.Fatalf("failures %v", failures)
 			}
 			checkError(t, failures[0], Error{Kind: ErrRefused})
-			if !strings.Contains(failures[0].Error(), tc.wantPart) || s.Requests(listPath) != 0 {
-				t.Errorf("%v after %d requests, want %s", failures[0], s.Requests(listPath), tc.wantPart)
+			if !strings.Contains(failures[0].Error(), tc.wantPart) || server.Requests(listPath) != 0 {
+				t.Errorf("%v after %d requests, want %s", failures[0], server.Requests(listPath), tc.wantPart)
 			}
 		})
 	}

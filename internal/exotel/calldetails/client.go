@@ -137,18 +137,18 @@ func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse
 
 // base checks the address. Its errors do not quote it: people put credentials into it, as Exotel's documents do.
 func (c Config) base() (*url.URL, error) {
-	u, err := url.Parse(c.BaseURL)
+	address, err := url.Parse(c.BaseURL)
 	switch {
-	case err != nil || u.Host == "":
+	case err != nil || address.Host == "":
 		return nil, errors.New("the Exotel API's address is no URL: use https://api.in.exotel.com or https://api.exotel.com")
-	case u.Scheme != "https" && (u.Scheme != "http" || !c.AllowHTTP):
+	case address.Scheme != "https" && (address.Scheme != "http" || !c.AllowHTTP):
 		return nil, errors.New("the Exotel API's address must begin with https://, since credentials are sent to it")
-	case u.User != nil:
+	case address.User != nil:
 		return nil, errors.New("the Exotel API's address must hold no credentials: give API key and token by themselves")
-	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
+	case strings.Trim(address.Path, "/") != "" || address.RawQuery != "" || address.Fragment != "":
 		return nil, errors.New("the Exotel API's address must be scheme and host alone: the path is added to it")
 	}
-	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
+	return &url.URL{Scheme: address.Scheme, Host: address.Host}, nil
 }
 
 // Call asks about one call, with the details of its legs. Errors are *Error, or the context's.

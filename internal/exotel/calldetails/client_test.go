@@ -58,9 +58,9 @@ func TestCall(t *testing.T) {
 		"asked without a time": {placed("c1", today), exotelsim.DetailQuirks{TooMany: 2, RetryAfter: -1}, withDetails(wantCall("c1", today)), 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client, s := against(t)
-			s.Place("acme1", tc.call)
-			s.SetAllDetails(tc.quirks)
+			client, server := against(t)
+			server.Place("acme1", tc.call)
+			server.SetAllDetails(tc.quirks)
 			begun := time.Now()
 			got, err := client.Call(t.Context(), "c1")
 			if err != nil {
@@ -69,7 +69,7 @@ func TestCall(t *testing.T) {
 			if d := cmp.Diff(tc.want, got, withoutRaw); d != "" {
 				t.Errorf("call (-want +got):\n%s", d)
 			}
-			if n := s.Requests("/v1/Accounts/acme1/Calls/c1.json"); n != tc.wantRequests {
+			if n := server.Requests("/v1/Accounts/acme1/Calls/c1.json"); n != tc.wantRequests {
 				t.Errorf("%d requests, want %d", n, tc.wantRequests)
 			}
 			if took := time.Since(begun); took < tc.quirks.RetryAfter {
@@ -114,17 +114,17 @@ func TestCallErrors(t *testing.T) {
 			[]string{"bad (redacted):(redacted)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client, s := against(t, func(c *Config) { c.Timeout = tc.quirks.Delay / 4 })
-			s.Place("acme1", placed("c1", today))
-			s.SetAllDetails(tc.quirks)
+			client, server := against(t, func(c *Config) { c.Timeout = tc.quirks.Delay / 4 })
+			server.Place("acme1", placed("c1", today))
+			server.SetAllDetails(tc.quirks)
 			_, err := client.Call(t.Context(), tc.sid)
 			checkError(t, err, tc.want)
 			for _, part := range tc.wantParts {
-				if part = strings.ReplaceAll(part, "HOST", s.Addr()); !strings.Contains(fmt.Sprint(err), part) {
+				if part = strings.ReplaceAll(part, "HOST", server.Addr()); !strings.Contains(fmt.Sprint(err), part) {
 					t.Errorf("%v\ndoes not say %s", err, part)
 				}
 			}
-			if n := s.Requests("/v1/Accounts/acme1/Calls/" + tc.sid + ".json"); n != tc.wantRequests {
+			if n := server.Requests("/v1/Accounts/acme1/Calls/" + tc.sid + ".json"); n != tc.wantRequests {
 				t.Errorf("%d requests, want %d", n, tc.wantRequests)
 			}
 		})
@@ -158,8 +158,8 @@ func checkNoSecret(t *testing.T, s string) {
 }
 
 func TestUnauthorizedForReal(t *testing.T) {
-	client, s := against(t, func(c *Config) { c.Token = "wrong" })
-	s.Place("acme1", placed("c1", today))
+	client, server := against(t, func(c *Config) { c.Token = "wrong" })
+	server.Place("acme1", placed("c1", today))
 	_, err := client.Call(t.Context(), "c1")
 	checkError(t, err, Error{Kind: ErrUnauthorized, Status: 401})
 }
@@ -176,10 +176,10 @@ func TestNobodyThere(t *testing.T) {
 }
 
 func TestBreaker(t *testing.T) {
-	client, s := against(t, func(c *Config) {
+	client, server := against(t, func(c *Config) {
 		c.Registry = resilience.NewRegistry(resilience.Options{FailureThreshold: 1, OpenFor: time.Hour, Policy: resilience.Policy{MaxAttempts: 1}}, nil)
 	})
-	s.SetAllDetails(exotelsim.DetailQuirks{Status: 503})
+	server.SetAllDetails(exotelsim.DetailQuirks{Status: 503})
 	_, err := client.Call(t.Context(), "c1")
 	checkError(t, err, Error{Kind: ErrUnavailable, Status: 503})
 	_, err = client.Call(t.Context(), "c1")
@@ -187,7 +187,7 @@ func TestBreaker(t *testing.T) {
 	if !errors.As(err, &got) || !errors.Is(err, ErrUnavailable) || got.RetryAfter < 50*time.Minute || !strings.Contains(err.Error(), "left alone until") {
 		t.Errorf("got %v, want the open breaker's refusal", err)
 	}
-	if n := s.Requests("/v1/Accounts/acme1/Calls/c1.json"); n != 1 {
+	if n := server.Requests("/v1/Accounts/acme1/Calls/c1.json"); n != 1 {
 		t.Errorf("%d requests, want 1", n)
 	}
 }
@@ -213,8 +213,8 @@ func TestContext(t *testing.T) {
 		}, context.Canceled},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client, s := against(t)
-			s.SetAllDetails(exotelsim.DetailQuirks{Delay: 5 * time.Second})
+			client, server := against(t)
+			server.SetAllDetails(exotelsim.DetailQuirks{Delay: 5 * time.Second})
 			ctx, cancel := tc.context(t.Context())
 			defer cancel()
 			begun := time.Now()
@@ -262,9 +262,9 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	asked := 0
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ }))
 	defer elsewhere.Close()
-	s := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
-	defer s.Close()
-	_, err := newClient(t, config(t, s.URL)).Call(t.Context(), "c1")
+	server := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	defer server.Close()
+	_, err := newClient(t, config(t, server.URL)).Call(t.Context(), "c1")
 	checkError(t, err, Error{Kind: ErrRefused, Status: 307})
 	if asked != 0 {
 		t.Error("the redirect was followed")
@@ -293,9 +293,9 @@ func TestNew(t *testing.T) {
 		"no token":          {func(c *Config) { c.Token = "" }, "key or token is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := good
-			tc.change(&c)
-			_, err := New(c)
+			config := good
+			tc.change(&config)
+			_, err := New(config)
 			if (err == nil) != (tc.wantErr == "") || !strings.Contains(fmt.Sprint(err), tc.wantErr) {
 				t.Fatalf("got %v, want %q", err, tc.wantErr)
 			}
@@ -330,12 +330,12 @@ func TestSecret(t *testing.T) {
 // TestPace : twenty callers at once are held to the account's limit.
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := NewPacer(0)
+		pacer := NewPacer(0)
 		begun := time.Now()
 		done := make(chan time.Duration)
 		for range 20 {
 			go func() {
-				if err := p.wait(t.Context()); err != nil {
+				if err := pacer.wait(t.Context()); err != nil {
 					t.Error(err)
 				}
 				done <- time.Since(begun)
@@ -348,7 +348,7 @@ func TestPace(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		if err := p.wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if err := pacer.wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want to give up", err)
 		}
 	})

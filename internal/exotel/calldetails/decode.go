@@ -82,16 +82,16 @@ func (d *wireDetails) UnmarshalJSON(b []byte) error {
 
 // elements returns the first elements of a JSON array, and whether there are more than most. Those are not decoded.
 func elements(b []byte, most int) (list []json.RawMessage, more bool, err error) {
-	d := json.NewDecoder(bytes.NewReader(b))
-	if _, err := d.Token(); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(b))
+	if _, err := decoder.Token(); err != nil {
 		return nil, false, err
 	}
-	for d.More() {
+	for decoder.More() {
 		if len(list) == most {
 			return list, true, nil
 		}
 		var item json.RawMessage
-		if err := d.Decode(&item); err != nil {
+		if err := decoder.Decode(&item); err != nil {
 			return nil, false, err
 		}
 		list = append(list, item)
@@ -111,7 +111,7 @@ func decodeCall(b []byte, loc *time.Location) (Call, error) {
 	if !sidPattern.MatchString(string(w.Sid)) {
 		return Call{}, errors.New("the record has no Sid, or one that is no id")
 	}
-	c := Call{
+	call := Call{
 		SID: string(w.Sid), ParentSID: string(w.ParentCallSid), AccountSID: string(w.AccountSid),
 		CreatedAt: w.DateCreated.in(loc), UpdatedAt: w.DateUpdated.in(loc), StartedAt: w.StartTime.in(loc), EndedAt: w.EndTime.in(loc),
 		From: string(w.From), To: string(w.To), PhoneNumber: string(w.PhoneNumberSid),
@@ -120,33 +120,33 @@ func decodeCall(b []byte, loc *time.Location) (Call, error) {
 		PreSignedRecordingURL: string(w.PreSignedRecordingURL),
 		Raw:                   bytes.Clone(b),
 	}
-	if c.PhoneNumber == "" {
-		c.PhoneNumber = string(w.PhoneNumber)
+	if call.PhoneNumber == "" {
+		call.PhoneNumber = string(w.PhoneNumber)
 	}
 	if w.Details {
-		c.Details = &Details{}
+		call.Details = &Details{}
 	}
-	c.readLegs(b, loc)
-	return c, nil
+	call.readLegs(b, loc)
+	return call, nil
 }
 
 // readLegs reads what a record says as a webhook would: its recordings, its talk time, and its legs. It notes the
 // fields that cannot be read.
 func (c *Call) readLegs(b []byte, loc *time.Location) {
-	e, err := exotel.ParseEvent(exotel.KindStatus, exotel.Request{ContentType: "application/json", Body: b}, loc)
+	event, err := exotel.ParseEvent(exotel.KindStatus, exotel.Request{ContentType: "application/json", Body: b}, loc)
 	if err != nil { // the caller has checked that there is a call, so its ID is after the bound
 		c.Unread = []exotel.Unread{{Field: "(body)", Reason: exotel.TooLarge}}
 		return
 	}
-	c.RecordingURL, c.RecordingURLs, c.RecordingSeconds = e.RecordingURL, e.RecordingURLs, e.RecordingSeconds
-	c.Unread = e.Unread
+	c.RecordingURL, c.RecordingURLs, c.RecordingSeconds = event.RecordingURL, event.RecordingURLs, event.RecordingSeconds
+	c.Unread = event.Unread
 	if c.Details == nil {
 		return
 	}
-	c.Details.ConversationSeconds, c.Details.Legs = e.ConversationSeconds, e.Legs
-	for i := range e.ListedLegs {
-		if l := &e.ListedLegs[i]; l.Index == 1 {
-			c.Details.Leg2 = l.State
+	c.Details.ConversationSeconds, c.Details.Legs = event.ConversationSeconds, event.Legs
+	for i := range event.ListedLegs {
+		if listedLeg := &event.ListedLegs[i]; listedLeg.Index == 1 {
+			c.Details.Leg2 = listedLeg.State
 		}
 	}
 }

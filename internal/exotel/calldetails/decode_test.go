@@ -167,9 +167,9 @@ func TestDecodePage(t *testing.T) {
 		"a word":         {"moment", "", 0, "the answer is not the documented JSON: broken at byte 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, err := decodePage([]byte(tc.body))
-			if p.next != tc.wantNext || len(p.records) != tc.wantRecords || (err == nil) != (tc.wantErr == "") || err != nil && err.Error() != tc.wantErr {
-				t.Errorf("%d records, next %q, %v; want %d, %q, %q", len(p.records), p.next, err, tc.wantRecords, tc.wantNext, tc.wantErr)
+			page, err := decodePage([]byte(tc.body))
+			if page.next != tc.wantNext || len(page.records) != tc.wantRecords || (err == nil) != (tc.wantErr == "") || err != nil && err.Error() != tc.wantErr {
+				t.Errorf("%d records, next %q, %v; want %d, %q, %q", len(page.records), page.next, err, tc.wantRecords, tc.wantNext, tc.wantErr)
 			}
 		})
 	}
@@ -207,18 +207,18 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		if c, err := decodeSingle(body, IST); err == nil {
-			checkBounds(t, c)
+		if call, err := decodeSingle(body, IST); err == nil {
+			checkBounds(t, call)
 		} else if strings.ContainsAny(err.Error(), "\n\x00") {
 			t.Errorf("the error %q is not one line", err)
 		}
-		p, err := decodePage(body)
+		page, err := decodePage(body)
 		if err != nil {
 			return
 		}
-		for _, r := range p.records {
-			if c, err := decodeCall(r, IST); err == nil {
-				checkBounds(t, c)
+		for _, r := range page.records {
+			if call, err := decodeCall(r, IST); err == nil {
+				checkBounds(t, call)
 			}
 		}
 	})

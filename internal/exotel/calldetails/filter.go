@@ -91,22 +91,22 @@ func (f Filter) window(now time.Time) (from, to time.Time) {
 // off by hours.
 func (f Filter) query(now time.Time, loc *time.Location) string {
 	const layout = "2006-01-02 15:04:05"
-	q := url.Values{"PageSize": {strconv.Itoa(maxPageSize)}, "SortBy": {"DateCreated:asc"}}
+	values := url.Values{"PageSize": {strconv.Itoa(maxPageSize)}, "SortBy": {"DateCreated:asc"}}
 	if f.PageSize != 0 {
-		q.Set("PageSize", strconv.Itoa(f.PageSize))
+		values.Set("PageSize", strconv.Itoa(f.PageSize))
 	}
 	if f.NewestFirst {
-		q.Set("SortBy", "DateCreated:desc")
+		values.Set("SortBy", "DateCreated:desc")
 	}
 	if from, to := f.window(now); !from.IsZero() {
-		q.Set("DateCreated", "gte:"+from.In(loc).Format(layout)+";lte:"+to.In(loc).Format(layout))
+		values.Set("DateCreated", "gte:"+from.In(loc).Format(layout)+";lte:"+to.In(loc).Format(layout))
 	}
 	for name, value := range map[string]string{"Sid": strings.Join(f.SIDs, ","), "PhoneNumber": strings.Join(f.PhoneNumbers, ","),
 		"Status": string(f.State), "Direction": f.Direction} {
 		if value != "" {
-			q.Set(name, value)
+			values.Set(name, value)
 		}
 	}
 	// Exotel's examples escape a space as %20; a plus is not sure to be read as one by every parser in its way.
-	return strings.ReplaceAll(q.Encode(), "+", "%20")
+	return strings.ReplaceAll(values.Encode(), "+", "%20")
 }

@@ -42,11 +42,11 @@ func TestHugeAnswers(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			c := server(t, tc.body)
+			client := server(t, tc.body)
 			var errs int
 			var last error
 			allocated := allocatedBy(func() {
-				for _, err := range c.Calls(t.Context(), Filter{CreatedFrom: time.Now().Add(-time.Hour)}) {
+				for _, err := range client.Calls(t.Context(), Filter{CreatedFrom: time.Now().Add(-time.Hour)}) {
 					if err != nil {
 						errs, last = errs+1, err
 					}
@@ -63,9 +63,9 @@ func TestHugeAnswers(t *testing.T) {
 	}
 	for name, body := range single {
 		t.Run("one call, "+name, func(t *testing.T) {
-			c := server(t, body)
+			client := server(t, body)
 			var err error
-			allocated := allocatedBy(func() { _, err = c.Call(t.Context(), "c1") })
+			allocated := allocatedBy(func() { _, err = client.Call(t.Context(), "c1") })
 			t.Logf("%d MiB allocated: %.200v", allocated>>20, err)
 			if !errors.Is(err, ErrUnreadable) || allocated > 48<<20 {
 				t.Errorf("%d MiB and %.300v, want it unreadable and 48 MiB at most", allocated>>20, err)

@@ -34,23 +34,23 @@ func TestPatience(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			pace := NewPacer(-1)
 			mine := func(c *Config) { c.Pace, c.Patience, c.Registry = pace, tc.patience, hasty() }
-			client, s := against(t, mine)
-			s.Place("acme1", placed("c1", today), placed("c2", today))
-			s.SetDetails("/v1/Accounts/acme1/Calls/c1.json", exotelsim.DetailQuirks{TooMany: tc.tooMany, RetryAfter: tc.after})
+			client, server := against(t, mine)
+			server.Place("acme1", placed("c1", today), placed("c2", today))
+			server.SetDetails("/v1/Accounts/acme1/Calls/c1.json", exotelsim.DetailQuirks{TooMany: tc.tooMany, RetryAfter: tc.after})
 			begun := time.Now()
 			_, err := client.Call(t.Context(), "c1")
-			if !errors.Is(err, tc.wantErr) || s.Requests("/v1/Accounts/acme1/Calls/c1.json") != tc.wantRequests || time.Since(begun) < tc.wantLeast {
-				t.Errorf("%v after %d requests and %s; want %v after %d and at least %s", err, s.Requests("/v1/Accounts/acme1/Calls/c1.json"),
+			if !errors.Is(err, tc.wantErr) || server.Requests("/v1/Accounts/acme1/Calls/c1.json") != tc.wantRequests || time.Since(begun) < tc.wantLeast {
+				t.Errorf("%v after %d requests and %s; want %v after %d and at least %s", err, server.Requests("/v1/Accounts/acme1/Calls/c1.json"),
 					time.Since(begun), tc.wantErr, tc.wantRequests, tc.wantLeast)
 			}
 			if tc.wantErr == nil {
 				return
 			}
-			other := config(t, s.URL())
+			other := config(t, server.URL())
 			other.Pace = pace
 			_, err = newClient(t, other).Call(t.Context(), "c2")
 			var e *Error
-			if !errors.As(err, &e) || !errors.Is(err, ErrRateLimited) || e.RetryAfter <= 0 || s.Requests("/v1/Accounts/acme1/Calls/c2.json") != 0 {
+			if !errors.As(err, &e) || !errors.Is(err, ErrRateLimited) || e.RetryAfter <= 0 || server.Requests("/v1/Accounts/acme1/Calls/c2.json") != 0 {
 				t.Errorf("another client of the account got %v; want to be told to wait, and nothing asked", err)
 			}
 		})
@@ -60,27 +60,27 @@ func TestPatience(t *testing.T) {
 // TestHold : whoever comes while the account is held back gets a turn after that, in the usual order.
 func TestHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := NewPacer(0)
-		p.hold(10 * time.Second)
-		p.hold(time.Second) // does not shorten it
-		if p.Idle() || p.holds() != 10*time.Second {
-			t.Errorf("held for %s, idle %v; want 10s", p.holds(), p.Idle())
+		pacer := NewPacer(0)
+		pacer.hold(10 * time.Second)
+		pacer.hold(time.Second) // does not shorten it
+		if pacer.Idle() || pacer.holds() != 10*time.Second {
+			t.Errorf("held for %s, idle %v; want 10s", pacer.holds(), pacer.Idle())
 		}
 		begun := time.Now()
 		for i := range 3 {
-			if err := p.wait(t.Context()); err != nil {
+			if err := pacer.wait(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if got, want := time.Since(begun), 10*time.Second+time.Duration(i)*defaultInterval; got != want {
 				t.Errorf("turn %d came after %s, want %s", i, got, want)
 			}
 		}
-		p.hold(1000 * time.Hour)
-		if p.holds() != maxHold {
-			t.Errorf("held for %s, want no more than %s", p.holds(), maxHold)
+		pacer.hold(1000 * time.Hour)
+		if pacer.holds() != maxHold {
+			t.Errorf("held for %s, want no more than %s", pacer.holds(), maxHold)
 		}
 		time.Sleep(maxHold)
-		if !p.Idle() {
+		if !pacer.Idle() {
 			t.Error("not idle after its time")
 		}
 	})

@@ -40,14 +40,14 @@ func (c *Client) get(ctx context.Context, what, path, query string) (body []byte
 
 // ask asks one question, under the account's pace and package resilience.
 func (c *Client) ask(ctx context.Context, what, path, query string) (body []byte, err error) {
-	u := *c.base
-	u.Path, u.RawQuery = path, query
+	url := *c.base
+	url.Path, url.RawQuery = path, query
 	err = c.registry.Do(ctx, c.tenant, Dependency, func(ctx context.Context) error {
 		if err := c.pace.wait(ctx); err != nil {
 			return err
 		}
 		var err error
-		body, err = c.attempt(ctx, what, u.String())
+		body, err = c.attempt(ctx, what, url.String())
 		return err
 	})
 	return body, c.explain(ctx, what, err)

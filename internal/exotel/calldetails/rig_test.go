@@ -46,27 +46,27 @@ func newClient(t *testing.T, c Config) *Client {
 // against is a client of a server that behaves as Exotel does.
 func against(t *testing.T, change ...func(*Config)) (*Client, *exotelsim.Server) {
 	t.Helper()
-	s, err := exotelsim.NewServer(exotelsim.Options{Key: testKey, Token: testToken})
+	server, err := exotelsim.NewServer(exotelsim.Options{Key: testKey, Token: testToken})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Close)
-	c := config(t, s.URL())
+	t.Cleanup(server.Close)
+	c := config(t, server.URL())
 	for _, f := range change {
 		f(&c)
 	}
-	return newClient(t, c), s
+	return newClient(t, c), server
 }
 
 // answering is a client of a server that answers everything with one body.
 func answering(t *testing.T, status int, body string) *Client {
 	t.Helper()
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
 		_, _ = w.Write([]byte(body))
 	}))
-	t.Cleanup(s.Close)
-	return newClient(t, config(t, s.URL))
+	t.Cleanup(server.Close)
+	return newClient(t, config(t, server.URL))
 }
 
 // withoutRaw compares what was read.

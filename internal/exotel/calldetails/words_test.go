@@ -54,23 +54,23 @@ func TestErrorsQuoteLittle(t *testing.T) {
 // any.
 func serveRaw(t *testing.T, answer string, names []string) (base string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	base = "http://" + l.Addr().String()
+	base = "http://" + listener.Addr().String()
 	if len(names) > 0 {
-		_, port, _ := net.SplitHostPort(l.Addr().String())
+		_, port, _ := net.SplitHostPort(listener.Addr().String())
 		base = "https://localhost:" + port
 		cert := certtest.New(t).SignNames(t, names...)
-		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}}) //nolint:gosec // a test
+		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{cert}}) //nolint:gosec // a test
 	}
 	done := make(chan struct{})
-	t.Cleanup(func() { _ = l.Close(); <-done })
+	t.Cleanup(func() { _ = listener.Close(); <-done })
 	go func() {
 		defer close(done)
 		for {
-			conn, err := l.Accept()
+			conn, err := listener.Accept()
 			if err != nil {
 				return
 			}
@@ -85,10 +85,10 @@ func serveRaw(t *testing.T, answer string, names []string) (base string) {
 
 // TestUnknownStatusOfALeg : a new word for the status of a leg is noted, as one for that of the call is.
 func TestUnknownStatusOfALeg(t *testing.T) {
-	c, err := Decode([]byte(`{"Sid":"c1","Status":"completed",
+	call, err := Decode([]byte(`{"Sid":"c1","Status":"completed",
 		"Details":{"Leg1Status":"completed","Leg2Status":"tele\u001bported"}}`), time.UTC)
 	want := []exotel.Unread{{Field: "Leg2Status", Reason: exotel.UnknownValue, Value: "teleported"}}
-	if err != nil || !slices.Equal(c.Unread, want) {
-		t.Errorf("%v, %v; want %v", c.Unread, err, want)
+	if err != nil || !slices.Equal(call.Unread, want) {
+		t.Errorf("%v, %v; want %v", call.Unread, err, want)
 	}
 }

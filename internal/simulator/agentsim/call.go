@@ -68,9 +68,9 @@ func newCall(s *Server, ws *websocket.Conn, r *http.Request) *call {
 func (c *call) run() {
 	defer func() { _ = c.ws.Close() }()
 	for {
-		kind, r, err := c.ws.NextReader()
+		kind, reader, err := c.ws.NextReader()
 		if err == nil {
-			c.frame, err = readAll(c.frame[:0], r)
+			c.frame, err = readAll(c.frame[:0], reader)
 		}
 		if err == nil {
 			err = c.take(kind == websocket.BinaryMessage)

@@ -32,11 +32,11 @@ func FuzzPayload(f *testing.F) {
 
 // TestHistoryIsBounded: a server that runs for long remembers the last calls alone.
 func TestHistoryIsBounded(t *testing.T) {
-	s := start(t, Options{})
+	server := start(t, Options{})
 	for i := range history + 5 {
-		s.leave(&call{Call: Call{Pieces: i}})
+		server.leave(&call{Call: Call{Pieces: i}})
 	}
-	if calls := s.Calls(); len(calls) != history || calls[0].Pieces != 5 || calls[history-1].Pieces != history+4 {
+	if calls := server.Calls(); len(calls) != history || calls[0].Pieces != 5 || calls[history-1].Pieces != history+4 {
 		t.Errorf("%d calls, from %d on", len(calls), calls[0].Pieces)
 	}
 }

@@ -79,20 +79,20 @@ func NewServer(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen as an agent: %w", err)
 	}
-	s := &Server{o: o, listener: l, ended: make(chan struct{}), live: map[*call]struct{}{},
+	server := &Server{o: o, listener: l, ended: make(chan struct{}), live: map[*call]struct{}{},
 		upgrader: websocket.Upgrader{HandshakeTimeout: sendLimit, ReadBufferSize: 4 << 10, WriteBufferSize: 8 << 10, WriteBufferPool: &sync.Pool{}}}
 	if o.TLS != nil {
 		config := o.TLS.Clone()
 		config.NextProtos = []string{"http/1.1"} // a WebSocket begins with it
 		l = tls.NewListener(l, config)
 	}
-	s.http = &http.Server{Handler: s, ReadHeaderTimeout: sendLimit}
-	s.calls.Add(1)
+	server.http = &http.Server{Handler: server, ReadHeaderTimeout: sendLimit}
+	server.calls.Add(1)
 	go func() {
-		defer s.calls.Done()
-		_ = s.http.Serve(l)
+		defer server.calls.Done()
+		_ = server.http.Serve(l)
 	}()
-	return s, nil
+	return server, nil
 }
 
 // Addr is where it listens.
@@ -163,15 +163,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // it was answered
 	}
-	c := newCall(s, ws, r)
-	if !s.admit(c) {
+	call := newCall(s, ws, r)
+	if !s.admit(call) {
 		_ = ws.Close()
 		return
 	}
 	go func() { // what HTTP needed for the request is freed when its handler returns
 		defer s.calls.Done()
-		c.run()
-		s.leave(c)
+		call.run()
+		s.leave(call)
 	}()
 }
 

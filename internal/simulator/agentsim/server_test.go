@@ -27,12 +27,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func start(t *testing.T, o Options) *Server {
 	t.Helper()
-	s, err := NewServer(o)
+	server, err := NewServer(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Close)
-	return s
+	t.Cleanup(server.Close)
+	return server
 }
 
 func dial(t *testing.T, url string) *websocket.Conn {
@@ -131,19 +131,19 @@ func TestEcho(t *testing.T) {
 		"unknown event": {agent.Exotel, []string{`{"event":"silence"}`}, nil, Call{Events: []string{"silence"}, Problem: `an event "silence"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, Options{Protocol: tc.protocol})
-			ws := dial(t, s.URL()+"?a=b")
+			server := start(t, Options{Protocol: tc.protocol})
+			ws := dial(t, server.URL()+"?a=b")
 			send(t, ws, tc.say...)
 			got, err := receive(t, ws, len(tc.want))
 			if d := cmp.Diff(tc.want, got); err != nil || d != "" {
 				t.Errorf("%v; it says (-want +got):\n%s", err, d)
 			}
-			c := hangUp(t, s, ws)
-			if c.Header.Get("X-Test") != "1" || c.Query.Get("a") != "b" {
-				t.Errorf("handshake %v ?%v", c.Header, c.Query)
+			call := hangUp(t, server, ws)
+			if call.Header.Get("X-Test") != "1" || call.Query.Get("a") != "b" {
+				t.Errorf("handshake %v ?%v", call.Header, call.Query)
 			}
 			tc.wantCall.Code = websocket.CloseNormalClosure
-			if d := cmp.Diff(tc.wantCall, c, cmpopts.IgnoreFields(Call{}, "Header", "Query")); d != "" {
+			if d := cmp.Diff(tc.wantCall, call, cmpopts.IgnoreFields(Call{}, "Header", "Query")); d != "" {
 				t.Errorf("it heard (-want +got):\n%s", d)
 			}
 		})
@@ -166,8 +166,8 @@ func TestMisbehaviour(t *testing.T) {
 			`{"event":"mark","stream_sid":"s1","mark":{"name":"burst-2-0"}}`, `{"event":"mark","stream_sid":"s1","mark":{"name":"burst-2-1"}}`, echoed}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, tc.o)
-			ws := dial(t, s.URL())
+			server := start(t, tc.o)
+			ws := dial(t, server.URL())
 			send(t, ws, exotelStart, piece, piece, piece, piece)
 			got, err := receive(t, ws, 1000)
 			var closed *websocket.CloseError
@@ -178,14 +178,14 @@ func TestMisbehaviour(t *testing.T) {
 			if d := cmp.Diff(tc.want, got); d != "" || code != tc.wantCode {
 				t.Errorf("ends with %v; it says (-want +got):\n%s", err, d)
 			}
-			soon.Holds(t, "the call ends", func() bool { return len(s.Calls()) == 1 && s.Live() == 0 })
+			soon.Holds(t, "the call ends", func() bool { return len(server.Calls()) == 1 && server.Live() == 0 })
 		})
 	}
 }
 
 func TestBurstOfPCM(t *testing.T) {
-	s := start(t, Options{Protocol: agent.PCM, BurstEvery: 1, BurstMarks: 1})
-	ws := dial(t, s.URL())
+	server := start(t, Options{Protocol: agent.PCM, BurstEvery: 1, BurstMarks: 1})
+	ws := dial(t, server.URL())
 	send(t, ws, pcmStart, "bin:ab")
 	got, err := receive(t, ws, 3)
 	if d := cmp.Diff([]string{"bin:ab", `{"event":"clear"}`, `{"event":"mark","name":"burst-1-0"}`}, got); err != nil || d != "" {
@@ -202,10 +202,10 @@ func TestRefusal(t *testing.T) {
 		"twice":  {Options{Refuse: 401, RefuseTimes: 2}, []int{401, 401, 101}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := start(t, tc.o)
+			server := start(t, tc.o)
 			var got []int
 			for range tc.want {
-				ws, resp, err := websocket.DefaultDialer.Dial(s.URL(), nil)
+				ws, resp, err := websocket.DefaultDialer.Dial(server.URL(), nil)
 				if resp == nil {
 					t.Fatal(err)
 				}
@@ -223,8 +223,8 @@ func TestRefusal(t *testing.T) {
 
 // TestSlowAgentIsFelt: what it does not read blocks who sends, soon.
 func TestSlowAgentIsFelt(t *testing.T) {
-	s := start(t, Options{Silent: true, Delay: time.Hour})
-	ws := dial(t, s.URL())
+	server := start(t, Options{Silent: true, Delay: time.Hour})
+	ws := dial(t, server.URL())
 	if err := ws.SetWriteDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
@@ -239,51 +239,51 @@ func TestSlowAgentIsFelt(t *testing.T) {
 
 // TestSlowHandshake is given up on by who waits, and the agent forgets it.
 func TestSlowHandshake(t *testing.T) {
-	s := start(t, Options{HandshakeDelay: time.Hour})
+	server := start(t, Options{HandshakeDelay: time.Hour})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, _, err := websocket.DefaultDialer.DialContext(ctx, s.URL(), nil); err == nil {
+	if _, _, err := websocket.DefaultDialer.DialContext(ctx, server.URL(), nil); err == nil {
 		t.Error("there is a socket")
 	}
-	if s.Started() != 0 {
+	if server.Started() != 0 {
 		t.Error("there was a call")
 	}
 }
 
 func TestCloseEndsCalls(t *testing.T) {
-	s := start(t, Options{})
-	ws := dial(t, s.URL())
-	soon.Holds(t, "the call begins", func() bool { return s.Live() == 1 })
-	s.Close()
+	server := start(t, Options{})
+	ws := dial(t, server.URL())
+	soon.Holds(t, "the call begins", func() bool { return server.Live() == 1 })
+	server.Close()
 	if _, err := receive(t, ws, 1); !websocket.IsCloseError(err, websocket.CloseGoingAway) {
 		t.Errorf("the call ends with %v", err)
 	}
-	if s.Live() != 0 || s.Started() != 1 || len(s.Calls()) != 1 {
-		t.Errorf("%d live of %d, %d past", s.Live(), s.Started(), len(s.Calls()))
+	if server.Live() != 0 || server.Started() != 1 || len(server.Calls()) != 1 {
+		t.Errorf("%d live of %d, %d past", server.Live(), server.Started(), len(server.Calls()))
 	}
-	s.Close() // a second time does no harm
+	server.Close() // a second time does no harm
 }
 
 func TestTLS(t *testing.T) {
 	helper := httptest.NewTLSServer(nil) // for its certificate
 	defer helper.Close()
-	s := start(t, Options{TLS: &tls.Config{Certificates: helper.TLS.Certificates}})
+	server := start(t, Options{TLS: &tls.Config{Certificates: helper.TLS.Certificates}})
 	pool := x509.NewCertPool()
 	pool.AddCert(helper.Certificate())
-	ws, resp, err := (&websocket.Dialer{TLSClientConfig: &tls.Config{RootCAs: pool}}).Dial(s.URL(), nil)
+	ws, resp, err := (&websocket.Dialer{TLSClientConfig: &tls.Config{RootCAs: pool}}).Dial(server.URL(), nil)
 	if err != nil {
-		t.Fatalf("%s: %v, %v", s.URL(), resp, err)
+		t.Fatalf("%s: %v, %v", server.URL(), resp, err)
 	}
 	defer func() { _ = ws.Close() }()
 	send(t, ws, exotelStart, `{"event":"media","media":{"payload":"AAAA"}}`)
-	if got, err := receive(t, ws, 1); err != nil || !strings.HasPrefix(s.URL(), "wss://") {
-		t.Errorf("at %s: %v, %v", s.URL(), got, err)
+	if got, err := receive(t, ws, 1); err != nil || !strings.HasPrefix(server.URL(), "wss://") {
+		t.Errorf("at %s: %v, %v", server.URL(), got, err)
 	}
 }
 
 func TestServerThatCannotBe(t *testing.T) {
-	s := start(t, Options{})
-	if _, err := NewServer(Options{Listen: s.Addr()}); err == nil || !strings.Contains(err.Error(), "listen as an agent") {
+	server := start(t, Options{})
+	if _, err := NewServer(Options{Listen: server.Addr()}); err == nil || !strings.Contains(err.Error(), "listen as an agent") {
 		t.Errorf("an address that is taken: %v", err)
 	}
 	if _, err := NewServer(Options{Protocol: "vonage"}); !errors.Is(err, agent.ErrProtocol) {

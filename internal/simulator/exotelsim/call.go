@@ -41,29 +41,29 @@ func (c Call) Answered() url.Values {
 
 // Passthru is the query of a Passthru applet behind a Connect applet. The call is not over, so its end is the placeholder.
 func (c Call) Passthru() url.Values {
-	q := url.Values{
+	values := url.Values{
 		"CallSid": {c.SID}, "CallFrom": {c.From}, "CallTo": {c.To}, "From": {c.From}, "To": {c.To}, "Direction": {"incoming"},
 		"Created": {c.clock(c.Started)}, "StartTime": {c.clock(c.Started)}, "EndTime": {"1970-01-01 05:30:00"},
 		"CurrentTime": {c.clock(time.Now())}, "CallType": {"completed"}, "DialCallStatus": {"completed"}, "DialCallDuration": {c.seconds()},
 		"flow_id": {"4711"}, "digits": {`"1234"`}, "Legs[0][OnCallDuration]": {c.seconds()},
 	}
 	if c.RecordingURL != "" {
-		q.Set("RecordingUrl", c.RecordingURL)
+		values.Set("RecordingUrl", c.RecordingURL)
 	}
-	return q
+	return values
 }
 
 // StreamEnd is the query of a Passthru applet behind a Stream applet, after the end of the stream. The recording is the stream's.
 func (c Call) StreamEnd() url.Values {
-	q := c.Passthru()
-	q.Del("RecordingUrl")
+	values := c.Passthru()
+	values.Del("RecordingUrl")
 	for name, value := range map[string]string{"StreamSID": "stream-" + c.SID, "Status": "completed", "Duration": c.seconds(),
 		"DisconnectedBy": "user", "StreamUrl": "wss://agent.example.com/media", "RecordingUrl": c.RecordingURL} {
 		if value != "" {
-			q.Set("Stream["+name+"]", value)
+			values.Set("Stream["+name+"]", value)
 		}
 	}
-	return q
+	return values
 }
 
 // Leg is the fields of an event of the legs API, to be sent with LegJSON: the leg was answered.

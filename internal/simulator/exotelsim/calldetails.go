@@ -107,9 +107,9 @@ func (s *Server) serveDetails(w http.ResponseWriter, r *http.Request) {
 	case r.Method != http.MethodGet:
 		restException(w, r, http.StatusMethodNotAllowed, "Use GET")
 	default:
-		q := s.takeDetails(r.URL.Path)
-		if !misbehave(w, r, q) {
-			s.tell(w, r, q, account, strings.TrimSuffix(sid, ".json"))
+		detailQuirks := s.takeDetails(r.URL.Path)
+		if !misbehave(w, r, detailQuirks) {
+			s.tell(w, r, detailQuirks, account, strings.TrimSuffix(sid, ".json"))
 		}
 	}
 }
@@ -173,14 +173,14 @@ func (s *Server) tell(w http.ResponseWriter, r *http.Request, q DetailQuirks, ac
 		s.tellMany(w, r, q, account)
 		return
 	}
-	c, ok := s.call(account, sid)
+	placedCall, ok := s.call(account, sid)
 	if !ok {
 		restException(w, r, http.StatusNotFound, "The requested resource does not exist")
 		return
 	}
-	o := s.record(account, c, q)
+	o := s.record(account, placedCall, q)
 	if r.URL.Query().Get("details") == "true" {
-		o = append(o, member{"Details", c.details(q)})
+		o = append(o, member{"Details", placedCall.details(q)})
 	}
 	respond(w, r, http.StatusOK, object{{"Call", o}})
 }

@@ -21,13 +21,13 @@ const acme = "/v1/Accounts/acme1/Calls"
 var base = time.Date(2026, 3, 1, 4, 30, 0, 0, time.UTC)
 
 func placed(sid string, created time.Time, change ...func(*PlacedCall)) PlacedCall {
-	c := PlacedCall{Call: Call{SID: sid, From: "09876543210", To: "09123456789", Started: created, Ended: created.Add(77 * time.Second),
+	placedCall := PlacedCall{Call: Call{SID: sid, From: "09876543210", To: "09123456789", Started: created, Ended: created.Add(77 * time.Second),
 		RecordingURL: "https://recordings.exotel.com/exotelrecordings/acme1/" + sid + ".mp3"},
 		PhoneNumber: "08044444890", Price: "1.500", ConversationSeconds: 8}
 	for _, f := range change {
-		f(&c)
+		f(&placedCall)
 	}
-	return c
+	return placedCall
 }
 
 // atNoon is a server whose clock stands two hours after base.
@@ -72,10 +72,10 @@ func TestSingle(t *testing.T) {
 		"validity too long":  {placed("c1", base), DetailQuirks{}, acme + "/c1.json?RecordingUrlValidity=61", 400, `..."Status":400`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := start(t, atNoon())
-			r.Place("acme1", tc.call)
-			r.SetAllDetails(tc.quirks)
-			got := r.get(t, tc.path)
+			rig := start(t, atNoon())
+			rig.Place("acme1", tc.call)
+			rig.SetAllDetails(tc.quirks)
+			got := rig.get(t, tc.path)
 			body := strings.TrimSpace(string(got.body))
 			part, isPart := strings.CutPrefix(tc.want, "...")
 			if got.status != tc.wantStatus || !isPart && body != tc.want || isPart && !strings.Contains(body, part) {
@@ -124,24 +124,24 @@ func TestDetailFaults(t *testing.T) {
 		"in its own words":  {DetailQuirks{Status: 403, Message: "not KYC compliant"}, []int{403}, "", `{"RestException":{"Status":403,"Message":"not KYC compliant","Code":403}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := start(t, atNoon())
-			r.Place("acme1", placed("c1", base))
-			r.SetDetails(acme+"/c1.json", tc.quirks)
+			rig := start(t, atNoon())
+			rig.Place("acme1", placed("c1", base))
+			rig.SetDetails(acme+"/c1.json", tc.quirks)
 			var got []int
 			for i := range tc.want {
-				a := r.get(t, acme+"/c1.json")
-				got = append(got, a.status)
-				if i == 0 && (a.header.Get("Retry-After") != tc.wantAfter || tc.wantBody != "" && strings.TrimSpace(string(a.body)) != tc.wantBody) {
-					t.Errorf("Retry-After %q, body %s; want %q, %s", a.header.Get("Retry-After"), a.body, tc.wantAfter, tc.wantBody)
+				answer := rig.get(t, acme+"/c1.json")
+				got = append(got, answer.status)
+				if i == 0 && (answer.header.Get("Retry-After") != tc.wantAfter || tc.wantBody != "" && strings.TrimSpace(string(answer.body)) != tc.wantBody) {
+					t.Errorf("Retry-After %q, body %s; want %q, %s", answer.header.Get("Retry-After"), answer.body, tc.wantAfter, tc.wantBody)
 				}
 			}
 			if d := cmp.Diff(tc.want, got); d != "" {
 				t.Errorf("statuses (-want +got):\n%s", d)
 			}
-			if n := r.Requests(acme + "/c1.json"); n != len(tc.want) {
+			if n := rig.Requests(acme + "/c1.json"); n != len(tc.want) {
 				t.Errorf("%d requests counted, want %d", n, len(tc.want))
 			}
-			if s := r.get(t, acme+".json").status; s != 200 {
+			if s := rig.get(t, acme+".json").status; s != 200 {
 				t.Errorf("another question answered %d", s)
 			}
 		})
@@ -149,24 +149,24 @@ func TestDetailFaults(t *testing.T) {
 }
 
 func TestDetailBodies(t *testing.T) {
-	r := start(t, atNoon())
-	r.SetDetails(acme+".json", DetailQuirks{Truncations: 1})
-	if got := r.get(t, acme+".json"); !errors.Is(got.err, io.ErrUnexpectedEOF) {
+	rig := start(t, atNoon())
+	rig.SetDetails(acme+".json", DetailQuirks{Truncations: 1})
+	if got := rig.get(t, acme+".json"); !errors.Is(got.err, io.ErrUnexpectedEOF) {
 		t.Errorf("%q ended with %v, want it cut", got.body, got.err)
 	}
-	if got := r.get(t, acme+".json"); got.err != nil || !json.Valid(got.body) {
+	if got := rig.get(t, acme+".json"); got.err != nil || !json.Valid(got.body) {
 		t.Errorf("%q ended with %v, want it whole", got.body, got.err)
 	}
-	r.SetDetails(acme+".json", DetailQuirks{HTML: true})
-	if got := r.get(t, acme+".json"); got.status != 200 || got.header.Get("Content-Type") != "text/html" {
+	rig.SetDetails(acme+".json", DetailQuirks{HTML: true})
+	if got := rig.get(t, acme+".json"); got.status != 200 || got.header.Get("Content-Type") != "text/html" {
 		t.Errorf("%d %s, want a page", got.status, got.header.Get("Content-Type"))
 	}
-	r.SetDetails(acme+".json", DetailQuirks{Delay: 200 * time.Millisecond})
+	rig.SetDetails(acme+".json", DetailQuirks{Delay: 200 * time.Millisecond})
 	begun := time.Now()
-	if got := r.get(t, acme+".json"); got.status != 200 || time.Since(begun) < 200*time.Millisecond {
+	if got := rig.get(t, acme+".json"); got.status != 200 || time.Since(begun) < 200*time.Millisecond {
 		t.Errorf("%d after %s, want 200 after 200 ms", got.status, time.Since(begun))
 	}
-	if got := r.get(t, acme+".json", method(http.MethodPost)); got.status != 405 {
+	if got := rig.get(t, acme+".json", method(http.MethodPost)); got.status != 405 {
 		t.Errorf("POST answered %d", got.status)
 	}
 }
@@ -199,8 +199,8 @@ func (r rig) list(t *testing.T, path string) (sids []string, l listed) {
 
 // TestFilters asks about five calls: c1 to c4 a minute apart, and old, 40 days before.
 func TestFilters(t *testing.T) {
-	r := start(t, atNoon())
-	r.Place("acme1",
+	rig := start(t, atNoon())
+	rig.Place("acme1",
 		placed("old", base.AddDate(0, 0, -40)),
 		placed("c1", base),
 		placed("c2", base.Add(time.Minute+500*time.Millisecond), func(c *PlacedCall) { c.Status, c.Price, c.Ended = "no-answer", "", time.Time{} }),
@@ -253,13 +253,13 @@ func TestFilters(t *testing.T) {
 		"validity":         {url.Values{"RecordingUrlValidity": {"4"}}, bad},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, _ := r.list(t, acme+".json?"+tc.query.Encode())
+			got, _ := rig.list(t, acme+".json?"+tc.query.Encode())
 			if d := cmp.Diff(tc.want, got); d != "" {
 				t.Errorf("calls (-want +got):\n%s", d)
 			}
 		})
 	}
-	if got, _ := r.list(t, acme+".json?DateCreated=gte:2026-03-01%2010:01:00;lte:2026-03-01%2010:02:00"); got[0] != "400" {
+	if got, _ := rig.list(t, acme+".json?DateCreated=gte:2026-03-01%2010:01:00;lte:2026-03-01%2010:02:00"); got[0] != "400" {
 		t.Errorf("a bare semicolon is answered with %v", got)
 	}
 }
@@ -275,29 +275,29 @@ func TestPages(t *testing.T) {
 		"oldest first": {"asc", [][]string{{"c1", "c2", "c3"}, {"c4", "c5", "c6"}, {"c7", "c8"}}, [][]string{{"c4", "c5", "c6"}, {"c1", "c2", "c3"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := start(t, atNoon())
+			rig := start(t, atNoon())
 			for i := range 7 { // two of each second
-				r.Place("acme1", placed(fmt.Sprint("c", i+1), base.Add(time.Duration(i/2)*time.Second)))
+				rig.Place("acme1", placed(fmt.Sprint("c", i+1), base.Add(time.Duration(i/2)*time.Second)))
 			}
 			var there, again [][]string
 			first := acme + ".json?PageSize=3&SortBy=DateCreated:" + tc.order
 			next, prev := first, ""
 			for next != "" {
-				sids, l := r.list(t, next)
+				sids, listed := rig.list(t, next)
 				there = append(there, sids)
-				r.Place("acme1", placed("c8", base.Add(time.Minute)))
-				if l.Metadata.PageSize != 3 || l.Metadata.Total < 7 {
-					t.Errorf("metadata %+v", l.Metadata)
+				rig.Place("acme1", placed("c8", base.Add(time.Minute)))
+				if listed.Metadata.PageSize != 3 || listed.Metadata.Total < 7 {
+					t.Errorf("metadata %+v", listed.Metadata)
 				}
-				if fromFirst, _ := r.list(t, l.Metadata.FirstPageUri); len(fromFirst) != 3 {
+				if fromFirst, _ := rig.list(t, listed.Metadata.FirstPageUri); len(fromFirst) != 3 {
 					t.Errorf("the first page is %v", fromFirst)
 				}
-				next, prev = *l.Metadata.NextPageUri, l.Metadata.PrevPageUri
+				next, prev = *listed.Metadata.NextPageUri, listed.Metadata.PrevPageUri
 			}
 			for prev != "" {
-				sids, l := r.list(t, prev)
+				sids, listed := rig.list(t, prev)
 				again = append(again, sids)
-				prev = l.Metadata.PrevPageUri
+				prev = listed.Metadata.PrevPageUri
 			}
 			if d := cmp.Diff([][][]string{tc.wantThere, tc.wantAgain}, [][][]string{there, again}); d != "" {
 				t.Errorf("pages there and back (-want +got):\n%s", d)
@@ -321,15 +321,15 @@ func TestPageQuirks(t *testing.T) {
 		"always this page": {DetailQuirks{SamePage: true}, 1, path},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := start(t, atNoon())
+			rig := start(t, atNoon())
 			for i := range tc.calls {
-				r.Place("acme1", placed(fmt.Sprint("c", i+1), base.Add(time.Duration(i)*time.Second)))
+				rig.Place("acme1", placed(fmt.Sprint("c", i+1), base.Add(time.Duration(i)*time.Second)))
 			}
-			r.SetAllDetails(tc.quirks)
-			_, l := r.list(t, path)
+			rig.SetAllDetails(tc.quirks)
+			_, listed := rig.list(t, path)
 			got := "null"
-			if l.Metadata.NextPageUri != nil {
-				got = *l.Metadata.NextPageUri
+			if listed.Metadata.NextPageUri != nil {
+				got = *listed.Metadata.NextPageUri
 			}
 			if got != tc.want {
 				t.Errorf("next page %s, want %s", got, tc.want)
@@ -339,9 +339,9 @@ func TestPageQuirks(t *testing.T) {
 }
 
 func TestListingInXML(t *testing.T) {
-	r := start(t, atNoon())
-	r.Place("acme1", placed("c1", base), placed("c2", base))
-	got := r.get(t, acme+"?PageSize=1")
+	rig := start(t, atNoon())
+	rig.Place("acme1", placed("c1", base), placed("c2", base))
+	got := rig.get(t, acme+"?PageSize=1")
 	checkFormat(t, acme, got)
 	var x struct {
 		Next string   `xml:"Metadata>NextPageUri"`
@@ -354,11 +354,11 @@ func TestListingInXML(t *testing.T) {
 
 func TestZoneAndDefaults(t *testing.T) {
 	singapore := time.FixedZone("SGT", 8*3600)
-	r := start(t, Options{Zone: singapore})
+	rig := start(t, Options{Zone: singapore})
 	started := time.Now().Add(-time.Hour)
-	r.Place("acme1", PlacedCall{Call: Call{SID: "c1", Started: started}})
+	rig.Place("acme1", PlacedCall{Call: Call{SID: "c1", Started: started}})
 	var got struct{ Call map[string]any }
-	if err := json.Unmarshal(r.get(t, acme+"/c1.json").body, &got); err != nil {
+	if err := json.Unmarshal(rig.get(t, acme+"/c1.json").body, &got); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]any{"DateCreated": started.In(singapore).Format(wallClock), "Status": "completed", "Direction": "outbound-api", "EndTime": nil}
@@ -367,7 +367,7 @@ func TestZoneAndDefaults(t *testing.T) {
 			t.Errorf("%s is %v, want %v", k, got.Call[k], v)
 		}
 	}
-	if sids, _ := r.list(t, acme+".json"); len(sids) != 1 {
+	if sids, _ := rig.list(t, acme+".json"); len(sids) != 1 {
 		t.Errorf("listed %v", sids)
 	}
 }

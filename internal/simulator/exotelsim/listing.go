@@ -36,13 +36,13 @@ func (s *Server) tellMany(w http.ResponseWriter, r *http.Request, quirks DetailQ
 		restException(w, r, http.StatusBadRequest, "the query is not escaped")
 		return
 	}
-	q, err := s.question(values)
+	question, err := s.question(values)
 	if err != nil {
 		restException(w, r, http.StatusBadRequest, err.Error())
 		return
 	}
-	matching := s.matching(account, q)
-	start, end, err := q.bounds(matching)
+	matching := s.matching(account, question)
+	start, end, err := question.bounds(matching)
 	if err != nil {
 		restException(w, r, http.StatusBadRequest, err.Error())
 		return
@@ -51,8 +51,8 @@ func (s *Server) tellMany(w http.ResponseWriter, r *http.Request, quirks DetailQ
 	for _, c := range matching[start:end] {
 		records = append(records, s.record(account, c, quirks))
 	}
-	metadata := object{{"Total", number(strconv.Itoa(len(matching)))}, {"PageSize", number(strconv.Itoa(q.size))}}
-	metadata = append(metadata, pages(r, q, quirks, shown{matching, start, end})...)
+	metadata := object{{"Total", number(strconv.Itoa(len(matching)))}, {"PageSize", number(strconv.Itoa(question.size))}}
+	metadata = append(metadata, pages(r, question, quirks, shown{matching, start, end})...)
 	respond(w, r, http.StatusOK, object{{"Metadata", metadata}, {"Calls", list{item: "Call", objects: records}}})
 }
 
@@ -90,17 +90,17 @@ func pages(r *http.Request, q question, quirks DetailQuirks, s shown) object {
 
 // page is the address of the page after or before a call; of the first one without.
 func (q question) page(path, cursor, sid string) string {
-	v := url.Values{}
+	values := url.Values{}
 	for k := range q.values {
 		if k != "After" && k != "Before" {
-			v.Set(k, q.values.Get(k))
+			values.Set(k, q.values.Get(k))
 		}
 	}
-	v.Set("PageSize", strconv.Itoa(q.size))
+	values.Set("PageSize", strconv.Itoa(q.size))
 	if cursor != "" {
-		v.Set(cursor, base64.RawURLEncoding.EncodeToString([]byte(sid)))
+		values.Set(cursor, base64.RawURLEncoding.EncodeToString([]byte(sid)))
 	}
-	return path + "?" + v.Encode()
+	return path + "?" + values.Encode()
 }
 
 // bounds of the page within the calls: at most its size, after or before the cursor's call.

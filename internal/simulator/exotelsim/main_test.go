@@ -20,16 +20,16 @@ type rig struct {
 
 func start(t *testing.T, o Options) rig {
 	t.Helper()
-	s, err := NewServer(o)
+	server, err := NewServer(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
 	t.Cleanup(func() {
-		s.Close()
+		server.Close()
 		transport.CloseIdleConnections()
 	})
-	return rig{s, &http.Client{Transport: transport, Timeout: 10 * time.Second}}
+	return rig{server, &http.Client{Transport: transport, Timeout: 10 * time.Second}}
 }
 
 // answer is what a test looks at. err is the body's.

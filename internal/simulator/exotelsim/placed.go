@@ -68,8 +68,8 @@ func (s *Server) Place(account string, calls ...PlacedCall) {
 func (s *Server) call(account, sid string) (PlacedCall, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, ok := s.placed[account][sid]
-	return c, ok
+	placedCall, ok := s.placed[account][sid]
+	return placedCall, ok
 }
 
 // ended lists an account's calls that are over, oldest first; those of the same second by id.

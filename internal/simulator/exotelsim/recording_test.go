@@ -42,14 +42,14 @@ func TestAuthorisation(t *testing.T) {
 		"no Basic":          {Options{Key: "k", Token: "t"}, []func(*http.Request){with("Authorization", "Bearer k:t")}, 401, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := start(t, tc.o)
+			rig := start(t, tc.o)
 			for _, path := range []string{sized, "/v1/Accounts/acme1/Calls.json"} {
-				got := r.get(t, path, tc.request...)
+				got := rig.get(t, path, tc.request...)
 				if got.status != tc.wantStatus || (got.header.Get("WWW-Authenticate") != "") != tc.wantChallenged {
 					t.Errorf("%s: %d with challenge %q, want %d, %v", path, got.status, got.header.Get("WWW-Authenticate"), tc.wantStatus, tc.wantChallenged)
 				}
 			}
-			if n := r.Requests(recording); (n == 1) != (tc.wantStatus == 200) {
+			if n := rig.Requests(recording); (n == 1) != (tc.wantStatus == 200) {
 				t.Errorf("%d requests counted", n)
 			}
 		})
@@ -71,23 +71,23 @@ func TestStatuses(t *testing.T) {
 		"refused, whatever is left": {Quirks{Status: 401, TooMany: 1}, []int{401, 401}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := start(t, Options{})
-			r.Set(recording, tc.quirks)
+			rig := start(t, Options{})
+			rig.Set(recording, tc.quirks)
 			var got []int
 			for range tc.want {
-				a := r.get(t, sized)
-				got = append(got, a.status)
-				if wantAfter := a.status == 429; (a.header.Get("Retry-After") == "1") != wantAfter {
-					t.Errorf("%d with Retry-After %q", a.status, a.header.Get("Retry-After"))
+				answer := rig.get(t, sized)
+				got = append(got, answer.status)
+				if wantAfter := answer.status == 429; (answer.header.Get("Retry-After") == "1") != wantAfter {
+					t.Errorf("%d with Retry-After %q", answer.status, answer.header.Get("Retry-After"))
 				}
-				if a.status == 200 && !bytes.Equal(a.body, audio1000()) {
+				if answer.status == 200 && !bytes.Equal(answer.body, audio1000()) {
 					t.Errorf("the recording has other bytes")
 				}
 			}
 			if d := cmp.Diff(tc.want, got); d != "" {
 				t.Errorf("statuses (-want +got):\n%s", d)
 			}
-			if n := r.Requests(recording); n != len(tc.want) {
+			if n := rig.Requests(recording); n != len(tc.want) {
 				t.Errorf("%d requests counted, want %d", n, len(tc.want))
 			}
 		})
@@ -115,9 +115,9 @@ func TestRange(t *testing.T) {
 		"ranges not supported": {Quirks{NoRange: true}, []func(*http.Request){with("Range", "bytes=400-")}, 200, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := start(t, Options{})
-			r.Set(recording, tc.quirks)
-			got := r.get(t, sized, tc.request...)
+			rig := start(t, Options{})
+			rig.Set(recording, tc.quirks)
+			got := rig.get(t, sized, tc.request...)
 			if got.status != tc.wantStatus || got.header.Get("Content-Range") != tc.wantRange {
 				t.Errorf("%d %q, want %d %q", got.status, got.header.Get("Content-Range"), tc.wantStatus, tc.wantRange)
 			}
@@ -140,9 +140,9 @@ func TestTags(t *testing.T) {
 		"changing": {Quirks{ChangeETag: true}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := start(t, Options{})
-			r.SetAll(tc.quirks)
-			a, b := r.get(t, sized).header.Get("ETag"), r.get(t, sized).header.Get("ETag")
+			rig := start(t, Options{})
+			rig.SetAll(tc.quirks)
+			a, b := rig.get(t, sized).header.Get("ETag"), rig.get(t, sized).header.Get("ETag")
 			if a == "" || (a == b) != tc.wantSame {
 				t.Errorf("tags %s and %s", a, b)
 			}
@@ -151,11 +151,11 @@ func TestTags(t *testing.T) {
 }
 
 func TestNoLength(t *testing.T) {
-	r := start(t, Options{})
-	r.Set(recording, Quirks{NoLength: true})
+	rig := start(t, Options{})
+	rig.Set(recording, Quirks{NoLength: true})
 	// What fits net/http's buffer gets a length anyway, as it does from Exotel's own server.
 	const size = 100_000
-	got := r.get(t, recording+"?size=100000")
+	got := rig.get(t, recording+"?size=100000")
 	if got.status != 200 || got.length != -1 || len(got.body) != size || got.err != nil {
 		t.Errorf("%d, announced %d, %d bytes, %v: want a chunked body", got.status, got.length, len(got.body), got.err)
 	}
@@ -166,10 +166,10 @@ func TestTruncation(t *testing.T) {
 		noLength bool
 	}{"with a length": {false}, "chunked": {true}} {
 		t.Run(name, func(t *testing.T) {
-			r := start(t, Options{})
-			r.Set(recording, Quirks{TruncateAt: 300, Truncations: 2, NoLength: tc.noLength})
+			rig := start(t, Options{})
+			rig.Set(recording, Quirks{TruncateAt: 300, Truncations: 2, NoLength: tc.noLength})
 			for i, want := range []int{300, 300, 1000} {
-				got := r.get(t, sized)
+				got := rig.get(t, sized)
 				if !bytes.Equal(got.body, audio1000()[:want]) {
 					t.Errorf("answer %d: %d bytes, want the first %d", i, len(got.body), want)
 				}
@@ -177,7 +177,7 @@ func TestTruncation(t *testing.T) {
 					t.Errorf("answer %d: ended with %v", i, got.err)
 				}
 			}
-			if n := r.BytesServed(); n != 1600 {
+			if n := rig.BytesServed(); n != 1600 {
 				t.Errorf("%d bytes counted, want 1600", n)
 			}
 		})
@@ -185,19 +185,19 @@ func TestTruncation(t *testing.T) {
 }
 
 func TestSlow(t *testing.T) {
-	r := start(t, Options{})
-	r.Set(recording, Quirks{BytesPerSecond: 2500})
+	rig := start(t, Options{})
+	rig.Set(recording, Quirks{BytesPerSecond: 2500})
 	begun := time.Now()
-	got := r.get(t, sized)
+	got := rig.get(t, sized)
 	if took := time.Since(begun); took < 250*time.Millisecond || !bytes.Equal(got.body, audio1000()) {
 		t.Errorf("%d bytes in %s: want 1000 in 300 ms or more", len(got.body), took)
 	}
 }
 
 func TestHTML(t *testing.T) {
-	r := start(t, Options{})
-	r.Set(recording, Quirks{HTML: true})
-	got := r.get(t, sized)
+	rig := start(t, Options{})
+	rig.Set(recording, Quirks{HTML: true})
+	got := rig.get(t, sized)
 	if got.status != 200 || got.header.Get("Content-Type") != "text/html" || !strings.HasPrefix(string(got.body), "<html>") {
 		t.Errorf("%d %s %.20q, want a page", got.status, got.header.Get("Content-Type"), got.body)
 	}
@@ -211,13 +211,13 @@ func TestHead(t *testing.T) {
 }
 
 func TestQuirksOfOneAndOfAll(t *testing.T) {
-	r := start(t, Options{})
-	r.SetAll(Quirks{Status: 503})
-	r.Set(recording, Quirks{})
-	if got := r.get(t, sized).status; got != 200 {
+	rig := start(t, Options{})
+	rig.SetAll(Quirks{Status: 503})
+	rig.Set(recording, Quirks{})
+	if got := rig.get(t, sized).status; got != 200 {
 		t.Errorf("a recording with quirks of its own answered %d", got)
 	}
-	if got := r.get(t, "/exotelrecordings/acme1/c2.mp3").status; got != 503 {
+	if got := rig.get(t, "/exotelrecordings/acme1/c2.mp3").status; got != 503 {
 		t.Errorf("another answered %d", got)
 	}
 }
@@ -278,8 +278,8 @@ func TestAudio(t *testing.T) {
 }
 
 func TestAddressInUse(t *testing.T) {
-	r := start(t, Options{})
-	if s, err := NewServer(Options{Listen: r.Addr()}); err == nil || !strings.Contains(err.Error(), "listen as Exotel") {
-		t.Errorf("a second server on %s: %v, %v", r.Addr(), s, err)
+	rig := start(t, Options{})
+	if server, err := NewServer(Options{Listen: rig.Addr()}); err == nil || !strings.Contains(err.Error(), "listen as Exotel") {
+		t.Errorf("a second server on %s: %v, %v", rig.Addr(), server, err)
 	}
 }

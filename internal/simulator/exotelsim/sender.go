@@ -98,7 +98,7 @@ func patience(how Spelling) time.Duration {
 }
 
 func (s Sender) request(ctx context.Context, to string, fields url.Values, how Spelling) (*http.Request, error) {
-	req, m, err := spell(ctx, to, fields, how)
+	req, message, err := spell(ctx, to, fields, how)
 	if err != nil {
 		return nil, err
 	}
@@ -107,38 +107,38 @@ func (s Sender) request(ctx context.Context, to string, fields url.Values, how S
 		proofs = []Proof{Signature{Secret: s.Secret}.Proof()}
 	}
 	for _, prove := range proofs {
-		prove(req, m)
+		prove(req, message)
 	}
 	return req, nil
 }
 
 func spell(ctx context.Context, to string, fields url.Values, how Spelling) (*http.Request, Message, error) {
-	m := Message{Fields: fields, How: how}
+	message := Message{Fields: fields, How: how}
 	if how == Query {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, to, nil)
 		if err != nil {
-			return nil, m, err
+			return nil, message, err
 		}
 		if req.URL.RawQuery != "" {
 			req.URL.RawQuery += "&"
 		}
 		req.URL.RawQuery += fields.Encode()
-		return req, m, nil
+		return req, message, nil
 	}
 	var contentType string
 	var err error
-	if m.Body, contentType, err = Encode(fields, how); err != nil {
-		return nil, m, err
+	if message.Body, contentType, err = Encode(fields, how); err != nil {
+		return nil, message, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(m.Body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(message.Body))
 	if err != nil {
-		return nil, m, err
+		return nil, message, err
 	}
 	req.Header.Set("Content-Type", contentType)
 	if how == LegJSON {
 		req.Header.Set("X-Exotel-Event-Sid", fields.Get("event_sid"))
 	}
-	return req, m, nil
+	return req, message, nil
 }
 
 // Encode spells fields as a body.
@@ -146,14 +146,14 @@ func Encode(fields url.Values, how Spelling) (body []byte, contentType string, e
 	switch how {
 	case Multipart:
 		var b bytes.Buffer
-		w := multipart.NewWriter(&b)
+		writer := multipart.NewWriter(&b)
 		for _, k := range slices.Sorted(maps.Keys(fields)) { // a retry repeats what was sent
-			if err := w.WriteField(k, fields.Get(k)); err != nil {
+			if err := writer.WriteField(k, fields.Get(k)); err != nil {
 				return nil, "", err
 			}
 		}
-		err = w.Close()
-		return b.Bytes(), w.FormDataContentType(), err
+		err = writer.Close()
+		return b.Bytes(), writer.FormDataContentType(), err
 	case JSON:
 		flat := map[string]string{}
 		for k := range fields {

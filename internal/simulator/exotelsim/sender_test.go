@@ -31,15 +31,15 @@ func receiver(t *testing.T, statuses ...int) (address string, got func() []deliv
 		mu   sync.Mutex
 		list []delivery
 	)
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		mu.Lock()
 		defer mu.Unlock()
 		list = append(list, delivery{r.Method, r.Header.Get("Content-Type"), r.URL.RawQuery, r.Header.Get("X-Exotel-Signature"), string(body)})
 		w.WriteHeader(statuses[min(len(list), len(statuses))-1])
 	}))
-	t.Cleanup(s.Close)
-	return s.URL + "/hook", func() []delivery {
+	t.Cleanup(server.Close)
+	return server.URL + "/hook", func() []delivery {
 		mu.Lock()
 		defer mu.Unlock()
 		return slices.Clone(list)
@@ -56,8 +56,8 @@ func client(t *testing.T) *http.Client {
 // fieldsOf reads a delivery with the standard library's parsers, not with what Caly has.
 func fieldsOf(t *testing.T, d delivery) map[string]string {
 	t.Helper()
-	r := httptest.NewRequest(d.method, "/hook?"+d.query, strings.NewReader(d.body))
-	r.Header.Set("Content-Type", d.contentType)
+	req := httptest.NewRequest(d.method, "/hook?"+d.query, strings.NewReader(d.body))
+	req.Header.Set("Content-Type", d.contentType)
 	fields := map[string]string{}
 	media, _, _ := mime.ParseMediaType(d.contentType)
 	switch media {
@@ -67,16 +67,16 @@ func fieldsOf(t *testing.T, d delivery) map[string]string {
 		}
 		return fields
 	case "multipart/form-data":
-		if err := r.ParseMultipartForm(1 << 20); err != nil {
+		if err := req.ParseMultipartForm(1 << 20); err != nil {
 			t.Fatal(err)
 		}
 	default:
-		if err := r.ParseForm(); err != nil {
+		if err := req.ParseForm(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for k := range r.Form {
-		fields[k] = r.Form.Get(k)
+	for k := range req.Form {
+		fields[k] = req.Form.Get(k)
 	}
 	return fields
 }
@@ -109,22 +109,22 @@ func TestSpellings(t *testing.T) {
 			if code != 200 || attempts != 1 || err != nil {
 				t.Fatalf("%d after %d attempts: %v", code, attempts, err)
 			}
-			d := got()[0]
-			media, _, _ := mime.ParseMediaType(d.contentType)
-			if d.method != tc.wantMethod || media != tc.wantMedia || d.query != tc.wantQuery {
-				t.Errorf("%s %s ?%s, want %s %s ?%s", d.method, media, d.query, tc.wantMethod, tc.wantMedia, tc.wantQuery)
+			delivery := got()[0]
+			media, _, _ := mime.ParseMediaType(delivery.contentType)
+			if delivery.method != tc.wantMethod || media != tc.wantMedia || delivery.query != tc.wantQuery {
+				t.Errorf("%s %s ?%s, want %s %s ?%s", delivery.method, media, delivery.query, tc.wantMethod, tc.wantMedia, tc.wantQuery)
 			}
-			if tc.wantSignature != "" && (d.body != tc.wantBody || d.signature != tc.wantSignature) {
-				t.Errorf("body %s signed %s, want %s signed %s", d.body, d.signature, tc.wantBody, tc.wantSignature)
+			if tc.wantSignature != "" && (delivery.body != tc.wantBody || delivery.signature != tc.wantSignature) {
+				t.Errorf("body %s signed %s, want %s signed %s", delivery.body, delivery.signature, tc.wantBody, tc.wantSignature)
 			}
-			if want := hmacSHA1("s3cret", d.body+d.query); d.signature != want {
-				t.Errorf("signature %s, want %s", d.signature, want)
+			if want := hmacSHA1("s3cret", delivery.body+delivery.query); delivery.signature != want {
+				t.Errorf("signature %s, want %s", delivery.signature, want)
 			}
 			want := map[string]string{}
 			for k := range tc.fields {
 				want[k] = tc.fields.Get(k)
 			}
-			if diff := cmp.Diff(want, fieldsOf(t, d)); diff != "" {
+			if diff := cmp.Diff(want, fieldsOf(t, delivery)); diff != "" {
 				t.Errorf("fields (-want +got):\n%s", diff)
 			}
 		})
@@ -133,8 +133,8 @@ func TestSpellings(t *testing.T) {
 
 func TestCallFields(t *testing.T) {
 	started := time.Date(2026, 1, 15, 20, 0, 0, 0, time.UTC)
-	c := Call{SID: "c1", From: "0987", To: "0912", RecordingURL: "https://h/c1.mp3", Started: started, Ended: started.Add(61 * time.Second)}
-	got := c.Terminal()
+	call := Call{SID: "c1", From: "0987", To: "0912", RecordingURL: "https://h/c1.mp3", Started: started, Ended: started.Add(61 * time.Second)}
+	got := call.Terminal()
 	if _, err := time.Parse(wallClock, got.Get("DateUpdated")); err != nil {
 		t.Errorf("DateUpdated: %v", err)
 	}
@@ -146,7 +146,7 @@ func TestCallFields(t *testing.T) {
 	}, got); d != "" {
 		t.Errorf("terminal (-want +got):\n%s", d)
 	}
-	if d := cmp.Diff(url.Values{"CallSid": {"c1"}, "EventType": {"answered"}, "Status": {"in-progress"}, "From": {"0987"}, "To": {"0912"}}, c.Answered()); d != "" {
+	if d := cmp.Diff(url.Values{"CallSid": {"c1"}, "EventType": {"answered"}, "Status": {"in-progress"}, "From": {"0987"}, "To": {"0912"}}, call.Answered()); d != "" {
 		t.Errorf("answered (-want +got):\n%s", d)
 	}
 }

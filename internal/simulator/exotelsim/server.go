@@ -97,11 +97,11 @@ func NewServer(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen as Exotel: %w", err)
 	}
-	s := &Server{o: o, listener: l, quirks: map[string]*Quirks{}, seen: map[string]int{},
+	server := &Server{o: o, listener: l, quirks: map[string]*Quirks{}, seen: map[string]int{},
 		detailQuirks: map[string]*DetailQuirks{}, placed: map[string]map[string]PlacedCall{}}
-	s.http = &http.Server{Handler: s, ReadHeaderTimeout: 5 * time.Second}
-	go func() { _ = s.http.Serve(l) }()
-	return s, nil
+	server.http = &http.Server{Handler: server, ReadHeaderTimeout: 5 * time.Second}
+	go func() { _ = server.http.Serve(l) }()
+	return server, nil
 }
 
 // Close ends the server and its connections.
@@ -161,20 +161,20 @@ func (s *Server) serveRecording(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "", http.StatusUnauthorized)
 		return
 	}
-	q := s.take(r.URL.Path)
+	quirks := s.take(r.URL.Path)
 	switch {
-	case q.Status != 0:
-		http.Error(w, "", q.Status)
-	case q.NotReady > 0:
+	case quirks.Status != 0:
+		http.Error(w, "", quirks.Status)
+	case quirks.NotReady > 0:
 		http.NotFound(w, r)
-	case q.TooMany > 0:
+	case quirks.TooMany > 0:
 		w.Header().Set("Retry-After", "1")
 		http.Error(w, "", http.StatusTooManyRequests)
-	case q.HTML:
+	case quirks.HTML:
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = io.WriteString(w, "<html>one moment</html>")
 	default:
-		s.serve(w, r, q)
+		s.serve(w, r, quirks)
 	}
 }
 
@@ -286,7 +286,7 @@ func rangeStart(r *http.Request, tag string) (int64, bool) {
 
 // SHA256 of the recording with that path and size, in hex.
 func SHA256(path string, size int64) string {
-	h := sha256.New()
-	_, _ = io.Copy(h, io.NewSectionReader(Audio(path), 0, size)) // neither fails
-	return hex.EncodeToString(h.Sum(nil))
+	hash := sha256.New()
+	_, _ = io.Copy(hash, io.NewSectionReader(Audio(path), 0, size)) // neither fails
+	return hex.EncodeToString(hash.Sum(nil))
 }

@@ -29,32 +29,32 @@ var buffers sync.Pool
 
 // dial opens the stream's socket, and tells at which address.
 func (s Stream) dial(ctx context.Context) (*websocket.Conn, *url.URL, error) {
-	u, err := url.Parse(s.URL)
+	address, err := url.Parse(s.URL)
 	if err != nil {
 		return nil, nil, errors.New("the stream's URL is no URL") // without the URL, which may carry a password
 	}
-	if u.Scheme == "http" || u.Scheme == "https" {
-		if u, err = s.ask(ctx, u); err != nil {
+	if address.Scheme == "http" || address.Scheme == "https" {
+		if address, err = s.ask(ctx, address); err != nil {
 			return nil, nil, err
 		}
 	}
-	if u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" {
+	if address.Scheme != "ws" && address.Scheme != "wss" || address.Host == "" {
 		return nil, nil, errors.New("the stream's URL must begin with ws://, wss://, http:// or https:// and name a host")
 	}
-	s.askForRate(u)
-	conn, err := s.handshake(ctx, *u)
+	s.askForRate(address)
+	conn, err := s.handshake(ctx, *address)
 	if err != nil && ctx.Err() == nil {
-		conn, err = s.handshake(ctx, *u)
+		conn, err = s.handshake(ctx, *address)
 	}
-	return conn, u, err
+	return conn, address, err
 }
 
 // askForRate adds the sample rate to the query, where it is not the default and not there.
 func (s Stream) askForRate(u *url.URL) {
-	q := u.Query()
-	if s.Rate != 8000 && !q.Has("sample-rate") {
-		q.Set("sample-rate", strconv.Itoa(s.Rate))
-		u.RawQuery = q.Encode()
+	values := u.Query()
+	if s.Rate != 8000 && !values.Has("sample-rate") {
+		values.Set("sample-rate", strconv.Itoa(s.Rate))
+		u.RawQuery = values.Encode()
 	}
 }
 
@@ -104,11 +104,11 @@ func withoutURL(err error) error {
 
 // beforeStream is the query that a dynamic endpoint is asked with: a Passthru's, without what a call has only later.
 func (c Call) beforeStream() url.Values {
-	q := url.Values{}
+	values := url.Values{}
 	for _, name := range []string{"CallSid", "CallFrom", "CallTo", "From", "To", "Direction", "Created", "CurrentTime", "flow_id"} {
-		q[name] = c.Passthru()[name]
+		values[name] = c.Passthru()[name]
 	}
-	return q
+	return values
 }
 
 // handshake opens the socket as a Go program with gorilla's client does, which is what Exotel looks like.
@@ -116,13 +116,13 @@ func (s Stream) handshake(ctx context.Context, u url.URL) (*websocket.Conn, erro
 	header := http.Header{"User-Agent": {"Go-http-client/1.1"}}
 	if u.User != nil {
 		password, _ := u.User.Password()
-		r := http.Request{Header: header}
-		r.SetBasicAuth(u.User.Username(), password)
+		request := http.Request{Header: header}
+		request.SetBasicAuth(u.User.Username(), password)
 		u.User = nil
 	}
-	d := websocket.Dialer{HandshakeTimeout: handshakeLimit, TLSClientConfig: s.TLS, ReadBufferSize: 4 << 10, WriteBufferSize: 8 << 10,
+	dialer := websocket.Dialer{HandshakeTimeout: handshakeLimit, TLSClientConfig: s.TLS, ReadBufferSize: 4 << 10, WriteBufferSize: 8 << 10,
 		WriteBufferPool: &buffers, NetDialContext: (&net.Dialer{Control: s.shrink}).DialContext}
-	conn, resp, err := d.DialContext(ctx, u.String(), header)
+	conn, resp, err := dialer.DialContext(ctx, u.String(), header)
 	if resp != nil {
 		_ = resp.Body.Close() // of a refusal it is a copy; of a success there is none
 	}

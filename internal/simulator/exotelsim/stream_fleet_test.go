@@ -16,7 +16,7 @@ import (
 
 // TestStreamsBesideEachOther share their audio and nothing else: each gets back its own.
 func TestStreamsBesideEachOther(t *testing.T) {
-	a := newAgent(t, agentsim.Options{})
+	server := newAgent(t, agentsim.Options{})
 	audio := Noise(2000)
 	var group sync.WaitGroup
 	reports, errs := make([]Report, 100), make([]error, 100)
@@ -24,7 +24,7 @@ func TestStreamsBesideEachOther(t *testing.T) {
 		group.Add(1)
 		go func() {
 			defer group.Done()
-			reports[i], errs[i] = Stream{URL: a.URL(), Audio: audio, Expect: audio, Duration: 200 * ms, Linger: 20 * time.Second}.Run(t.Context())
+			reports[i], errs[i] = Stream{URL: server.URL(), Audio: audio, Expect: audio, Duration: 200 * ms, Linger: 20 * time.Second}.Run(t.Context())
 		}()
 	}
 	group.Wait()
@@ -35,8 +35,8 @@ func TestStreamsBesideEachOther(t *testing.T) {
 		}
 		sids[r.CallSID], sids[r.StreamSID] = true, true
 	}
-	if len(sids) != 200 || a.Started() != 100 {
-		t.Errorf("%d ids in %d calls of 100", len(sids), a.Started())
+	if len(sids) != 200 || server.Started() != 100 {
+		t.Errorf("%d ids in %d calls of 100", len(sids), server.Started())
 	}
 }
 
@@ -44,21 +44,21 @@ func TestStreamsBesideEachOther(t *testing.T) {
 func TestStreamOverTLS(t *testing.T) {
 	helper := httptest.NewTLSServer(nil) // for its certificate
 	defer helper.Close()
-	a := newAgent(t, agentsim.Options{TLS: &tls.Config{Certificates: helper.TLS.Certificates}})
+	server := newAgent(t, agentsim.Options{TLS: &tls.Config{Certificates: helper.TLS.Certificates}})
 	pool := x509.NewCertPool()
 	pool.AddCert(helper.Certificate())
-	s := short
-	s.URL = a.URL()
-	if _, err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "certificate") {
+	stream := short
+	stream.URL = server.URL()
+	if _, err := stream.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("an unknown certificate: %v", err)
 	}
-	s.TLS, s.Expect, s.Linger = &tls.Config{RootCAs: pool}, s.Audio, 10*time.Second
-	if r := run(t, s); !r.Echo.Whole() || r.Echo.Equal != len(s.Audio) {
-		t.Errorf("%+v", r)
+	stream.TLS, stream.Expect, stream.Linger = &tls.Config{RootCAs: pool}, stream.Audio, 10*time.Second
+	if report := run(t, stream); !report.Echo.Whole() || report.Echo.Equal != len(stream.Audio) {
+		t.Errorf("%+v", report)
 	}
-	s.Quirks.DropAfter = 1 // under TLS, too, without its goodbye
-	if r := run(t, s); r.Code != websocket.CloseAbnormalClosure {
-		t.Errorf("%+v", r)
+	stream.Quirks.DropAfter = 1 // under TLS, too, without its goodbye
+	if report := run(t, stream); report.Code != websocket.CloseAbnormalClosure {
+		t.Errorf("%+v", report)
 	}
 }
 
@@ -74,11 +74,11 @@ func TestStreamLingersNoLongerThanItMust(t *testing.T) {
 		"nothing is":  {agentsim.Options{Silent: true}, 300 * ms, len(short.Audio), time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := short
-			s.URL, s.Linger = newAgent(t, tc.o).URL(), tc.linger
-			r := run(t, s)
-			if r.Echo.Missing != tc.missing || r.Lasted > tc.longest || tc.missing > 0 && r.Lasted < tc.linger {
-				t.Errorf("%+v", r)
+			stream := short
+			stream.URL, stream.Linger = newAgent(t, tc.o).URL(), tc.linger
+			report := run(t, stream)
+			if report.Echo.Missing != tc.missing || report.Lasted > tc.longest || tc.missing > 0 && report.Lasted < tc.linger {
+				t.Errorf("%+v", report)
 			}
 		})
 	}

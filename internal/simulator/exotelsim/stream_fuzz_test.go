@@ -16,11 +16,11 @@ func FuzzStreamMessage(f *testing.F) {
 		f.Add([]byte(m), true)
 	}
 	f.Fuzz(func(t *testing.T, message []byte, text bool) {
-		s, err := short.withDefaults()
+		stream, err := short.withDefaults()
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := newLine(s, nil, 0)
+		l := newLine(stream, nil, 0)
 		defer l.timer.Stop()
 		in := listener{line: l, frame: message, media: []byte(`{"event":"media","stream_sid":"s1","media":{"payload":"`)}
 		kind := websocket.BinaryMessage
@@ -28,17 +28,17 @@ func FuzzStreamMessage(f *testing.F) {
 			kind = websocket.TextMessage
 		}
 		in.take(kind)
-		r := l.result
-		if n := r.Received.Frames + r.MarksReceived + r.Clears + r.Invalid; n != 1 {
+		report := l.result
+		if n := report.Received.Frames + report.MarksReceived + report.Clears + report.Invalid; n != 1 {
 			t.Errorf("%q counts %d times", message, n)
 		}
-		if r.Invalid == 0 && !json.Valid(message) {
+		if report.Invalid == 0 && !json.Valid(message) {
 			t.Errorf("%q passes for JSON", message)
 		}
-		if (r.Invalid == 1) != (r.Problem != "") || r.Received.Bytes != l.echo.result.Extra {
-			t.Errorf("%q: %+v", message, r)
+		if (report.Invalid == 1) != (report.Problem != "") || report.Received.Bytes != l.echo.result.Extra {
+			t.Errorf("%q: %+v", message, report)
 		}
-		if n := len(l.play.marks); n != r.MarksReceived {
+		if n := len(l.play.marks); n != report.MarksReceived {
 			t.Errorf("%q leaves %d marks", message, n)
 		}
 	})
@@ -47,29 +47,29 @@ func FuzzStreamMessage(f *testing.F) {
 // TestSpellingsOfAStream: with every combination of quirks each message is JSON that begins with its event.
 func TestSpellingsOfAStream(t *testing.T) {
 	for n := range 8 {
-		s, err := short.withDefaults()
+		stream, err := short.withDefaults()
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.StreamSID, s.Quirks.CamelCase, s.Quirks.ExtraKeys = `s"\1`, n&1 > 0, n&2 > 0
+		stream.StreamSID, stream.Quirks.CamelCase, stream.Quirks.ExtraKeys = `s"\1`, n&1 > 0, n&2 > 0
 		if n&4 > 0 {
-			s.Quoting = Strings
+			stream.Quoting = Strings
 		}
-		w := newSpeller(s)
-		for i, msg := range [][]byte{w.start(map[string]string{"k": `"`}), w.media(nil, []byte("ab"), time.Second), w.mark(nil, `a"b`), w.dtmf(nil, "#"), w.stop(nil, "stopped")} {
+		speller := newSpeller(stream)
+		for i, msg := range [][]byte{speller.start(map[string]string{"k": `"`}), speller.media(nil, []byte("ab"), time.Second), speller.mark(nil, `a"b`), speller.dtmf(nil, "#"), speller.stop(nil, "stopped")} {
 			var m map[string]any
 			if err := json.Unmarshal(msg, &m); err != nil {
 				t.Fatalf("%s: %v", msg, err)
 			}
 			event := []string{"start", "media", "mark", "dtmf", "stop"}[i]
-			if body, ok := m[event].(map[string]any); !ok || m["event"] != event || m[w.keys.stream] != s.StreamSID || len(body) == 0 {
+			if body, ok := m[event].(map[string]any); !ok || m["event"] != event || m[speller.keys.stream] != stream.StreamSID || len(body) == 0 {
 				t.Errorf("%s is no %s of the stream", msg, event)
 			}
 			want := any(float64(i + 1))
-			if s.Quoting == Strings {
+			if stream.Quoting == Strings {
 				want = string('1' + rune(i))
 			}
-			if m[w.keys.sequence] != want {
+			if m[speller.keys.sequence] != want {
 				t.Errorf("%s has another number than %v", msg, want)
 			}
 		}

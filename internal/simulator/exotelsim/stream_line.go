@@ -63,19 +63,19 @@ func (l *line) report() Report {
 // talk is the sending side, from the first message to the last.
 func (l *line) talk(ctx context.Context, u *url.URL) {
 	defer l.timer.Stop()
-	w := newSpeller(l.s)
+	speller := newSpeller(l.s)
 	if !l.s.Quirks.NoConnected {
 		l.send([]byte(`{"event":"connected"}`))
 	}
-	l.send(w.start(customOf(u)))
-	if over := l.speak(ctx, w); over {
+	l.send(speller.start(customOf(u)))
+	if over := l.speak(ctx, speller); over {
 		return
 	}
 	if l.s.Linger > 0 {
 		l.linger.Store(true)
-		l.wait(ctx, w, l.now()+l.s.Linger, l.allBack)
+		l.wait(ctx, speller, l.now()+l.s.Linger, l.allBack)
 	}
-	l.hangUp(w)
+	l.hangUp(speller)
 }
 
 // speak sends the audio at its pace. It tells whether the line was given up on.
@@ -92,12 +92,12 @@ func (l *line) speak(ctx context.Context, w *speller) (over bool) {
 			l.frame = w.dtmf(l.frame[:0], l.s.Digits[at:at+1])
 			l.send(l.frame)
 		}
-		switch q := l.s.Quirks; {
-		case q.DropAfter > 0 && l.sent.Frames >= q.DropAfter:
+		switch streamQuirks := l.s.Quirks; {
+		case streamQuirks.DropAfter > 0 && l.sent.Frames >= streamQuirks.DropAfter:
 			l.hungUp.Store(true)
 			_ = l.conn.NetConn().Close()
 			return true
-		case q.DeadAfter > 0 && l.sent.Frames >= q.DeadAfter:
+		case streamQuirks.DeadAfter > 0 && l.sent.Frames >= streamQuirks.DeadAfter:
 			l.playDead(ctx)
 			return true
 		}

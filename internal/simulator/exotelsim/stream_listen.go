@@ -29,9 +29,9 @@ func (l *line) listen() {
 	l.conn.SetPingHandler(l.pong)
 	in := listener{line: l, media: []byte(`{"event":"media","stream_sid":` + quote(l.s.StreamSID) + `,"media":{"payload":"`)}
 	for {
-		kind, r, err := l.conn.NextReader()
+		kind, reader, err := l.conn.NextReader()
 		if err == nil {
-			in.frame, err = readAll(in.frame[:0], r)
+			in.frame, err = readAll(in.frame[:0], reader)
 		}
 		if err != nil {
 			l.over(err)
@@ -127,7 +127,7 @@ func parseInbound(frame []byte) (m inbound, usual bool, err error) {
 }
 
 func (in *listener) takeJSON() {
-	m, usual, err := parseInbound(in.frame)
+	inbound, usual, err := parseInbound(in.frame)
 	if !usual {
 		in.mu.Lock()
 		in.result.Unusual++
@@ -137,25 +137,25 @@ func (in *listener) takeJSON() {
 	case err != nil:
 		in.invalid("no JSON: " + err.Error())
 		return
-	case m.StreamSID != "" && m.StreamSID != in.s.StreamSID:
+	case inbound.StreamSID != "" && inbound.StreamSID != in.s.StreamSID:
 		in.invalid("a message for another stream")
 		return
 	}
-	switch m.Event {
+	switch inbound.Event {
 	case "media":
-		if m.Media.Payload == nil || !in.heard([]byte(*m.Media.Payload)) {
+		if inbound.Media.Payload == nil || !in.heard([]byte(*inbound.Media.Payload)) {
 			in.invalid("media without base64")
 		}
 	case "mark":
 		in.mu.Lock()
 		in.result.MarksReceived++
-		in.play.mark(in.now(), m.Mark.Name)
+		in.play.mark(in.now(), inbound.Mark.Name)
 		in.mu.Unlock()
 		in.poke()
 	case "clear":
 		in.clear()
 	default:
-		in.invalid(fmt.Sprintf("an event %.20q", m.Event))
+		in.invalid(fmt.Sprintf("an event %.20q", inbound.Event))
 	}
 }
 
@@ -194,17 +194,17 @@ func (in *listener) heard(payload []byte) bool {
 }
 
 func (in *listener) measure(n int) {
-	r := &in.result
-	r.Received.Frames++
-	r.Received.Bytes += n
+	report := &in.result
+	report.Received.Frames++
+	report.Received.Bytes += n
 	if n < 3200 {
-		r.Small++
+		report.Small++
 	}
 	if n%320 != 0 {
-		r.Uneven++
+		report.Uneven++
 	}
 	if n > 100_000 {
-		r.Large++
+		report.Large++
 	}
 }
 

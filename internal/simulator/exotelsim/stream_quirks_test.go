@@ -40,16 +40,16 @@ func TestStreamMarks(t *testing.T) {
 					}
 				})
 			})
-			s := short
-			s.URL, s.Quirks, s.Duration = url, tc.quirks, 500*ms
-			r := run(t, s)
+			stream := short
+			stream.URL, stream.Quirks, stream.Duration = url, tc.quirks, 500*ms
+			report := run(t, stream)
 			finish(t, done)
 			if d := cmp.Diff(tc.want, got); d != "" || last < tc.atLeast {
 				t.Errorf("after %s, want %s at least; marks (-want +got):\n%s", last, tc.atLeast, d)
 			}
 			said := strings.Join(tc.say, "")
-			if r.MarksReturned != len(tc.want) || r.MarksReceived != strings.Count(said, `"event":"mark"`) || r.Clears != strings.Count(said, `"event":"clear"`) {
-				t.Errorf("%+v", r)
+			if report.MarksReturned != len(tc.want) || report.MarksReceived != strings.Count(said, `"event":"mark"`) || report.Clears != strings.Count(said, `"event":"clear"`) {
+				t.Errorf("%+v", report)
 			}
 		})
 	}
@@ -83,12 +83,12 @@ func TestStreamReportsWhatExotelWouldNotTake(t *testing.T) {
 				_ = ws.WriteMessage(tc.kind, []byte(tc.say))
 				hear(ws, func(int, string) {})
 			})
-			s := short
-			s.URL = url
-			r := run(t, s)
+			stream := short
+			stream.URL = url
+			report := run(t, stream)
 			finish(t, done)
 			tc.want.Problem = tc.problem
-			got := Report{Received: r.Received, Small: r.Small, Uneven: r.Uneven, Large: r.Large, Invalid: r.Invalid, Unusual: r.Unusual, Problem: r.Problem}
+			got := Report{Received: report.Received, Small: report.Small, Uneven: report.Uneven, Large: report.Large, Invalid: report.Invalid, Unusual: report.Unusual, Problem: report.Problem}
 			if d := cmp.Diff(tc.want, got); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
@@ -103,12 +103,12 @@ func TestStreamHearsGaps(t *testing.T) {
 		write(ws, say(320), say(320))
 		hear(ws, func(int, string) {})
 	})
-	s := short
-	s.URL, s.Duration = url, 300*ms
-	r := run(t, s)
+	stream := short
+	stream.URL, stream.Duration = url, 300*ms
+	report := run(t, stream)
 	finish(t, done)
-	if len(r.Gaps) != 1 || r.Gaps[0] < 100*ms {
-		t.Errorf("gaps %v, want one of about 130 ms", r.Gaps)
+	if len(report.Gaps) != 1 || report.Gaps[0] < 100*ms {
+		t.Errorf("gaps %v, want one of about 130 ms", report.Gaps)
 	}
 }
 
@@ -124,10 +124,10 @@ func TestStreamEndsEarly(t *testing.T) {
 		"dropped":            {agentsim.Options{DropAfter: 3}, websocket.CloseAbnormalClosure, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := newAgent(t, tc.o)
-			r := run(t, Stream{URL: a.URL(), Audio: Noise(8000), Duration: time.Hour})
-			if r.HungUp || r.Code != tc.wantCode || tc.wantText != "" && r.Text != tc.wantText || r.Sent.Frames < 3 || r.Received.Frames != 2 || r.Echo.Missing == 0 {
-				t.Errorf("%+v", r)
+			server := newAgent(t, tc.o)
+			report := run(t, Stream{URL: server.URL(), Audio: Noise(8000), Duration: time.Hour})
+			if report.HungUp || report.Code != tc.wantCode || tc.wantText != "" && report.Text != tc.wantText || report.Sent.Frames < 3 || report.Received.Frames != 2 || report.Echo.Missing == 0 {
+				t.Errorf("%+v", report)
 			}
 		})
 	}
@@ -135,13 +135,13 @@ func TestStreamEndsEarly(t *testing.T) {
 
 // TestStreamDrops its connection without a close.
 func TestStreamDrops(t *testing.T) {
-	a := newAgent(t, agentsim.Options{})
-	r := run(t, Stream{URL: a.URL(), Audio: Noise(8000), Quirks: StreamQuirks{DropAfter: 3}})
-	if r.Sent.Frames != 3 || !r.HungUp || r.Code != websocket.CloseAbnormalClosure {
-		t.Errorf("%+v", r)
+	server := newAgent(t, agentsim.Options{})
+	report := run(t, Stream{URL: server.URL(), Audio: Noise(8000), Quirks: StreamQuirks{DropAfter: 3}})
+	if report.Sent.Frames != 3 || !report.HungUp || report.Code != websocket.CloseAbnormalClosure {
+		t.Errorf("%+v", report)
 	}
-	eventually.Within(10*time.Second).Holds(t, "the agent has no call", func() bool { return a.Live() == 0 })
-	if c := a.Calls(); len(c) != 1 || c[0].Code != websocket.CloseAbnormalClosure || c[0].Stopped || c[0].Pieces != 3 {
+	eventually.Within(10*time.Second).Holds(t, "the agent has no call", func() bool { return server.Live() == 0 })
+	if c := server.Calls(); len(c) != 1 || c[0].Code != websocket.CloseAbnormalClosure || c[0].Stopped || c[0].Pieces != 3 {
 		t.Errorf("the agent saw %+v", c)
 	}
 }
@@ -171,11 +171,11 @@ func TestStreamPlaysDead(t *testing.T) {
 			t.Errorf("%d pongs before its death, %d after", before, pongs-before)
 		}
 	})
-	s := Stream{URL: url, Audio: Noise(8000), Quirks: StreamQuirks{DeadAfter: 3, DeadFor: 500 * ms}}
-	r := run(t, s)
+	stream := Stream{URL: url, Audio: Noise(8000), Quirks: StreamQuirks{DeadAfter: 3, DeadFor: 500 * ms}}
+	report := run(t, stream)
 	finish(t, done)
-	if r.HungUp || r.Sent.Frames != 3 || r.Code != websocket.CloseAbnormalClosure || r.Pings == 0 {
-		t.Errorf("%+v", r)
+	if report.HungUp || report.Sent.Frames != 3 || report.Code != websocket.CloseAbnormalClosure || report.Pings == 0 {
+		t.Errorf("%+v", report)
 	}
 }
 
@@ -192,11 +192,11 @@ func TestStreamReadsSlowly(t *testing.T) {
 			}
 		}
 	})
-	s := short
-	s.URL, s.Duration, s.Quirks = url, 5*time.Second, StreamQuirks{ReadDelay: 200 * ms}
-	r := run(t, s)
+	stream := short
+	stream.URL, stream.Duration, stream.Quirks = url, 5*time.Second, StreamQuirks{ReadDelay: 200 * ms}
+	report := run(t, stream)
 	finish(t, done)
-	if !blocked || r.HungUp {
-		t.Errorf("43 MB were sent to a slow reader: %+v", r)
+	if !blocked || report.HungUp {
+		t.Errorf("43 MB were sent to a slow reader: %+v", report)
 	}
 }

@@ -23,19 +23,19 @@ import (
 
 func newAgent(t *testing.T, o agentsim.Options) *agentsim.Server {
 	t.Helper()
-	s, err := agentsim.NewServer(o)
+	server, err := agentsim.NewServer(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Close)
-	return s
+	t.Cleanup(server.Close)
+	return server
 }
 
 // scripted is an agent that does what a test says; it ends when the test's function returns. Its URL, and a channel to wait for it.
 func scripted(t *testing.T, script func(r *http.Request, ws *websocket.Conn)) (string, <-chan struct{}) {
 	t.Helper()
 	done := make(chan struct{})
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ws, err := (&websocket.Upgrader{}).Upgrade(w, r, nil)
 		if err != nil {
 			return
@@ -45,8 +45,8 @@ func scripted(t *testing.T, script func(r *http.Request, ws *websocket.Conn)) (s
 		_ = ws.SetReadDeadline(time.Now().Add(20 * time.Second))
 		script(r, ws)
 	}))
-	t.Cleanup(s.Close)
-	return "ws" + strings.TrimPrefix(s.URL, "http"), done
+	t.Cleanup(server.Close)
+	return "ws" + strings.TrimPrefix(server.URL, "http"), done
 }
 
 // finish waits for a scripted agent.
@@ -83,11 +83,11 @@ func say(n int) string {
 
 func run(t *testing.T, s Stream) Report {
 	t.Helper()
-	r, err := s.Run(t.Context())
+	report, err := s.Run(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return report
 }
 
 // short is a stream of three frames of a few samples, so that it can be read.
@@ -131,11 +131,11 @@ func TestStreamMessages(t *testing.T) {
 					got = append(got, m)
 				})
 			})
-			s := short
-			tc.change(&s)
-			s.URL = url + tc.query
-			if r := run(t, s); r.Code != websocket.CloseNormalClosure || !r.HungUp || r.Sent != (Traffic{1, 10}) {
-				t.Errorf("%+v", r)
+			stream := short
+			tc.change(&stream)
+			stream.URL = url + tc.query
+			if report := run(t, stream); report.Code != websocket.CloseNormalClosure || !report.HungUp || report.Sent != (Traffic{1, 10}) {
+				t.Errorf("%+v", report)
 			}
 			finish(t, done)
 			if d := cmp.Diff(tc.want, got); d != "" {
@@ -230,9 +230,9 @@ func TestStreamHandshake(t *testing.T) {
 				}
 				hear(ws, func(int, string) {})
 			})
-			s := short
-			s.URL, s.Rate = strings.Replace(url, "://", "://"+tc.user, 1)+"/x"+tc.query, tc.rate
-			run(t, s)
+			stream := short
+			stream.URL, stream.Rate = strings.Replace(url, "://", "://"+tc.user, 1)+"/x"+tc.query, tc.rate
+			run(t, stream)
 			finish(t, done)
 			if agentName != "Go-http-client/1.1" || query != tc.wantQuery || basic != tc.wantBasic {
 				t.Errorf("%q ?%s as %q, want ?%s as %q", agentName, query, basic, tc.wantQuery, tc.wantBasic)
@@ -251,19 +251,19 @@ func TestStreamEcho(t *testing.T) {
 			for _, pace := range []time.Duration{20 * ms, 100 * ms} {
 				t.Run(fmt.Sprint(name, " ", quoting, " ", pace), func(t *testing.T) {
 					t.Parallel()
-					a := newAgent(t, agentsim.Options{})
+					server := newAgent(t, agentsim.Options{})
 					audio := Noise(3000)
-					r := run(t, Stream{URL: a.URL(), Audio: audio, Expect: audio, Rate: 16000, Duration: 400 * ms, Pace: pace, Quoting: quoting, Quirks: quirks,
+					report := run(t, Stream{URL: server.URL(), Audio: audio, Expect: audio, Rate: 16000, Duration: 400 * ms, Pace: pace, Quoting: quoting, Quirks: quirks,
 						Linger: 10 * time.Second, Keep: true})
-					kept := r.Audio
-					r.Audio = nil // too much to be printed
+					kept := report.Audio
+					report.Audio = nil // too much to be printed
 					frames := int(400 * ms / pace)
 					want := Traffic{frames, 12800}
-					if r.Sent != want || r.Received != want || r.Echo != (Echo{Equal: 12800}) || len(r.Latency) != frames || len(r.Arrivals) != frames {
-						t.Errorf("%+v", r)
+					if report.Sent != want || report.Received != want || report.Echo != (Echo{Equal: 12800}) || len(report.Latency) != frames || len(report.Arrivals) != frames {
+						t.Errorf("%+v", report)
 					}
-					if r.Code != websocket.CloseNormalClosure || !r.HungUp || r.Invalid+r.Unusual != 0 || r.Handshake == 0 {
-						t.Errorf("%+v", r)
+					if report.Code != websocket.CloseNormalClosure || !report.HungUp || report.Invalid+report.Unusual != 0 || report.Handshake == 0 {
+						t.Errorf("%+v", report)
 					}
 					if !bytes.Equal(kept, appendRing(nil, audio, 0, 12800)) {
 						t.Error("the audio that was kept is not what was sent")
@@ -276,34 +276,34 @@ func TestStreamEcho(t *testing.T) {
 
 // TestStreamDynamicURL asks an endpoint, as a call that has just begun.
 func TestStreamDynamicURL(t *testing.T) {
-	a := newAgent(t, agentsim.Options{})
+	server := newAgent(t, agentsim.Options{})
 	var query, basic string
 	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		query = r.URL.Query().Get("CallSid") + " " + r.URL.Query().Get("CallFrom") + " " + r.URL.Query().Get("Direction") + " " + r.URL.Query().Get("own")
 		basic, _, _ = r.BasicAuth()
-		_ = json.NewEncoder(w).Encode(map[string]string{"url": a.URL() + "?token=t1"})
+		_ = json.NewEncoder(w).Encode(map[string]string{"url": server.URL() + "?token=t1"})
 	}))
 	defer endpoint.Close()
-	s := short
-	s.URL = strings.Replace(endpoint.URL, "://", "://key:token@", 1) + "/x?own=1"
-	run(t, s)
+	stream := short
+	stream.URL = strings.Replace(endpoint.URL, "://", "://key:token@", 1) + "/x?own=1"
+	run(t, stream)
 	if query != "c1 +91987 incoming 1" || basic != "key" {
 		t.Errorf("it was asked %q as %q", query, basic)
 	}
-	a.Close()
-	if c := a.Calls()[0]; c.Query.Get("token") != "t1" || c.Start.Custom["token"] != "t1" || c.Start.CallID != "c1" {
-		t.Errorf("%+v", c)
+	server.Close()
+	if call := server.Calls()[0]; call.Query.Get("token") != "t1" || call.Start.Custom["token"] != "t1" || call.Start.CallID != "c1" {
+		t.Errorf("%+v", call)
 	}
 }
 
 func TestStreamThatCannotBegin(t *testing.T) {
 	answer := func(status int, body string) string {
-		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(status)
 			_, _ = w.Write([]byte(body))
 		}))
-		t.Cleanup(s.Close)
-		return s.URL + "/topsecret?token=topsecret"
+		t.Cleanup(server.Close)
+		return server.URL + "/topsecret?token=topsecret"
 	}
 	refusing := newAgent(t, agentsim.Options{Refuse: 503, RefuseTimes: 2})
 	for name, tc := range map[string]struct {
@@ -332,17 +332,17 @@ func TestStreamThatCannotBegin(t *testing.T) {
 			if tc.s.Audio == nil {
 				tc.s.Audio = short.Audio
 			}
-			r, err := tc.s.Run(t.Context())
+			report, err := tc.s.Run(t.Context())
 			if err == nil || !strings.Contains(err.Error(), tc.says) || strings.Contains(err.Error(), "topsecret") {
 				t.Errorf("%v, want %q", err, tc.says)
 			}
-			if r.Sent != (Traffic{}) {
-				t.Errorf("%+v", r)
+			if report.Sent != (Traffic{}) {
+				t.Errorf("%+v", report)
 			}
 		})
 	}
-	if r := run(t, Stream{URL: refusing.URL(), Audio: short.Audio}); r.Code != websocket.CloseNormalClosure {
-		t.Errorf("after the refusals: %+v", r)
+	if report := run(t, Stream{URL: refusing.URL(), Audio: short.Audio}); report.Code != websocket.CloseNormalClosure {
+		t.Errorf("after the refusals: %+v", report)
 	}
 	var refusal *HandshakeError
 	_, err := Stream{URL: answer(429, ""), Audio: short.Audio}.Run(t.Context())
@@ -353,11 +353,11 @@ func TestStreamThatCannotBegin(t *testing.T) {
 
 // TestStreamTriesTheHandshakeTwice, and no more.
 func TestStreamTriesTheHandshakeTwice(t *testing.T) {
-	a := newAgent(t, agentsim.Options{Refuse: 503, RefuseTimes: 1})
-	s := short
-	s.URL = a.URL()
-	if r := run(t, s); r.Sent.Frames != 1 {
-		t.Errorf("%+v", r)
+	server := newAgent(t, agentsim.Options{Refuse: 503, RefuseTimes: 1})
+	stream := short
+	stream.URL = server.URL()
+	if report := run(t, stream); report.Sent.Frames != 1 {
+		t.Errorf("%+v", report)
 	}
 	var tries atomic.Int64
 	never := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -365,23 +365,23 @@ func TestStreamTriesTheHandshakeTwice(t *testing.T) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}))
 	defer never.Close()
-	s.URL = strings.Replace(never.URL, "http", "ws", 1)
-	if _, err := s.Run(t.Context()); err == nil || tries.Load() != 2 {
+	stream.URL = strings.Replace(never.URL, "http", "ws", 1)
+	if _, err := stream.Run(t.Context()); err == nil || tries.Load() != 2 {
 		t.Errorf("%v after %d tries", err, tries.Load())
 	}
 }
 
 // TestStreamHangsUpWithItsContext, in the middle of its audio, properly.
 func TestStreamHangsUpWithItsContext(t *testing.T) {
-	a := newAgent(t, agentsim.Options{Protocol: agent.Exotel})
+	server := newAgent(t, agentsim.Options{Protocol: agent.Exotel})
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(100*ms, cancel)
-	r, err := Stream{URL: a.URL(), Audio: Noise(8000), Duration: time.Hour}.Run(ctx)
-	if err != nil || !r.HungUp || r.Code != websocket.CloseNormalClosure {
-		t.Errorf("%v, %+v", err, r)
+	report, err := Stream{URL: server.URL(), Audio: Noise(8000), Duration: time.Hour}.Run(ctx)
+	if err != nil || !report.HungUp || report.Code != websocket.CloseNormalClosure {
+		t.Errorf("%v, %+v", err, report)
 	}
-	a.Close()
-	if c := a.Calls()[0]; !c.Stopped || c.StopReason != "callended" || c.Code != websocket.CloseNormalClosure {
-		t.Errorf("the agent saw %+v", c)
+	server.Close()
+	if call := server.Calls()[0]; !call.Stopped || call.StopReason != "callended" || call.Code != websocket.CloseNormalClosure {
+		t.Errorf("the agent saw %+v", call)
 	}
 }

@@ -185,27 +185,27 @@ func signs(s *tenantconfig.Snapshot, id, secret string) bool {
 }
 
 func TestRotationIsLiveAtOnce(t *testing.T) {
-	w := newWorkspace(t)
-	w.create(w.secret("acme/support", w.encode(config("acme/support", firstSecret))))
-	watcher := w.watching(kubetest.Get(t).Config.Host)
+	workspace := newWorkspace(t)
+	workspace.create(workspace.secret("acme/support", workspace.encode(config("acme/support", firstSecret))))
+	watcher := workspace.watching(kubetest.Get(t).Config.Host)
 	old := watcher.Snapshot()
 	if !signs(old, "acme/support", firstSecret) {
 		t.Fatal("a config that was there at start is not known")
 	}
-	w.update("acme/support", w.encode(config("acme/support", secondSecret)))
-	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "the rotated secret is live", func() bool {
+	workspace.update("acme/support", workspace.encode(config("acme/support", secondSecret)))
+	eventually.Within(tenantconfig.RefreshDelay).Holds(workspace.t, "the rotated secret is live", func() bool {
 		return signs(watcher.Snapshot(), "acme/support", secondSecret)
 	})
 	if !signs(old, "acme/support", firstSecret) {
 		t.Error("a snapshot that was taken before has changed")
 	}
-	w.create(w.secret("globex/sales", w.encode(config("globex/sales", firstSecret))))
-	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "a new tenant is known", func() bool {
+	workspace.create(workspace.secret("globex/sales", workspace.encode(config("globex/sales", firstSecret))))
+	eventually.Within(tenantconfig.RefreshDelay).Holds(workspace.t, "a new tenant is known", func() bool {
 		return watcher.Snapshot().Len() == 2
 	})
-	w.list("globex/sales")
-	w.remove("acme/support")
-	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "a removed tenant is unknown", func() bool {
+	workspace.list("globex/sales")
+	workspace.remove("acme/support")
+	eventually.Within(tenantconfig.RefreshDelay).Holds(workspace.t, "a removed tenant is unknown", func() bool {
 		return !signs(watcher.Snapshot(), "acme/support", secondSecret)
 	})
 	if watcher.Snapshot().Len() != 1 || watcher.Rejected() != 0 {
@@ -263,15 +263,15 @@ func TestBadConfigs(t *testing.T) {
 
 // TestOtherSecrets : only the type makes a Secret a tenant config, and only the work namespace holds them.
 func TestOtherSecrets(t *testing.T) {
-	w := newWorkspace(t)
-	watcher := w.watching(kubetest.Get(t).Config.Host)
-	other := w.secret("acme/support", w.encode(config("acme/support", firstSecret)))
+	workspace := newWorkspace(t)
+	watcher := workspace.watching(kubetest.Get(t).Config.Host)
+	other := workspace.secret("acme/support", workspace.encode(config("acme/support", firstSecret)))
 	other.Type = corev1.SecretTypeOpaque
-	w.create(other)
+	workspace.create(other)
 	elsewhere := newWorkspace(t)
-	elsewhere.create(elsewhere.secret("globex/sales", w.encode(config("globex/sales", firstSecret))))
-	w.create(w.secret("initech/help", w.encode(config("initech/help", firstSecret)))) // comes after the others on the same watch
-	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "the true config is known", func() bool {
+	elsewhere.create(elsewhere.secret("globex/sales", workspace.encode(config("globex/sales", firstSecret))))
+	workspace.create(workspace.secret("initech/help", workspace.encode(config("initech/help", firstSecret)))) // comes after the others on the same watch
+	eventually.Within(tenantconfig.RefreshDelay).Holds(workspace.t, "the true config is known", func() bool {
 		return signs(watcher.Snapshot(), "initech/help", firstSecret)
 	})
 	if watcher.Snapshot().Len() != 1 || watcher.Rejected() != 0 {
@@ -297,11 +297,11 @@ func (l slowLog) Handle(_ context.Context, r slog.Record) error {
 
 // TestSyncedMeansRead : a pod that says it is ready refuses no tenant for want of having read its config, however long that takes.
 func TestSyncedMeansRead(t *testing.T) {
-	w := newWorkspace(t)
-	w.create(w.secret("acme/support", w.encode(config("acme/support", firstSecret))))
-	w.create(w.secret("globex/sales", []byte("garbage")))
+	workspace := newWorkspace(t)
+	workspace.create(workspace.secret("acme/support", workspace.encode(config("acme/support", firstSecret))))
+	workspace.create(workspace.secret("globex/sales", []byte("garbage")))
 	log := slowLog{slog.DiscardHandler, make(chan struct{}), make(chan struct{})}
-	watcher := w.start(kubetest.Get(t).Config.Host, log)
+	watcher := workspace.start(kubetest.Get(t).Config.Host, log)
 	<-log.entered
 	for began := time.Now(); time.Since(began) < time.Second; time.Sleep(10 * time.Millisecond) {
 		if watcher.Synced() || watcher.Snapshot().Len() != 0 {
@@ -310,7 +310,7 @@ func TestSyncedMeansRead(t *testing.T) {
 		}
 	}
 	close(log.open)
-	eventually.Within(30*time.Second).Holds(w.t, "it is synced", watcher.Synced)
+	eventually.Within(30*time.Second).Holds(workspace.t, "it is synced", watcher.Synced)
 	if !signs(watcher.Snapshot(), "acme/support", firstSecret) || watcher.Snapshot().Len() != 1 {
 		t.Errorf("synced with %d tenants", watcher.Snapshot().Len())
 	}
@@ -349,11 +349,11 @@ func (l *line) mend() {
 	}
 	go func(listener net.Listener) {
 		for {
-			c, err := listener.Accept()
+			conn, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			go l.carry(c)
+			go l.carry(conn)
 		}
 	}(l.listener)
 }
@@ -381,34 +381,34 @@ func (l *line) cut() {
 
 // TestAPIServerAway : while it cannot be reached the last configs stay in force; afterwards what was missed is caught up with.
 func TestAPIServerAway(t *testing.T) {
-	w := newWorkspace(t)
+	workspace := newWorkspace(t)
 	for _, id := range []string{"acme/support", "globex/sales"} {
-		w.create(w.secret(id, w.encode(config(id, firstSecret))))
+		workspace.create(workspace.secret(id, workspace.encode(config(id, firstSecret))))
 	}
-	w.list("acme/support")
-	l := newLine(t)
-	t.Cleanup(l.cut)
-	watcher := w.watching("https://" + l.address)
-	l.cut()
-	w.update("acme/support", w.encode(config("acme/support", secondSecret)))
-	w.remove("globex/sales")
-	w.create(w.secret("initech/help", w.encode(config("initech/help", firstSecret))))
+	workspace.list("acme/support")
+	line := newLine(t)
+	t.Cleanup(line.cut)
+	watcher := workspace.watching("https://" + line.address)
+	line.cut()
+	workspace.update("acme/support", workspace.encode(config("acme/support", secondSecret)))
+	workspace.remove("globex/sales")
+	workspace.create(workspace.secret("initech/help", workspace.encode(config("initech/help", firstSecret))))
 	if !signs(watcher.Snapshot(), "acme/support", firstSecret) || !signs(watcher.Snapshot(), "globex/sales", firstSecret) || !watcher.Synced() {
 		t.Error("without the API server the last good configs are not in force")
 	}
-	l.mend()
-	eventually.Within(time.Minute).Holds(w.t, "what was missed is known", func() bool {
-		s := watcher.Snapshot()
-		return s.Len() == 2 && signs(s, "acme/support", secondSecret) && signs(s, "initech/help", firstSecret)
+	line.mend()
+	eventually.Within(time.Minute).Holds(workspace.t, "what was missed is known", func() bool {
+		snapshot := watcher.Snapshot()
+		return snapshot.Len() == 2 && signs(snapshot, "acme/support", secondSecret) && signs(snapshot, "initech/help", firstSecret)
 	})
-	l.cut()
+	line.cut()
 }
 
 // TestStoppedBeforeSync : a pod that is told to end while the API server is away ends.
 func TestStoppedBeforeSync(t *testing.T) {
-	l := newLine(t)
-	l.cut()
-	clients, err := kubernetes.NewForConfig(&rest.Config{Host: "https://" + l.address})
+	line := newLine(t)
+	line.cut()
+	clients, err := kubernetes.NewForConfig(&rest.Config{Host: "https://" + line.address})
 	if err != nil {
 		t.Fatal(err)
 	}

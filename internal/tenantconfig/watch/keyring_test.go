@@ -39,61 +39,61 @@ func (w workspace) updateRing(s *corev1.Secret) {
 // holds tells whether the watcher has that very ring.
 func holds(w *watch.Watcher, want *keyring.Ring) func() bool {
 	return func() bool {
-		r := w.Ring()
-		return r != nil && r.Secret == want.Secret && len(r.Keys) == len(want.Keys)
+		ring := w.Ring()
+		return ring != nil && ring.Secret == want.Secret && len(ring.Keys) == len(want.Keys)
 	}
 }
 
 // TestKeyring : from none to one, through what cannot be read, a rotation and a deletion.
 func TestKeyring(t *testing.T) {
-	w := newWorkspace(t)
-	w.list()
-	watcher := w.watching(kubetest.Get(t).Config.Host)
-	eventually.Within(10*time.Second).Holds(w.t, "the list is read", func() bool {
+	workspace := newWorkspace(t)
+	workspace.list()
+	watcher := workspace.watching(kubetest.Get(t).Config.Host)
+	eventually.Within(10*time.Second).Holds(workspace.t, "the list is read", func() bool {
 		return watcher.Snapshot().Complete()
 	})
 	if watcher.Ring() != nil || watcher.Ready() != nil {
 		t.Fatalf("without a keyring: a ring %v, webhooks not ready for %v", watcher.Ring() != nil, watcher.Ready())
 	}
 	first := keyring.New(time.Now())
-	w.create(w.keyring(w.encodeRing(first)))
-	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "the keyring is known", holds(watcher, first))
+	workspace.create(workspace.keyring(workspace.encodeRing(first)))
+	eventually.Within(tenantconfig.RefreshDelay).Holds(workspace.t, "the keyring is known", holds(watcher, first))
 	was := watcher.Ring()
 
-	for i, bad := range [][]byte{[]byte("garbage"), nil, []byte(`{"version":2}`), w.encodeRing(first)[:50]} {
-		w.updateRing(w.keyring(bad))
-		eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "the bad keyring is counted", func() bool {
+	for i, bad := range [][]byte{[]byte("garbage"), nil, []byte(`{"version":2}`), workspace.encodeRing(first)[:50]} {
+		workspace.updateRing(workspace.keyring(bad))
+		eventually.Within(tenantconfig.RefreshDelay).Holds(workspace.t, "the bad keyring is counted", func() bool {
 			return watcher.RejectedKeyrings() == int64(i)+1
 		})
 	}
-	w.updateRing(w.keyring(w.encodeRing(first))) // as good as before, and no other
-	w.updateRing(w.keyring([]byte("more garbage")))
-	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "the bad keyring is counted", func() bool {
+	workspace.updateRing(workspace.keyring(workspace.encodeRing(first))) // as good as before, and no other
+	workspace.updateRing(workspace.keyring([]byte("more garbage")))
+	eventually.Within(tenantconfig.RefreshDelay).Holds(workspace.t, "the bad keyring is counted", func() bool {
 		return watcher.RejectedKeyrings() == 5
 	})
 	if watcher.Ring() != was {
 		t.Error("the last good keyring is not in force, or the same keys are another ring")
 	}
 	next, _, _ := keyring.Rotate(first, time.Now().Add(40*24*time.Hour), keyring.Policy{})
-	w.updateRing(w.keyring(w.encodeRing(next)))
-	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "the rotated keyring is known", holds(watcher, next))
+	workspace.updateRing(workspace.keyring(workspace.encodeRing(next)))
+	eventually.Within(tenantconfig.RefreshDelay).Holds(workspace.t, "the rotated keyring is known", holds(watcher, next))
 	if len(was.Keys) != 1 {
 		t.Error("a ring that was taken before has changed")
 	}
 
-	if err := w.client.Delete(t.Context(), w.keyring(nil)); err != nil {
+	if err := workspace.client.Delete(t.Context(), workspace.keyring(nil)); err != nil {
 		t.Fatal(err)
 	}
-	w.create(w.secret("acme/support", w.encode(config("acme/support", firstSecret)))) // read after the deletion, more or less
-	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "a tenant is known", func() bool {
+	workspace.create(workspace.secret("acme/support", workspace.encode(config("acme/support", firstSecret)))) // read after the deletion, more or less
+	eventually.Within(tenantconfig.RefreshDelay).Holds(workspace.t, "a tenant is known", func() bool {
 		return watcher.Snapshot().Len() == 1
 	})
 	if !holds(watcher, next)() {
 		t.Error("the deleted keyring is not in force until there is another")
 	}
 	another := keyring.New(time.Now())
-	w.create(w.keyring(w.encodeRing(another)))
-	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "the new keyring is known", holds(watcher, another))
+	workspace.create(workspace.keyring(workspace.encodeRing(another)))
+	eventually.Within(tenantconfig.RefreshDelay).Holds(workspace.t, "the new keyring is known", holds(watcher, another))
 	if known, unread := watcher.Counts(); known != 1 || unread != 0 || watcher.Rejected() != 0 {
 		t.Errorf("the keyring counts among the tenants: %d, %d, %d", known, unread, watcher.Rejected())
 	}
@@ -101,19 +101,19 @@ func TestKeyring(t *testing.T) {
 
 // TestOtherKeyrings : name and type both make a Secret the keyring.
 func TestOtherKeyrings(t *testing.T) {
-	w := newWorkspace(t)
-	other, kind := w.keyring(w.encodeRing(keyring.New(time.Now()))), w.keyring(w.encodeRing(keyring.New(time.Now())))
+	workspace := newWorkspace(t)
+	other, kind := workspace.keyring(workspace.encodeRing(keyring.New(time.Now()))), workspace.keyring(workspace.encodeRing(keyring.New(time.Now())))
 	other.Name = "caly-keyring-2"
 	kind.Type = corev1.SecretTypeOpaque
-	w.create(other)
-	w.create(kind)
-	watcher := w.watching(kubetest.Get(t).Config.Host)
-	if err := w.client.Delete(t.Context(), kind); err != nil {
+	workspace.create(other)
+	workspace.create(kind)
+	watcher := workspace.watching(kubetest.Get(t).Config.Host)
+	if err := workspace.client.Delete(t.Context(), kind); err != nil {
 		t.Fatal(err)
 	}
 	mine := keyring.New(time.Now())
-	w.create(w.keyring(w.encodeRing(mine)))
-	eventually.Within(tenantconfig.RefreshDelay).Holds(w.t, "the keyring is known", func() bool {
+	workspace.create(workspace.keyring(workspace.encodeRing(mine)))
+	eventually.Within(tenantconfig.RefreshDelay).Holds(workspace.t, "the keyring is known", func() bool {
 		return watcher.Ring() != nil
 	})
 	if !holds(watcher, mine)() || watcher.RejectedKeyrings() != 0 {

@@ -48,7 +48,7 @@ type Watcher struct {
 
 // New returns a watcher that Run starts.
 func New(client kubernetes.Interface, namespace string, log *slog.Logger) *Watcher {
-	w := &Watcher{
+	watcher := &Watcher{
 		client:    client,
 		namespace: namespace,
 		log:       log,
@@ -57,8 +57,8 @@ func New(client kubernetes.Interface, namespace string, log *slog.Logger) *Watch
 		unread:    map[string]struct{}{},
 		published: published{deleted: map[string]*time.Timer{}},
 	}
-	w.current.Store(tenantconfig.NewIncompleteSnapshot())
-	return w
+	watcher.current.Store(tenantconfig.NewIncompleteSnapshot())
+	return watcher
 }
 
 // Snapshot returns the tenants known now. It costs one atomic load.
@@ -152,8 +152,8 @@ func (w *Watcher) watchOne(
 	factory := w.factory(fields.AndSelectors(fields.OneTermEqualSelector("type", kind),
 		fields.OneTermEqualSelector("metadata.name", name)))
 	use := func(o any) {
-		if s, ok := o.(*corev1.Secret); ok && string(s.Type) == kind && s.Name == name {
-			set(s)
+		if secret, ok := o.(*corev1.Secret); ok && string(secret.Type) == kind && secret.Name == name {
+			set(secret)
 		}
 	}
 	_, err = factory.Core().V1().Secrets().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
@@ -174,26 +174,26 @@ func (w *Watcher) factory(selector fields.Selector) informers.SharedInformerFact
 }
 
 func (w *Watcher) set(o any) {
-	s, ok := o.(*corev1.Secret)
-	if !ok || string(s.Type) != v1alpha1.SecretTypeTenantConfig {
+	secret, ok := o.(*corev1.Secret)
+	if !ok || string(secret.Type) != v1alpha1.SecretTypeTenantConfig {
 		return
 	}
-	t, err := tenantconfig.DecodeTenant(s.Data[tenantconfig.Key])
-	if err == nil && tenantconfig.SecretName(tenantconfig.PrefixTenant, t.ID) != s.Name {
+	t, err := tenantconfig.DecodeTenant(secret.Data[tenantconfig.Key])
+	if err == nil && tenantconfig.SecretName(tenantconfig.PrefixTenant, t.ID) != secret.Name {
 		err = errors.New("the Secret's name is not the one of the tenant in it")
 	}
 	if err != nil {
 		w.rejected.Add(1)
 		w.mu.Lock()
-		w.unread[s.Name] = struct{}{}
+		w.unread[secret.Name] = struct{}{}
 		w.mu.Unlock()
-		w.log.Error("a tenant config cannot be read; the tenant's last good one stays in force", "secret", s.Name, "error", err)
+		w.log.Error("a tenant config cannot be read; the tenant's last good one stays in force", "secret", secret.Name, "error", err)
 		return
 	}
 	w.swap(func() {
-		delete(w.unread, s.Name)
-		w.published.restored(s.Name)
-		w.byObject[s.Name] = t.ID
+		delete(w.unread, secret.Name)
+		w.published.restored(secret.Name)
+		w.byObject[secret.Name] = t.ID
 		w.tenants[t.ID] = t
 	})
 }
@@ -208,17 +208,17 @@ func (w *Watcher) remove(o any) {
 	if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
 		o = gone.Obj
 	}
-	s, ok := o.(*corev1.Secret)
+	secret, ok := o.(*corev1.Secret)
 	if !ok {
 		return
 	}
 	w.swap(func() {
-		delete(w.unread, s.Name)
-		if _, known := w.byObject[s.Name]; known && !w.published.withdrawn(s.Name) {
-			w.keepDeleted(s.Name)
+		delete(w.unread, secret.Name)
+		if _, known := w.byObject[secret.Name]; known && !w.published.withdrawn(secret.Name) {
+			w.keepDeleted(secret.Name)
 			return
 		}
-		w.forget(s.Name)
+		w.forget(secret.Name)
 	})
 }
 

@@ -25,7 +25,7 @@ func emptyList() *corev1.Secret {
 }
 
 func TestWatcherKeepsTheLastGoodConfig(t *testing.T) {
-	w := New(nil, "caly-work", slog.New(slog.DiscardHandler))
+	watcher := New(nil, "caly-work", slog.New(slog.DiscardHandler))
 	secret := func(data []byte) *corev1.Secret {
 		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: tenantconfig.SecretName(tenantconfig.PrefixTenant, "acme/support")},
 			Type: v1alpha1.SecretTypeTenantConfig, Data: map[string][]byte{tenantconfig.Key: data}}
@@ -34,20 +34,20 @@ func TestWatcherKeepsTheLastGoodConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.publish()
-	w.set(secret(good))
-	before := w.Snapshot()
-	w.set(secret([]byte("nonsense")))
+	watcher.publish()
+	watcher.set(secret(good))
+	before := watcher.Snapshot()
+	watcher.set(secret([]byte("nonsense")))
 	other := secret(good)
 	other.Name = tenantconfig.SecretName(tenantconfig.PrefixTenant, "globex/sales") // a config under another tenant's name
-	w.set(other)
-	if _, ok := w.Snapshot().Tenant("acme/support"); !ok || w.Rejected() != 2 || w.Snapshot().Len() != 1 {
-		t.Errorf("after two bad configs: %d tenants, %d rejected", w.Snapshot().Len(), w.Rejected())
+	watcher.set(other)
+	if _, ok := watcher.Snapshot().Tenant("acme/support"); !ok || watcher.Rejected() != 2 || watcher.Snapshot().Len() != 1 {
+		t.Errorf("after two bad configs: %d tenants, %d rejected", watcher.Snapshot().Len(), watcher.Rejected())
 	}
-	w.setList(emptyList())
-	w.remove(secret(nil))
-	if w.Snapshot().Len() != 0 || before.Len() != 1 {
-		t.Errorf("after the removal: %d tenants, and the old snapshot has %d", w.Snapshot().Len(), before.Len())
+	watcher.setList(emptyList())
+	watcher.remove(secret(nil))
+	if watcher.Snapshot().Len() != 0 || before.Len() != 1 {
+		t.Errorf("after the removal: %d tenants, and the old snapshot has %d", watcher.Snapshot().Len(), before.Len())
 	}
 }
 
@@ -63,7 +63,7 @@ func TestReady(t *testing.T) {
 		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: tenantconfig.SecretName(tenantconfig.PrefixTenant, tenant)},
 			Type: v1alpha1.SecretTypeTenantConfig, Data: map[string][]byte{tenantconfig.Key: data}}
 	}
-	w := New(nil, "caly-work", slog.New(slog.DiscardHandler))
+	watcher := New(nil, "caly-work", slog.New(slog.DiscardHandler))
 	steps := []struct {
 		name                  string
 		do                    func()
@@ -71,21 +71,21 @@ func TestReady(t *testing.T) {
 		wantErr               string
 	}{
 		{"at the start", func() {}, 0, 0, "not read yet"},
-		{"an old config, not synced", func() { w.set(secret("acme/support", tenantconfig.Version-1)) }, 0, 1, "not read yet"},
-		{"synced", w.publish, 0, 1, "not yet compiled every Tenant"},
-		{"listed", func() { w.setList(emptyList()) }, 0, 1, "none of the 1 tenant configs can be read"},
-		{"another old one", func() { w.set(secret("globex/sales", tenantconfig.Version-1)) }, 0, 2, "none of the 2"},
-		{"one written anew", func() { w.set(secret("acme/support", tenantconfig.Version)) }, 1, 1, ""},
-		{"a config of a newer release", func() { w.set(secret("acme/support", tenantconfig.Version+1)) }, 1, 2, ""},
+		{"an old config, not synced", func() { watcher.set(secret("acme/support", tenantconfig.Version-1)) }, 0, 1, "not read yet"},
+		{"synced", watcher.publish, 0, 1, "not yet compiled every Tenant"},
+		{"listed", func() { watcher.setList(emptyList()) }, 0, 1, "none of the 1 tenant configs can be read"},
+		{"another old one", func() { watcher.set(secret("globex/sales", tenantconfig.Version-1)) }, 0, 2, "none of the 2"},
+		{"one written anew", func() { watcher.set(secret("acme/support", tenantconfig.Version)) }, 1, 1, ""},
+		{"a config of a newer release", func() { watcher.set(secret("acme/support", tenantconfig.Version+1)) }, 1, 2, ""},
 		{"all gone", func() {
-			w.remove(secret("acme/support", tenantconfig.Version))
-			w.remove(secret("globex/sales", tenantconfig.Version))
+			watcher.remove(secret("acme/support", tenantconfig.Version))
+			watcher.remove(secret("globex/sales", tenantconfig.Version))
 		}, 0, 0, ""},
 	}
 	for _, step := range steps {
 		step.do()
-		known, unread := w.Counts()
-		err := w.Ready()
+		known, unread := watcher.Counts()
+		err := watcher.Ready()
 		if known != step.wantKnown || unread != step.wantUnread || (err == nil) != (step.wantErr == "") || err != nil && !strings.Contains(err.Error(), step.wantErr) {
 			t.Errorf("%s: %d known, %d unreadable, ready: %v; want %d, %d, %q", step.name, known, unread, err, step.wantKnown, step.wantUnread, step.wantErr)
 		}

@@ -13,12 +13,12 @@ import (
 // FreeAddress is an address of this machine on which nothing listens.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
 }
 
 // Fetch returns the status and the body of a URL; 0 without an answer.

@@ -40,20 +40,20 @@ const (
 func Kubeconfig(t testing.TB) string {
 	t.Helper()
 	env := kubetest.Get(t).Config
-	c := clientcmdapi.NewConfig()
-	c.Clusters["test"] = &clientcmdapi.Cluster{
+	config := clientcmdapi.NewConfig()
+	config.Clusters["test"] = &clientcmdapi.Cluster{
 		Server:                   "https://" + strings.TrimPrefix(env.Host, "https://"),
 		CertificateAuthorityData: env.CAData,
 	}
-	c.AuthInfos["test"] = &clientcmdapi.AuthInfo{
+	config.AuthInfos["test"] = &clientcmdapi.AuthInfo{
 		ClientCertificateData: env.CertData,
 		ClientKeyData:         env.KeyData,
 		Token:                 env.BearerToken,
 	}
-	c.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "test"}
-	c.CurrentContext = "test"
+	config.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "test"}
+	config.CurrentContext = "test"
 	file := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := clientcmd.WriteToFile(*c, file); err != nil {
+	if err := clientcmd.WriteToFile(*config, file); err != nil {
 		t.Fatal(err)
 	}
 	return file
@@ -146,17 +146,17 @@ func NewDataPlane(t testing.TB, pg *pgtest.Server, further ...tenantconfig.Tenan
 		WriteConfig(t, ns, tenant)
 	}
 	ListConfigs(t, ns)
-	d := &DataPlane{T: t, Namespace: ns, Public: FreeAddress(t), Internal: FreeAddress(t)}
-	d.Env = []string{"KUBECONFIG=" + Kubeconfig(t), "CALY_DATABASE_URL=" + pg.DataplaneDSN}
-	d.Args = []string{
+	dataPlane := &DataPlane{T: t, Namespace: ns, Public: FreeAddress(t), Internal: FreeAddress(t)}
+	dataPlane.Env = []string{"KUBECONFIG=" + Kubeconfig(t), "CALY_DATABASE_URL=" + pg.DataplaneDSN}
+	dataPlane.Args = []string{
 		"dataplane",
 		"--work-namespace=" + ns,
-		"--listen=" + d.Public,
-		"--internal-listen=" + d.Internal,
+		"--listen=" + dataPlane.Public,
+		"--internal-listen=" + dataPlane.Internal,
 		"--drain-delay=1s",
 		"--grace=20s",
 	}
-	return d
+	return dataPlane
 }
 
 // Start starts a process and does not wait for it.
@@ -168,9 +168,9 @@ func (d *DataPlane) Start() *Process {
 // Run starts a process and waits until it is ready.
 func (d *DataPlane) Run() *Process {
 	d.T.Helper()
-	p := d.Start()
+	process := d.Start()
 	d.AwaitReady()
-	return p
+	return process
 }
 
 // Ready reports whether a process is ready.

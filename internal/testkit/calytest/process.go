@@ -28,18 +28,18 @@ func Start(t testing.TB, env []string, args ...string) *Process {
 // StartFile starts the program from a file.
 func StartFile(t testing.TB, file string, env []string, args ...string) *Process {
 	t.Helper()
-	p := &Process{t: t, cmd: exec.Command(file, args...), ended: make(chan struct{})}
-	p.cmd.Env = append([]string{asProgram + "=1", "HOME=" + t.TempDir()}, env...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.errs
-	if err := p.cmd.Start(); err != nil {
+	process := &Process{t: t, cmd: exec.Command(file, args...), ended: make(chan struct{})}
+	process.cmd.Env = append([]string{asProgram + "=1", "HOME=" + t.TempDir()}, env...)
+	process.cmd.Stdout, process.cmd.Stderr = &process.out, &process.errs
+	if err := process.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { p.err = p.cmd.Wait(); close(p.ended) }()
+	go func() { process.err = process.cmd.Wait(); close(process.ended) }()
 	t.Cleanup(func() {
-		p.Kill()
-		<-p.ended
+		process.Kill()
+		<-process.ended
 	})
-	return p
+	return process
 }
 
 // End waits for the end, at most a minute, and returns the exit status.

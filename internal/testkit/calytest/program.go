@@ -92,15 +92,15 @@ func build(race bool) (string, error) {
 
 // lock holds a file for this process.
 func lock(name string) (unlock func(), err error) {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		_ = f.Close()
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		_ = file.Close()
 		return nil, fmt.Errorf("lock %s: %w", name, err)
 	}
-	return func() { _ = f.Close() }, nil
+	return func() { _ = file.Close() }, nil
 }
 
 // sourceFolders are those that the program is made of.

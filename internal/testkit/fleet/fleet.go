@@ -69,14 +69,14 @@ type Fleet struct {
 // Dial opens all calls, up to their start, a few at a time.
 func Dial(ctx context.Context, o Options) (*Fleet, error) {
 	o.Pace, o.Threads, o.Name = cmp.Or(o.Pace, 20*time.Millisecond), cmp.Or(o.Threads, 2), cmp.Or(o.Name, "fleet")
-	f := &Fleet{o: o}
+	fleet := &Fleet{o: o}
 	for range o.Threads {
 		t, err := newThread(o)
 		if err != nil {
-			f.Close()
+			fleet.Close()
 			return nil, err
 		}
-		f.threads = append(f.threads, t)
+		fleet.threads = append(fleet.threads, t)
 	}
 	calls := make([]*call, o.Calls)
 	group, ctx := errgroup.WithContext(ctx)
@@ -87,14 +87,14 @@ func Dial(ctx context.Context, o Options) (*Fleet, error) {
 	err := group.Wait()
 	for i, c := range calls {
 		if c != nil {
-			err = errors.Join(err, f.threads[i%o.Threads].add(c))
+			err = errors.Join(err, fleet.threads[i%o.Threads].add(c))
 		}
 	}
 	if err != nil {
-		f.Close()
+		fleet.Close()
 		return nil, err
 	}
-	return f, nil
+	return fleet, nil
 }
 
 // Close drops whatever is open, without a word.
@@ -128,11 +128,11 @@ func (f *Fleet) all(do func(*thread)) Report {
 	group.Wait()
 	sum := Report{Codes: map[int]int{}}
 	for _, t := range f.threads {
-		r := t.report
-		sum.Sent, sum.Equal, sum.Wrong = sum.Sent+r.Sent, sum.Equal+r.Equal, sum.Wrong+r.Wrong
-		sum.Missing, sum.Skipped, sum.Late = sum.Missing+r.Missing, sum.Skipped+r.Skipped, max(sum.Late, r.Late)
-		sum.RoundTrip = append(sum.RoundTrip, r.RoundTrip...)
-		for code, n := range r.Codes {
+		report := t.report
+		sum.Sent, sum.Equal, sum.Wrong = sum.Sent+report.Sent, sum.Equal+report.Equal, sum.Wrong+report.Wrong
+		sum.Missing, sum.Skipped, sum.Late = sum.Missing+report.Missing, sum.Skipped+report.Skipped, max(sum.Late, report.Late)
+		sum.RoundTrip = append(sum.RoundTrip, report.RoundTrip...)
+		for code, n := range report.Codes {
 			sum.Codes[code] += n
 		}
 	}

@@ -28,44 +28,44 @@ const patience = 30 * time.Second
 
 func dial(t *testing.T, o Options) *Fleet {
 	t.Helper()
-	f, err := Dial(t.Context(), o)
+	fleet, err := Dial(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(f.Close)
-	return f
+	t.Cleanup(fleet.Close)
+	return fleet
 }
 
 func echo(t *testing.T, o agentsim.Options) *agentsim.Server {
 	t.Helper()
-	s, err := agentsim.NewServer(o)
+	server, err := agentsim.NewServer(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Close)
-	return s
+	t.Cleanup(server.Close)
+	return server
 }
 
 // TestEcho : what calls say comes back to each as its own, at the pace, and they end in order.
 func TestEcho(t *testing.T) {
 	descriptors := openDescriptors(t)
 	for _, pace := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond} {
-		s := echo(t, agentsim.Options{})
+		server := echo(t, agentsim.Options{})
 		const calls = 30
-		f := dial(t, Options{Address: s.Addr(), Path: "/stream", Calls: calls, Pace: pace})
+		fleet := dial(t, Options{Address: server.Addr(), Path: "/stream", Calls: calls, Pace: pace})
 		for range 2 { // one talk after the other
-			r := f.Talk(t.Context(), time.Second, patience)
+			report := fleet.Talk(t.Context(), time.Second, patience)
 			want := int64(calls * time.Second / pace)
-			if r.Err() != nil || r.Sent != want || r.Equal != want || len(r.RoundTrip) != int(want) || r.Quantile(0.5) <= 0 || r.Quantile(1) < r.Quantile(0.5) {
-				t.Errorf("%v, %d sent, %d equal, %d timed", r.Err(), r.Sent, r.Equal, len(r.RoundTrip))
+			if report.Err() != nil || report.Sent != want || report.Equal != want || len(report.RoundTrip) != int(want) || report.Quantile(0.5) <= 0 || report.Quantile(1) < report.Quantile(0.5) {
+				t.Errorf("%v, %d sent, %d equal, %d timed", report.Err(), report.Sent, report.Equal, len(report.RoundTrip))
 			}
 		}
 		// An echo waits for who called to close; a data plane closes at the stop.
-		f.HangUp(t.Context(), 50*time.Millisecond)
-		f.Close()
-		eventually.Within(patience).Holds(t, "the agent has no call", func() bool { return s.Live() == 0 })
+		fleet.HangUp(t.Context(), 50*time.Millisecond)
+		fleet.Close()
+		eventually.Within(patience).Holds(t, "the agent has no call", func() bool { return server.Live() == 0 })
 		seen := map[string]bool{}
-		for _, c := range s.Calls() {
+		for _, c := range server.Calls() {
 			if c.Problem != "" || !c.Stopped || c.Start.CallID != c.Start.StreamID || c.Bytes != 2*16000 {
 				t.Errorf("the agent saw %+v", c)
 			}
@@ -74,7 +74,7 @@ func TestEcho(t *testing.T) {
 		if len(seen) != calls {
 			t.Errorf("%d calls, want %d", len(seen), calls)
 		}
-		s.Close()
+		server.Close()
 	}
 	if n := openDescriptors(t); n > descriptors {
 		t.Errorf("%d descriptors are left of %d", n, descriptors)
@@ -108,11 +108,11 @@ func TestFaults(t *testing.T) {
 		}, Report{Sent: 10, Equal: 10}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(t, w, r, tc.answer) }))
-			defer s.Close()
-			f := dial(t, Options{Address: strings.TrimPrefix(s.URL, "http://"), Path: "/", Calls: 1, Pace: 20 * time.Millisecond, Threads: 1})
-			defer f.Close()
-			got := f.Talk(t.Context(), 200*time.Millisecond, 500*time.Millisecond)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serve(t, w, r, tc.answer) }))
+			defer server.Close()
+			fleet := dial(t, Options{Address: strings.TrimPrefix(server.URL, "http://"), Path: "/", Calls: 1, Pace: 20 * time.Millisecond, Threads: 1})
+			defer fleet.Close()
+			got := fleet.Talk(t.Context(), 200*time.Millisecond, 500*time.Millisecond)
 			if (got.Err() == nil) != (tc.want.Equal == tc.want.Sent && tc.want.Wrong == 0) {
 				t.Errorf("says %v", got.Err())
 			}
@@ -177,9 +177,9 @@ func serve(t *testing.T, w http.ResponseWriter, r *http.Request, answer func(ws 
 
 // TestRefusal : one call that is not let in is an error, and no descriptor is left of the others.
 func TestRefusal(t *testing.T) {
-	s := echo(t, agentsim.Options{Refuse: 503, RefuseTimes: 1})
+	server := echo(t, agentsim.Options{Refuse: 503, RefuseTimes: 1})
 	before := openDescriptors(t)
-	if _, err := Dial(t.Context(), Options{Address: s.Addr(), Path: "/", Calls: 5}); err == nil || !strings.Contains(err.Error(), "503") {
+	if _, err := Dial(t.Context(), Options{Address: server.Addr(), Path: "/", Calls: 5}); err == nil || !strings.Contains(err.Error(), "503") {
 		t.Errorf("%v", err)
 	}
 	eventually.Within(patience).Succeeds(t, func(context.Context) error {

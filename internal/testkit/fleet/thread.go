@@ -141,8 +141,8 @@ func (t *thread) poll(milliseconds int) {
 		return
 	}
 	for _, e := range t.events[:n] {
-		if c := t.byFD[e.Fd]; c != nil && !c.closed {
-			t.read(c)
+		if call := t.byFD[e.Fd]; call != nil && !call.closed {
+			t.read(call)
 		}
 	}
 }

@@ -87,8 +87,8 @@ func newEnv(cfg *rest.Config) (*Env, error) {
 	scheme := kruntime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
-	c, err := client.NewWithWatch(cfg, client.Options{Scheme: scheme})
-	return &Env{Config: cfg, Client: c, Scheme: scheme}, err
+	withWatch, err := client.NewWithWatch(cfg, client.Options{Scheme: scheme})
+	return &Env{Config: cfg, Client: withWatch, Scheme: scheme}, err
 }
 
 // Get returns the API server of the test binary.

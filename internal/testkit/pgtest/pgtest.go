@@ -33,11 +33,11 @@ var (
 // New returns a migrated database of its own.
 func New(t testing.TB) *Server {
 	t.Helper()
-	s := NewEmpty(t)
-	if err := migrations.Up(t.Context(), s.OwnerDSN, slog.New(slog.DiscardHandler)); err != nil {
+	server := NewEmpty(t)
+	if err := migrations.Up(t.Context(), server.OwnerDSN, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatalf("migrate: %v", err)
 	}
-	return s
+	return server
 }
 
 // NewEmpty returns a database of its own without Caly's schema.
@@ -63,11 +63,11 @@ func (p *postgres) database(t testing.TB) *Server {
 	if err := p.exec(t.Context(), "REVOKE ALL ON DATABASE "+db+" FROM PUBLIC"); err != nil {
 		t.Fatalf("prepare database: %v", err)
 	}
-	s := p.server(db)
-	if err := execOn(t.Context(), s.AdminDSN, "ALTER SCHEMA public OWNER TO caly_owner"); err != nil {
+	server := p.server(db)
+	if err := execOn(t.Context(), server.AdminDSN, "ALTER SCHEMA public OWNER TO caly_owner"); err != nil {
 		t.Fatalf("prepare database: %v", err)
 	}
-	return s
+	return server
 }
 
 // server is a database of the server, with the URLs of its roles.

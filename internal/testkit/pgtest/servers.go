@@ -46,24 +46,24 @@ func Bin18(t testing.TB) string {
 // roles are those of the shared server unless bare is set.
 func NewServer(t testing.TB, bin string, bare bool) *Server {
 	t.Helper()
-	p, err := prepare(bin)
+	postgres, err := prepare(bin)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.end() })
+	t.Cleanup(func() { postgres.end() })
 	if bare {
-		if err := p.initialize(); err != nil {
+		if err := postgres.initialize(); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.run(); err != nil {
+		if err := postgres.run(); err != nil {
 			t.Fatal(err)
 		}
-		return p.server("postgres")
+		return postgres.server("postgres")
 	}
-	if err := p.create(); err != nil {
+	if err := postgres.create(); err != nil {
 		t.Fatal(err)
 	}
-	return p.database(t)
+	return postgres.database(t)
 }
 
 // end stops a server that may have been stopped already, and removes its files.
@@ -77,24 +77,24 @@ func (p *postgres) end() {
 // NewStandby starts a standby of the server, for the same database. It follows the server until Promote.
 func (s *Server) NewStandby(t testing.TB) *Server {
 	t.Helper()
-	p, err := prepare(s.pg.bin)
+	postgres, err := prepare(s.pg.bin)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.end() })
+	t.Cleanup(func() { postgres.end() })
 	// -R writes how to follow the server, with the password.
-	if err := p.tool(Bin15(t), "pg_basebackup", "-h", "127.0.0.1", "-p", strconv.Itoa(s.pg.port), "-U", "postgres",
-		"-D", filepath.Join(p.dir, "data"), "-R", "-c", "fast", "-X", "stream"); err != nil {
+	if err := postgres.tool(Bin15(t), "pg_basebackup", "-h", "127.0.0.1", "-p", strconv.Itoa(s.pg.port), "-U", "postgres",
+		"-D", filepath.Join(postgres.dir, "data"), "-R", "-c", "fast", "-X", "stream"); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.run(); err != nil {
+	if err := postgres.run(); err != nil {
 		t.Fatal(err)
 	}
 	cfg, err := pgx.ParseConfig(s.AdminDSN)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p.server(cfg.Database)
+	return postgres.server(cfg.Database)
 }
 
 // MoveTo copies the roles and the database to an empty server, with version 15 of pg_dumpall, pg_dump and psql.
@@ -150,10 +150,10 @@ func (s *Server) Address() string { return "127.0.0.1:" + strconv.Itoa(s.pg.port
 // At returns a connection URL with another address in it: that of a pooler, a proxy, or several with commas.
 func At(t testing.TB, dsn, addresses string) string {
 	t.Helper()
-	u, err := url.Parse(dsn)
+	address, err := url.Parse(dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.Host = addresses
-	return u.String()
+	address.Host = addresses
+	return address.String()
 }

@@ -27,20 +27,20 @@ type Wire struct {
 // NewWire is a way to the server that loses nothing until LoseAfter.
 func (s *Server) NewWire(t testing.TB) *Wire {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &Wire{Address: l.Addr().String(), server: s.Address(), l: l, conns: map[net.Conn]bool{}, limit: -1}
-	w.all.Go(w.accept)
+	wire := &Wire{Address: listener.Addr().String(), server: s.Address(), l: listener, conns: map[net.Conn]bool{}, limit: -1}
+	wire.all.Go(wire.accept)
 	t.Cleanup(func() {
-		_ = l.Close()
-		w.mu.Lock()
-		w.lose()
-		w.mu.Unlock()
-		w.all.Wait()
+		_ = listener.Close()
+		wire.mu.Lock()
+		wire.lose()
+		wire.mu.Unlock()
+		wire.all.Wait()
 	})
-	return w
+	return wire
 }
 
 // LoseAfter forwards n more statements. At the next one every connection ends, and new ones are refused.
@@ -99,11 +99,11 @@ func (w *Wire) drop(c net.Conn) {
 
 func (w *Wire) accept() {
 	for {
-		c, err := w.l.Accept()
+		conn, err := w.l.Accept()
 		if err != nil {
 			return
 		}
-		w.all.Go(func() { w.carry(c) })
+		w.all.Go(func() { w.carry(conn) })
 	}
 }
 

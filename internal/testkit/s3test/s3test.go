@@ -50,16 +50,16 @@ func New(t testing.TB) *Server {
 	if err != nil {
 		t.Fatalf("find a free port: %v", err)
 	}
-	s := &Server{Endpoint: "http://" + addr, Region: "us-east-1", AccessKey: "caly-test", SecretKey: random(),
+	server := &Server{Endpoint: "http://" + addr, Region: "us-east-1", AccessKey: "caly-test", SecretKey: random(),
 		binary: binary, dir: t.TempDir(), addr: addr}
 	for _, d := range []string{"data", "meta"} {
-		if err := os.MkdirAll(filepath.Join(s.dir, d), 0o700); err != nil {
+		if err := os.MkdirAll(filepath.Join(server.dir, d), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	t.Cleanup(func() { s.Stop(t) })
-	s.Start(t)
-	return s
+	t.Cleanup(func() { server.Stop(t) })
+	server.Start(t)
+	return server
 }
 
 // Start brings a stopped server back, with its objects, and waits until it answers.
@@ -68,16 +68,16 @@ func (s *Server) Start(t testing.TB) {
 	if s.process != nil {
 		return
 	}
-	p, err := s.launch()
+	process, err := s.launch()
 	if err != nil {
 		t.Fatalf("start versitygw: %v", err)
 	}
-	if err := s.wait(p); err != nil {
-		_ = p.kill()
-		<-p.exited
-		t.Fatalf("versitygw: %v: %s", err, p.output.String())
+	if err := s.wait(process); err != nil {
+		_ = process.kill()
+		<-process.exited
+		t.Fatalf("versitygw: %v: %s", err, process.output.String())
 	}
-	s.process = p
+	s.process = process
 }
 
 // Stop kills the server; connections break, and new ones are refused.
@@ -169,11 +169,11 @@ func find() (string, error) {
 }
 
 func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
-	return l.Addr().String(), l.Close()
+	return listener.Addr().String(), listener.Close()
 }
 
 func random() string {

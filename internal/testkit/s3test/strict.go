@@ -131,9 +131,9 @@ func NewStrict(t testing.TB, rules Rules, certify func(*httptest.Server)) *Stric
 	if rules.Region == "" {
 		rules.Region = "us-east-1"
 	}
-	s := &Strict{Bucket: "strict-bucket", AccessKey: "AKIDEXAMPLE", SecretKey: "wJalrXUtnFEMI", rules: rules,
+	strict := &Strict{Bucket: "strict-bucket", AccessKey: "AKIDEXAMPLE", SecretKey: "wJalrXUtnFEMI", rules: rules,
 		objects: map[string]*StrictObject{}, uploads: map[string]*strictUpload{}}
-	server := httptest.NewUnstartedServer(s)
+	server := httptest.NewUnstartedServer(strict)
 	if certify != nil {
 		certify(server)
 		server.StartTLS()
@@ -141,19 +141,19 @@ func NewStrict(t testing.TB, rules Rules, certify func(*httptest.Server)) *Stric
 		server.Start()
 	}
 	t.Cleanup(server.Close)
-	s.URL = server.URL
-	return s
+	strict.URL = server.URL
+	return strict
 }
 
 // Object returns a copy of what is under a key, and whether there was ever anything.
 func (s *Strict) Object(key string) (StrictObject, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o, ok := s.objects[key]
+	strictObject, ok := s.objects[key]
 	if !ok {
 		return StrictObject{}, false
 	}
-	return *o, true
+	return *strictObject, true
 }
 
 // Keys returns the keys of objects that are not deleted, sorted.
@@ -260,24 +260,24 @@ func (s *Strict) address(r *http.Request) (bucket, key string, no *Refusal) {
 
 // operate is called for requests that are authentic.
 func (s *Strict) operate(w http.ResponseWriter, r *http.Request, key string, body []byte) *Refusal {
-	q := r.URL.Query()
+	values := r.URL.Query()
 	switch {
-	case key == "" && r.Method == http.MethodGet && q.Has("uploads"):
-		return s.listUploads(w, q.Get("prefix"))
+	case key == "" && r.Method == http.MethodGet && values.Has("uploads"):
+		return s.listUploads(w, values.Get("prefix"))
 	case key == "" && r.Method == http.MethodGet:
-		return s.list(w, q.Get("prefix"), q.Get("max-keys"))
-	case key == "" && r.Method == http.MethodPost && q.Has("delete"):
+		return s.list(w, values.Get("prefix"), values.Get("max-keys"))
+	case key == "" && r.Method == http.MethodPost && values.Has("delete"):
 		return s.deleteMany(w, r, body)
-	case r.Method == http.MethodPost && q.Has("uploads"):
+	case r.Method == http.MethodPost && values.Has("uploads"):
 		return s.begin(w, r, key)
-	case q.Has("uploadId"):
+	case values.Has("uploadId"):
 		return s.part(w, r, key, body)
 	case r.Method == http.MethodPut:
 		return s.put(w, r, key, body)
 	case r.Method == http.MethodGet, r.Method == http.MethodHead:
 		return s.get(w, r, key)
 	case r.Method == http.MethodDelete:
-		return s.remove(w, key, q.Get("versionId"))
+		return s.remove(w, key, values.Get("versionId"))
 	}
 	return &Refusal{501, "NotImplemented", "A header you provided implies functionality that is not implemented", ""}
 }
@@ -296,10 +296,10 @@ func (s *Strict) put(w http.ResponseWriter, r *http.Request, key string, body []
 
 // store adds a version.
 func (s *Strict) store(w http.ResponseWriter, key string, data []byte, header http.Header, etag string) {
-	o := s.objects[key]
-	if o == nil {
-		o = &StrictObject{}
-		s.objects[key] = o
+	strictObject := s.objects[key]
+	if strictObject == nil {
+		strictObject = &StrictObject{}
+		s.objects[key] = strictObject
 	}
 	if s.rules.OpaqueETags {
 		etag = hex.EncodeToString([]byte(fmt.Sprintf("%016d", s.next())))
@@ -310,11 +310,11 @@ func (s *Strict) store(w http.ResponseWriter, key string, data []byte, header ht
 	if s.versioned() {
 		v.id = fmt.Sprintf("v%d", s.next())
 		w.Header().Set("X-Amz-Version-Id", v.id)
-		o.all = append(o.all, v)
+		strictObject.all = append(strictObject.all, v)
 	} else {
-		o.all = []strictVersion{v}
+		strictObject.all = []strictVersion{v}
 	}
-	o.refresh()
+	strictObject.refresh()
 	for _, name := range []string{"X-Amz-Checksum-Sha256", "X-Amz-Checksum-Crc64nvme"} {
 		if sum := header.Get(name); sum != "" {
 			w.Header().Set(name, sum)
@@ -346,11 +346,11 @@ func (s *Strict) admit(h http.Header) *Refusal {
 }
 
 func (s *Strict) get(w http.ResponseWriter, r *http.Request, key string) *Refusal {
-	o := s.objects[key]
-	if o == nil || o.Deleted {
+	strictObject := s.objects[key]
+	if strictObject == nil || strictObject.Deleted {
 		return &Refusal{404, "NoSuchKey", "The specified key does not exist.", "<Key>" + key + "</Key>"}
 	}
-	for name, values := range o.Header {
+	for name, values := range strictObject.Header {
 		if name == "Etag" || name == "Content-Type" || strings.HasPrefix(name, "X-Amz-Meta-") ||
 			strings.HasPrefix(name, "X-Amz-Checksum-") && r.Header.Get("X-Amz-Checksum-Mode") == "ENABLED" {
 			w.Header()[name] = values
@@ -361,7 +361,7 @@ func (s *Strict) get(w http.ResponseWriter, r *http.Request, key string) *Refusa
 		r = r.Clone(r.Context())
 		r.Header.Del("Range")
 	}
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(o.Data))
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(strictObject.Data))
 	return nil
 }
 
@@ -379,18 +379,18 @@ func (s *Strict) remove(w http.ResponseWriter, key, version string) *Refusal {
 		return &Refusal{403, "AccessDenied", "User: arn:aws:iam::123456789012:user/uploader is not authorized to " +
 			"perform: s3:DeleteObjectVersion because no identity-based policy allows it", ""}
 	}
-	switch o := s.objects[key]; {
-	case o == nil:
+	switch strictObject := s.objects[key]; {
+	case strictObject == nil:
 	case version != "":
-		o.all = slices.DeleteFunc(o.all, func(v strictVersion) bool { return v.id == version })
-		o.refresh()
+		strictObject.all = slices.DeleteFunc(strictObject.all, func(v strictVersion) bool { return v.id == version })
+		strictObject.refresh()
 	case s.versioned():
-		o.all = append(o.all, strictVersion{id: fmt.Sprintf("v%d", s.next()), marker: true})
-		o.refresh()
+		strictObject.all = append(strictObject.all, strictVersion{id: fmt.Sprintf("v%d", s.next()), marker: true})
+		strictObject.refresh()
 	default:
 		delete(s.objects, key)
 	}
-	if o := s.objects[key]; o != nil && len(o.all) == 0 {
+	if strictObject := s.objects[key]; strictObject != nil && len(strictObject.all) == 0 {
 		delete(s.objects, key)
 	}
 	w.WriteHeader(http.StatusNoContent)

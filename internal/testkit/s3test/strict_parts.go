@@ -31,26 +31,26 @@ func (s *Strict) begin(w http.ResponseWriter, r *http.Request, key string) *Refu
 
 // part serves the requests for an upload in parts that was begun.
 func (s *Strict) part(w http.ResponseWriter, r *http.Request, key string, body []byte) *Refusal {
-	q := r.URL.Query()
-	u := s.uploads[q.Get("uploadId")]
-	if u == nil || u.key != key {
+	values := r.URL.Query()
+	strictUpload := s.uploads[values.Get("uploadId")]
+	if strictUpload == nil || strictUpload.key != key {
 		return &Refusal{404, "NoSuchUpload", "The specified multipart upload does not exist.", ""}
 	}
 	switch r.Method {
 	case http.MethodPut:
-		return s.putPart(w, r, u, q.Get("partNumber"), body)
+		return s.putPart(w, r, strictUpload, values.Get("partNumber"), body)
 	case http.MethodPost:
-		return s.complete(w, u, q.Get("uploadId"), body)
+		return s.complete(w, strictUpload, values.Get("uploadId"), body)
 	case http.MethodDelete:
-		delete(s.uploads, q.Get("uploadId"))
+		delete(s.uploads, values.Get("uploadId"))
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
 	_, _ = io.WriteString(w, "<ListPartsResult>")
-	for _, n := range slices.Sorted(maps.Keys(u.parts)) {
+	for _, n := range slices.Sorted(maps.Keys(strictUpload.parts)) {
 		_, _ = fmt.Fprintf(w, "<Part><PartNumber>%d</PartNumber><ETag>&quot;%s&quot;</ETag><Size>%d</Size>", n,
-			u.parts[n].etag, len(u.parts[n].data))
-		if sha := u.parts[n].sha; sha != "" {
+			strictUpload.parts[n].etag, len(strictUpload.parts[n].data))
+		if sha := strictUpload.parts[n].sha; sha != "" {
 			_, _ = fmt.Fprintf(w, "<ChecksumSHA256>%s</ChecksumSHA256>", sha)
 		}
 		_, _ = io.WriteString(w, "</Part>")

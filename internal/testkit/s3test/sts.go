@@ -61,11 +61,11 @@ type STS struct {
 // NewSTS starts one that issues credentials for a store.
 func NewSTS(t testing.TB, store *Strict, rules STSRules) *STS {
 	t.Helper()
-	s := &STS{store: store, rules: rules}
-	server := httptest.NewServer(s)
+	sts := &STS{store: store, rules: rules}
+	server := httptest.NewServer(sts)
 	t.Cleanup(server.Close)
-	s.URL = server.URL
-	return s
+	sts.URL = server.URL
+	return sts
 }
 
 // AtStore makes the store's endpoint that of the STS too, as with MinIO and Ceph.

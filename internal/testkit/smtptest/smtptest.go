@@ -78,33 +78,33 @@ type Server struct {
 // New starts a server that ends with the test.
 func New(t testing.TB, o Options) *Server {
 	t.Helper()
-	s := &Server{o: o}
+	server := &Server{o: o}
 	cert, ca := certificate(t)
-	s.CAFile = ca
-	s.smtp = smtp.NewServer(s)
-	s.smtp.Domain, s.smtp.MaxMessageBytes, s.smtp.MaxRecipients = "localhost", 1<<20, 1
-	s.smtp.EnableSMTPUTF8 = !o.NoUTF8
-	s.smtp.ErrorLog = discard{}
+	server.CAFile = ca
+	server.smtp = smtp.NewServer(server)
+	server.smtp.Domain, server.smtp.MaxMessageBytes, server.smtp.MaxRecipients = "localhost", 1<<20, 1
+	server.smtp.EnableSMTPUTF8 = !o.NoUTF8
+	server.smtp.ErrorLog = discard{}
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	if !o.NoTLS && !o.ImplicitTLS {
-		s.smtp.TLSConfig = config
+		server.smtp.TLSConfig = config
 	}
-	s.smtp.AllowInsecureAuth = o.NoTLS
+	server.smtp.AllowInsecureAuth = o.NoTLS
 	if o.Address == "" {
 		o.Address = "127.0.0.1:0"
 	}
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", o.Address)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", o.Address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Address = l.Addr().String()
+	server.Address = listener.Addr().String()
 	if o.ImplicitTLS {
-		l = tls.NewListener(l, config)
+		listener = tls.NewListener(listener, config)
 	}
-	s.l = l
-	s.all.Go(func() { _ = s.smtp.Serve(l) })
-	t.Cleanup(s.Stop)
-	return s
+	server.l = listener
+	server.all.Go(func() { _ = server.smtp.Serve(listener) })
+	t.Cleanup(server.Stop)
+	return server
 }
 
 // Stop ends the server and its connections.

@@ -48,12 +48,12 @@ func Reader(t testing.TB, r io.Reader, client bool) *Peer {
 // Connect opens a connection to a server, before any handshake.
 func Connect(t testing.TB, address string) *Peer {
 	t.Helper()
-	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() })
-	return newPeer(t, c, true)
+	t.Cleanup(func() { _ = conn.Close() })
+	return newPeer(t, conn, true)
 }
 
 // Request is a good handshake for a path, without the empty line at its end: headers may follow.
@@ -76,8 +76,8 @@ func (p *Peer) Ask(request string) (*http.Response, error) {
 // Dial is a client whose handshake was accepted.
 func Dial(t testing.TB, address, path string) *Peer {
 	t.Helper()
-	p := Connect(t, address)
-	resp, err := p.Ask(Request(path) + "\r\n") //nolint:bodyclose // Ask sees to it
+	peer := Connect(t, address)
+	resp, err := peer.Ask(Request(path) + "\r\n") //nolint:bodyclose // Ask sees to it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,14 +87,14 @@ func Dial(t testing.TB, address, path string) *Peer {
 	if got := resp.Header.Get("Sec-WebSocket-Accept"); got != accept {
 		t.Errorf("accepted with %q", got)
 	}
-	return p
+	return peer
 }
 
 // Accept is a server that accepts the handshake of a connection; nil, after it told the test, if that is none. What it says first goes
 // out in one packet with the answer.
 func Accept(t testing.TB, c net.Conn, first string) *Peer {
-	p := newPeer(t, c, false)
-	req, err := http.ReadRequest(p.br)
+	peer := newPeer(t, c, false)
+	req, err := http.ReadRequest(peer.br)
 	if err != nil {
 		t.Errorf("the client's handshake: %v", err)
 		return nil
@@ -105,7 +105,7 @@ func Accept(t testing.TB, c net.Conn, first string) *Peer {
 		t.Error(err)
 		return nil
 	}
-	return p
+	return peer
 }
 
 // Answer is what a server answers a client's key with.
@@ -212,12 +212,12 @@ func (p *Peer) length(short byte) (int, error) {
 func (p *Peer) Expect(want ...string) {
 	p.t.Helper()
 	for i, w := range want {
-		f, err := p.Read()
+		frame, err := p.Read()
 		if err != nil {
 			p.t.Fatalf("message %d of %d: %v", i, len(want), err)
 		}
-		if f.First != 0x81 || f.Payload != w {
-			p.t.Fatalf("message %d: got %#x %.200q, want text %.200q", i, f.First, f.Payload, w)
+		if frame.First != 0x81 || frame.Payload != w {
+			p.t.Fatalf("message %d: got %#x %.200q, want text %.200q", i, frame.First, frame.Payload, w)
 		}
 	}
 }
@@ -226,18 +226,18 @@ func (p *Peer) Expect(want ...string) {
 func (p *Peer) Closed() (code int, text string) {
 	p.t.Helper()
 	for {
-		f, err := p.Read()
+		frame, err := p.Read()
 		if err != nil {
 			return 0, ""
 		}
-		if f.First != 0x88 {
+		if frame.First != 0x88 {
 			continue
 		}
-		_, _ = p.Write(FrameBytes(0x88, p.Client, f.Payload)) // the other end may have gone
-		if len(f.Payload) < 2 {
+		_, _ = p.Write(FrameBytes(0x88, p.Client, frame.Payload)) // the other end may have gone
+		if len(frame.Payload) < 2 {
 			return websocket.CloseNoStatusReceived, ""
 		}
-		return int(binary.BigEndian.Uint16([]byte(f.Payload))), f.Payload[2:]
+		return int(binary.BigEndian.Uint16([]byte(frame.Payload))), frame.Payload[2:]
 	}
 }
 

@@ -97,8 +97,8 @@ func (c *canaries) oddPlaces(t *testing.T) {
 				if q.method = r.method; r.takesBody {
 					q.body = fields{}
 				}
-				if a := c.send(t, q); a.status >= 500 {
-					t.Errorf("%s in %s %s is answered %d", what, r.method, r.path, a.status)
+				if answer := c.send(t, q); answer.status >= 500 {
+					t.Errorf("%s in %s %s is answered %d", what, r.method, r.path, answer.status)
 				}
 			}
 		}
@@ -167,9 +167,9 @@ func (c *canaries) databaseAway(t *testing.T) {
 			"change-password": {"currentPassword": firstPassword, "newPassword": password},
 		} {
 			all.Go(func() {
-				a, err := c.try(t, request{path: "/api/auth/" + flow, bearer: held.AccessToken, body: body})
-				if err != nil || a.status != http.StatusServiceUnavailable && a.status != http.StatusGatewayTimeout {
-					t.Errorf("%s without a database is answered %d %s, %v", flow, a.status, a.body, err)
+				answer, err := c.try(t, request{path: "/api/auth/" + flow, bearer: held.AccessToken, body: body})
+				if err != nil || answer.status != http.StatusServiceUnavailable && answer.status != http.StatusGatewayTimeout {
+					t.Errorf("%s without a database is answered %d %s, %v", flow, answer.status, answer.body, err)
 				}
 			})
 		}

@@ -106,15 +106,15 @@ func (c *canaries) quote(to string, r io.Reader, _ net.Conn) error {
 	if err != nil || !strings.HasPrefix(to, "refused") && !strings.HasPrefix(to, "later") {
 		return err
 	}
-	l := open(c.t, smtptest.Mail{Data: string(data)})
+	letter := open(c.t, smtptest.Mail{Data: string(data)})
 	c.mu.Lock()
-	c.refused = append(c.refused, l)
+	c.refused = append(c.refused, letter)
 	c.mu.Unlock()
 	code := 554
 	if strings.HasPrefix(to, "later") {
 		code = 451
 	}
-	return &smtp.SMTPError{Code: code, Message: strings.Join(strings.Fields(l.text), " ")}
+	return &smtp.SMTPError{Code: code, Message: strings.Join(strings.Fields(letter.text), " ")}
 }
 
 // send keeps an answer, without the tokens that it is for.

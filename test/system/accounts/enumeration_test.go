@@ -39,8 +39,8 @@ type guessing struct {
 // TestEnumeration : whether an email has an account, and of what kind, neither the answer tells nor its time. It does not run beside others,
 // for the sake of the times.
 func TestEnumeration(t *testing.T) {
-	p := newPlatform(t, setup{args: wideLimits()})
-	p.populate(t)
+	platform := newPlatform(t, setup{args: wideLimits()})
+	platform.populate(t)
 	for flow, how := range map[string]guessing{
 		"register":        {verified, withFields("register", fields{"password": secondPassword})},
 		"login":           {verified, withFields("login", fields{"password": secondPassword})},
@@ -51,7 +51,7 @@ func TestEnumeration(t *testing.T) {
 		t.Run(flow, func(t *testing.T) {
 			var told string
 			for range 3 { // a machine may have a bad moment
-				if told = p.guess(t, how).compare(t, how.known); told == "" {
+				if told = platform.guess(t, how).compare(t, how.known); told == "" {
 					return
 				}
 			}
@@ -130,10 +130,10 @@ func (g *guessed) one(t *testing.T, p *platform, how guessing, kind string, i in
 	if kind == unknown {
 		email = fmt.Sprintf("%s-%d-%d@acme.example", kind, turn, i)
 	}
-	q := how.with(email)
-	q.pod = p.pods[0]
+	request := how.with(email)
+	request.pod = p.pods[0]
 	began := time.Now()
-	a, err := p.try(t.Context(), q)
+	answer, err := p.try(t.Context(), request)
 	took := time.Since(began)
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -144,7 +144,7 @@ func (g *guessed) one(t *testing.T, p *platform, how guessing, kind string, i in
 	if g.shapes[kind] == nil {
 		g.shapes[kind] = map[string]bool{}
 	}
-	g.shapes[kind][shape(a)] = true
+	g.shapes[kind][shape(answer)] = true
 	g.took[kind] = append(g.took[kind], took)
 }
 
@@ -165,10 +165,10 @@ func (g *guessed) compare(t *testing.T, known string) (told string) {
 			t.Fatalf("%s is answered %q, unknown %q", kind, got, want)
 		}
 	}
-	a, b := median(g.took[known]), median(g.took[unknown])
-	told = fmt.Sprintf("%s takes %s, unknown %s", known, a, b)
+	wait, b := median(g.took[known]), median(g.took[unknown])
+	told = fmt.Sprintf("%s takes %s, unknown %s", known, wait, b)
 	t.Log(told)
-	if ratio := float64(a) / float64(b); ratio > 0.8 && ratio < 1.25 || (a-b).Abs() < 3*time.Millisecond {
+	if ratio := float64(wait) / float64(b); ratio > 0.8 && ratio < 1.25 || (wait-b).Abs() < 3*time.Millisecond {
 		return ""
 	}
 	return told

@@ -25,20 +25,20 @@ const revoked = 3 * time.Second
 // TestAccountFlows : what people do with their accounts goes on whichever pod they meet.
 func TestAccountFlows(t *testing.T) {
 	t.Parallel()
-	p := newPlatform(t, setup{pods: 3, args: wideLimits()})
+	platform := newPlatform(t, setup{pods: 3, args: wideLimits()})
 	for _, flow := range []struct {
 		name string
 		run  func(*testing.T)
 	}{
-		{"a life", p.testLife}, {"logout everywhere", p.testLogoutAll}, {"an account twice", p.testTwoTenants}, {"register again", p.testRegisterAgain},
-		{"an admin and a colleague", p.testInvitation}, {"disabled", p.testDisabled}, {"suspended", p.testSuspended}, {"SMTP away", p.testMailLater},
-		{"SMTP silent", p.testMailNeverWaitedFor},
-		{"fifty at once", p.testFiftyRefreshes}, {"reuse", p.testReuse}, {"lost answers", p.testLostAnswers}, {"kill -9", p.testKilledWhileRotating},
+		{"a life", platform.testLife}, {"logout everywhere", platform.testLogoutAll}, {"an account twice", platform.testTwoTenants}, {"register again", platform.testRegisterAgain},
+		{"an admin and a colleague", platform.testInvitation}, {"disabled", platform.testDisabled}, {"suspended", platform.testSuspended}, {"SMTP away", platform.testMailLater},
+		{"SMTP silent", platform.testMailNeverWaitedFor},
+		{"fifty at once", platform.testFiftyRefreshes}, {"reuse", platform.testReuse}, {"lost answers", platform.testLostAnswers}, {"kill -9", platform.testKilledWhileRotating},
 	} {
 		t.Run(flow.name, flow.run)
 	}
-	for i := range p.pods {
-		if n := p.proxy.served[i].Load(); n < 20 {
+	for i := range platform.pods {
+		if n := platform.proxy.served[i].Load(); n < 20 {
 			t.Errorf("pod %d answered %d requests: this proves nothing", i, n)
 		}
 	}
@@ -55,8 +55,8 @@ func (p *platform) deadEverywhere(t *testing.T, bearer string) {
 func (p *platform) refusedEverywhere(t *testing.T, bearer string) bool {
 	t.Helper()
 	for _, pod := range p.pods {
-		a := p.do(t, request{method: "GET", path: "/api/auth/me", tenant: "-", bearer: bearer, pod: pod})
-		if a.status != 401 || jsonAt(a.body, "code") != "invalid_token" {
+		answer := p.do(t, request{method: "GET", path: "/api/auth/me", tenant: "-", bearer: bearer, pod: pod})
+		if answer.status != 401 || jsonAt(answer.body, "code") != "invalid_token" {
 			return false
 		}
 	}

@@ -150,21 +150,21 @@ func TestIsolation(t *testing.T) {
 	t.Parallel()
 	s3 := s3test.New(t)
 	buckets := storage(t, s3)
-	p := newPlatform(t, setup{args: wideLimits(), tenant: buckets})
+	platform := newPlatform(t, setup{args: wideLimits(), tenant: buckets})
 	has := map[string]*property{}
 	for _, tenant := range []string{acme, globex} {
-		has[tenant] = p.endow(t, s3, tenant, buckets)
+		has[tenant] = platform.endow(t, s3, tenant, buckets)
 	}
-	routes := p.routes(t)
+	routes := platform.routes(t)
 	for id := range calls {
 		if !slices.ContainsFunc(routes, func(r apiRoute) bool { return r.id == id }) {
 			t.Errorf("there is no route %s (any more)", id)
 		}
 	}
 	for attacker, victim := range map[string]string{acme: globex, globex: acme} {
-		p.cross(t, routes, has[attacker], has[victim])
+		platform.cross(t, routes, has[attacker], has[victim])
 	}
-	p.testOwn(t, routes, has)
+	platform.testOwn(t, routes, has)
 }
 
 // cross walks the routes, and holds what the victim has to what it had.
@@ -229,10 +229,10 @@ func (w *walker) check(what string, a answer, want ...int) {
 // publicWithStolen uses what is the victim's at the attacker's tenant.
 func (w *walker) publicWithStolen() {
 	w.t.Helper()
-	qs, c := w.r.of(w.t, w.victim)
+	qs, call := w.r.of(w.t, w.victim)
 	for _, q := range qs {
 		q.tenant = w.attacker.tenant
-		w.check("with what is of the other tenant", w.p.do(w.t, q), c.other)
+		w.check("with what is of the other tenant", w.p.do(w.t, q), call.other)
 	}
 	w.forget()
 }
@@ -247,12 +247,12 @@ func (w *walker) forget() {
 func (w *walker) strangers() {
 	w.t.Helper()
 	qs, _ := w.r.of(w.t, w.victim)
-	q := qs[0]
-	w.check("without a token", w.p.do(w.t, q), http.StatusUnauthorized)
-	q.tenant = w.victim.tenant
-	w.check("without a token, to the tenant by name", w.p.do(w.t, q), http.StatusUnauthorized)
-	q.bearer = w.victim.owner.RefreshToken
-	w.check("with a refresh token", w.p.do(w.t, q), http.StatusUnauthorized)
+	request := qs[0]
+	w.check("without a token", w.p.do(w.t, request), http.StatusUnauthorized)
+	request.tenant = w.victim.tenant
+	w.check("without a token, to the tenant by name", w.p.do(w.t, request), http.StatusUnauthorized)
+	request.bearer = w.victim.owner.RefreshToken
+	w.check("with a refresh token", w.p.do(w.t, request), http.StatusUnauthorized)
 }
 
 // roles without the right are refused.
@@ -271,11 +271,11 @@ func (w *walker) roles() {
 func (w *walker) naming() {
 	w.t.Helper()
 	qs, _ := w.r.of(w.t, w.victim)
-	q := qs[0]
-	q.bearer = w.attacker.staff[store.RoleAdmin].AccessToken
-	byPath, both, byHeader := q, q, q
+	request := qs[0]
+	request.bearer = w.attacker.staff[store.RoleAdmin].AccessToken
+	byPath, both, byHeader := request, request, request
 	byHeader.tenant = w.victim.tenant
-	byPath.path = "/t/" + w.victim.tenant + q.path
+	byPath.path = "/t/" + w.victim.tenant + request.path
 	both.path, both.tenant = byPath.path, w.attacker.tenant
 	w.check("the other tenant by header", w.p.do(w.t, byHeader), http.StatusUnauthorized)
 	w.check("the other tenant by path", w.p.do(w.t, byPath), http.StatusUnauthorized)
@@ -285,18 +285,18 @@ func (w *walker) naming() {
 // ids of the other tenant, with one's own token: as if they were not there.
 func (w *walker) ids() {
 	w.t.Helper()
-	qs, c := w.r.of(w.t, w.victim)
+	qs, call := w.r.of(w.t, w.victim)
 	admin := w.attacker.staff[store.RoleAdmin]
 	for _, q := range qs {
 		q.bearer = admin.AccessToken
-		a := w.p.do(w.t, q)
+		answer := w.p.do(w.t, q)
 		if w.r.id == "inviteUser" { // its answer repeats the email that was asked for
-			a.body = []byte(strings.ReplaceAll(string(a.body), w.victim.staff[store.RoleViewer].email, ""))
+			answer.body = []byte(strings.ReplaceAll(string(answer.body), w.victim.staff[store.RoleViewer].email, ""))
 		}
-		w.check("ids of the other tenant in "+q.path, a, c.other)
+		w.check("ids of the other tenant in "+q.path, answer, call.other)
 		w.forget()
 	}
-	if c.ends {
+	if call.ends {
 		admin.tokens = w.p.login(w.t, admin.tenant, admin.email, admin.password)
 		w.attacker.staff[store.RoleAdmin] = admin
 	}
@@ -312,20 +312,20 @@ func (p *platform) testOwn(t *testing.T, routes []apiRoute, has map[string]*prop
 	for tenant := range maps.Keys(has) {
 		o := has[tenant]
 		for _, r := range routes {
-			qs, c := r.of(t, o)
+			qs, call := r.of(t, o)
 			for _, q := range qs {
 				if q.tenant = tenant; r.access != "public" {
 					q.bearer = o.owner.AccessToken
 				}
-				a := p.do(t, q)
-				if want := cmp.Or(c.own, 200); a.status != want {
-					t.Errorf("%s of %s's own: answered %d, want %d: %s", r.id, tenant, a.status, want, a.body)
+				answer := p.do(t, q)
+				if want := cmp.Or(call.own, 200); answer.status != want {
+					t.Errorf("%s of %s's own: answered %d, want %d: %s", r.id, tenant, answer.status, want, answer.body)
 				}
 				if r.id == "downloadRecording" {
-					p.testDownload(t, a, o)
+					p.testDownload(t, answer, o)
 				}
 			}
-			if c.ends {
+			if call.ends {
 				o.owner.tokens = p.login(t, tenant, o.owner.email, o.owner.password)
 			}
 		}

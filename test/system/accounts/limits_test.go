@@ -16,7 +16,7 @@ import (
 // TestLimitsAreExact : of two hundred tries at the same moment, over three pods, exactly as many get through as the limit says. It does not
 // run beside others: a pod that must wait for the database goes on by itself, and then the limit holds in each pod.
 func TestLimitsAreExact(t *testing.T) {
-	p := newPlatform(t, setup{pods: 3, args: append(wideLimits(), "--limit=login=6/15m", "--limit=register=5/15m")})
+	platform := newPlatform(t, setup{pods: 3, args: append(wideLimits(), "--limit=login=6/15m", "--limit=register=5/15m")})
 	for name, tc := range map[string]struct {
 		limit, through int
 		request        func(round int) request
@@ -29,14 +29,14 @@ func TestLimitsAreExact(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			q := p.exactly(t, tc.limit, tc.through, name, tc.request)
+			q := platform.exactly(t, tc.limit, tc.through, name, tc.request)
 			q.tenant = globex
-			p.do(t, q).want(t, tc.through) // another tenant's is another key
+			platform.do(t, q).want(t, tc.through) // another tenant's is another key
 			q.tenant, q.from = acme, "203.0.113.9"
-			p.do(t, q).want(t, tc.through) // as is another address's
+			platform.do(t, q).want(t, tc.through) // as is another address's
 		})
 	}
-	t.Run("no database work", p.testBlockedCostsNothing)
+	t.Run("no database work", platform.testBlockedCostsNothing)
 }
 
 // exactly counts what a limit lets through, and returns what is blocked now. Where a pod could not wait for the database it tries again.
@@ -139,7 +139,7 @@ func (p *platform) testBlockedCostsNothing(t *testing.T) {
 	for range senders {
 		all.Go(func() {
 			for range tries / senders {
-				if a, err := p.try(t.Context(), q); err == nil && a.status == http.StatusTooManyRequests {
+				if answer, err := p.try(t.Context(), q); err == nil && answer.status == http.StatusTooManyRequests {
 					refused.Add(1)
 				}
 			}

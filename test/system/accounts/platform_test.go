@@ -105,11 +105,11 @@ func newPlatform(t *testing.T, s setup) *platform {
 
 func hostOf(t *testing.T, dsn string) string {
 	t.Helper()
-	u, err := url.Parse(dsn)
+	address, err := url.Parse(dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return u.Host
+	return address.Host
 }
 
 // newTenantConfig is a tenant with accounts, where anybody may register.
@@ -123,11 +123,11 @@ func newTenantConfig(id string) tenantconfig.Tenant {
 // configure writes a tenant's config, as the operator does.
 func (p *platform) configure(id string, change func(*tenantconfig.Tenant)) {
 	p.t.Helper()
-	c := newTenantConfig(id)
+	tenant := newTenantConfig(id)
 	if change != nil {
-		change(&c)
+		change(&tenant)
 	}
-	calytest.WriteConfig(p.t, p.ns, c)
+	calytest.WriteConfig(p.t, p.ns, tenant)
 }
 
 // keepKeys runs the operator's own keeper of the keyring until the test ends, and returns once it has made one.
@@ -163,12 +163,12 @@ func (p *platform) ring() *keyring.Ring {
 // newPod starts a pod.
 func (p *platform) newPod(s setup) *accountsPod {
 	p.t.Helper()
-	d := &calytest.DataPlane{T: p.t, Public: calytest.FreeAddress(p.t), Internal: calytest.FreeAddress(p.t)}
-	d.Env = append([]string{"KUBECONFIG=" + p.kubeconfig, "CALY_DATABASE_URL=" + p.database.through(p.t, p.pg.DataplaneDSN)}, s.env...)
-	d.Args = append([]string{"dataplane", "--work-namespace=" + p.ns, "--listen=" + d.Public, "--internal-listen=" + d.Internal, "--drain-delay=100ms",
+	dataPlane := &calytest.DataPlane{T: p.t, Public: calytest.FreeAddress(p.t), Internal: calytest.FreeAddress(p.t)}
+	dataPlane.Env = append([]string{"KUBECONFIG=" + p.kubeconfig, "CALY_DATABASE_URL=" + p.database.through(p.t, p.pg.DataplaneDSN)}, s.env...)
+	dataPlane.Args = append([]string{"dataplane", "--work-namespace=" + p.ns, "--listen=" + dataPlane.Public, "--internal-listen=" + dataPlane.Internal, "--drain-delay=100ms",
 		"--trusted-proxies=127.0.0.0/8", "--smtp-address=" + p.relay.address, "--smtp-from=Caly <no-reply@caly.example>", "--smtp-ca-file=" + p.smtp.CAFile,
 		"--smtp-username=" + smtptest.Username, "--smtp-password-file=" + p.smtpSecret}, s.args...)
-	return &accountsPod{d, d.Start()}
+	return &accountsPod{dataPlane, dataPlane.Start()}
 }
 
 // addPod starts one that the proxy does not know.
@@ -217,11 +217,11 @@ func file(t *testing.T, text string) string {
 // operator runs a command of the platform's engineer and returns what it prints.
 func (p *platform) operator(t *testing.T, args ...string) string {
 	t.Helper()
-	c := calytest.Start(t, []string{"KUBECONFIG=" + p.kubeconfig, "CALY_DATABASE_URL=" + p.pg.OperatorDSN}, args...)
-	if code := c.End(); code != 0 {
-		t.Fatalf("caly %q ends with %d: %s", args, code, c.Errs())
+	process := calytest.Start(t, []string{"KUBECONFIG=" + p.kubeconfig, "CALY_DATABASE_URL=" + p.pg.OperatorDSN}, args...)
+	if code := process.End(); code != 0 {
+		t.Fatalf("caly %q ends with %d: %s", args, code, process.Errs())
 	}
-	return c.Out()
+	return process.Out()
 }
 
 // count reads a number as the superuser.

@@ -21,7 +21,7 @@ func TestTestRoutes(t *testing.T) {
 	t.Parallel()
 	const token = "the-testers-token"
 	development, set := []string{"--mode=development"}, []string{"DEV_TEST_TOKEN=" + token}
-	p := newPlatform(t, setup{})
+	platform := newPlatform(t, setup{})
 	for name, tc := range map[string]struct {
 		args, env []string
 		want      map[string]int // by what is sent as the token
@@ -33,12 +33,12 @@ func TestTestRoutes(t *testing.T) {
 		"development with a token":        {args: development, env: set, want: map[string]int{"": 401, token: 200, token + "x": 401}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pod := p.addPod(t, setup{args: tc.args, env: tc.env})
+			pod := platform.addPod(t, setup{args: tc.args, env: tc.env})
 			for bearer, want := range tc.want {
-				p.do(t, request{method: "GET", path: "/api/test/ping", bearer: bearer, pod: pod}).want(t, want)
-				p.testPanic(t, pod, want, bearer)
+				platform.do(t, request{method: "GET", path: "/api/test/ping", bearer: bearer, pod: pod}).want(t, want)
+				platform.testPanic(t, pod, want, bearer)
 			}
-			document := p.do(t, request{method: "GET", path: "/openapi.json", pod: pod}).want(t, 200).body
+			document := platform.do(t, request{method: "GET", path: "/openapi.json", pod: pod}).want(t, 200).body
 			if told := jsonAt(document, "paths", "/api/test/ping") != nil; told != (tc.args != nil) {
 				t.Errorf("the document tells of the route: %t", told)
 			}
@@ -49,14 +49,14 @@ func TestTestRoutes(t *testing.T) {
 // testPanic : a panic is a 500 with the request's id, and the process lives.
 func (p *platform) testPanic(t *testing.T, pod *accountsPod, ping int, bearer string) {
 	t.Helper()
-	a := p.do(t, request{method: "GET", path: "/api/test/panic", bearer: bearer, pod: pod})
+	answer := p.do(t, request{method: "GET", path: "/api/test/panic", bearer: bearer, pod: pod})
 	if ping != 200 {
-		a.want(t, ping)
+		answer.want(t, ping)
 		return
 	}
-	a.want(t, 500, "internal")
-	if id := a.header.Get("X-Request-Id"); id == "" || jsonAt(a.body, "requestId") != id {
-		t.Errorf("the panic of %q is answered %s", id, a.body)
+	answer.want(t, 500, "internal")
+	if id := answer.header.Get("X-Request-Id"); id == "" || jsonAt(answer.body, "requestId") != id {
+		t.Errorf("the panic of %q is answered %s", id, answer.body)
 	}
 	if !pod.Ready() {
 		t.Error("the pod is not ready after a panic")
@@ -68,10 +68,10 @@ func TestMonitoring(t *testing.T) {
 	t.Parallel()
 	const path, first, second = "/api/monitoring/status", "first-token-of-all", "second-token-of-all"
 	tokenFile := file(t, first+"\n")
-	p := newPlatform(t, setup{})
-	without, with := p.pods[0], p.addPod(t, setup{args: []string{"--monitoring-token-file=" + tokenFile}})
+	platform := newPlatform(t, setup{})
+	without, with := platform.pods[0], platform.addPod(t, setup{args: []string{"--monitoring-token-file=" + tokenFile}})
 	ask := func(pod *accountsPod, bearer string) answer {
-		return p.do(t, request{method: "GET", path: path, bearer: bearer, tenant: "-", pod: pod})
+		return platform.do(t, request{method: "GET", path: path, bearer: bearer, tenant: "-", pod: pod})
 	}
 	for _, pod := range []*accountsPod{with, without} {
 		code, body := calytest.Fetch("http://" + pod.Internal + path)
@@ -121,18 +121,18 @@ func TestTLSReload(t *testing.T) {
 		return pool
 	}
 	first := write()
-	p := newPlatform(t, setup{args: []string{"--tls-cert-file=" + certFile, "--tls-key-file=" + keyFile}})
+	platform := newPlatform(t, setup{args: []string{"--tls-cert-file=" + certFile, "--tls-key-file=" + keyFile}})
 	// ask dials anew unless it is given a client.
 	ask := func(trusted *x509.CertPool) (*http.Client, error) {
 		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}}, Timeout: 10 * time.Second}
 		t.Cleanup(client.CloseIdleConnections)
-		return client, askTLS(t, client, p.pods[0].Public)
+		return client, askTLS(t, client, platform.pods[0].Public)
 	}
 	client, err := ask(first)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code, _ := calytest.Fetch("http://" + p.pods[0].Public + "/openapi.json"); code == 200 {
+	if code, _ := calytest.Fetch("http://" + platform.pods[0].Public + "/openapi.json"); code == 200 {
 		t.Error("the pod answers in clear")
 	}
 	second := write()
@@ -143,7 +143,7 @@ func TestTLSReload(t *testing.T) {
 	if _, err := ask(first); err == nil {
 		t.Error("the old certificate is still shown")
 	}
-	if err := askTLS(t, client, p.pods[0].Public); err != nil {
+	if err := askTLS(t, client, platform.pods[0].Public); err != nil {
 		t.Errorf("a connection of before: %v", err)
 	}
 }

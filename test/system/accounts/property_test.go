@@ -57,8 +57,8 @@ func (p *platform) hire(t *testing.T, tenant, email, role string) person {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := store.NewUser{ID: store.NewID(), Email: email, Role: role, PasswordHash: hash, Verified: true}
-	if err := db.CreateUser(t.Context(), tenant, u, store.Origin{}); err != nil {
+	newUser := store.NewUser{ID: store.NewID(), Email: email, Role: role, PasswordHash: hash, Verified: true}
+	if err := db.CreateUser(t.Context(), tenant, newUser, store.Origin{}); err != nil {
 		t.Fatal(err)
 	}
 	return person{tenant, email, firstPassword, p.login(t, tenant, email, firstPassword)}
@@ -108,14 +108,14 @@ func idOf(short, n string) string {
 // record gives the tenant a call with two recordings, of which one is uploaded.
 func (p *platform) record(t *testing.T, s *s3test.Server, o *property, storage func(*tenantconfig.Tenant)) {
 	t.Helper()
-	c := tenantconfig.Tenant{ID: o.tenant}
-	storage(&c)
+	tenant := tenantconfig.Tenant{ID: o.tenant}
+	storage(&tenant)
 	key := recording.KeyPrefix(o.tenant) + "2026/a.mp3"
 	s3, err := minio.New(strings.TrimPrefix(s.Endpoint, "http://"), &minio.Options{Creds: credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""), Region: s.Region})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = s3.PutObject(t.Context(), c.Storage.Bucket, key, bytes.NewReader([]byte(o.object)), int64(len(o.object)), minio.PutObjectOptions{})
+	_, err = s3.PutObject(t.Context(), tenant.Storage.Bucket, key, bytes.NewReader([]byte(o.object)), int64(len(o.object)), minio.PutObjectOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func (p *platform) record(t *testing.T, s *s3test.Server, o *property, storage f
 	p.exec(t, `INSERT INTO recording_history (tenant, id, call_sid, source_url, state, attempts, bucket, object_key, size, sha256, last_error_code, last_error,
 			finished_by, created_at, finished_at)
 		VALUES ($1, $2, $3, 'https://recordings.exotel.com/b.mp3', 'uploaded', 1, $4, $5, $6, repeat('a', 64), '', '', 'pod', now(), now())`,
-		o.tenant, o.keptOne, o.callSID, c.Storage.Bucket, key, len(o.object))
+		o.tenant, o.keptOne, o.callSID, tenant.Storage.Bucket, key, len(o.object))
 }
 
 // marks are texts that nobody of another tenant may ever see.

@@ -32,14 +32,14 @@ const (
 
 func newWire(t *testing.T, to string) *wire {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wire{address: l.Addr().String(), to: to, l: l, conns: map[net.Conn]bool{}}
+	w := &wire{address: listener.Addr().String(), to: to, l: listener, conns: map[net.Conn]bool{}}
 	w.all.Go(w.accept)
 	t.Cleanup(func() {
-		_ = l.Close()
+		_ = listener.Close()
 		w.become(cut)
 		w.all.Wait()
 	})
@@ -49,12 +49,12 @@ func newWire(t *testing.T, to string) *wire {
 // through is a URL of the server that leads over the wire.
 func (w *wire) through(t *testing.T, rawURL string) string {
 	t.Helper()
-	u, err := url.Parse(rawURL)
+	address, err := url.Parse(rawURL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.Host = w.address
-	return u.String()
+	address.Host = w.address
+	return address.String()
 }
 
 // become changes the state, and ends the connections that there are.
@@ -69,11 +69,11 @@ func (w *wire) become(s wireState) {
 
 func (w *wire) accept() {
 	for {
-		c, err := w.l.Accept()
+		conn, err := w.l.Accept()
 		if err != nil {
 			return
 		}
-		w.all.Go(func() { w.carry(c) })
+		w.all.Go(func() { w.carry(conn) })
 	}
 }
 

@@ -47,12 +47,12 @@ func (l *ledger) event(i int) keptKey {
 
 func (l *ledger) fields(i int) url.Values {
 	k := l.event(i)
-	c := exotelsim.Call{SID: k.call, From: "09876543210", To: "08030752400", Started: l.begun.Add(-2 * time.Minute), Ended: l.begun.Add(-time.Minute),
+	call := exotelsim.Call{SID: k.call, From: "09876543210", To: "08030752400", Started: l.begun.Add(-2 * time.Minute), Ended: l.begun.Add(-time.Minute),
 		RecordingURL: "https://recordings.exotel.com/exotelrecordings/acme/" + k.call + ".mp3"}
 	if k.eventType == terminalType {
-		return c.Terminal()
+		return call.Terminal()
 	}
-	return c.Answered()
+	return call.Answered()
 }
 
 // send ends once every event was answered 2xx or given up, as Exotel gives up: after three attempts.

@@ -40,9 +40,9 @@ func TestChaos(t *testing.T) {
 	defer cancel()
 	h.p = h.d.Start()
 	h.awaitReady(ctx)
-	l, sent := newLedger(t, plan), make(chan struct{})
+	ledger, sent := newLedger(t, plan), make(chan struct{})
 	go func() {
-		l.send(ctx, "http://"+h.d.Public+"/webhooks/exotel/acme/support/status")
+		ledger.send(ctx, "http://"+h.d.Public+"/webhooks/exotel/acme/support/status")
 		close(sent)
 	}()
 	h.run(ctx, sent)
@@ -54,7 +54,7 @@ func TestChaos(t *testing.T) {
 	if h.kills < plan.kills || h.restarts != 2 {
 		t.Errorf("%d kills and %d restarts of PostgreSQL, want at least %d and 2", h.kills, h.restarts, plan.kills)
 	}
-	l.compare(readKept(t, pg))
+	ledger.compare(readKept(t, pg))
 }
 
 // havoc is what befalls the data plane.

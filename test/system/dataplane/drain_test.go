@@ -19,30 +19,30 @@ import (
 // TestDataPlaneDrains : after SIGTERM a webhook that is half sent is taken to its end, answered 200 and kept.
 func TestDataPlaneDrains(t *testing.T) {
 	pg := pgtest.New(t)
-	p, public, internal := servingDataPlane(t, pg)
+	process, public, internal := servingDataPlane(t, pg)
 	const path = "/webhooks/exotel/acme/support/status"
 	fields := exotelsim.Call{SID: "c1"}.Answered()
 	if status, _, err := (exotelsim.Sender{Secret: calytest.SigningSecret}).Send(t.Context(), "http://"+public+path, fields, exotelsim.Form); err != nil {
 		t.Fatalf("before the signal: %d, %v", status, err)
 	}
-	c, half := halfSent(t, public, path)
-	p.Terminate()
+	conn, half := halfSent(t, public, path)
+	process.Terminate()
 	eventually.Holds(t, "the data plane reports that it drains", func() bool {
 		code, body := calytest.Fetch("http://" + internal + "/readyz")
 		return code == http.StatusServiceUnavailable && bytes.Contains(body, []byte("draining"))
 	})
-	_, _ = io.WriteString(c, half)
-	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
-	if answer, err := io.ReadAll(c); err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 200 ")) {
+	_, _ = io.WriteString(conn, half)
+	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if answer, err := io.ReadAll(conn); err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 200 ")) {
 		t.Errorf("the webhook under way is answered %q, %v", answer, err)
 	}
-	if code := p.End(); code != 0 {
-		t.Errorf("it ends with %d: %s", code, p.Errs())
+	if code := process.End(); code != 0 {
+		t.Errorf("it ends with %d: %s", code, process.Errs())
 	}
 	if n := events(t, pg); n != 2 {
 		t.Errorf("%d events are kept, want 2", n)
 	}
-	if said := p.Printed(); strings.Contains(said, calytest.SigningSecret) || strings.Contains(said, "caly-test@") || strings.Contains(said, "panic") {
+	if said := process.Printed(); strings.Contains(said, calytest.SigningSecret) || strings.Contains(said, "caly-test@") || strings.Contains(said, "panic") {
 		t.Errorf("it says %s", said)
 	}
 }

@@ -77,26 +77,26 @@ func greedyBodies() (unsigned, signed []greedy) {
 // large bodies on many connections, and that good webhooks are answered meanwhile.
 func TestHostileBodiesMemory(t *testing.T) {
 	pg := pgtest.New(t)
-	d := calytest.NewDataPlane(t, pg, tenantconfig.Tenant{Version: tenantconfig.Version, ID: "acme/twilio", AccountSID: "acme1",
+	dataPlane := calytest.NewDataPlane(t, pg, tenantconfig.Tenant{Version: tenantconfig.Version, ID: "acme/twilio", AccountSID: "acme1",
 		Webhooks: &tenantconfig.Webhooks{Signature: &tenantconfig.Signature{Scheme: tenantconfig.SchemeHMACSHA1,
 			SignedContent: tenantconfig.SignedURLAndParameters, Secrets: []secret.Sensitive{calytest.SigningSecret}}}})
-	d.Env = append(d.Env, "GOMEMLIMIT="+strconv.Itoa(memoryLimit))
-	p := calytest.StartFile(t, calytest.BuildWithoutRace(t), d.Env, d.Args...)
-	d.AwaitReady()
+	dataPlane.Env = append(dataPlane.Env, "GOMEMLIMIT="+strconv.Itoa(memoryLimit))
+	process := calytest.StartFile(t, calytest.BuildWithoutRace(t), dataPlane.Env, dataPlane.Args...)
+	dataPlane.AwaitReady()
 	ctx, stop := context.WithCancel(t.Context())
-	sent := besiegeWithBodies(ctx, t, d.Public)
-	sendGood(t, d.Public, "beside", goodWebhooks)
+	sent := besiegeWithBodies(ctx, t, dataPlane.Public)
+	sendGood(t, dataPlane.Public, "beside", goodWebhooks)
 	eventually.Holds(t, "the peers have sent every body", func() bool { return sent.count.Load() > 4*greedyPeers })
 	stop()
 	sent.wait.Wait()
-	peak := p.PeakMemory()
+	peak := process.PeakMemory()
 	t.Logf("%d large bodies, at most %d MiB", sent.count.Load(), peak>>20)
 	if peak > memoryBound {
 		t.Errorf("the data plane took %d MiB, want at most %d", peak>>20, memoryBound>>20)
 	}
-	p.Terminate()
-	if code := p.End(); code != 0 {
-		t.Errorf("it ends with %d: %.2000s", code, p.Errs())
+	process.Terminate()
+	if code := process.End(); code != 0 {
+		t.Errorf("it ends with %d: %.2000s", code, process.Errs())
 	}
 }
 

@@ -40,15 +40,15 @@ const (
 // have gone, nothing is left of them.
 func TestHostilePeers(t *testing.T) {
 	pg := pgtest.New(t)
-	p, public, internal := servingDataPlane(t, pg)
+	process, public, internal := servingDataPlane(t, pg)
 	sendGood(t, public, "before", 1)
 	before := readHoldings(t, internal)
-	s := besiege(t, public)
+	siege := besiege(t, public)
 	slowest := sendGood(t, public, "beside", goodWebhooks)
 	during := readHoldings(t, internal)
-	s.end()
-	if during.descriptors < before.descriptors+3500 || s.cut.Load() == 0 {
-		t.Errorf("the peers held %d descriptors, and %d were cut off: this proves nothing", during.descriptors-before.descriptors, s.cut.Load())
+	siege.end()
+	if during.descriptors < before.descriptors+3500 || siege.cut.Load() == 0 {
+		t.Errorf("the peers held %d descriptors, and %d were cut off: this proves nothing", during.descriptors-before.descriptors, siege.cut.Load())
 	}
 	const slack = 32 // connections to PostgreSQL, and this test's own
 	var after holdings
@@ -56,14 +56,14 @@ func TestHostilePeers(t *testing.T) {
 		after = readHoldings(t, internal)
 		return after.descriptors <= before.descriptors+slack && after.goroutines <= before.goroutines+slack
 	})
-	t.Logf("before: %+v, during: %+v, after: %+v; %d cut off; the slowest good webhook took %s", before, during, after, s.cut.Load(), slowest)
+	t.Logf("before: %+v, during: %+v, after: %+v; %d cut off; the slowest good webhook took %s", before, during, after, siege.cut.Load(), slowest)
 	sendGood(t, public, "after", 1)
 	if n := events(t, pg); n != goodWebhooks+2 {
 		t.Errorf("%d events are kept, want %d", n, goodWebhooks+2)
 	}
-	p.Terminate()
-	if code := p.End(); code != 0 || strings.Contains(p.Printed(), "DATA RACE") {
-		t.Errorf("it ends with %d: %s", code, p.Errs())
+	process.Terminate()
+	if code := process.End(); code != 0 || strings.Contains(process.Printed(), "DATA RACE") {
+		t.Errorf("it ends with %d: %s", code, process.Errs())
 	}
 }
 
@@ -167,13 +167,13 @@ func (s *siege) peers(ctx context.Context, n int, attack func(context.Context, i
 }
 
 func (s *siege) visit(ctx context.Context, attack func(context.Context, io.Writer) error) error {
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", s.to)
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", s.to)
 	if err != nil {
 		return nil //nolint:nilerr // it was never let in
 	}
-	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
-	defer func() { _ = c.Close() }()
-	return attack(ctx, c)
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	defer func() { _ = conn.Close() }()
+	return attack(ctx, conn)
 }
 
 // slowly says one thing, then another at a byte a second.
@@ -219,18 +219,18 @@ func (s *siege) idlers(n int) error {
 }
 
 func (s *siege) idler() error {
-	c, err := net.Dial("tcp", s.to)
+	conn, err := net.Dial("tcp", s.to)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
-	s.idle = append(s.idle, c)
+	s.idle = append(s.idle, conn)
 	s.mu.Unlock()
-	_ = c.SetDeadline(time.Now().Add(goodPatience))
-	if _, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+	_ = conn.SetDeadline(time.Now().Add(goodPatience))
+	if _, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 		return err
 	}
-	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		return err
 	}

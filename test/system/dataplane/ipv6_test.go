@@ -19,10 +19,10 @@ import (
 // agent.
 func TestDataPlaneOverIPv6(t *testing.T) {
 	const free = "[::1]:0"
-	if l, err := net.Listen("tcp", free); err != nil {
+	if listener, err := net.Listen("tcp", free); err != nil {
 		t.Skipf("this machine has no IPv6: %v", err)
 	} else {
-		_ = l.Close()
+		_ = listener.Close()
 	}
 	agent, err := agentsim.NewServer(agentsim.Options{Listen: free})
 	if err != nil {
@@ -31,32 +31,32 @@ func TestDataPlaneOverIPv6(t *testing.T) {
 	defer agent.Close()
 	six := func(address string) string { return strings.Replace(address, "127.0.0.1", "[::1]", 1) }
 	pg := pgtest.New(t)
-	d := calytest.NewDataPlane(t, pg)
-	d.WithAudio(agent.URL(), 2)
-	d.Change(func(tenant *tenantconfig.Tenant) {
+	dataPlane := calytest.NewDataPlane(t, pg)
+	dataPlane.WithAudio(agent.URL(), 2)
+	dataPlane.Change(func(tenant *tenantconfig.Tenant) {
 		tenant.Webhooks.AllowedCIDRs = []netip.Prefix{netip.MustParsePrefix("::1/128")}
 	})
-	for i, arg := range d.Args {
-		d.Args[i] = six(arg)
+	for i, arg := range dataPlane.Args {
+		dataPlane.Args[i] = six(arg)
 	}
-	d.Public, d.Internal = six(d.Public), six(d.Internal)
-	d.Env = append(d.Env, "CALY_DATABASE_URL="+pgtest.At(t, pg.DataplaneDSN, six(pg.Address())))
-	d.Args = append(d.Args, "--allowed-agent-cidrs=::1/128", "--public-url=http://"+d.Public)
-	p := d.Run()
+	dataPlane.Public, dataPlane.Internal = six(dataPlane.Public), six(dataPlane.Internal)
+	dataPlane.Env = append(dataPlane.Env, "CALY_DATABASE_URL="+pgtest.At(t, pg.DataplaneDSN, six(pg.Address())))
+	dataPlane.Args = append(dataPlane.Args, "--allowed-agent-cidrs=::1/128", "--public-url=http://"+dataPlane.Public)
+	process := dataPlane.Run()
 
 	sender, fields := exotelsim.Sender{Secret: calytest.SigningSecret}, exotelsim.Call{SID: "c1"}.Answered()
-	target := "http://" + d.Public + "/webhooks/exotel/acme/support/status"
+	target := "http://" + dataPlane.Public + "/webhooks/exotel/acme/support/status"
 	status, _, err := sender.Send(t.Context(), target, fields, exotelsim.Form)
 	if err != nil || status != http.StatusOK || events(t, pg) != 1 {
 		t.Errorf("a webhook is answered %d, %v, and %d events are stored", status, err, events(t, pg))
 	}
-	stream := exotelsim.Stream{URL: "ws://" + d.Public + calytest.AudioPath,
+	stream := exotelsim.Stream{URL: "ws://" + dataPlane.Public + calytest.AudioPath,
 		Audio: exotelsim.Noise(8000), Duration: time.Second}
 	if report, err := stream.Run(t.Context()); err != nil || report.Received.Bytes == 0 {
 		t.Errorf("of a stream %d bytes came back, %v", report.Received.Bytes, err)
 	}
-	p.Terminate()
-	if code := p.End(); code != 0 {
-		t.Errorf("it ends with %d: %s", code, p.Errs())
+	process.Terminate()
+	if code := process.End(); code != 0 {
+		t.Errorf("it ends with %d: %s", code, process.Errs())
 	}
 }

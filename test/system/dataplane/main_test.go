@@ -19,9 +19,9 @@ func TestMain(m *testing.M) { kubetest.Main(m) }
 // servingDataPlane starts a data plane that knows the tenant acme/support.
 func servingDataPlane(t *testing.T, pg *pgtest.Server) (p *calytest.Process, public, internal string) {
 	t.Helper()
-	d := calytest.NewDataPlane(t, pg)
-	p = d.Run()
-	return p, d.Public, d.Internal
+	dataPlane := calytest.NewDataPlane(t, pg)
+	p = dataPlane.Run()
+	return p, dataPlane.Public, dataPlane.Internal
 }
 
 func hmacSHA1(key string, body []byte) []byte {

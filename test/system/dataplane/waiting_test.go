@@ -15,17 +15,17 @@ import (
 // can connect. It does not exit.
 func TestDataPlaneBeforeDatabase(t *testing.T) {
 	pg := pgtest.New(t)
-	d := calytest.NewDataPlane(t, pg)
+	dataPlane := calytest.NewDataPlane(t, pg)
 	pg.StopFast(t)
-	p := d.Start()
+	process := dataPlane.Start()
 	alive := func() bool {
-		code, _ := calytest.Fetch("http://" + d.Internal + "/healthz")
+		code, _ := calytest.Fetch("http://" + dataPlane.Internal + "/healthz")
 		return code == http.StatusOK
 	}
 	eventually.Holds(t, "it is alive", alive)
 	for _, path := range []string{"/webhooks/exotel/acme/support/status", "/audio/exotel/acme/support", "/api/health"} {
 		form := strings.NewReader("CallSid=c1")
-		resp, err := http.Post("http://"+d.Public+path, "application/x-www-form-urlencoded", form)
+		resp, err := http.Post("http://"+dataPlane.Public+path, "application/x-www-form-urlencoded", form)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -34,26 +34,26 @@ func TestDataPlaneBeforeDatabase(t *testing.T) {
 			t.Errorf("%s is answered %d, Retry-After %q", path, resp.StatusCode, resp.Header.Get("Retry-After"))
 		}
 	}
-	code, body := calytest.Fetch("http://" + d.Internal + "/readyz")
+	code, body := calytest.Fetch("http://" + dataPlane.Internal + "/readyz")
 	if code != http.StatusServiceUnavailable || !strings.Contains(string(body), "PostgreSQL") {
 		t.Errorf("readyz answers %d %s", code, body)
 	}
-	_, metrics := calytest.Fetch("http://" + d.Internal + "/metrics")
+	_, metrics := calytest.Fetch("http://" + dataPlane.Internal + "/metrics")
 	if !strings.Contains(string(metrics), "caly_database_up 0") {
 		t.Error("the metric does not report that the database is unreachable")
 	}
 	pg.Start(t)
-	d.AwaitReady()
+	dataPlane.AwaitReady()
 	sender, call := exotelsim.Sender{Secret: calytest.SigningSecret}, exotelsim.Call{SID: "c1"}
-	target := "http://" + d.Public + "/webhooks/exotel/acme/support/status"
+	target := "http://" + dataPlane.Public + "/webhooks/exotel/acme/support/status"
 	if status, _, err := sender.Send(t.Context(), target, call.Answered(), exotelsim.Form); status != http.StatusOK {
 		t.Errorf("with a database: %d, %v", status, err)
 	}
-	p.Terminate()
-	if code := p.End(); code != 0 {
+	process.Terminate()
+	if code := process.End(); code != 0 {
 		t.Errorf("it ends with %d", code)
 	}
-	checkWaited(t, p)
+	checkWaited(t, process)
 }
 
 // TestOperatorBeforeDatabase does the same with the operator. It serves its metrics before and after.
@@ -62,7 +62,7 @@ func TestOperatorBeforeDatabase(t *testing.T) {
 	pg.StopFast(t)
 	probes, served := calytest.FreeAddress(t), calytest.FreeAddress(t)
 	env := []string{"KUBECONFIG=" + calytest.Kubeconfig(t), "CALY_DATABASE_URL=" + pg.OperatorDSN}
-	p := calytest.Start(t, env, "operator", "--health-probe-bind-address="+probes, "--metrics-bind-address="+served)
+	process := calytest.Start(t, env, "operator", "--health-probe-bind-address="+probes, "--metrics-bind-address="+served)
 	status := func(path string) int { code, _ := calytest.Fetch("http://" + probes + path); return code }
 	reports := func(line string) func() bool {
 		return func() bool {
@@ -79,11 +79,11 @@ func TestOperatorBeforeDatabase(t *testing.T) {
 	eventually.Holds(t, "it is ready", func() bool { return status("/readyz") == http.StatusOK })
 	eventually.Holds(t, "it reports that the database accepts writes", reports("caly_database_up 1"))
 	eventually.Holds(t, "it serves the metrics of its controllers", reports("controller_runtime_reconcile_total"))
-	p.Terminate()
-	if code := p.End(); code != 0 {
-		t.Errorf("it ends with %d: %s", code, p.Errs())
+	process.Terminate()
+	if code := process.End(); code != 0 {
+		t.Errorf("it ends with %d: %s", code, process.Errs())
 	}
-	checkWaited(t, p)
+	checkWaited(t, process)
 }
 
 // TestTerminatedWhileWaiting ends pods that never reached a database, as a rollback does.
@@ -101,16 +101,16 @@ func TestTerminatedWhileWaiting(t *testing.T) {
 			} else {
 				args = append(args, "--listen="+calytest.FreeAddress(t))
 			}
-			p := calytest.Start(t, []string{away}, args...)
+			process := calytest.Start(t, []string{away}, args...)
 			eventually.Holds(t, "it is alive", func() bool {
 				code, _ := calytest.Fetch("http://" + probes + "/healthz")
 				return code == http.StatusOK
 			})
-			p.Terminate()
-			if code := p.End(); code != 0 {
-				t.Errorf("it ends with %d: %s", code, p.Errs())
+			process.Terminate()
+			if code := process.End(); code != 0 {
+				t.Errorf("it ends with %d: %s", code, process.Errs())
 			}
-			checkWaited(t, p)
+			checkWaited(t, process)
 		})
 	}
 }

@@ -57,11 +57,11 @@ func TestDataPlaneWithoutDatabase(t *testing.T) {
 // TestDataPlaneWithoutConfigs starts a data plane in an empty work namespace.
 func TestDataPlaneWithoutConfigs(t *testing.T) {
 	ns := kubetest.Get(t).NewNamespace(t)
-	d := calytest.NewDataPlane(t, pgtest.New(t))
-	d.Args[1] = "--work-namespace=" + ns
-	d.Start()
+	dataPlane := calytest.NewDataPlane(t, pgtest.New(t))
+	dataPlane.Args[1] = "--work-namespace=" + ns
+	dataPlane.Start()
 	answer := func(path string) (status int, retry string) {
-		resp, err := http.Get("http://" + d.Public + path)
+		resp, err := http.Get("http://" + dataPlane.Public + path)
 		if err != nil {
 			return 0, ""
 		}
@@ -79,13 +79,13 @@ func TestDataPlaneWithoutConfigs(t *testing.T) {
 				t.Errorf("%s is answered %d, Retry-After %q", path, status, retry)
 			}
 		}
-		if d.Ready() {
+		if dataPlane.Ready() {
 			t.Error("it is ready")
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	calytest.ListConfigs(t, ns)
-	d.AwaitReady()
+	dataPlane.AwaitReady()
 	if status, _ := answer(paths[0]); status != http.StatusUnauthorized {
 		t.Errorf("an unknown tenant is answered %d", status)
 	}

@@ -30,31 +30,31 @@ func TestCaptureOutlivesTheSignal(t *testing.T) {
 	s3 := s3test.New(t)
 	bucket := s3.NewBucket(t)
 	pg := pgtest.New(t)
-	d := calytest.NewDataPlane(t, pg)
-	d.WithAudio(server.URL(), 2)
-	d.Change(func(tenant *tenantconfig.Tenant) {
+	dataPlane := calytest.NewDataPlane(t, pg)
+	dataPlane.WithAudio(server.URL(), 2)
+	dataPlane.Change(func(tenant *tenantconfig.Tenant) {
 		tenant.Audio.Capture = &tenantconfig.Capture{KeyTemplate: "{{.RecordingID}}"}
 		tenant.Storage = &tenantconfig.Storage{Bucket: bucket, Endpoint: s3.Endpoint, Region: s3.Region,
 			AccessKeyID: secret.Sensitive(s3.AccessKey), SecretAccessKey: secret.Sensitive(s3.SecretKey)}
 	})
-	d.Args = append(d.Args, "--allowed-agent-cidrs=127.0.0.0/8", "--allow-http-storage",
+	dataPlane.Args = append(dataPlane.Args, "--allowed-agent-cidrs=127.0.0.0/8", "--allow-http-storage",
 		"--allowed-storage-cidrs=127.0.0.0/8", "--stream-grace=3s", "--capture-dir="+t.TempDir())
-	p := d.Run()
+	process := dataPlane.Run()
 	said := exotelsim.Noise(8000)
 	ended := make(chan error, 1)
 	go func() {
-		_, err := (exotelsim.Stream{URL: "ws://" + d.Public + calytest.AudioPath, Audio: said, Duration: time.Minute}).Run(t.Context())
+		_, err := (exotelsim.Stream{URL: "ws://" + dataPlane.Public + calytest.AudioPath, Audio: said, Duration: time.Minute}).Run(t.Context())
 		ended <- err
 	}()
-	eventually.Holds(t, "the call is live", func() bool { return d.Metric("caly_stream_live") == 1 })
-	p.Terminate()
+	eventually.Holds(t, "the call is live", func() bool { return dataPlane.Metric("caly_stream_live") == 1 })
+	process.Terminate()
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if code := p.End(); code != 0 {
-		t.Errorf("it ends with %d: %s", code, p.Errs())
+	if code := process.End(); code != 0 {
+		t.Errorf("it ends with %d: %s", code, process.Errs())
 	}
-	if said := p.Printed(); strings.Contains(said, s3.SecretKey) || strings.Contains(said, "panic") {
+	if said := process.Printed(); strings.Contains(said, s3.SecretKey) || strings.Contains(said, "panic") {
 		t.Errorf("it says %s", said)
 	}
 	client, err := minio.New(strings.TrimPrefix(s3.Endpoint, "http://"), &minio.Options{Creds: credentials.NewStaticV4(s3.AccessKey, s3.SecretKey, "")})

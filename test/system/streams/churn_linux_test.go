@@ -72,12 +72,12 @@ func churnAgents(t *testing.T) (urls []string) {
 	t.Helper()
 	for _, o := range []agentsim.Options{{}, {DropAfter: 20}, {}, {CloseAfter: 10, CloseCode: 1011}, {Refuse: 503}, {BurstEvery: 5, BurstMarks: 3},
 		{HandshakeDelay: 200 * time.Millisecond}, {Silent: true}} {
-		s, err := agentsim.NewServer(o)
+		server, err := agentsim.NewServer(o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(s.Close)
-		urls = append(urls, s.URL())
+		t.Cleanup(server.Close)
+		urls = append(urls, server.URL())
 	}
 	return urls
 }
@@ -112,20 +112,20 @@ func (c *churn) call(lasts time.Duration) {
 // one call, of up to two seconds. Some vanish, some are given up, some know no secret.
 func (c *churn) one(random *rand.Rand, audio []byte) string {
 	some := func(most int) time.Duration { return time.Duration(1+random.IntN(most)) * time.Millisecond }
-	s := exotelsim.Stream{URL: "ws://" + c.pod.Public + calytest.AudioPath, Audio: audio, Duration: some(2000), Linger: some(200)}
+	stream := exotelsim.Stream{URL: "ws://" + c.pod.Public + calytest.AudioPath, Audio: audio, Duration: some(2000), Linger: some(200)}
 	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	switch random.IntN(10) {
 	case 0:
-		s.Quirks.DropAfter = 1 + random.IntN(50)
+		stream.Quirks.DropAfter = 1 + random.IntN(50)
 	case 1:
 		time.AfterFunc(some(300), cancel)
 	case 2:
-		s.URL += "x"
+		stream.URL += "x"
 	case 3:
-		s.Quirks.OddSizes, s.Quirks.Binary = true, true
+		stream.Quirks.OddSizes, stream.Quirks.Binary = true, true
 	}
-	r, err := s.Run(ctx)
+	report, err := stream.Run(ctx)
 	var refused *exotelsim.HandshakeError
 	switch {
 	case errors.As(err, &refused):
@@ -133,7 +133,7 @@ func (c *churn) one(random *rand.Rand, audio []byte) string {
 		return "refused"
 	case err != nil:
 		return "given up"
-	case r.HungUp:
+	case report.HungUp:
 		return "in order"
 	}
 	return "early"

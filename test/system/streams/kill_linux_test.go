@@ -27,12 +27,12 @@ func TestStreamsOfAKilledPod(t *testing.T) {
 	t.Cleanup(agent.Close)
 	killed := newStreamPod(t, pgtest.New(t), "killed", agent.URL(), calls).run()
 	other := killed.beside("other").run()
-	f, err := killed.calls(calls, "killed", 0)
+	fleet, err := killed.calls(calls, "killed", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(f.Close)
-	if err := f.Talk(t.Context(), 3*time.Second, patience).Err(); err != nil {
+	t.Cleanup(fleet.Close)
+	if err := fleet.Talk(t.Context(), 3*time.Second, patience).Err(); err != nil {
 		t.Error(err)
 	}
 	if code := other.refusal(); code != websocket.CloseTryAgainLater {
@@ -42,7 +42,7 @@ func TestStreamsOfAKilledPod(t *testing.T) {
 	killed.Kill()
 	at := time.Now()
 	killed.End()
-	if end := f.Listen(t.Context(), patience); !cmp.Equal(map[int]int{1006: calls}, end.Codes) {
+	if end := fleet.Listen(t.Context(), patience); !cmp.Equal(map[int]int{1006: calls}, end.Codes) {
 		t.Errorf("Exotel's side was closed with %v", end.Codes)
 	}
 	eventually.Holds(t, "the agent has no socket of the dead pod", func() bool { return agent.Live() == 0 })

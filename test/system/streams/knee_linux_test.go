@@ -72,22 +72,22 @@ func (k knee) measure(t *testing.T, pod *streamPod, echo *calytest.Process, addr
 	}
 	defer f.Close()
 	begin, before, agentBefore, ownBefore := time.Now(), pod.CPU(), echo.CPU(), ownCPU()
-	r := f.Talk(t.Context(), k.lasts, patience)
+	report := f.Talk(t.Context(), k.lasts, patience)
 	took := time.Since(begin).Seconds()
 	cores, agent, own := (pod.CPU()-before).Seconds()/took, (echo.CPU()-agentBefore).Seconds()/took, (ownCPU()-ownBefore).Seconds()/took
-	frames := float64(2 * r.Sent) // there and back
+	frames := float64(2 * report.Sent) // there and back
 	each := cores * took / frames
-	t.Logf("%5d %8.0f %7s %7s %7s %7s   %.2f %.2f %.2f   %5.1f   %5.1f   %5.0f", calls, frames/took, brief(r.Quantile(.5)), brief(r.Quantile(.99)),
+	t.Logf("%5d %8.0f %7s %7s %7s %7s   %.2f %.2f %.2f   %5.1f   %5.1f   %5.0f", calls, frames/took, brief(report.Quantile(.5)), brief(report.Quantile(.99)),
 		brief(alone.Quantile(.5)), brief(alone.Quantile(.99)), cores, agent, own, each*1e6, float64(pod.residentKiB()-empty)/float64(calls),
 		pace.Seconds()/2/each)
 	end := f.HangUp(t.Context(), patience)
 	eventually.Holds(t, "no stream is live", func() bool { return pod.Metric("caly_stream_live") == 0 })
 	switch {
-	case r.Err() != nil:
-		t.Logf("%5d calls are too many: %v", calls, r.Err())
+	case report.Err() != nil:
+		t.Logf("%5d calls are too many: %v", calls, report.Err())
 	case end.Codes[1000] != calls:
 		t.Errorf("%d calls were closed with %v", calls, end.Codes)
-	case r.Quantile(.99) > k.p99:
+	case report.Quantile(.99) > k.p99:
 		t.Logf("%5d calls are too many: p99 is above %s", calls, k.p99)
 	default:
 		return true

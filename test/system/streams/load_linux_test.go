@@ -45,14 +45,14 @@ func TestStreamsUnderLoad(t *testing.T) {
 		t.Errorf("one more than the tenant may have was refused with %d", code)
 	}
 	begin, before, agentBefore := time.Now(), pod.CPU(), echo.CPU()
-	r := f.Talk(t.Context(), lasts, patience)
+	report := f.Talk(t.Context(), lasts, patience)
 	spent, took := pod.CPU()-before, time.Since(begin)
 	t.Logf("%d calls with frames of %s for %s on %s: %d frames there and back, %d equal, %d wrong, %d missing; round trip p50 %s p99 %s, straight to the agent p50 %s p99 %s; "+
-		"sent at most %s late", calls, pace, lasts, machine(), r.Sent, r.Equal, r.Wrong, r.Missing, r.Quantile(.5), r.Quantile(.99), alone.Quantile(.5), alone.Quantile(.99), r.Late)
+		"sent at most %s late", calls, pace, lasts, machine(), report.Sent, report.Equal, report.Wrong, report.Missing, report.Quantile(.5), report.Quantile(.99), alone.Quantile(.5), alone.Quantile(.99), report.Late)
 	t.Logf("the data plane took %.2f of a core, %.0f us of CPU in a second of a call, %.1f KiB of memory for a call beside %d KiB; the agent %.2f of a core",
 		spent.Seconds()/took.Seconds(), spent.Seconds()*1e6/took.Seconds()/float64(calls), float64(pod.residentKiB()-empty)/float64(calls), empty,
 		(echo.CPU()-agentBefore).Seconds()/took.Seconds())
-	if err := r.Err(); err != nil {
+	if err := report.Err(); err != nil {
 		t.Error(err)
 	}
 	if end := f.HangUp(t.Context(), patience); !cmp.Equal(map[int]int{1000: calls}, end.Codes) {
@@ -64,7 +64,7 @@ func TestStreamsUnderLoad(t *testing.T) {
 		count(*) FILTER (WHERE end_reason = 'call_ended' AND pod = 'loaded' AND stream_sid = call_sid), sum(frames_to_agent)::bigint,
 		sum(frames_to_exotel)::bigint, sum(dropped_to_agent + dropped_to_exotel)::bigint FROM stream_sessions`)
 	n := int64(calls) // of each, connected, start and stop besides
-	if diff := cmp.Diff(sums{Rows: n, Calls: n, Ended: n, ToAgent: r.Sent + 3*n, ToExotel: r.Sent}, got); diff != "" {
+	if diff := cmp.Diff(sums{Rows: n, Calls: n, Ended: n, ToAgent: report.Sent + 3*n, ToExotel: report.Sent}, got); diff != "" {
 		t.Errorf("the sessions (-want +got):\n%s", diff)
 	}
 	eventually.Holds(t, "no stream is live", func() bool { return pod.Metric("caly_stream_live") == 0 })

@@ -43,10 +43,10 @@ type streamPod struct {
 // newStreamPod makes one that is not started, whose tenant may have so many streams.
 func newStreamPod(t *testing.T, pg *pgtest.Server, name, agentURL string, maxStreams int) *streamPod {
 	t.Helper()
-	d := calytest.NewDataPlane(t, pg)
-	d.WithAudio(agentURL, maxStreams)
-	d.Args = append(d.Args, "--allowed-agent-cidrs=127.0.0.0/8", "--max-streams=20000", "--stream-grace=5s", "--pod-name="+name)
-	return &streamPod{DataPlane: d, pg: pg}
+	dataPlane := calytest.NewDataPlane(t, pg)
+	dataPlane.WithAudio(agentURL, maxStreams)
+	dataPlane.Args = append(dataPlane.Args, "--allowed-agent-cidrs=127.0.0.0/8", "--max-streams=20000", "--stream-grace=5s", "--pod-name="+name)
+	return &streamPod{DataPlane: dataPlane, pg: pg}
 }
 
 // run starts it, and waits until it is ready.
@@ -58,17 +58,17 @@ func (s *streamPod) run() *streamPod {
 
 // beside is another pod of the same installation.
 func (s *streamPod) beside(name string) *streamPod {
-	d := *s.DataPlane
-	d.Public, d.Internal = calytest.FreeAddress(d.T), calytest.FreeAddress(d.T)
-	d.Args = append([]string(nil), d.Args...)
-	for i, arg := range d.Args {
-		for flag, value := range map[string]string{"--listen": d.Public, "--internal-listen": d.Internal, "--pod-name": name} {
+	dataPlane := *s.DataPlane
+	dataPlane.Public, dataPlane.Internal = calytest.FreeAddress(dataPlane.T), calytest.FreeAddress(dataPlane.T)
+	dataPlane.Args = append([]string(nil), dataPlane.Args...)
+	for i, arg := range dataPlane.Args {
+		for flag, value := range map[string]string{"--listen": dataPlane.Public, "--internal-listen": dataPlane.Internal, "--pod-name": name} {
 			if strings.HasPrefix(arg, flag+"=") {
-				d.Args[i] = flag + "=" + value
+				dataPlane.Args[i] = flag + "=" + value
 			}
 		}
 	}
-	return &streamPod{DataPlane: &d, pg: s.pg}
+	return &streamPod{DataPlane: &dataPlane, pg: s.pg}
 }
 
 // calls opens so many, of 20 ms frames if pace is 0.

@@ -20,12 +20,12 @@ func TestLiveCallOutlivesTheSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	d := calytest.NewDataPlane(t, pgtest.New(t))
-	d.WithAudio(server.URL(), 2)
+	dataPlane := calytest.NewDataPlane(t, pgtest.New(t))
+	dataPlane.WithAudio(server.URL(), 2)
 	const grace = 4 * time.Second
-	d.Args = append(d.Args, "--allowed-agent-cidrs=127.0.0.0/8", "--stream-grace="+grace.String())
-	p := d.Run()
-	address := "://" + d.Public + calytest.AudioPath
+	dataPlane.Args = append(dataPlane.Args, "--allowed-agent-cidrs=127.0.0.0/8", "--stream-grace="+grace.String())
+	process := dataPlane.Run()
+	address := "://" + dataPlane.Public + calytest.AudioPath
 	ended := make(chan exotelsim.Report, 1)
 	go func() {
 		report, err := (exotelsim.Stream{URL: "ws" + address, Audio: exotelsim.Noise(8000), Duration: time.Minute}).Run(t.Context())
@@ -34,9 +34,9 @@ func TestLiveCallOutlivesTheSignal(t *testing.T) {
 		}
 		ended <- report
 	}()
-	eventually.Holds(t, "the call is live", func() bool { return d.Metric("caly_stream_live") == 1 })
+	eventually.Holds(t, "the call is live", func() bool { return dataPlane.Metric("caly_stream_live") == 1 })
 	signalled := time.Now()
-	p.Terminate()
+	process.Terminate()
 	eventually.Holds(t, "a new call is rejected", func() bool {
 		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http"+address, nil)
 		for name, value := range map[string]string{"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="} {
@@ -53,10 +53,10 @@ func TestLiveCallOutlivesTheSignal(t *testing.T) {
 	if report.Code != 1001 || time.Since(signalled) < grace || report.Received.Bytes == 0 {
 		t.Errorf("it ended after %s with %d, %d bytes heard", time.Since(signalled), report.Code, report.Received.Bytes)
 	}
-	if code := p.End(); code != 0 {
-		t.Errorf("it ends with %d: %s", code, p.Errs())
+	if code := process.End(); code != 0 {
+		t.Errorf("it ends with %d: %s", code, process.Errs())
 	}
-	if said := p.Printed(); strings.Contains(said, calytest.AudioToken) || strings.Contains(said, "panic") {
+	if said := process.Printed(); strings.Contains(said, calytest.AudioToken) || strings.Contains(said, "panic") {
 		t.Errorf("it says %s", said)
 	}
 }
