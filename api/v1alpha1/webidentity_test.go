@@ -8,7 +8,8 @@ import (
 // identityRules are those of recordings.webIdentity.
 func identityRules() map[string]ruleCase {
 	const field, secret = "spec.recordings.webIdentity", "spec.recordings.credentialsSecretRef"
-	ok, wantOne := refusal{}, refusal{"spec.recordings",
+	ok := refusal{}
+	wantOne := refusal{"spec.recordings",
 		"recordings needs exactly one of credentialsSecretRef and webIdentity"}
 	with := func(change map[string]any) fields {
 		spec := map[string]any{"serviceAccountName": "recordings"}

@@ -108,7 +108,10 @@ func runDataplane(ctx context.Context, o dataplaneOptions) error {
 	registry := newMetricsRegistry()
 	registerConfigs(registry, watcher)
 	registry.MustRegister(databaseMetrics(db.limits, db.ingest, db.live, db.api)...)
-	hooks.Tenants, hooks.Store, hooks.Log, hooks.Metrics = watcher.Snapshot, db.ingest, log, registry
+	hooks.Tenants = watcher.Snapshot
+	hooks.Store = db.ingest
+	hooks.Log = log
+	hooks.Metrics = registry
 	parts := apiParts{db: db, watcher: watcher, proxies: hooks.TrustedProxies, registry: registry, log: log}
 	tenants := newTenantAPI(settings, parts)
 	status := tenants.monitoring(watcher, db.limits)

@@ -167,7 +167,8 @@ func newEventsListCommand(file *string) *cobra.Command {
 }
 
 func listEvents(cmd *cobra.Command, db *store.Operator, filter store.EventFilter, output string) error {
-	views, next := []eventView{}, int64(0)
+	views := []eventView{}
+	next := int64(0)
 	for limit := filter.Limit; len(views) < limit; {
 		filter.Limit = limit - len(views)
 		page, err := db.Events(cmd.Context(), filter)

@@ -133,7 +133,8 @@ func (r *replayer) each(ctx context.Context, ids []int64) error {
 		if err != nil {
 			return err
 		}
-		result.ID, result.DryRun = id, r.dryRun
+		result.ID = id
+		result.DryRun = r.dryRun
 		r.results = append(r.results, result)
 	}
 	return nil
@@ -170,7 +171,8 @@ func (r *replayer) one(ctx context.Context, id int64) (replayResult, error) {
 	}
 	result := replayResult{Tenant: kept.Tenant, CallSID: kept.CallSID}
 	if kept.Reason == "" && len(kept.Unread) == 0 {
-		result.Result, result.Message = resultDuplicate, "it was applied before"
+		result.Result = resultDuplicate
+		result.Message = "it was applied before"
 		return result, nil
 	}
 	tenant, err := r.tenants.get(ctx, kept.Tenant)
@@ -178,7 +180,9 @@ func (r *replayer) one(ctx context.Context, id int64) (replayResult, error) {
 		return result, err
 	}
 	if tenant.gone != "" {
-		result.Result, result.Reason, result.Message = resultFailed, kept.Reason, tenant.gone
+		result.Result = resultFailed
+		result.Reason = kept.Reason
+		result.Message = tenant.gone
 		return result, nil
 	}
 	event, err := ingest.Again(tenant.config, r.sources, kept)
@@ -199,12 +203,15 @@ func (r *replayResult) settle(done store.Replay) {
 	case store.Applied:
 		r.Result = resultApplied
 	case store.Duplicate:
-		r.Result, r.Reason, r.Message = resultDuplicate, done.Reason, "it was applied before"
+		r.Result = resultDuplicate
+		r.Reason = done.Reason
+		r.Message = "it was applied before"
 		if done.Reason != "" {
 			r.Message += ", and stays as it is: this version cannot apply it again"
 		}
 	default:
-		r.Result, r.Reason = resultDead, done.Reason
+		r.Result = resultDead
+		r.Reason = done.Reason
 	}
 }
 

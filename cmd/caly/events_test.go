@@ -94,7 +94,9 @@ func (d *deadLetters) keep(delivery ingest.Delivery) int64 {
 	tenant := &tenantconfig.Tenant{ID: d.tenant, TimeZone: "Asia/Kolkata", AllowedSourceHosts: tenantconfig.DefaultSourceHosts}
 	event := ingest.Build(tenant, recording.SourcePolicy{}, delivery)
 	if event.DeadReason == "" {
-		event.DeadReason, event.Recordings, event.Unread = "source_refused", nil, nil
+		event.DeadReason = "source_refused"
+		event.Recordings = nil
+		event.Unread = nil
 	}
 	if outcome, err := d.db.Ingest(d.t.Context(), event); err != nil || outcome != store.Dead {
 		d.t.Fatalf("kept as %v, %v; want a dead event", outcome, err)
@@ -283,7 +285,8 @@ func TestEventsReplay(t *testing.T) {
 		} else if result.err != nil {
 			t.Errorf("%s: %v", step.name, result.err)
 		}
-		dead, queued := deadLetters.count("count(*)::int FROM call_events WHERE dead_reason IS NOT NULL"), deadLetters.count("count(*)::int FROM recordings WHERE source_url LIKE '%/c1.mp3'")
+		dead := deadLetters.count("count(*)::int FROM call_events WHERE dead_reason IS NOT NULL")
+		queued := deadLetters.count("count(*)::int FROM recordings WHERE source_url LIKE '%/c1.mp3'")
 		if dead != step.wantDead || queued != step.queued {
 			t.Errorf("%s: %d dead and %d queued, want %d and %d", step.name, dead, queued, step.wantDead, step.queued)
 		}

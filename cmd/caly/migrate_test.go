@@ -34,7 +34,8 @@ func TestMigrateBeforeDatabase(t *testing.T) {
 	process := calytest.Start(t, []string{"CALY_DATABASE_URL=" + pg.OwnerDSN}, "migrate", "up")
 	time.Sleep(10 * time.Second)
 	pg.Start(t)
-	code, said := process.End(), process.Errs()
+	code := process.End()
+	said := process.Errs()
 	if code != 0 || strings.Count(said, "waiting for the database") != 1 ||
 		!strings.Contains(said, "the database is up to date") {
 		t.Errorf("it ends with %d: %s", code, said)

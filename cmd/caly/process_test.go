@@ -29,7 +29,8 @@ func TestExitStatus(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			process := calytest.Start(t, tc.env, tc.args...)
-			code, said := process.End(), process.Errs()
+			code := process.End()
+			said := process.Errs()
 			if code != tc.want || strings.Count(said, "\n") > 1 || strings.Contains(said, "topsecret") {
 				t.Errorf("ends with %d and %q, want %d and one line", code, said, tc.want)
 			}

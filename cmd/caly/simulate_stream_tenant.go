@@ -63,9 +63,12 @@ func (e entrance) url() (string, error) {
 	path := []string{"audio", "exotel", e.tenantID}
 	schemes := map[bool]string{true: "wss", false: "ws"}
 	if e.oneTime {
-		path, schemes = append(path, "url"), map[bool]string{true: "https", false: "http"}
+		path = append(path, "url")
+		schemes = map[bool]string{true: "https", false: "http"}
 	}
-	address.Scheme, address.User, address.RawQuery = schemes[tls], e.user, ""
+	address.Scheme = schemes[tls]
+	address.User = e.user
+	address.RawQuery = ""
 	switch {
 	case strings.ContainsRune(e.token, '/'): // no element of a path
 		address.RawQuery = url.Values{e.query: {e.token}}.Encode()
@@ -89,7 +92,8 @@ func lookUpEntrance(ctx context.Context, id string) (entrance, error) {
 		return entrance{}, fmt.Errorf("tenant %s has no address yet: see kubectl describe tenant -n %s %s, or give --server", id, t.Namespace, t.Name)
 	}
 	e := entrance{server: base, tenantID: id, query: tenantconfig.DefaultTokenQuery}
-	token, basic := t.Spec.Webhooks.Token, t.Spec.Webhooks.BasicAuth
+	token := t.Spec.Webhooks.Token
+	basic := t.Spec.Webhooks.BasicAuth
 	if v := t.Spec.Audio.Verification; v != nil {
 		e.oneTime = v.OneTimeToken != nil && *v.OneTimeToken
 		if own := (v.TokenSecretRef != nil || v.BasicAuthSecretRef != nil || len(v.AllowedCIDRs) > 0); own {

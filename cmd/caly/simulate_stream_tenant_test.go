@@ -21,7 +21,8 @@ func TestSimulateStreamToTenant(t *testing.T) {
 	dataPlane.Args = append(dataPlane.Args, "--allowed-agent-cidrs=127.0.0.0/8")
 	calytest.WriteKeyring(t, dataPlane.Namespace) // one-time tokens need it
 	dataPlane.Run()
-	good, wrong := "--secret-file="+write(t, calytest.AudioToken+"\n"), "--secret-file="+write(t, "another-token-topsecret")
+	good := "--secret-file=" + write(t, calytest.AudioToken+"\n")
+	wrong := "--secret-file=" + write(t, "another-token-topsecret")
 	common := []string{"simulate", "stream", "--tenant=acme/support", "--duration=200ms", "--ramp=0", "--expect-echo"}
 	for name, tc := range map[string]struct {
 		args []string
@@ -54,7 +55,8 @@ func TestSimulateStreamToTenant(t *testing.T) {
 
 // TestSimulateStreamToTenantFails : usage that leads nowhere.
 func TestSimulateStreamToTenantFails(t *testing.T) {
-	server, secret := "--server=wss://caly.example.com", "--secret-file="+write(t, "topsecret")
+	server := "--server=wss://caly.example.com"
+	secret := "--secret-file=" + write(t, "topsecret")
 	for name, tc := range map[string]struct {
 		args []string
 		says string

@@ -45,7 +45,9 @@ var echoingAt = regexp.MustCompile(`echoing at (wss?://\S+) `)
 func agentEcho(t *testing.T, args ...string) string {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	cmd, out, end := newRootCommand(), &lockedBuffer{}, make(chan error, 1)
+	cmd := newRootCommand()
+	out := &lockedBuffer{}
+	end := make(chan error, 1)
 	cmd.SetArgs(append([]string{"agent", "echo", "--listen=127.0.0.1:0"}, args...))
 	cmd.SetOut(out)
 	go func() { end <- cmd.ExecuteContext(ctx) }()

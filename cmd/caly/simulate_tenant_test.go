@@ -75,7 +75,8 @@ func verifierCases(t *testing.T, c client.Client, ns string) map[string]verifier
 			config.Scheme = string(spec.Scheme)
 		}
 		if spec.Timestamp != nil {
-			config.TimestampHeader, config.Tolerance = spec.Timestamp.Header, time.Minute
+			config.TimestampHeader = spec.Timestamp.Header
+			config.Tolerance = time.Minute
 		}
 		return verifierCase{v1alpha1.WebhooksSpec{Signature: &spec}, tenantconfig.Webhooks{Signature: config}}
 	}
@@ -84,8 +85,10 @@ func verifierCases(t *testing.T, c client.Client, ns string) map[string]verifier
 	users := &tenantconfig.BasicAuth{Users: []tenantconfig.User{{Name: "alice", Password: aPassword}}}
 	everything := signed(v1alpha1.SignatureSpec{SignedContent: v1alpha1.SignedContentURLAndParameters})
 	everything.spec.StandardWebhooks = &v1alpha1.StandardWebhooksSpec{SecretRef: whsec}
-	everything.spec.Token, everything.spec.BasicAuth = &v1alpha1.TokenSpec{SecretRef: token, Query: "t"}, &v1alpha1.BasicAuthSpec{SecretRef: basic}
-	everything.spec.AllowedCIDRs, everything.spec.Require = []string{"127.0.0.0/8"}, v1alpha1.RequireAll
+	everything.spec.Token = &v1alpha1.TokenSpec{SecretRef: token, Query: "t"}
+	everything.spec.BasicAuth = &v1alpha1.BasicAuthSpec{SecretRef: basic}
+	everything.spec.AllowedCIDRs = []string{"127.0.0.0/8"}
+	everything.spec.Require = v1alpha1.RequireAll
 	everything.config = tenantconfig.Webhooks{RequireAll: true, Signature: everything.config.Signature, Standard: standard, Token: tokens, Basic: users,
 		AllowedCIDRs: loopback}
 	return map[string]verifierCase{
@@ -132,7 +135,8 @@ func TestSimulateCallForEveryVerifier(t *testing.T) {
 				"stream":   {4, 4, "passthru"},
 				"leg":      {4, 0, "leg"},
 			} {
-				before, recordings := count("call_events"+of+" AND kind = '"+want.kind+"'"), count("recordings"+of)
+				before := count("call_events" + of + " AND kind = '" + want.kind + "'")
+				recordings := count("recordings" + of)
 				result := execute(t, "simulate", "call", "--tenant="+tenant.ID(), "--event="+event, "--replay=2", "--calls=4",
 					"--retry-interval=1ms", "--recordings-base-url=http://127.0.0.1:1")
 				if result.err != nil || !strings.HasPrefix(result.out, "4 of 4 calls were accepted by "+prefix) {
@@ -161,13 +165,16 @@ func TestSimulateCallOfTenantFails(t *testing.T) {
 	ns := env.NewNamespace(t)
 	elsewhere := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 	cases := verifierCases(t, env.Client, ns)
-	signing, token, basic := cases["signature"].spec.Signature.SecretRef, cases["all-of-them"].spec.Token, cases["all-of-them"].spec.BasicAuth
+	signing := cases["signature"].spec.Signature.SecretRef
+	token := cases["all-of-them"].spec.Token
+	basic := cases["all-of-them"].spec.BasicAuth
 	none := keep(t, env.Client, ns, "none", nil)
 	at := func(header string) *v1alpha1.SignatureSpec {
 		return &v1alpha1.SignatureSpec{SecretRef: signing, Header: header}
 	}
 	timed := at("Webhook-Timestamp")
-	timed.SignedContent, timed.Timestamp = v1alpha1.SignedContentTimestampAndBody, &v1alpha1.TimestampSpec{Header: "webhook-timestamp"}
+	timed.SignedContent = v1alpha1.SignedContentTimestampAndBody
+	timed.Timestamp = &v1alpha1.TimestampSpec{Header: "webhook-timestamp"}
 	prefix, _ := dataPlaneOf(t, &tenantconfig.Tenant{ID: ns + "/elsewhere", Webhooks: &tenantconfig.Webhooks{AllowedCIDRs: elsewhere}},
 		&tenantconfig.Tenant{ID: ns + "/rotated", Webhooks: &tenantconfig.Webhooks{Token: &tenantconfig.Token{Query: "t", Secrets: []secret.Sensitive{forgotten}}}})
 	for name, tc := range map[string]struct {

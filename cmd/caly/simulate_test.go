@@ -150,7 +150,8 @@ func TestSimulateCall(t *testing.T) {
 func TestSimulateCallFails(t *testing.T) {
 	hook, count := dataPlane(t, "http://127.0.0.1:1")
 	send := "--webhook-url=" + hook
-	good, wrong := "--secret-file="+write(t, calytest.SigningSecret), "--secret-file="+write(t, "topsecret")
+	good := "--secret-file=" + write(t, calytest.SigningSecret)
+	wrong := "--secret-file=" + write(t, "topsecret")
 	for name, tc := range map[string]struct {
 		args []string
 		says string

@@ -53,7 +53,8 @@ func verify(cmd *cobra.Command, o verifyOptions) error {
 	if err != nil {
 		return err
 	}
-	verified, problems := 0, []string{}
+	verified := 0
+	problems := []string{}
 	for obj := range s3.ListObjects(cmd.Context(), o.bucket, minio.ListObjectsOptions{Prefix: recording.KeyPrefix(o.tenant), Recursive: true}) {
 		if obj.Err != nil {
 			return fmt.Errorf("list %s: %w", o.bucket, obj.Err)

@@ -122,7 +122,8 @@ const maxUsers = 10_000
 
 // printUsers prints a page, of which list may have one too many.
 func printUsers(cmd *cobra.Command, list []store.User, limit int, output string) error {
-	views, next := []userView{}, ""
+	views := []userView{}
+	next := ""
 	for _, u := range list[:min(len(list), limit)] {
 		views = append(views, userViewOf(u))
 	}

@@ -18,7 +18,8 @@ func newUserDisableCommand(o *userOptions) *cobra.Command {
 		}, store.Origin{})
 		return "disabled, and signed out everywhere", err
 	})
-	cmd.Use, cmd.Short = "disable EMAIL", "Keep somebody from signing in, and end all sessions"
+	cmd.Use = "disable EMAIL"
+	cmd.Short = "Keep somebody from signing in, and end all sessions"
 	return cmd
 }
 
@@ -27,7 +28,8 @@ func newUserEnableCommand(o *userOptions) *cobra.Command {
 		_, err := db.SetUserDisabled(cmd.Context(), o.tenant, store.AccessChange{UserID: u.ID}, store.Origin{})
 		return "enabled", err
 	})
-	cmd.Use, cmd.Short = "enable EMAIL", "Let somebody sign in again who was disabled"
+	cmd.Use = "enable EMAIL"
+	cmd.Short = "Let somebody sign in again who was disabled"
 	return cmd
 }
 
@@ -36,7 +38,8 @@ func newUserRevokeCommand(o *userOptions) *cobra.Command {
 		n, err := db.RevokeUser(cmd.Context(), o.tenant, u.ID, nil, store.Origin{})
 		return fmt.Sprintf("signed out everywhere: %d sessions were ended", n), err
 	})
-	cmd.Use, cmd.Short = "revoke EMAIL", "End all sessions of somebody, who may sign in anew"
+	cmd.Use = "revoke EMAIL"
+	cmd.Short = "End all sessions of somebody, who may sign in anew"
 	return cmd
 }
 

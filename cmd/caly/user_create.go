@@ -140,7 +140,8 @@ func (c *createOptions) create(cmd *cobra.Command, db *store.Operator, hash stri
 	} else {
 		token, stored := newResetToken()
 		expires := time.Now().Add(tokenLifetime).UTC().Truncate(time.Second)
-		out.ResetToken, out.ExpiresAt = token, &expires
+		out.ResetToken = token
+		out.ExpiresAt = &expires
 		err = db.Invite(cmd.Context(), c.tenant, store.Invitation{User: newUser, Token: stored}, store.Origin{})
 	}
 	if errors.Is(err, store.ErrEmailTaken) {

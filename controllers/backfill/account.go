@@ -39,7 +39,8 @@ func (r *Reconciler) readCredentials(ctx context.Context, t *v1alpha1.Tenant) (*
 	if err != nil || !r.SecretLabel.Allows(object.Labels) {
 		return nil, err
 	}
-	key, token := string(object.Data["apiKey"]), string(object.Data["apiToken"])
+	key := string(object.Data["apiKey"])
+	token := string(object.Data["apiToken"])
 	if secret.Fault(key) != "" || secret.Fault(token) != "" {
 		return nil, nil
 	}

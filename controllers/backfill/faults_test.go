@@ -244,7 +244,9 @@ func TestTwoTenantsOfOneAccount(t *testing.T) {
 	number := func(n string) func(*v1alpha1.Tenant) {
 		return func(tenant *v1alpha1.Tenant) { tenant.Spec.Exotel.PhoneNumbers = []string{n} }
 	}
-	one, two, none := rig.tenant(t, "one", number("+918047491899")), rig.tenant(t, "two", number("+918047491900")), rig.tenant(t, "none")
+	one := rig.tenant(t, "one", number("+918047491899"))
+	two := rig.tenant(t, "two", number("+918047491900"))
+	none := rig.tenant(t, "none")
 	for _, tenant := range []*v1alpha1.Tenant{one, two, none} {
 		rig.hold(t, tenant)
 	}
@@ -254,9 +256,11 @@ func TestTwoTenantsOfOneAccount(t *testing.T) {
 		owner := one
 		switch i % 3 {
 		case 1:
-			placedCall.PhoneNumber, owner = "08047491900", two
+			placedCall.PhoneNumber = "08047491900"
+			owner = two
 		case 2:
-			placedCall.PhoneNumber, owner = "08047490000", none
+			placedCall.PhoneNumber = "08047490000"
+			owner = none
 			rig.deliver(t, rig.db, none, placedCall.Answered())
 		}
 		if i == 11 {

@@ -90,16 +90,21 @@ func TestNotYet(t *testing.T) {
 	rig := newRig(t, exotelsim.Options{})
 	tenant := rig.tenant(t, "acme")
 	on := rig.placed("goes-on", begun(0))
-	on.Status, on.Ended = "in-progress", time.Time{}
+	on.Status = "in-progress"
+	on.Ended = time.Time{}
 	started := rig.placed("goes-on-and-started", begun(0)) // a suspect
-	started.Status, started.Ended = "in-progress", time.Time{}
+	started.Status = "in-progress"
+	started.Ended = time.Time{}
 	rig.deliver(t, rig.db, tenant, started.Answered())
 	young := rig.placed("ended-just-now", time.Now().Add(-time.Minute).Truncate(time.Second))
 	young.Ended = time.Time{}
 	old := rig.placed("ended-long-ago", begun(1))
 	old.Ended = time.Time{}
 	missed := rig.placed("missed", begun(2)) // nobody took it, and Exotel calls it completed
-	missed.Direction, missed.Leg2Status, missed.RecordingURL, missed.ConversationSeconds = "inbound", "no-answer", "", 0
+	missed.Direction = "inbound"
+	missed.Leg2Status = "no-answer"
+	missed.RecordingURL = ""
+	missed.ConversationSeconds = 0
 	rig.exotel.Place(accountSID, on, started, young, old, missed)
 	rig.ageSuspects(t)
 

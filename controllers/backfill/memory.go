@@ -35,7 +35,8 @@ type remembered struct {
 
 // due is when the next run of a Tenant with this interval is.
 func (m *remembered) due(t *v1alpha1.Tenant, interval time.Duration) time.Time {
-	backfillStatus, failed := m.status, m.condition != nil && m.condition.Status == metav1.ConditionFalse
+	backfillStatus := m.status
+	failed := m.condition != nil && m.condition.Status == metav1.ConditionFalse
 	if backfillStatus.LastRunTime == nil || backfillStatus.NextRunTime == nil || (failed && m.condition.ObservedGeneration != t.Generation) {
 		return time.Time{}
 	}

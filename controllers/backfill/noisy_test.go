@@ -78,7 +78,8 @@ func p99(t *testing.T, noisy int) (quiet time.Duration) {
 		work := func() {
 			for req, down := q.Get(); !down; req, down = q.Get() {
 				tenant := withBackfill(0, 0)
-				tenant.Namespace, tenant.Name = req.Namespace, req.Name
+				tenant.Namespace = req.Namespace
+				tenant.Name = req.Name
 				tenant.Spec.Exotel.AccountSID = req.Name
 				tenant.Spec.Exotel.CredentialsSecretRef = v1alpha1.SecretReference{Name: req.Name}
 				tenant.Spec.Exotel.APIBaseURL = fmt.Sprintf("https://%s-%s.example.com", req.Namespace, req.Name)

@@ -84,7 +84,8 @@ func newRig(t *testing.T, o exotelsim.Options) *rig {
 		sent: &recorder{next: netguard.NewTransport(loopback, nil, 8)}, logs: &safeBuffer{},
 		change: func(*Reconciler) {}}
 	r.db = open(t, r.pg)
-	o.Key, o.Token = key, token
+	o.Key = key
+	o.Token = token
 	var err error
 	if r.exotel, err = exotelsim.NewServer(o); err != nil {
 		t.Fatal(err)
@@ -281,7 +282,8 @@ func (r *rig) again(t *testing.T, tenant *v1alpha1.Tenant, stop func()) (v1alpha
 		t.Fatal(err)
 	}
 	base := tenant.DeepCopy()
-	tenant.Status.Backfill.LastRunTime, tenant.Status.Backfill.NextRunTime = &ago, &ago
+	tenant.Status.Backfill.LastRunTime = &ago
+	tenant.Status.Backfill.NextRunTime = &ago
 	if err := r.Client.Status().Patch(t.Context(), tenant, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
@@ -415,7 +417,8 @@ func (r *recorder) count() (all, single int) {
 func (r *recorder) reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.paths, r.times = nil, nil
+	r.paths = nil
+	r.times = nil
 }
 
 // safeBuffer takes log lines from several goroutines.

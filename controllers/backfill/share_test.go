@@ -32,7 +32,8 @@ func TestNamespaceHoldsAQuarterOfTheRuns(t *testing.T) {
 	reconciler := &Reconciler{APIReader: secrets}
 	tenant := func(namespace string) *v1alpha1.Tenant {
 		o := withBackfill(0, 0)
-		o.Namespace, o.Name = namespace, "support"
+		o.Namespace = namespace
+		o.Name = "support"
 		return o
 	}
 	var leave []func()

@@ -105,7 +105,8 @@ func (r *Reconciler) execute(ctx context.Context, s *scope) error {
 		verdict.reason, verdict.message = v1alpha1.ReasonBackfillIncomplete, fmt.Sprintf(
 			"%d calls that Exotel listed could not be used; the first one: %v", run.left, run.why)
 	}
-	s.memory.suspect, s.memory.refused = run.suspect, [32]byte{}
+	s.memory.suspect = run.suspect
+	s.memory.refused = [32]byte{}
 	if verdict.result == resultRefused {
 		s.memory.refused = s.creds.digest(s.tenant)
 	}
@@ -142,7 +143,9 @@ func judge(err error) verdict {
 
 // conclude remembers how the run ended, for its status.
 func (r *Reconciler) conclude(s *scope, v verdict) {
-	t, remembered, run := s.tenant, s.memory, s.run
+	t := s.tenant
+	remembered := s.memory
+	run := s.run
 	r.Metrics.runs.WithLabelValues(v.result).Inc()
 	now := metav1.Now()
 	next := v1alpha1.BackfillStatus{
@@ -166,7 +169,8 @@ func (r *Reconciler) conclude(s *scope, v verdict) {
 		}
 		next.NextRunTime = &metav1.Time{Time: now.Add(r.interval(t))}
 	case resultPending:
-		status, next.PendingFrom = metav1.ConditionTrue, &reached
+		status = metav1.ConditionTrue
+		next.PendingFrom = &reached
 		next.NextRunTime = &metav1.Time{Time: now.Add(min(r.interval(t), catchUp))}
 	default:
 		next.PendingFrom = &reached
@@ -181,7 +185,9 @@ func (r *Reconciler) conclude(s *scope, v verdict) {
 	}
 	apimeta.SetStatusCondition(&list, metav1.Condition{Type: v1alpha1.ConditionBackfillSucceeded, Status: status, Reason: v.reason,
 		Message: v.message + run.incomplete(), ObservedGeneration: t.Generation})
-	remembered.status, remembered.condition, remembered.unwritten = next, &list[0], true
+	remembered.status = next
+	remembered.condition = &list[0]
+	remembered.unwritten = true
 	r.tell(t, before, remembered.condition)
 	r.Metrics.succeeded(t.ID(), next.LastSuccessTime)
 }

@@ -74,7 +74,8 @@ func TestDue(t *testing.T) {
 		"refused": {time.Hour, remembered{status: v1alpha1.BackfillStatus{LastRunTime: at(0)}, condition: failedAt(2)}, time.Time{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			reconciler, tenant := &Reconciler{MinInterval: 5 * time.Minute}, withBackfill(tc.interval, 0)
+			reconciler := &Reconciler{MinInterval: 5 * time.Minute}
+			tenant := withBackfill(tc.interval, 0)
 			if got := tc.m.due(tenant, reconciler.interval(tenant)); !got.Equal(tc.want) {
 				t.Errorf("due at %s, want %s", got, tc.want)
 			}

@@ -307,7 +307,8 @@ func retryLimiter() workqueue.TypedRateLimiter[ctrl.Request] {
 
 // tenantChanged passes what may matter to a CallRecording, and not the backlog, which changes every few seconds.
 var tenantChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-	was, is := e.ObjectOld.(*v1alpha1.Tenant), e.ObjectNew.(*v1alpha1.Tenant)
+	was := e.ObjectOld.(*v1alpha1.Tenant)
+	is := e.ObjectNew.(*v1alpha1.Tenant)
 	return was.UID != is.UID || was.Generation != is.Generation || was.Status.ConfigDigest != is.Status.ConfigDigest ||
 		was.Compiled() != is.Compiled()
 }}

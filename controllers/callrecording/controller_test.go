@@ -142,7 +142,8 @@ func TestRowOfATenantThatGoes(t *testing.T) {
 func TestRowsOfADeletedTenantAreNotPutBack(t *testing.T) {
 	rig := newRig(t)
 	tenant := rig.tenant(t, func(o *v1alpha1.Tenant) { o.Finalizers = []string{v1alpha1.FinalizerTenant} })
-	waits, ended := rig.apply(t, "waits"), rig.apply(t, "ended", func(o *v1alpha1.CallRecording) { o.Spec.CallSID = "call-2" })
+	waits := rig.apply(t, "waits")
+	ended := rig.apply(t, "ended", func(o *v1alpha1.CallRecording) { o.Spec.CallSID = "call-2" })
 	rig.reconcile(t, ended)
 	rig.pods(t).fail(t)
 	rig.reconcile(t, ended)

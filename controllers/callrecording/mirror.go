@@ -30,7 +30,9 @@ func mirror(o *v1alpha1.CallRecording, row store.Recording) {
 	st := &o.Status
 	st.Attempts = ptr.To(int32(min(row.Attempts, 1<<20))) //nolint:gosec // bounded here
 	st.LastError = bounded.Text(row.LastError, 1000)
-	st.NextAttemptTime, st.FinishedTime, st.Object = nil, nil, nil
+	st.NextAttemptTime = nil
+	st.FinishedTime = nil
+	st.Object = nil
 	switch row.State {
 	case store.StateUploaded:
 		uploaded(o, row)

@@ -65,7 +65,8 @@ func rows() map[string]store.Recording {
 func TestMirror(t *testing.T) {
 	second := ptr.To(metav1.NewTime(noon.Truncate(time.Second)))
 	const mend = "; mend that and set the annotation voice.caly.dev/retry to a new value to try again"
-	longest, half := strings.Repeat("é", 498)+" ...", "x"+strings.Repeat("é", 497)+" ..."
+	longest := strings.Repeat("é", 498) + " ..."
+	half := "x" + strings.Repeat("é", 497) + " ..."
 	object := func(size int64) *v1alpha1.ObjectStatus {
 		return &v1alpha1.ObjectStatus{Bucket: "b", Key: "k", Size: &size, SHA256: sha256}
 	}
@@ -110,7 +111,8 @@ func TestMirrorForgetsTheStateBefore(t *testing.T) {
 	for from, before := range rows() {
 		for to, row := range rows() {
 			t.Run(from+" to "+to, func(t *testing.T) {
-				got, want := &v1alpha1.CallRecording{ObjectMeta: meta}, &v1alpha1.CallRecording{ObjectMeta: meta}
+				got := &v1alpha1.CallRecording{ObjectMeta: meta}
+				want := &v1alpha1.CallRecording{ObjectMeta: meta}
 				mirror(got, before)
 				mirror(got, row)
 				mirror(want, row)

@@ -46,14 +46,17 @@ func (r *rig) item(name string, phase v1alpha1.RecordingPhase) v1alpha1.CallReco
 
 func TestPollWakesWhoseRowChanged(t *testing.T) {
 	rig := newRig(t)
-	waits, ended, refused := rig.item("waits", "Pending"), rig.item("ended", "Uploaded"), rig.item("refused", "")
+	waits := rig.item("waits", "Pending")
+	ended := rig.item("ended", "Uploaded")
+	refused := rig.item("refused", "")
 	ended.Status.FinishedTime = &metav1.Time{Time: noon}
 	items := []v1alpha1.CallRecording{waits, ended, refused}
 	for i := range items {
 		rig.enqueue(t, &items[i])
 	}
 	rig.exec(t, `UPDATE recordings SET available_at = CASE WHEN id = $1 THEN now() ELSE now() + interval '1 day' END`, keyOf(&waits).ID)
-	poller, pods := rig.pollerOf(&items), rig.pods(t)
+	poller := rig.pollerOf(&items)
+	pods := rig.pods(t)
 	steps := []struct {
 		name string
 		do   func()

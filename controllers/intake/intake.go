@@ -153,7 +153,8 @@ func (i *Intake) wanted(t *v1alpha1.Tenant, has counts) store.Wanted {
 		Failed: true,
 	}
 	if w.Queued && (recordingsSpec.TTLAfterFinished == nil || recordingsSpec.TTLAfterFinished.Duration > 0) { // else it would be deleted at once
-		w.Uploaded, w.Since = min(i.MaxPerTenant/2-own, has.room(t.Namespace, i.MaxTotal/2)), uploadedSince
+		w.Uploaded = min(i.MaxPerTenant/2-own, has.room(t.Namespace, i.MaxTotal/2))
+		w.Since = uploadedSince
 	}
 	return w
 }

@@ -42,7 +42,8 @@ func TestBounds(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			rig := newRig(t)
-			rig.in.MaxTotal, rig.in.MaxPerTenant = tt.maxTotal, tt.maxPerTenant
+			rig.in.MaxTotal = tt.maxTotal
+			rig.in.MaxPerTenant = tt.maxPerTenant
 			for tenant, n := range tt.rows {
 				rig.tenant(t, tenant)
 				rig.enqueueMany(t, rig.ns+"/"+tenant, n)
@@ -147,7 +148,8 @@ func TestUploadedLeaveRoom(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			rig := newRig(t)
-			rig.in.MaxTotal, rig.in.MaxPerTenant = tt.maxTotal, tt.maxPerTenant
+			rig.in.MaxTotal = tt.maxTotal
+			rig.in.MaxPerTenant = tt.maxPerTenant
 			tenant := rig.tenant(t, "support")
 			pods := rig.uploads(t, tenant.ID())
 			for i := range tt.uploaded {

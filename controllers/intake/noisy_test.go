@@ -49,7 +49,8 @@ func (s *slowServer) Apply(_ context.Context, o runtime.ApplyConfiguration, _ ..
 func (s *slowServer) Unviewed(_ context.Context, tenant string, w store.Wanted) (rows []store.Recording, err error) {
 	row := func(id string) {
 		recording := store.Recording{CallSID: "call"}
-		recording.Tenant, recording.ID = tenant, id
+		recording.Tenant = tenant
+		recording.ID = id
 		rows = append(rows, recording)
 	}
 	if tenant == "noisy/support" {
@@ -77,7 +78,8 @@ func p99(t *testing.T, namespaces ...string) (quiet time.Duration) {
 		s := &slowServer{random: random, queued: map[string]time.Time{}}
 		for _, namespace := range namespaces {
 			tenant := v1alpha1.Tenant{}
-			tenant.Namespace, tenant.Name = namespace, "support"
+			tenant.Namespace = namespace
+			tenant.Name = "support"
 			if namespace == "quiet" {
 				tenant.Name = "desk"
 			}

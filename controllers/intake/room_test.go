@@ -50,7 +50,8 @@ func TestRoom(t *testing.T) {
 // TestNamespaceLeavesRoomToOthers lets an author apply more CallRecordings by hand than the total. Those of a Tenant of
 // another namespace are made all the same, in the same number of rounds.
 func TestNamespaceLeavesRoomToOthers(t *testing.T) {
-	noisy, quiet := newRig(t), newRig(t)
+	noisy := newRig(t)
+	quiet := newRig(t)
 	noisy.tenant(t, "support")
 	tenant := quiet.tenant(t, "support")
 	quiet.in.MaxTotal = 40

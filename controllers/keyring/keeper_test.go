@@ -176,7 +176,8 @@ func (r *rig) metrics() map[string]float64 {
 func TestMakesAndRotates(t *testing.T) {
 	rig := newRig(t)
 	rig.mustKeep()
-	secret, first := rig.secret(), rig.ring()
+	secret := rig.secret()
+	first := rig.ring()
 	if string(secret.Type) != v1alpha1.SecretTypeKeyring || len(secret.Data) != 1 || secret.Labels[v1alpha1.LabelComponent] != "keyring" {
 		t.Errorf("Secret of type %s, %d data, labels %v", secret.Type, len(secret.Data), secret.Labels)
 	}
@@ -227,7 +228,8 @@ func TestMends(t *testing.T) {
 			before := r.ring()
 			tc.harm(r)
 			r.mustKeep()
-			got, want := "same", tc.want
+			got := "same"
+			want := tc.want
 			if after := r.ring(); after.Secret != before.Secret && after.Keys[0].ID != before.Keys[0].ID {
 				got = another
 			}
@@ -293,7 +295,8 @@ func TestRuns(t *testing.T) {
 	rig := newRig(t)
 	ignore := goleak.IgnoreCurrent()
 	c := rig.asOperator()
-	rig.Client, rig.APIReader = c, c
+	rig.Client = c
+	rig.APIReader = c
 	ctx, cancel := context.WithCancel(rig.ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- rig.Start(ctx) }()

@@ -82,12 +82,15 @@ func New(db Store, reg prometheus.Registerer) *Remover { return newRemover(sweep
 
 func newRemover(list []sweep, reg prometheus.Registerer) *Remover {
 	opts := prometheus.Opts{Namespace: "caly", Subsystem: "tidy"}
-	removed, failed, last := opts, opts, opts
-	removed.Name, removed.Help = "removed_rows_total", "Rows that had expired and were removed, by kind."
-	failed.Name, failed.Help = "failures_total",
-		"Times that rows of a kind could not be removed; they are tried again a minute later."
-	last.Name, last.Help = "last_success_timestamp_seconds",
-		"When all that had expired was removed last; 0 in a replica that does not lead."
+	removed := opts
+	failed := opts
+	last := opts
+	removed.Name = "removed_rows_total"
+	removed.Help = "Rows that had expired and were removed, by kind."
+	failed.Name = "failures_total"
+	failed.Help = "Times that rows of a kind could not be removed; they are tried again a minute later."
+	last.Name = "last_success_timestamp_seconds"
+	last.Help = "When all that had expired was removed last; 0 in a replica that does not lead."
 	remover := &Remover{
 		sweeps:  list,
 		removed: prometheus.NewCounterVec(prometheus.CounterOpts(removed), []string{"kind"}),

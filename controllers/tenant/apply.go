@@ -59,7 +59,8 @@ func (r *Reconciler) suspendConfig(ctx context.Context, s *scope) error {
 		return nil
 	}
 	return r.changeConfig(ctx, s, func(config *tenantconfig.Tenant) (changed bool) {
-		changed, config.Suspended = !config.Suspended, true
+		changed = !config.Suspended
+		config.Suspended = true
 		return changed
 	})
 }

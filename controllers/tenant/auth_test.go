@@ -106,7 +106,10 @@ func TestAccounts(t *testing.T) {
 	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
 	rig.until(t, tenant, both(isReady, has(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended)))
 	rig.accounts(t, tenant, want, storage) // whoever asks is to be told that the Tenant is suspended, not that it is unknown
-	rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Auth, t.Spec.Suspend = nil, nil })
+	rig.change(t, tenant, func(t *v1alpha1.Tenant) {
+		t.Spec.Auth = nil
+		t.Spec.Suspend = nil
+	})
 	rig.until(t, tenant, isReady)
 	rig.accounts(t, tenant, nil, nil)
 	if tenant.Status.ConfigDigest == digest || tenant.Status.ConfigDigest == without { // the generation is in it

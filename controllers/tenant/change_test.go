@@ -77,7 +77,10 @@ func TestSuspendWhileStalled(t *testing.T) {
 			r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend = ptr.To(true) })
 			r.suspended(t, tenant, true)
 			r.putSecrets(t, "support", r.goodSecrets())
-			r.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Suspend, t.Spec.Exotel.TimeZone = nil, "Asia/Kolkata" })
+			r.change(t, tenant, func(t *v1alpha1.Tenant) {
+				t.Spec.Suspend = nil
+				t.Spec.Exotel.TimeZone = "Asia/Kolkata"
+			})
 			r.until(t, tenant, isReady)
 			r.suspended(t, tenant, false)
 		})
@@ -177,7 +180,8 @@ func (r *rig) direct() *Reconciler {
 			var o client.ListOptions
 			o.ApplyOptions(opts)
 			if o.FieldSelector != nil {
-				o.FieldSelector, o.Namespace = nil, r.ns
+				o.FieldSelector = nil
+				o.Namespace = r.ns
 			}
 			return c.List(ctx, list, &o)
 		},

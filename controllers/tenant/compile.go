@@ -128,11 +128,13 @@ func (r *Reconciler) compile(_ context.Context, s *scope) error {
 	r.limit(s, streams)
 	s.config = compile.Tenant(s.tenant)
 	s.config.Suspended = s.suspended()
-	s.config.AccountSID, s.config.SharesAccount = strings.Join(s.heldOnly(store.NameAccount), ""), s.names.shared
+	s.config.AccountSID = strings.Join(s.heldOnly(store.NameAccount), "")
+	s.config.SharesAccount = s.names.shared
 	s.config.PhoneNumbers = s.heldOnly(store.NameNumber)
 	s.config.Webhooks = verifiers
 	s.config.Freshness = duration(spec.Webhooks.Freshness, tenantconfig.DefaultFreshness)
-	s.config.Auth, s.config.Audio = accounts, streams
+	s.config.Auth = accounts
+	s.config.Audio = streams
 	s.upload = &tenantconfig.Upload{
 		Version:            tenantconfig.Version,
 		ID:                 s.config.ID,

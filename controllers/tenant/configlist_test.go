@@ -209,7 +209,8 @@ func TestListIsPruned(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t)
 	stop := rig.start(t)
-	first, second := rig.ready(t, "support"), rig.ready(t, "sales")
+	first := rig.ready(t, "support")
+	second := rig.ready(t, "sales")
 	rig.untilListed(t, first, second)
 	stop()
 	list := &ConfigList{Client: rig.Client, APIReader: rig.Client, WorkNamespace: rig.work}

@@ -168,7 +168,8 @@ func stale(err error) error {
 
 // readyChanged returns an event when the Ready condition has another status or reason than before.
 func readyChanged(before, now *v1alpha1.Tenant) *reconcile.Event {
-	was, is := find(before, v1alpha1.ConditionReady), find(now, v1alpha1.ConditionReady)
+	was := find(before, v1alpha1.ConditionReady)
+	is := find(now, v1alpha1.ConditionReady)
 	if is == nil || reconcile.SameState(was, is) {
 		return nil
 	}

@@ -56,7 +56,8 @@ func TestIdentitiesDoubt(t *testing.T) {
 		"before, as the clock was set back": {30 * time.Minute, -time.Minute, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			i, now := &Identities{}, issued.Add(tc.after)
+			i := &Identities{}
+			now := issued.Add(tc.after)
 			i.keep("acme/support", &heldKey{Temporary: tenantconfig.Temporary{Identity: "d",
 				Issued:  issued,
 				Renew:   issued.Add(tc.renew),

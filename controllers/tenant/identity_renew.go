@@ -135,7 +135,8 @@ func (r *Reconciler) publishedKey(ctx context.Context, id string) (*heldKey, err
 
 // renew obtains credentials. After a failure it returns the same *reconcile.Stop until the retry is due.
 func (r *Reconciler) renew(ctx context.Context, s *scope, want *identity) (*heldKey, error) {
-	id, now := s.tenant.ID(), r.now()
+	id := s.tenant.ID()
+	now := r.now()
 	if fault := r.Identities.failed(id, want.digest, now); fault != nil {
 		return nil, fault
 	}
@@ -217,7 +218,8 @@ func (s *scope) invalidIdentity(stop *reconcile.Stop) error {
 
 // setCredentials records that there are credentials, and whether their renewal fails.
 func (r *Reconciler) setCredentials(s *scope) {
-	kind, reason := metav1.ConditionTrue, v1alpha1.ReasonCredentialsValid
+	kind := metav1.ConditionTrue
+	reason := v1alpha1.ReasonCredentialsValid
 	message := "every Secret is there with the keys it needs"
 	switch fault := s.identityFault; {
 	case fault == nil:
@@ -229,7 +231,8 @@ func (r *Reconciler) setCredentials(s *scope) {
 		message = fmt.Sprintf("the credentials of spec.recordings.webIdentity are valid until %s, and their renewal "+
 			"fails (%s): %s", s.temporary.Expires.Format(time.RFC3339), fault.Reason, fault.Message)
 	default:
-		kind, reason = metav1.ConditionFalse, v1alpha1.ReasonCredentialsExpired
+		kind = metav1.ConditionFalse
+		reason = v1alpha1.ReasonCredentialsExpired
 		message = s.expired()
 	}
 	conditions.Set(s.tenant, v1alpha1.ConditionCredentialsValid, kind, reason, message)

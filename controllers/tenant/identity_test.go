@@ -85,7 +85,8 @@ func allowedAccount(tenant string) map[string]string {
 // withIdentity has a Tenant use web identity.
 func (r *identityRig) withIdentity(t *v1alpha1.Tenant) {
 	t.Spec.Recordings.CredentialsSecretRef = nil
-	t.Spec.Recordings.Bucket, t.Spec.Recordings.Region = r.store.Bucket, "us-east-1"
+	t.Spec.Recordings.Bucket = r.store.Bucket
+	t.Spec.Recordings.Region = "us-east-1"
 	t.Spec.Recordings.Endpoint = r.store.URL
 	t.Spec.Recordings.WebIdentity = &v1alpha1.WebIdentitySpec{ServiceAccountName: "recordings", Endpoint: r.sts.URL}
 }

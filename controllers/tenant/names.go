@@ -102,7 +102,8 @@ func (r *Reconciler) claimNames(ctx context.Context, s *scope) error {
 	if err := r.seedNames(ctx); err != nil {
 		return fmt.Errorf("claim the names that are published: %w", err)
 	}
-	id, uid := s.tenant.ID(), string(s.tenant.UID)
+	id := s.tenant.ID()
+	uid := string(s.tenant.UID)
 	list, err := r.Store.HeldNames(ctx, id, uid)
 	if err != nil {
 		return err
@@ -148,7 +149,8 @@ func (r *Reconciler) claimMissing(
 
 // useNames keeps the names that the Tenant holds, and notes those that it does not.
 func (s *scope) useNames(held map[store.Name]bool) error {
-	s.names.held, s.names.taken = held, nil
+	s.names.held = held
+	s.names.taken = nil
 	for _, n := range namesOf(s.tenant) {
 		if held[n.Name] || slices.Contains(s.names.refused, n) {
 			continue

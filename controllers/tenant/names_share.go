@@ -32,7 +32,8 @@ func (r *Reconciler) shareAccount(ctx context.Context, s *scope) error {
 	if err != nil || len(holders) == 0 {
 		return err
 	}
-	id, uid := s.tenant.ID(), string(s.tenant.UID)
+	id := s.tenant.ID()
+	uid := string(s.tenant.UID)
 	for _, h := range holders {
 		if h.Tenant == id && h.UID == uid {
 			s.names.shared = h.Shared

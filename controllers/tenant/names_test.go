@@ -31,7 +31,10 @@ func withHosts(hosts ...string) func(*v1alpha1.Tenant) {
 
 // withExotel gives a Tenant an account and telephone numbers.
 func withExotel(account string, numbers ...string) func(*v1alpha1.Tenant) {
-	return func(t *v1alpha1.Tenant) { t.Spec.Exotel.AccountSID, t.Spec.Exotel.PhoneNumbers = account, numbers }
+	return func(t *v1alpha1.Tenant) {
+		t.Spec.Exotel.AccountSID = account
+		t.Spec.Exotel.PhoneNumbers = numbers
+	}
 }
 
 // lacks wants a Tenant that is stalled for a name, whose config is published all the same.
@@ -239,7 +242,8 @@ func TestUpgradeKeepsNames(t *testing.T) {
 	for _, tenant := range []*v1alpha1.Tenant{first, second} {
 		rig.change(t, tenant, func(t *v1alpha1.Tenant) { t.Spec.Exotel.AccountSID = "acme1" })
 		config := rig.config(t, tenant)
-		config.AccountSID, config.Created = "acme1", time.Time{}
+		config.AccountSID = "acme1"
+		config.Created = time.Time{}
 		data, err := tenantconfig.EncodeTenant(*config)
 		if err != nil {
 			t.Fatal(err)

@@ -67,7 +67,8 @@ func (c *PartialCounter) count(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	written, errs := make(map[string]time.Time, len(ids)), []error(nil)
+	written := make(map[string]time.Time, len(ids))
+	errs := []error(nil)
 	for i := range tenants.Items {
 		t := &tenants.Items[i]
 		written[t.ID()] = c.written[t.ID()]

@@ -101,7 +101,8 @@ func (r *Reconciler) isolate(ctx context.Context, s *scope, predecessor string) 
 	if err := r.deleteViews(ctx, s); err != nil {
 		return err
 	}
-	s.tenant.Status.WebhookURLs, s.tenant.Status.ConfigDigest = nil, ""
+	s.tenant.Status.WebhookURLs = nil
+	s.tenant.Status.ConfigDigest = ""
 	return reconcile.Stalled(v1alpha1.ReasonDataOfPredecessor,
 		"rows of a deleted Tenant %s (UID %s) exist; nothing is published until the platform decides "+
 			"about them: kubectl annotate --overwrite namespace %s %s=%s:%s, or %s:%s to delete them",

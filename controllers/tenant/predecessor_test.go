@@ -128,7 +128,8 @@ func TestPredecessor(t *testing.T) {
 				rig.until(t, tenant, stalledFor(v1alpha1.ReasonDataOfPredecessor))
 				rig.unreachable(t, tenant)
 			}
-			users, calls := rig.count(t, "users", tenant.ID()), rig.count(t, "calls", tenant.ID())
+			users := rig.count(t, "users", tenant.ID())
+			calls := rig.count(t, "calls", tenant.ID())
 			if users != tc.wantUsers || calls != tc.wantCalls {
 				t.Errorf("%d users and %d calls, want %d and %d", users, calls, tc.wantUsers, tc.wantCalls)
 			}

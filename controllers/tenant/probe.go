@@ -90,11 +90,15 @@ func (r *Reconciler) ask(ctx context.Context, s *scope, last probed) (probed, er
 	case err != nil && found.Kept != "":
 		next.failures = last.failures + 1
 	case err != nil && last.found.Kept != "": // nothing was written, and what was written before is still there
-		next.wrote, next.failed, next.failures = last.wrote, last.failed, last.failures
-		next.found.Kept, next.found.Written = last.found.Kept, last.found.Written
+		next.wrote = last.wrote
+		next.failed = last.failed
+		next.failures = last.failures
+		next.found.Kept = last.found.Kept
+		next.found.Written = last.found.Written
 	}
 	if found.Checksum == "" { // the check failed before it knew
-		next.judged, next.found.Checksum = last.judged, last.found.Checksum
+		next.judged = last.judged
+		next.found.Checksum = last.found.Checksum
 	}
 	return next, err
 }
@@ -118,7 +122,9 @@ func (r *Reconciler) askAgain(
 	if last.found.Written != "" {
 		same, err := r.Buckets.ReadBack(ctx, s.upload, last.found.Written)
 		if same {
-			last.at, last.failed, last.failures = now, nil, 0
+			last.at = now
+			last.failed = nil
+			last.failures = 0
 		}
 		if same || err != nil { // a write would fail too
 			return last, true, err
@@ -145,7 +151,8 @@ func (p probed) judgement(s *scope, now time.Time) (*tenantconfig.Upload, time.T
 		judged = now.Add(-rand.N(rejudge)) //nolint:gosec // it spreads load
 	}
 	if now.Sub(judged) >= rejudge {
-		upload.Checksum, judged = "", now
+		upload.Checksum = ""
+		judged = now
 	}
 	return &upload, judged
 }
@@ -200,7 +207,9 @@ func probeKey(u *tenantconfig.Upload) [32]byte {
 	st := u.Storage
 	st.Checksum = ""
 	if st.Temporary != nil { // a renewal is not a reason to check the bucket
-		st.AccessKeyID, st.SecretAccessKey, st.SessionToken = "", "", ""
+		st.AccessKeyID = ""
+		st.SecretAccessKey = ""
+		st.SessionToken = ""
 		st.Temporary = &tenantconfig.Temporary{Identity: st.Temporary.Identity}
 	}
 	data, err := json.Marshal(st) //nolint:gosec // only its digest is kept

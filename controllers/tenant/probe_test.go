@@ -50,7 +50,8 @@ func (p *prober) check() (sent int, err error) {
 		p.r.probes.keep(p.u.ID, key, last)
 	}
 	s := &scope{tenant: &p.tenant, upload: new(p.u)}
-	s.tenant.Namespace, s.tenant.Name = "acme", "support"
+	s.tenant.Namespace = "acme"
+	s.tenant.Name = "support"
 	last, err := p.r.look(p.t.Context(), s)
 	if err == nil {
 		p.u.Checksum = last.found.Checksum
@@ -115,7 +116,9 @@ func TestLinkEndpoint(t *testing.T) {
 			scope := newScope()
 			scope.tenant.Spec.Auth = &v1alpha1.AuthSpec{}
 			recordings := &scope.tenant.Spec.Recordings
-			recordings.Bucket, recordings.Endpoint, recordings.PublicEndpoint = "bucket", tc.endpoint, tc.public
+			recordings.Bucket = "bucket"
+			recordings.Endpoint = tc.endpoint
+			recordings.PublicEndpoint = tc.public
 			policy := objectstore.Policy{AllowHTTP: tc.allowed}
 			reconciler := &Reconciler{Buckets: S3{Transport: objectstore.NewTransport(policy, 1)}}
 			if err := reconciler.compile(t.Context(), scope); err != nil {
@@ -286,7 +289,10 @@ func TestOutageLeavesFewVersions(t *testing.T) {
 			if strictObject.Versions == 0 || strictObject.Versions > tc.most {
 				t.Errorf("%d versions, want at most %d", strictObject.Versions, tc.most)
 			}
-			prober.store.SetRules(func(r *s3test.Rules) { r.Refuse, r.Encryption = nil, "" })
+			prober.store.SetRules(func(r *s3test.Rules) {
+				r.Refuse = nil
+				r.Encryption = ""
+			})
 			prober.age(rewriteLast)
 			prober.r.Buckets = S3{Transport: loopback()} // its breaker has not opened
 			if _, err := prober.check(); err != nil {

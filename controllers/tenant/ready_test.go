@@ -287,7 +287,8 @@ func TestStorageFaults(t *testing.T) {
 			rig.quiet(t, tenant)
 			rig.putSecrets(t, name, rig.goodSecrets())
 			rig.change(t, tenant, func(t *v1alpha1.Tenant) {
-				t.Spec.Recordings.Bucket, t.Spec.Recordings.Endpoint = rig.bucket, rig.s3.Endpoint
+				t.Spec.Recordings.Bucket = rig.bucket
+				t.Spec.Recordings.Endpoint = rig.s3.Endpoint
 			})
 			rig.until(t, tenant, both(isReady, has(v1alpha1.ConditionStorageReachable, metav1.ConditionTrue, v1alpha1.ReasonBucketReachable, rig.bucket)))
 		})
@@ -301,7 +302,8 @@ func (r *rig) strictTenant(t *testing.T, name string, s *s3test.Strict) *v1alpha
 	all["bucket"] = map[string]string{"accessKeyID": s.AccessKey, "secretAccessKey": s.SecretKey}
 	r.putSecrets(t, name, all)
 	tenant := r.newTenant(name)
-	tenant.Spec.Recordings.Bucket, tenant.Spec.Recordings.Endpoint = s.Bucket, s.URL
+	tenant.Spec.Recordings.Bucket = s.Bucket
+	tenant.Spec.Recordings.Endpoint = s.URL
 	r.create(t, tenant)
 	return tenant
 }
@@ -416,7 +418,8 @@ func TestInvalidSpec(t *testing.T) {
 				t.Errorf("the last good config did not stay (-before +after):\n%s", diff)
 			}
 			rig.change(t, tenant, func(t *v1alpha1.Tenant) {
-				t.Spec.Exotel.TimeZone, t.Spec.Recordings.KeyTemplate = "Asia/Singapore", "{{.RecordingID}}"
+				t.Spec.Exotel.TimeZone = "Asia/Singapore"
+				t.Spec.Recordings.KeyTemplate = "{{.RecordingID}}"
 			})
 			rig.until(t, tenant, isReady)
 			if got := rig.config(t, tenant).TimeZone; got != "Asia/Singapore" {

@@ -29,7 +29,8 @@ func (r *Reconciler) uploadsEnded(ctx context.Context, s *scope) error {
 		return err
 	}
 	var waiting []string
-	now, abandon := time.Now(), cmp.Or(r.AbandonAfter, DefaultAbandonAfter)
+	now := time.Now()
+	abandon := cmp.Or(r.AbandonAfter, DefaultAbandonAfter)
 	for i := range pods {
 		over := overdue(&pods[i], now)
 		if over > abandon/5 {

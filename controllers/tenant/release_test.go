@@ -370,7 +370,8 @@ func TestDeletionWithoutTheUploadConfig(t *testing.T) {
 func TestDeletionTakesItsViews(t *testing.T) {
 	rig := newRig(t)
 	rig.start(t)
-	tenant, other := rig.ready(t, "support"), rig.ready(t, "support-2")
+	tenant := rig.ready(t, "support")
+	other := rig.ready(t, "support-2")
 	view := func(name, of, origin string) *v1alpha1.CallRecording {
 		callRecording := &v1alpha1.CallRecording{ObjectMeta: metav1.ObjectMeta{Namespace: rig.ns, Name: name, Labels: map[string]string{v1alpha1.LabelTenant: of}},
 			Spec: v1alpha1.CallRecordingSpec{TenantRef: v1alpha1.TenantReference{Name: of}, CallSID: name, SourceURL: "https://recordings.exotel.com/a.mp3"}}
@@ -472,7 +473,8 @@ func TestSweeperMovesUploads(t *testing.T) {
 	rig.create(t, misplaced)
 	oldJob := rig.uploadJob(t, tenant).DeepCopy()
 	oldJob.ObjectMeta = metav1.ObjectMeta{Namespace: rig.work, Name: oldJob.Name}
-	oldJob.Spec.Selector, oldJob.Spec.Template.Labels = nil, nil
+	oldJob.Spec.Selector = nil
+	oldJob.Spec.Template.Labels = nil
 	rig.create(t, oldJob)
 	if err := rig.sweeper(rig.db).sweep(log.IntoContext(t.Context(), rig.logger())); err != nil {
 		t.Fatal(err)
@@ -506,7 +508,8 @@ func (noRole) DropUploadRole(context.Context, string) error { return store.ErrUn
 func TestSweeper(t *testing.T) {
 	rig := newRig(t)
 	stop := rig.start(t)
-	gone, living := rig.ready(t, "gone"), rig.ready(t, "living")
+	gone := rig.ready(t, "gone")
+	living := rig.ready(t, "living")
 	job := rig.uploadJob(t, gone)
 	livingJob := rig.uploadJob(t, living)
 	foreign := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: rig.work, Name: "foreign", Labels: map[string]string{"app.kubernetes.io/managed-by": "caly"}}}

@@ -148,7 +148,8 @@ func TestVerifierCloses(t *testing.T) {
 				has(v1alpha1.ConditionVerifierMissing, metav1.ConditionTrue, v1alpha1.ReasonVerifierClosed, "spec."+tc.wantField)))
 			eventually.Within(soon).Succeeds(t, func(context.Context) error {
 				config := r.config(t, tenant)
-				got, audio := names(config.Webhooks), names(config.Audio.Verifiers)
+				got := names(config.Webhooks)
+				audio := names(config.Audio.Verifiers)
 				if got != tc.wantWebhooks || audio != tc.wantAudio {
 					return fmt.Errorf("webhooks accept %q and audio %q, want %q and %q", got, audio, tc.wantWebhooks, tc.wantAudio)
 				}

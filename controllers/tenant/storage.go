@@ -88,7 +88,8 @@ func storage(s *scope) (tenantconfig.Storage, error) {
 			return st, reconcile.Stalled(v1alpha1.ReasonInvalidSpec,
 				"spec.recordings.encryption.kmsKeyID needs the type SSE-KMS")
 		}
-		st.Encryption, st.KMSKeyID = objectstore.Encryption(e.Type), e.KMSKeyID
+		st.Encryption = objectstore.Encryption(e.Type)
+		st.KMSKeyID = e.KMSKeyID
 	}
 	if found := s.tenant.Status.Storage; found != nil && found.Endpoint == spec.Endpoint && found.Bucket == spec.Bucket {
 		st.Checksum = objectstore.Checksum(found.Checksum)

@@ -103,7 +103,8 @@ func simulate(t *testing.T, noisy, quiet int) (waits []time.Duration) {
 // Tenants of another namespace hang, with their p99 alone.
 func TestHangingStoresDelayNoOtherNamespace(t *testing.T) {
 	const quiet = 100
-	alone, noisy := simulate(t, 0, quiet), simulate(t, 100, quiet)
+	alone := simulate(t, 0, quiet)
+	noisy := simulate(t, 100, quiet)
 	if len(alone) != quiet || len(noisy) != quiet {
 		t.Fatalf("%d and %d of %d Tenants were probed", len(alone), len(noisy), quiet)
 	}

@@ -98,7 +98,8 @@ func TestPlatformSuspendsANamespace(t *testing.T) {
 func TestPlatformSuspendsOneTenant(t *testing.T) {
 	rig := newRig(t)
 	rig.start(t)
-	support, sales := rig.ready(t, "support"), rig.ready(t, "sales")
+	support := rig.ready(t, "support")
+	sales := rig.ready(t, "sales")
 	rig.annotate(t, v1alpha1.AnnotationSuspend+".support", "fraud")
 	rig.until(t, support, suspendedFor(v1alpha1.ReasonPlatformSuspended, "fraud"))
 	rig.suspended(t, support, true)

@@ -96,7 +96,8 @@ func (w *Sweeper) sweepNames(ctx context.Context) error {
 }
 
 func (w *Sweeper) sweepSecret(ctx context.Context, secret *corev1.Secret) error {
-	ns, name := secret.Labels[v1alpha1.LabelTenantNamespace], secret.Labels[v1alpha1.LabelTenant]
+	ns := secret.Labels[v1alpha1.LabelTenantNamespace]
+	name := secret.Labels[v1alpha1.LabelTenant]
 	if ns == "" || name == "" {
 		return nil
 	}

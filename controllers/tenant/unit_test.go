@@ -102,8 +102,10 @@ func TestCompile(t *testing.T) {
 			recordingsSpec := &s.tenant.Spec.Recordings
 			recordingsSpec.Addressing, recordingsSpec.DualStack = v1alpha1.BucketAddressingVirtualHost, new(true)
 			recordingsSpec.Encryption = &v1alpha1.BucketEncryption{Type: v1alpha1.BucketEncryptionKMS, KMSKeyID: "k"}
-			recordingsSpec.StorageClass, recordingsSpec.Tags = "STANDARD_IA", []v1alpha1.BucketTag{{Name: "team", Value: "voice"}}
-			recordingsSpec.PublicEndpoint, s.bucketCA = "https://media.test", "PEM"
+			recordingsSpec.StorageClass = "STANDARD_IA"
+			recordingsSpec.Tags = []v1alpha1.BucketTag{{Name: "team", Value: "voice"}}
+			recordingsSpec.PublicEndpoint = "https://media.test"
+			s.bucketCA = "PEM"
 			s.bucket.Data["sessionToken"] = []byte("t")
 			s.tenant.Status.Storage = &v1alpha1.StorageStatus{Endpoint: recordingsSpec.Endpoint, Bucket: recordingsSpec.Bucket, Checksum: "MD5"}
 		}, wantUpload: func(u *tenantconfig.Upload) {
@@ -262,7 +264,8 @@ func TestUnreachable(t *testing.T) {
 			if diff := cmp.Diff(tc.want, got, cmp.AllowUnexported(reconcile.Stop{})); diff != "" {
 				t.Fatalf("(-want +got):\n%s", diff)
 			}
-			condition, want := find(scope.tenant, v1alpha1.ConditionStorageReachable), tc.want
+			condition := find(scope.tenant, v1alpha1.ConditionStorageReachable)
+			want := tc.want
 			if condition == nil || condition.Status != metav1.ConditionFalse || condition.Reason != want.Reason || condition.Message != want.Message {
 				t.Errorf("condition %v", condition)
 			}

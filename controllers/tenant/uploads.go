@@ -62,7 +62,8 @@ var uploadsChanged = predicate.Funcs{
 	CreateFunc: func(event.CreateEvent) bool { return false },
 	DeleteFunc: func(event.DeleteEvent) bool { return false },
 	UpdateFunc: func(e event.UpdateEvent) bool {
-		was, is := uploadsOf(e.ObjectOld), uploadsOf(e.ObjectNew)
+		was := uploadsOf(e.ObjectOld)
+		is := uploadsOf(e.ObjectNew)
 		return was.Status != is.Status || was.Reason != is.Reason || was.Message != is.Message
 	},
 }

@@ -141,7 +141,8 @@ func (r *Reconciler) changeJob(ctx context.Context, s *scope) error {
 // decide asks the cache first. Before pods are started it asks the API server too: the cache may lack a Job that was made
 // for another tenant a moment ago, and pods over the bound would stay.
 func (r *Reconciler) decide(ctx context.Context, s state, t *v1alpha1.Tenant) (decision, error) {
-	s.free, s.share = math.MaxInt32, math.MaxInt32
+	s.free = math.MaxInt32
+	s.share = math.MaxInt32
 	d := decide(s)
 	if !s.runs() && d.do != create {
 		return d, nil

@@ -26,7 +26,8 @@ import (
 func TestJobFollowsTheBacklog(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, 0)
-	busy, idle := rig.tenant(t, "busy"), rig.tenant(t, "idle")
+	busy := rig.tenant(t, "busy")
+	idle := rig.tenant(t, "idle")
 	unready := rig.tenant(t, "unready")
 	rig.setDigest(t, unready, "")
 	pods := rig.uploads(t, busy.ID())
@@ -172,7 +173,8 @@ func TestTenantsShareTheGlobalBound(t *testing.T) {
 	rig.enqueue(t, tenant.ID(), 220)
 	rig.enqueue(t, b.ID(), 220)
 	eventually.Succeeds(t, func(context.Context) error {
-		x, y := rig.parallelism(t, tenant), rig.parallelism(t, b)
+		x := rig.parallelism(t, tenant)
+		y := rig.parallelism(t, b)
 		if x+y > 5 {
 			t.Fatalf("%d and %d pods are more than 5", x, y)
 		}
@@ -181,9 +183,11 @@ func TestTenantsShareTheGlobalBound(t *testing.T) {
 		}
 		return nil
 	})
-	greater, lesser := tenant, b
+	greater := tenant
+	lesser := b
 	if rig.parallelism(t, tenant) < rig.parallelism(t, b) {
-		greater, lesser = b, tenant
+		greater = b
+		lesser = tenant
 	}
 	claim(t, pods[greater.Name], 220, time.Minute)
 	rig.waitForNothingReady(t, greater)
@@ -196,7 +200,8 @@ func TestTenantsShareTheGlobalBound(t *testing.T) {
 func TestRunningJobGivesUpPods(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, 6)
-	noisy, quiet := rig.tenant(t, "noisy"), rig.tenant(t, "quiet")
+	noisy := rig.tenant(t, "noisy")
+	quiet := rig.tenant(t, "quiet")
 	rig.enqueue(t, noisy.ID(), 220)
 	first := rig.waitForPods(t, noisy, 4)
 	rig.enqueue(t, quiet.ID(), 220)

@@ -20,60 +20,184 @@ func TestDecide(t *testing.T) {
 		change func(*state) // of a wanted tenant that may have 4 pods of 64 and has no Job
 		want   decision
 	}{
-		"no backlog":                    {func(s *state) { s.ready = 0 }, decision{}},
-		"one recording":                 {func(s *state) { s.ready = 1 }, pods(1)},
-		"a pod's fill":                  {func(s *state) { s.ready = 50 }, pods(1)},
-		"one more than a pod's fill":    {func(s *state) { s.ready = 51 }, pods(2)},
-		"the tenant's bound":            {func(s *state) { s.ready = 1000 }, pods(4)},
-		"more than any counter holds":   {func(s *state) { s.ready, s.maxParallel = 1<<62, 64 }, pods(64)},
-		"the global bound":              {func(s *state) { s.ready, s.free = 1000, 3 }, pods(3)},
-		"the global bound is used up":   {func(s *state) { s.ready, s.free = 1, 0 }, decision{after: 5 * time.Second}},
-		"the global bound was lowered":  {func(s *state) { s.ready, s.free = 1, -7 }, decision{after: 5 * time.Second}},
-		"not wanted":                    {func(s *state) { s.ready, s.wanted = 9, false }, decision{}},
-		"not wanted, with a Job":        {func(s *state) { s.ready, s.wanted, s.exists, s.parallelism = 9, false, true, 1 }, decision{do: remove}},
-		"not wanted, being deleted":     {func(s *state) { s.wanted, s.exists, s.deleting = false, true, true }, decision{}},
-		"being deleted, with a backlog": {func(s *state) { s.ready, s.exists, s.deleting, s.finished = 9, true, true, true }, decision{}},
-		"a Job that suffices":           {func(s *state) { s.ready, s.exists, s.parallelism = 100, true, 2 }, decision{}},
-		"a Job that does not":           {func(s *state) { s.ready, s.exists, s.parallelism = 101, true, 2 }, decision{do: scale, parallelism: 3}},
-		"never fewer pods":              {func(s *state) { s.ready, s.exists, s.parallelism = 1, true, 4 }, decision{}},
-		"a Job whose queue is empty":    {func(s *state) { s.exists, s.parallelism = true, 4 }, decision{}},
-		"a Job, and no room for more":   {func(s *state) { s.ready, s.exists, s.parallelism, s.free = 1000, true, 1, 1 }, decision{}},
-		"a Job, and less room than it":  {func(s *state) { s.ready, s.exists, s.parallelism, s.free = 1000, true, 2, 0 }, decision{}},
-		"finished":                      {func(s *state) { s.exists, s.finished, s.parallelism = true, true, 2 }, decision{do: remove}},
-		"finished, with a backlog":      {func(s *state) { s.ready, s.exists, s.finished, s.parallelism = 1000, true, true, 1 }, decision{do: remove}},
-		"failed this moment":            {func(s *state) { s.ready, s.exists, s.finished, s.failedFor = 9, true, true, 1 }, decision{after: time.Minute - 1}},
-		"failed almost a minute ago":    {func(s *state) { s.ready, s.exists, s.finished, s.failedFor = 9, true, true, time.Minute-1 }, decision{after: 1}},
-		"failed a minute ago":           {func(s *state) { s.ready, s.exists, s.finished, s.failedFor = 9, true, true, time.Minute }, decision{do: remove}},
-		"failed, and then suspended":    {func(s *state) { s.wanted, s.exists, s.finished, s.failedFor = false, true, true, 1 }, decision{do: remove}},
-		"failed without a backlog":      {func(s *state) { s.exists, s.finished, s.failedFor = true, true, time.Second }, decision{after: 59 * time.Second}},
+		"no backlog":                 {func(s *state) { s.ready = 0 }, decision{}},
+		"one recording":              {func(s *state) { s.ready = 1 }, pods(1)},
+		"a pod's fill":               {func(s *state) { s.ready = 50 }, pods(1)},
+		"one more than a pod's fill": {func(s *state) { s.ready = 51 }, pods(2)},
+		"the tenant's bound":         {func(s *state) { s.ready = 1000 }, pods(4)},
+		"more than any counter holds": {func(s *state) {
+			s.ready = 1 << 62
+			s.maxParallel = 64
+		}, pods(64)},
+		"the global bound": {func(s *state) {
+			s.ready = 1000
+			s.free = 3
+		}, pods(3)},
+		"the global bound is used up": {func(s *state) {
+			s.ready = 1
+			s.free = 0
+		}, decision{after: 5 * time.Second}},
+		"the global bound was lowered": {func(s *state) {
+			s.ready = 1
+			s.free = -7
+		}, decision{after: 5 * time.Second}},
+		"not wanted": {func(s *state) {
+			s.ready = 9
+			s.wanted = false
+		}, decision{}},
+		"not wanted, with a Job": {func(s *state) {
+			s.ready = 9
+			s.wanted = false
+			s.exists = true
+			s.parallelism = 1
+		}, decision{do: remove}},
+		"not wanted, being deleted": {func(s *state) {
+			s.wanted = false
+			s.exists = true
+			s.deleting = true
+		}, decision{}},
+		"being deleted, with a backlog": {func(s *state) {
+			s.ready = 9
+			s.exists = true
+			s.deleting = true
+			s.finished = true
+		}, decision{}},
+		"a Job that suffices": {func(s *state) {
+			s.ready = 100
+			s.exists = true
+			s.parallelism = 2
+		}, decision{}},
+		"a Job that does not": {func(s *state) {
+			s.ready = 101
+			s.exists = true
+			s.parallelism = 2
+		}, decision{do: scale, parallelism: 3}},
+		"never fewer pods": {func(s *state) {
+			s.ready = 1
+			s.exists = true
+			s.parallelism = 4
+		}, decision{}},
+		"a Job whose queue is empty": {func(s *state) {
+			s.exists = true
+			s.parallelism = 4
+		}, decision{}},
+		"a Job, and no room for more": {func(s *state) {
+			s.ready = 1000
+			s.exists = true
+			s.parallelism = 1
+			s.free = 1
+		}, decision{}},
+		"a Job, and less room than it": {func(s *state) {
+			s.ready = 1000
+			s.exists = true
+			s.parallelism = 2
+			s.free = 0
+		}, decision{}},
+		"finished": {func(s *state) {
+			s.exists = true
+			s.finished = true
+			s.parallelism = 2
+		}, decision{do: remove}},
+		"finished, with a backlog": {func(s *state) {
+			s.ready = 1000
+			s.exists = true
+			s.finished = true
+			s.parallelism = 1
+		}, decision{do: remove}},
+		"failed this moment": {func(s *state) {
+			s.ready = 9
+			s.exists = true
+			s.finished = true
+			s.failedFor = 1
+		}, decision{after: time.Minute - 1}},
+		"failed almost a minute ago": {func(s *state) {
+			s.ready = 9
+			s.exists = true
+			s.finished = true
+			s.failedFor = time.Minute - 1
+		}, decision{after: 1}},
+		"failed a minute ago": {func(s *state) {
+			s.ready = 9
+			s.exists = true
+			s.finished = true
+			s.failedFor = time.Minute
+		}, decision{do: remove}},
+		"failed, and then suspended": {func(s *state) {
+			s.wanted = false
+			s.exists = true
+			s.finished = true
+			s.failedFor = 1
+		}, decision{do: remove}},
+		"failed without a backlog": {func(s *state) {
+			s.exists = true
+			s.finished = true
+			s.failedFor = time.Second
+		}, decision{after: 59 * time.Second}},
 		"failed, being deleted": {func(s *state) {
-			s.ready, s.exists, s.finished, s.deleting, s.failedFor = 9, true, true, true, time.Hour
+			s.ready = 9
+			s.exists = true
+			s.finished = true
+			s.deleting = true
+			s.failedFor = time.Hour
 		}, decision{}},
-		"a tenant that may have one": {func(s *state) { s.ready, s.maxParallel = 1000, 1 }, pods(1)},
+		"a tenant that may have one": {func(s *state) {
+			s.ready = 1000
+			s.maxParallel = 1
+		}, pods(1)},
 		"a bound below its running pods": {func(s *state) {
-			s.ready, s.maxParallel, s.exists, s.parallelism = 1000, 1, true, 4
+			s.ready = 1000
+			s.maxParallel = 1
+			s.exists = true
+			s.parallelism = 4
 		}, decision{}},
-		"the share is the bound":   {func(s *state) { s.ready, s.maxParallel, s.share = 1000, 64, 9 }, pods(9)},
-		"no share, and a free pod": {func(s *state) { s.ready, s.share = 1000, 0 }, pods(1)},
+		"the share is the bound": {func(s *state) {
+			s.ready = 1000
+			s.maxParallel = 64
+			s.share = 9
+		}, pods(9)},
+		"no share, and a free pod": {func(s *state) {
+			s.ready = 1000
+			s.share = 0
+		}, pods(1)},
 		"a Job with more than its share": {func(s *state) {
-			s.ready, s.exists, s.parallelism, s.share = 1000, true, 4, 2
+			s.ready = 1000
+			s.exists = true
+			s.parallelism = 4
+			s.share = 2
 		}, decision{do: scale, parallelism: 2}},
 		"more than its share, all leased": {func(s *state) {
-			s.exists, s.parallelism, s.share = true, 4, 2
+			s.exists = true
+			s.parallelism = 4
+			s.share = 2
 		}, decision{do: scale, parallelism: 2}},
 		"a Job keeps one pod": {func(s *state) {
-			s.exists, s.parallelism, s.share = true, 4, 0
+			s.exists = true
+			s.parallelism = 4
+			s.share = 0
 		}, decision{do: scale, parallelism: 1}},
 		"a Job whose pods have begun to end": {func(s *state) {
-			s.ready, s.exists, s.parallelism, s.share, s.grows = 1000, true, 4, 2, false
+			s.ready = 1000
+			s.exists = true
+			s.parallelism = 4
+			s.share = 2
+			s.grows = false
 		}, decision{}},
 		"such a Job does not grow": {func(s *state) {
-			s.ready, s.exists, s.parallelism, s.grows = 1000, true, 1, false
+			s.ready = 1000
+			s.exists = true
+			s.parallelism = 1
+			s.grows = false
 		}, decision{}},
 		"more than its share, finished": {func(s *state) {
-			s.exists, s.finished, s.parallelism, s.share = true, true, 4, 2
+			s.exists = true
+			s.finished = true
+			s.parallelism = 4
+			s.share = 2
 		}, decision{do: remove}},
-		"exactly the room that is needed": {func(s *state) { s.ready, s.free = 200, 4 }, pods(4)},
+		"exactly the room that is needed": {func(s *state) {
+			s.ready = 200
+			s.free = 4
+		}, pods(4)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -90,7 +90,10 @@ func TestStateOfPod(t *testing.T) {
 	now := time.Now()
 	runs := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
 	containers := func(phase corev1.PodPhase, list ...corev1.ContainerStatus) func(*corev1.Pod) {
-		return func(p *corev1.Pod) { p.Status.Phase, p.Status.ContainerStatuses = phase, list }
+		return func(p *corev1.Pod) {
+			p.Status.Phase = phase
+			p.Status.ContainerStatuses = list
+		}
 	}
 	aged := func(age time.Duration, change func(*corev1.Pod)) func(*corev1.Pod) {
 		return func(p *corev1.Pod) {
@@ -157,7 +160,8 @@ func TestStateOfPod(t *testing.T) {
 		"told to end": {containers(corev1.PodFailed,
 			container("upload", ended(now, TerminatedExitCode, "Error", ""))), podState{}, ""},
 		"evicted": {func(p *corev1.Pod) {
-			p.Status.Phase, p.Status.Reason = corev1.PodFailed, "Evicted"
+			p.Status.Phase = corev1.PodFailed
+			p.Status.Reason = "Evicted"
 			p.Status.Message = "The node was low on resource: memory."
 		}, podState{trouble: trouble{reason: "UploadPodsFailed"}}, "Evicted: The node was low on resource: memory."},
 		"an init container failed": {func(p *corev1.Pod) {

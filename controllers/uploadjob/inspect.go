@@ -100,11 +100,13 @@ func (r *Reconciler) inspect(ctx context.Context, id string, job *batchv1.Job, n
 // judge sums up the pods of a Job. The last created one speaks for those with the same trouble.
 func (r *Reconciler) judge(ctx context.Context, f findings, job *batchv1.Job, pods []corev1.Pod) (findings, error) {
 	slices.SortFunc(pods, func(a, b corev1.Pod) int { return b.CreationTimestamp.Compare(a.CreationTimestamp.Time) })
-	works, hangs := false, false
+	works := false
+	hangs := false
 	var creating *corev1.Pod
 	for i := range pods {
 		podState := stateOfPod(&pods[i], f.at)
-		works, hangs = works || podState.works, hangs || podState.hangs
+		works = works || podState.works
+		hangs = hangs || podState.hangs
 		if podState.creating {
 			creating = &pods[i]
 		}

@@ -30,12 +30,15 @@ func TestJobIsAdmittedWhereRestrictedIsEnforced(t *testing.T) {
 		t.Fatal(err)
 	}
 	pod := &corev1.Pod{ObjectMeta: *job.Spec.Template.ObjectMeta.DeepCopy(), Spec: job.Spec.Template.Spec}
-	pod.Namespace, pod.GenerateName = rig.work, job.Name+"-"
+	pod.Namespace = rig.work
+	pod.GenerateName = job.Name + "-"
 	if err := rig.Create(t.Context(), pod, client.DryRunAll); err != nil {
 		t.Errorf("a pod of the Job: %v", err)
 	}
 	// The check would notice: the same pod as root is refused.
-	pod.ResourceVersion, pod.UID, pod.Name = "", "", ""
+	pod.ResourceVersion = ""
+	pod.UID = ""
+	pod.Name = ""
 	pod.Spec.SecurityContext.RunAsNonRoot = ptr.To(false)
 	if err := rig.Create(t.Context(), pod, client.DryRunAll); err == nil {
 		t.Error("a pod that may run as root was admitted: the namespace does not enforce")

@@ -74,7 +74,8 @@ func TestLeadershipMoves(t *testing.T) {
 	t.Parallel()
 	rig := setUp(t)
 	tenant := rig.healthyTenant(t, "support")
-	creating, proceed := make(chan struct{}, 1), make(chan struct{})
+	creating := make(chan struct{}, 1)
+	proceed := make(chan struct{})
 	first := rig.candidate(t, func() {
 		creating <- struct{}{}
 		<-proceed

@@ -49,7 +49,8 @@ func sum(job, queue trouble) trouble {
 
 // reportHealth writes the Tenant's condition UploadsHealthy when it changed.
 func (r *Reconciler) reportHealth(ctx context.Context, s *scope) error {
-	t, now := s.tenant, time.Now()
+	t := s.tenant
+	now := time.Now()
 	job := troubleOf(s.found, s.decision, s.refused)
 	state, unfinished, known := r.poller.uploads(t.ID())
 	if !known {

@@ -140,7 +140,8 @@ func TestUnschedulablePodIsReported(t *testing.T) {
 			Reason: corev1.PodReasonUnschedulable, Message: "0/1 nodes are available: 1 Insufficient memory."}}
 	})
 	rig.waitForUploads(t, tenant, v1alpha1.ReasonUploadPodsPending, "upload-a", "1 Insufficient memory")
-	pod.Status.Conditions, pod.Status.Phase = nil, corev1.PodFailed
+	pod.Status.Conditions = nil
+	pod.Status.Phase = corev1.PodFailed
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{container("upload", ended(time.Now(), 137, "OOMKilled", ""))}
 	if err := rig.Status().Update(t.Context(), pod); err != nil {
 		t.Fatal(err)

@@ -59,7 +59,8 @@ func allowance(b bounds, all []claimant, id string) int32 {
 	if self < 0 {
 		return 0
 	}
-	free, namespace := b.total, b.perNamespace
+	free := b.total
+	namespace := b.perNamespace
 	for i, c := range all {
 		if i == self {
 			continue
@@ -103,7 +104,8 @@ func firstPods(b bounds, all []claimant) []string {
 // The result is at most what the tenant wants.
 func share(b bounds, all []claimant, id string) int32 {
 	kept := slices.Clone(all)
-	left, own := b.total, int32(0)
+	left := b.total
+	own := int32(0)
 	for i := range kept {
 		c := &kept[i]
 		c.pods, c.wants = min(c.pods, 1), min(c.wants, b.perTenant)

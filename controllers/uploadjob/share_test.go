@@ -13,7 +13,8 @@ func several(namespace string, pods ...int32) (list []claimant) {
 	for i, n := range pods {
 		c := claimant{namespace: namespace, id: fmt.Sprintf("%s/%d", namespace, i), pods: n, wants: 64}
 		if n < 0 {
-			c.pods, c.waiting = 0, true
+			c.pods = 0
+			c.waiting = true
 		}
 		list = append(list, c)
 	}
@@ -83,7 +84,8 @@ func TestShare(t *testing.T) {
 		}
 		return c
 	}
-	all64, two := bounds{64, 64, 64}, bounds{2, 2, 2}
+	all64 := bounds{64, 64, 64}
+	two := bounds{2, 2, 2}
 	full := func(c ...claimant) []claimant { return append(several("a", 64), c...) }
 	many := func(c ...claimant) []claimant { return append(several("a", 16, 16, 16, 16), c...) }
 	waits := several("b", -1)

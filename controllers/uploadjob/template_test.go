@@ -74,7 +74,8 @@ spec:
       env: [{name: CALY_LOG_LEVEL, value: debug}]
       resources: {limits: {memory: 1Gi}}
 `)
-	spec, container := got.Spec, got.Spec.Containers[0]
+	spec := got.Spec
+	container := got.Spec.Containers[0]
 	if got.Labels["team"] != "voice" || got.Labels[v1alpha1.LabelTenant] != "support" {
 		t.Errorf("labels %v", got.Labels)
 	}

@@ -41,7 +41,8 @@ func TestUncommonPods(t *testing.T) {
 	deleted := func(node string, finalizers ...string) func(*corev1.Pod) {
 		return func(p *corev1.Pod) {
 			p.DeletionTimestamp = &metav1.Time{Time: now.Add(-time.Minute)}
-			p.Spec.NodeName, p.Finalizers = node, finalizers
+			p.Spec.NodeName = node
+			p.Finalizers = finalizers
 		}
 	}
 	for name, tc := range map[string]struct {

@@ -146,7 +146,8 @@ func (g *Gate) crowded(holder Holder) bool {
 
 // evict ends the slowest request whose place would help the holder. The lock is held.
 func (g *Gate) evict(holder Holder, obstacle error) bool {
-	now, crowded := time.Now(), g.crowded(holder)
+	now := time.Now()
+	crowded := g.crowded(holder)
 	for element := g.slow.Front(); element != nil; element = element.Next() {
 		place := element.Value.(*Place) //nolint:forcetypeassert // nothing else is in the list
 		if now.Sub(place.since) < g.o.Patience {
@@ -249,7 +250,8 @@ func (p *Place) Verified(tenantID string) error {
 	if p == nil {
 		return nil
 	}
-	gate, holder := p.gate, Tenant(tenantID)
+	gate := p.gate
+	holder := Tenant(tenantID)
 	gate.mu.Lock()
 	defer gate.mu.Unlock()
 	if p.holder == holder {

@@ -151,7 +151,8 @@ func TestThrottle(t *testing.T) {
 
 // TestOverload : requests beyond the bound are told so, and those within it are not harmed.
 func TestOverload(t *testing.T) {
-	started, finish := make(chan struct{}), make(chan struct{})
+	started := make(chan struct{})
+	finish := make(chan struct{})
 	rig := newRig(func(o *api.Options) { o.MaxInFlight = 1 })
 	api.Register(rig.API, api.Operation{Method: http.MethodGet, Path: "/api/slow", ID: "slow", Tag: "things", Access: api.SignedIn, Summary: "Be slow"},
 		func(context.Context, *struct{}) (*struct{}, error) {

@@ -215,7 +215,8 @@ func TestBodyThatIsRefusedUnread(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = conn.Close() }()
-			size, sent := 100, "{"
+			size := 100
+			sent := "{"
 			if strings.Contains(head, "X-Large") {
 				size, sent = 1<<20, strings.Repeat(" ", 17<<10)
 			}

@@ -64,7 +64,8 @@ func classify(err error) *problem.Problem {
 
 // finish adds what only the request knows.
 func finish(ctx context.Context, p *problem.Problem) *problem.Problem {
-	facts, q := factsOf(ctx), *challenged(p)
+	facts := factsOf(ctx)
+	q := *challenged(p)
 	q.RequestID = facts.requestID
 	if facts.api != nil {
 		facts.api.m.fail(p.Code)
@@ -110,9 +111,11 @@ func addField(p *problem.Problem, err error) *problem.Problem {
 	if !ok {
 		return p.WithField("", err.Error())
 	}
-	location, message := errorDetailer.ErrorDetail().Location, errorDetailer.ErrorDetail().Message
+	location := errorDetailer.ErrorDetail().Location
+	message := errorDetailer.ErrorDetail().Message
 	if m := missing.FindStringSubmatch(message); m != nil {
-		location, message = location+"."+m[1], "required, and missing"
+		location = location + "." + m[1]
+		message = "required, and missing"
 	}
 	return p.WithField(fieldPath(location), unquoted(message))
 }

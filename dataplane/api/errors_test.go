@@ -73,7 +73,8 @@ func TestErrors(t *testing.T) {
 func TestProblemsAreShared(t *testing.T) {
 	shared := problem.New(problem.Conflict, "it is there").WithCause(errSecret)
 	rig := failing(shared, func(o *api.Options) { o.Mode = api.Development })
-	first, second := rig.Do(t, "GET", "/api/fail", "good", nil), rig.Do(t, "GET", "/api/fail", "good", nil)
+	first := rig.Do(t, "GET", "/api/fail", "good", nil)
+	second := rig.Do(t, "GET", "/api/fail", "good", nil)
 	if bytes.Equal(first.Body, second.Body) || shared.RequestID != "" || shared.Debug != "" {
 		t.Errorf("%s, %s; the shared one is %+v", first.Body, second.Body, shared)
 	}

@@ -80,7 +80,8 @@ func TestUnmarshal(t *testing.T) {
 		"no JSON after all": {`{"name":canary`, "not JSON"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, v := "", tree{}
+			got := ""
+			v := tree{}
 			if err := unmarshal([]byte(tc.body), &v); err != nil {
 				got = err.Error()
 			}

@@ -128,7 +128,8 @@ func errorsOf(op Operation, takesBody bool) []problem.Code {
 
 // responses are the operation's problems by status. Each is a component, named by its codes.
 func (a *API) responses(op Operation, takesBody bool) map[string]*huma.Response {
-	all, out := errorsOf(op, takesBody), map[string]*huma.Response{}
+	all := errorsOf(op, takesBody)
+	out := map[string]*huma.Response{}
 	byStatus := map[int][]problem.Row{}
 	for _, row := range problem.Table() { // the order of the table, whatever that of the operation
 		if slices.Contains(all, row.Code) {
@@ -146,7 +147,8 @@ func (a *API) responses(op Operation, takesBody bool) map[string]*huma.Response 
 
 // component adds the response of some codes, and returns its name.
 func (a *API) component(status int, rows []problem.Row) string {
-	name, says := strconv.Itoa(status), []string{}
+	name := strconv.Itoa(status)
+	says := []string{}
 	for _, row := range rows {
 		name += "-" + string(row.Code)
 		says = append(says, "`"+string(row.Code)+"`: "+row.Means+". "+strings.ToUpper(row.Do[:1])+row.Do[1:]+".")
@@ -157,7 +159,8 @@ func (a *API) component(status int, rows []problem.Row) string {
 }
 
 func problemHeaders(status int) map[string]*huma.Header {
-	text, number := &huma.Schema{Type: "string"}, &huma.Schema{Type: "integer"}
+	text := &huma.Schema{Type: "string"}
+	number := &huma.Schema{Type: "integer"}
 	switch status {
 	case 401:
 		return map[string]*huma.Header{"WWW-Authenticate": {Schema: text, Description: "RFC 6750."}}

@@ -68,7 +68,9 @@ func see(ctx context.Context, limit int) (*seenOutput, error) {
 		out.Body.Tenant = t.ID
 	}
 	if principal := api.PrincipalOf(ctx); principal != nil {
-		out.Body.UserID, out.Body.SessionID, out.Body.Role = principal.UserID, principal.SessionID, principal.Role
+		out.Body.UserID = principal.UserID
+		out.Body.SessionID = principal.SessionID
+		out.Body.Role = principal.Role
 	}
 	_, out.Body.Deadline = ctx.Deadline()
 	return out, nil
@@ -83,7 +85,8 @@ func newRig(change ...func(*api.Options)) *apitest.Rig {
 		Summary: "Make a thing", Description: "First.\n\nWith `code` and <b>.", Status: http.StatusCreated, Errors: []problem.Code{problem.Conflict}},
 		func(_ context.Context, in *thingInput) (*thingOutput, error) {
 			out := &thingOutput{Location: "/api/things/1"}
-			out.Body.ID, out.Body.Thing = "1", in.Body
+			out.Body.ID = "1"
+			out.Body.Thing = in.Body
 			return out, nil
 		})
 	api.Register(rig.API, api.Operation{Method: http.MethodGet, Path: "/api/things/{id}", ID: "getThing", Tag: "things", Access: api.SignedIn,
@@ -124,7 +127,8 @@ func request(method, target string, headers ...string) *http.Request {
 
 func tenantNamed(id string, change ...func(*tenantconfig.Tenant)) *tenantconfig.Tenant {
 	t := apitest.NewTenant()
-	t.ID, t.UID = id, "uid-"+id
+	t.ID = id
+	t.UID = "uid-" + id
 	for _, f := range change {
 		f(t)
 	}

@@ -21,7 +21,10 @@ const slotPatience = 20 * time.Second
 // serveSlots serves an API with few places over a real connection.
 func serveSlots(t *testing.T, places int) (r *apitest.Rig, address string) {
 	t.Helper()
-	r = newRig(func(o *api.Options) { o.MaxInFlight, o.BodyTimeout = places, time.Hour })
+	r = newRig(func(o *api.Options) {
+		o.MaxInFlight = places
+		o.BodyTimeout = time.Hour
+	})
 	s := httptest.NewServer(server.Middleware(r.API, quiet))
 	t.Cleanup(s.Close)
 	return r, s.Listener.Addr().String()
@@ -84,7 +87,8 @@ func TestTenantShare(t *testing.T) {
 	other := tenantNamed("globex/sales")
 	rig.Know(rig.Tenant, other)
 	rig.Tokens.Add("other", apitest.ClaimsOf(other, "user-3", "session-3", "agent"))
-	started, finish := make(chan struct{}, places), make(chan struct{})
+	started := make(chan struct{}, places)
+	finish := make(chan struct{})
 	api.Register(rig.API, api.Operation{
 		Method: http.MethodGet, Path: "/api/slow", ID: "slow", Tag: "things", Access: api.SignedIn, Summary: "Be slow",
 	}, func(context.Context, *struct{}) (*struct{}, error) {

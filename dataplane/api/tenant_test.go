@@ -100,7 +100,10 @@ func TestFacts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rig := newRig(func(o *api.Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })
 			answer := rig.Send(request("GET", "/api/things/1?limit=7", append(tc.headers, "Authorization: Bearer good")...))
-			tc.want.Tenant, tc.want.UserID, tc.want.SessionID, tc.want.Role = "acme/support", "user-1", "session-1", "agent"
+			tc.want.Tenant = "acme/support"
+			tc.want.UserID = "user-1"
+			tc.want.SessionID = "session-1"
+			tc.want.Role = "agent"
 			tc.want.Limit, tc.want.Deadline, tc.want.RequestID = 7, true, answer.Header.Get("X-Request-Id")
 			if d := cmp.Diff(tc.want, told(t, answer)); d != "" || tc.want.RequestID == "" {
 				t.Errorf("(-want +got):\n%s", d)

@@ -43,9 +43,11 @@ func TestTestRoutes(t *testing.T) {
 					body = `{"a":[1,null]}`
 				}
 				answer := rig.Do(t, method, target, tc.shown, body)
-				want, wantCode := tc.want, tc.wantCode
+				want := tc.want
+				wantCode := tc.wantCode
 				if want == 0 {
-					want, wantCode = []int{200, 200, 409, 500}[i], []string{"", "", "conflict", "internal"}[i]
+					want = []int{200, 200, 409, 500}[i]
+					wantCode = []string{"", "", "conflict", "internal"}[i]
 				}
 				if answer.Status != want || answer.Code() != wantCode || strings.Contains(string(answer.Body), "sesame") {
 					t.Errorf("answered %d %s", answer.Status, answer.Body)
@@ -58,7 +60,8 @@ func TestTestRoutes(t *testing.T) {
 // TestProductionHasNoTrace of the test routes: what is absent is absent in the same words, and in the document too.
 func TestProductionHasNoTrace(t *testing.T) {
 	rig := newRig(func(o *api.Options) { o.TestToken = "sesame" })
-	there, nowhere := rig.Do(t, "GET", "/api/test/ping", "sesame", nil), rig.Do(t, "GET", "/api/made/up", "sesame", nil)
+	there := rig.Do(t, "GET", "/api/test/ping", "sesame", nil)
+	nowhere := rig.Do(t, "GET", "/api/made/up", "sesame", nil)
 	same := func(a apitest.Answer) string {
 		return fmt.Sprint(a.Status, strings.ReplaceAll(string(a.Body), a.Header.Get("X-Request-Id"), "ID"), len(a.Header))
 	}
@@ -72,7 +75,10 @@ func TestProductionHasNoTrace(t *testing.T) {
 
 // TestEveryProblem : the test routes answer with each of the codes, as the table has it.
 func TestEveryProblem(t *testing.T) {
-	rig := newRig(func(o *api.Options) { o.Mode, o.TestToken = api.Development, "sesame" })
+	rig := newRig(func(o *api.Options) {
+		o.Mode = api.Development
+		o.TestToken = "sesame"
+	})
 	for _, row := range problem.Table() {
 		answer := rig.Do(t, "GET", "/api/test/error/"+string(row.Code), "sesame", nil)
 		var p problem.Problem

@@ -85,7 +85,9 @@ func New(o Options) *Janitor {
 func (j *Janitor) Run(ctx context.Context) error {
 	j.running(true)
 	defer j.running(false)
-	full, reap, sample := time.NewTicker(j.o.Every), time.NewTicker(j.o.ReapEvery), time.NewTicker(j.o.Memory.Every)
+	full := time.NewTicker(j.o.Every)
+	reap := time.NewTicker(j.o.ReapEvery)
+	sample := time.NewTicker(j.o.Memory.Every)
 	defer full.Stop()
 	defer reap.Stop()
 	defer sample.Stop()

@@ -82,7 +82,8 @@ func start(t *testing.T, j *Janitor) (stop func()) {
 
 // TestRun : a cleanup at the start, between, and at the stop; what is counted.
 func TestRun(t *testing.T) {
-	reg, db := &fakeStreams{rows: 2, streams: 1}, &reaper{dead: 2500}
+	reg := &fakeStreams{rows: 2, streams: 1}
+	db := &reaper{dead: 2500}
 	metrics := prometheus.NewPedanticRegistry()
 	j := New(Options{Store: db, Registry: reg, Tenants: tenants, Every: 10 * time.Millisecond, ReapEvery: 2 * time.Millisecond, Unseen: time.Millisecond, Registerer: metrics})
 	if stats := j.Stats(); stats.IsRunning || stats.LastCleanupTime != nil || stats.SessionsCleanedUp != 0 {
@@ -97,7 +98,8 @@ func TestRun(t *testing.T) {
 	}
 	before := reg.calls.Load()
 	stop()
-	stats, calls := j.Stats(), int64(reg.calls.Load())
+	stats := j.Stats()
+	calls := int64(reg.calls.Load())
 	if int64(before) >= calls || stats.IsRunning || stats.SessionsCleanedUp != 2500+2*calls || stats.OrphanedConnectionsClosed != calls ||
 		stats.LastCleanupTime == nil || time.Since(*stats.LastCleanupTime) > time.Minute {
 		t.Errorf("%d cleanups, %d before the stop: %+v", calls, before, stats)
@@ -200,7 +202,8 @@ func TestKilledPod(t *testing.T) {
 	pod := func(name string) *registry.Registry {
 		return registry.New(registry.Options{Store: db, Pod: name, Tenants: func() *tenantconfig.Snapshot { return snapshot }, HeartbeatEvery: 300 * time.Millisecond})
 	}
-	killed, here := pod("killed"), pod("here")
+	killed := pod("killed")
+	here := pod("here")
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = here.Run(ctx) })

@@ -147,7 +147,9 @@ func (t *trend) add(v int64) (begins bool) {
 	sorted := slices.Sorted(slices.Values(t.window))
 	t.median = sorted[len(sorted)/2]
 	if !t.known {
-		t.baseline, t.known, t.window = max(t.median, 0), true, nil // these are not looked at again
+		t.baseline = max(t.median, 0)
+		t.known = true
+		t.window = nil // these are not looked at again
 		return false
 	}
 	t.window = t.window[1:]

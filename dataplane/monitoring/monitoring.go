@@ -69,7 +69,8 @@ func (h *Handler) Handle(name string, further http.Handler) {
 
 // ServeHTTP answers whoever reaches it: it is for the internal listener. Public is for the other.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	id, further := w.Header().Get("X-Request-Id"), h.further[r.URL.Path]
+	id := w.Header().Get("X-Request-Id")
+	further := h.further[r.URL.Path]
 	switch {
 	case r.URL.Path != PathPrefix+"status" && further == nil:
 		problem.New(problem.NotFound, "the path does not exist").Write(w, id)

@@ -99,7 +99,9 @@ func (f *tokenFile) read(info os.FileInfo) {
 	if err != nil {
 		f.forget(err)
 	} else {
-		f.sum, f.has, f.told = sha256.Sum256(token), true, false
+		f.sum = sha256.Sum256(token)
+		f.has = true
+		f.told = false
 	}
 	f.last = info
 }
@@ -109,7 +111,10 @@ func (f *tokenFile) forget(err error) {
 	if !f.told {
 		f.log.Warn("there is no operator's token that can be read: monitoring is closed to the outside", "file", f.path, "error", err)
 	}
-	f.last, f.sum, f.has, f.told = nil, [sha256.Size]byte{}, false, true
+	f.last = nil
+	f.sum = [sha256.Size]byte{}
+	f.has = false
+	f.told = true
 }
 
 func readSome(path string) ([]byte, error) {

@@ -42,7 +42,8 @@ func TestTable(t *testing.T) {
 	want := map[Code][]int{"validation": {400}, "authentication": {401}, "invalid_token": {401}, "forbidden": {403}, "not_found": {404, 405},
 		"conflict": {409}, "rate_limited": {429}, "payload_too_large": {413}, "unsupported_media_type": {415}, "invalid_signature": {401, 403},
 		"upstream_failure": {502}, "timeout": {504, 408}, "unavailable": {503}, "database": {503}, "internal": {500}}
-	got, order := map[Code][]int{}, []Code{}
+	got := map[Code][]int{}
+	order := []Code{}
 	for _, r := range Table() {
 		got[r.Code], order = r.Statuses(), append(order, r.Code)
 		if address, err := url.Parse(r.Type()); err != nil || !address.IsAbs() || !strings.HasSuffix(address.Path, "/"+string(r.Code)) {

@@ -26,7 +26,8 @@ func (b busyFor) TakeHits(ctx context.Context, t store.HitTake) (store.HitsTaken
 // database.
 func TestBusyTenantLeavesTheLimitsOfOthers(t *testing.T) {
 	pod := newPod(busyFor{newFake(), "globex/sales"}, time.Second, nil)
-	noisy, quiet := &tenantconfig.Tenant{ID: "globex/sales"}, &tenantconfig.Tenant{ID: "acme/support"}
+	noisy := &tenantconfig.Tenant{ID: "globex/sales"}
+	quiet := &tenantconfig.Tenant{ID: "acme/support"}
 	if decision := pod.Take(t.Context(), noisy, API, "user"); !decision.Fallback || !decision.Allowed {
 		t.Errorf("the busy tenant: %+v", decision)
 	}

@@ -18,7 +18,8 @@ func key(n int) hash { return sha256.Sum256(binary.BigEndian.AppendUint64(nil, u
 // TestMemoryIsBounded : whoever tries under ever new keys makes a pod forget, and not grow.
 func TestMemoryIsBounded(t *testing.T) {
 	local := newLocal(time.Now())
-	now, limit := time.Now(), Limit{Requests: 1000, Window: time.Hour}
+	now := time.Now()
+	limit := Limit{Requests: 1000, Window: time.Hour}
 	for n := range 4 * blockedKeys {
 		local.block(key(n), limit, now.Add(time.Hour))
 		local.take(key(n), limit, 20, now)
@@ -29,7 +30,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	if w := local.logs.weight(); w > localHits || w < localHits*9/10 {
 		t.Errorf("the logs weigh %d, want up to %d", w, localHits)
 	}
-	entries, ordered := 0, 0
+	entries := 0
+	ordered := 0
 	for i := range local.logs.shards {
 		entries += len(local.logs.shards[i].entries)
 		ordered += local.logs.shards[i].order.Len()
@@ -45,7 +47,8 @@ func TestMemoryIsBounded(t *testing.T) {
 // TestMemoryForgetsTheLeastUsed : one that is looked up again and again outlives any flood.
 func TestMemoryForgetsTheLeastUsed(t *testing.T) {
 	local := newLocal(time.Now())
-	now, limit := time.Now(), Limit{Requests: 1, Window: time.Hour}
+	now := time.Now()
+	limit := Limit{Requests: 1, Window: time.Hour}
 	local.block(key(-1), limit, now.Add(time.Hour))
 	for n := range 2 * blockedKeys {
 		local.block(key(n), limit, now.Add(time.Hour))

@@ -40,7 +40,8 @@ func running(t *testing.T, o Options) (stop context.CancelFunc, end chan error) 
 // TestDrainTakesNothingNew : while the last request goes on, nobody else is let in.
 func TestDrainTakesNothingNew(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	started, finish := make(chan struct{}), make(chan struct{})
+	started := make(chan struct{})
+	finish := make(chan struct{})
 	options := testOptions(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		close(started)
 		<-finish
@@ -214,7 +215,8 @@ func TestSlowPeersAreCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := newServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))
-	server.ReadHeaderTimeout, server.ReadTimeout = 100*time.Millisecond, 200*time.Millisecond
+	server.ReadHeaderTimeout = 100 * time.Millisecond
+	server.ReadTimeout = 200 * time.Millisecond
 	served := make(chan error, 1)
 	go func() { served <- serve(server, limit(listener, 2)) }()
 	for _, said := range []string{"POST / HTTP/1.1\r\nHost: x\r\n", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"} {

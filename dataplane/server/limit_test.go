@@ -105,7 +105,8 @@ func TestFullOfPeers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBounded(t, 2)
 			start := time.Now() // before the first: its patience runs from when it is accepted
-			first, second := b.dial(tc.say), b.dial(tc.say)
+			first := b.dial(tc.say)
+			second := b.dial(tc.say)
 			for _, c := range []net.Conn{first, second} {
 				if tc.waitAnswer {
 					if err := b.answered(c); err != nil {
@@ -137,7 +138,8 @@ func TestFullOfPeers(t *testing.T) {
 // TestLongestIdleGoes : the one that was of use last stays.
 func TestLongestIdleGoes(t *testing.T) {
 	b := newBounded(t, 2)
-	first, second := b.dial(quick), b.dial("")
+	first := b.dial(quick)
+	second := b.dial("")
 	say := func(c net.Conn) error { _, _ = io.WriteString(c, quick); return b.answered(c) }
 	if err := errors.Join(b.answered(first), b.idle(1), say(second), b.idle(2), say(first), b.idle(2)); err != nil {
 		t.Fatal(err)

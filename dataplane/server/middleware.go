@@ -15,7 +15,8 @@ import (
 // handler sets, and turns a panic into a 500.
 func Middleware(next http.Handler, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id, start := requestID(), time.Now()
+		id := requestID()
+		start := time.Now()
 		w.Header().Set("X-Request-Id", id)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		rec := &recorder{ResponseWriter: w}

@@ -47,7 +47,8 @@ func get(t *testing.T, url string) (int, string) {
 // delay is over, and leaves no goroutine.
 func TestDrain(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	started, finish := make(chan struct{}), make(chan struct{})
+	started := make(chan struct{})
+	finish := make(chan struct{})
 	slow := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
 			close(started)

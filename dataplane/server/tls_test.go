@@ -44,7 +44,8 @@ func TestTLSFilesAtStart(t *testing.T) {
 		writeFile(t, p, text)
 		return p
 	}
-	certFile, keyFile := path("cert", cert), path("key", key)
+	certFile := path("cert", cert)
+	keyFile := path("key", key)
 	for name, tc := range map[string]struct{ cert, key, want string }{
 		"no key":                 {certFile, "", "name both files, or neither"},
 		"no certificate":         {"", keyFile, "name both files, or neither"},
@@ -64,7 +65,8 @@ func TestTLSFilesAtStart(t *testing.T) {
 			}
 			if tc.want != "" {
 				options := testOptions(t, http.NotFoundHandler())
-				options.TLSCertFile, options.TLSKeyFile = tc.cert, tc.key
+				options.TLSCertFile = tc.cert
+				options.TLSKeyFile = tc.key
 				if err := Run(t.Context(), options); err == nil {
 					t.Error("it runs all the same")
 				}
@@ -129,7 +131,8 @@ func (s *secured) serial(t *testing.T, config *tls.Config) (int64, error) {
 func (s *secured) traffic(t *testing.T, http2 bool) (stop func() error) {
 	t.Helper()
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxConnsPerHost: 1, ForceAttemptHTTP2: http2} //nolint:gosec // as above
-	end, done := make(chan struct{}), make(chan error, 1)
+	end := make(chan struct{})
+	done := make(chan error, 1)
 	go func() {
 		defer transport.CloseIdleConnections()
 		for {
@@ -168,7 +171,8 @@ func TestTLSRotation(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	secured := newSecured(t)
 	stop, end := running(t, secured.Options)
-	one, two := secured.traffic(t, false), secured.traffic(t, true)
+	one := secured.traffic(t, false)
+	two := secured.traffic(t, true)
 	is := func(want int64) bool { got, err := secured.serial(t, &tls.Config{}); return err == nil && got == want }
 	if !is(1) {
 		t.Fatal("it does not serve the first pair")

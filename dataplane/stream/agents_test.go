@@ -40,7 +40,8 @@ func TestAgentsAnswers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			wireRig.t = t
-			before, refused := value(t, wireRig.h.m.dials[tc.want]), wireRig.refused(reasonAgent)
+			before := value(t, wireRig.h.m.dials[tc.want])
+			refused := wireRig.refused(reasonAgent)
 			done := make(chan struct{})
 			go func() { defer close(done); wireRig.answerWith(tc.answer, tc.stay) }()
 			resp, err := wstest.Connect(t, wireRig.address).Ask(wstest.Request(wireRig.path) + "\r\n")

@@ -135,7 +135,11 @@ func TestCapture(t *testing.T) {
 			captureRig := newCaptureRig(t, tc.protocol, nil)
 			said := exotelsim.Noise(2 * tc.rate) // a second
 			report, err := captureRig.call(captureRig.url+"/"+token, func(s *exotelsim.Stream) {
-				s.Audio, s.Rate, s.CallSID, s.Keep, s.Expect = said, tc.rate, "call1", true, nil
+				s.Audio = said
+				s.Rate = tc.rate
+				s.CallSID = "call1"
+				s.Keep = true
+				s.Expect = nil
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -180,7 +184,9 @@ func TestCaptureFails(t *testing.T) {
 	}{
 		"no place on the disk": {change: func(o *capture.Options) { o.MaxBytes = 1 }, want: capture.CodeSpoolFull},
 		"no bucket": {change: func(o *capture.Options) {
-			o.GiveUpAfter, o.FinishWithin, o.RequestWithin = time.Second, time.Second, time.Second
+			o.GiveUpAfter = time.Second
+			o.FinishWithin = time.Second
+			o.RequestWithin = time.Second
 		}, away: true, want: capture.CodeStorageFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -221,7 +227,11 @@ func TestCaptureOfASilentPod(t *testing.T) {
 	})
 	talk := make(chan error, 1)
 	go func() {
-		_, err := captureRig.call(captureRig.url+"/"+token, func(s *exotelsim.Stream) { s.Duration, s.Expect, s.Linger = time.Second, nil, 0 })
+		_, err := captureRig.call(captureRig.url+"/"+token, func(s *exotelsim.Stream) {
+			s.Duration = time.Second
+			s.Expect = nil
+			s.Linger = 0
+		})
 		talk <- err
 	}()
 	// Then the next heartbeat, which would cut it off, is seconds away.

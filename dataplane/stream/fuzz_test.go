@@ -54,7 +54,8 @@ func patternEnd(to destination) (end string) {
 
 // FuzzOneTimeToken : a call's id comes back from its token whatever it is, and no change of a single character of it is accepted.
 func FuzzOneTimeToken(f *testing.F) {
-	key, now := []byte("the ring's"), time.Unix(1_800_000_000, 0)
+	key := []byte("the ring's")
+	now := time.Unix(1_800_000_000, 0)
 	for _, s := range []string{"", "call1", tokenPrefix, "\x00", strings.Repeat("ü", maxCallSID/2), mint([]byte("another"), "acme/support", "call1", now)} {
 		f.Add(s, uint16(len(s)), byte('A'))
 	}

@@ -165,9 +165,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 
 // busy refuses a request for which there is no place.
 func busy(err error) error {
-	reason, detail := reasonBusy, "too many handshakes are in progress; retry later"
+	reason := reasonBusy
+	detail := "too many handshakes are in progress; retry later"
 	if errors.Is(err, admission.ErrShare) {
-		reason, detail = reasonTenantBusy, "too many handshakes of this tenant or client are in progress; retry later"
+		reason = reasonTenantBusy
+		detail = "too many handshakes of this tenant or client are in progress; retry later"
 	}
 	return refuse(reason, problem.New(problem.Unavailable, detail).WithRetryAfter(retryAfter))
 }

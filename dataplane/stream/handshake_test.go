@@ -175,7 +175,10 @@ func isTimeout(err error) bool {
 // TestPlaces tests that handshakes whose agent hangs take a quarter of the places, that more are refused at once,
 // and that the places are given back.
 func TestPlaces(t *testing.T) {
-	wireRig := newWireRig(t, func(o *Options, _ *registry.Options) { o.MaxHandshakes, o.DialWithin = 12, time.Second })
+	wireRig := newWireRig(t, func(o *Options, _ *registry.Options) {
+		o.MaxHandshakes = 12
+		o.DialWithin = time.Second
+	})
 	var hanging []*wstest.Peer
 	for range 3 {
 		peer := wstest.Connect(t, wireRig.address)

@@ -179,9 +179,11 @@ func (h *Handler) dial(ctx context.Context, a *tenantconfig.Audio, memory *budge
 	case errors.Is(ctx.Err(), context.Canceled): // the call has gone, the agent need not be at fault
 		return nil, ctx.Err()
 	}
-	status, reason := 0, whyNot(bounded, err)
+	status := 0
+	reason := whyNot(bounded, err)
 	if resp != nil {
-		status, reason = resp.StatusCode, dialRefused
+		status = resp.StatusCode
+		reason = dialRefused
 	}
 	h.m.dials[reason].Inc()
 	h.o.Log.Warn("the agent did not take a call", "agent", hostOf(a.AgentURL), "reason", reason, "status", status)

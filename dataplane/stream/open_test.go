@@ -260,7 +260,11 @@ func TestCutInTheMidst(t *testing.T) {
 			var err error
 			var calling sync.WaitGroup
 			calling.Go(func() {
-				report, err = r.call(r.url+"/"+token, func(s *exotelsim.Stream) { s.Duration, s.Linger, s.Expect = 20*time.Second, 0, nil })
+				report, err = r.call(r.url+"/"+token, func(s *exotelsim.Stream) {
+					s.Duration = 20 * time.Second
+					s.Linger = 0
+					s.Expect = nil
+				})
 			})
 			soon.Holds(r.t, "the call is live", func() bool { return value(t, r.h.m.live) == 1 && r.agent.Live() == 1 })
 			tc.do(r)

@@ -102,7 +102,8 @@ func newRig(t *testing.T, agentOptions agentsim.Options, change func(*Options, *
 	}
 	r.h, r.live, r.url = pod(t, options, sessions)
 	r.another = func() string {
-		options.Metrics, sessions.Pod = prometheus.NewPedanticRegistry(), "another"
+		options.Metrics = prometheus.NewPedanticRegistry()
+		sessions.Pod = "another"
 		_, _, url := pod(t, options, sessions)
 		return url
 	}
@@ -135,13 +136,15 @@ func (r *rig) clock() time.Time {
 func (r *rig) set(t tenantconfig.Tenant) {
 	r.tenant = t
 	other := t
-	other.ID, other.UID = "globex/sales", "2"
+	other.ID = "globex/sales"
+	other.UID = "2"
 	r.tenants.Store(tenantconfig.NewSnapshot(&t, &other))
 }
 
 // audio changes the tenant's.
 func (r *rig) audio(change func(*tenantconfig.Audio)) {
-	t, a := r.tenant, *r.tenant.Audio
+	t := r.tenant
+	a := *r.tenant.Audio
 	change(&a)
 	t.Audio = &a
 	r.set(t)

@@ -43,13 +43,17 @@ func parsePath(parts []string) (to destination, ok bool) {
 	if len(parts) < 2 || parts[0] == "" || parts[1] == "" {
 		return to, false
 	}
-	to.tenantID, to.pattern = parts[0]+"/"+parts[1], PathPrefix+"{namespace}/{tenant}"
+	to.tenantID = parts[0] + "/" + parts[1]
+	to.pattern = PathPrefix + "{namespace}/{tenant}"
 	parts = parts[2:]
 	if len(parts) > 0 && parts[0] == urlPart {
-		to.url, to.pattern, parts = true, to.pattern+"/"+urlPart, parts[1:]
+		to.url = true
+		to.pattern = to.pattern + "/" + urlPart
+		parts = parts[1:]
 	}
 	if len(parts) == 1 {
-		to.token, to.pattern = parts[0], to.pattern+"/{token}"
+		to.token = parts[0]
+		to.pattern = to.pattern + "/{token}"
 	}
 	return to, len(parts) == 0 || (len(parts) == 1 && to.token != "")
 }

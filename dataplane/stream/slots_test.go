@@ -42,7 +42,8 @@ func TestSlowQuestions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig := newRig(t, agentsim.Options{}, func(o *Options, _ *registry.Options) {
-				o.MaxHandshakes, o.BodyWithin = places, wstest.Patience
+				o.MaxHandshakes = places
+				o.BodyWithin = wstest.Patience
 			})
 			signed := tenantconfig.Tenant{ID: "initech/it", UID: "3", Audio: &tenantconfig.Audio{
 				AgentURL: rig.agent.URL(), Protocol: "exotel", MaxStreams: 10,
@@ -51,8 +52,10 @@ func TestSlowQuestions(t *testing.T) {
 					Secrets: []secret.Sensitive{token},
 				}},
 			}}
-			acme, globex := rig.tenant, rig.tenant
-			globex.ID, globex.UID = "globex/sales", "2"
+			acme := rig.tenant
+			globex := rig.tenant
+			globex.ID = "globex/sales"
+			globex.UID = "2"
 			rig.tenants.Store(tenantconfig.NewSnapshot(&acme, &globex, &signed))
 			address := strings.Split(strings.TrimPrefix(rig.url, "ws://"), "/")[0]
 			for range 2 * places {
@@ -140,10 +143,13 @@ func TestSilentAgent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			rig := newRig(t, agentsim.Options{}, func(o *Options, _ *registry.Options) {
-				o.MaxHandshakes, o.DialWithin = places, wstest.Patience
+				o.MaxHandshakes = places
+				o.DialWithin = wstest.Patience
 			})
-			healthy, ill := rig.tenant, rig.tenant
-			ill.ID, ill.UID = "globex/sales", "2"
+			healthy := rig.tenant
+			ill := rig.tenant
+			ill.ID = "globex/sales"
+			ill.UID = "2"
 			unreachable := *ill.Audio
 			unreachable.AgentURL = tc.scheme + "://" + tc.address(t)
 			ill.Audio = &unreachable
@@ -170,7 +176,8 @@ func TestSilentAgent(t *testing.T) {
 func TestRedials(t *testing.T) {
 	const places = 16
 	rig := newRig(t, agentsim.Options{}, func(o *Options, _ *registry.Options) {
-		o.MaxHandshakes, o.DialWithin = places, wstest.Patience
+		o.MaxHandshakes = places
+		o.DialWithin = wstest.Patience
 	})
 	ill := rig.tenant
 	ill.ID = "globex/sales"

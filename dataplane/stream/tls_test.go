@@ -14,7 +14,8 @@ import (
 
 // TestAgentTLS : an agent's certificate must be its own, in time, and signed by who is named; TLS 1.1 is not spoken.
 func TestAgentTLS(t *testing.T) {
-	ours, others := certtest.New(t), certtest.New(t)
+	ours := certtest.New(t)
+	others := certtest.New(t)
 	later := time.Now().Add(time.Hour)
 	for name, tc := range map[string]struct {
 		certificate tls.Certificate

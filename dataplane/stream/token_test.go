@@ -20,7 +20,8 @@ import (
 
 // TestToken : what a token opens, and for how long.
 func TestToken(t *testing.T) {
-	key, now := []byte("key"), time.Unix(1700000000, 0)
+	key := []byte("key")
+	now := time.Unix(1700000000, 0)
 	good := mint(key, "acme/support", "call1", now)
 	for name, tc := range map[string]struct {
 		key           string
@@ -176,7 +177,10 @@ func TestOneTime(t *testing.T) {
 	if rig.refused(reasonExpiredToken) < 1 {
 		t.Error("the late use is not counted")
 	}
-	report, err := rig.call(rig.url+"/"+mintNow(), func(s *exotelsim.Stream) { s.CallSID, s.Duration = "call2", 10*time.Second })
+	report, err := rig.call(rig.url+"/"+mintNow(), func(s *exotelsim.Stream) {
+		s.CallSID = "call2"
+		s.Duration = 10 * time.Second
+	})
 	if err != nil || report.Code != 1008 || rig.refused(reasonOtherCall) != 1 {
 		t.Errorf("another call's stream ended with %v, code %d", err, report.Code)
 	}

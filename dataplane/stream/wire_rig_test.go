@@ -38,7 +38,8 @@ func newWireRig(t *testing.T, change func(*Options, *registry.Options)) *wireRig
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.address, r.path = address.Host, address.Path+"/"+token
+	r.address = address.Host
+	r.path = address.Path + "/" + token
 	r.agents = listen(t)
 	r.audio(func(a *tenantconfig.Audio) { a.AgentURL = "ws://" + r.agents.Addr().String() + "/stream?key=hush" })
 	return r

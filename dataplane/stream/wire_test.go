@@ -85,10 +85,12 @@ func TestCloseCodes(t *testing.T) {
 				callSID := "close"
 				exotel, agent := wireRig.begin(callSID)
 				exotel.Send(0x88, string(binary.BigEndian.AppendUint16(nil, uint16(code)))+payload) //nolint:gosec // all fit
-				want, wantSelf := closed{1000, "call_ended"}, code
+				want := closed{1000, "call_ended"}
+				wantSelf := code
 				switch {
 				case !valid:
-					want, wantSelf = closed{1001, "protocol_error"}, 1002
+					want = closed{1001, "protocol_error"}
+					wantSelf = 1002
 				case code >= 1011 && code <= 1013: // it fell over
 					want = closed{1001, "exotel_lost"}
 				}
@@ -245,10 +247,12 @@ func TestDead(t *testing.T) {
 	for name, exotelDies := range map[string]bool{"Exotel": true, "agent": false} {
 		t.Run(name, func(t *testing.T) {
 			wireRig := newWireRig(t, func(o *Options, _ *registry.Options) {
-				o.Bridge.PingEvery, o.Bridge.PongWithin = 300*time.Millisecond, 200*time.Millisecond
+				o.Bridge.PingEvery = 300 * time.Millisecond
+				o.Bridge.PongWithin = 200 * time.Millisecond
 			})
 			exotel, agent := wireRig.begin("call")
-			alive, want := exotel, closed{1000, string(bridge.AgentLost)}
+			alive := exotel
+			want := closed{1000, string(bridge.AgentLost)}
 			if exotelDies {
 				alive, want = agent, closed{1001, string(bridge.ExotelLost)}
 			}

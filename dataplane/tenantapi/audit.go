@@ -51,7 +51,9 @@ func (auditActions) Values() []string { return store.Actions() }
 
 func (q *auditQuery) filter() (f store.AuditFilter, err error) {
 	f.Page, err = page(q.Paging, q.Span)
-	f.Action, f.Outcome, f.ActorID = string(q.Action), q.Outcome, q.Actor
+	f.Action = string(q.Action)
+	f.Outcome = q.Outcome
+	f.ActorID = q.Actor
 	if err == nil && q.Cursor != "" {
 		if _, bad := strconv.ParseInt(f.After.ID, 10, 64); bad != nil {
 			err = invalid("cursor", "is that of another list")

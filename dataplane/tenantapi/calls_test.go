@@ -60,7 +60,8 @@ func TestCall(t *testing.T) {
 	rig.insertRecording(t, acme, recordingID(2), "c0", "pending", "", "", ago(time.Minute))
 	var got map[string]any
 	rig.get(t, "/api/calls/c0", bearer(acme, "viewer"), &got)
-	at, later := "2026-03-10T14:00:00Z", "2026-03-10T14:01:00Z"
+	at := "2026-03-10T14:00:00Z"
+	later := "2026-03-10T14:01:00Z"
 	want := map[string]any{"callSid": "c0", "state": "completed", "exotelState": "completed", "direction": "inbound",
 		"from": "+918047491899", "to": "+6531290000", "startedAt": at,
 		"conversationSeconds": 7.0, "createdAt": at, "updatedAt": at,
@@ -153,7 +154,8 @@ func TestPages(t *testing.T) {
 				if len(got.Items) > 5 || len(got.Items) == 0 || page > 10 {
 					t.Fatalf("page %d has %d items", page, len(got.Items))
 				}
-				seen, cursor = append(seen, got.all(tc.field)...), got.NextCursor
+				seen = append(seen, got.all(tc.field)...)
+				cursor = got.NextCursor
 				rig.insertCall(t, acme, fmt.Sprintf("new%d", page), now.Add(time.Hour)) // in front of all
 			}
 			slices.Sort(seen)

@@ -11,7 +11,8 @@ import (
 
 // TestDownloadTemporary bounds links by the lifetime of temporary credentials.
 func TestDownloadTemporary(t *testing.T) {
-	rig, server := newRig(t), s3test.New(t)
+	rig := newRig(t)
+	server := s3test.New(t)
 	bucket := server.NewBucket(t)
 	rig.storeAt(server, bucket)
 	rig.insertRecording(t, acme, recordingID(1), "c1", "uploaded", bucket, "acme/support/c1-01.mp3", ago(time.Hour))

@@ -38,7 +38,8 @@ type link struct {
 }
 
 func TestDownload(t *testing.T) {
-	rig, server := newRig(t), s3test.New(t)
+	rig := newRig(t)
+	server := s3test.New(t)
 	bucket := server.NewBucket(t)
 	rig.storeAt(server, bucket)
 	put(t, server, bucket, "acme/support/c1-01.mp3", "audio bytes")
@@ -65,7 +66,8 @@ func TestDownload(t *testing.T) {
 }
 
 func TestDownloadRefused(t *testing.T) {
-	rig, server := newRig(t), s3test.New(t)
+	rig := newRig(t)
+	server := s3test.New(t)
 	bucket := server.NewBucket(t)
 	rig.storeAt(server, bucket)
 	for name, tc := range map[string]struct {
@@ -114,7 +116,8 @@ func TestDownloadRefused(t *testing.T) {
 
 // TestNoLinkToAnother : a link for one tenant's recording opens nothing of another's in the same bucket.
 func TestNoLinkToAnother(t *testing.T) {
-	rig, server := newRig(t), s3test.New(t)
+	rig := newRig(t)
+	server := s3test.New(t)
 	bucket := server.NewBucket(t)
 	rig.storeAt(server, bucket)
 	put(t, server, bucket, "acme/support/a.mp3", "acme's")
@@ -134,7 +137,8 @@ func TestNoLinkToAnother(t *testing.T) {
 
 // TestCapture : a capture is a recording like any other, says who recorded it, and is downloaded the same way.
 func TestCapture(t *testing.T) {
-	rig, server := newRig(t), s3test.New(t)
+	rig := newRig(t)
+	server := s3test.New(t)
 	bucket := server.NewBucket(t)
 	rig.storeAt(server, bucket)
 	put(t, server, bucket, "acme/support/c1-capture-s1.wav", "RIFF")

@@ -105,7 +105,9 @@ func TestOtherTenantsAreOutOfReach(t *testing.T) {
 // TestRoles : each operation is for the roles that the document says, and for no other.
 func TestRoles(t *testing.T) {
 	rig := newRig(t)
-	all, staff, admins := []string{"admin", "agent", "viewer"}, []string{"admin", "agent"}, []string{"admin"}
+	all := []string{"admin", "agent", "viewer"}
+	staff := []string{"admin", "agent"}
+	admins := []string{"admin"}
 	for _, tc := range []struct {
 		method, path, body string
 		roles              []string

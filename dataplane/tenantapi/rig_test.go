@@ -85,7 +85,8 @@ func newRig(t *testing.T) *rig {
 
 func tenantNamed(id string) *tenantconfig.Tenant {
 	t := apitest.NewTenant()
-	t.ID, t.UID = id, "uid-"+id
+	t.ID = id
+	t.UID = "uid-" + id
 	return t
 }
 

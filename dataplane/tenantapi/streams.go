@@ -64,7 +64,8 @@ type streamsQuery struct {
 
 func (q *streamsQuery) filter() (f store.StreamFilter, err error) {
 	f.Page, err = page(q.Paging, q.Span)
-	f.Live, f.CallSID = q.Live, q.CallSID
+	f.Live = q.Live
+	f.CallSID = q.CallSID
 	if err == nil && q.Cursor != "" && !store.ValidID(f.After.ID) {
 		err = invalid("cursor", "is that of another list")
 	}

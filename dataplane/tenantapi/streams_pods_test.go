@@ -62,7 +62,8 @@ func (r *rig) admit(
 // through it too.
 func TestCloseIsHeardByThePodOfTheStream(t *testing.T) {
 	rig := newRig(t)
-	registry, b := rig.pod(t, "pod-a"), rig.pod(t, "pod-b")
+	registry := rig.pod(t, "pod-a")
+	b := rig.pod(t, "pod-b")
 	onA, cutA := rig.admit(t, registry, rig.Tenant, 10)
 	onB, cutB := rig.admit(t, b, rig.Tenant, 20)
 	theirs, _ := rig.admit(t, b, tenantNamed(globex), 30)

@@ -73,8 +73,10 @@ func (h handlers) tenant(a *api.API) {
 }
 
 func (h handlers) getTenant(ctx context.Context, _ *struct{}) (*tenantOut, error) {
-	t, out := api.TenantOf(ctx), &tenantOut{}
-	out.Body.ID, out.Body.Suspended = t.ID, t.Suspended
+	t := api.TenantOf(ctx)
+	out := &tenantOut{}
+	out.Body.ID = t.ID
+	out.Body.Suspended = t.Suspended
 	out.Body.Features = Features{OpenRegistration: t.Auth.OpenRegistration, Downloads: t.Storage != nil}
 	return out, nil
 }
@@ -92,8 +94,10 @@ func (h handlers) getUsage(ctx context.Context, _ *struct{}) (*usageOut, error) 
 		return nil, err
 	}
 	out := &usageOut{}
-	b, bound := &out.Body, store.MaxUsage
-	b.DayBegan, b.MonthBegan = day, month
+	b := &out.Body
+	bound := store.MaxUsage
+	b.DayBegan = day
+	b.MonthBegan = month
 	b.Calls = Spans{countOf(usage.CallsToday, bound), countOf(usage.CallsThisMonth, bound)}
 	b.Recordings = Spans{countOf(usage.RecordingsToday, bound), countOf(usage.RecordingsThisMonth, bound)}
 	b.Uploads = Uploads{countOf(usage.UploadedThisMonth, bound), usage.UploadedBytes}

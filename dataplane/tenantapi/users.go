@@ -101,7 +101,8 @@ func (h handlers) changeUser(ctx context.Context, in *changeIn) (*personOut, err
 	}
 	var u store.User
 	var err error
-	tenant, by := tenantOf(ctx), originOf(ctx)
+	tenant := tenantOf(ctx)
+	by := originOf(ctx)
 	if in.Body.Role != nil {
 		u, err = h.Store.SetUserRole(ctx, tenant, store.RoleChange{
 			UserID:    in.ID,

@@ -94,7 +94,8 @@ func TestInviteAndChange(t *testing.T) {
 // TestRevokeUserSessions : an admin signs somebody out everywhere, who is not otherwise changed.
 func TestRevokeUserSessions(t *testing.T) {
 	rig := newRig(t)
-	admin, agent := bearer(acme, "admin"), rig.people[bearer(acme, "agent")]
+	admin := bearer(acme, "admin")
+	agent := rig.people[bearer(acme, "agent")]
 	rig.session(t, agent)
 	rig.session(t, agent)
 	rig.session(t, rig.people[bearer(acme, "viewer")])

@@ -77,13 +77,15 @@ func (s *shard) makeRoom(now time.Time) {
 	const few = 16
 	var first digest
 	var ends time.Time
-	n, removed := 0, false
+	n := 0
+	removed := false
 	for d, e := range s.m {
 		if !now.Before(e.until) {
 			delete(s.m, d)
 			removed = true
 		} else if ends.IsZero() || e.until.Before(ends) {
-			first, ends = d, e.until
+			first = d
+			ends = e.until
 		}
 		if n++; n == few {
 			break

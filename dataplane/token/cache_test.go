@@ -13,7 +13,8 @@ import (
 // TestCacheIsBounded, and makes room among those that have ended first.
 func TestCacheIsBounded(t *testing.T) {
 	const size = 10 * shards
-	cache, now := newCache(size), time.Now()
+	cache := newCache(size)
+	now := time.Now()
 	add := func(i int, life time.Duration) {
 		d := sha256.Sum256(fmt.Append(nil, i))
 		cache.put(&d, &entry{until: now.Add(life)}, now)

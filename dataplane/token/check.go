@@ -26,7 +26,8 @@ func (s *Service) check(raw string) (*Claims, error) {
 	if set == nil {
 		return nil, ErrNotReady
 	}
-	now, digest := s.o.Now(), digestOf(raw)
+	now := s.o.Now()
+	digest := digestOf(raw)
 	entry := s.cache.get(&digest)
 	known := entry != nil && entry.ring == set.ring
 	if !known {

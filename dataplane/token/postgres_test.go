@@ -140,8 +140,10 @@ func (f *fleet) refused(p *pod, raw string) func() bool {
 // TestEveryPodSeesARevocation within two seconds, a pod that starts afterwards too, and who signs in again is let in.
 func TestEveryPodSeesARevocation(t *testing.T) {
 	fleet := newFleet(t)
-	one, two := fleet.start(), fleet.start()
-	bySession, byUser := fleet.mint(one, user1, session1), fleet.mint(one, user2, session2)
+	one := fleet.start()
+	two := fleet.start()
+	bySession := fleet.mint(one, user1, session1)
+	byUser := fleet.mint(one, user2, session2)
 	for _, raw := range []string{bySession, byUser} {
 		if fleet.refused(one, raw)() || fleet.refused(two, raw)() {
 			t.Fatal("a good token is refused")
@@ -170,7 +172,8 @@ func TestEveryPodSeesARevocation(t *testing.T) {
 func TestTransactionThatIsLate(t *testing.T) {
 	fleet := newFleet(t)
 	pod := fleet.start()
-	late, marker := fleet.mint(pod, user1, session1), fleet.mint(pod, user2, session2)
+	late := fleet.mint(pod, user1, session1)
+	marker := fleet.mint(pod, user2, session2)
 	tx, err := fleet.connect().Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -197,7 +200,8 @@ func TestTransactionThatIsLate(t *testing.T) {
 func TestDatabaseAway(t *testing.T) {
 	fleet := newFleet(t)
 	pod := fleet.start()
-	gone, good := fleet.mint(pod, user1, session1), fleet.mint(pod, user2, session2)
+	gone := fleet.mint(pod, user1, session1)
+	good := fleet.mint(pod, user2, session2)
 	fleet.revoke("", session1)
 	eventually.Within(2*time.Second).Holds(fleet.t, "it is seen", fleet.refused(pod, gone))
 	fleet.pg.Stop(t)

@@ -134,7 +134,8 @@ func TestRevokedHere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			db := newFakeStore()
 			rig := newRevoking(t, db, acme)
-			raw, other := rig.mint(t), rig.mint(t, func(c *Claims) { c.UserID, c.SessionID = user2, session2 })
+			raw := rig.mint(t)
+			other := rig.mint(t, func(c *Claims) { c.UserID, c.SessionID = user2, session2 })
 			rig.wantReason(t, raw, "")
 			rig.wantReason(t, other, "")
 			rig.o.Revocations.Revoke(acme, tc.user, tc.session)
@@ -174,8 +175,10 @@ func TestRevokedHereByAnotherClock(t *testing.T) {
 func TestUnknownTenant(t *testing.T) {
 	db := newFakeStore()
 	rig := newRig(t, func(o *Options) { o.Revocations = db.revocations(t, globex) })
-	rig.o.Revocations.o.Now, db.clock = rig.clock.now, rig.clock
-	raw, gone := rig.mint(t), rig.mint(t, func(c *Claims) { c.SessionID = session2 })
+	rig.o.Revocations.o.Now = rig.clock.now
+	db.clock = rig.clock
+	raw := rig.mint(t)
+	gone := rig.mint(t, func(c *Claims) { c.SessionID = session2 })
 	if rig.Ready() == nil {
 		t.Error("it is ready before it has read anything")
 	}
@@ -282,7 +285,8 @@ func TestTooManyRevoked(t *testing.T) {
 	db := newFakeStore()
 	rig := newRevoking(t, db, acme, globex)
 	gone := rig.mint(t)
-	bystander, elsewhere := rig.mint(t, func(c *Claims) { c.SessionID = session2 }), rig.mint(t, func(c *Claims) { c.Tenant = globex })
+	bystander := rig.mint(t, func(c *Claims) { c.SessionID = session2 })
+	elsewhere := rig.mint(t, func(c *Claims) { c.Tenant = globex })
 	db.add(store.Revocation{Tenant: acme, SessionID: session1})
 	for i := range maxRevoked {
 		db.add(store.Revocation{Tenant: acme, SessionID: fmt.Sprint("s", i)})
@@ -362,7 +366,9 @@ func TestEpoch(t *testing.T) {
 }
 
 func TestAgeMetric(t *testing.T) {
-	db, reg, clock := newFakeStore(), prometheus.NewRegistry(), newClock()
+	db := newFakeStore()
+	reg := prometheus.NewRegistry()
+	clock := newClock()
 	db.know(acme)
 	revocations := NewRevocations(RevocationOptions{Store: db, Tenants: db.known, Now: clock.now, Metrics: reg})
 	age := func() float64 { return values(t, reg, "caly_auth_revocations_age_seconds")[""] }

@@ -175,8 +175,11 @@ func readFrame(b []byte) (f mpegFrame, ok bool) {
 	if len(b) < minHeader || b[0] != 0xff || b[1]&0xe0 != 0xe0 {
 		return f, false
 	}
-	version, layer, mono := b[1]>>3&3, b[1]>>1&3, b[3]>>6 == 3
-	f.hertz, f.samples = sampleRates1[b[2]>>2&3], 1152
+	version := b[1] >> 3 & 3
+	layer := b[1] >> 1 & 3
+	mono := b[3]>>6 == 3
+	f.hertz = sampleRates1[b[2]>>2&3]
+	f.samples = 1152
 	switch {
 	case version == 1 || layer == 0 || layer == 3: // reserved, or layer I, which nobody uses
 		return f, false
@@ -185,12 +188,14 @@ func readFrame(b []byte) (f mpegFrame, ok bool) {
 	case version == 3:
 		f.rate = rates1Layer2[b[2]>>4]
 	default: // MPEG-2 has half of the sample rates and MPEG-2.5 a quarter
-		f.rate, f.hertz = rates2[b[2]>>4], f.hertz>>(1+(version>>1^1))
+		f.rate = rates2[b[2]>>4]
+		f.hertz = f.hertz >> (1 + (version>>1 ^ 1))
 	}
 	if f.rate == 0 || f.hertz == 0 {
 		return f, false
 	}
-	f.length, f.side = 144_000*f.rate/f.hertz, 36
+	f.length = 144_000 * f.rate / f.hertz
+	f.side = 36
 	if mono {
 		f.side = 21
 	}
@@ -199,7 +204,8 @@ func readFrame(b []byte) (f mpegFrame, ok bool) {
 			f.side = 13
 		}
 		if layer == 1 {
-			f.length, f.samples = f.length/2, 576
+			f.length = f.length / 2
+			f.samples = 576
 		}
 	}
 	f.length += int(b[2] >> 1 & 1)

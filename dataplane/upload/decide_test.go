@@ -20,7 +20,8 @@ import (
 
 func TestDecide(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	old, young := now.Add(-3*time.Hour), now.Add(-time.Minute)
+	old := now.Add(-3 * time.Hour)
+	young := now.Add(-time.Minute)
 	tests := map[string]struct {
 		rec       store.Recording
 		f         fault
@@ -61,7 +62,8 @@ func TestDecide(t *testing.T) {
 func TestTwoHours(t *testing.T) {
 	begun := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
 	for range 20 {
-		rec, now := store.Recording{MaxAttempts: 12, CreatedAt: begun}, begun
+		rec := store.Recording{MaxAttempts: 12, CreatedAt: begun}
+		now := begun
 		for tries := 1; ; tries++ {
 			decision := decide(rec, notReady("not there"), now, time.Second)
 			if decision.Fail {

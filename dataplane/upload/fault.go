@@ -172,7 +172,8 @@ func statusFault(answer *resilience.HTTPError, head []byte) *fault {
 		f.code = CodeSourceNotReady
 		f.text = fmt.Sprintf("the recording is not there yet: %v; Exotel may take up to two hours", answer)
 	case status == http.StatusForbidden && expired(head):
-		f.kind, f.code = never, CodeSourceExpired
+		f.kind = never
+		f.code = CodeSourceExpired
 		f.text = fmt.Sprintf("the signed source URL has expired: %v; ask Exotel's Call Details for a new one, or use the recording's plain URL", answer)
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		f.code = CodeSourceCredentialsRefused
@@ -180,7 +181,8 @@ func statusFault(answer *resilience.HTTPError, head []byte) *fault {
 	case resilience.Classify(answer) == resilience.Transient:
 		f.text = fmt.Sprintf("Exotel could not answer: %v; it will be tried again", answer)
 	default:
-		f.kind, f.code = never, CodeSourceRefused
+		f.kind = never
+		f.code = CodeSourceRefused
 		f.text = fmt.Sprintf("the source refused the request: %v; check the recording's URL", answer)
 	}
 	return f

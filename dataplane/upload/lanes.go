@@ -115,7 +115,8 @@ func (l *lane) awaitOthers() {
 func (g *lanes) hashReady() {
 	for i, l := range g.ready {
 		_, _ = l.hash.Write(l.full) // no hash ever fails
-		l.full, l.used = l.full[:0], true
+		l.full = l.full[:0]
+		l.used = true
 		g.ready[i] = nil
 	}
 	g.ready = g.ready[:0]
@@ -129,7 +130,8 @@ func (l *lane) sum() []byte {
 	defer l.all.mu.Unlock()
 	l.settle()
 	_, _ = l.hash.Write(l.filling)
-	l.filling, l.used = l.filling[:0], true
+	l.filling = l.filling[:0]
+	l.used = true
 	return l.hash.Sum(nil)
 }
 
@@ -148,7 +150,8 @@ func (l *lane) close() {
 	if l.used { // a hash that is reset again and again, and never written, would wait for its server for ever
 		l.hash.Reset()
 	}
-	l.used, l.filling = false, l.filling[:0]
+	l.used = false
+	l.filling = l.filling[:0]
 	l.all.open--
 	l.all.free = append(l.all.free, l)
 }

@@ -33,7 +33,8 @@ func TestChecksums(t *testing.T) {
 			rig := *rig
 			rig.t = t
 			rig.cfg.Checksum = c
-			ids, paths := map[string]string{}, map[string]string{}
+			ids := map[string]string{}
+			paths := map[string]string{}
 			sizes := map[string]int64{"short": 200_000, "long": part + 1, "shortchunked": 100_001,
 				"longchunked": 2*part + 17}
 			for name, size := range sizes {

@@ -56,7 +56,8 @@ func newWorker(o Options, cfg *tenantconfig.Upload, db queue) *worker {
 // run ends with every lease handed back and no goroutine left.
 func (w *worker) run(ctx context.Context) error {
 	work, stop := context.WithCancelCause(context.WithoutCancel(ctx))
-	beats, beatsEnded := make(chan struct{}), make(chan struct{})
+	beats := make(chan struct{})
+	beatsEnded := make(chan struct{})
 	go func() {
 		defer close(beatsEnded)
 		w.heartbeats(beats)
@@ -97,7 +98,9 @@ var errShutdown = errors.New("the worker is ending")
 // claimLoop keeps the slots filled until ctx ends (nil), nothing is left to do (nil), or it makes no sense to go on.
 // The recordings are moved under work.
 func (w *worker) claimLoop(ctx, work context.Context) error {
-	busy, idleSince, awaySince := 0, time.Now(), time.Time{}
+	busy := 0
+	idleSince := time.Now()
+	awaySince := time.Time{}
 	began := idleSince
 	for {
 		wait := w.o.Poll

@@ -40,7 +40,8 @@ func TestSource(t *testing.T) {
 		"slow":                               {60_000, exotelsim.Quirks{BytesPerSecond: 100_000}},
 		"query with what must not be logged": {10_000, exotelsim.Quirks{}},
 	}
-	ids, paths := map[string]string{}, map[string]string{}
+	ids := map[string]string{}
+	paths := map[string]string{}
 	n := 0
 	for name, tc := range tests {
 		n++
@@ -314,7 +315,8 @@ func TestStorageOutage(t *testing.T) {
 func TestRunEndsAfterItsTime(t *testing.T) {
 	noLeak(t)
 	rig := newRig(t)
-	rig.o.Concurrency, rig.o.MaxRun = 1, 30*time.Millisecond
+	rig.o.Concurrency = 1
+	rig.o.MaxRun = 30 * time.Millisecond
 	var ids []string
 	for i := range 60 {
 		id, _ := rig.queue(fmt.Sprintf("sid%d", i), 100_000)
@@ -351,7 +353,8 @@ func TestTenantWideFaults(t *testing.T) {
 			r.o.Registry = resilience.NewRegistry(resilience.Options{FailureThreshold: 1, OpenFor: time.Minute,
 				Policy: resilience.Policy{MaxAttempts: 1}}, nil)
 			// The first one opens the breaker and is the recording's own; the others meet it open.
-			r.o.Concurrency, r.o.FaultTries = 1, 1
+			r.o.Concurrency = 1
+			r.o.FaultTries = 1
 		}, CodeStorageUnavailable, ExitTransient},
 	}
 	for name, tc := range tests {
@@ -443,7 +446,9 @@ func TestDrain(t *testing.T) {
 	const size = 300_000
 	noLeak(t)
 	rig := newRig(t)
-	rig.o.Concurrency, rig.o.Drain, rig.o.Lease = 2, 4*time.Second, time.Second // leases are renewed meanwhile
+	rig.o.Concurrency = 2
+	rig.o.Drain = 4 * time.Second
+	rig.o.Lease = time.Second // leases are renewed meanwhile
 	short, shortPath := rig.queue("short", size)
 	long, longPath := rig.queue("long", size)
 	rig.exotel.Set(shortPath, exotelsim.Quirks{BytesPerSecond: 150_000})

@@ -72,7 +72,9 @@ func parseHop(s string) netip.Addr {
 // taken, and only from a trusted proxy. A sender that forges it gains nothing: the URL is used as what a signature must be of.
 func OutsideURL(r *http.Request, trusted []netip.Prefix) *url.URL {
 	u := *r.URL
-	u.Scheme, u.Host, u.User = "http", r.Host, nil
+	u.Scheme = "http"
+	u.Host = r.Host
+	u.User = nil
 	if r.TLS != nil {
 		u.Scheme = "https"
 	}

@@ -116,7 +116,8 @@ func AcceptsHead(cfg *tenantconfig.Webhooks, r *Request) bool {
 		return false
 	}
 	head := *cfg
-	head.Signature, head.Standard = nil, nil
+	head.Signature = nil
+	head.Standard = nil
 	findings := hear(&head, r)
 	if cfg.RequireAll {
 		return allOf(findings).OK
@@ -162,9 +163,13 @@ func anyOf(findings []finding) (v Verdict) {
 
 // allOf accepts what every verifier accepts, and believes only what each of them covers.
 func allOf(findings []finding) Verdict {
-	ok, query, body := len(findings) > 0, true, true
+	ok := len(findings) > 0
+	query := true
+	body := true
 	for _, f := range findings {
-		ok, query, body = ok && f.refusal == "", query && f.query, body && f.body
+		ok = ok && f.refusal == ""
+		query = query && f.query
+		body = body && f.body
 	}
 	return Verdict{OK: ok, CoversQuery: ok && query, CoversBody: ok && body, SignedDigest: signedDigest(findings)}
 }

@@ -16,13 +16,16 @@ import (
 // refused: it was not made by who was given one.
 func verifyToken(cfg *tenantconfig.Token, r *Request) finding {
 	name := or(cfg.Query, tenantconfig.DefaultTokenQuery)
-	token, found, twice := r.PathToken, r.PathToken != "", false
+	token := r.PathToken
+	found := r.PathToken != ""
+	twice := false
 	for n, value := range queryPairs(rawQuery(r)) {
 		if n != name || value == "" {
 			continue
 		}
 		twice = twice || (found && value != token)
-		token, found = value, true
+		token = value
+		found = true
 	}
 	match := matchesToken(cfg.Secrets, token)
 	switch {
@@ -49,10 +52,12 @@ func matchesToken(secrets []secret.Sensitive, token string) bool {
 func verifyBasic(cfg *tenantconfig.BasicAuth, r *Request) finding {
 	header, missing := only(r.Header, "Authorization")
 	name, password, ok := (&http.Request{Header: http.Header{"Authorization": {header}}}).BasicAuth()
-	gotName, gotPassword := sha256.Sum256([]byte(name)), sha256.Sum256([]byte(password))
+	gotName := sha256.Sum256([]byte(name))
+	gotPassword := sha256.Sum256([]byte(password))
 	match := 0
 	for _, u := range cfg.Users {
-		wantName, wantPassword := sha256.Sum256([]byte(u.Name)), sha256.Sum256([]byte(u.Password.Reveal()))
+		wantName := sha256.Sum256([]byte(u.Name))
+		wantPassword := sha256.Sum256([]byte(u.Password.Reveal()))
 		sameName := subtle.ConstantTimeCompare(gotName[:], wantName[:])
 		samePassword := subtle.ConstantTimeCompare(gotPassword[:], wantPassword[:])
 		match |= sameName & samePassword

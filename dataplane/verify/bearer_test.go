@@ -42,17 +42,20 @@ func TestStandardWebhooks(t *testing.T) {
 		"blank":                  {signature(" "), refused(verify.ReasonWrongStandard)},
 		"twice the header": {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Header.Add("webhook-signature", good) },
 			refused(verify.ReasonWrongStandard)},
-		"no signature":       {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Header.Del("webhook-signature") }, missing(verify.ReasonWrongStandard)},
-		"no id":              {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Header.Del("webhook-id") }, refused(verify.ReasonWrongStandard)},
-		"another id":         {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Header.Set("webhook-id", "msg_other") }, refused(verify.ReasonWrongStandard)},
-		"no timestamp":       {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Header.Del("webhook-timestamp") }, refused(verify.ReasonBadTimestamp)},
-		"another timestamp":  {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Header.Set("webhook-timestamp", "1614265331") }, refused(verify.ReasonWrongStandard)},
-		"none of the three":  {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Header = http.Header{} }, missing(verify.ReasonMissingStandard)},
-		"at the edge":        {at(5 * time.Minute), accepted(false, true)},
-		"beyond it":          {at(5*time.Minute + time.Second), refused(verify.ReasonStaleTimestamp)},
-		"at the other edge":  {at(-5 * time.Minute), accepted(false, true)},
-		"beyond that":        {at(-5*time.Minute - time.Second), refused(verify.ReasonStaleTimestamp)},
-		"long ago and wrong": {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Now, r.Body = time.Now(), nil }, refused(verify.ReasonWrongStandard)},
+		"no signature":      {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Header.Del("webhook-signature") }, missing(verify.ReasonWrongStandard)},
+		"no id":             {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Header.Del("webhook-id") }, refused(verify.ReasonWrongStandard)},
+		"another id":        {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Header.Set("webhook-id", "msg_other") }, refused(verify.ReasonWrongStandard)},
+		"no timestamp":      {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Header.Del("webhook-timestamp") }, refused(verify.ReasonBadTimestamp)},
+		"another timestamp": {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Header.Set("webhook-timestamp", "1614265331") }, refused(verify.ReasonWrongStandard)},
+		"none of the three": {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Header = http.Header{} }, missing(verify.ReasonMissingStandard)},
+		"at the edge":       {at(5 * time.Minute), accepted(false, true)},
+		"beyond it":         {at(5*time.Minute + time.Second), refused(verify.ReasonStaleTimestamp)},
+		"at the other edge": {at(-5 * time.Minute), accepted(false, true)},
+		"beyond that":       {at(-5*time.Minute - time.Second), refused(verify.ReasonStaleTimestamp)},
+		"long ago and wrong": {func(_ *tenantconfig.Webhooks, r *verify.Request) {
+			r.Now = time.Now()
+			r.Body = nil
+		}, refused(verify.ReasonWrongStandard)},
 		"second secret": {func(w *tenantconfig.Webhooks, _ *verify.Request) {
 			w.Standard.Secrets = append(sensitive(secondSecret), w.Standard.Secrets...)
 		}, accepted(false, true)},
@@ -110,7 +113,8 @@ func TestToken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := &tenantconfig.Webhooks{Token: &tenantconfig.Token{Query: tc.parameter, Secrets: sensitive(firstToken, secondToken)}}
 			request := post(statusBody, "Content-Type", form)
-			request.URL.RawQuery, request.PathToken = tc.query, tc.path
+			request.URL.RawQuery = tc.query
+			request.PathToken = tc.path
 			wantVerdict(t, tc.want, verify.Verify(cfg, request))
 		})
 	}

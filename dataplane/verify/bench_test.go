@@ -30,7 +30,8 @@ func BenchmarkVerify(b *testing.B) {
 			post(body, "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("exotel:"+password)))
 	}
 	all := func() (*tenantconfig.Webhooks, *verify.Request) {
-		cfg, request := &tenantconfig.Webhooks{RequireAll: true}, post(statusBody, "Content-Type", form)
+		cfg := &tenantconfig.Webhooks{RequireAll: true}
+		request := post(statusBody, "Content-Type", form)
 		for _, p := range proofs() {
 			p.configure(cfg)
 			p.good(request)

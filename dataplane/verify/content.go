@@ -118,10 +118,12 @@ func urlAndParameters(r *Request) content {
 // hasBodyDigest tells whether the query names the body's SHA-256, in hex.
 func hasBodyDigest(r *Request) bool {
 	sum := sha256.Sum256(r.Body)
-	named, found := "", 0
+	named := ""
+	found := 0
 	for name, value := range queryPairs(rawQuery(r)) {
 		if name == "bodySHA256" {
-			named, found = value, found+1
+			named = value
+			found = found + 1
 		}
 	}
 	return found == 1 && subtle.ConstantTimeCompare([]byte(strings.ToLower(named)), []byte(hex.EncodeToString(sum[:]))) == 1

@@ -83,7 +83,8 @@ func TestURLAndParameters(t *testing.T) {
 		cfg := signatureOf(sha1Scheme, firstSecret)
 		cfg.Signature.SignedContent = tenantconfig.SignedURLAndParameters
 		request := post("", "X-Exotel-Signature", hex.EncodeToString(mac(sha1Scheme, firstSecret, "")))
-		request.URL, request.Method = nil, http.MethodGet
+		request.URL = nil
+		request.Method = http.MethodGet
 		wantVerdict(t, refused(verify.ReasonWrongSignature), verify.Verify(cfg, request))
 	})
 }

@@ -27,7 +27,8 @@ func TestSignedDigest(t *testing.T) {
 	signature := hex.EncodeToString(mac(sha1Scheme, firstSecret, statusBody))
 	asQuery := post("", "X-Exotel-Signature", signature)
 	asQuery.Method, asQuery.URL = http.MethodGet, mustURL("https://voice.example/webhooks/exotel/passthru?"+statusBody)
-	both, request := signatureOf(sha1Scheme, firstSecret), post(statusBody, "X-Exotel-Signature", signature)
+	both := signatureOf(sha1Scheme, firstSecret)
+	request := post(statusBody, "X-Exotel-Signature", signature)
 	both.Token = &tenantconfig.Token{Secrets: sensitive("a token of acme")}
 	request.PathToken = "a token of acme"
 	for name, v := range map[string]verify.Verdict{

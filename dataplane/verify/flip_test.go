@@ -52,7 +52,9 @@ func bodySigned(scheme string, encode func([]byte) string) signedRequest {
 
 func timeSigned() signedRequest {
 	cfg := signatureOf(sha256Scheme, firstSecret)
-	cfg.Signature.SignedContent, cfg.Signature.TimestampHeader, cfg.Signature.Tolerance = tenantconfig.SignedTimestampAndBody, "X-Exotel-Timestamp", 1<<62
+	cfg.Signature.SignedContent = tenantconfig.SignedTimestampAndBody
+	cfg.Signature.TimestampHeader = "X-Exotel-Timestamp"
+	cfg.Signature.Tolerance = 1 << 62
 	return signedRequest{cfg: cfg, proof: []string{"X-Exotel-Signature", "X-Exotel-Timestamp"}, r: func() *verify.Request {
 		request := post(statusBody, "X-Exotel-Signature", hex.EncodeToString(mac(sha256Scheme, firstSecret, "1800000000."+statusBody)))
 		request.Header.Set("X-Exotel-Timestamp", "1800000000")

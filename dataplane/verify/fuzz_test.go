@@ -31,7 +31,8 @@ func hmacSHA1(key, data []byte) []byte {
 		key = sum[:]
 	}
 	copy(block[:], key)
-	inner, outer := make([]byte, 0, 64+len(data)), make([]byte, 0, 64+sha1.Size)
+	inner := make([]byte, 0, 64+len(data))
+	outer := make([]byte, 0, 64+sha1.Size)
 	for _, b := range block {
 		inner, outer = append(inner, b^0x36), append(outer, b^0x5c)
 	}
@@ -43,7 +44,8 @@ func hmacSHA1(key, data []byte) []byte {
 // FuzzSignature : of all signatures only the true one gets through, in its four spellings.
 func FuzzSignature(f *testing.F) {
 	sum := hmacSHA1([]byte(firstSecret), []byte(statusBody))
-	lower, b64 := hex.EncodeToString(sum), base64.StdEncoding.EncodeToString(sum)
+	lower := hex.EncodeToString(sum)
+	b64 := base64.StdEncoding.EncodeToString(sum)
 	for _, s := range []string{lower, b64, "sha1=" + lower, "sha1=sha1=" + lower, lower[:39] + "\n", b64[:27] + "\n", otherTail(b64), ""} {
 		f.Add([]byte(firstSecret), []byte(statusBody), s)
 	}
@@ -161,7 +163,8 @@ func FuzzToken(f *testing.F) {
 		want := len(sent) == 1 && (sent[0] == first || sent[0] == second)
 		cfg := &tenantconfig.Webhooks{Token: &tenantconfig.Token{Secrets: sensitive(first, second)}}
 		request := post(statusBody, "Content-Type", form)
-		request.URL.RawQuery, request.PathToken = query, path
+		request.URL.RawQuery = query
+		request.PathToken = path
 		if verdict := verify.Verify(cfg, request); verdict.OK != want {
 			t.Fatalf("query %q, path %q: %+v, want %v", query, path, verdict, want)
 		}

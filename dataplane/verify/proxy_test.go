@@ -83,7 +83,8 @@ func TestOutsideURL(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			req := httptest.NewRequest(http.MethodPost, target, nil)
-			req.RemoteAddr, req.Host = tc.remote, "pod.example"
+			req.RemoteAddr = tc.remote
+			req.Host = "pod.example"
 			if tc.tls {
 				req.TLS = &tls.ConnectionState{}
 			}

@@ -54,7 +54,9 @@ func wantVerdict(t *testing.T, want, got verify.Verdict) {
 func TestSignatureSpellings(t *testing.T) {
 	for _, scheme := range []string{sha1Scheme, sha256Scheme} {
 		sum := mac(scheme, firstSecret, statusBody)
-		lower, b64, own := hex.EncodeToString(sum), base64.StdEncoding.EncodeToString(sum), strings.ToLower(strings.TrimPrefix(scheme, "HMAC"))+"="
+		lower := hex.EncodeToString(sum)
+		b64 := base64.StdEncoding.EncodeToString(sum)
+		own := strings.ToLower(strings.TrimPrefix(scheme, "HMAC")) + "="
 		other := map[string]string{sha1Scheme: "sha256=", sha256Scheme: "sha1="}[scheme]
 		for name, tc := range map[string]struct {
 			value, encoding, prefix string
@@ -105,7 +107,8 @@ func TestSignatureSpellings(t *testing.T) {
 		} {
 			t.Run(scheme+", "+name, func(t *testing.T) {
 				cfg := signatureOf(scheme, firstSecret)
-				cfg.Signature.Encoding, cfg.Signature.Prefix = tc.encoding, tc.prefix
+				cfg.Signature.Encoding = tc.encoding
+				cfg.Signature.Prefix = tc.prefix
 				verdict := verify.Verify(cfg, post(statusBody, "X-Exotel-Signature", tc.value))
 				want := accepted(false, true)
 				if !tc.want {
@@ -169,17 +172,23 @@ func TestSignatureRequests(t *testing.T) {
 		"another body":        {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Body = []byte("CallSid=c2") }, refused(verify.ReasonWrongSignature)},
 		"the body's end gone": {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Body = r.Body[:len(r.Body)-1] }, refused(verify.ReasonWrongSignature)},
 		"GET, its query signed": {func(_ *tenantconfig.Webhooks, r *verify.Request) {
-			r.Method, r.Body, r.URL.RawQuery = http.MethodGet, nil, statusBody
+			r.Method = http.MethodGet
+			r.Body = nil
+			r.URL.RawQuery = statusBody
 		}, accepted(true, false)},
 		"GET, a body beside": {func(_ *tenantconfig.Webhooks, r *verify.Request) {
 			r.Method, r.Body, r.URL.RawQuery = http.MethodGet, []byte("CallSid=c2"), statusBody
 		}, accepted(true, false)},
 		"GET, its body signed": {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Method = http.MethodGet }, refused(verify.ReasonWrongSignature)},
-		"POST without a body, its query signed": {func(_ *tenantconfig.Webhooks, r *verify.Request) { r.Body, r.URL.RawQuery = nil, statusBody },
+		"POST without a body, its query signed": {func(_ *tenantconfig.Webhooks, r *verify.Request) {
+			r.Body = nil
+			r.URL.RawQuery = statusBody
+		},
 			accepted(true, false)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg, request := signatureOf(sha1Scheme, firstSecret), post(statusBody, "X-Exotel-Signature", hexOf(statusBody))
+			cfg := signatureOf(sha1Scheme, firstSecret)
+			request := post(statusBody, "X-Exotel-Signature", hexOf(statusBody))
 			tc.change(cfg, request)
 			wantVerdict(t, tc.want, verify.Verify(cfg, request))
 		})
@@ -220,7 +229,9 @@ func TestTimestampAndBody(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := signatureOf(sha256Scheme, firstSecret)
-			cfg.Signature.SignedContent, cfg.Signature.TimestampHeader, cfg.Signature.Tolerance = tenantconfig.SignedTimestampAndBody, "X-Exotel-Timestamp", 5*time.Minute
+			cfg.Signature.SignedContent = tenantconfig.SignedTimestampAndBody
+			cfg.Signature.TimestampHeader = "X-Exotel-Timestamp"
+			cfg.Signature.Tolerance = 5 * time.Minute
 			first := append(tc.stamps, "")[0]
 			request := post(statusBody, "X-Exotel-Signature", hex.EncodeToString(mac(sha256Scheme, firstSecret, first+"."+statusBody+tc.body)))
 			for _, s := range tc.stamps {
@@ -236,7 +247,8 @@ func TestTimestampAndBody(t *testing.T) {
 	}
 	t.Run("without a header's name nothing gets through", func(t *testing.T) {
 		cfg := signatureOf(sha256Scheme, firstSecret)
-		cfg.Signature.SignedContent, cfg.Signature.Tolerance = tenantconfig.SignedTimestampAndBody, 5*time.Minute
+		cfg.Signature.SignedContent = tenantconfig.SignedTimestampAndBody
+		cfg.Signature.Tolerance = 5 * time.Minute
 		wantVerdict(t, refused(verify.ReasonBadTimestamp), verify.Verify(cfg, post(statusBody, "X-Exotel-Signature",
 			hex.EncodeToString(mac(sha256Scheme, firstSecret, "."+statusBody)))))
 	})

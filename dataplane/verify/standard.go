@@ -50,7 +50,8 @@ func verifyStandard(cfg *tenantconfig.StandardWebhooks, r *Request) finding {
 func (f finding) identified(r *Request) finding {
 	if f.refusal == "" {
 		sum := sha256.Sum256([]byte(standardID + ": " + r.Header.Get(standardID)))
-		f.digest, f.whole = sum[:], false
+		f.digest = sum[:]
+		f.whole = false
 	}
 	return f
 }

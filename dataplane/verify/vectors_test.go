@@ -93,7 +93,8 @@ func TestTwilioVectors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := signatureOf(sha1Scheme, "12345")
-			cfg.Signature.SignedContent, cfg.Signature.Header = tenantconfig.SignedURLAndParameters, "X-Twilio-Signature"
+			cfg.Signature.SignedContent = tenantconfig.SignedURLAndParameters
+			cfg.Signature.Header = "X-Twilio-Signature"
 			request := post(tc.body, "X-Twilio-Signature", tc.want)
 			request.URL = mustURL(tc.url)
 			request.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")

@@ -67,11 +67,14 @@ func TestAnyAndAll(t *testing.T) {
 	all := proofs()
 	for configured := range 1 << len(all) {
 		for satisfied := range 1 << len(all) {
-			cfg, request := &tenantconfig.Webhooks{}, post(statusBody, "Content-Type", form)
-			wantAny, wantAll := verify.Verdict{}, verify.Verdict{OK: configured != 0, CoversQuery: true, CoversBody: true}
+			cfg := &tenantconfig.Webhooks{}
+			request := post(statusBody, "Content-Type", form)
+			wantAny := verify.Verdict{}
+			wantAll := verify.Verdict{OK: configured != 0, CoversQuery: true, CoversBody: true}
 			reason := ""
 			for i, p := range all {
-				has, good := configured>>i&1 == 1, satisfied>>i&1 == 1
+				has := configured>>i&1 == 1
+				good := satisfied>>i&1 == 1
 				if has {
 					p.configure(cfg)
 				}
@@ -82,7 +85,8 @@ func TestAnyAndAll(t *testing.T) {
 				}
 				if has && good {
 					wantAny = verify.Verdict{OK: true, CoversQuery: wantAny.CoversQuery || p.query, CoversBody: wantAny.CoversBody || p.body}
-					wantAll.CoversQuery, wantAll.CoversBody = wantAll.CoversQuery && p.query, wantAll.CoversBody && p.body
+					wantAll.CoversQuery = wantAll.CoversQuery && p.query
+					wantAll.CoversBody = wantAll.CoversBody && p.body
 				}
 				if has && !good {
 					wantAll.OK = false
@@ -127,7 +131,8 @@ func TestReason(t *testing.T) {
 		"a wrong user's password": {[]int{3}, verify.ReasonWrongBasicAuth},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg, request := &tenantconfig.Webhooks{}, post(statusBody, "Content-Type", form)
+			cfg := &tenantconfig.Webhooks{}
+			request := post(statusBody, "Content-Type", form)
 			for _, p := range all[:4] {
 				p.configure(cfg)
 			}
@@ -140,7 +145,8 @@ func TestReason(t *testing.T) {
 		})
 	}
 	t.Run("an address tells more than what is not there", func(t *testing.T) {
-		cfg, request := &tenantconfig.Webhooks{}, post(statusBody, "Content-Type", form)
+		cfg := &tenantconfig.Webhooks{}
+		request := post(statusBody, "Content-Type", form)
 		all[0].configure(cfg)
 		all[4].configure(cfg)
 		wantVerdict(t, missing(verify.ReasonWrongAddress), verify.Verify(cfg, request))
@@ -183,18 +189,21 @@ func TestMissingTellsNothing(t *testing.T) {
 		change func(*verify.Request)
 		want   bool
 	}{
-		"nothing":                {func(*verify.Request) {}, true},
-		"fields alone":           {func(r *verify.Request) { r.URL.RawQuery = "CallSid=c1&Status=completed" }, true},
-		"an empty header":        {func(r *verify.Request) { r.Header.Set("X-Exotel-Signature", "") }, true},
-		"the usual header":       {func(r *verify.Request) { r.Header.Set("X-Exotel-Signature", "x") }, false},
-		"another header":         {func(r *verify.Request) { r.Header.Set("X-Relay-Signature", "x") }, false},
-		"standard":               {func(r *verify.Request) { r.Header.Set("webhook-signature", "x") }, false},
-		"basic":                  {func(r *verify.Request) { r.Header.Set("Authorization", "x") }, false},
-		"token":                  {func(r *verify.Request) { r.URL.RawQuery = "a=1&token=x" }, false},
-		"token of another name":  {func(r *verify.Request) { r.URL.RawQuery = "auth_Token=x" }, false},
-		"key":                    {func(r *verify.Request) { r.URL.RawQuery = "key=x" }, false},
-		"token in the path":      {func(r *verify.Request) { r.PathToken = "x" }, false},
-		"no URL, and no headers": {func(r *verify.Request) { r.URL, r.Header = nil, nil }, true},
+		"nothing":               {func(*verify.Request) {}, true},
+		"fields alone":          {func(r *verify.Request) { r.URL.RawQuery = "CallSid=c1&Status=completed" }, true},
+		"an empty header":       {func(r *verify.Request) { r.Header.Set("X-Exotel-Signature", "") }, true},
+		"the usual header":      {func(r *verify.Request) { r.Header.Set("X-Exotel-Signature", "x") }, false},
+		"another header":        {func(r *verify.Request) { r.Header.Set("X-Relay-Signature", "x") }, false},
+		"standard":              {func(r *verify.Request) { r.Header.Set("webhook-signature", "x") }, false},
+		"basic":                 {func(r *verify.Request) { r.Header.Set("Authorization", "x") }, false},
+		"token":                 {func(r *verify.Request) { r.URL.RawQuery = "a=1&token=x" }, false},
+		"token of another name": {func(r *verify.Request) { r.URL.RawQuery = "auth_Token=x" }, false},
+		"key":                   {func(r *verify.Request) { r.URL.RawQuery = "key=x" }, false},
+		"token in the path":     {func(r *verify.Request) { r.PathToken = "x" }, false},
+		"no URL, and no headers": {func(r *verify.Request) {
+			r.URL = nil
+			r.Header = nil
+		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			configs := []*tenantconfig.Webhooks{nil, {}}
@@ -225,7 +234,8 @@ func TestAcceptsHead(t *testing.T) {
 	const readsBody = 0b00011 // the first two
 	for configured := range 1 << len(all) {
 		for satisfied := range 1 << len(all) {
-			cfg, request := &tenantconfig.Webhooks{}, post(statusBody, "Content-Type", form)
+			cfg := &tenantconfig.Webhooks{}
+			request := post(statusBody, "Content-Type", form)
 			for i, p := range all {
 				if configured>>i&1 == 1 {
 					p.configure(cfg)
@@ -237,9 +247,11 @@ func TestAcceptsHead(t *testing.T) {
 				}
 			}
 			for _, cfg.RequireAll = range []bool{false, true} {
-				head, other := *request, *request
+				head := *request
+				other := *request
 				head.Body, other.Body = nil, []byte("another body")
-				accepted, whole := verify.AcceptsHead(cfg, &head), verify.Verify(cfg, request).OK
+				accepted := verify.AcceptsHead(cfg, &head)
+				whole := verify.Verify(cfg, request).OK
 				if accepted && (!whole || !verify.Verify(cfg, &other).OK) {
 					t.Errorf("verifiers %05b, satisfied %05b, all %t: accepted without a body that it needs",
 						configured, satisfied, cfg.RequireAll)

@@ -47,7 +47,8 @@ func TestWycheproofVectors(t *testing.T) {
 		"SHA-256, 167, cut to 128 bits":      {sha256Scheme, "e09eaa5a3f5e56d279d5e7a03373f6ea", "ef4eab37181f98423e53e947e7050fd0", "cfc19ec07902ec8be489606d8f40d172", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			key, msg := string(unhex(t, tc.key)), string(unhex(t, tc.msg))
+			key := string(unhex(t, tc.key))
+			msg := string(unhex(t, tc.msg))
 			if verdict := verify.Verify(signatureOf(tc.scheme, key), post(msg, "X-Exotel-Signature", tc.tag)); verdict.OK != tc.want || !tc.want && verdict.Reason != verify.ReasonWrongSignature {
 				t.Errorf("the vector was judged %+v, want OK %t", verdict, tc.want)
 			}

@@ -205,7 +205,13 @@ func (c *committer) bury(e store.Event, reason string, err error) store.Event {
 		return e.WithoutRecordings()
 	}
 	c.log.Error("an event cannot be applied", "tenant", e.Tenant, "call", e.CallSID, "error", err)
-	e.DeadReason, e.Call, e.Recordings, e.Stream, e.Unread = reason, store.Call{}, nil, nil, nil
-	e.Stage, e.Assumed, e.Legs = store.CallUnknown, false, nil
+	e.DeadReason = reason
+	e.Call = store.Call{}
+	e.Recordings = nil
+	e.Stream = nil
+	e.Unread = nil
+	e.Stage = store.CallUnknown
+	e.Assumed = false
+	e.Legs = nil
 	return e
 }

@@ -173,7 +173,8 @@ func TestPostgresKilledMidFlight(t *testing.T) {
 	pg, db, look := realStore(t)
 	handler := handlerWith(t, webhook.Options{Store: db})
 	var mu sync.Mutex
-	acked, refused := map[string]bool{}, 0
+	acked := map[string]bool{}
+	refused := 0
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for sender := range 8 {

@@ -89,7 +89,8 @@ func TestNoisyTenantDelaysNoOther(t *testing.T) {
 		"large bodies": {2, 512, 1 << 20},
 	} {
 		t.Run(name, func(t *testing.T) {
-			alone, noisy := p99OfQuiet(t, tc.workers, 0, 0), p99OfQuiet(t, tc.workers, tc.noise, tc.body)
+			alone := p99OfQuiet(t, tc.workers, 0, 0)
+			noisy := p99OfQuiet(t, tc.workers, tc.noise, tc.body)
 			if noisy*10 > alone*12 {
 				t.Errorf("p99 is %d transactions with a noisy tenant, %d alone", noisy, alone)
 			}

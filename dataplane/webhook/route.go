@@ -49,7 +49,8 @@ const maxElements = 4
 func parsePath(parts []string) (to destination, ok bool) {
 	to.pattern = PathPrefix
 	if len(parts) > 2 {
-		to.tenantID, to.pattern = parts[0]+"/"+parts[1], to.pattern+"{namespace}/{tenant}/"
+		to.tenantID = parts[0] + "/" + parts[1]
+		to.pattern = to.pattern + "{namespace}/{tenant}/"
 		if parts[0] == "" || parts[1] == "" {
 			return to, false
 		}
@@ -58,7 +59,8 @@ func parsePath(parts []string) (to destination, ok bool) {
 	to.kind = kinds[parts[0]]
 	to.pattern += parts[0]
 	if len(parts) == 2 {
-		to.token, to.pattern = parts[1], to.pattern+"/{token}"
+		to.token = parts[1]
+		to.pattern = to.pattern + "/{token}"
 	}
 	return to, to.kind != "" && len(parts) <= 2 && (len(parts) == 1 || to.token != "")
 }

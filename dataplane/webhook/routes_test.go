@@ -106,7 +106,8 @@ func TestRoutes(t *testing.T) {
 		"none":              {path: "", body: "CallSid=c1", want: want{404, "", "", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f, registry := &fake{outcome: store.Applied}, prometheus.NewRegistry()
+			f := &fake{outcome: store.Applied}
+			registry := prometheus.NewRegistry()
 			var logged bytes.Buffer
 			log := slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 			handler := server.Middleware(handlerWith(t, webhook.Options{Tenants: routed, Store: f, Metrics: registry, Log: log,
@@ -114,9 +115,11 @@ func TestRoutes(t *testing.T) {
 			if tc.key == "" {
 				tc.key = signingSecret
 			}
-			method, signed := http.MethodPost, tc.body
+			method := http.MethodPost
+			signed := tc.body
 			if tc.body == "" {
-				method, signed = http.MethodGet, tc.query
+				method = http.MethodGet
+				signed = tc.query
 			}
 			req := httptest.NewRequest(method, webhook.PathPrefix+tc.path+"?"+tc.query, strings.NewReader(tc.body))
 			for k, v := range tc.header {

@@ -114,7 +114,8 @@ func TestListsOfOthers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := &fake{outcome: store.Applied}
 			handler := handlerWith(t, webhook.Options{Tenants: routed, Store: f})
-			path, key := webhook.PathPrefix+tc.path+"status?"+tc.query, cmp.Or(tc.key, signingSecret)
+			path := webhook.PathPrefix + tc.path + "status?" + tc.query
+			key := cmp.Or(tc.key, signingSecret)
 			recorder := post(handler, path, sign(key, tc.body), tc.body)
 			if recorder.Code != cmp.Or(tc.wantCode, http.StatusOK) {
 				t.Fatalf("answered %d %s", recorder.Code, recorder.Body)

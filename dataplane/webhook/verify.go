@@ -16,7 +16,8 @@ import (
 func (h *Handler) verified(
 	r *http.Request, request *verify.Request, to destination, in *received,
 ) (*tenantconfig.Tenant, ingest.Delivery, error) {
-	now, body := request.Now, request.Body
+	now := request.Now
+	body := request.Body
 	all := exotel.Request{Method: r.Method, RawQuery: r.URL.RawQuery, ContentType: r.Header.Get("Content-Type"), Body: body}
 	if err := in.charge(exotel.Weight(all)); err != nil {
 		return nil, ingest.Delivery{}, err
@@ -26,7 +27,8 @@ func (h *Handler) verified(
 	tenant, reason := find(tenants, to, all)
 	var verifiers *tenantconfig.Webhooks
 	if tenant != nil {
-		verifiers, to.tenantID = tenant.Webhooks, tenant.ID
+		verifiers = tenant.Webhooks
+		to.tenantID = tenant.ID
 	}
 	verdict := verify.Verify(verifiers, request)
 	switch {
@@ -41,7 +43,8 @@ func (h *Handler) verified(
 	}
 	fields, kept := splitQuery(r.URL.RawQuery, tokenName(verifiers))
 	delivery := ingest.Delivery{Kind: to.kind, Source: ingest.SourceWebhook, ContentType: all.ContentType, Raw: body, Query: kept, ReceivedAt: now}
-	delivery.Fields, delivery.SignedDigest = believed(verdict, all, fields), verdict.SignedDigest
+	delivery.Fields = believed(verdict, all, fields)
+	delivery.SignedDigest = verdict.SignedDigest
 	delivery.Fields.EventSID = r.Header.Get(exotel.EventSIDHeader)
 	delivery.Whole = shared && !ownsEach(tenants, tenant, delivery.Fields, r.URL.RawQuery)
 	if delivery.Whole && !tenants.Complete() { // a tenant config that is yet to come may change whom the events lead to
@@ -58,7 +61,8 @@ func believed(v verify.Verdict, all exotel.Request, query string) exotel.Request
 		part.RawQuery = query
 	}
 	if v.CoversBody {
-		part.ContentType, part.Body = all.ContentType, all.Body
+		part.ContentType = all.ContentType
+		part.Body = all.Body
 	}
 	return part
 }

@@ -141,7 +141,8 @@ func (v *visitor) function(f *ast.FuncDecl) {
 		v.manyParameters++
 	}
 	if parameters > v.longestParameters {
-		v.longestParameters, v.mostParametersOne = parameters, v.path+":"+f.Name.Name
+		v.longestParameters = parameters
+		v.mostParametersOne = v.path + ":" + f.Name.Name
 	}
 }
 

@@ -46,13 +46,15 @@ type halves struct {
 func (h *halves) samples(dst []int16, raw []byte) []int16 {
 	if h.held && len(raw) > 0 {
 		dst = append(dst, int16(uint16(h.low)|uint16(raw[0])<<8)) //nolint:gosec // two's complement
-		raw, h.held = raw[1:], false
+		raw = raw[1:]
+		h.held = false
 	}
 	for ; len(raw) >= 2; raw = raw[2:] {
 		dst = append(dst, int16(binary.LittleEndian.Uint16(raw))) //nolint:gosec // two's complement
 	}
 	if len(raw) == 1 {
-		h.low, h.held = raw[0], true
+		h.low = raw[0]
+		h.held = true
 	}
 	return dst
 }

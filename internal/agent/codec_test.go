@@ -296,7 +296,8 @@ func TestHowFramesAreCutMakesNoDifference(t *testing.T) {
 		var pieces [][]byte
 		for rest := audio; len(rest) > 0; {
 			n := rapid.IntRange(1, min(len(rest), 321)).Draw(t, "piece")
-			pieces, rest = append(pieces, rest[:n]), rest[n:]
+			pieces = append(pieces, rest[:n])
+			rest = rest[n:]
 		}
 		codec := open(t, protocol, start)
 		if d := cmp.Diff(toAgent(t, protocol, open(t, protocol, start), [][]byte{audio}), toAgent(t, protocol, codec, pieces)); d != "" {
@@ -413,7 +414,8 @@ func TestNothingIsAllocated(t *testing.T) {
 	for _, rate := range []int{8000, 16000, 24000} {
 		for _, protocol := range []Protocol{Twilio, PCM} {
 			codec := open(t, protocol, startInfo(rate))
-			message, dst := mediaOf(make([]byte, rate/25)), make([]byte, 0, 64<<10)
+			message := mediaOf(make([]byte, rate/25))
+			dst := make([]byte, 0, 64<<10)
 			frame := make([]byte, rate/25+1) // an odd size
 			if protocol == Twilio {
 				frame = []byte(`{"event":"media","streamSid":"MZ","media":{"payload":"` + strings.Repeat("AAAA", 54) + `"}}`)
@@ -436,7 +438,9 @@ func BenchmarkCodec(b *testing.B) {
 	for _, protocol := range []Protocol{Twilio, PCM} {
 		for _, rate := range []int{8000, 24000} {
 			b.Run(fmt.Sprintf("%s %d to agent", protocol, rate), func(b *testing.B) {
-				codec, message, dst := open(b, protocol, startInfo(rate)), mediaOf(make([]byte, rate/25)), make([]byte, 0, 64<<10)
+				codec := open(b, protocol, startInfo(rate))
+				message := mediaOf(make([]byte, rate/25))
+				dst := make([]byte, 0, 64<<10)
 				for b.Loop() {
 					_, _, _, _ = codec.FromExotel(dst, message)
 				}

@@ -141,7 +141,8 @@ func TestPageFromAgent(t *testing.T) {
 			}
 			want := blocks["exotel-from-agent"]
 			if p == agent.Twilio { // mu-law has fewer values than 16-bit samples
-				got, want = got[1:], want[1:]
+				got = got[1:]
+				want = want[1:]
 			}
 			if diff := cmp.Diff(want, got); diff != "" || stops != 1 {
 				t.Errorf("%s: %d stops, messages (-page +code):\n%s", page, stops, diff)

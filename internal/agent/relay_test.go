@@ -183,9 +183,11 @@ func checkAgent(t *testing.T, a *agentsim.Server, want agentsim.Start) {
 		t.Fatalf("the agent had %d calls", len(a.Calls()))
 	}
 	call := a.Calls()[0]
-	want.StreamID, want.CallID = "s1", "c1"
+	want.StreamID = "s1"
+	want.CallID = "c1"
 	if want.Encoding == "pcm_s16le" {
-		want.From, want.To = "+91987", "+91123"
+		want.From = "+91987"
+		want.To = "+91123"
 	}
 	if d := cmp.Diff(want, call.Start); d != "" {
 		t.Errorf("start (-want +got):\n%s", d)

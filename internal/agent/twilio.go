@@ -74,7 +74,9 @@ func (t *twilio) Open(start agentstream.StartInfo) ([]Frame, error) {
 	*t = twilio{source: source{format: f}, sink: sink{format: f, sid: []byte(start.StreamSID)}, down: down, up: up,
 		start: start, sid: appendJSON(nil, start.StreamSID), scanner: agentstream.Scanner{FromAgent: true}}
 	msg := twilioStart{Event: "start", Sequence: t.next(), StreamSID: start.StreamSID}
-	msg.Start.AccountSID, msg.Start.StreamSID, msg.Start.CallSID = start.AccountSID, start.StreamSID, start.CallSID
+	msg.Start.AccountSID = start.AccountSID
+	msg.Start.StreamSID = start.StreamSID
+	msg.Start.CallSID = start.CallSID
 	msg.Start.Tracks = []string{"inbound"}
 	msg.Start.MediaFormat = twilioFormat{Encoding: "audio/x-mulaw", SampleRate: twilioRate, Channels: 1}
 	msg.Start.Custom = parameters(start)

@@ -119,7 +119,8 @@ func TestLenient(t *testing.T) {
 	fault := func(name, sent string, err error) bounded.Pair {
 		return bounded.Pair{Name: name, Value: sent, Fault: err}
 	}
-	pair, c := bounded.Pair{Name: "a", Value: "1"}, bounded.Pair{Name: "c", Value: "3"}
+	pair := bounded.Pair{Name: "a", Value: "1"}
+	c := bounded.Pair{Name: "c", Value: "3"}
 	for input, want := range map[string][]bounded.Pair{
 		"a=1&b=%2&c=3":    {pair, fault("b", "%2", bounded.ErrMalformed), c},
 		"a=1&b=2;d&c=3":   {pair, fault("b", "2;d", bounded.ErrMalformed), c},
@@ -264,7 +265,8 @@ func FuzzDocument(f *testing.F) {
 		if err != nil {
 			return
 		}
-		have, want := map[string]string{}, map[string]string{}
+		have := map[string]string{}
+		want := map[string]string{}
 		flat(have, "", got)
 		flatAny(want, "", v)
 		if diff := cmp.Diff(want, have); diff != "" {

@@ -108,7 +108,8 @@ func (r *reader) items(v *Value, depth int, keep bool, only Names) error {
 
 // item reads an element of a list, or a member of an object with its name.
 func (r *reader) item(v *Value, depth int, keep bool, only Names) (err error) {
-	name, below := "", Names(nil)
+	name := ""
+	below := Names(nil)
 	var fault error
 	if v.Kind == '{' {
 		wasKept := keep
@@ -116,7 +117,8 @@ func (r *reader) item(v *Value, depth int, keep bool, only Names) (err error) {
 			if _, stop := r.faulty('"', err); stop != nil || !errors.Is(err, ErrTooLarge) {
 				return err
 			}
-			fault, keep = err, wasKept
+			fault = err
+			keep = wasKept
 		}
 	}
 	item, err := r.read(depth+1, keep && fault == nil, below)

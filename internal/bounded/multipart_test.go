@@ -11,7 +11,8 @@ import (
 
 func TestMultipart(t *testing.T) {
 	const field = "--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\nvalue\r\n"
-	long, value := strings.Repeat(";a=b", 1000), strings.Repeat("v", 5000)
+	long := strings.Repeat(";a=b", 1000)
+	value := strings.Repeat("v", 5000)
 	header := func(h string) string { return strings.Replace(field, `"x"`, `"x"`+h, 1) }
 	for name, tc := range map[string]struct {
 		body  string

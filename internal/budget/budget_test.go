@@ -8,7 +8,8 @@ import (
 // TestShare : what is free is not counted, what is beyond it is, up to the bound; a refusal changes nothing.
 func TestShare(t *testing.T) {
 	b := New(100)
-	one, two := b.Share(10), b.Share(10)
+	one := b.Share(10)
+	two := b.Share(10)
 	for i, tc := range []struct {
 		share *Share
 		bytes int64
@@ -27,8 +28,10 @@ func TestShare(t *testing.T) {
 // TestPart tests that a part is bounded by itself and by the whole, and that a refusal changes neither.
 func TestPart(t *testing.T) {
 	whole := New(100)
-	budget, b := whole.Part(60), whole.Part(60)
-	one, two := budget.Share(0), b.Share(0)
+	budget := whole.Part(60)
+	b := whole.Part(60)
+	one := budget.Share(0)
+	two := b.Share(0)
 	for i, tc := range []struct {
 		share               *Share
 		bytes               int64

@@ -5,7 +5,9 @@ import "testing"
 // TestParts checks that one user of a budget leaves the rest to the others.
 func TestParts(t *testing.T) {
 	parts := New(100).Parts(50)
-	share, b, c := parts.Of("a").Share(0), parts.Of("b").Share(0), parts.Of("c").Share(0)
+	share := parts.Of("a").Share(0)
+	b := parts.Of("b").Share(0)
+	c := parts.Of("c").Share(0)
 	if !share.Resize(50) || share.Resize(51) {
 		t.Error("a has another bound than its part")
 	}

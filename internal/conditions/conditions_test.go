@@ -165,7 +165,9 @@ func TestCheck(t *testing.T) {
 		f(&c)
 		return c
 	}
-	yes, no, unknown := metav1.ConditionTrue, metav1.ConditionFalse, metav1.ConditionUnknown
+	yes := metav1.ConditionTrue
+	no := metav1.ConditionFalse
+	unknown := metav1.ConditionUnknown
 	for name, tc := range map[string]struct {
 		list []metav1.Condition
 		want string // part of the complaint; empty: none

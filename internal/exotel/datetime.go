@@ -175,9 +175,11 @@ func dateOf(words [3]string) (d calendarDate, ok bool) {
 		if d.month = monthNamed(w); d.month == 0 {
 			continue
 		}
-		day, year := words[1-i], words[2]
+		day := words[1-i]
+		year := words[2]
 		if len(words[0]) == len("2006") && i == 1 {
-			day, year = words[2], words[0]
+			day = words[2]
+			year = words[0]
 		}
 		return d.with(year, day)
 	}
@@ -282,7 +284,8 @@ func readZone(s string, loc *time.Location) (*time.Location, bool) {
 
 // readOffset reads +05:30, +0530 and +05, the former two also without their sign.
 func readOffset(s string) (*time.Location, bool) {
-	sign, signed := 1, s != "" && (s[0] == '+' || s[0] == '-')
+	sign := 1
+	signed := s != "" && (s[0] == '+' || s[0] == '-')
 	if signed && s[0] == '-' {
 		sign = -1
 	}

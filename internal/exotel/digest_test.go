@@ -23,7 +23,8 @@ func TestFieldsAreToldApart(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		list := rapid.SliceOf(rapid.StringOf(rapid.RuneFrom([]rune("0123:a"))))
-		a, b := list.Draw(t, "a"), list.Draw(t, "b")
+		a := list.Draw(t, "a")
+		b := list.Draw(t, "b")
 		same := slices.Equal(a, b)
 		if got := bytes.Equal(appendFields(nil, a...), appendFields(nil, b...)); got != same {
 			t.Fatalf("%q and %q are written alike: %v", a, b, got)

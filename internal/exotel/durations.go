@@ -86,7 +86,8 @@ func readUnits(s string) (seconds float64, ok bool) {
 		if !isNumber || !known || unit >= previous {
 			return 0, false
 		}
-		previous, seconds = unit, seconds+n*unit
+		previous = unit
+		seconds = seconds + n*unit
 		s = strings.TrimLeft(s[letters:], " ,")
 	}
 	return seconds, true

@@ -176,7 +176,9 @@ func (v *values) call(e *Event) {
 	e.Status = v.get(fieldStatus)
 	e.About = v.about(e)
 	if e.Agent = v.agent(e); e.Agent != nil { // an agent who is free again ends no call, even with EventType=Terminal
-		e.Status, e.Terminal, e.About = "", false, AboutAgent
+		e.Status = ""
+		e.Terminal = false
+		e.About = AboutAgent
 		return
 	}
 	switch {
@@ -197,7 +199,8 @@ func (v *values) call(e *Event) {
 // means that the call to this agent has ended, and another agent may be dialled next.
 // https://support.exotel.com/support/solutions/articles/48284-agent-pass-through-knowing-when-an-agent-gets-a-call
 func (v *values) agent(e *Event) *Agent {
-	status, email := strings.ToLower(e.Status), v.get(fieldAgent)
+	status := strings.ToLower(e.Status)
+	email := v.get(fieldAgent)
 	switch {
 	case !presences[status]:
 		return nil
@@ -227,8 +230,10 @@ func (v *values) direction(e *Event) {
 // no field of that kind, so the fields of every kind are read.
 func (v *values) times(e *Event, loc *time.Location) {
 	e.StartedAt, e.EndedAt = v.time(fieldStarted, loc), v.time(fieldEnded, loc)
-	updated, requested := v.time(fieldUpdated, loc), v.time(fieldRequested, loc)
-	created, seen := v.time(fieldCreated, loc), v.time(fieldEventTime, loc)
+	updated := v.time(fieldUpdated, loc)
+	requested := v.time(fieldRequested, loc)
+	created := v.time(fieldCreated, loc)
+	seen := v.time(fieldEventTime, loc)
 	switch e.Kind {
 	case KindStatus:
 		e.At = firstTime(updated, requested, seen, e.EndedAt)

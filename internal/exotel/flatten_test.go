@@ -72,7 +72,8 @@ func FuzzFlatten(f *testing.F) {
 			return
 		}
 		in.distinct()
-		got, want := map[string][]string{}, map[string][]string{}
+		got := map[string][]string{}
+		want := map[string][]string{}
 		for name, value := range in.params {
 			got[name] = append(got[name], value)
 		}

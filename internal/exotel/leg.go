@@ -86,7 +86,8 @@ func addState(legs []ListedLeg, index int, status string, s State) []ListedLeg {
 		legs = slices.Insert(legs, at, ListedLeg{Index: index})
 	}
 	if legs[at].Status == "" {
-		legs[at].Status, legs[at].State = status, s
+		legs[at].Status = status
+		legs[at].State = s
 	}
 	return legs
 }

@@ -42,9 +42,17 @@ func TestParseLeg(t *testing.T) {
 					StateCompleted, time.Date(2026, 1, 15, 10, 31, 0, 0, time.UTC)
 			})},
 		"outbound": {leg(replace(`"contact_uri"`, `"direction":"outbound-api","contact_uri"`), ""),
-			want(func(e *Event) { e.Direction, e.From, e.To = "outbound-api", "+918047491899", "+919876543210" })},
+			want(func(e *Event) {
+				e.Direction = "outbound-api"
+				e.From = "+918047491899"
+				e.To = "+919876543210"
+			})},
 		"incoming": {leg(replace(`"contact_uri"`, `"direction":"incoming","contact_uri"`), ""),
-			want(func(e *Event) { e.Direction, e.From, e.To = "inbound", "+919876543210", "+918047491899" })},
+			want(func(e *Event) {
+				e.Direction = "inbound"
+				e.From = "+919876543210"
+				e.To = "+918047491899"
+			})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := ParseEvent(KindLeg, tc.req, ist)
@@ -129,7 +137,8 @@ func TestLegKey(t *testing.T) {
 		}
 		return event
 	}
-	base, changed := parse(legSample), parse(strings.Replace(legSample, "order_7", "order_8", 1))
+	base := parse(legSample)
+	changed := parse(strings.Replace(legSample, "order_7", "order_8", 1))
 	if base.DedupKey("a/b") != changed.DedupKey("a/b") {
 		t.Error("a changed delivery has another key")
 	}
@@ -146,7 +155,8 @@ func TestStream(t *testing.T) {
 		StreamURL: "wss://bot.example/a", RecordingURL: "https://r/62x.mp3?sig=1", Seconds: 28}
 	const rest = `"Duration":"28","RecordingUrl":"https://r/62x.mp3?sig=1","StreamUrl":"wss://KEY:TOKEN@bot.example/a?token=x","DisconnectedBy":"user",` +
 		`"Error":"3009 failed to establish ws conn","DetailedStatus":"Streaming_call_throttled"}`
-	upper, camel := `{"StreamSID":"62x","Status":"cancelled",`+rest, `{"StreamSid":"62x","Status":"canceled",`+strings.Replace(rest, `"28"`, `28.4`, 1)
+	upper := `{"StreamSID":"62x","Status":"cancelled",` + rest
+	camel := `{"StreamSid":"62x","Status":"canceled",` + strings.Replace(rest, `"28"`, `28.4`, 1)
 	quoted := func(s string) string { return `"` + strings.ReplaceAll(s, `"`, `\"`) + `"` }
 	for name, r := range map[string]Request{
 		"brackets": {Method: "GET", RawQuery: "CallSid=c1&Stream%5BStreamSID%5D=62x&Stream%5BStatus%5D=cancelled&Stream%5BDuration%5D=28" +

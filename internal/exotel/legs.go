@@ -153,9 +153,11 @@ func dials(listed []ListedLeg, flow, number string, result State) []Leg {
 	named := false
 	for i := range listed {
 		listedLeg := &listed[i]
-		of, state := cmp.Or(listedLeg.Number, number), cmp.Or(listedLeg.State, lookUp(causes, listedLeg.CauseCode))
+		of := cmp.Or(listedLeg.Number, number)
+		state := cmp.Or(listedLeg.State, lookUp(causes, listedLeg.CauseCode))
 		if len(listed) == 1 || sameLine(of) == sameLine(number) {
-			state, named = cmp.Or(result, state), true
+			state = cmp.Or(result, state)
+			named = true
 		}
 		legs = append(legs, dial(of, state, listedLeg.OnCallSeconds))
 	}

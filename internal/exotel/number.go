@@ -17,7 +17,8 @@ func Spellings(number string) []string {
 	forms := []string{core}
 	national, ok := indian(core)
 	if len(core) == 10 {
-		national, ok = core, true
+		national = core
+		ok = true
 	}
 	if ok {
 		forms = append(forms, "91"+national, national, "910"+national)
@@ -66,7 +67,8 @@ func E164(number string) []string {
 	digits := strings.Map(dialable, number)
 	international := strings.HasPrefix(digits, "+")
 	if rest, ok := strings.CutPrefix(digits, "00"); ok {
-		digits, international = rest, true
+		digits = rest
+		international = true
 	}
 	digits = strings.TrimPrefix(digits, "+")
 	if national, ok := indian(digits); ok {

@@ -25,7 +25,8 @@ func decoded(r Request) Request {
 		if !ok {
 			break
 		}
-		r.ContentType, r.Body = mediaJSON, inner
+		r.ContentType = mediaJSON
+		r.Body = inner
 	}
 	return r
 }
@@ -78,7 +79,8 @@ func fromUTF16(text []byte, order binary.ByteOrder) []byte {
 				plain = append(plain, 0xFF)
 				continue
 			}
-			r, text = pair, text[2:]
+			r = pair
+			text = text[2:]
 		}
 		plain = utf8.AppendRune(plain, r)
 	}

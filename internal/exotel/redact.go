@@ -11,7 +11,8 @@ import (
 func RedactURL(r Request, source string) (Request, bool) {
 	query, inQuery := redactForm(r.RawQuery, source)
 	text := string(utf8Body(r.Body)) // a redacted body is stored as UTF-8
-	body, inBody := text, false
+	body := text
+	inBody := false
 	if media, _ := mediaType(r); media == "" {
 		body, inBody = redactForm(text, source)
 	}

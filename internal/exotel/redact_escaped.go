@@ -26,7 +26,8 @@ func redactEscaped(text string, resources []string) (left string, changed bool) 
 			if isMark(text[at:], escape) && endsInEscaped(text[start:at], escaped, escape) {
 				pieces.WriteString(text[start:at])
 				start = at + escapedQuery(text[at:], escape)
-				at, changed = start-1, true
+				at = start - 1
+				changed = true
 			}
 		}
 		pieces.WriteString(text[start:])

@@ -30,9 +30,11 @@ func (l *listNumbers) numbered(name string) string {
 	}
 	for at := strings.Index(name, "[]"); at > 0; at = strings.Index(name, "[]") {
 		if l.element == nil {
-			l.element, l.last = map[string]int{}, map[string]int{}
+			l.element = map[string]int{}
+			l.last = map[string]int{}
 		}
-		list, rest := name[:at], name[at+len("[]"):]
+		list := name[:at]
+		rest := name[at+len("[]"):]
 		n := l.element[list]
 		if !strings.Contains(rest, "[]") { // a list within an element does not end the element
 			if last, sent := l.last[name]; sent && last == n {
@@ -48,8 +50,10 @@ func (l *listNumbers) numbered(name string) string {
 // setQueryAside makes room for the fields of the body.
 func (in *input) setQueryAside() {
 	if len(in.params) > 0 {
-		in.query, in.params = in.params, params{}
-		in.queryRepeated, in.repeated = in.repeated, nil
+		in.query = in.params
+		in.params = params{}
+		in.queryRepeated = in.repeated
+		in.repeated = nil
 	}
 	in.lists = listNumbers{}
 }
@@ -83,7 +87,8 @@ func (in *input) mergeQuery() {
 			in.repeated = append(in.repeated, t)
 		}
 	}
-	in.query, in.queryRepeated = nil, nil
+	in.query = nil
+	in.queryRepeated = nil
 }
 
 // said are the known fields that have a value, and the folded names of those of legs.

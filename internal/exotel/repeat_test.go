@@ -15,7 +15,8 @@ const recordingA, recordingB = "https://recordings.exotel.com/a.mp3", "https://r
 
 // TestRepeatedRecordings checks that every URL of a recording counts, however a request repeats it.
 func TestRepeatedRecordings(t *testing.T) {
-	a, b := recordingA, recordingB
+	a := recordingA
+	b := recordingB
 	for name, tc := range map[string]struct {
 		r    Request
 		want []string
@@ -271,7 +272,8 @@ func TestRepeatedKey(t *testing.T) {
 		}
 		return event.DedupKey("a/b")
 	}
-	one, two := key(form("CallSid=c1&x=1")), key(form("CallSid=c1&x=1&x=2"))
+	one := key(form("CallSid=c1&x=1"))
+	two := key(form("CallSid=c1&x=1&x=2"))
 	if one == two || two == key(form("CallSid=c1&x=1&x=3")) {
 		t.Error("another value has no effect on the key")
 	}

@@ -45,6 +45,8 @@ func bareURL(raw string) string {
 	if err != nil {
 		return ""
 	}
-	address.User, address.RawQuery, address.Fragment = nil, "", ""
+	address.User = nil
+	address.RawQuery = ""
+	address.Fragment = ""
 	return address.String()
 }

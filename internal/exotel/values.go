@@ -106,7 +106,8 @@ func (v *values) put(name, sent string) {
 		if place.field != fieldCustom {
 			sent = unquote(sent)
 		}
-		t, recording := text{sent, name, place.rank}, place.field == fieldRecording || place.field == fieldStreamRecording
+		t := text{sent, name, place.rank}
+		recording := place.field == fieldRecording || place.field == fieldStreamRecording
 		v.choose(&v.fields[place.field], &v.several[place.field], t, recording, hasState[place.field])
 		return
 	}

@@ -47,7 +47,8 @@ func Weight(r Request) int64 {
 // parts in UTF-8. UTF-16 becomes up to half as large again, and everything else becomes smaller. Every value follows
 // one of the signs, which may be escaped.
 func wrappedWeight(body []byte) int64 {
-	size, values := int64(len(body)), 1
+	size := int64(len(body))
+	values := 1
 	for _, sign := range []string{",", "[", "{", "&", "%", `\`} {
 		values += bytes.Count(body, []byte(sign))
 	}

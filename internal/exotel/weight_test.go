@@ -56,7 +56,8 @@ func TestWeight(t *testing.T) {
 			runtime.GC()
 			runtime.ReadMemStats(&before)
 			request := decoded(tc.r)
-			p, events := readInput(request, nil), Events(request)
+			p := readInput(request, nil)
+			events := Events(request)
 			for _, e := range events {
 				fields = append(fields, readInput(e, nil))
 			}

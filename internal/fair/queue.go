@@ -85,7 +85,8 @@ func (q *Queue[T]) Oldest() iter.Seq[T] {
 func (q *Queue[T]) newKey(key string) *values[T] {
 	var v *values[T]
 	if n := len(q.unused); n > 0 {
-		v, q.unused = q.unused[n-1], q.unused[:n-1]
+		v = q.unused[n-1]
+		q.unused = q.unused[:n-1]
 	} else {
 		v = new(values[T])
 	}
@@ -124,7 +125,8 @@ func (v *values[T]) pop() (value T, ok bool) {
 	value, v.list[v.head] = v.list[v.head], none
 	v.head++
 	if 2*v.head > len(v.list) {
-		v.list, v.head = slices.Delete(v.list, 0, v.head), 0
+		v.list = slices.Delete(v.list, 0, v.head)
+		v.head = 0
 	}
 	return value, true
 }

@@ -40,7 +40,8 @@ func TestQueueTakesTurns(t *testing.T) {
 // TestQueueOfMany compares the queue with a plain model, through random steps.
 func TestQueueOfMany(t *testing.T) {
 	var q fair.Queue[int]
-	model, keyOf := map[string][]int{}, map[int]string{}
+	model := map[string][]int{}
+	keyOf := map[int]string{}
 	length := 0
 	for next := range 200_000 {
 		key := fmt.Sprint(rand.IntN(5))

@@ -25,7 +25,8 @@ func init() {
 // expand is the decoder of G.711: the middle of the interval that a code stands for.
 func expand(code byte) int16 {
 	c := ^code
-	segment, step := c>>4&7, int16(c&15)
+	segment := c >> 4 & 7
+	step := int16(c & 15)
 	v := ((step<<1+bias)<<segment - bias) << 2
 	if c&0x80 != 0 {
 		return -v

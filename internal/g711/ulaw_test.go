@@ -38,9 +38,11 @@ func TestDecisionValues(t *testing.T) { // of the table in the Recommendation, s
 
 func TestEncodeEverySample(t *testing.T) {
 	for x := -32768; x <= 32767; x++ {
-		magnitude, sign := x, byte(0x80)
+		magnitude := x
+		sign := byte(0x80)
 		if x < 0 {
-			magnitude, sign = -x-1, 0
+			magnitude = -x - 1
+			sign = 0
 		}
 		// Code words count down from 127 in the Recommendation's table, all of their bits inverted but the sign's.
 		want := sign | byte(127-interval(magnitude>>2))
@@ -124,7 +126,8 @@ func TestAppend(t *testing.T) {
 }
 
 func TestNothingIsAllocated(t *testing.T) {
-	codes, samples := make([]byte, 0, 480), make([]int16, 480)
+	codes := make([]byte, 0, 480)
+	samples := make([]int16, 480)
 	if n := testing.AllocsPerRun(100, func() { AppendDecode(samples[:0], AppendEncode(codes, samples)) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

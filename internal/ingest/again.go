@@ -51,7 +51,8 @@ func believed(k store.KeptEvent) (r exotel.Request, lost string) {
 		r.RawQuery, lost = storedQuery(k)
 	}
 	if k.CoversBody {
-		r.ContentType, r.Body = k.ContentType, k.Raw
+		r.ContentType = k.ContentType
+		r.Body = k.Raw
 	}
 	return r, lost
 }
@@ -60,7 +61,8 @@ func storedQuery(k store.KeptEvent) (query, lost string) {
 	query = k.Query
 	switch {
 	case len(query) >= maxQuery: // it ends somewhere within a pair
-		query, lost = query[:max(strings.LastIndexByte(query, '&'), 0)], exotel.TooLarge
+		query = query[:max(strings.LastIndexByte(query, '&'), 0)]
+		lost = exotel.TooLarge
 	case k.Reason == malformedQuery:
 		lost = exotel.Malformed
 	}

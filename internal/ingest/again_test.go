@@ -76,7 +76,8 @@ func TestAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tenant := &tenantconfig.Tenant{ID: "acme/support", AccountSID: "acme1", TimeZone: "Asia/Kolkata", Freshness: time.Hour,
 				AllowedSourceHosts: []string{"recordings.exotel.com"}}
-			tc.delivery.Source, tc.delivery.ReceivedAt = SourceWebhook, received
+			tc.delivery.Source = SourceWebhook
+			tc.delivery.ReceivedAt = received
 			first := Build(tenant, recording.SourcePolicy{}, tc.delivery)
 			if first.DeadReason != tc.first {
 				t.Fatalf("at first it is dead for %q; want %q", first.DeadReason, tc.first)

@@ -50,7 +50,9 @@ func BuildAll(t *tenantconfig.Tenant, sources recording.SourcePolicy, d Delivery
 	events := make([]store.Event, len(parts))
 	for i, part := range parts {
 		of := d
-		of.Fields, of.ContentType, of.Raw = part, part.ContentType, part.Body
+		of.Fields = part
+		of.ContentType = part.ContentType
+		of.Raw = part.Body
 		if d.SignedDigest != nil { // one digest covers them all
 			digest := sha256.Sum256(append(bytes.Clone(d.SignedDigest), part.Body...))
 			of.SignedDigest = digest[:]
@@ -99,7 +101,8 @@ func Build(t *tenantconfig.Tenant, sources recording.SourcePolicy, d Delivery) s
 // unreadable makes a dead event of one that names no call, under a key of all that was believed of it. A newer reader
 // may find a call in it.
 func unreadable(e store.Event, d Delivery, err error) store.Event {
-	e.DeadReason, e.CallSID = store.DeadMissingCall, unknownCall
+	e.DeadReason = store.DeadMissingCall
+	e.CallSID = unknownCall
 	var refused *exotel.ParseError
 	if errors.As(err, &refused) {
 		e.DeadReason = refused.Code

@@ -66,7 +66,8 @@ func TestBuildAll(t *testing.T) {
 		"text after a list": {body: "[" + a + "]x", want: []string{"unknown malformed_body [" + a + "]x"}},
 	} {
 		d := delivery(exotel.KindStatus, tc.body)
-		d.SignedDigest, d.Whole = tc.digest, tc.whole
+		d.SignedDigest = tc.digest
+		d.Whole = tc.whole
 		var got []string
 		keys := map[[32]byte]bool{}
 		for _, e := range BuildAll(tenant(), recording.SourcePolicy{}, d) {
@@ -156,7 +157,12 @@ func TestBuild(t *testing.T) {
 			d := delivery(tc.kind, tc.fields)
 			got := Build(tenant(), recording.SourcePolicy{}, d)
 			want := tc.want
-			want.Tenant, want.Kind, want.Source, want.ContentType, want.Raw, want.CoversBody = "acme/support", tc.kind, "webhook", d.ContentType, d.Raw, true
+			want.Tenant = "acme/support"
+			want.Kind = tc.kind
+			want.Source = "webhook"
+			want.ContentType = d.ContentType
+			want.Raw = d.Raw
+			want.CoversBody = true
 			if want.CallSID == "" {
 				want.CallSID = "c1"
 			}

@@ -62,12 +62,18 @@ func TestFromCall(t *testing.T) {
 	}{
 		"plain": {details(), store.Event{EventType: "terminal", Call: call, Recordings: queued}},
 		"inbound, nobody took it": {details(`"Direction":"incoming"`), store.Event{EventType: "terminal", Recordings: queued,
-			Call: with(func(c *store.Call) { c.State, c.Direction = store.CallNoAnswer, "inbound" })}},
+			Call: with(func(c *store.Call) {
+				c.State = store.CallNoAnswer
+				c.Direction = "inbound"
+			})}},
 		"empty details": {details(`"Details":{}`), store.Event{EventType: "terminal", Recordings: queued,
 			Call: with(func(c *store.Call) { c.ConversationSeconds = 0 })}},
 		"no recording": {details(`"RecordingUrl":null`), store.Event{EventType: "terminal", Call: call}},
 		"going on": {details(`"Status":"in-progress"`, `"EndTime":"1970-01-01 05:30:00"`, `"RecordingUrl":""`),
-			store.Event{Call: with(func(c *store.Call) { c.State, c.EndedAt = store.CallInProgress, time.Time{} })}},
+			store.Event{Call: with(func(c *store.Call) {
+				c.State = store.CallInProgress
+				c.EndedAt = time.Time{}
+			})}},
 		"a source that is not allowed": {details(`"RecordingUrl":"https://evil.example/c1.mp3"`),
 			store.Event{EventType: "terminal", Call: call, Unread: []store.Unread{{Field: "RecordingUrl",
 				Reason: "rejected"}},
@@ -99,7 +105,10 @@ func TestFromCall(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := fromCall(t, tc.raw)
-			tc.want.Tenant, tc.want.Kind, tc.want.Source, tc.want.CallSID = acme.ID, exotel.KindStatus, "backfill", "c1"
+			tc.want.Tenant = acme.ID
+			tc.want.Kind = exotel.KindStatus
+			tc.want.Source = "backfill"
+			tc.want.CallSID = "c1"
 			tc.want.ContentType, tc.want.Raw = "application/json", []byte(tc.raw)
 			tc.want.SaidAt = started.Add(5 * time.Minute)
 			others := cmpopts.IgnoreFields(store.Event{}, "DedupKey", "Legs")
@@ -196,8 +205,10 @@ func TestFromCallIsTheWebhook(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		word := func(name string, of ...string) string { return rapid.SampledFrom(of).Draw(r, name) }
 		status := word("status", "completed", "busy", "no-answer", "failed", "canceled", "cancelled")
-		from, to := word("from", "09876543210", "sip:bob", ""), word("to", "08047491899", "+6561234567")
-		direction, source := word("direction", "outbound-api", "outbound-dial"), word("recording", "", recordingURL, recordingURL+"?a=b")
+		from := word("from", "09876543210", "sip:bob", "")
+		to := word("to", "08047491899", "+6561234567")
+		direction := word("direction", "outbound-api", "outbound-dial")
+		source := word("recording", "", recordingURL, recordingURL+"?a=b")
 		midnight := time.Date(2026, 10, 1, 0, 0, 0, 0, calldetails.IST)
 		started := midnight.Add(time.Duration(rapid.IntRange(0, 2*86400).Draw(r, "start")) * time.Second).Format("2006-01-02 15:04:05")
 		talked := word("talked", "0", "8", "3600")

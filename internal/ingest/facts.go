@@ -20,7 +20,8 @@ var presences = map[string]store.Presence{"busy": store.PresenceBusy, "free": st
 // addFacts separates what an event says of the call, of a stage of it, of its legs and of agents. An agent's presence
 // and a leg's result do not count as its state.
 func addFacts(e *store.Event, parsed *exotel.Event) {
-	e.SaidAt, e.Assumed = parsed.SaidAt, parsed.Assumed
+	e.SaidAt = parsed.SaidAt
+	e.Assumed = parsed.Assumed
 	switch parsed.About {
 	case exotel.AboutCall:
 		e.Call.State = states[parsed.State]

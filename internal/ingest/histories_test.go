@@ -275,7 +275,8 @@ func (h *history) in(sid string) []store.Event {
 // leg.
 func applied(events []store.Event) (outcome.State, map[string]outcome.State) {
 	var all []outcome.Weight
-	legs, seen := map[string]outcome.State{}, map[[32]byte]bool{}
+	legs := map[string]outcome.State{}
+	seen := map[[32]byte]bool{}
 	weights := map[string]outcome.Weight{}
 	for i := range events {
 		event := &events[i]

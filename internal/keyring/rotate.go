@@ -65,7 +65,8 @@ func (p Policy) Check() error {
 func Rotate(r *Ring, now time.Time, p Policy) (ring *Ring, changed bool, next time.Time) {
 	p, now = p.WithDefaults(), now.UTC().Truncate(time.Second)
 	if r == nil {
-		r, changed = New(now), true
+		r = New(now)
+		changed = true
 	}
 	out := &Ring{Version: r.Version, Secret: r.Secret, Keys: slices.Clone(r.Keys)}
 	changed = out.bringNear(now, p) || changed
@@ -78,7 +79,8 @@ func Rotate(r *Ring, now time.Time, p Policy) (ring *Ring, changed bool, next ti
 // verify for as long as they would have, or until there are too many.
 func (r *Ring) bringNear(now time.Time, p Policy) (changed bool) {
 	for i := 1; i < len(r.Keys); i++ {
-		before, k := &r.Keys[i-1], &r.Keys[i]
+		before := &r.Keys[i-1]
+		k := &r.Keys[i]
 		if now.Before(before.SignsFrom) && !changed {
 			continue // this clock is behind, or that key's turn is to come: nothing to judge by
 		}

@@ -56,7 +56,8 @@ var enhancedCode = regexp.MustCompile(`^[245]\.\d{1,3}\.\d{1,3}`)
 // settings are mended, and the message waits for that as long as it is worth sending.
 func serverTrouble(doing string, err error) *Error {
 	e := answered(doing, err)
-	e.Kind, e.Server = Temporary, true
+	e.Kind = Temporary
+	e.Server = true
 	return e
 }
 

@@ -14,7 +14,9 @@ func TestRefusal(t *testing.T) {
 		Kind   Kind
 		Server bool
 	}
-	forGood, wait, ours := judgement{Permanent, false}, judgement{Temporary, false}, judgement{Temporary, true}
+	forGood := judgement{Permanent, false}
+	wait := judgement{Temporary, false}
+	ours := judgement{Temporary, true}
 	for text, tc := range map[string]struct {
 		code int
 		want judgement

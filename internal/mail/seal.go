@@ -56,7 +56,8 @@ func Unseal(key []byte, tenant string, row store.OutboxMail) (Message, error) {
 	if len(row.Sealed) < aead.NonceSize() {
 		return Message{}, ErrUnseal
 	}
-	nonce, box := row.Sealed[:aead.NonceSize()], row.Sealed[aead.NonceSize():]
+	nonce := row.Sealed[:aead.NonceSize()]
+	box := row.Sealed[aead.NonceSize():]
 	plain, err := aead.Open(nil, nonce, box, bound(tenant, row))
 	if err != nil {
 		return Message{}, ErrUnseal

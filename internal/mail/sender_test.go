@@ -59,7 +59,8 @@ func TestSend(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := smtptest.New(t, c.server)
-			c.sender.Address, c.sender.CAFile = server.Address, server.CAFile
+			c.sender.Address = server.Address
+			c.sender.CAFile = server.CAFile
 			message := examples["verify_email"]
 			if c.to != "" {
 				message.To = c.to
@@ -78,7 +79,8 @@ func TestSend(t *testing.T) {
 			if id := p.Header.Get("Message-Id"); id != "<0123456789abcdef@caly.example>" || !strings.Contains(got[0].Data, "482913") {
 				t.Errorf("Message-ID %s of\n%s", id, got[0].Data)
 			}
-			c.want.From, got[0].Data = "no-reply@caly.example", ""
+			c.want.From = "no-reply@caly.example"
+			got[0].Data = ""
 			if diff := cmp.Diff(c.want, got[0]); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}

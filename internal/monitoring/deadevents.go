@@ -71,6 +71,7 @@ func (d *DeadEvents) refresh() {
 	counts, oldest, err := d.counter.DeadEvents(ctx)
 	d.askedAt = d.now()
 	if err == nil {
-		d.counts, d.oldest = counts, oldest
+		d.counts = counts
+		d.oldest = oldest
 	}
 }

@@ -51,13 +51,23 @@ func TestDeadEventsGauge(t *testing.T) {
 		wantAsked int
 	}{
 		{"away from the start", 0, func() {}, map[string]float64{}, 1},
-		{"not asked again at once", time.Second, func() { db.counts, db.err = map[string]int{"stale": 0, "other": 0}, nil }, map[string]float64{}, 1},
+		{"not asked again at once", time.Second, func() {
+			db.counts = map[string]int{"stale": 0, "other": 0}
+			db.err = nil
+		}, map[string]float64{}, 1},
 		{"none", 15 * time.Second, func() {}, map[string]float64{"caly_dead_events stale": 0, "caly_dead_events other": 0, "caly_dead_events_oldest_seconds": 0}, 2},
 		{"some", 15 * time.Second, func() { db.counts, db.oldest = map[string]int{"stale": 3, "other": 1}, now.Add(-time.Hour) },
 			map[string]float64{"caly_dead_events stale": 3, "caly_dead_events other": 1, "caly_dead_events_oldest_seconds": 3615}, 3},
-		{"away", time.Minute, func() { db.counts, db.err = nil, store.ErrUnavailable },
+		{"away", time.Minute, func() {
+			db.counts = nil
+			db.err = store.ErrUnavailable
+		},
 			map[string]float64{"caly_dead_events stale": 3, "caly_dead_events other": 1, "caly_dead_events_oldest_seconds": 3675}, 4},
-		{"back", time.Minute, func() { db.counts, db.oldest, db.err = map[string]int{"stale": 0}, time.Time{}, nil },
+		{"back", time.Minute, func() {
+			db.counts = map[string]int{"stale": 0}
+			db.oldest = time.Time{}
+			db.err = nil
+		},
 			map[string]float64{"caly_dead_events stale": 0, "caly_dead_events_oldest_seconds": 0}, 5},
 	} {
 		step.change()

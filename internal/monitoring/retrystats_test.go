@@ -81,7 +81,8 @@ func TestMetricsOutliveAnOutage(t *testing.T) {
 		if diff := cmp.Diff(want, gathered(t, registry)); diff != "" {
 			t.Errorf("metrics %s (-want +got):\n%s", when, diff)
 		}
-		db.totals, db.err = nil, store.ErrUnavailable
+		db.totals = nil
+		db.err = store.ErrUnavailable
 	}
 }
 

@@ -157,7 +157,8 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 		b.left -= n
 		switch {
 		case b.left < 0:
-			n, err = 0, errAnswerSize
+			n = 0
+			err = errAnswerSize
 		case !b.object && !b.tags.count(p[:n]):
 			n, err = 0, b.tags.fault()
 		case errors.Is(err, io.EOF) && b.tags.root != "":
@@ -210,7 +211,10 @@ func (c *tagCounter) count(p []byte) bool {
 		if !c.within() {
 			return false
 		}
-		c.tags, c.gap, c.inName, c.length = c.tags+1, 0, true, 0
+		c.tags = c.tags + 1
+		c.gap = 0
+		c.inName = true
+		c.length = 0
 		p = p[i+1:]
 	}
 	return c.within()

@@ -102,12 +102,15 @@ func oddCaseOf(size, status int, body string, header []string) oddCase {
 
 // again, stop and nobody are what an answer means: retry it, change something, or no store has answered.
 func (c oddCase) again(text string) oddCase {
-	c.class, c.text = resilience.Transient, text
+	c.class = resilience.Transient
+	c.text = text
 	return c
 }
 
 func (c oddCase) stop(reason objectstore.Reason, text string) oddCase {
-	c.class, c.reason, c.text = resilience.Permanent, reason, text
+	c.class = resilience.Permanent
+	c.reason = reason
+	c.text = text
 	return c
 }
 
@@ -186,7 +189,9 @@ func TestOddAnswers(t *testing.T) {
 			if err == nil {
 				t.Fatal("it counts as success")
 			}
-			text, reason, class := objectstore.Explain(err), objectstore.CauseOf(err).Reason, resilience.Classify(err)
+			text := objectstore.Explain(err)
+			reason := objectstore.CauseOf(err).Reason
+			class := resilience.Classify(err)
 			if class != tc.class || reason != tc.reason || !strings.Contains(text, tc.text) {
 				t.Errorf("class %v, reason %q: %s; want %v, %q, %q", class, reason, text, tc.class, tc.reason, tc.text)
 			}

@@ -107,7 +107,8 @@ func TestPut(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			data, size := audio(tc.size), int64(tc.size)
+			data := audio(tc.size)
+			size := int64(tc.size)
 			if tc.unknown {
 				size = -1
 			}

@@ -210,8 +210,8 @@ func (c Cause) renewedBy(answer *AnswerError) Cause {
 	case c.Reason != CredentialsExpired:
 		return c
 	}
-	c.Stop, c.Advice = false,
-		"wait: the operator renews them; see the Tenant's condition CredentialsValid if this lasts"
+	c.Stop = false
+	c.Advice = "wait: the operator renews them; see the Tenant's condition CredentialsValid if this lasts"
 	return c
 }
 

@@ -33,7 +33,9 @@ func FuzzErrorAnswer(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, answer int, where, text string) {
-		status, region, body = 300+int(uint(answer)%300), where, text
+		status = 300 + int(uint(answer)%300)
+		region = where
+		body = text
 		err := b.Probe(t.Context())
 		if err == nil {
 			t.Fatalf("no error from status %d", status)

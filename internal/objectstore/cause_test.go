@@ -121,7 +121,8 @@ func TestCauses(t *testing.T) {
 			if err == nil {
 				t.Fatal("no error")
 			}
-			got, text := objectstore.CauseOf(err), objectstore.Explain(err)
+			got := objectstore.CauseOf(err)
+			text := objectstore.Explain(err)
 			if got.Reason != tc.want || got.Stop != tc.stop {
 				t.Errorf("reason %q and stop %v, want %q and %v: %v", got.Reason, got.Stop, tc.want, tc.stop, err)
 			}

@@ -78,7 +78,8 @@ func TestNegotiation(t *testing.T) {
 			strict := s3test.NewStrict(t, tc.rules, nil)
 			options := func(c *objectstore.Config) {
 				if tc.rules.VirtualHost {
-					c.Addressing, c.Endpoint = objectstore.AddressingVirtualHost, "http://s3.test"
+					c.Addressing = objectstore.AddressingVirtualHost
+					c.Endpoint = "http://s3.test"
 				}
 			}
 			got, err := openStrict(t, strict, options).ProbeWrite(t.Context(), probeKey)
@@ -121,14 +122,17 @@ func TestNegotiation(t *testing.T) {
 
 // blind has a store look at no checksum.
 func blind(r s3test.Rules) s3test.Rules {
-	r.BlindSHA256, r.BlindCRC64, r.BlindMD5 = true, true, true
+	r.BlindSHA256 = true
+	r.BlindCRC64 = true
+	r.BlindMD5 = true
 	return r
 }
 
 // uploadWhole puts an object of a size, announced or not, and checks what the store has.
 func uploadWhole(t *testing.T, s *s3test.Strict, b *objectstore.Bucket, size int, announced int64) {
 	t.Helper()
-	data, key := audio(size), "ns/t/a.mp3"
+	data := audio(size)
+	key := "ns/t/a.mp3"
 	sum := sha256.Sum256(data)
 	_, err := b.Put(t.Context(), objectstore.Object{Key: key, Body: onlyReader{bytes.NewReader(data)}, Size: announced,
 		ContentType: "audio/mpeg", Meta: map[string]string{"tenant": "ns/t", "call-sid": "c\n1"}})
@@ -164,7 +168,10 @@ func TestChecksumsAreVerified(t *testing.T) {
 	})
 	for _, c := range []objectstore.Checksum{objectstore.ChecksumSHA256, objectstore.ChecksumCRC64NVME,
 		objectstore.ChecksumMD5} {
-		b := fixture.open(t, func(o *objectstore.Config) { o.Endpoint, o.Checksum = proxy.URL, c })
+		b := fixture.open(t, func(o *objectstore.Config) {
+			o.Endpoint = proxy.URL
+			o.Checksum = c
+		})
 		for _, size := range []int{100, objectstore.PartSize + 1} {
 			object := objectstore.Object{Key: "ns/t/a", Body: bytes.NewReader(audio(size)), Size: int64(size)}
 			if _, err := b.Put(t.Context(), object); err == nil || objectstore.CauseOf(err).Reason != "" {
@@ -192,7 +199,8 @@ func TestWriteProbeFaults(t *testing.T) {
 			want: objectstore.EncryptionRequired, part: "SSE-KMS"},
 		"another KMS key": {rules: s3test.Rules{Encryption: "aws:kms", KMSKey: "k"},
 			change: func(c *objectstore.Config) {
-				c.Encryption, c.KMSKeyID = objectstore.EncryptionKMS, "other"
+				c.Encryption = objectstore.EncryptionKMS
+				c.KMSKeyID = "other"
 			}, want: objectstore.EncryptionKeyRefused, part: "Invalid keyId 'other'"},
 		"no such storage class": {change: func(c *objectstore.Config) { c.StorageClass = "GLACIER_IR" },
 			want: objectstore.StorageClassRefused},
@@ -295,8 +303,8 @@ func TestOptions(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				strict := s3test.NewStrict(t, tc.rules, nil)
 				b := openStrict(t, strict, func(c *objectstore.Config) {
-					c.Options, c.Checksum = tc.options,
-						objectstore.ChecksumSHA256
+					c.Options = tc.options
+					c.Checksum = objectstore.ChecksumSHA256
 				})
 				if _, err := b.ProbeWrite(t.Context(), probeKey); err != nil {
 					t.Fatal(err)

@@ -49,7 +49,8 @@ func (b *Bucket) AbortIncomplete(ctx context.Context, prefix string) error {
 		if len(page.Uploads) == 0 || page.NextKeyMarker == keyMarker && page.NextUploadIDMarker == idMarker {
 			return ErrUnfinished // such a listing could go on for ever
 		}
-		keyMarker, idMarker = page.NextKeyMarker, page.NextUploadIDMarker
+		keyMarker = page.NextKeyMarker
+		idMarker = page.NextUploadIDMarker
 	}
 }
 
@@ -73,7 +74,8 @@ func (b *Bucket) DeletePrefix(ctx context.Context, prefix string) (n int, err er
 	}
 	ctx, stop := context.WithCancel(ctx) // ends the listing when a deletion fails
 	defer stop()
-	batch, batches := make([]minio.ObjectInfo, 0, deleteBatch), 0
+	batch := make([]minio.ObjectInfo, 0, deleteBatch)
+	batches := 0
 	for o := range b.core.Client.ListObjects(withRequests(ctx, maxPages), b.name,
 		minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
 		if o.Err != nil {

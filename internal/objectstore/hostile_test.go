@@ -414,7 +414,8 @@ func FuzzTagCounter(f *testing.F) {
 		if !ok {
 			return
 		}
-		found, elements := 0, 0
+		found := 0
+		elements := 0
 		for decoder := xml.NewDecoder(strings.NewReader(s)); ; {
 			token, err := decoder.Token()
 			if err != nil {

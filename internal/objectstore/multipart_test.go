@@ -20,7 +20,8 @@ func TestParts(t *testing.T) {
 	b := fixture.open(t, nil)
 	ctx := t.Context()
 	const key = "ns/t/a.wav"
-	first, last := audio(objectstore.PartSize), []byte("the rest")
+	first := audio(objectstore.PartSize)
+	last := []byte("the rest")
 	id, err := b.BeginUpload(ctx, objectstore.Object{Key: key, ContentType: "audio/wav"})
 	if err != nil {
 		t.Fatal(err)

@@ -115,9 +115,12 @@ func TestPresignRefuses(t *testing.T) {
 		"a folder":          {nil, "acme/", time.Minute, "key"},
 		"no bucket":         {func(c *objectstore.Config) { c.Bucket = "" }, "a", time.Minute, "bucket"},
 		"no endpoint":       {func(c *objectstore.Config) { c.Endpoint = "s3.test" }, "a", time.Minute, "endpoint"},
-		"no credentials":    {func(c *objectstore.Config) { c.AccessKeyID, c.SecretAccessKey = "", "" }, "a", time.Minute, "sign"},
-		"no time":           {nil, "a", 0, "sign"},
-		"more than a week":  {nil, "a", 8 * 24 * time.Hour, "sign"},
+		"no credentials": {func(c *objectstore.Config) {
+			c.AccessKeyID = ""
+			c.SecretAccessKey = ""
+		}, "a", time.Minute, "sign"},
+		"no time":          {nil, "a", 0, "sign"},
+		"more than a week": {nil, "a", 8 * 24 * time.Hour, "sign"},
 	} {
 		config := good
 		if tc.change != nil {

@@ -100,7 +100,8 @@ func TestKept(t *testing.T) {
 // TestNoPartsAnswers probes stores that take no uploads in parts, each with another answer to the request that begins
 // one. Such a bucket can be used. A capture that needs parts learns why it cannot be stored.
 func TestNoPartsAnswers(t *testing.T) {
-	verifies, ignores := s3test.Rules{}, blind(s3test.Rules{})
+	verifies := s3test.Rules{}
+	ignores := blind(s3test.Rules{})
 	for name, tc := range map[string]struct {
 		rules    s3test.Rules
 		answer   s3test.Refusal

@@ -215,7 +215,9 @@ const bufferStep = 256 << 10
 // putParts uploads buf, which is full, and whatever the body still has.
 func (b *Bucket) putParts(ctx context.Context, o *Object, id string, buf []byte) (string, error) {
 	var parts []minio.CompletePart
-	n, last, total := len(buf), false, int64(0)
+	n := len(buf)
+	last := false
+	total := int64(0)
 	for number := 1; n > 0; number++ {
 		if number > maxParts {
 			return "", fmt.Errorf("the object is longer than %d parts of %d bytes", maxParts, PartSize)

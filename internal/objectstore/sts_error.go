@@ -105,9 +105,12 @@ func (w *WebIdentity) silent(err error) *IdentityError {
 // refused is for an error answer of an STS.
 func (w *WebIdentity) refused(answer *AnswerError) *IdentityError {
 	identityError := &IdentityError{Reason: IdentityRefused, Stop: true, err: answer}
-	advice, said := adviceOther, "the STS answered"
+	advice := adviceOther
+	said := "the STS answered"
 	if resilience.Classify(answer) == resilience.Transient {
-		identityError.Reason, identityError.Stop, advice = IdentityUnavailable, false, "wait: it is tried again"
+		identityError.Reason = IdentityUnavailable
+		identityError.Stop = false
+		advice = "wait: it is tried again"
 	}
 	for i := range identityRules {
 		if identityRule := &identityRules[i]; identityError.Stop && identityRule.fits(answer) {
@@ -116,7 +119,8 @@ func (w *WebIdentity) refused(answer *AnswerError) *IdentityError {
 				said = "the STS refused the token of the ServiceAccount"
 			}
 			if identityRule.retry {
-				identityError.Reason, identityError.Stop = IdentityUnavailable, false
+				identityError.Reason = IdentityUnavailable
+				identityError.Stop = false
 			}
 			break
 		}

@@ -114,7 +114,8 @@ func TestAssumeRole(t *testing.T) {
 
 // TestExpiredCause has what the answers of stores to expired credentials mean, by whether the operator renews them.
 func TestExpiredCause(t *testing.T) {
-	forgets, unknown := s3test.Rules{ForgetExpired: true}, refusing("InvalidTokenId")
+	forgets := s3test.Rules{ForgetExpired: true}
+	unknown := refusing("InvalidTokenId")
 	for name, tc := range map[string]struct {
 		rules   s3test.Rules
 		renewed bool

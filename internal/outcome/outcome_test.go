@@ -119,7 +119,8 @@ func statements(r *rapid.T) []outcome.Statement {
 			Assumed: rapid.IntRange(0, 4).Draw(r, "assumed") == 0,
 		}
 		if said.Assumed { // an event that ends the call without a result: no other statement is assumed
-			said.Whole, said.State = true, outcome.Completed
+			said.Whole = true
+			said.State = outcome.Completed
 		}
 		return said
 	}), 0, 8).Draw(r, "statements")

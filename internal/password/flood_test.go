@@ -43,7 +43,8 @@ func TestFloodOfLogins(t *testing.T) {
 // watchHeap samples the bytes of heap objects until the returned function is called, which returns the largest sample.
 func watchHeap(t *testing.T) (peak func() uint64) {
 	t.Helper()
-	stop, done := make(chan struct{}), make(chan uint64)
+	stop := make(chan struct{})
+	done := make(chan uint64)
 	go func() {
 		sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 		most := uint64(0)

@@ -72,7 +72,8 @@ func parse(phc string) (h hashed, err error) {
 	b64 := base64.RawStdEncoding.Strict()
 	salt, saltErr := b64.DecodeString(parts[4])
 	key, keyErr := b64.DecodeString(parts[5])
-	h.salt, h.key = salt, key
+	h.salt = salt
+	h.key = key
 	if saltErr != nil || keyErr != nil || len(salt) < 8 || len(salt) > maxSalt || len(key) < 16 || len(key) > maxKey || h.encode() != phc {
 		return hashed{}, errHash
 	}

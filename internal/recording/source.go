@@ -81,7 +81,8 @@ func (p SourcePolicy) addressAllowed(addr netip.Addr) bool {
 // name only,
 // which is a bucket of S3.
 func HostAllowed(hosts []string, u *url.URL) bool {
-	name, port := strings.ToLower(u.Hostname()), effectivePort(u)
+	name := strings.ToLower(u.Hostname())
+	port := effectivePort(u)
 	for _, h := range hosts {
 		h, bucket, inBucket := strings.Cut(h, "/")
 		if inBucket && !exotel.InPath(u, bucket) {

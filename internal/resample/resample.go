@@ -26,7 +26,8 @@ func design(factor int) []int32 {
 	n := lobe * factor
 	taps := make([]int32, n)
 	for phase := range factor {
-		exact, sum := make([]float64, 0, lobe), 0.0
+		exact := make([]float64, 0, lobe)
+		sum := 0.0
 		for i := phase; i < n; i += factor {
 			exact = append(exact, windowedSinc(i, n, factor))
 			sum += exact[len(exact)-1]
@@ -50,7 +51,8 @@ func windowedSinc(i, n, factor int) float64 {
 
 // bessel is the modified Bessel function of the first kind and order 0.
 func bessel(x float64) float64 {
-	sum, term := 1.0, 1.0
+	sum := 1.0
+	term := 1.0
 	for k := 1.0; term > sum*1e-12; k++ {
 		term *= x / (2 * k) * x / (2 * k)
 		sum += term
@@ -102,7 +104,8 @@ func (r *Resampler) Append(dst, samples []int16) []int16 {
 }
 
 func (r *Resampler) decimate(dst []int16) []int16 {
-	n, gain := len(r.taps), one*r.factor // each phase has a gain of one
+	n := len(r.taps)
+	gain := one * r.factor // each phase has a gain of one
 	for ; r.next+n <= len(r.samples); r.next += r.factor {
 		sum := 0
 		for i, x := range r.samples[r.next : r.next+n] {
@@ -120,7 +123,8 @@ func (r *Resampler) interpolate(dst []int16) []int16 {
 		window := r.samples[at : at+lobe]
 		for phase := range r.factor {
 			// The newest sample meets the first tap of its phase; the filter is symmetric, so phases run backwards instead.
-			taps, sum := r.taps[r.factor-1-phase:], 0
+			taps := r.taps[r.factor-1-phase:]
+			sum := 0
 			for i, x := range window {
 				sum += int(x) * int(taps[i*r.factor])
 			}

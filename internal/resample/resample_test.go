@@ -37,7 +37,8 @@ func fit(samples []int16, hz float64, rate int) (amplitude, noise float64) {
 		c += float64(x) * math.Cos(w*float64(i))
 	}
 	n := float64(len(samples))
-	s, c = 2*s/n, 2*c/n
+	s = 2 * s / n
+	c = 2 * c / n
 	for i, x := range samples {
 		noise += math.Pow(float64(x)-s*math.Sin(w*float64(i))-c*math.Cos(w*float64(i)), 2)
 	}
@@ -108,7 +109,9 @@ func TestLoudSquareIsClipped(t *testing.T) {
 		}
 	}
 	for _, rate := range []struct{ from, to int }{{8000, 16000}, {8000, 24000}, {16000, 8000}, {24000, 8000}} {
-		out, clipped, crossings := newResampler(t, rate.from, rate.to).Append(nil, in), 0, 0
+		out := newResampler(t, rate.from, rate.to).Append(nil, in)
+		clipped := 0
+		crossings := 0
 		for i := lobe * rate.to / narrow; i < len(out); i++ {
 			if out[i] == math.MaxInt16 || out[i] == math.MinInt16 {
 				clipped++
@@ -130,7 +133,8 @@ func TestLoudSquareIsClipped(t *testing.T) {
 func TestHowFramesAreCutMakesNoDifference(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		factor := rapid.IntRange(1, 3).Draw(t, "factor")
-		from, to := narrow, narrow*factor
+		from := narrow
+		to := narrow * factor
 		if rapid.Bool().Draw(t, "down") {
 			from, to = to, from
 		}
@@ -168,7 +172,8 @@ func TestHowFramesAreCutMakesNoDifference(t *testing.T) {
 func TestNothingIsAllocated(t *testing.T) {
 	for _, rate := range []struct{ from, to int }{{8000, 8000}, {8000, 16000}, {8000, 24000}, {16000, 8000}, {24000, 8000}} {
 		resampler := newResampler(t, rate.from, rate.to)
-		in, out := make([]int16, rate.from/50), make([]int16, 0, rate.to/50+1)
+		in := make([]int16, rate.from/50)
+		out := make([]int16, 0, rate.to/50+1)
 		resampler.Append(out, in)
 		if n := testing.AllocsPerRun(100, func() { resampler.Append(out, in) }); n != 0 {
 			t.Errorf("%d to %d: %v allocations", rate.from, rate.to, n)
@@ -191,7 +196,8 @@ func BenchmarkAppend(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			in, out := make([]int16, rate.from/50), make([]int16, 0, rate.to/50+1)
+			in := make([]int16, rate.from/50)
+			out := make([]int16, 0, rate.to/50+1)
 			for b.Loop() {
 				resampler.Append(out, in)
 			}

@@ -236,7 +236,8 @@ func (r *Registry) evict() {
 	)
 	for k, b := range r.breakers {
 		if at.IsZero() || b.used.Before(at) {
-			oldest, at = k, b.used
+			oldest = k
+			at = b.used
 		}
 	}
 	delete(r.breakers, oldest)

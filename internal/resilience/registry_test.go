@@ -74,7 +74,8 @@ func TestRetry(t *testing.T) {
 func TestBreaker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registry := NewRegistry(Options{FailureThreshold: 3, OpenFor: time.Minute, Policy: Policy{MaxAttempts: 1}}, nil)
-		down, up := &script{answers: []error{errDown}}, &script{answers: []error{nil}}
+		down := &script{answers: []error{errDown}}
+		up := &script{answers: []error{nil}}
 		for range 3 {
 			if err := registry.Do(t.Context(), "ns/t", "s3", down.call); !errors.Is(err, errDown) {
 				t.Fatal(err)
@@ -117,7 +118,8 @@ func TestHalfOpenBreaker(t *testing.T) {
 		registry := NewRegistry(Options{FailureThreshold: 1, OpenFor: time.Minute, Policy: Policy{MaxAttempts: 1}}, nil)
 		_ = registry.Do(t.Context(), "ns/t", "s3", (&script{answers: []error{errDown}}).call)
 		time.Sleep(70 * time.Second)
-		end, trial := make(chan error), make(chan error, 1)
+		end := make(chan error)
+		trial := make(chan error, 1)
 		go func() {
 			trial <- registry.Do(t.Context(), "ns/t", "s3", func(context.Context) error { return <-end })
 		}()

@@ -38,6 +38,7 @@ func quoted(value string) bool {
 	if len(value) < shortest {
 		return false
 	}
-	first, last := value[0], value[len(value)-1]
+	first := value[0]
+	last := value[len(value)-1]
 	return first == last && strings.IndexByte("\"'`", first) >= 0
 }

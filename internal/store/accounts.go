@@ -194,7 +194,8 @@ type Invitation struct {
 // Invite makes the account and the token of an invitation. ErrEmailTaken when there is an account.
 func (d *common) Invite(ctx context.Context, tenant string, i Invitation, by Origin) error {
 	newUser := i.User
-	newUser.PasswordHash, newUser.Verified = "", false
+	newUser.PasswordHash = ""
+	newUser.Verified = false
 	return d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		if err := insertUser(ctx, tx, tenant, newUser); err != nil {
 			return err

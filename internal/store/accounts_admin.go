@@ -17,7 +17,8 @@ type RoleChange struct {
 // SetUserRole gives a user another role. Access tokens with the old one are no longer valid. ErrLastAdmin when
 // KeepAdmin rejects the change. ErrNotFound when there is no such user.
 func (d *Dataplane) SetUserRole(ctx context.Context, tenant string, c RoleChange, by Origin) (u User, err error) {
-	id, role := c.UserID, c.Role
+	id := c.UserID
+	role := c.Role
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		if u, err = lockForAdmin(ctx, tx, tenant, id, c.KeepAdmin && role != RoleAdmin); err != nil || u.Role == role {
 			return err
@@ -47,7 +48,8 @@ type AccessChange struct {
 // SetUserDisabled disables a user, ends the sessions and revokes the access, or enables the user again. ErrLastAdmin
 // when KeepAdmin rejects the change. ErrNotFound when there is no such user.
 func (d *common) SetUserDisabled(ctx context.Context, tenant string, c AccessChange, by Origin) (u User, err error) {
-	id, disabled := c.UserID, c.Disabled
+	id := c.UserID
+	disabled := c.Disabled
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		if u, err = lockForAdmin(ctx, tx, tenant, id, c.KeepAdmin && disabled); err != nil || u.Disabled() == disabled {
 			return err

@@ -259,7 +259,8 @@ func TestEndOfAUser(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPeople(t)
-			id, other := p.add(t, "jane@acme.example", store.RoleAgent), p.add(t, "joe@acme.example", store.RoleAgent)
+			id := p.add(t, "jane@acme.example", store.RoleAgent)
+			other := p.add(t, "joe@acme.example", store.RoleAgent)
 			p.signIn(t, id)
 			p.signIn(t, id)
 			p.signIn(t, other)
@@ -335,7 +336,8 @@ func (p *people) fill(t *testing.T, tenant string) {
 	n := newSession(newUser.ID)
 	reg := store.Registration{User: store.NewUser{ID: store.NewID(), Email: "jane@acme.example", PasswordHash: hash, Role: store.RoleViewer},
 		Code: store.EmailCode{Hash: digest("code"), Lifetime: time.Minute}, Verify: letter("verify"), Exists: letter("exists")}
-	_, started := error(nil), error(nil)
+	_ = error(nil)
+	started := error(nil)
 	err := errors.Join(p.oper.CreateUser(ctx, tenant, newUser, p.by), p.dataplane.Register(ctx, tenant, reg, p.by),
 		p.dataplane.RequestReset(ctx, tenant, store.ResetRequest{
 			Email: newUser.Email,
@@ -425,7 +427,8 @@ func TestOtherTenantsIDs(t *testing.T) {
 	id := people.add(t, "jane@acme.example", store.RoleAgent)
 	st := people.signIn(t, id)
 	before := people.text(t, `SELECT string_agg(u::text || s::text, ',') FROM users u, login_sessions s`)
-	ctx, db := t.Context(), people.dataplane
+	ctx := t.Context()
+	db := people.dataplane
 	if err := db.RequestReset(ctx, acme, store.ResetRequest{
 		Email: "jane@acme.example",
 		Token: token("t"),

@@ -42,7 +42,8 @@ func TestAwait(t *testing.T) {
 					defer cancel()
 				}
 				var said bytes.Buffer
-				began, tries := time.Now(), 0
+				began := time.Now()
+				tries := 0
 				err := store.Await(ctx, slog.New(slog.NewTextHandler(&said, nil)), func(context.Context) error {
 					tries++
 					if time.Since(began) < tc.away {

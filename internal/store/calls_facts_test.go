@@ -175,7 +175,8 @@ func TestStreamOrder(t *testing.T) {
 		}
 		return event
 	}
-	fixture, n := newFixture(t), 0
+	fixture := newFixture(t)
+	n := 0
 	for name, tc := range map[string]struct {
 		events []store.Event
 		want   string
@@ -196,7 +197,8 @@ func TestStreamOrder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, turned := range []bool{false, true} {
 				for _, together := range []bool{false, true} {
-					a, b := tc.events[0], tc.events[1]
+					a := tc.events[0]
+					b := tc.events[1]
 					n++
 					for _, e := range []*store.Event{&a, &b} {
 						e.CallSID = fmt.Sprint("c", n)

@@ -186,7 +186,8 @@ func TestWalkSeesAllOnce(t *testing.T) {
 				acme, i, at, globex, i, at, acme, recordingID(i), i, at)
 		}
 		run(rt, sql)
-		seenCalls, seenRecordings := map[string]int{}, map[string]int{}
+		seenCalls := map[string]int{}
+		seenRecordings := map[string]int{}
 		var callPage, recordingPage store.Page
 		callPage.Limit, recordingPage.Limit = rapid.IntRange(1, 7).Draw(rt, "page"), rapid.IntRange(1, 7).Draw(rt, "page")
 		for moreCalls, moreRecordings, step := true, true, 0; moreCalls || moreRecordings; step++ {
@@ -294,7 +295,8 @@ func TestCallBySID(t *testing.T) {
 
 func TestListAudit(t *testing.T) {
 	fixture := newFixture(t)
-	ana, bo := store.NewID(), store.NewID()
+	ana := store.NewID()
+	bo := store.NewID()
 	rows := []store.Audit{
 		{Action: store.ActionLogin, Outcome: store.OutcomeFailure, Subject: "ana@acme.example", Reason: "password"},
 		{Origin: store.Origin{ActorID: ana, SessionID: store.NewID(), Address: netip.MustParseAddr("203.0.113.7"), Device: "curl", RequestID: "r1"},
@@ -397,7 +399,9 @@ func TestAPageReadsAPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := fixture.one(t, read)
-	page, audit, streams := store.Page{Limit: 50}, store.Page{Limit: 50}, store.Page{Limit: 50}
+	page := store.Page{Limit: 50}
+	audit := store.Page{Limit: 50}
+	streams := store.Page{Limit: 50}
 	for range 8 { // from the sixth on a prepared statement may have a plan for any argument
 		c, _, err1 := db.Calls(t.Context(), acme, store.CallFilter{Page: page})
 		r, _, err2 := db.ListRecordings(t.Context(), acme, store.RecordingFilter{Page: page})

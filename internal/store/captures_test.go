@@ -32,7 +32,12 @@ func TestCaptureLife(t *testing.T) {
 	fixture.exec(t, `INSERT INTO calls (tenant, call_sid) VALUES ($1, 'c1')`, acme)
 	seen := func(want store.Recording) {
 		t.Helper()
-		want.Tenant, want.ID, want.CallSID, want.Bucket, want.Key, want.Captured = acme, capture.ID, "c1", "b", capture.Key, true
+		want.Tenant = acme
+		want.ID = capture.ID
+		want.CallSID = "c1"
+		want.Bucket = "b"
+		want.Key = capture.Key
+		want.Captured = true
 		ignored := cmpopts.IgnoreFields(store.Recording{}, "CreatedAt", "FinishedAt", "AvailableAt", "UploadStarted", "HasView")
 		got, err := fixture.dataplane.RecordingByID(t.Context(), acme, capture.ID)
 		if diff := cmp.Diff(want, got, ignored); err != nil || diff != "" {
@@ -124,7 +129,9 @@ func TestCaptureRetry(t *testing.T) {
 // TestClaimCaptures : a capture of which nothing is heard is another pod's, once; one that has a heartbeat is not.
 func TestClaimCaptures(t *testing.T) {
 	fixture := newFixture(t)
-	gone, alive, foreign := fixture.capture(t, acme, "00000000000000a1", "gone"), fixture.capture(t, acme, "00000000000000a2", "pod"), fixture.capture(t, globex, "00000000000000a1", "gone")
+	gone := fixture.capture(t, acme, "00000000000000a1", "gone")
+	alive := fixture.capture(t, acme, "00000000000000a2", "pod")
+	foreign := fixture.capture(t, globex, "00000000000000a1", "gone")
 	fixture.exec(t, `UPDATE captures SET last_seen_at = now() - interval '91 s'`)
 	held, err := fixture.dataplane.HeartbeatCaptures(t.Context(), "pod", []store.CaptureRef{alive.CaptureRef, gone.CaptureRef, {Tenant: acme, ID: "00000000000000ff"}})
 	if diff := cmp.Diff(map[store.CaptureRef]bool{alive.CaptureRef: true}, held); err != nil || diff != "" {
@@ -163,7 +170,9 @@ func TestClaimCaptures(t *testing.T) {
 // TestSweepCaptures : what no pod can bring to its end fails, and says why.
 func TestSweepCaptures(t *testing.T) {
 	fixture := newFixture(t)
-	old, released, fresh := fixture.capture(t, acme, "00000000000000a1", "gone"), fixture.capture(t, acme, "00000000000000a2", "gone"), fixture.capture(t, acme, "00000000000000a3", "pod")
+	old := fixture.capture(t, acme, "00000000000000a1", "gone")
+	released := fixture.capture(t, acme, "00000000000000a2", "gone")
+	fresh := fixture.capture(t, acme, "00000000000000a3", "pod")
 	fixture.exec(t, `UPDATE captures SET last_seen_at = now() - interval '25 hours', created_at = now() - interval '25 hours' WHERE id = $1`, old.ID)
 	fixture.exec(t, `UPDATE captures SET last_seen_at = 'epoch' WHERE id = $1`, released.ID)
 	if n, err := fixture.oper.SweepCaptures(t.Context(), 24*time.Hour, 10); n != 1 || err != nil {

@@ -152,7 +152,8 @@ func scanEvent(row pgx.CollectableRow) (e KeptEvent, err error) {
 			covered = coversBody
 		}
 	}
-	e.CoversQuery, e.CoversBody = covered&coversQuery != 0, covered&coversBody != 0
+	e.CoversQuery = covered&coversQuery != 0
+	e.CoversBody = covered&coversBody != 0
 	return e, err
 }
 

@@ -48,7 +48,8 @@ func TestSignatureIsDeletedAfterUpload(t *testing.T) {
 	ingest := func(tenant, eventType string) {
 		t.Helper()
 		event := newEvent(tenant, "c1", eventType, store.CallCompleted, signedURL)
-		event.Raw, event.Query = []byte("RecordingUrl="+signedURL), "RecordingUrl="+signedURL
+		event.Raw = []byte("RecordingUrl=" + signedURL)
+		event.Query = "RecordingUrl=" + signedURL
 		event.Stream = &store.Stream{SID: "s1", RecordingURL: signedURL}
 		if _, err := fixture.dataplane.IngestBatch(t.Context(), []store.Event{event}); err != nil {
 			t.Fatal(err)

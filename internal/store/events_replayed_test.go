@@ -15,7 +15,8 @@ func TestOneKeyOfSeveralKinds(t *testing.T) {
 	fixture := newFixture(t)
 	event := func(tenant, kind string, key byte) store.Event {
 		e := newEvent(tenant, "c1", kind, store.CallCompleted, "")
-		e.Kind, e.DedupKey = kind, [32]byte{key}
+		e.Kind = kind
+		e.DedupKey = [32]byte{key}
 		return e
 	}
 	for i, tc := range []struct {

@@ -99,7 +99,11 @@ func TestEvent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			event := deadEvent(acme, name, "stale")
-			event.Raw, event.CoversQuery, event.CoversBody, event.ContentType, event.Query = []byte(tc.raw), tc.query, tc.body, "text/x", "a=b"
+			event.Raw = []byte(tc.raw)
+			event.CoversQuery = tc.query
+			event.CoversBody = tc.body
+			event.ContentType = "text/x"
+			event.Query = "a=b"
 			id := fixture.keep(t, event, store.Dead)
 			got, err := fixture.oper.Event(t.Context(), id)
 			want := store.KeptEvent{ID: id, Tenant: acme, CallSID: name, Kind: "status", EventType: "terminal", Source: "webhook", Reason: "stale",
@@ -208,7 +212,8 @@ func TestOthersSeeNoEvents(t *testing.T) {
 	id := fixture.keep(t, deadEvent(acme, "c1", "stale"), store.Dead)
 	globexID := fixture.keep(t, deadEvent(globex, "c1", "stale"), store.Dead)
 	event := deadEvent(acme, "c1", "")
-	asDataplane, asUpload := store.AsOperator(fixture.dataplane), store.AsOperator(fixture.upload)
+	asDataplane := store.AsOperator(fixture.dataplane)
+	asUpload := store.AsOperator(fixture.upload)
 	if list, err := asDataplane.Events(t.Context(), store.EventFilter{}); err != nil || len(list) != 0 {
 		t.Errorf("the data plane, bound to no tenant, lists %v, %v", ids(list), err)
 	}
@@ -393,7 +398,9 @@ func TestDryRunLeavesNoTrace(t *testing.T) {
 	fixture := newFixture(t)
 	id := fixture.keep(t, deadEvent(acme, "c1", "source_refused"), store.Dead)
 	unread := fixture.keep(t, store.Event{Tenant: acme, CallSID: store.UnreadCall, Kind: "status", Source: "webhook", DeadReason: "malformed_body"}, store.Dead)
-	good, stale, bad := deadEvent(acme, "c1", ""), deadEvent(acme, "c1", "stale"), deadEvent(acme, "c1", "")
+	good := deadEvent(acme, "c1", "")
+	stale := deadEvent(acme, "c1", "stale")
+	bad := deadEvent(acme, "c1", "")
 	good.Stream = &store.Stream{SID: "s1", Status: "completed"}
 	bad.Call.From = "a\x00b"
 	before := fixture.text(t, everything)
@@ -430,7 +437,8 @@ func TestReplayIsAsIfDelivered(t *testing.T) {
 	n := 0
 	rapid.Check(t, func(r *rapid.T) {
 		n++
-		one, other := fmt.Sprint("one", n), fmt.Sprint("other", n)
+		one := fmt.Sprint("one", n)
+		other := fmt.Sprint("other", n)
 		history := events(r)
 		if _, err := fixture.dataplane.IngestBatch(t.Context(), of(history, one)); err != nil {
 			r.Fatal(err)

@@ -71,7 +71,8 @@ func TestOrderDoesNotMatter(t *testing.T) {
 	n := 0
 	check := func(r *rapid.T) {
 		n++
-		one, other := fmt.Sprint("one", n), fmt.Sprint("other", n)
+		one := fmt.Sprint("one", n)
+		other := fmt.Sprint("other", n)
 		history := events(r)
 		for _, e := range of(history, one) {
 			if _, err := fixture.dataplane.Ingest(t.Context(), e); err != nil {

@@ -274,7 +274,8 @@ func reading() map[string]call {
 
 // writing are the methods that change what is acme's.
 func writing() map[string]call {
-	by, mail := store.Origin{ActorID: bothUser}, func() *store.OutboxMail {
+	by := store.Origin{ActorID: bothUser}
+	mail := func() *store.OutboxMail {
 		return &store.OutboxMail{EventKey: store.NewID(), Template: "t", Recipient: "r", Sealed: []byte{1}, ExpiresAt: time.Now().Add(time.Hour)}
 	}
 	event := newEvent(acme, bothCall, "terminal", store.CallCompleted, "https://x/a.mp3")
@@ -408,7 +409,8 @@ func TestMethodsKeepToTheirTenant(t *testing.T) {
 	for name, c := range calls {
 		t.Run(name, func(t *testing.T) {
 			fixture.reseed(t)
-			before, mine := fixture.digests(t, globex), fixture.digests(t, acme)
+			before := fixture.digests(t, globex)
+			mine := fixture.digests(t, acme)
 			got, err := c(t.Context(), fixture.dataplane)
 			if err != nil {
 				t.Errorf("it failed, so it showed nothing: %v", err)
@@ -489,7 +491,8 @@ func TestDeleteTenantLeavesNothing(t *testing.T) {
 	if err := fixture.oper.DropUploadRole(t.Context(), acme); err != nil { // as the controller does before
 		t.Fatal(err)
 	}
-	none, theirs := fixture.digests(t, "nobody/here"), fixture.digests(t, globex)
+	none := fixture.digests(t, "nobody/here")
+	theirs := fixture.digests(t, globex)
 	if err := fixture.oper.DeleteTenant(t.Context(), acme); err != nil {
 		t.Fatal(err)
 	}

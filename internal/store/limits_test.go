@@ -52,7 +52,8 @@ type hitStep struct {
 
 func TestTakeHits(t *testing.T) {
 	pg := pgtest.New(t)
-	db, admin := open(t, pg.DataplaneDSN, store.OpenDataplane), connect(t, pg.AdminDSN)
+	db := open(t, pg.DataplaneDSN, store.OpenDataplane)
+	admin := connect(t, pg.AdminDSN)
 	const window = 100 * time.Second
 	for name, steps := range map[string][]hitStep{
 		"until it is full, and again once the oldest falls off": {
@@ -184,7 +185,8 @@ func TestHitsSlide(t *testing.T) {
 // TestTakeHitsAgreesWithModel : whatever is asked for, after whatever time, under a limit that may change.
 func TestTakeHitsAgreesWithModel(t *testing.T) {
 	pg := pgtest.New(t)
-	db, admin := open(t, pg.DataplaneDSN, store.OpenDataplane), connect(t, pg.AdminDSN)
+	db := open(t, pg.DataplaneDSN, store.OpenDataplane)
+	admin := connect(t, pg.AdminDSN)
 	const unit = 100 * time.Second // much longer than a case takes: a hit is as old as the units that have passed
 	run := 0
 	rapid.Check(t, func(rt *rapid.T) {
@@ -194,7 +196,8 @@ func TestTakeHitsAgreesWithModel(t *testing.T) {
 		var hits []int // ages in units
 		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
 			passes := rapid.IntRange(0, 3).Draw(rt, "passes")
-			limit, wanted := rapid.IntRange(1, 5).Draw(rt, "limit"), rapid.IntRange(1, 4).Draw(rt, "wanted")
+			limit := rapid.IntRange(1, 5).Draw(rt, "limit")
+			wanted := rapid.IntRange(1, 4).Draw(rt, "wanted")
 			if passes > 0 {
 				age(t, admin, time.Duration(passes)*unit)
 			}
@@ -220,7 +223,8 @@ func TestTakeHitsAgreesWithModel(t *testing.T) {
 // TestTakeHitsGivesUp : a row that somebody else holds costs the time that was given, and not the connection.
 func TestTakeHitsGivesUp(t *testing.T) {
 	pg := pgtest.New(t)
-	db, admin := open(t, pg.DataplaneDSN, store.OpenDataplane), connect(t, pg.AdminDSN)
+	db := open(t, pg.DataplaneDSN, store.OpenDataplane)
+	admin := connect(t, pg.AdminDSN)
 	want := take(acme, "held", 1, 6, time.Hour)
 	if _, err := db.TakeHits(t.Context(), want); err != nil {
 		t.Fatal(err)

@@ -173,7 +173,8 @@ func TestRolesOfAnotherDatabase(t *testing.T) {
 	fixture.exec(t, `CREATE ROLE `+role+` LOGIN PASSWORD 'pw'`)
 	defer fixture.exec(t, `DROP ROLE `+role)
 	cfg := connect(t, fixture.pg.AdminDSN).Config()
-	cfg.User, cfg.Password = role, "pw"
+	cfg.User = role
+	cfg.Password = "pw"
 	if _, err := pgx.ConnectConfig(t.Context(), cfg); code(err) != "42501" {
 		t.Errorf("%v, want that the role may not connect", err)
 	}

@@ -82,7 +82,8 @@ func scramVerifier(password string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	client, server := sum(salted, "Client Key"), sum(salted, "Server Key")
+	client := sum(salted, "Client Key")
+	server := sum(salted, "Server Key")
 	stored := sha256.Sum256(client)
 	b64 := base64.StdEncoding.EncodeToString
 	return fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", scramIterations, b64(salt), b64(stored[:]), b64(server)), nil

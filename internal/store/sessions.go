@@ -71,7 +71,8 @@ type Started struct {
 
 // StartSession begins a login session. ErrNotFound when the user may not sign in, or no longer with that password.
 func (d *Dataplane) StartSession(ctx context.Context, tenant string, n NewSession, by Origin) (st Started, err error) {
-	by.ActorID, by.SessionID = n.UserID, n.ID
+	by.ActorID = n.UserID
+	by.SessionID = n.ID
 	err = d.inTenant(ctx, tenant, func(tx pgx.Tx) error {
 		st.User, err = scanUser(tx.QueryRow(ctx, `SELECT `+userColumns+` FROM users u WHERE tenant = $1 AND id = $2 AND password_hash = $3
 			AND password_hash <> '' AND disabled_at IS NULL AND email_verified_at IS NOT NULL FOR NO KEY UPDATE`, tenant, n.UserID, n.SeenHash))

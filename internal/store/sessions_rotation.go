@@ -67,7 +67,8 @@ func (d *Dataplane) RotateSession(
 		if st, err = lockSession(ctx, tx, tenant, r.SessionID, r.TokenHash); err != nil {
 			return err
 		}
-		by.ActorID, by.SessionID = st.Session.UserID, r.SessionID
+		by.ActorID = st.Session.UserID
+		by.SessionID = r.SessionID
 		switch rotation = r.Decide(st); rotation {
 		case RotateRefuse:
 			return nil
@@ -90,7 +91,8 @@ func lockSession(ctx context.Context, tx pgx.Tx, tenant, id string, hash []byte)
 	loginSession := &st.Session
 	st.User, err = scanUser(row, &loginSession.Device, &loginSession.CreatedAt, &loginSession.LastSeenAt, &loginSession.ExpiresAt, &endedAt, &st.Key, &st.Counter,
 		&st.Recovered, &st.RotatedAt, &st.Blacklisted, &st.Now)
-	loginSession.UserID, st.Ended = st.User.ID, endedAt != nil
+	loginSession.UserID = st.User.ID
+	st.Ended = endedAt != nil
 	return st, err
 }
 

@@ -91,7 +91,10 @@ func TestSessionsAreBounded(t *testing.T) {
 func TestListSessionsLeavesOutTheDead(t *testing.T) {
 	people := newPeople(t)
 	id := people.add(t, "jane@acme.example", store.RoleAgent)
-	live, ended, expired, idle := people.signIn(t, id).Session, people.signIn(t, id).Session, people.signIn(t, id).Session, people.signIn(t, id).Session
+	live := people.signIn(t, id).Session
+	ended := people.signIn(t, id).Session
+	expired := people.signIn(t, id).Session
+	idle := people.signIn(t, id).Session
 	if err := people.dataplane.EndSession(t.Context(), acme, store.SessionEnd{
 		UserID:    id,
 		SessionID: ended.ID,
@@ -113,7 +116,8 @@ func TestListSessionsLeavesOutTheDead(t *testing.T) {
 
 func TestEndSession(t *testing.T) {
 	people := newPeople(t)
-	jane, joe := people.add(t, "jane@acme.example", store.RoleAgent), people.add(t, "joe@acme.example", store.RoleAgent)
+	jane := people.add(t, "jane@acme.example", store.RoleAgent)
+	joe := people.add(t, "joe@acme.example", store.RoleAgent)
 	st := people.signIn(t, jane)
 	end := func(user, session string) error {
 		return people.dataplane.EndSession(t.Context(), acme, store.SessionEnd{
@@ -148,9 +152,11 @@ func TestEndSession(t *testing.T) {
 func TestChangePasswordSparesTheSession(t *testing.T) {
 	people := newPeople(t)
 	id := people.add(t, "jane@acme.example", store.RoleAgent)
-	mine, other := people.signIn(t, id).Session.ID, people.signIn(t, id).Session.ID
+	mine := people.signIn(t, id).Session.ID
+	other := people.signIn(t, id).Session.ID
 	by := people.by
-	by.ActorID, by.SessionID = id, mine
+	by.ActorID = id
+	by.SessionID = mine
 	ended, err := people.dataplane.ChangePassword(t.Context(), acme, store.PasswordChange{
 		UserID:   id,
 		SeenHash: hash,

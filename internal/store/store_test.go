@@ -280,7 +280,8 @@ func TestCallStateOrderIndependent(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		states := rapid.SliceOfN(rapid.IntRange(0, 8), 1, 6).Draw(r, "states")
 		n++
-		sid, want := fmt.Sprintf("call%d", n), 0
+		sid := fmt.Sprintf("call%d", n)
+		want := 0
 		for _, s := range states {
 			want = max(want, s)
 			if _, err := fixture.dataplane.Ingest(t.Context(), newEvent(acme, sid, "e", store.CallState(s), "")); err != nil {

@@ -44,7 +44,10 @@ var byAddress = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
 // TestCloseStream : a live stream is asked to end, once, with a row of who did it; what is none is refused and changes nothing.
 func TestCloseStream(t *testing.T) {
 	fixture := newFixture(t)
-	ref, other, ended, theirs := fixture.admit(t, acme, "a"), fixture.admit(t, acme, "b"), fixture.admit(t, acme, "a"), fixture.admit(t, globex, "a")
+	ref := fixture.admit(t, acme, "a")
+	other := fixture.admit(t, acme, "b")
+	ended := fixture.admit(t, acme, "a")
+	theirs := fixture.admit(t, globex, "a")
 	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'call_ended' WHERE id = $1`, ended.ID)
 	for name, tc := range map[string]struct {
 		tenant, id string

@@ -80,14 +80,16 @@ func TestStreamSessions(t *testing.T) {
 func TestStreamByID(t *testing.T) {
 	fixture := newFixture(t)
 	ref := fixture.admit(t, acme, "pod")
-	toAgent, toExotel := store.StreamCounts{Frames: 1, Bytes: 2, Dropped: 3}, store.StreamCounts{Frames: 4, Bytes: 5, Dropped: 6}
+	toAgent := store.StreamCounts{Frames: 1, Bytes: 2, Dropped: 3}
+	toExotel := store.StreamCounts{Frames: 4, Bytes: 5, Dropped: 6}
 	read := func() store.StreamSession {
 		t.Helper()
 		streamSession, err := fixture.dataplane.StreamByID(t.Context(), acme, ref.ID)
 		if err != nil || time.Since(streamSession.StartedAt).Abs() > time.Minute || streamSession.LastSeenAt.Before(streamSession.StartedAt) {
 			t.Fatalf("%+v, %v", streamSession, err)
 		}
-		streamSession.StartedAt, streamSession.LastSeenAt = time.Time{}, time.Time{}
+		streamSession.StartedAt = time.Time{}
+		streamSession.LastSeenAt = time.Time{}
 		return streamSession
 	}
 	want := store.StreamSession{StreamRef: ref, CallSID: "c", Pod: "pod", Agent: "bot.example"}
@@ -99,7 +101,11 @@ func TestStreamByID(t *testing.T) {
 		t.Fatal(err)
 	}
 	fixture.exec(t, `UPDATE stream_sessions SET close_requested_at = now()`)
-	want.CallSID, want.StreamSID, want.ToAgent, want.ToExotel, want.Closing = "told", "s", toAgent, toExotel, true
+	want.CallSID = "told"
+	want.StreamSID = "s"
+	want.ToAgent = toAgent
+	want.ToExotel = toExotel
+	want.Closing = true
 	if diff := cmp.Diff(want, read()); diff != "" {
 		t.Errorf("live (-want +got):\n%s", diff)
 	}
@@ -111,7 +117,10 @@ func TestStreamByID(t *testing.T) {
 	if got.EndedAt.IsZero() {
 		t.Error("it has no end")
 	}
-	want.Closing, want.EndedAt, want.EndReason, want.Reconnected = false, got.EndedAt, "closed", true
+	want.Closing = false
+	want.EndedAt = got.EndedAt
+	want.EndReason = "closed"
+	want.Reconnected = true
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("ended (-want +got):\n%s", diff)
 	}

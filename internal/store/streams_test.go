@@ -133,7 +133,10 @@ func TestStreamAdmissionFaults(t *testing.T) {
 // TestStreamHeartbeat : the answer names those that live, and who wants them closed; what Exotel told is kept.
 func TestStreamHeartbeat(t *testing.T) {
 	fixture := newFixture(t)
-	streamRef, b, ended, closing := fixture.admit(t, acme, "pod"), fixture.admit(t, globex, "pod"), fixture.admit(t, acme, "pod"), fixture.admit(t, acme, "pod")
+	streamRef := fixture.admit(t, acme, "pod")
+	b := fixture.admit(t, globex, "pod")
+	ended := fixture.admit(t, acme, "pod")
+	closing := fixture.admit(t, acme, "pod")
 	gone := store.StreamRef{Tenant: globex, ID: streamRef.ID} // another's id is no row of this one's
 	fixture.exec(t, `UPDATE stream_sessions SET last_seen_at = now() - interval '1 minute'`)
 	fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = 'orphaned' WHERE id = $1`, ended.ID)
@@ -148,7 +151,8 @@ func TestStreamHeartbeat(t *testing.T) {
 		if diff := cmp.Diff(map[store.StreamRef]bool{streamRef: false, b: false, closing: true}, alive); diff != "" || err != nil {
 			t.Errorf("%v (-want +got):\n%s", err, diff)
 		}
-		beats[0].CallSID, beats[0].StreamSID = "", ""
+		beats[0].CallSID = ""
+		beats[0].StreamSID = ""
 	}
 	if n := fixture.one(t, `SELECT count(*)::int FROM stream_sessions WHERE last_seen_at > now() - interval '10 s' AND ended_at IS NULL`); n != 3 {
 		t.Errorf("%d were seen", n)
@@ -189,7 +193,8 @@ func TestStreamEnd(t *testing.T) {
 		"one that is no orphan's": {"drained", store.EndOrphaned, "drained", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ref, other := fixture.admit(t, acme, "pod"), fixture.admit(t, globex, "pod")
+			ref := fixture.admit(t, acme, "pod")
+			other := fixture.admit(t, globex, "pod")
 			if tc.before != "" {
 				fixture.exec(t, `UPDATE stream_sessions SET ended_at = now(), end_reason = $2 WHERE id = $1`, ref.ID, tc.before)
 			}
@@ -275,7 +280,9 @@ func TestSweepStreams(t *testing.T) {
 // TestLiveStreams is what people see and ask for.
 func TestLiveStreams(t *testing.T) {
 	fixture := newFixture(t)
-	first, second, theirs := fixture.admit(t, acme, "a"), fixture.admit(t, acme, "b"), fixture.admit(t, globex, "a")
+	first := fixture.admit(t, acme, "a")
+	second := fixture.admit(t, acme, "b")
+	theirs := fixture.admit(t, globex, "a")
 	refs := func(tenant string, limit int) (out []store.StreamRef) {
 		list, err := fixture.oper.LiveStreams(t.Context(), tenant, limit)
 		if err != nil {

@@ -40,7 +40,8 @@ func (f *fixture) releases(t *testing.T, tenant, uid string, keep ...store.Name)
 
 func TestNamesHaveOneOwner(t *testing.T) {
 	fixture := newFixture(t)
-	name, b := host("a.example"), host("b.example")
+	name := host("a.example")
+	b := host("b.example")
 	check := func(what string, got []store.Name, want ...store.Name) {
 		t.Helper()
 		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {

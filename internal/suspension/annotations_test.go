@@ -38,7 +38,8 @@ func (n namespaces) Get(_ context.Context, key client.ObjectKey, into client.Obj
 func TestOf(t *testing.T) {
 	suspended := namespaces{known: map[string]map[string]string{"acme": {v1alpha1.AnnotationSuspend: "true"}}}
 	free := namespaces{known: map[string]map[string]string{"acme": nil}}
-	none, down := namespaces{}, namespaces{err: errors.New("the API server is down")}
+	none := namespaces{}
+	down := namespaces{err: errors.New("the API server is down")}
 	for name, tc := range map[string]struct {
 		cached, live  namespaces
 		wantSuspended bool

@@ -113,8 +113,10 @@ func TestCheckOrigin(t *testing.T) {
 
 func TestByHost(t *testing.T) {
 	claims := func(id string, hosts ...string) *Tenant { return &Tenant{ID: id, Auth: &Auth{Hosts: hosts}} }
-	one, two := claims("acme/support", "voice.acme.example", "shared.example", "last.acme.example"), claims("globex/sales", "shared.example", "voice.globex.example")
-	three, none := claims("initech/x", "shared.example"), &Tenant{ID: "acme/sales"}
+	one := claims("acme/support", "voice.acme.example", "shared.example", "last.acme.example")
+	two := claims("globex/sales", "shared.example", "voice.globex.example")
+	three := claims("initech/x", "shared.example")
+	none := &Tenant{ID: "acme/sales"}
 	snapshot := NewSnapshot(one, two, three, none, claims("acme/twice", "twice.example", "twice.example"))
 	for host, want := range map[string]string{
 		"voice.acme.example": "acme/support", "last.acme.example": "acme/support", "voice.globex.example": "globex/sales", "twice.example": "acme/twice",
@@ -145,8 +147,11 @@ func TestDigestOfAccounts(t *testing.T) {
 		"keys swapped": func(t *Tenant) {
 			t.Storage.AccessKeyID, t.Storage.SecretAccessKey = t.Storage.SecretAccessKey, t.Storage.AccessKeyID
 		},
-		"bucket":      func(t *Tenant) { t.Storage.Bucket = "c" },
-		"no accounts": func(t *Tenant) { t.Auth, t.Storage = nil, nil },
+		"bucket": func(t *Tenant) { t.Storage.Bucket = "c" },
+		"no accounts": func(t *Tenant) {
+			t.Auth = nil
+			t.Storage = nil
+		},
 	} {
 		cfg := withAccounts()
 		change(&cfg)

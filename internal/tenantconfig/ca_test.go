@@ -14,7 +14,8 @@ func authority(t testing.TB) string { return certtest.New(t).PEM }
 
 // TestCAFault : what can be verified with, and that nothing of what cannot is quoted.
 func TestCAFault(t *testing.T) {
-	one, other := authority(t), authority(t)
+	one := authority(t)
+	other := authority(t)
 	block := func(kind string) string {
 		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: []byte("hush")}))
 	}

@@ -80,9 +80,11 @@ func (s *Storage) digested(id string) *Storage {
 		return nil
 	}
 	clone := *s
-	clone.AccessKeyID, clone.SessionToken = "", ""
+	clone.AccessKeyID = ""
+	clone.SessionToken = ""
 	if s.Temporary != nil { // a renewal changes nothing for those that compare digests
-		clone.SecretAccessKey, clone.Temporary = "", &Temporary{Identity: s.Temporary.Identity}
+		clone.SecretAccessKey = ""
+		clone.Temporary = &Temporary{Identity: s.Temporary.Identity}
 		return &clone
 	}
 	clone.SecretAccessKey = slowDigest("caly digest of storage\x00"+id, s.secrets()...)

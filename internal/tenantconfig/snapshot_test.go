@@ -79,7 +79,8 @@ func TestSnapshotNewcomerTakesNothing(t *testing.T) {
 	acme := newConfig("acme/support", day(1), "acme1", false)
 	globex := newConfig("globex/sales", day(2), "globex2", false)
 	sharer := newConfig("globex/care", day(3), "globex2", true)
-	sharer.PhoneNumbers, sharer.Auth = []string{"+918047491893"}, nil
+	sharer.PhoneNumbers = []string{"+918047491893"}
+	sharer.Auth = nil
 	evil := newConfig("evil/twin", day(4), "acme1", false)
 	evil.PhoneNumbers = []string{"+918047491891", "+918047491892", "+918047491893"}
 	evil.Auth.Hosts = append(evil.Auth.Hosts, "globex2.example", "localhost", "caly-dataplane.caly-system.svc")

@@ -149,7 +149,8 @@ func TestDigest(t *testing.T) {
 			u[0].Password, u[1].Password = u[1].Password, u[0].Password
 		},
 		"passwords joined in another way": func(t *Tenant) {
-			t.Webhooks.Basic.Users[0].Password, t.Webhooks.Basic.Users[1].Password = "topsecret firstt", "opsecret second"
+			t.Webhooks.Basic.Users[0].Password = "topsecret firstt"
+			t.Webhooks.Basic.Users[1].Password = "opsecret second"
 		},
 		"a user":  func(t *Tenant) { t.Webhooks.Basic.Users[1].Name = "c" },
 		"a range": func(t *Tenant) { t.Webhooks.AllowedCIDRs = t.Webhooks.AllowedCIDRs[:1] },

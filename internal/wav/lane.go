@@ -19,7 +19,8 @@ func (l *lane) add(pcm []byte, most int) (dropped int) {
 		pcm = pcm[1:]
 	}
 	if len(pcm)%2 == 1 {
-		l.low, l.half = pcm[len(pcm)-1], true
+		l.low = pcm[len(pcm)-1]
+		l.half = true
 	}
 	whole := len(pcm) / 2
 	fits := min(whole, max(0, most-l.len()))
@@ -49,9 +50,11 @@ func (l *lane) take(n int) []byte {
 func (l *lane) tidy() {
 	switch {
 	case l.head == len(l.data) && cap(l.data) > roomToKeep:
-		l.data, l.head = nil, 0 // a long speech is over
+		l.data = nil
+		l.head = 0 // a long speech is over
 	case l.head*2 >= len(l.data):
-		l.data, l.head = l.data[:copy(l.data, l.data[l.head:])], 0
+		l.data = l.data[:copy(l.data, l.data[l.head:])]
+		l.head = 0
 	}
 }
 

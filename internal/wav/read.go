@@ -78,7 +78,9 @@ func readFormat(r io.Reader, size uint32) (int, error) {
 	if tag == extensible && size >= 26 {
 		tag = binary.LittleEndian.Uint16(f[24:]) // the first two bytes of its GUID
 	}
-	channels, rate, width := binary.LittleEndian.Uint16(f[2:]), binary.LittleEndian.Uint32(f[4:]), binary.LittleEndian.Uint16(f[14:])
+	channels := binary.LittleEndian.Uint16(f[2:])
+	rate := binary.LittleEndian.Uint32(f[4:])
+	width := binary.LittleEndian.Uint16(f[14:])
 	switch {
 	case tag != pcmFormat:
 		return 0, fmt.Errorf("the WAV file's encoding has the tag %d: convert it to PCM, which has 1", tag)

@@ -75,7 +75,8 @@ func (w *Writer) Within(b *budget.Budget) *Writer {
 
 // Discard gives back what the writer holds. Nothing is written any more.
 func (w *Writer) Discard() {
-	w.closed, w.lanes = true, [channels]lane{}
+	w.closed = true
+	w.lanes = [channels]lane{}
 	w.room.Resize(0)
 }
 
@@ -88,7 +89,8 @@ func (w *Writer) Write(c Channel, at time.Duration, pcm []byte) error {
 	if err := w.advance(at); err != nil {
 		return err
 	}
-	lane, start := &w.lanes[c], w.samples(at)
+	lane := &w.lanes[c]
+	start := w.samples(at)
 	if gap := start - (w.written + lane.len()); gap > w.samples(tolerance) {
 		lane.half = false
 		lane.silence(gap)
@@ -132,7 +134,8 @@ func (w *Writer) advance(at time.Duration) error {
 func (w *Writer) flush(to int) error {
 	for w.err == nil && w.written < to {
 		n := min(chunk, to-w.written)
-		left, right := w.lanes[Caller].take(n), w.lanes[Agent].take(n)
+		left := w.lanes[Caller].take(n)
+		right := w.lanes[Agent].take(n)
 		w.out = w.out[:4*n]
 		clear(w.out)
 		for i := 0; i < len(left); i += 2 {

@@ -31,7 +31,8 @@ func parse(t *testing.T, file []byte) (p parsed) {
 	if len(file) < 44 || string(file[:4]) != "RIFF" || string(file[8:16]) != "WAVEfmt " || string(file[36:40]) != "data" {
 		t.Fatalf("no WAV header: %q", file[:min(len(file), 44)])
 	}
-	u16, u32 := binary.LittleEndian.Uint16, binary.LittleEndian.Uint32
+	u16 := binary.LittleEndian.Uint16
+	u32 := binary.LittleEndian.Uint32
 	p = parsed{RIFF: u32(file[4:]), Data: u32(file[40:]), Tag: u16(file[20:]), Channels: u16(file[22:]), Bits: u16(file[34:]),
 		Rate: int(u32(file[24:])), ByteRate: int(u32(file[28:])), Frame: int(u16(file[32:]))}
 	for rest := file[44:]; len(rest) >= 4; rest = rest[4:] {
@@ -179,7 +180,8 @@ func TestHeader(t *testing.T) {
 			must(t, w.Write(Caller, 0, tone(1, 1000))) // half a second at 16 kHz
 			cut := parse(t, content())
 			want := parsed{RIFF: unknown, Data: unknown, Tag: 1, Channels: 2, Bits: 16, Rate: 16000, ByteRate: 64000, Frame: 4}
-			cut.Left, cut.Right = nil, nil
+			cut.Left = nil
+			cut.Right = nil
 			if d := cmp.Diff(want, cut); d != "" {
 				t.Errorf("while it is written (-want +got):\n%s", d)
 			}
@@ -191,7 +193,8 @@ func TestHeader(t *testing.T) {
 			if want.Data = tc.want; len(done.Left) != 8000 || len(done.Right) != 8000 {
 				t.Errorf("%d and %d samples", len(done.Left), len(done.Right))
 			}
-			done.Left, done.Right = nil, nil
+			done.Left = nil
+			done.Right = nil
 			if d := cmp.Diff(want, done); d != "" {
 				t.Errorf("when it is finished (-want +got):\n%s", d)
 			}
@@ -261,7 +264,8 @@ func TestMemoryIsShared(t *testing.T) {
 		"written":   func(w *Writer) error { return w.Write(Caller, time.Minute, tone(1, 20)) },
 	} {
 		var file bytes.Buffer
-		one, two := newWriter(t, &file, 8000).Within(memory), newWriter(t, io.Discard, 8000).Within(memory)
+		one := newWriter(t, &file, 8000).Within(memory)
+		two := newWriter(t, io.Discard, 8000).Within(memory)
 		second := tone(3, 1000)
 		for range 30 {
 			must(t, one.Write(Agent, 0, second))
@@ -297,7 +301,8 @@ func TestHowFramesAreCutMakesNoDifference(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		audio := rapid.SliceOfN(rapid.Byte(), 0, 2000).Draw(rt, "audio")
 		var whole, cut bytes.Buffer
-		writer, b := newWriter(t, &whole, 8000), newWriter(t, &cut, 8000)
+		writer := newWriter(t, &whole, 8000)
+		b := newWriter(t, &cut, 8000)
 		must(t, writer.Write(Caller, 0, audio))
 		for rest := audio; len(rest) > 0; {
 			n := rapid.IntRange(1, len(rest)).Draw(rt, "piece")
@@ -314,7 +319,8 @@ func TestHowFramesAreCutMakesNoDifference(t *testing.T) {
 
 func TestNothingIsAllocated(t *testing.T) {
 	writer := newWriter(t, io.Discard, 8000)
-	frame, at := tone(1, 20), time.Duration(0)
+	frame := tone(1, 20)
+	at := time.Duration(0)
 	step := func() {
 		must(t, writer.Write(Caller, at, frame[:319])) // an odd size
 		must(t, writer.Write(Agent, at, frame))

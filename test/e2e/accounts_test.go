@@ -81,7 +81,8 @@ func (p *person) login(t *testing.T) {
 	var got tokens
 	p.access = ""
 	p.must(t, http.StatusOK, http.MethodPost, "/api/auth/login", map[string]string{"email": p.email, "password": p.password}, &got)
-	p.access, p.refresh = got.AccessToken, got.RefreshToken
+	p.access = got.AccessToken
+	p.refresh = got.RefreshToken
 }
 
 // withAccounts is a Tenant whose people may register.
@@ -110,7 +111,10 @@ func newMailbox(t *testing.T) *mailbox {
 	}
 	m := &mailbox{}
 	server := smtp.NewServer(m)
-	server.Domain, server.AllowInsecureAuth, server.ReadTimeout, server.WriteTimeout = "mail.example.com", true, 10*time.Second, 10*time.Second
+	server.Domain = "mail.example.com"
+	server.AllowInsecureAuth = true
+	server.ReadTimeout = 10 * time.Second
+	server.WriteTimeout = 10 * time.Second
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -176,7 +180,8 @@ func TestPeopleOfATenant(t *testing.T) {
 	}
 	var next tokens
 	p.must(t, http.StatusOK, http.MethodPost, "/api/auth/refresh", map[string]string{"refreshToken": p.refresh}, &next)
-	p.access, p.refresh = next.AccessToken, next.RefreshToken
+	p.access = next.AccessToken
+	p.refresh = next.RefreshToken
 
 	x.change(t, `{"suspend":true}`)
 	halfMinute.Reaches(t, "a suspended tenant's people are out", func(ctx context.Context) (bool, string) {

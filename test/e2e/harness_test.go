@@ -193,10 +193,12 @@ func (x *tenant) object(o tenantOptions) *v1alpha1.Tenant {
 		o.policy = v1alpha1.DeletionPolicyRetain
 	}
 	return tenanttest.New(x.ns, x.name, func(tenant *v1alpha1.Tenant) {
-		tenant.Spec.Exotel.AccountSID, tenant.Spec.Exotel.APIBaseURL = "acc"+x.ns[4:], o.source
+		tenant.Spec.Exotel.AccountSID = "acc" + x.ns[4:]
+		tenant.Spec.Exotel.APIBaseURL = o.source
 		tenant.Spec.Webhooks.Signature.Scheme = v1alpha1.SignatureSchemeHMACSHA1
 		recordings := &tenant.Spec.Recordings
-		recordings.Bucket, recordings.Endpoint = x.bucket, o.endpoint
+		recordings.Bucket = x.bucket
+		recordings.Endpoint = o.endpoint
 		recordings.AllowedSourceHosts = []string{strings.TrimPrefix(o.source, "http://")}
 		tenant.Spec.DeletionPolicy = o.policy
 	})

@@ -46,7 +46,8 @@ func TestNetworkPolicies(t *testing.T) {
 	dataplane := startProbe(t, releaseNamespace, labels("dataplane"))
 	scraper := startProbe(t, monitoring, nil)
 	neighbourPod := startProbe(t, neighbour, nil)
-	database, objectStore := databaseAddress(t), strings.TrimPrefix(shared.s3URL, "http://")
+	database := databaseAddress(t)
+	objectStore := strings.TrimPrefix(shared.s3URL, "http://")
 	addresses := map[string]string{
 		"data plane 8080":    address(releasePod(t, "dataplane", dataplane), 8080),
 		"data plane 8081":    address(releasePod(t, "dataplane", dataplane), 8081),
@@ -157,7 +158,9 @@ func probeNamespace(t *testing.T, name string) string {
 // Service leads to it whatever its labels are.
 func startProbe(t *testing.T, namespace string, labels map[string]string) corev1.Pod {
 	t.Helper()
-	yes, no, user := true, false, int64(65532)
+	yes := true
+	no := false
+	user := int64(65532)
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "probe-" + randomHex(4), Labels: labels},
 		Spec: corev1.PodSpec{

@@ -132,7 +132,8 @@ func TestStreams(t *testing.T) {
 	for _, quoting := range []exotelsim.Quoting{exotelsim.Numbers, exotelsim.Strings} {
 		for _, pace := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond} {
 			stream := line.call(4 * time.Second)
-			stream.Quoting, stream.Pace = quoting, pace
+			stream.Quoting = quoting
+			stream.Pace = pace
 			all = append(all, line.place(t.Context(), 5, stream))
 		}
 	}
@@ -160,7 +161,8 @@ func TestRollingUpdate(t *testing.T) {
 	if grace <= short {
 		t.Fatalf("the pods' grace is %s, and must be longer than a call of %s", grace, short)
 	}
-	calls, long := line.place(t.Context(), 200, line.call(short)), line.place(t.Context(), 10, line.call(10*time.Minute))
+	calls := line.place(t.Context(), 200, line.call(short))
+	long := line.place(t.Context(), 10, line.call(10*time.Minute))
 	line.waitLive(t, 210)
 	ctx, stop := context.WithCancel(t.Context())
 	meanwhile := make(chan int)

@@ -86,7 +86,8 @@ func (x *tenant) nothingLeft(t *testing.T) {
 // read nothing, they mount their own Secret alone, and PostgreSQL shows their role no other tenant's rows whatever it sets.
 func TestIsolation(t *testing.T) {
 	src := newSource(t)
-	tenant, b := newTenant(t, tenantOptions{source: src.url}), newTenant(t, tenantOptions{source: src.url})
+	tenant := newTenant(t, tenantOptions{source: src.url})
+	b := newTenant(t, tenantOptions{source: src.url})
 	recs := src.recordings(tenant, 1, 400_000)
 	src.slow(recs, 50_000)
 	tenant.announce(t, recs)

@@ -91,7 +91,8 @@ func missingBucket(t *testing.T) {
 // onStrictStore makes a Tenant whose store has rules.
 func onStrictStore(t *testing.T, rules s3test.Rules) (*tenant, *source) {
 	t.Helper()
-	strict, src := s3test.NewStrict(t, rules, nil), newSource(t)
+	strict := s3test.NewStrict(t, rules, nil)
+	src := newSource(t)
 	x := applyTenant(t, tenantOptions{
 		source:       src.url,
 		endpoint:     "http://" + newProxy(t, strings.TrimPrefix(strict.URL, "http://")).addr,
@@ -203,7 +204,8 @@ func sidecarNeverEnds(t *testing.T) {
 // mutatePods changes the upload pods of this Tenant alone, as other programs of a cluster change pods.
 func (x *tenant) mutatePods(t *testing.T, patch string) {
 	t.Helper()
-	name, ofTenant := "caly-"+x.ns, map[string]string{v1alpha1.LabelTenantNamespace: x.ns}
+	name := "caly-" + x.ns
+	ofTenant := map[string]string{v1alpha1.LabelTenantNamespace: x.ns}
 	policy := &admissionv1.MutatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: admissionv1.MutatingAdmissionPolicySpec{
 			ReinvocationPolicy: admissionv1.NeverReinvocationPolicy,

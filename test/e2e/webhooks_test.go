@@ -34,7 +34,8 @@ func (x *tenant) change(t *testing.T, spec string) {
 func TestVerifiers(t *testing.T) {
 	src := newSource(t)
 	tenant := newTenant(t, tenantOptions{source: src.url})
-	token, password := randomHex(16), randomHex(16)
+	token := randomHex(16)
+	password := randomHex(16)
 	tenant.secretOf(t, "token", map[string]string{"current": token})
 	tenant.secretOf(t, "users", map[string]string{"exotel": password})
 	tenant.change(t, `{"webhooks":{"token":{"secretRef":{"name":"token"}},"basicAuth":{"secretRef":{"name":"users"}}}}`)
@@ -167,7 +168,11 @@ func (x *tenant) caly(t *testing.T, want corev1.PodPhase, args ...string) string
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: releaseNamespace, Name: "e2e-" + randomHex(4)}, Spec: deployment.Spec.Template.Spec}
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	container := &pod.Spec.Containers[0]
-	container.Args, container.Ports, container.StartupProbe, container.LivenessProbe, container.ReadinessProbe = args, nil, nil, nil, nil
+	container.Args = args
+	container.Ports = nil
+	container.StartupProbe = nil
+	container.LivenessProbe = nil
+	container.ReadinessProbe = nil
 	x.create(t, pod)
 	t.Cleanup(func() { _ = x.client.Delete(context.Background(), pod) })
 	minute.Reaches(t, "caly "+strings.Join(args, " ")+" has ended", func(ctx context.Context) (bool, string) {

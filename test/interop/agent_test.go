@@ -56,7 +56,10 @@ func TestAgents(t *testing.T) {
 				if n := len(saw.Events); n < 2 || saw.Events[n-1] != "stop" {
 					t.Errorf("the agent's events: %q", saw.Events)
 				}
-				saw.Start, saw.Events, saw.Heard, saw.Pongs = nil, nil, nil, 0
+				saw.Start = nil
+				saw.Events = nil
+				saw.Heard = nil
+				saw.Pongs = 0
 				if diff := cmp.Diff(agentReport{Path: "/agent?of=support", Key: agentKey, Code: 1000, Reason: "call_ended"}, saw); diff != "" {
 					t.Errorf("the agent (-want +got):\n%s", diff)
 				}

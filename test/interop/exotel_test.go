@@ -38,18 +38,30 @@ func TestExotelsSide(t *testing.T) {
 		wantRow   string
 		pongs     bool // the client's pings are answered
 	}{
-		"as Exotel does":          {change: func(*options) {}, want: ended(1000, "call_ended")},
-		"JSON in binary frames":   {change: func(o *options) { o.Binary = true }, want: ended(1000, "call_ended")},
-		"in parts":                {change: func(o *options) { o.Parts = 3 }, want: ended(1000, "call_ended")},
-		"in many parts and pings": {change: func(o *options) { o.Parts, o.Pings = 7, true }, want: ended(1000, "call_ended"), pongs: true},
-		"binary parts":            {change: func(o *options) { o.Parts, o.Binary = 2, true }, want: ended(1000, "call_ended")},
-		"pings":                   {change: func(o *options) { o.Pings = true }, want: ended(1000, "call_ended"), pongs: true},
-		"compression offered":     {change: func(o *options) { o.Deflate = true }, want: ended(1000, "call_ended")},
-		"closes with 1000":        {change: func(o *options) { o.Code, o.Reason = 1000, "bye" }, want: ended(1000, "")},
-		"closes with 1001":        {change: func(o *options) { o.Code = 1001 }, want: ended(1001, "")},
-		"closes with its own":     {change: func(o *options) { o.Code, o.Reason = 4321, "so long, ünd fare well" }, want: ended(4321, "")},
-		"fell over":               {change: func(o *options) { o.Code = 1011 }, want: ended(1011, ""), wantAgent: 1001, wantRow: "exotel_lost"},
-		"vanishes":                {change: func(o *options) { o.Vanish = true }, want: ended(1006, ""), wantAgent: 1001, wantRow: "exotel_lost"},
+		"as Exotel does":        {change: func(*options) {}, want: ended(1000, "call_ended")},
+		"JSON in binary frames": {change: func(o *options) { o.Binary = true }, want: ended(1000, "call_ended")},
+		"in parts":              {change: func(o *options) { o.Parts = 3 }, want: ended(1000, "call_ended")},
+		"in many parts and pings": {change: func(o *options) {
+			o.Parts = 7
+			o.Pings = true
+		}, want: ended(1000, "call_ended"), pongs: true},
+		"binary parts": {change: func(o *options) {
+			o.Parts = 2
+			o.Binary = true
+		}, want: ended(1000, "call_ended")},
+		"pings":               {change: func(o *options) { o.Pings = true }, want: ended(1000, "call_ended"), pongs: true},
+		"compression offered": {change: func(o *options) { o.Deflate = true }, want: ended(1000, "call_ended")},
+		"closes with 1000": {change: func(o *options) {
+			o.Code = 1000
+			o.Reason = "bye"
+		}, want: ended(1000, "")},
+		"closes with 1001": {change: func(o *options) { o.Code = 1001 }, want: ended(1001, "")},
+		"closes with its own": {change: func(o *options) {
+			o.Code = 4321
+			o.Reason = "so long, ünd fare well"
+		}, want: ended(4321, "")},
+		"fell over": {change: func(o *options) { o.Code = 1011 }, want: ended(1011, ""), wantAgent: 1001, wantRow: "exotel_lost"},
+		"vanishes":  {change: func(o *options) { o.Vanish = true }, want: ended(1006, ""), wantAgent: 1001, wantRow: "exotel_lost"},
 	} {
 		for _, l := range libraries(t) {
 			t.Run(name+"/"+l.name, func(t *testing.T) {
@@ -66,16 +78,19 @@ func TestExotelsSide(t *testing.T) {
 				if sent := len(o.Messages); tc.pongs && got.Pongs < sent {
 					t.Errorf("%d pongs for pings with %d messages", got.Pongs, sent)
 				}
-				got.Messages, got.Pongs = nil, 0
+				got.Messages = nil
+				got.Pongs = 0
 				if tc.want.Reason == "" {
 					got.Reason = "" // its own, or none
 				}
 				if diff := cmp.Diff(tc.want, got); diff != "" {
 					t.Errorf("the client (-want +got):\n%s", diff)
 				}
-				wantRow, wantAgent := tc.wantRow, tc.wantAgent
+				wantRow := tc.wantRow
+				wantAgent := tc.wantAgent
 				if wantRow == "" {
-					wantRow, wantAgent = "call_ended", 1000
+					wantRow = "call_ended"
+					wantAgent = 1000
 				}
 				if diff := cmp.Diff([]row{{wantRow, true}}, rig.ended(t, callSID)); diff != "" {
 					t.Errorf("the session (-want +got):\n%s", diff)

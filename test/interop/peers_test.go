@@ -28,7 +28,8 @@ type library struct {
 
 func libraries(t *testing.T) []library {
 	t.Helper()
-	node, python := os.Getenv("CALY_INTEROP_NODE"), os.Getenv("CALY_INTEROP_PYTHON")
+	node := os.Getenv("CALY_INTEROP_NODE")
+	python := os.Getenv("CALY_INTEROP_PYTHON")
 	if node == "" || python == "" {
 		t.Fatal("these tests need two programs that make test-interop installs and names: run that")
 	}

@@ -64,7 +64,8 @@ func newSeaweed(t *testing.T) *seaweed {
 	cmd.Dir = dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output
+	cmd.Stdout = &output
+	cmd.Stderr = &output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +95,9 @@ func (s *seaweed) bucket(t *testing.T, locked bool) string {
 		return client.MakeBucket(ctx, name, minio.MakeBucketOptions{ObjectLocking: locked})
 	})
 	if locked {
-		mode, days, unit := minio.Governance, uint(1), minio.Days
+		mode := minio.Governance
+		days := uint(1)
+		unit := minio.Days
 		if err := client.SetBucketObjectLockConfig(t.Context(), name, &mode, &days, &unit); err != nil {
 			t.Fatal(err)
 		}

@@ -141,7 +141,9 @@ func writeConfig(t *testing.T, change func(*tenantconfig.Upload)) string {
 	t.Helper()
 	upload := tenantconfig.Upload{Version: tenantconfig.Version, ID: "acme/support", KeyTemplate: "{{.RecordingID}}",
 		DatabaseURL: secret.Sensitive("postgres://u:topsecret@" + nobody(t) + "/db?sslmode=disable")}
-	upload.Bucket, upload.Endpoint, upload.Region = "b", "http://127.0.0.1:1", "us-east-1"
+	upload.Bucket = "b"
+	upload.Endpoint = "http://127.0.0.1:1"
+	upload.Region = "us-east-1"
 	change(&upload)
 	data, err := tenantconfig.EncodeUpload(upload)
 	if err != nil {

@@ -89,7 +89,8 @@ func (s *Scope[T]) Fault(err error) {
 func (s *Scope[T]) Result(err error) (ctrl.Result, error) {
 	after := s.after
 	if stop, ok := StopOf(err); ok {
-		after, err = Sooner(after, stop.After), nil
+		after = Sooner(after, stop.After)
+		err = nil
 	}
 	if err = errors.Join(append([]error{err}, s.faults...)...); err != nil {
 		return ctrl.Result{}, err

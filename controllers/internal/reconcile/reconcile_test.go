@@ -66,7 +66,8 @@ type finished struct {
 func TestFinish(t *testing.T) {
 	down := errors.New("down")
 	conflict := apierrors.NewConflict(schema.GroupResource{Resource: "tenants"}, "support", down)
-	set, event := []string{"Suspended=True:Set"}, []string{"Normal Set set"}
+	set := []string{"Suspended=True:Set"}
+	event := []string{"Normal Set set"}
 	bad := []string{"Ready=False:Bad", "Stalled=True:Bad", "Suspended=True:Set"}
 	busy := []string{"Ready=False:Busy", "Reconciling=True:Busy", "Suspended=True:Set"}
 	fault := []string{"Ready=False:Down", "Reconciling=True:Down", "Suspended=True:Set"}

@@ -77,7 +77,8 @@ func (o Owner) check(status map[string]json.RawMessage, was, is []metav1.Conditi
 		}
 	}
 	for _, c := range slices.Concat(was, is) {
-		before, now := apimeta.FindStatusCondition(was, c.Type), apimeta.FindStatusCondition(is, c.Type)
+		before := apimeta.FindStatusCondition(was, c.Type)
+		now := apimeta.FindStatusCondition(is, c.Type)
 		added := before == nil && slices.Contains(o.Adds, c.Type)
 		if added || slices.Contains(o.Conditions, c.Type) || equality.Semantic.DeepEqual(before, now) {
 			continue

@@ -69,7 +69,8 @@ func TestWriteOnlyWhatIsOwned(t *testing.T) {
 	remove := func(t *v1alpha1.Tenant) { conditions.Delete(t, v1alpha1.ConditionUploadsHealthy) }
 	nothing := func(*v1alpha1.Tenant) {}
 	backlog := func(t *v1alpha1.Tenant) { t.Status.Backlog = ptr.To[int32](7) }
-	healthy, ready := set(v1alpha1.ConditionUploadsHealthy), set(v1alpha1.ConditionReady)
+	healthy := set(v1alpha1.ConditionUploadsHealthy)
+	ready := set(v1alpha1.ConditionReady)
 	for name, tc := range map[string]struct {
 		owner         reconcile.Owner
 		exists        func(*v1alpha1.Tenant)

@@ -65,7 +65,9 @@ func TestSessions(t *testing.T) {
 	rig := newRig(t)
 	rig.user(t, acme, jane, store.RoleAgent)
 	rig.user(t, acme, "joe@acme.example", store.RoleAgent)
-	mine, other, joes := rig.login(t, jane, good), rig.login(t, jane, good), rig.login(t, "joe@acme.example", good)
+	mine := rig.login(t, jane, good)
+	other := rig.login(t, jane, good)
+	joes := rig.login(t, "joe@acme.example", good)
 	list := rig.sessions(t, mine.AccessToken)
 	if len(list) != 2 || list[0].Current == list[1].Current || list[0].Device != "test/1.0" || list[0].Address != home {
 		t.Fatalf("sessions %+v", list)
@@ -102,7 +104,8 @@ func (r *rig) sessions(t *testing.T, bearer string) []account.Session {
 func TestLogoutAll(t *testing.T) {
 	rig := newRig(t)
 	rig.user(t, acme, jane, store.RoleAgent)
-	a, b := rig.login(t, jane, good), rig.login(t, jane, good)
+	a := rig.login(t, jane, good)
+	b := rig.login(t, jane, good)
 	rig.do(t, request{path: "/api/auth/logout-all", bearer: a.AccessToken}).must(t, http.StatusNoContent)
 	for name, tk := range map[string]tokens{"this": a, "the other": b} {
 		rig.refresh(t, tk.RefreshToken).want(t, name+" session's refresh", 401, "invalid_token")
@@ -160,7 +163,8 @@ func TestResetLink(t *testing.T) {
 func TestChangePassword(t *testing.T) {
 	rig := newRig(t)
 	rig.user(t, acme, jane, store.RoleAgent)
-	mine, other := rig.login(t, jane, good), rig.login(t, jane, good)
+	mine := rig.login(t, jane, good)
+	other := rig.login(t, jane, good)
 	change := func(current, pw string) answer {
 		return rig.do(t, request{path: "/api/auth/change-password", bearer: mine.AccessToken, body: fields{"currentPassword": current, "newPassword": pw}})
 	}

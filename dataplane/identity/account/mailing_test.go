@@ -29,7 +29,8 @@ func TestMailing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			stage := newStage(t)
-			open, closed := &postOffice{open: true}, &postOffice{}
+			open := &postOffice{open: true}
+			closed := &postOffice{}
 			stage.addPod(t, func(o *account.Options) { o.Mail = closed })
 			stage.addPod(t, func(o *account.Options) { o.Mail = open })
 			flow, ok := flows[name]

@@ -119,7 +119,8 @@ func (s *Service) posted(err error) error {
 func originOf(ctx context.Context) store.Origin {
 	origin := store.Origin{Address: api.ClientOf(ctx), Device: api.DeviceOf(ctx), RequestID: api.RequestID(ctx)}
 	if principal := api.PrincipalOf(ctx); principal != nil {
-		origin.ActorID, origin.SessionID = principal.UserID, principal.SessionID
+		origin.ActorID = principal.UserID
+		origin.SessionID = principal.SessionID
 	}
 	return origin
 }

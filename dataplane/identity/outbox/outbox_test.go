@@ -21,11 +21,13 @@ import (
 // TestEachOnce : several pods on one database send each message once, and what was secret is gone then.
 func TestEachOnce(t *testing.T) {
 	const n = 200
-	rig, server := newRig(t), smtptest.New(t, smtptest.Options{})
+	rig := newRig(t)
+	server := smtptest.New(t, smtptest.Options{})
 	for i := range n {
 		rig.write(acme, fmt.Sprint(i), code(i))
 	}
-	pod, b := rig.start(Options{Sender: rig.sender(server)}), rig.start(Options{Sender: rig.sender(server)})
+	pod := rig.start(Options{Sender: rig.sender(server)})
+	b := rig.start(Options{Sender: rig.sender(server)})
 	rig.untilStates(fmt.Sprintf("sent=%d", n))
 	pod.stop()
 	b.stop()
@@ -264,7 +266,8 @@ func TestKilled(t *testing.T) {
 // TestStopped : a pod that is told to go finishes the message that it is at, and begins no other.
 func TestStopped(t *testing.T) {
 	rig := newRig(t)
-	inData, release := make(chan struct{}, workers), make(chan struct{})
+	inData := make(chan struct{}, workers)
+	release := make(chan struct{})
 	server := smtptest.New(t, smtptest.Options{Data: func(string, io.Reader, net.Conn) error {
 		inData <- struct{}{}
 		<-release
@@ -288,7 +291,8 @@ func TestStopped(t *testing.T) {
 // TestDatabaseAwayAfterSending : a message that was sent while the database went away is not sent again when it is back.
 func TestDatabaseAwayAfterSending(t *testing.T) {
 	rig := newRig(t)
-	inData, release := make(chan struct{}, 1), make(chan struct{})
+	inData := make(chan struct{}, 1)
+	release := make(chan struct{})
 	server := smtptest.New(t, smtptest.Options{Data: func(string, io.Reader, net.Conn) error {
 		inData <- struct{}{}
 		<-release

@@ -165,7 +165,8 @@ func (r *rig) start(o Options) *pod {
 	if o.Poll == 0 {
 		o.Poll = poll
 	}
-	o.Owner, o.Registerer = "pod", p.registry
+	o.Owner = "pod"
+	o.Registerer = p.registry
 	o.Log = slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	p.Dispatcher = New(o)
 	ctx, cancel := context.WithCancel(context.Background())

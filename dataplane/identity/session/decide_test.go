@@ -151,13 +151,15 @@ func TestDecideAgreesWithTheModel(t *testing.T) {
 			now = now.Add(time.Duration(seconds) * time.Second)
 			behind := rapid.SampledFrom([]int{0, 0, 0, 1, 1, 1, 2, 5}).Draw(t, "behind")
 			generation := max(m.current()-behind, 1)
-			st.Now, st.Session.LastSeenAt = now, now
+			st.Now = now
+			st.Session.LastSeenAt = now
 			raw := refreshtoken.New(tenant, id, int64(generation), key)
 			tok, err := refreshtoken.Parse(raw)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, want := Decide(tenant, tok, st, DefaultIdle), m.use(generation, now)
+			got := Decide(tenant, tok, st, DefaultIdle)
+			want := m.use(generation, now)
 			if got != want {
 				t.Fatalf("generation %d of %d: %v, want %v", generation, m.current(), got, want)
 			}
@@ -173,7 +175,8 @@ func apply(st *store.RefreshState, r store.Rotation) {
 		st.Counter++
 		st.RotatedAt = st.Now
 	case store.RotateRecover:
-		st.Recovered, st.RotatedAt = st.Counter, st.Now
+		st.Recovered = st.Counter
+		st.RotatedAt = st.Now
 	case store.RotateEnd:
 		st.Ended = true
 	}

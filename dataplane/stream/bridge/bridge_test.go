@@ -104,7 +104,8 @@ func TestCounts(t *testing.T) {
 
 // TestEnds : who ends a call how, and what the other side is told.
 func TestEnds(t *testing.T) {
-	normal, away := websocket.CloseNormalClosure, websocket.CloseGoingAway
+	normal := websocket.CloseNormalClosure
+	away := websocket.CloseGoingAway
 	for name, tc := range map[string]struct {
 		do                    func(r *rig, exotel, agent *raw)
 		wantReason            Reason

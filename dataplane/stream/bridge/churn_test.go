@@ -31,7 +31,8 @@ func descriptors(t *testing.T) int {
 
 // TestChurn : 300 calls that end in every way leave no goroutine and no descriptor.
 func TestChurn(t *testing.T) {
-	goroutines, before := runtime.NumGoroutine(), descriptors(t)
+	goroutines := runtime.NumGoroutine()
+	before := descriptors(t)
 	t.Run("calls", func(t *testing.T) {
 		rig := newRig(t, quick(), ConnOptions{}, nil)
 		var calls sync.WaitGroup
@@ -138,13 +139,15 @@ func TestTLS(t *testing.T) {
 	}
 	close(read)
 	exotel.text(stop)
-	last, got := -1, 0
+	last := -1
+	got := 0
 	for m := range messages {
 		if n := numberOf(m); n >= 0 {
 			if n <= last {
 				t.Fatalf("%d came after %d", n, last)
 			}
-			last, got = n, got+1
+			last = n
+			got = got + 1
 		}
 	}
 	end := <-ends

@@ -94,7 +94,8 @@ func (c *Conn) adopt(ws *websocket.Conn) {
 // control counts a control frame.
 func (c *Conn) control() error {
 	if t := now(); t-c.window > controlWindow {
-		c.window, c.controls = t, 0
+		c.window = t
+		c.controls = 0
 	}
 	if c.controls++; c.controls > maxControls {
 		return errFlood
@@ -245,7 +246,9 @@ func (c *Conn) fill(n int) error {
 
 func (c *Conn) release() {
 	c.discard(c.buf)
-	c.buf, c.r, c.w = nil, 0, 0
+	c.buf = nil
+	c.r = 0
+	c.w = 0
 }
 
 // read appends to the buffer what the socket has.

@@ -94,7 +94,8 @@ func cutOf(ctx context.Context) verdict {
 	if cut := (*Cut)(nil); errors.As(context.Cause(ctx), &cut) {
 		v.reason = cut.Reason
 		if cut.Code != 0 {
-			v.exotelCode, v.agentCode = cut.Code, cut.Code
+			v.exotelCode = cut.Code
+			v.agentCode = cut.Code
 		}
 	}
 	return v

@@ -180,7 +180,8 @@ func TestRelayAllocatesNothing(t *testing.T) {
 	exotel.text(connected, start)
 	agent.expect(connected, start)
 	m := speech(7, 1600)
-	up, down := frameBytes(0x81, true, m), frameBytes(0x81, false, m)
+	up := frameBytes(0x81, true, m)
+	down := frameBytes(0x81, false, m)
 	back := make([]byte, len(up))
 	through := func(n int) {
 		for range n {
@@ -221,7 +222,8 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, series := map[string]float64{}, map[string]int{}
+	got := map[string]float64{}
+	series := map[string]int{}
 	for _, f := range families {
 		series[f.GetName()] = len(f.GetMetric())
 		for _, m := range f.GetMetric() {

@@ -263,7 +263,8 @@ func (l *lane) attach(c *Conn, first [][]byte) error {
 func (l *lane) detach() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.conn, l.flying = nil, flight{}
+	l.conn = nil
+	l.flying = flight{}
 }
 
 // next writes what has waited longest. It is the link's goroutine that calls it, whenever nothing is pending.

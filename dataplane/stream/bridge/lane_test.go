@@ -98,7 +98,8 @@ func TestLane(t *testing.T) {
 				return
 			}
 			var got []string
-			audio, size := 0, 0
+			audio := 0
+			size := 0
 			for _, i := range l.queue {
 				got = append(got, string(bytes.TrimRight(i.data, "\x00")))
 				audio, size = audio+i.audio, size+len(i.data)

@@ -72,8 +72,11 @@ func (a *attempt) write(fd uintptr) bool {
 func (l *link) try(p []byte) (int, error) {
 	l.attempt.p = p
 	err := l.raw.Write(l.attempt.do)
-	n, tried := max(l.attempt.n, 0), l.attempt.err
-	l.attempt.p, l.attempt.n, l.attempt.err = nil, 0, nil
+	n := max(l.attempt.n, 0)
+	tried := l.attempt.err
+	l.attempt.p = nil
+	l.attempt.n = 0
+	l.attempt.err = nil
 	switch {
 	case err != nil:
 		return 0, err
@@ -116,7 +119,8 @@ func (l *link) Write(p []byte) (n int, err error) {
 func (l *link) drain() {
 	for {
 		l.mu.Lock()
-		p, err := l.pending, l.err
+		p := l.pending
+		err := l.err
 		l.pending, l.out = nil, len(p)
 		if err != nil {
 			l.out = 0

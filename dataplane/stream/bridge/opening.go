@@ -75,7 +75,8 @@ func apart(f func() error) error {
 func (b *Bridge) open(m agentstream.Message) error {
 	b.opening.mu.Lock()
 	if !b.opening.started {
-		b.opening.info.StreamSID, b.opening.info.SampleRate = string(m.StreamSID), b.o.SampleRate
+		b.opening.info.StreamSID = string(m.StreamSID)
+		b.opening.info.SampleRate = b.o.SampleRate
 	}
 	frames, err := b.o.Codec.Open(b.opening.info)
 	b.opening.mu.Unlock()
@@ -130,7 +131,8 @@ func (b *Bridge) redial(ctx context.Context, v verdict) *Conn {
 		b.mu.Unlock()
 		return nil
 	}
-	b.again, b.cancel = true, cancel
+	b.again = true
+	b.cancel = cancel
 	b.mu.Unlock()
 	b.toAgent.detach()
 	_ = b.agent.Load().Close()

@@ -50,7 +50,8 @@ func TestReconnect(t *testing.T) {
 
 // TestReconnectKeepsWhatCame : what Exotel says while there is no agent is told to the second one, behind start.
 func TestReconnectKeepsWhatCame(t *testing.T) {
-	dialing, may := make(chan struct{}), make(chan struct{})
+	dialing := make(chan struct{})
+	may := make(chan struct{})
 	r := newRig(t, quick(), ConnOptions{}, func(r *rig, o *Options) {
 		o.RedialWithin = patience
 		o.Redial = func(ctx context.Context) (*Conn, error) {
@@ -136,7 +137,8 @@ func TestEndWhileRedialing(t *testing.T) {
 
 // TestLateRedial : a connection that comes after the end is closed.
 func TestLateRedial(t *testing.T) {
-	dialing, may := make(chan struct{}), make(chan struct{})
+	dialing := make(chan struct{})
+	may := make(chan struct{})
 	r := newRig(t, quick(), ConnOptions{}, func(r *rig, o *Options) {
 		o.Redial = func(context.Context) (*Conn, error) {
 			close(dialing)

@@ -39,9 +39,11 @@ func stall(t *testing.T, o Options, co ConnOptions, toAgent bool) *stalled {
 	exotel, agent := s.r.call()
 	exotel.text(connected, start)
 	agent.expect(connected, start)
-	s.from, s.to = agent, exotel
+	s.from = agent
+	s.to = exotel
 	if toAgent {
-		s.from, s.to = exotel, agent
+		s.from = exotel
+		s.to = agent
 	}
 	return s
 }
@@ -50,7 +52,8 @@ func stall(t *testing.T, o Options, co ConnOptions, toAgent bool) *stalled {
 // something else looks the same at first.
 func (s *stalled) fill(t *testing.T) {
 	t.Helper()
-	quiet, before := 0, int64(-1)
+	quiet := 0
+	before := int64(-1)
 	eventually.Within(patience).Holds(t, "audio is dropped", func() bool {
 		for range 20 {
 			s.from.text(speech(s.sent, 3200))
@@ -59,7 +62,8 @@ func (s *stalled) fill(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 		passed := s.passed.n.Load()
 		if quiet++; passed != before || s.dropped.n.Load() == 0 {
-			quiet, before = 0, passed
+			quiet = 0
+			before = passed
 		}
 		return quiet == 20
 	})
@@ -102,7 +106,8 @@ func TestSlowSide(t *testing.T) {
 			stalled.from.text(speech(last, 320), mark("end"))
 			stalled.settle(t)
 			var audio []int
-			marks, digits := 0, 0
+			marks := 0
+			digits := 0
 			for {
 				f, err := stalled.to.read()
 				if err != nil {
@@ -149,8 +154,9 @@ func TestBudget(t *testing.T) {
 			stalled.sent++
 		}
 		stalled.settle(t)
-		passed, dropped := int(stalled.passed.n.Load())-2, int(stalled.dropped.n.Load()) // without connected and start
-		if waiting := stalled.sent - passed - dropped - 1; waiting != step.want {        // without the one that is being written
+		passed := int(stalled.passed.n.Load()) - 2
+		dropped := int(stalled.dropped.n.Load())                                  // without connected and start
+		if waiting := stalled.sent - passed - dropped - 1; waiting != step.want { // without the one that is being written
 			t.Errorf("%d frames wait, want %d", waiting, step.want)
 		}
 	}
@@ -260,7 +266,8 @@ func TestHalfDead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			options := quick()
-			options.PingEvery, options.PongWithin = 300*time.Millisecond, 300*time.Millisecond
+			options.PingEvery = 300 * time.Millisecond
+			options.PongWithin = 300 * time.Millisecond
 			rig := newRig(t, options, ConnOptions{}, nil)
 			exotel, agent := rig.call()
 			pings := make(chan struct{}, 100)

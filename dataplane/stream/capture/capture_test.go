@@ -77,7 +77,8 @@ func TestWholeParts(t *testing.T) {
 		samples := (bytes - wav.HeaderSize) / frame
 		call.talk(time.Duration(samples) * time.Second / testRate)
 		if rest := samples - len(call.caller); rest > 0 {
-			left, right := noise(len(call.caller), rest, 7), noise(len(call.said), rest, 13)
+			left := noise(len(call.caller), rest, 7)
+			right := noise(len(call.said), rest, 13)
 			at := call.origin() + time.Duration(len(call.caller))*time.Second/testRate
 			call.Tap().Caller(payload(left), at)
 			call.Tap().Agent(payload(right), at)
@@ -196,7 +197,8 @@ func TestNamespaceLeavesCapturesToOthers(t *testing.T) {
 func TestNoRoom(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("one", t.TempDir(), func(o *Options) { o.MaxCaptures = 1 })
-	first, second := pod.call(acme, "call1"), pod.call(globex, "call2")
+	first := pod.call(acme, "call1")
+	second := pod.call(globex, "call2")
 	if second.Tap() != nil {
 		t.Fatal("the second is captured")
 	}

@@ -111,7 +111,9 @@ func TestHangingBucketDelaysNoOther(t *testing.T) {
 		return s3test.Pass
 	})
 	pod := rig.pod("one", t.TempDir(), func(o *Options) {
-		o.FinishWithin, o.RequestWithin, o.StopWithin = 100*time.Millisecond, time.Minute, time.Second
+		o.FinishWithin = 100 * time.Millisecond
+		o.RequestWithin = time.Minute
+		o.StopWithin = time.Second
 	})
 	var quiet []*call
 	for i := range 3 {
@@ -133,7 +135,8 @@ func TestHangingBucketDelaysNoOther(t *testing.T) {
 	for _, c := range quiet {
 		rig.settled(c.session, row{State: "uploaded", Size: int64(len(c.file(nil))), Digest: true})
 	}
-	noisy, other := pod.memory.Of(acme).Share(0), pod.memory.Of(globex).Share(0)
+	noisy := pod.memory.Of(acme).Share(0)
+	other := pod.memory.Of(globex).Share(0)
 	if !noisy.Resize(sharedMemory/2) || noisy.Resize(sharedMemory/2+1) || !other.Resize(sharedMemory/2) {
 		t.Error("the noisy tenant has more than half of the memory")
 	}
@@ -146,7 +149,8 @@ func TestBucketAway(t *testing.T) {
 	rig := newRig(t)
 	rig.s3.Stop(t)
 	pod := rig.pod("one", t.TempDir(), func(o *Options) { o.FinishWithin = 100 * time.Millisecond })
-	long, short := pod.call(acme, "long"), pod.call(globex, "short")
+	long := pod.call(acme, "long")
+	short := pod.call(globex, "short")
 	short.talk(5 * time.Second)
 	short.End()
 	long.talk(2 * time.Minute)
@@ -241,7 +245,10 @@ func TestGiveUp(t *testing.T) {
 		}
 		return s3test.Pass
 	})
-	pod := rig.pod("one", t.TempDir(), func(o *Options) { o.GiveUpAfter, o.FinishWithin = time.Second, 100*time.Millisecond })
+	pod := rig.pod("one", t.TempDir(), func(o *Options) {
+		o.GiveUpAfter = time.Second
+		o.FinishWithin = 100 * time.Millisecond
+	})
 	call := pod.call(acme, "call1")
 	call.talk(time.Minute)
 	call.End()
@@ -361,7 +368,8 @@ func TestStop(t *testing.T) {
 		return s3test.Pass
 	})
 	two := rig.pod("two", t.TempDir(), func(o *Options) { o.StopWithin = 100 * time.Millisecond })
-	d, live := two.call(acme, "call2"), two.call(acme, "call3")
+	d := two.call(acme, "call2")
+	live := two.call(acme, "call3")
 	d.talk(time.Minute)
 	live.talk(time.Second)
 	eventually.Within(patience).Holds(rig.t, "a part is in the bucket", func() bool { return rig.parts() == 1 })
@@ -412,7 +420,9 @@ func TestTenantGoneAfterRenewal(t *testing.T) {
 	snapshot := func(n string) *tenantconfig.Snapshot {
 		key := s3test.IssuedKey{AccessKey: "ASIA" + n, SecretKey: "secret" + n, Token: "token" + n, Expires: valid}
 		strict.Issue(key)
-		rig.config.Key, rig.config.Secret, rig.config.Token = key.AccessKey, key.SecretKey, key.Token
+		rig.config.Key = key.AccessKey
+		rig.config.Secret = key.SecretKey
+		rig.config.Token = key.Token
 		return rig.config.tenants()
 	}
 	var tenants atomic.Pointer[tenantconfig.Snapshot]
@@ -567,7 +577,10 @@ func TestDiskFull(t *testing.T) {
 // TestOwnIsNotRescued : a pod whose heartbeats were late does not take its own captures for those of a pod that is gone.
 func TestOwnIsNotRescued(t *testing.T) {
 	rig := newRig(t)
-	pod := rig.pod("one", t.TempDir(), func(o *Options) { o.HeartbeatEvery, o.Unseen = time.Hour, 500*time.Millisecond })
+	pod := rig.pod("one", t.TempDir(), func(o *Options) {
+		o.HeartbeatEvery = time.Hour
+		o.Unseen = 500 * time.Millisecond
+	})
 	call := pod.call(acme, "call1")
 	call.talk(time.Minute)
 	eventually.Within(patience).Holds(rig.t, "a part is in the bucket", func() bool { return rig.parts() == 1 })

@@ -69,9 +69,11 @@ func (t *tape) finishFailed(ctx context.Context) error {
 
 // failed ends a capture of which there is nothing.
 func (t *tape) failed(ctx context.Context) error {
-	code, message := t.m.Code, t.m.Message
+	code := t.m.Code
+	message := t.m.Message
 	if code == "" {
-		code, message = CodePodLost, "the process that captured the call ended before it had written any of it"
+		code = CodePodLost
+		message = "the process that captured the call ended before it had written any of it"
 	}
 	return t.giveUp(ctx, code, message)
 }
@@ -87,7 +89,8 @@ func (t *tape) seal(ctx context.Context) error {
 	}
 	t.m.Size, t.m.Ended = size, time.Now()
 	if code, message := t.shortened(); code != "" {
-		t.m.Code, t.m.Message = code, message
+		t.m.Code = code
+		t.m.Message = message
 	}
 	_ = t.save() // a disk may be full: then the next process finds the size once more
 	return nil
@@ -147,7 +150,8 @@ func (t *tape) putWhole(ctx context.Context, b *objectstore.Bucket) error {
 		return err
 	}
 	defer func() { _ = file.Close() }()
-	sha, sum := sha256.New(), md5.New() //nolint:gosec // it is what an ETag is
+	sha := sha256.New()
+	sum := md5.New() //nolint:gosec // it is what an ETag is
 	if _, err := io.Copy(io.MultiWriter(sha, sum), file); err != nil {
 		return err
 	}
@@ -275,7 +279,8 @@ func (t *tape) uploaded(ctx context.Context, b *objectstore.Bucket, sha string) 
 	if !ok {
 		return fmt.Errorf("the object has %d bytes and the capture %d", size, t.m.Size)
 	}
-	message, outcome := t.m.Message, outcomeUploaded
+	message := t.m.Message
+	outcome := outcomeUploaded
 	if sha == "" && t.unverified(b) {
 		sha, err = t.compare(ctx, b)
 		switch {
@@ -284,7 +289,8 @@ func (t *tape) uploaded(ctx context.Context, b *objectstore.Bucket, sha string) 
 		case err != nil:
 			return err
 		case sha == "":
-			message, outcome = joined(message, messageUnverified), outcomeUnverified
+			message = joined(message, messageUnverified)
+			outcome = outcomeUnverified
 			t.c.warnUnverified(t.m.ref(), t.m.Session)
 		}
 	}
@@ -323,14 +329,17 @@ func (t *tape) decide(code, message string) {
 	if t.m.Failed {
 		return
 	}
-	t.m.Failed, t.m.Code, t.m.Message = true, code, message
+	t.m.Failed = true
+	t.m.Code = code
+	t.m.Message = message
 	_ = t.save() // a full disk must not keep its capture from leaving it
 }
 
 // giveUp fails the capture. What the bucket has of it is given up first. A reason that was decided before counts.
 func (t *tape) giveUp(ctx context.Context, code, message string) error {
 	t.decide(code, message)
-	code, message = t.m.Code, t.m.Message
+	code = t.m.Code
+	message = t.m.Message
 	t.discard(ctx)
 	if err := t.end(ctx, store.CaptureEnd{Failed: true, Code: code, Message: message}); err != nil {
 		return err

@@ -95,7 +95,8 @@ func (q *queue) add(k kind, payload []byte, at time.Duration) {
 func (q *queue) start(info agentstream.StartInfo) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.info, q.known = info, true
+	q.info = info
+	q.known = true
 }
 
 func (q *queue) started() (agentstream.StartInfo, bool) {
@@ -111,8 +112,10 @@ func (q *queue) take(old batch) (b batch, dropped int64) {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	b, dropped = q.in, q.dropped
-	q.in, q.dropped = batch{entries: old.entries[:0], text: old.text[:0]}, 0
+	b = q.in
+	dropped = q.dropped
+	q.in = batch{entries: old.entries[:0], text: old.text[:0]}
+	q.dropped = 0
 	q.out = b.size()
 	q.room.Resize(int64(q.out))
 	return b, dropped
@@ -122,6 +125,8 @@ func (q *queue) take(old batch) (b batch, dropped int64) {
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.closed, q.in, q.out = true, batch{}, 0
+	q.closed = true
+	q.in = batch{}
+	q.out = 0
 	q.room.Resize(0)
 }

@@ -48,7 +48,8 @@ func TestQueueBounds(t *testing.T) {
 func TestQueuesShare(t *testing.T) {
 	const free, most = 10_000, 20_000
 	memory := budget.New(most)
-	one, two := newQueue(), newQueue()
+	one := newQueue()
+	two := newQueue()
 	one.room, two.room = memory.Share(free), memory.Share(free)
 	frame := bytes.Repeat([]byte("A"), 984) // 1000 bytes with its entry
 	say := func(q *queue, n int) (kept int) {

@@ -79,7 +79,8 @@ func (c *Captures) longest(ctx context.Context, b *objectstore.Bucket, row store
 			return "", nil, err
 		}
 		if parts = unbroken(parts); sizeOf(parts) > sizeOf(most) {
-			best, most = id, parts
+			best = id
+			most = parts
 		}
 	}
 	return best, most, nil

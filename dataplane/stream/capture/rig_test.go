@@ -166,7 +166,8 @@ func (c *call) talk(d time.Duration) {
 	samples := int(step * testRate / time.Second)
 	for range int(d / step) {
 		at := c.origin() + time.Duration(len(c.caller))*time.Second/testRate
-		left, right := noise(len(c.caller), samples, 7), noise(len(c.said), samples, 13)
+		left := noise(len(c.caller), samples, 7)
+		right := noise(len(c.said), samples, 13)
 		c.Tap().Caller(payload(left), at)
 		c.Tap().Agent(payload(right), at)
 		c.caller, c.said = append(c.caller, left...), append(c.said, right...)

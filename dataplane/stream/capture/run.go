@@ -75,7 +75,8 @@ func (c *Captures) restore(dir string) (*tape, error) {
 // Run keeps the rows alive, tries again what did not reach its bucket, and ends captures of pods that are gone, until ctx is over. Then it
 // lets what is under way end, for StopWithin, and leaves the rest to other pods. Captures of streams must have ended before.
 func (c *Captures) Run(ctx context.Context) error {
-	heartbeat, sweep := time.NewTicker(c.o.HeartbeatEvery), time.NewTicker(c.o.SweepEvery)
+	heartbeat := time.NewTicker(c.o.HeartbeatEvery)
+	sweep := time.NewTicker(c.o.SweepEvery)
 	defer heartbeat.Stop()
 	defer sweep.Stop()
 	var sweeping chan struct{} // closed when the sweep has ended: a bucket that hangs must not keep the heartbeat
@@ -207,7 +208,8 @@ const bringers = 16
 // one that hangs delays its own tenant.
 func (c *Captures) sweep(ctx context.Context) {
 	c.awaitTenants(ctx)
-	tapes, rows := c.due(), c.claim(ctx)
+	tapes := c.due()
+	rows := c.claim(ctx)
 	for _, tenant := range slices.Sorted(maps.Keys(tapes)) {
 		c.attend(ctx, tenant, tapes[tenant], rows[tenant])
 		delete(rows, tenant)
@@ -295,7 +297,8 @@ func (c *Captures) awaitTenants(ctx context.Context) {
 // due returns the captures that wait, by tenant, of tenants that are not attended to. A tenant that this pod does not
 // know yet may exist: its captures go on waiting.
 func (c *Captures) due() map[string][]*tape {
-	tenants, due := c.o.Tenants(), map[string][]*tape{}
+	tenants := c.o.Tenants()
+	due := map[string][]*tape{}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, t := range c.waiting {

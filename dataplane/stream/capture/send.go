@@ -177,7 +177,8 @@ func (t *tape) beginUpload(ctx context.Context, b *objectstore.Bucket) error {
 		return err
 	}
 	t.m.Checksum = b.Checksum()
-	t.m.Doubt, t.noted = before, false
+	t.m.Doubt = before
+	t.noted = false
 	_ = t.save() // without it the key tells of the upload
 	return nil
 }

@@ -135,7 +135,8 @@ func (s *spool) next() error {
 	if err != nil {
 		return err
 	}
-	s.file, s.size = file, 0
+	s.file = file
+	s.size = 0
 	s.number++
 	if s.out == nil {
 		s.out = bufio.NewWriterSize(nil, spoolBuffer)

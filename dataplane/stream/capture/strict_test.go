@@ -121,11 +121,14 @@ func TestStrictRefusals(t *testing.T) {
 	for name, tc := range map[string]struct {
 		refuse func(*s3test.Rules)
 	}{
-		"quota":            {refuse(403, "QuotaExceeded", "Your request was denied due to quota exceeded.")},
-		"no bucket":        {refuse(404, "NoSuchBucket", "The specified bucket does not exist")},
-		"clock":            {func(r *s3test.Rules) { r.Skew = time.Hour }},
-		"region":           {func(r *s3test.Rules) { r.Region = "eu-west-1" }},
-		"redirect":         {func(r *s3test.Rules) { r.Region, r.Redirect = "eu-west-1", true }},
+		"quota":     {refuse(403, "QuotaExceeded", "Your request was denied due to quota exceeded.")},
+		"no bucket": {refuse(404, "NoSuchBucket", "The specified bucket does not exist")},
+		"clock":     {func(r *s3test.Rules) { r.Skew = time.Hour }},
+		"region":    {func(r *s3test.Rules) { r.Region = "eu-west-1" }},
+		"redirect": {func(r *s3test.Rules) {
+			r.Region = "eu-west-1"
+			r.Redirect = true
+		}},
 		"encryption":       {func(r *s3test.Rules) { r.Encryption = "aws:kms" }},
 		"virtual host":     {func(r *s3test.Rules) { r.VirtualHost = true }},
 		"expired token":    {func(r *s3test.Rules) { r.Token = "another" }},
@@ -137,7 +140,8 @@ func TestStrictRefusals(t *testing.T) {
 			strict := rig.strict(s3test.Rules{}, objectstore.Options{Checksum: objectstore.ChecksumSHA256})
 			strict.SetRules(tc.refuse)
 			pod := rig.pod("one", t.TempDir(), func(o *Options) { o.FinishWithin = 300 * time.Millisecond })
-			short, long := pod.call(acme, "short"), pod.call(acme, "long")
+			short := pod.call(acme, "short")
+			long := pod.call(acme, "long")
 			short.talk(shortCall)
 			short.End()
 			long.talk(longCall)
@@ -167,7 +171,8 @@ func TestStrictGivesUp(t *testing.T) {
 		return &s3test.Refusal{Status: 403, Code: "QuotaExceeded", Message: "Quota exceeded."}
 	}}, objectstore.Options{Checksum: objectstore.ChecksumSHA256})
 	pod := rig.pod("one", t.TempDir(), func(o *Options) {
-		o.FinishWithin, o.GiveUpAfter = 100*time.Millisecond, time.Millisecond
+		o.FinishWithin = 100 * time.Millisecond
+		o.GiveUpAfter = time.Millisecond
 	})
 	call := pod.call(acme, "short")
 	call.talk(shortCall)

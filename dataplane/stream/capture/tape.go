@@ -127,7 +127,8 @@ func spoolName(id string) string { return "capture-" + id }
 
 // open makes the place on disk.
 func (t *tape) open(callSID string, rate int) error {
-	t.m.CallSID, t.m.Rate = store.BoundedSID(callSID), rate
+	t.m.CallSID = store.BoundedSID(callSID)
+	t.m.Rate = rate
 	key, err := recording.CaptureKey(t.m.Tenant, t.m.Key, recording.KeyInput{
 		CallSID:     callSID,
 		RecordingID: t.m.Session,

@@ -128,7 +128,8 @@ func (t *tape) comparePart(ctx context.Context, b *objectstore.Bucket, from int6
 	number := comparison.parts + 1
 	want := t.sumOf(number)
 	if want == (sum{}) { // without it nothing is learned from the part
-		comparison.parts, comparison.unknown = number, comparison.unknown+1
+		comparison.parts = number
+		comparison.unknown = comparison.unknown + 1
 		return nil
 	}
 	whole, got, err := t.readPart(ctx, b, from)
@@ -148,7 +149,8 @@ func (t *tape) comparePart(ctx context.Context, b *objectstore.Bucket, from int6
 		t.compared = nil
 		return fmt.Errorf("%w: in part %d", errDiffers, number)
 	}
-	comparison.whole, comparison.parts = whole, number
+	comparison.whole = whole
+	comparison.parts = number
 	return nil
 }
 

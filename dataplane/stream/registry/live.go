@@ -122,7 +122,8 @@ func (l *Live) finish(e *bridge.End) (end store.StreamEnd, first bool) {
 	end = store.StreamEnd{StreamRef: l.ref, CallSID: l.callSID, StreamSID: l.streamSID, At: time.Now(), Reason: ReasonFailed}
 	switch {
 	case e != nil: // one that ended by itself just before it was cut off says so
-		end.Reason, end.Reconnected = string(e.Reason), e.Reconnected
+		end.Reason = string(e.Reason)
+		end.Reconnected = e.Reconnected
 		end.ToAgent, end.ToExotel = countsOf(e.ToAgent), countsOf(e.ToExotel)
 	case l.cut != "":
 		end.Reason = string(l.cut)
@@ -171,7 +172,8 @@ func (l *Live) tell(b store.StreamBeat) {
 
 func (l *Live) beat() store.StreamBeat {
 	l.mu.Lock()
-	b, measure := store.StreamBeat{StreamRef: l.ref, CallSID: l.callSID, StreamSID: l.streamSID}, l.measure
+	b := store.StreamBeat{StreamRef: l.ref, CallSID: l.callSID, StreamSID: l.streamSID}
+	measure := l.measure
 	l.mu.Unlock()
 	if measure != nil { // with the lock free: it is the stream's own code
 		toAgent, toExotel := measure()

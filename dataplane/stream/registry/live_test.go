@@ -22,7 +22,8 @@ import (
 // TestAdmit : who is let in, who not and why, and that each is counted.
 func TestAdmit(t *testing.T) {
 	rig := newRig(t)
-	p, other := rig.pod("a", registry.Options{MaxStreams: 3}), rig.pod("b", registry.Options{})
+	p := rig.pod("a", registry.Options{MaxStreams: 3})
+	other := rig.pod("b", registry.Options{})
 	try := func(p *pod, limit int, token string) error {
 		_, err := p.Admit(t.Context(), acme, limit, registry.Stream{TokenID: token})
 		return err
@@ -114,8 +115,10 @@ func TestNamespaceLeavesPlacesToOthers(t *testing.T) {
 
 // TestCuts : what ends a stream, what the bridge is told, and what the row.
 func TestCuts(t *testing.T) {
-	suspended, again := *acme, *acme
-	suspended.Suspended, again.UID = true, "3"
+	suspended := *acme
+	again := *acme
+	suspended.Suspended = true
+	again.UID = "3"
 	for name, tc := range map[string]struct {
 		do         func(r *rig, l *registry.Live)
 		wantCut    bridge.Cut
@@ -137,7 +140,8 @@ func TestCuts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			pod := r.pod("a", registry.Options{})
-			live, theirs := r.admit(pod, acme), r.admit(pod, globex)
+			live := r.admit(pod, acme)
+			theirs := r.admit(pod, globex)
 			tc.do(r, live)
 			if diff := cmp.Diff(tc.wantCut, cutOff(t, live)); diff != "" {
 				t.Errorf("the cut (-want +got):\n%s", diff)
@@ -192,7 +196,8 @@ func TestCloseIsFoundBetweenHeartbeats(t *testing.T) {
 func TestStartIsToldBetweenHeartbeats(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("a", registry.Options{HeartbeatEvery: time.Hour})
-	live, silent := rig.admit(pod, acme), rig.admit(pod, acme)
+	live := rig.admit(pod, acme)
+	silent := rig.admit(pod, acme)
 	live.Started(agentstream.StartInfo{CallSID: "c1", StreamSID: "s1"})
 	soon.Holds(t, "its row knows the call", func() bool {
 		return rig.one(`SELECT count(*)::int FROM stream_sessions WHERE id = $1 AND call_sid = 'c1' AND stream_sid = 's1'`, live.ID()) == 1
@@ -243,7 +248,9 @@ func TestEnd(t *testing.T) {
 func TestCountsInHeartbeats(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("a", registry.Options{})
-	live, theirs, silent := rig.admit(pod, acme), rig.admit(pod, globex), rig.admit(pod, acme)
+	live := rig.admit(pod, acme)
+	theirs := rig.admit(pod, globex)
+	silent := rig.admit(pod, acme)
 	var frames atomic.Uint64
 	frames.Store(1)
 	live.Measured(func() (toAgent, toExotel bridge.Counts) {
@@ -276,7 +283,10 @@ func TestCountsInHeartbeats(t *testing.T) {
 func TestCloseAcrossPods(t *testing.T) {
 	rig := newRig(t)
 	pod, b := rig.pod("a", registry.Options{HeartbeatEvery: time.Hour}), rig.pod("b", registry.Options{LookEvery: time.Hour})
-	onA, stays, onB, theirs := rig.admit(pod, acme), rig.admit(pod, acme), rig.admit(b, acme), rig.admit(b, globex)
+	onA := rig.admit(pod, acme)
+	stays := rig.admit(pod, acme)
+	onB := rig.admit(b, acme)
+	theirs := rig.admit(b, globex)
 	for _, l := range []*registry.Live{onA, onB} { // found by the look of the one, and by the heartbeat of the other
 		if _, err := rig.db.CloseStream(t.Context(), acme.ID, l.ID(), store.Origin{}); err != nil {
 			t.Fatal(err)
@@ -304,7 +314,8 @@ func TestDatabaseAway(t *testing.T) {
 	rig := newRig(t)
 	db := &faulty{Dataplane: rig.db}
 	pod := rig.pod("a", registry.Options{Store: db, MaxKept: 3})
-	going, ending := rig.admit(pod, acme), []*registry.Live{rig.admit(pod, acme), rig.admit(pod, acme), rig.admit(pod, acme)}
+	going := rig.admit(pod, acme)
+	ending := []*registry.Live{rig.admit(pod, acme), rig.admit(pod, acme), rig.admit(pod, acme)}
 	db.forgetful.Store(true)
 	if _, err := pod.Admit(t.Context(), acme, 100, registry.Stream{}); err == nil || pod.Live() != 4 {
 		t.Fatalf("without an answer it is let in: %v, %d live", err, pod.Live())
@@ -343,7 +354,8 @@ func TestDatabaseAway(t *testing.T) {
 func TestDatabaseRestarts(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("a", registry.Options{EndWithin: 300 * time.Millisecond})
-	going, ending := rig.admit(pod, acme), rig.admit(pod, acme)
+	going := rig.admit(pod, acme)
+	ending := rig.admit(pod, acme)
 	rig.pg.Stop(t)
 	ending.End(t.Context(), &bridge.End{Reason: bridge.CallEnded})
 	rig.pg.Start(t)
@@ -357,7 +369,8 @@ func TestDatabaseRestarts(t *testing.T) {
 func TestDrain(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("a", registry.Options{})
-	ends, stays := rig.admit(pod, acme), rig.admit(pod, globex)
+	ends := rig.admit(pod, acme)
+	stays := rig.admit(pod, globex)
 	drained := make(chan struct{})
 	go func() { defer close(drained); pod.Drain(time.Second) }()
 	soon.Holds(t, "nobody is let in", func() bool {
@@ -383,7 +396,8 @@ func TestDrain(t *testing.T) {
 func TestRunEnds(t *testing.T) {
 	rig := newRig(t)
 	pod := rig.pod("a", registry.Options{HeartbeatEvery: time.Hour, EndWithin: time.Second})
-	good, deaf := rig.admit(pod, acme), rig.admit(pod, acme)
+	good := rig.admit(pod, acme)
+	deaf := rig.admit(pod, acme)
 	var group sync.WaitGroup
 	group.Go(func() { cutOff(t, good) })
 	pod.stop()
@@ -404,9 +418,11 @@ func TestRunEnds(t *testing.T) {
 func TestReconcile(t *testing.T) {
 	rig := newRig(t)
 	before := rig.pod("a", registry.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour})
-	left, ofOther := rig.admit(before, acme), rig.admit(rig.pod("b", registry.Options{}), acme)
+	left := rig.admit(before, acme)
+	ofOther := rig.admit(rig.pod("b", registry.Options{}), acme)
 	pod := rig.pod("a", registry.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour}) // the next container of the same pod
-	going, without := rig.admit(pod, acme), rig.admit(pod, globex)
+	going := rig.admit(pod, acme)
+	without := rig.admit(pod, globex)
 	rig.change(`DELETE FROM stream_sessions WHERE id = $1`, without.ID())
 	for i, want := range [][2]int{{1, 1}, {0, 0}} {
 		rows, streams, err := pod.Reconcile(t.Context())
@@ -430,8 +446,11 @@ func TestReconcile(t *testing.T) {
 func TestNextContainerEndsSessions(t *testing.T) {
 	rig := newRig(t)
 	hung := registry.Options{HeartbeatEvery: time.Hour, LookEvery: time.Hour}
-	killed, other := rig.pod("a", hung), rig.pod("b", registry.Options{})
-	left, later, ofOther := rig.admit(killed, acme), rig.admit(killed, globex), rig.admit(other, acme)
+	killed := rig.pod("a", hung)
+	other := rig.pod("b", registry.Options{})
+	left := rig.admit(killed, acme)
+	later := rig.admit(killed, globex)
+	ofOther := rig.admit(other, acme)
 	rig.tenants.Store(tenantconfig.NewIncompleteSnapshot(acme))
 	pod := rig.pod("a", registry.Options{})
 	start := time.Now()

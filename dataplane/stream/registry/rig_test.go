@@ -58,7 +58,8 @@ type pod struct {
 // pod starts one with the options, whose times are short unless they are set.
 func (r *rig) pod(name string, o registry.Options) *pod {
 	r.t.Helper()
-	o.Pod, o.Tenants = name, r.tenants.Load
+	o.Pod = name
+	o.Tenants = r.tenants.Load
 	if o.Store == nil {
 		o.Store = r.db
 	}

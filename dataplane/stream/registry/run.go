@@ -12,7 +12,8 @@ import (
 // Run keeps the rows alive and looks for streams that must end, until ctx is over. Then it cuts off what is left, waits for that,
 // and ends the rows that are still open: within EndWithin.
 func (r *Registry) Run(ctx context.Context) error {
-	heartbeat, look := time.NewTicker(r.o.HeartbeatEvery), time.NewTicker(r.o.LookEvery)
+	heartbeat := time.NewTicker(r.o.HeartbeatEvery)
+	look := time.NewTicker(r.o.LookEvery)
 	defer heartbeat.Stop()
 	defer look.Stop()
 	inherited := true // there may be rows of a container before this one
@@ -188,7 +189,8 @@ func (r *Registry) cutAll() {
 func (r *Registry) wait(ctx context.Context) {
 	for {
 		r.mu.Lock()
-		n, changed := len(r.streams), r.changed
+		n := len(r.streams)
+		changed := r.changed
 		r.mu.Unlock()
 		if n == 0 {
 			return

@@ -184,8 +184,10 @@ func (c *cursor) plain(text []byte) bool {
 	printable := uint64(0x4040404040404040)
 	rest := text
 	for ; len(rest) >= 32; rest = rest[32:] {
-		w, x := binary.LittleEndian.Uint64(rest), binary.LittleEndian.Uint64(rest[8:])
-		y, z := binary.LittleEndian.Uint64(rest[16:]), binary.LittleEndian.Uint64(rest[24:])
+		w := binary.LittleEndian.Uint64(rest)
+		x := binary.LittleEndian.Uint64(rest[8:])
+		y := binary.LittleEndian.Uint64(rest[16:])
+		z := binary.LittleEndian.Uint64(rest[24:])
 		high |= w | x | y | z
 		printable &= (w | w<<1) & (x | x<<1) & (y | y<<1) & (z | z<<1)
 	}

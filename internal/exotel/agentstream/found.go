@@ -89,7 +89,8 @@ func (f *found) other(key []byte) {
 
 // media reads the object of a media message.
 func (f *found) media() {
-	f.payload, f.seen = nil, f.seen&^seenPayload
+	f.payload = nil
+	f.seen = f.seen &^ seenPayload
 	if !f.isObject() {
 		return
 	}

@@ -48,7 +48,8 @@ func refer(frame []byte) (reference, bool) {
 
 // depth is how deep a valid document nests.
 func depth(doc []byte) (deepest int) {
-	level, quoted := 0, false
+	level := 0
+	quoted := false
 	for i := 0; i < len(doc); i++ {
 		switch b := doc[i]; {
 		case quoted && b == '\\':

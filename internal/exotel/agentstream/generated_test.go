@@ -93,7 +93,9 @@ func TestScanGenerated(t *testing.T) {
 	w := writer{rand.New(rand.NewPCG(seed, 0))}
 	var s Scanner
 	for range 5000 {
-		kind, sid, payload := Kind(w.IntN(int(Stop)+1)), w.text(), w.text()
+		kind := Kind(w.IntN(int(Stop) + 1))
+		sid := w.text()
+		payload := w.text()
 		pairs := map[string]string{"event": w.quoted(kind.String()), "sequence_number": w.number()}
 		pairs["media"] = w.object(map[string]string{"chunk": w.number(), "timestamp": w.number(), "payload": w.quoted(payload)})
 		if w.IntN(2) == 0 {
@@ -214,7 +216,8 @@ func TestAppend(t *testing.T) {
 		}
 	}
 	room := make([]byte, 0, 4096)
-	sid, audio := []byte("s1"), []byte(strings.Repeat("A", 2000))
+	sid := []byte("s1")
+	audio := []byte(strings.Repeat("A", 2000))
 	if n := testing.AllocsPerRun(100, func() { _ = AppendMedia(room, sid, audio) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

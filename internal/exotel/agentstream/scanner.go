@@ -50,7 +50,8 @@ func (s *Scanner) follow(k Kind) (odd Oddity) {
 		if !s.connected {
 			odd = MissingConnected
 		}
-		s.connected, s.started = true, true
+		s.connected = true
+		s.started = true
 	case Media:
 		if !s.started {
 			odd = MissingStart

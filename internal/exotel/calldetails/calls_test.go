@@ -30,7 +30,8 @@ func collect(t *testing.T, c *Client, f Filter) (sids []string, failures []error
 
 // TestCalls lists seven calls, one of which goes on, and one of 40 days ago, through each quirk.
 func TestCalls(t *testing.T) {
-	upward, downward := []string{"c1", "c2", "c3", "c4", "c5", "c6"}, []string{"c6", "c5", "c4", "c3", "c2", "c1"}
+	upward := []string{"c1", "c2", "c3", "c4", "c5", "c6"}
+	downward := []string{"c6", "c5", "c4", "c3", "c2", "c1"}
 	for name, tc := range map[string]struct {
 		filter       Filter
 		quirks       exotelsim.DetailQuirks

@@ -38,10 +38,18 @@ func withDetails(c Call) Call {
 // TestCall asks about one call through each quirk.
 func TestCall(t *testing.T) {
 	ongoing := placed("c1", today)
-	ongoing.Ended, ongoing.Status, ongoing.RecordingURL = time.Time{}, "in-progress", ""
+	ongoing.Ended = time.Time{}
+	ongoing.Status = "in-progress"
+	ongoing.RecordingURL = ""
 	wantOngoing := withDetails(wantCall("c1", today))
-	wantOngoing.EndedAt, wantOngoing.UpdatedAt, wantOngoing.Status, wantOngoing.State = time.Time{}, today, "in-progress", exotel.StateInProgress
-	wantOngoing.Seconds, wantOngoing.Price, wantOngoing.RecordingURL, wantOngoing.Details.Legs[0].Seconds = 0, "", "", 0
+	wantOngoing.EndedAt = time.Time{}
+	wantOngoing.UpdatedAt = today
+	wantOngoing.Status = "in-progress"
+	wantOngoing.State = exotel.StateInProgress
+	wantOngoing.Seconds = 0
+	wantOngoing.Price = ""
+	wantOngoing.RecordingURL = ""
+	wantOngoing.Details.Legs[0].Seconds = 0
 	for name, tc := range map[string]struct {
 		call         exotelsim.PlacedCall
 		quirks       exotelsim.DetailQuirks
@@ -277,11 +285,17 @@ func TestNew(t *testing.T) {
 		change  func(*Config)
 		wantErr string
 	}{
-		"good":              {func(*Config) {}, ""},
-		"a slash":           {func(c *Config) { c.BaseURL += "/" }, ""},
-		"http, allowed":     {func(c *Config) { c.BaseURL, c.AllowHTTP = "http://127.0.0.1:8090", true }, ""},
-		"http":              {func(c *Config) { c.BaseURL = "http://api.exotel.com" }, "must begin with https://"},
-		"another scheme":    {func(c *Config) { c.BaseURL, c.AllowHTTP = "file://host/x", true }, "must begin with https://"},
+		"good":    {func(*Config) {}, ""},
+		"a slash": {func(c *Config) { c.BaseURL += "/" }, ""},
+		"http, allowed": {func(c *Config) {
+			c.BaseURL = "http://127.0.0.1:8090"
+			c.AllowHTTP = true
+		}, ""},
+		"http": {func(c *Config) { c.BaseURL = "http://api.exotel.com" }, "must begin with https://"},
+		"another scheme": {func(c *Config) {
+			c.BaseURL = "file://host/x"
+			c.AllowHTTP = true
+		}, "must begin with https://"},
 		"no address":        {func(c *Config) { c.BaseURL = "" }, "use https://api.in.exotel.com or https://api.exotel.com"},
 		"no URL":            {func(c *Config) { c.BaseURL = "https://" + testToken + "\x00" }, "is no URL"},
 		"credentials in it": {func(c *Config) { c.BaseURL = "https://" + testKey + ":" + testToken + "@api.exotel.com" }, "must hold no credentials"},

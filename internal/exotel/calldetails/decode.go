@@ -138,12 +138,15 @@ func (c *Call) readLegs(b []byte, loc *time.Location) {
 		c.Unread = []exotel.Unread{{Field: "(body)", Reason: exotel.TooLarge}}
 		return
 	}
-	c.RecordingURL, c.RecordingURLs, c.RecordingSeconds = event.RecordingURL, event.RecordingURLs, event.RecordingSeconds
+	c.RecordingURL = event.RecordingURL
+	c.RecordingURLs = event.RecordingURLs
+	c.RecordingSeconds = event.RecordingSeconds
 	c.Unread = event.Unread
 	if c.Details == nil {
 		return
 	}
-	c.Details.ConversationSeconds, c.Details.Legs = event.ConversationSeconds, event.Legs
+	c.Details.ConversationSeconds = event.ConversationSeconds
+	c.Details.Legs = event.Legs
 	for i := range event.ListedLegs {
 		if listedLeg := &event.ListedLegs[i]; listedLeg.Index == 1 {
 			c.Details.Leg2 = listedLeg.State

@@ -101,11 +101,14 @@ func (c *Client) explainAnswer(e *Error, answer *answerError) {
 		e.remedy = "check " + c.region() + ", the API key and token, and that they belong to the account SID " +
 			c.account
 	case http.StatusTooManyRequests:
-		e.Kind, e.remedy = ErrRateLimited, "Exotel allows an account 200 requests a minute: ask less often, or have Exotel raise the limit"
+		e.Kind = ErrRateLimited
+		e.remedy = "Exotel allows an account 200 requests a minute: ask less often, or have Exotel raise the limit"
 	default:
-		e.Kind, e.remedy = ErrRefused, "the question or the account's plan does not suit Exotel: compare its message with its documentation"
+		e.Kind = ErrRefused
+		e.remedy = "the question or the account's plan does not suit Exotel: compare its message with its documentation"
 		if resilience.Classify(answer) == resilience.Transient {
-			e.Kind, e.remedy = ErrUnavailable, "this is Exotel's fault: it is asked again later; see status.exotel.com"
+			e.Kind = ErrUnavailable
+			e.remedy = "this is Exotel's fault: it is asked again later; see status.exotel.com"
 		}
 	}
 }

@@ -73,7 +73,8 @@ func (f Filter) checkWindow(now time.Time) (why, remedy string) {
 
 // window is zero if no bound was given.
 func (f Filter) window(now time.Time) (from, to time.Time) {
-	from, to = f.CreatedFrom, f.CreatedTo
+	from = f.CreatedFrom
+	to = f.CreatedTo
 	switch {
 	case from.IsZero() && to.IsZero():
 	case to.IsZero():

@@ -48,7 +48,8 @@ func TestHugeAnswers(t *testing.T) {
 			allocated := allocatedBy(func() {
 				for _, err := range client.Calls(t.Context(), Filter{CreatedFrom: time.Now().Add(-time.Hour)}) {
 					if err != nil {
-						errs, last = errs+1, err
+						errs = errs + 1
+						last = err
 					}
 				}
 			})

@@ -41,7 +41,8 @@ func (c *Client) get(ctx context.Context, what, path, query string) (body []byte
 // ask asks one question, under the account's pace and package resilience.
 func (c *Client) ask(ctx context.Context, what, path, query string) (body []byte, err error) {
 	url := *c.base
-	url.Path, url.RawQuery = path, query
+	url.Path = path
+	url.RawQuery = query
 	err = c.registry.Do(ctx, c.tenant, Dependency, func(ctx context.Context) error {
 		if err := c.pace.wait(ctx); err != nil {
 			return err

@@ -21,7 +21,8 @@ import (
 // person prints it on a terminal.
 func TestErrorsQuoteLittle(t *testing.T) {
 	const escape = "\x1b[31m"
-	x, nines := strings.Repeat("x", 50_000), strings.Repeat("9", 50_000)
+	x := strings.Repeat("x", 50_000)
+	nines := strings.Repeat("9", 50_000)
 	names := make([]string, 90)
 	for i := range names {
 		names[i] = escape + strings.Repeat("n", 200)

@@ -51,7 +51,8 @@ func send(t *testing.T, ws *websocket.Conn, messages ...string) {
 	for _, m := range messages {
 		kind := websocket.TextMessage
 		if rest, ok := strings.CutPrefix(m, "bin:"); ok {
-			kind, m = websocket.BinaryMessage, rest
+			kind = websocket.BinaryMessage
+			m = rest
 		}
 		if err := ws.WriteMessage(kind, []byte(m)); err != nil {
 			t.Fatal(err)
@@ -98,7 +99,8 @@ const (
 func TestEcho(t *testing.T) {
 	told := Start{StreamID: "s1", CallID: "c1", AccountID: "a1", From: "+91987", To: "+91123", Encoding: "raw", Rate: 16000, Custom: map[string]string{"k": "v"}}
 	toldPCM := told
-	toldPCM.AccountID, toldPCM.Encoding = "", "pcm_s16le"
+	toldPCM.AccountID = ""
+	toldPCM.Encoding = "pcm_s16le"
 	events := []string{"connected", "start", "mark", "dtmf", "stop"}
 	for name, tc := range map[string]struct {
 		protocol agent.Protocol
@@ -228,7 +230,8 @@ func TestSlowAgentIsFelt(t *testing.T) {
 	if err := ws.SetWriteDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
-	frame, err := make([]byte, 64<<10), error(nil)
+	frame := make([]byte, 64<<10)
+	err := error(nil)
 	for n := 0; err == nil; n++ {
 		if n == 1000 {
 			t.Fatal("64 MB were sent to an agent that reads nothing")

@@ -121,12 +121,15 @@ func misbehave(w http.ResponseWriter, r *http.Request, q DetailQuirks) bool {
 		return true
 	case <-time.After(q.Delay):
 	}
-	status, message := 0, ""
+	status := 0
+	message := ""
 	switch {
 	case q.NotFound > 0:
-		status, message = http.StatusNotFound, "The requested resource does not exist"
+		status = http.StatusNotFound
+		message = "The requested resource does not exist"
 	case q.TooMany > 0:
-		status, message = http.StatusTooManyRequests, "Rate limit exceeded"
+		status = http.StatusTooManyRequests
+		message = "Rate limit exceeded"
 		retryAfter(w, q.RetryAfter)
 	case q.Status != 0:
 		status, message = q.Status, http.StatusText(q.Status)

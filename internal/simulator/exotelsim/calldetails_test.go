@@ -43,7 +43,11 @@ const wantDetails = `,"Details":{"ConversationDuration":8,"Leg1Status":"complete
 	`"Legs":[{"Leg":{"Id":1,"OnCallDuration":77}},{"Leg":{"Id":2,"OnCallDuration":8}}]}`
 
 func TestSingle(t *testing.T) {
-	noEnd := func(c *PlacedCall) { c.Ended, c.Status, c.RecordingURL = time.Time{}, "in-progress", "" }
+	noEnd := func(c *PlacedCall) {
+		c.Ended = time.Time{}
+		c.Status = "in-progress"
+		c.RecordingURL = ""
+	}
 	for name, tc := range map[string]struct {
 		call       PlacedCall
 		quirks     DetailQuirks
@@ -203,9 +207,20 @@ func TestFilters(t *testing.T) {
 	rig.Place("acme1",
 		placed("old", base.AddDate(0, 0, -40)),
 		placed("c1", base),
-		placed("c2", base.Add(time.Minute+500*time.Millisecond), func(c *PlacedCall) { c.Status, c.Price, c.Ended = "no-answer", "", time.Time{} }),
-		placed("c3", base.Add(2*time.Minute), func(c *PlacedCall) { c.Direction, c.PhoneNumber, c.From = "inbound", "08055555555", "sip:bob" }),
-		placed("c4", base.Add(3*time.Minute), func(c *PlacedCall) { c.Ended, c.Price = c.Started.Add(10*time.Second), "0.25" }),
+		placed("c2", base.Add(time.Minute+500*time.Millisecond), func(c *PlacedCall) {
+			c.Status = "no-answer"
+			c.Price = ""
+			c.Ended = time.Time{}
+		}),
+		placed("c3", base.Add(2*time.Minute), func(c *PlacedCall) {
+			c.Direction = "inbound"
+			c.PhoneNumber = "08055555555"
+			c.From = "sip:bob"
+		}),
+		placed("c4", base.Add(3*time.Minute), func(c *PlacedCall) {
+			c.Ended = c.Started.Add(10 * time.Second)
+			c.Price = "0.25"
+		}),
 		placed("ringing", base, func(c *PlacedCall) { c.Status = "ringing" }),
 		placed("talking", base, func(c *PlacedCall) { c.Status = "in-progress" }),
 		placed("waiting", base, func(c *PlacedCall) { c.Status = "queued" }))
@@ -281,7 +296,8 @@ func TestPages(t *testing.T) {
 			}
 			var there, again [][]string
 			first := acme + ".json?PageSize=3&SortBy=DateCreated:" + tc.order
-			next, prev := first, ""
+			next := first
+			prev := ""
 			for next != "" {
 				sids, listed := rig.list(t, next)
 				there = append(there, sids)
@@ -292,7 +308,8 @@ func TestPages(t *testing.T) {
 				if fromFirst, _ := rig.list(t, listed.Metadata.FirstPageUri); len(fromFirst) != 3 {
 					t.Errorf("the first page is %v", fromFirst)
 				}
-				next, prev = *listed.Metadata.NextPageUri, listed.Metadata.PrevPageUri
+				next = *listed.Metadata.NextPageUri
+				prev = listed.Metadata.PrevPageUri
 			}
 			for prev != "" {
 				sids, listed := rig.list(t, prev)

@@ -68,7 +68,8 @@ func pages(r *http.Request, q question, quirks DetailQuirks, s shown) object {
 	if quirks.NullNext {
 		none = nil
 	}
-	prev, next := none, none
+	prev := none
+	next := none
 	if s.start > 0 {
 		prev = q.page(r.URL.Path, "Before", s.matching[s.start].SID)
 	}
@@ -162,7 +163,8 @@ func (q *question) readCursors() error {
 // readWindow reads DateCreated in the account's zone; without it Exotel looks at the last 31 days.
 func (s *Server) readWindow(q *question) error {
 	now := s.o.Now()
-	q.from, q.to = now.Add(-maxWindow), now
+	q.from = now.Add(-maxWindow)
+	q.to = now
 	given := q.values.Get("DateCreated")
 	if given == "" {
 		return nil

@@ -90,7 +90,9 @@ func (s *Server) ended(account string) []PlacedCall {
 
 // record is the call in Exotel's fields and order. What is not known is null.
 func (s *Server) record(account string, c PlacedCall, q DetailQuirks) object {
-	end, duration, price := any(nil), any(nil), any(nil)
+	end := any(nil)
+	duration := any(nil)
+	price := any(nil)
 	if q.EpochEnd {
 		end = "1970-01-01 05:30:00"
 	}

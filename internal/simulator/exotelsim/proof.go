@@ -50,7 +50,8 @@ func Basic(user, password string) Proof {
 func StandardWebhooks(key string) Proof {
 	return func(r *http.Request, m Message) {
 		event := sha256.Sum256([]byte(r.URL.Path + "?" + m.Fields.Encode()))
-		id, stamp := "msg_"+hex.EncodeToString(event[:16]), now()
+		id := "msg_" + hex.EncodeToString(event[:16])
+		stamp := now()
 		sum := sign(sha256.New, key, []byte(id+"."+stamp+"."), m.payload(r))
 		r.Header.Set("Webhook-Id", id)
 		r.Header.Set("Webhook-Timestamp", stamp)

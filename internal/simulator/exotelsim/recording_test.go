@@ -142,7 +142,8 @@ func TestTags(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rig := start(t, Options{})
 			rig.SetAll(tc.quirks)
-			a, b := rig.get(t, sized).header.Get("ETag"), rig.get(t, sized).header.Get("ETag")
+			a := rig.get(t, sized).header.Get("ETag")
+			b := rig.get(t, sized).header.Get("ETag")
 			if a == "" || (a == b) != tc.wantSame {
 				t.Errorf("tags %s and %s", a, b)
 			}

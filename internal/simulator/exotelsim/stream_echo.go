@@ -62,7 +62,8 @@ func (e *echo) differences(piece []byte) (n int) {
 				}
 			}
 		}
-		piece, at = piece[part:], 0
+		piece = piece[part:]
+		at = 0
 	}
 	return n
 }

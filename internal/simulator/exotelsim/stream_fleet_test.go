@@ -19,7 +19,8 @@ func TestStreamsBesideEachOther(t *testing.T) {
 	server := newAgent(t, agentsim.Options{})
 	audio := Noise(2000)
 	var group sync.WaitGroup
-	reports, errs := make([]Report, 100), make([]error, 100)
+	reports := make([]Report, 100)
+	errs := make([]error, 100)
 	for i := range reports {
 		group.Add(1)
 		go func() {
@@ -52,7 +53,9 @@ func TestStreamOverTLS(t *testing.T) {
 	if _, err := stream.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("an unknown certificate: %v", err)
 	}
-	stream.TLS, stream.Expect, stream.Linger = &tls.Config{RootCAs: pool}, stream.Audio, 10*time.Second
+	stream.TLS = &tls.Config{RootCAs: pool}
+	stream.Expect = stream.Audio
+	stream.Linger = 10 * time.Second
 	if report := run(t, stream); !report.Echo.Whole() || report.Echo.Equal != len(stream.Audio) {
 		t.Errorf("%+v", report)
 	}
@@ -75,7 +78,8 @@ func TestStreamLingersNoLongerThanItMust(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			stream := short
-			stream.URL, stream.Linger = newAgent(t, tc.o).URL(), tc.linger
+			stream.URL = newAgent(t, tc.o).URL()
+			stream.Linger = tc.linger
 			report := run(t, stream)
 			if report.Echo.Missing != tc.missing || report.Lasted > tc.longest || tc.missing > 0 && report.Lasted < tc.linger {
 				t.Errorf("%+v", report)

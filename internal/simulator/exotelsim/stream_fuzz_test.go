@@ -51,7 +51,9 @@ func TestSpellingsOfAStream(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stream.StreamSID, stream.Quirks.CamelCase, stream.Quirks.ExtraKeys = `s"\1`, n&1 > 0, n&2 > 0
+		stream.StreamSID = `s"\1`
+		stream.Quirks.CamelCase = n&1 > 0
+		stream.Quirks.ExtraKeys = n&2 > 0
 		if n&4 > 0 {
 			stream.Quoting = Strings
 		}

@@ -56,7 +56,8 @@ func (l *line) now() time.Duration { return time.Since(l.begin) }
 func (l *line) report() Report {
 	r := l.result
 	r.Sent, r.Late, r.HungUp = l.sent, l.late, l.hungUp.Load()
-	r.Echo, r.Latency = l.echo.finish(), l.echo.latency
+	r.Echo = l.echo.finish()
+	r.Latency = l.echo.latency
 	return r
 }
 

@@ -78,10 +78,12 @@ func readAll(dst []byte, r io.Reader) ([]byte, error) {
 func (l *line) over(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.result.Lasted, l.result.Code = l.now(), websocket.CloseAbnormalClosure
+	l.result.Lasted = l.now()
+	l.result.Code = websocket.CloseAbnormalClosure
 	var closed *websocket.CloseError
 	if errors.As(err, &closed) {
-		l.result.Code, l.result.Text = closed.Code, closed.Text
+		l.result.Code = closed.Code
+		l.result.Text = closed.Text
 	}
 }
 

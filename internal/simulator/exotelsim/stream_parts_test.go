@@ -91,10 +91,12 @@ func TestEchoFollows(t *testing.T) {
 			}
 			got := e.finish()
 			if name == "a frame comes twice" { // some bytes of noise are equal by chance
-				got.Wrong, got.Equal = got.Wrong+got.Equal-640, 640
+				got.Wrong = got.Wrong + got.Equal - 640
+				got.Equal = 640
 			}
 			if name == "a frame is another" {
-				got.Wrong, got.Equal = got.Wrong+got.Equal-2880, 2880
+				got.Wrong = got.Wrong + got.Equal - 2880
+				got.Equal = 2880
 			}
 			if d := cmp.Diff(tc.want, got); d != "" {
 				t.Errorf("(-want +got):\n%s", d)

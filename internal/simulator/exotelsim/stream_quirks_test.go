@@ -41,7 +41,9 @@ func TestStreamMarks(t *testing.T) {
 				})
 			})
 			stream := short
-			stream.URL, stream.Quirks, stream.Duration = url, tc.quirks, 500*ms
+			stream.URL = url
+			stream.Quirks = tc.quirks
+			stream.Duration = 500 * ms
 			report := run(t, stream)
 			finish(t, done)
 			if d := cmp.Diff(tc.want, got); d != "" || last < tc.atLeast {
@@ -104,7 +106,8 @@ func TestStreamHearsGaps(t *testing.T) {
 		hear(ws, func(int, string) {})
 	})
 	stream := short
-	stream.URL, stream.Duration = url, 300*ms
+	stream.URL = url
+	stream.Duration = 300 * ms
 	report := run(t, stream)
 	finish(t, done)
 	if len(report.Gaps) != 1 || report.Gaps[0] < 100*ms {
@@ -193,7 +196,9 @@ func TestStreamReadsSlowly(t *testing.T) {
 		}
 	})
 	stream := short
-	stream.URL, stream.Duration, stream.Quirks = url, 5*time.Second, StreamQuirks{ReadDelay: 200 * ms}
+	stream.URL = url
+	stream.Duration = 5 * time.Second
+	stream.Quirks = StreamQuirks{ReadDelay: 200 * ms}
 	report := run(t, stream)
 	finish(t, done)
 	if !blocked || report.HungUp {

@@ -114,7 +114,8 @@ func TestStreamMessages(t *testing.T) {
 			`{"event":"media","sequence_number":"2","stream_sid":"s1","media":{"chunk":"1","timestamp":"0","payload":"` + media + `"}}`,
 			`{"event":"stop","sequence_number":"3","stream_sid":"s1","stop":{"call_sid":"c1","account_sid":"a1","reason":"callended"}}`}},
 		"camel case, binary, not connected, 16 kHz": {func(s *Stream) {
-			s.Rate, s.Quirks = 16000, StreamQuirks{CamelCase: true, Binary: true, NoConnected: true}
+			s.Rate = 16000
+			s.Quirks = StreamQuirks{CamelCase: true, Binary: true, NoConnected: true}
 		}, "?k=v", websocket.BinaryMessage, []string{
 			`{"event":"start","sequenceNumber":1,"streamSid":"s1","start":{"accountSid":"a1","callSid":"c1","customParameters":{"k":"v"},"from":"+91987",` +
 				`"mediaFormat":{"bitRate":"128","encoding":"raw","sampleRate":"16000"},"streamSid":"s1","to":"+91123"}}`,
@@ -224,14 +225,16 @@ func TestStreamHandshake(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var agentName, query, basic string
 			url, done := scripted(t, func(r *http.Request, ws *websocket.Conn) {
-				agentName, query = r.Header.Get("User-Agent"), r.URL.RawQuery
+				agentName = r.Header.Get("User-Agent")
+				query = r.URL.RawQuery
 				if user, password, ok := r.BasicAuth(); ok {
 					basic = user + " " + password
 				}
 				hear(ws, func(int, string) {})
 			})
 			stream := short
-			stream.URL, stream.Rate = strings.Replace(url, "://", "://"+tc.user, 1)+"/x"+tc.query, tc.rate
+			stream.URL = strings.Replace(url, "://", "://"+tc.user, 1) + "/x" + tc.query
+			stream.Rate = tc.rate
 			run(t, stream)
 			finish(t, done)
 			if agentName != "Go-http-client/1.1" || query != tc.wantQuery || basic != tc.wantBasic {

@@ -62,9 +62,11 @@ func (w *speller) head(dst []byte, event string) []byte {
 }
 
 func (w *speller) start(custom map[string]string) []byte {
-	encoding, bits := "raw", "128"
+	encoding := "raw"
+	bits := "128"
 	if w.s.Quoting == Strings { // the page that shows everything quoted shows these as well
-		encoding, bits = "audio/x-raw", "16"
+		encoding = "audio/x-raw"
+		bits = "16"
 	}
 	body := map[string]any{
 		w.keys.stream: w.s.StreamSID, w.keys.call: w.s.CallSID, w.keys.account: w.s.AccountSID, "from": w.s.From, "to": w.s.To, w.keys.custom: custom,

@@ -102,7 +102,8 @@ func TestKeyring(t *testing.T) {
 // TestOtherKeyrings : name and type both make a Secret the keyring.
 func TestOtherKeyrings(t *testing.T) {
 	workspace := newWorkspace(t)
-	other, kind := workspace.keyring(workspace.encodeRing(keyring.New(time.Now()))), workspace.keyring(workspace.encodeRing(keyring.New(time.Now())))
+	other := workspace.keyring(workspace.encodeRing(keyring.New(time.Now())))
+	kind := workspace.keyring(workspace.encodeRing(keyring.New(time.Now())))
 	other.Name = "caly-keyring-2"
 	kind.Type = corev1.SecretTypeOpaque
 	workspace.create(other)

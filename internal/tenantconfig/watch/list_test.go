@@ -146,7 +146,8 @@ func TestListLost(t *testing.T) {
 	watcher := workspace.watching(kubetest.Get(t).Config.Host)
 	workspace.becomes(watcher, "initech/help", "401")
 	var list corev1.Secret
-	list.Namespace, list.Name = workspace.namespace, tenantconfig.ListSecretName
+	list.Namespace = workspace.namespace
+	list.Name = tenantconfig.ListSecretName
 	if err := workspace.client.Delete(t.Context(), &list); err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,10 @@ func (w *Watcher) Ready() error {
 		return errors.New("the tenant configs are not read yet")
 	}
 	w.mu.Lock()
-	known, unread, listed, missing := len(w.tenants), len(w.unread), w.published.names != nil, w.missing()
+	known := len(w.tenants)
+	unread := len(w.unread)
+	listed := w.published.names != nil
+	missing := w.missing()
 	w.mu.Unlock()
 	switch {
 	case !listed:

@@ -55,7 +55,8 @@ func TestWatcherKeepsTheLastGoodConfig(t *testing.T) {
 func TestReady(t *testing.T) {
 	secret := func(tenant string, version int) *corev1.Secret {
 		config := sample()
-		config.ID, config.Version = tenant, version
+		config.ID = tenant
+		config.Version = version
 		data, err := tenantconfig.EncodeTenant(config)
 		if err != nil {
 			t.Fatal(err)

@@ -30,7 +30,8 @@ func StartFile(t testing.TB, file string, env []string, args ...string) *Process
 	t.Helper()
 	process := &Process{t: t, cmd: exec.Command(file, args...), ended: make(chan struct{})}
 	process.cmd.Env = append([]string{asProgram + "=1", "HOME=" + t.TempDir()}, env...)
-	process.cmd.Stdout, process.cmd.Stderr = &process.out, &process.errs
+	process.cmd.Stdout = &process.out
+	process.cmd.Stderr = &process.errs
 	if err := process.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -78,7 +78,9 @@ func build(race bool) (string, error) {
 		return "", err
 	}
 	defer unlock()
-	file, flags, cgo := filepath.Join(dir, "caly"), []string{"build"}, "0"
+	file := filepath.Join(dir, "caly")
+	flags := []string{"build"}
+	cgo := "0"
 	if race {
 		file, flags, cgo = file+"-race", append(flags, "-race"), "1" // the race detector needs cgo
 	}

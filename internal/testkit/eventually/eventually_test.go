@@ -42,7 +42,9 @@ func run(t *testing.T, ended bool, wait func(t testing.TB, check func(context.Co
 			cancel()
 		}
 		defer cancel()
-		double, began, done := &recorder{TB: t, ctx: ctx}, time.Now(), make(chan struct{})
+		double := &recorder{TB: t, ctx: ctx}
+		began := time.Now()
+		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			wait(double, func(ctx context.Context) error {

@@ -165,5 +165,6 @@ func (c *call) drop() {
 	if c.connected {
 		_ = syscall.Close(c.fd)
 	}
-	c.closed, c.connected = true, false
+	c.closed = true
+	c.connected = false
 }

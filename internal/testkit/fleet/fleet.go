@@ -129,7 +129,9 @@ func (f *Fleet) all(do func(*thread)) Report {
 	sum := Report{Codes: map[int]int{}}
 	for _, t := range f.threads {
 		report := t.report
-		sum.Sent, sum.Equal, sum.Wrong = sum.Sent+report.Sent, sum.Equal+report.Equal, sum.Wrong+report.Wrong
+		sum.Sent = sum.Sent + report.Sent
+		sum.Equal = sum.Equal + report.Equal
+		sum.Wrong = sum.Wrong + report.Wrong
 		sum.Missing, sum.Skipped, sum.Late = sum.Missing+report.Missing, sum.Skipped+report.Skipped, max(sum.Late, report.Late)
 		sum.RoundTrip = append(sum.RoundTrip, report.RoundTrip...)
 		for code, n := range report.Codes {

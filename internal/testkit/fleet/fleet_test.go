@@ -116,7 +116,8 @@ func TestFaults(t *testing.T) {
 			if (got.Err() == nil) != (tc.want.Equal == tc.want.Sent && tc.want.Wrong == 0) {
 				t.Errorf("says %v", got.Err())
 			}
-			got.RoundTrip, got.Late = nil, 0
+			got.RoundTrip = nil
+			got.Late = 0
 			if tc.want.Codes == nil {
 				tc.want.Codes = map[int]int{}
 			}

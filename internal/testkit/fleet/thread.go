@@ -61,7 +61,8 @@ func (t *thread) talk(ctx context.Context, lasts, grace time.Duration) {
 	for _, c := range t.calls {
 		c.began = c.sent
 	}
-	begin, n := t.now(), len(t.calls)
+	begin := t.now()
+	n := len(t.calls)
 	for sent := 0; ctx.Err() == nil; {
 		now := t.now()
 		for ; n > 0; sent++ {
@@ -158,7 +159,8 @@ func (t *thread) read(c *call) {
 		t.over(c, 1006)
 		return
 	}
-	at, all := 0, t.buffer[:kept+n]
+	at := 0
+	all := t.buffer[:kept+n]
 	for !c.closed {
 		first, payload, size := parse(all[at:])
 		if size == 0 {
@@ -175,7 +177,8 @@ func parse(b []byte) (first byte, payload []byte, size int) {
 	if len(b) < 2 {
 		return 0, nil, 0
 	}
-	head, n := 2, uint64(b[1])
+	head := 2
+	n := uint64(b[1])
 	switch {
 	case n == 126 && len(b) >= 4:
 		head, n = 4, uint64(binary.BigEndian.Uint16(b[2:]))

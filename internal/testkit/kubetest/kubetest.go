@@ -83,7 +83,8 @@ func sweep() error {
 }
 
 func newEnv(cfg *rest.Config) (*Env, error) {
-	cfg.QPS, cfg.Burst = -1, -1 // the server's own fairness is enough
+	cfg.QPS = -1
+	cfg.Burst = -1 // the server's own fairness is enough
 	scheme := kruntime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))

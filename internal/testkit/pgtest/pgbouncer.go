@@ -73,7 +73,8 @@ func (p *postgres) pgBouncer(mode, extra string) (address string, cmd *exec.Cmd,
 	if err != nil {
 		return "", nil, err
 	}
-	users, config := filepath.Join(dir, "users.txt"), filepath.Join(dir, "pgbouncer.ini")
+	users := filepath.Join(dir, "users.txt")
+	config := filepath.Join(dir, "pgbouncer.ini")
 	if err := errors.Join(
 		os.Chmod(dir, 0o755), //nolint:gosec // PgBouncer runs as another user
 		write(users, fmt.Sprintf("%q %[2]q\n%[3]q %[2]q\n", "postgres", password, "pgbouncer")),
@@ -87,7 +88,9 @@ func (p *postgres) pgBouncer(mode, extra string) (address string, cmd *exec.Cmd,
 	}
 	defer func() { _ = log.Close() }()
 	cmd = exec.Command(bin, config) //nolint:gosec // a test's program
-	cmd.SysProcAttr, cmd.Dir, cmd.Stderr = p.attr, dir, log
+	cmd.SysProcAttr = p.attr
+	cmd.Dir = dir
+	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
 		return "", nil, err
 	}

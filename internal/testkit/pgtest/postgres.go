@@ -83,7 +83,8 @@ func (p *postgres) initialize() error {
 // tool runs one of PostgreSQL's programs to its end, as the server's user.
 func (p *postgres) tool(bin, name string, args ...string) error {
 	cmd := exec.Command(filepath.Join(bin, name), args...) //nolint:gosec // arguments of our own
-	cmd.SysProcAttr, cmd.Dir = p.attr, p.dir
+	cmd.SysProcAttr = p.attr
+	cmd.Dir = p.dir
 	cmd.Env = append(os.Environ(), "PGPASSWORD="+password)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", name, err, out)
@@ -128,7 +129,9 @@ func (p *postgres) run() error {
 	p.cmd = exec.Command(filepath.Join(p.bin, "postgres"), "-D", filepath.Join(p.dir, "data"),
 		"-p", strconv.Itoa(p.port), "-c", "listen_addresses=127.0.0.1,::1", "-c", "unix_socket_directories=",
 		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=300")
-	p.cmd.SysProcAttr, p.cmd.Dir, p.cmd.Stderr = p.attr, p.dir, log
+	p.cmd.SysProcAttr = p.attr
+	p.cmd.Dir = p.dir
+	p.cmd.Stderr = log
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}

@@ -104,8 +104,10 @@ func (s *Server) MoveTo(t testing.TB, next *Server) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, bin := cfg.Database, Bin15(t)
-	roles, data := filepath.Join(s.pg.dir, "roles.sql"), filepath.Join(s.pg.dir, "data.sql")
+	db := cfg.Database
+	bin := Bin15(t)
+	roles := filepath.Join(s.pg.dir, "roles.sql")
+	data := filepath.Join(s.pg.dir, "data.sql")
 	next.Exec(t, "CREATE DATABASE "+db)
 	for _, run := range [][]string{
 		{"pg_dumpall", "-d", s.AdminDSN, "--roles-only", "-f", roles},

@@ -47,7 +47,8 @@ func (s *Server) NewWire(t testing.TB) *Wire {
 func (w *Wire) LoseAfter(n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.limit, w.lost = n, false
+	w.limit = n
+	w.lost = false
 }
 
 // Restore lets connections be made again, and reports whether any were lost.
@@ -55,7 +56,8 @@ func (w *Wire) Restore() (lost bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	lost = w.lost
-	w.limit, w.lost = -1, false
+	w.limit = -1
+	w.lost = false
 	return lost
 }
 

@@ -105,7 +105,8 @@ func (s *Server) launch() (*process, error) {
 		cmd := exec.Command(s.binary, "--port", s.addr, "--region", s.Region, "--quiet", "--keep-alive", "posix",
 			"--sidecar", filepath.Join(s.dir, "meta"), filepath.Join(s.dir, "data"))
 		cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+s.AccessKey, "ROOT_SECRET_KEY="+s.SecretKey)
-		cmd.Stdout, cmd.Stderr = &p.output, &p.output
+		cmd.Stdout = &p.output
+		cmd.Stderr = &p.output
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		err := cmd.Start()
 		if err == nil {

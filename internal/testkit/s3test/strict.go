@@ -88,10 +88,14 @@ type strictVersion struct {
 
 // refresh sets what is visible of the versions.
 func (o *StrictObject) refresh() {
-	o.Data, o.Header, o.Deleted, o.Versions = nil, nil, true, 0
+	o.Data = nil
+	o.Header = nil
+	o.Deleted = true
+	o.Versions = 0
 	for _, v := range o.all {
 		if o.Deleted = v.marker; !v.marker {
-			o.Data, o.Header = v.data, v.header
+			o.Data = v.data
+			o.Header = v.header
 			o.Versions++
 		}
 	}
@@ -331,7 +335,8 @@ func (s *Strict) next() int {
 
 // admit holds a write against the bucket's policy and the store's options.
 func (s *Strict) admit(h http.Header) *Refusal {
-	encryption, key := h.Get("X-Amz-Server-Side-Encryption"), h.Get("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id")
+	encryption := h.Get("X-Amz-Server-Side-Encryption")
+	key := h.Get("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id")
 	if s.rules.Encryption != "" && encryption != s.rules.Encryption { // quiltdata/quilt#1326
 		return &Refusal{403, "AccessDenied", "Access Denied", ""}
 	}

@@ -12,7 +12,8 @@ import (
 
 // check holds a body against the digests of its headers.
 func (s *Strict) check(h http.Header, body []byte, what string) *Refusal {
-	md, sent := h.Get("Content-Md5"), false
+	md := h.Get("Content-Md5")
+	sent := false
 	for _, c := range s.checksums(body, what) {
 		value := h.Get(c.header)
 		if value == "" {

@@ -68,7 +68,9 @@ func (u *strictUpload) algorithm() string {
 }
 
 func (s *Strict) putPart(w http.ResponseWriter, r *http.Request, u *strictUpload, number string, body []byte) *Refusal {
-	sha, crc, actual := r.Header.Get("X-Amz-Checksum-Sha256"), r.Header.Get("X-Amz-Checksum-Crc64nvme"), "null"
+	sha := r.Header.Get("X-Amz-Checksum-Sha256")
+	crc := r.Header.Get("X-Amz-Checksum-Crc64nvme")
+	actual := "null"
 	switch {
 	case sha != "":
 		actual = "sha256"

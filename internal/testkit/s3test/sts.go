@@ -72,7 +72,8 @@ func NewSTS(t testing.TB, store *Strict, rules STSRules) *STS {
 func (s *STS) AtStore() {
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
-	s.store.sts, s.URL = s, s.store.URL
+	s.store.sts = s
+	s.URL = s.store.URL
 }
 
 // SetRules changes the rules.
@@ -180,7 +181,8 @@ func (s *STS) check(form url.Values) (time.Duration, *Refusal) {
 			return 0, invalid("unexpected or repeated parameter " + name)
 		}
 	}
-	token, role := form.Get("WebIdentityToken"), form.Get("RoleArn")
+	token := form.Get("WebIdentityToken")
+	role := form.Get("RoleArn")
 	switch {
 	case s.rules.NoRole && form.Has("RoleArn"):
 		return 0, &Refusal{400, "InvalidParameterValue", "RoleARN must not be specified", ""}
@@ -205,7 +207,8 @@ func (s *STS) duration(form url.Values) (time.Duration, *Refusal) {
 		return time.Hour, nil
 	}
 	seconds, err := strconv.Atoi(form.Get("DurationSeconds"))
-	asked, most := time.Duration(seconds)*time.Second, s.rules.MaxSession
+	asked := time.Duration(seconds) * time.Second
+	most := s.rules.MaxSession
 	if most == 0 {
 		most = time.Hour
 	}

@@ -82,7 +82,9 @@ func New(t testing.TB, o Options) *Server {
 	cert, ca := certificate(t)
 	server.CAFile = ca
 	server.smtp = smtp.NewServer(server)
-	server.smtp.Domain, server.smtp.MaxMessageBytes, server.smtp.MaxRecipients = "localhost", 1<<20, 1
+	server.smtp.Domain = "localhost"
+	server.smtp.MaxMessageBytes = 1 << 20
+	server.smtp.MaxRecipients = 1
 	server.smtp.EnableSMTPUTF8 = !o.NoUTF8
 	server.smtp.ErrorLog = discard{}
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}

@@ -73,7 +73,8 @@ func (c *canaries) badBodies(t *testing.T) {
 			refused(what, c.p.do(t, q))
 		}
 		for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/json; secret=" + secret, secret} {
-			q.body, q.header = "password="+secret, map[string]string{"Content-Type": kind}
+			q.body = "password=" + secret
+			q.header = map[string]string{"Content-Type": kind}
 			refused("the type "+kind, c.send(t, q))
 		}
 		q.header = nil
@@ -117,7 +118,8 @@ func (c *canaries) testRoutes(t *testing.T, tester string) {
 		{method: "GET", path: "/api/test/error/database"}, {method: "GET", path: "/api/test/error/internal"}, {method: "GET", path: "/api/test/error/" + secret},
 		{method: "POST", path: "/api/test/echo", body: `{"a":"` + secret + `"`}, {method: "GET", path: "/api/test/ping"},
 	} {
-		q.bearer, q.header = tester, map[string]string{"Cookie": secret}
+		q.bearer = tester
+		q.header = map[string]string{"Cookie": secret}
 		c.send(t, q)
 	}
 	c.send(t, request{method: "GET", path: "/api/test/panic", bearer: tester}).want(t, 500, "internal")
@@ -156,7 +158,8 @@ func (c *canaries) badMail(t *testing.T) {
 func (c *canaries) databaseAway(t *testing.T) {
 	held := c.p.enroll(t, acme, "away@acme.example", firstPassword)
 	c.noteTokens(held.tokens)
-	password, token := c.secret("a password while the database is away"), c.secret("a reset token while the database is away")
+	password := c.secret("a password while the database is away")
+	token := c.secret("a reset token while the database is away")
 	for _, state := range []wireState{cut, silent} {
 		c.p.database.become(state)
 		var all sync.WaitGroup
@@ -183,7 +186,8 @@ func (c *canaries) databaseAway(t *testing.T) {
 
 // brokenConfig is one that a pod cannot read, with the secrets in it.
 func (c *canaries) brokenConfig(t *testing.T, s3 *s3test.Server) {
-	kube, secret := kubetest.Get(t).Client, &corev1.Secret{}
+	kube := kubetest.Get(t).Client
+	secret := &corev1.Secret{}
 	key := client.ObjectKey{Namespace: c.p.ns, Name: tenantconfig.SecretName(tenantconfig.PrefixTenant, globex)}
 	if err := kube.Get(t.Context(), key, secret); err != nil {
 		t.Fatal(err)

@@ -43,7 +43,8 @@ func TestNoSecretIsTold(t *testing.T) {
 	t.Parallel()
 	c := &canaries{t: t, secrets: map[string]string{}, told: map[string]bool{}}
 	s3 := s3test.New(t)
-	tester, monitor := c.secret("the testers' token"), c.secret("the operator's token")
+	tester := c.secret("the testers' token")
+	monitor := c.secret("the operator's token")
 	c.p = newPlatform(t, setup{pods: 2, tenant: storage(t, s3), smtp: smtptest.Options{Data: c.quote},
 		args: append(wideLimits(), "--mode=development", "--monitoring-token-file="+file(t, monitor)), env: []string{"CALY_LOG_LEVEL=debug", "DEV_TEST_TOKEN=" + tester}})
 	c.platformSecrets(s3)
@@ -169,7 +170,10 @@ const canaryEmail = "canary@acme.example"
 // flows are all of them, with a wrong turn at each.
 func (c *canaries) flows(t *testing.T) {
 	const email = canaryEmail
-	first, second, third, wrong := c.secret("a password"), c.secret("a new password"), c.secret("a reset password"), c.secret("a wrong password")
+	first := c.secret("a password")
+	second := c.secret("a new password")
+	third := c.secret("a reset password")
+	wrong := c.secret("a wrong password")
 	c.post(t, "register", fields{"email": email, "password": first}).want(t, 202)
 	code := c.mailed(t, email, subjectVerify, "a code")
 	c.post(t, "verify-email", fields{"email": email, "code": wrongCode(code)}).want(t, 400)

@@ -165,7 +165,8 @@ func (g *guessed) compare(t *testing.T, known string) (told string) {
 			t.Fatalf("%s is answered %q, unknown %q", kind, got, want)
 		}
 	}
-	wait, b := median(g.took[known]), median(g.took[unknown])
+	wait := median(g.took[known])
+	b := median(g.took[unknown])
 	told = fmt.Sprintf("%s takes %s, unknown %s", known, wait, b)
 	t.Log(told)
 	if ratio := float64(wait) / float64(b); ratio > 0.8 && ratio < 1.25 || (wait-b).Abs() < 3*time.Millisecond {

@@ -133,7 +133,8 @@ func wrongCode(code string) string {
 func (p *platform) revokeOne(t *testing.T, email string, jane tokens) {
 	t.Helper()
 	other := p.login(t, acme, email, firstPassword)
-	list, ids := p.sessions(t, jane.AccessToken), map[bool][]string{}
+	list := p.sessions(t, jane.AccessToken)
+	ids := map[bool][]string{}
 	for _, s := range list {
 		ids[s.Current] = append(ids[s.Current], s.ID)
 		if s.Device != "proof/1.0" || s.Address != "192.0.2.7" {
@@ -280,7 +281,8 @@ func (p *platform) testDisabled(t *testing.T) {
 
 // testSuspended : the tenant's people are out once the pods know, and the other tenant's notice nothing.
 func (p *platform) testSuspended(t *testing.T) {
-	ann, bob := p.enroll(t, globex, "ann@globex.example", firstPassword), p.enroll(t, acme, "bob@acme.example", firstPassword)
+	ann := p.enroll(t, globex, "ann@globex.example", firstPassword)
+	bob := p.enroll(t, acme, "bob@acme.example", firstPassword)
 	p.configure(globex, func(c *tenantconfig.Tenant) { c.Suspended = true })
 	eventually.Within(tenantconfig.RefreshDelay).Holds(t, "every pod refuses the tenant's access token", func() bool {
 		return p.refusedEverywhere(t, ann.AccessToken)

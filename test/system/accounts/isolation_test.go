@@ -172,7 +172,8 @@ func (p *platform) cross(t *testing.T, routes []apiRoute, attacker, victim *prop
 	t.Helper()
 	p.settle(t)
 	const done = "SELECT count(*) FROM audit_log WHERE tenant = $1 AND outcome = 'success'"
-	before, audited := p.rows(t, victim.tenant), p.count(t, done, victim.tenant)
+	before := p.rows(t, victim.tenant)
+	audited := p.count(t, done, victim.tenant)
 	for _, r := range routes {
 		t.Run(fmt.Sprintf("%s of %s by %s", r.id, victim.domain, attacker.domain), func(t *testing.T) {
 			(&walker{t, p, r, attacker, victim}).walk()
@@ -273,10 +274,13 @@ func (w *walker) naming() {
 	qs, _ := w.r.of(w.t, w.victim)
 	request := qs[0]
 	request.bearer = w.attacker.staff[store.RoleAdmin].AccessToken
-	byPath, both, byHeader := request, request, request
+	byPath := request
+	both := request
+	byHeader := request
 	byHeader.tenant = w.victim.tenant
 	byPath.path = "/t/" + w.victim.tenant + request.path
-	both.path, both.tenant = byPath.path, w.attacker.tenant
+	both.path = byPath.path
+	both.tenant = w.attacker.tenant
 	w.check("the other tenant by header", w.p.do(w.t, byHeader), http.StatusUnauthorized)
 	w.check("the other tenant by path", w.p.do(w.t, byPath), http.StatusUnauthorized)
 	w.check("the one by path and the other by header", w.p.do(w.t, both), http.StatusBadRequest)

@@ -32,7 +32,8 @@ func TestLimitsAreExact(t *testing.T) {
 			q := platform.exactly(t, tc.limit, tc.through, name, tc.request)
 			q.tenant = globex
 			platform.do(t, q).want(t, tc.through) // another tenant's is another key
-			q.tenant, q.from = acme, "203.0.113.9"
+			q.tenant = acme
+			q.from = "203.0.113.9"
 			platform.do(t, q).want(t, tc.through) // as is another address's
 		})
 	}
@@ -130,7 +131,8 @@ func (p *platform) testBlockedCostsNothing(t *testing.T) {
 	one := p.database.sent.Load() - before
 	p.atOnce(t, 100, q) // now every pod knows
 	const tries, senders = 3000, 8
-	quiet, began := p.database.sent.Load(), time.Now()
+	quiet := p.database.sent.Load()
+	began := time.Now()
 	time.Sleep(2 * time.Second) // what goes there anyway is told by time alone
 	rate := float64(p.database.sent.Load()-quiet) / time.Since(began).Seconds()
 	var all sync.WaitGroup
@@ -146,7 +148,8 @@ func (p *platform) testBlockedCostsNothing(t *testing.T) {
 		})
 	}
 	all.Wait()
-	took, sent := time.Since(began), p.database.sent.Load()-before
+	took := time.Since(began)
+	sent := p.database.sent.Load() - before
 	t.Logf("%d bytes for one login, %.0f bytes a second without any, %d bytes for %d blocked tries in %s", one, rate, sent, refused.Load(), took)
 	if refused.Load() != tries {
 		t.Errorf("%d of %d tries are refused", refused.Load(), tries)

@@ -20,7 +20,8 @@ import (
 func TestTestRoutes(t *testing.T) {
 	t.Parallel()
 	const token = "the-testers-token"
-	development, set := []string{"--mode=development"}, []string{"DEV_TEST_TOKEN=" + token}
+	development := []string{"--mode=development"}
+	set := []string{"DEV_TEST_TOKEN=" + token}
 	platform := newPlatform(t, setup{})
 	for name, tc := range map[string]struct {
 		args, env []string
@@ -69,7 +70,8 @@ func TestMonitoring(t *testing.T) {
 	const path, first, second = "/api/monitoring/status", "first-token-of-all", "second-token-of-all"
 	tokenFile := file(t, first+"\n")
 	platform := newPlatform(t, setup{})
-	without, with := platform.pods[0], platform.addPod(t, setup{args: []string{"--monitoring-token-file=" + tokenFile}})
+	without := platform.pods[0]
+	with := platform.addPod(t, setup{args: []string{"--monitoring-token-file=" + tokenFile}})
 	ask := func(pod *accountsPod, bearer string) answer {
 		return platform.do(t, request{method: "GET", path: path, bearer: bearer, tenant: "-", pod: pod})
 	}
@@ -113,7 +115,8 @@ func replace(t *testing.T, name, text string) {
 func TestTLSReload(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+	certFile := filepath.Join(dir, "tls.crt")
+	keyFile := filepath.Join(dir, "tls.key")
 	write := func() *x509.CertPool {
 		cert, key, pool := newCertificate(t)
 		replace(t, keyFile, key)

@@ -15,7 +15,8 @@ import (
 func (p *platform) testFiftyRefreshes(t *testing.T) {
 	jane := p.enroll(t, acme, "fifty@acme.example", firstPassword)
 	const tabs = 50
-	answers, errs := make([]answer, tabs), make([]error, tabs)
+	answers := make([]answer, tabs)
+	errs := make([]error, tabs)
 	var all sync.WaitGroup
 	for i := range tabs {
 		all.Go(func() {
@@ -102,7 +103,8 @@ func (p *platform) testKilledWhileRotating(t *testing.T) {
 	victim := p.pods[len(p.pods)-1]
 	way := newWire(t, victim.Public)
 	way.become(deaf)
-	answers, heard := make([]answer, len(clients)), make(chan struct{}, len(clients))
+	answers := make([]answer, len(clients))
+	heard := make(chan struct{}, len(clients))
 	var all sync.WaitGroup
 	send := func(i int, to *accountsPod) {
 		all.Go(func() {

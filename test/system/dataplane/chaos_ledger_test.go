@@ -75,7 +75,8 @@ func (l *ledger) send(ctx context.Context, to string) {
 
 // deliver notes what became of an event. Some that were taken are sent again: that may have no effect.
 func (l *ledger) deliver(ctx context.Context, sender exotelsim.Sender, to string, i int) {
-	fields, turn := l.fields(i), i/l.plan.senders
+	fields := l.fields(i)
+	turn := i / l.plan.senders
 	spelling := func(n int) exotelsim.Spelling { return exotelsim.Spellings[n%len(exotelsim.Spellings)] }
 	_, attempts, err := sender.Send(ctx, to, fields, spelling(turn))
 	l.attempts.Add(int64(attempts))
@@ -133,7 +134,9 @@ func readKept(t *testing.T, pg *pgtest.Server) kept {
 func (l *ledger) compare(k kept) {
 	l.t.Helper()
 	var wrong []string
-	acked, unheard, known := 0, 0, 0
+	acked := 0
+	unheard := 0
+	known := 0
 	for i := range l.acked {
 		got, there := k.events[l.event(i)]
 		switch {

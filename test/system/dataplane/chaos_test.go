@@ -40,7 +40,8 @@ func TestChaos(t *testing.T) {
 	defer cancel()
 	h.p = h.d.Start()
 	h.awaitReady(ctx)
-	ledger, sent := newLedger(t, plan), make(chan struct{})
+	ledger := newLedger(t, plan)
+	sent := make(chan struct{})
 	go func() {
 		ledger.send(ctx, "http://"+h.d.Public+"/webhooks/exotel/acme/support/status")
 		close(sent)

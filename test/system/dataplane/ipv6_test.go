@@ -44,7 +44,8 @@ func TestDataPlaneOverIPv6(t *testing.T) {
 	dataPlane.Args = append(dataPlane.Args, "--allowed-agent-cidrs=::1/128", "--public-url=http://"+dataPlane.Public)
 	process := dataPlane.Run()
 
-	sender, fields := exotelsim.Sender{Secret: calytest.SigningSecret}, exotelsim.Call{SID: "c1"}.Answered()
+	sender := exotelsim.Sender{Secret: calytest.SigningSecret}
+	fields := exotelsim.Call{SID: "c1"}.Answered()
 	target := "http://" + dataPlane.Public + "/webhooks/exotel/acme/support/status"
 	status, _, err := sender.Send(t.Context(), target, fields, exotelsim.Form)
 	if err != nil || status != http.StatusOK || events(t, pg) != 1 {

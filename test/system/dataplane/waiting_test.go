@@ -44,7 +44,8 @@ func TestDataPlaneBeforeDatabase(t *testing.T) {
 	}
 	pg.Start(t)
 	dataPlane.AwaitReady()
-	sender, call := exotelsim.Sender{Secret: calytest.SigningSecret}, exotelsim.Call{SID: "c1"}
+	sender := exotelsim.Sender{Secret: calytest.SigningSecret}
+	call := exotelsim.Call{SID: "c1"}
 	target := "http://" + dataPlane.Public + "/webhooks/exotel/acme/support/status"
 	if status, _, err := sender.Send(t.Context(), target, call.Answered(), exotelsim.Form); status != http.StatusOK {
 		t.Errorf("with a database: %d, %v", status, err)
@@ -60,7 +61,8 @@ func TestDataPlaneBeforeDatabase(t *testing.T) {
 func TestOperatorBeforeDatabase(t *testing.T) {
 	pg := pgtest.New(t)
 	pg.StopFast(t)
-	probes, served := calytest.FreeAddress(t), calytest.FreeAddress(t)
+	probes := calytest.FreeAddress(t)
+	served := calytest.FreeAddress(t)
 	env := []string{"KUBECONFIG=" + calytest.Kubeconfig(t), "CALY_DATABASE_URL=" + pg.OperatorDSN}
 	process := calytest.Start(t, env, "operator", "--health-probe-bind-address="+probes, "--metrics-bind-address="+served)
 	status := func(path string) int { code, _ := calytest.Fetch("http://" + probes + path); return code }

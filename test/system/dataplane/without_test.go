@@ -21,7 +21,8 @@ func TestDataPlaneWithoutDatabase(t *testing.T) {
 	pg := pgtest.New(t)
 	_, public, internal := servingDataPlane(t, pg)
 	send := func(sid string) (int, error) {
-		sender, call := exotelsim.Sender{Secret: calytest.SigningSecret}, exotelsim.Call{SID: sid}
+		sender := exotelsim.Sender{Secret: calytest.SigningSecret}
+		call := exotelsim.Call{SID: sid}
 		target := "http://" + public + "/webhooks/exotel/acme/support/status"
 		status, _, err := sender.Send(t.Context(), target, call.Answered(), exotelsim.Form)
 		return status, err

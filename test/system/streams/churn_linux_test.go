@@ -40,13 +40,16 @@ func TestStreamChurn(t *testing.T) {
 		}
 	}
 	const slack = 8
-	allowed, within := footprint{base.goroutines + slack, base.descriptors + slack, 1 << 40}, 2*time.Minute
+	allowed := footprint{base.goroutines + slack, base.descriptors + slack, 1 << 40}
+	within := 2 * time.Minute
 	if lasts >= time.Minute { // the heap of a young process has not been collected twice
-		allowed.heap, within = 2*base.heap+8<<20, 6*time.Minute
+		allowed.heap = 2*base.heap + 8<<20
+		within = 6 * time.Minute
 	}
 	end := c.settled(allowed, within)
 	t.Logf("%s of churn on %s: %v; before %v, after %v", lasts, machine(), c.outcomes, base, end)
-	kept, endless := pod.sessions(t, "true"), pod.sessions(t, "ended_at IS NULL")
+	kept := pod.sessions(t, "true")
+	endless := pod.sessions(t, "ended_at IS NULL")
 	admitted := pod.Metric(`caly_stream_sessions_admissions_total{outcome="admitted"}`)
 	if endless != 0 || float64(kept) != admitted || kept < churnCallers {
 		t.Errorf("%d sessions are kept of %g, %d without an end", kept, admitted, endless)
@@ -123,7 +126,8 @@ func (c *churn) one(random *rand.Rand, audio []byte) string {
 	case 2:
 		stream.URL += "x"
 	case 3:
-		stream.Quirks.OddSizes, stream.Quirks.Binary = true, true
+		stream.Quirks.OddSizes = true
+		stream.Quirks.Binary = true
 	}
 	report, err := stream.Run(ctx)
 	var refused *exotelsim.HandshakeError

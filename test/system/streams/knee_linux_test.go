@@ -71,10 +71,15 @@ func (k knee) measure(t *testing.T, pod *streamPod, echo *calytest.Process, addr
 		return false
 	}
 	defer f.Close()
-	begin, before, agentBefore, ownBefore := time.Now(), pod.CPU(), echo.CPU(), ownCPU()
+	begin := time.Now()
+	before := pod.CPU()
+	agentBefore := echo.CPU()
+	ownBefore := ownCPU()
 	report := f.Talk(t.Context(), k.lasts, patience)
 	took := time.Since(begin).Seconds()
-	cores, agent, own := (pod.CPU()-before).Seconds()/took, (echo.CPU()-agentBefore).Seconds()/took, (ownCPU()-ownBefore).Seconds()/took
+	cores := (pod.CPU() - before).Seconds() / took
+	agent := (echo.CPU() - agentBefore).Seconds() / took
+	own := (ownCPU() - ownBefore).Seconds() / took
 	frames := float64(2 * report.Sent) // there and back
 	each := cores * took / frames
 	t.Logf("%5d %8.0f %7s %7s %7s %7s   %.2f %.2f %.2f   %5.1f   %5.1f   %5.0f", calls, frames/took, brief(report.Quantile(.5)), brief(report.Quantile(.99)),

@@ -19,7 +19,8 @@ type sums struct{ Rows, Calls, Ended, ToAgent, ToExotel, Dropped int64 }
 // TestStreamsUnderLoad : many calls at once through a data plane and an agent of their own processes. Every frame comes back, to the call
 // that said it, in order and byte by byte; every session is kept, and ends once. With 1,000 calls for a minute: make test-load.
 func TestStreamsUnderLoad(t *testing.T) {
-	calls, lasts := sized(t, "CALY_LOAD_CALLS", 50, strconv.Atoi), sized(t, "CALY_LOAD_FOR", 3*time.Second, time.ParseDuration)
+	calls := sized(t, "CALY_LOAD_CALLS", 50, strconv.Atoi)
+	lasts := sized(t, "CALY_LOAD_FOR", 3*time.Second, time.ParseDuration)
 	pace := sized(t, "CALY_LOAD_PACE", 20*time.Millisecond, time.ParseDuration)
 	echo, address := echoAgent(t)
 	straight, err := fleet.Dial(t.Context(), fleet.Options{Address: address, Path: "/stream", Calls: calls, Pace: pace})
@@ -44,9 +45,12 @@ func TestStreamsUnderLoad(t *testing.T) {
 	if code := pod.refusal(); code != websocket.CloseTryAgainLater {
 		t.Errorf("one more than the tenant may have was refused with %d", code)
 	}
-	begin, before, agentBefore := time.Now(), pod.CPU(), echo.CPU()
+	begin := time.Now()
+	before := pod.CPU()
+	agentBefore := echo.CPU()
 	report := f.Talk(t.Context(), lasts, patience)
-	spent, took := pod.CPU()-before, time.Since(begin)
+	spent := pod.CPU() - before
+	took := time.Since(begin)
 	t.Logf("%d calls with frames of %s for %s on %s: %d frames there and back, %d equal, %d wrong, %d missing; round trip p50 %s p99 %s, straight to the agent p50 %s p99 %s; "+
 		"sent at most %s late", calls, pace, lasts, machine(), report.Sent, report.Equal, report.Wrong, report.Missing, report.Quantile(.5), report.Quantile(.99), alone.Quantile(.5), alone.Quantile(.99), report.Late)
 	t.Logf("the data plane took %.2f of a core, %.0f us of CPU in a second of a call, %.1f KiB of memory for a call beside %d KiB; the agent %.2f of a core",
